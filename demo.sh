@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Runs a street on this computer and shows the neutral current fall.
+#   ./demo.sh            the live picture; Ctrl-C ends it
+#   ./demo.sh --help     what else it can do
+set -euo pipefail
+root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
+"$root/tools/bootstrap.sh" sim
+exec "$root/.venv/bin/pbal" sim run "$@"

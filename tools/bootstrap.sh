@@ -1,0 +1,220 @@
+#!/usr/bin/env bash
+# Makes .venv and installs pbal into it. A second run with nothing changed costs milliseconds.
+#
+#   tools/bootstrap.sh [--system] [EXTRA...]
+#
+# EXTRA     optional extras of pyproject.toml to install (default: sim)
+# --system  also Debian packages that the tests use (mbpoll, libmodbus, tshark, ...), where root or
+#           a passwordless sudo is at hand; elsewhere it says which tests will skip.
+#
+# PBAL_PYTHON=/path/to/python3   which interpreter to build on (3.11 or newer)
+# PBAL_NO_APT=1                  never touch Debian packages
+set -euo pipefail
+
+root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
+cd "$root"
+venv=.venv
+stamp=$venv/.pbal-stamp
+apt_stamp=$venv/.pbal-apt-tried
+
+say() { printf 'bootstrap: %s\n' "$*" >&2; }
+die() { say "$1"; shift; for line in "$@"; do printf '           %s\n' "$line" >&2; done; exit 4; }
+
+system=no
+extras=()
+for arg in "$@"; do
+    case $arg in
+        --system) system=yes ;;
+        -*) die "unknown option $arg" "Usage: tools/bootstrap.sh [--system] [EXTRA...]" ;;
+        *) extras+=("$arg") ;;
+    esac
+done
+[ ${#extras[@]} -gt 0 ] || extras=(sim)
+
+# --- Debian packages ------------------------------------------------------------------------
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n -- "$@"; fi
+}
+
+can_apt() {
+    [ "${PBAL_NO_APT:-}" != 1 ] && command -v apt-get >/dev/null || return 1
+    [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null; }
+}
+
+# apt_install PACKAGE...: quiet, asks nothing (tshark would ask who may capture).
+apt_install() {
+    local log
+    log=$(mktemp)
+    say "installing Debian packages: $*"
+    if {
+        if command -v debconf-set-selections >/dev/null; then
+            echo 'wireshark-common wireshark-common/install-setuid boolean false' |
+                as_root debconf-set-selections
+        fi
+        as_root apt-get -qq -o DPkg::Lock::Timeout=120 update &&
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
+                -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 install "$@"
+    } >"$log" 2>&1 </dev/null; then
+        rm -f "$log"
+        return 0
+    fi
+    say "apt-get failed:"
+    tail -n 5 "$log" >&2
+    rm -f "$log"
+    return 1
+}
+
+# What the tests call, as "program-or-file package what-is-tested-with-it".
+SYSTEM_TOOLS=(
+    "mbpoll mbpoll stock Modbus tools"
+    "/usr/include/modbus/modbus.h libmodbus-dev stock Modbus tools"
+    "tshark tshark the Wireshark dissector"
+    "socat socat serial links between programs"
+    "tmux tmux the live views"
+)
+
+present() {
+    case $1 in
+        /*) [ -e "$1" ] ;;
+        *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+missing_packages() {
+    local row probe package
+    for row in "${SYSTEM_TOOLS[@]}"; do
+        read -r probe package _ <<<"$row"
+        present "$probe" || echo "$package"
+    done
+}
+
+system_packages() {
+    local wanted row probe package purpose
+    mapfile -t wanted < <(missing_packages)
+    [ ${#wanted[@]} -gt 0 ] || return 0
+    # What failed once (no network) is tried again only when something changes, or in CI.
+    if can_apt && { [ "${CI:-}" = true ] || [ "$(cat "$apt_stamp" 2>/dev/null)" != "${wanted[*]}" ]; }; then
+        apt_install "${wanted[@]}" || true
+        echo "${wanted[*]}" >"$apt_stamp"
+    fi
+    for row in "${SYSTEM_TOOLS[@]}"; do
+        read -r probe package purpose <<<"$row"
+        present "$probe" || say "no Debian package $package here: tests of $purpose will skip"
+    done
+}
+
+# --- the interpreter ------------------------------------------------------------------------
+
+suits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+    local candidate
+    if [ -n "${PBAL_PYTHON:-}" ]; then
+        suits "$PBAL_PYTHON" || die "PBAL_PYTHON=$PBAL_PYTHON is not a Python 3.11 or newer."
+        echo "$PBAL_PYTHON"
+        return
+    fi
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+        if command -v "$candidate" >/dev/null && suits "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    die "pbal needs Python 3.11 or newer, and none was found." \
+        "Debian 12 or Ubuntu 24.04:  sudo apt install python3 python3-venv python3-dev gcc" \
+        "Or name one:  PBAL_PYTHON=/path/to/python3 $0"
+}
+
+make_venv() {
+    local python=$1
+    local short
+    short=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        if ! { can_apt && apt_install "$short-venv"; } || ! "$python" -c 'import ensurepip' 2>/dev/null; then
+            die "this Python cannot make virtual environments." \
+                "Debian and Ubuntu:  sudo apt install $short-venv"
+        fi
+    fi
+    say "making $venv with $("$python" -V)"
+    "$python" -m venv --clear "$venv"
+}
+
+# The balancing core is compiled during the installation.
+need_compiler() {
+    local python=$1 header
+    header=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h
+    if command -v "${CC:-cc}" >/dev/null && [ -e "$header" ]; then return; fi
+    if can_apt && apt_install gcc libc6-dev python3-dev; then
+        [ ! -e "$header" ] || return 0
+    fi
+    die "a C compiler and the Python headers are needed to build the balancing core." \
+        "Debian and Ubuntu:  sudo apt install gcc libc6-dev python3-dev"
+}
+
+# --- the installation -----------------------------------------------------------------------
+
+# Whatever changes what would be installed or compiled.
+fingerprint() {
+    {
+        echo "$root"
+        cat pyproject.toml constraints.txt setup.py
+        find pi_controller -name '*.pyx' -o -name '*.pxd' -o -name '*.h' | LC_ALL=C sort |
+            while IFS= read -r file; do echo "$file"; cat "$file"; done
+    } | sha256sum | cut -d' ' -f1
+}
+
+up_to_date() {
+    [ -x "$venv/bin/python" ] && [ -f "$stamp" ] || return 1
+    local hash have extra
+    { read -r hash; read -r have; } <"$stamp" || return 1
+    [ "$hash" = "$print" ] || return 1
+    for extra in "${extras[@]}"; do
+        case ",$have," in *",$extra,"*) ;; *) return 1 ;; esac
+    done
+}
+
+# What was asked for now and before: an installation never loses an extra.
+wanted_extras() {
+    local have=""
+    [ ! -f "$stamp" ] || have=$(sed -n 2p "$stamp")
+    printf '%s\n' ${have//,/ } "${extras[@]}" | LC_ALL=C sort -u | paste -sd,
+}
+
+# A venv that was moved or lost its interpreter is made again.
+venv_is_ours() {
+    [ -x "$venv/bin/python" ] && [ -f "$venv/pyvenv.cfg" ] &&
+        "$venv/bin/python" -c 'import pip' 2>/dev/null &&
+        { [ ! -f "$venv/.pbal-root" ] || [ "$(cat "$venv/.pbal-root")" = "$root" ]; }
+}
+
+print=$(fingerprint)
+if ! up_to_date; then
+    exec 9>.bootstrap.lock
+    if command -v flock >/dev/null && ! flock -n 9; then
+        say "waiting for another installation in this folder"
+        flock 9
+    fi
+    if ! up_to_date; then
+        if ! venv_is_ours; then
+            make_venv "$(find_python)"
+        fi
+        suits "$venv/bin/python" || die "$venv holds an old Python." "Remove it:  rm -r $root/$venv"
+        need_compiler "$venv/bin/python"
+        all=$(wanted_extras)
+        rm -f "$stamp"
+        say "installing pbal[$all] (the first time takes a minute or two)"
+        # Relative paths: pip splits PIP_CONSTRAINT at spaces. The second name is for newer pips.
+        PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+            "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+            --constraint constraints.txt --editable ".[$all]" ||
+            die "the installation failed; pip's words are above." \
+                "It needs the Python package index once. Run it again when the network is there."
+        echo "$root" >"$venv/.pbal-root"
+        printf '%s\n%s\n' "$print" "$all" >"$stamp.new"
+        mv "$stamp.new" "$stamp"
+    fi
+    exec 9>&-
+fi
+
+[ "$system" = no ] || system_packages
