@@ -13,7 +13,7 @@ import typer
 from .errors import InputError
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
-"""The option every command with a result for scripts declares as `json_output: JsonFlag = False`."""
+"""How a command with a result for scripts declares its option: `json_output: JsonFlag = False`."""
 
 
 def emit(data: Any, as_json: bool, render: Callable[[Any], None]) -> None:

@@ -1,0 +1,84 @@
+"""The guards of conftest.py must themselves be able to fail."""
+
+import sys
+import textwrap
+from pathlib import Path
+
+import needs
+import pytest
+
+pytest_plugins = ["pytester"]
+
+LEAKS = {
+    "task": """
+        import asyncio
+        async def test_it():
+            global task
+            task = asyncio.create_task(asyncio.sleep(60))
+        """,
+    "process": """
+        import subprocess
+        def test_it():
+            global child
+            child = subprocess.Popen(["sleep", "60"])
+        """,
+    "orphan": """
+        import subprocess
+        def test_it():
+            subprocess.run(["sh", "-c", "sleep 60 & exit 0"], check=True)
+        """,
+    "log": """
+        import logging
+        def test_it():
+            logging.getLogger("pbal_controller.x").debug("%d homes", "many")
+        """,
+}
+WORDS = {
+    "task": "tasks left running",
+    "process": "processes left running",
+    "orphan": "processes left running",
+    "log": "malformed log calls",
+}
+
+
+def run_inner(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
+    conftest = (needs.ROOT / "tests" / "conftest.py").read_text()
+    pytester.makeconftest(conftest.replace("LEAVE_GRACE_S = 3.0", "LEAVE_GRACE_S = 0.2"))
+    pytester.makeini(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+        f"pythonpath = {Path(needs.__file__).parent}\n"
+    )
+    pytester.makepyfile(textwrap.dedent(source))
+    return pytester.runpytest_subprocess("-p", "no:cacheprovider")
+
+
+@pytest.mark.parametrize("kind", LEAKS)
+def test_guard_reports(pytester: pytest.Pytester, kind: str) -> None:
+    result = run_inner(pytester, LEAKS[kind])
+    # pytest's own handler raises at a malformed log call already, unless the code swallows it.
+    result.assert_outcomes(**{"failed" if kind == "log" else "passed": 1}, errors=1)
+    assert WORDS[kind] in result.stdout.str()
+
+
+def test_guard_is_silent_when_nothing_leaks(pytester: pytest.Pytester) -> None:
+    result = run_inner(
+        pytester,
+        """
+        import asyncio, subprocess, logging
+        async def test_it():
+            await asyncio.create_task(asyncio.sleep(0))
+            subprocess.run(["true"], check=True)
+            logging.getLogger("pbal_controller").warning("%d homes", 3)
+        """,
+    )
+    result.assert_outcomes(passed=1)
+
+
+def test_missing_tool_skips_here_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no-such-tool"):
+        needs.require_tool("no-such-tool")
+    monkeypatch.setenv("CI", "")
+    with pytest.raises(pytest.skip.Exception, match="no-such-tool"):
+        needs.require_tool("no-such-tool")
+    assert Path(needs.require_tool(Path(sys.executable).name)).exists()
