@@ -1,0 +1,1 @@
+"""`pbal study`: what balancing would do for a planner's own feeder, by exact power flow."""

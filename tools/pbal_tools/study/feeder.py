@@ -1,0 +1,182 @@
+"""A feeder reduced to what a balancing study needs: its impedance seen from the homes.
+
+Whatever lies between the source and the homes is linear (lines, cables, transformer), so the
+whole network is one complex matrix. A *port* is a place where a load can draw current: every
+movable home has three (its bus's three phases, each against the neutral), a fixed load has one
+per phase. With `i` the currents drawn at the ports:
+
+    port voltages          v     = v0 - z i
+    transformer LV current i_lv  = lv_i0 + lv_i i        (three phases, leaving the transformer)
+    transformer LV voltage v_lv  = lv_v0 + lv_v i        (three phases, against its neutral)
+    source terminals       v_src = src_v0 + src_v i,  i_src = src_i0 + src_i i
+
+The neutral current is the phasor sum of the three LV phase currents: what returns to the
+transformer's star point, by the neutral conductor and the earth together.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Complex = NDArray[np.complex128]
+Real = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+A = complex(np.exp(2j * np.pi / 3))
+"""The 120 degree operator."""
+
+PHASE_NAMES = "ABC"
+
+
+@dataclass(frozen=True)
+class LoadPoint:
+    """A load as the feeder file describes it.
+
+    `phase` is 0..2 for a home that a relay could move, -1 for a load that stays where it is.
+    `zip_p`, `zip_q` are the constant-impedance, -current and -power shares of P and Q, valid
+    between `v_min` and `v_max` (per unit of `v_base`, volts across one port); outside, the load
+    behaves as OpenDSS lets it behave (see `powerflow.LoadModel`).
+    """
+
+    name: str
+    bus: str
+    phase: int
+    v_base: float = 230.0
+    power_factor: float = 0.95
+    leading: bool = False
+    zip_p: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    zip_q: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    v_min: float = 0.95
+    v_max: float = 1.05
+    parts: int = 1
+    """Ports that share the load's power evenly: 1, or 3 for a three-phase load."""
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """The transformer whose loading and ageing is studied. `rated_kva` 0 means unknown."""
+
+    name: str
+    rated_kva: float
+    lv_volts: float
+    """Rated line-to-line voltage of the low-voltage winding, in volts."""
+
+    @property
+    def rated_current_a(self) -> float:
+        """Rated phase current of the low-voltage winding, in amperes."""
+        return self.rated_kva * 1000 / (np.sqrt(3) * self.lv_volts) if self.lv_volts else 0.0
+
+
+@dataclass(frozen=True)
+class Feeder:
+    """The reduced network. P ports, of which the first 3*H belong to the H movable homes.
+
+    Home h on phase p draws at port 3*h + p; the fixed loads' ports follow in load order.
+    """
+
+    name: str
+    homes: tuple[LoadPoint, ...]
+    fixed: tuple[LoadPoint, ...]
+    v0: Complex
+    z: Complex
+    lv_i0: Complex
+    lv_i: Complex
+    lv_v0: Complex
+    lv_v: Complex
+    src_v0: Complex
+    src_v: Complex
+    src_i0: Complex
+    src_i: Complex
+    transformer: Transformer
+    exact: bool = True
+    """False where there is no network model: then voltages and losses mean nothing."""
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def n_homes(self) -> int:
+        """Number of homes that could be moved."""
+        return len(self.homes)
+
+    @property
+    def n_fixed_ports(self) -> int:
+        """Number of ports of the loads that stay where they are."""
+        return sum(load.parts for load in self.fixed)
+
+    @property
+    def phases(self) -> Ints:
+        """The phase each home is on as built, 0..2; shape [H]."""
+        return np.array([home.phase for home in self.homes], dtype=np.int64)
+
+    def home_impedance(self) -> Complex:
+        """Load-to-load impedance between homes on the same phase, ohms, shape [H, H].
+
+        The planner prices losses with its real part. It is the mean over the three phases of
+        what same-phase ports see of each other minus what different-phase ports see: the part
+        that a balanced set of currents would feel.
+        """
+        h = self.n_homes
+        z = self.z[: 3 * h, : 3 * h].reshape(h, 3, h, 3)
+        same = np.einsum("hpgp->hg", z) / 3
+        cross = (z.sum(axis=(1, 3)) - 3 * same) / 6
+        return np.asarray(same - cross)
+
+    def neutral_impedance(self) -> float:
+        """Added resistance that the return path puts in the way of neutral current, ohms.
+
+        The mean mutual resistance between homes' ports on different phases, which only the
+        shared return path can cause; never below 0.
+        """
+        h = self.n_homes
+        z = self.z[: 3 * h, : 3 * h].reshape(h, 3, h, 3).real
+        same = np.einsum("hpgp->hg", z)
+        cross = (z.sum(axis=(1, 3)) - same) / 6
+        return float(max(0.0, cross.mean()))
+
+
+def ideal_feeder(
+    homes: list[LoadPoint],
+    *,
+    volts: float = 230.0,
+    phase_ohm: complex = 0j,
+    neutral_ohm: complex = 0j,
+    rated_kva: float = 0.0,
+) -> Feeder:
+    """A list of homes without a network: stiff supply, optionally one shared main.
+
+    All homes sit at the end of one main of `phase_ohm` per phase and `neutral_ohm` in the
+    return. With both zero the voltages stay at `volts` and losses are not defined.
+    """
+    h = len(homes)
+    ports = 3 * h
+    phase = np.tile(np.arange(3), h)
+    same_phase = phase[:, None] == phase[None, :]
+    z = np.where(same_phase, phase_ohm, 0) + np.full((ports, ports), neutral_ohm, dtype=complex)
+    source = volts * A ** -np.arange(3.0)
+    to_phase = (np.arange(3)[:, None] == phase[None, :]).astype(complex)
+    nothing = np.zeros(3, dtype=complex)
+    no_rows = np.zeros((3, ports), dtype=complex)
+    modelled = bool(phase_ohm or neutral_ohm)
+    notes = (
+        "No feeder model: a list of homes behind one shared main."
+        if modelled
+        else "No feeder model: voltages are held at nominal, losses and voltage figures are absent.",
+    )
+    return Feeder(
+        name="list of homes",
+        homes=tuple(homes),
+        fixed=(),
+        v0=source[phase],
+        z=z.astype(complex),
+        lv_i0=nothing,
+        lv_i=to_phase,
+        lv_v0=source,
+        lv_v=no_rows,
+        src_v0=source,
+        src_v=no_rows,
+        src_i0=nothing,
+        src_i=to_phase,
+        transformer=Transformer("transformer", rated_kva, volts * float(np.sqrt(3))),
+        exact=modelled,
+        notes=notes,
+    )
