@@ -1,0 +1,23 @@
+"""AES-CCM behind one name, whichever interpreter runs.
+
+    Ccm(key, tag_len=8)
+        .seal(nonce, aad, plaintext) -> ciphertext and tag
+        .open(nonce, aad, sealed) -> plaintext; AuthError when anything was changed
+        .seal_at(nonce, buf, a, p, e) -> end      in the caller's buffer
+        .open_at(nonce, buf, a, p, e) -> end      in the caller's buffer
+
+In the `_at` forms buf[a:p] is the associated data and buf[p:e] the plaintext (seal) or the
+ciphertext with its tag (open); text is replaced in place. After a failed open the buffer is
+as it was.
+"""
+
+try:
+    from cryptolib import aes as _probe  # type: ignore[import-not-found,unused-ignore]
+except ImportError:
+    from pbal_protocol.ccm_host import Ccm
+else:
+    from pbal_protocol.ccm_node import Ccm  # type: ignore[assignment,unused-ignore]
+
+    del _probe
+
+__all__ = ["Ccm"]
