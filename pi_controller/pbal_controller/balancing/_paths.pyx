@@ -1,0 +1,315 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False, nonecheck=False
+"""Best phase paths through time, one or two homes at once, the others held still.
+
+The parts of the hindsight optimum that take the time: a three-state Viterbi pass, its
+nine-state twin for two homes, and a Gibbs draw of a whole path at a temperature. All
+three minimise (or sample) ``sum_t cost[t, x_t] + sum_t price * [x_t != x_(t-1)]`` with
+x_(-1) given.
+"""
+
+from libc.math cimport exp
+from libc.stdint cimport uint64_t
+
+
+cdef inline uint64_t next_random(uint64_t *state) noexcept nogil:
+    cdef uint64_t z
+    state[0] += <uint64_t>0x9E3779B97F4A7C15
+    z = state[0]
+    z = (z ^ (z >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
+    z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
+    return z ^ (z >> 31)
+
+
+cdef inline double uniform(uint64_t *state) noexcept nogil:
+    return <double>(next_random(state) >> 11) * (1.0 / 9007199254740992.0)
+
+
+cdef double viterbi(Py_ssize_t steps, const double *cost, double price, int start,
+                    signed char *back, signed char *path) noexcept nogil:
+    cdef double f[3]
+    cdef double low, stay
+    cdef Py_ssize_t t
+    cdef int q, arg
+    for q in range(3):
+        f[q] = 0.0 if q == start else price
+    for t in range(steps):
+        if t > 0:
+            arg = 0
+            if f[1] < f[arg]:
+                arg = 1
+            if f[2] < f[arg]:
+                arg = 2
+            low = f[arg] + price
+            for q in range(3):
+                if low < f[q]:
+                    f[q] = low
+                    back[3 * t + q] = <signed char>arg
+                else:
+                    back[3 * t + q] = <signed char>q
+        for q in range(3):
+            f[q] += cost[3 * t + q]
+    arg = 0
+    if f[1] < f[arg]:
+        arg = 1
+    if f[2] < f[arg]:
+        arg = 2
+    low = f[arg]
+    for t in range(steps - 1, -1, -1):
+        path[t] = <signed char>arg
+        if t > 0:
+            arg = back[3 * t + arg]
+    return low
+
+
+cdef double viterbi2(Py_ssize_t steps, const double *c1, const double *c2, const double *inter,
+                     double price, int start1, int start2, signed char *back,
+                     signed char *path1, signed char *path2) noexcept nogil:
+    """inter [steps, 3]: what the two cost each other when the first sits d after the second."""
+    cdef double f[9]
+    cdef double g[9]
+    cdef signed char via[9]
+    cdef double low
+    cdef Py_ssize_t t
+    cdef int q, v, arg, s, d
+    for q in range(3):
+        for v in range(3):
+            f[3 * q + v] = (0.0 if q == start1 else price) + (0.0 if v == start2 else price)
+    for t in range(steps):
+        if t > 0:
+            for v in range(3):          # first home moves
+                arg = 0
+                if f[3 + v] < f[3 * arg + v]:
+                    arg = 1
+                if f[6 + v] < f[3 * arg + v]:
+                    arg = 2
+                low = f[3 * arg + v] + price
+                for q in range(3):
+                    s = 3 * q + v
+                    if low < f[s]:
+                        g[s] = low
+                        via[s] = <signed char>arg
+                    else:
+                        g[s] = f[s]
+                        via[s] = <signed char>q
+            for q in range(3):          # then the second
+                arg = 0
+                if g[3 * q + 1] < g[3 * q + arg]:
+                    arg = 1
+                if g[3 * q + 2] < g[3 * q + arg]:
+                    arg = 2
+                low = g[3 * q + arg] + price
+                for v in range(3):
+                    s = 3 * q + v
+                    if low < g[s]:
+                        f[s] = low
+                        back[9 * t + s] = <signed char>(3 * via[3 * q + arg] + arg)
+                    else:
+                        f[s] = g[s]
+                        back[9 * t + s] = <signed char>(3 * via[s] + v)
+        for q in range(3):
+            for v in range(3):
+                d = q - v
+                if d < 0:
+                    d += 3
+                f[3 * q + v] += c1[3 * t + q] + c2[3 * t + v] + inter[3 * t + d]
+    s = 0
+    for q in range(1, 9):
+        if f[q] < f[s]:
+            s = q
+    low = f[s]
+    for t in range(steps - 1, -1, -1):
+        path1[t] = <signed char>(s // 3)
+        path2[t] = <signed char>(s % 3)
+        if t > 0:
+            s = back[9 * t + s]
+    return low
+
+
+cdef void draw(Py_ssize_t steps, const double *cost, double price, int start, double beta,
+               uint64_t *rng, double *alpha, signed char *path) noexcept nogil:
+    """One path from exp(-beta * cost): filter forwards, draw backwards."""
+    cdef double w = exp(-beta * price)
+    cdef double a0, a1, a2, total, low, u, b0, b1, b2
+    cdef const double *c
+    cdef Py_ssize_t t
+    cdef int q
+    a0 = 1.0 if start == 0 else w
+    a1 = 1.0 if start == 1 else w
+    a2 = 1.0 if start == 2 else w
+    for t in range(steps):
+        if t > 0:
+            total = a0 + a1 + a2
+            b0 = a0 + w * (total - a0)
+            b1 = a1 + w * (total - a1)
+            a2 = a2 + w * (total - a2)
+            a0, a1 = b0, b1
+        c = cost + 3 * t
+        low = c[0]
+        if c[1] < low:
+            low = c[1]
+        if c[2] < low:
+            low = c[2]
+        a0 = a0 * exp(-beta * (c[0] - low)) + 1e-280
+        a1 = a1 * exp(-beta * (c[1] - low)) + 1e-280
+        a2 = a2 * exp(-beta * (c[2] - low)) + 1e-280
+        total = 1.0 / (a0 + a1 + a2)
+        a0 *= total
+        a1 *= total
+        a2 *= total
+        alpha[3 * t] = a0
+        alpha[3 * t + 1] = a1
+        alpha[3 * t + 2] = a2
+    q = -1
+    for t in range(steps - 1, -1, -1):
+        b0 = alpha[3 * t] * (1.0 if q < 0 or q == 0 else w)
+        b1 = alpha[3 * t + 1] * (1.0 if q < 0 or q == 1 else w)
+        b2 = alpha[3 * t + 2] * (1.0 if q < 0 or q == 2 else w)
+        u = uniform(rng) * (b0 + b1 + b2)
+        q = 0 if u < b0 else (1 if u < b0 + b1 else 2)
+        path[t] = <signed char>q
+
+
+# ---------------------------------------------------------------------------- doors
+
+cdef class Street:
+    """Currents of n homes over T steps and the paths they are on now.
+
+    re, im: float64[n, T] ampere, own-phase reference. paths: int8[n, T], changed in place.
+    The neutral sum is kept as homes come and go. extra: optional float64[n, T, 3], cost
+    that home h pays on each phase besides |I_N|^2 (used for the feeder's own losses).
+    """
+
+    cdef Py_ssize_t n, steps
+    cdef const double[:, ::1] re
+    cdef const double[:, ::1] im
+    cdef signed char[:, ::1] x
+    cdef double[::1] sum_re
+    cdef double[::1] sum_im
+    cdef double[:, ::1] c1
+    cdef double[:, ::1] c2
+    cdef double[:, ::1] inter
+    cdef double[:, ::1] alpha
+    cdef signed char[:, ::1] back
+    cdef signed char[::1] start
+    cdef double beta
+    cdef uint64_t rng
+
+    def __init__(self, re, im, paths, start, double beta=1.0, uint64_t seed=1):
+        import numpy as np
+        self.re, self.im, self.x, self.start = re, im, paths, start
+        self.n, self.steps = self.re.shape[0], self.re.shape[1]
+        self.beta = beta
+        self.rng = seed
+        self.sum_re = np.zeros(self.steps)
+        self.sum_im = np.zeros(self.steps)
+        self.c1 = np.zeros((self.steps, 3))
+        self.c2 = np.zeros((self.steps, 3))
+        self.inter = np.zeros((self.steps, 3))
+        self.alpha = np.zeros((self.steps, 3))
+        self.back = np.zeros((self.steps, 9), np.int8)
+        for h in range(self.n):
+            self.shift(h, 1.0)
+
+    cdef void shift(self, Py_ssize_t h, double sign) noexcept nogil:
+        """Add home h to the neutral sum (sign 1) or take it away (-1)."""
+        cdef double s = 0.86602540378443864676
+        cdef Py_ssize_t t
+        cdef double r, i
+        cdef int q
+        for t in range(self.steps):
+            r = sign * self.re[h, t]
+            i = sign * self.im[h, t]
+            q = self.x[h, t]
+            if q == 0:
+                self.sum_re[t] += r
+                self.sum_im[t] += i
+            elif q == 1:      # times a^-1 = -1/2 - j s
+                self.sum_re[t] += -0.5 * r + s * i
+                self.sum_im[t] += -0.5 * i - s * r
+            else:
+                self.sum_re[t] += -0.5 * r - s * i
+                self.sum_im[t] += -0.5 * i + s * r
+
+    cdef void costs(self, Py_ssize_t h, double *out) noexcept nogil:
+        """2 beta Re(conj(rest) i_h a^-q) for every step and phase."""
+        cdef double s = 0.86602540378443864676
+        cdef Py_ssize_t t
+        cdef double a, b, r, i
+        for t in range(self.steps):
+            r = self.re[h, t]
+            i = self.im[h, t]
+            a = self.beta * (self.sum_re[t] * r + self.sum_im[t] * i)
+            b = 2.0 * s * self.beta * (self.sum_re[t] * i - self.sum_im[t] * r)
+            out[3 * t] = 2.0 * a
+            out[3 * t + 1] = -a + b
+            out[3 * t + 2] = -a - b
+
+    cdef void add(self, double *out, const double[:, ::1] extra) noexcept nogil:
+        cdef Py_ssize_t t
+        for t in range(3 * self.steps):
+            out[t] += extra[t // 3, t % 3]
+
+    def one(self, Py_ssize_t h, double price, extra=None):
+        """Best path of home h, the others as they are."""
+        cdef const double[:, ::1] more
+        if extra is not None:
+            more = extra
+        cdef bint has = extra is not None
+        with nogil:
+            self.shift(h, -1.0)
+            self.costs(h, &self.c1[0, 0])
+            if has:
+                self.add(&self.c1[0, 0], more)
+            viterbi(self.steps, &self.c1[0, 0], price, self.start[h], &self.back[0, 0],
+                    &self.x[h, 0])
+            self.shift(h, 1.0)
+
+    def sample(self, Py_ssize_t h, double price, double temperature, extra=None):
+        """A random path of home h, likelier the cheaper it is."""
+        cdef const double[:, ::1] more
+        if extra is not None:
+            more = extra
+        cdef bint has = extra is not None
+        with nogil:
+            self.shift(h, -1.0)
+            self.costs(h, &self.c1[0, 0])
+            if has:
+                self.add(&self.c1[0, 0], more)
+            draw(self.steps, &self.c1[0, 0], price, self.start[h], 1.0 / temperature,
+                 &self.rng, &self.alpha[0, 0], &self.x[h, 0])
+            self.shift(h, 1.0)
+
+    def two(self, Py_ssize_t h, Py_ssize_t g, double price):
+        """Best paths of homes h and g together (neutral cost only)."""
+        cdef double s = 0.86602540378443864676
+        cdef Py_ssize_t t
+        cdef double a, b
+        with nogil:
+            self.shift(h, -1.0)
+            self.shift(g, -1.0)
+            self.costs(h, &self.c1[0, 0])
+            self.costs(g, &self.c2[0, 0])
+            for t in range(self.steps):
+                a = self.beta * (self.re[h, t] * self.re[g, t] + self.im[h, t] * self.im[g, t])
+                b = self.beta * (self.re[h, t] * self.im[g, t] - self.im[h, t] * self.re[g, t])
+                self.inter[t, 0] = 2.0 * a
+                self.inter[t, 1] = -a - 2.0 * s * b
+                self.inter[t, 2] = -a + 2.0 * s * b
+            viterbi2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
+                     self.start[h], self.start[g], &self.back[0, 0], &self.x[h, 0],
+                     &self.x[g, 0])
+            self.shift(h, 1.0)
+            self.shift(g, 1.0)
+
+    def total(self, double price):
+        """beta sum_t |I_N|^2 + price * switchings (the feeder's extra cost not included)."""
+        cdef double energy = 0.0
+        cdef Py_ssize_t t, h, switchings = 0
+        for t in range(self.steps):
+            energy += self.sum_re[t] * self.sum_re[t] + self.sum_im[t] * self.sum_im[t]
+        for h in range(self.n):
+            switchings += self.x[h, 0] != self.start[h]
+            for t in range(1, self.steps):
+                switchings += self.x[h, t] != self.x[h, t - 1]
+        return self.beta * energy + price * switchings

@@ -1,0 +1,132 @@
+"""The hindsight optimum: what a controller that knew the whole future would have done.
+
+Minimises ``sum_t beta |I_N(t)|^2 + price * switchings`` over every home's path at once. It
+is the yardstick of every causal controller. The search is a simulated annealing whose one
+step redraws a home's whole path from its exact conditional distribution (forward filter,
+backward draw), then exact passes: best path of one home, and of two homes together, until
+neither finds anything. Not proven optimal; bench._hindsight compares it with enumeration
+on small streets and with repeated runs on large ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._paths import Street
+
+
+@dataclass(frozen=True)
+class Hindsight:
+    """paths int8[T, n]; cost of the objective; switchings in all; price they were found at."""
+
+    paths: NDArray[np.int8]
+    cost: float
+    switchings: int
+    price: float
+
+
+def hindsight(
+    currents: ArrayLike,
+    start: ArrayLike,
+    price: float,
+    *,
+    beta: float = 1.0,
+    movable: ArrayLike | None = None,
+    sweeps: int = 120,
+    pairs: bool = True,
+    seed: int = 1,
+    warm: ArrayLike | None = None,
+) -> Hindsight:
+    """Best paths for a price in A^2 x steps per switching (times beta).
+
+    currents: complex[T, n] A, own-phase reference. start: int[n], phases before step 0.
+    movable: bool[n]. sweeps: annealing sweeps. warm: paths int[T, n] to start from.
+    """
+    amps = np.asarray(currents, np.complex128)
+    steps, n = amps.shape
+    x0 = np.ascontiguousarray(start, np.int8)
+    free = np.flatnonzero(np.ones(n, bool) if movable is None else np.asarray(movable, bool))
+    re = np.ascontiguousarray(amps.real.T)
+    im = np.ascontiguousarray(amps.imag.T)
+    if warm is None:
+        paths = np.repeat(x0[:, None], steps, axis=1)
+    else:
+        paths = np.ascontiguousarray(np.asarray(warm, np.int8).T)
+    street = Street(re, im, paths, x0, beta, seed)
+    rng = np.random.default_rng(seed)
+    if free.size:
+        # From "a home's own square per step" down to where one path is as good as certain.
+        hot = 0.3 * beta * float((np.abs(amps[:, free]) ** 2).mean()) + 1e-9
+        if warm is not None:
+            hot *= 0.1
+        for k in range(sweeps):
+            temperature = hot * (1e-4 ** (k / max(sweeps - 1, 1)))
+            for h in rng.permutation(free):
+                street.sample(int(h), price, temperature)
+        _settle(street, free, price, rng, pairs)
+    switchings = int((np.diff(paths, axis=1) != 0).sum() + (paths[:, 0] != x0).sum())
+    return Hindsight(paths.T.copy(), float(street.total(price)), switchings, price)
+
+
+def _settle(
+    street: Street,
+    free: NDArray[np.int64],
+    price: float,
+    rng: np.random.Generator,
+    pairs: bool,
+) -> None:
+    """Exact passes until a whole round of them gains nothing."""
+    cost = street.total(price)
+    while True:
+        for h in rng.permutation(free):
+            street.one(int(h), price)
+        now = street.total(price)
+        if now < cost * (1 - 1e-9):
+            cost = now
+            continue
+        if not pairs:
+            return
+        order = rng.permutation(free)
+        for k, h in enumerate(order):
+            for g in order[:k]:
+                street.two(int(h), int(g), price)
+        now = street.total(price)
+        if now >= cost * (1 - 1e-4):
+            return
+        cost = now
+
+
+def at_budget(
+    currents: ArrayLike,
+    start: ArrayLike,
+    per_home_per_step: float,
+    *,
+    tolerance: float = 0.02,
+    low: float = 1.0,
+    high: float = 1e7,
+    sweeps: int = 60,
+    seed: int = 1,
+    movable: ArrayLike | None = None,
+) -> Hindsight:
+    """The hindsight optimum whose switchings just meet a budget (price found by bisection)."""
+    amps = np.asarray(currents, np.complex128)
+    budget = per_home_per_step * amps.shape[0] * amps.shape[1]
+    best: Hindsight | None = None
+    for k in range(14):
+        price = float(np.sqrt(low * high))
+        found = hindsight(
+            amps, start, price, sweeps=sweeps, pairs=False, seed=seed + k, movable=movable
+        )
+        if found.switchings > budget:
+            low = price
+        else:
+            high = price
+            best = found
+            if found.switchings >= budget * (1 - tolerance):
+                break
+    if best is None:
+        best = hindsight(amps, start, high, sweeps=sweeps, seed=seed, movable=movable)
+    return best
