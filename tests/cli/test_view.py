@@ -1,0 +1,94 @@
+"""The live picture: its words as words, its drawing as characters on a known screen."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from pbal_tools import view
+from pbal_tools.picture import HomeCell, Link, MoveLine, Picture, sentence
+
+
+def a_picture(**changes: object) -> Picture:
+    picture = Picture("pbal", stage="running")
+    picture.phase_a = (38.2, 12.1, 22.2)
+    picture.neutral_a = 24.0
+    picture.homes = [HomeCell(f"home_{i:02d}", 1 + i % 3, 1500.0, 0.4) for i in range(1, 13)]
+    picture.link = Link(fresh=12, known=12, age_p95_s=0.8, frames_ok=100)
+    for name, value in changes.items():
+        setattr(picture, name, value)
+    return picture
+
+
+def drawn(picture: Picture, width: int, height: int) -> list[str]:
+    console = Console(
+        file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None
+    )
+    console.print(view.render(picture, width, height), height=height)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    return text.rstrip("\n").split("\n")
+
+
+MOVE = MoveLine(7, 0.0, "home_04", 2, 1, "it relieves the fullest phase", "ordered")
+
+
+def test_the_sentence_follows_the_story() -> None:
+    picture = a_picture()
+    assert "Phase A carries 38 A, phase B only 12 A: 24 A flow back" in sentence(picture)
+    picture.homes = [HomeCell("home_04", 2, moving=True)]
+    picture.moves = [MOVE]
+    assert sentence(picture) == ("Moving home_04 from phase B to A: it relieves the fullest phase")
+    picture = a_picture(neutral_before_a=40.0, neutral_a=10.0)
+    picture.moves = [MoveLine(7, 0.0, "home_04", 2, 1, "why", "confirmed", done=True)]
+    assert "1 home was moved" in sentence(picture)
+    assert "fell from 40 A to 10 A (-75 %)" in sentence(picture)
+    picture.neutral_a = 50.0
+    assert "rose from 40 A to 50 A (+25 %)" in sentence(picture)
+
+
+def test_before_it_runs_the_note_is_the_sentence() -> None:
+    assert sentence(Picture("pbal", stage="starting", note="Starting 3 homes.")) == (
+        "Starting 3 homes."
+    )
+
+
+def test_a_failed_move_is_not_a_result() -> None:
+    picture = a_picture(neutral_before_a=40.0, neutral_a=40.0)
+    picture.moves = [MoveLine(7, 0.0, "home_04", 2, 1, "why", "refused", done=True, failed=True)]
+    assert "moved" not in sentence(picture)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (200, 60)])
+@pytest.mark.parametrize("homes", [0, 12, 60])
+def test_it_fits_the_screen(width: int, height: int, homes: int) -> None:
+    picture = a_picture(moves=[MOVE] * 30)
+    picture.homes = [HomeCell(f"home_{i:02d}", i % 4, 1e4, 0.4) for i in range(homes)]
+    for second in range(700):
+        picture.neutral_a = float(second % 50)
+        picture.record(float(second))
+    lines = drawn(picture, width, height)
+    assert len(lines) <= height
+    assert max(len(line) for line in lines) <= width
+    text = "\n".join(lines)
+    assert "38.2 A" in text
+    assert "home_04 B→A" in text
+    if homes == 60 and height >= 30:
+        assert all(f"{i:02d}" in text for i in range(homes))
+
+
+def test_columns_show_a_falling_curve() -> None:
+    lines = view.columns([8.0, 4.0, 0.0], width=3, height=2, top=8.0)
+    assert lines == ["█  ", "██ "]
+    assert view.columns([0.01], width=3, height=1, top=100.0) == ["▁"]
+
+
+def test_stretch_keeps_the_mean() -> None:
+    assert view.stretch([1.0, 3.0, 5.0, 7.0], 2) == [2.0, 6.0]
+    assert view.stretch([1.0], 3) == [1.0, 1.0, 1.0]
+    assert view.stretch([], 3) == []
+
+
+def test_a_silent_home_and_trouble_are_visible() -> None:
+    assert "..." in view.home_cell(HomeCell("home_01")).plain
+    assert "!" in view.home_cell(HomeCell("home_01", 1, 100.0, 0.1, trouble="lockout")).plain
+    assert "⇄" in view.home_cell(HomeCell("home_01", 1, 100.0, 0.1, moving=True)).plain

@@ -1,0 +1,139 @@
+"""What a person looking at a running controller sees, as plain data, and in one sentence.
+
+`feed` fills a Picture from the controller's status; `view` draws it. Nothing here knows HTTP or
+terminals, so the words can be tested as words.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+PHASES = ("A", "B", "C")
+HISTORY = 600
+
+
+@dataclass(frozen=True)
+class HomeCell:
+    """One home of the grid. `phase` is 0 for open or unknown, 1..3 for A..C.
+
+    `age_s` is None while the home has never been heard.
+    """
+
+    name: str
+    phase: int = 0
+    power_w: float | None = None
+    age_s: float | None = None
+    moving: bool = False
+    fixed: bool = False
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class MoveLine:
+    """One ordered move: who, from where to where, why, and how it stands."""
+
+    command_id: int
+    time_s: float
+    home: str
+    from_phase: int
+    to_phase: int
+    reason: str
+    state: str
+    done: bool = False
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Link:
+    """How well the homes are read."""
+
+    fresh: int = 0
+    known: int = 0
+    age_p95_s: float | None = None
+    frames_ok: int = 0
+    frames_lost: int = 0
+    frames_refused: int = 0
+    frames_per_s: float | None = None
+
+
+@dataclass
+class Picture:
+    """Everything one screen shows. Currents in A, voltages in V, times in Unix seconds."""
+
+    title: str
+    stage: str = "connecting"
+    note: str = ""
+    phase_a: tuple[float, float, float] | None = None
+    phase_v: tuple[float | None, float | None, float | None] = (None, None, None)
+    neutral_a: float | None = None
+    neutral_before_a: float | None = None
+    history: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    homes: Sequence[HomeCell] = ()
+    moves: Sequence[MoveLine] = ()
+    link: Link = Link()
+    elapsed_s: float = 0.0
+    remaining_s: float | None = None
+    footer: str = ""
+
+    def record(self, time_s: float) -> None:
+        """Adds the present neutral current to the history."""
+        if self.neutral_a is not None:
+            self.history.append((time_s, self.neutral_a))
+
+    @property
+    def cut(self) -> float | None:
+        """By what share the neutral current fell since the first move; None before it."""
+        if not self.neutral_before_a or self.neutral_a is None:
+            return None
+        return 1.0 - self.neutral_a / self.neutral_before_a
+
+
+def phase_letter(phase: int) -> str:
+    """1..3 as A..C, anything else as a dash."""
+    return PHASES[phase - 1] if 1 <= phase <= 3 else "-"
+
+
+def sentence(picture: Picture) -> str:
+    """What is happening now, for somebody who has never seen the screen before."""
+    if picture.stage != "running":
+        return picture.note or "Waiting for the controller."
+    moving = [home for home in picture.homes if home.moving]
+    if moving:
+        return _moving_sentence(picture, moving)
+    confirmed = sum(move.done and not move.failed for move in picture.moves)
+    cut = picture.cut
+    if confirmed and cut is not None and picture.neutral_before_a is not None:
+        return _result_sentence(picture, confirmed, cut)
+    return _imbalance_sentence(picture)
+
+
+def _moving_sentence(picture: Picture, moving: Sequence[HomeCell]) -> str:
+    names = {home.name for home in moving}
+    current = next((m for m in picture.moves if m.home in names and not m.done), None)
+    if current is None:
+        return f"{moving[0].name} is changing its phase."
+    road = f"{phase_letter(current.from_phase)} to {phase_letter(current.to_phase)}"
+    others = f" (and {len(moving) - 1} more)" if len(moving) > 1 else ""
+    return f"Moving {current.home} from phase {road}{others}: {current.reason}"
+
+
+def _result_sentence(picture: Picture, confirmed: int, cut: float) -> str:
+    homes = "1 home was" if confirmed == 1 else f"{confirmed} homes were"
+    before, after = picture.neutral_before_a, picture.neutral_a
+    verb = "fell" if cut >= 0 else "rose"
+    return (
+        f"{homes} moved to another phase. The neutral current {verb} from "
+        f"{before:.0f} A to {after:.0f} A ({-100 * cut:+.0f} %)."
+    )
+
+
+def _imbalance_sentence(picture: Picture) -> str:
+    if picture.phase_a is None or picture.neutral_a is None:
+        return "Reading the homes for the first time."
+    by_load = sorted(range(3), key=lambda phase: picture.phase_a[phase])  # type: ignore[index]
+    low, high = by_load[0], by_load[2]
+    return (
+        f"Phase {PHASES[high]} carries {picture.phase_a[high]:.0f} A, phase {PHASES[low]} only "
+        f"{picture.phase_a[low]:.0f} A: {picture.neutral_a:.0f} A flow back through the neutral "
+        "wire, doing nothing but heat."
+    )
