@@ -11,13 +11,11 @@ ciphertext with its tag (open); text is replaced in place. After a failed open t
 as it was.
 """
 
-try:
-    from cryptolib import aes as _probe  # type: ignore[import-not-found,unused-ignore]
-except ImportError:
-    from pbal_protocol.ccm_host import Ccm
-else:
-    from pbal_protocol.ccm_node import Ccm  # type: ignore[assignment,unused-ignore]
+from pbal_protocol.compat import MICROPYTHON
 
-    del _probe
+if MICROPYTHON:
+    from pbal_protocol.ccm_node import Ccm
+else:
+    from pbal_protocol.ccm_host import Ccm  # type: ignore[assignment,unused-ignore]
 
 __all__ = ["Ccm"]

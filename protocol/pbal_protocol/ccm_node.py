@@ -9,7 +9,7 @@ A CBC object goes on where its last call stopped. Its carry is therefore exclusi
 B0, which starts a fresh MAC without a new object and a new key schedule per message.
 """
 
-from cryptolib import aes
+from cryptolib import aes  # type: ignore[import-not-found,unused-ignore]
 
 from pbal_protocol.compat import const
 from pbal_protocol.errors import AuthError, RangeError, SpaceError, Truncated
@@ -24,11 +24,11 @@ _START = const(288)  # B0, two blocks of associated data, 240 bytes of text
 class _Work:
     """A buffer of whole blocks that grows on demand, and its views of n blocks, kept."""
 
-    def __init__(self, size):
+    def __init__(self, size: int) -> None:
         self.buf = bytearray(size)
-        self._views = {}
+        self._views: dict[int, memoryview] = {}
 
-    def view(self, blocks):
+    def view(self, blocks: int) -> memoryview:
         """A view of the first `blocks` blocks; the same object every time."""
         v = self._views.get(blocks)
         if v is None:
@@ -47,7 +47,7 @@ _text = bytearray(_START)
 class Ccm:
     """AES-CCM with one key; see pbal_protocol.aead for the interface."""
 
-    def __init__(self, key, tag_len=8):
+    def __init__(self, key: bytes, tag_len: int = 8) -> None:
         if len(key) not in (16, 32):
             raise RangeError("key: %d bytes" % len(key))
         if tag_len not in (4, 6, 8, 10, 12, 14, 16):
@@ -63,7 +63,12 @@ class Ccm:
         if self._chained:
             self._carry[:] = first
 
-    def seal(self, nonce, aad, plaintext):
+    def seal(
+        self,
+        nonce: bytes | bytearray,
+        aad: bytes | bytearray | memoryview,
+        plaintext: bytes | bytearray | memoryview,
+    ) -> bytes:
         """Return ciphertext and tag. Raises RangeError for a nonce of no legal length."""
         a = len(aad)
         n = len(plaintext)
@@ -73,7 +78,12 @@ class Ccm:
         self.seal_at(nonce, buf, 0, a, a + n)
         return bytes(memoryview(buf)[a:])
 
-    def open(self, nonce, aad, sealed):
+    def open(
+        self,
+        nonce: bytes | bytearray,
+        aad: bytes | bytearray | memoryview,
+        sealed: bytes | bytearray | memoryview,
+    ) -> bytes:
         """Return the plaintext. Raises AuthError, Truncated, RangeError."""
         a = len(aad)
         n = len(sealed)
@@ -83,7 +93,7 @@ class Ccm:
         end = self.open_at(nonce, buf, 0, a, a + n)
         return bytes(memoryview(buf)[a:end])
 
-    def seal_at(self, nonce, buf, a, p, e):
+    def seal_at(self, nonce: bytes | bytearray, buf: bytearray, a: int, p: int, e: int) -> int:
         """Seal in place; buf[a:p] associated data, buf[p:e] plaintext. Returns the new end."""
         t = self.tag_len
         if not 0 <= a <= p <= e or e + t > len(buf):
@@ -96,7 +106,7 @@ class Ccm:
         xor(buf, e, _mac.buf, at, _ctr.buf, 0, t)
         return e + t
 
-    def open_at(self, nonce, buf, a, p, e):
+    def open_at(self, nonce: bytes | bytearray, buf: bytearray, a: int, p: int, e: int) -> int:
         """Open in place; buf[p:e] ciphertext and tag. Returns the end of the plaintext."""
         global _text
         t = self.tag_len
@@ -125,14 +135,14 @@ class Ccm:
         copy(buf, p, _text, 0, n)
         return e
 
-    def _check(self, nonce, n):
+    def _check(self, nonce: bytes | bytearray, n: int) -> None:
         if not 7 <= len(nonce) <= 13:
             raise RangeError("nonce: %d bytes" % len(nonce))
         # As many bytes count the length as the nonce leaves free; more than 32 bits never fit.
         if len(nonce) >= 12 and n >> (8 * (15 - len(nonce))):
             raise RangeError("too long for this nonce")
 
-    def _keystream(self, nonce, n):
+    def _keystream(self, nonce: bytes | bytearray, n: int) -> None:
         """Fill _ctr with the encrypted counter blocks 0 .. for n bytes of text."""
         count = 1 + (n + _BLOCK - 1) // _BLOCK
         view = _ctr.view(count)
@@ -149,7 +159,16 @@ class Ccm:
             i += 1
         self._ecb.encrypt(view, view)
 
-    def _tag(self, nonce, buf, a, p, text, s, n):
+    def _tag(
+        self,
+        nonce: bytes | bytearray,
+        buf: bytearray,
+        a: int,
+        p: int,
+        text: bytearray,
+        s: int,
+        n: int,
+    ) -> int:
         """Leave the CBC-MAC in _mac; return where it starts."""
         k = len(nonce)
         aad = p - a
@@ -179,7 +198,7 @@ class Ccm:
         return at
 
 
-def _count(buf, end, size, value):
+def _count(buf: bytearray, end: int, size: int, value: int) -> None:
     """Write `value` big endian into the `size` bytes before `end`."""
     while size:
         end -= 1
@@ -188,7 +207,7 @@ def _count(buf, end, size, value):
         value >>= 8
 
 
-def _zero(buf, start, end):
+def _zero(buf: bytearray, start: int, end: int) -> None:
     while start < end:
         buf[start] = 0
         start += 1

@@ -1,12 +1,18 @@
 """What differs between the interpreters and is needed before anything else."""
 
-try:
-    from micropython import const  # type: ignore[import-not-found,unused-ignore]
-except ImportError:
+import sys
 
-    def const(value: int) -> int:
+MICROPYTHON = sys.implementation.name == "micropython"
+
+# Asked of the interpreter, not of the import: on CPython a `micropython` module may exist too
+# (Adafruit's Blinka installs one).
+if MICROPYTHON:
+    from micropython import const  # type: ignore[import-not-found,unused-ignore]
+else:
+
+    def const(value: int) -> int:  # type: ignore[misc,unused-ignore]
         """Return `value`; MicroPython's compiler folds the call away."""
         return value
 
 
-__all__ = ["const"]
+__all__ = ["MICROPYTHON", "const"]

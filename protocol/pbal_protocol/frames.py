@@ -75,9 +75,7 @@ class _End:
 class Sealer(_End):
     """Seals the frames of one direction. `last` is the highest counter used so far."""
 
-    def __init__(
-        self, key: bytes, kind: int, site_id: int, address: int, last: int = 0
-    ) -> None:
+    def __init__(self, key: bytes, kind: int, site_id: int, address: int, last: int = 0) -> None:
         super().__init__(key, kind, site_id, address)
         self.last = last
 
@@ -119,9 +117,7 @@ class Opener(_End):
     nothing that was accepted before.
     """
 
-    def __init__(
-        self, key: bytes, kind: int, site_id: int, address: int, floor: int = 0
-    ) -> None:
+    def __init__(self, key: bytes, kind: int, site_id: int, address: int, floor: int = 0) -> None:
         super().__init__(key, kind, site_id, address)
         if not 0 <= floor <= COUNTER_MAX:
             raise RangeError("floor: %d" % floor)

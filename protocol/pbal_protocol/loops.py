@@ -1,42 +1,19 @@
 """The three loops that touch every byte: copy, exclusive or, CRC.
 
-On a board they are machine code (_native); elsewhere plain Python.
+On a board they are machine code (_native); elsewhere plain Python (_plain).
 """
 
+import sys
 from array import array
 
-try:
-    from pbal_protocol._native import copy, crc, xor
-except (ImportError, SyntaxError, NameError, ValueError, NotImplementedError):
-
-    def copy(dst: bytearray, d: int, src: bytes | bytearray | memoryview, s: int, n: int) -> None:
-        """dst[d:d+n] = src[s:s+n]"""
-        for i in range(n):
-            dst[d + i] = src[s + i]
-
-    def xor(
-        dst: bytearray,
-        d: int,
-        src: bytes | bytearray | memoryview,
-        s: int,
-        key: bytes | bytearray | memoryview,
-        k: int,
-        n: int,
-    ) -> None:
-        """dst[d:d+n] = src[s:s+n] ^ key[k:k+n]"""
-        for i in range(n):
-            dst[d + i] = src[s + i] ^ key[k + i]
-
-    def crc(
-        buf: bytes | bytearray | memoryview, start: int, end: int, table: "array[int]"
-    ) -> int:
-        """The reflected CRC of buf[start:end] by half bytes, start value 0xFFFF."""
-        c = 0xFFFF
-        for i in range(start, end):
-            c ^= buf[i]
-            c = (c >> 4) ^ table[c & 15]
-            c = (c >> 4) ^ table[c & 15]
-        return c
+if sys.implementation.name == "micropython":
+    try:
+        from pbal_protocol._native import copy, crc, xor
+    except (ImportError, SyntaxError, NameError, ValueError, NotImplementedError):
+        # This port was built without the native emitter.
+        from pbal_protocol._plain import copy, crc, xor
+else:
+    from pbal_protocol._plain import copy, crc, xor
 
 
 def _entry(value: int) -> int:

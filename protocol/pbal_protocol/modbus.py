@@ -93,7 +93,7 @@ def seal_adu(buf: bytearray, n: int) -> int:
     """Append the CRC to the n bytes of unit and PDU in `buf`; return the ADU's length."""
     if n + 2 > len(buf) or n + 2 > _MAX:
         raise SpaceError("ADU: %d bytes" % (n + 2))
-    c = crc(buf, 0, n, CRC_TABLE)
+    c: int = crc(buf, 0, n, CRC_TABLE)
     buf[n] = c & 0xFF
     buf[n + 1] = c >> 8
     return n + 2
