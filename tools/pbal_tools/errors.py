@@ -165,11 +165,11 @@ def _describe_os_error(exc: OSError) -> Described:
 
 def _describe_library_error(exc: BaseException) -> Described:
     # Imported here so that `pbal --help` does not pay for it.
-    from pbal_protocol import errors as protocol_errors
+    from pbal_protocol.errors import LocalError, RemoteError
 
-    if isinstance(exc, protocol_errors.RemoteError):
+    if isinstance(exc, RemoteError):
         return Described(ExitCode.PEER, f"{type(exc).__name__}: {exc}")
-    if isinstance(exc, protocol_errors.LocalError):
+    if isinstance(exc, LocalError):
         return Described(ExitCode.INPUT, f"{type(exc).__name__}: {exc}")
     if type(exc).__module__.startswith("pydantic"):
         return Described(ExitCode.INPUT, str(exc), "Correct the values named above.")
