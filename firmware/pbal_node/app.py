@@ -1,0 +1,481 @@
+"""The node application: builds the parts from the board file and runs their loops.
+
+    metering --readings--> supply --> autonomy --+
+                                                 v
+    bearer <--> link ---- Switch command ---> selector --> drive
+                                                 |
+    housekeeping: watchdog, heap, flash work     +--> events --> link
+
+Loops: bearer (requests), metering (voltages, meter), selector (contacts), housekeeping. One that
+ends or raises ends the application: the node records the crash and resets.
+"""
+
+import asyncio
+import gc
+import json
+import os
+import time
+from binascii import unhexlify
+
+import machine
+from micropython import const
+
+from pbal_node import board as boards
+from pbal_node import selector as sel
+from pbal_node.autonomy import Autonomy, Settings
+from pbal_node.clock import Monotonic, SiteClock
+from pbal_node.events import EventLog
+from pbal_node.ident import Identity
+from pbal_node.link import Link
+from pbal_node.metering.pzem import Pzem
+from pbal_node.metering.sense import Sense
+from pbal_node.rs485 import Rs485
+from pbal_node.selector import Limits, Selector, Timing
+from pbal_node.store import Config, Counters, FlashStats, SelectorState, Slot, makedirs
+from pbal_node.supply import Supply
+from pbal_node.version import VERSION, VERSION_CODE
+from pbal_node.watchdog import Watchdog
+from pbal_protocol import config as settings
+from pbal_protocol import kdf, records
+from pbal_protocol.errors import PbalError
+
+_MEASURE_MS = const(1000)  # a reading at least this often ...
+_MEASURE_MIN_MS = const(400)  # ... and at most this often, right after an answer when polled
+_METER_STALE_MS = const(4000)
+_IDLE_POLL_MS = const(100)
+_STABLE_MS = const(120000)  # a boot that lasts this long was no crash
+_SAFE_STAY_MS = const(600000)  # safe mode tries again after this
+_SAFE_AFTER = const(4)  # crashes in a row
+_WDT_MS = const(15000)
+_FAULT_MS = const(1500)  # output and phase disagree this long: do not trust the sensor
+_BUTTON_MS = const(5000)
+_UNPROVISIONED = const(247)
+
+EV_BOOT = const(1)
+EV_METER_FAULT = const(6)
+EV_METER_OK = const(7)
+EV_SAFE_MODE = const(12)
+EV_CRASH = const(13)
+EV_WATCHDOG = const(14)
+
+
+def _legal(key: int, value) -> bool:
+    try:
+        settings.check(key, value)
+    except PbalError:
+        return False
+    return True
+
+
+def _load_identity(path: str = "/cfg/identity.json"):
+    """The provisioned identity, None while there is none."""
+    try:
+        with open(path) as f:
+            return json.load(f)
+    except (OSError, ValueError):
+        return None
+
+
+def _random_u32() -> int:
+    r = os.urandom(4)
+    return r[0] | r[1] << 8 | r[2] << 16 | (r[3] & 0x3F) << 24
+
+
+def _randrange(n: int) -> int:
+    return _random_u32() % n
+
+
+class App:
+    """One node. `run()` never returns; tests may build it against any `machine`."""
+
+    def __init__(self) -> None:
+        board = boards.load()
+        self.board = board
+        drive = boards.drive(board)  # all off before anything else can fail (S1)
+        makedirs("/cfg")
+        makedirs("/log")
+        self.mono = Monotonic(time.ticks_ms, time.ticks_diff)
+        self.now_ms = self.mono.now
+        self.clock = SiteClock(self.mono, _random_u32())
+        self.stats = FlashStats()
+        self.counters = Counters("/cfg/counters", self.stats)
+        self.log = EventLog("/log/events", Slot("/cfg/acked", self.stats), self.now_ms,
+                            self.clock.now_s, self.stats)
+        self._count_boot()
+        identity = _load_identity()
+        self.identity = identity or {}
+        mains = board.get("mains", {})
+        nominal = mains.get("nominal_v", 230.0)
+        self.config = self._load_config()
+
+        sense = board["sense"]
+        self.sense = Sense(
+            [boards.adc(board, n) for n in ("vout", "va", "vb", "vc")],
+            boards.per_channel(board, "volts_per_volt", 400.0), int(sense["bias_v"] * 1000000),
+            nominal, mains.get("nominal_hz", 50.0), self.now_ms, time.ticks_us, time.ticks_diff,
+            time.sleep_us,
+        )
+        self.meter = Pzem(boards.uart_meter(board), self.now_ms,
+                          board.get("meter", {}).get("unit", 1))
+        self.supply = Supply(207.0, 253.0)
+        self.state_store = SelectorState("/cfg/selector", self.stats)
+        self.timing = Timing(board["selector"])
+        self.limits = Limits()
+        self.limits.nominal_v = nominal
+        self.limits.safe_mode = self.safe_mode
+        self.selector = Selector(self.timing, self.limits, self.state_store, drive, self.sense,
+                                 self.supply, self.current, self.clock.now_s, self.log.emit)
+        self.settings = Settings()
+        self.autonomy = Autonomy(self.selector, self.supply, self.settings, self.limits,
+                                 self.state_store, self.identity.get("phase", 0), _randrange,
+                                 self.reset_cause == machine.PWRON_RESET, self.log.emit)
+        self.apply_config()
+
+        self.link = None
+        unit = _UNPROVISIONED
+        if identity:
+            site = identity["site"]
+            address = identity["address"]
+            up, down = kdf.node_keys(unhexlify(identity["root"]), site, address)
+            group = kdf.group_key(unhexlify(identity["group"]), site)
+            self.link = Link((up, down, group), site, address, self.counters, self.clock,
+                             self.selector, self.log, self.config, self)
+            unit = address & 0xFF
+        name = board["board"]["name"]
+        uart, de = boards.uart_rs485(board)
+        self.bearer = Rs485(uart, de, board["uart"]["rs485"].get("baud", 115200), unit, self.link,
+                            self, Identity(name, VERSION, self.identity.get("name", "")),
+                            self.now_ms)
+        led = board.get("led")
+        self.led = machine.Pin(led["pin"], machine.Pin.OUT, value=0) if led else None
+        button = board.get("button")
+        self.button = (machine.Pin(button["pin"], machine.Pin.IN, machine.Pin.PULL_UP)
+                       if button else None)
+        self._wake_selector = asyncio.Event()
+        self.heap_used_max = 0
+        self.loop_max_ms = 0
+        self._meter_fault = False
+        self._disagree_since = -1
+        self._pressed_ms = -1
+        self.watchdog = None
+
+    # boot -------------------------------------------------------------------------------------
+
+    def _count_boot(self) -> None:
+        c = self.counters
+        self.reset_cause = machine.reset_cause()
+        c.boots += 1
+        if self.reset_cause == machine.PWRON_RESET:
+            c.crashes = 0
+        else:
+            c.crashes = min(c.crashes + 1, 255)
+        c.save()
+        self.safe_mode = c.crashes >= _SAFE_AFTER
+        self.log.emit(EV_BOOT, 0, self.reset_cause, c.boots)
+        if self.reset_cause == machine.WDT_RESET:
+            self.log.emit(EV_WATCHDOG, 2, 0, c.boots)
+        if self.safe_mode:
+            self.log.emit(EV_SAFE_MODE, 2, c.crashes, 0)
+
+    def _load_config(self) -> Config:
+        defaults = {row[0]: row[5] for row in settings.KEYS}
+        board = {}
+        names = {row[1]: row[0] for row in settings.KEYS}
+        for name, value in self.board.get("config", {}).items():
+            if name in names:
+                board[names[name]] = value
+        for name in ("fixed", "opted_out"):
+            if name in self.identity:
+                board[names[name]] = 1 if self.identity[name] else 0
+        return Config("/cfg/config", self.stats, defaults, board, _legal)
+
+    def apply_config(self) -> None:
+        """Copy the settings to where they are used; the board's own limits still bind."""
+        get = self.config.get
+        lim = self.limits
+        lim.dwell_ms = get(settings.DWELL_S) * 1000
+        lim.daily_cap = get(settings.DAILY_CAP)
+        lim.fixed = get(settings.FIXED)
+        lim.opted_out = get(settings.OPTED_OUT)
+        lim.good_time_ms = get(settings.GOOD_TIME_MS)
+        rated = self.board.get("limits", {}).get("rated_switch_a", 1000.0)
+        lim.rated_a = min(rated, get(settings.RATED_SWITCH_MA) / 1000)
+        self.supply.low_v = get(settings.BAND_LOW_DV) / 10
+        self.supply.high_v = get(settings.BAND_HIGH_DV) / 10
+        least = self.board["selector"].get("dead_time_ms", 100)
+        self.timing.dead_time_ms = max(least, get(settings.DEAD_TIME_MS))
+        s = self.settings
+        s.confirm_ms = get(settings.AUTONOMY_CONFIRM_MS)
+        s.spread_ms = get(settings.AUTONOMY_SPREAD_MS)
+        s.return_spread_ms = get(settings.RETURN_SPREAD_MS)
+        s.good_time_ms = lim.good_time_ms
+
+    # what others ask --------------------------------------------------------------------------
+
+    def current(self) -> float:
+        """Amperes now; negative when the meter has nothing recent to say."""
+        r = self.meter.reading
+        if r.at_ms < 0 or not r.ok or self.now_ms() - r.at_ms > _METER_STALE_MS:
+            return -1.0
+        return r.current_a
+
+    def phase(self) -> int:
+        """The closed phase, 0 while the home is open or between phases."""
+        s = self.selector
+        return s.phase if s.state in (sel.CLOSED, sel.WAIT_QUIET, sel.LOCKED_OUT) else 0
+
+    def state(self) -> int:
+        s = self.selector.state
+        return sel.RETURN if s == sel.OPEN else s
+
+    def flags(self) -> int:
+        lim = self.limits
+        return (
+            (records.FLAG_FIXED if lim.fixed else 0)
+            | (records.FLAG_OPTED_OUT if lim.opted_out else 0)
+            | (records.FLAG_LOCKOUT if self.state_store.lockout else 0)
+            | (records.FLAG_METER_FAULT if self._meter_fault else 0)
+            | (records.FLAG_SAFE_MODE if lim.safe_mode else 0)
+            | (0 if self.clock.synced else records.FLAG_UNSYNCED)
+            | (records.FLAG_EVENTS_PENDING if self.log.pending else 0)
+            | (records.FLAG_SENSE_FAULT if self.selector.sense_fault else 0)
+            | (records.FLAG_AUTONOMOUS if self.selector.autonomous else 0)
+        )
+
+    def fill_telemetry(self, t) -> None:
+        """The newest readings into a Telemetry record."""
+        now = self.now_ms()
+        v = self.sense.v
+        r = self.meter.reading
+        t.time_s = self.clock.now_s()
+        t.va_v = min(v[1], 600.0)
+        t.vb_v = min(v[2], 600.0)
+        t.vc_v = min(v[3], 600.0)
+        t.vout_v = min(self.sense.out_v, 600.0)
+        if r.ok:
+            t.current_a = r.current_a
+            t.p_w = r.p_w
+            t.q_var = r.q_var
+            t.freq_hz = r.freq_hz
+        else:
+            t.current_a = t.p_w = t.q_var = t.freq_hz = 0.0
+        t.e_import_wh = int(r.e_import_wh)
+        t.e_export_wh = int(r.e_export_wh)
+        t.phase = self.phase()
+        t.state = self.state()
+        t.flags = self.flags()
+        at = self.sense.at_ms
+        if r.ok and r.at_ms < at:
+            at = r.at_ms
+        t.age_ms = min(now - at, 65535) if at >= 0 else 65535
+        t.dwell_left_s = min((self.selector.dwell_left_ms(now) + 999) // 1000, 65535)
+        t.switches_today = min(self.selector.switches_today(), 255)
+
+    def hello(self):
+        return records.Hello(
+            eui=unhexlify(self.identity["eui"]), nonce=self.clock.nonce,
+            boots=self.counters.boots, reset_cause=self.reset_cause,
+            down_floor=self.link.down_floor(), fw_version=VERSION_CODE,
+            board=self.board["board"]["id"], phase=self.phase(), state=self.state(),
+            flags=self.flags(),
+        )
+
+    def health(self, link):
+        bad = link.bad
+        rx = self.bearer.rx
+        return records.Health(
+            uptime_s=self.now_ms() // 1000, heap_free=gc.mem_free(),
+            heap_used_max=self.heap_used_max, loop_max_ms=min(self.loop_max_ms, 65535),
+            bad_crc=rx.bad_crc + bad["bad_crc"], auth_failed=bad["auth_failed"],
+            replayed=bad["replayed"], malformed=rx.malformed + bad["malformed"],
+            expired=link.expired, flash_writes=self.stats.writes, meter_errors=self.meter.errors,
+            lifetime_switches=self.state_store.lifetime, nonce=self.clock.nonce,
+        )
+
+    def wake_selector(self) -> None:
+        self._wake_selector.set()
+
+    def wake_meter(self) -> None:
+        self.bearer.served.set()
+
+    # loops ------------------------------------------------------------------------------------
+
+    async def _metering(self) -> None:
+        while True:
+            start = self.now_ms()
+            if not self.selector.busy:
+                self._sample()
+            ok = await self.meter.read()
+            self._note_meter(ok)
+            self.watchdog.beat("metering", self.now_ms())
+            await self._pause(start)
+
+    async def _pause(self, start: int) -> None:
+        """Until the next reading is due: after an answer, when the bus needs us least."""
+        served = self.bearer.served
+        served.clear()
+        least = start + _MEASURE_MIN_MS - self.now_ms()
+        if least > 0:
+            await asyncio.sleep_ms(least)
+        rest = start + _MEASURE_MS - self.now_ms()
+        if rest > 0 and not served.is_set():
+            try:
+                await asyncio.wait_for_ms(served.wait(), rest)
+            except asyncio.TimeoutError:
+                pass
+
+    def _sample(self) -> None:
+        """One burst of all voltages, again when it was spoiled by something else running."""
+        for _ in range(3):
+            if self.sense.sample():
+                now = self.now_ms()
+                v = self.sense.v
+                self.supply.update(now, v[1], v[2], v[3])
+                self._check_sense(now)
+                return
+
+    def _check_sense(self, now: int) -> None:
+        """The output must follow the closed phase; a sensor that does not is not trusted (S1)."""
+        s = self.selector
+        if s.state != sel.CLOSED:
+            self._disagree_since = -1
+            return
+        v = self.sense.v
+        if abs(v[0] - v[s.phase]) <= 0.15 * self.limits.nominal_v and not self.sense.fault[0]:
+            self._disagree_since = -1
+            s.sense_fault = False
+        elif self._disagree_since < 0:
+            self._disagree_since = now
+        elif now - self._disagree_since >= _FAULT_MS and not s.sense_fault:
+            s.sense_fault = True
+            self.log.emit(sel.EV_SENSE_FAULT, 1, s.phase, int(v[0] * 10))
+
+    def _note_meter(self, ok: bool) -> None:
+        """A meter silent while the output lives is a fault; with a dead output it is expected."""
+        r = self.meter.reading
+        if ok:
+            self.sense.set_frequency(r.freq_hz)
+            if self._meter_fault:
+                self._meter_fault = False
+                self.log.emit(EV_METER_OK, 0, 0, 0)
+        elif (not self._meter_fault and self.selector.state == sel.CLOSED
+              and self.sense.out_v > 0.5 * self.limits.nominal_v
+              and self.now_ms() - max(r.at_ms, 0) > _METER_STALE_MS):
+            self._meter_fault = True
+            self.log.emit(EV_METER_FAULT, 1, self.meter.errors, 0)
+
+    async def _selecting(self) -> None:
+        s = self.selector
+        s.boot(self.now_ms())
+        wake = self._wake_selector
+        samples = 0
+        while True:
+            if s.busy:
+                self.sense.sample_out()
+                samples += 1
+                if samples % 32 == 0:
+                    self._sample()  # a long wait must not leave the supplies unwatched
+                s.poll(self.now_ms())
+                self.watchdog.beat("selector", self.now_ms())
+                await asyncio.sleep_ms(1)
+                continue
+            samples = 0
+            now = self.now_ms()
+            s.poll(now)
+            self.autonomy.poll(now)
+            self.watchdog.beat("selector", now)
+            wake.clear()
+            if not s.busy:
+                try:
+                    await asyncio.wait_for_ms(wake.wait(), _IDLE_POLL_MS)
+                except asyncio.TimeoutError:
+                    pass
+
+    async def _housekeeping(self) -> None:
+        last = self.now_ms()
+        stable = False
+        while True:
+            await asyncio.sleep_ms(500)
+            now = self.now_ms()
+            late = now - last - 500
+            last = now
+            if late > self.loop_max_ms:
+                self.loop_max_ms = late
+            if self.bearer.alive():
+                self.watchdog.beat("bearer", now)
+            self.watchdog.poll(now)
+            used = gc.mem_alloc()
+            if used > self.heap_used_max:
+                self.heap_used_max = used
+            if self.link:
+                self.link.slow_work()
+            if not stable and now > (_SAFE_STAY_MS if self.safe_mode else _STABLE_MS):
+                stable = True
+                if self.counters.crashes:
+                    self.counters.crashes = 0
+                    self.counters.save()
+                if self.safe_mode:
+                    machine.reset()  # it held: leave safe mode through a clean boot
+            if self.led:
+                self.led.value(1 if self.selector.state == sel.CLOSED else (now // 500) & 1)
+            self._poll_button(now)
+
+    def _poll_button(self, now: int) -> None:
+        """Held for 5 s by a person on site: the welded contact was replaced (S2)."""
+        if not self.button:
+            return
+        if self.button.value():
+            self._pressed_ms = -1
+        elif self._pressed_ms < 0:
+            self._pressed_ms = now
+        elif now - self._pressed_ms >= _BUTTON_MS:
+            self._pressed_ms = now
+            self.selector.clear_lockout(now)
+
+    async def run(self) -> None:
+        self.watchdog = Watchdog(machine.WDT(timeout=_WDT_MS).feed,
+                                 {"metering": 6000, "bearer": 6000, "selector": 4000},
+                                 self.now_ms())
+        gc.collect()
+        self.heap_used_max = gc.mem_alloc()
+        await asyncio.gather(self.bearer.run(), self._metering(), self._selecting(),
+                             self._housekeeping())
+
+
+def main() -> None:
+    """Run until reset. An error is recorded, then the node starts again."""
+    try:
+        app = App()
+        gc.threshold(gc.mem_free() // 8 + gc.mem_alloc())
+        asyncio.run(app.run())
+    except KeyboardInterrupt:
+        _maintenance()
+        raise
+    except Exception as e:  # the one place where everything ends: record, then reset
+        _crash(e)
+    machine.reset()
+
+
+def _maintenance() -> None:
+    """A person took over by the console: contacts off, and feed the watchdog, which cannot be
+    stopped, from a timer, so that copying files is not cut short by a reset.
+    """
+    try:
+        boards.drive(boards.load())
+    except (OSError, ValueError, KeyError):
+        pass
+    wdt = machine.WDT(timeout=_WDT_MS)
+    machine.Timer(0).init(period=2000, mode=machine.Timer.PERIODIC, callback=lambda _t: wdt.feed())
+
+
+def _crash(error) -> None:
+    """Leave the traceback in /log/crash.txt for the next person, once per boot."""
+    import sys
+
+    sys.print_exception(error)
+    try:
+        makedirs("/log")
+        with open("/log/crash.txt", "w") as f:
+            sys.print_exception(error, f)
+    except OSError:
+        pass

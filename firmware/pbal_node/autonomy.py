@@ -1,0 +1,154 @@
+"""Local rules: leave a sick phase (S8), come back after an outage (S9), and hold on silence (S7).
+
+The decisions are taken here; the selector still applies every safety rule to them. Random delays
+and a random, voltage-weighted choice keep a street from moving as one: homes that lose a phase
+together spread over the healthy ones, and homes that come back do so one after another.
+"""
+
+from micropython import const
+
+from pbal_node import rules
+from pbal_node.selector import CLOSED, OPEN
+
+_HOLD_MS = const(60000)  # pause after an autonomous transfer, doubled each time ...
+_HOLD_MAX_MS = const(1800000)  # ... up to this, so that a sagging street cannot oscillate
+_CALM_MS = const(3600000)  # so long without one forgets the doubling
+_MARGIN_DV = const(40)  # a candidate must be this far inside the band: it will carry more load
+_DEAD_SHARE = 0.5  # below this share of nominal a phase is lost, not just low
+
+EV_PHASE_LOST = const(11)
+
+
+class Settings:
+    """The configured times, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.confirm_ms = 3000
+        self.spread_ms = 20000
+        self.return_spread_ms = 30000
+        self.good_time_ms = 5000
+
+
+class Autonomy:
+    """`randrange(n)` gives 0..n-1; `cold_start` says whether power was away before this boot
+    (then the return is staggered) or only the processor was reset (then only S9's 5 s count).
+    """
+
+    def __init__(self, selector, supply, settings, limits, state, initial, randrange,
+                 cold_start, emit) -> None:
+        self._sel = selector
+        self._sup = supply
+        self.settings = settings
+        self._limits = limits
+        self._st = state
+        self._initial = initial
+        self._rand = randrange
+        self._emit = emit
+        self._stagger = cold_start
+        self._delay_ms = -1  # the random part of the wait under way, -1: not drawn
+        self._hold_ms = 0
+        self._hold_until = 0
+        self._last_move_ms = 0
+        self._lost = 0
+        self._retry_ms = 0
+
+    def _draw(self, spread_ms: int) -> int:
+        if self._delay_ms < 0:
+            self._delay_ms = self._rand(spread_ms) if spread_ms > 0 else 0
+        return self._delay_ms
+
+    def choose(self, present: int, now_ms: int) -> int:
+        """A healthy phase other than `present`, 0 when there is none.
+
+        Random, weighted with the voltage's distance from the nearer band limit: the phase with
+        more room is likelier, and no phase takes everybody.
+        """
+        sup = self._sup
+        margin = _MARGIN_DV / 10.0
+        weights = [0, 0, 0, 0]
+        total = 0
+        for p in (1, 2, 3):
+            if p == present:
+                continue
+            if sup.good_ms(p, now_ms) < max(self.settings.good_time_ms, rules.GOOD_TIME_MIN_MS):
+                continue
+            room = min(sup.v[p] - sup.low_v, sup.high_v - sup.v[p]) - margin
+            if room > 0:
+                weights[p] = int(room * 10) + 1
+                total += weights[p]
+        if total == 0:
+            return 0
+        pick = self._rand(total)
+        for p in (1, 2, 3):
+            pick -= weights[p]
+            if pick < 0:
+                return p
+        return 0
+
+    def poll(self, now_ms: int) -> None:
+        """A few times a second, after new voltages."""
+        state = self._sel.state
+        if state == CLOSED:
+            self._poll_closed(now_ms)
+        elif state == OPEN:
+            self._poll_open(now_ms)
+        else:
+            self._delay_ms = -1
+
+    def _poll_closed(self, now_ms: int) -> None:
+        sup = self._sup
+        present = self._sel.phase
+        cfg = self.settings
+        bad_ms = sup.bad_ms(present, now_ms)
+        if bad_ms == 0 or not sup.fresh(now_ms):
+            self._delay_ms = -1
+            self._lost = 0
+            return
+        dead = sup.v[present] < _DEAD_SHARE * self._limits.nominal_v
+        if self._lost != present and bad_ms >= cfg.confirm_ms:
+            self._lost = present
+            self._emit(EV_PHASE_LOST, 1, present, int(sup.v[present] * 10))
+        if not rules.should_leave(bad_ms, cfg.confirm_ms, self._draw(cfg.spread_ms)):
+            return
+        if rules.fixed_reason(self._limits.fixed, self._limits.opted_out):
+            to = 0
+        else:
+            to = self.choose(present, now_ms)
+        if to and now_ms >= self._hold_until:
+            if self._sel.local_transfer(to, now_ms):
+                self._moved(now_ms)
+        elif not to and dead and self._sel.release(now_ms):
+            # Nothing to go to: open, so that the return of power finds this home staggered.
+            self._stagger = True
+            self._delay_ms = -1
+
+    def _moved(self, now_ms: int) -> None:
+        if now_ms - self._last_move_ms > _CALM_MS:
+            self._hold_ms = 0
+        self._hold_ms = min(max(_HOLD_MS, 2 * self._hold_ms), _HOLD_MAX_MS)
+        self._hold_until = now_ms + self._hold_ms
+        self._last_move_ms = now_ms
+        self._delay_ms = -1
+
+    def _poll_open(self, now_ms: int) -> None:
+        sup = self._sup
+        cfg = self.settings
+        if now_ms < self._retry_ms:
+            return
+        random_ms = self._draw(cfg.return_spread_ms) if self._stagger else 0
+        first = rules.restore_order(self._st.proven, self._initial)
+        if first and rules.may_restore(sup.good_ms(first, now_ms), cfg.good_time_ms, random_ms):
+            self._restore(first, now_ms)
+        elif not (first and sup.good_ms(first, now_ms) > 0):
+            if first and rules.fixed_reason(self._limits.fixed, self._limits.opted_out):
+                return  # S10: a fixed home waits for its own phase
+            other = self.choose(0, now_ms)
+            if other and rules.may_restore(sup.good_ms(other, now_ms), cfg.good_time_ms,
+                                           random_ms):
+                self._restore(other, now_ms)
+
+    def _restore(self, phase: int, now_ms: int) -> None:
+        if self._sel.restore(phase, now_ms):
+            self._stagger = False
+            self._delay_ms = -1
+        self._retry_ms = now_ms + 30000  # a contact that does not close is tried twice a minute

@@ -1,0 +1,60 @@
+"""The board file (/board.json) turned into pins and ports. A board is data."""
+
+import json
+
+import machine
+
+from pbal_node.drive import HeldDrive, LatchingDrive
+
+_ATTEN = {0: machine.ADC.ATTN_0DB, 2.5: machine.ADC.ATTN_2_5DB, 6: machine.ADC.ATTN_6DB,
+          11: machine.ADC.ATTN_11DB}
+PHASES = ("a", "b", "c")
+
+
+def load(path: str = "/board.json") -> dict:
+    """The board file's tables. OSError when it is missing, ValueError when it is damaged."""
+    with open(path) as f:
+        return json.load(f)
+
+
+def _off_pins(names, table, off: int) -> list:
+    return [machine.Pin(table[n], machine.Pin.OUT, value=off) for n in names]
+
+
+def drive(board: dict):
+    """The selector's coils, all off."""
+    t = board["selector"]
+    on = t.get("on_level", 1)
+    if t["kind"] == "latching":
+        set_pins = _off_pins([p + "_set" for p in PHASES], t, 1 - on)
+        reset_pins = _off_pins([p + "_reset" for p in PHASES], t, 1 - on)
+        return LatchingDrive(set_pins, reset_pins, on, t.get("pulse_ms", 50))
+    return HeldDrive(_off_pins(PHASES, t, 1 - on), on)
+
+
+def adc(board: dict, name: str):
+    """The ADC channel of a [sense] entry."""
+    t = board["sense"]
+    return machine.ADC(machine.Pin(t[name]), atten=_ATTEN[t.get("atten_db", 11)])
+
+
+def uart_rs485(board: dict):
+    """(uart, DE pin): 8E1 as Modbus has it."""
+    t = board["uart"]["rs485"]
+    de = machine.Pin(t["de"], machine.Pin.OUT, value=0)
+    uart = machine.UART(t["id"], baudrate=t.get("baud", 115200), bits=8, parity=0, stop=1,
+                        tx=t["tx"], rx=t["rx"], txbuf=512, rxbuf=1024, timeout=0, timeout_char=0)
+    return uart, de
+
+
+def uart_meter(board: dict):
+    """The meter's UART: 9600 8N1."""
+    t = board["uart"]["meter"]
+    return machine.UART(t["id"], baudrate=t.get("baud", 9600), bits=8, parity=None, stop=1,
+                        tx=t["tx"], rx=t["rx"], txbuf=128, rxbuf=256, timeout=0, timeout_char=0)
+
+
+def per_channel(board: dict, name: str, default: float) -> list:
+    """A [sense] value that is one number, or one per channel (vout, va, vb, vc)."""
+    value = board["sense"].get(name, default)
+    return list(value) if isinstance(value, list) else [value] * 4

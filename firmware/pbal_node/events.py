@@ -1,0 +1,154 @@
+"""The event log: numbered, kept in flash, sent again until the controller acknowledged it.
+
+Two append-only segments of fixed-size entries with a check byte each; when the newer one is full
+the older is replaced. A torn last entry (power cut) is dropped on loading, the others stay. Repeats
+of the same code are held back for a while, so that a fault that flickers does not wear the flash.
+"""
+
+import os
+import struct
+
+from micropython import const
+
+_FMT = "<IBBIiiB"  # seq, code, severity, time_s, arg0, arg1, check
+_LEN = const(19)
+SEGMENT = const(128)  # entries per segment
+PENDING = const(16)  # unacknowledged events kept in memory; older ones stay readable in flash
+_QUIET_MS = const(10000)  # the same code is logged at most this often ...
+_BURST = const(3)  # ... after so many in a row
+
+
+def _check(raw) -> int:
+    total = 0x5A
+    for b in raw:
+        total = (total + b) & 0xFF
+    return total
+
+
+class EventLog:
+    """`path` is a prefix: PATH.0, PATH.1 and PATH.ack. `now_ms()` and `site_s()` tell the time."""
+
+    def __init__(self, path: str, slot, now_ms, site_s, stats) -> None:
+        self._path = path
+        self._slot = slot
+        self._now = now_ms
+        self._site_s = site_s
+        self._stats = stats
+        self.pending = []  # (seq, code, severity, time_s, arg0, arg1), oldest first
+        self.dropped = 0
+        self._recent = {}  # code -> [count, ms of the last]
+        self._buf = bytearray(_LEN)
+        raw = slot.load()
+        self.acked = struct.unpack("<I", raw)[0] if raw is not None and len(raw) == 4 else 0
+        self._seq = self.acked
+        self._segment = 0
+        self._count = 0
+        last = -1
+        for i in (0, 1):
+            newest = 0
+            n = 0
+            for entry in self.read(i):
+                n += 1
+                newest = entry[0]
+                if entry[0] > self.acked:
+                    self._hold(entry)
+            if newest > last:
+                last = newest
+                self._segment = i
+                self._count = n
+            if newest > self._seq:
+                self._seq = newest
+        self.pending.sort()
+        self._trim()
+
+    def _hold(self, entry) -> None:
+        self.pending.append(entry)
+
+    def _trim(self) -> None:
+        while len(self.pending) > PENDING:
+            self.pending.pop(0)
+            self.dropped += 1
+
+    def read(self, segment: int):
+        """Yield the whole entries of a segment, oldest first."""
+        try:
+            with open("%s.%d" % (self._path, segment), "rb") as f:
+                while True:
+                    n = f.readinto(self._buf)
+                    if n != _LEN or _check(self._buf[: _LEN - 1]) != self._buf[_LEN - 1]:
+                        return
+                    yield struct.unpack(_FMT, self._buf)[:6]
+        except OSError:
+            return
+
+    def emit(self, code: int, severity: int, arg0: int = 0, arg1: int = 0) -> None:
+        """Log an event and queue it for the controller."""
+        now = self._now()
+        recent = self._recent.get(code)
+        if recent is None:
+            recent = self._recent[code] = [0, now]
+        elif now - recent[1] > _QUIET_MS:
+            recent[0] = 0
+        elif recent[0] >= _BURST:
+            self.dropped += 1
+            return
+        recent[0] += 1
+        recent[1] = now
+        self._seq += 1
+        entry = (self._seq, code, severity, self._site_s(), arg0, arg1)
+        self.pending.append(entry)
+        self._trim()
+        self._append(entry)
+
+    def _append(self, entry) -> None:
+        mode = "ab"
+        if self._count >= SEGMENT:
+            self._segment = 1 - self._segment
+            self._count = 0
+            mode = "wb"
+        struct.pack_into(_FMT, self._buf, 0, *(entry + (0,)))
+        self._buf[_LEN - 1] = _check(self._buf[: _LEN - 1])
+        try:
+            path = "%s.%d" % (self._path, self._segment)
+            if mode == "ab" and self._torn(path):
+                self._rewrite(path)
+            with open(path, mode) as f:
+                f.write(self._buf)
+        except OSError:
+            self._stats.errors += 1
+            return
+        self._count += 1
+        self._stats.writes += 1
+
+    def _torn(self, path: str) -> bool:
+        """True when the file is longer or shorter than its whole entries."""
+        try:
+            return os.stat(path)[6] != self._count * _LEN
+        except OSError:
+            return self._count != 0
+
+    def _rewrite(self, path: str) -> None:
+        """Cut a torn tail off: keep the whole entries, through a temporary file."""
+        keep = self._buf[:]
+        whole = list(self.read(self._segment))
+        with open(path + ".tmp", "wb") as f:
+            for entry in whole:
+                struct.pack_into(_FMT, self._buf, 0, *(entry + (0,)))
+                self._buf[_LEN - 1] = _check(self._buf[: _LEN - 1])
+                f.write(self._buf)
+        os.rename(path + ".tmp", path)
+        self._count = len(whole)
+        self._buf[:] = keep
+
+    def forget(self, seq: int) -> None:
+        """Stop sending every event up to and including `seq`; touches no flash."""
+        while self.pending and self.pending[0][0] <= seq <= self._seq:
+            self.pending.pop(0)
+
+    def ack(self, seq: int) -> None:
+        """The controller has every event up to and including `seq`: remember that in flash."""
+        if seq <= self.acked or seq > self._seq:
+            return
+        self.acked = seq
+        self.forget(seq)
+        self._slot.save(struct.pack("<I", seq))

@@ -1,0 +1,260 @@
+"""Opens DOWN frames, acts on their records, seals UP frames.
+
+One poll is one call: the DOWN frame in the request is processed first, the answer carries one
+sealed frame with Telemetry and whatever else is due and fits. Nothing here touches flash while
+the poller waits, except where safety asks for it (a down counter above the stored floor);
+everything slow is left to `slow_work`, which runs after the answer.
+"""
+
+from micropython import const
+
+from pbal_protocol import frames, records
+from pbal_protocol.errors import RemoteError
+
+_MAX_PLAIN = const(200)  # plaintext bytes an answer aims at
+_HEAD = const(7)
+_ROOM = const(96)  # up counters kept in hand
+_HELLO_MS = const(5000)  # an unsynced node asks for the time this often
+
+EV_AUTH_FAILURES = const(9)
+EV_CONFIG_CHANGED = const(10)
+
+OK = const(0)
+UNKNOWN_KEY = const(1)
+OUT_OF_RANGE = const(2)
+REFUSED = const(3)
+FLASH_ERROR = const(4)
+
+
+class Link:
+    """`keys`: (up, down, group) keys; `node`: the application, which fills in the records."""
+
+    def __init__(self, keys, site: int, address: int, counters, clock, selector, log, config,
+                 node) -> None:
+        up, down, group = keys
+        # A reserved block is used from its start; the first counter sealed is above all earlier.
+        self._sealer = frames.Sealer(up, frames.UP, site, address)
+        self._opener = frames.Opener(down, frames.DOWN, site, address, counters.down_floor)
+        self._group = frames.Opener(group, frames.GROUP, site, 0)
+        self._counters = counters
+        self._clock = clock
+        self._selector = selector
+        self._log = log
+        self._config = config
+        self._node = node
+        self._rx = bytearray(256)
+        self._rx_view = memoryview(self._rx)
+        self._up = bytearray(256)
+        self._up_view = memoryview(self._up)
+        self._telemetry = records.Telemetry()
+        self._hello = True
+        self._hello_ms = 0
+        self._health = False
+        self._answers = []  # encoded Ack and ConfigValue records
+        self._results = []  # first answers to Switch commands, told once
+        self._jobs = []  # config writes that wait for slow_work
+        self.hints = 0
+        self.bad = {"bad_crc": 0, "auth_failed": 0, "replayed": 0, "malformed": 0}
+        self.expired = 0
+        self.last_poll_ms = -1
+        self.measure_now = False
+
+    def down_floor(self) -> int:
+        """The highest down counter that is refused from now on, for Hello."""
+        return self._opener.floor
+
+    # down -------------------------------------------------------------------------------------
+
+    def poll(self, buf, start: int, end: int, tx) -> int:
+        """Process the DOWN frame buf[start:end] (may be empty), write the answer's frame to tx[4:];
+        returns its length. Sets `hints`.
+        """
+        self.last_poll_ms = self._node.now_ms()
+        if end > start:
+            self._down(buf, start, end)
+        return self._seal(tx)
+
+    def _open(self, opener, buf, start: int, end: int) -> int:
+        """The payload's length in `_rx`[7:], 0 when the frame was refused (and counted)."""
+        n = end - start
+        self._rx[:n] = memoryview(buf)[start:end]
+        try:
+            return opener.open_into(self._rx, n)
+        except RemoteError as e:
+            self._refused(e)
+            return 0
+
+    def _refused(self, error) -> None:
+        name = error.COUNTER
+        self.bad[name] = count = self.bad[name] + 1
+        if name == "auth_failed" and count in (1, 10, 100, 1000, 10000):
+            self._log.emit(EV_AUTH_FAILURES, 1, count, 0)
+
+    def _down(self, buf, start: int, end: int) -> None:
+        n = self._open(self._opener, buf, start, end)
+        if not n:
+            return
+        counter = frames.peek(self._rx_view)[3]
+        if not self._counters.accept_down(counter):
+            return  # flash refuses: acting would let a reboot accept this frame again
+        try:
+            items = records.decode_all(self._rx_view[_HEAD : _HEAD + n], "down")
+        except RemoteError as e:
+            self._refused(e)
+            return
+        result = OK
+        for record in items:
+            result = self._act(record) or result
+        self._answers.append(records.Ack(counter=counter, result=result).encode())
+
+    def _act(self, r) -> int:
+        kind = r.ID
+        if kind == records.Switch.ID:
+            return self._switch(r)
+        if kind == records.TimeSync.ID:
+            return OK if self._clock.set(r.time_s, r.time_ms, r.nonce, True) else REFUSED
+        if kind == records.EventAck.ID:
+            self._jobs.append((0, r.seq))
+            self._log.forget(r.seq)
+        elif kind == records.ResultAck.ID:
+            box = self._selector.outbox
+            for result in box[:]:
+                if result.command_id == r.command_id:
+                    box.remove(result)
+        elif kind == records.Config.ID:
+            if len(self._jobs) >= 16:
+                return REFUSED
+            self._jobs.append((r.key, r.value))
+        elif kind == records.ConfigGet.ID:
+            self._tell_config(r.key)
+        elif kind == records.StatusGet.ID:
+            self._status(r.what)
+        return OK
+
+    def _switch(self, r) -> int:
+        result = self._selector.command(r.command_id, r.from_phase, r.to_phase, r.issued_s,
+                                        r.expires_s, self._node.now_ms())
+        if result.outcome == 5:
+            self.expired += 1
+        if result not in self._selector.outbox and result not in self._results:
+            self._results.append(result)
+        self._node.wake_selector()
+        return OK
+
+    def _tell_config(self, key: int) -> None:
+        keys = self._config.keys() if key == records.ALL_KEYS else [key]
+        for k in keys:
+            if self._config.has(k):
+                self._answer_config(k, self._config.get(k), OK)
+            else:
+                self._answer_config(k, 0, UNKNOWN_KEY)
+
+    def _answer_config(self, key: int, value: int, result: int) -> None:
+        if len(self._answers) < 40:
+            self._answers.append(
+                records.ConfigValue(key=key, value=value, result=result).encode()
+            )
+
+    def _status(self, what: int) -> None:
+        if what == records.WHAT_HELLO:
+            self._hello = True
+        elif what == records.WHAT_HEALTH:
+            self._health = True
+        elif what == records.WHAT_RESULT:
+            last = self._selector.last_result()
+            if last is not None and last not in self._selector.outbox:
+                self._results.append(last)
+        elif what == records.WHAT_CONFIG:
+            self._tell_config(records.ALL_KEYS)
+
+    def group(self, buf, start: int, end: int) -> None:
+        """A GROUP frame: time and measure-now only, whatever it claims."""
+        n = self._open(self._group, buf, start, end)
+        if not n:
+            return
+        try:
+            items = records.decode_all(self._rx_view[_HEAD : _HEAD + n], "group")
+        except RemoteError as e:
+            self._refused(e)
+            return
+        for r in items:
+            if r.ID == records.TimeSync.ID:
+                self._clock.set(r.time_s, r.time_ms, r.nonce, False)
+            elif r.ID == records.MeasureNow.ID:
+                self.measure_now = True
+                self._node.wake_meter()
+
+    # up ---------------------------------------------------------------------------------------
+
+    def _seal(self, tx) -> int:
+        up = self._up
+        node = self._node
+        if not self._clock.synced and self.last_poll_ms - self._hello_ms >= _HELLO_MS:
+            self._hello = True
+        at = _HEAD
+        limit = _HEAD + _MAX_PLAIN
+        node.fill_telemetry(self._telemetry)
+        at += self._telemetry.encode_into(up, at)
+        if self._hello and at + records.Hello.SIZE <= limit:
+            at += node.hello().encode_into(up, at)
+            self._hello = False
+            self._hello_ms = self.last_poll_ms
+        size = records.SwitchResult.SIZE
+        while self._results and at + size <= limit:
+            at += self._encode_result(self._results.pop(0), at)
+        box = self._selector.outbox
+        told = 0
+        while told < len(box) and at + size <= limit:
+            at += self._encode_result(box[told], at)
+            told += 1
+        while self._answers and at + len(self._answers[0]) <= limit:
+            raw = self._answers.pop(0)
+            up[at : at + len(raw)] = raw
+            at += len(raw)
+        pending = self._log.pending
+        i = 0
+        size = records.Event.SIZE
+        while i < len(pending) and at + size <= limit:
+            seq, code, severity, time_s, arg0, arg1 = pending[i]
+            at += records.Event(seq=seq, code=code, severity=severity, time_s=time_s, arg0=arg0,
+                                arg1=arg1).encode_into(up, at)
+            i += 1
+        if self._health and at + records.Health.SIZE <= limit:
+            at += node.health(self).encode_into(up, at)
+            self._health = False
+        more = (self._hello or self._results or self._answers or self._health
+                or told < len(box) or i < len(pending))
+        self.hints = (1 if more else 0) | (2 if box or pending else 0)
+        counter = self._counters.next_up()
+        if not counter:
+            return 0  # no counter can be reserved: better silent than a nonce used twice
+        n = self._sealer.seal_into(counter, up, at - _HEAD)
+        tx[4 : 4 + n] = self._up_view[:n]
+        return n
+
+    def _encode_result(self, r, at: int) -> int:
+        return records.SwitchResult(
+            command_id=r.command_id, outcome=r.outcome, reason=r.reason, from_phase=r.from_phase,
+            to_phase=r.to_phase, phase=r.phase, transfer_ms=r.transfer_ms, vout_v=r.vout_dv / 10,
+            time_s=r.time_s, lifetime_switches=r.lifetime,
+        ).encode_into(self._up, at)
+
+    # after the answer -------------------------------------------------------------------------
+
+    def slow_work(self) -> None:
+        """Flash writes that nobody waits for: floors ahead of need, acknowledgements, settings."""
+        self._counters.prepare(_ROOM, self._opener.floor)
+        while self._jobs:
+            key, value = self._jobs.pop(0)
+            if key == 0:
+                self._log.ack(value)
+            elif not self._config.has(key):
+                self._answer_config(key, value, UNKNOWN_KEY)
+            elif not self._config.legal(key, value):
+                self._answer_config(key, self._config.get(key), OUT_OF_RANGE)
+            elif self._config.get(key) != value and not self._config.set(key, value):
+                self._answer_config(key, self._config.get(key), FLASH_ERROR)
+            else:
+                self._answer_config(key, value, OK)
+                self._log.emit(EV_CONFIG_CHANGED, 0, key, value)
+                self._node.apply_config()

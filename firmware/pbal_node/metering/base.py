@@ -1,0 +1,32 @@
+"""What every meter gives: one `Reading`, refreshed by `await meter.read()`."""
+
+
+class Reading:
+    """The output's electrical quantities. RMS values; import positive, export negative.
+
+    `at_ms` is the monotonic time of the sample, -1 while there is none. `ok` is False when the
+    last attempt failed; the values are then the last good ones.
+    """
+
+    def __init__(self) -> None:
+        self.v = 0.0
+        self.current_a = 0.0
+        self.p_w = 0.0
+        self.q_var = 0.0
+        self.freq_hz = 0.0
+        self.e_import_wh = 0
+        self.e_export_wh = 0
+        self.at_ms = -1
+        self.ok = False
+
+
+class Meter:
+    """Base of the meter drivers. `errors` counts failed attempts for the Health record."""
+
+    def __init__(self) -> None:
+        self.reading = Reading()
+        self.errors = 0
+
+    async def read(self) -> bool:
+        """Refresh `reading`; True when it is new and good. Never raises for a silent meter."""
+        raise NotImplementedError

@@ -1,0 +1,187 @@
+"""Driver of the PZEM-004T v3 energy meter (Modbus RTU, 9600 8N1, Peacefair data sheet V1.0).
+
+The meter is powered from the line that it measures, so it is silent while the output is dead:
+silence is an answer of its own, not a defect. Wiring with a shared TX/RX pair echoes what we
+send, and a long wire adds noise: answers are found inside whatever was received.
+"""
+
+import asyncio
+import math
+import struct
+
+from micropython import const
+
+from pbal_node.metering.base import Meter
+from pbal_protocol.modbus import crc16
+
+_READ_HOLDING = const(0x03)
+_READ_INPUT = const(0x04)
+_WRITE_SINGLE = const(0x06)
+_RESET_ENERGY = const(0x42)
+_ANY_ADDRESS = const(0xF8)  # the general address: one meter on the wire
+_REG_ALARM = const(0x0001)
+_REG_ADDRESS = const(0x0002)
+_REGISTERS = const(10)
+_ANSWER = const(25)
+_TIMEOUT_MS = const(250)
+_RX = const(64)
+_ETIMEDOUT = const(110)
+
+
+class PzemError(Exception):
+    """The meter refused a request; the argument is its exception code."""
+
+
+def parse(buf, n: int, unit: int, values: list) -> bool:
+    """Find a measurement answer in buf[:n], whatever noise or echo surrounds it.
+
+    Fills `values` with V, A, W, Wh, Hz, PF, alarm and returns True; False when there is none.
+    """
+    i = 0
+    while i + _ANSWER <= n:
+        if (
+            buf[i + 1] == _READ_INPUT
+            and buf[i + 2] == 2 * _REGISTERS
+            and (buf[i] == unit or unit == _ANY_ADDRESS)
+            and crc16(memoryview(buf)[i : i + _ANSWER - 2])
+            == buf[i + _ANSWER - 2] | buf[i + _ANSWER - 1] << 8
+        ):
+            # 32-bit quantities come low word first.
+            v, il, ih, pl, ph, el, eh, f, pf, alarm = struct.unpack_from(">10H", buf, i + 3)
+            values[0] = v / 10
+            values[1] = (il | ih << 16) / 1000
+            values[2] = (pl | ph << 16) / 10
+            values[3] = el | eh << 16
+            values[4] = f / 10
+            values[5] = pf / 100
+            values[6] = 1 if alarm == 0xFFFF else 0
+            return True
+        i += 1
+    return False
+
+
+class Pzem(Meter):
+    """`uart` is a machine.UART at 9600 8N1 with timeout 0; `now_ms` the monotonic clock.
+
+    The meter gives no sign and no reactive power: P is taken as import, Q from the power factor
+    as inductive, as the data sheet leaves no better.
+    """
+
+    def __init__(self, uart, now_ms, unit: int = 1) -> None:
+        super().__init__()
+        self._uart = uart
+        self._stream = asyncio.StreamReader(uart)
+        self._now = now_ms
+        self.unit = unit
+        self.alarm = False
+        self.echo = False  # the wire gives back what we send (seen while measuring)
+        self.power_factor = 0.0
+        self._rx = bytearray(_RX)
+        self._view = memoryview(self._rx)
+        self._values = [0.0] * 7
+        self._request = self._frame(struct.pack(">BBHH", unit, _READ_INPUT, 0, _REGISTERS))
+
+    @staticmethod
+    def _frame(body: bytes) -> bytes:
+        return body + struct.pack("<H", crc16(body))
+
+    async def _exchange(self, request: bytes, done) -> int:
+        """Send, then collect until `done(n)` or the time is up; returns the bytes in `_rx`."""
+        while self._uart.any():
+            self._uart.readinto(self._rx)  # stale bytes of an earlier, late answer
+        self._uart.write(request)
+        end = self._now() + _TIMEOUT_MS
+        n = 0
+        while True:
+            # The answer takes 26 ms at 9600 baud: a few long naps instead of a wake per byte.
+            await asyncio.sleep_ms(15)
+            if self._uart.any():
+                got = self._uart.readinto(self._view[n:])
+                n += got or 0
+                if done(n):
+                    return n
+                if n >= _RX:
+                    keep = n - _ANSWER
+                    self._rx[: _ANSWER] = self._view[keep:n]
+                    n = _ANSWER
+            if self._now() >= end:
+                return n
+
+    def _measured(self, n: int) -> bool:
+        return parse(self._rx, n, self.unit, self._values)
+
+    async def read(self) -> bool:
+        n = await self._exchange(self._request, self._measured)
+        r = self.reading
+        if not self._measured(n):
+            self.errors += 1
+            r.ok = False
+            return False
+        v = self._values
+        k = len(self._request)
+        self.echo = n >= k + _ANSWER and self._rx[:k] == self._request
+        r.v = v[0]
+        r.current_a = v[1]
+        r.p_w = v[2]
+        r.e_import_wh = v[3]
+        r.freq_hz = v[4]
+        self.power_factor = v[5]
+        self.alarm = bool(v[6])
+        s = r.v * r.current_a
+        r.q_var = math.sqrt(s * s - r.p_w * r.p_w) if s > r.p_w else 0.0
+        r.at_ms = self._now()
+        r.ok = True
+        return True
+
+    async def _command(self, body: bytes, size: int) -> bytes:
+        """Send a request and return its answer of `size` bytes. OSError when there is none."""
+        request = self._frame(body)
+        k = len(request)
+        found = b""
+
+        def done(n):
+            nonlocal found
+            # The answer to a write repeats the request: on a wire that echoes, skip the echo.
+            i = k if self.echo and self._rx[:k] == request else 0
+            while i + 4 <= n:
+                error = self._rx[i + 1] == body[1] | 0x80
+                m = 5 if error else size
+                if (error or self._rx[i + 1] == body[1]) and i + m <= n:
+                    frame = bytes(self._view[i : i + m])
+                    if crc16(frame[:-2]) == frame[-2] | frame[-1] << 8:
+                        found = frame
+                        return True
+                i += 1
+            return False
+
+        await self._exchange(request, done)
+        if not found:
+            self.errors += 1
+            raise OSError(_ETIMEDOUT)
+        if found[1] & 0x80:
+            raise PzemError(found[2])
+        return found
+
+    async def set_alarm_w(self, watts: int) -> None:
+        """Set the power alarm threshold, 0..25000 W."""
+        if not 0 <= watts <= 25000:
+            raise ValueError("alarm: 0..25000 W")
+        await self._command(struct.pack(">BBHH", self.unit, _WRITE_SINGLE, _REG_ALARM, watts), 8)
+
+    async def get_alarm_w(self) -> int:
+        answer = await self._command(
+            struct.pack(">BBHH", self.unit, _READ_HOLDING, _REG_ALARM, 1), 7
+        )
+        return answer[3] << 8 | answer[4]
+
+    async def set_address(self, unit: int) -> None:
+        """Give the meter another Modbus address, 1..247, and talk to it there from now on."""
+        if not 1 <= unit <= 247:
+            raise ValueError("address: 1..247")
+        await self._command(struct.pack(">BBHH", self.unit, _WRITE_SINGLE, _REG_ADDRESS, unit), 8)
+        self.unit = unit
+        self._request = self._frame(struct.pack(">BBHH", unit, _READ_INPUT, 0, _REGISTERS))
+
+    async def reset_energy(self) -> None:
+        """Set the energy register to zero."""
+        await self._command(bytes((self.unit, _RESET_ENERGY)), 4)

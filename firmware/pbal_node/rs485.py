@@ -1,0 +1,152 @@
+"""The RS-485 bearer: a Modbus RTU server that carries sealed frames in function 100.
+
+It knows frames, not meanings: requests go to `link`, answers come back in the same buffer. DE is
+raised before the first byte, and dropped as soon as the UART reports that the last stop bit has
+left, without giving the event loop a chance to be late: a driver that stays on for longer than
+t3.5 would talk over the next request.
+"""
+
+import asyncio
+import time
+
+from micropython import const
+
+from pbal_node import ident
+from pbal_protocol import modbus
+
+_CHUNK = const(256)
+_BITS = const(11)  # start, 8 data, even parity, stop
+_LATE_US = const(40000)  # an answer this long after its request may meet the next one: keep silent
+
+
+class Rs485:
+    """`uart`: machine.UART (8E1, timeout 0); `de`: pin; `link`: see link.py, None while the node is
+    not provisioned; `node` gives the plain registers. Counters: answered, late, bad_crc (in rx).
+    """
+
+    def __init__(self, uart, de, baud: int, unit: int, link, node, identity, now_ms) -> None:
+        self._uart = uart
+        self._stream = asyncio.StreamReader(uart)
+        self._de = de
+        self._char_us = 1000000 * _BITS // baud
+        self._t35_us = modbus.silence_us(baud)
+        self._link = link
+        self._node = node
+        self._identity = identity
+        self._now = now_ms
+        self.rx = modbus.RtuServer(unit)
+        self._chunk = bytearray(_CHUNK)
+        self._tx = bytearray(256)
+        self._tx_view = memoryview(self._tx)
+        self._regs = bytearray(2 * ident.REGISTERS)
+        self._rx_us = time.ticks_us()
+        self.parked = False  # waiting for bytes, nothing left to do
+        self.answered = 0
+        self.late = 0
+        self.last_request_ms = -1  # the last request for this node
+        self.served = asyncio.Event()  # set after each answer: a quiet moment begins
+        de.value(0)
+
+    def alive(self) -> bool:
+        """S11: the loop is waiting for bytes and there are none, so nothing is stuck."""
+        return self.parked and not self._uart.any()
+
+    async def run(self) -> None:
+        uart = self._uart
+        rx = self.rx
+        chunk = self._chunk
+        readinto = self._stream.readinto
+        ticks = time.ticks_us
+        diff = time.ticks_diff
+        while True:
+            self.parked = True
+            n = await readinto(chunk)
+            self.parked = False
+            if not n:
+                await asyncio.sleep_ms(5)  # the line went away: never spin
+                continue
+            now = ticks()
+            if diff(now, self._rx_us) - n * self._char_us >= self._t35_us:
+                rx.silence()
+            self._rx_us = now
+            at = 0
+            while at < n:
+                at = rx.feed(chunk, at, n)
+                if rx.length:
+                    self._serve(rx.buf, rx.length)
+            if rx._want < 0:
+                # A function of unknown length for us ends with silence.
+                await asyncio.sleep_ms(3)
+                if not uart.any() and rx.silence():
+                    self._serve(rx.buf, rx.length)
+
+    def _serve(self, buf, n: int) -> None:
+        """Answer one request for this unit, or take a broadcast."""
+        self.last_request_ms = self._now()
+        function = buf[1]
+        if buf[0] == modbus.BROADCAST:
+            if function == modbus.PBAL and self._link and buf[2] == modbus.OP_GROUP:
+                self._link.group(buf, 4, n - 2)
+            return
+        tx = self._tx
+        tx[0] = buf[0]
+        if function == modbus.PBAL and self._link:
+            if buf[2] != modbus.OP_POLL:
+                size = self._exception(function, modbus.ILLEGAL_VALUE)
+            else:
+                size = self._link.poll(buf, 4, n - 2, tx)  # writes at tx[4:]
+                tx[1] = modbus.PBAL
+                tx[2] = self._link.hints
+                tx[3] = size
+                size += 4
+        elif function == modbus.READ_INPUT_REGISTERS:
+            size = self._read_registers(buf)
+        elif function == modbus.ENCAPSULATED:
+            size = 1 + self._identity.answer(memoryview(buf)[1:n], tx, 1)
+        else:
+            size = self._exception(function, modbus.ILLEGAL_FUNCTION)
+        self._send(modbus.seal_adu(tx, size))
+
+    def _exception(self, function: int, code: int) -> int:
+        self._tx[1] = function | 0x80
+        self._tx[2] = code
+        return 3
+
+    def _read_registers(self, buf) -> int:
+        first = buf[2] << 8 | buf[3]
+        count = buf[4] << 8 | buf[5]
+        if not 1 <= count <= 125:
+            return self._exception(buf[1], modbus.ILLEGAL_VALUE)
+        if first + count > ident.REGISTERS:
+            return self._exception(buf[1], modbus.ILLEGAL_ADDRESS)
+        ident.registers(self._node, self._regs)
+        self._tx[1] = buf[1]
+        self._tx[2] = 2 * count
+        self._tx[3 : 3 + 2 * count] = self._regs[2 * first : 2 * (first + count)]
+        return 3 + 2 * count
+
+    def _send(self, n: int) -> None:
+        uart = self._uart
+        ticks = time.ticks_us
+        diff = time.ticks_diff
+        wait = self._t35_us - diff(ticks(), self._rx_us)
+        if wait > 0:
+            time.sleep_us(wait)  # Modbus: 3.5 characters of silence before an answer
+        if uart.any() or diff(ticks(), self._rx_us) > _LATE_US:
+            self.late += 1  # the poller has moved on
+            return
+        self._de.value(1)
+        start = ticks()
+        uart.write(self._tx_view[:n])
+        # Sleep until shortly before the last stop bit, then watch for it.
+        wait = n * self._char_us - 300 - diff(ticks(), start)
+        if wait > 0:
+            time.sleep_us(wait)
+        while not uart.txdone():
+            if diff(ticks(), start) > 2 * n * self._char_us + 20000:
+                break  # the UART never finishes: free the line rather than block it
+            time.sleep_us(50)
+        self._de.value(0)
+        self._rx_us = ticks()
+        self.answered += 1
+        self.served.set()

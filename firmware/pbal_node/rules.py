@@ -1,0 +1,185 @@
+"""The safety contract, one small pure function per rule (S1..S12).
+
+No state, no clock, no pins: plain numbers in, a verdict out. The selector and the autonomy call
+them through the module (`rules.output_dead(...)`), so that a test can take one rule away and see
+its own scenario fail. Times are milliseconds of the monotonic clock, voltages RMS volts.
+Phases are 1, 2, 3; 0 means open. Reasons are the wire's SwitchResult reasons.
+"""
+
+from micropython import const
+
+# SwitchResult reasons (wire values, see pbal_protocol).
+NONE = const(0)
+DWELL = const(1)
+DAILY_CAP = const(2)
+OVER_CURRENT = const(3)
+TARGET_OUT_OF_BAND = const(4)
+LOCKOUT = const(5)
+FIXED = const(6)
+WRONG_PHASE = const(7)
+EXPIRED = const(8)
+UNSYNCED = const(9)
+BUSY = const(10)
+NOT_DEAD = const(11)
+NOT_LIVE = const(12)
+SAFE_MODE = const(13)
+INTERRUPTED = const(14)
+ALREADY_THERE = const(15)
+NOT_YET_VALID = const(16)
+
+GOOD_TIME_MIN_MS = const(5000)  # S3: never closer to a sick supply than this, whatever the config
+CLOCK_SLACK_S = const(2)  # S4: a command may be "issued" this far in our future
+
+
+# S1: break before make ------------------------------------------------------------------------
+
+
+def output_dead(out_v: float, nominal_v: float) -> bool:
+    """S1: the output is dead below 10 % of nominal."""
+    return out_v < 0.10 * nominal_v
+
+
+def dead_time_over(dead_since_ms: int, now_ms: int, dead_time_ms: int) -> bool:
+    """S1: all open and proven dead for the whole dead time."""
+    return now_ms - dead_since_ms >= dead_time_ms
+
+
+def may_drive(driven: int, phase: int) -> bool:
+    """S1: a contact may be driven only while no other one is (`driven`: 0 or the driven phase)."""
+    return driven == 0 or driven == phase
+
+
+# S2: welded contacts --------------------------------------------------------------------------
+
+
+def welded(dead: bool, open_for_ms: int, dead_timeout_ms: int) -> bool:
+    """S2: commanded open, released long ago, and the output still lives."""
+    return not dead and open_for_ms >= dead_timeout_ms
+
+
+def lockout_reason(lockout: int) -> int:
+    """S2: a locked-out node moves nothing until a person on site cleared it."""
+    return LOCKOUT if lockout else NONE
+
+
+# S3: only onto a good phase -------------------------------------------------------------------
+
+
+def in_band(v: float, low_v: float, high_v: float) -> bool:
+    """S3: inside the voltage band, limits included."""
+    return low_v <= v <= high_v
+
+
+def target_reason(v: float, good_ms: int, low_v: float, high_v: float, need_ms: int) -> int:
+    """S3: the target is in the band now and was for at least `need_ms` (never below 5 s)."""
+    if not in_band(v, low_v, high_v) or good_ms < max(need_ms, GOOD_TIME_MIN_MS):
+        return TARGET_OUT_OF_BAND
+    return NONE
+
+
+# S4: fresh commands, executed once ------------------------------------------------------------
+
+
+def freshness_reason(now_s: int, issued_s: int, expires_s: int) -> int:
+    """S4: `now_s` is 0 while the clock is not set; nothing is fresh then."""
+    if now_s == 0:
+        return UNSYNCED
+    if issued_s > now_s + CLOCK_SLACK_S:
+        return NOT_YET_VALID
+    if now_s >= expires_s:
+        return EXPIRED
+    return NONE
+
+
+def is_repeat(command_id: int, last_command_id: int) -> bool:
+    """S4: this command was taken before; answer with its first result."""
+    return command_id == last_command_id
+
+
+# S5: dwell and daily cap ----------------------------------------------------------------------
+
+
+def dwell_left_ms(since_transfer_ms: int, dwell_ms: int) -> int:
+    """S5: what remains of the dwell; `since_transfer_ms` < 0 means never transferred."""
+    if since_transfer_ms < 0:
+        return 0
+    return max(0, dwell_ms - since_transfer_ms)
+
+
+def dwell_reason(left_ms: int) -> int:
+    """S5: no commanded transfer before the dwell is over."""
+    return DWELL if left_ms > 0 else NONE
+
+
+def cap_reason(switches_today: int, daily_cap: int) -> int:
+    """S5: no commanded transfer above the daily cap."""
+    return DAILY_CAP if switches_today >= daily_cap else NONE
+
+
+# S6: rated current ----------------------------------------------------------------------------
+
+
+def quiet_enough(current_a: float, rated_a: float) -> bool:
+    """S6: the load is at or below the rated switching current."""
+    return current_a <= rated_a
+
+
+# S7: silence changes nothing ------------------------------------------------------------------
+
+
+def silence_moves(silent_ms: int, silent_hours: int) -> bool:
+    """S7: may controller silence move this home? Never, unless local balancing was opted into."""
+    return silent_hours > 0 and silent_ms >= silent_hours * 3600000
+
+
+# S8: local autonomy ---------------------------------------------------------------------------
+
+
+def should_leave(present_bad_ms: int, confirm_ms: int, random_ms: int) -> bool:
+    """S8: the present phase was out of the band for the confirmation and the random delay."""
+    return present_bad_ms >= confirm_ms + random_ms
+
+
+# S9: return of power --------------------------------------------------------------------------
+
+
+def may_restore(good_ms: int, need_ms: int, random_ms: int) -> bool:
+    """S9: good voltage for at least 5 s, and the random cold-load delay on top."""
+    return good_ms >= max(need_ms, GOOD_TIME_MIN_MS) + random_ms
+
+
+def restore_order(proven_phase: int, initial_phase: int) -> int:
+    """S9: the last proven phase first; a node that never closed starts with its installed one."""
+    return proven_phase or initial_phase
+
+
+# S10: fixed homes -----------------------------------------------------------------------------
+
+
+def fixed_reason(fixed: int, opted_out: int) -> int:
+    """S10: fixed and opted-out homes stay on their phase whoever asks."""
+    return FIXED if fixed or opted_out else NONE
+
+
+# S11: watchdog --------------------------------------------------------------------------------
+
+
+def may_feed(ages_ms: list, limits_ms: list) -> bool:
+    """S11: every watched loop made progress within its own limit."""
+    for i in range(len(ages_ms)):
+        if ages_ms[i] > limits_ms[i]:
+            return False
+    return True
+
+
+# S12: interrupted transfers -------------------------------------------------------------------
+
+
+def was_interrupted(journal_stage: int) -> bool:
+    """S12: the journal says a transfer had begun and does not say how it ended."""
+    return journal_stage != 0
+
+
+def safe_mode_reason(safe_mode: bool) -> int:
+    """A node that keeps crashing answers, and moves nothing."""
+    return SAFE_MODE if safe_mode else NONE

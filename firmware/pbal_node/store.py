@@ -1,0 +1,276 @@
+"""What must survive a power cut: two-slot files with a CRC, and the records kept in them.
+
+A `Slot` writes alternately to NAME.0 and NAME.1; each holds a sequence number and a CRC-32, and
+loading takes the newest valid one. A cut at any instant leaves the other slot whole, so the node
+boots with the old value or with the new one, never with a mixture, on any file system.
+Wear: littlefs spreads the blocks; the callers write per event or per block of counters, never
+per reading. `writes` counts them for the Health record.
+"""
+
+import json
+import os
+import struct
+from binascii import crc32
+
+from micropython import const
+
+_MAGIC = b"PB1"
+_HEAD = "<3sIH"  # magic, sequence, payload length
+_HEAD_LEN = const(9)
+_CRC_LEN = const(4)
+
+UP_BLOCK = const(4096)  # up counters reserved per flash write
+DOWN_BLOCK = const(256)  # the down floor is raised in steps of this
+RESULTS_KEPT = const(8)  # command results kept for repeats
+RESULT_FMT = "<IBBBBBHHII"  # one result, see `Result`
+_RESULT_LEN = const(21)
+
+
+class FlashStats:
+    """Write count and failures since boot, shared by all slots."""
+
+    def __init__(self) -> None:
+        self.writes = 0
+        self.errors = 0
+
+
+def makedirs(path: str) -> None:
+    """Create one directory level if it is missing."""
+    try:
+        os.mkdir(path)
+    except OSError:
+        os.stat(path)  # missing for another reason than "exists": tell the caller
+
+
+class Slot:
+    """One small value in two alternating files.
+
+    `load()` returns the newest valid payload or None. `save(payload)` returns True when the
+    value is on flash; on an OSError (full, worn) it counts the error and returns False.
+    """
+
+    def __init__(self, path: str, stats: FlashStats) -> None:
+        self._path = path
+        self._stats = stats
+        self._seq = 0
+        self._next = 0
+
+    def _read(self, i: int):
+        try:
+            with open("%s.%d" % (self._path, i), "rb") as f:
+                raw = f.read()
+        except OSError:
+            return None
+        if len(raw) < _HEAD_LEN + _CRC_LEN:
+            return None
+        magic, seq, n = struct.unpack_from(_HEAD, raw, 0)
+        end = _HEAD_LEN + n
+        if magic != _MAGIC or len(raw) != end + _CRC_LEN:
+            return None
+        if struct.unpack_from("<I", raw, end)[0] != crc32(raw[:end]):
+            return None
+        return seq, raw[_HEAD_LEN:end]
+
+    def load(self):
+        a = self._read(0)
+        b = self._read(1)
+        if a is None and b is None:
+            return None
+        newest = 0 if b is None or (a is not None and a[0] > b[0]) else 1
+        self._seq, payload = a if newest == 0 else b
+        self._next = 1 - newest
+        return payload
+
+    def save(self, payload: bytes) -> bool:
+        head = struct.pack(_HEAD, _MAGIC, self._seq + 1, len(payload)) + payload
+        try:
+            with open("%s.%d" % (self._path, self._next), "wb") as f:
+                f.write(head + struct.pack("<I", crc32(head)))
+        except OSError:
+            self._stats.errors += 1
+            return False
+        self._seq += 1
+        self._next = 1 - self._next
+        self._stats.writes += 1
+        return True
+
+
+class Config:
+    """The settings of `pbal_protocol.config` by key, kept as JSON in a slot.
+
+    `defaults` come from the protocol, `board` overrides them per board or installation, the slot
+    overrides both. `legal(key, value)` is the protocol's range check.
+    """
+
+    def __init__(self, path: str, stats: FlashStats, defaults: dict, board: dict, legal) -> None:
+        self._slot = Slot(path, stats)
+        self._legal = legal
+        self._values = dict(defaults)
+        self._changed = {}
+        for key, value in board.items():
+            if legal(key, value):
+                self._values[key] = value
+        raw = self._slot.load()
+        if raw is not None:
+            try:
+                stored = json.loads(raw)
+            except ValueError:
+                stored = {}
+            for key_text, value in stored.items():
+                key = int(key_text)
+                if legal(key, value):
+                    self._values[key] = value
+                    self._changed[key] = value
+
+    def has(self, key: int) -> bool:
+        return key in self._values
+
+    def legal(self, key: int, value: int) -> bool:
+        return self._legal(key, value)
+
+    def get(self, key: int) -> int:
+        return self._values[key]
+
+    def keys(self) -> list:
+        return sorted(self._values)
+
+    def set(self, key: int, value: int) -> bool:
+        """True when the value is legal and on flash."""
+        if not self._legal(key, value):
+            return False
+        if self._values[key] == value:
+            return True
+        changed = dict(self._changed)
+        changed[key] = value
+        if not self._slot.save(json.dumps(changed).encode()):
+            return False
+        self._changed = changed
+        self._values[key] = value
+        return True
+
+
+class Counters:
+    """Frame counters that no reboot may reuse, the boot count and the crash streak."""
+
+    _FMT = "<IIIB"
+
+    def __init__(self, path: str, stats: FlashStats) -> None:
+        self._slot = Slot(path, stats)
+        raw = self._slot.load()
+        self.up_ceiling = self.down_floor = self.boots = self.crashes = 0
+        if raw is not None and len(raw) == struct.calcsize(self._FMT):
+            self.up_ceiling, self.down_floor, self.boots, self.crashes = struct.unpack(
+                self._FMT, raw
+            )
+        self._up = self.up_ceiling  # the rest of the last block is lost, never reused
+
+    def save(self) -> bool:
+        return self._slot.save(
+            struct.pack(self._FMT, self.up_ceiling, self.down_floor, self.boots, self.crashes)
+        )
+
+    def next_up(self) -> int:
+        """The next up counter (1..2**32-1); 0 when flash refuses the reservation."""
+        if self._up >= self.up_ceiling:
+            before = self.up_ceiling
+            self.up_ceiling = self._up + UP_BLOCK
+            if not self.save():
+                self.up_ceiling = before
+                return 0
+        self._up += 1
+        return self._up
+
+    def prepare(self, room: int, highest_down: int) -> None:
+        """Reserve ahead, at a quiet moment, what the next frames will need."""
+        if self.up_ceiling - self._up < room:
+            self.up_ceiling += UP_BLOCK
+            if not self.save():
+                self.up_ceiling -= UP_BLOCK
+        if self.down_floor - highest_down < DOWN_BLOCK // 4:
+            self.accept_down(self.down_floor + 1)
+
+    def accept_down(self, counter: int) -> bool:
+        """Call before acting on a frame: True when no reboot can accept this counter again."""
+        if counter <= self.down_floor:
+            return True
+        before = self.down_floor
+        self.down_floor = counter + DOWN_BLOCK
+        if not self.save():
+            self.down_floor = before
+            return False
+        return True
+
+
+class Result:
+    """What became of one Switch command. `phase` is where the home was afterwards."""
+
+    def __init__(self, command_id=0, outcome=0, reason=0, from_phase=0, to_phase=0, phase=0,
+                 transfer_ms=0, vout_dv=0, time_s=0, lifetime=0):
+        self.command_id = command_id
+        self.outcome = outcome
+        self.reason = reason
+        self.from_phase = from_phase
+        self.to_phase = to_phase
+        self.phase = phase
+        self.transfer_ms = transfer_ms  # 0: nothing was interrupted
+        self.vout_dv = vout_dv  # 0.1 V
+        self.time_s = time_s
+        self.lifetime = lifetime
+
+    def pack(self) -> bytes:
+        return struct.pack(RESULT_FMT, self.command_id, self.outcome, self.reason, self.from_phase,
+                           self.to_phase, self.phase, min(self.transfer_ms, 65535),
+                           min(max(self.vout_dv, 0), 65535), self.time_s, self.lifetime)
+
+
+class SelectorState:
+    """What the selector must know after any reset (S2, S4, S5, S9, S12)."""
+
+    _FMT = "<BBBBBIIHBI"
+
+    def __init__(self, path: str, stats: FlashStats) -> None:
+        self._slot = Slot(path, stats)
+        self.proven = 0  # last phase on which the output was proven to follow
+        self.lockout = 0  # the phase whose contact welded, 0 = none
+        self.stage = 0  # journal: 1 while a transfer is under way
+        self.stage_from = 0
+        self.stage_to = 0
+        self.stage_command = 0  # 0: by local rule
+        self.lifetime = 0  # contact closings
+        self.day = 0  # site day of `today`
+        self.today = 0  # transfers that day
+        self.last_transfer_s = 0  # site time, 0 = unknown
+        self.results = []  # newest last
+        raw = self._slot.load()
+        n = struct.calcsize(self._FMT)
+        if raw is not None and len(raw) >= n:
+            (self.proven, self.lockout, self.stage, self.stage_from, self.stage_to,
+             self.stage_command, self.lifetime, self.day, self.today,
+             self.last_transfer_s) = struct.unpack_from(self._FMT, raw, 0)
+            while n + _RESULT_LEN <= len(raw):
+                self.results.append(Result(*struct.unpack_from(RESULT_FMT, raw, n)))
+                n += _RESULT_LEN
+
+    def save(self) -> bool:
+        raw = struct.pack(self._FMT, self.proven, self.lockout, self.stage, self.stage_from,
+                          self.stage_to, self.stage_command, self.lifetime, self.day,
+                          min(self.today, 255), self.last_transfer_s)
+        for r in self.results:
+            raw += r.pack()
+        return self._slot.save(raw)
+
+    def find(self, command_id: int):
+        """The stored result of a command, or None."""
+        for r in self.results:
+            if r.command_id == command_id:
+                return r
+        return None
+
+    def remember(self, result: Result) -> None:
+        """Keep a result for repeats (in memory until `save`)."""
+        old = self.find(result.command_id)
+        if old is not None:
+            self.results.remove(old)
+        self.results.append(result)
+        if len(self.results) > RESULTS_KEPT:
+            self.results.pop(0)
