@@ -84,7 +84,8 @@ def response_length(buf: bytes | bytearray | memoryview, n: int) -> int:
     fixed = _FIXED_RESPONSE.get(function)
     if fixed is not None:
         return fixed
-    if function == 43 or (function not in _FIXED and function not in _COUNTED):
+    # 24 counts in two bytes and 43 in lists; who needs those waits for the silence.
+    if function in (24, 43) or (function not in _FIXED and function not in _COUNTED):
         return -1
     return 5 + buf[2] if n > 2 else 0
 

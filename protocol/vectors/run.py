@@ -1,0 +1,188 @@
+"""Runs every vector file of this directory on whichever interpreter runs this script.
+
+    python protocol/vectors/run.py
+    micropython protocol/vectors/run.py
+
+Prints one line a file and exits 1 when a vector fails. The last line is JSON: the
+interpreter's name, and how many vectors passed and failed by file.
+"""
+
+import binascii
+import json
+import os
+import sys
+
+_here = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
+sys.path.insert(0, _here + "/..")
+
+from pbal_protocol import aead, errors, frames, kdf, modbus, records, stock  # noqa: E402
+
+
+def unhex(text):
+    return binascii.unhexlify(text)
+
+
+def fails(call, error):
+    """None when `call` raises exactly the error of that name, else what it did instead."""
+    try:
+        got = call()
+    except errors.PbalError as e:
+        name = type(e).__name__
+        return None if name == error else "raised " + name + ", not " + error
+    return "gave " + repr(got) + ", not " + error
+
+
+def same(got, want):
+    if got == want:
+        return None
+    return "got " + repr(got) + ", want " + repr(want)
+
+
+def ccm(v, _file):
+    cipher = aead.Ccm(unhex(v["key"]), v["tag_len"])
+    nonce, plain, sealed = unhex(v["nonce"]), unhex(v["plaintext"]), unhex(v["sealed"])
+    aad = unhex(v["aad"]) * v.get("aad_repeat", 1)
+    bad = same(cipher.seal(nonce, aad, plain), sealed)
+    bad = bad or same(cipher.open(nonce, aad, sealed), plain)
+    # And in the caller's buffer, with something else around it.
+    a, p = 3, 3 + len(aad)
+    buf = bytearray(b"###" + aad + plain + bytes(v["tag_len"]) + b"#")
+    end = cipher.seal_at(nonce, buf, a, p, p + len(plain))
+    bad = bad or same(bytes(buf), b"###" + aad + sealed + b"#")
+    bad = bad or same(cipher.open_at(nonce, buf, a, p, end), p + len(plain))
+    bad = bad or same(bytes(buf[p : p + len(plain)]), plain)
+    for i in (0, len(sealed) - 1):
+        wrong = bytearray(sealed)
+        wrong[i] ^= 0x80
+        bad = bad or fails(lambda w=wrong: cipher.open(nonce, aad, bytes(w)), "AuthError")
+    wrong = bytearray(aad)
+    wrong[-1] ^= 1
+    return bad or fails(lambda: cipher.open(nonce, bytes(wrong), sealed), "AuthError")
+
+
+def hkdf(v, _file):
+    okm = kdf.hkdf_sha256(unhex(v["ikm"]), unhex(v["salt"]), unhex(v["info"]), v["length"])
+    return same(okm, unhex(v["okm"]))
+
+
+def crc(v, _file):
+    return same(modbus.crc16(unhex(v["data"])), v["crc"])
+
+
+def pdu(v, _file):
+    request = modbus.adu(1, unhex(v["request"]))
+    bad = same(modbus.split_adu(request), (1, unhex(v["request"])))
+    bad = bad or same(modbus.request_length(request, len(request)), len(request))
+    # The decoder needs every byte, and not one more.
+    rx = modbus.RtuServer(1)
+    rx.feed(request, 0, len(request) - 1)
+    bad = bad or same(rx.length, 0)
+    rx.feed(request, len(request) - 1, len(request))
+    bad = bad or same(rx.length, len(request))
+    if v["response"] is not None:
+        response = modbus.adu(1, unhex(v["response"]))
+        bad = bad or same(modbus.response_length(response, len(response)), len(response))
+    return bad
+
+
+def build(name, fields):
+    """The record of that name, with its runs of bytes given as hex."""
+    for cls in records.RECORDS.values():
+        if name == cls.NAME:
+            values = {}
+            for field in cls.FIELDS:
+                value = fields[field[0]]
+                values[field[0]] = unhex(value) if isinstance(value, str) else value
+            return cls(**values)
+    raise ValueError(name)
+
+
+def record(v, _file):
+    raw = unhex(v["hex"])
+    if "error" in v:
+        return fails(lambda: records.decode_all(raw), v["error"])
+    made = build(v["record"], v["fields"])
+    bad = same(made.encode(), raw)
+    bad = bad or same(type(made).decode(raw), made)
+    bad = bad or same(made.as_dict(), v["fields"])
+    for n in range(len(raw)):
+        bad = bad or fails(lambda n=n: type(made).decode(raw[:n]), "Truncated")
+    return bad or fails(lambda: type(made).decode(raw + b"\0"), "TrailingBytes")
+
+
+def frame(v, file):
+    kind = v["kind"]
+    up, down = kdf.node_keys(unhex(file["root"]), file["site_id"], file["address"])
+    group = kdf.group_key(unhex(file["group_root"]), file["site_id"])
+    key = {1: up, 2: down, 3: group}[kind]
+    bad = same(key, unhex(file["keys"][frames.KINDS[kind]]))
+    address = 0 if kind == frames.GROUP else file["address"]
+    sealed = unhex(v["frame"])
+    opener = frames.Opener(key, kind, file["site_id"], address, v.get("floor", 0))
+    if "error" in v:
+        return bad or fails(lambda: opener.open(sealed), v["error"])
+    payload = unhex(v["payload"])
+    sealer = frames.Sealer(key, kind, file["site_id"], address)
+    bad = bad or same(sealer.seal(v["counter"], payload), sealed)
+    bad = bad or same(frames.peek(sealed), (1, kind, address, v["counter"]))
+    bad = bad or same(opener.open(sealed), payload)
+    bad = bad or fails(lambda: opener.open(sealed), "ReplayError")
+    return bad or same(bool(records.decode_all(payload, frames.KINDS[kind])), True)
+
+
+def answer(v, file):
+    identity = {i: t.encode() for i, t in enumerate(file["identity"]) if t}
+    node = stock.Stock(identity)
+    telemetry = build("Telemetry", file["telemetry"])
+    request = modbus.adu(5, unhex(v["request"]))
+    out = bytearray(256)
+    n = node.respond(request, len(request), telemetry, out)
+    bad = same(modbus.split_adu(bytes(out[:n])), (5, unhex(v["response"])))
+    # Nobody answers a broadcast.
+    request = modbus.adu(0, unhex(v["request"]))
+    return bad or same(node.respond(request, len(request), telemetry, out), 0)
+
+
+RUN = {
+    "ccm": ccm,
+    "hkdf": hkdf,
+    "crc": crc,
+    "pdu": pdu,
+    "records": record,
+    "frames": frame,
+    "stock": answer,
+}
+
+
+def run_file(path):
+    """Return (passed, failed) of one file; failures are printed."""
+    with open(path) as f:
+        file = json.load(f)
+    if not file["provenance"]:
+        raise ValueError(path + " does not say where it comes from")
+    passed = failed = 0
+    for v in file["vectors"] + file.get("refused", []):
+        bad = RUN[file["kind"]](v, file)
+        if bad:
+            failed += 1
+            print("  FAILED %s: %s" % (v["id"], bad))
+        else:
+            passed += 1
+    return passed, failed
+
+
+def main(directory):
+    result = {}
+    broken = 0
+    for name in sorted(os.listdir(directory)):
+        if name.endswith(".json"):
+            passed, failed = run_file(directory + "/" + name)
+            print("%-20s %3d passed, %d failed" % (name, passed, failed))
+            result[name] = [passed, failed]
+            broken += failed
+    print(json.dumps({"interpreter": sys.implementation.name, "files": result}))
+    return 1 if broken or not result else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else _here))
