@@ -165,7 +165,8 @@ def run_file(path):
         bad = RUN[file["kind"]](v, file)
         if bad:
             failed += 1
-            print("  FAILED %s: %s" % (v["id"], bad))
+            name = v["id"]
+            print(f"  FAILED {name}: {bad}")
         else:
             passed += 1
     return passed, failed
@@ -177,7 +178,7 @@ def main(directory):
     for name in sorted(os.listdir(directory)):
         if name.endswith(".json"):
             passed, failed = run_file(directory + "/" + name)
-            print("%-20s %3d passed, %d failed" % (name, passed, failed))
+            print(f"{name:<20} {passed:3d} passed, {failed} failed")
             result[name] = [passed, failed]
             broken += failed
     print(json.dumps({"interpreter": sys.implementation.name, "files": result}))
