@@ -181,6 +181,10 @@ class RtuServer:
                 return at
         return n
 
+    def wants_silence(self) -> bool:
+        """True while only a silence can end what is arriving (a function of unknown length)."""
+        return self._want < 0
+
     def silence(self) -> bool:
         """The line was quiet for t3.5; True when that completed a request.
 

@@ -1,0 +1,226 @@
+"""`pbal frame`: look inside what was captured from the wire."""
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pbal_protocol import errors, frames, kdf, modbus, records
+
+from . import pcap
+from .errors import InputError, PeerError
+from .output import JsonFlag, check_writable, emit
+
+app = typer.Typer(help="Look inside a frame captured from the wire.", no_args_is_help=True)
+
+
+@app.callback()
+def main() -> None:
+    """Look inside a frame captured from the wire."""
+
+
+def parse_hex(text: str) -> bytes:
+    """Bytes from hex digits; spaces, colons, dashes, commas and 0x are ignored.
+
+    Raises InputError.
+    """
+    digits = re.sub(r"0x|[\s:,\-]", "", text, flags=re.IGNORECASE)
+    if not digits:
+        raise InputError("There are no hex digits.", "Give the frame as hex, or - for stdin.")
+    wrong = re.search(r"[^0-9a-fA-F]", digits)
+    if wrong:
+        raise InputError(f"{wrong[0]!r} is not a hex digit.", "Give the frame as hex bytes.")
+    if len(digits) % 2:
+        raise InputError(f"{len(digits)} hex digits are not whole bytes.", "A digit is missing.")
+    return bytes.fromhex(digits)
+
+
+def parse_key(name: str, text: str) -> bytes:
+    """A 32-byte key from 64 hex digits. Raises InputError."""
+    key = parse_hex(text)
+    if len(key) != 32:
+        raise InputError(f"{name} has {len(key)} bytes.", "A key is 32 bytes, 64 hex digits.")
+    return key
+
+
+class Keys:
+    """What the user knows: a node's root key, the site's group root, or nothing."""
+
+    def __init__(self, root: bytes | None, group: bytes | None, site: int | None) -> None:
+        self.root, self.group, self.site = root, group, site
+
+    @classmethod
+    def gather(
+        cls, identity: Path | None, key: str | None, group: str | None, site: int | None
+    ) -> "Keys":
+        """Keys from an identity file and from options, which win. Raises InputError."""
+        known: dict[str, Any] = {}
+        if identity is not None:
+            try:
+                known = json.loads(identity.read_text())
+                if not isinstance(known, dict):
+                    raise ValueError("not an object")
+                known = {"root": known["root"], "group": known["group"], "site": known["site"]}
+            except (ValueError, KeyError, UnicodeDecodeError) as e:
+                raise InputError(
+                    f"{identity} is not an identity file ({e}).",
+                    "It holds root, group and site, as `pbal provision` writes them.",
+                ) from None
+        root_text = key or known.get("root")
+        group_text = group or known.get("group")
+        number = site if site is not None else known.get("site")
+        if (root_text or group_text) and not isinstance(number, int):
+            raise InputError("The keys of a frame depend on its site.", "Add --site NUMBER.")
+        if isinstance(number, int) and not 0 <= number <= 0xFFFFFFFF:
+            raise InputError(f"Site {number} is not a site id.", "It is 0..4294967295.")
+        return cls(
+            parse_key("--key", str(root_text)) if root_text else None,
+            parse_key("--group", str(group_text)) if group_text else None,
+            number,
+        )
+
+    def open(self, frame: bytes, kind: int, address: int) -> bytes | None:
+        """The payload, or None when no key for this kind was given. Raises PbalError."""
+        if self.site is None:
+            return None
+        if kind == frames.GROUP:
+            if self.group is None:
+                return None
+            key = kdf.group_key(self.group, self.site)
+        else:
+            if self.root is None:
+                return None
+            key = kdf.node_keys(self.root, self.site, address)[kind - frames.UP]
+        return frames.Opener(key, kind, self.site, address).open(frame)
+
+
+def describe_records(payload: bytes) -> list[dict[str, Any]]:
+    """Every record of an opened payload. Raises PbalError."""
+    return [{"record": r.NAME, **r.as_dict()} for r in records.decode_all(payload)]
+
+
+def describe_sealed(frame: bytes, keys: Keys) -> dict[str, Any]:
+    """Header, and with a key the records. Raises PbalError."""
+    version, kind, address, counter = frames.peek(frame)
+    out: dict[str, Any] = {
+        "version": version,
+        "kind": frames.KINDS.get(kind, kind),
+        "address": address,
+        "counter": counter,
+        "sealed_bytes": max(0, len(frame) - frames.HEADER_LEN - frames.TAG_LEN),
+    }
+    if version != frames.VERSION:
+        raise errors.BadVersion(f"version {version}, this program speaks {frames.VERSION}")
+    if kind not in frames.KINDS:
+        raise errors.BadKind(f"kind {kind}")
+    if len(frame) <= frames.HEADER_LEN + frames.TAG_LEN:
+        raise errors.Truncated(f"{len(frame)} bytes of frame")
+    if len(frame) > frames.MAX_FRAME:
+        raise errors.TooLong(f"{len(frame)} bytes of frame")
+    payload = keys.open(frame, kind, address)
+    out["authentic"] = None if payload is None else True
+    if payload is not None:
+        out["payload"] = payload.hex()
+        out["records"] = describe_records(payload)
+    return out
+
+
+def describe_pdu(pdu: bytes) -> tuple[dict[str, Any], bytes]:
+    """A Modbus PDU, and the sealed frame in it. Raises PbalError."""
+    out: dict[str, Any] = {"function": pdu[0] & 0x7F}
+    if pdu[0] & 0x80:
+        out["exception"] = pdu[1] if len(pdu) > 1 else None
+        return out, b""
+    if pdu[0] != modbus.PBAL:
+        out["data"] = pdu[1:].hex()
+        return out, b""
+    out["op_or_hints"], frame = modbus.parse_pdu(pdu)
+    return out, frame
+
+
+def describe(data: bytes, keys: Keys) -> dict[str, Any]:
+    """Whatever `data` is: a Modbus RTU frame, a function 100 PDU or a sealed frame."""
+    out: dict[str, Any] = {"bytes": len(data)}
+    frame = data
+    if len(data) >= 4 and modbus.crc16(data, len(data) - 2) == data[-2] | data[-1] << 8:
+        out["modbus"], frame = describe_pdu(data[1:-2])
+        out["modbus"] = {"unit": data[0], **out["modbus"]}
+    elif data[0] == modbus.PBAL and len(data) >= 3 and data[2] == len(data) - 3:
+        out["modbus"], frame = describe_pdu(data)
+    elif len(data) > 5 and data[1] == modbus.PBAL and data[3] == len(data) - 6:
+        raise errors.BadCrc("a Modbus frame whose checksum does not match")
+    if frame:
+        out["frame"] = describe_sealed(frame, keys)
+    return out
+
+
+def render(result: dict[str, Any]) -> None:
+    """The result for a person."""
+    console = Console()
+    if "modbus" in result:
+        parts = [f"{k.replace('_', ' ')} {v}" for k, v in result["modbus"].items()]
+        console.print("[bold]Modbus[/]  " + escape(", ".join(parts)), highlight=False)
+    frame = result.get("frame")
+    if frame is None:
+        return
+    console.print(
+        f"[bold]Frame[/]   {frame['kind']}, address 0x{frame['address']:04x}, "
+        f"counter {frame['counter']}, {frame['sealed_bytes']} bytes sealed",
+        highlight=False,
+    )
+    if not frame["authentic"]:
+        console.print("        not opened: give --identity FILE, or --key HEX and --site NUMBER")
+        return
+    for record in frame["records"]:
+        console.print(f"[bold cyan]{record['record']}[/]")
+        for name, value in record.items():
+            if name != "record":
+                console.print(f"  {name:<18} {value}", highlight=False)
+
+
+@app.command()
+def decode(
+    frame: Annotated[str, typer.Argument(help="The bytes as hex; - reads them from stdin.")],
+    identity: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A node's identity.json with its keys."),
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="The node's root key, 64 hex digits.")] = None,
+    group: Annotated[str | None, typer.Option(help="The site's group root, 64 hex digits.")] = None,
+    site: Annotated[int | None, typer.Option(help="The site id that goes with the keys.")] = None,
+    pcap_file: Annotated[
+        Path | None,
+        typer.Option("--pcap", help="Also write the opened records to a file for Wireshark."),
+    ] = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Decodes a Modbus RTU frame, a function 100 PDU or a sealed frame.
+
+    Without keys only the header can be read. A frame that is damaged or not authentic ends with
+    exit code 6.
+
+    Example:  pbal frame decode 11050101000000... --identity identity.json
+    """
+    keys = Keys.gather(identity, key, group, site)
+    data = parse_hex(sys.stdin.read() if frame == "-" else frame)
+    if pcap_file is not None:
+        check_writable(pcap_file)
+    try:
+        result = describe(data, keys)
+    except errors.PbalError as e:
+        raise PeerError(
+            f"{type(e).__name__}: {e}.",
+            "Check that the whole frame was captured, and that the keys are this node's.",
+        ) from e
+    payload = result.get("frame", {}).get("payload")
+    if pcap_file is not None:
+        if payload is None:
+            raise InputError("There are no opened records to write.", "Give the node's keys.")
+        pcap.write(pcap_file, pcap.PAYLOAD, [(time.time(), bytes.fromhex(payload))])
+    emit(result, json_output, render)
