@@ -1,0 +1,1 @@
+"""One script per headline figure: `python -m bench.NAME --json`."""
