@@ -1768,7 +1768,7 @@ struct __pyx_MemviewEnum_obj;
 struct __pyx_memoryview_obj;
 struct __pyx_memoryviewslice_obj;
 
-/* "pbal_controller/balancing/_paths.pyx":175
+/* "pbal_controller/balancing/_paths.pyx":267
  * # ---------------------------------------------------------------------------- doors
  * 
  * cdef class Street:             # <<<<<<<<<<<<<<
@@ -1873,7 +1873,7 @@ struct __pyx_memoryviewslice_obj {
 
 
 
-/* "pbal_controller/balancing/_paths.pyx":175
+/* "pbal_controller/balancing/_paths.pyx":267
  * # ---------------------------------------------------------------------------- doors
  * 
  * cdef class Street:             # <<<<<<<<<<<<<<
@@ -3340,6 +3340,8 @@ static CYTHON_INLINE double __pyx_f_15pbal_controller_9balancing_6_paths_uniform
 static double __pyx_f_15pbal_controller_9balancing_6_paths_viterbi(Py_ssize_t, double const *, double, int, signed char *, signed char *); /*proto*/
 static double __pyx_f_15pbal_controller_9balancing_6_paths_viterbi2(Py_ssize_t, double const *, double const *, double const *, double, int, int, signed char *, signed char *, signed char *); /*proto*/
 static void __pyx_f_15pbal_controller_9balancing_6_paths_draw(Py_ssize_t, double const *, double, int, double, uint64_t *, double *, signed char *); /*proto*/
+static CYTHON_INLINE double __pyx_f_15pbal_controller_9balancing_6_paths_soft_step(double, double, double, double, double, double); /*proto*/
+static void __pyx_f_15pbal_controller_9balancing_6_paths_draw2(Py_ssize_t, double const *, double const *, double const *, double, int, int, double, uint64_t *, double *, signed char *, signed char *); /*proto*/
 static PyObject *__pyx_f_15pbal_controller_9balancing_6_paths___pyx_unpickle_Street__set_state(struct __pyx_obj_15pbal_controller_9balancing_6_paths_Street *, PyObject *); /*proto*/
 static int __pyx_array_allocate_buffer(struct __pyx_array_obj *); /*proto*/
 static struct __pyx_array_obj *__pyx_array_new(PyObject *, Py_ssize_t, char *, char const *, char *); /*proto*/
@@ -3456,7 +3458,7 @@ static PyObject *__pyx_pf_15View_dot_MemoryView___pyx_unpickle_Enum(CYTHON_UNUSE
 static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct __pyx_obj_15pbal_controller_9balancing_6_paths_Street *__pyx_v_self, PyObject *__pyx_v_re, PyObject *__pyx_v_im, PyObject *__pyx_v_paths, PyObject *__pyx_v_start, double __pyx_v_beta, uint64_t __pyx_v_seed); /* proto */
 static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(struct __pyx_obj_15pbal_controller_9balancing_6_paths_Street *__pyx_v_self, Py_ssize_t __pyx_v_h, double __pyx_v_price, PyObject *__pyx_v_extra); /* proto */
 static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(struct __pyx_obj_15pbal_controller_9balancing_6_paths_Street *__pyx_v_self, Py_ssize_t __pyx_v_h, double __pyx_v_price, double __pyx_v_temperature, PyObject *__pyx_v_extra); /* proto */
-static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(struct __pyx_obj_15pbal_controller_9balancing_6_paths_Street *__pyx_v_self, Py_ssize_t __pyx_v_h, Py_ssize_t __pyx_v_g, double __pyx_v_price); /* proto */
+static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(struct __pyx_obj_15pbal_controller_9balancing_6_paths_Street *__pyx_v_self, Py_ssize_t __pyx_v_h, Py_ssize_t __pyx_v_g, double __pyx_v_price, double __pyx_v_temperature); /* proto */
 static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_8total(struct __pyx_obj_15pbal_controller_9balancing_6_paths_Street *__pyx_v_self, double __pyx_v_price); /* proto */
 static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_10__reduce_cython__(struct __pyx_obj_15pbal_controller_9balancing_6_paths_Street *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_12__setstate_cython__(struct __pyx_obj_15pbal_controller_9balancing_6_paths_Street *__pyx_v_self, PyObject *__pyx_v___pyx_state); /* proto */
@@ -3625,10 +3627,10 @@ namespace {
     __Pyx_CachedCFunction __pyx_umethod_PyDict_Type_pop;
     __Pyx_CachedCFunction __pyx_umethod_PyDict_Type_values;
     PyObject *__pyx_slice[1];
-    PyObject *__pyx_tuple[3];
+    PyObject *__pyx_tuple[4];
     PyObject *__pyx_codeobj_tab[7];
     PyObject *__pyx_string_tab[141];
-    PyObject *__pyx_number_tab[6];
+    PyObject *__pyx_number_tab[7];
 /* #### Code section: module_state_contents ### */
 /* PyFrozenDict.module_state_decls */
 #if CYTHON_COMPILING_IN_LIMITED_API
@@ -3814,16 +3816,17 @@ static __pyx_mstatetype * const __pyx_mstate_global = &__pyx_mstate_global_stati
 #define __pyx_kp_b_iso88591_AV1 __pyx_string_tab[134]
 #define __pyx_kp_b_iso88591_q_0_kQR_6_7_1 __pyx_string_tab[135]
 #define __pyx_kp_b_iso88591_XT_G4uD_T_dRZZ_bbffkkoouuy_z_B __pyx_string_tab[136]
-#define __pyx_kp_b_iso88591_A_as_as_as_4s_3a_as_4s_3a_U_4q_D __pyx_string_tab[137]
-#define __pyx_kp_b_iso88591_A_Q_1_E_at1_d_Rt7_3b_G1Cr_WTUUV __pyx_string_tab[138]
-#define __pyx_kp_b_iso88591_4A_6_1_gQ_as_as_4s_3a_q_D_c_T_1 __pyx_string_tab[139]
-#define __pyx_kp_b_iso88591_K1_6_1_gQ_as_as_4s_3a_q_D_c_T_X __pyx_string_tab[140]
-#define __pyx_int_0 __pyx_number_tab[0]
-#define __pyx_int_neg_1 __pyx_number_tab[1]
-#define __pyx_int_3 __pyx_number_tab[2]
-#define __pyx_int_9 __pyx_number_tab[3]
-#define __pyx_int_136983863 __pyx_number_tab[4]
-#define __pyx_int_187303707 __pyx_number_tab[5]
+#define __pyx_kp_b_iso88591_A_Q_1_E_at1_d_Rt7_3b_G1Cr_WTUUV __pyx_string_tab[137]
+#define __pyx_kp_b_iso88591_4A_6_1_gQ_as_as_4s_3a_q_D_c_T_1 __pyx_string_tab[138]
+#define __pyx_kp_b_iso88591_K1_6_1_gQ_as_as_4s_3a_q_D_c_T_X __pyx_string_tab[139]
+#define __pyx_kp_b_iso88591_Oq_as_as_as_4s_3a_as_4s_3a_U_4q __pyx_string_tab[140]
+#define __pyx_float_0_0 __pyx_number_tab[0]
+#define __pyx_int_0 __pyx_number_tab[1]
+#define __pyx_int_neg_1 __pyx_number_tab[2]
+#define __pyx_int_3 __pyx_number_tab[3]
+#define __pyx_int_9 __pyx_number_tab[4]
+#define __pyx_int_136983863 __pyx_number_tab[5]
+#define __pyx_int_187303707 __pyx_number_tab[6]
 /* #### Code section: module_state_clear ### */
 #if CYTHON_USE_MODULE_STATE
 static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
@@ -3852,10 +3855,10 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   Py_CLEAR(clear_module_state->__pyx_umethod_PyDict_Type_pop.method);
   Py_CLEAR(clear_module_state->__pyx_umethod_PyDict_Type_values.method);
   for (int i=0; i<1; ++i) { Py_CLEAR(clear_module_state->__pyx_slice[i]); }
-  for (int i=0; i<3; ++i) { Py_CLEAR(clear_module_state->__pyx_tuple[i]); }
+  for (int i=0; i<4; ++i) { Py_CLEAR(clear_module_state->__pyx_tuple[i]); }
   for (int i=0; i<7; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
   for (int i=0; i<141; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
-  for (int i=0; i<6; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
+  for (int i=0; i<7; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_clear_contents ### */
 /* CommonTypesMetaclass.module_state_clear */
 Py_CLEAR(clear_module_state->__pyx_CommonTypesMetaclassType);
@@ -3892,10 +3895,10 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   Py_VISIT(traverse_module_state->__pyx_umethod_PyDict_Type_pop.method);
   Py_VISIT(traverse_module_state->__pyx_umethod_PyDict_Type_values.method);
   for (int i=0; i<1; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_slice[i]); }
-  for (int i=0; i<3; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_tuple[i]); }
+  for (int i=0; i<4; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_tuple[i]); }
   for (int i=0; i<7; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
   for (int i=0; i<141; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
-  for (int i=0; i<6; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
+  for (int i=0; i<7; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_traverse_contents ### */
 /* CommonTypesMetaclass.module_state_traverse */
 Py_VISIT(traverse_module_state->__pyx_CommonTypesMetaclassType);
@@ -19298,530 +19301,1452 @@ static double __pyx_f_15pbal_controller_9balancing_6_paths_viterbi2(Py_ssize_t _
 /* "pbal_controller/balancing/_paths.pyx":129
  * 
  * 
- * cdef void draw(Py_ssize_t steps, const double *cost, double price, int start, double beta,             # <<<<<<<<<<<<<<
+ * cdef void draw(Py_ssize_t steps, const double *cost, double price, int start, double cold,             # <<<<<<<<<<<<<<
  *                uint64_t *rng, double *alpha, signed char *path) noexcept nogil:
- *     """One path from exp(-beta * cost): filter forwards, draw backwards."""
+ *     """One path from exp(-cold * cost): filter forwards, draw backwards.
 */
 
-static void __pyx_f_15pbal_controller_9balancing_6_paths_draw(Py_ssize_t __pyx_v_steps, double const *__pyx_v_cost, double __pyx_v_price, int __pyx_v_start, double __pyx_v_beta, uint64_t *__pyx_v_rng, double *__pyx_v_alpha, signed char *__pyx_v_path) {
+static void __pyx_f_15pbal_controller_9balancing_6_paths_draw(Py_ssize_t __pyx_v_steps, double const *__pyx_v_cost, double __pyx_v_price, int __pyx_v_start, double __pyx_v_cold, uint64_t *__pyx_v_rng, double *__pyx_v_alpha, signed char *__pyx_v_path) {
+  double __pyx_v_step;
   double __pyx_v_w;
-  double __pyx_v_a0;
-  double __pyx_v_a1;
-  double __pyx_v_a2;
-  double __pyx_v_total;
   double __pyx_v_low;
+  double __pyx_v_total;
   double __pyx_v_u;
-  double __pyx_v_b0;
-  double __pyx_v_b1;
-  double __pyx_v_b2;
-  double const *__pyx_v_c;
+  double __pyx_v_direct;
+  double __pyx_v_f[3];
+  double __pyx_v_e[3];
   Py_ssize_t __pyx_v_t;
   int __pyx_v_q;
-  double __pyx_t_1;
-  int __pyx_t_2;
-  Py_ssize_t __pyx_t_3;
+  int __pyx_v_last;
+  int __pyx_t_1;
+  double __pyx_t_2;
+  int __pyx_t_3;
   Py_ssize_t __pyx_t_4;
   Py_ssize_t __pyx_t_5;
-  double __pyx_t_6;
+  Py_ssize_t __pyx_t_6;
   int __pyx_t_7;
   int __pyx_t_8;
-  int __pyx_t_9;
 
-  /* "pbal_controller/balancing/_paths.pyx":132
- *                uint64_t *rng, double *alpha, signed char *path) noexcept nogil:
- *     """One path from exp(-beta * cost): filter forwards, draw backwards."""
- *     cdef double w = exp(-beta * price)             # <<<<<<<<<<<<<<
- *     cdef double a0, a1, a2, total, low, u, b0, b1, b2
- *     cdef const double *c
+  /* "pbal_controller/balancing/_paths.pyx":136
+ *     underflows however cold it gets.
+ *     """
+ *     cdef double step = cold * price             # <<<<<<<<<<<<<<
+ *     cdef double w = exp(-step)
+ *     cdef double low, total, u, direct
 */
-  __pyx_v_w = exp(((-__pyx_v_beta) * __pyx_v_price));
+  __pyx_v_step = (__pyx_v_cold * __pyx_v_price);
 
   /* "pbal_controller/balancing/_paths.pyx":137
- *     cdef Py_ssize_t t
- *     cdef int q
- *     a0 = 1.0 if start == 0 else w             # <<<<<<<<<<<<<<
- *     a1 = 1.0 if start == 1 else w
- *     a2 = 1.0 if start == 2 else w
+ *     """
+ *     cdef double step = cold * price
+ *     cdef double w = exp(-step)             # <<<<<<<<<<<<<<
+ *     cdef double low, total, u, direct
+ *     cdef double f[3]
 */
-  __pyx_t_2 = (__pyx_v_start == 0);
+  __pyx_v_w = exp((-__pyx_v_step));
 
-  if (__pyx_t_2) {
-
-    __pyx_t_1 = 1.0;
-  } else {
-
-    __pyx_t_1 = __pyx_v_w;
-  }
-
-  __pyx_v_a0 = __pyx_t_1;
-
-  /* "pbal_controller/balancing/_paths.pyx":138
- *     cdef int q
- *     a0 = 1.0 if start == 0 else w
- *     a1 = 1.0 if start == 1 else w             # <<<<<<<<<<<<<<
- *     a2 = 1.0 if start == 2 else w
+  /* "pbal_controller/balancing/_paths.pyx":143
+ *     cdef Py_ssize_t t
+ *     cdef int q, last
+ *     for q in range(3):             # <<<<<<<<<<<<<<
+ *         f[q] = 0.0 if q == start else step
  *     for t in range(steps):
 */
-  __pyx_t_2 = (__pyx_v_start == 1);
+  for (__pyx_t_1 = 0; __pyx_t_1 < 3; __pyx_t_1+=1) {
+    __pyx_v_q = __pyx_t_1;
 
-  if (__pyx_t_2) {
-
-    __pyx_t_1 = 1.0;
-  } else {
-
-    __pyx_t_1 = __pyx_v_w;
-  }
-
-  __pyx_v_a1 = __pyx_t_1;
-
-  /* "pbal_controller/balancing/_paths.pyx":139
- *     a0 = 1.0 if start == 0 else w
- *     a1 = 1.0 if start == 1 else w
- *     a2 = 1.0 if start == 2 else w             # <<<<<<<<<<<<<<
+    /* "pbal_controller/balancing/_paths.pyx":144
+ *     cdef int q, last
+ *     for q in range(3):
+ *         f[q] = 0.0 if q == start else step             # <<<<<<<<<<<<<<
  *     for t in range(steps):
  *         if t > 0:
 */
-  __pyx_t_2 = (__pyx_v_start == 2);
+    __pyx_t_3 = (__pyx_v_q == __pyx_v_start);
 
-  if (__pyx_t_2) {
+    if (__pyx_t_3) {
 
-    __pyx_t_1 = 1.0;
-  } else {
+      __pyx_t_2 = 0.0;
+    } else {
 
-    __pyx_t_1 = __pyx_v_w;
+      __pyx_t_2 = __pyx_v_step;
+    }
+
+    (__pyx_v_f[__pyx_v_q]) = __pyx_t_2;
+
   }
 
-  __pyx_v_a2 = __pyx_t_1;
-
-  /* "pbal_controller/balancing/_paths.pyx":140
- *     a1 = 1.0 if start == 1 else w
- *     a2 = 1.0 if start == 2 else w
+  /* "pbal_controller/balancing/_paths.pyx":145
+ *     for q in range(3):
+ *         f[q] = 0.0 if q == start else step
  *     for t in range(steps):             # <<<<<<<<<<<<<<
  *         if t > 0:
- *             total = a0 + a1 + a2
+ *             low = f[0]
 */
 
-  __pyx_t_3 = __pyx_v_steps;
-  __pyx_t_4 = __pyx_t_3;
+  __pyx_t_4 = __pyx_v_steps;
+  __pyx_t_5 = __pyx_t_4;
 
-  for (__pyx_t_5 = 0; __pyx_t_5 < __pyx_t_4; __pyx_t_5+=1) {
-    __pyx_v_t = __pyx_t_5;
+  for (__pyx_t_6 = 0; __pyx_t_6 < __pyx_t_5; __pyx_t_6+=1) {
+    __pyx_v_t = __pyx_t_6;
 
-    /* "pbal_controller/balancing/_paths.pyx":141
- *     a2 = 1.0 if start == 2 else w
+    /* "pbal_controller/balancing/_paths.pyx":146
+ *         f[q] = 0.0 if q == start else step
  *     for t in range(steps):
  *         if t > 0:             # <<<<<<<<<<<<<<
- *             total = a0 + a1 + a2
- *             b0 = a0 + w * (total - a0)
+ *             low = f[0]
+ *             if f[1] < low:
 */
-    __pyx_t_2 = (__pyx_v_t > 0);
+    __pyx_t_3 = (__pyx_v_t > 0);
 
-    if (__pyx_t_2) {
+    if (__pyx_t_3) {
 
 
-      /* "pbal_controller/balancing/_paths.pyx":142
+      /* "pbal_controller/balancing/_paths.pyx":147
  *     for t in range(steps):
  *         if t > 0:
- *             total = a0 + a1 + a2             # <<<<<<<<<<<<<<
- *             b0 = a0 + w * (total - a0)
- *             b1 = a1 + w * (total - a1)
+ *             low = f[0]             # <<<<<<<<<<<<<<
+ *             if f[1] < low:
+ *                 low = f[1]
 */
-      __pyx_v_total = ((__pyx_v_a0 + __pyx_v_a1) + __pyx_v_a2);
+      __pyx_v_low = (__pyx_v_f[0]);
 
-      /* "pbal_controller/balancing/_paths.pyx":143
+      /* "pbal_controller/balancing/_paths.pyx":148
  *         if t > 0:
- *             total = a0 + a1 + a2
- *             b0 = a0 + w * (total - a0)             # <<<<<<<<<<<<<<
- *             b1 = a1 + w * (total - a1)
- *             a2 = a2 + w * (total - a2)
+ *             low = f[0]
+ *             if f[1] < low:             # <<<<<<<<<<<<<<
+ *                 low = f[1]
+ *             if f[2] < low:
 */
-      __pyx_v_b0 = (__pyx_v_a0 + (__pyx_v_w * (__pyx_v_total - __pyx_v_a0)));
+      __pyx_t_3 = ((__pyx_v_f[1]) < __pyx_v_low);
 
-      /* "pbal_controller/balancing/_paths.pyx":144
- *             total = a0 + a1 + a2
- *             b0 = a0 + w * (total - a0)
- *             b1 = a1 + w * (total - a1)             # <<<<<<<<<<<<<<
- *             a2 = a2 + w * (total - a2)
- *             a0, a1 = b0, b1
+      if (__pyx_t_3) {
+
+
+        /* "pbal_controller/balancing/_paths.pyx":149
+ *             low = f[0]
+ *             if f[1] < low:
+ *                 low = f[1]             # <<<<<<<<<<<<<<
+ *             if f[2] < low:
+ *                 low = f[2]
 */
-      __pyx_v_b1 = (__pyx_v_a1 + (__pyx_v_w * (__pyx_v_total - __pyx_v_a1)));
+        __pyx_v_low = (__pyx_v_f[1]);
 
-      /* "pbal_controller/balancing/_paths.pyx":145
- *             b0 = a0 + w * (total - a0)
- *             b1 = a1 + w * (total - a1)
- *             a2 = a2 + w * (total - a2)             # <<<<<<<<<<<<<<
- *             a0, a1 = b0, b1
- *         c = cost + 3 * t
+        /* "pbal_controller/balancing/_paths.pyx":148
+ *         if t > 0:
+ *             low = f[0]
+ *             if f[1] < low:             # <<<<<<<<<<<<<<
+ *                 low = f[1]
+ *             if f[2] < low:
 */
-      __pyx_v_a2 = (__pyx_v_a2 + (__pyx_v_w * (__pyx_v_total - __pyx_v_a2)));
-
-      /* "pbal_controller/balancing/_paths.pyx":146
- *             b1 = a1 + w * (total - a1)
- *             a2 = a2 + w * (total - a2)
- *             a0, a1 = b0, b1             # <<<<<<<<<<<<<<
- *         c = cost + 3 * t
- *         low = c[0]
-*/
-      __pyx_t_1 = __pyx_v_b0;
-
-      __pyx_t_6 = __pyx_v_b1;
-
-      __pyx_v_a0 = __pyx_t_1;
-      __pyx_v_a1 = __pyx_t_6;
-
-      /* "pbal_controller/balancing/_paths.pyx":141
- *     a2 = 1.0 if start == 2 else w
- *     for t in range(steps):
- *         if t > 0:             # <<<<<<<<<<<<<<
- *             total = a0 + a1 + a2
- *             b0 = a0 + w * (total - a0)
-*/
-    }
-
-    /* "pbal_controller/balancing/_paths.pyx":147
- *             a2 = a2 + w * (total - a2)
- *             a0, a1 = b0, b1
- *         c = cost + 3 * t             # <<<<<<<<<<<<<<
- *         low = c[0]
- *         if c[1] < low:
-*/
-    __pyx_v_c = (__pyx_v_cost + (3 * __pyx_v_t));
-
-    /* "pbal_controller/balancing/_paths.pyx":148
- *             a0, a1 = b0, b1
- *         c = cost + 3 * t
- *         low = c[0]             # <<<<<<<<<<<<<<
- *         if c[1] < low:
- *             low = c[1]
-*/
-    __pyx_v_low = (__pyx_v_c[0]);
-
-    /* "pbal_controller/balancing/_paths.pyx":149
- *         c = cost + 3 * t
- *         low = c[0]
- *         if c[1] < low:             # <<<<<<<<<<<<<<
- *             low = c[1]
- *         if c[2] < low:
-*/
-    __pyx_t_2 = ((__pyx_v_c[1]) < __pyx_v_low);
-
-    if (__pyx_t_2) {
-
+      }
 
       /* "pbal_controller/balancing/_paths.pyx":150
- *         low = c[0]
- *         if c[1] < low:
- *             low = c[1]             # <<<<<<<<<<<<<<
- *         if c[2] < low:
- *             low = c[2]
+ *             if f[1] < low:
+ *                 low = f[1]
+ *             if f[2] < low:             # <<<<<<<<<<<<<<
+ *                 low = f[2]
+ *             for q in range(3):
 */
-      __pyx_v_low = (__pyx_v_c[1]);
+      __pyx_t_3 = ((__pyx_v_f[2]) < __pyx_v_low);
 
-      /* "pbal_controller/balancing/_paths.pyx":149
- *         c = cost + 3 * t
- *         low = c[0]
- *         if c[1] < low:             # <<<<<<<<<<<<<<
- *             low = c[1]
- *         if c[2] < low:
+      if (__pyx_t_3) {
+
+
+        /* "pbal_controller/balancing/_paths.pyx":151
+ *                 low = f[1]
+ *             if f[2] < low:
+ *                 low = f[2]             # <<<<<<<<<<<<<<
+ *             for q in range(3):
+ *                 e[q] = exp(low - f[q])
 */
-    }
+        __pyx_v_low = (__pyx_v_f[2]);
 
-    /* "pbal_controller/balancing/_paths.pyx":151
- *         if c[1] < low:
- *             low = c[1]
- *         if c[2] < low:             # <<<<<<<<<<<<<<
- *             low = c[2]
- *         a0 = a0 * exp(-beta * (c[0] - low)) + 1e-280
+        /* "pbal_controller/balancing/_paths.pyx":150
+ *             if f[1] < low:
+ *                 low = f[1]
+ *             if f[2] < low:             # <<<<<<<<<<<<<<
+ *                 low = f[2]
+ *             for q in range(3):
 */
-    __pyx_t_2 = ((__pyx_v_c[2]) < __pyx_v_low);
-
-    if (__pyx_t_2) {
-
+      }
 
       /* "pbal_controller/balancing/_paths.pyx":152
- *             low = c[1]
- *         if c[2] < low:
- *             low = c[2]             # <<<<<<<<<<<<<<
- *         a0 = a0 * exp(-beta * (c[0] - low)) + 1e-280
- *         a1 = a1 * exp(-beta * (c[1] - low)) + 1e-280
+ *             if f[2] < low:
+ *                 low = f[2]
+ *             for q in range(3):             # <<<<<<<<<<<<<<
+ *                 e[q] = exp(low - f[q])
+ *             total = e[0] + e[1] + e[2]
 */
-      __pyx_v_low = (__pyx_v_c[2]);
+      for (__pyx_t_1 = 0; __pyx_t_1 < 3; __pyx_t_1+=1) {
+        __pyx_v_q = __pyx_t_1;
 
-      /* "pbal_controller/balancing/_paths.pyx":151
- *         if c[1] < low:
- *             low = c[1]
- *         if c[2] < low:             # <<<<<<<<<<<<<<
- *             low = c[2]
- *         a0 = a0 * exp(-beta * (c[0] - low)) + 1e-280
+        /* "pbal_controller/balancing/_paths.pyx":153
+ *                 low = f[2]
+ *             for q in range(3):
+ *                 e[q] = exp(low - f[q])             # <<<<<<<<<<<<<<
+ *             total = e[0] + e[1] + e[2]
+ *             for q in range(3):
+*/
+        (__pyx_v_e[__pyx_v_q]) = exp((__pyx_v_low - (__pyx_v_f[__pyx_v_q])));
+      }
+
+      /* "pbal_controller/balancing/_paths.pyx":154
+ *             for q in range(3):
+ *                 e[q] = exp(low - f[q])
+ *             total = e[0] + e[1] + e[2]             # <<<<<<<<<<<<<<
+ *             for q in range(3):
+ *                 u = e[q] + w * (total - e[q])
+*/
+      __pyx_v_total = (((__pyx_v_e[0]) + (__pyx_v_e[1])) + (__pyx_v_e[2]));
+
+      /* "pbal_controller/balancing/_paths.pyx":155
+ *                 e[q] = exp(low - f[q])
+ *             total = e[0] + e[1] + e[2]
+ *             for q in range(3):             # <<<<<<<<<<<<<<
+ *                 u = e[q] + w * (total - e[q])
+ *                 if u > 1e-200:
+*/
+      for (__pyx_t_1 = 0; __pyx_t_1 < 3; __pyx_t_1+=1) {
+        __pyx_v_q = __pyx_t_1;
+
+        /* "pbal_controller/balancing/_paths.pyx":156
+ *             total = e[0] + e[1] + e[2]
+ *             for q in range(3):
+ *                 u = e[q] + w * (total - e[q])             # <<<<<<<<<<<<<<
+ *                 if u > 1e-200:
+ *                     f[q] = -log(u)
+*/
+        __pyx_v_u = ((__pyx_v_e[__pyx_v_q]) + (__pyx_v_w * (__pyx_v_total - (__pyx_v_e[__pyx_v_q]))));
+
+        /* "pbal_controller/balancing/_paths.pyx":157
+ *             for q in range(3):
+ *                 u = e[q] + w * (total - e[q])
+ *                 if u > 1e-200:             # <<<<<<<<<<<<<<
+ *                     f[q] = -log(u)
+ *                 else:           # so cold that only the best way here counts
+*/
+        __pyx_t_3 = (__pyx_v_u > 1e-200);
+
+        if (__pyx_t_3) {
+
+
+          /* "pbal_controller/balancing/_paths.pyx":158
+ *                 u = e[q] + w * (total - e[q])
+ *                 if u > 1e-200:
+ *                     f[q] = -log(u)             # <<<<<<<<<<<<<<
+ *                 else:           # so cold that only the best way here counts
+ *                     direct = f[q] - low
+*/
+          (__pyx_v_f[__pyx_v_q]) = (-log(__pyx_v_u));
+
+          /* "pbal_controller/balancing/_paths.pyx":157
+ *             for q in range(3):
+ *                 u = e[q] + w * (total - e[q])
+ *                 if u > 1e-200:             # <<<<<<<<<<<<<<
+ *                     f[q] = -log(u)
+ *                 else:           # so cold that only the best way here counts
+*/
+          goto __pyx_L14;
+        }
+
+        /* "pbal_controller/balancing/_paths.pyx":160
+ *                     f[q] = -log(u)
+ *                 else:           # so cold that only the best way here counts
+ *                     direct = f[q] - low             # <<<<<<<<<<<<<<
+ *                     f[q] = direct if direct < step else step
+ *         for q in range(3):
+*/
+        /*else*/ {
+          __pyx_v_direct = ((__pyx_v_f[__pyx_v_q]) - __pyx_v_low);
+
+          /* "pbal_controller/balancing/_paths.pyx":161
+ *                 else:           # so cold that only the best way here counts
+ *                     direct = f[q] - low
+ *                     f[q] = direct if direct < step else step             # <<<<<<<<<<<<<<
+ *         for q in range(3):
+ *             f[q] += cold * cost[3 * t + q]
+*/
+          __pyx_t_3 = (__pyx_v_direct < __pyx_v_step);
+
+          if (__pyx_t_3) {
+
+            __pyx_t_2 = __pyx_v_direct;
+          } else {
+
+            __pyx_t_2 = __pyx_v_step;
+          }
+
+          (__pyx_v_f[__pyx_v_q]) = __pyx_t_2;
+
+        }
+        __pyx_L14:;
+      }
+
+      /* "pbal_controller/balancing/_paths.pyx":146
+ *         f[q] = 0.0 if q == start else step
+ *     for t in range(steps):
+ *         if t > 0:             # <<<<<<<<<<<<<<
+ *             low = f[0]
+ *             if f[1] < low:
 */
     }
 
-    /* "pbal_controller/balancing/_paths.pyx":153
- *         if c[2] < low:
- *             low = c[2]
- *         a0 = a0 * exp(-beta * (c[0] - low)) + 1e-280             # <<<<<<<<<<<<<<
- *         a1 = a1 * exp(-beta * (c[1] - low)) + 1e-280
- *         a2 = a2 * exp(-beta * (c[2] - low)) + 1e-280
-*/
-    __pyx_v_a0 = ((__pyx_v_a0 * exp(((-__pyx_v_beta) * ((__pyx_v_c[0]) - __pyx_v_low)))) + 1e-280);
-
-    /* "pbal_controller/balancing/_paths.pyx":154
- *             low = c[2]
- *         a0 = a0 * exp(-beta * (c[0] - low)) + 1e-280
- *         a1 = a1 * exp(-beta * (c[1] - low)) + 1e-280             # <<<<<<<<<<<<<<
- *         a2 = a2 * exp(-beta * (c[2] - low)) + 1e-280
- *         total = 1.0 / (a0 + a1 + a2)
-*/
-    __pyx_v_a1 = ((__pyx_v_a1 * exp(((-__pyx_v_beta) * ((__pyx_v_c[1]) - __pyx_v_low)))) + 1e-280);
-
-    /* "pbal_controller/balancing/_paths.pyx":155
- *         a0 = a0 * exp(-beta * (c[0] - low)) + 1e-280
- *         a1 = a1 * exp(-beta * (c[1] - low)) + 1e-280
- *         a2 = a2 * exp(-beta * (c[2] - low)) + 1e-280             # <<<<<<<<<<<<<<
- *         total = 1.0 / (a0 + a1 + a2)
- *         a0 *= total
-*/
-    __pyx_v_a2 = ((__pyx_v_a2 * exp(((-__pyx_v_beta) * ((__pyx_v_c[2]) - __pyx_v_low)))) + 1e-280);
-
-    /* "pbal_controller/balancing/_paths.pyx":156
- *         a1 = a1 * exp(-beta * (c[1] - low)) + 1e-280
- *         a2 = a2 * exp(-beta * (c[2] - low)) + 1e-280
- *         total = 1.0 / (a0 + a1 + a2)             # <<<<<<<<<<<<<<
- *         a0 *= total
- *         a1 *= total
-*/
-    __pyx_v_total = (1.0 / ((__pyx_v_a0 + __pyx_v_a1) + __pyx_v_a2));
-
-    /* "pbal_controller/balancing/_paths.pyx":157
- *         a2 = a2 * exp(-beta * (c[2] - low)) + 1e-280
- *         total = 1.0 / (a0 + a1 + a2)
- *         a0 *= total             # <<<<<<<<<<<<<<
- *         a1 *= total
- *         a2 *= total
-*/
-    __pyx_v_a0 = (__pyx_v_a0 * __pyx_v_total);
-
-    /* "pbal_controller/balancing/_paths.pyx":158
- *         total = 1.0 / (a0 + a1 + a2)
- *         a0 *= total
- *         a1 *= total             # <<<<<<<<<<<<<<
- *         a2 *= total
- *         alpha[3 * t] = a0
-*/
-    __pyx_v_a1 = (__pyx_v_a1 * __pyx_v_total);
-
-    /* "pbal_controller/balancing/_paths.pyx":159
- *         a0 *= total
- *         a1 *= total
- *         a2 *= total             # <<<<<<<<<<<<<<
- *         alpha[3 * t] = a0
- *         alpha[3 * t + 1] = a1
-*/
-    __pyx_v_a2 = (__pyx_v_a2 * __pyx_v_total);
-
-    /* "pbal_controller/balancing/_paths.pyx":160
- *         a1 *= total
- *         a2 *= total
- *         alpha[3 * t] = a0             # <<<<<<<<<<<<<<
- *         alpha[3 * t + 1] = a1
- *         alpha[3 * t + 2] = a2
-*/
-    (__pyx_v_alpha[(3 * __pyx_v_t)]) = __pyx_v_a0;
-
-    /* "pbal_controller/balancing/_paths.pyx":161
- *         a2 *= total
- *         alpha[3 * t] = a0
- *         alpha[3 * t + 1] = a1             # <<<<<<<<<<<<<<
- *         alpha[3 * t + 2] = a2
- *     q = -1
-*/
-    (__pyx_v_alpha[((3 * __pyx_v_t) + 1)]) = __pyx_v_a1;
-
     /* "pbal_controller/balancing/_paths.pyx":162
- *         alpha[3 * t] = a0
- *         alpha[3 * t + 1] = a1
- *         alpha[3 * t + 2] = a2             # <<<<<<<<<<<<<<
- *     q = -1
+ *                     direct = f[q] - low
+ *                     f[q] = direct if direct < step else step
+ *         for q in range(3):             # <<<<<<<<<<<<<<
+ *             f[q] += cold * cost[3 * t + q]
+ *             alpha[3 * t + q] = f[q]
+*/
+    for (__pyx_t_1 = 0; __pyx_t_1 < 3; __pyx_t_1+=1) {
+      __pyx_v_q = __pyx_t_1;
+
+      /* "pbal_controller/balancing/_paths.pyx":163
+ *                     f[q] = direct if direct < step else step
+ *         for q in range(3):
+ *             f[q] += cold * cost[3 * t + q]             # <<<<<<<<<<<<<<
+ *             alpha[3 * t + q] = f[q]
+ *     last = -1
+*/
+
+      __pyx_t_7 = __pyx_v_q;
+      (__pyx_v_f[__pyx_t_7]) = ((__pyx_v_f[__pyx_t_7]) + (__pyx_v_cold * (__pyx_v_cost[((3 * __pyx_v_t) + __pyx_v_q)])));
+
+      /* "pbal_controller/balancing/_paths.pyx":164
+ *         for q in range(3):
+ *             f[q] += cold * cost[3 * t + q]
+ *             alpha[3 * t + q] = f[q]             # <<<<<<<<<<<<<<
+ *     last = -1
  *     for t in range(steps - 1, -1, -1):
 */
-    (__pyx_v_alpha[((3 * __pyx_v_t) + 2)]) = __pyx_v_a2;
+      (__pyx_v_alpha[((3 * __pyx_v_t) + __pyx_v_q)]) = (__pyx_v_f[__pyx_v_q]);
+    }
   }
 
 
-  /* "pbal_controller/balancing/_paths.pyx":163
- *         alpha[3 * t + 1] = a1
- *         alpha[3 * t + 2] = a2
- *     q = -1             # <<<<<<<<<<<<<<
+  /* "pbal_controller/balancing/_paths.pyx":165
+ *             f[q] += cold * cost[3 * t + q]
+ *             alpha[3 * t + q] = f[q]
+ *     last = -1             # <<<<<<<<<<<<<<
  *     for t in range(steps - 1, -1, -1):
- *         b0 = alpha[3 * t] * (1.0 if q < 0 or q == 0 else w)
+ *         for q in range(3):
 */
-  __pyx_v_q = -1;
+  __pyx_v_last = -1;
 
-  /* "pbal_controller/balancing/_paths.pyx":164
- *         alpha[3 * t + 2] = a2
- *     q = -1
+  /* "pbal_controller/balancing/_paths.pyx":166
+ *             alpha[3 * t + q] = f[q]
+ *     last = -1
  *     for t in range(steps - 1, -1, -1):             # <<<<<<<<<<<<<<
- *         b0 = alpha[3 * t] * (1.0 if q < 0 or q == 0 else w)
- *         b1 = alpha[3 * t + 1] * (1.0 if q < 0 or q == 1 else w)
+ *         for q in range(3):
+ *             f[q] = alpha[3 * t + q] + (step if last >= 0 and q != last else 0.0)
 */
-  for (__pyx_t_3 = (__pyx_v_steps - 1); __pyx_t_3 > -1L; __pyx_t_3-=1) {
-    __pyx_v_t = __pyx_t_3;
-
-    /* "pbal_controller/balancing/_paths.pyx":165
- *     q = -1
- *     for t in range(steps - 1, -1, -1):
- *         b0 = alpha[3 * t] * (1.0 if q < 0 or q == 0 else w)             # <<<<<<<<<<<<<<
- *         b1 = alpha[3 * t + 1] * (1.0 if q < 0 or q == 1 else w)
- *         b2 = alpha[3 * t + 2] * (1.0 if q < 0 or q == 2 else w)
-*/
-    __pyx_t_7 = (__pyx_v_q < 0);
-
-    if (!__pyx_t_7) {
-
-    } else {
-
-      __pyx_t_2 = __pyx_t_7;
-
-      goto __pyx_L10_bool_binop_done;
-    }
-    __pyx_t_7 = (__pyx_v_q == 0);
-
-
-    __pyx_t_2 = __pyx_t_7;
-
-    __pyx_L10_bool_binop_done:;
-    if (__pyx_t_2) {
-
-      __pyx_t_6 = 1.0;
-    } else {
-
-      __pyx_t_6 = __pyx_v_w;
-    }
-
-    __pyx_v_b0 = ((__pyx_v_alpha[(3 * __pyx_v_t)]) * __pyx_t_6);
-
-
-    /* "pbal_controller/balancing/_paths.pyx":166
- *     for t in range(steps - 1, -1, -1):
- *         b0 = alpha[3 * t] * (1.0 if q < 0 or q == 0 else w)
- *         b1 = alpha[3 * t + 1] * (1.0 if q < 0 or q == 1 else w)             # <<<<<<<<<<<<<<
- *         b2 = alpha[3 * t + 2] * (1.0 if q < 0 or q == 2 else w)
- *         u = uniform(rng) * (b0 + b1 + b2)
-*/
-    __pyx_t_7 = (__pyx_v_q < 0);
-
-    if (!__pyx_t_7) {
-
-    } else {
-
-      __pyx_t_2 = __pyx_t_7;
-
-      goto __pyx_L12_bool_binop_done;
-    }
-    __pyx_t_7 = (__pyx_v_q == 1);
-
-
-    __pyx_t_2 = __pyx_t_7;
-
-    __pyx_L12_bool_binop_done:;
-    if (__pyx_t_2) {
-
-      __pyx_t_6 = 1.0;
-    } else {
-
-      __pyx_t_6 = __pyx_v_w;
-    }
-
-    __pyx_v_b1 = ((__pyx_v_alpha[((3 * __pyx_v_t) + 1)]) * __pyx_t_6);
-
+  for (__pyx_t_4 = (__pyx_v_steps - 1); __pyx_t_4 > -1L; __pyx_t_4-=1) {
+    __pyx_v_t = __pyx_t_4;
 
     /* "pbal_controller/balancing/_paths.pyx":167
- *         b0 = alpha[3 * t] * (1.0 if q < 0 or q == 0 else w)
- *         b1 = alpha[3 * t + 1] * (1.0 if q < 0 or q == 1 else w)
- *         b2 = alpha[3 * t + 2] * (1.0 if q < 0 or q == 2 else w)             # <<<<<<<<<<<<<<
- *         u = uniform(rng) * (b0 + b1 + b2)
- *         q = 0 if u < b0 else (1 if u < b0 + b1 else 2)
+ *     last = -1
+ *     for t in range(steps - 1, -1, -1):
+ *         for q in range(3):             # <<<<<<<<<<<<<<
+ *             f[q] = alpha[3 * t + q] + (step if last >= 0 and q != last else 0.0)
+ *         low = f[0]
 */
-    __pyx_t_7 = (__pyx_v_q < 0);
+    for (__pyx_t_1 = 0; __pyx_t_1 < 3; __pyx_t_1+=1) {
+      __pyx_v_q = __pyx_t_1;
 
-    if (!__pyx_t_7) {
-
-    } else {
-
-      __pyx_t_2 = __pyx_t_7;
-
-      goto __pyx_L14_bool_binop_done;
-    }
-    __pyx_t_7 = (__pyx_v_q == 2);
-
-
-    __pyx_t_2 = __pyx_t_7;
-
-    __pyx_L14_bool_binop_done:;
-    if (__pyx_t_2) {
-
-      __pyx_t_6 = 1.0;
-    } else {
-
-      __pyx_t_6 = __pyx_v_w;
-    }
-
-    __pyx_v_b2 = ((__pyx_v_alpha[((3 * __pyx_v_t) + 2)]) * __pyx_t_6);
-
-
-    /* "pbal_controller/balancing/_paths.pyx":168
- *         b1 = alpha[3 * t + 1] * (1.0 if q < 0 or q == 1 else w)
- *         b2 = alpha[3 * t + 2] * (1.0 if q < 0 or q == 2 else w)
- *         u = uniform(rng) * (b0 + b1 + b2)             # <<<<<<<<<<<<<<
- *         q = 0 if u < b0 else (1 if u < b0 + b1 else 2)
- *         path[t] = <signed char>q
+      /* "pbal_controller/balancing/_paths.pyx":168
+ *     for t in range(steps - 1, -1, -1):
+ *         for q in range(3):
+ *             f[q] = alpha[3 * t + q] + (step if last >= 0 and q != last else 0.0)             # <<<<<<<<<<<<<<
+ *         low = f[0]
+ *         if f[1] < low:
 */
-    __pyx_v_u = (__pyx_f_15pbal_controller_9balancing_6_paths_uniform(__pyx_v_rng) * ((__pyx_v_b0 + __pyx_v_b1) + __pyx_v_b2));
+      __pyx_t_8 = (__pyx_v_last >= 0);
 
-    /* "pbal_controller/balancing/_paths.pyx":169
- *         b2 = alpha[3 * t + 2] * (1.0 if q < 0 or q == 2 else w)
- *         u = uniform(rng) * (b0 + b1 + b2)
- *         q = 0 if u < b0 else (1 if u < b0 + b1 else 2)             # <<<<<<<<<<<<<<
- *         path[t] = <signed char>q
- * 
-*/
-    __pyx_t_2 = (__pyx_v_u < __pyx_v_b0);
+      if (__pyx_t_8) {
 
-    if (__pyx_t_2) {
-
-      __pyx_t_8 = 0;
-    } else {
-      __pyx_t_7 = (__pyx_v_u < (__pyx_v_b0 + __pyx_v_b1));
-
-      if (__pyx_t_7) {
-
-        __pyx_t_9 = 1;
       } else {
 
-        __pyx_t_9 = 2;
+        __pyx_t_3 = __pyx_t_8;
+
+        goto __pyx_L21_bool_binop_done;
+      }
+      __pyx_t_8 = (__pyx_v_q != __pyx_v_last);
+
+
+      __pyx_t_3 = __pyx_t_8;
+
+      __pyx_L21_bool_binop_done:;
+      if (__pyx_t_3) {
+
+        __pyx_t_2 = __pyx_v_step;
+      } else {
+
+        __pyx_t_2 = 0.0;
       }
 
-      __pyx_t_8 = __pyx_t_9;
+      (__pyx_v_f[__pyx_v_q]) = ((__pyx_v_alpha[((3 * __pyx_v_t) + __pyx_v_q)]) + __pyx_t_2);
+
     }
 
-    __pyx_v_q = __pyx_t_8;
+    /* "pbal_controller/balancing/_paths.pyx":169
+ *         for q in range(3):
+ *             f[q] = alpha[3 * t + q] + (step if last >= 0 and q != last else 0.0)
+ *         low = f[0]             # <<<<<<<<<<<<<<
+ *         if f[1] < low:
+ *             low = f[1]
+*/
+    __pyx_v_low = (__pyx_v_f[0]);
 
     /* "pbal_controller/balancing/_paths.pyx":170
- *         u = uniform(rng) * (b0 + b1 + b2)
- *         q = 0 if u < b0 else (1 if u < b0 + b1 else 2)
- *         path[t] = <signed char>q             # <<<<<<<<<<<<<<
+ *             f[q] = alpha[3 * t + q] + (step if last >= 0 and q != last else 0.0)
+ *         low = f[0]
+ *         if f[1] < low:             # <<<<<<<<<<<<<<
+ *             low = f[1]
+ *         if f[2] < low:
+*/
+    __pyx_t_3 = ((__pyx_v_f[1]) < __pyx_v_low);
+
+    if (__pyx_t_3) {
+
+
+      /* "pbal_controller/balancing/_paths.pyx":171
+ *         low = f[0]
+ *         if f[1] < low:
+ *             low = f[1]             # <<<<<<<<<<<<<<
+ *         if f[2] < low:
+ *             low = f[2]
+*/
+      __pyx_v_low = (__pyx_v_f[1]);
+
+      /* "pbal_controller/balancing/_paths.pyx":170
+ *             f[q] = alpha[3 * t + q] + (step if last >= 0 and q != last else 0.0)
+ *         low = f[0]
+ *         if f[1] < low:             # <<<<<<<<<<<<<<
+ *             low = f[1]
+ *         if f[2] < low:
+*/
+    }
+
+    /* "pbal_controller/balancing/_paths.pyx":172
+ *         if f[1] < low:
+ *             low = f[1]
+ *         if f[2] < low:             # <<<<<<<<<<<<<<
+ *             low = f[2]
+ *         for q in range(3):
+*/
+    __pyx_t_3 = ((__pyx_v_f[2]) < __pyx_v_low);
+
+    if (__pyx_t_3) {
+
+
+      /* "pbal_controller/balancing/_paths.pyx":173
+ *             low = f[1]
+ *         if f[2] < low:
+ *             low = f[2]             # <<<<<<<<<<<<<<
+ *         for q in range(3):
+ *             e[q] = exp(low - f[q])
+*/
+      __pyx_v_low = (__pyx_v_f[2]);
+
+      /* "pbal_controller/balancing/_paths.pyx":172
+ *         if f[1] < low:
+ *             low = f[1]
+ *         if f[2] < low:             # <<<<<<<<<<<<<<
+ *             low = f[2]
+ *         for q in range(3):
+*/
+    }
+
+    /* "pbal_controller/balancing/_paths.pyx":174
+ *         if f[2] < low:
+ *             low = f[2]
+ *         for q in range(3):             # <<<<<<<<<<<<<<
+ *             e[q] = exp(low - f[q])
+ *         u = uniform(rng) * (e[0] + e[1] + e[2])
+*/
+    for (__pyx_t_1 = 0; __pyx_t_1 < 3; __pyx_t_1+=1) {
+      __pyx_v_q = __pyx_t_1;
+
+      /* "pbal_controller/balancing/_paths.pyx":175
+ *             low = f[2]
+ *         for q in range(3):
+ *             e[q] = exp(low - f[q])             # <<<<<<<<<<<<<<
+ *         u = uniform(rng) * (e[0] + e[1] + e[2])
+ *         last = 0 if u < e[0] else (1 if u < e[0] + e[1] else 2)
+*/
+      (__pyx_v_e[__pyx_v_q]) = exp((__pyx_v_low - (__pyx_v_f[__pyx_v_q])));
+    }
+
+    /* "pbal_controller/balancing/_paths.pyx":176
+ *         for q in range(3):
+ *             e[q] = exp(low - f[q])
+ *         u = uniform(rng) * (e[0] + e[1] + e[2])             # <<<<<<<<<<<<<<
+ *         last = 0 if u < e[0] else (1 if u < e[0] + e[1] else 2)
+ *         path[t] = <signed char>last
+*/
+    __pyx_v_u = (__pyx_f_15pbal_controller_9balancing_6_paths_uniform(__pyx_v_rng) * (((__pyx_v_e[0]) + (__pyx_v_e[1])) + (__pyx_v_e[2])));
+
+    /* "pbal_controller/balancing/_paths.pyx":177
+ *             e[q] = exp(low - f[q])
+ *         u = uniform(rng) * (e[0] + e[1] + e[2])
+ *         last = 0 if u < e[0] else (1 if u < e[0] + e[1] else 2)             # <<<<<<<<<<<<<<
+ *         path[t] = <signed char>last
+ * 
+*/
+    __pyx_t_3 = (__pyx_v_u < (__pyx_v_e[0]));
+
+    if (__pyx_t_3) {
+
+      __pyx_t_1 = 0;
+    } else {
+      __pyx_t_8 = (__pyx_v_u < ((__pyx_v_e[0]) + (__pyx_v_e[1])));
+
+      if (__pyx_t_8) {
+
+        __pyx_t_7 = 1;
+      } else {
+
+        __pyx_t_7 = 2;
+      }
+
+      __pyx_t_1 = __pyx_t_7;
+    }
+
+    __pyx_v_last = __pyx_t_1;
+
+    /* "pbal_controller/balancing/_paths.pyx":178
+ *         u = uniform(rng) * (e[0] + e[1] + e[2])
+ *         last = 0 if u < e[0] else (1 if u < e[0] + e[1] else 2)
+ *         path[t] = <signed char>last             # <<<<<<<<<<<<<<
  * 
  * 
 */
-    (__pyx_v_path[__pyx_v_t]) = ((signed char)__pyx_v_q);
+    (__pyx_v_path[__pyx_v_t]) = ((signed char)__pyx_v_last);
   }
 
   /* "pbal_controller/balancing/_paths.pyx":129
  * 
  * 
- * cdef void draw(Py_ssize_t steps, const double *cost, double price, int start, double beta,             # <<<<<<<<<<<<<<
+ * cdef void draw(Py_ssize_t steps, const double *cost, double price, int start, double cold,             # <<<<<<<<<<<<<<
  *                uint64_t *rng, double *alpha, signed char *path) noexcept nogil:
- *     """One path from exp(-beta * cost): filter forwards, draw backwards."""
+ *     """One path from exp(-cold * cost): filter forwards, draw backwards.
+*/
+
+  /* function exit code */
+
+
+
+
+
+
+
+
+
+
+
+}
+
+/* "pbal_controller/balancing/_paths.pyx":181
+ * 
+ * 
+ * cdef inline double soft_step(double f0, double low, double rest, double e, double w,             # <<<<<<<<<<<<<<
+ *                              double step) noexcept nogil:
+ *     # One state's filtered cost after a step in which it may have been switched into.
+*/
+
+static CYTHON_INLINE double __pyx_f_15pbal_controller_9balancing_6_paths_soft_step(double __pyx_v_f0, double __pyx_v_low, double __pyx_v_rest, double __pyx_v_e, double __pyx_v_w, double __pyx_v_step) {
+  double __pyx_v_u;
+  double __pyx_v_direct;
+  double __pyx_r;
+  int __pyx_t_1;
+  double __pyx_t_2;
+
+  /* "pbal_controller/balancing/_paths.pyx":184
+ *                              double step) noexcept nogil:
+ *     # One state's filtered cost after a step in which it may have been switched into.
+ *     cdef double u = e + w * rest             # <<<<<<<<<<<<<<
+ *     cdef double direct
+ *     if u > 1e-200:
+*/
+  __pyx_v_u = (__pyx_v_e + (__pyx_v_w * __pyx_v_rest));
+
+  /* "pbal_controller/balancing/_paths.pyx":186
+ *     cdef double u = e + w * rest
+ *     cdef double direct
+ *     if u > 1e-200:             # <<<<<<<<<<<<<<
+ *         return low - log(u)
+ *     direct = f0 - low
+*/
+  __pyx_t_1 = (__pyx_v_u > 1e-200);
+
+  if (__pyx_t_1) {
+
+
+    /* "pbal_controller/balancing/_paths.pyx":187
+ *     cdef double direct
+ *     if u > 1e-200:
+ *         return low - log(u)             # <<<<<<<<<<<<<<
+ *     direct = f0 - low
+ *     return low + (direct if direct < step else step)
+*/
+    {
+
+      __pyx_r = (__pyx_v_low - log(__pyx_v_u));
+    }
+    goto __pyx_L0;
+
+    /* "pbal_controller/balancing/_paths.pyx":186
+ *     cdef double u = e + w * rest
+ *     cdef double direct
+ *     if u > 1e-200:             # <<<<<<<<<<<<<<
+ *         return low - log(u)
+ *     direct = f0 - low
+*/
+  }
+
+  /* "pbal_controller/balancing/_paths.pyx":188
+ *     if u > 1e-200:
+ *         return low - log(u)
+ *     direct = f0 - low             # <<<<<<<<<<<<<<
+ *     return low + (direct if direct < step else step)
+ * 
+*/
+  __pyx_v_direct = (__pyx_v_f0 - __pyx_v_low);
+
+  /* "pbal_controller/balancing/_paths.pyx":189
+ *         return low - log(u)
+ *     direct = f0 - low
+ *     return low + (direct if direct < step else step)             # <<<<<<<<<<<<<<
+ * 
+ * 
+*/
+  __pyx_t_1 = (__pyx_v_direct < __pyx_v_step);
+
+  if (__pyx_t_1) {
+
+    __pyx_t_2 = __pyx_v_direct;
+  } else {
+
+    __pyx_t_2 = __pyx_v_step;
+  }
+
+  {
+
+    __pyx_r = (__pyx_v_low + __pyx_t_2);
+  }
+
+  goto __pyx_L0;
+
+  /* "pbal_controller/balancing/_paths.pyx":181
+ * 
+ * 
+ * cdef inline double soft_step(double f0, double low, double rest, double e, double w,             # <<<<<<<<<<<<<<
+ *                              double step) noexcept nogil:
+ *     # One state's filtered cost after a step in which it may have been switched into.
+*/
+
+  /* function exit code */
+  __pyx_L0:;
+
+
+  return __pyx_r;
+}
+
+/* "pbal_controller/balancing/_paths.pyx":192
+ * 
+ * 
+ * cdef void draw2(Py_ssize_t steps, const double *c1, const double *c2, const double *inter,             # <<<<<<<<<<<<<<
+ *                 double price, int start1, int start2, double cold, uint64_t *rng,
+ *                 double *alpha, signed char *path1, signed char *path2) noexcept nogil:
+*/
+
+static void __pyx_f_15pbal_controller_9balancing_6_paths_draw2(Py_ssize_t __pyx_v_steps, double const *__pyx_v_c1, double const *__pyx_v_c2, double const *__pyx_v_inter, double __pyx_v_price, int __pyx_v_start1, int __pyx_v_start2, double __pyx_v_cold, uint64_t *__pyx_v_rng, double *__pyx_v_alpha, signed char *__pyx_v_path1, signed char *__pyx_v_path2) {
+  double __pyx_v_step;
+  double __pyx_v_w;
+  double __pyx_v_f[9];
+  double __pyx_v_e[9];
+  double __pyx_v_low;
+  double __pyx_v_total;
+  double __pyx_v_u;
+  double __pyx_v_x;
+  Py_ssize_t __pyx_v_t;
+  int __pyx_v_q;
+  int __pyx_v_v;
+  int __pyx_v_d;
+  int __pyx_v_s;
+  int __pyx_v_last1;
+  int __pyx_v_last2;
+  int __pyx_t_1;
+  int __pyx_t_2;
+  double __pyx_t_3;
+  int __pyx_t_4;
+  double __pyx_t_5;
+  Py_ssize_t __pyx_t_6;
+  Py_ssize_t __pyx_t_7;
+  Py_ssize_t __pyx_t_8;
+  int __pyx_t_9;
+  int __pyx_t_10;
+
+  /* "pbal_controller/balancing/_paths.pyx":196
+ *                 double *alpha, signed char *path1, signed char *path2) noexcept nogil:
+ *     """Two paths at once from exp(-cold * cost); alpha [steps, 9]."""
+ *     cdef double step = cold * price             # <<<<<<<<<<<<<<
+ *     cdef double w = exp(-step)
+ *     cdef double f[9]
+*/
+  __pyx_v_step = (__pyx_v_cold * __pyx_v_price);
+
+  /* "pbal_controller/balancing/_paths.pyx":197
+ *     """Two paths at once from exp(-cold * cost); alpha [steps, 9]."""
+ *     cdef double step = cold * price
+ *     cdef double w = exp(-step)             # <<<<<<<<<<<<<<
+ *     cdef double f[9]
+ *     cdef double e[9]
+*/
+  __pyx_v_w = exp((-__pyx_v_step));
+
+  /* "pbal_controller/balancing/_paths.pyx":203
+ *     cdef Py_ssize_t t
+ *     cdef int q, v, d, s, last1, last2
+ *     for q in range(3):             # <<<<<<<<<<<<<<
+ *         for v in range(3):
+ *             f[3 * q + v] = (0.0 if q == start1 else step) + (0.0 if v == start2 else step)
+*/
+  for (__pyx_t_1 = 0; __pyx_t_1 < 3; __pyx_t_1+=1) {
+    __pyx_v_q = __pyx_t_1;
+
+    /* "pbal_controller/balancing/_paths.pyx":204
+ *     cdef int q, v, d, s, last1, last2
+ *     for q in range(3):
+ *         for v in range(3):             # <<<<<<<<<<<<<<
+ *             f[3 * q + v] = (0.0 if q == start1 else step) + (0.0 if v == start2 else step)
+ *     for t in range(steps):
+*/
+    for (__pyx_t_2 = 0; __pyx_t_2 < 3; __pyx_t_2+=1) {
+      __pyx_v_v = __pyx_t_2;
+
+      /* "pbal_controller/balancing/_paths.pyx":205
+ *     for q in range(3):
+ *         for v in range(3):
+ *             f[3 * q + v] = (0.0 if q == start1 else step) + (0.0 if v == start2 else step)             # <<<<<<<<<<<<<<
+ *     for t in range(steps):
+ *         if t > 0:
+*/
+      __pyx_t_4 = (__pyx_v_q == __pyx_v_start1);
+
+      if (__pyx_t_4) {
+
+        __pyx_t_3 = 0.0;
+      } else {
+
+        __pyx_t_3 = __pyx_v_step;
+      }
+
+      __pyx_t_4 = (__pyx_v_v == __pyx_v_start2);
+
+      if (__pyx_t_4) {
+
+        __pyx_t_5 = 0.0;
+      } else {
+
+        __pyx_t_5 = __pyx_v_step;
+      }
+
+      (__pyx_v_f[((3 * __pyx_v_q) + __pyx_v_v)]) = (__pyx_t_3 + __pyx_t_5);
+
+
+    }
+  }
+
+  /* "pbal_controller/balancing/_paths.pyx":206
+ *         for v in range(3):
+ *             f[3 * q + v] = (0.0 if q == start1 else step) + (0.0 if v == start2 else step)
+ *     for t in range(steps):             # <<<<<<<<<<<<<<
+ *         if t > 0:
+ *             for v in range(3):
+*/
+
+  __pyx_t_6 = __pyx_v_steps;
+  __pyx_t_7 = __pyx_t_6;
+
+  for (__pyx_t_8 = 0; __pyx_t_8 < __pyx_t_7; __pyx_t_8+=1) {
+    __pyx_v_t = __pyx_t_8;
+
+    /* "pbal_controller/balancing/_paths.pyx":207
+ *             f[3 * q + v] = (0.0 if q == start1 else step) + (0.0 if v == start2 else step)
+ *     for t in range(steps):
+ *         if t > 0:             # <<<<<<<<<<<<<<
+ *             for v in range(3):
+ *                 low = f[v]
+*/
+    __pyx_t_4 = (__pyx_v_t > 0);
+
+    if (__pyx_t_4) {
+
+
+      /* "pbal_controller/balancing/_paths.pyx":208
+ *     for t in range(steps):
+ *         if t > 0:
+ *             for v in range(3):             # <<<<<<<<<<<<<<
+ *                 low = f[v]
+ *                 if f[3 + v] < low:
+*/
+      for (__pyx_t_1 = 0; __pyx_t_1 < 3; __pyx_t_1+=1) {
+        __pyx_v_v = __pyx_t_1;
+
+        /* "pbal_controller/balancing/_paths.pyx":209
+ *         if t > 0:
+ *             for v in range(3):
+ *                 low = f[v]             # <<<<<<<<<<<<<<
+ *                 if f[3 + v] < low:
+ *                     low = f[3 + v]
+*/
+        __pyx_v_low = (__pyx_v_f[__pyx_v_v]);
+
+        /* "pbal_controller/balancing/_paths.pyx":210
+ *             for v in range(3):
+ *                 low = f[v]
+ *                 if f[3 + v] < low:             # <<<<<<<<<<<<<<
+ *                     low = f[3 + v]
+ *                 if f[6 + v] < low:
+*/
+        __pyx_t_4 = ((__pyx_v_f[(3 + __pyx_v_v)]) < __pyx_v_low);
+
+        if (__pyx_t_4) {
+
+
+          /* "pbal_controller/balancing/_paths.pyx":211
+ *                 low = f[v]
+ *                 if f[3 + v] < low:
+ *                     low = f[3 + v]             # <<<<<<<<<<<<<<
+ *                 if f[6 + v] < low:
+ *                     low = f[6 + v]
+*/
+          __pyx_v_low = (__pyx_v_f[(3 + __pyx_v_v)]);
+
+          /* "pbal_controller/balancing/_paths.pyx":210
+ *             for v in range(3):
+ *                 low = f[v]
+ *                 if f[3 + v] < low:             # <<<<<<<<<<<<<<
+ *                     low = f[3 + v]
+ *                 if f[6 + v] < low:
+*/
+        }
+
+        /* "pbal_controller/balancing/_paths.pyx":212
+ *                 if f[3 + v] < low:
+ *                     low = f[3 + v]
+ *                 if f[6 + v] < low:             # <<<<<<<<<<<<<<
+ *                     low = f[6 + v]
+ *                 total = 0.0
+*/
+        __pyx_t_4 = ((__pyx_v_f[(6 + __pyx_v_v)]) < __pyx_v_low);
+
+        if (__pyx_t_4) {
+
+
+          /* "pbal_controller/balancing/_paths.pyx":213
+ *                     low = f[3 + v]
+ *                 if f[6 + v] < low:
+ *                     low = f[6 + v]             # <<<<<<<<<<<<<<
+ *                 total = 0.0
+ *                 for q in range(3):
+*/
+          __pyx_v_low = (__pyx_v_f[(6 + __pyx_v_v)]);
+
+          /* "pbal_controller/balancing/_paths.pyx":212
+ *                 if f[3 + v] < low:
+ *                     low = f[3 + v]
+ *                 if f[6 + v] < low:             # <<<<<<<<<<<<<<
+ *                     low = f[6 + v]
+ *                 total = 0.0
+*/
+        }
+
+        /* "pbal_controller/balancing/_paths.pyx":214
+ *                 if f[6 + v] < low:
+ *                     low = f[6 + v]
+ *                 total = 0.0             # <<<<<<<<<<<<<<
+ *                 for q in range(3):
+ *                     e[q] = exp(low - f[3 * q + v])
+*/
+        __pyx_v_total = 0.0;
+
+        /* "pbal_controller/balancing/_paths.pyx":215
+ *                     low = f[6 + v]
+ *                 total = 0.0
+ *                 for q in range(3):             # <<<<<<<<<<<<<<
+ *                     e[q] = exp(low - f[3 * q + v])
+ *                     total += e[q]
+*/
+        for (__pyx_t_2 = 0; __pyx_t_2 < 3; __pyx_t_2+=1) {
+          __pyx_v_q = __pyx_t_2;
+
+          /* "pbal_controller/balancing/_paths.pyx":216
+ *                 total = 0.0
+ *                 for q in range(3):
+ *                     e[q] = exp(low - f[3 * q + v])             # <<<<<<<<<<<<<<
+ *                     total += e[q]
+ *                 for q in range(3):
+*/
+          (__pyx_v_e[__pyx_v_q]) = exp((__pyx_v_low - (__pyx_v_f[((3 * __pyx_v_q) + __pyx_v_v)])));
+
+          /* "pbal_controller/balancing/_paths.pyx":217
+ *                 for q in range(3):
+ *                     e[q] = exp(low - f[3 * q + v])
+ *                     total += e[q]             # <<<<<<<<<<<<<<
+ *                 for q in range(3):
+ *                     f[3 * q + v] = soft_step(f[3 * q + v], low, total - e[q], e[q], w, step)
+*/
+          __pyx_v_total = (__pyx_v_total + (__pyx_v_e[__pyx_v_q]));
+        }
+
+        /* "pbal_controller/balancing/_paths.pyx":218
+ *                     e[q] = exp(low - f[3 * q + v])
+ *                     total += e[q]
+ *                 for q in range(3):             # <<<<<<<<<<<<<<
+ *                     f[3 * q + v] = soft_step(f[3 * q + v], low, total - e[q], e[q], w, step)
+ *             for q in range(3):
+*/
+        for (__pyx_t_2 = 0; __pyx_t_2 < 3; __pyx_t_2+=1) {
+          __pyx_v_q = __pyx_t_2;
+
+          /* "pbal_controller/balancing/_paths.pyx":219
+ *                     total += e[q]
+ *                 for q in range(3):
+ *                     f[3 * q + v] = soft_step(f[3 * q + v], low, total - e[q], e[q], w, step)             # <<<<<<<<<<<<<<
+ *             for q in range(3):
+ *                 low = f[3 * q]
+*/
+          (__pyx_v_f[((3 * __pyx_v_q) + __pyx_v_v)]) = __pyx_f_15pbal_controller_9balancing_6_paths_soft_step((__pyx_v_f[((3 * __pyx_v_q) + __pyx_v_v)]), __pyx_v_low, (__pyx_v_total - (__pyx_v_e[__pyx_v_q])), (__pyx_v_e[__pyx_v_q]), __pyx_v_w, __pyx_v_step);
+        }
+      }
+
+      /* "pbal_controller/balancing/_paths.pyx":220
+ *                 for q in range(3):
+ *                     f[3 * q + v] = soft_step(f[3 * q + v], low, total - e[q], e[q], w, step)
+ *             for q in range(3):             # <<<<<<<<<<<<<<
+ *                 low = f[3 * q]
+ *                 if f[3 * q + 1] < low:
+*/
+      for (__pyx_t_1 = 0; __pyx_t_1 < 3; __pyx_t_1+=1) {
+        __pyx_v_q = __pyx_t_1;
+
+        /* "pbal_controller/balancing/_paths.pyx":221
+ *                     f[3 * q + v] = soft_step(f[3 * q + v], low, total - e[q], e[q], w, step)
+ *             for q in range(3):
+ *                 low = f[3 * q]             # <<<<<<<<<<<<<<
+ *                 if f[3 * q + 1] < low:
+ *                     low = f[3 * q + 1]
+*/
+        __pyx_v_low = (__pyx_v_f[(3 * __pyx_v_q)]);
+
+        /* "pbal_controller/balancing/_paths.pyx":222
+ *             for q in range(3):
+ *                 low = f[3 * q]
+ *                 if f[3 * q + 1] < low:             # <<<<<<<<<<<<<<
+ *                     low = f[3 * q + 1]
+ *                 if f[3 * q + 2] < low:
+*/
+        __pyx_t_4 = ((__pyx_v_f[((3 * __pyx_v_q) + 1)]) < __pyx_v_low);
+
+        if (__pyx_t_4) {
+
+
+          /* "pbal_controller/balancing/_paths.pyx":223
+ *                 low = f[3 * q]
+ *                 if f[3 * q + 1] < low:
+ *                     low = f[3 * q + 1]             # <<<<<<<<<<<<<<
+ *                 if f[3 * q + 2] < low:
+ *                     low = f[3 * q + 2]
+*/
+          __pyx_v_low = (__pyx_v_f[((3 * __pyx_v_q) + 1)]);
+
+          /* "pbal_controller/balancing/_paths.pyx":222
+ *             for q in range(3):
+ *                 low = f[3 * q]
+ *                 if f[3 * q + 1] < low:             # <<<<<<<<<<<<<<
+ *                     low = f[3 * q + 1]
+ *                 if f[3 * q + 2] < low:
+*/
+        }
+
+        /* "pbal_controller/balancing/_paths.pyx":224
+ *                 if f[3 * q + 1] < low:
+ *                     low = f[3 * q + 1]
+ *                 if f[3 * q + 2] < low:             # <<<<<<<<<<<<<<
+ *                     low = f[3 * q + 2]
+ *                 total = 0.0
+*/
+        __pyx_t_4 = ((__pyx_v_f[((3 * __pyx_v_q) + 2)]) < __pyx_v_low);
+
+        if (__pyx_t_4) {
+
+
+          /* "pbal_controller/balancing/_paths.pyx":225
+ *                     low = f[3 * q + 1]
+ *                 if f[3 * q + 2] < low:
+ *                     low = f[3 * q + 2]             # <<<<<<<<<<<<<<
+ *                 total = 0.0
+ *                 for v in range(3):
+*/
+          __pyx_v_low = (__pyx_v_f[((3 * __pyx_v_q) + 2)]);
+
+          /* "pbal_controller/balancing/_paths.pyx":224
+ *                 if f[3 * q + 1] < low:
+ *                     low = f[3 * q + 1]
+ *                 if f[3 * q + 2] < low:             # <<<<<<<<<<<<<<
+ *                     low = f[3 * q + 2]
+ *                 total = 0.0
+*/
+        }
+
+        /* "pbal_controller/balancing/_paths.pyx":226
+ *                 if f[3 * q + 2] < low:
+ *                     low = f[3 * q + 2]
+ *                 total = 0.0             # <<<<<<<<<<<<<<
+ *                 for v in range(3):
+ *                     e[v] = exp(low - f[3 * q + v])
+*/
+        __pyx_v_total = 0.0;
+
+        /* "pbal_controller/balancing/_paths.pyx":227
+ *                     low = f[3 * q + 2]
+ *                 total = 0.0
+ *                 for v in range(3):             # <<<<<<<<<<<<<<
+ *                     e[v] = exp(low - f[3 * q + v])
+ *                     total += e[v]
+*/
+        for (__pyx_t_2 = 0; __pyx_t_2 < 3; __pyx_t_2+=1) {
+          __pyx_v_v = __pyx_t_2;
+
+          /* "pbal_controller/balancing/_paths.pyx":228
+ *                 total = 0.0
+ *                 for v in range(3):
+ *                     e[v] = exp(low - f[3 * q + v])             # <<<<<<<<<<<<<<
+ *                     total += e[v]
+ *                 for v in range(3):
+*/
+          (__pyx_v_e[__pyx_v_v]) = exp((__pyx_v_low - (__pyx_v_f[((3 * __pyx_v_q) + __pyx_v_v)])));
+
+          /* "pbal_controller/balancing/_paths.pyx":229
+ *                 for v in range(3):
+ *                     e[v] = exp(low - f[3 * q + v])
+ *                     total += e[v]             # <<<<<<<<<<<<<<
+ *                 for v in range(3):
+ *                     f[3 * q + v] = soft_step(f[3 * q + v], low, total - e[v], e[v], w, step)
+*/
+          __pyx_v_total = (__pyx_v_total + (__pyx_v_e[__pyx_v_v]));
+        }
+
+        /* "pbal_controller/balancing/_paths.pyx":230
+ *                     e[v] = exp(low - f[3 * q + v])
+ *                     total += e[v]
+ *                 for v in range(3):             # <<<<<<<<<<<<<<
+ *                     f[3 * q + v] = soft_step(f[3 * q + v], low, total - e[v], e[v], w, step)
+ *         for q in range(3):
+*/
+        for (__pyx_t_2 = 0; __pyx_t_2 < 3; __pyx_t_2+=1) {
+          __pyx_v_v = __pyx_t_2;
+
+          /* "pbal_controller/balancing/_paths.pyx":231
+ *                     total += e[v]
+ *                 for v in range(3):
+ *                     f[3 * q + v] = soft_step(f[3 * q + v], low, total - e[v], e[v], w, step)             # <<<<<<<<<<<<<<
+ *         for q in range(3):
+ *             for v in range(3):
+*/
+          (__pyx_v_f[((3 * __pyx_v_q) + __pyx_v_v)]) = __pyx_f_15pbal_controller_9balancing_6_paths_soft_step((__pyx_v_f[((3 * __pyx_v_q) + __pyx_v_v)]), __pyx_v_low, (__pyx_v_total - (__pyx_v_e[__pyx_v_v])), (__pyx_v_e[__pyx_v_v]), __pyx_v_w, __pyx_v_step);
+        }
+      }
+
+      /* "pbal_controller/balancing/_paths.pyx":207
+ *             f[3 * q + v] = (0.0 if q == start1 else step) + (0.0 if v == start2 else step)
+ *     for t in range(steps):
+ *         if t > 0:             # <<<<<<<<<<<<<<
+ *             for v in range(3):
+ *                 low = f[v]
+*/
+    }
+
+    /* "pbal_controller/balancing/_paths.pyx":232
+ *                 for v in range(3):
+ *                     f[3 * q + v] = soft_step(f[3 * q + v], low, total - e[v], e[v], w, step)
+ *         for q in range(3):             # <<<<<<<<<<<<<<
+ *             for v in range(3):
+ *                 d = q - v
+*/
+    for (__pyx_t_1 = 0; __pyx_t_1 < 3; __pyx_t_1+=1) {
+      __pyx_v_q = __pyx_t_1;
+
+      /* "pbal_controller/balancing/_paths.pyx":233
+ *                     f[3 * q + v] = soft_step(f[3 * q + v], low, total - e[v], e[v], w, step)
+ *         for q in range(3):
+ *             for v in range(3):             # <<<<<<<<<<<<<<
+ *                 d = q - v
+ *                 if d < 0:
+*/
+      for (__pyx_t_2 = 0; __pyx_t_2 < 3; __pyx_t_2+=1) {
+        __pyx_v_v = __pyx_t_2;
+
+        /* "pbal_controller/balancing/_paths.pyx":234
+ *         for q in range(3):
+ *             for v in range(3):
+ *                 d = q - v             # <<<<<<<<<<<<<<
+ *                 if d < 0:
+ *                     d += 3
+*/
+        __pyx_v_d = (__pyx_v_q - __pyx_v_v);
+
+        /* "pbal_controller/balancing/_paths.pyx":235
+ *             for v in range(3):
+ *                 d = q - v
+ *                 if d < 0:             # <<<<<<<<<<<<<<
+ *                     d += 3
+ *                 s = 3 * q + v
+*/
+        __pyx_t_4 = (__pyx_v_d < 0);
+
+        if (__pyx_t_4) {
+
+
+          /* "pbal_controller/balancing/_paths.pyx":236
+ *                 d = q - v
+ *                 if d < 0:
+ *                     d += 3             # <<<<<<<<<<<<<<
+ *                 s = 3 * q + v
+ *                 f[s] += cold * (c1[3 * t + q] + c2[3 * t + v] + inter[3 * t + d])
+*/
+          __pyx_v_d = (__pyx_v_d + 3);
+
+          /* "pbal_controller/balancing/_paths.pyx":235
+ *             for v in range(3):
+ *                 d = q - v
+ *                 if d < 0:             # <<<<<<<<<<<<<<
+ *                     d += 3
+ *                 s = 3 * q + v
+*/
+        }
+
+        /* "pbal_controller/balancing/_paths.pyx":237
+ *                 if d < 0:
+ *                     d += 3
+ *                 s = 3 * q + v             # <<<<<<<<<<<<<<
+ *                 f[s] += cold * (c1[3 * t + q] + c2[3 * t + v] + inter[3 * t + d])
+ *                 alpha[9 * t + s] = f[s]
+*/
+        __pyx_v_s = ((3 * __pyx_v_q) + __pyx_v_v);
+
+        /* "pbal_controller/balancing/_paths.pyx":238
+ *                     d += 3
+ *                 s = 3 * q + v
+ *                 f[s] += cold * (c1[3 * t + q] + c2[3 * t + v] + inter[3 * t + d])             # <<<<<<<<<<<<<<
+ *                 alpha[9 * t + s] = f[s]
+ *     last1 = last2 = -1
+*/
+
+        __pyx_t_9 = __pyx_v_s;
+        (__pyx_v_f[__pyx_t_9]) = ((__pyx_v_f[__pyx_t_9]) + (__pyx_v_cold * (((__pyx_v_c1[((3 * __pyx_v_t) + __pyx_v_q)]) + (__pyx_v_c2[((3 * __pyx_v_t) + __pyx_v_v)])) + (__pyx_v_inter[((3 * __pyx_v_t) + __pyx_v_d)]))));
+
+        /* "pbal_controller/balancing/_paths.pyx":239
+ *                 s = 3 * q + v
+ *                 f[s] += cold * (c1[3 * t + q] + c2[3 * t + v] + inter[3 * t + d])
+ *                 alpha[9 * t + s] = f[s]             # <<<<<<<<<<<<<<
+ *     last1 = last2 = -1
+ *     for t in range(steps - 1, -1, -1):
+*/
+        (__pyx_v_alpha[((9 * __pyx_v_t) + __pyx_v_s)]) = (__pyx_v_f[__pyx_v_s]);
+      }
+    }
+  }
+
+
+  /* "pbal_controller/balancing/_paths.pyx":240
+ *                 f[s] += cold * (c1[3 * t + q] + c2[3 * t + v] + inter[3 * t + d])
+ *                 alpha[9 * t + s] = f[s]
+ *     last1 = last2 = -1             # <<<<<<<<<<<<<<
+ *     for t in range(steps - 1, -1, -1):
+ *         low = 1e300
+*/
+  __pyx_v_last1 = -1;
+  __pyx_v_last2 = -1;
+
+  /* "pbal_controller/balancing/_paths.pyx":241
+ *                 alpha[9 * t + s] = f[s]
+ *     last1 = last2 = -1
+ *     for t in range(steps - 1, -1, -1):             # <<<<<<<<<<<<<<
+ *         low = 1e300
+ *         for s in range(9):
+*/
+  for (__pyx_t_6 = (__pyx_v_steps - 1); __pyx_t_6 > -1L; __pyx_t_6-=1) {
+    __pyx_v_t = __pyx_t_6;
+
+    /* "pbal_controller/balancing/_paths.pyx":242
+ *     last1 = last2 = -1
+ *     for t in range(steps - 1, -1, -1):
+ *         low = 1e300             # <<<<<<<<<<<<<<
+ *         for s in range(9):
+ *             x = alpha[9 * t + s]
+*/
+    __pyx_v_low = 1e300;
+
+    /* "pbal_controller/balancing/_paths.pyx":243
+ *     for t in range(steps - 1, -1, -1):
+ *         low = 1e300
+ *         for s in range(9):             # <<<<<<<<<<<<<<
+ *             x = alpha[9 * t + s]
+ *             if last1 >= 0:
+*/
+    for (__pyx_t_1 = 0; __pyx_t_1 < 9; __pyx_t_1+=1) {
+      __pyx_v_s = __pyx_t_1;
+
+      /* "pbal_controller/balancing/_paths.pyx":244
+ *         low = 1e300
+ *         for s in range(9):
+ *             x = alpha[9 * t + s]             # <<<<<<<<<<<<<<
+ *             if last1 >= 0:
+ *                 x += (step if s // 3 != last1 else 0.0) + (step if s % 3 != last2 else 0.0)
+*/
+      __pyx_v_x = (__pyx_v_alpha[((9 * __pyx_v_t) + __pyx_v_s)]);
+
+      /* "pbal_controller/balancing/_paths.pyx":245
+ *         for s in range(9):
+ *             x = alpha[9 * t + s]
+ *             if last1 >= 0:             # <<<<<<<<<<<<<<
+ *                 x += (step if s // 3 != last1 else 0.0) + (step if s % 3 != last2 else 0.0)
+ *             f[s] = x
+*/
+      __pyx_t_4 = (__pyx_v_last1 >= 0);
+
+      if (__pyx_t_4) {
+
+
+        /* "pbal_controller/balancing/_paths.pyx":246
+ *             x = alpha[9 * t + s]
+ *             if last1 >= 0:
+ *                 x += (step if s // 3 != last1 else 0.0) + (step if s % 3 != last2 else 0.0)             # <<<<<<<<<<<<<<
+ *             f[s] = x
+ *             if x < low:
+*/
+        __pyx_t_4 = ((__pyx_v_s / 3) != __pyx_v_last1);
+
+        if (__pyx_t_4) {
+
+          __pyx_t_5 = __pyx_v_step;
+        } else {
+
+          __pyx_t_5 = 0.0;
+        }
+
+        __pyx_t_4 = ((__pyx_v_s % 3) != __pyx_v_last2);
+
+        if (__pyx_t_4) {
+
+          __pyx_t_3 = __pyx_v_step;
+        } else {
+
+          __pyx_t_3 = 0.0;
+        }
+
+        __pyx_v_x = (__pyx_v_x + (__pyx_t_5 + __pyx_t_3));
+
+
+
+        /* "pbal_controller/balancing/_paths.pyx":245
+ *         for s in range(9):
+ *             x = alpha[9 * t + s]
+ *             if last1 >= 0:             # <<<<<<<<<<<<<<
+ *                 x += (step if s // 3 != last1 else 0.0) + (step if s % 3 != last2 else 0.0)
+ *             f[s] = x
+*/
+      }
+
+      /* "pbal_controller/balancing/_paths.pyx":247
+ *             if last1 >= 0:
+ *                 x += (step if s // 3 != last1 else 0.0) + (step if s % 3 != last2 else 0.0)
+ *             f[s] = x             # <<<<<<<<<<<<<<
+ *             if x < low:
+ *                 low = x
+*/
+      (__pyx_v_f[__pyx_v_s]) = __pyx_v_x;
+
+      /* "pbal_controller/balancing/_paths.pyx":248
+ *                 x += (step if s // 3 != last1 else 0.0) + (step if s % 3 != last2 else 0.0)
+ *             f[s] = x
+ *             if x < low:             # <<<<<<<<<<<<<<
+ *                 low = x
+ *         total = 0.0
+*/
+      __pyx_t_4 = (__pyx_v_x < __pyx_v_low);
+
+      if (__pyx_t_4) {
+
+
+        /* "pbal_controller/balancing/_paths.pyx":249
+ *             f[s] = x
+ *             if x < low:
+ *                 low = x             # <<<<<<<<<<<<<<
+ *         total = 0.0
+ *         for s in range(9):
+*/
+        __pyx_v_low = __pyx_v_x;
+
+        /* "pbal_controller/balancing/_paths.pyx":248
+ *                 x += (step if s // 3 != last1 else 0.0) + (step if s % 3 != last2 else 0.0)
+ *             f[s] = x
+ *             if x < low:             # <<<<<<<<<<<<<<
+ *                 low = x
+ *         total = 0.0
+*/
+      }
+    }
+
+    /* "pbal_controller/balancing/_paths.pyx":250
+ *             if x < low:
+ *                 low = x
+ *         total = 0.0             # <<<<<<<<<<<<<<
+ *         for s in range(9):
+ *             e[s] = exp(low - f[s])
+*/
+    __pyx_v_total = 0.0;
+
+    /* "pbal_controller/balancing/_paths.pyx":251
+ *                 low = x
+ *         total = 0.0
+ *         for s in range(9):             # <<<<<<<<<<<<<<
+ *             e[s] = exp(low - f[s])
+ *             total += e[s]
+*/
+    for (__pyx_t_1 = 0; __pyx_t_1 < 9; __pyx_t_1+=1) {
+      __pyx_v_s = __pyx_t_1;
+
+      /* "pbal_controller/balancing/_paths.pyx":252
+ *         total = 0.0
+ *         for s in range(9):
+ *             e[s] = exp(low - f[s])             # <<<<<<<<<<<<<<
+ *             total += e[s]
+ *         u = uniform(rng) * total
+*/
+      (__pyx_v_e[__pyx_v_s]) = exp((__pyx_v_low - (__pyx_v_f[__pyx_v_s])));
+
+      /* "pbal_controller/balancing/_paths.pyx":253
+ *         for s in range(9):
+ *             e[s] = exp(low - f[s])
+ *             total += e[s]             # <<<<<<<<<<<<<<
+ *         u = uniform(rng) * total
+ *         s = 0
+*/
+      __pyx_v_total = (__pyx_v_total + (__pyx_v_e[__pyx_v_s]));
+    }
+
+    /* "pbal_controller/balancing/_paths.pyx":254
+ *             e[s] = exp(low - f[s])
+ *             total += e[s]
+ *         u = uniform(rng) * total             # <<<<<<<<<<<<<<
+ *         s = 0
+ *         while s < 8 and u >= e[s]:
+*/
+    __pyx_v_u = (__pyx_f_15pbal_controller_9balancing_6_paths_uniform(__pyx_v_rng) * __pyx_v_total);
+
+    /* "pbal_controller/balancing/_paths.pyx":255
+ *             total += e[s]
+ *         u = uniform(rng) * total
+ *         s = 0             # <<<<<<<<<<<<<<
+ *         while s < 8 and u >= e[s]:
+ *             u -= e[s]
+*/
+    __pyx_v_s = 0;
+
+    /* "pbal_controller/balancing/_paths.pyx":256
+ *         u = uniform(rng) * total
+ *         s = 0
+ *         while s < 8 and u >= e[s]:             # <<<<<<<<<<<<<<
+ *             u -= e[s]
+ *             s += 1
+*/
+    while (1) {
+      __pyx_t_10 = (__pyx_v_s < 8);
+
+      if (__pyx_t_10) {
+
+      } else {
+
+        __pyx_t_4 = __pyx_t_10;
+
+        goto __pyx_L41_bool_binop_done;
+      }
+      __pyx_t_10 = (__pyx_v_u >= (__pyx_v_e[__pyx_v_s]));
+
+
+      __pyx_t_4 = __pyx_t_10;
+
+      __pyx_L41_bool_binop_done:;
+
+      if (!__pyx_t_4) break;
+
+      /* "pbal_controller/balancing/_paths.pyx":257
+ *         s = 0
+ *         while s < 8 and u >= e[s]:
+ *             u -= e[s]             # <<<<<<<<<<<<<<
+ *             s += 1
+ *         last1 = s // 3
+*/
+      __pyx_v_u = (__pyx_v_u - (__pyx_v_e[__pyx_v_s]));
+
+      /* "pbal_controller/balancing/_paths.pyx":258
+ *         while s < 8 and u >= e[s]:
+ *             u -= e[s]
+ *             s += 1             # <<<<<<<<<<<<<<
+ *         last1 = s // 3
+ *         last2 = s % 3
+*/
+      __pyx_v_s = (__pyx_v_s + 1);
+    }
+
+    /* "pbal_controller/balancing/_paths.pyx":259
+ *             u -= e[s]
+ *             s += 1
+ *         last1 = s // 3             # <<<<<<<<<<<<<<
+ *         last2 = s % 3
+ *         path1[t] = <signed char>last1
+*/
+    __pyx_v_last1 = (__pyx_v_s / 3);
+
+    /* "pbal_controller/balancing/_paths.pyx":260
+ *             s += 1
+ *         last1 = s // 3
+ *         last2 = s % 3             # <<<<<<<<<<<<<<
+ *         path1[t] = <signed char>last1
+ *         path2[t] = <signed char>last2
+*/
+    __pyx_v_last2 = (__pyx_v_s % 3);
+
+    /* "pbal_controller/balancing/_paths.pyx":261
+ *         last1 = s // 3
+ *         last2 = s % 3
+ *         path1[t] = <signed char>last1             # <<<<<<<<<<<<<<
+ *         path2[t] = <signed char>last2
+ * 
+*/
+    (__pyx_v_path1[__pyx_v_t]) = ((signed char)__pyx_v_last1);
+
+    /* "pbal_controller/balancing/_paths.pyx":262
+ *         last2 = s % 3
+ *         path1[t] = <signed char>last1
+ *         path2[t] = <signed char>last2             # <<<<<<<<<<<<<<
+ * 
+ * 
+*/
+    (__pyx_v_path2[__pyx_v_t]) = ((signed char)__pyx_v_last2);
+  }
+
+  /* "pbal_controller/balancing/_paths.pyx":192
+ * 
+ * 
+ * cdef void draw2(Py_ssize_t steps, const double *c1, const double *c2, const double *inter,             # <<<<<<<<<<<<<<
+ *                 double price, int start1, int start2, double cold, uint64_t *rng,
+ *                 double *alpha, signed char *path1, signed char *path2) noexcept nogil:
 */
 
   /* function exit code */
@@ -19838,9 +20763,11 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_draw(Py_ssize_t __pyx_v
 
 
 
+
+
 }
 
-/* "pbal_controller/balancing/_paths.pyx":198
+/* "pbal_controller/balancing/_paths.pyx":290
  *     cdef uint64_t rng
  * 
  *     def __init__(self, re, im, paths, start, double beta=1.0, uint64_t seed=1):             # <<<<<<<<<<<<<<
@@ -19891,60 +20818,60 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_re,&__pyx_mstate_global->__pyx_n_u_im,&__pyx_mstate_global->__pyx_n_u_paths,&__pyx_mstate_global->__pyx_n_u_start,&__pyx_mstate_global->__pyx_n_u_beta,&__pyx_mstate_global->__pyx_n_u_seed,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL_TPNEW(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 198, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 290, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  6:
         values[5] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 5);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[5])) __PYX_ERR(0, 198, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[5])) __PYX_ERR(0, 290, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  5:
         values[4] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 4);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 198, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 290, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  4:
         values[3] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 3);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 198, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 290, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 198, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 290, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 198, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 290, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 198, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 290, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__init__", 0) < (0)) __PYX_ERR(0, 198, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__init__", 0) < (0)) __PYX_ERR(0, 290, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 4; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__init__", 0, 4, 6, i); __PYX_ERR(0, 198, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__init__", 0, 4, 6, i); __PYX_ERR(0, 290, __pyx_L3_error) }
       }
     } else {
       switch (__pyx_nargs) {
         case  6:
         values[5] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 5);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[5])) __PYX_ERR(0, 198, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[5])) __PYX_ERR(0, 290, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  5:
         values[4] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 4);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 198, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 290, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  4:
         values[3] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 3);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 198, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 290, __pyx_L3_error)
         values[2] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 198, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 290, __pyx_L3_error)
         values[1] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 198, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 290, __pyx_L3_error)
         values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 198, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 290, __pyx_L3_error)
         break;
         default: goto __pyx_L5_argtuple_error;
       }
@@ -19954,19 +20881,19 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
     __pyx_v_paths = values[2];
     __pyx_v_start = values[3];
     if (values[4]) {
-      __pyx_v_beta = __Pyx_PyFloat_AsDouble(values[4]); if (unlikely((__pyx_v_beta == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 198, __pyx_L3_error)
+      __pyx_v_beta = __Pyx_PyFloat_AsDouble(values[4]); if (unlikely((__pyx_v_beta == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 290, __pyx_L3_error)
     } else {
       __pyx_v_beta = ((double)1.0);
     }
     if (values[5]) {
-      __pyx_v_seed = __Pyx_PyLong_As_uint64_t(values[5]); if (unlikely((__pyx_v_seed == ((uint64_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 198, __pyx_L3_error)
+      __pyx_v_seed = __Pyx_PyLong_As_uint64_t(values[5]); if (unlikely((__pyx_v_seed == ((uint64_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 290, __pyx_L3_error)
     } else {
       __pyx_v_seed = ((uint64_t)1);
     }
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("__init__", 0, 4, 6, __pyx_nargs); __PYX_ERR(0, 198, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("__init__", 0, 4, 6, __pyx_nargs); __PYX_ERR(0, 290, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -20014,30 +20941,30 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__init__", 0);
 
-  /* "pbal_controller/balancing/_paths.pyx":199
+  /* "pbal_controller/balancing/_paths.pyx":291
  * 
  *     def __init__(self, re, im, paths, start, double beta=1.0, uint64_t seed=1):
  *         import numpy as np             # <<<<<<<<<<<<<<
  *         self.re, self.im, self.x, self.start = re, im, paths, start
  *         self.n, self.steps = self.re.shape[0], self.re.shape[1]
 */
-  __pyx_t_2 = __Pyx_Import(__pyx_mstate_global->__pyx_n_u_numpy, 0, 0, NULL, 0); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 199, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_Import(__pyx_mstate_global->__pyx_n_u_numpy, 0, 0, NULL, 0); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 291, __pyx_L1_error)
   __pyx_t_1 = __pyx_t_2;
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_v_np = __pyx_t_1;
   __pyx_t_1 = 0;
 
-  /* "pbal_controller/balancing/_paths.pyx":200
+  /* "pbal_controller/balancing/_paths.pyx":292
  *     def __init__(self, re, im, paths, start, double beta=1.0, uint64_t seed=1):
  *         import numpy as np
  *         self.re, self.im, self.x, self.start = re, im, paths, start             # <<<<<<<<<<<<<<
  *         self.n, self.steps = self.re.shape[0], self.re.shape[1]
  *         self.beta = beta
 */
-  __pyx_t_3 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double__const__(__pyx_v_re, 0); if (unlikely(!__pyx_t_3.memview)) __PYX_ERR(0, 200, __pyx_L1_error)
-  __pyx_t_4 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double__const__(__pyx_v_im, 0); if (unlikely(!__pyx_t_4.memview)) __PYX_ERR(0, 200, __pyx_L1_error)
-  __pyx_t_5 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_signed_char(__pyx_v_paths, PyBUF_WRITABLE); if (unlikely(!__pyx_t_5.memview)) __PYX_ERR(0, 200, __pyx_L1_error)
-  __pyx_t_6 = __Pyx_PyObject_to_MemoryviewSlice_dc_signed_char(__pyx_v_start, PyBUF_WRITABLE); if (unlikely(!__pyx_t_6.memview)) __PYX_ERR(0, 200, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double__const__(__pyx_v_re, 0); if (unlikely(!__pyx_t_3.memview)) __PYX_ERR(0, 292, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double__const__(__pyx_v_im, 0); if (unlikely(!__pyx_t_4.memview)) __PYX_ERR(0, 292, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_signed_char(__pyx_v_paths, PyBUF_WRITABLE); if (unlikely(!__pyx_t_5.memview)) __PYX_ERR(0, 292, __pyx_L1_error)
+  __pyx_t_6 = __Pyx_PyObject_to_MemoryviewSlice_dc_signed_char(__pyx_v_start, PyBUF_WRITABLE); if (unlikely(!__pyx_t_6.memview)) __PYX_ERR(0, 292, __pyx_L1_error)
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->re, 0);
   __pyx_v_self->re = __pyx_t_3;
   __pyx_t_3.memview = NULL;
@@ -20055,7 +20982,7 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
   __pyx_t_6.memview = NULL;
   __pyx_t_6.data = NULL;
 
-  /* "pbal_controller/balancing/_paths.pyx":201
+  /* "pbal_controller/balancing/_paths.pyx":293
  *         import numpy as np
  *         self.re, self.im, self.x, self.start = re, im, paths, start
  *         self.n, self.steps = self.re.shape[0], self.re.shape[1]             # <<<<<<<<<<<<<<
@@ -20069,7 +20996,7 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
   __pyx_v_self->n = __pyx_t_7;
   __pyx_v_self->steps = __pyx_t_8;
 
-  /* "pbal_controller/balancing/_paths.pyx":202
+  /* "pbal_controller/balancing/_paths.pyx":294
  *         self.re, self.im, self.x, self.start = re, im, paths, start
  *         self.n, self.steps = self.re.shape[0], self.re.shape[1]
  *         self.beta = beta             # <<<<<<<<<<<<<<
@@ -20078,7 +21005,7 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
 */
   __pyx_v_self->beta = __pyx_v_beta;
 
-  /* "pbal_controller/balancing/_paths.pyx":203
+  /* "pbal_controller/balancing/_paths.pyx":295
  *         self.n, self.steps = self.re.shape[0], self.re.shape[1]
  *         self.beta = beta
  *         self.rng = seed             # <<<<<<<<<<<<<<
@@ -20087,7 +21014,7 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
 */
   __pyx_v_self->rng = __pyx_v_seed;
 
-  /* "pbal_controller/balancing/_paths.pyx":204
+  /* "pbal_controller/balancing/_paths.pyx":296
  *         self.beta = beta
  *         self.rng = seed
  *         self.sum_re = np.zeros(self.steps)             # <<<<<<<<<<<<<<
@@ -20096,7 +21023,7 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
 */
   __pyx_t_9 = __pyx_v_np;
   __Pyx_INCREF(__pyx_t_9);
-  __pyx_t_10 = PyLong_FromSsize_t(__pyx_v_self->steps); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 204, __pyx_L1_error)
+  __pyx_t_10 = PyLong_FromSsize_t(__pyx_v_self->steps); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 296, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_10);
   __pyx_t_11 = 0;
   {
@@ -20104,17 +21031,17 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
     __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_zeros, __pyx_callargs+__pyx_t_11, (2-__pyx_t_11) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_9); __pyx_t_9 = 0;
     __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 204, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 296, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_12 = __Pyx_PyObject_to_MemoryviewSlice_dc_double(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_12.memview)) __PYX_ERR(0, 204, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_PyObject_to_MemoryviewSlice_dc_double(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_12.memview)) __PYX_ERR(0, 296, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->sum_re, 0);
   __pyx_v_self->sum_re = __pyx_t_12;
   __pyx_t_12.memview = NULL;
   __pyx_t_12.data = NULL;
 
-  /* "pbal_controller/balancing/_paths.pyx":205
+  /* "pbal_controller/balancing/_paths.pyx":297
  *         self.rng = seed
  *         self.sum_re = np.zeros(self.steps)
  *         self.sum_im = np.zeros(self.steps)             # <<<<<<<<<<<<<<
@@ -20123,7 +21050,7 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
 */
   __pyx_t_10 = __pyx_v_np;
   __Pyx_INCREF(__pyx_t_10);
-  __pyx_t_9 = PyLong_FromSsize_t(__pyx_v_self->steps); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 205, __pyx_L1_error)
+  __pyx_t_9 = PyLong_FromSsize_t(__pyx_v_self->steps); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 297, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_9);
   __pyx_t_11 = 0;
   {
@@ -20131,17 +21058,17 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
     __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_zeros, __pyx_callargs+__pyx_t_11, (2-__pyx_t_11) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_10); __pyx_t_10 = 0;
     __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 205, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 297, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_12 = __Pyx_PyObject_to_MemoryviewSlice_dc_double(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_12.memview)) __PYX_ERR(0, 205, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_PyObject_to_MemoryviewSlice_dc_double(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_12.memview)) __PYX_ERR(0, 297, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->sum_im, 0);
   __pyx_v_self->sum_im = __pyx_t_12;
   __pyx_t_12.memview = NULL;
   __pyx_t_12.data = NULL;
 
-  /* "pbal_controller/balancing/_paths.pyx":206
+  /* "pbal_controller/balancing/_paths.pyx":298
  *         self.sum_re = np.zeros(self.steps)
  *         self.sum_im = np.zeros(self.steps)
  *         self.c1 = np.zeros((self.steps, 3))             # <<<<<<<<<<<<<<
@@ -20150,15 +21077,15 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
 */
   __pyx_t_9 = __pyx_v_np;
   __Pyx_INCREF(__pyx_t_9);
-  __pyx_t_10 = PyLong_FromSsize_t(__pyx_v_self->steps); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 206, __pyx_L1_error)
+  __pyx_t_10 = PyLong_FromSsize_t(__pyx_v_self->steps); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 298, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_10);
-  __pyx_t_13 = PyTuple_New(2); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 206, __pyx_L1_error)
+  __pyx_t_13 = PyTuple_New(2); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 298, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_13);
   __Pyx_GIVEREF(__pyx_t_10);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_13, 0, __pyx_t_10) != (0)) __PYX_ERR(0, 206, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_13, 0, __pyx_t_10) != (0)) __PYX_ERR(0, 298, __pyx_L1_error);
   __Pyx_INCREF(__pyx_mstate_global->__pyx_int_3);
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_3);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_13, 1, __pyx_mstate_global->__pyx_int_3) != (0)) __PYX_ERR(0, 206, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_13, 1, __pyx_mstate_global->__pyx_int_3) != (0)) __PYX_ERR(0, 298, __pyx_L1_error);
   __pyx_t_10 = 0;
   __pyx_t_11 = 0;
   {
@@ -20166,34 +21093,34 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
     __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_zeros, __pyx_callargs+__pyx_t_11, (2-__pyx_t_11) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_9); __pyx_t_9 = 0;
     __Pyx_DECREF(__pyx_t_13); __pyx_t_13 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 206, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 298, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_14 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_14.memview)) __PYX_ERR(0, 206, __pyx_L1_error)
+  __pyx_t_14 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_14.memview)) __PYX_ERR(0, 298, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->c1, 0);
   __pyx_v_self->c1 = __pyx_t_14;
   __pyx_t_14.memview = NULL;
   __pyx_t_14.data = NULL;
 
-  /* "pbal_controller/balancing/_paths.pyx":207
+  /* "pbal_controller/balancing/_paths.pyx":299
  *         self.sum_im = np.zeros(self.steps)
  *         self.c1 = np.zeros((self.steps, 3))
  *         self.c2 = np.zeros((self.steps, 3))             # <<<<<<<<<<<<<<
  *         self.inter = np.zeros((self.steps, 3))
- *         self.alpha = np.zeros((self.steps, 3))
+ *         self.alpha = np.zeros((self.steps, 9))
 */
   __pyx_t_13 = __pyx_v_np;
   __Pyx_INCREF(__pyx_t_13);
-  __pyx_t_9 = PyLong_FromSsize_t(__pyx_v_self->steps); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 207, __pyx_L1_error)
+  __pyx_t_9 = PyLong_FromSsize_t(__pyx_v_self->steps); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 299, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_9);
-  __pyx_t_10 = PyTuple_New(2); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 207, __pyx_L1_error)
+  __pyx_t_10 = PyTuple_New(2); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 299, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_10);
   __Pyx_GIVEREF(__pyx_t_9);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 0, __pyx_t_9) != (0)) __PYX_ERR(0, 207, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 0, __pyx_t_9) != (0)) __PYX_ERR(0, 299, __pyx_L1_error);
   __Pyx_INCREF(__pyx_mstate_global->__pyx_int_3);
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_3);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 1, __pyx_mstate_global->__pyx_int_3) != (0)) __PYX_ERR(0, 207, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 1, __pyx_mstate_global->__pyx_int_3) != (0)) __PYX_ERR(0, 299, __pyx_L1_error);
   __pyx_t_9 = 0;
   __pyx_t_11 = 0;
   {
@@ -20201,34 +21128,34 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
     __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_zeros, __pyx_callargs+__pyx_t_11, (2-__pyx_t_11) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_13); __pyx_t_13 = 0;
     __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 207, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 299, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_14 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_14.memview)) __PYX_ERR(0, 207, __pyx_L1_error)
+  __pyx_t_14 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_14.memview)) __PYX_ERR(0, 299, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->c2, 0);
   __pyx_v_self->c2 = __pyx_t_14;
   __pyx_t_14.memview = NULL;
   __pyx_t_14.data = NULL;
 
-  /* "pbal_controller/balancing/_paths.pyx":208
+  /* "pbal_controller/balancing/_paths.pyx":300
  *         self.c1 = np.zeros((self.steps, 3))
  *         self.c2 = np.zeros((self.steps, 3))
  *         self.inter = np.zeros((self.steps, 3))             # <<<<<<<<<<<<<<
- *         self.alpha = np.zeros((self.steps, 3))
+ *         self.alpha = np.zeros((self.steps, 9))
  *         self.back = np.zeros((self.steps, 9), np.int8)
 */
   __pyx_t_10 = __pyx_v_np;
   __Pyx_INCREF(__pyx_t_10);
-  __pyx_t_13 = PyLong_FromSsize_t(__pyx_v_self->steps); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 208, __pyx_L1_error)
+  __pyx_t_13 = PyLong_FromSsize_t(__pyx_v_self->steps); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 300, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_13);
-  __pyx_t_9 = PyTuple_New(2); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 208, __pyx_L1_error)
+  __pyx_t_9 = PyTuple_New(2); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 300, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_9);
   __Pyx_GIVEREF(__pyx_t_13);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_9, 0, __pyx_t_13) != (0)) __PYX_ERR(0, 208, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_9, 0, __pyx_t_13) != (0)) __PYX_ERR(0, 300, __pyx_L1_error);
   __Pyx_INCREF(__pyx_mstate_global->__pyx_int_3);
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_3);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_9, 1, __pyx_mstate_global->__pyx_int_3) != (0)) __PYX_ERR(0, 208, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_9, 1, __pyx_mstate_global->__pyx_int_3) != (0)) __PYX_ERR(0, 300, __pyx_L1_error);
   __pyx_t_13 = 0;
   __pyx_t_11 = 0;
   {
@@ -20236,34 +21163,34 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
     __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_zeros, __pyx_callargs+__pyx_t_11, (2-__pyx_t_11) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_10); __pyx_t_10 = 0;
     __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 208, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 300, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_14 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_14.memview)) __PYX_ERR(0, 208, __pyx_L1_error)
+  __pyx_t_14 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_14.memview)) __PYX_ERR(0, 300, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->inter, 0);
   __pyx_v_self->inter = __pyx_t_14;
   __pyx_t_14.memview = NULL;
   __pyx_t_14.data = NULL;
 
-  /* "pbal_controller/balancing/_paths.pyx":209
+  /* "pbal_controller/balancing/_paths.pyx":301
  *         self.c2 = np.zeros((self.steps, 3))
  *         self.inter = np.zeros((self.steps, 3))
- *         self.alpha = np.zeros((self.steps, 3))             # <<<<<<<<<<<<<<
+ *         self.alpha = np.zeros((self.steps, 9))             # <<<<<<<<<<<<<<
  *         self.back = np.zeros((self.steps, 9), np.int8)
  *         for h in range(self.n):
 */
   __pyx_t_9 = __pyx_v_np;
   __Pyx_INCREF(__pyx_t_9);
-  __pyx_t_10 = PyLong_FromSsize_t(__pyx_v_self->steps); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 209, __pyx_L1_error)
+  __pyx_t_10 = PyLong_FromSsize_t(__pyx_v_self->steps); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 301, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_10);
-  __pyx_t_13 = PyTuple_New(2); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 209, __pyx_L1_error)
+  __pyx_t_13 = PyTuple_New(2); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 301, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_13);
   __Pyx_GIVEREF(__pyx_t_10);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_13, 0, __pyx_t_10) != (0)) __PYX_ERR(0, 209, __pyx_L1_error);
-  __Pyx_INCREF(__pyx_mstate_global->__pyx_int_3);
-  __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_3);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_13, 1, __pyx_mstate_global->__pyx_int_3) != (0)) __PYX_ERR(0, 209, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_13, 0, __pyx_t_10) != (0)) __PYX_ERR(0, 301, __pyx_L1_error);
+  __Pyx_INCREF(__pyx_mstate_global->__pyx_int_9);
+  __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_9);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_13, 1, __pyx_mstate_global->__pyx_int_9) != (0)) __PYX_ERR(0, 301, __pyx_L1_error);
   __pyx_t_10 = 0;
   __pyx_t_11 = 0;
   {
@@ -20271,36 +21198,36 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
     __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_zeros, __pyx_callargs+__pyx_t_11, (2-__pyx_t_11) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_9); __pyx_t_9 = 0;
     __Pyx_DECREF(__pyx_t_13); __pyx_t_13 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 209, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 301, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_14 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_14.memview)) __PYX_ERR(0, 209, __pyx_L1_error)
+  __pyx_t_14 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_14.memview)) __PYX_ERR(0, 301, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->alpha, 0);
   __pyx_v_self->alpha = __pyx_t_14;
   __pyx_t_14.memview = NULL;
   __pyx_t_14.data = NULL;
 
-  /* "pbal_controller/balancing/_paths.pyx":210
+  /* "pbal_controller/balancing/_paths.pyx":302
  *         self.inter = np.zeros((self.steps, 3))
- *         self.alpha = np.zeros((self.steps, 3))
+ *         self.alpha = np.zeros((self.steps, 9))
  *         self.back = np.zeros((self.steps, 9), np.int8)             # <<<<<<<<<<<<<<
  *         for h in range(self.n):
  *             self.shift(h, 1.0)
 */
   __pyx_t_13 = __pyx_v_np;
   __Pyx_INCREF(__pyx_t_13);
-  __pyx_t_9 = PyLong_FromSsize_t(__pyx_v_self->steps); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 210, __pyx_L1_error)
+  __pyx_t_9 = PyLong_FromSsize_t(__pyx_v_self->steps); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 302, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_9);
-  __pyx_t_10 = PyTuple_New(2); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 210, __pyx_L1_error)
+  __pyx_t_10 = PyTuple_New(2); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 302, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_10);
   __Pyx_GIVEREF(__pyx_t_9);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 0, __pyx_t_9) != (0)) __PYX_ERR(0, 210, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 0, __pyx_t_9) != (0)) __PYX_ERR(0, 302, __pyx_L1_error);
   __Pyx_INCREF(__pyx_mstate_global->__pyx_int_9);
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_9);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 1, __pyx_mstate_global->__pyx_int_9) != (0)) __PYX_ERR(0, 210, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 1, __pyx_mstate_global->__pyx_int_9) != (0)) __PYX_ERR(0, 302, __pyx_L1_error);
   __pyx_t_9 = 0;
-  __pyx_t_9 = __Pyx_PyObject_GetAttrStr(__pyx_v_np, __pyx_mstate_global->__pyx_n_u_int8); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 210, __pyx_L1_error)
+  __pyx_t_9 = __Pyx_PyObject_GetAttrStr(__pyx_v_np, __pyx_mstate_global->__pyx_n_u_int8); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 302, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_9);
   __pyx_t_11 = 0;
   {
@@ -20309,18 +21236,18 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
     __Pyx_XDECREF(__pyx_t_13); __pyx_t_13 = 0;
     __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
     __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 210, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 302, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_5 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_signed_char(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_5.memview)) __PYX_ERR(0, 210, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_signed_char(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_5.memview)) __PYX_ERR(0, 302, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->back, 0);
   __pyx_v_self->back = __pyx_t_5;
   __pyx_t_5.memview = NULL;
   __pyx_t_5.data = NULL;
 
-  /* "pbal_controller/balancing/_paths.pyx":211
- *         self.alpha = np.zeros((self.steps, 3))
+  /* "pbal_controller/balancing/_paths.pyx":303
+ *         self.alpha = np.zeros((self.steps, 9))
  *         self.back = np.zeros((self.steps, 9), np.int8)
  *         for h in range(self.n):             # <<<<<<<<<<<<<<
  *             self.shift(h, 1.0)
@@ -20333,7 +21260,7 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
   for (__pyx_t_15 = 0; __pyx_t_15 < __pyx_t_7; __pyx_t_15+=1) {
     __pyx_v_h = __pyx_t_15;
 
-    /* "pbal_controller/balancing/_paths.pyx":212
+    /* "pbal_controller/balancing/_paths.pyx":304
  *         self.back = np.zeros((self.steps, 9), np.int8)
  *         for h in range(self.n):
  *             self.shift(h, 1.0)             # <<<<<<<<<<<<<<
@@ -20344,7 +21271,7 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
   }
 
 
-  /* "pbal_controller/balancing/_paths.pyx":198
+  /* "pbal_controller/balancing/_paths.pyx":290
  *     cdef uint64_t rng
  * 
  *     def __init__(self, re, im, paths, start, double beta=1.0, uint64_t seed=1):             # <<<<<<<<<<<<<<
@@ -20376,7 +21303,7 @@ static int __pyx_pf_15pbal_controller_9balancing_6_paths_6Street___init__(struct
   return __pyx_r;
 }
 
-/* "pbal_controller/balancing/_paths.pyx":214
+/* "pbal_controller/balancing/_paths.pyx":306
  *             self.shift(h, 1.0)
  * 
  *     cdef void shift(self, Py_ssize_t h, double sign) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -20396,7 +21323,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
   Py_ssize_t __pyx_t_4;
   Py_ssize_t __pyx_t_5;
 
-  /* "pbal_controller/balancing/_paths.pyx":216
+  /* "pbal_controller/balancing/_paths.pyx":308
  *     cdef void shift(self, Py_ssize_t h, double sign) noexcept nogil:
  *         """Add home h to the neutral sum (sign 1) or take it away (-1)."""
  *         cdef double s = 0.86602540378443864676             # <<<<<<<<<<<<<<
@@ -20405,7 +21332,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
 */
   __pyx_v_s = 0.86602540378443864676;
 
-  /* "pbal_controller/balancing/_paths.pyx":220
+  /* "pbal_controller/balancing/_paths.pyx":312
  *         cdef double r, i
  *         cdef int q
  *         for t in range(self.steps):             # <<<<<<<<<<<<<<
@@ -20419,7 +21346,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
   for (__pyx_t_3 = 0; __pyx_t_3 < __pyx_t_2; __pyx_t_3+=1) {
     __pyx_v_t = __pyx_t_3;
 
-    /* "pbal_controller/balancing/_paths.pyx":221
+    /* "pbal_controller/balancing/_paths.pyx":313
  *         cdef int q
  *         for t in range(self.steps):
  *             r = sign * self.re[h, t]             # <<<<<<<<<<<<<<
@@ -20430,7 +21357,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
     __pyx_t_5 = __pyx_v_t;
     __pyx_v_r = (__pyx_v_sign * (*((double const  *) ( /* dim=1 */ ((char *) (((double const  *) ( /* dim=0 */ (__pyx_v_self->re.data + __pyx_t_4 * __pyx_v_self->re.strides[0]) )) + __pyx_t_5)) ))));
 
-    /* "pbal_controller/balancing/_paths.pyx":222
+    /* "pbal_controller/balancing/_paths.pyx":314
  *         for t in range(self.steps):
  *             r = sign * self.re[h, t]
  *             i = sign * self.im[h, t]             # <<<<<<<<<<<<<<
@@ -20441,7 +21368,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
     __pyx_t_4 = __pyx_v_t;
     __pyx_v_i = (__pyx_v_sign * (*((double const  *) ( /* dim=1 */ ((char *) (((double const  *) ( /* dim=0 */ (__pyx_v_self->im.data + __pyx_t_5 * __pyx_v_self->im.strides[0]) )) + __pyx_t_4)) ))));
 
-    /* "pbal_controller/balancing/_paths.pyx":223
+    /* "pbal_controller/balancing/_paths.pyx":315
  *             r = sign * self.re[h, t]
  *             i = sign * self.im[h, t]
  *             q = self.x[h, t]             # <<<<<<<<<<<<<<
@@ -20452,7 +21379,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
     __pyx_t_5 = __pyx_v_t;
     __pyx_v_q = (*((signed char *) ( /* dim=1 */ ((char *) (((signed char *) ( /* dim=0 */ (__pyx_v_self->x.data + __pyx_t_4 * __pyx_v_self->x.strides[0]) )) + __pyx_t_5)) )));
 
-    /* "pbal_controller/balancing/_paths.pyx":224
+    /* "pbal_controller/balancing/_paths.pyx":316
  *             i = sign * self.im[h, t]
  *             q = self.x[h, t]
  *             if q == 0:             # <<<<<<<<<<<<<<
@@ -20462,7 +21389,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
     switch (__pyx_v_q) {
       case 0:
 
-      /* "pbal_controller/balancing/_paths.pyx":225
+      /* "pbal_controller/balancing/_paths.pyx":317
  *             q = self.x[h, t]
  *             if q == 0:
  *                 self.sum_re[t] += r             # <<<<<<<<<<<<<<
@@ -20472,7 +21399,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
       __pyx_t_5 = __pyx_v_t;
       *((double *) ( /* dim=0 */ ((char *) (((double *) __pyx_v_self->sum_re.data) + __pyx_t_5)) )) += __pyx_v_r;
 
-      /* "pbal_controller/balancing/_paths.pyx":226
+      /* "pbal_controller/balancing/_paths.pyx":318
  *             if q == 0:
  *                 self.sum_re[t] += r
  *                 self.sum_im[t] += i             # <<<<<<<<<<<<<<
@@ -20482,7 +21409,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
       __pyx_t_5 = __pyx_v_t;
       *((double *) ( /* dim=0 */ ((char *) (((double *) __pyx_v_self->sum_im.data) + __pyx_t_5)) )) += __pyx_v_i;
 
-      /* "pbal_controller/balancing/_paths.pyx":224
+      /* "pbal_controller/balancing/_paths.pyx":316
  *             i = sign * self.im[h, t]
  *             q = self.x[h, t]
  *             if q == 0:             # <<<<<<<<<<<<<<
@@ -20492,7 +21419,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
       break;
       case 1:
 
-      /* "pbal_controller/balancing/_paths.pyx":228
+      /* "pbal_controller/balancing/_paths.pyx":320
  *                 self.sum_im[t] += i
  *             elif q == 1:      # times a^-1 = -1/2 - j s
  *                 self.sum_re[t] += -0.5 * r + s * i             # <<<<<<<<<<<<<<
@@ -20502,7 +21429,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
       __pyx_t_5 = __pyx_v_t;
       *((double *) ( /* dim=0 */ ((char *) (((double *) __pyx_v_self->sum_re.data) + __pyx_t_5)) )) += ((-0.5 * __pyx_v_r) + (__pyx_v_s * __pyx_v_i));
 
-      /* "pbal_controller/balancing/_paths.pyx":229
+      /* "pbal_controller/balancing/_paths.pyx":321
  *             elif q == 1:      # times a^-1 = -1/2 - j s
  *                 self.sum_re[t] += -0.5 * r + s * i
  *                 self.sum_im[t] += -0.5 * i - s * r             # <<<<<<<<<<<<<<
@@ -20512,7 +21439,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
       __pyx_t_5 = __pyx_v_t;
       *((double *) ( /* dim=0 */ ((char *) (((double *) __pyx_v_self->sum_im.data) + __pyx_t_5)) )) += ((-0.5 * __pyx_v_i) - (__pyx_v_s * __pyx_v_r));
 
-      /* "pbal_controller/balancing/_paths.pyx":227
+      /* "pbal_controller/balancing/_paths.pyx":319
  *                 self.sum_re[t] += r
  *                 self.sum_im[t] += i
  *             elif q == 1:      # times a^-1 = -1/2 - j s             # <<<<<<<<<<<<<<
@@ -20522,7 +21449,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
       break;
       default:
 
-      /* "pbal_controller/balancing/_paths.pyx":231
+      /* "pbal_controller/balancing/_paths.pyx":323
  *                 self.sum_im[t] += -0.5 * i - s * r
  *             else:
  *                 self.sum_re[t] += -0.5 * r - s * i             # <<<<<<<<<<<<<<
@@ -20532,7 +21459,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
       __pyx_t_5 = __pyx_v_t;
       *((double *) ( /* dim=0 */ ((char *) (((double *) __pyx_v_self->sum_re.data) + __pyx_t_5)) )) += ((-0.5 * __pyx_v_r) - (__pyx_v_s * __pyx_v_i));
 
-      /* "pbal_controller/balancing/_paths.pyx":232
+      /* "pbal_controller/balancing/_paths.pyx":324
  *             else:
  *                 self.sum_re[t] += -0.5 * r - s * i
  *                 self.sum_im[t] += -0.5 * i + s * r             # <<<<<<<<<<<<<<
@@ -20546,7 +21473,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
   }
 
 
-  /* "pbal_controller/balancing/_paths.pyx":214
+  /* "pbal_controller/balancing/_paths.pyx":306
  *             self.shift(h, 1.0)
  * 
  *     cdef void shift(self, Py_ssize_t h, double sign) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -20562,7 +21489,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_shift(struct __
 
 }
 
-/* "pbal_controller/balancing/_paths.pyx":234
+/* "pbal_controller/balancing/_paths.pyx":326
  *                 self.sum_im[t] += -0.5 * i + s * r
  * 
  *     cdef void costs(self, Py_ssize_t h, double *out) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -20583,7 +21510,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_costs(struct __
   Py_ssize_t __pyx_t_4;
   Py_ssize_t __pyx_t_5;
 
-  /* "pbal_controller/balancing/_paths.pyx":236
+  /* "pbal_controller/balancing/_paths.pyx":328
  *     cdef void costs(self, Py_ssize_t h, double *out) noexcept nogil:
  *         """2 beta Re(conj(rest) i_h a^-q) for every step and phase."""
  *         cdef double s = 0.86602540378443864676             # <<<<<<<<<<<<<<
@@ -20592,7 +21519,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_costs(struct __
 */
   __pyx_v_s = 0.86602540378443864676;
 
-  /* "pbal_controller/balancing/_paths.pyx":239
+  /* "pbal_controller/balancing/_paths.pyx":331
  *         cdef Py_ssize_t t
  *         cdef double a, b, r, i
  *         for t in range(self.steps):             # <<<<<<<<<<<<<<
@@ -20606,7 +21533,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_costs(struct __
   for (__pyx_t_3 = 0; __pyx_t_3 < __pyx_t_2; __pyx_t_3+=1) {
     __pyx_v_t = __pyx_t_3;
 
-    /* "pbal_controller/balancing/_paths.pyx":240
+    /* "pbal_controller/balancing/_paths.pyx":332
  *         cdef double a, b, r, i
  *         for t in range(self.steps):
  *             r = self.re[h, t]             # <<<<<<<<<<<<<<
@@ -20617,7 +21544,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_costs(struct __
     __pyx_t_5 = __pyx_v_t;
     __pyx_v_r = (*((double const  *) ( /* dim=1 */ ((char *) (((double const  *) ( /* dim=0 */ (__pyx_v_self->re.data + __pyx_t_4 * __pyx_v_self->re.strides[0]) )) + __pyx_t_5)) )));
 
-    /* "pbal_controller/balancing/_paths.pyx":241
+    /* "pbal_controller/balancing/_paths.pyx":333
  *         for t in range(self.steps):
  *             r = self.re[h, t]
  *             i = self.im[h, t]             # <<<<<<<<<<<<<<
@@ -20628,7 +21555,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_costs(struct __
     __pyx_t_4 = __pyx_v_t;
     __pyx_v_i = (*((double const  *) ( /* dim=1 */ ((char *) (((double const  *) ( /* dim=0 */ (__pyx_v_self->im.data + __pyx_t_5 * __pyx_v_self->im.strides[0]) )) + __pyx_t_4)) )));
 
-    /* "pbal_controller/balancing/_paths.pyx":242
+    /* "pbal_controller/balancing/_paths.pyx":334
  *             r = self.re[h, t]
  *             i = self.im[h, t]
  *             a = self.beta * (self.sum_re[t] * r + self.sum_im[t] * i)             # <<<<<<<<<<<<<<
@@ -20639,7 +21566,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_costs(struct __
     __pyx_t_5 = __pyx_v_t;
     __pyx_v_a = (__pyx_v_self->beta * (((*((double *) ( /* dim=0 */ ((char *) (((double *) __pyx_v_self->sum_re.data) + __pyx_t_4)) ))) * __pyx_v_r) + ((*((double *) ( /* dim=0 */ ((char *) (((double *) __pyx_v_self->sum_im.data) + __pyx_t_5)) ))) * __pyx_v_i)));
 
-    /* "pbal_controller/balancing/_paths.pyx":243
+    /* "pbal_controller/balancing/_paths.pyx":335
  *             i = self.im[h, t]
  *             a = self.beta * (self.sum_re[t] * r + self.sum_im[t] * i)
  *             b = 2.0 * s * self.beta * (self.sum_re[t] * i - self.sum_im[t] * r)             # <<<<<<<<<<<<<<
@@ -20650,7 +21577,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_costs(struct __
     __pyx_t_4 = __pyx_v_t;
     __pyx_v_b = (((2.0 * __pyx_v_s) * __pyx_v_self->beta) * (((*((double *) ( /* dim=0 */ ((char *) (((double *) __pyx_v_self->sum_re.data) + __pyx_t_5)) ))) * __pyx_v_i) - ((*((double *) ( /* dim=0 */ ((char *) (((double *) __pyx_v_self->sum_im.data) + __pyx_t_4)) ))) * __pyx_v_r)));
 
-    /* "pbal_controller/balancing/_paths.pyx":244
+    /* "pbal_controller/balancing/_paths.pyx":336
  *             a = self.beta * (self.sum_re[t] * r + self.sum_im[t] * i)
  *             b = 2.0 * s * self.beta * (self.sum_re[t] * i - self.sum_im[t] * r)
  *             out[3 * t] = 2.0 * a             # <<<<<<<<<<<<<<
@@ -20659,7 +21586,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_costs(struct __
 */
     (__pyx_v_out[(3 * __pyx_v_t)]) = (2.0 * __pyx_v_a);
 
-    /* "pbal_controller/balancing/_paths.pyx":245
+    /* "pbal_controller/balancing/_paths.pyx":337
  *             b = 2.0 * s * self.beta * (self.sum_re[t] * i - self.sum_im[t] * r)
  *             out[3 * t] = 2.0 * a
  *             out[3 * t + 1] = -a + b             # <<<<<<<<<<<<<<
@@ -20668,7 +21595,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_costs(struct __
 */
     (__pyx_v_out[((3 * __pyx_v_t) + 1)]) = ((-__pyx_v_a) + __pyx_v_b);
 
-    /* "pbal_controller/balancing/_paths.pyx":246
+    /* "pbal_controller/balancing/_paths.pyx":338
  *             out[3 * t] = 2.0 * a
  *             out[3 * t + 1] = -a + b
  *             out[3 * t + 2] = -a - b             # <<<<<<<<<<<<<<
@@ -20679,7 +21606,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_costs(struct __
   }
 
 
-  /* "pbal_controller/balancing/_paths.pyx":234
+  /* "pbal_controller/balancing/_paths.pyx":326
  *                 self.sum_im[t] += -0.5 * i + s * r
  * 
  *     cdef void costs(self, Py_ssize_t h, double *out) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -20696,7 +21623,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_costs(struct __
 
 }
 
-/* "pbal_controller/balancing/_paths.pyx":248
+/* "pbal_controller/balancing/_paths.pyx":340
  *             out[3 * t + 2] = -a - b
  * 
  *     cdef void add(self, double *out, const double[:, ::1] extra) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -20713,7 +21640,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_add(struct __py
   Py_ssize_t __pyx_t_5;
   Py_ssize_t __pyx_t_6;
 
-  /* "pbal_controller/balancing/_paths.pyx":250
+  /* "pbal_controller/balancing/_paths.pyx":342
  *     cdef void add(self, double *out, const double[:, ::1] extra) noexcept nogil:
  *         cdef Py_ssize_t t
  *         for t in range(3 * self.steps):             # <<<<<<<<<<<<<<
@@ -20727,7 +21654,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_add(struct __py
   for (__pyx_t_3 = 0; __pyx_t_3 < __pyx_t_2; __pyx_t_3+=1) {
     __pyx_v_t = __pyx_t_3;
 
-    /* "pbal_controller/balancing/_paths.pyx":251
+    /* "pbal_controller/balancing/_paths.pyx":343
  *         cdef Py_ssize_t t
  *         for t in range(3 * self.steps):
  *             out[t] += extra[t // 3, t % 3]             # <<<<<<<<<<<<<<
@@ -20742,7 +21669,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_add(struct __py
   }
 
 
-  /* "pbal_controller/balancing/_paths.pyx":248
+  /* "pbal_controller/balancing/_paths.pyx":340
  *             out[3 * t + 2] = -a - b
  * 
  *     cdef void add(self, double *out, const double[:, ::1] extra) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -20754,7 +21681,7 @@ static void __pyx_f_15pbal_controller_9balancing_6_paths_6Street_add(struct __py
 
 }
 
-/* "pbal_controller/balancing/_paths.pyx":253
+/* "pbal_controller/balancing/_paths.pyx":345
  *             out[t] += extra[t // 3, t % 3]
  * 
  *     def one(self, Py_ssize_t h, double price, extra=None):             # <<<<<<<<<<<<<<
@@ -20804,53 +21731,53 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_h,&__pyx_mstate_global->__pyx_n_u_price,&__pyx_mstate_global->__pyx_n_u_extra,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 253, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 345, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 253, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 345, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 253, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 345, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 253, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 345, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "one", 0) < (0)) __PYX_ERR(0, 253, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "one", 0) < (0)) __PYX_ERR(0, 345, __pyx_L3_error)
       if (!values[2]) values[2] = __Pyx_NewRef(((PyObject *)Py_None));
       for (Py_ssize_t i = __pyx_nargs; i < 2; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("one", 0, 2, 3, i); __PYX_ERR(0, 253, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("one", 0, 2, 3, i); __PYX_ERR(0, 345, __pyx_L3_error) }
       }
     } else {
       switch (__pyx_nargs) {
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 253, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 345, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 253, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 345, __pyx_L3_error)
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 253, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 345, __pyx_L3_error)
         break;
         default: goto __pyx_L5_argtuple_error;
       }
       if (!values[2]) values[2] = __Pyx_NewRef(((PyObject *)Py_None));
     }
-    __pyx_v_h = __Pyx_PyIndex_AsSsize_t(values[0]); if (unlikely((__pyx_v_h == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 253, __pyx_L3_error)
-    __pyx_v_price = __Pyx_PyFloat_AsDouble(values[1]); if (unlikely((__pyx_v_price == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 253, __pyx_L3_error)
+    __pyx_v_h = __Pyx_PyIndex_AsSsize_t(values[0]); if (unlikely((__pyx_v_h == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 345, __pyx_L3_error)
+    __pyx_v_price = __Pyx_PyFloat_AsDouble(values[1]); if (unlikely((__pyx_v_price == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 345, __pyx_L3_error)
     __pyx_v_extra = values[2];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("one", 0, 2, 3, __pyx_nargs); __PYX_ERR(0, 253, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("one", 0, 2, 3, __pyx_nargs); __PYX_ERR(0, 345, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -20892,7 +21819,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("one", 0);
 
-  /* "pbal_controller/balancing/_paths.pyx":256
+  /* "pbal_controller/balancing/_paths.pyx":348
  *         """Best path of home h, the others as they are."""
  *         cdef const double[:, ::1] more
  *         if extra is not None:             # <<<<<<<<<<<<<<
@@ -20903,19 +21830,19 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
   if (__pyx_t_1) {
 
 
-    /* "pbal_controller/balancing/_paths.pyx":257
+    /* "pbal_controller/balancing/_paths.pyx":349
  *         cdef const double[:, ::1] more
  *         if extra is not None:
  *             more = extra             # <<<<<<<<<<<<<<
  *         cdef bint has = extra is not None
  *         with nogil:
 */
-    __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double__const__(__pyx_v_extra, 0); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(0, 257, __pyx_L1_error)
+    __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double__const__(__pyx_v_extra, 0); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(0, 349, __pyx_L1_error)
     __pyx_v_more = __pyx_t_2;
     __pyx_t_2.memview = NULL;
     __pyx_t_2.data = NULL;
 
-    /* "pbal_controller/balancing/_paths.pyx":256
+    /* "pbal_controller/balancing/_paths.pyx":348
  *         """Best path of home h, the others as they are."""
  *         cdef const double[:, ::1] more
  *         if extra is not None:             # <<<<<<<<<<<<<<
@@ -20924,7 +21851,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
 */
   }
 
-  /* "pbal_controller/balancing/_paths.pyx":258
+  /* "pbal_controller/balancing/_paths.pyx":350
  *         if extra is not None:
  *             more = extra
  *         cdef bint has = extra is not None             # <<<<<<<<<<<<<<
@@ -20934,7 +21861,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
   __pyx_t_1 = (__pyx_v_extra != Py_None);
   __pyx_v_has = __pyx_t_1;
 
-  /* "pbal_controller/balancing/_paths.pyx":259
+  /* "pbal_controller/balancing/_paths.pyx":351
  *             more = extra
  *         cdef bint has = extra is not None
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -20947,7 +21874,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
       __Pyx_FastGIL_Remember();
       /*try:*/ {
 
-        /* "pbal_controller/balancing/_paths.pyx":260
+        /* "pbal_controller/balancing/_paths.pyx":352
  *         cdef bint has = extra is not None
  *         with nogil:
  *             self.shift(h, -1.0)             # <<<<<<<<<<<<<<
@@ -20956,7 +21883,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
 */
         ((struct __pyx_vtabstruct_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self->__pyx_vtab)->shift(__pyx_v_self, __pyx_v_h, -1.0);
 
-        /* "pbal_controller/balancing/_paths.pyx":261
+        /* "pbal_controller/balancing/_paths.pyx":353
  *         with nogil:
  *             self.shift(h, -1.0)
  *             self.costs(h, &self.c1[0, 0])             # <<<<<<<<<<<<<<
@@ -20967,7 +21894,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
         __pyx_t_4 = 0;
         ((struct __pyx_vtabstruct_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self->__pyx_vtab)->costs(__pyx_v_self, __pyx_v_h, (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->c1.data + __pyx_t_3 * __pyx_v_self->c1.strides[0]) )) + __pyx_t_4)) )))));
 
-        /* "pbal_controller/balancing/_paths.pyx":262
+        /* "pbal_controller/balancing/_paths.pyx":354
  *             self.shift(h, -1.0)
  *             self.costs(h, &self.c1[0, 0])
  *             if has:             # <<<<<<<<<<<<<<
@@ -20976,7 +21903,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
 */
         if (__pyx_v_has) {
 
-          /* "pbal_controller/balancing/_paths.pyx":263
+          /* "pbal_controller/balancing/_paths.pyx":355
  *             self.costs(h, &self.c1[0, 0])
  *             if has:
  *                 self.add(&self.c1[0, 0], more)             # <<<<<<<<<<<<<<
@@ -20987,7 +21914,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
           __pyx_t_3 = 0;
           ((struct __pyx_vtabstruct_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self->__pyx_vtab)->add(__pyx_v_self, (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->c1.data + __pyx_t_4 * __pyx_v_self->c1.strides[0]) )) + __pyx_t_3)) )))), __pyx_v_more);
 
-          /* "pbal_controller/balancing/_paths.pyx":262
+          /* "pbal_controller/balancing/_paths.pyx":354
  *             self.shift(h, -1.0)
  *             self.costs(h, &self.c1[0, 0])
  *             if has:             # <<<<<<<<<<<<<<
@@ -20996,7 +21923,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
 */
         }
 
-        /* "pbal_controller/balancing/_paths.pyx":264
+        /* "pbal_controller/balancing/_paths.pyx":356
  *             if has:
  *                 self.add(&self.c1[0, 0], more)
  *             viterbi(self.steps, &self.c1[0, 0], price, self.start[h], &self.back[0, 0],             # <<<<<<<<<<<<<<
@@ -21009,7 +21936,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
         __pyx_t_6 = 0;
         __pyx_t_7 = 0;
 
-        /* "pbal_controller/balancing/_paths.pyx":265
+        /* "pbal_controller/balancing/_paths.pyx":357
  *                 self.add(&self.c1[0, 0], more)
  *             viterbi(self.steps, &self.c1[0, 0], price, self.start[h], &self.back[0, 0],
  *                     &self.x[h, 0])             # <<<<<<<<<<<<<<
@@ -21019,7 +21946,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
         __pyx_t_8 = __pyx_v_h;
         __pyx_t_9 = 0;
 
-        /* "pbal_controller/balancing/_paths.pyx":264
+        /* "pbal_controller/balancing/_paths.pyx":356
  *             if has:
  *                 self.add(&self.c1[0, 0], more)
  *             viterbi(self.steps, &self.c1[0, 0], price, self.start[h], &self.back[0, 0],             # <<<<<<<<<<<<<<
@@ -21028,7 +21955,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
 */
         (void)(__pyx_f_15pbal_controller_9balancing_6_paths_viterbi(__pyx_v_self->steps, (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->c1.data + __pyx_t_3 * __pyx_v_self->c1.strides[0]) )) + __pyx_t_4)) )))), __pyx_v_price, (*((signed char *) ( /* dim=0 */ ((char *) (((signed char *) __pyx_v_self->start.data) + __pyx_t_5)) ))), (&(*((signed char *) ( /* dim=1 */ ((char *) (((signed char *) ( /* dim=0 */ (__pyx_v_self->back.data + __pyx_t_6 * __pyx_v_self->back.strides[0]) )) + __pyx_t_7)) )))), (&(*((signed char *) ( /* dim=1 */ ((char *) (((signed char *) ( /* dim=0 */ (__pyx_v_self->x.data + __pyx_t_8 * __pyx_v_self->x.strides[0]) )) + __pyx_t_9)) ))))));
 
-        /* "pbal_controller/balancing/_paths.pyx":266
+        /* "pbal_controller/balancing/_paths.pyx":358
  *             viterbi(self.steps, &self.c1[0, 0], price, self.start[h], &self.back[0, 0],
  *                     &self.x[h, 0])
  *             self.shift(h, 1.0)             # <<<<<<<<<<<<<<
@@ -21038,7 +21965,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
         ((struct __pyx_vtabstruct_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self->__pyx_vtab)->shift(__pyx_v_self, __pyx_v_h, 1.0);
       }
 
-      /* "pbal_controller/balancing/_paths.pyx":259
+      /* "pbal_controller/balancing/_paths.pyx":351
  *             more = extra
  *         cdef bint has = extra is not None
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -21055,7 +21982,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
       }
   }
 
-  /* "pbal_controller/balancing/_paths.pyx":253
+  /* "pbal_controller/balancing/_paths.pyx":345
  *             out[t] += extra[t // 3, t % 3]
  * 
  *     def one(self, Py_ssize_t h, double price, extra=None):             # <<<<<<<<<<<<<<
@@ -21078,7 +22005,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_2one(stru
   return __pyx_r;
 }
 
-/* "pbal_controller/balancing/_paths.pyx":268
+/* "pbal_controller/balancing/_paths.pyx":360
  *             self.shift(h, 1.0)
  * 
  *     def sample(self, Py_ssize_t h, double price, double temperature, extra=None):             # <<<<<<<<<<<<<<
@@ -21129,60 +22056,60 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_h,&__pyx_mstate_global->__pyx_n_u_price,&__pyx_mstate_global->__pyx_n_u_temperature,&__pyx_mstate_global->__pyx_n_u_extra,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 268, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 360, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  4:
         values[3] = __Pyx_ArgRef_FASTCALL(__pyx_args, 3);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 268, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 360, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 268, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 360, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 268, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 360, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 268, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 360, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "sample", 0) < (0)) __PYX_ERR(0, 268, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "sample", 0) < (0)) __PYX_ERR(0, 360, __pyx_L3_error)
       if (!values[3]) values[3] = __Pyx_NewRef(((PyObject *)Py_None));
       for (Py_ssize_t i = __pyx_nargs; i < 3; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("sample", 0, 3, 4, i); __PYX_ERR(0, 268, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("sample", 0, 3, 4, i); __PYX_ERR(0, 360, __pyx_L3_error) }
       }
     } else {
       switch (__pyx_nargs) {
         case  4:
         values[3] = __Pyx_ArgRef_FASTCALL(__pyx_args, 3);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 268, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 360, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 268, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 360, __pyx_L3_error)
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 268, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 360, __pyx_L3_error)
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 268, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 360, __pyx_L3_error)
         break;
         default: goto __pyx_L5_argtuple_error;
       }
       if (!values[3]) values[3] = __Pyx_NewRef(((PyObject *)Py_None));
     }
-    __pyx_v_h = __Pyx_PyIndex_AsSsize_t(values[0]); if (unlikely((__pyx_v_h == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 268, __pyx_L3_error)
-    __pyx_v_price = __Pyx_PyFloat_AsDouble(values[1]); if (unlikely((__pyx_v_price == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 268, __pyx_L3_error)
-    __pyx_v_temperature = __Pyx_PyFloat_AsDouble(values[2]); if (unlikely((__pyx_v_temperature == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 268, __pyx_L3_error)
+    __pyx_v_h = __Pyx_PyIndex_AsSsize_t(values[0]); if (unlikely((__pyx_v_h == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 360, __pyx_L3_error)
+    __pyx_v_price = __Pyx_PyFloat_AsDouble(values[1]); if (unlikely((__pyx_v_price == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 360, __pyx_L3_error)
+    __pyx_v_temperature = __Pyx_PyFloat_AsDouble(values[2]); if (unlikely((__pyx_v_temperature == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 360, __pyx_L3_error)
     __pyx_v_extra = values[3];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("sample", 0, 3, 4, __pyx_nargs); __PYX_ERR(0, 268, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("sample", 0, 3, 4, __pyx_nargs); __PYX_ERR(0, 360, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -21225,7 +22152,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(s
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("sample", 0);
 
-  /* "pbal_controller/balancing/_paths.pyx":271
+  /* "pbal_controller/balancing/_paths.pyx":363
  *         """A random path of home h, likelier the cheaper it is."""
  *         cdef const double[:, ::1] more
  *         if extra is not None:             # <<<<<<<<<<<<<<
@@ -21236,19 +22163,19 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(s
   if (__pyx_t_1) {
 
 
-    /* "pbal_controller/balancing/_paths.pyx":272
+    /* "pbal_controller/balancing/_paths.pyx":364
  *         cdef const double[:, ::1] more
  *         if extra is not None:
  *             more = extra             # <<<<<<<<<<<<<<
  *         cdef bint has = extra is not None
  *         with nogil:
 */
-    __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double__const__(__pyx_v_extra, 0); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(0, 272, __pyx_L1_error)
+    __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double__const__(__pyx_v_extra, 0); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(0, 364, __pyx_L1_error)
     __pyx_v_more = __pyx_t_2;
     __pyx_t_2.memview = NULL;
     __pyx_t_2.data = NULL;
 
-    /* "pbal_controller/balancing/_paths.pyx":271
+    /* "pbal_controller/balancing/_paths.pyx":363
  *         """A random path of home h, likelier the cheaper it is."""
  *         cdef const double[:, ::1] more
  *         if extra is not None:             # <<<<<<<<<<<<<<
@@ -21257,7 +22184,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(s
 */
   }
 
-  /* "pbal_controller/balancing/_paths.pyx":273
+  /* "pbal_controller/balancing/_paths.pyx":365
  *         if extra is not None:
  *             more = extra
  *         cdef bint has = extra is not None             # <<<<<<<<<<<<<<
@@ -21267,7 +22194,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(s
   __pyx_t_1 = (__pyx_v_extra != Py_None);
   __pyx_v_has = __pyx_t_1;
 
-  /* "pbal_controller/balancing/_paths.pyx":274
+  /* "pbal_controller/balancing/_paths.pyx":366
  *             more = extra
  *         cdef bint has = extra is not None
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -21280,7 +22207,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(s
       __Pyx_FastGIL_Remember();
       /*try:*/ {
 
-        /* "pbal_controller/balancing/_paths.pyx":275
+        /* "pbal_controller/balancing/_paths.pyx":367
  *         cdef bint has = extra is not None
  *         with nogil:
  *             self.shift(h, -1.0)             # <<<<<<<<<<<<<<
@@ -21289,7 +22216,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(s
 */
         ((struct __pyx_vtabstruct_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self->__pyx_vtab)->shift(__pyx_v_self, __pyx_v_h, -1.0);
 
-        /* "pbal_controller/balancing/_paths.pyx":276
+        /* "pbal_controller/balancing/_paths.pyx":368
  *         with nogil:
  *             self.shift(h, -1.0)
  *             self.costs(h, &self.c1[0, 0])             # <<<<<<<<<<<<<<
@@ -21300,7 +22227,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(s
         __pyx_t_4 = 0;
         ((struct __pyx_vtabstruct_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self->__pyx_vtab)->costs(__pyx_v_self, __pyx_v_h, (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->c1.data + __pyx_t_3 * __pyx_v_self->c1.strides[0]) )) + __pyx_t_4)) )))));
 
-        /* "pbal_controller/balancing/_paths.pyx":277
+        /* "pbal_controller/balancing/_paths.pyx":369
  *             self.shift(h, -1.0)
  *             self.costs(h, &self.c1[0, 0])
  *             if has:             # <<<<<<<<<<<<<<
@@ -21309,7 +22236,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(s
 */
         if (__pyx_v_has) {
 
-          /* "pbal_controller/balancing/_paths.pyx":278
+          /* "pbal_controller/balancing/_paths.pyx":370
  *             self.costs(h, &self.c1[0, 0])
  *             if has:
  *                 self.add(&self.c1[0, 0], more)             # <<<<<<<<<<<<<<
@@ -21320,7 +22247,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(s
           __pyx_t_3 = 0;
           ((struct __pyx_vtabstruct_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self->__pyx_vtab)->add(__pyx_v_self, (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->c1.data + __pyx_t_4 * __pyx_v_self->c1.strides[0]) )) + __pyx_t_3)) )))), __pyx_v_more);
 
-          /* "pbal_controller/balancing/_paths.pyx":277
+          /* "pbal_controller/balancing/_paths.pyx":369
  *             self.shift(h, -1.0)
  *             self.costs(h, &self.c1[0, 0])
  *             if has:             # <<<<<<<<<<<<<<
@@ -21329,7 +22256,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(s
 */
         }
 
-        /* "pbal_controller/balancing/_paths.pyx":279
+        /* "pbal_controller/balancing/_paths.pyx":371
  *             if has:
  *                 self.add(&self.c1[0, 0], more)
  *             draw(self.steps, &self.c1[0, 0], price, self.start[h], 1.0 / temperature,             # <<<<<<<<<<<<<<
@@ -21340,7 +22267,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(s
         __pyx_t_4 = 0;
         __pyx_t_5 = __pyx_v_h;
 
-        /* "pbal_controller/balancing/_paths.pyx":280
+        /* "pbal_controller/balancing/_paths.pyx":372
  *                 self.add(&self.c1[0, 0], more)
  *             draw(self.steps, &self.c1[0, 0], price, self.start[h], 1.0 / temperature,
  *                  &self.rng, &self.alpha[0, 0], &self.x[h, 0])             # <<<<<<<<<<<<<<
@@ -21352,7 +22279,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(s
         __pyx_t_8 = __pyx_v_h;
         __pyx_t_9 = 0;
 
-        /* "pbal_controller/balancing/_paths.pyx":279
+        /* "pbal_controller/balancing/_paths.pyx":371
  *             if has:
  *                 self.add(&self.c1[0, 0], more)
  *             draw(self.steps, &self.c1[0, 0], price, self.start[h], 1.0 / temperature,             # <<<<<<<<<<<<<<
@@ -21361,17 +22288,17 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(s
 */
         __pyx_f_15pbal_controller_9balancing_6_paths_draw(__pyx_v_self->steps, (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->c1.data + __pyx_t_3 * __pyx_v_self->c1.strides[0]) )) + __pyx_t_4)) )))), __pyx_v_price, (*((signed char *) ( /* dim=0 */ ((char *) (((signed char *) __pyx_v_self->start.data) + __pyx_t_5)) ))), (1.0 / __pyx_v_temperature), (&__pyx_v_self->rng), (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->alpha.data + __pyx_t_6 * __pyx_v_self->alpha.strides[0]) )) + __pyx_t_7)) )))), (&(*((signed char *) ( /* dim=1 */ ((char *) (((signed char *) ( /* dim=0 */ (__pyx_v_self->x.data + __pyx_t_8 * __pyx_v_self->x.strides[0]) )) + __pyx_t_9)) )))));
 
-        /* "pbal_controller/balancing/_paths.pyx":281
+        /* "pbal_controller/balancing/_paths.pyx":373
  *             draw(self.steps, &self.c1[0, 0], price, self.start[h], 1.0 / temperature,
  *                  &self.rng, &self.alpha[0, 0], &self.x[h, 0])
  *             self.shift(h, 1.0)             # <<<<<<<<<<<<<<
  * 
- *     def two(self, Py_ssize_t h, Py_ssize_t g, double price):
+ *     def two(self, Py_ssize_t h, Py_ssize_t g, double price, double temperature=0.0):
 */
         ((struct __pyx_vtabstruct_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self->__pyx_vtab)->shift(__pyx_v_self, __pyx_v_h, 1.0);
       }
 
-      /* "pbal_controller/balancing/_paths.pyx":274
+      /* "pbal_controller/balancing/_paths.pyx":366
  *             more = extra
  *         cdef bint has = extra is not None
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -21388,7 +22315,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(s
       }
   }
 
-  /* "pbal_controller/balancing/_paths.pyx":268
+  /* "pbal_controller/balancing/_paths.pyx":360
  *             self.shift(h, 1.0)
  * 
  *     def sample(self, Py_ssize_t h, double price, double temperature, extra=None):             # <<<<<<<<<<<<<<
@@ -21411,11 +22338,11 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_4sample(s
   return __pyx_r;
 }
 
-/* "pbal_controller/balancing/_paths.pyx":283
+/* "pbal_controller/balancing/_paths.pyx":375
  *             self.shift(h, 1.0)
  * 
- *     def two(self, Py_ssize_t h, Py_ssize_t g, double price):             # <<<<<<<<<<<<<<
- *         """Best paths of homes h and g together (neutral cost only)."""
+ *     def two(self, Py_ssize_t h, Py_ssize_t g, double price, double temperature=0.0):             # <<<<<<<<<<<<<<
+ *         """Best paths of homes h and g together; at a temperature, a random draw of both."""
  *         cdef double s = 0.86602540378443864676
 */
 
@@ -21427,7 +22354,7 @@ PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_15pbal_controller_9balancing_6_paths_6Street_6two, "Best paths of homes h and g together (neutral cost only).");
+PyDoc_STRVAR(__pyx_doc_15pbal_controller_9balancing_6_paths_6Street_6two, "Best paths of homes h and g together; at a temperature, a random draw of both.");
 static PyMethodDef __pyx_mdef_15pbal_controller_9balancing_6_paths_6Street_7two = {"two", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_15pbal_controller_9balancing_6_paths_6Street_7two, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_15pbal_controller_9balancing_6_paths_6Street_6two};
 static PyObject *__pyx_pw_15pbal_controller_9balancing_6_paths_6Street_7two(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
@@ -21439,11 +22366,12 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   Py_ssize_t __pyx_v_h;
   Py_ssize_t __pyx_v_g;
   double __pyx_v_price;
+  double __pyx_v_temperature;
   #if !CYTHON_VECTORCALL
   CYTHON_UNUSED Py_ssize_t __pyx_nargs;
   #endif
   CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
-  PyObject* values[3] = {0,0,0};
+  PyObject* values[4] = {0,0,0,0};
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
@@ -21459,48 +22387,64 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   #endif
   __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
   {
-    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_h,&__pyx_mstate_global->__pyx_n_u_g,&__pyx_mstate_global->__pyx_n_u_price,0};
+    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_h,&__pyx_mstate_global->__pyx_n_u_g,&__pyx_mstate_global->__pyx_n_u_price,&__pyx_mstate_global->__pyx_n_u_temperature,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 283, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 375, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
+        case  4:
+        values[3] = __Pyx_ArgRef_FASTCALL(__pyx_args, 3);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 375, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 283, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 375, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 283, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 375, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 283, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 375, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "two", 0) < (0)) __PYX_ERR(0, 283, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "two", 0) < (0)) __PYX_ERR(0, 375, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 3; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("two", 1, 3, 3, i); __PYX_ERR(0, 283, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("two", 0, 3, 4, i); __PYX_ERR(0, 375, __pyx_L3_error) }
       }
-    } else if (unlikely(__pyx_nargs != 3)) {
-      goto __pyx_L5_argtuple_error;
     } else {
-      values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 283, __pyx_L3_error)
-      values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 283, __pyx_L3_error)
-      values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 283, __pyx_L3_error)
+      switch (__pyx_nargs) {
+        case  4:
+        values[3] = __Pyx_ArgRef_FASTCALL(__pyx_args, 3);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 375, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  3:
+        values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 375, __pyx_L3_error)
+        values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 375, __pyx_L3_error)
+        values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 375, __pyx_L3_error)
+        break;
+        default: goto __pyx_L5_argtuple_error;
+      }
     }
-    __pyx_v_h = __Pyx_PyIndex_AsSsize_t(values[0]); if (unlikely((__pyx_v_h == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 283, __pyx_L3_error)
-    __pyx_v_g = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_g == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 283, __pyx_L3_error)
-    __pyx_v_price = __Pyx_PyFloat_AsDouble(values[2]); if (unlikely((__pyx_v_price == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 283, __pyx_L3_error)
+    __pyx_v_h = __Pyx_PyIndex_AsSsize_t(values[0]); if (unlikely((__pyx_v_h == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 375, __pyx_L3_error)
+    __pyx_v_g = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_g == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 375, __pyx_L3_error)
+    __pyx_v_price = __Pyx_PyFloat_AsDouble(values[2]); if (unlikely((__pyx_v_price == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 375, __pyx_L3_error)
+    if (values[3]) {
+      __pyx_v_temperature = __Pyx_PyFloat_AsDouble(values[3]); if (unlikely((__pyx_v_temperature == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 375, __pyx_L3_error)
+    } else {
+      __pyx_v_temperature = ((double)0.0);
+    }
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("two", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 283, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("two", 0, 3, 4, __pyx_nargs); __PYX_ERR(0, 375, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -21511,7 +22455,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(((struct __pyx_obj_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self), __pyx_v_h, __pyx_v_g, __pyx_v_price);
+  __pyx_r = __pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(((struct __pyx_obj_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self), __pyx_v_h, __pyx_v_g, __pyx_v_price, __pyx_v_temperature);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -21520,11 +22464,12 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
 
 
 
+
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(struct __pyx_obj_15pbal_controller_9balancing_6_paths_Street *__pyx_v_self, Py_ssize_t __pyx_v_h, Py_ssize_t __pyx_v_g, double __pyx_v_price) {
+static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(struct __pyx_obj_15pbal_controller_9balancing_6_paths_Street *__pyx_v_self, Py_ssize_t __pyx_v_h, Py_ssize_t __pyx_v_g, double __pyx_v_price, double __pyx_v_temperature) {
   double __pyx_v_s;
   Py_ssize_t __pyx_v_t;
   double __pyx_v_a;
@@ -21542,24 +22487,25 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(stru
   Py_ssize_t __pyx_t_9;
   Py_ssize_t __pyx_t_10;
   Py_ssize_t __pyx_t_11;
-  Py_ssize_t __pyx_t_12;
+  int __pyx_t_12;
   Py_ssize_t __pyx_t_13;
   Py_ssize_t __pyx_t_14;
   Py_ssize_t __pyx_t_15;
   Py_ssize_t __pyx_t_16;
   Py_ssize_t __pyx_t_17;
+  Py_ssize_t __pyx_t_18;
   __Pyx_RefNannySetupContext("two", 0);
 
-  /* "pbal_controller/balancing/_paths.pyx":285
- *     def two(self, Py_ssize_t h, Py_ssize_t g, double price):
- *         """Best paths of homes h and g together (neutral cost only)."""
+  /* "pbal_controller/balancing/_paths.pyx":377
+ *     def two(self, Py_ssize_t h, Py_ssize_t g, double price, double temperature=0.0):
+ *         """Best paths of homes h and g together; at a temperature, a random draw of both."""
  *         cdef double s = 0.86602540378443864676             # <<<<<<<<<<<<<<
  *         cdef Py_ssize_t t
  *         cdef double a, b
 */
   __pyx_v_s = 0.86602540378443864676;
 
-  /* "pbal_controller/balancing/_paths.pyx":288
+  /* "pbal_controller/balancing/_paths.pyx":380
  *         cdef Py_ssize_t t
  *         cdef double a, b
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -21572,7 +22518,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(stru
       __Pyx_FastGIL_Remember();
       /*try:*/ {
 
-        /* "pbal_controller/balancing/_paths.pyx":289
+        /* "pbal_controller/balancing/_paths.pyx":381
  *         cdef double a, b
  *         with nogil:
  *             self.shift(h, -1.0)             # <<<<<<<<<<<<<<
@@ -21581,7 +22527,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(stru
 */
         ((struct __pyx_vtabstruct_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self->__pyx_vtab)->shift(__pyx_v_self, __pyx_v_h, -1.0);
 
-        /* "pbal_controller/balancing/_paths.pyx":290
+        /* "pbal_controller/balancing/_paths.pyx":382
  *         with nogil:
  *             self.shift(h, -1.0)
  *             self.shift(g, -1.0)             # <<<<<<<<<<<<<<
@@ -21590,7 +22536,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(stru
 */
         ((struct __pyx_vtabstruct_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self->__pyx_vtab)->shift(__pyx_v_self, __pyx_v_g, -1.0);
 
-        /* "pbal_controller/balancing/_paths.pyx":291
+        /* "pbal_controller/balancing/_paths.pyx":383
  *             self.shift(h, -1.0)
  *             self.shift(g, -1.0)
  *             self.costs(h, &self.c1[0, 0])             # <<<<<<<<<<<<<<
@@ -21601,7 +22547,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(stru
         __pyx_t_2 = 0;
         ((struct __pyx_vtabstruct_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self->__pyx_vtab)->costs(__pyx_v_self, __pyx_v_h, (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->c1.data + __pyx_t_1 * __pyx_v_self->c1.strides[0]) )) + __pyx_t_2)) )))));
 
-        /* "pbal_controller/balancing/_paths.pyx":292
+        /* "pbal_controller/balancing/_paths.pyx":384
  *             self.shift(g, -1.0)
  *             self.costs(h, &self.c1[0, 0])
  *             self.costs(g, &self.c2[0, 0])             # <<<<<<<<<<<<<<
@@ -21612,7 +22558,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(stru
         __pyx_t_1 = 0;
         ((struct __pyx_vtabstruct_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self->__pyx_vtab)->costs(__pyx_v_self, __pyx_v_g, (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->c2.data + __pyx_t_2 * __pyx_v_self->c2.strides[0]) )) + __pyx_t_1)) )))));
 
-        /* "pbal_controller/balancing/_paths.pyx":293
+        /* "pbal_controller/balancing/_paths.pyx":385
  *             self.costs(h, &self.c1[0, 0])
  *             self.costs(g, &self.c2[0, 0])
  *             for t in range(self.steps):             # <<<<<<<<<<<<<<
@@ -21626,7 +22572,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(stru
         for (__pyx_t_5 = 0; __pyx_t_5 < __pyx_t_4; __pyx_t_5+=1) {
           __pyx_v_t = __pyx_t_5;
 
-          /* "pbal_controller/balancing/_paths.pyx":294
+          /* "pbal_controller/balancing/_paths.pyx":386
  *             self.costs(g, &self.c2[0, 0])
  *             for t in range(self.steps):
  *                 a = self.beta * (self.re[h, t] * self.re[g, t] + self.im[h, t] * self.im[g, t])             # <<<<<<<<<<<<<<
@@ -21643,7 +22589,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(stru
           __pyx_t_11 = __pyx_v_t;
           __pyx_v_a = (__pyx_v_self->beta * (((*((double const  *) ( /* dim=1 */ ((char *) (((double const  *) ( /* dim=0 */ (__pyx_v_self->re.data + __pyx_t_1 * __pyx_v_self->re.strides[0]) )) + __pyx_t_2)) ))) * (*((double const  *) ( /* dim=1 */ ((char *) (((double const  *) ( /* dim=0 */ (__pyx_v_self->re.data + __pyx_t_6 * __pyx_v_self->re.strides[0]) )) + __pyx_t_7)) )))) + ((*((double const  *) ( /* dim=1 */ ((char *) (((double const  *) ( /* dim=0 */ (__pyx_v_self->im.data + __pyx_t_8 * __pyx_v_self->im.strides[0]) )) + __pyx_t_9)) ))) * (*((double const  *) ( /* dim=1 */ ((char *) (((double const  *) ( /* dim=0 */ (__pyx_v_self->im.data + __pyx_t_10 * __pyx_v_self->im.strides[0]) )) + __pyx_t_11)) ))))));
 
-          /* "pbal_controller/balancing/_paths.pyx":295
+          /* "pbal_controller/balancing/_paths.pyx":387
  *             for t in range(self.steps):
  *                 a = self.beta * (self.re[h, t] * self.re[g, t] + self.im[h, t] * self.im[g, t])
  *                 b = self.beta * (self.re[h, t] * self.im[g, t] - self.im[h, t] * self.re[g, t])             # <<<<<<<<<<<<<<
@@ -21660,7 +22606,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(stru
           __pyx_t_1 = __pyx_v_t;
           __pyx_v_b = (__pyx_v_self->beta * (((*((double const  *) ( /* dim=1 */ ((char *) (((double const  *) ( /* dim=0 */ (__pyx_v_self->re.data + __pyx_t_11 * __pyx_v_self->re.strides[0]) )) + __pyx_t_10)) ))) * (*((double const  *) ( /* dim=1 */ ((char *) (((double const  *) ( /* dim=0 */ (__pyx_v_self->im.data + __pyx_t_9 * __pyx_v_self->im.strides[0]) )) + __pyx_t_8)) )))) - ((*((double const  *) ( /* dim=1 */ ((char *) (((double const  *) ( /* dim=0 */ (__pyx_v_self->im.data + __pyx_t_7 * __pyx_v_self->im.strides[0]) )) + __pyx_t_6)) ))) * (*((double const  *) ( /* dim=1 */ ((char *) (((double const  *) ( /* dim=0 */ (__pyx_v_self->re.data + __pyx_t_2 * __pyx_v_self->re.strides[0]) )) + __pyx_t_1)) ))))));
 
-          /* "pbal_controller/balancing/_paths.pyx":296
+          /* "pbal_controller/balancing/_paths.pyx":388
  *                 a = self.beta * (self.re[h, t] * self.re[g, t] + self.im[h, t] * self.im[g, t])
  *                 b = self.beta * (self.re[h, t] * self.im[g, t] - self.im[h, t] * self.re[g, t])
  *                 self.inter[t, 0] = 2.0 * a             # <<<<<<<<<<<<<<
@@ -21671,23 +22617,23 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(stru
           __pyx_t_2 = 0;
           *((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->inter.data + __pyx_t_1 * __pyx_v_self->inter.strides[0]) )) + __pyx_t_2)) )) = (2.0 * __pyx_v_a);
 
-          /* "pbal_controller/balancing/_paths.pyx":297
+          /* "pbal_controller/balancing/_paths.pyx":389
  *                 b = self.beta * (self.re[h, t] * self.im[g, t] - self.im[h, t] * self.re[g, t])
  *                 self.inter[t, 0] = 2.0 * a
  *                 self.inter[t, 1] = -a - 2.0 * s * b             # <<<<<<<<<<<<<<
  *                 self.inter[t, 2] = -a + 2.0 * s * b
- *             viterbi2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
+ *             if temperature > 0.0:
 */
           __pyx_t_2 = __pyx_v_t;
           __pyx_t_1 = 1;
           *((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->inter.data + __pyx_t_2 * __pyx_v_self->inter.strides[0]) )) + __pyx_t_1)) )) = ((-__pyx_v_a) - ((2.0 * __pyx_v_s) * __pyx_v_b));
 
-          /* "pbal_controller/balancing/_paths.pyx":298
+          /* "pbal_controller/balancing/_paths.pyx":390
  *                 self.inter[t, 0] = 2.0 * a
  *                 self.inter[t, 1] = -a - 2.0 * s * b
  *                 self.inter[t, 2] = -a + 2.0 * s * b             # <<<<<<<<<<<<<<
- *             viterbi2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
- *                      self.start[h], self.start[g], &self.back[0, 0], &self.x[h, 0],
+ *             if temperature > 0.0:
+ *                 draw2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
 */
           __pyx_t_1 = __pyx_v_t;
           __pyx_t_2 = 2;
@@ -21695,64 +22641,136 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(stru
         }
 
 
-        /* "pbal_controller/balancing/_paths.pyx":299
+        /* "pbal_controller/balancing/_paths.pyx":391
  *                 self.inter[t, 1] = -a - 2.0 * s * b
  *                 self.inter[t, 2] = -a + 2.0 * s * b
- *             viterbi2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,             # <<<<<<<<<<<<<<
- *                      self.start[h], self.start[g], &self.back[0, 0], &self.x[h, 0],
- *                      &self.x[g, 0])
+ *             if temperature > 0.0:             # <<<<<<<<<<<<<<
+ *                 draw2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
+ *                       self.start[h], self.start[g], 1.0 / temperature, &self.rng,
 */
-        __pyx_t_2 = 0;
-        __pyx_t_1 = 0;
-        __pyx_t_6 = 0;
-        __pyx_t_7 = 0;
-        __pyx_t_8 = 0;
-        __pyx_t_9 = 0;
+        __pyx_t_12 = (__pyx_v_temperature > 0.0);
 
-        /* "pbal_controller/balancing/_paths.pyx":300
+        if (__pyx_t_12) {
+
+
+          /* "pbal_controller/balancing/_paths.pyx":392
  *                 self.inter[t, 2] = -a + 2.0 * s * b
- *             viterbi2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
- *                      self.start[h], self.start[g], &self.back[0, 0], &self.x[h, 0],             # <<<<<<<<<<<<<<
- *                      &self.x[g, 0])
+ *             if temperature > 0.0:
+ *                 draw2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,             # <<<<<<<<<<<<<<
+ *                       self.start[h], self.start[g], 1.0 / temperature, &self.rng,
+ *                       &self.alpha[0, 0], &self.x[h, 0], &self.x[g, 0])
+*/
+          __pyx_t_2 = 0;
+          __pyx_t_1 = 0;
+          __pyx_t_6 = 0;
+          __pyx_t_7 = 0;
+          __pyx_t_8 = 0;
+          __pyx_t_9 = 0;
+
+          /* "pbal_controller/balancing/_paths.pyx":393
+ *             if temperature > 0.0:
+ *                 draw2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
+ *                       self.start[h], self.start[g], 1.0 / temperature, &self.rng,             # <<<<<<<<<<<<<<
+ *                       &self.alpha[0, 0], &self.x[h, 0], &self.x[g, 0])
+ *             else:
+*/
+          __pyx_t_10 = __pyx_v_h;
+          __pyx_t_11 = __pyx_v_g;
+
+          /* "pbal_controller/balancing/_paths.pyx":394
+ *                 draw2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
+ *                       self.start[h], self.start[g], 1.0 / temperature, &self.rng,
+ *                       &self.alpha[0, 0], &self.x[h, 0], &self.x[g, 0])             # <<<<<<<<<<<<<<
+ *             else:
+ *                 viterbi2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
+*/
+          __pyx_t_13 = 0;
+          __pyx_t_14 = 0;
+          __pyx_t_15 = __pyx_v_h;
+          __pyx_t_16 = 0;
+          __pyx_t_17 = __pyx_v_g;
+          __pyx_t_18 = 0;
+
+          /* "pbal_controller/balancing/_paths.pyx":392
+ *                 self.inter[t, 2] = -a + 2.0 * s * b
+ *             if temperature > 0.0:
+ *                 draw2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,             # <<<<<<<<<<<<<<
+ *                       self.start[h], self.start[g], 1.0 / temperature, &self.rng,
+ *                       &self.alpha[0, 0], &self.x[h, 0], &self.x[g, 0])
+*/
+          __pyx_f_15pbal_controller_9balancing_6_paths_draw2(__pyx_v_self->steps, (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->c1.data + __pyx_t_2 * __pyx_v_self->c1.strides[0]) )) + __pyx_t_1)) )))), (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->c2.data + __pyx_t_6 * __pyx_v_self->c2.strides[0]) )) + __pyx_t_7)) )))), (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->inter.data + __pyx_t_8 * __pyx_v_self->inter.strides[0]) )) + __pyx_t_9)) )))), __pyx_v_price, (*((signed char *) ( /* dim=0 */ ((char *) (((signed char *) __pyx_v_self->start.data) + __pyx_t_10)) ))), (*((signed char *) ( /* dim=0 */ ((char *) (((signed char *) __pyx_v_self->start.data) + __pyx_t_11)) ))), (1.0 / __pyx_v_temperature), (&__pyx_v_self->rng), (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->alpha.data + __pyx_t_13 * __pyx_v_self->alpha.strides[0]) )) + __pyx_t_14)) )))), (&(*((signed char *) ( /* dim=1 */ ((char *) (((signed char *) ( /* dim=0 */ (__pyx_v_self->x.data + __pyx_t_15 * __pyx_v_self->x.strides[0]) )) + __pyx_t_16)) )))), (&(*((signed char *) ( /* dim=1 */ ((char *) (((signed char *) ( /* dim=0 */ (__pyx_v_self->x.data + __pyx_t_17 * __pyx_v_self->x.strides[0]) )) + __pyx_t_18)) )))));
+
+          /* "pbal_controller/balancing/_paths.pyx":391
+ *                 self.inter[t, 1] = -a - 2.0 * s * b
+ *                 self.inter[t, 2] = -a + 2.0 * s * b
+ *             if temperature > 0.0:             # <<<<<<<<<<<<<<
+ *                 draw2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
+ *                       self.start[h], self.start[g], 1.0 / temperature, &self.rng,
+*/
+          goto __pyx_L8;
+        }
+
+        /* "pbal_controller/balancing/_paths.pyx":396
+ *                       &self.alpha[0, 0], &self.x[h, 0], &self.x[g, 0])
+ *             else:
+ *                 viterbi2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,             # <<<<<<<<<<<<<<
+ *                          self.start[h], self.start[g], &self.back[0, 0], &self.x[h, 0],
+ *                          &self.x[g, 0])
+*/
+        /*else*/ {
+          __pyx_t_18 = 0;
+          __pyx_t_17 = 0;
+          __pyx_t_16 = 0;
+          __pyx_t_15 = 0;
+          __pyx_t_14 = 0;
+          __pyx_t_13 = 0;
+
+          /* "pbal_controller/balancing/_paths.pyx":397
+ *             else:
+ *                 viterbi2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
+ *                          self.start[h], self.start[g], &self.back[0, 0], &self.x[h, 0],             # <<<<<<<<<<<<<<
+ *                          &self.x[g, 0])
  *             self.shift(h, 1.0)
 */
-        __pyx_t_10 = __pyx_v_h;
-        __pyx_t_11 = __pyx_v_g;
-        __pyx_t_12 = 0;
-        __pyx_t_13 = 0;
-        __pyx_t_14 = __pyx_v_h;
-        __pyx_t_15 = 0;
+          __pyx_t_11 = __pyx_v_h;
+          __pyx_t_10 = __pyx_v_g;
+          __pyx_t_9 = 0;
+          __pyx_t_8 = 0;
+          __pyx_t_7 = __pyx_v_h;
+          __pyx_t_6 = 0;
 
-        /* "pbal_controller/balancing/_paths.pyx":301
- *             viterbi2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
- *                      self.start[h], self.start[g], &self.back[0, 0], &self.x[h, 0],
- *                      &self.x[g, 0])             # <<<<<<<<<<<<<<
+          /* "pbal_controller/balancing/_paths.pyx":398
+ *                 viterbi2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
+ *                          self.start[h], self.start[g], &self.back[0, 0], &self.x[h, 0],
+ *                          &self.x[g, 0])             # <<<<<<<<<<<<<<
  *             self.shift(h, 1.0)
  *             self.shift(g, 1.0)
 */
-        __pyx_t_16 = __pyx_v_g;
-        __pyx_t_17 = 0;
+          __pyx_t_1 = __pyx_v_g;
+          __pyx_t_2 = 0;
 
-        /* "pbal_controller/balancing/_paths.pyx":299
- *                 self.inter[t, 1] = -a - 2.0 * s * b
- *                 self.inter[t, 2] = -a + 2.0 * s * b
- *             viterbi2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,             # <<<<<<<<<<<<<<
- *                      self.start[h], self.start[g], &self.back[0, 0], &self.x[h, 0],
- *                      &self.x[g, 0])
+          /* "pbal_controller/balancing/_paths.pyx":396
+ *                       &self.alpha[0, 0], &self.x[h, 0], &self.x[g, 0])
+ *             else:
+ *                 viterbi2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,             # <<<<<<<<<<<<<<
+ *                          self.start[h], self.start[g], &self.back[0, 0], &self.x[h, 0],
+ *                          &self.x[g, 0])
 */
-        (void)(__pyx_f_15pbal_controller_9balancing_6_paths_viterbi2(__pyx_v_self->steps, (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->c1.data + __pyx_t_2 * __pyx_v_self->c1.strides[0]) )) + __pyx_t_1)) )))), (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->c2.data + __pyx_t_6 * __pyx_v_self->c2.strides[0]) )) + __pyx_t_7)) )))), (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->inter.data + __pyx_t_8 * __pyx_v_self->inter.strides[0]) )) + __pyx_t_9)) )))), __pyx_v_price, (*((signed char *) ( /* dim=0 */ ((char *) (((signed char *) __pyx_v_self->start.data) + __pyx_t_10)) ))), (*((signed char *) ( /* dim=0 */ ((char *) (((signed char *) __pyx_v_self->start.data) + __pyx_t_11)) ))), (&(*((signed char *) ( /* dim=1 */ ((char *) (((signed char *) ( /* dim=0 */ (__pyx_v_self->back.data + __pyx_t_12 * __pyx_v_self->back.strides[0]) )) + __pyx_t_13)) )))), (&(*((signed char *) ( /* dim=1 */ ((char *) (((signed char *) ( /* dim=0 */ (__pyx_v_self->x.data + __pyx_t_14 * __pyx_v_self->x.strides[0]) )) + __pyx_t_15)) )))), (&(*((signed char *) ( /* dim=1 */ ((char *) (((signed char *) ( /* dim=0 */ (__pyx_v_self->x.data + __pyx_t_16 * __pyx_v_self->x.strides[0]) )) + __pyx_t_17)) ))))));
+          (void)(__pyx_f_15pbal_controller_9balancing_6_paths_viterbi2(__pyx_v_self->steps, (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->c1.data + __pyx_t_18 * __pyx_v_self->c1.strides[0]) )) + __pyx_t_17)) )))), (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->c2.data + __pyx_t_16 * __pyx_v_self->c2.strides[0]) )) + __pyx_t_15)) )))), (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_self->inter.data + __pyx_t_14 * __pyx_v_self->inter.strides[0]) )) + __pyx_t_13)) )))), __pyx_v_price, (*((signed char *) ( /* dim=0 */ ((char *) (((signed char *) __pyx_v_self->start.data) + __pyx_t_11)) ))), (*((signed char *) ( /* dim=0 */ ((char *) (((signed char *) __pyx_v_self->start.data) + __pyx_t_10)) ))), (&(*((signed char *) ( /* dim=1 */ ((char *) (((signed char *) ( /* dim=0 */ (__pyx_v_self->back.data + __pyx_t_9 * __pyx_v_self->back.strides[0]) )) + __pyx_t_8)) )))), (&(*((signed char *) ( /* dim=1 */ ((char *) (((signed char *) ( /* dim=0 */ (__pyx_v_self->x.data + __pyx_t_7 * __pyx_v_self->x.strides[0]) )) + __pyx_t_6)) )))), (&(*((signed char *) ( /* dim=1 */ ((char *) (((signed char *) ( /* dim=0 */ (__pyx_v_self->x.data + __pyx_t_1 * __pyx_v_self->x.strides[0]) )) + __pyx_t_2)) ))))));
+        }
+        __pyx_L8:;
 
-        /* "pbal_controller/balancing/_paths.pyx":302
- *                      self.start[h], self.start[g], &self.back[0, 0], &self.x[h, 0],
- *                      &self.x[g, 0])
+        /* "pbal_controller/balancing/_paths.pyx":399
+ *                          self.start[h], self.start[g], &self.back[0, 0], &self.x[h, 0],
+ *                          &self.x[g, 0])
  *             self.shift(h, 1.0)             # <<<<<<<<<<<<<<
  *             self.shift(g, 1.0)
  * 
 */
         ((struct __pyx_vtabstruct_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self->__pyx_vtab)->shift(__pyx_v_self, __pyx_v_h, 1.0);
 
-        /* "pbal_controller/balancing/_paths.pyx":303
- *                      &self.x[g, 0])
+        /* "pbal_controller/balancing/_paths.pyx":400
+ *                          &self.x[g, 0])
  *             self.shift(h, 1.0)
  *             self.shift(g, 1.0)             # <<<<<<<<<<<<<<
  * 
@@ -21761,7 +22779,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(stru
         ((struct __pyx_vtabstruct_15pbal_controller_9balancing_6_paths_Street *)__pyx_v_self->__pyx_vtab)->shift(__pyx_v_self, __pyx_v_g, 1.0);
       }
 
-      /* "pbal_controller/balancing/_paths.pyx":288
+      /* "pbal_controller/balancing/_paths.pyx":380
  *         cdef Py_ssize_t t
  *         cdef double a, b
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -21778,11 +22796,11 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(stru
       }
   }
 
-  /* "pbal_controller/balancing/_paths.pyx":283
+  /* "pbal_controller/balancing/_paths.pyx":375
  *             self.shift(h, 1.0)
  * 
- *     def two(self, Py_ssize_t h, Py_ssize_t g, double price):             # <<<<<<<<<<<<<<
- *         """Best paths of homes h and g together (neutral cost only)."""
+ *     def two(self, Py_ssize_t h, Py_ssize_t g, double price, double temperature=0.0):             # <<<<<<<<<<<<<<
+ *         """Best paths of homes h and g together; at a temperature, a random draw of both."""
  *         cdef double s = 0.86602540378443864676
 */
 
@@ -21797,7 +22815,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_6two(stru
   return __pyx_r;
 }
 
-/* "pbal_controller/balancing/_paths.pyx":305
+/* "pbal_controller/balancing/_paths.pyx":402
  *             self.shift(g, 1.0)
  * 
  *     def total(self, double price):             # <<<<<<<<<<<<<<
@@ -21845,32 +22863,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_price,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 305, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 402, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 305, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 402, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "total", 0) < (0)) __PYX_ERR(0, 305, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "total", 0) < (0)) __PYX_ERR(0, 402, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("total", 1, 1, 1, i); __PYX_ERR(0, 305, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("total", 1, 1, 1, i); __PYX_ERR(0, 402, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 305, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 402, __pyx_L3_error)
     }
-    __pyx_v_price = __Pyx_PyFloat_AsDouble(values[0]); if (unlikely((__pyx_v_price == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 305, __pyx_L3_error)
+    __pyx_v_price = __Pyx_PyFloat_AsDouble(values[0]); if (unlikely((__pyx_v_price == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 402, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("total", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 305, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("total", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 402, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -21915,7 +22933,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_8total(st
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("total", 0);
 
-  /* "pbal_controller/balancing/_paths.pyx":307
+  /* "pbal_controller/balancing/_paths.pyx":404
  *     def total(self, double price):
  *         """beta sum_t |I_N|^2 + price * switchings (the feeder's extra cost not included)."""
  *         cdef double energy = 0.0             # <<<<<<<<<<<<<<
@@ -21924,7 +22942,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_8total(st
 */
   __pyx_v_energy = 0.0;
 
-  /* "pbal_controller/balancing/_paths.pyx":308
+  /* "pbal_controller/balancing/_paths.pyx":405
  *         """beta sum_t |I_N|^2 + price * switchings (the feeder's extra cost not included)."""
  *         cdef double energy = 0.0
  *         cdef Py_ssize_t t, h, switchings = 0             # <<<<<<<<<<<<<<
@@ -21933,7 +22951,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_8total(st
 */
   __pyx_v_switchings = 0;
 
-  /* "pbal_controller/balancing/_paths.pyx":309
+  /* "pbal_controller/balancing/_paths.pyx":406
  *         cdef double energy = 0.0
  *         cdef Py_ssize_t t, h, switchings = 0
  *         for t in range(self.steps):             # <<<<<<<<<<<<<<
@@ -21947,7 +22965,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_8total(st
   for (__pyx_t_3 = 0; __pyx_t_3 < __pyx_t_2; __pyx_t_3+=1) {
     __pyx_v_t = __pyx_t_3;
 
-    /* "pbal_controller/balancing/_paths.pyx":310
+    /* "pbal_controller/balancing/_paths.pyx":407
  *         cdef Py_ssize_t t, h, switchings = 0
  *         for t in range(self.steps):
  *             energy += self.sum_re[t] * self.sum_re[t] + self.sum_im[t] * self.sum_im[t]             # <<<<<<<<<<<<<<
@@ -21962,7 +22980,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_8total(st
   }
 
 
-  /* "pbal_controller/balancing/_paths.pyx":311
+  /* "pbal_controller/balancing/_paths.pyx":408
  *         for t in range(self.steps):
  *             energy += self.sum_re[t] * self.sum_re[t] + self.sum_im[t] * self.sum_im[t]
  *         for h in range(self.n):             # <<<<<<<<<<<<<<
@@ -21976,7 +22994,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_8total(st
   for (__pyx_t_3 = 0; __pyx_t_3 < __pyx_t_2; __pyx_t_3+=1) {
     __pyx_v_h = __pyx_t_3;
 
-    /* "pbal_controller/balancing/_paths.pyx":312
+    /* "pbal_controller/balancing/_paths.pyx":409
  *             energy += self.sum_re[t] * self.sum_re[t] + self.sum_im[t] * self.sum_im[t]
  *         for h in range(self.n):
  *             switchings += self.x[h, 0] != self.start[h]             # <<<<<<<<<<<<<<
@@ -21988,7 +23006,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_8total(st
     __pyx_t_5 = __pyx_v_h;
     __pyx_v_switchings = (__pyx_v_switchings + ((*((signed char *) ( /* dim=1 */ ((char *) (((signed char *) ( /* dim=0 */ (__pyx_v_self->x.data + __pyx_t_7 * __pyx_v_self->x.strides[0]) )) + __pyx_t_6)) ))) != (*((signed char *) ( /* dim=0 */ ((char *) (((signed char *) __pyx_v_self->start.data) + __pyx_t_5)) )))));
 
-    /* "pbal_controller/balancing/_paths.pyx":313
+    /* "pbal_controller/balancing/_paths.pyx":410
  *         for h in range(self.n):
  *             switchings += self.x[h, 0] != self.start[h]
  *             for t in range(1, self.steps):             # <<<<<<<<<<<<<<
@@ -22002,7 +23020,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_8total(st
     for (__pyx_t_10 = 1; __pyx_t_10 < __pyx_t_9; __pyx_t_10+=1) {
       __pyx_v_t = __pyx_t_10;
 
-      /* "pbal_controller/balancing/_paths.pyx":314
+      /* "pbal_controller/balancing/_paths.pyx":411
  *             switchings += self.x[h, 0] != self.start[h]
  *             for t in range(1, self.steps):
  *                 switchings += self.x[h, t] != self.x[h, t - 1]             # <<<<<<<<<<<<<<
@@ -22018,12 +23036,12 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_8total(st
   }
 
 
-  /* "pbal_controller/balancing/_paths.pyx":315
+  /* "pbal_controller/balancing/_paths.pyx":412
  *             for t in range(1, self.steps):
  *                 switchings += self.x[h, t] != self.x[h, t - 1]
  *         return self.beta * energy + price * switchings             # <<<<<<<<<<<<<<
 */
-  __pyx_t_11 = PyFloat_FromDouble(((__pyx_v_self->beta * __pyx_v_energy) + (__pyx_v_price * __pyx_v_switchings))); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 315, __pyx_L1_error)
+  __pyx_t_11 = PyFloat_FromDouble(((__pyx_v_self->beta * __pyx_v_energy) + (__pyx_v_price * __pyx_v_switchings))); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 412, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
   {
     PyObject *__pyx_temp;
@@ -22036,7 +23054,7 @@ static PyObject *__pyx_pf_15pbal_controller_9balancing_6_paths_6Street_8total(st
   __pyx_t_11 = 0;
   goto __pyx_L0;
 
-  /* "pbal_controller/balancing/_paths.pyx":305
+  /* "pbal_controller/balancing/_paths.pyx":402
  *             self.shift(g, 1.0)
  * 
  *     def total(self, double price):             # <<<<<<<<<<<<<<
@@ -24384,14 +25402,14 @@ static int __Pyx_modinit_Exttype___pyx_obj_15pbal_controller_9balancing_6_paths_
   __pyx_vtable_15pbal_controller_9balancing_6_paths_Street.costs = (void (*)(struct __pyx_obj_15pbal_controller_9balancing_6_paths_Street *, Py_ssize_t, double *))__pyx_f_15pbal_controller_9balancing_6_paths_6Street_costs;
   __pyx_vtable_15pbal_controller_9balancing_6_paths_Street.add = (void (*)(struct __pyx_obj_15pbal_controller_9balancing_6_paths_Street *, double *, __Pyx_memviewslice))__pyx_f_15pbal_controller_9balancing_6_paths_6Street_add;
   #if CYTHON_USE_TYPE_SPECS
-  __pyx_mstate->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_15pbal_controller_9balancing_6_paths_Street_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street)) __PYX_ERR(0, 175, __pyx_L1_error)
+  __pyx_mstate->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_15pbal_controller_9balancing_6_paths_Street_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street)) __PYX_ERR(0, 267, __pyx_L1_error)
   #else
   __pyx_mstate->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street = &__pyx_type_15pbal_controller_9balancing_6_paths_Street;
   #endif
   #if !CYTHON_COMPILING_IN_LIMITED_API
   #endif
   #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street) < (0)) __PYX_ERR(0, 175, __pyx_L1_error)
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street) < (0)) __PYX_ERR(0, 267, __pyx_L1_error)
   #endif
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street);
@@ -24401,9 +25419,9 @@ static int __Pyx_modinit_Exttype___pyx_obj_15pbal_controller_9balancing_6_paths_
     __pyx_mstate->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street->tp_getattro = PyObject_GenericGetAttr;
   }
   #endif
-  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street, __pyx_vtabptr_15pbal_controller_9balancing_6_paths_Street) < (0)) __PYX_ERR(0, 175, __pyx_L1_error)
-  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Street, (PyObject *) __pyx_mstate->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street) < (0)) __PYX_ERR(0, 175, __pyx_L1_error)
-  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street) < (0)) __PYX_ERR(0, 175, __pyx_L1_error)
+  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street, __pyx_vtabptr_15pbal_controller_9balancing_6_paths_Street) < (0)) __PYX_ERR(0, 267, __pyx_L1_error)
+  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Street, (PyObject *) __pyx_mstate->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street) < (0)) __PYX_ERR(0, 267, __pyx_L1_error)
+  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street) < (0)) __PYX_ERR(0, 267, __pyx_L1_error)
   __Pyx_RefNannyFinishContext();
   return 0;
   __pyx_L1_error:;
@@ -25405,66 +26423,67 @@ __Pyx_RefNannySetupContext("PyInit__paths", 0);
   if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Enum, __pyx_t_4) < (0)) __PYX_ERR(1, 4, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "pbal_controller/balancing/_paths.pyx":253
+  /* "pbal_controller/balancing/_paths.pyx":345
  *             out[t] += extra[t // 3, t % 3]
  * 
  *     def one(self, Py_ssize_t h, double price, extra=None):             # <<<<<<<<<<<<<<
  *         """Best path of home h, the others as they are."""
  *         cdef const double[:, ::1] more
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_15pbal_controller_9balancing_6_paths_6Street_3one, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Street_one, NULL, __pyx_mstate_global->__pyx_n_u_pbal_controller_balancing__paths, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 253, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_15pbal_controller_9balancing_6_paths_6Street_3one, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Street_one, NULL, __pyx_mstate_global->__pyx_n_u_pbal_controller_balancing__paths, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 345, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
   __Pyx_CyFunction_SetDefaultsTuple(__pyx_t_4, __pyx_mstate_global->__pyx_tuple[2]);
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street, __pyx_mstate_global->__pyx_n_u_one, __pyx_t_4) < (0)) __PYX_ERR(0, 253, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street, __pyx_mstate_global->__pyx_n_u_one, __pyx_t_4) < (0)) __PYX_ERR(0, 345, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "pbal_controller/balancing/_paths.pyx":268
+  /* "pbal_controller/balancing/_paths.pyx":360
  *             self.shift(h, 1.0)
  * 
  *     def sample(self, Py_ssize_t h, double price, double temperature, extra=None):             # <<<<<<<<<<<<<<
  *         """A random path of home h, likelier the cheaper it is."""
  *         cdef const double[:, ::1] more
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_15pbal_controller_9balancing_6_paths_6Street_5sample, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Street_sample, NULL, __pyx_mstate_global->__pyx_n_u_pbal_controller_balancing__paths, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 268, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_15pbal_controller_9balancing_6_paths_6Street_5sample, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Street_sample, NULL, __pyx_mstate_global->__pyx_n_u_pbal_controller_balancing__paths, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 360, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
   __Pyx_CyFunction_SetDefaultsTuple(__pyx_t_4, __pyx_mstate_global->__pyx_tuple[2]);
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street, __pyx_mstate_global->__pyx_n_u_sample, __pyx_t_4) < (0)) __PYX_ERR(0, 268, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street, __pyx_mstate_global->__pyx_n_u_sample, __pyx_t_4) < (0)) __PYX_ERR(0, 360, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "pbal_controller/balancing/_paths.pyx":283
+  /* "pbal_controller/balancing/_paths.pyx":375
  *             self.shift(h, 1.0)
  * 
- *     def two(self, Py_ssize_t h, Py_ssize_t g, double price):             # <<<<<<<<<<<<<<
- *         """Best paths of homes h and g together (neutral cost only)."""
+ *     def two(self, Py_ssize_t h, Py_ssize_t g, double price, double temperature=0.0):             # <<<<<<<<<<<<<<
+ *         """Best paths of homes h and g together; at a temperature, a random draw of both."""
  *         cdef double s = 0.86602540378443864676
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_15pbal_controller_9balancing_6_paths_6Street_7two, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Street_two, NULL, __pyx_mstate_global->__pyx_n_u_pbal_controller_balancing__paths, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 283, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_15pbal_controller_9balancing_6_paths_6Street_7two, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Street_two, NULL, __pyx_mstate_global->__pyx_n_u_pbal_controller_balancing__paths, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 375, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street, __pyx_mstate_global->__pyx_n_u_two, __pyx_t_4) < (0)) __PYX_ERR(0, 283, __pyx_L1_error)
+  __Pyx_CyFunction_SetDefaultsTuple(__pyx_t_4, __pyx_mstate_global->__pyx_tuple[3]);
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street, __pyx_mstate_global->__pyx_n_u_two, __pyx_t_4) < (0)) __PYX_ERR(0, 375, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "pbal_controller/balancing/_paths.pyx":305
+  /* "pbal_controller/balancing/_paths.pyx":402
  *             self.shift(g, 1.0)
  * 
  *     def total(self, double price):             # <<<<<<<<<<<<<<
  *         """beta sum_t |I_N|^2 + price * switchings (the feeder's extra cost not included)."""
  *         cdef double energy = 0.0
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_15pbal_controller_9balancing_6_paths_6Street_9total, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Street_total, NULL, __pyx_mstate_global->__pyx_n_u_pbal_controller_balancing__paths, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[3])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 305, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_15pbal_controller_9balancing_6_paths_6Street_9total, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Street_total, NULL, __pyx_mstate_global->__pyx_n_u_pbal_controller_balancing__paths, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[3])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 402, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street, __pyx_mstate_global->__pyx_n_u_total, __pyx_t_4) < (0)) __PYX_ERR(0, 305, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_15pbal_controller_9balancing_6_paths_Street, __pyx_mstate_global->__pyx_n_u_total, __pyx_t_4) < (0)) __PYX_ERR(0, 402, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
   /* "(tree fragment)":1
@@ -25624,7 +26643,7 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
   if (__Pyx_PyTuple_SET_ITEM(__pyx_mstate_global->__pyx_tuple[1], 0, __pyx_mstate_global->__pyx_slice[0]) != (0)) __PYX_ERR(1, 763, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[1]);
 
-  /* "pbal_controller/balancing/_paths.pyx":253
+  /* "pbal_controller/balancing/_paths.pyx":345
  *             out[t] += extra[t // 3, t % 3]
  * 
  *     def one(self, Py_ssize_t h, double price, extra=None):             # <<<<<<<<<<<<<<
@@ -25633,14 +26652,28 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
 */
   {
     PyObject* __pyx_temp[1] = {Py_None};
-    __pyx_mstate_global->__pyx_tuple[2] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[2])) __PYX_ERR(0, 253, __pyx_L1_error)
+    __pyx_mstate_global->__pyx_tuple[2] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[2])) __PYX_ERR(0, 345, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[2]);
   }
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[2]);
+
+  /* "pbal_controller/balancing/_paths.pyx":375
+ *             self.shift(h, 1.0)
+ * 
+ *     def two(self, Py_ssize_t h, Py_ssize_t g, double price, double temperature=0.0):             # <<<<<<<<<<<<<<
+ *         """Best paths of homes h and g together; at a temperature, a random draw of both."""
+ *         cdef double s = 0.86602540378443864676
+*/
+  {
+    PyObject* __pyx_temp[1] = {__pyx_mstate_global->__pyx_float_0_0};
+    __pyx_mstate_global->__pyx_tuple[3] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[3])) __PYX_ERR(0, 375, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[3]);
+  }
+  __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[3]);
   #if CYTHON_IMMORTAL_CONSTANTS
   {
     PyObject **table = __pyx_mstate->__pyx_tuple;
-    for (Py_ssize_t i=0; i<3; ++i) {
+    for (Py_ssize_t i=0; i<4; ++i) {
       #if PY_VERSION_HEX >= 0x030F0000
       PyUnstable_SetImmortal(table[i]);
       #elif CYTHON_COMPILING_IN_CPYTHON_FREETHREADING
@@ -25698,30 +26731,30 @@ static int __Pyx_InitConstants(__pyx_mstatetype *__pyx_mstate) {
   CYTHON_UNUSED_VAR(__pyx_mstate);
   {
     const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{15},{1},{2},{15},{23},{25},{32},{20},{22},{1},{1},{37},{45},{22},{179},{8},{15},{7},{6},{2},{9},{50},{50},{30},{37},{5},{8},{8},{6},{24},{26},{10},{13},{12},{10},{15},{20},{12},{9},{17},{8},{8},{12},{10},{8},{10},{8},{7},{14},{12},{11},{10},{19},{21},{14},{12},{10},{17},{13},{12},{12},{19},{8},{5},{13},{1},{3},{15},{18},{1},{4},{4},{1},{18},{5},{15},{6},{6},{9},{5},{5},{5},{6},{7},{1},{1},{3},{2},{2},{5},{4},{5},{8},{7},{4},{4},{4},{4},{5},{3},{3},{4},{5},{32},{3},{5},{2},{8},{1},{6},{4},{4},{10},{5},{4},{5},{5},{4},{4},{6},{10},{1},{11},{5},{3},{6},{6},{12},{6},{1},{5}};
-    const struct { const unsigned int length: 9; } bytes_length_index[] = {{1},{11},{55},{205},{406},{167},{161},{170}};
+    const struct { const unsigned int length: 10; } bytes_length_index[] = {{1},{11},{55},{205},{167},{161},{170},{537}};
     #ifndef CYTHON_COMPRESS_STRINGS
       #define CYTHON_COMPRESS_STRINGS 90
     #endif
-    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (1549 bytes) */
-static const char cstring[] = "x\332\265TKs\3336\020\266T\305q\033\267\266l9\217v\332\302\217\031\245\323D\211\306n\222i2\351\310\262\235\361t\352Z\226\234w\303\001IHbM\201\024\000:R\246\007\037}\344\221G\036y\344\221G\035u\344QG\377\204\374\204.(Kv\036M\017\235\312c\002X,\026\213\357\373v\021\026\350v\007Y\352\237D\023\017\257\013F\010\2523\334h\021*~(\374\214\036\374FZ\026\353>6\310kd\325\321\003\315\242\302h8\226\303\021\246:\322\r&\317\275o6\350h\203\013f\350D?\347\214,\366\311\375wmc\317\207\277\2241\245\226@\230s\243A\221\260\020#X\277iQ\263\213ZI\222\207\220\3446=\304\246\241\243\226\245\223\033\210tl8\013\241\362Z^\336\233\257[L0L\3637P\003B\215\234y\023\333\004\256B\270cp\264c\t\202D\023\200)wE\323\242\010l:1\r\2250,\010\334&\363\203\250L:Q\264\273\271{s\355\336Z\222-#\022F\216\270\243j&$J\270\004Mu\014S@t\321\265\t/\240\355:\352Z\016\242\004\362\202W\330\340w\376\200h\022\2128\021r\202\362\311\233\2610,\252\300q\2036\362\2470\031\207D\236\336\302&\047\005\254\353\n\370\021\3152M\271gQ^\300\252\246\033\034\253&!T~\033\232\301\2073\235Z\360\240:vL\201\024\205\021\335\321\210\242 \335I\"R\213\336\204\007\036\032\330\204]\315\240\206P\024\333P$\305L\306g\267l\025\233\347\327\260\304\024<\033\267\024\033\213&/\330\335\216\223\\%\003b\323\2644@\016a\306p\027\351X\340\302Gv\207$H\024\207\374\363B\251Z\336\336\3364M\303\346\006\257\222\266C\250F\252R\242b\370-\214\263\327\022\246\024el\007\0009\340\366\301\216EO#\0248n\331\346h!\000ds4\177mI\271\027\316\224\257(\273\335\016\374o\000\355\312\016\351\210=RW\224Sj\000:\200I\222w6i\020a\010\322\222\006]\236\201_\335\241\232\034\033\243\304\340g\264l\320\243\234\265\260A\223\321\322\0353\331\243\2705\034\345\365@\000$\2405\211v\300\235\326p\305\010\007\002\207\363\323\210r*E6\2349\3246\264\003\210\266IGg\306\246\341S\207\306C!\271\220\227\264\035l\216\356\035\311\342\003\210\307\006\322\221\013\000z\234+?\367\266\017\010P\024A\270\030!bp\020\020\263\034\250\013\202A\252#\031(\252S\257C\241\361.\010\312*\214}\270\252bNT\"\260\246\231\260V\000/\250d""\215\250X;\320,\207\n=y9\304\035\3662\320\n\264\000B\tkt\t\000\220\024/a\314b\300\037\303u\02378t\203\026\026\247=\241\321lbn\350F\013Z\016\351\030T\334\223\024\362\341\347\r\201\026#\373\213\354+ \013\"\237\014\255\251\005\221\355.\334\010\272\262!\223D\376\357\225Ga\\\036\205ay\330\226mC\007!\014\376\032\006\207N\302\207b\344\320\02281\353\200\335i}&E!\257\007,\331\020P\360\267\271\260\340\2379\320k^\033BkBl. Q[\276\322a$\2213\350\030\370\206\244\034\033j\2168\234\214I\201\266\347\020\336yC\230\305\177?J\r2+~\311\177\034\024\217R\047\231\357\275v\214n\207\227\242\373\275\203\270\2627\310\314\273w\274\253~\326_\034d.\036\375\345\336\365\026\007S\327\203Tp-,\364\340\350\245c8\366vj\342\213o\344F\326\315\271O\275\232\177%\310\004\217\302\265\320\2116z\027z\265\376B_\217\367\236\307\317_\305\257\324X\255\307\365\203\370\300\212-\047v\272o\047&\336\244\326\3230\254\247\267\344\260\225\336\221\303NzO\016{\351\027rx\221V\344\240\244\233rh\246M9\230\351Vz05\353^t\333\336\244g\006I\212\207\307O\334M/\347U\006Ss.\244t\305m\237\310\217\334k\017\246f\342\231\274/\202\"\244w?j\364*\047\357Z\360Q\351d\352\252\227z;9\361\325\314`z\326\235t\261\313\341i\037\235zk\036\367\027\375U\037\377\243\361\202\273\237\230\332\203\331\234\273\001ij~\316\257\002~\363A9`a.\254F\251h>*G\254\227\353U\373\251\376|\277\334gqe?\336\177\032?}\026?{\031\277\374\343\277\236\335\202\024V=\342\257\371,\310\2367\024\375u_\005\256\326\0035L\207\213\237\332\232\316\271%\267\226Ha\305\327\202l\260\034\324\302l\270\022jQ6Z\216j\275lo\245W\357\227\372\325x\267\026\327\366\007\013\327\274\313^\333\317\370\033\301d\200\003\021\026\303\215\350BT\2114\310\266\322\323\373KC\347\312`\341\262\253{K^\311\253\372\251\217\003-Y\371VR\372cP\034LM\037o\272\013\260!\274\342`Z\236\315CR\313\376\036\260x7\\\014WC5\312D\217z\305^\271\307\372\271\376\023\310&\336\177\374\336\271\257\275\025O\365S\376\274_\366y\260\022\324\303RX9cl\325\323A\362\263\337\301\260\004\325Q\r>\013V\003=\\\002\257j\224\216\226\242\022h\351X@q\314yw""\301e+X\nJqf-,\201t>\237>\276\343^\361\3401\363.\344{\025\250k\370\225\301\227_\375\273\214f\216O\225\222\362\262\220\241\226\274\254\006\254\311P`\236\202\224G\"\330\010/\206\"\272\223 \217{\242\377\023\200\031W\022\360s\013\300\325\234W\364\312\240\274\263\233\342\314\257\375\342\377\225\340\254\233J\312\277\002\230-\373\025\020I.x\002\234OF8\022\2755\340\";\310\316\271+n\035\250\256\371\227\3756\200\272\026\264\303L\270\036\342\220G\347\257\374\033\340\3054\301";
-    PyObject *data = __Pyx_DecompressString(cstring, 1549, 1);
+    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (1634 bytes) */
+static const char cstring[] = "x\332\265T\317s\323F\024\306\256\tiIKBL\200v\332\256I\206\320)\030\334\270\320)L;\216\2230L\247\200\223\020hK\321\254\244\265\255F^\311\273\253`3\0348\346\250\243\216:\352\250\243\216:\352\250\243\216\371\023\370\023\372V\216\235\360\363\322\2513\321\376z\373\366{\337\373\336CX\240\033\003d\251\377\020M\374rE0BP\233\341N\217P\361]\365gt\347w\322\263\330p\307 \317\221\325Fw4\213\n\243\343X\016G\230\352H7\230\274\367\366\266A\307\007\\0C\047\3721cd\261\217\236\277\2717\261\374\345\327&\246\324\022\010snt(\022\026b\004\353\327,j\016Q/\007\271\007 \357\321=l\032:\352Y:\271\212\310\300\206\273\340jY[\226\357.\267-&\030\246\313WQ\007\\\215\215y\027\333\004\236Bx`pt\337\022\004\211.\020\323\034\212\256E\021\354\351\3044T\302\260 \360\232\304\007^\2314\242\350\341\372\303k\365\237\3529ZF$\215\034qG\325L\000J\270$Mu\014S\200w1\264\t\257\242{m4\264\034D\t\340\202(l\260;~At\tE\234\0109A\313y\314X\030\026U\340\272A;\313\2074\031{D\336\336\300&\047U\254\353\n\330\021\3152MyfQ^\305\252\246\033\034\253&!T~;\232\301G3\235Z\020P\033;\246@\212\302\210\356hDQ\220\356\344\036\251E\257A\200{\0066\341T3\250!\024\3056\024\231b&\375\263\353\266\212\315\343kXb\n\226\235\353\212\215E\227W\355\341\300\311\237\222\016\261iZ\0320\2070cx\210t,p\365=\247\243$H\026G\371\347\325\306V\363\336\275u\3234ln\360-\322w\010\325\310\226\224\250\030}\253\023\364Z\236)E\231\354\003\201\034x{\347\304\242\207\036\252\034\367ls\274\020@\2629\236?\267\244\334\253G\312W\224\207\303\001\374\257A\332\225\373d 6I[Q\016S\003\324\001M2yG\223\016\021\206 =\271\241\313;\360k;T\223cg\014\014~F\317\006=\312Y\017\0334\037-\3351\3633\212{\243Q>\017\t\000\000Z\227h\273\334\351\215V\214pH\340h~\350QN\245\310F3\207\332\206\266\013\336\326\351\370\316dk\024\352hsO\310\\\310G\372\0166\307\357\216e\361\016\305\223\r2\220\013 z\202\225\037\213\355\235\004(\212 \\\214\03118\010\210Y\016\324\005\301 \325\261\014\024\325i\267\241\320\370\020\004eU\0476\\U1\047*\021X\323LX+\300\027T\262FT\254\355j\226C\205\236G\016~G\275\014\264\002-""\200P\302:C\002\004\344\305K\030\263\030\344\217\341\266\211;\034\272A\017\213\303\236\320\351v17t\243\007-\207\014\014*~\222)\344\243\317\013\002-F\366\027\331W@\026D\206\014\255\251\007\236\355!\274\010\272\262\001I.\377\267\312\243:)\217\352\250<l\313\266\241\203\020\006\177\035\203C\047\341#1rh\t\234\230m\340\356\260>\363\242\220\317\003\227lD(\330\333\\X\360\317\034\3505\317\r\241u\3017\027\000\324\226Q:\214\344r\006\035C\276\001\224cC\315\021\207\223IR\240\3559\204\017^\020f\361\007\257\nYi\311o\370;A\355U\341\240\364\255\327O\321\215\360tt;\336M[\233Yi\336\275\351]\360\347\374JV:\365\352\245{\313\253d\323W\202Bp1\254\306p\365\364>\\{=}\342\263\257\344\301\234[v\237x\333\376\371\240\024\334\r\353\241\023\255\305\047\343\355\344\\\242\247\233\177\246\177>K\237\251\251\332N\333\273\351\256\225ZN\352\014_\2378\361\242\260Z\204a\265\270!\207\215\342}9\334/n\312a\263\370\227\034\376**rP\212]9t\213\246\034\314b\257\230M\317\272\247\334\2767\345\231A\016qo\377\261\273\356\225\275V6}\326\005H\347\335\376\201\374\310\263~6}&=\263\354\213\240\006\360nG\235\270u\360\346\016~\3258\230\376Z^\376>\250e\3233\373\353\3569\027\273\302\253e3\013\256\356-\003\023\213\376&\330\337\n+\341J\250F\245\350n\\\213\2331K\312\311\343t\373Q\372h\347\255{_zK\236\352\027\374y\277\351\363`)h\207\215\260\225\315\314\272\047\335G^\305[\361t w\366\033\030.A\036\266\202O\202\225@\017/\201\325VT\214.E\r@\275/ \rg\275[`\262\021\\\n\032i\251\0366^O\235\370tf\377\246{\336+d3\363.\340\275\000<t\374V\366\371\027\322\377\024 \340\220\226\243\251W\367\270_\361W|\234\315\234\331\357g\263ew\315+xs\200P\313#\333\016\346rW\260=\r\220\313\000\247\020\314\007k\341\251PD7\343\271x)\306\261H~L\037\266\322\3266\204\233\225\317\271\333\200\254\3465\275\376\261\227\322\322oI\355\377\0028\353\026r\241\265\200\263E\277\345kA9x\034\256ES\021\216D\\\207\\\314esg\335%\267\3555@\215\013~\037H\255\007\375\260\024\256\2068\344Q\345\r\244\017\022\220\310\005\257\000p\2778\363~\\\037\200\370\201\315Qb\353\336!\376)\300>f""\262\031\260\260\014\211-D\363Q3bq9\336J\n\311|\322LX\332\002\361<I\237\374\221\376\3614}\372\367\177\275\273\221k\213\370u\237\001g\3076j\376\252\257B\201\256\006jX\014+\037;\202\034\274\364~\200r\230=\347\266@\376W \306:\210\270\222K\264\002\025\016\\F+\221\036W\200\366\275\244\225h9\222\235l\341K\357r.\240\355`!\047~\r\264|-\356\047\245\244\221-\234\207\312\2709\316\047\224\204\032\026\302y0)D\345h3\352\307\237\304\265\203Y\310\010\324\361\023\310\257\036,\006\255@\203\340[\241\036-F\255H\203\340[\261\236\\\036\013Q\306\236]\374\332\333\201\030\326 \202\215\034]\037\312s\035T\273\010=h.YJ\324#\335^<*\313\306\373\023\375/P\263oQ";
+    PyObject *data = __Pyx_DecompressString(cstring, 1634, 1);
     #define __Pyx_DecompressString_LZSS_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (1998 bytes) */
-static const char cstring[] = "\377 at 0x o\377bject>(t\377ree frag\377ment).: \377<MemoryV\377iew of <\377contiguo\377us and d\263ir4\001\007\rin\021\005s\277trided\"\010 7or \004\031><(\tA\006\377>?Cannot\377 assign \377to read-\277only m\240\002v\376\242\000Invalid\377 mode, esxp\324\000|\000\047c\047t\001\377\047fortran\317\047, gH\000%\005sh\367ape\222\000 axi\377s Note t\375h\226 Cython\375 \021\000delibe\317ratek\000\320\001ct\373er!\001n PEPo-484\212\"re\303!\177s subcl\246\000\373es\261!built\375i\260\000ypes. \377If you n\311e\224 \303\000p\316\000%\tth\277en set\200\000e\373 \047\357\002ation\377_typing\047\366\355$iv\242\000o Fa\377lse.add_>\231 ecoll\305@+\000\377s.abcdis\277ableen\002\001g\367cis\004\003dno \377default \377__reduce\337__ duM\002no{n-\262@vial\033\000\377cinit__p\353i_\366Ar\\\001r/pgbal\004\t\014\000an\047\000\377g/_paths\237.pyxup\002\243Aa\357lloc\267  ar\377ray data\341.\013\020\377#\321a\256cs.A\377SCIIElli\377psisSequ_enceS\237\204\001t\000\0035.\265\006c\245B__\017\006\276 kst\254@_\013\014on;\004\277.sampl\005\005t\357otalN\004two\372\353\204\001.\360\204\007__Pyx\376\001\000Dict_Ne\177xtRef__\224D\266\270 __\351B__\001\005g\277etitem\r\001d<0\001\027\000func\035\001\030\000|\223\003+\000impor\333 \277__main;\001m\357odulM\002nam\346\002\003ewT\001\317 _ch\237ecksuT\000\n\001r\003es\276@\230@\230\000K\004!\001\243`\375e\017\003unpick\206K\000En,\005\n\006\300#7\003vyt\241a\271\001qualp\005\330\217e\322.\251fex\355\001se\303t_\244\005\354&\207 \360.__gtes\351\001\215\"is\316`\377routinea\367abc\235e_buf\277ferasy\316`o\367.co\035\004sbba\377sebetacc\365l1\000_\255 trac\377ebackcou\207ntd\365\002U\000\306\210\003\251`o\377deenergy\371e\376\000\270\206\002error\376\275@raflags\277format\215\207\004g\377hhasidim\377indexint\3658\277As\000\002izem\223em\334\207\001\324\207\001mA\000\233An|*\000\330 pyobj\325`Qp\207\000\372\204\002\220\205\014.\226\205\006.\231\205\003\377popprice\377reregist\367ers\207\204\003seed\177selfset\231\206\004\372\225\210\002s|\000start""\274\315\204\002-\000psto\001\000r\377uctswitc\277hingst\356`pn\237\210\001ure\312\204\002tw\224 \376\221\001updateu\367se_\216\205\005valu\377esxzeros\377O\200\001\330\004$\240A\377\240V\2501\200\001\340\004\377\037\230q\320 0\260\013\377\270;\300k\320QR\330\377\004\023\2206\230\030\240\021\377\240!\330\004\007\200|\220\3777\230!\330\010(\250\001\337\250\031\260.\3008\000\013\210\2764\000\360\010\000\n\033\025\001\021\377\220\024\220X\230T\240\027\377\250\004\250G\2604\260u\377\270D\300\005\300T\310\025\377\310d\320RZ\320Z^\377\320^b\320bf\320f\377k\320ko\320ou\320\377uy\360\000\000z\001B\335\002\004\000B\002F\003\001F\002\335N\n\001N\002R\021\001R\002\335[\030\001[\002_\037\001_\002\335h&\001h\002l-\001l\002\377m\002\330\010\020\220\007\220\277q\230\006\230l\250\236\002v\377\210W\220E\230\024\230Q\357\330\010\022\220\251\000\027\220q\363\340\010\002\000\273\001q\330\010\017\177\320\017\047\240t\2501\234\000\277;\270g\300Q\340\004\013a\377\200A\340\010\030\230\001\360\377\006\000\016\017\330\014\020\220\037\006\220a\220s\361\000\000\010\014\007\377\2304\230s\240!\2403\347\240a\330\000\022=\000\005\220U\373\230!%\000q\330\020\024\220}D\244\000c\240\024\240S\275 \377\023\250C\250r\260\024\260\377S\270\001\270\023\270C\270\377r\300\024\300S\310\001\310\377\023\310C\310r\320QU\377\320UX\320XY\320YO\\\320\\]\0009t\001F\200\000\3773\230e\2404\240r\250}\021\005\t1\240B\240b\251@\177B\250b\260\002\260!\000\030\177\330\014\024\220A\220T\206b\377$\240c\250\021\250#\250\377T\260\021\260$\260c\270\377\021\270#\270T\300\021\300\377$\300f\310A\310S\320\377PT\320TU\330\025\031\377\230\026\230q\240\004\240D\377\250\006\250a\250t\2601\377\260D\270\005\270Q\270c\276\347\000Q\300d\310\"\047\003Q\377\330\025\026\220d\230\"\230\237A\230S\240\001\3363\222A\035\376\317A+\2501\330\010\014\210\367E\220\025\225@t\2301\330\375\0148\001\047\240\021\240#\240\375R\325@7\260!\2603\260\377b\270\004\270G\3001\300\177C\300r\310\024\310W\213\000\367\320UV)\014\032\230$\230\377b\240\001\240\023\240C""\240\377s\250$\250f\260A\260{Q\330\251F3\230d\240\215 \335\036\004\000\"\240A\257@\003\250\3373\250d\260\"#\000S\270\337\002\270\"\270A\311`\210t\377\2206\230\022\2307\240\"\377\240F\250\"\250A\320\004\3674\260A\270`\t\014\2106\267\220\027\230\312\000\023\220\255\000\030\377\230\006\230g\240Q\330\r\333\016\330\246~\017\210\243d\001\230U\021\237\000c\325\002T\263@\014H\000\362\276`\010\260\000\271eD\260\007\260\367t\2706\365\"a\300t\310\2775\320PQ\320Q\370\"\024\375\025\251@\022\2301\230C\230}q\274\204\010\320\004K\3101IU\327\020\220\001\372\206\002Q\270 #\240\335Q\242`\024\250W\361@\006\270\337a\270t\3004\211@\021\330\277\021\022\220$\220f\350@T\377\240\026\240q\250\003\2504\377\250q\260\004\260B\260a\017\260s\270!\346\205\010";
-    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 1998, 2714);
+    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (2108 bytes) */
+static const char cstring[] = "\377 at 0x o\377bject>(t\377ree frag\377ment).: \377<MemoryV\377iew of <\377contiguo\377us and d\263ir4\001\007\rin\021\005s\277trided\"\010 7or \004\031><(\tA\006\377>?Cannot\377 assign \377to read-\277only m\240\002v\376\242\000Invalid\377 mode, esxp\324\000|\000\047c\047t\001\377\047fortran\317\047, gH\000%\005sh\367ape\222\000 axi\377s Note t\375h\226 Cython\375 \021\000delibe\317ratek\000\320\001ct\373er!\001n PEPo-484\212\"re\303!\177s subcl\246\000\373es\261!built\375i\260\000ypes. \377If you n\311e\224 \303\000p\316\000%\tth\277en set\200\000e\373 \047\357\002ation\377_typing\047\366\355$iv\242\000o Fa\377lse.add_>\231 ecoll\305@+\000\377s.abcdis\277ableen\002\001g\367cis\004\003dno \377default \377__reduce\337__ duM\002no{n-\262@vial\033\000\377cinit__p\353i_\366Ar\\\001r/pgbal\004\t\014\000an\047\000\377g/_paths\237.pyxup\002\243Aa\357lloc\267  ar\377ray data\341.\013\020\377#\321a\256cs.A\377SCIIElli\377psisSequ_enceS\237\204\001t\000\0035.\265\006c\245B__\017\006\276 kst\254@_\013\014on;\004\277.sampl\005\005t\357otalN\004two\372\353\204\001.\360\204\007__Pyx\376\001\000Dict_Ne\177xtRef__\224D\266\270 __\351B__\001\005g\277etitem\r\001d<0\001\027\000func\035\001\030\000|\223\003+\000impor\333 \277__main;\001m\357odulM\002nam\346\002\003ewT\001\317 _ch\237ecksuT\000\n\001r\003es\276@\230@\230\000K\004!\001\243`\375e\017\003unpick\206K\000En,\005\n\006\300#7\003vyt\241a\271\001qualp\005\330\217e\322.\251fex\355\001se\303t_\244\005\354&\207 \360.__gtes\351\001\215\"is\316`\377routinea\367abc\235e_buf\277ferasy\316`o\367.co\035\004sbba\377sebetacc\365l1\000_\255 trac\377ebackcou\207ntd\365\002U\000\306\210\003\251`o\377deenergy\371e\376\000\270\206\002error\376\275@raflags\277format\215\207\004g\377hhasidim\377indexint\3658\277As\000\002izem\223em\334\207\001\324\207\001mA\000\233An|*\000\330 pyobj\325`Qp\207\000\372\204\002\220\205\014.\226\205\006.\231\205\003\377popprice\377reregist\367ers\207\204\003seed\177selfset\231\206\004\372\225\210\002s|\000start""\274\315\204\002-\000psto\001\000r\377uctswitc\277hingst\356`pn\237\210\001ure\312\204\002tw\224 \376\221\001updateu\367se_\216\205\005valu\377esxzeros\377O\200\001\330\004$\240A\377\240V\2501\200\001\340\004\377\037\230q\320 0\260\013\377\270;\300k\320QR\330\377\004\023\2206\230\030\240\021\377\240!\330\004\007\200|\220\3777\230!\330\010(\250\001\337\250\031\260.\3008\000\013\210\2764\000\360\010\000\n\033\025\001\021\377\220\024\220X\230T\240\027\377\250\004\250G\2604\260u\377\270D\300\005\300T\310\025\377\310d\320RZ\320Z^\377\320^b\320bf\320f\377k\320ko\320ou\320\377uy\360\000\000z\001B\335\002\004\000B\002F\003\001F\002\335N\n\001N\002R\021\001R\002\335[\030\001[\002_\037\001_\002\335h&\001h\002l-\001l\002\377m\002\330\010\020\220\007\220\277q\230\006\230l\250\236\002v\377\210W\220E\230\024\230Q\357\330\010\022\220\251\000\027\220q\363\340\010\002\000\273\001q\330\010\017\177\320\017\047\240t\2501\234\000\277;\270g\300Q\340\004\013a\337\200A\340\010\0359\001+\250\3771\330\010\014\210E\220\025\377\220a\220t\2301\330\014\337\026\220d\230\047\207 #\240\375R?\0007\260!\2603\260\377b\270\004\270G\3001\300\377C\300r\310\024\310W\320\337TU\320UV)\014\032\230\377$\230b\240\001\240\023\240\377C\240s\250$\250f\260\377A\260Q\330\014\020\220\005\377\220U\230!\2303\230d\326\332 \020\036\004\000\"\205@S\250\177\003\2503\250d\260\"#\000\177S\270\002\270\"\270A\263\000\373\210t\204@\022\2307\240\"\377\240F\250\"\250A\320\004\3774\260A\360\006\000\t\014\377\2106\220\027\230\001\330\014\353\023\220\255\000\030\205 g\240QW\330\r\016\\\001\006\267\000s\255@\374h\000\004\004\2304\230s\240!\377\2403\240a\330\014\017\210\377q\330\020\024\220D\230\001\353\230\021\237\000c\325\002T\250\021tF\002\024\000\010\260\000\024\240S\350@\377\023\250D\260\007\260t\270\3776\300\021\300$\300a\300\377t\3105\320PQ\320Q\375T\354\000\330\024\025\220T\230\177\022\2301\230C\230qj\010\337\320\004K\3101IU\020\220\365\001\344bQ\270 #\240Q\240\377c\250\024\250W\260D\270\177\006\270a\270t\3004\211@\377\021""\330\021\022\220$\220f\377\230A\230T\240\026\240q\376\322 4\250q\260\004\260B\277\260a\260s\270!\235\nO\335\310\240`\030\230\001\315 \016\017\232\2433\330\2563\020\220\3060\321E4\275\230\332$\006\230c\240\302%C\377\250r\260\024\260S\270\001\377\270\023\270C\270r\300\024\377\300S\310\001\310\023\310C\357\310r\320Q\272`X\320X\177Y\320Y\\\320\\]\227C\372\0027F\327be\2404\240r\370\322@\347@\t\0051\240B\240b\377\250\004\250B\250b\260\002\347\260!\330\000\030\242`|\2302\377\230Q\330\020\025\220Q\220\367d\230(\272`4\240s\250\335!\236\204\002!\2604\310!\2703\357\270d\300!\364 v\310Q\373\310c\301\002V\330\026\032\230\335&\274bT\250\026\364\"D\270\377\002\270-\300q\310\004\310\377A\330\026\027\220t\2306v\351e\250$\206\000\001\260\023\276@\377\001\270\024\270R\270q\300\337\003\3001\340\020\217@\230\024\373\230X\335@d\250#\250Q\373\250c\266 Q\260d\270#\357\270Q\270c\266 Q\300d\363\310&\201\204\005\264!\330\031\035\230\377V\2401\240D\250\004\250\373F\260\232\001q\270\004\270E\377\300\021\300#\300T\310\021\257\310$\310b\256\204\007\031\215\206\007A\000\227\205\023";
+    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 2108, 2845);
     #define __Pyx_DecompressString_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #else /* compression: none (2714 bytes) */
-static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notecollections.abcdisableenablegcisenabledno default __reduce__ due to non-trivial __cinit__pi_controller/pbal_controller/balancing/_paths.pyxunable to allocate array data.unable to allocate shape and strides.ASCIIEllipsisSequenceStreetStreet.__reduce_cython__Street.__setstate_cython__Street.oneStreet.sampleStreet.totalStreet.twoView.MemoryView__Pyx_PyDict_NextRef__annotate____class____class_getitem____dict____func____getstate____import____main____module____name____new____pyx_checksum__pyx_result__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_unpickle_Street__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___dict_is_coroutineaabcallocate_bufferasyncio.coroutinesbbasebetaccline_in_tracebackcountdtype_is_objectencodeenergyenumerateerrorextraflagsformatfortranghhasidimindexint8itemsitemsizememviewmodemorenamendimnumpyobjonepackpathspbal_controller.balancing._pathspoppricereregisterssampleseedselfsetdefaultshapesizestartstatestepstopstructswitchingsttemperaturetotaltwounpackupdateuse_setstatevaluesxzerosO\200\001\330\004$\240A\240V\2501\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2206\230\030\240\021\240!\330\004\007\200|\2207\230!\330\010(\250\001\250\031\260.\300\001\330\004\013\2101\200\001\360\010\000\n\033\230!\330\010\021\220\024\220X\230T\240\027\250\004\250G\2604\260u\270D\300\005\300T\310\025\310d\320RZ\320Z^\320^b\320bf\320fk\320ko\320ou\320uy\360\000\000z\001B\002\360\000\000B\002F\002\360\000\000F\002N""\002\360\000\000N\002R\002\360\000\000R\002[\002\360\000\000[\002_\002\360\000\000_\002h\002\360\000\000h\002l\002\360\000\000l\002m\002\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220q\330\004\007\200q\330\010\017\320\017\047\240t\2501\250G\260;\270g\300Q\340\010\017\320\017\047\240t\2501\250G\260;\270a\200A\340\010\030\230\001\360\006\000\016\017\330\014\020\220\006\220a\220s\230!\330\014\020\220\006\220a\220s\230!\330\014\020\220\006\220a\220s\230!\2304\230s\240!\2403\240a\330\014\020\220\006\220a\220s\230!\2304\230s\240!\2403\240a\330\014\020\220\005\220U\230!\2304\230q\330\020\024\220D\230\006\230c\240\024\240S\250\001\250\023\250C\250r\260\024\260S\270\001\270\023\270C\270r\300\024\300S\310\001\310\023\310C\310r\320QU\320UX\320XY\320Y\\\320\\]\330\020\024\220D\230\006\230c\240\024\240S\250\001\250\023\250C\250r\260\024\260S\270\001\270\023\270C\270r\300\024\300S\310\001\310\023\310C\310r\320QU\320UX\320XY\320Y\\\320\\]\330\020\024\220F\230!\2303\230e\2404\240r\250\021\330\020\024\220F\230!\2303\230e\2401\240B\240b\250\004\250B\250b\260\002\260!\330\020\024\220F\230!\2303\230e\2401\240B\240b\250\004\250B\250b\260\002\260!\330\014\024\220A\220T\230\030\240\021\240$\240c\250\021\250#\250T\260\021\260$\260c\270\021\270#\270T\300\021\300$\300f\310A\310S\320PT\320TU\330\025\031\230\026\230q\240\004\240D\250\006\250a\250t\2601\260D\270\005\270Q\270c\300\024\300Q\300d\310\"\310A\310S\320PQ\330\025\026\220d\230\"\230A\230S\240\001\330\014\020\220\006\220a\220s\230!\330\014\020\220\006\220a\220s\230!\200A\340\010\035\230Q\330\010+\2501\330\010\014\210E\220\025\220a\220t\2301\330\014\026\220d\230\047\240\021\240#\240R\240t\2507\260!\2603\260b\270\004\270G\3001\300C\300r\310\024\310W\320TU\320UV\330\010\014\210E\220\025\220a\220t\2301\330\014\032\230$\230b\240\001\240\023\240C\240s\250$\250f\260A\260Q\330\014\020\220\005\220U\230!\2303\230d\240!\330\020\036\230d\240\"\240A\240S\250\003""\2503\250d\260\"\260A\260S\270\002\270\"\270A\330\010\017\210t\2206\230\022\2307\240\"\240F\250\"\250A\320\0044\260A\360\006\000\t\014\2106\220\027\230\001\330\014\023\2201\330\010\030\230\006\230g\240Q\330\r\016\330\014\020\220\006\220a\220s\230!\330\014\020\220\006\220a\220s\230!\2304\230s\240!\2403\240a\330\014\017\210q\330\020\024\220D\230\001\230\021\230$\230c\240\021\240#\240T\250\021\330\014\023\2201\220D\230\010\240\001\240\024\240S\250\001\250\023\250D\260\007\260t\2706\300\021\300$\300a\300t\3105\320PQ\320QT\320TU\330\024\025\220T\230\022\2301\230C\230q\330\014\020\220\006\220a\220s\230!\320\004K\3101\360\006\000\t\014\2106\220\027\230\001\330\014\023\2201\330\010\030\230\006\230g\240Q\330\r\016\330\014\020\220\006\220a\220s\230!\330\014\020\220\006\220a\220s\230!\2304\230s\240!\2403\240a\330\014\017\210q\330\020\024\220D\230\001\230\021\230$\230c\240\021\240#\240T\250\021\330\014\020\220\001\220\024\220X\230Q\230d\240#\240Q\240c\250\024\250W\260D\270\006\270a\270t\3004\300r\310\021\330\021\022\220$\220f\230A\230T\240\026\240q\250\003\2504\250q\260\004\260B\260a\260s\270!\330\014\020\220\006\220a\220s\230!";
+    #else /* compression: none (2845 bytes) */
+static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notecollections.abcdisableenablegcisenabledno default __reduce__ due to non-trivial __cinit__pi_controller/pbal_controller/balancing/_paths.pyxunable to allocate array data.unable to allocate shape and strides.ASCIIEllipsisSequenceStreetStreet.__reduce_cython__Street.__setstate_cython__Street.oneStreet.sampleStreet.totalStreet.twoView.MemoryView__Pyx_PyDict_NextRef__annotate____class____class_getitem____dict____func____getstate____import____main____module____name____new____pyx_checksum__pyx_result__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_unpickle_Street__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___dict_is_coroutineaabcallocate_bufferasyncio.coroutinesbbasebetaccline_in_tracebackcountdtype_is_objectencodeenergyenumerateerrorextraflagsformatfortranghhasidimindexint8itemsitemsizememviewmodemorenamendimnumpyobjonepackpathspbal_controller.balancing._pathspoppricereregisterssampleseedselfsetdefaultshapesizestartstatestepstopstructswitchingsttemperaturetotaltwounpackupdateuse_setstatevaluesxzerosO\200\001\330\004$\240A\240V\2501\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2206\230\030\240\021\240!\330\004\007\200|\2207\230!\330\010(\250\001\250\031\260.\300\001\330\004\013\2101\200\001\360\010\000\n\033\230!\330\010\021\220\024\220X\230T\240\027\250\004\250G\2604\260u\270D\300\005\300T\310\025\310d\320RZ\320Z^\320^b\320bf\320fk\320ko\320ou\320uy\360\000\000z\001B\002\360\000\000B\002F\002\360\000\000F\002N""\002\360\000\000N\002R\002\360\000\000R\002[\002\360\000\000[\002_\002\360\000\000_\002h\002\360\000\000h\002l\002\360\000\000l\002m\002\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220q\330\004\007\200q\330\010\017\320\017\047\240t\2501\250G\260;\270g\300Q\340\010\017\320\017\047\240t\2501\250G\260;\270a\200A\340\010\035\230Q\330\010+\2501\330\010\014\210E\220\025\220a\220t\2301\330\014\026\220d\230\047\240\021\240#\240R\240t\2507\260!\2603\260b\270\004\270G\3001\300C\300r\310\024\310W\320TU\320UV\330\010\014\210E\220\025\220a\220t\2301\330\014\032\230$\230b\240\001\240\023\240C\240s\250$\250f\260A\260Q\330\014\020\220\005\220U\230!\2303\230d\240!\330\020\036\230d\240\"\240A\240S\250\003\2503\250d\260\"\260A\260S\270\002\270\"\270A\330\010\017\210t\2206\230\022\2307\240\"\240F\250\"\250A\320\0044\260A\360\006\000\t\014\2106\220\027\230\001\330\014\023\2201\330\010\030\230\006\230g\240Q\330\r\016\330\014\020\220\006\220a\220s\230!\330\014\020\220\006\220a\220s\230!\2304\230s\240!\2403\240a\330\014\017\210q\330\020\024\220D\230\001\230\021\230$\230c\240\021\240#\240T\250\021\330\014\023\2201\220D\230\010\240\001\240\024\240S\250\001\250\023\250D\260\007\260t\2706\300\021\300$\300a\300t\3105\320PQ\320QT\320TU\330\024\025\220T\230\022\2301\230C\230q\330\014\020\220\006\220a\220s\230!\320\004K\3101\360\006\000\t\014\2106\220\027\230\001\330\014\023\2201\330\010\030\230\006\230g\240Q\330\r\016\330\014\020\220\006\220a\220s\230!\330\014\020\220\006\220a\220s\230!\2304\230s\240!\2403\240a\330\014\017\210q\330\020\024\220D\230\001\230\021\230$\230c\240\021\240#\240T\250\021\330\014\020\220\001\220\024\220X\230Q\230d\240#\240Q\240c\250\024\250W\260D\270\006\270a\270t\3004\300r\310\021\330\021\022\220$\220f\230A\230T\240\026\240q\250\003\2504\250q\260\004\260B\260a\260s\270!\330\014\020\220\006\220a\220s\230!\320\004O\310q\340\010\030\230\001\360\006\000\016\017\330\014\020\220\006\220a\220s""\230!\330\014\020\220\006\220a\220s\230!\330\014\020\220\006\220a\220s\230!\2304\230s\240!\2403\240a\330\014\020\220\006\220a\220s\230!\2304\230s\240!\2403\240a\330\014\020\220\005\220U\230!\2304\230q\330\020\024\220D\230\006\230c\240\024\240S\250\001\250\023\250C\250r\260\024\260S\270\001\270\023\270C\270r\300\024\300S\310\001\310\023\310C\310r\320QU\320UX\320XY\320Y\\\320\\]\330\020\024\220D\230\006\230c\240\024\240S\250\001\250\023\250C\250r\260\024\260S\270\001\270\023\270C\270r\300\024\300S\310\001\310\023\310C\310r\320QU\320UX\320XY\320Y\\\320\\]\330\020\024\220F\230!\2303\230e\2404\240r\250\021\330\020\024\220F\230!\2303\230e\2401\240B\240b\250\004\250B\250b\260\002\260!\330\020\024\220F\230!\2303\230e\2401\240B\240b\250\004\250B\250b\260\002\260!\330\014\017\210|\2302\230Q\330\020\025\220Q\220d\230(\240!\2404\240s\250!\2503\250d\260!\2604\260s\270!\2703\270d\300!\3004\300v\310Q\310c\320QU\320UV\330\026\032\230&\240\001\240\024\240T\250\026\250q\260\004\260D\270\002\270-\300q\310\004\310A\330\026\027\220t\2306\240\021\240#\240T\250\021\250$\250b\260\001\260\023\260D\270\001\270\024\270R\270q\300\003\3001\340\020\030\230\001\230\024\230X\240Q\240d\250#\250Q\250c\260\024\260Q\260d\270#\270Q\270c\300\024\300Q\300d\310&\320PQ\320QT\320TX\320XY\330\031\035\230V\2401\240D\250\004\250F\260!\2604\260q\270\004\270E\300\021\300#\300T\310\021\310$\310b\320PQ\320QT\320TU\330\031\032\230$\230b\240\001\240\023\240A\330\014\020\220\006\220a\220s\230!\330\014\020\220\006\220a\220s\230!";
     PyObject *data = NULL;
     #define __Pyx_DecompressString_UNUSED
     #define __Pyx_DecompressString_LZSS_UNUSED
@@ -25780,7 +26813,15 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
     #endif
   }
   {
-    PyObject **numbertab = __pyx_mstate->__pyx_number_tab + 0;
+    PyObject **numbertab = __pyx_mstate->__pyx_number_tab;
+    double const c_constants[] = {0.0};
+    for (int i = 0; i < 1; i++) {
+      numbertab[i] = PyFloat_FromDouble(c_constants[i]);
+      if (unlikely(!numbertab[i])) __PYX_ERR(0, 1, __pyx_L1_error)
+    }
+  }
+  {
+    PyObject **numbertab = __pyx_mstate->__pyx_number_tab + 1;
     int8_t const cint_constants_1[] = {0,-1,3,9};
     int32_t const cint_constants_4[] = {136983863L,187303707L};
     for (int i = 0; i < 6; i++) {
@@ -25791,7 +26832,7 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
   #if CYTHON_IMMORTAL_CONSTANTS
   {
     PyObject **table = __pyx_mstate->__pyx_number_tab;
-    for (Py_ssize_t i=0; i<6; ++i) {
+    for (Py_ssize_t i=0; i<7; ++i) {
       #if PY_VERSION_HEX >= 0x030F0000
       PyUnstable_SetImmortal(table[i]);
       #elif CYTHON_COMPILING_IN_CPYTHON_FREETHREADING
@@ -25845,22 +26886,22 @@ static int __Pyx_CreateCodeObjects(__pyx_mstatetype *__pyx_mstate) {
   PyObject* tuple_dedup_map = PyDict_New();
   if (unlikely(!tuple_dedup_map)) return -1;
   {
-    const __Pyx_PyCode_New_function_description descr = {4, 0, 0, 6, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 253};
+    const __Pyx_PyCode_New_function_description descr = {4, 0, 0, 6, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 345};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_h, __pyx_mstate->__pyx_n_u_price, __pyx_mstate->__pyx_n_u_extra, __pyx_mstate->__pyx_n_u_more, __pyx_mstate->__pyx_n_u_has};
     __pyx_mstate_global->__pyx_codeobj_tab[0] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_pi_controller_pbal_controller_ba, __pyx_mstate->__pyx_n_u_one, __pyx_mstate->__pyx_kp_b_iso88591_4A_6_1_gQ_as_as_4s_3a_q_D_c_T_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[0])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {5, 0, 0, 7, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 268};
+    const __Pyx_PyCode_New_function_description descr = {5, 0, 0, 7, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 360};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_h, __pyx_mstate->__pyx_n_u_price, __pyx_mstate->__pyx_n_u_temperature, __pyx_mstate->__pyx_n_u_extra, __pyx_mstate->__pyx_n_u_more, __pyx_mstate->__pyx_n_u_has};
     __pyx_mstate_global->__pyx_codeobj_tab[1] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_pi_controller_pbal_controller_ba, __pyx_mstate->__pyx_n_u_sample, __pyx_mstate->__pyx_kp_b_iso88591_K1_6_1_gQ_as_as_4s_3a_q_D_c_T_X, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[1])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {4, 0, 0, 8, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 283};
-    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_h, __pyx_mstate->__pyx_n_u_g, __pyx_mstate->__pyx_n_u_price, __pyx_mstate->__pyx_n_u_s, __pyx_mstate->__pyx_n_u_t, __pyx_mstate->__pyx_n_u_a, __pyx_mstate->__pyx_n_u_b};
-    __pyx_mstate_global->__pyx_codeobj_tab[2] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_pi_controller_pbal_controller_ba, __pyx_mstate->__pyx_n_u_two, __pyx_mstate->__pyx_kp_b_iso88591_A_as_as_as_4s_3a_as_4s_3a_U_4q_D, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[2])) goto bad;
+    const __Pyx_PyCode_New_function_description descr = {5, 0, 0, 9, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 375};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_h, __pyx_mstate->__pyx_n_u_g, __pyx_mstate->__pyx_n_u_price, __pyx_mstate->__pyx_n_u_temperature, __pyx_mstate->__pyx_n_u_s, __pyx_mstate->__pyx_n_u_t, __pyx_mstate->__pyx_n_u_a, __pyx_mstate->__pyx_n_u_b};
+    __pyx_mstate_global->__pyx_codeobj_tab[2] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_pi_controller_pbal_controller_ba, __pyx_mstate->__pyx_n_u_two, __pyx_mstate->__pyx_kp_b_iso88591_Oq_as_as_as_4s_3a_as_4s_3a_U_4q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[2])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 6, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 305};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 6, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 402};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_price, __pyx_mstate->__pyx_n_u_energy, __pyx_mstate->__pyx_n_u_t, __pyx_mstate->__pyx_n_u_h, __pyx_mstate->__pyx_n_u_switchings};
     __pyx_mstate_global->__pyx_codeobj_tab[3] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_pi_controller_pbal_controller_ba, __pyx_mstate->__pyx_n_u_total, __pyx_mstate->__pyx_kp_b_iso88591_A_Q_1_E_at1_d_Rt7_3b_G1Cr_WTUUV, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[3])) goto bad;
   }
