@@ -1,0 +1,175 @@
+"""From a controller's status over HTTP to a Picture."""
+
+import asyncio
+import json
+import os
+from typing import Any
+
+import aiohttp
+
+from .errors import InputError, PeerError, UnreachableError
+from .picture import HomeCell, Link, MoveLine, Picture
+
+TIMEOUT_S = 5.0
+RATE_WINDOW_S = 5.0
+FINAL_BAD = {"refused", "failed", "expired", "disagreed"}
+STATE_WORDS = {
+    "journaled": "written down",
+    "sent": "on its way",
+    "accepted": "accepted by the node",
+    "done": "done, waiting for the measurement",
+    "confirmed": "confirmed by measurement",
+    "refused": "refused by the node",
+    "failed": "failed",
+    "expired": "expired",
+    "disagreed": "measured otherwise than ordered",
+}
+# Flags of a home that a person should look at; the others are normal life.
+TROUBLE_FLAGS = ("lockout", "safe-mode", "meter-fault", "sense-fault")
+
+
+async def fetch(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    """GET /api/status.
+
+    Raises InputError for a malformed address, UnreachableError when nothing answers there, and
+    PeerError when what answers is no pbal controller.
+    """
+    address = url.rstrip("/") + "/api/status"
+    try:
+        async with session.get(address, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as response:
+            text = await response.text(errors="replace")
+            status = response.status
+    except aiohttp.InvalidURL:
+        raise InputError(f"{url!r} is no address.", "Example: http://127.0.0.1:8480") from None
+    except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as exc:
+        raise UnreachableError(
+            f"No controller answers at {url} ({reason(exc)}).",
+            "Is pbal-controller running there? Its port is http.port in pbal.toml; from another "
+            "computer use an SSH tunnel.",
+        ) from None
+    try:
+        data = json.loads(text)
+    except ValueError:
+        data = None
+    if status != 200 or not isinstance(data, dict) or "homes" not in data:
+        raise PeerError(
+            f"What answers at {url} is not a pbal controller (HTTP status {status}).",
+            "Check the port: http.port in the controller's pbal.toml.",
+        )
+    return data
+
+
+def reason(exc: BaseException) -> str:
+    """Why a connection failed, in few words."""
+    if isinstance(exc, TimeoutError):
+        return "no answer in time"
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        number = exc.os_error.errno
+        return os.strerror(number) if number and number > 0 else str(exc.os_error)
+    return str(exc) or type(exc).__name__
+
+
+def home_cell(home: dict[str, Any], moving: set[int]) -> HomeCell:
+    """One home of the status."""
+    flags = home.get("flags") or []
+    trouble = home.get("quarantined") or next((f for f in flags if f in TROUBLE_FLAGS), "")
+    if home.get("age_s") is not None and not home.get("alive"):
+        trouble = trouble or "silent"
+    return HomeCell(
+        name=home.get("name") or str(home["address"]),
+        phase=int(home.get("phase") or 0),
+        power_w=home.get("p_w"),
+        age_s=home.get("age_s"),
+        moving=home["address"] in moving,
+        fixed="fixed" in flags or "opted-out" in flags,
+        trouble=str(trouble),
+    )
+
+
+def move_line(move: dict[str, Any], names: dict[int, str]) -> MoveLine:
+    """One move of the status."""
+    state = str(move["state"])
+    words = STATE_WORDS.get(state, state)
+    if state in FINAL_BAD and move.get("detail"):
+        words += f": {move['detail']}"
+    if state == "confirmed" and move.get("transfer_ms"):
+        words += f", {move['transfer_ms']} ms without supply"
+    return MoveLine(
+        command_id=int(move["id"]),
+        time_s=float(move["issued_s"]),
+        home=names.get(move["home"], str(move["home"])),
+        from_phase=int(move["from"]),
+        to_phase=int(move["to"]),
+        reason=str(move["reason"]),
+        state=words,
+        done=state == "confirmed" or state in FINAL_BAD,
+        failed=state in FINAL_BAD,
+    )
+
+
+class FrameRate:
+    """Answers a second over the last few seconds, from a growing count."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[float, int]] = []
+
+    def update(self, time_s: float, answers: int) -> float | None:
+        """Takes the present count; returns the rate, None until there are two counts."""
+        if self._seen and answers < self._seen[-1][1]:
+            self._seen.clear()  # the controller was restarted
+        self._seen = [item for item in self._seen if time_s - item[0] <= RATE_WINDOW_S]
+        self._seen.append((time_s, answers))
+        (first_s, first), (last_s, last) = self._seen[0], self._seen[-1]
+        return (last - first) / (last_s - first_s) if last_s > first_s else None
+
+
+class Feed:
+    """Fills a Picture from one status after another."""
+
+    def __init__(self, picture: Picture) -> None:
+        self.picture = picture
+        self._rate = FrameRate()
+
+    def apply(self, status: dict[str, Any], own_neutral: bool = True) -> None:
+        """Takes one status. `own_neutral` False leaves the neutral current to another source."""
+        picture = self.picture
+        picture.stage = "running"
+        names = {
+            home["address"]: home.get("name") or str(home["address"]) for home in status["homes"]
+        }
+        picture.moves = [move_line(move, names) for move in reversed(status.get("moves", []))]
+        open_states = set(STATE_WORDS) - FINAL_BAD - {"confirmed"}
+        moving = {m["home"] for m in status.get("moves", []) if m["state"] in open_states}
+        picture.homes = [home_cell(home, moving) for home in status["homes"]]
+        frames = status.get("frames", {})
+        picture.link = Link(
+            fresh=int(status["homes_fresh"]),
+            known=int(status["homes_configured"]),
+            age_p95_s=status.get("telemetry_age_p95_s"),
+            frames_ok=int(frames.get("answers", 0)),
+            frames_lost=int(frames.get("lost", 0)),
+            frames_refused=sum(
+                int(frames.get(k, 0)) for k in ("auth_failed", "replayed", "malformed")
+            ),
+            frames_per_s=self._rate.update(float(status["time_s"]), int(frames.get("answers", 0))),
+        )
+        a, b, c = status["phase_currents_a"]
+        picture.phase_a = (float(a), float(b), float(c))
+        va, vb, vc = status["phase_voltages_v"]
+        picture.phase_v = (va, vb, vc)
+        if own_neutral:
+            self._neutral(status)
+
+    def _neutral(self, status: dict[str, Any]) -> None:
+        """The neutral current and its past, as the controller knows them."""
+        picture = self.picture
+        picture.neutral_a = float(status["neutral_current_a"])
+        picture.history.clear()
+        picture.history.extend((float(t), float(a)) for t, a in status.get("neutral_history", []))
+        confirmed = [m for m in status.get("moves", []) if m["state"] == "confirmed"]
+        if not confirmed:
+            picture.neutral_before_a = None
+            return
+        first = min(m["issued_s"] for m in confirmed)
+        before = [a for t, a in picture.history if t <= first][-30:]
+        picture.neutral_before_a = sum(before) / len(before) if before else None
