@@ -1,0 +1,271 @@
+"""Puts the controller together and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import selectors
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from pbal_controller import sdnotify
+from pbal_controller.bearers.rs485 import Rs485Bearer
+from pbal_controller.config import Config
+from pbal_controller.dispatcher import Dispatcher
+from pbal_controller.errors import BearerError, KeyStoreError
+from pbal_controller.fleet import Fleet, Home
+from pbal_controller.http import StatusServer, Streams
+from pbal_controller.inbox import Inbox
+from pbal_controller.journal import COUNTER_BLOCK, EPOCH_S, AsyncJournal, Journal
+from pbal_controller.keystore import KeyStore
+from pbal_controller.minutes import MinuteBook
+from pbal_controller.planner_loop import PlannerLoop
+from pbal_controller.segment import Segment
+from pbal_controller.session import GroupSession, Session
+from pbal_controller.status import summary_dict
+from pbal_controller.supervisor import Supervisor
+from pbal_controller.transformer import TransformerReading, make_meter
+from pbal_controller.uplink import Uplink
+
+log = logging.getLogger(__name__)
+
+DOWN, GROUP = 2, 3
+GROUP_KEY_ID = "group"
+# How often the highest counters heard are written down; a replay from within this time is
+# still refused by its age (polling.max_delay_s).
+UP_COUNTERS_EVERY_S = 5.0
+NEUTRAL_HISTORY = 900
+
+
+class Controller:
+    """Everything of one site. Create it inside a running event loop, then `run`."""
+
+    def __init__(
+        self, config: Config, keys: KeyStore, wall: Callable[[], float] = time.time
+    ) -> None:
+        self.config = config
+        self.wall = wall
+        self.now = asyncio.get_running_loop().time
+        self.started = self.now()
+        self.journal = AsyncJournal(config.journal.path)
+        self.inbox = Inbox()
+        self.streams = Streams()
+        self.supervisor = Supervisor()
+        self.neutral_history: deque[tuple[float, float]] = deque(maxlen=NEUTRAL_HISTORY)
+        self.meter_reading: TransformerReading | None = None
+        self.ready = asyncio.Event()
+        self._minutes = MinuteBook()
+        self._minute_seen: dict[int, float] = {}
+        self._group = GroupSession(config.site.id, keys.group_key, GROUP_KEY_ID)
+        self.fleet = Fleet(_make_home(config, keys, home) for home in config.home)
+        self.segments: dict[str, Segment] = {}
+        self.bearers: dict[str, Rs485Bearer] = {}
+        for name, bus in config.bus.items():
+            homes = [home for home in self.fleet if home.config.bus == name]
+            segment = Segment(name, homes, self._group, config.polling, self.inbox, wall)
+            self.segments[name] = segment
+            self.bearers[name] = Rs485Bearer(name, bus, segment)
+        self.dispatcher = Dispatcher(
+            self.fleet, self.journal, self.inbox, config.dispatch, self._expedite,
+            self.streams.publish, wall,
+        )  # fmt: skip
+        self.planner = PlannerLoop(
+            self.fleet, self.dispatcher, config.planner, self.streams.publish, wall
+        )
+        self.uplink = Uplink(self.journal, config.uplink, lambda: summary_dict(self))
+        self.server = StatusServer(self)
+
+    def _expedite(self, home: Home) -> None:
+        self.segments[home.config.bus].expedite(home)
+        self.bearers[home.config.bus].wake()
+
+    async def node_events(self) -> list[dict[str, Any]]:
+        """The latest events of the nodes."""
+        return await self.journal.call(Journal.recent_events, 200)
+
+    # -- life ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run until cancelled. Raises JournalError when the journal cannot be opened."""
+        await self.journal.open()
+        try:
+            await self._load_counters()
+            recovered = await self.dispatcher.recover()
+            log.info(
+                "controller starts",
+                extra={
+                    "site": self.config.site.id,
+                    "homes": len(self.fleet),
+                    "buses": len(self.bearers),
+                    "open_commands": recovered,
+                },
+            )
+            self._declare_loops()
+            self.ready.set()
+            sdnotify.notify("READY=1")
+            await self.supervisor.run()
+        finally:
+            sdnotify.notify("STOPPING=1")
+            with contextlib.suppress(Exception):
+                await self._write_up_counters()
+                rows = self._minutes.take(self.wall(), everything=True)
+                await self.journal.call(Journal.add_minutes, rows)
+            await self.journal.close()
+
+    def _declare_loops(self) -> None:
+        add = self.supervisor.add
+        for name, bearer in self.bearers.items():
+            add(f"bus {name}", bearer.run, 60.0)
+        add("counters", self._counters_loop, 30.0)
+        add("dispatcher", self.dispatcher.run, 30.0)
+        add("planner", self.planner.run, 60.0)
+        add("records", self._records_loop, 30.0)
+        add("uplink", self.uplink.run, 4 * self.config.uplink.every_s + 60, essential=False)
+        add("watchdog", self._watchdog_loop, 60.0, essential=False)
+        if self.config.http.enabled:
+            add("http", self.server.run, 30.0, essential=False)
+        if self.config.transformer.meter is not None:
+            add("meter", self._meter_loop, 60.0, essential=False)
+
+    # -- counters ------------------------------------------------------------------------
+
+    async def _load_counters(self) -> None:
+        await self._reserve_counters()
+
+    async def _reserve_counters(self) -> None:
+        for home in self.fleet:
+            session = home.session
+            if session is not None and session.counters.wants_more:
+                first = await self.journal.call(
+                    Journal.reserve, home.address, DOWN, session.key_id,
+                    max(1, session.counters.floor), COUNTER_BLOCK,
+                )  # fmt: skip
+                session.counters.extend(first, COUNTER_BLOCK)
+        if self._group.counters.wants_more:
+            # A new journal starts above anything an older one can have used.
+            base = max(1, int(self.wall()) - EPOCH_S)
+            known = await self.journal.call(Journal.counter, 0, GROUP, GROUP_KEY_ID)
+            first = await self.journal.call(
+                Journal.reserve, 0, GROUP, GROUP_KEY_ID, known or base, COUNTER_BLOCK
+            )
+            self._group.counters.extend(first, COUNTER_BLOCK)
+
+    async def _counters_loop(self, beat: Callable[[], None]) -> None:
+        written = self.now()
+        while True:
+            await self._reserve_counters()
+            if self.now() - written >= UP_COUNTERS_EVERY_S:
+                written = self.now()
+                await self._write_up_counters()
+            beat()
+            await asyncio.sleep(0.2)
+
+    async def _write_up_counters(self) -> None:
+        rows = [
+            (home.address, home.session.key_id, home.session.up_floor)
+            for home in self.fleet
+            if home.session is not None and home.session.up_floor
+        ]
+        await self.journal.call(Journal.set_up_counters, rows)
+
+    # -- slow records --------------------------------------------------------------------
+
+    async def _records_loop(self, beat: Callable[[], None]) -> None:
+        """Once a second: ages, neutral current, minute aggregates; once a day: tidy up."""
+        next_prune = self.now() + 600
+        while True:
+            now = self.now()
+            self.fleet.sample_ages(now)
+            if any(home.telemetry is not None for home in self.fleet):
+                neutral = self.fleet.neutral_a(now, self.config.planner.max_age_s)
+                self.neutral_history.append((self.wall(), neutral))
+            for home in self.fleet:
+                if home.telemetry is not None and self._minute_seen.get(home.address) != (
+                    home.sampled_at
+                ):
+                    self._minute_seen[home.address] = home.sampled_at
+                    self._minutes.add(home.address, home.telemetry, self.wall())
+            rows = self._minutes.take(self.wall())
+            if rows:
+                await self.journal.call(Journal.add_minutes, rows)
+            if now >= next_prune:
+                next_prune = now + 86400
+                await self.journal.call(Journal.prune, self.config.journal.keep_days)
+            beat()
+            await asyncio.sleep(1.0)
+
+    async def _meter_loop(self, beat: Callable[[], None]) -> None:
+        config = self.config.transformer.meter
+        assert config is not None
+        meter = make_meter(config, self.bearers)
+        failing = ""
+        try:
+            while True:
+                try:
+                    self.meter_reading = await meter.read()
+                except BearerError as error:
+                    self.meter_reading = None
+                    if not failing:
+                        log.warning("transformer meter silent", extra={"why": str(error)})
+                    failing = str(error)
+                else:
+                    if failing:
+                        log.info("transformer meter heard again")
+                    failing = ""
+                    beat()
+                await asyncio.sleep(config.every_s)
+        finally:
+            meter.close()
+
+    async def _watchdog_loop(self, beat: Callable[[], None]) -> None:
+        """Feed systemd's watchdog while every essential loop is on time."""
+        interval = sdnotify.watchdog_interval_s()
+        while True:
+            late = self.supervisor.late(self.now())
+            if not late:
+                sdnotify.notify("WATCHDOG=1")
+            beat()
+            await asyncio.sleep(min(interval or 10.0, 10.0))
+
+
+def _make_home(config: Config, keys: KeyStore, home: Any) -> Home:
+    try:
+        root = keys.get(home.address)
+        key_id = keys.node(home.address).fingerprint
+    except KeyStoreError as error:
+        log.error("home has no key", extra={"home": home.address, "why": str(error)})
+        return Home(home, None, str(error))
+    return Home(home, Session(config.site.id, home.address, root, key_id))
+
+
+def loop_factory() -> asyncio.AbstractEventLoop:
+    """An event loop whose timers are good to microseconds.
+
+    epoll rounds every wait up to a millisecond, which is more than half of the silence
+    between two Modbus frames; select does not. The controller has few descriptors, and its
+    unit file keeps it below select's limit of 1024.
+    """
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+
+async def serve(config: Config, keys: KeyStore) -> None:
+    """Run until SIGINT or SIGTERM."""
+    loop = asyncio.get_running_loop()
+    controller = Controller(config, keys)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(controller.run(), name="pbal controller")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)
+
+
+def run(config: Config, keys: KeyStore) -> None:
+    """Run the controller in an event loop of its own."""
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(serve(config, keys))
+
+
+__all__ = ["Controller", "loop_factory", "run", "serve"]

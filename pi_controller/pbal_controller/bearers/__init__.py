@@ -1,0 +1,1 @@
+"""Bearers carry sealed frames; they know frames, not meanings."""

@@ -1,0 +1,211 @@
+"""The `pbal-controller` command.
+
+Exit codes: 0 done, 1 unexpected, 2 configuration (or wrong use), 3 key store, 4 journal,
+5 bearer, 6 nothing to do.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from pbal_controller import __version__
+from pbal_controller.config import Config, load
+from pbal_controller.errors import ControllerError, KeyStoreError
+from pbal_controller.keystore import KeyStore, find_passphrase
+
+app = typer.Typer(
+    name="pbal-controller",
+    help="The controller at the transformer. Example: pbal-controller run --config pbal.toml",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+keys_app = typer.Typer(
+    help="The encrypted key store. Example: pbal-controller keys list", no_args_is_help=True
+)
+app.add_typer(keys_app, name="keys")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", envvar="PBAL_CONFIG", help="Default /etc/pbal/pbal.toml."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
+
+
+def main() -> NoReturn:
+    """Entry point: errors a person can act on become one message and an exit code."""
+    try:
+        app()
+    except ControllerError as error:
+        print(f"pbal-controller: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+def _passphrase(config: Config) -> bytes:
+    return find_passphrase(config.keys.passphrase_file, config.keys.credential)
+
+
+def _open_keys(config: Config) -> KeyStore:
+    keys = KeyStore.open(config.keys.file, _passphrase(config))
+    if keys.site_id != config.site.id:
+        raise KeyStoreError(
+            f"{config.keys.file}: belongs to site {keys.site_id}, the configuration says site "
+            f"{config.site.id}; correct site.id or use the right store"
+        )
+    return keys
+
+
+@app.command()
+def run(config: ConfigOption = None) -> None:
+    """Run the controller until it is stopped. Example: pbal-controller run --config pbal.toml"""
+    from pbal_controller import app as application
+    from pbal_controller import logs
+
+    settings = load(config)
+    logs.set_up(settings.log)
+    application.run(settings, _open_keys(settings))
+
+
+@app.command("check-config")
+def check_config(config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """Say what the configuration means, or what is wrong with it.
+
+    Example: pbal-controller check-config --config pbal.toml
+    """
+    from pbal_controller.planner_loop import core_config
+
+    settings = load(config)
+    core = core_config(settings.planner)
+    if json_:
+        print(json.dumps(settings.model_dump(mode="json"), indent=2))
+        return
+    print(f"site {settings.site.id} {settings.site.name!r}".rstrip(" '\""))
+    for name, bus in settings.bus.items():
+        homes = [home for home in settings.home if home.bus == name]
+        print(f"bus {name}: {bus.port}, {bus.baud} baud, 8{bus.parity}{bus.stop_bits}, "
+              f"{len(homes)} homes")  # fmt: skip
+    for home in settings.home:
+        mark = ", fixed" if home.fixed else ""
+        print(f"  home {home.address}: bus {home.bus}, unit {home.address & 0xFF}{mark}"
+              f"{', ' + home.name if home.name else ''}")  # fmt: skip
+    p = settings.planner
+    if p.enabled:
+        limit = f", at once above {p.phase_limit_a:.0f} A" if p.phase_limit_a else ""
+        print(f"planner: every {p.every_s:g} s{limit}; at most {p.max_moving_share:.0%} of homes "
+              f"moving; needs {p.min_fresh_share:.0%} fresher than {p.max_age_s:g} s")  # fmt: skip
+        print(f"  core: {core}")
+    else:
+        print("planner: off, nothing is ever moved")
+    print(f"commands: expire after {settings.dispatch.ttl_s} s, "
+          f"confirmed by measurement within {settings.dispatch.confirm_s:g} s")  # fmt: skip
+    meter = settings.transformer.meter
+    print(f"transformer meter: {meter.kind if meter else 'none'}")
+    print(f"journal: {settings.journal.path}")
+    print(f"keys: {settings.keys.file}")
+    http = settings.http
+    print(f"status: http://{http.host}:{http.port}/" if http.enabled else "status: off")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+@app.command()
+def release(
+    address: Annotated[int, typer.Argument(help="Of the home.")], config: ConfigOption = None
+) -> None:
+    """Lift a home's quarantine. Example: pbal-controller release 17
+
+    A running controller notices within a few seconds.
+    """
+    from pbal_controller.journal import Journal
+
+    journal = Journal(load(config).journal.path)
+    try:
+        found = journal.release(address)
+    finally:
+        journal.close()
+    if not found:
+        print(f"home {address} is not in quarantine", file=sys.stderr)
+        raise typer.Exit(6)
+    print(f"home {address} released")
+
+
+@keys_app.command("create")
+def keys_create(config: ConfigOption = None) -> None:
+    """Make a new, empty key store. Example: pbal-controller keys create
+
+    The passphrase comes from the configured file or credential, else it is asked for.
+    """
+    settings = load(config)
+    try:
+        passphrase = _passphrase(settings)
+    except KeyStoreError:
+        if not sys.stdin.isatty():
+            raise
+        passphrase = getpass.getpass("New passphrase: ").encode()
+        if getpass.getpass("Again: ").encode() != passphrase:
+            raise KeyStoreError("the two passphrases differ; nothing was written") from None
+    KeyStore.create(settings.keys.file, passphrase, settings.site.id)
+    print(f"{settings.keys.file}: created for site {settings.site.id}")
+
+
+@keys_app.command("add")
+def keys_add(
+    address: Annotated[int, typer.Argument(help="Site address, segment * 256 + unit.")],
+    eui: Annotated[str, typer.Argument(help="The node's EUI, 16 hex digits.")],
+    root_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the root key, 64 hex digits; default: draw a new one."),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Add a node. Example: pbal-controller keys add 17 a4cf12fffe000011
+
+    The key is never printed; `pbal provision` puts it into the node.
+    """
+    root = None
+    if root_file is not None:
+        try:
+            root = bytes.fromhex(root_file.read_text(encoding="ascii").strip())
+        except (OSError, ValueError):
+            raise KeyStoreError(f"{root_file}: needs one line of 64 hex digits") from None
+    node = _open_keys(load(config)).add(address, eui, root)
+    print(f"node {node.address} ({node.eui}) added, key {node.fingerprint}")
+
+
+@keys_app.command("list")
+def keys_list(config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """List the nodes, without their keys. Example: pbal-controller keys list --json"""
+    store = _open_keys(load(config))
+    rows: list[dict[str, Any]] = []
+    for address in store.addresses():
+        node = store.node(address)
+        rows.append(
+            {"address": address, "eui": node.eui, "fingerprint": node.fingerprint,
+             "revoked": node.revoked}
+        )  # fmt: skip
+    if json_:
+        print(json.dumps({"site": store.site_id, "nodes": rows}))
+        return
+    for row in rows:
+        mark = "  revoked" if row["revoked"] else ""
+        print(f"{row['address']:>6}  {row['eui']}  {row['fingerprint']}{mark}")
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    address: Annotated[int, typer.Argument(help="Of the node.")], config: ConfigOption = None
+) -> None:
+    """Never speak to this node again. Example: pbal-controller keys revoke 17"""
+    _open_keys(load(config)).revoke(address)
+    print(f"node {address} revoked; restart the controller")

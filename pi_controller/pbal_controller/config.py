@@ -1,0 +1,390 @@
+"""What the controller is told: `/etc/pbal/pbal.toml`, `conf.d/*.toml`, and `PBAL_*` variables.
+
+Later files override earlier ones table by table; `[[home]]` lists are joined. A variable
+`PBAL_HTTP__PORT=8080` overrides the key `http.port`; two underscores separate the levels.
+Every complaint names the file, the key, and what would be right.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pbal_controller.errors import ConfigError
+
+DEFAULT_CONFIG = Path("/etc/pbal/pbal.toml")
+ENV_PREFIX = "PBAL_"
+# Variables of ours that are not configuration keys.
+_ENV_RESERVED = {"PBAL_CRASH_AT", "PBAL_CONFIG", "PBAL_ANNOTATE"}
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SiteConfig(_Table):
+    """The transformer this controller looks after."""
+
+    id: int = Field(ge=0, le=0xFFFFFFFF)
+    name: str = Field(default="", max_length=64)
+
+
+class KeysConfig(_Table):
+    """Where the encrypted key store is and where its passphrase comes from.
+
+    With neither `passphrase_file` nor a file `credential` in `$CREDENTIALS_DIRECTORY`
+    (systemd's LoadCredential) the controller refuses to start.
+    """
+
+    file: Path = Path("/var/lib/pbal/keys.json")
+    passphrase_file: Path | None = None
+    credential: str = "pbal-keys"
+
+
+class JournalConfig(_Table):
+    """The SQLite file of what must not be lost."""
+
+    path: Path = Path("/var/lib/pbal/journal.db")
+    keep_days: int = Field(default=400, ge=1, le=3650)
+
+
+class HttpConfig(_Table):
+    """The local status server. Port 0 takes a free one; `port_file` then says which."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 8480
+    port_file: Path | None = None
+
+
+class BusConfig(_Table):
+    """One RS-485 segment; `port` is any pyserial URL."""
+
+    port: str
+    baud: int = Field(default=115200, ge=1200, le=4_000_000)
+    parity: Literal["N", "E", "O"] = "E"
+    stop_bits: Literal[1, 2] = 1
+    # A node begins to answer within this long or is taken for silent this time.
+    answer_timeout_ms: float = Field(default=60.0, ge=5, le=2000)
+    # Quiet time the nodes need after a broadcast before the next request.
+    broadcast_gap_ms: float = Field(default=10.0, ge=2, le=1000)
+    # Adapters that hear themselves.
+    local_echo: bool = False
+    # The kernel drives DE through RTS (TIOCSRS485); most adapters do it in hardware.
+    rts_de: bool = False
+
+
+class HomeConfig(_Table):
+    """One home. `address` is segment * 256 + Modbus unit (1..247)."""
+
+    address: int = Field(ge=1, le=0xFFFF)
+    bus: str
+    name: str = Field(default="", max_length=64)
+    # Never moved by this controller; the node has a mark of its own.
+    fixed: bool = False
+
+    @model_validator(mode="after")
+    def _unit_in_range(self) -> HomeConfig:
+        unit = self.address & 0xFF
+        if not 1 <= unit <= 247:
+            raise ValueError(
+                f"address {self.address} has Modbus unit {unit}; use segment * 256 + a unit 1..247"
+            )
+        return self
+
+
+class PollingConfig(_Table):
+    """How the homes of a segment are kept fresh."""
+
+    # Never ask one healthy home more often than this; a full segment is limited by the line.
+    min_interval_s: float = Field(default=0.25, ge=0, le=3600)
+    # Silent this many times in a row: the home is backed off.
+    dead_after: int = Field(default=3, ge=1, le=100)
+    dead_backoff_s: Seconds = 1.0
+    dead_backoff_max_s: Seconds = 30.0
+    # Share of line time that may be spent on homes believed dead.
+    dead_share: float = Field(default=0.05, ge=0, le=0.5)
+    time_sync_every_s: Seconds = 60.0
+    health_every_s: Seconds = 60.0
+    # A synced node's reading older than this on arrival was delayed on the way: not used.
+    max_delay_s: Seconds = 10.0
+
+
+class PlannerConfig(_Table):
+    """When to decide and how much may move. `core` goes to the balancing core as it is."""
+
+    enabled: bool = True
+    every_s: Seconds = 60.0
+    # First decision this long after start, so that every home has been heard.
+    settle_s: float = Field(default=10.0, ge=0, le=3600)
+    # A reading older than this does not take part in a plan ...
+    max_age_s: Seconds = 10.0
+    # ... and with fewer fresh homes than this share there is no plan at all.
+    min_fresh_share: Share = 0.8
+    # At most this share of all homes may be moving at once (at least one home).
+    max_moving_share: Share = 0.1
+    # Overload: decide at once when a phase carries more than this.
+    phase_limit_a: float | None = Field(default=None, gt=0)
+    overload_hold_s: Seconds = 10.0
+    # How often currents are handed to the planner's memory.
+    observe_every_s: Seconds = 5.0
+    core: dict[str, float | int | bool | str] = Field(default_factory=dict)
+
+
+class DispatchConfig(_Table):
+    """How a command is carried out and proven."""
+
+    ttl_s: int = Field(default=60, ge=5, le=3600)
+    resend_s: Seconds = 1.0
+    # After the node says done, the measured voltages must agree within this long.
+    confirm_s: Seconds = 15.0
+    # Output and supply voltage are "the same" within this share.
+    vout_tolerance: float = Field(default=0.03, gt=0, le=0.2)
+
+
+class MeterConfig(_Table):
+    """The transformer's own three-phase meter, optional."""
+
+    kind: Literal["sdm630", "file"]
+    # Its own port, or the name of a bus that it shares with the homes.
+    port: str = ""
+    bus: str = ""
+    baud: int = Field(default=9600, ge=1200, le=1_000_000)
+    parity: Literal["N", "E", "O"] = "N"
+    stop_bits: Literal[1, 2] = 1
+    unit: int = Field(default=1, ge=1, le=247)
+    path: Path | None = None
+    every_s: Seconds = 2.0
+
+    @model_validator(mode="after")
+    def _needs(self) -> MeterConfig:
+        if self.kind == "sdm630" and bool(self.port) == bool(self.bus):
+            raise ValueError(
+                'kind "sdm630" needs either port, e.g. port = "/dev/ttyUSB1", or bus, the name '
+                "of a [bus.*] table"
+            )
+        if self.kind == "file" and self.path is None:
+            raise ValueError('kind "file" needs path, e.g. path = "/run/pbal/meter.json"')
+        return self
+
+
+class TransformerConfig(_Table):
+    """The transformer: its rating and its meter."""
+
+    rated_kva: float | None = Field(default=None, gt=0)
+    meter: MeterConfig | None = None
+
+
+class UplinkConfig(_Table):
+    """Summaries for HQ. `null` keeps nothing; the outbox is still bounded."""
+
+    kind: Literal["null"] = "null"
+    every_s: Seconds = 60.0
+    max_rows: int = Field(default=100_000, ge=100)
+
+
+class LogConfig(_Table):
+    """Structured logging to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "text"
+
+
+class Config(_Table):
+    """Everything the controller is told."""
+
+    site: SiteConfig
+    keys: KeysConfig = KeysConfig()
+    journal: JournalConfig = JournalConfig()
+    http: HttpConfig = HttpConfig()
+    bus: dict[str, BusConfig]
+    home: tuple[HomeConfig, ...] = ()
+    polling: PollingConfig = PollingConfig()
+    planner: PlannerConfig = PlannerConfig()
+    dispatch: DispatchConfig = DispatchConfig()
+    transformer: TransformerConfig = TransformerConfig()
+    uplink: UplinkConfig = UplinkConfig()
+    log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _references(self) -> Config:
+        seen: dict[int, str] = {}
+        units: set[tuple[str, int]] = set()
+        for home in self.home:
+            if home.bus not in self.bus:
+                known = ", ".join(sorted(self.bus)) or "none is declared"
+                raise ValueError(
+                    f'home {home.address} is on bus "{home.bus}", which is not declared '
+                    f"(known: {known}); add a table [bus.{home.bus}] or correct the home"
+                )
+            if home.address in seen:
+                raise ValueError(f"two homes have address {home.address}; addresses are unique")
+            if (home.bus, home.address & 0xFF) in units:
+                raise ValueError(
+                    f"two homes on bus {home.bus} have unit {home.address & 0xFF}; "
+                    "use another bus or another unit"
+                )
+            seen[home.address] = home.name
+            units.add((home.bus, home.address & 0xFF))
+        meter = self.transformer.meter
+        if meter is not None and meter.bus:
+            if meter.bus not in self.bus:
+                raise ValueError(f'transformer.meter.bus "{meter.bus}" is not declared')
+            if (meter.bus, meter.unit) in units:
+                raise ValueError(
+                    f"transformer.meter.unit {meter.unit} is the unit of a home on the same bus"
+                )
+        return self
+
+
+def _merge(base: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    for key, value in extra.items():
+        present = base.get(key)
+        if isinstance(present, dict) and isinstance(value, Mapping):
+            _merge(present, value)
+        elif isinstance(present, list) and isinstance(value, list):
+            base[key] = present + value
+        else:
+            base[key] = value
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file. Write one (see docs/operations.md) or name another "
+            "with --config FILE."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Variables such as PBAL_HTTP__PORT=8080 as nested tables; values are TOML or plain text."""
+    tables: dict[str, Any] = {}
+    for name, text in sorted(environ.items()):
+        if not name.startswith(ENV_PREFIX) or name in _ENV_RESERVED or "__" not in name:
+            continue
+        path = name[len(ENV_PREFIX) :].lower().split("__")
+        try:
+            value = tomllib.loads(f"x = {text}")["x"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        here = tables
+        for part in path[:-1]:
+            here = here.setdefault(part, {})
+        here[path[-1]] = value
+    return tables
+
+
+def _defined_in(sources: list[tuple[str, dict[str, Any]]], where: tuple[Any, ...]) -> str:
+    """The last source that mentions the longest part of the key, for the error text."""
+    best, depth = sources[0][0], -1
+    for name, tables in sources:
+        here: Any = tables
+        level = 0
+        for part in where:
+            if isinstance(here, Mapping) and part in here:
+                here = here[part]
+                level += 1
+            else:
+                break
+        if level >= depth:
+            best, depth = name, level
+    return best
+
+
+def _dotted(where: tuple[Any, ...]) -> str:
+    text = ""
+    for part in where:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _remedy(error: Mapping[str, Any], where: tuple[Any, ...]) -> str:
+    kind = error["type"]
+    if kind == "missing":
+        return "is missing; add it"
+    if kind == "extra_forbidden":
+        return "is not a known key; correct its spelling or remove it"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    shown = error.get("input")
+    if isinstance(shown, (int, float, str)) and where:
+        return f"{message} (it is {shown!r})"
+    return message
+
+
+def load(path: Path | str | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read and validate the configuration.
+
+    Parameters
+    ----------
+    path : the main file (default `/etc/pbal/pbal.toml`); `conf.d/*.toml` beside it is merged
+        in name order.
+    environ : for tests; default `os.environ`.
+
+    Relative paths in the file are relative to the main file's directory.
+    Raises ConfigError listing every problem, one a line.
+    """
+    main = Path(path) if path is not None else DEFAULT_CONFIG
+    environ = os.environ if environ is None else environ
+    sources: list[tuple[str, dict[str, Any]]] = [(str(main), _read(main))]
+    conf_d = main.parent / "conf.d"
+    if conf_d.is_dir():
+        sources += [(str(extra), _read(extra)) for extra in sorted(conf_d.glob("*.toml"))]
+    env = _from_environment(environ)
+    if env:
+        sources.append(("environment (PBAL_*)", env))
+    merged: dict[str, Any] = {}
+    for _, tables in sources:
+        _merge(merged, tables)
+    try:
+        config = Config.model_validate(merged)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            where = tuple(item["loc"])
+            name = _defined_in(sources, where)
+            key = _dotted(where)
+            text = _remedy(item, where)
+            lines.append(f"{name}: {key}: {text}" if key else f"{name}: {text}")
+        raise ConfigError("\n".join(lines)) from None
+    return _absolute(config, main.parent)
+
+
+def _absolute(config: Config, base: Path) -> Config:
+    """Paths in the file are relative to the file, wherever the command was started."""
+
+    def fix(path: Path | None) -> Path | None:
+        return None if path is None else (base / path).absolute()
+
+    meter = config.transformer.meter
+    if meter is not None:
+        meter = meter.model_copy(update={"path": fix(meter.path)})
+    return config.model_copy(
+        update={
+            "keys": config.keys.model_copy(
+                update={
+                    "file": fix(config.keys.file),
+                    "passphrase_file": fix(config.keys.passphrase_file),
+                }
+            ),
+            "journal": config.journal.model_copy(update={"path": fix(config.journal.path)}),
+            "http": config.http.model_copy(update={"port_file": fix(config.http.port_file)}),
+            "transformer": config.transformer.model_copy(update={"meter": meter}),
+        }
+    )

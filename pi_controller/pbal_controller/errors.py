@@ -1,0 +1,40 @@
+"""The controller's own errors, one tree.
+
+ControllerError            exit code of the command
+  ConfigError              2   the configuration cannot be used as written
+  KeyStoreError            3   the key store is missing, unreadable or refuses the passphrase
+  JournalError             4   the journal cannot be opened or is newer than this program
+  BearerError              5   a port is gone or will not open
+"""
+
+from __future__ import annotations
+
+
+class ControllerError(Exception):
+    """Base of all errors a person can act on; its text says what to do."""
+
+    exit_code = 1
+
+
+class ConfigError(ControllerError):
+    """The configuration cannot be used as written."""
+
+    exit_code = 2
+
+
+class KeyStoreError(ControllerError):
+    """The key store is missing, damaged, or refuses the passphrase."""
+
+    exit_code = 3
+
+
+class JournalError(ControllerError):
+    """The journal cannot be opened, or was written by a newer version."""
+
+    exit_code = 4
+
+
+class BearerError(ControllerError):
+    """A bearer's port cannot be opened or has gone away."""
+
+    exit_code = 5

@@ -1,0 +1,174 @@
+"""The local status server: page, JSON, Prometheus, event stream. It can change nothing.
+
+It listens on the loopback address by default and has no authentication; to look from
+elsewhere use an SSH tunnel (docs/operations.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from pbal_controller import metrics
+from pbal_controller.status import home_dict, status_dict, summary_dict
+
+if TYPE_CHECKING:
+    from pbal_controller.app import Controller
+
+log = logging.getLogger(__name__)
+
+# A reader of /events that is this far behind is dropped.
+STREAM_BACKLOG = 200
+MAX_STREAMS = 20
+SUMMARY_EVERY_S = 1.0
+
+
+class Streams:
+    """Hands events to the readers of /events; a slow reader loses events, never delays us."""
+
+    def __init__(self) -> None:
+        self._readers: set[asyncio.Queue[tuple[str, str]]] = set()
+        self.dropped = 0
+
+    def publish(self, kind: str, data: dict[str, Any]) -> None:
+        """Tell all readers."""
+        if not self._readers:
+            return
+        text = json.dumps(data, separators=(",", ":"))
+        for reader in self._readers:
+            if reader.full():
+                self.dropped += 1
+            else:
+                reader.put_nowait((kind, text))
+
+    def join(self) -> asyncio.Queue[tuple[str, str]]:
+        """A new reader's queue. Raises web.HTTPServiceUnavailable when there are too many."""
+        if len(self._readers) >= MAX_STREAMS:
+            raise web.HTTPServiceUnavailable(text="too many readers of /events; close one\n")
+        queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue(STREAM_BACKLOG)
+        self._readers.add(queue)
+        return queue
+
+    def leave(self, queue: asyncio.Queue[tuple[str, str]]) -> None:
+        """The reader is gone."""
+        self._readers.discard(queue)
+
+
+class StatusServer:
+    """The server as one supervised loop."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._c = controller
+        self.port = 0
+
+    def _app(self) -> web.Application:
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/", self._page),
+                web.get("/api/status", self._status),
+                web.get("/api/homes/{address}", self._home),
+                web.get("/api/moves", self._moves),
+                web.get("/api/events", self._node_events),
+                web.get("/metrics", self._metrics),
+                web.get("/events", self._events),
+                web.get("/healthz", self._healthz),
+            ]
+        )
+        return app
+
+    async def run(self, beat: Callable[[], None]) -> None:
+        """Serve until cancelled."""
+        config = self._c.config.http
+        runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, config.host, self.port or config.port)
+            try:
+                await site.start()
+            except OSError as error:
+                raise OSError(
+                    f"http: {config.host}:{config.port} cannot be used ({error.strerror}); "
+                    "set http.port to a free port, or 0"
+                ) from None
+            self.port = runner.addresses[0][1]
+            if config.port_file is not None:
+                await asyncio.to_thread(_write_port, config.port_file, self.port)
+            log.info("status page", extra={"url": f"http://{config.host}:{self.port}/"})
+            while True:
+                self._c.streams.publish("summary", summary_dict(self._c))
+                beat()
+                await asyncio.sleep(SUMMARY_EVERY_S)
+        finally:
+            await runner.cleanup()
+
+    async def _page(self, request: web.Request) -> web.Response:
+        page = resources.files("pbal_controller").joinpath("page.html").read_text("utf-8")
+        return web.Response(
+            text=page,
+            content_type="text/html",
+            headers={
+                "Content-Security-Policy": "default-src 'none'; connect-src 'self'; "
+                "style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+                "X-Content-Type-Options": "nosniff",
+            },
+        )
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return web.json_response(status_dict(self._c))
+
+    async def _home(self, request: web.Request) -> web.Response:
+        text = request.match_info["address"]
+        home = self._c.fleet.get(int(text)) if text.isdecimal() and len(text) < 6 else None
+        if home is None:
+            known = ", ".join(str(h.address) for h in list(self._c.fleet)[:20])
+            return web.json_response(
+                {"error": f"no home {text}; addresses are {known or 'none'}"}, status=404
+            )
+        return web.json_response(home_dict(home, self._c.now(), full=True))
+
+    async def _moves(self, request: web.Request) -> web.Response:
+        return web.json_response({"moves": list(self._c.dispatcher.recent)[::-1]})
+
+    async def _node_events(self, request: web.Request) -> web.Response:
+        return web.json_response({"events": await self._c.node_events()})
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        return web.Response(
+            body=metrics.render(self._c).encode(), headers={"Content-Type": metrics.CONTENT_TYPE}
+        )
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        late = self._c.supervisor.late(self._c.now())
+        if late:
+            return web.Response(text=f"late: {', '.join(late)}\n", status=503)
+        return web.Response(text="ok\n")
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        queue = self._c.streams.join()
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+        )
+        try:
+            await response.prepare(request)
+            while True:
+                kind, text = await queue.get()
+                await response.write(f"event: {kind}\ndata: {text}\n\n".encode())
+        except ConnectionError:
+            return response
+        finally:
+            self._c.streams.leave(queue)
+
+
+def _write_port(path: Path, port: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(f"{port}\n", encoding="ascii")
+    fresh.replace(path)

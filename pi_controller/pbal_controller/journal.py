@@ -1,0 +1,380 @@
+"""What must not be lost: one SQLite file in WAL mode, flushed to the disk on every commit.
+
+`Journal` is plain and synchronous; `AsyncJournal` runs it on one thread of its own, so that
+an SD card's slow flush never stops the polling. The schema is the numbered files in
+`schema/`, applied in order; `PRAGMA user_version` says how far a file has come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from pbal_controller.errors import JournalError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# 2025-01-01: command ids and group counters of a new journal start at the seconds since
+# then, so that a lost journal never repeats an id or a counter that was used before.
+EPOCH_S = 1735689600
+COUNTER_BLOCK = 256
+
+OPEN_STATES = ("journaled", "sent", "accepted", "done")
+
+
+@dataclass(frozen=True)
+class CommandRow:
+    """One ordered move as the journal has it."""
+
+    id: int
+    address: int
+    from_phase: int
+    to_phase: int
+    issued_s: int
+    expires_s: int
+    reason: str
+    saving: float
+    state: str = "journaled"
+    attempts: int = 0
+    detail: str = ""
+    transfer_ms: int = 0
+    updated_s: float = 0.0
+
+
+_COMMAND_COLUMNS = ", ".join(CommandRow.__dataclass_fields__)
+
+
+def schema_files() -> list[tuple[int, str]]:
+    """The numbered schema steps: (number, SQL), in order."""
+    folder = resources.files("pbal_controller").joinpath("schema")
+    return sorted(
+        (int(entry.name.split("_")[0]), entry.read_text(encoding="utf-8"))
+        for entry in folder.iterdir()
+        if entry.name.endswith(".sql")
+    )
+
+
+class Journal:
+    """The journal, synchronous. Used from one thread only, except `:memory:` in tests."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Open or create. Raises JournalError: unwritable, damaged, or of a newer version."""
+        self.path = path
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA busy_timeout = 5000")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            # FULL flushes the WAL on each commit: a journaled command survives a power cut.
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._migrate()
+        except sqlite3.Error as error:
+            raise JournalError(
+                f"{path}: the journal cannot be opened ({error}); check the directory's owner "
+                "and free space, or move the file away to start a new one"
+            ) from None
+
+    def _migrate(self) -> None:
+        steps = schema_files()
+        version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > steps[-1][0]:
+            raise JournalError(
+                f"{self.path}: written by a newer pbal (schema {version}, this one knows "
+                f"{steps[-1][0]}); install that version again"
+            )
+        for number, sql in steps:
+            if number <= version:
+                continue
+            # executescript commits first; the explicit transaction makes a step all or nothing.
+            try:
+                self._db.executescript(
+                    f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;"
+                )
+            except sqlite3.Error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close the file; the WAL is folded back into it."""
+        with contextlib.suppress(sqlite3.Error):
+            self._db.execute("PRAGMA optimize")
+        self._db.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Any:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # -- commands ------------------------------------------------------------------------
+
+    def new_command(
+        self,
+        address: int,
+        from_phase: int,
+        to_phase: int,
+        issued_s: int,
+        expires_s: int,
+        reason: str,
+        saving: float,
+    ) -> CommandRow:
+        """Give the command an id and write it down. On return it is on the disk."""
+        now = time.time()
+        with self._transaction():
+            found = self._db.execute("SELECT value FROM meta WHERE key = 'command_id'").fetchone()
+            last = int(found[0]) if found else max(1, int(now) - EPOCH_S)
+            row = CommandRow(
+                last + 1, address, from_phase, to_phase, issued_s, expires_s, reason, saving,
+                updated_s=now,
+            )  # fmt: skip
+            self._db.execute(
+                "INSERT INTO meta (key, value) VALUES ('command_id', ?) "
+                "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (str(row.id),),
+            )
+            self._db.execute(
+                f"INSERT INTO commands ({_COMMAND_COLUMNS}) "
+                f"VALUES ({', '.join('?' * len(CommandRow.__dataclass_fields__))})",
+                tuple(getattr(row, name) for name in CommandRow.__dataclass_fields__),
+            )
+        return row
+
+    def update_command(
+        self, command_id: int, state: str, attempts: int, detail: str = "", transfer_ms: int = 0
+    ) -> None:
+        """Record how far a command has come."""
+        self._db.execute(
+            "UPDATE commands SET state = ?, attempts = ?, detail = ?, transfer_ms = ?, "
+            "updated_s = ? WHERE id = ?",
+            (state, attempts, detail, transfer_ms, time.time(), command_id),
+        )
+
+    def open_commands(self) -> list[CommandRow]:
+        """Commands whose outcome is not known yet, oldest first."""
+        marks = ", ".join("?" * len(OPEN_STATES))
+        rows = self._db.execute(
+            f"SELECT {_COMMAND_COLUMNS} FROM commands WHERE state IN ({marks}) ORDER BY id",
+            OPEN_STATES,
+        )
+        return [CommandRow(*row) for row in rows]
+
+    def recent_commands(self, limit: int = 100) -> list[CommandRow]:
+        """The latest commands, newest first."""
+        rows = self._db.execute(
+            f"SELECT {_COMMAND_COLUMNS} FROM commands ORDER BY id DESC LIMIT ?", (limit,)
+        )
+        return [CommandRow(*row) for row in rows]
+
+    def command_counts(self) -> dict[str, int]:
+        """How many commands ended in each state, since the journal began."""
+        return dict(self._db.execute("SELECT state, COUNT(*) FROM commands GROUP BY state"))
+
+    def add_result(
+        self,
+        command_id: int,
+        address: int,
+        outcome: int,
+        reason: int,
+        phase: int,
+        transfer_ms: int,
+        vout_v: float,
+        node_time_s: int,
+    ) -> bool:
+        """Store a SwitchResult. False when this very result was stored before."""
+        done = self._db.execute(
+            "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (command_id, address, outcome, reason, phase, transfer_ms, vout_v, node_time_s,
+             time.time()),
+        )  # fmt: skip
+        return done.rowcount == 1
+
+    # -- events --------------------------------------------------------------------------
+
+    def add_events(self, rows: Iterable[tuple[int, int, int, int, int, int, int, int]]) -> int:
+        """Store events (address, boots, seq, code, severity, node_time_s, arg0, arg1).
+
+        Returns how many were new. On return they are on the disk and may be acknowledged.
+        """
+        now = time.time()
+        with self._transaction():
+            before = self._db.total_changes
+            self._db.executemany(
+                "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(*row, now) for row in rows],
+            )
+            return self._db.total_changes - before
+
+    def recent_events(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The latest events, newest first."""
+        names = [
+            "address",
+            "boots",
+            "seq",
+            "code",
+            "severity",
+            "node_time_s",
+            "arg0",
+            "arg1",
+            "received_s",
+        ]
+        rows = self._db.execute(
+            f"SELECT {', '.join(names)} FROM events ORDER BY received_s DESC LIMIT ?", (limit,)
+        )
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    # -- counters ------------------------------------------------------------------------
+
+    def counter(self, address: int, kind: int, key_id: str) -> int:
+        """The first counter value not yet given out (0 for a new key)."""
+        row = self._db.execute(
+            "SELECT reserved FROM counters WHERE address = ? AND kind = ? AND key_id = ?",
+            (address, kind, key_id),
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def reserve(self, address: int, kind: int, key_id: str, at_least: int, count: int) -> int:
+        """Reserve `count` values none of which was given out before; returns the first.
+
+        `at_least` lifts the start (a node's reported floor). Returns only after the
+        reservation is on the disk.
+        """
+        with self._transaction():
+            start = max(self.counter(address, kind, key_id), at_least)
+            self.set_counter(address, kind, key_id, start + count)
+        return start
+
+    def set_counter(self, address: int, kind: int, key_id: str, value: int) -> None:
+        """Store a counter as it is (used for the highest up counter seen)."""
+        self._db.execute(
+            "INSERT INTO counters VALUES (?, ?, ?, ?) ON CONFLICT (address, kind) "
+            "DO UPDATE SET key_id = excluded.key_id, reserved = excluded.reserved",
+            (address, kind, key_id, value),
+        )
+
+    def set_up_counters(self, rows: Iterable[tuple[int, str, int]]) -> None:
+        """Store the highest up counters seen: (address, key_id, counter)."""
+        with self._transaction():
+            for address, key_id, value in rows:
+                self.set_counter(address, 1, key_id, value)
+
+    # -- telemetry, outbox, quarantine ----------------------------------------------------
+
+    def add_minutes(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Store minute aggregates (columns as in the schema)."""
+        kept = list(rows)
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO telemetry_minute VALUES (?,?,?,?,?,?,?,?,?,?,?)", kept
+            )
+
+    def minutes(self, address: int, since_s: int) -> list[tuple[Any, ...]]:
+        """Minute aggregates of one home since a time, oldest first."""
+        return list(
+            self._db.execute(
+                "SELECT * FROM telemetry_minute WHERE address = ? AND minute_s >= ? "
+                "ORDER BY minute_s",
+                (address, since_s),
+            )
+        )
+
+    def outbox_put(self, kind: str, body: dict[str, Any], max_rows: int) -> None:
+        """Queue a summary for HQ; the oldest give way when the outbox is full."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO outbox (kind, created_s, body) VALUES (?, ?, ?)",
+                (kind, time.time(), json.dumps(body, separators=(",", ":"))),
+            )
+            self._db.execute(
+                "DELETE FROM outbox WHERE id <= (SELECT MAX(id) FROM outbox) - ?", (max_rows,)
+            )
+
+    def outbox_read(self, limit: int = 100) -> list[tuple[int, str, str]]:
+        """The oldest queued summaries: (id, kind, JSON body)."""
+        return list(
+            self._db.execute("SELECT id, kind, body FROM outbox ORDER BY id LIMIT ?", (limit,))
+        )
+
+    def outbox_acknowledged(self, ids: Iterable[int]) -> None:
+        """HQ has these: forget exactly these."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM outbox WHERE id = ?", [(i,) for i in ids])
+
+    def quarantine(self, address: int, reason: str) -> None:
+        """No commands to this home until a person releases it."""
+        self._db.execute(
+            "INSERT INTO quarantine VALUES (?, ?, ?) ON CONFLICT (address) "
+            "DO UPDATE SET reason = excluded.reason",
+            (address, time.time(), reason),
+        )
+
+    def release(self, address: int) -> bool:
+        """Lift a quarantine. False when there was none."""
+        return (
+            self._db.execute("DELETE FROM quarantine WHERE address = ?", (address,)).rowcount == 1
+        )
+
+    def quarantined(self) -> dict[int, str]:
+        """Quarantined addresses and why."""
+        return dict(self._db.execute("SELECT address, reason FROM quarantine"))
+
+    def prune(self, keep_days: int, now_s: float | None = None) -> None:
+        """Drop aggregates, results, events and closed commands older than this."""
+        limit = (time.time() if now_s is None else now_s) - keep_days * 86400
+        marks = ", ".join("?" * len(OPEN_STATES))
+        with self._transaction():
+            self._db.execute("DELETE FROM telemetry_minute WHERE minute_s < ?", (int(limit),))
+            self._db.execute("DELETE FROM events WHERE received_s < ?", (limit,))
+            self._db.execute("DELETE FROM results WHERE received_s < ?", (limit,))
+            self._db.execute(
+                f"DELETE FROM commands WHERE updated_s < ? AND state NOT IN ({marks})",
+                (limit, *OPEN_STATES),
+            )
+
+
+class AsyncJournal:
+    """The journal behind one thread: calls are carried out in order, one at a time."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = path
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._journal: Journal | None = None
+
+    async def open(self) -> None:
+        """Open the file. Raises JournalError."""
+        loop = asyncio.get_running_loop()
+        self._journal = await loop.run_in_executor(self._pool, Journal, self._path)
+
+    async def call(
+        self,
+        method: Callable[Concatenate[Journal, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run one journal method, e.g. `await journal.call(Journal.open_commands)`."""
+        journal = self._journal
+        if journal is None:
+            raise JournalError("the journal is not open")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, lambda: method(journal, *args, **kwargs))
+
+    async def close(self) -> None:
+        """Finish what was asked and close the file."""
+        if self._journal is not None:
+            journal, self._journal = self._journal, None
+            await asyncio.get_running_loop().run_in_executor(self._pool, journal.close)
+        self._pool.shutdown(wait=True)

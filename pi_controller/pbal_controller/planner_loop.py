@@ -1,0 +1,198 @@
+"""When to decide, on which data, and how much may move: the planner's surroundings.
+
+Readings go to the planner every few seconds; a decision is made every `every_s`, and at
+once when a phase is overloaded. No decision is made while too few homes are fresh. What the
+planner proposes is checked again, home by home, before it is ordered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pbal_controller.balancing import Move, Planner
+from pbal_controller.balancing import PlannerConfig as CoreConfig
+from pbal_controller.config import PlannerConfig
+from pbal_controller.dispatcher import Dispatcher
+from pbal_controller.errors import ConfigError
+from pbal_controller.fleet import Fleet
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.5
+
+
+def core_config(config: PlannerConfig) -> CoreConfig:
+    """The balancing core's own configuration. Raises ConfigError for what it does not know."""
+    known = {field.name: field for field in dataclasses.fields(CoreConfig)}
+    values: dict[str, Any] = dict(config.core)
+    wrong = sorted(set(values) - set(known))
+    if wrong:
+        raise ConfigError(
+            f"planner.core.{wrong[0]}: not a known key; "
+            f"the planner knows {', '.join(sorted(known))}"
+        )
+    for name, value in values.items():
+        # TOML writes 300 for 300.0; the core's arrays take their type from the value.
+        if isinstance(known[name].default, float) and isinstance(value, int):
+            values[name] = float(value)
+    if "limits_a" not in values and config.phase_limit_a is not None:
+        values["limits_a"] = config.phase_limit_a
+    try:
+        return CoreConfig(**values)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"planner.core: {error}") from None
+
+
+class PlannerLoop:
+    """Feeds the planner and orders what it proposes."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        dispatcher: Dispatcher,
+        config: PlannerConfig,
+        publish: Callable[[str, dict[str, Any]], None],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._fleet = fleet
+        self._homes = list(fleet)
+        self._dispatcher = dispatcher
+        self._config = config
+        self._publish = publish
+        self._wall = wall
+        self.planner = Planner(len(self._homes), core_config(config)) if self._homes else None
+        self.decisions_total = 0
+        self.skipped_total = 0
+        self.last_decision: dict[str, Any] = {}
+        self.last_decide_s = 0.0
+
+    async def run(self, beat: Callable[[], None]) -> None:
+        """Decide until cancelled."""
+        loop = asyncio.get_running_loop()
+        next_observe = 0.0
+        next_decide = loop.time() + self._config.settle_s
+        settled = next_decide
+        last_overload = -math.inf
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = loop.time()
+            if self.planner is None:
+                beat()
+                continue
+            if now >= next_observe:
+                next_observe = now + self._config.observe_every_s
+                self.planner.observe(self._wall(), self.currents(now))
+            overload = self.overload(now)
+            urgent = (
+                overload != ""
+                and now >= settled
+                and now - last_overload >= self._config.overload_hold_s
+            )
+            if now >= next_decide or urgent:
+                if urgent:
+                    last_overload = now
+                next_decide = now + self._config.every_s
+                if self._config.enabled:
+                    await self.decide(now, overload or "it is time")
+            beat()
+
+    def currents(self, now: float) -> np.ndarray[Any, np.dtype[np.complex128]]:
+        """complex[n] A of every home in order, NaN where it is not fresh."""
+        values = np.full(len(self._homes), complex(math.nan, math.nan))
+        for index, home in enumerate(self._homes):
+            if home.age_s(now) <= self._config.max_age_s:
+                values[index] = home.current_a()
+        return values
+
+    def overload(self, now: float) -> str:
+        """Which phase carries more than the limit, in words; empty when none does."""
+        limit = self._config.phase_limit_a
+        if limit is None:
+            return ""
+        sums = self._fleet.phase_sums(now, self._config.max_age_s)
+        for name, total in zip("ABC", sums, strict=True):
+            if abs(total) > limit:
+                return f"overload: phase {name} carries {abs(total):.0f} A, limit {limit:.0f} A"
+        return ""
+
+    def blocked(self, now: float) -> str:
+        """Why no plan may be made now; empty when one may."""
+        reachable = [home for home in self._homes if home.session is not None]
+        fresh = sum(home.age_s(now) <= self._config.max_age_s for home in reachable)
+        need = self._config.min_fresh_share * len(reachable)
+        if not reachable or fresh < need:
+            return f"stale: {fresh} of {len(reachable)} homes are fresh, {math.ceil(need)} needed"
+        return ""
+
+    def room(self) -> int:
+        """How many more homes may start moving now."""
+        allowed = max(1, int(self._config.max_moving_share * len(self._homes)))
+        return max(0, allowed - self._dispatcher.moving())
+
+    async def decide(self, now: float, cause: str) -> int:
+        """Make one decision and order its moves. Returns how many were ordered."""
+        assert self.planner is not None
+        why = self.blocked(now)
+        room = self.room()
+        if not why and room == 0:
+            why = "as many homes are moving as may move at once"
+        if why:
+            self.skipped_total += 1
+            self._note({"time_s": self._wall(), "cause": cause, "skipped": why, "moves": 0})
+            return 0
+        phases = np.full(len(self._homes), -1, np.int64)
+        fixed = []
+        for index, home in enumerate(self._homes):
+            if home.age_s(now) <= self._config.max_age_s and home.phase:
+                phases[index] = home.phase - 1
+            if home.immovable(now) or self._dispatcher.busy(home.address):
+                fixed.append(index)
+        static = self.planner.config
+        self.planner.config = dataclasses.replace(
+            static, fixed=tuple(fixed), max_moves=room if static.max_moves < 0 else
+            min(room, static.max_moves),
+        )  # fmt: skip
+        began = time.perf_counter()
+        try:
+            # In a thread: a large site's decision takes longer than a frame.
+            moves = await asyncio.to_thread(self.planner.decide, self._wall(), phases)
+        finally:
+            self.planner.config = static
+        self.last_decide_s = time.perf_counter() - began
+        self.decisions_total += 1
+        ordered = 0
+        for move in moves[:room]:
+            ordered += await self._order(move, now)
+        self._note(
+            {
+                "time_s": self._wall(),
+                "cause": cause,
+                "skipped": "",
+                "moves": ordered,
+                "took_s": round(self.last_decide_s, 6),
+            }
+        )
+        return ordered
+
+    async def _order(self, move: Move, now: float) -> bool:
+        home = self._homes[move.home]
+        why = home.immovable(now)
+        if why or home.phase != move.from_phase + 1:
+            log.info("move dropped", extra={"home": home.address, "why": why or "moved meanwhile"})
+            return False
+        command = await self._dispatcher.order(
+            home, move.to_phase + 1, move.reason, float(move.saving)
+        )
+        return command is not None
+
+    def _note(self, decision: dict[str, Any]) -> None:
+        self.last_decision = decision
+        self._publish("decision", decision)

@@ -1,0 +1,246 @@
+"""The homes of one RS-485 segment: what to send next, and what an answer means.
+
+Everything here is quick and never waits: it runs in the silence between two frames. What
+needs the disk (events, results, counters) goes to the inbox, and comes back as flags on the
+home: `event_ack`, `result_ack`, a longer counter block.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from pbal_controller.bearers.line import Answer
+from pbal_controller.bearers.rs485 import Request
+from pbal_controller.config import PollingConfig
+from pbal_controller.crash import crash_point
+from pbal_controller.fleet import Home
+from pbal_controller.inbox import Inbox, Received, Sent
+from pbal_controller.polling import PollScheduler
+from pbal_controller.session import GroupSession, pack, time_sync
+from pbal_protocol import errors as e
+from pbal_protocol import records as r
+from pbal_protocol.codec import Record
+
+log = logging.getLogger(__name__)
+
+FLAG_MORE = 1
+FLAG_EVENT = 2
+# Asking again for something the node did not give yet.
+_ASK_AGAIN_S = 2.0
+# The first time on the line after opening the port.
+_FIRST_SYNC_S = 2.0
+
+
+class Segment:
+    """The traffic of one segment (see `rs485.Traffic`)."""
+
+    def __init__(
+        self,
+        name: str,
+        homes: list[Home],
+        group: GroupSession,
+        polling: PollingConfig,
+        inbox: Inbox,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = name
+        self.group_frames = 0
+        self.last_cycle_s = 0.0
+        self._homes = {home.unit: home for home in homes if home.session is not None}
+        self._group = group
+        self._polling = polling
+        self._inbox = inbox
+        self._wall = wall
+        self._sync_due = 0.0
+        self._cycle_from = 0.0
+        self._cycle_unit = next(iter(self._homes), 0)
+        self.scheduler = PollScheduler(
+            min_interval_s=polling.min_interval_s,
+            dead_after=polling.dead_after,
+            dead_backoff_s=polling.dead_backoff_s,
+            dead_backoff_max_s=polling.dead_backoff_max_s,
+            dead_share=polling.dead_share,
+        )
+        for unit in self._homes:
+            self.scheduler.add(unit)
+
+    def expedite(self, home: Home) -> None:
+        """This home has something to be told: poll it out of turn."""
+        if home.unit in self._homes:
+            self.scheduler.request(home.unit)
+
+    # -- Traffic -------------------------------------------------------------------------
+
+    def next_request(self, now: float) -> Request | float:
+        """A group time sync when due, else the poll the scheduler wants."""
+        if self._sync_due == 0.0:
+            self._sync_due = now + _FIRST_SYNC_S
+        if now >= self._sync_due and self._group.counters.left:
+            self._sync_due = now + self._polling.time_sync_every_s
+            self.group_frames += 1
+            return Request(0, self._group.seal(time_sync(0, self._wall())))
+        unit = self.scheduler.next(now)
+        if not isinstance(unit, int):
+            return min(unit, self._sync_due)
+        if unit == self._cycle_unit:
+            self.last_cycle_s = now - self._cycle_from if self._cycle_from else 0.0
+            self._cycle_from = now
+        home = self._homes[unit]
+        home.link.polls += 1
+        switch = None
+        body = b""
+        session = home.session
+        if session is not None and session.counters.left:
+            records = self._outgoing(home, now)
+            if records:
+                body = session.seal(records)
+                switch = next((x for x in records if isinstance(x, r.Switch)), None)
+        sent = None
+        if switch is not None:
+            sent = self._sent_hook(home.address, switch.command_id, now)
+        return Request(unit, body, sent, home)
+
+    def _sent_hook(self, address: int, command_id: int, now: float) -> Callable[[], None]:
+        def sent() -> None:
+            crash_point("sent")
+            self._inbox.put(Sent(address, command_id, now))
+
+        return sent
+
+    def _outgoing(self, home: Home, now: float) -> list[Record]:
+        """What this poll tells the home, most urgent first."""
+        records: list[Record] = []
+        if home.time_nonce is not None:
+            records.append(time_sync(home.time_nonce, self._wall()))
+            home.time_nonce = None
+        if home.switch is not None:
+            records.append(home.switch)
+            home.switch = None
+        if home.result_ack is not None:
+            records.append(r.ResultAck(command_id=home.result_ack))
+            home.result_ack = None
+        if home.event_ack is not None:
+            records.append(r.EventAck(seq=home.event_ack))
+            home.event_ack = None
+        if home.requests:
+            waiting = list(home.requests)
+            fits, rest = pack(records + waiting)
+            home.requests.clear()
+            home.requests.extend(rest)
+            return fits
+        if now - home.asked_health_at >= self._polling.health_every_s and home.alive:
+            home.asked_health_at = now
+            records.append(r.StatusGet(what=r.WHAT_HEALTH))
+        return records
+
+    def handle(self, request: Request, answer: Answer | None, now: float) -> None:
+        """Judge one poll's answer."""
+        home = request.tag
+        assert isinstance(home, Home)
+        if answer is None:
+            home.link.lost += 1
+            self.scheduler.missed(home.unit, now, now - self._started(home))
+            if home.alive and self.scheduler.is_dead(home.unit):
+                home.alive = False
+                log.warning("home silent", extra={"home": home.address})
+            return
+        good = self._open(home, answer.body, now)
+        if not good:
+            # Something answers, but nothing authentic came: do not let it set the pace.
+            self.scheduler.missed(home.unit, now, now - self._started(home))
+            if home.alive and self.scheduler.is_dead(home.unit):
+                home.alive = False
+                log.warning("home answers nothing usable", extra={"home": home.address})
+            return
+        home.link.answers += 1
+        if not home.alive:
+            home.alive = True
+            log.info("home heard", extra={"home": home.address})
+        self.scheduler.answered(home.unit, more=bool(answer.flags & (FLAG_MORE | FLAG_EVENT)))
+        if home.time_nonce is not None or home.switch is not None:
+            self.scheduler.request(home.unit)
+
+    def _started(self, home: Home) -> float:
+        return self.scheduler.last_turn(home.unit)
+
+    def _open(self, home: Home, body: bytes, now: float) -> bool:
+        if not body:
+            home.link.malformed += 1
+            return False
+        assert home.session is not None
+        try:
+            received = home.session.open(body)
+        except e.AuthError:
+            home.link.auth_failed += 1
+            return False
+        except e.ReplayError:
+            home.link.replayed += 1
+            return False
+        except e.RemoteError:
+            home.link.malformed += 1
+            return False
+        home.heard_at = now
+        # A Hello first: the reading may otherwise ask for the nonce that it brings.
+        for record in sorted(received, key=lambda x: isinstance(x, r.Telemetry)):
+            self._apply(home, record, now)
+        return True
+
+    # -- records -------------------------------------------------------------------------
+
+    def _apply(self, home: Home, record: Record, now: float) -> None:
+        if isinstance(record, r.Telemetry):
+            self._telemetry(home, record, now)
+        elif isinstance(record, r.Hello):
+            self._hello(home, record)
+        elif isinstance(record, r.Health):
+            home.health = record
+            home.asked_health_at = now
+        elif isinstance(record, r.ConfigValue):
+            if record.result == r.RESULT_OK:
+                home.settings[record.key] = record.value
+        elif isinstance(record, (r.SwitchResult, r.Event)):
+            self._inbox.put(Received(home.address, record, now))
+
+    def _telemetry(self, home: Home, reading: r.Telemetry, now: float) -> None:
+        age = reading.age_ms / 1000
+        unsynced = bool(reading.flags & r.FLAG_UNSYNCED) or reading.time_s == 0
+        if unsynced:
+            # Only an answer to the node's own nonce sets its clock: ask for the nonce.
+            if home.time_nonce is None and now - home.asked_hello_at >= _ASK_AGAIN_S:
+                home.asked_hello_at = now
+                if home.hello is not None:
+                    home.time_nonce = home.hello.nonce
+                home.requests.append(r.StatusGet(what=r.WHAT_HELLO))
+        elif self._wall() - reading.time_s - age > self._polling.max_delay_s:
+            # Held back on the way, or the node's clock is slow: not used; set the clock.
+            home.link.delayed += 1
+            home.time_nonce = 0
+            return
+        home.telemetry = reading
+        home.sampled_at = now - age
+        home.readings += 1
+        if home.watched:
+            self._inbox.put(Received(home.address, reading, now))
+
+    def _hello(self, home: Home, hello: r.Hello) -> None:
+        home.hello = hello
+        home.boots = hello.boots
+        assert home.session is not None
+        home.session.counters.raise_floor(hello.down_floor + 1)
+        home.time_nonce = hello.nonce
+        log.info(
+            "home said hello",
+            extra={
+                "home": home.address,
+                "boots": hello.boots,
+                "reset_cause": hello.reset_cause,
+                "firmware": version_text(hello.fw_version),
+            },
+        )
+
+
+def version_text(version: int) -> str:
+    """major.minor.patch of a packed version."""
+    return f"{version >> 16}.{version >> 8 & 0xFF}.{version & 0xFF}"

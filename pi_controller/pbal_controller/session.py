@@ -1,0 +1,113 @@
+"""One node's secure conversation: counters, sealing and opening, and setting its clock.
+
+Counters of frames to a node are handed out from blocks that the journal has already
+reserved, so that no crash makes one come twice (a repeated counter would give away both
+messages). The block is renewed well before it is spent; a session whose block is spent says
+so and sends nothing until the journal has answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from pbal_controller.journal import COUNTER_BLOCK
+from pbal_protocol.codec import Record
+from pbal_protocol.frames import DOWN, GROUP, MAX_PAYLOAD, UP, Opener, Sealer
+from pbal_protocol.kdf import group_key, node_keys
+from pbal_protocol.records import TimeSync, decode_all
+
+
+class CounterBlock:
+    """Counters reserved in the journal: `first`..`end - 1` may be used, each once."""
+
+    def __init__(self) -> None:
+        self.next_value = 0
+        self.end = 0
+        self.floor = 0
+
+    @property
+    def left(self) -> int:
+        """How many counters may still be used without asking the journal."""
+        return max(0, self.end - max(self.next_value, self.floor))
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether it is time to reserve the next block."""
+        return self.left < COUNTER_BLOCK // 2
+
+    def take(self) -> int:
+        """The next counter. Raises IndexError when none is left."""
+        value = max(self.next_value, self.floor)
+        if value >= self.end:
+            raise IndexError("no reserved counter is left")
+        self.next_value = value + 1
+        return value
+
+    def extend(self, first: int, count: int) -> None:
+        """The journal reserved `count` counters from `first`."""
+        if first != self.end:  # a gap: what was left of the old block is given up
+            self.next_value = first
+        self.end = first + count
+
+    def raise_floor(self, floor: int) -> None:
+        """Never use a counter below `floor` again (the node would refuse it)."""
+        self.floor = max(self.floor, floor)
+
+
+class Session:
+    """The sealed conversation with one node."""
+
+    def __init__(
+        self, site_id: int, address: int, root: bytes, key_id: str, up_floor: int = 0
+    ) -> None:
+        up, down = node_keys(root, site_id, address)
+        self.address = address
+        self.key_id = key_id
+        self.counters = CounterBlock()
+        self._sealer = Sealer(down, DOWN, site_id, address)
+        self._opener = Opener(up, UP, site_id, address, up_floor)
+
+    @property
+    def up_floor(self) -> int:
+        """The highest counter accepted from the node."""
+        return self._opener.floor
+
+    def open(self, frame: bytes) -> list[Record]:
+        """The records of an authentic, unseen frame. Raises pbal_protocol RemoteErrors."""
+        return decode_all(self._opener.open(frame), "up")
+
+    def seal(self, records: Iterable[Record]) -> bytes:
+        """One frame with these records. Raises IndexError when no counter is left."""
+        payload = b"".join(record.encode() for record in records)
+        return self._sealer.seal(self.counters.take(), payload)
+
+
+class GroupSession:
+    """The site's group frames: time and measure-now, to everybody on a segment."""
+
+    def __init__(self, site_id: int, site_group_key: bytes, key_id: str) -> None:
+        self.key_id = key_id
+        self.counters = CounterBlock()
+        self._sealer = Sealer(group_key(site_group_key, site_id), GROUP, site_id, 0)
+
+    def seal(self, record: Record) -> bytes:
+        """One group frame. Raises IndexError when no counter is left."""
+        return self._sealer.seal(self.counters.take(), record.encode())
+
+
+def time_sync(nonce: int, now_s: float | None = None) -> TimeSync:
+    """The site time now, answering a node's nonce (0 in a group frame)."""
+    now = time.time() if now_s is None else now_s
+    ms = int(now * 1000)
+    return TimeSync(time_s=ms // 1000, time_ms=ms % 1000, nonce=nonce)
+
+
+def pack(records: list[Record]) -> tuple[list[Record], list[Record]]:
+    """Split records into those that fit one frame, in order, and the rest."""
+    size = 0
+    for index, record in enumerate(records):
+        size += len(record.encode())
+        if size > MAX_PAYLOAD:
+            return records[:index], records[index:]
+    return records, []

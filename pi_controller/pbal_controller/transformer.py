@@ -1,0 +1,181 @@
+"""The transformer's own three-phase meter: an optional second opinion.
+
+Two sources: an Eastron SDM630 (or a meter with its register map) over Modbus, and a JSON
+file that some other program keeps. SDM630 input registers (function 04), IEEE 754 floats,
+high word first, from Eastron's "SDM630-Modbus protocol" register list:
+30001 V1, 30003 V2, 30005 V3, 30007 I1, 30009 I2, 30011 I3, 30013..30017 P1..P3 (W),
+30025..30029 Q1..Q3 (var), 30071 frequency, 30225 neutral current.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pymodbus.client import AsyncModbusSerialClient
+from pymodbus.exceptions import ModbusException
+from pymodbus.pdu.register_message import ReadInputRegistersRequest
+
+from pbal_controller.bearers.rs485 import Rs485Bearer
+from pbal_controller.config import MeterConfig
+from pbal_controller.errors import BearerError
+
+Three = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class TransformerReading:
+    """Per phase A, B, C; neutral and frequency NaN where the source does not give them."""
+
+    v: Three
+    i: Three
+    p_w: Three
+    q_var: Three
+    neutral_a: float = math.nan
+    freq_hz: float = math.nan
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: NaN becomes null."""
+
+        def clean(value: float) -> float | None:
+            return None if math.isnan(value) else round(value, 3)
+
+        return {
+            "v": [clean(x) for x in self.v],
+            "i_a": [clean(x) for x in self.i],
+            "p_w": [clean(x) for x in self.p_w],
+            "q_var": [clean(x) for x in self.q_var],
+            "neutral_a": clean(self.neutral_a),
+            "freq_hz": clean(self.freq_hz),
+        }
+
+
+class TransformerMeter(Protocol):
+    """A source of readings."""
+
+    async def read(self) -> TransformerReading:
+        """One reading. Raises BearerError when there is none."""
+
+    def close(self) -> None:
+        """Let go of the port."""
+
+
+# (first register, count) of the blocks that are read; 0-based as on the wire.
+SDM630_BLOCKS = ((0, 30), (70, 2), (224, 2))
+
+
+def sdm630_decode(blocks: Sequence[Sequence[int]]) -> TransformerReading:
+    """A reading from the registers of SDM630_BLOCKS."""
+
+    def number(block: int, offset: int) -> float:
+        words = blocks[block][offset : offset + 2]
+        value: float = struct.unpack(">f", struct.pack(">HH", *words))[0]
+        return value
+
+    def three(offset: int) -> Three:
+        return number(0, offset), number(0, offset + 2), number(0, offset + 4)
+
+    return TransformerReading(
+        v=three(0), i=three(6), p_w=three(12), q_var=three(24),
+        freq_hz=number(1, 0), neutral_a=number(2, 0),
+    )  # fmt: skip
+
+
+class Sdm630:
+    """An SDM630 on a port of its own or on a segment that it shares with the homes."""
+
+    def __init__(self, config: MeterConfig, shared: Rs485Bearer | None = None) -> None:
+        self._config = config
+        self._shared = shared
+        self._client: AsyncModbusSerialClient | None = None
+
+    async def read(self) -> TransformerReading:
+        """Read the three blocks, one after another."""
+        blocks = []
+        for start, count in SDM630_BLOCKS:
+            blocks.append(await self._registers(start, count))
+        return sdm630_decode(blocks)
+
+    async def _registers(self, start: int, count: int) -> list[int]:
+        unit = self._config.unit
+        if self._shared is not None:
+            request = ReadInputRegistersRequest(dev_id=unit, address=start, count=count)
+            answer = await self._shared.execute(request)
+        else:
+            client = await self._own_client()
+            try:
+                answer = await client.read_input_registers(start, count=count, device_id=unit)
+            except (ModbusException, OSError) as error:
+                self.close()
+                raise BearerError(f"transformer meter, unit {unit}: {error}") from None
+        if answer.isError() or len(answer.registers) != count:
+            raise BearerError(f"transformer meter, unit {unit}: no such registers {start}")
+        return list(answer.registers)
+
+    async def _own_client(self) -> AsyncModbusSerialClient:
+        if self._client is None or not self._client.connected:
+            self.close()
+            c = self._config
+            client = AsyncModbusSerialClient(
+                c.port, baudrate=c.baud, parity=c.parity, stopbits=c.stop_bits,
+                timeout=0.5, retries=1, reconnect_delay=0,
+            )  # fmt: skip
+            if not await client.connect():
+                client.close()
+                raise BearerError(f"transformer meter: {c.port} does not open")
+            self._client = client
+        return self._client
+
+    def close(self) -> None:
+        """Close the port, if it is ours."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+
+class FileMeter:
+    """A JSON file with the keys v, i_a, p_w (three numbers each) and perhaps q_var,
+    neutral_a, freq_hz, rewritten by another program."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def read(self) -> TransformerReading:
+        """Read the file as it is now."""
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> TransformerReading:
+        try:
+            d = json.loads(self._path.read_text(encoding="utf-8"))
+
+            def three(name: str, default: float | None = None) -> Three:
+                values = d[name] if default is None else d.get(name, [default] * 3)
+                a, b, c = (float(x) for x in values)
+                return a, b, c
+
+            return TransformerReading(
+                v=three("v"), i=three("i_a"), p_w=three("p_w"), q_var=three("q_var", 0.0),
+                neutral_a=float(d.get("neutral_a", math.nan)),
+                freq_hz=float(d.get("freq_hz", math.nan)),
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BearerError(
+                f"{self._path}: not a meter file ({error}); it needs the keys v, i_a, p_w"
+            ) from None
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def make_meter(config: MeterConfig, buses: dict[str, Rs485Bearer]) -> TransformerMeter:
+    """The meter that the configuration asks for."""
+    if config.kind == "file":
+        assert config.path is not None
+        return FileMeter(config.path)
+    return Sdm630(config, buses[config.bus] if config.bus else None)
