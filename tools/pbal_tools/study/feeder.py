@@ -49,6 +49,8 @@ class LoadPoint:
     zip_q: tuple[float, float, float] = (0.0, 0.0, 1.0)
     v_min: float = 0.95
     v_max: float = 1.05
+    kw: float = 0.0
+    """Rated power, drawn all the time by a fixed load that has no profile."""
     parts: int = 1
     """Ports that share the load's power evenly: 1, or 3 for a three-phase load."""
 
@@ -108,30 +110,18 @@ class Feeder:
         """The phase each home is on as built, 0..2; shape [H]."""
         return np.array([home.phase for home in self.homes], dtype=np.int64)
 
-    def home_impedance(self) -> Complex:
-        """Load-to-load impedance between homes on the same phase, ohms, shape [H, H].
+    def resistance(self) -> Real:
+        """Re(Z) between homes by relative phase, ohms, shape [H, H, 3], as the planner wants it.
 
-        The planner prices losses with its real part. It is the mean over the three phases of
-        what same-phase ports see of each other minus what different-phase ports see: the part
-        that a balanced set of currents would feel.
+        Entry [h, g, d] is seen by home h when it sits d phases after home g: the mean over the
+        three places where the pair can then be.
         """
         h = self.n_homes
-        z = self.z[: 3 * h, : 3 * h].reshape(h, 3, h, 3)
-        same = np.einsum("hpgp->hg", z) / 3
-        cross = (z.sum(axis=(1, 3)) - 3 * same) / 6
-        return np.asarray(same - cross)
-
-    def neutral_impedance(self) -> float:
-        """Added resistance that the return path puts in the way of neutral current, ohms.
-
-        The mean mutual resistance between homes' ports on different phases, which only the
-        shared return path can cause; never below 0.
-        """
-        h = self.n_homes
-        z = self.z[: 3 * h, : 3 * h].reshape(h, 3, h, 3).real
-        same = np.einsum("hpgp->hg", z)
-        cross = (z.sum(axis=(1, 3)) - same) / 6
-        return float(max(0.0, cross.mean()))
+        z = self.z[: 3 * h, : 3 * h].real.reshape(h, 3, h, 3)
+        out = np.empty((h, h, 3))
+        for d in range(3):
+            out[:, :, d] = sum(z[:, (p + d) % 3, :, p] for p in range(3)) / 3
+        return out
 
 
 def ideal_feeder(
@@ -157,11 +147,9 @@ def ideal_feeder(
     nothing = np.zeros(3, dtype=complex)
     no_rows = np.zeros((3, ports), dtype=complex)
     modelled = bool(phase_ohm or neutral_ohm)
-    notes = (
-        "No feeder model: a list of homes behind one shared main."
-        if modelled
-        else "No feeder model: voltages are held at nominal, losses and voltage figures are absent.",
-    )
+    note = "No feeder model: a list of homes behind one shared main."
+    if not modelled:
+        note = "No feeder model: voltages are held at nominal; losses and voltages are not studied."
     return Feeder(
         name="list of homes",
         homes=tuple(homes),
@@ -178,5 +166,5 @@ def ideal_feeder(
         src_i=to_phase,
         transformer=Transformer("transformer", rated_kva, volts * float(np.sqrt(3))),
         exact=modelled,
-        notes=notes,
+        notes=(note,),
     )

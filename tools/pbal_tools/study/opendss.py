@@ -161,6 +161,7 @@ def _read_loads(circuit: Any, notes: list[str]) -> list[_Raw]:
                 v_min=float(loads.Vminpu),
                 v_max=float(loads.Vmaxpu),
                 parts=phases,
+                kw=float(loads.kW),
             )
             found.append(_Raw(point.name, bus, nodes, delta, point))
         k = loads.Next
@@ -179,7 +180,7 @@ def _read_loads(circuit: Any, notes: list[str]) -> list[_Raw]:
 
 def _movable(raw: _Raw, index: dict[str, int]) -> bool:
     """True for a single-phase load between a phase and the neutral at a three-phase bus."""
-    phase, back = raw.nodes[0], (raw.nodes + [0])[1]
+    phase, back = raw.nodes[0], [*raw.nodes, 0][1]
     return (
         raw.point.parts == 1
         and phase in (1, 2, 3)
@@ -192,7 +193,7 @@ def _port_nodes(raw: _Raw) -> list[tuple[int, int]]:
     """The (from, to) node pairs of a load that stays where it is."""
     parts, nodes = raw.point.parts, raw.nodes
     if parts == 1:
-        return [(nodes[0], (nodes + [0])[1])]
+        return [(nodes[0], [*nodes, 0][1])]
     if raw.delta:
         return [(nodes[k], nodes[(k + 1) % parts]) for k in range(parts)]
     back = nodes[parts] if len(nodes) > parts else 0
@@ -228,7 +229,7 @@ def _reduce(
         )
     ends: list[tuple[int, int]] = []
     for raw in homes:
-        back = (raw.nodes + [0])[1]
+        back = [*raw.nodes, 0][1]
         ends += [(node(raw.bus, p), node(raw.bus, back)) for p in (1, 2, 3)]
     for raw in fixed:
         ends += [(node(raw.bus, f), node(raw.bus, t)) for f, t in _port_nodes(raw)]

@@ -1,0 +1,317 @@
+"""The controllers side by side, as phase trajectories over time.
+
+`as built` and `best static` hold still, `pbal` runs the shipped planner causally in a control
+loop, `hindsight` knows the future. All return the same thing, a `Trajectory`, and all are then
+judged by the same power flow.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from pbal_controller.balancing import Planner, PlannerConfig, _core
+from pbal_controller.balancing.hindsight import at_budget, hindsight
+
+from .feeder import Complex, Feeder, Real
+from .powerflow import MinuteFlow, PowerFlow, load_power
+
+Progress = Callable[[int], None]
+Watts = NDArray[np.float32]
+
+CHUNK = 1440
+
+
+@dataclass(frozen=True)
+class Loop:
+    """How pbal runs: the shape of the control loop and of its imperfections."""
+
+    period_s: int = 60
+    delay_s: int = 0
+    """Age of the newest reading when a decision takes effect, beyond the step it averages."""
+    failure_rate: float = 0.0
+    """Chance that a reading is lost, and chance that a command is not carried out."""
+    dwell_s: int = 1800
+    daily_cap: int = 12
+    price: float = 300.0
+    """What a switching must save: A^2, or watts where the feeder's impedance is known."""
+    beta: float = 1.0
+    use_feeder: bool = False
+    """Price losses with the feeder's impedance, not the neutral current alone."""
+    budget_per_day: float | None = None
+    others: str = "unseen"
+    """What the planner knows of homes without a relay: `unseen`, `metered` (a node that only
+    measures) or `remainder` (a transformer meter shows what they draw together, per phase)."""
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Phase of every home at every step, int8 [T, H], and how it came about.
+
+    `start` is the phase each home has before the first step.
+    """
+
+    name: str
+    title: str
+    phases: NDArray[np.int8]
+    start: NDArray[np.int8]
+    facts: dict[str, float | int | str] = field(default_factory=dict)
+
+    def switchings(self) -> NDArray[np.int64]:
+        """Switchings of each home over the whole time, [H]; re-phasing at the start counts."""
+        count = (self.phases[0] != self.start).astype(np.int64)
+        for a in range(0, len(self.phases) - 1, CHUNK):
+            part = self.phases[a : a + CHUNK + 1]
+            count += (part[1:] != part[:-1]).sum(axis=0)
+        return count
+
+
+class Street:
+    """A feeder with its loads over time: what every controller is given.
+
+    `watts` float32 [T, H + fixed loads], net (negative feeds in).
+    """
+
+    def __init__(self, feeder: Feeder, watts: Watts, step_s: int, load_model: str) -> None:
+        self.feeder = feeder
+        self.watts = watts
+        self.step_s = step_s
+        self.flow = PowerFlow(feeder, load_model)
+        self.points = [*feeder.homes, *feeder.fixed]
+        self.start = feeder.phases.astype(np.int8)
+
+    def __len__(self) -> int:
+        return len(self.watts)
+
+    @property
+    def days(self) -> float:
+        """Length of the study in days."""
+        return len(self) * self.step_s / 86400
+
+    def power(self, a: int, b: int) -> Complex:
+        """Complex power of all loads in steps a..b, VA, [b - a, loads]."""
+        return load_power(self.watts[a:b], self.points)
+
+    def currents(self, a: int, b: int) -> Complex:
+        """Currents of homes and fixed ports at no-load voltage, [b - a, H + fixed ports].
+
+        A home's is referred to its own phase voltage. A fixed port's is turned so that it counts
+        as a home on phase A, which is how the optimisers see what they cannot move.
+        """
+        power = self.flow.expand(self.power(a, b))
+        homes = self.feeder.n_homes
+        size = np.abs(self.feeder.v0)
+        out = np.empty(power.shape, dtype=complex)
+        out[:, :homes] = np.conj(power[:, :homes]) / size[: 3 * homes : 3]
+        if power.shape[1] > homes:
+            fixed = np.conj(power[:, homes:] / self.feeder.v0[3 * homes :])
+            out[:, homes:] = fixed * np.exp(-1j * np.angle(self.feeder.lv_v0[0]))
+        return out
+
+    def all_start(self) -> NDArray[np.int8]:
+        """Phases of homes and fixed ports as the optimisers see them."""
+        return np.concatenate([self.start, np.zeros(self.feeder.n_fixed_ports, np.int8)])
+
+    def resistance(self) -> Real:
+        """The planner's resistance array, padded with zeros for fixed ports."""
+        homes, total = self.feeder.n_homes, self.feeder.n_homes + self.feeder.n_fixed_ports
+        out = np.zeros((total, total, 3))
+        out[:homes, :homes] = self.feeder.resistance()
+        return out
+
+
+def as_built(street: Street) -> Trajectory:
+    """Every home stays where the feeder file puts it."""
+    phases = np.broadcast_to(street.start, (len(street), len(street.start)))
+    return Trajectory("as_built", "As built", phases, street.start)
+
+
+def best_static(street: Street, loop: Loop, progress: Progress | None = None) -> Trajectory:
+    """One re-phasing of all homes on the first day, chosen with the whole period known."""
+    total = street.feeder.n_homes + street.feeder.n_fixed_ports
+    resistance = street.resistance() if loop.use_feeder else None
+    gram = np.zeros((total, total, 3))
+    for a in range(0, len(street), CHUNK):
+        currents = street.currents(a, min(a + CHUNK, len(street)))
+        weights = np.full(len(currents), 1 / len(street))
+        gram += _core.build_gram(currents, weights, loop.beta, resistance)
+        if progress is not None:
+            progress(len(currents))
+    price = np.zeros((total, 3))
+    start = street.all_start()
+    homes = street.feeder.n_homes
+    price[homes:] = np.inf
+    price[np.arange(homes, total), start[homes:]] = 0.0
+    best, *_ = _core.solve(gram, start, price, restarts=400, seed=loop.seed)
+    phases = np.broadcast_to(np.asarray(best[:homes], np.int8), (len(street), homes))
+    return Trajectory("best_static", "Best static, in hindsight", phases, street.start)
+
+
+def known_future(
+    street: Street,
+    relays: NDArray[np.bool_],
+    switchings_per_day: float,
+    loop: Loop,
+    progress: Progress | None = None,
+) -> Trajectory:
+    """The hindsight optimum, with switching priced so that it switches as often as pbal did.
+
+    Neutral current only. The price is found on a sample of at most two days, then used for all
+    of the time, a week at a time (each week starts where the last one ended).
+    """
+    total = street.feeder.n_homes + street.feeder.n_fixed_ports
+    homes = street.feeder.n_homes
+    movable = np.zeros(total, bool)
+    movable[:homes] = relays
+    paths = np.empty((len(street), homes), np.int8)
+    if not relays.any():
+        paths[:] = street.start
+        return Trajectory("hindsight", "Hindsight optimum", paths, street.start)
+    per_day = round(86400 / street.step_s)
+    middle = max(0, (len(street) - 2 * per_day) // 2)
+    sample = street.currents(middle, min(len(street), middle + 2 * per_day))
+    budget = max(switchings_per_day, 0.02) * street.step_s / 86400
+    # at_budget counts per column; only the movable ones switch.
+    found = at_budget(
+        sample, street.all_start(), budget * homes / total, movable=movable, sweeps=25
+    )
+    start = street.all_start()
+    week = 7 * per_day
+    for a in range(0, len(street), week):
+        b = min(len(street), a + week)
+        best = hindsight(
+            street.currents(a, b),
+            start,
+            found.price,
+            movable=movable,
+            sweeps=50,
+            pairs=False,
+            seed=loop.seed,
+        )
+        paths[a:b] = best.paths[:, :homes]
+        start = np.ascontiguousarray(best.paths[-1])
+        if progress is not None:
+            progress(b - a)
+    return Trajectory(
+        "hindsight",
+        "Hindsight optimum",
+        paths,
+        street.start,
+        {"price_a2_minutes": found.price * street.step_s / 60},
+    )
+
+
+def pbal(
+    street: Street,
+    relays: NDArray[np.bool_],
+    loop: Loop,
+    progress: Progress | None = None,
+    steps: int | None = None,
+) -> Trajectory:
+    """The shipped planner, causal: it never sees a reading before it could have arrived.
+
+    Step k is decided with the mean of step k-1-delay and older. Homes without a relay have no
+    node and are not seen, unless `Loop.others` says otherwise.
+    """
+    return _Run(street, relays, loop, len(street) if steps is None else steps).run(progress)
+
+
+class _Run:
+    """One causal run; holds the state that one step hands to the next."""
+
+    def __init__(self, street: Street, relays: NDArray[np.bool_], loop: Loop, steps: int) -> None:
+        self.street, self.loop, self.steps = street, loop, steps
+        self.nodes = np.arange(len(relays)) if loop.others == "metered" else np.flatnonzero(relays)
+        self.period = max(1, round(loop.period_s / street.step_s))
+        self.delay = int(np.ceil(loop.delay_s / street.step_s))
+        self.rng = np.random.default_rng([loop.seed, 5])
+        rest = 3 if loop.others == "remainder" else 0
+        seen = len(self.nodes) + rest
+        still = [k for k, home in enumerate(self.nodes) if not relays[home]]
+        resistance = None
+        if loop.use_feeder:
+            resistance = np.zeros((seen, seen, 3))
+            n = len(self.nodes)
+            resistance[:n, :n] = street.feeder.resistance()[np.ix_(self.nodes, self.nodes)]
+        self.rest = rest
+        self.seen = seen
+        self.planner = Planner(
+            seen,
+            PlannerConfig(
+                price=float(loop.price),
+                beta=float(loop.beta),
+                dwell_s=float(loop.dwell_s),
+                daily_cap=loop.daily_cap,
+                wear_budget_per_day=loop.budget_per_day,
+                fixed=(*still, *range(len(self.nodes), seen)),
+                resistance=resistance,
+                stale_s=max(180.0, 3.0 * street.step_s),
+                seed=loop.seed,
+            ),
+        )
+
+    def run(self, progress: Progress | None) -> Trajectory:
+        street, steps = self.street, self.steps
+        now = street.start.copy()
+        phases = np.empty((steps, len(now)), np.int8)
+        meter = MinuteFlow(street.flow, now)
+        waiting: list[Complex] = []
+        asked = failed = decisions = 0
+        thinking = 0.0
+        power = np.empty((0, 0), complex)
+        for k in range(steps):
+            if k % CHUNK == 0:
+                power = street.flow.expand(street.power(k, min(k + CHUNK, steps)))
+                if progress is not None and k:
+                    progress(CHUNK)
+            if k % self.period == 0 and k > self.delay and len(self.nodes):
+                began = time.perf_counter()
+                moves = self.planner.decide(k * street.step_s, self._places(now))
+                thinking += time.perf_counter() - began
+                decisions += 1
+                done = [m for m in moves if self.rng.random() >= self.loop.failure_rate]
+                asked += len(moves)
+                failed += len(moves) - len(done)
+                for move in done:
+                    now[self.nodes[move.home]] = move.to_phase
+                if done:
+                    meter.set_phases(now)
+            phases[k] = now
+            waiting.append(self._reading(meter.currents(power[k % CHUNK]), now))
+            if len(waiting) > self.delay:
+                self.planner.observe((k + 1) * street.step_s, self._lossy(waiting.pop(0)))
+        if progress is not None:
+            progress((steps - 1) % CHUNK + 1)
+        return Trajectory(
+            "pbal",
+            "pbal",
+            phases,
+            street.start,
+            {
+                "commands": asked,
+                "commands_failed": failed,
+                "decisions": decisions,
+                "decision_ms": 1000 * thinking / max(1, decisions),
+            },
+        )
+
+    def _places(self, now: NDArray[np.int8]) -> NDArray[np.int64]:
+        own = now[self.nodes].astype(np.int64)
+        return np.concatenate([own, np.arange(self.rest)])
+
+    def _reading(self, current: Complex, now: NDArray[np.int8]) -> Complex:
+        own = current[self.nodes]
+        if not self.rest:
+            return own
+        others = np.ones(len(now), bool)
+        others[self.nodes] = False
+        rest = [current[others & (now == p)].sum() for p in range(3)]
+        return np.concatenate([own, rest])
+
+    def _lossy(self, reading: Complex) -> Complex:
+        if self.loop.failure_rate > 0:
+            lost = self.rng.random(len(self.nodes)) < self.loop.failure_rate
+            reading[: len(self.nodes)][lost] = np.nan
+        return reading

@@ -1,0 +1,248 @@
+"""Which home is which: joins the feeder's loads, the homes list and the profile columns."""
+
+import csv
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .feeder import Feeder, LoadPoint
+from .profiles import Profiles
+
+_PHASES = {"a": 0, "b": 1, "c": 2, "1": 0, "2": 1, "3": 2, "l1": 0, "l2": 1, "l3": 2}
+_YES = {
+    "yes": True,
+    "y": True,
+    "1": True,
+    "true": True,
+    "no": False,
+    "n": False,
+    "0": False,
+    "false": False,
+}
+_COLUMNS = ("home", "phase", "profile", "pf", "relay", "ev", "pv")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One row of the homes list; None where the cell was empty or the column is absent."""
+
+    name: str
+    phase: int | None = None
+    profile: str | None = None
+    power_factor: float | None = None
+    relay: bool | None = None
+    ev: bool | None = None
+    pv: bool | None = None
+
+
+def read_homes(path: Path) -> list[Listed]:
+    """Reads a homes list: CSV with the columns home, phase[, profile, pf, relay, ev, pv]."""
+    if not path.is_file():
+        raise InputError(f"No such homes list: {path}", "Check the path given with --homes.")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = [(c or "").strip().lower() for c in reader.fieldnames or []]
+            reader.fieldnames = columns
+            _check_columns(path, columns)
+            rows = [_listed(path, n, row) for n, row in enumerate(reader, start=2)]
+    except (UnicodeDecodeError, csv.Error) as exc:
+        raise InputError(
+            f"{path} cannot be read: {exc}", "It must be a CSV file in UTF-8."
+        ) from exc
+    if not rows:
+        raise InputError(f"{path} lists no homes.", "Add one row per home.")
+    names = [row.name.lower() for row in rows]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise InputError(f"{path}: home {twice[0]!r} is listed twice.", "Keep one row per home.")
+    return rows
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    if "home" not in columns:
+        raise InputError(
+            f"{path}: there is no column 'home'.",
+            f"The first line names the columns: {','.join(_COLUMNS)} (home is required).",
+        )
+    odd = [c for c in columns if c not in _COLUMNS]
+    if odd:
+        raise InputError(
+            f"{path}: unknown column {odd[0]!r}.", f"Known columns: {', '.join(_COLUMNS)}."
+        )
+
+
+def _listed(path: Path, number: int, row: dict[str, str | None]) -> Listed:
+    cell = {k: (v or "").strip() for k, v in row.items() if k}
+    where = f"{path} row {number}"
+    if not cell["home"]:
+        raise InputError(f"{where}: the home has no name.", "Fill in the column 'home'.")
+
+    def known(column: str, table: dict[str, object]) -> object:
+        text = cell.get(column, "").lower()
+        if not text:
+            return None
+        if text not in table:
+            raise InputError(f"{where}: {column} is {text!r}.", f"Use one of: {', '.join(table)}.")
+        return table[text]
+
+    factor = None
+    if cell.get("pf"):
+        try:
+            factor = float(cell["pf"])
+        except ValueError:
+            factor = 0.0
+        if not 0.1 <= factor <= 1:
+            raise InputError(f"{where}: pf is {cell['pf']!r}.", "Use a power factor from 0.1 to 1.")
+    phase = known("phase", dict(_PHASES))
+    yes = {c: known(c, dict(_YES)) for c in ("relay", "ev", "pv")}
+    return Listed(
+        name=cell["home"],
+        phase=phase if isinstance(phase, int) else None,
+        profile=cell.get("profile") or None,
+        power_factor=factor,
+        relay=None if yes["relay"] is None else bool(yes["relay"]),
+        ev=None if yes["ev"] is None else bool(yes["ev"]),
+        pv=None if yes["pv"] is None else bool(yes["pv"]),
+    )
+
+
+def points_of(listed: list[Listed], power_factor: float, volts: float) -> list[LoadPoint]:
+    """Load points for a study without a feeder; every home needs its phase."""
+    missing = [row.name for row in listed if row.phase is None]
+    if missing:
+        raise InputError(
+            f"Home {missing[0]!r} has no phase.",
+            "Without a feeder the homes list must say each home's phase (A, B or C).",
+        )
+    return [
+        LoadPoint(
+            name=row.name,
+            bus="",
+            phase=int(row.phase or 0),
+            v_base=volts,
+            power_factor=row.power_factor or power_factor,
+        )
+        for row in listed
+    ]
+
+
+def apply_list(
+    feeder: Feeder, listed: list[Listed], power_factor: float | None
+) -> tuple[Feeder, list[Listed]]:
+    """Joins a homes list with a feeder's loads by name; returns the rows in feeder order.
+
+    A listed phase or power factor overrides the feeder file; so does `power_factor` for all.
+    """
+    by_name = {row.name.lower(): row for row in listed}
+    unknown = sorted(set(by_name) - {h.name.lower() for h in (*feeder.homes, *feeder.fixed)})
+    if unknown:
+        raise InputError(
+            f"Home {unknown[0]!r} of the homes list is not a load of the feeder.",
+            f"Use the load names of the .dss file, such as {feeder.homes[0].name!r}.",
+        )
+    homes, rows = [], []
+    for home in feeder.homes:
+        row = by_name.get(home.name.lower(), Listed(home.name))
+        factor = row.power_factor or power_factor or home.power_factor
+        phase = home.phase if row.phase is None else row.phase
+        homes.append(replace(home, phase=phase, power_factor=factor))
+        rows.append(row)
+    return replace(feeder, homes=tuple(homes)), rows
+
+
+def assign_columns(
+    feeder: Feeder, rows: list[Listed], profiles: Profiles, repeat: bool
+) -> tuple[NDArray[np.float32], list[str]]:
+    """Watts of every home, then of every fixed load: float32 [T, H + fixed], and notes.
+
+    By the list's `profile` column; else by equal names; else in the order of both files.
+    """
+    place = {name.lower(): k for k, name in enumerate(profiles.names)}
+    named = [row.profile for row in rows if row.profile]
+    absent = [name for name in named if name.lower() not in place]
+    if absent:
+        raise InputError(
+            f"The profiles have no column {absent[0]!r}.",
+            f"Their columns are {', '.join(profiles.names[:4])}, ...; correct the homes list.",
+        )
+    notes: list[str] = []
+    n, loads = len(profiles.names), [*feeder.homes, *feeder.fixed]
+    if len(named) == len(rows):
+        home_columns = [place[str(row.profile).lower()] for row in rows]
+    elif all(h.name.lower() in place for h in feeder.homes):
+        home_columns = [place[h.name.lower()] for h in feeder.homes]
+    else:
+        home_columns = _in_order(len(feeder.homes), n, repeat, notes)
+    watts = np.ascontiguousarray(profiles.watts[:, home_columns])
+    if len(set(home_columns)) < len(home_columns):
+        watts = _shifted(watts, home_columns, round(86400 / profiles.step_s))
+    if not feeder.fixed:
+        return watts, notes
+    extra = []
+    spare = [k for k in range(n) if k not in set(home_columns)]
+    for k, load in enumerate(feeder.fixed):
+        column = place.get(load.name.lower())
+        if column is None and n >= len(loads) and k < len(spare):
+            column = spare[k]
+        extra.append(
+            np.full(len(watts), load.kw * 1000, dtype=np.float32)
+            if column is None
+            else profiles.watts[:, column]
+        )
+        if column is None:
+            notes.append(f"Fixed load {load.name} has no profile: {load.kw:g} kW all the time.")
+    return np.hstack([watts, np.column_stack(extra)]), notes
+
+
+def _in_order(homes: int, columns: int, repeat: bool, notes: list[str]) -> list[int]:
+    if columns >= homes:
+        if columns > homes:
+            notes.append(f"The first {homes} of {columns} profile columns are used, in file order.")
+        else:
+            notes.append("Profile columns go to the homes in file order.")
+        return list(range(homes))
+    if not repeat:
+        raise InputError(
+            f"{homes} homes, but the profiles have only {columns} columns.",
+            "Give a column per home, or use --repeat-profiles (each reuse is shifted by a day).",
+        )
+    notes.append(f"{columns} profile columns serve {homes} homes, each reuse shifted by a day.")
+    return [k % columns for k in range(homes)]
+
+
+def _shifted(watts: NDArray[np.float32], columns: list[int], per_day: int) -> NDArray[np.float32]:
+    """Shifts every reuse of a column by one more day, around the end."""
+    seen: dict[int, int] = {}
+    out = watts.copy()
+    for k, column in enumerate(columns):
+        times = seen.get(column, 0)
+        out[:, k] = np.roll(watts[:, k], times * per_day)
+        seen[column] = times + 1
+    return out
+
+
+def choose_relays(
+    rows: list[Listed], mean_w: NDArray[np.floating], participation: float, how: str, seed: int
+) -> NDArray[np.bool_]:
+    """Which homes have a relay: bool [H].
+
+    The list's `relay` column decides where it is filled in; the rest is filled up to
+    `participation` of all homes, at random or heaviest first.
+    """
+    n = len(rows)
+    relay = np.array([row.relay is True for row in rows])
+    open_places = np.array([row.relay is None for row in rows])
+    wanted = max(0, round(participation * n) - int(relay.sum()))
+    if how == "heaviest":
+        order = np.argsort(-np.asarray(mean_w), kind="stable")
+    elif how == "random":
+        order = np.random.default_rng([seed, 4]).permutation(n)
+    else:
+        raise InputError(f"Unknown way to choose relays: {how!r}.", "Use random or heaviest.")
+    chosen = [k for k in order if open_places[k]][:wanted]
+    relay[chosen] = True
+    return relay

@@ -1,0 +1,159 @@
+"""Files a study leaves behind: study.json, CSV tables and report.html."""
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..output import write_json
+from .metrics import duration_curve
+from .run import Study
+
+SCHEMA = 1
+
+
+def as_dict(study: Study) -> dict[str, Any]:
+    """The whole result as plain types, for JSON. Ratios are 0..1; names carry other units."""
+    feeder = study.feeder
+    names = [home.name for home in feeder.homes]
+    return {
+        "schema": SCHEMA,
+        "feeder": {
+            "name": feeder.name,
+            "homes": feeder.n_homes,
+            "fixed_loads": len(feeder.fixed),
+            "homes_per_phase": [int((feeder.phases == p).sum()) for p in range(3)],
+            "modelled": feeder.exact,
+            "transformer": feeder.transformer.name,
+            "rated_kva": feeder.transformer.rated_kva,
+        },
+        "period": {
+            "start": str(study.profiles.start),
+            "days": study.days,
+            "step_s": study.profiles.step_s,
+        },
+        "options": study.options.as_dict(),
+        "relays": [names[k] for k in np.flatnonzero(study.relays)],
+        "cars": [names[k] for k in study.cars],
+        "roofs": [names[k] for k in study.roofs],
+        "controllers": study.summary,
+        "share_of_hindsight": share_of_hindsight(study),
+        "relay_order": [names[k] for k in study.relay_order],
+        "relay_benefit": [vars(b) for b in study.benefits],
+        "notes": study.notes,
+    }
+
+
+def share_of_hindsight(study: Study) -> float | None:
+    """pbal's neutral-current cut over that of the hindsight optimum."""
+    both = study.summary.get("pbal"), study.summary.get("hindsight")
+    if both[0] is None or both[1] is None or both[1]["neutral_a"]["cut"] <= 0:
+        return None
+    return float(both[0]["neutral_a"]["cut"] / both[1]["neutral_a"]["cut"])
+
+
+def write_all(study: Study, folder: Path, html: str) -> list[Path]:
+    """Writes every file; returns their paths, the report first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report = folder / "report.html"
+    _write_text(report, html)
+    result = folder / "study.json"
+    write_json(result, as_dict(study))
+    return [
+        report,
+        result,
+        _summary(study, folder),
+        _durations(study, folder),
+        _homes(study, folder),
+    ]
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def _summary(study: Study, folder: Path) -> Path:
+    """One row per controller and figure."""
+    path = folder / "summary.csv"
+    rows: list[tuple[str, str, Any]] = []
+
+    def walk(name: str, prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                walk(name, f"{prefix}.{key}" if prefix else str(key), inner)
+        elif isinstance(value, list):
+            if len(value) == 3:
+                for phase, inner in zip("abc", value, strict=True):
+                    rows.append((name, f"{prefix}.{phase}", inner))
+        else:
+            rows.append((name, prefix, value))
+
+    for name, figures in study.summary.items():
+        walk(name, "", figures)
+    _write_csv(path, ["controller", "figure", "value"], rows)
+    return path
+
+
+def _durations(study: Study, folder: Path) -> Path:
+    """Load duration curves: neutral and phase currents at each percent of time."""
+    path = folder / "duration.csv"
+    header, columns = ["percent_of_time"], [duration_curve(np.zeros(2), 1001)[0]]
+    for name, outcome in study.outcomes.items():
+        header.append(f"{name}_neutral_a")
+        columns.append(duration_curve(outcome.neutral_a, 1001)[1])
+        for phase in range(3):
+            header.append(f"{name}_phase_{'abc'[phase]}_a")
+            columns.append(duration_curve(outcome.phase_a[:, phase], 1001)[1])
+    rows = [
+        [f"{x:.4g}" if k else f"{x:.1f}" for k, x in enumerate(row)]
+        for row in zip(*columns, strict=True)
+    ]
+    _write_csv(path, header, rows)
+    return path
+
+
+def _homes(study: Study, folder: Path) -> Path:
+    """One row per home: where it is, what it draws, its rank for a relay, its switchings."""
+    path = folder / "homes.csv"
+    rank = {home: place for place, home in enumerate(study.relay_order, start=1)}
+    names = [n for n in ("pbal", "hindsight") if n in study.outcomes]
+    counts = {n: study.outcomes[n].trajectory.switchings() for n in names}
+    header = ["home", "bus", "phase", "mean_w", "relay", "car", "roof", "relay_rank"]
+    header += [f"{n}_switchings_per_day" for n in names]
+    header += [f"{n}_{edge}_v" for n in study.outcomes for edge in ("min", "max")]
+    rows = []
+    for k, home in enumerate(study.feeder.homes):
+        row: list[Any] = [
+            home.name,
+            home.bus,
+            "ABC"[home.phase],
+            f"{study.mean_w[k]:.1f}",
+            _yes(bool(study.relays[k])),
+            _yes(k in study.cars),
+            _yes(k in study.roofs),
+            rank.get(k, ""),
+        ]
+        row += [f"{counts[n][k] / study.days:.3f}" for n in names]
+        for outcome in study.outcomes.values():
+            row += [f"{outcome.volts_low[k]:.2f}", f"{outcome.volts_high[k]:.2f}"]
+        rows.append(row)
+    _write_csv(path, header, rows)
+    return path
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _write_csv(path: Path, header: list[str], rows: Any) -> None:
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    os.replace(part, path)

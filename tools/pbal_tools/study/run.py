@@ -1,0 +1,221 @@
+"""One study from beginning to end: read, simulate, judge, summarise."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from . import controllers as c
+from .additions import EvOptions, PvOptions, add_cars, add_roofs, pick
+from .feeder import Feeder, ideal_feeder
+from .homes import Listed, apply_list, assign_columns, choose_relays, points_of, read_homes
+from .metrics import Outcome, judge, summarise
+from .opendss import load_feeder
+from .profiles import Profiles, read_profiles
+from .ranking import Benefit, measured_benefit, rank_homes
+
+CONTROLLERS = ("as_built", "best_static", "pbal", "hindsight")
+
+Stage = Callable[[str, int | None], Callable[[int], None]]
+"""Starts a stage of known or unknown length; returns what to call with each amount done."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything a study depends on; written into its JSON, so that it can be repeated."""
+
+    profiles: Path
+    feeder: Path | None = None
+    homes: Path | None = None
+    transformer: str = ""
+    kva: float = 0.0
+    main_ohm: float = 0.0
+    neutral_ohm: float | None = None
+    days: float | None = None
+    skip_days: float = 0.0
+    fill_gaps: bool = False
+    repeat_profiles: bool = False
+    power_factor: float | None = None
+    load_model: str = "feeder"
+    participation: float = 1.0
+    relay_choice: str = "random"
+    controllers: Sequence[str] = CONTROLLERS
+    loop: c.Loop = field(default_factory=c.Loop)
+    ev: EvOptions = field(default_factory=EvOptions)
+    pv: PvOptions = field(default_factory=PvOptions)
+    ambient_c: float = 20.0
+    tariff: float = 0.25
+    currency: str = "EUR"
+    rank_days: float = 3.0
+    seed: int = 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the JSON: plain types only."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Study:
+    """What came out."""
+
+    options: Options
+    feeder: Feeder
+    profiles: Profiles
+    relays: NDArray[np.bool_]
+    cars: list[int]
+    roofs: list[int]
+    outcomes: dict[str, Outcome]
+    summary: dict[str, dict[str, Any]]
+    relay_order: list[int]
+    relay_curve: list[float]
+    benefits: list[Benefit]
+    mean_w: NDArray[np.float64]
+    notes: list[str]
+
+    @property
+    def days(self) -> float:
+        """Length of the study in days."""
+        return self.profiles.days
+
+
+def run_study(options: Options, stage: Stage) -> Study:
+    """Does it all. Raises InputError for everything that is wrong with the input."""
+    _check(options)
+    done = stage("Reading the profiles", None)
+    profiles = read_profiles(
+        options.profiles,
+        days=options.days,
+        skip_days=options.skip_days,
+        fill_gaps=options.fill_gaps,
+        progress=done,
+    )
+    feeder, rows = _feeder(options, profiles)
+    watts, notes = assign_columns(feeder, rows, profiles, options.repeat_profiles)
+    notes = [*feeder.notes, *profiles.notes, *notes]
+    watts, cars, roofs = _add(options, profiles, rows, watts)
+    street = c.Street(feeder, watts, profiles.step_s, options.load_model)
+    mean_w = watts[:, : feeder.n_homes].mean(axis=0, dtype=np.float64)
+    relays = choose_relays(rows, mean_w, options.participation, options.relay_choice, options.seed)
+    loop = _loop(options, profiles, feeder, notes)
+    outcomes: dict[str, Outcome] = {}
+    for trajectory in _trajectories(options, street, relays, loop, stage):
+        done = stage(f"Power flow: {trajectory.title}", len(street))
+        outcomes[trajectory.name] = judge(street, trajectory, options.ambient_c, done)
+    base = outcomes["as_built"]
+    summary = {
+        name: summarise(outcome, base, street, relays, options.tariff)
+        for name, outcome in outcomes.items()
+    }
+    stage("Ranking the homes", None)
+    order, curve = rank_homes(street, seed=options.seed)
+    benefits: list[Benefit] = []
+    if options.rank_days > 0 and "pbal" in options.controllers:
+        steps = min(len(street), round(options.rank_days * 86400 / street.step_s))
+        done = stage("Which homes first", 5 * steps)
+        benefits = measured_benefit(street, order, loop, days=options.rank_days, progress=done)
+    return Study(
+        options,
+        feeder,
+        profiles,
+        relays,
+        cars,
+        roofs,
+        outcomes,
+        summary,
+        order,
+        curve,
+        benefits,
+        mean_w,
+        notes,
+    )
+
+
+def _check(options: Options) -> None:
+    odd = [name for name in options.controllers if name not in CONTROLLERS]
+    if odd:
+        raise InputError(
+            f"Unknown controller {odd[0]!r}.", f"Choose from: {', '.join(CONTROLLERS)}."
+        )
+    if options.feeder is None and options.homes is None:
+        raise InputError(
+            "Neither a feeder nor a list of homes is given.",
+            "Use --feeder Master.dss, or --homes homes.csv with each home's phase, or --demo.",
+        )
+
+
+def _feeder(options: Options, profiles: Profiles) -> tuple[Feeder, list[Listed]]:
+    listed = read_homes(options.homes) if options.homes else []
+    if options.feeder is not None:
+        feeder = load_feeder(options.feeder, options.transformer)
+        if options.kva:
+            feeder = replace(feeder, transformer=replace(feeder.transformer, rated_kva=options.kva))
+        return apply_list(feeder, listed, options.power_factor)
+    points = points_of(listed, options.power_factor or 0.95, 230.0)
+    neutral = options.main_ohm if options.neutral_ohm is None else options.neutral_ohm
+    feeder = ideal_feeder(
+        points, phase_ohm=options.main_ohm, neutral_ohm=neutral, rated_kva=options.kva
+    )
+    return feeder, listed
+
+
+def _add(
+    options: Options, profiles: Profiles, rows: list[Listed], watts: c.Watts
+) -> tuple[c.Watts, list[int], list[int]]:
+    """Cars and roofs on top of the profiles; the homes list may insist on who has them."""
+    rng = np.random.default_rng([options.seed, 8])
+    chosen = []
+    for share, said in (
+        (options.ev.share, [row.ev for row in rows]),
+        (options.pv.share, [row.pv for row in rows]),
+    ):
+        sure = [k for k, yes in enumerate(said) if yes]
+        among = np.array([yes is None for yes in said])
+        # The list's own homes count towards the share.
+        rest = max(0.0, share - len(sure) / len(rows))
+        chosen.append(sorted({*sure, *pick(len(rows), rest, rng, among)}))
+    cars, roofs = chosen
+    if cars:
+        watts[:, cars] += add_cars(profiles, cars, options.ev, options.seed)
+    if roofs:
+        watts[:, roofs] -= add_roofs(profiles, roofs, options.pv, options.seed)
+    return watts, cars, roofs
+
+
+def _loop(options: Options, profiles: Profiles, feeder: Feeder, notes: list[str]) -> c.Loop:
+    loop = replace(options.loop, seed=options.seed)
+    step = profiles.step_s
+    if loop.period_s < step:
+        notes.append(
+            f"The profiles have a value every {step} s, so pbal decides every {step} s, not "
+            f"every {loop.period_s} s; what happens in between is not seen."
+        )
+        loop = replace(loop, period_s=step)
+    if loop.use_feeder and not feeder.exact:
+        raise InputError(
+            "--objective losses needs the feeder's impedance.",
+            "Give --feeder, or --main-ohm, or use --objective neutral.",
+        )
+    return loop
+
+
+def _trajectories(
+    options: Options, street: c.Street, relays: NDArray[np.bool_], loop: c.Loop, stage: Stage
+) -> list[c.Trajectory]:
+    steps = len(street)
+    out = [c.as_built(street)]
+    if "best_static" in options.controllers:
+        out.append(c.best_static(street, loop, stage("Best static assignment", steps)))
+    per_day = 2.0
+    if "pbal" in options.controllers:
+        run = c.pbal(street, relays, loop, stage("pbal, minute by minute", steps))
+        out.append(run)
+        per_day = float(run.switchings().sum() / street.days / max(1, int(relays.sum())))
+    if "hindsight" in options.controllers:
+        done = stage("Hindsight optimum", steps)
+        share = float(relays.mean())
+        out.append(c.known_future(street, relays, per_day * share, loop, done))
+    return out
