@@ -1,0 +1,1 @@
+"""Numbered SQL steps; see pbal_controller.journal."""
