@@ -1,0 +1,164 @@
+"""One simulated chip: an interpreter process, its register page, its flash, its wires."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import socket
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+from pbal_sim.hal import hwmap
+from pbal_sim.keeper import HAL_FIRST_FD
+from pbal_sim.supervisor import Supervisor, memory_file
+
+PWRON_RESET = 1
+HARD_RESET = 2
+WDT_RESET = 3
+SOFT_RESET = 5
+# Descriptors of a chip process, in order: events, RS-485, meter, page, flash; then a pipe that
+# never speaks, which is both its console input and any UART that is wired to nothing.
+_LINK_FDS = [HAL_FIRST_FD + 1, HAL_FIRST_FD + 2, HAL_FIRST_FD + 5]
+_CODE = "import launcher; launcher.prepare({page}, {flash}, {size}); import _start; _start.run()"
+
+
+class Chip:
+    """A node's hardware across its resets; `pid` is 0 while it has no supply."""
+
+    def __init__(
+        self,
+        index: int,
+        supervisor: Supervisor,
+        pages: mmap.mmap,
+        pages_fd: int,
+        image: bytes,
+        wiring: dict[str, Any],
+        *,
+        heap: str,
+        hal: Path,
+        log: Path,
+        nice: int,
+    ) -> None:
+        self.index = index
+        self.base = index * hwmap.PAGE_SIZE
+        self._supervisor = supervisor
+        self._pages = pages
+        self._pages_fd = pages_fd
+        self._wiring = wiring
+        self._heap = heap
+        self._hal = hal
+        self._nice = nice
+        self.log_path = log
+        self.pid = 0
+        self.starts = 0
+        self.first_files: dict[str, str] | None = None
+        self.flash_size = len(image)
+        self.flash_fd = memory_file(f"flash-{index}", self.flash_size)
+        os.pwrite(self.flash_fd, image, 0)
+        self.bus_end, self._bus_chip = _wire()
+        self.event_end, self._event_chip = _wire()
+        self.meter_end, self._meter_chip = _wire()
+        self._log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.event_end.setblocking(False)
+        self.meter_end.setblocking(False)
+
+    async def start(self, cause: int) -> int:
+        """Gives the chip supply; returns its pid."""
+        config = {**self._wiring, "cause": cause, "fds": _LINK_FDS}
+        if self.first_files is not None:
+            config["files"] = self.first_files
+            self.first_files = None
+        text = json.dumps(config, separators=(",", ":")).encode()
+        if len(text) > hwmap.CONFIG_MAX:
+            raise ValueError("the chip's configuration does not fit its page")
+        base = self.base
+        self._pages[base + 512 : base + hwmap.RX_READ] = bytes(hwmap.RX_READ - 512)
+        self.put_u32(hwmap.RX_SIZE, 0)
+        self.put_u32(hwmap.RX_SIZE + 4, 0)
+        start = base + hwmap.CONFIG
+        struct.pack_into("<H", self._pages, start, len(text))
+        self._pages[start + 2 : start + 2 + len(text)] = text
+        fds = [
+            self._log_fd,
+            self._event_chip.fileno(),
+            self._bus_chip.fileno(),
+            self._meter_chip.fileno(),
+            self._pages_fd,
+            self.flash_fd,
+        ]
+        message = {
+            "do": "chip",
+            "name": f"pbal-node-{self.index + 1:02d}",
+            "fds": len(fds) - 1,
+            "page_size": hwmap.PAGE_SIZE,
+            "page_offset": base,
+            "flash_size": self.flash_size,
+            "heap": self._heap,
+            "hal": str(self._hal),
+            "code": _CODE,
+            "nice": self._nice,
+        }
+        self.pid = await self._supervisor.spawn(message, fds)
+        self.starts += 1
+        return self.pid
+
+    async def stop(self) -> None:
+        """Takes the supply away and waits until the process is gone."""
+        pid, self.pid = self.pid, 0
+        if pid:
+            self._supervisor.kill(pid)
+            await self._supervisor.wait(pid)
+
+    def close(self) -> None:
+        """Frees what the chip holds in this process."""
+        for wire in (self.bus_end, self._bus_chip, self.event_end, self._event_chip,
+                     self.meter_end, self._meter_chip):
+            wire.close()
+        os.close(self.flash_fd)
+        os.close(self._log_fd)
+
+    def u32(self, offset: int) -> int:
+        """A register of the chip's page."""
+        return int(struct.unpack_from("<I", self._pages, self.base + offset)[0])
+
+    def put_u32(self, offset: int, value: int) -> None:
+        """Sets a register of the chip's page."""
+        struct.pack_into("<I", self._pages, self.base + offset, value)
+
+    def words(self, word: int, *values: int) -> None:
+        """Sets consecutive 32-bit registers by word index."""
+        struct.pack_into(f"<{len(values)}I", self._pages, self.base + 4 * word, *values)
+
+    @property
+    def starved(self) -> bool:
+        """True when a watchdog runs and was not fed in time."""
+        deadline: int = struct.unpack_from("<Q", self._pages, self.base + hwmap.WDT_DEADLINE_US)[0]
+        return 0 < deadline < time.monotonic_ns() // 1000
+
+    def forget_watchdog(self) -> None:
+        """A chip that is down has no watchdog."""
+        struct.pack_into("<Q", self._pages, self.base + hwmap.WDT_DEADLINE_US, 0)
+
+    def set_input(self, pin: int, level: int) -> None:
+        """Drives an input pin from outside (a button, a feedback contact)."""
+        at = self.base + hwmap.PIN_IN + (pin >> 3)
+        mask = 1 << (pin & 7)
+        self._pages[at] = (self._pages[at] | mask) if level else (self._pages[at] & ~mask & 0xFF)
+
+    def cut_at(self, kind: int, after: int) -> None:
+        """Arms a power cut at an exact instant: the `after`-th event of a CUT_* kind."""
+        self.put_u32(hwmap.CUT_AFTER, after)
+        self.put_u32(hwmap.CUT_KIND, kind)
+
+    def log(self) -> str:
+        """What the firmware printed since the street began."""
+        return self.log_path.read_text(errors="replace")
+
+
+def _wire() -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    theirs.setblocking(False)
+    return ours, theirs

@@ -1,0 +1,150 @@
+"""One home: its contacts, its meter, its node's analogue inputs, and what its chip tells us."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import random
+import struct
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pbal_sim import chip as chips
+from pbal_sim.contacts import ContactSet
+from pbal_sim.hal import hwmap
+from pbal_sim.metering import MeterWire
+from pbal_sim.pzem import Pzem
+from pbal_sim.witness import Witness
+
+if TYPE_CHECKING:
+    from pbal_sim.mains import Mains
+
+_SQRT2 = 2.0**0.5
+
+
+class Home:
+    """Joins one chip to the mains."""
+
+    chip: chips.Chip
+    on_reset: Callable[[], None]  # machine.reset() was called
+
+    def __init__(
+        self,
+        index: int,
+        board: dict[str, Any],
+        pages: mmap.mmap,
+        witness: Witness,
+        rng: random.Random,
+        schedule: Callable[[float, Callable[[], None]], None],
+        recompute: Callable[[], None],
+    ) -> None:
+        self.index = index
+        self.respawn = True
+        self.crashes = 0
+        self.wdt_bites = 0
+        self.cuts = 0
+        self.cut_seen = asyncio.Event()
+        self.at_boot = asyncio.Event()  # the file system is there, boot.py starts
+        self.at_main = asyncio.Event()  # main.py starts
+        self.ready = asyncio.Event()  # the application runs: it started its watchdog
+        self.stage = hwmap.STAGE_RESET
+        self.meter = Pzem(int(board.get("meter", {}).get("unit", 1)))
+        self._pages = pages
+        self._schedule = schedule
+        self._recompute = recompute
+        self._witness = witness
+        self._buffer = bytearray()
+        self._current_a = 0.0
+        self._v: list[float] = [0.0, 0.0, 0.0]
+        sense = board["sense"]
+        # Microvolts at the pin per volt or ampere of the mains.
+        self._uv_per_v = 1e6 / float(sense["volts_per_volt"])
+        self._uv_per_a = 1e6 / float(sense.get("amps_per_volt", 100.0))
+        self._bias_uv = int(1e6 * float(sense.get("bias_v", 1.3)))
+        self.contacts = ContactSet(
+            board["selector"], rng, schedule, self._moved,
+            lambda phase, on, t: witness.driven(index, phase, on, t),
+        )
+        self.meter_wire: MeterWire
+
+    def attach(self) -> None:
+        """Joins the wires once the chip exists."""
+        self.meter_wire = MeterWire(
+            self.chip.meter_end, self.meter, self._pages, self.chip.base, self._schedule
+        )
+        self.chip.words(hwmap.W_MAGIC, hwmap.MAGIC)
+
+    async def power_on(self, cause: int) -> None:
+        """Starts the chip."""
+        for event in (self.at_boot, self.at_main, self.ready):
+            event.clear()
+        self.cut_seen.clear()
+        await self.chip.start(cause)
+
+    def chip_stopped(self) -> None:
+        """The chip is gone: its pins float and its wires are silent."""
+        self.chip.pid = 0
+        self.stage = hwmap.STAGE_RESET
+        self.readable()
+        self._buffer.clear()
+        self.meter_wire.reset()
+        self.contacts.power_lost(time.monotonic_ns() / 1000)
+
+    def readable(self) -> None:
+        """The chip reported something."""
+        try:
+            self._buffer += self.chip.event_end.recv(4096)
+        except (BlockingIOError, InterruptedError):
+            return
+        size = hwmap.EVENT_SIZE
+        while len(self._buffer) >= size:
+            kind, a, b, c, t_us = struct.unpack_from(hwmap.EVENT_FORMAT, self._buffer, 0)
+            del self._buffer[:size]
+            self._event(kind, a, b, t_us)
+
+    def _event(self, kind: int, a: int, b: int, t_us: int) -> None:
+        if kind == hwmap.EV_PIN:
+            self.contacts.pin_event(a, b, float(t_us))
+        elif kind == hwmap.EV_STAGE:
+            self.stage = a
+            if a >= hwmap.STAGE_BOOT:
+                self.at_boot.set()
+            if a >= hwmap.STAGE_MAIN:
+                self.at_main.set()
+        elif kind == hwmap.EV_WDT:
+            self.ready.set()
+        elif kind == hwmap.EV_RESET:
+            self.on_reset()
+        elif kind == hwmap.EV_CUT:
+            self.cuts += 1
+            self.cut_seen.set()
+
+    def _moved(self, phase: int, closed: bool, t_us: float) -> None:
+        self._witness.moved(self.index, phase, closed, t_us, self._current_a, self._v)
+        self._recompute()
+
+    def sense(self, mains: Mains) -> None:
+        """Puts voltages and current on the chip's inputs and into the meter."""
+        i = self.index
+        v_out, current = mains.v_home[i], mains.i_home[i]
+        phasors = [*mains.v_phase, v_out]
+        self._v = [float(abs(v)) for v in mains.v_phase]
+        self._current_a = float(abs(current))
+        peaks = [int(abs(v) * _SQRT2 * self._uv_per_v) for v in phasors]
+        peaks.append(int(self._current_a * _SQRT2 * self._uv_per_a))
+        angles = [int(np.angle(v) / (2 * np.pi) * 1024) & 1023 for v in (*phasors, current)]
+        self.chip.words(hwmap.W_FREQ, int(mains.supply.hz * 1e-6 * 2**40))
+        self.chip.words(hwmap.W_PEAK, *peaks)
+        self.chip.words(hwmap.W_PHASE, *angles)
+        self.chip.words(hwmap.W_BIAS, *([self._bias_uv] * 5))
+        apparent = v_out * np.conj(current)
+        reading = self.meter.reading
+        reading.v = float(abs(v_out))
+        reading.i = self._current_a
+        reading.p_w = float(apparent.real)
+        reading.hz = mains.supply.hz
+        size = float(abs(apparent))
+        reading.pf = abs(float(apparent.real)) / size if size > 0 else 1.0

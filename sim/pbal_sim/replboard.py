@@ -1,0 +1,374 @@
+"""A whole ESP32 board on a serial port: ROM boot loader, flash, and MicroPython's REPL.
+
+`ReplBoard` joins the ROM loader of `romloader` with a real MicroPython interpreter whose root
+file system is a LittleFS inside the same emulated flash, so what a flasher erases is gone and
+what a REPL tool installs is really there. It listens on a pseudo-terminal, on a TCP socket, or
+as an RFC 2217 server; the last carries DTR and RTS, wired to EN and IO0 as on a DevKit, so
+automatic reset works as on a bench. On the others a person's finger is `press_reset`.
+
+One thread moves bytes; `close` ends it and the interpreter.
+"""
+
+import contextlib
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+from .boardport import Port, open_port
+from .romloader import CHIPS, Flash, RomLoader
+
+VFS_OFFSET = 0x200000
+_SHIM = Path(__file__).with_name("replshim.py")
+_PROMPT = re.compile(rb"(>>> |\.\.\. |\x04>|CTRL-B to exit\r\n>)$")
+_STARTED = b"\x1e"
+_RAW_BANNER = b"raw REPL; CTRL-B to exit\r\n"
+
+BOOT_TEXT = (
+    b"ets Jul 29 2019 12:21:46\r\n\r\nrst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n"
+    b"configsip: 0, SPIWP:0xee\r\n"
+)
+DOWNLOAD_TEXT = (
+    b"ets Jul 29 2019 12:21:46\r\n\r\nrst:0x1 (POWERON_RESET),boot:0x3 (DOWNLOAD_BOOT(UART0))\r\n"
+    b"waiting for download\r\n"
+)
+
+
+class ReplBoard:
+    """One emulated board.
+
+    `folder` holds its flash. `port` is "pty", "pty:PATH" (a stable name), "tcp" or "rfc2217"; `url`
+    is then what a pyserial program opens. `stub` is the ROM loader's. `leave_download` makes the
+    board restart by itself when a flasher that wrote something hangs up, as if a person pressed
+    EN. `cut_after` pulls the cable after so many bytes have arrived, once; `plug_in` mends it.
+    `delay_s` slows every answer, `noise` is printed at each start before anything else.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: str = "pty",
+        chip: str = "esp32",
+        mac: bytes = bytes.fromhex("24a160000001"),
+        stub: str = "silent",
+        download: bool = True,
+        leave_download: bool = True,
+        flash_size: int = 4 << 20,
+        cut_after: int | None = None,
+        delay_s: float = 0.0,
+        noise: bytes = b"",
+        heap: str = "400k",
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.chip = CHIPS[chip]
+        self.mac = mac
+        self.flash = Flash(flash_size, folder / "flash.bin")
+        self.cut_after = cut_after
+        self.resets = 0
+        self.sessions_flashed = 0
+        self._stub = stub
+        self._leave_download = leave_download
+        self._delay_s = delay_s
+        self._noise = noise
+        self._heap = heap
+        self._port_kind = port
+        self._port: Port | None = open_port(port, self._lines_changed)
+        self.url = self._port.url
+        self._rom: RomLoader | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._child_fd = -1
+        self._raw = False
+        self._tail = b""
+        self._started = False
+        self._resume_raw = False
+        self._held = b""
+        self._lock = threading.RLock()
+        self._io0_low = False
+        self._boot_at: float | None = None
+        self._stop = threading.Event()
+        self._start(download)
+        self._thread = threading.Thread(target=self._run, name="replboard", daemon=True)
+        self._thread.start()
+
+    # What a person can do to the board.
+
+    def press_reset(self, download: bool = False) -> None:
+        """Presses EN, with BOOT held if `download`."""
+        with self._lock:
+            self._start(download)
+
+    def pull_cable(self) -> None:
+        """Takes the port away; the board loses its power with it."""
+        with self._lock:
+            self._end_child()
+            self._rom = None
+            if self._port is not None:
+                self._port.close()
+                self._port = None
+
+    def plug_in(self, download: bool = False) -> None:
+        """Brings the port back under the same name where it has one."""
+        with self._lock:
+            if self._port is None:
+                kind = self._port_kind
+                if kind in ("tcp", "rfc2217"):
+                    kind += ":" + self.url.rsplit(":", 1)[1]
+                self._port = open_port(kind, self._lines_changed)
+                self.url = self._port.url
+                self._start(download)
+
+    def close(self) -> None:
+        """Ends the thread, the interpreter and the port."""
+        self._stop.set()
+        self._thread.join(10)
+        with self._lock:
+            self._end_child()
+            if self._port is not None:
+                self._port.close()
+                self._port = None
+
+    def __enter__(self) -> "ReplBoard":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # The chip.
+
+    @property
+    def mode(self) -> str:
+        """What the board is doing: "download", "micropython", "blank" or "unplugged"."""
+        if self._port is None:
+            return "unplugged"
+        if self._rom is not None:
+            return "download"
+        return "micropython" if self._child is not None else "blank"
+
+    def _start(self, download: bool) -> None:
+        self._end_child()
+        self._rom = None
+        self._resume_raw = False
+        self.resets += 1
+        if download:
+            self._rom = RomLoader(self.chip.name, self.mac, self.flash, self._stub)
+            self._send(DOWNLOAD_TEXT)
+            return
+        self._send(BOOT_TEXT + self._noise)
+        if self.flash.data[self.chip.boot_offset] != 0xE9:
+            header = struct.unpack_from("<I", self.flash.data, self.chip.boot_offset)[0]
+            self._send(f"invalid header: {header:#010x}\r\n".encode() * 3)
+            return
+        self._spawn(soft=False)
+
+    def _spawn(self, soft: bool) -> None:
+        self.flash.sync()
+        parent, child = os.openpty()
+        modes = termios.tcgetattr(child)
+        modes[0], modes[1], modes[3] = 0, 0, termios.ISIG
+        termios.tcsetattr(child, termios.TCSANOW, modes)
+        self._child = subprocess.Popen(
+            [
+                str(Path(sys.executable).with_name("micropython")),
+                "-X",
+                f"heapsize={self._heap}",
+                "-i",
+                str(_SHIM),
+                str(self.flash.path),
+                str(VFS_OFFSET),
+                str(len(self.flash.data) - VFS_OFFSET),
+                self.mac.hex(),
+                self.chip.name,
+                "soft" if soft else "hard",
+                "raw" if self._resume_raw else "friendly",
+            ],
+            stdin=child,
+            stdout=child,
+            stderr=child,
+            start_new_session=True,
+            cwd=self.folder,
+        )
+        os.close(child)
+        self._child_fd = parent
+        self._started = False
+        self._raw = False
+        self._tail = b""
+
+    def _end_child(self) -> None:
+        if self._child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.kill()
+            self._child.wait()
+            os.close(self._child_fd)
+            self._child, self._child_fd = None, -1
+            self.flash.reload()
+
+    def _lines_changed(self, dtr: bool, rts: bool) -> None:
+        # A DevKit's two transistors: EN is low with RTS alone, IO0 is low with DTR alone. EN rises
+        # slowly, so that a flasher may pull IO0 down just after releasing it.
+        with self._lock:
+            if dtr and not rts:
+                self._io0_low = True
+            elif not dtr and rts:
+                self._io0_low = False
+                self._end_child()
+                self._rom = None
+                self._boot_at = None
+                return
+            if self._child is None and self._rom is None and self._boot_at is None:
+                self._boot_at = time.monotonic() + 0.25
+
+    # Moving bytes.
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            with self._lock:
+                self._boot_when_due()
+                self._from_port()
+                self._from_child()
+                waiting = [fd for fd in (self._child_fd,) if fd >= 0]
+                if self._port is not None:
+                    waiting += self._port.filenos()
+            if waiting:
+                select.select(waiting, [], [], 0.02)
+            else:
+                time.sleep(0.02)
+
+    def _boot_when_due(self) -> None:
+        if self._boot_at is not None and time.monotonic() >= self._boot_at:
+            self._boot_at = None
+            download, self._io0_low = self._io0_low, False
+            self._start(download)
+
+    def _send(self, data: bytes) -> None:
+        if self._port is not None and data:
+            if self._delay_s:
+                time.sleep(self._delay_s)
+            self._port.write(data)
+
+    def _from_port(self) -> bool:
+        if self._port is None:
+            return False
+        data = self._port.read()
+        if self._port.hung_up() and self._rom is not None:
+            if self._rom.bytes_programmed:
+                self.sessions_flashed += 1
+                self._rom.bytes_programmed = 0
+                self.flash.sync()
+                if self._leave_download:
+                    self._start(download=False)
+            return False
+        if not data:
+            return False
+        if self.cut_after is not None:
+            self.cut_after -= len(data)
+            if self.cut_after <= 0:
+                self.cut_after = None
+                self.pull_cable()
+                return True
+        if self._rom is not None:
+            self._send(self._rom.feed(data))
+            if self._rom.reboot:
+                self.flash.sync()
+                self._start(download=False)
+        elif self._child is not None:
+            self._to_child(data)
+        return True
+
+    def _to_child(self, data: bytes) -> None:
+        assert self._child is not None
+        for part in re.split(rb"([\x02\x03\x04\r])", data):
+            if not part:
+                continue
+            if part == b"\x03" and not self._settles():
+                # Running: an interrupt, not a character. Before the interpreter is up it would
+                # hit its loader instead.
+                if self._started:
+                    self._child.send_signal(signal.SIGINT)
+                    time.sleep(0.01)
+                continue
+            if part == b"\x02":
+                self._raw = False
+            if part in (b"\x04", b"\r") and self._started:
+                self._tail = b""
+            if self._started:
+                with contextlib.suppress(OSError):
+                    os.write(self._child_fd, part)
+
+    def _from_child(self) -> bool:
+        if self._child is None:
+            return False
+        if not select.select([self._child_fd], [], [], 0)[0]:
+            return False
+        try:
+            data = os.read(self._child_fd, 4096)
+        except OSError:
+            data = b""
+        if not data:
+            self._restart_child()
+            return True
+        if not self._started:
+            before, mark, after = data.partition(_STARTED)
+            self._started = bool(mark)
+            data = before + after
+        self._tail = (self._tail + data)[-64:]
+        data = re.sub(rb"(?<!\r)\n", b"\r\n", data)
+        if self._resume_raw:
+            data = self._into_raw(data)
+        if _RAW_BANNER in self._tail:
+            self._raw = True
+        self._send(data)
+        return True
+
+    def _settles(self, within_s: float = 0.15) -> bool:
+        """True if the interpreter is at a prompt, or comes to one at once."""
+        deadline = time.monotonic() + within_s
+        while not _PROMPT.search(self._tail) and self._child is not None:
+            if time.monotonic() > deadline:
+                return False
+            if not self._from_child():
+                time.sleep(0.002)
+        return True
+
+    def _into_raw(self, data: bytes) -> bytes:
+        # A soft reboot in raw mode comes back in raw mode; the interpreter here starts friendly,
+        # so its banner is held back and Ctrl-A typed for the client. What boot.py says passes.
+        self._held += data
+        said, banner, _ = self._held.partition(b"MicroPython ")
+        if not banner:
+            self._held = b""
+            return said
+        if self._held.endswith(b">>> "):
+            os.write(self._child_fd, b"\x01")
+            self._held = b"MicroPython "
+            return said
+        if self._held.endswith(_RAW_BANNER + b">"):
+            self._resume_raw, self._held = False, b""
+            return _RAW_BANNER + b">"
+        return b""
+
+    def _restart_child(self) -> None:
+        assert self._child is not None
+        self._child.wait()
+        code = self._child.returncode
+        raw = self._raw
+        self._end_child()
+        if code == 64:  # machine.reset() in the shim
+            self._start(download=False)
+            return
+        self._resume_raw = raw
+        self._send(b"\r\nMPY: soft reboot\r\n")
+        self._spawn(soft=True)

@@ -1,0 +1,226 @@
+# mypy: ignore-errors
+"""Starts MicroPython as an ESP32 would: file system from flash, boot.py, main.py, then the REPL.
+
+Runs on the unix port of MicroPython, with -i so that its REPL follows. Arguments: flash file,
+offset and size of the file system, MAC as hex, chip name, "hard" or "soft", "raw" or "friendly"
+(in raw mode main.py is not run, as on the ESP32 port).
+"""
+
+import os
+import sys
+
+import vfs
+
+_path, _offset, _size, _mac, _chip, _start, _mode = sys.argv[1:8]
+
+
+class _FlashPart:
+    """The `vfs` partition as a block device over the emulated flash."""
+
+    def __init__(self, path, offset, size):
+        self._file = open(path, "r+b")  # noqa: SIM115 - lives as long as the chip
+        self._offset = offset
+        self._blocks = size // 4096
+
+    def readblocks(self, n, buf, off=0):
+        self._file.seek(self._offset + n * 4096 + off)
+        self._file.readinto(buf)
+
+    def writeblocks(self, n, buf, off=None):
+        if off is None:
+            off = 0
+        self._file.seek(self._offset + n * 4096 + off)
+        self._file.write(buf)
+
+    def ioctl(self, op, arg):
+        if op == 4:
+            return self._blocks
+        if op == 5:
+            return 4096
+        if op == 6:
+            self._file.seek(self._offset + arg * 4096)
+            self._file.write(b"\xff" * 4096)
+            return 0
+        if op == 3:
+            self._file.flush()
+        return None
+
+
+class _Pin:
+    """A pin with nothing on it: it keeps what it is driven to, and floats up with a pull-up."""
+
+    IN, OUT, OPEN_DRAIN, PULL_DOWN, PULL_UP = 1, 3, 7, 1, 2
+    IRQ_RISING, IRQ_FALLING = 1, 2
+    _levels = {}
+
+    def __init__(self, number, mode=-1, pull=-1, value=None, **_):
+        self._number = number
+        if value is not None:
+            self._levels[number] = value
+        elif pull == self.PULL_UP:
+            self._levels.setdefault(number, 1)
+
+    def init(self, *args, **kwargs):
+        pass
+
+    def value(self, level=None):
+        if level is None:
+            return self._levels.get(self._number, 0)
+        self._levels[self._number] = 1 if level else 0
+
+    __call__ = value
+
+    def on(self):
+        self.value(1)
+
+    def off(self):
+        self.value(0)
+
+    def irq(self, *args, **kwargs):
+        pass
+
+
+class _ADC:
+    """An input with the front end on it and no mains: the bias of 1.3 V and a little noise."""
+
+    ATTN_0DB, ATTN_2_5DB, ATTN_6DB, ATTN_11DB = 0, 1, 2, 3
+
+    def __init__(self, pin, atten=0, **_):
+        self._n = 0
+
+    def read_uv(self):
+        self._n = (self._n * 5 + 3) & 7
+        return 1300000 + 800 * (self._n - 4)
+
+    def read_u16(self):
+        return self.read_uv() * 65535 // 3100000
+
+
+class _UART:
+    """A port with nobody on the line."""
+
+    def __init__(self, number, *args, **kwargs):
+        self._number = number
+
+    def init(self, *args, **kwargs):
+        pass
+
+    def deinit(self):
+        pass
+
+    def any(self):
+        return 0
+
+    def read(self, *args):
+        return None
+
+    def readinto(self, *args):
+        return None
+
+    def write(self, data):
+        return len(data)
+
+    def flush(self):
+        pass
+
+    def txdone(self):
+        return True
+
+    def irq(self, *args, **kwargs):
+        pass
+
+    def ioctl(self, request, argument):
+        return 0
+
+
+class _WDT:
+    def __init__(self, id=0, timeout=5000):
+        pass
+
+    def feed(self):
+        pass
+
+
+class _Timer:
+    ONE_SHOT, PERIODIC = 0, 1
+
+    def __init__(self, number=-1, **_):
+        pass
+
+    def init(self, *args, **kwargs):
+        pass
+
+    def deinit(self):
+        pass
+
+
+class _Machine:
+    """What a board on a desk has: its pins, nothing wired to them."""
+
+    PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
+    Pin, ADC, UART, WDT, Timer = _Pin, _ADC, _UART, _WDT, _Timer
+
+    def unique_id(self):
+        return bytes(int(_mac[i : i + 2], 16) for i in range(0, 12, 2))
+
+    def reset(self):
+        os._exit(64) if hasattr(os, "_exit") else sys.exit(64)
+
+    def soft_reset(self):
+        sys.exit(0)
+
+    def reset_cause(self):
+        return self.SOFT_RESET if _start == "soft" else self.PWRON_RESET
+
+    def freq(self, hz=None):
+        return 160000000
+
+
+def _start_file(name):
+    """Runs one start-up file; False if it was interrupted or failed, as the port's C code says."""
+    try:
+        with open(name) as file:
+            text = file.read()
+    except OSError:
+        return True
+    try:
+        exec(compile(text, name, "exec"), globals())
+    except KeyboardInterrupt as exc:
+        sys.print_exception(exc)
+        return False
+    except Exception as exc:
+        sys.print_exception(exc)
+        return False
+    return True
+
+
+def _boot():
+    sys.modules["machine"] = _Machine()
+    part = _FlashPart(_path, int(_offset), int(_size))
+    try:
+        disk = vfs.VfsLfs2(part)
+        vfs.mount(disk, "/flash_")
+        vfs.umount("/flash_")
+    except OSError:
+        vfs.VfsLfs2.mkfs(part)
+        disk = vfs.VfsLfs2(part)
+        vfs.mount(disk, "/flash_")
+        with open("/flash_/boot.py", "w") as file:
+            file.write("# This file is executed on every boot\n")
+        vfs.umount("/flash_")
+    vfs.umount("/")
+    vfs.mount(disk, "/")
+    os.chdir("/")
+    sys.path[:] = ["", ".frozen", "/lib"]
+    sys.argv[:] = []
+    sys.stdout.write("\x1e")
+    try:
+        done = _start_file("boot.py")
+        if done and _mode == "friendly":
+            _start_file("main.py")
+    except KeyboardInterrupt:
+        pass
+
+
+_boot()
+del _boot, _start_file

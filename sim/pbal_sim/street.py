@@ -1,0 +1,494 @@
+"""A street: mains, homes, meters, contacts, wires and one real firmware per home.
+
+    async with Street(StreetConfig(homes=12)) as street:
+        print(street.device)        # the serial port for a controller
+        await asyncio.sleep(10)
+        print(street.snapshot())
+
+Everything runs in processes under a keeper; leaving the context, Ctrl-C, a crash or SIGKILL of
+this process leaves none of them and no file behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import mmap
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pbal_sim import chip as chips
+from pbal_sim.boards import load_board
+from pbal_sim.contacts import OPEN
+from pbal_sim.errors import TwinError
+from pbal_sim.hal import hwmap
+from pbal_sim.hardware import build_hal, make_flash
+from pbal_sim.home import Home
+from pbal_sim.image import build_files
+from pbal_sim.loads import Loads, read_csv
+from pbal_sim.mains import Mains, MainsConfig
+from pbal_sim.segment import Segment
+from pbal_sim.supervisor import Supervisor, memory_file
+from pbal_sim.witness import Witness
+
+_TICK_S = 0.1
+_WATCH_S = 0.1
+_BOOT_S = 30.0
+
+
+@dataclass
+class StreetConfig:
+    """A street's description; every field has a default that works."""
+
+    homes: int = 12
+    board: str = "esp32-devkitc"
+    profiles: Path | None = None  # loads CSV; default: the household generator
+    loads: Loads | None = None  # or any object of this kind
+    pv_share: float = 0.0  # share of generated homes with PV
+    load_start_s: float = 18.0 * 3600  # time of day at which the loads begin
+    speed: float = 60.0  # seconds of load time per second
+    seed: int = 1
+    site_id: int = 1
+    segment_no: int = 0  # addresses are segment_no * 256 + 1, 2, ...
+    baud: int = 115200
+    start_phases: str | list[int] = "uneven"  # "uneven", "even", or 0..2 per home (-1 unknown)
+    heap: str = "192k"
+    nice: int = 2
+    node_settings: dict[str, int] = field(default_factory=dict)  # pbal_protocol.config names
+    first_files: dict[str, str] = field(default_factory=dict)  # written to every new flash
+    files: dict[str, bytes] | None = None  # firmware files; default: built from the source
+    power_factor: float = 0.97
+    mains: MainsConfig = field(default_factory=MainsConfig)
+    fixed: frozenset[int] = frozenset()  # homes that must never be moved
+    provision: bool = True
+    boot_parallel: int = 4
+
+
+@dataclass
+class Identity:
+    """What a controller must know of one node."""
+
+    address: int
+    name: str
+    eui: str
+    root: bytes
+    group: bytes
+
+
+class Street:
+    """See the module's text. Homes are numbered 0.. here; addresses come from the config."""
+
+    def __init__(self, config: StreetConfig | None = None) -> None:
+        self.config = config or StreetConfig()
+        c = self.config
+        if not 1 <= c.homes <= 96:
+            raise TwinError(f"a segment carries 1 to 96 homes, not {c.homes}")
+        self._rng = random.Random(c.seed)
+        self.board = load_board(c.board)
+        self.mains = Mains(c.homes, c.mains)
+        self.loads = self._make_loads()
+        selector = self.board.get("limits", {})
+        settings = c.node_settings
+        self.witness = Witness(
+            c.homes,
+            rated_a=settings.get("rated_switch_ma", 1000 * selector.get("rated_switch_a", 40)) / 1000,
+            dwell_s=settings.get("dwell_s", 1800),
+            band_v=(settings.get("band_low_dv", 2070) / 10, settings.get("band_high_dv", 2530) / 10),
+        )
+        self.identities = [self._identity(i) for i in range(c.homes)]
+        self.segment = Segment([n.address & 0xFF for n in self.identities], c.baud, c.seed)
+        self.homes: list[Home] = []
+        self.started_s = 0.0
+        self.clock_us = 0.0
+        self.interpreter = ""
+        self.boot_s = 0.0
+        self._supervisor = Supervisor(self._ended)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pages: mmap.mmap | None = None
+        self._pages_fd = -1
+        self._initial: npt.NDArray[np.int64] | None = None
+        self._neutral_before: list[float] = []
+        self._history: list[tuple[float, float, float]] = []
+        self._closing = False
+        self.tan_phi = np.full(c.homes, np.tan(np.arccos(c.power_factor)))
+
+    # -- life ---------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Street:
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def _start(self) -> None:
+        c = self.config
+        begin = time.monotonic()
+        await self._supervisor.start()
+        hal, files = await asyncio.gather(
+            asyncio.to_thread(build_hal, self.workdir / "hal"),
+            asyncio.to_thread(lambda: c.files if c.files is not None else build_files(c.board)),
+        )
+        image, self.interpreter = await make_flash(self._supervisor, hal, self._with_settings(files))
+        size = c.homes * hwmap.PAGE_SIZE
+        self._pages_fd = memory_file("pages", size)
+        self._pages = mmap.mmap(self._pages_fd, size)
+        sine = (32767 * np.sin(2 * np.pi * np.arange(hwmap.SINE_LEN) / hwmap.SINE_LEN)).astype("<i2")
+        for i in range(c.homes):
+            base = i * hwmap.PAGE_SIZE
+            self._pages[base + hwmap.SINE : base + hwmap.SINE + 2 * hwmap.SINE_LEN] = sine.tobytes()
+            self.homes.append(self._home(i, image, hal))
+        await self.segment.start(
+            self._supervisor, [h.chip.bus_end for h in self.homes], self._pages_fd
+        )
+        self.started_s = time.monotonic()
+        self.clock_us = time.monotonic_ns() / 1000
+        self._step()
+        loop = asyncio.get_running_loop()
+        for home in self.homes:
+            loop.add_reader(home.chip.event_end.fileno(), home.readable)
+            loop.add_reader(home.chip.meter_end.fileno(), home.meter_wire.readable)
+        self._task(self._tick(), "street mains")
+        self._task(self._watch(), "street watchdogs")
+        gate = asyncio.Semaphore(c.boot_parallel)
+
+        async def boot(home: Home) -> None:
+            async with gate:
+                await home.power_on(chips.PWRON_RESET)
+                await asyncio.wait_for(home.at_boot.wait(), _BOOT_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(home.ready.wait(), _BOOT_S)
+
+        await asyncio.gather(*(boot(h) for h in self.homes))
+        self.boot_s = time.monotonic() - begin
+
+    async def close(self) -> None:
+        """Ends everything; safe to call twice."""
+        self._closing = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        loop = asyncio.get_running_loop()
+        self.segment.close()
+        for home in self.homes:
+            loop.remove_reader(home.chip.event_end.fileno())
+            loop.remove_reader(home.chip.meter_end.fileno())
+        await self._supervisor.stop()
+        for home in self.homes:
+            home.chip.close()
+        self.homes.clear()
+        if self._pages is not None:
+            self._pages.close()
+            os.close(self._pages_fd)
+            self._pages = None
+
+    @property
+    def workdir(self) -> Path:
+        """A folder that lives as long as the street; for a controller's files as well."""
+        return self._supervisor.workdir
+
+    @property
+    def device(self) -> str:
+        """The serial device of the street's RS-485 segment."""
+        return self.segment.device
+
+    async def run(
+        self, name: str, argv: list[str], env: dict[str, str] | None = None
+    ) -> int:
+        """Starts another program under the keeper; its output goes to `workdir/NAME.log`."""
+        log = os.open(self.workdir / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            return await self._supervisor.spawn(
+                {"do": "exec", "name": name, "argv": argv, "env": env or {}}, [log]
+            )
+        finally:
+            os.close(log)
+
+    def kill(self, pid: int, sig: int = 9) -> None:
+        """Signals a process of this street."""
+        self._supervisor.kill(pid, sig)
+
+    async def wait(self, pid: int) -> int:
+        """Awaits the end of a process of this street; negative = ended by that signal."""
+        return await self._supervisor.wait(pid)
+
+    # -- building -----------------------------------------------------------------------
+
+    def _make_loads(self) -> Loads:
+        c = self.config
+        if c.loads is not None:
+            loads = c.loads
+        elif c.profiles is not None:
+            loads = read_csv(c.profiles, c.homes)
+        else:
+            from pbal_sim.households import GeneratedLoads
+
+            loads = GeneratedLoads(c.homes, seed=c.seed, pv_share=c.pv_share)
+        if loads.homes < c.homes:
+            raise TwinError(f"the loads have {loads.homes} homes, the street {c.homes}")
+        return loads
+
+    def _identity(self, i: int) -> Identity:
+        rng = random.Random(f"pbal street {self.config.seed} {i}")
+        group = random.Random(f"pbal street {self.config.seed} group").randbytes(32)
+        eui = f"0250424c{self.config.seed & 0xFFFF:04x}{i + 1:04x}"
+        address = self.config.segment_no * 256 + i + 1
+        return Identity(address, f"home {i + 1:02d}", eui, rng.randbytes(32), group)
+
+    def _home(self, i: int, image: bytes, hal: Path) -> Home:
+        assert self._pages is not None
+        c, board = self.config, self.board
+        rs485, meter = board["uart"]["rs485"], board["uart"].get("meter")
+        identity = self.identities[i]
+        home = Home(i, self.board, self._pages, self.witness, random.Random(self._rng.random()),
+                    self._schedule, self._recompute)
+        watch = {str(pin): 1 for pin in home.contacts.pins}
+        watch[str(rs485["de"])] = hwmap.LINK_RS485
+        uart = {str(rs485["id"]): {"link": hwmap.LINK_RS485, "tx": rs485["tx"], "rx": rs485["rx"]}}
+        if meter is not None:
+            uart[str(meter["id"])] = {
+                "link": hwmap.LINK_METER, "tx": meter["tx"], "rx": meter["rx"]
+            }
+        sense = board["sense"]
+        wiring = {
+            "uid": identity.eui[4:],
+            "watch": watch,
+            "uart": uart,
+            "adc": {str(sense[k]): n for n, k in enumerate(hwmap.CHANNELS) if k in sense},
+        }
+        home.chip = chips.Chip(
+            i, self._supervisor, self._pages, self._pages_fd, image, wiring,
+            heap=c.heap, hal=hal, log=self.workdir / f"node-{i + 1:02d}.log", nice=c.nice,
+        )
+        files = dict(c.first_files)
+        if c.provision:
+            # Phases are 1..3 for a node; 0 lets a new one choose by itself.
+            files["/cfg/identity.json"] = json.dumps(
+                {"eui": identity.eui, "site": c.site_id, "address": identity.address,
+                 "root": identity.root.hex(), "group": identity.group.hex(),
+                 "name": identity.name, "phase": self._start_phase(i) + 1,
+                 "fixed": i in c.fixed}
+            )
+        home.chip.first_files = files
+        home.attach()
+        home.on_reset = lambda: self._task(self.reset(i, chips.SOFT_RESET), "chip reset")
+        button = board.get("button", {}).get("pin")
+        if button is not None:
+            home.chip.set_input(int(button), 1)  # pulled up, not pressed
+        return home
+
+    def _with_settings(self, files: dict[str, bytes]) -> dict[str, bytes]:
+        """The installation's own settings go where an installer puts them: the board file."""
+        if not self.config.node_settings or "/board.json" not in files:
+            return files
+        board = json.loads(files["/board.json"])
+        board["config"] = {**board.get("config", {}), **self.config.node_settings}
+        return {**files, "/board.json": json.dumps(board, separators=(",", ":")).encode()}
+
+    def _start_phase(self, i: int) -> int:
+        """0..2, or -1 when a new node shall choose by itself."""
+        how = self.config.start_phases
+        if not isinstance(how, str):
+            return how[i]
+        if how == "even":
+            return i % 3
+        # As streets grow: house by house from whatever phase was at hand, half of them on A.
+        return random.Random(f"phase {self.config.seed} {i}").choices((0, 1, 2), (5, 3, 2))[0]
+
+    # -- time ---------------------------------------------------------------------------
+
+    def _task(self, coroutine: Any, name: str) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _schedule(self, t_us: float, action: Callable[[], None]) -> None:
+        # asyncio's clock is CLOCK_MONOTONIC in seconds.
+        asyncio.get_running_loop().call_at(t_us / 1e6, action)
+
+    @property
+    def load_time_s(self) -> float:
+        """Time of day of the loads, in seconds from midnight of their first day."""
+        elapsed = max(0.0, self.clock_us / 1e6 - self.started_s)
+        return self.config.load_start_s + elapsed * self.config.speed
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._step()
+
+    def _step(self) -> None:
+        now = time.monotonic_ns() / 1000
+        seconds = (now - self.clock_us) / 1e6
+        self.clock_us = now
+        for home in self.homes:
+            home.meter.advance(seconds)
+        self._recompute()
+        self._remember()
+
+    def _phases(self) -> npt.NDArray[np.int64]:
+        return np.array([h.contacts.phase for h in self.homes], dtype=np.int64)
+
+    def _recompute(self) -> None:
+        if not self.homes:
+            return
+        watts = self.loads.at(self.load_time_s)[: self.config.homes]
+        self.mains.solve(watts, self.tan_phi, self._phases())
+        for home in self.homes:
+            home.sense(self.mains)
+
+    def _remember(self) -> None:
+        phases = self._phases()
+        settled = bool((phases >= 0).sum() >= max(1, len(self.homes) - 2))
+        if self._initial is None and settled and bool((phases >= 0).all()):
+            self._initial = phases.copy()
+            self.witness.transfers.clear()
+        if self._initial is None or not settled:
+            return
+        neutral = abs(self.mains.i_neutral)
+        start = np.where(phases >= 0, self._initial, -1)
+        self._history.append((self.clock_us / 1e6, neutral, self.mains.neutral_if(start)))
+        if len(self._history) > 36000:
+            del self._history[:18000]
+        if not self.witness.transfers:
+            self._neutral_before.append(neutral)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            for home in self.homes:
+                if home.chip.pid and home.chip.starved:
+                    home.chip.forget_watchdog()
+                    home.wdt_bites += 1
+                    self._task(self.reset(home.index, chips.WDT_RESET), "watchdog reset")
+
+    def _ended(self, pid: int, name: str, status: int) -> None:
+        if self._closing:
+            return
+        for home in self.homes:
+            if home.chip.pid == pid:
+                # Nobody asked for it: an interpreter that crashed, or a SIGKILL from outside.
+                home.crashes += 1
+                self._chip_down(home)
+                if home.respawn:
+                    self._task(home.power_on(chips.HARD_RESET), "chip restart")
+
+    def _chip_down(self, home: Home) -> None:
+        home.chip_stopped()
+        self.segment.chip_reset(home.index)
+
+    # -- faults -------------------------------------------------------------------------
+
+    async def reset(self, i: int, cause: int = chips.HARD_RESET) -> None:
+        """Resets one chip, as its EN pin or its watchdog does."""
+        home = self.homes[i]
+        await home.chip.stop()
+        self._chip_down(home)
+        await home.power_on(cause)
+
+    async def power_cut(self, i: int, seconds: float = 1.0) -> None:
+        """Takes the supply of one home's node away, then gives it back."""
+        await self.power_off(i)
+        await asyncio.sleep(seconds)
+        await self.homes[i].power_on(chips.PWRON_RESET)
+
+    async def power_off(self, i: int) -> None:
+        """Takes the supply of one node away: its chip stops, held contacts fall open."""
+        home = self.homes[i]
+        await home.chip.stop()
+        self._chip_down(home)
+
+    async def power_on(self, i: int) -> None:
+        """Gives a node its supply back."""
+        await self.homes[i].power_on(chips.PWRON_RESET)
+
+    def set_phase(self, phase: int, scale: float) -> None:
+        """Voltage of one phase of the network as a share of normal; 0 = phase lost."""
+        self.mains.supply.scale[phase] = scale
+        self._recompute()
+
+    async def blackout(self, seconds: float) -> None:
+        """The whole street without supply for a while."""
+        self.mains.supply.on = False
+        await asyncio.gather(*(self.power_off(h.index) for h in self.homes))
+        self._recompute()
+        await asyncio.sleep(seconds)
+        self.mains.supply.on = True
+        self._recompute()
+        await asyncio.gather(*(self.power_on(h.index) for h in self.homes))
+
+    def contact_fault(self, i: int, phase: int, fault: str) -> None:
+        """"welded", "stuck" or "" for one contact."""
+        self.homes[i].contacts.set_fault(phase, fault, time.monotonic_ns() / 1000)
+        self._recompute()
+
+    # -- figures ------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """The truth of this moment, for pictures: volts, amperes, watts; phases 1..3, 0 open."""
+        m = self.mains
+        return {
+            "time_s": self.clock_us / 1e6 - self.started_s,
+            "load_time_s": self.load_time_s,
+            "phase_v": [float(abs(v)) for v in m.v_phase],
+            "phase_a": [float(abs(i)) for i in m.i_phase],
+            "neutral_a": float(abs(m.i_neutral)),
+            "neutral_without_a": self._history[-1][2] if self._history else None,
+            "transfers": len(self.witness.transfers),
+            "homes": [
+                {
+                    "address": self.identities[h.index].address,
+                    "name": self.identities[h.index].name,
+                    "phase": h.contacts.phase + 1 if h.contacts.phase != OPEN else 0,
+                    "v": float(abs(m.v_home[h.index])),
+                    "i": float(abs(m.i_home[h.index])),
+                    "p_w": h.meter.reading.p_w,
+                    "up": h.chip.pid != 0,
+                    "starts": h.chip.starts,
+                }
+                for h in self.homes
+            ],
+        }
+
+    def report(self) -> dict[str, Any]:
+        """What happened since the start. Neutral currents are means in ampere:
+
+        `before` until the first transfer, `after` over the last 10 s, `without` over the same
+        10 s had every home stayed on its first phase.
+        """
+        last = [h for h in self._history if h[0] > self.clock_us / 1e6 - 10.0]
+        heaps = [h.chip.u32(hwmap.HEAP_PEAK) for h in self.homes]
+        return {
+            "homes": self.config.homes,
+            "interpreter": self.interpreter,
+            "boot_s": self.boot_s,
+            "neutral_before_a": _mean(self._neutral_before),
+            "neutral_after_a": _mean([h[1] for h in last]),
+            "neutral_without_a": _mean([h[2] for h in last]),
+            "node_heap_peak_bytes": max(heaps, default=0),
+            "node_heap_hal_bytes": max((h.chip.u32(hwmap.HEAP_HAL) for h in self.homes), default=0),
+            "node_heap_total_bytes": max(
+                (h.chip.u32(hwmap.HEAP_TOTAL) for h in self.homes), default=0
+            ),
+            "node_starts": sum(h.chip.starts for h in self.homes),
+            "node_crashes": sum(h.crashes for h in self.homes),
+            "watchdog_bites": sum(h.wdt_bites for h in self.homes),
+            **self.witness.report(),
+        }
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
