@@ -7,6 +7,14 @@
      +-- PeerError         6    it answered, but with something wrong or not authentic
      +-- CheckFailed       7    the work ran, but what came out is not what was asked for
      +-- RefusedError      8    a safety rule forbids it
+     +-- PortMissing      10    there is no such serial port
+     +-- PortBusy         11    another program holds the serial port
+     +-- PortDenied       12    this user may not open the serial port
+     +-- WrongChip        13    the board carries another chip than its board file says
+     +-- WrongImage       14    the file is no firmware image, or one for another chip
+     +-- NoBootloader     15    the chip's boot loader does not answer
+     +-- NoRepl           16    MicroPython's prompt does not answer
+     +-- SelfTestFailed   17    the node runs, but its self-test found a fault
 
 Foreign errors that a user can cause (a missing file, a port that is busy, a broken TOML file)
 are mapped onto the same codes by `describe`. Anything else is a defect of ours: code 1.
@@ -32,6 +40,14 @@ class ExitCode(enum.IntEnum):
     PEER = 6
     CHECK_FAILED = 7
     REFUSED = 8
+    PORT_MISSING = 10
+    PORT_BUSY = 11
+    PORT_DENIED = 12
+    WRONG_CHIP = 13
+    WRONG_IMAGE = 14
+    NO_BOOTLOADER = 15
+    NO_REPL = 16
+    SELF_TEST_FAILED = 17
     INTERRUPTED = 130
 
 
@@ -80,6 +96,54 @@ class RefusedError(CliError):
     """A safety rule forbids what was asked."""
 
     exit_code = ExitCode.REFUSED
+
+
+class PortMissing(CliError):
+    """There is no such serial port, or nobody listens at its address."""
+
+    exit_code = ExitCode.PORT_MISSING
+
+
+class PortBusy(CliError):
+    """Another program holds the serial port."""
+
+    exit_code = ExitCode.PORT_BUSY
+
+
+class PortDenied(CliError):
+    """This user may not open the serial port."""
+
+    exit_code = ExitCode.PORT_DENIED
+
+
+class WrongChip(CliError):
+    """The board carries another chip than its board file says."""
+
+    exit_code = ExitCode.WRONG_CHIP
+
+
+class WrongImage(CliError):
+    """The file is no firmware image, or one for another chip."""
+
+    exit_code = ExitCode.WRONG_IMAGE
+
+
+class NoBootloader(CliError):
+    """The chip's boot loader does not answer the flasher."""
+
+    exit_code = ExitCode.NO_BOOTLOADER
+
+
+class NoRepl(CliError):
+    """MicroPython's prompt does not answer."""
+
+    exit_code = ExitCode.NO_REPL
+
+
+class SelfTestFailed(CliError):
+    """The node runs, but its self-test found a fault."""
+
+    exit_code = ExitCode.SELF_TEST_FAILED
 
 
 @dataclass(frozen=True)

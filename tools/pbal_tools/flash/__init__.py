@@ -1,0 +1,5 @@
+"""`pbal flash`: from a bare board to a running node."""
+
+from .command import app
+
+__all__ = ["app"]

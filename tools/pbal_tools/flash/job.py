@@ -1,0 +1,212 @@
+"""One board from the box to a running node, step by step, and several of them at once."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import CheckFailed, CliError, NoRepl, RefusedError, describe
+from . import esp, ports, repl, state
+from .image import Image
+from .install import Installed, NodeInfo, install, probe
+from .mp import Mpremote
+
+
+class Show(Protocol):
+    """Where a job tells how far it is. Called from several threads."""
+
+    def step(self, port: str, words: str, share: float) -> None:
+        """A step and how much of it is done, 0..1."""
+
+    def note(self, port: str, words: str) -> None:
+        """Something a person may want to act on."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to do with each board."""
+
+    board: str
+    version: str
+    chip: str
+    image: Image | None
+    files: dict[str, bytes]
+    baud: int = 460800
+    before: str = "default-reset"
+    after: str = "hard-reset"
+    stub: bool = True
+    erase: bool | None = None
+    forget: bool = False
+    again: bool = False
+    repl_timeout_s: float = 90.0
+    folder: Path = field(default_factory=state.state_folder)
+
+
+@dataclass
+class Report:
+    """What became of one board."""
+
+    port: str
+    ok: bool = False
+    mac: str = ""
+    eui: str = ""
+    image: str = ""
+    micropython: str = ""
+    application: str = ""
+    provisioned: bool = False
+    installed: Installed = field(default_factory=Installed)
+    seconds: float = 0.0
+    exit_code: int = 0
+    error: str = ""
+    remedy: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        out = asdict(self)
+        inner = out.pop("installed")
+        out["files"] = {
+            "verified": inner["files"] if self.ok else 0,
+            "copied": inner["copied"],
+            "removed": inner["removed"],
+            "bytes_copied": inner["bytes_copied"],
+        }
+        out["self_test"] = [
+            {"name": name, "ok": ok, "result": text} for name, ok, text in inner["tests"]
+        ]
+        return out
+
+
+def flash_all(targets: list[str], order: Order, show: Show) -> list[Report]:
+    """Works on every port at once; one board's failure leaves the others alone."""
+    with ThreadPoolExecutor(max_workers=len(targets), thread_name_prefix="flash") as pool:
+        jobs = {pool.submit(flash_one, port, order, show): port for port in targets}
+        done = {jobs[job]: job.result() for job in as_completed(jobs)}
+    return [done[port] for port in targets]
+
+
+def flash_one(port: str, order: Order, show: Show) -> Report:
+    """Works on one board. Every failure ends in the report, none is raised."""
+    report = Report(port)
+    start = time.monotonic()
+    try:
+        _flash(port, order, show, report)
+        report.ok = True
+    except Exception as exc:
+        told = describe(exc)
+        report.exit_code = int(told.code)
+        report.error, report.remedy = told.message, told.remedy
+        show.step(port, "failed", 1.0)
+    report.seconds = round(time.monotonic() - start, 1)
+    return report
+
+
+_board_lock = threading.Lock()
+
+
+def _flash(port: str, order: Order, show: Show, report: Report) -> None:
+    def step(words: str, share: float) -> None:
+        show.step(port, words, share)
+
+    def note(words: str) -> None:
+        show.note(port, words)
+
+    step("port", 0.0)
+    ports.check(port)
+    if order.image is not None:
+        report.image = order.image.sha256
+        _write_image(port, order, order.image, step, note, report)
+    step("prompt", 0.0)
+    repl.reach_prompt(port, order.repl_timeout_s, note)
+    info = probe(Mpremote(port))
+    _describe(info, report)
+    if order.image is not None:
+        _remember(order, info.mac, port)
+    if order.erase and not order.stub and order.image is not None:
+        note("without the stub only the image's area was erased; the files are replaced one by one")
+    report.installed = install(port, order.board, order.version, order.files, step, note)
+    report.application = order.version
+    step("done", 1.0)
+
+
+def _describe(info: NodeInfo, report: Report) -> None:
+    report.mac = ":".join(info.mac[i : i + 2] for i in range(0, len(info.mac), 2))
+    report.eui = info.eui
+    report.micropython = info.micropython
+    report.provisioned = info.provisioned
+
+
+def _remember(order: Order, mac: str, port: str) -> None:
+    assert order.image is not None
+    with _board_lock:
+        state.save(order.folder, state.Progress(mac.lower(), order.board, order.image.sha256, port))
+
+
+def _write_image(
+    port: str,
+    order: Order,
+    image: Image,
+    step: Callable[[str, float], None],
+    note: Callable[[str], None],
+    report: Report,
+) -> None:
+    """Writes the image unless this very board is known to hold it already."""
+    remembered = state.last_on_port(order.folder, port)
+    may_ask = order.before == "default-reset" and not port.startswith("socket://")
+    known = remembered is not None and remembered.image_sha256 == image.sha256
+    info: NodeInfo | None = None
+    if (known and not order.again) or (order.erase is not False and may_ask and not order.forget):
+        # A board that was stopped half-way is taken up where it was; one that carries keys is not
+        # erased by accident.
+        info = _peek(port, step, 20.0 if known else 6.0)
+    if info is not None and known and not order.again and order.erase is None:
+        done = state.load(order.folder, info.mac)
+        if done.image_sha256 == image.sha256 and done.board == order.board:
+            note("the image is on this board already: only the application is looked at")
+            return
+    erase = order.erase
+    if info is not None and info.provisioned and not order.forget:
+        if erase:
+            raise RefusedError(
+                f"{port}: it is provisioned; erasing it would forget its keys and counters.",
+                "Add --forget if that is meant, and provision it anew with a new key afterwards.",
+            )
+        note("this board is provisioned: its keys and settings are kept, only the program changes")
+        erase = False
+    if erase is None:
+        erase = True
+    link = esp.Link(port, order.chip, order.baud, order.before, order.after, order.stub)
+    report.mac = _write(link, image, erase, step, note)
+
+
+def _peek(port: str, step: Callable[[str, float], None], within_s: float) -> NodeInfo | None:
+    """What runs on the board now, or None if nothing answers in time."""
+    step("looking", 0.0)
+    try:
+        repl.reach_prompt(port, within_s, may_reset=False)
+        return probe(Mpremote(port, silent_s=15))
+    except (NoRepl, CliError):
+        return None
+
+
+def _write(
+    link: esp.Link,
+    image: Image,
+    erase: bool,
+    step: Callable[[str, float], None],
+    note: Callable[[str], None],
+) -> str:
+    try:
+        return esp.write(link, image, erase, step).mac
+    except esp.StubFailed as exc:
+        if link.before != "default-reset" or not ports.has_control_lines(link.port):
+            raise CheckFailed(exc.message, exc.remedy) from None
+        note("the chip does not run the flasher stub: going on without it, which is slower")
+    except (CheckFailed, CliError) as exc:
+        if isinstance(exc, CheckFailed) and link.fast and link.baud > 115200:
+            note(f"{exc.message} Trying once more at 115200 baud.")
+            return esp.write(replace(link, baud=115200), image, erase, step).mac
+        raise
+    return esp.write(replace(link, stub=False), image, erase, step).mac

@@ -1,0 +1,167 @@
+"""Waits for MicroPython's prompt, and gets one from a board whose program does not let go.
+
+Only the first contact is made here, on the serial port itself; all else goes through mpremote.
+"""
+
+import contextlib
+import re
+import time
+from collections.abc import Callable
+
+import serial
+
+from ..errors import CliError, NoRepl
+from . import ports
+
+_PROMPT = re.compile(rb"(^|[\r\n])>>> $")
+_INTERRUPT = b"\r\x03\x03"
+_FRIENDLY = b"\r\x02"
+
+
+def reach_prompt(
+    port: str,
+    within_s: float,
+    note: Callable[[str], None] = lambda text: None,
+    may_reset: bool = True,
+) -> str:
+    """Interrupts whatever runs until MicroPython shows its prompt; returns what it said last.
+
+    Ports that come back only after a while (a re-plugged cable, a restarted emulator) are opened
+    again. Where the port can, a board that does not answer Ctrl-C is reset and interrupted as it
+    starts. `note` is told what a person could do meanwhile. Raises NoRepl with the likely cause.
+    """
+    deadline = time.monotonic() + within_s
+    heard = b""
+    problem: CliError | None = None
+    resets = 0
+    told = False
+    start = time.monotonic()
+    while time.monotonic() < deadline:
+        try:
+            line = serial.serial_for_url(port, 115200, timeout=0.1, write_timeout=5)
+        except (OSError, ValueError) as exc:
+            problem = ports.explain(port, exc)
+            time.sleep(0.5)
+            continue
+        try:
+            problem = None
+            slice_end = min(time.monotonic() + (2.5 if resets == 0 else 6.0), deadline)
+            got, more = _interrupt(line, slice_end)
+            heard = (heard + more)[-8192:]
+            if got:
+                return _text(more)
+            if may_reset and ports.has_control_lines(port) and resets < 6:
+                resets += 1
+                note("no prompt yet: resetting the board and interrupting its start")
+                _pulse_reset(line)
+                got, more = _interrupt(line, min(time.monotonic() + 6.0, deadline))
+                heard = (heard + more)[-8192:]
+                if got:
+                    return _text(more)
+            elif not told and time.monotonic() - start > 4:
+                told = True
+                note("waiting for the prompt: press the board's EN (reset) button now")
+        except OSError as exc:
+            problem = ports.explain(port, exc)
+            time.sleep(0.3)
+        finally:
+            _let_go(line)
+    if problem is not None:
+        raise problem
+    raise NoRepl(
+        f"{port}: no MicroPython prompt within {within_s:.0f} s{_cause(heard)}.",
+        _remedy(heard, port),
+    )
+
+
+def listen(port: str, for_s: float) -> str:
+    """What the board says by itself within `for_s`, without disturbing it. Never raises."""
+    heard = b""
+    end = time.monotonic() + for_s
+    try:
+        line = serial.serial_for_url(port, 115200, timeout=0.2)
+    except (OSError, ValueError):
+        return ""
+    try:
+        while time.monotonic() < end:
+            heard += line.read(4096)
+    except OSError:
+        pass
+    finally:
+        _let_go(line)
+    return _text(heard)
+
+
+def _interrupt(line: serial.SerialBase, end: float) -> tuple[bool, bytes]:
+    """Sends Ctrl-C until the prompt stands still; returns whether it did, and what was heard."""
+    heard = b""
+    next_at = 0.0
+    quiet_since: float | None = None
+    while time.monotonic() < end:
+        now = time.monotonic()
+        if now >= next_at and quiet_since is None:
+            line.write(_INTERRUPT if b"raw REPL" not in heard[-64:] else _FRIENDLY)
+            # Often enough to fall into a short window while the board starts.
+            next_at = now + 0.2
+        data = line.read(1024)
+        if data:
+            heard = (heard + data)[-8192:]
+            quiet_since = None
+        if _PROMPT.search(heard):
+            if data or quiet_since is None:
+                quiet_since = time.monotonic()
+            elif time.monotonic() - quiet_since > 0.35:
+                return True, heard
+        elif quiet_since is not None:
+            quiet_since = None
+    return False, heard
+
+
+def _pulse_reset(line: serial.SerialBase) -> None:
+    # EN low through RTS with IO0 high: the program starts, not the boot loader.
+    line.dtr = False
+    line.rts = True
+    time.sleep(0.12)
+    line.rts = False
+
+
+def _let_go(line: serial.SerialBase) -> None:
+    # In this order no edge of a closing port resets the board.
+    with contextlib.suppress(OSError, ValueError):
+        line.rts = False
+        line.dtr = False
+    with contextlib.suppress(OSError):
+        line.close()
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _cause(heard: bytes) -> str:
+    if b"invalid header" in heard:
+        return ": its flash holds no program"
+    if b"waiting for download" in heard or b"DOWNLOAD" in heard:
+        return ": it is in the boot loader"
+    if b"Brownout" in heard:
+        return ": its supply voltage breaks down"
+    if heard.count(b"rst:0x") > 2:
+        return ": it resets over and over"
+    if heard.count(b"Traceback") > 1:
+        return ": its program fails and starts again"
+    return ": it says nothing" if not heard.strip() else ""
+
+
+def _remedy(heard: bytes, port: str) -> str:
+    if b"Brownout" in heard:
+        return "Use a short cable and a stronger USB port, or a powered hub."
+    if b"waiting for download" in heard or b"DOWNLOAD" in heard:
+        return "Release BOOT and press EN, then run the same command again: it goes on from here."
+    if b"invalid header" in heard:
+        return "Write the image first: run `pbal flash` without --app-only."
+    if ports.has_control_lines(port):
+        return (
+            "Hold BOOT while the board starts, or write everything anew with --erase; then run "
+            "the same command again."
+        )
+    return "Press EN on the board and run the same command again: it goes on from here."

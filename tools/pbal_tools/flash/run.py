@@ -1,0 +1,142 @@
+"""Runs esptool and mpremote as commands, with their output as it comes and every wait bounded.
+
+esptool is GPL and is never imported; mpremote would block for ever on a silent terminal, so a
+silent tool is ended here.
+"""
+
+import contextlib
+import importlib.util
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import MissingError, install_remedy
+
+_running: set[int] = set()
+_running_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a tool ended. `timed_out` is "silent" or "late" if it was ended by us, else empty."""
+
+    code: int
+    text: str
+    timed_out: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """True if the tool says that all went well."""
+        return self.code == 0 and not self.timed_out
+
+    def last_line(self, default: str = "no reason given") -> str:
+        """The last line that says something, for an error message."""
+        lines = [line.strip() for line in self.text.splitlines() if line.strip()]
+        return lines[-1] if lines else default
+
+
+def tool(module: str) -> list[str]:
+    """The command line that starts a tool of the `flash` extra.
+
+    Raises MissingError.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise MissingError(f"This command needs {module!r}.", install_remedy("flash"))
+    return [sys.executable, "-m", module]
+
+
+def run(
+    command: list[str],
+    on_line: Callable[[str], None] = lambda line: None,
+    silent_s: float = 60.0,
+    total_s: float = 600.0,
+    env: dict[str, str] | None = None,
+) -> Finished:
+    """Runs a command to its end.
+
+    `on_line` sees each line (ended by \\n or \\r) of standard output and error together. A tool
+    that says nothing for `silent_s`, or takes longer than `total_s`, is ended.
+    """
+    surroundings = dict(os.environ, PYTHONUNBUFFERED="1", COLUMNS="200", NO_COLOR="1", TERM="dumb")
+    surroundings.update(env or {})
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=surroundings,
+        start_new_session=True,
+    )
+    with _running_lock:
+        _running.add(process.pid)
+    try:
+        return _follow(process, on_line, silent_s, total_s)
+    finally:
+        with _running_lock:
+            _running.discard(process.pid)
+        _end(process)
+
+
+def _follow(
+    process: subprocess.Popen[bytes],
+    on_line: Callable[[str], None],
+    silent_s: float,
+    total_s: float,
+) -> Finished:
+    assert process.stdout is not None
+    start = heard = time.monotonic()
+    lines: list[str] = []
+    rest = b""
+    with selectors.DefaultSelector() as ready, process.stdout as stream:
+        os.set_blocking(stream.fileno(), False)
+        ready.register(stream, selectors.EVENT_READ)
+        while True:
+            now = time.monotonic()
+            reason = "silent" if now - heard > silent_s else "late" if now - start > total_s else ""
+            if reason:
+                return Finished(-1, "\n".join([*lines, rest.decode(errors="replace")]), reason)
+            if not ready.select(0.25):
+                continue
+            data = stream.read()
+            if data is None:
+                continue
+            heard = time.monotonic()
+            *whole, rest = (rest + data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).split(b"\n")
+            for raw in [*whole, *([rest] if not data else [])]:
+                line = raw.decode(errors="replace").rstrip()
+                if line:
+                    lines.append(line)
+                    on_line(line)
+            if not data:
+                break
+    try:
+        code = process.wait(10)
+    except subprocess.TimeoutExpired:
+        return Finished(-1, "\n".join(lines), "late")
+    return Finished(code, "\n".join(lines))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(2)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def end_all() -> None:
+    """Ends every tool still running, when a person pressed Ctrl-C."""
+    with _running_lock:
+        for pid in _running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGTERM)
