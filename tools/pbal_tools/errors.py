@@ -229,8 +229,12 @@ def _describe_os_error(exc: OSError) -> Described:
 
 def _describe_library_error(exc: BaseException) -> Described:
     # Imported here so that `pbal --help` does not pay for it.
+    from pbal_controller.errors import ControllerError
     from pbal_protocol.errors import LocalError, RemoteError
+    from pbal_sim.errors import TwinError
 
+    if isinstance(exc, TwinError | ControllerError):
+        return Described(ExitCode.INPUT, str(exc))
     if isinstance(exc, RemoteError):
         return Described(ExitCode.PEER, f"{type(exc).__name__}: {exc}")
     if isinstance(exc, LocalError):

@@ -1,0 +1,196 @@
+"""`pbal sim`: a street on this computer, live or headless."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from .context import app_context
+from .errors import CheckFailed
+from .output import check_writable, write_json
+from .picture import Picture, sentence
+from .screen import ending_signals, show
+from .streetrun import FAULTS, RunOptions, StreetRun, check
+
+HEADLESS_SECONDS = 60.0
+PROGRESS_S = 0.1
+STATE_EVERY_S = 10.0
+
+app = typer.Typer(
+    no_args_is_help=True, help="Run a street on this computer: real firmware, real controller."
+)
+
+
+@app.callback()
+def sim() -> None:
+    """Run a street on this computer: real firmware, real controller.
+
+    Example: pbal sim run
+    """
+
+
+@app.command()
+def run(
+    ctx: typer.Context,
+    homes: Annotated[int, typer.Option(min=1, max=96, help="How many homes.")] = 12,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0, help="End after so many seconds, starting up included. Live: until Ctrl-C."
+        ),
+    ] = None,
+    headless: Annotated[
+        bool,
+        typer.Option("--headless", help="No live picture: a line for each thing that happens."),
+    ] = False,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write the result there; - is stdout."),
+    ] = None,
+    profiles: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Watts per home: time,home_01,... (plain or .gz). Default: generated.",
+        ),
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(min=0.0, help="How much faster the loads' time runs.")
+    ] = 12.0,
+    seed: Annotated[int, typer.Option(help="Another street, other loads.")] = 1,
+    faults: Annotated[
+        str, typer.Option(metavar="A,B", help=f"Break something: {', '.join(sorted(FAULTS))}.")
+    ] = "",
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep logs, configuration and journal there."),
+    ] = None,
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Port of the controller's status page; 0: any free."),
+    ] = 0,
+) -> None:
+    """Run a street: every home a MicroPython interpreter with the node's firmware, read over
+    RS-485 by the real controller, which moves homes until the phases are balanced.
+
+    \b
+    pbal sim run
+    pbal sim run --homes 60 --headless --seconds 90 --json result.json
+    pbal sim run --profiles street.csv.gz --speed 60
+    pbal sim run --faults noise,dead
+    """
+    options = RunOptions(
+        homes=homes,
+        seconds=seconds,
+        profiles=profiles,
+        speed=speed,
+        seed=seed,
+        faults=tuple(name for name in faults.split(",") if name),
+        keep=keep,
+        port=port,
+    )
+    check(options)
+    if json_file is not None:
+        check_writable(json_file)
+    console = Console(stderr=json_file is not None and str(json_file) == "-")
+    live = not headless and console.is_terminal
+    if not headless and not live:
+        print("pbal: no terminal here, so no live picture (as with --headless)", file=sys.stderr)
+    if not live and options.seconds is None:
+        options.seconds = HEADLESS_SECONDS
+    street = asyncio.run(play(options, console, live, quiet=app_context(ctx).quiet))
+    if street.result:
+        if json_file is not None:
+            write_json(json_file, street.result)
+        print_result(street.result, console)
+        if street.result["problems"]:
+            raise CheckFailed("The street failed: " + "; ".join(street.result["problems"]) + ".")
+
+
+async def play(options: RunOptions, console: Console, live: bool, quiet: bool) -> StreetRun:
+    """Runs the street to its end and shows it. Ctrl-C ends it in order."""
+    street = StreetRun(options)
+    task = asyncio.create_task(street.run())
+
+    def stop() -> None:
+        if street.stopping.is_set() or street.picture.stage != "running":
+            task.cancel()
+        street.stopping.set()
+
+    async def update() -> bool:
+        return not task.done()
+
+    with ending_signals(stop):
+        try:
+            if live:
+                await show(console, street.picture, update)
+            else:
+                await tell(
+                    street.picture, task, lambda line: None if quiet else console.print(line)
+                )
+            await task
+        except asyncio.CancelledError:
+            if not street.stopping.is_set():
+                raise
+            raise KeyboardInterrupt from None
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+    return street
+
+
+async def tell(picture: Picture, task: "asyncio.Task[None]", say: Callable[[str], None]) -> None:
+    """Headless: a line whenever something happens, and the state every few seconds."""
+    said, next_state = "", 0.0
+    moves: dict[int, str] = {}
+    say(f"{picture.title}; {picture.footer}")
+    while not task.done():
+        now = f"{picture.elapsed_s:6.1f} s  "
+        words = sentence(picture)
+        if picture.stage == "running":
+            for move in reversed(picture.moves):
+                if moves.get(move.command_id) != move.state:
+                    moves[move.command_id] = move.state
+                    say(f"{now}{move.home}: {move.reason}: {move.state}")
+            if picture.elapsed_s >= next_state:
+                next_state = picture.elapsed_s + STATE_EVERY_S
+                say(now + state_line(picture))
+        elif words != said:
+            said = words
+            say(now + words)
+        await asyncio.wait({task}, timeout=PROGRESS_S)
+
+
+def state_line(picture: Picture) -> str:
+    """The phases and the link in one line."""
+    a, b, c = picture.phase_a or (0.0, 0.0, 0.0)
+    link = picture.link
+    age = f", 95 % read within {link.age_p95_s:.1f} s" if link.age_p95_s is not None else ""
+    return (
+        f"A {a:.1f}  B {b:.1f}  C {c:.1f}  neutral {picture.neutral_a or 0.0:.1f} A; "
+        f"{link.fresh}/{link.known} homes fresh{age}, {link.frames_lost} frames lost"
+    )
+
+
+def print_result(result: dict[str, Any], console: Console) -> None:
+    """The end of the story, for a person."""
+    before, after = result["neutral_current_before_a"], result["neutral_current_after_a"]
+    without = result["neutral_current_without_a"]
+    lines = [f"{result['homes']} homes, each {result['interpreter']}"]
+    if before and after is not None:
+        lines.append(f"neutral current  {before:.1f} A before, {after:.1f} A after the moves")
+    if without is not None:
+        lines.append(f"                 {without:.1f} A now, had no home been moved")
+    lines += [
+        f"switchings       {result['switches_ordered']} ordered, "
+        f"{result['switches_confirmed']} confirmed by measurement",
+        f"link             {result['frames_answered']} frames, {result['frames_lost']} lost; "
+        f"95 % of readings younger than {result['telemetry_age_p95_s']:.2f} s",
+        f"node             {result['node_heap_peak_bytes'] / 1024:.0f} KiB of heap at most",
+    ]
+    console.print("\n".join(lines), highlight=False)
