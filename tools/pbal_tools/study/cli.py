@@ -194,7 +194,7 @@ def study(
         str,
         typer.Option(
             "--load-model",
-            help="feeder: loads follow voltage as the .dss says; power: always the profile's watts.",
+            help="feeder: loads follow voltage as the .dss says; power: the profile's watts.",
             rich_help_panel=_STREET,
         ),
     ] = "feeder",
@@ -475,10 +475,10 @@ def _finish(result: "Study", out: Path | None, json_output: bool) -> None:
 
 def _table(data: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     figures = data["controllers"]
     for summary in figures.values():
-        table.add_column(summary["title"], justify="right")
+        table.add_column(summary["title"].split(",")[0], justify="right")
 
     def row(label: str, get: Callable[[dict[str, Any]], str]) -> None:
         table.add_row(label, *(get(s) for s in figures.values()))

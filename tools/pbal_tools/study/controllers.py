@@ -152,17 +152,18 @@ def best_static(street: Street, loop: Loop, progress: Progress | None = None) ->
 def known_future(
     street: Street,
     relays: NDArray[np.bool_],
-    switchings_per_day: float,
+    peer: Trajectory | None,
     loop: Loop,
     progress: Progress | None = None,
 ) -> Trajectory:
-    """The hindsight optimum, with switching priced so that it switches as often as pbal did.
+    """The hindsight optimum, with switching priced so that it switches as often as `peer` did.
 
-    Neutral current only. The price is found on a sample of at most two days, then used for all
-    of the time, a week at a time (each week starts where the last one ended).
+    Neutral current only. The price is found on the middle days, at most two, so that both switch
+    equally often there; then it holds for all of the time, a week at a time (each week starts
+    where the last one ended). Without a peer, one switching per relay and day is the measure.
     """
-    total = street.feeder.n_homes + street.feeder.n_fixed_ports
     homes = street.feeder.n_homes
+    total = homes + street.feeder.n_fixed_ports
     movable = np.zeros(total, bool)
     movable[:homes] = relays
     paths = np.empty((len(street), homes), np.int8)
@@ -171,11 +172,20 @@ def known_future(
         return Trajectory("hindsight", "Hindsight optimum", paths, street.start)
     per_day = round(86400 / street.step_s)
     middle = max(0, (len(street) - 2 * per_day) // 2)
-    sample = street.currents(middle, min(len(street), middle + 2 * per_day))
-    budget = max(switchings_per_day, 0.02) * street.step_s / 86400
-    # at_budget counts per column; only the movable ones switch.
+    end = min(len(street), middle + 2 * per_day)
+    sample = street.currents(middle, end)
+    wanted = float(relays.sum()) * (end - middle) / per_day
+    if peer is not None:
+        part = peer.phases[middle:end]
+        wanted = max(1.0, float((part[1:] != part[:-1]).sum()))
+    # at_budget counts per step and column, movable or not.
     found = at_budget(
-        sample, street.all_start(), budget * homes / total, movable=movable, sweeps=25
+        sample,
+        street.all_start(),
+        wanted / ((end - middle) * total),
+        movable=movable,
+        sweeps=25,
+        seed=loop.seed,
     )
     start = street.all_start()
     week = 7 * per_day

@@ -142,7 +142,7 @@ def ideal_feeder(
     phase = np.tile(np.arange(3), h)
     same_phase = phase[:, None] == phase[None, :]
     z = np.where(same_phase, phase_ohm, 0) + np.full((ports, ports), neutral_ohm, dtype=complex)
-    source = volts * A ** -np.arange(3.0)
+    source = np.array([volts * A**-k for k in range(3)], dtype=np.complex128)
     to_phase = (np.arange(3)[:, None] == phase[None, :]).astype(complex)
     nothing = np.zeros(3, dtype=complex)
     no_rows = np.zeros((3, ports), dtype=complex)

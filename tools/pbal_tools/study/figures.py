@@ -22,7 +22,7 @@ COLOURS = {
     "hindsight": "#3b8f4e",
 }
 _PHASES = ("#9c4a1a", "#222222", "#7a8794")
-_STYLE = {
+_STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 9.5,
     "axes.spines.top": False,
@@ -30,6 +30,7 @@ _STYLE = {
     "axes.edgecolor": "#9aa1ab",
     "axes.labelcolor": "#333a44",
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e6e8ec",
     "grid.linewidth": 0.8,
     "xtick.color": "#5b636e",
@@ -87,13 +88,14 @@ def _curves(
     values: Callable[[Outcome], NDArray[np.floating]],
     label: str,
     limit: tuple[float, str] | None = None,
+    from_zero: bool = True,
 ) -> str:
-    with _figure(7.6, 3.3) as (_, ax, out):
-        top = 0.0
+    with _figure(8.4, 3.3) as (_, ax, out):
+        top, bottom = 0.0, 0.0 if from_zero else np.inf
         for name, outcome in study.outcomes.items():
             share, level = duration_curve(values(outcome))
             ax.plot(share, level, _dash(name), color=COLOURS[name], label=outcome.trajectory.title)
-            top = max(top, float(level.max()))
+            top, bottom = max(top, float(level.max())), min(bottom, float(level.min()))
         if limit is not None:
             ax.axhline(limit[0], color="#b3261e", linewidth=1, linestyle=":")
             ax.annotate(
@@ -101,7 +103,7 @@ def _curves(
             )
             top = max(top, limit[0])
         ax.set(xlabel="share of time at or above this value, %", ylabel=label, xlim=(0, 100))
-        ax.set_ylim(0, top * 1.08 or 1)
+        ax.set_ylim(bottom, bottom + (top - bottom) * 1.08 or 1)
         ax.legend(loc="upper right" if limit is None else "best")
     return out[0]
 
@@ -142,6 +144,7 @@ def hot_spot(study: Study) -> str | None:
         lambda o: o.hot_spot_c if o.hot_spot_c is not None else np.zeros(1),
         "hot-spot temperature, °C",
         limit,
+        from_zero=False,
     )
 
 
@@ -149,7 +152,7 @@ def phase_curves(study: Study) -> str:
     """Load duration curves of the three phases, one panel per controller."""
     n = len(study.outcomes)
     rated = study.feeder.transformer.rated_current_a
-    with _figure(max(4.5, 2.3 * n + 0.6), 2.9, n) as (_, axes, out):
+    with _figure(8.4, 2.8, n) as (_, axes, out):
         peak = max(float(o.phase_a.max()) for o in study.outcomes.values())
         for ax, outcome in zip(np.atleast_1d(axes), study.outcomes.values(), strict=True):
             for phase in range(3):
@@ -176,7 +179,7 @@ def worst_day(study: Study) -> str | None:
     mean = [float(built[d * per_day : (d + 1) * per_day].mean()) for d in range(days)]
     at = int(np.argmax(mean)) * per_day
     first = study.profiles.start + np.timedelta64(at * step, "s")
-    with _figure(7.6, 2.9) as (_, ax, out):
+    with _figure(8.4, 2.9) as (_, ax, out):
         for name in ("as_built", "pbal"):
             y = study.outcomes[name].neutral_a[at : at + per_day]
             x = np.arange(len(y)) * step / 3600
@@ -204,7 +207,7 @@ def by_hour(study: Study) -> str | None:
     count = np.bincount(slot, minlength=96)
     if (count == 0).any():
         return None
-    with _figure(7.6, 2.9) as (_, ax, out):
+    with _figure(8.4, 2.9) as (_, ax, out):
         for name, outcome in study.outcomes.items():
             level = np.bincount(slot, outcome.neutral_a, minlength=96) / count
             ax.plot(
@@ -228,7 +231,7 @@ def voltages(study: Study) -> str | None:
     shown = [n for n in ("as_built", "pbal") if n in study.outcomes]
     base = np.array([h.v_base for h in study.feeder.homes])
     order = np.argsort(np.percentile(study.outcomes["as_built"].volts_10, 50, axis=0))
-    with _figure(7.6, 3.1) as (_, ax, out):
+    with _figure(8.4, 3.1) as (_, ax, out):
         for k, name in enumerate(shown):
             volts = study.outcomes[name].volts_10[:, order]
             low, high = volts.min(axis=0), volts.max(axis=0)
@@ -242,6 +245,7 @@ def voltages(study: Study) -> str | None:
                 label=study.outcomes[name].trajectory.title,
             )
         low_v, high_v = ax.get_ylim()
+        ax.set_ylim(low_v, high_v + (high_v - low_v) * 0.16)
         for edge, text, anchor in (
             (1 - VOLTAGE_BAND, "-10 %", "bottom"),
             (1 + VOLTAGE_BAND, "+10 %", "top"),
@@ -251,8 +255,8 @@ def voltages(study: Study) -> str | None:
                 ax.axhline(level, color="#b3261e", linewidth=1, linestyle=":")
                 ax.annotate(
                     text,
-                    (len(order) - 0.5, level),
-                    ha="right",
+                    (-0.8, level),
+                    ha="left",
                     va=anchor,
                     color="#b3261e",
                     fontsize=9,
@@ -264,7 +268,7 @@ def voltages(study: Study) -> str | None:
         )
         ax.set_xticks([])
         ax.grid(axis="x", visible=False)
-        ax.legend(loc="lower right")
+        ax.legend(loc="upper right", ncols=2)
     return out[0]
 
 
@@ -273,7 +277,7 @@ def switchings(study: Study) -> str | None:
     shown = [n for n in ("pbal", "hindsight") if n in study.outcomes]
     if not shown or not study.relays.any():
         return None
-    with _figure(7.6, 2.7) as (_, ax, out):
+    with _figure(8.4, 2.7) as (_, ax, out):
         for name in shown:
             count = np.sort(study.outcomes[name].trajectory.switchings()[study.relays])[::-1]
             x, y = np.arange(len(count)), count / study.days
@@ -301,7 +305,7 @@ def relays_first(study: Study) -> str | None:
     if not study.relay_order:
         return None
     n = len(study.relay_order)
-    with _figure(7.6, 3.1) as (_, ax, out):
+    with _figure(8.4, 3.1) as (_, ax, out):
         full = 1 - np.sqrt(study.relay_curve[-1])
         if full > 0:
             ideal = (1 - np.sqrt(study.relay_curve)) / full
@@ -312,14 +316,24 @@ def relays_first(study: Study) -> str | None:
                 color="#8a8f98",
                 label="free switching on half-hour means",
             )
-        if study.benefits:
+        ranked = [b for b in study.benefits if b.choice == "ranked"]
+        if ranked:
             ax.plot(
-                [0, *(b.relays / n * 100 for b in study.benefits)],
-                [0, *(b.share_of_all * 100 for b in study.benefits)],
+                [0, *(b.relays / n * 100 for b in ranked)],
+                [0, *(b.share_of_all * 100 for b in ranked)],
                 "-o",
                 color=COLOURS["pbal"],
                 label="pbal, measured",
             )
+        for b in study.benefits:
+            if b.choice == "heaviest":
+                ax.plot(
+                    b.relays / n * 100,
+                    b.share_of_all * 100,
+                    "D",
+                    color=COLOURS["best_static"],
+                    label="pbal on the heaviest third",
+                )
         ax.set(
             xlabel="homes with a relay, % (recommended order)",
             ylabel="share of the full\nneutral-current cut, %",

@@ -117,7 +117,7 @@ def _refuse_unsupported(circuit: Any, path: Path) -> None:
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
         raise InputError(
             f"{path} holds elements the study does not simulate: {listed}.",
-            "Remove or disable them, and give solar as negative watts in the profiles or with --pv.",
+            "Remove or disable them; give solar as negative watts in the profiles or with --pv.",
         )
     if sources != 1:
         raise InputError(

@@ -103,7 +103,7 @@ def _open(path: Path) -> io.TextIOWrapper:
     magic = raw.read(2)
     raw.seek(0)
     stream = gzip.GzipFile(fileobj=raw) if magic == b"\x1f\x8b" else raw
-    return io.TextIOWrapper(io.BufferedReader(stream, 1 << 20), encoding="utf-8-sig")  # type: ignore[arg-type, type-var]
+    return io.TextIOWrapper(io.BufferedReader(stream, 1 << 20), encoding="utf-8-sig")
 
 
 def _header(path: Path, line: str) -> tuple[str, ...]:

@@ -68,8 +68,10 @@ def _best_move(
 
 @dataclass(frozen=True)
 class Benefit:
-    """Neutral-current cut that the real planner reaches with the first homes of the order."""
+    """Neutral-current cut that the real planner reaches with relays on some homes."""
 
+    choice: str
+    """`ranked`: the first homes of the order; `heaviest`: those that draw most."""
     relays: int
     cut: float
     share_of_all: float
@@ -80,15 +82,17 @@ class Benefit:
 def measured_benefit(
     street: Street,
     order: list[int],
+    mean_w: NDArray[np.floating],
     loop: Loop,
     *,
     days: float = 3.0,
     progress: Callable[[int], None] | None = None,
 ) -> list[Benefit]:
-    """Runs pbal with the first sixth, third, half, two thirds and all homes of the order.
+    """Runs pbal with the first sixth, third, half, two thirds and all homes of the order, and
+    with the heaviest third.
 
-    On the first `days` only: it is five more runs. Every home is metered here, so that the
-    number of relays is all that differs. Neutral currents are at nominal voltage.
+    On the first `days` only: it is six more runs. Every home is metered here, so that the
+    relays are all that differs. Neutral currents are at nominal voltage.
     """
     loop = replace(loop, others="metered")
     steps = min(len(street), max(2, round(days * 86400 / street.step_s)))
@@ -96,15 +100,18 @@ def measured_benefit(
     homes = street.feeder.n_homes
     everyone = np.tile(street.all_start().astype(np.int64), (steps, 1))
     built = float(np.abs((currents * _TURN[everyone]).sum(axis=1)).mean())
+    heaviest = np.argsort(-np.asarray(mean_w), kind="stable").tolist()
     counts = sorted({max(1, round(homes * s)) for s in (1 / 6, 1 / 3, 1 / 2, 2 / 3, 1)})
-    cuts: list[tuple[int, float, float]] = []
-    for count in counts:
+    plan = [("heaviest", heaviest, max(1, round(homes / 3)))]
+    plan += [("ranked", order, count) for count in counts]
+    cuts: list[tuple[str, int, float, float]] = []
+    for choice, listed, count in plan:
         relays = np.zeros(homes, bool)
-        relays[order[:count]] = True
+        relays[listed[:count]] = True
         run = pbal(street, relays, loop, progress, steps)
         everyone[:, :homes] = run.phases
         after = float(np.abs((currents * _TURN[everyone]).sum(axis=1)).mean())
         per_day = float(run.switchings().sum() / (steps * street.step_s / 86400))
-        cuts.append((count, 1 - after / built if built > 0 else 0.0, per_day))
-    full = cuts[-1][1]
-    return [Benefit(n, cut, cut / full if full > 0 else 0.0, sw) for n, cut, sw in cuts]
+        cuts.append((choice, count, 1 - after / built if built > 0 else 0.0, per_day))
+    full = cuts[-1][2]
+    return [Benefit(how, n, cut, cut / full if full > 0 else 0.0, sw) for how, n, cut, sw in cuts]

@@ -11,20 +11,23 @@ from .run import Study
 
 _CSS = """
 :root{color-scheme:light}
-body{font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",sans-serif;color:#1d232b;
+body{font:16px/1.5 system-ui,"Segoe UI",Roboto,"Liberation Sans",sans-serif;color:#1d232b;
  margin:0;background:#fff}
 main{max-width:860px;margin:0 auto;padding:40px 24px 64px}
 h1{font-size:27px;line-height:1.25;margin:0 0 6px}h2{font-size:19px;margin:44px 0 4px}
 p{margin:6px 0 12px;max-width:74ch}.sub{color:#5b636e;margin-bottom:24px}
-.lead{font-size:19px;line-height:1.45;border-left:4px solid #0a6ebd;padding:4px 0 4px 16px;margin:22px 0}
-table{border-collapse:collapse;width:100%;font-size:14.5px;font-variant-numeric:tabular-nums;margin:14px 0}
+.lead{font-size:19px;line-height:1.45;
+ border-left:4px solid #0a6ebd;padding:4px 0 4px 16px;margin:22px 0}
+table{border-collapse:collapse;width:100%;
+ font-size:14.5px;font-variant-numeric:tabular-nums;margin:14px 0}
 th,td{padding:6px 10px;text-align:right;border-bottom:1px solid #e6e8ec;vertical-align:top}
 th:first-child,td:first-child{text-align:left;padding-left:0}
 thead th{border-bottom:2px solid #9aa1ab;font-weight:600;vertical-align:bottom}
 tr.group td{font-weight:600;padding-top:16px;border-bottom:1px solid #9aa1ab}
+td{white-space:nowrap}td:first-child{white-space:normal;min-width:190px}
 td.pbal,th.pbal{background:#eef6fc}
 .bad{color:#b3261e;font-weight:600}.good{color:#256b35}.quiet{color:#5b636e}
-figure{margin:14px 0 6px}figure svg{max-width:100%;height:auto;display:block}
+figure{margin:14px 0 6px}figure svg{width:100%;height:auto;display:block}
 figcaption{color:#5b636e;font-size:14px;max-width:74ch}
 ul{padding-left:20px;max-width:74ch}li{margin:4px 0}
 .key{display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:6px}
@@ -34,7 +37,8 @@ ul{padding-left:20px;max-width:74ch}li{margin:4px 0}
 _CAPTIONS = {
     "day": (
         "The street's worst day",
-        "Neutral current at the transformer, step by step, on the day on which it was highest as built.",
+        "Neutral current at the transformer, step by step, on the day on which it was highest "
+        "as built.",
     ),
     "neutral": (
         "Neutral current",
@@ -49,11 +53,13 @@ _CAPTIONS = {
     ),
     "vuf": (
         "Voltage unbalance",
-        "Negative over positive sequence voltage (VUF), 10-minute values, at each controller's worst bus.",
+        "Negative over positive sequence voltage (VUF), 10-minute values, at each controller's "
+        "worst bus.",
     ),
     "volts": (
         "Voltages",
-        "From the lowest to the highest 10-minute voltage at each home's meter over the whole period.",
+        "From the lowest to the highest 10-minute voltage at each home's meter over the whole "
+        "period.",
     ),
     "hot_spot": (
         "Transformer temperature",
@@ -65,7 +71,8 @@ _CAPTIONS = {
     ),
     "relays": (
         "Which homes first",
-        "How much of the full benefit the first relays bring, if homes get them in the recommended order.",
+        "How much of the full benefit the first relays bring, if homes get them in the "
+        "recommended order.",
     ),
 }
 
@@ -87,7 +94,8 @@ def headline(study: Study) -> str:
     neutral = own["neutral_a"]
     verb = "cut" if neutral["cut"] >= 0 else "raise"
     text = (
-        f"On this street pbal would {verb} the mean neutral current by {_pct(abs(neutral['cut']))}, "
+        f"On this street pbal would {verb} the mean neutral current by "
+        f"{_pct(abs(neutral['cut']))}, "
         f"from {_num(base['neutral_a']['mean'])} A to {_num(neutral['mean'])} A"
     )
     if "losses" in own:
@@ -114,8 +122,10 @@ def render(study: Study) -> str:
     end = study.profiles.start + np.timedelta64(round(study.days * 86400), "s")
     period = f"{str(study.profiles.start)[:10]} to {str(end)[:10]}"
     sub = (
-        f"{feeder.n_homes} homes ({', '.join(f'{(feeder.phases == p).sum()} on {q}' for p, q in enumerate('ABC'))}), "
-        f"{int(study.relays.sum())} with a relay. {_num(study.days, 0 if study.days >= 2 else 1)} days, {period}, "
+        f"{feeder.n_homes} homes "
+        f"({', '.join(f'{(feeder.phases == p).sum()} on {q}' for p, q in enumerate('ABC'))}), "
+        f"{int(study.relays.sum())} with a relay. "
+        f"{_num(study.days, 0 if study.days >= 2 else 1)} days, {period}, "
         f"one value every {study.profiles.step_s} s."
     )
     parts = [
@@ -127,9 +137,12 @@ def render(study: Study) -> str:
         f"<p class='lead'>{escape(headline(study))}</p>",
         "<h2>Side by side</h2>",
         _table(study),
-        "<p class='quiet'>As built: every home where it is now. Best static: all homes re-connected once, "
-        "chosen with the whole period known. Hindsight optimum: knows the future, neutral current only, and "
-        "switches as often as pbal did; a yardstick, not a product. ✓ and ✗: the EN 50160 test.</p>",
+        "<p class='quiet'>As built: every home where it is now. Best static: all homes "
+        "re-connected once, "
+        "chosen with the whole period known. Hindsight optimum: knows the future, neutral "
+        "current only, and "
+        "switches as often as pbal did; a yardstick, not a product. ✓ and ✗: the EN 50160 "
+        "test.</p>",
     ]
     for name, (title, caption) in _CAPTIONS.items():
         if name in pictures:
@@ -145,7 +158,8 @@ def render(study: Study) -> str:
         _list(_limits(study)),
     ]
     parts.append(
-        f"<p class='quiet'>Made with pbal study. Seed {options.seed}; study.json beside this page holds every "
+        f"<p class='quiet'>Made with pbal study. Seed {options.seed}; study.json beside this "
+        "page holds every "
         "option and figure.</p></main></body></html>"
     )
     return "\n".join(parts)
@@ -205,7 +219,10 @@ def _table(study: Study) -> str:
         row("ageing, 1 = normal", lambda s: _small(s["transformer"]["ageing_rate"]))
         row("insulation life used, h", lambda s: _small(s["transformer"]["life_used_h"]))
     group("Relays")
-    row("switchings per home per day", lambda s: _num(s["switchings"]["per_home_per_day"], 2))
+    row(
+        "switchings per home per day",
+        lambda s: _num(s["switchings"]["per_home_per_day"] or None, 2),
+    )
     row(
         "least / median / most",
         lambda s: " / ".join(
@@ -238,13 +255,16 @@ def _relay_text(study: Study) -> str:
     names = [study.feeder.homes[k].name for k in study.relay_order]
     third = max(1, round(len(names) / 3))
     text = f"First third, in this order: <b>{escape(', '.join(names[:third]))}</b>."
-    at_third = [b for b in study.benefits if b.relays == third]
-    if at_third:
-        days = min(study.days, study.options.rank_days)
+    share = {b.choice: b.share_of_all for b in study.benefits if b.relays == third}
+    if "ranked" in share:
+        days = _num(min(study.days, study.options.rank_days), 0)
         text += (
-            f" With relays on these {third} homes alone, pbal reaches {_pct(at_third[0].share_of_all)} of the cut "
-            f"it reaches with a relay on every home (measured on the first {_num(days, 0)} days, every home metered)."
+            f" With relays on these {third} homes alone, pbal reaches {_pct(share['ranked'])} of "
+            "the cut it reaches with a relay on every home"
         )
+        if "heaviest" in share:
+            text += f"; with relays on the {third} that draw most, {_pct(share['heaviest'])}"
+        text += f" (measured on the first {days} days, every home metered)."
     return f"<p>{text} The full order is in homes.csv.</p>"
 
 
@@ -257,13 +277,17 @@ def _assumptions(study: Study) -> list[str]:
     others = {
         "unseen": "homes without a relay have no node, and pbal does not see them",
         "metered": "homes without a relay have a node that only measures",
-        "remainder": "a meter at the transformer shows pbal what the other homes draw together, per phase",
+        "remainder": "a meter at the transformer shows pbal what the other homes draw "
+        "together, per phase",
     }[loop.others]
     items = [
-        f"pbal decides every {max(loop.period_s, study.profiles.step_s)} s on the mean of the last complete step"
+        f"pbal decides every {max(loop.period_s, study.profiles.step_s)} s on the mean of the "
+        "last complete step"
         + (f", {loop.delay_s} s old" if loop.delay_s else "")
-        + f"; a home rests {loop.dwell_s // 60} minutes between switchings, at most {loop.daily_cap} a day.",
-        f"{_pct(loop.failure_rate, 1)} of readings are lost and as many commands are not carried out.",
+        + f"; a home rests {loop.dwell_s // 60} minutes between switchings, at most "
+        f"{loop.daily_cap} a day.",
+        f"{_pct(loop.failure_rate, 1)} of readings are lost and as many commands are not "
+        "carried out.",
         f"Relays: {int(study.relays.sum())} of {study.feeder.n_homes} homes ("
         + ("from the list or " if o.homes else "")
         + f"chosen {'at random' if o.relay_choice == 'random' else 'heaviest first'}); {others}.",
@@ -280,11 +304,13 @@ def _assumptions(study: Study) -> list[str]:
     ]
     if study.cars:
         items.append(
-            f"Cars added at {len(study.cars)} homes: {o.ev.charger_kw:g} kW, {o.ev.energy_kwh:g} kWh a session, arriving about {o.ev.arrival_h:g} h."
+            f"Cars added at {len(study.cars)} homes: {o.ev.charger_kw:g} kW, "
+            f"{o.ev.energy_kwh:g} kWh a session, arriving about {o.ev.arrival_h:g} h."
         )
     if study.roofs:
         items.append(
-            f"Solar roofs added at {len(study.roofs)} homes: {o.pv.peak_kw:g} kW peak on average, latitude {o.pv.latitude_deg:g}°, invented weather."
+            f"Solar roofs added at {len(study.roofs)} homes: {o.pv.peak_kw:g} kW peak on "
+            f"average, latitude {o.pv.latitude_deg:g}°, invented weather."
         )
     if study.feeder.exact:
         items.append(
@@ -292,8 +318,10 @@ def _assumptions(study: Study) -> list[str]:
         )
     if study.feeder.transformer.rated_current_a > 0:
         items.append(
-            f"Transformer {study.feeder.transformer.rated_kva:g} kVA, ONAN, {o.ambient_c:g} °C ambient; IEC 60076-7: top-oil rise 55 K, "
-            "hot-spot gradient 23 K, R = 5, x = 0.8, y = 1.6, 180 and 4 min, k11 = 1, k21 = 1, k22 = 2; oil heated by the mean of "
+            f"Transformer {study.feeder.transformer.rated_kva:g} kVA, ONAN, {o.ambient_c:g} °C "
+            "ambient; IEC 60076-7: top-oil rise 55 K, "
+            "hot-spot gradient 23 K, R = 5, x = 0.8, y = 1.6, 180 and 4 min, k11 = 1, k21 = 1, "
+            "k22 = 2; oil heated by the mean of "
             "the phases' losses, hot spot in the most loaded phase."
         )
     return [*items, *study.notes]
@@ -301,21 +329,26 @@ def _assumptions(study: Study) -> list[str]:
 
 def _limits(study: Study) -> list[str]:
     items = [
-        f"One value every {study.profiles.step_s} s: what happens within a step is averaged away. pbal itself sees seconds.",
-        "Meters are taken as exact. Harmonics are not modelled; third harmonics add up in the neutral and cannot be balanced.",
+        f"One value every {study.profiles.step_s} s: what happens within a step is averaged "
+        "away. pbal itself sees seconds.",
+        "Meters are taken as exact. Harmonics are not modelled; third harmonics add up in the "
+        "neutral and cannot be balanced.",
         "The neutral current is the phasor sum at the transformer: conductor and earth together.",
-        "The hindsight optimum is a very good solution, not a proven one, and works on the neutral current alone.",
+        "The hindsight optimum is a very good solution, not a proven one, and works on the "
+        "neutral current alone.",
     ]
     if study.days < 28:
         items.append(
-            f"{_num(study.days, 0 if study.days >= 2 else 1)} days are not a year: seasons, and so the figures per year, will differ."
+            f"{_num(study.days, 0 if study.days >= 2 else 1)} days are not a year: seasons, and "
+            "so the figures per year, will differ."
         )
     weeks = next(iter(study.summary.values())).get("vuf", {}).get("complete_weeks")
     if weeks == 0:
         items.append("Less than one whole week: the EN 50160 verdicts are an indication only.")
     if not study.feeder.exact:
         items.append(
-            "Without a feeder model there are no voltages, no VUF and no losses. Give --feeder, or --main-ohm for a rough figure."
+            "Without a feeder model there are no voltages, no VUF and no losses. Give "
+            "--feeder, or --main-ohm for a rough figure."
         )
     if study.cars or study.roofs:
         items.append("Added cars and roofs are drawn from simple statistics, not measured.")

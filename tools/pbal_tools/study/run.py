@@ -115,8 +115,10 @@ def run_study(options: Options, stage: Stage) -> Study:
     benefits: list[Benefit] = []
     if options.rank_days > 0 and "pbal" in options.controllers:
         steps = min(len(street), round(options.rank_days * 86400 / street.step_s))
-        done = stage("Which homes first", 5 * steps)
-        benefits = measured_benefit(street, order, loop, days=options.rank_days, progress=done)
+        done = stage("Which homes first", 6 * steps)
+        benefits = measured_benefit(
+            street, order, mean_w, loop, days=options.rank_days, progress=done
+        )
     return Study(
         options,
         feeder,
@@ -209,13 +211,11 @@ def _trajectories(
     out = [c.as_built(street)]
     if "best_static" in options.controllers:
         out.append(c.best_static(street, loop, stage("Best static assignment", steps)))
-    per_day = 2.0
+    peer: c.Trajectory | None = None
     if "pbal" in options.controllers:
-        run = c.pbal(street, relays, loop, stage("pbal, minute by minute", steps))
-        out.append(run)
-        per_day = float(run.switchings().sum() / street.days / max(1, int(relays.sum())))
+        peer = c.pbal(street, relays, loop, stage("pbal, minute by minute", steps))
+        out.append(peer)
     if "hindsight" in options.controllers:
         done = stage("Hindsight optimum", steps)
-        share = float(relays.mean())
-        out.append(c.known_future(street, relays, per_day * share, loop, done))
+        out.append(c.known_future(street, relays, peer, loop, done))
     return out
