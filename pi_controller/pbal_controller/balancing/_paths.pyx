@@ -8,7 +8,7 @@ three minimise (or sample) ``sum_t cost[t, x_t] + sum_t price * [x_t != x_(t-1)]
 x_(-1) given.
 """
 
-from libc.math cimport exp
+from libc.math cimport exp, log
 from libc.stdint cimport uint64_t
 
 
@@ -126,48 +126,140 @@ cdef double viterbi2(Py_ssize_t steps, const double *c1, const double *c2, const
     return low
 
 
-cdef void draw(Py_ssize_t steps, const double *cost, double price, int start, double beta,
+cdef void draw(Py_ssize_t steps, const double *cost, double price, int start, double cold,
                uint64_t *rng, double *alpha, signed char *path) noexcept nogil:
-    """One path from exp(-beta * cost): filter forwards, draw backwards."""
-    cdef double w = exp(-beta * price)
-    cdef double a0, a1, a2, total, low, u, b0, b1, b2
-    cdef const double *c
+    """One path from exp(-cold * cost): filter forwards, draw backwards.
+
+    alpha [steps, 3] holds minus the logarithm of the filtered weights, so that nothing
+    underflows however cold it gets.
+    """
+    cdef double step = cold * price
+    cdef double w = exp(-step)
+    cdef double low, total, u, direct
+    cdef double f[3]
+    cdef double e[3]
     cdef Py_ssize_t t
-    cdef int q
-    a0 = 1.0 if start == 0 else w
-    a1 = 1.0 if start == 1 else w
-    a2 = 1.0 if start == 2 else w
+    cdef int q, last
+    for q in range(3):
+        f[q] = 0.0 if q == start else step
     for t in range(steps):
         if t > 0:
-            total = a0 + a1 + a2
-            b0 = a0 + w * (total - a0)
-            b1 = a1 + w * (total - a1)
-            a2 = a2 + w * (total - a2)
-            a0, a1 = b0, b1
-        c = cost + 3 * t
-        low = c[0]
-        if c[1] < low:
-            low = c[1]
-        if c[2] < low:
-            low = c[2]
-        a0 = a0 * exp(-beta * (c[0] - low)) + 1e-280
-        a1 = a1 * exp(-beta * (c[1] - low)) + 1e-280
-        a2 = a2 * exp(-beta * (c[2] - low)) + 1e-280
-        total = 1.0 / (a0 + a1 + a2)
-        a0 *= total
-        a1 *= total
-        a2 *= total
-        alpha[3 * t] = a0
-        alpha[3 * t + 1] = a1
-        alpha[3 * t + 2] = a2
-    q = -1
+            low = f[0]
+            if f[1] < low:
+                low = f[1]
+            if f[2] < low:
+                low = f[2]
+            for q in range(3):
+                e[q] = exp(low - f[q])
+            total = e[0] + e[1] + e[2]
+            for q in range(3):
+                u = e[q] + w * (total - e[q])
+                if u > 1e-200:
+                    f[q] = -log(u)
+                else:           # so cold that only the best way here counts
+                    direct = f[q] - low
+                    f[q] = direct if direct < step else step
+        for q in range(3):
+            f[q] += cold * cost[3 * t + q]
+            alpha[3 * t + q] = f[q]
+    last = -1
     for t in range(steps - 1, -1, -1):
-        b0 = alpha[3 * t] * (1.0 if q < 0 or q == 0 else w)
-        b1 = alpha[3 * t + 1] * (1.0 if q < 0 or q == 1 else w)
-        b2 = alpha[3 * t + 2] * (1.0 if q < 0 or q == 2 else w)
-        u = uniform(rng) * (b0 + b1 + b2)
-        q = 0 if u < b0 else (1 if u < b0 + b1 else 2)
-        path[t] = <signed char>q
+        for q in range(3):
+            f[q] = alpha[3 * t + q] + (step if last >= 0 and q != last else 0.0)
+        low = f[0]
+        if f[1] < low:
+            low = f[1]
+        if f[2] < low:
+            low = f[2]
+        for q in range(3):
+            e[q] = exp(low - f[q])
+        u = uniform(rng) * (e[0] + e[1] + e[2])
+        last = 0 if u < e[0] else (1 if u < e[0] + e[1] else 2)
+        path[t] = <signed char>last
+
+
+cdef inline double soft_step(double f0, double low, double rest, double e, double w,
+                             double step) noexcept nogil:
+    # One state's filtered cost after a step in which it may have been switched into.
+    cdef double u = e + w * rest
+    cdef double direct
+    if u > 1e-200:
+        return low - log(u)
+    direct = f0 - low
+    return low + (direct if direct < step else step)
+
+
+cdef void draw2(Py_ssize_t steps, const double *c1, const double *c2, const double *inter,
+                double price, int start1, int start2, double cold, uint64_t *rng,
+                double *alpha, signed char *path1, signed char *path2) noexcept nogil:
+    """Two paths at once from exp(-cold * cost); alpha [steps, 9]."""
+    cdef double step = cold * price
+    cdef double w = exp(-step)
+    cdef double f[9]
+    cdef double e[9]
+    cdef double low, total, u, x
+    cdef Py_ssize_t t
+    cdef int q, v, d, s, last1, last2
+    for q in range(3):
+        for v in range(3):
+            f[3 * q + v] = (0.0 if q == start1 else step) + (0.0 if v == start2 else step)
+    for t in range(steps):
+        if t > 0:
+            for v in range(3):
+                low = f[v]
+                if f[3 + v] < low:
+                    low = f[3 + v]
+                if f[6 + v] < low:
+                    low = f[6 + v]
+                total = 0.0
+                for q in range(3):
+                    e[q] = exp(low - f[3 * q + v])
+                    total += e[q]
+                for q in range(3):
+                    f[3 * q + v] = soft_step(f[3 * q + v], low, total - e[q], e[q], w, step)
+            for q in range(3):
+                low = f[3 * q]
+                if f[3 * q + 1] < low:
+                    low = f[3 * q + 1]
+                if f[3 * q + 2] < low:
+                    low = f[3 * q + 2]
+                total = 0.0
+                for v in range(3):
+                    e[v] = exp(low - f[3 * q + v])
+                    total += e[v]
+                for v in range(3):
+                    f[3 * q + v] = soft_step(f[3 * q + v], low, total - e[v], e[v], w, step)
+        for q in range(3):
+            for v in range(3):
+                d = q - v
+                if d < 0:
+                    d += 3
+                s = 3 * q + v
+                f[s] += cold * (c1[3 * t + q] + c2[3 * t + v] + inter[3 * t + d])
+                alpha[9 * t + s] = f[s]
+    last1 = last2 = -1
+    for t in range(steps - 1, -1, -1):
+        low = 1e300
+        for s in range(9):
+            x = alpha[9 * t + s]
+            if last1 >= 0:
+                x += (step if s // 3 != last1 else 0.0) + (step if s % 3 != last2 else 0.0)
+            f[s] = x
+            if x < low:
+                low = x
+        total = 0.0
+        for s in range(9):
+            e[s] = exp(low - f[s])
+            total += e[s]
+        u = uniform(rng) * total
+        s = 0
+        while s < 8 and u >= e[s]:
+            u -= e[s]
+            s += 1
+        last1 = s // 3
+        last2 = s % 3
+        path1[t] = <signed char>last1
+        path2[t] = <signed char>last2
 
 
 # ---------------------------------------------------------------------------- doors
@@ -206,7 +298,7 @@ cdef class Street:
         self.c1 = np.zeros((self.steps, 3))
         self.c2 = np.zeros((self.steps, 3))
         self.inter = np.zeros((self.steps, 3))
-        self.alpha = np.zeros((self.steps, 3))
+        self.alpha = np.zeros((self.steps, 9))
         self.back = np.zeros((self.steps, 9), np.int8)
         for h in range(self.n):
             self.shift(h, 1.0)
@@ -280,8 +372,8 @@ cdef class Street:
                  &self.rng, &self.alpha[0, 0], &self.x[h, 0])
             self.shift(h, 1.0)
 
-    def two(self, Py_ssize_t h, Py_ssize_t g, double price):
-        """Best paths of homes h and g together (neutral cost only)."""
+    def two(self, Py_ssize_t h, Py_ssize_t g, double price, double temperature=0.0):
+        """Best paths of homes h and g together; at a temperature, a random draw of both."""
         cdef double s = 0.86602540378443864676
         cdef Py_ssize_t t
         cdef double a, b
@@ -296,9 +388,14 @@ cdef class Street:
                 self.inter[t, 0] = 2.0 * a
                 self.inter[t, 1] = -a - 2.0 * s * b
                 self.inter[t, 2] = -a + 2.0 * s * b
-            viterbi2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
-                     self.start[h], self.start[g], &self.back[0, 0], &self.x[h, 0],
-                     &self.x[g, 0])
+            if temperature > 0.0:
+                draw2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
+                      self.start[h], self.start[g], 1.0 / temperature, &self.rng,
+                      &self.alpha[0, 0], &self.x[h, 0], &self.x[g, 0])
+            else:
+                viterbi2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
+                         self.start[h], self.start[g], &self.back[0, 0], &self.x[h, 0],
+                         &self.x[g, 0])
             self.shift(h, 1.0)
             self.shift(g, 1.0)
 
