@@ -128,7 +128,8 @@ class App:
         self.settings = Settings()
         self.autonomy = Autonomy(self.selector, self.supply, self.settings, self.limits,
                                  self.state_store, self.identity.get("phase", 0), _randrange,
-                                 self.reset_cause == machine.PWRON_RESET, self.log.emit)
+                                 self.reset_cause == machine.PWRON_RESET, self.log.emit,
+                                 self._silent_ms)
         self.apply_config()
 
         self.link = None
@@ -209,6 +210,7 @@ class App:
         s.spread_ms = get(settings.AUTONOMY_SPREAD_MS)
         s.return_spread_ms = get(settings.RETURN_SPREAD_MS)
         s.good_time_ms = lim.good_time_ms
+        s.silent_hours = get(settings.SILENT_HOURS)
 
     # what others ask --------------------------------------------------------------------------
 
@@ -218,6 +220,10 @@ class App:
         if r.at_ms < 0 or not r.ok or self.now_ms() - r.at_ms > _METER_STALE_MS:
             return -1.0
         return r.current_a
+
+    def _silent_ms(self) -> int:
+        """How long no authentic frame of the controller has come."""
+        return self.now_ms() - self.link.heard_ms if self.link else 0
 
     def phase(self) -> int:
         """The closed phase, 0 while the home is open or between phases."""
@@ -373,7 +379,7 @@ class App:
             if s.busy:
                 self.sense.sample_out()
                 samples += 1
-                if samples % 32 == 0:
+                if samples % 32 == 0 or s.wants_supply:
                     self._sample()  # a long wait must not leave the supplies unwatched
                 s.poll(self.now_ms())
                 self.watchdog.beat("selector", self.now_ms())

@@ -14,6 +14,8 @@ _HOLD_MS = const(60000)  # pause after an autonomous transfer, doubled each time
 _HOLD_MAX_MS = const(1800000)  # ... up to this, so that a sagging street cannot oscillate
 _CALM_MS = const(3600000)  # so long without one forgets the doubling
 _MARGIN_DV = const(40)  # a candidate must be this far inside the band: it will carry more load
+_BALANCE_MS = const(900000)
+_BALANCE_V = 4.0
 _DEAD_SHARE = 0.5  # below this share of nominal a phase is lost, not just low
 
 EV_PHASE_LOST = const(11)
@@ -27,6 +29,7 @@ class Settings:
         self.spread_ms = 20000
         self.return_spread_ms = 30000
         self.good_time_ms = 5000
+        self.silent_hours = 0  # 0: never (S7)
 
 
 class Autonomy:
@@ -35,7 +38,7 @@ class Autonomy:
     """
 
     def __init__(self, selector, supply, settings, limits, state, initial, randrange,
-                 cold_start, emit) -> None:
+                 cold_start, emit, silent_ms=None) -> None:
         self._sel = selector
         self._sup = supply
         self.settings = settings
@@ -44,6 +47,8 @@ class Autonomy:
         self._initial = initial
         self._rand = randrange
         self._emit = emit
+        self._silent_ms = silent_ms or (lambda: 0)
+        self._balance_ms = 0
         self._stagger = cold_start
         self._delay_ms = -1  # the random part of the wait under way, -1: not drawn
         self._hold_ms = 0
@@ -103,6 +108,8 @@ class Autonomy:
         if bad_ms == 0 or not sup.fresh(now_ms):
             self._delay_ms = -1
             self._lost = 0
+            if rules.silence_moves(self._silent_ms(), cfg.silent_hours):
+                self._balance(present, now_ms)
             return
         dead = sup.v[present] < _DEAD_SHARE * self._limits.nominal_v
         if self._lost != present and bad_ms >= cfg.confirm_ms:
@@ -121,6 +128,28 @@ class Autonomy:
             # Nothing to go to: open, so that the return of power finds this home staggered.
             self._stagger = True
             self._delay_ms = -1
+
+    def _balance(self, present: int, now_ms: int) -> None:
+        """Opt-in local balancing while the controller has been silent for hours.
+
+        Bounded: one chance per quarter of an hour, taken once in eight, never within the dwell or
+        above the daily cap. Voltage-guided: only to a phase that is higher by more than one home
+        can cause, and only from the lowest phase. So a move leaves the loaded phase lighter and
+        can not turn the order of the phases round.
+        """
+        if now_ms < self._balance_ms:
+            return
+        self._balance_ms = now_ms + _BALANCE_MS
+        sup = self._sup
+        if self._rand(8) or self._sel.dwell_left_ms(now_ms) > 0:
+            return
+        if rules.cap_reason(self._sel.switches_today(), self._limits.daily_cap):
+            return
+        best = max((1, 2, 3), key=lambda p: sup.v[p])
+        if sup.v[present] > min(sup.v[1:]) or sup.v[best] - sup.v[present] < _BALANCE_V:
+            return
+        if self._sel.local_transfer(best, now_ms):
+            self._moved(now_ms)
 
     def _moved(self, now_ms: int) -> None:
         if now_ms - self._last_move_ms > _CALM_MS:

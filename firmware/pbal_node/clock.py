@@ -1,4 +1,4 @@
-"""Two clocks: a monotonic one that never wraps, and site time that only the controller sets (S4)."""
+"""Two clocks: a monotonic one that never wraps, and site time set by the controller only (S4)."""
 
 from micropython import const
 

@@ -57,6 +57,7 @@ class Link:
         self.bad = {"bad_crc": 0, "auth_failed": 0, "replayed": 0, "malformed": 0}
         self.expired = 0
         self.last_poll_ms = -1
+        self.heard_ms = 0  # the last authentic frame, down or group
         self.measure_now = False
 
     def down_floor(self) -> int:
@@ -79,7 +80,9 @@ class Link:
         n = end - start
         self._rx[:n] = memoryview(buf)[start:end]
         try:
-            return opener.open_into(self._rx, n)
+            n = opener.open_into(self._rx, n)
+            self.heard_ms = self._node.now_ms()
+            return n
         except RemoteError as e:
             self._refused(e)
             return 0

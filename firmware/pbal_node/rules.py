@@ -27,7 +27,7 @@ INTERRUPTED = const(14)
 ALREADY_THERE = const(15)
 NOT_YET_VALID = const(16)
 
-GOOD_TIME_MIN_MS = const(5000)  # S3: never closer to a sick supply than this, whatever the config
+GOOD_TIME_MIN_MS = 5000  # S3: never closer to a sick supply than this, whatever the config
 CLOCK_SLACK_S = const(2)  # S4: a command may be "issued" this far in our future
 
 

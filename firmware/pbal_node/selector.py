@@ -2,10 +2,10 @@
 
 Pure: time, pins, sensors, flash and events come from outside, and `poll(now_ms)` never blocks.
 
-    BOOT/OPENING --output dead--> DEAD_TIME --over, target good--> CLOSING --output follows--> CLOSED
+    BOOT, OPENING --output dead--> DEAD_TIME --over, target good--> CLOSING --follows--> CLOSED
        |   ^                                                          |
-       |   +------------------------ open again, then fall back <-----+ (does not follow)
-       +--still live--> LOCKOUT          CLOSED --command--> WAIT_QUIET --load low--> OPENING
+       |   +----------------- open again, then fall back <------------+ (does not follow)
+       +--still live--> LOCKED_OUT         CLOSED --command--> WAIT_QUIET --load low--> OPENING
 
 A transfer is journalled before the first contact moves (S12) and its result before it is told.
 """
@@ -45,6 +45,8 @@ EV_FLASH_ERROR = const(16)
 
 _PROOFS = const(2)  # consecutive readings that must agree before the output counts as dead or live
 _FOLLOW = 0.15  # the output follows a phase when within this share of nominal of its voltage
+_PROOF_MS = const(60)  # readings this old prove nothing about the contact about to close
+_MEASURE_MS = const(25)  # one reading of the supplies takes this long
 _DAY_S = const(86400)
 
 
@@ -93,6 +95,7 @@ class Selector:
         self.phase = 0  # where the home is: the closed (or welded) phase, 0 = open
         self.outbox = []  # results the controller has not been told yet
         self.sense_fault = False
+        self.wants_supply = False  # asks for a new reading of the supplies
         self.autonomous = False  # the present phase was chosen by a local rule
         self._goal = 0  # phase to close next, 0 = stay open
         self._fallback = 0  # where to go when the goal fails
@@ -284,6 +287,7 @@ class Selector:
 
     def _open(self, now_ms: int, goal: int) -> None:
         self._drive.all_off(now_ms)
+        self.wants_supply = False
         self._goal = goal
         self._opened_ms = now_ms
         self._dead_ms = -1
@@ -372,11 +376,15 @@ class Selector:
             self._proofs = 0
             self.state = OPENING  # it came back: prove it dead again, or find it welded
             return
-        if not rules.dead_time_over(self._dead_ms, now_ms, self._timing.dead_time_ms):
-            return
-        if now_ms - sense.out_at_ms > 100:
-            return  # the proof is old: wait for a new reading
         sup = self._supply
+        dead_time = self._timing.dead_time_ms
+        old = now_ms - sup.at_ms > _PROOF_MS
+        # The target may have failed since the command came: measure it just before closing.
+        self.wants_supply = old and now_ms - self._dead_ms >= dead_time - _MEASURE_MS
+        if not rules.dead_time_over(self._dead_ms, now_ms, dead_time):
+            return
+        if old or now_ms - sense.out_at_ms > _PROOF_MS:
+            return
         goal = self._goal
         reason = rules.target_reason(sup.v[goal], sup.good_ms(goal, now_ms), sup.low_v,
                                      sup.high_v, self.limits.good_time_ms)

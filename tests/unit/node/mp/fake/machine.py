@@ -1,0 +1,175 @@
+"""A stand-in for the ESP32's `machine`: one home's relays, sensors, meter and line, in real time.
+
+`house` is the world; tests change it (a welded contact, a dead phase) and look at it.
+"""
+
+import io
+import math
+import struct
+import time
+
+from pbal_protocol.modbus import crc16
+
+PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
+
+
+class House:
+    """Contacts follow their coils after a delay; the output follows the closed contact."""
+
+    def __init__(self):
+        self.volts = [0.0, 231.0, 229.0, 233.0]
+        self.amps = 3.0
+        self.coils = {18: 1, 19: 2, 23: 3}
+        self.level = {}
+        self.changed_us = {}
+        self.welded = 0
+        self.stuck_open = 0
+        self.delay_us = 6000
+        self.shorts = 0
+        self.cause = PWRON_RESET
+        self.resets = 0
+        self.fed = 0
+        self.meter_silent = False
+        self.de = 0
+        self.de_errors = 0
+
+    def closed(self):
+        now = time.ticks_us()
+        out = []
+        for pin, phase in self.coils.items():
+            level = self.level.get(pin, 0)
+            if time.ticks_diff(now, self.changed_us.get(pin, now)) < self.delay_us:
+                level = 1 - level if pin in self.changed_us else level
+            if (level and phase != self.stuck_open) or phase == self.welded:
+                out.append(phase)
+        if len(out) > 1:
+            self.shorts += 1
+        return out
+
+    def out_v(self):
+        on = self.closed()
+        return self.volts[on[0]] if on else 0.0
+
+
+house = House()
+
+
+class ResetError(Exception):
+    pass
+
+
+def reset():
+    house.resets += 1
+    raise ResetError
+
+
+def reset_cause():
+    return house.cause
+
+
+def unique_id():
+    return b"\x01\x02\x03\x04\x05\x06"
+
+
+class Pin:
+    IN, OUT, PULL_UP = 1, 3, 2
+
+    def __init__(self, number, mode=-1, pull=-1, value=None):
+        self.number = number
+        if value is not None:
+            self.value(value)
+
+    def value(self, x=None):
+        if x is None:
+            return house.level.get(self.number, 1)
+        if house.level.get(self.number, 0) != x:
+            house.changed_us[self.number] = time.ticks_us()
+        house.level[self.number] = x
+        if self.number in house.coils:
+            house.closed()
+            if sum(house.level.get(p, 0) for p in house.coils) > 1:
+                house.shorts += 1
+
+
+class ADC:
+    ATTN_0DB, ATTN_2_5DB, ATTN_6DB, ATTN_11DB = 0, 1, 2, 3
+    _CH = {35: 0, 36: 1, 39: 2, 34: 3}
+
+    def __init__(self, pin, atten=0):
+        self._ch = self._CH[pin.number]
+
+    def read_uv(self):
+        v = house.out_v() if self._ch == 0 else house.volts[self._ch]
+        w = 2 * math.pi * 50e-6 * (time.ticks_us() % 20000)
+        return int(1300000 + v * math.sqrt(2) * math.sin(w + self._ch * 2.094) * 2500)
+
+
+class UART(io.IOBase):
+    made = {}
+
+    def __init__(self, uart_id, baudrate=9600, bits=8, parity=None, stop=1, tx=None, rx=None,
+                 txbuf=0, rxbuf=0, timeout=0, timeout_char=0):
+        self.id = uart_id
+        self.rx = b""
+        self.tx = b""
+        self.baud = baudrate
+        self.parity = parity
+        self.end = time.ticks_us()
+        UART.made[uart_id] = self
+
+    def any(self):
+        return len(self.rx)
+
+    def readinto(self, buf):
+        n = min(len(buf), len(self.rx))
+        if not n:
+            return None
+        buf[:n] = self.rx[:n]
+        self.rx = self.rx[n:]
+        return n
+
+    def write(self, data):
+        data = bytes(data)
+        self.end = time.ticks_add(time.ticks_us(), len(data) * 11000000 // self.baud)
+        if self.id == 1:
+            self._meter(data)
+        else:
+            if not house.level.get(4, 0):
+                house.de_errors += 1
+            self.tx += data
+        return len(data)
+
+    def txdone(self):
+        return time.ticks_diff(time.ticks_us(), self.end) >= 0
+
+    def ioctl(self, request, arg):
+        return arg & 4 | (arg & 1 if self.rx else 0) if request == 3 else 0
+
+    def _meter(self, data):
+        if house.meter_silent or house.out_v() < 80:
+            return
+        if data[1] == 4:
+            v = house.out_v()
+            a = int(house.amps * 1000)
+            p = int(v * house.amps * 10)
+            body = struct.pack(">BBB10H", data[0], 4, 20, int(v * 10), a & 0xFFFF, a >> 16,
+                               p & 0xFFFF, p >> 16, 38, 0, 500, 100, 0)
+            self.rx += body + struct.pack("<H", crc16(body))
+
+
+class WDT:
+    def __init__(self, id=0, timeout=5000):
+        pass
+
+    def feed(self):
+        house.fed += 1
+
+
+class Timer:
+    PERIODIC = 1
+
+    def __init__(self, n):
+        pass
+
+    def init(self, period=0, mode=0, callback=None):
+        pass

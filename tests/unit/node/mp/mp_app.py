@@ -1,0 +1,186 @@
+"""The whole application against one simulated home, polled by a controller in the same process."""
+
+import asyncio
+import json
+import sys
+
+import machine
+import support
+
+from pbal_protocol import frames, kdf, modbus, records
+
+ROOT = bytes(range(32))
+GROUP = bytes(range(32, 64))
+SITE, ADDRESS = 7, 0x0105
+
+if len(sys.argv) > 2:
+    support.host_folder(sys.argv[2])  # the heap budget is measured without a RAM disk in it
+else:
+    support.ram_disk()
+support.install_board("esp32-devkitc", return_spread_ms=500)
+support.write_file(
+    "/cfg/identity.json",
+    json.dumps({"eui": "0011223344556677", "site": SITE, "address": ADDRESS,
+                "root": ROOT.hex(), "group": GROUP.hex(), "phase": 1}),
+)
+
+from pbal_node import app as app_module  # noqa: E402
+from pbal_node import selector as sel  # noqa: E402
+
+house = machine.house
+
+
+class Controller:
+    """The other end: seals DOWN frames, opens UP frames, keeps what it heard."""
+
+    def __init__(self):
+        up, down = kdf.node_keys(ROOT, SITE, ADDRESS)
+        self.opener = frames.Opener(up, frames.UP, SITE, ADDRESS)
+        self.sealer = frames.Sealer(down, frames.DOWN, SITE, ADDRESS)
+        self.counter = 0
+        self.heard = {}
+        self.results = []
+        self.events = []
+        self.uart = machine.UART.made[2]
+
+    async def raw(self, adu, wait_ms=150):
+        self.uart.tx = b""
+        self.uart.rx += adu
+        for _ in range(wait_ms // 5):
+            await asyncio.sleep_ms(5)
+            if self.uart.tx and self.uart.txdone():
+                break
+        assert house.level[4] == 0, "DE stayed on"
+        return self.uart.tx
+
+    async def poll(self, *items):
+        frame = b""
+        if items:
+            self.counter += 1
+            frame = self.sealer.seal(self.counter, b"".join([r.encode() for r in items]))
+        answer = await self.raw(modbus.adu(ADDRESS & 0xFF, modbus.request_pdu(0, frame)))
+        if not answer:
+            return None
+        unit, pdu = modbus.split_adu(answer)
+        assert unit == ADDRESS & 0xFF
+        _flags, body = modbus.parse_pdu(pdu)
+        for r in records.decode_all(self.opener.open(body), "up"):
+            self.heard[r.NAME] = r
+            if r.NAME == "SwitchResult":
+                self.results.append(r)
+            elif r.NAME == "Event":
+                self.events.append(r)
+        return self.heard["Telemetry"]
+
+    async def until(self, test, seconds=10):
+        for _ in range(seconds * 5):
+            t = await self.poll()
+            if t is not None and test(t):
+                return t
+            await asyncio.sleep_ms(200)
+        raise AssertionError("timed out: %r %r" % (self.heard.get("Telemetry"), self.results))
+
+
+async def scenario(app):
+    c = Controller()
+    t = await c.until(lambda t: t.phase == 1, 15)
+    assert t.state == sel.CLOSED, t
+    assert abs(t.va_v - 231) < 1.2 and abs(t.vb_v - 229) < 1.2 and abs(t.vc_v - 233) < 1.2, t
+    await c.until(lambda t: t.current_a == 3.0, 5)
+    hello = c.heard["Hello"]
+    assert hello.eui.hex() == "0011223344556677"
+
+    # S4: unsynced, refused; a TimeSync without our nonce changes nothing.
+    await c.poll(records.TimeSync(time_s=1000000, time_ms=0, nonce=hello.nonce ^ 1))
+    now = 1700000000
+    await c.poll(records.Switch(command_id=1, from_phase=1, to_phase=2, issued_s=now,
+                                expires_s=now + 60))
+    assert c.results[-1].outcome == 3 and c.results[-1].reason == 9, c.results[-1]
+    await c.poll(records.TimeSync(time_s=now, time_ms=500, nonce=hello.nonce),
+                 records.ResultAck(command_id=1))
+    c.results.clear()
+    t = await c.poll()
+    assert now <= t.time_s <= now + 1 and not t.flags & records.FLAG_UNSYNCED
+    assert not c.results
+
+    command = records.Switch(command_id=2, from_phase=1, to_phase=3, issued_s=now,
+                             expires_s=now + 60)
+    await c.poll(command)
+    assert c.results[-1].outcome == 1, c.results
+    t = await c.until(lambda t: t.phase == 3)
+    await c.until(lambda t: c.results[-1].outcome == 2)
+    r = c.results[-1]
+    assert r.from_phase == 1 and r.to_phase == 3 and 60 < r.transfer_ms < 600, r
+    assert abs(t.vout_v - 233) < 2, t
+    lifetime = r.lifetime_switches
+    # The same id again: the first result, no second switching.
+    await c.poll(command)
+    assert c.results[-1].command_id == 2 and c.results[-1].lifetime_switches == lifetime
+    await c.poll(records.ResultAck(command_id=2))
+    # S5: dwell.
+    await c.poll(records.Switch(command_id=3, from_phase=3, to_phase=2, issued_s=now,
+                                expires_s=now + 60))
+    assert c.results[-1].outcome == 3 and c.results[-1].reason == 1, c.results[-1]
+
+    # A forged frame is counted and switches nothing.
+    frame = bytearray(c.sealer.seal(c.counter + 1, command.encode()))
+    c.counter += 1
+    frame[-1] ^= 1
+    await c.raw(modbus.adu(ADDRESS & 0xFF, modbus.request_pdu(0, bytes(frame))))
+    await c.poll(records.StatusGet(what=2))
+    assert c.heard["Health"].auth_failed == 1
+
+    # Settings: refused outside their range, kept inside.
+    await c.poll(records.Config(key=1, value=60), records.Config(key=1, value=-5))
+    await asyncio.sleep_ms(700)
+    await c.poll()
+    assert app.config.get(1) == 60
+    # Events until acknowledged.
+    assert c.events
+    last = max(e.seq for e in c.events)
+    await c.poll(records.EventAck(seq=last))
+    c.events.clear()
+    await asyncio.sleep_ms(700)
+    await c.poll()
+    await c.poll()
+    assert all(e.seq > last for e in c.events), c.events
+
+    # Stock tools.
+    a = await c.raw(modbus.adu(5, b"\x04\x00\x00\x00\x0c"))
+    assert len(a) == 29 and a[3:5] == b"\x00\x01" and a[3 + 18 : 3 + 20] == b"\x00\x03", a
+    a = await c.raw(modbus.adu(5, b"\x2b\x0e\x01\x00"))
+    assert b"pbal" in a and b"esp32-devkitc" in a, a
+    a = await c.raw(modbus.adu(5, b"\x04\x00\x01\x00\x0c"))
+    assert a[1:3] == b"\x84\x02", a
+    a = await c.raw(modbus.adu(5, b"\x06\x00\x01\x00\x02"))
+    assert a[1:3] == b"\x86\x01", a
+    a = await c.raw(modbus.adu(5, b"\x41\x00\x01\x00\x02"))  # no standard length: ends by silence
+    assert a[1:3] == b"\xc1\x01", a
+    assert await c.raw(modbus.adu(6, modbus.request_pdu(0)), 60) == b""
+
+    # Group time: cannot switch, may adjust.
+    gk = kdf.group_key(GROUP, SITE)
+    g = frames.Sealer(gk, frames.GROUP, SITE, 0)
+    body = records.TimeSync(time_s=now + 100, time_ms=0, nonce=0).encode()
+    await c.raw(modbus.adu(0, modbus.request_pdu(1, g.seal(1, body))), 30)
+    t = await c.poll()
+    assert t.time_s >= now + 100
+
+    assert house.shorts == 0 and house.de_errors == 0
+    assert house.fed > 3
+    print("heap_used_max", app.heap_used_max, "loop_max_ms", app.loop_max_ms, "spoiled",
+          app.sense.spoiled, "writes", app.stats.writes, "late", app.bearer.late)
+
+
+async def main():
+    app = app_module.App()
+    task = asyncio.create_task(app.run())
+    try:
+        await scenario(app)
+    finally:
+        if task.done():
+            await task
+    print("ok")
+
+
+asyncio.run(main())

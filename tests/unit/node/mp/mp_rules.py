@@ -1,0 +1,366 @@
+"""S1..S12 on the selector and the autonomy, in virtual time; then every rule is taken away in turn,
+and at least the scenario that belongs to it must fail.
+"""
+
+from world import PowerCut, World
+
+from pbal_node import drive, rules, selector, watchdog
+from pbal_node.selector import CLOSED, DONE, FAILED, LOCKED_OUT, OPEN, OUT_OF_TIME
+
+
+def s1_break_before_make():
+    w = World()
+    w.settle()
+    assert w.sel.phase == 1
+    for slow in (0, 250):
+        w.decay_ms = slow
+        w.limits.dwell_ms = 0
+        to = 2 if w.sel.phase == 1 else 1
+        w.order(10 + slow, to)
+        r = w.finish(10 + slow)
+        assert r.outcome == DONE and w.sel.phase == to and w.contact[to], r.reason
+        assert 100 <= r.transfer_ms < 300, r.transfer_ms
+    w.safe()
+
+
+def s1_second_output_is_never_driven():
+    w = World()
+    w.settle()
+    try:
+        w.drive.on(2, w.now)
+    except drive.DriveError:
+        pass
+    w.safe()
+
+
+def s1_boot_drives_all_off():
+    w = World()
+    w.coil[2] = 1  # what the last program left on
+    w.drive = drive.HeldDrive([w_pin for w_pin in w.drive._pins], 1)
+    assert sum(w.coil) == 0
+
+
+def s2_welded_contact_locks_out():
+    w = World()
+    w.settle()
+    w.welded = 1
+    w.order(1, 2)
+    r = w.finish(1)
+    assert r.outcome == FAILED and r.reason == rules.NOT_DEAD, (r.outcome, r.reason)
+    assert w.sel.state == LOCKED_OUT and w.happened(selector.EV_WELDED)
+    before = len(w.drives)
+    w.limits.dwell_ms = 0
+    assert w.order(2, 3).reason == rules.LOCKOUT
+    w.run(20000)
+    w.boot()
+    assert w.sel.state == LOCKED_OUT
+    w.run(20000)
+    assert len(w.drives) == before, "a locked-out node drove a contact"
+    w.safe()
+    w.welded = 0
+    w.run(100)
+    assert w.sel.clear_lockout(w.now)
+    w.settle()
+    w.safe()
+
+
+def s2_weld_found_at_boot():
+    w = World()
+    w.settle()
+    w.welded = 1
+    w.run(100)
+    w.boot()
+    w.run(3000)
+    assert w.sel.state == LOCKED_OUT and w.sel.phase == 1 and sum(w.coil) == 0
+
+
+def s3_only_onto_a_good_phase():
+    w = World()
+    w.settle()
+    for v in (206.0, 254.0, 0.0):
+        w.volts[2] = v
+        w.run(6000)
+        assert w.order(int(v) + 1, 2).reason == rules.TARGET_OUT_OF_BAND
+    w.limits.good_time_ms = 100  # no setting gets below 5 s
+    w.volts[2] = 230.0
+    w.run(3000)
+    assert w.order(900, 2).reason == rules.TARGET_OUT_OF_BAND
+    w.run(3000)
+    w.order(901, 2)
+    w.run(30)
+    w.volts[2] = 150.0  # it fails while all is open: back to where we were
+    r = w.finish(901)
+    assert r.outcome == FAILED and w.sel.phase == 1 and w.contact[1], (r.outcome, r.reason)
+    w.safe()
+
+
+def s4_only_fresh_commands():
+    w = World()
+    w.settle()
+    assert w.order(1, 2, life_s=0).outcome == OUT_OF_TIME
+    assert w.order(2, 2, issued=30).reason == rules.NOT_YET_VALID
+    w.synced = False
+    assert w.order(3, 2).reason == rules.UNSYNCED
+    w.synced = True
+    assert w.order(4, 2, from_phase=3).reason == rules.WRONG_PHASE
+    assert w.order(5, 1).reason == rules.ALREADY_THERE
+    w.run(2000)
+    assert w.sel.phase == 1 and w.moves == 1
+
+
+def s4_the_same_id_switches_once():
+    w = World(dwell_ms=0)
+    w.settle()
+    w.order(7, 2, life_s=600)
+    first = w.finish(7)
+    w.order(8, 1, life_s=600)
+    w.finish(8)
+    moves = w.moves
+    again = w.order(7, 2, life_s=600)
+    w.run(3000)
+    assert w.moves == moves and w.sel.phase == 1
+    assert again is first or again.outcome == DONE
+    w.boot()  # and across a reset
+    w.settle()
+    moves = w.moves
+    again = w.order(7, 2, life_s=600)
+    w.run(3000)
+    assert w.moves == moves and again.outcome == DONE and again.to_phase == 2
+
+
+def s5_dwell_and_daily_cap():
+    w = World()
+    w.settle()
+    w.order(1, 2)
+    w.finish(1)
+    assert w.order(2, 1).reason == rules.DWELL
+    w.boot()
+    w.settle()
+    assert w.order(3, 1).reason == rules.DWELL, "a reset must not shorten the dwell"
+    w.skip(1800000)
+    w.limits.daily_cap = 3
+    w.limits.dwell_ms = 1000
+    for i in (4, 5):
+        r = w.order(i, 3 - w.sel.phase)
+        assert not r.reason, r.reason
+        w.finish(i)
+        w.run(2000)
+    assert w.order(6, 3).reason == rules.DAILY_CAP
+    assert w.state.lifetime == 5  # 2 boots, 3 commands
+    w.skip(86400000)
+    assert w.order(7, 3).reason == 0
+
+
+def s6_waits_for_a_quiet_moment():
+    w = World()
+    w.settle()
+    w.amps = 60.0
+    w.order(1, 2, life_s=20)
+    w.run(10000)
+    assert w.sel.phase == 1 and w.contact[1]
+    w.amps = -1.0  # the meter is silent: not known to be quiet
+    w.run(1000)
+    assert w.contact[1]
+    w.amps = 10.0
+    assert w.finish(1).outcome == DONE
+    w.limits.dwell_ms = 0
+    w.amps = 60.0
+    w.order(2, 1, life_s=5)
+    r = w.finish(2)
+    assert r.outcome == OUT_OF_TIME and r.reason == rules.OVER_CURRENT and w.sel.phase == 2
+
+
+def s7_silence_changes_nothing():
+    w = World()
+    w.settle()
+    w.volts = [0.0, 221.0, 235.0, 236.0]
+    moves = w.moves
+    w.skip(36 * 3600000)
+    assert w.moves == moves and w.sel.phase == 1
+
+
+def s8_leaves_a_sick_phase():
+    w = World()
+    w.settle()
+    w.random = 0.5
+    w.volts[1] = 190.0
+    w.run(2000)  # a dip shorter than the confirmation
+    w.volts[1] = 230.0
+    w.run(30000)
+    assert w.sel.phase == 1, "a short dip moved the home"
+    w.volts = [0.0, 190.0, 212.0, 235.0]
+    at = w.now
+    w.until(lambda: w.sel.phase == 3, 60000)
+    assert w.now - at >= 3000 + 10000, "no random delay"
+    assert w.happened(selector.EV_AUTONOMOUS) == [(selector.EV_AUTONOMOUS, 1, 3)]
+    w.volts[1] = 230.0
+    w.run(60000)
+    assert w.sel.phase == 3, "the return is the controller's business"
+    w.safe()
+
+
+def s9_comes_back_staggered():
+    w = World(dwell_ms=0)
+    w.settle()
+    w.order(1, 2)
+    w.finish(1)
+    w.random = 0.9
+    w.volts = [0.0, 0.0, 0.0, 0.0]
+    w.run(60000)
+    assert w.sel.state == OPEN and sum(w.contact) == 0
+    w.volts = [0.0, 230.0, 230.0, 230.0]
+    at = w.now
+    w.until(lambda: sum(w.contact) == 1, 60000)
+    assert w.now - at >= 5000 + 900, w.now - at
+    w.settle()
+    assert w.sel.phase == 2, "not the last proven phase"
+    w.safe()
+
+
+def s9_takes_a_healthy_phase_when_its_own_stays_dead():
+    w = World()
+    w.settle()
+    w.volts = [0.0, 0.0, 0.0, 0.0]
+    w.run(60000)
+    w.volts = [0.0, 0.0, 0.0, 231.0]
+    w.until(lambda: w.sel.state == CLOSED, 60000)
+    assert w.sel.phase == 3
+
+
+def s10_fixed_homes_stay():
+    for name in ("fixed", "opted_out"):
+        w = World(**{name: 1})
+        w.settle()
+        assert w.order(1, 2).reason == rules.FIXED
+        w.volts[1] = 190.0
+        w.run(120000)
+        assert w.sel.phase == 1 and w.contact[1]
+
+
+def s11_watchdog():
+    fed = []
+    w = watchdog.Watchdog(lambda: fed.append(1), {"a": 100, "b": 100, "c": 100}, 0)
+    for stuck in ("a", "b", "c"):
+        for n in ("a", "b", "c"):
+            w.beat(n, 1000)
+        assert w.poll(1050)
+        for n in ("a", "b", "c"):
+            if n != stuck:
+                w.beat(n, 1150)
+        count = len(fed)
+        assert not w.poll(1150) and len(fed) == count and w.late(1150) == stuck
+
+
+def s12_reset_at_any_instant_of_a_transfer():
+    for cut in range(0, 330, 15):
+        w = World()
+        w.settle()
+        w.order(1, 2)
+        w.cut_at = w.now + cut + 5
+        try:
+            w.finish(1)
+            done = True
+        except PowerCut:
+            done = w.sel.phase == 2
+        w.cut_at = -1
+        began = w.state.stage
+        w.boot(cold=False)
+        w.settle()
+        w.safe()
+        assert sum(w.contact) == 1
+        if began:
+            assert w.happened(selector.EV_INTERRUPTED) == [(selector.EV_INTERRUPTED, 1, 2)], cut
+            r = [r for r in w.sel.outbox if r.command_id == 1][-1]
+            assert r.outcome == FAILED and r.reason == rules.INTERRUPTED
+            assert w.sel.phase == 1
+        else:
+            assert w.sel.phase == (2 if done else 1)
+        moves = w.moves
+        w.order(1, 2)
+        w.run(2000)
+        assert w.moves == moves or not (began or done), "the command was executed twice"
+
+
+def s12_journal_comes_first():
+    w = World()
+    w.settle()
+    moves = w.moves
+    save = w.state.save
+    w.state.save = lambda: False  # flash refuses
+    w.order(1, 2)
+    w.run(3000)
+    assert w.moves == moves and w.contact[1], "moved without a journal"
+    w.state.save = save
+
+
+def safe_mode_never_switches():
+    w = World(safe_mode=True)
+    w.run(60000)
+    assert w.moves == 0 and w.order(1, 2).reason == rules.SAFE_MODE
+
+
+def a_contact_that_does_not_close_falls_back():
+    w = World()
+    w.settle()
+    w.stuck_open = 2
+    w.order(1, 2)
+    r = w.finish(1)
+    assert r.outcome == FAILED and r.reason == rules.NOT_LIVE and r.phase == 1
+    w.safe()
+
+
+SCENARIOS = (
+    s1_break_before_make, s1_second_output_is_never_driven, s1_boot_drives_all_off,
+    s2_welded_contact_locks_out, s2_weld_found_at_boot, s3_only_onto_a_good_phase,
+    s4_only_fresh_commands, s4_the_same_id_switches_once, s5_dwell_and_daily_cap,
+    s6_waits_for_a_quiet_moment, s7_silence_changes_nothing, s8_leaves_a_sick_phase,
+    s9_comes_back_staggered, s9_takes_a_healthy_phase_when_its_own_stays_dead,
+    s10_fixed_homes_stay, s11_watchdog, s12_reset_at_any_instant_of_a_transfer,
+    s12_journal_comes_first, safe_mode_never_switches, a_contact_that_does_not_close_falls_back,
+)
+
+# (owner, attribute, what it becomes when the rule is removed, the scenario that must notice)
+REMOVALS = (
+    (rules, "output_dead", lambda v, n: True, s1_break_before_make),
+    (rules, "dead_time_over", lambda since, now, t: True, s1_break_before_make),
+    (rules, "may_drive", lambda driven, phase: True, s1_second_output_is_never_driven),
+    (drive.HeldDrive, "all_off", lambda self, now: setattr(self, "driven", 0),
+     s1_boot_drives_all_off),
+    (rules, "welded", lambda dead, ms, t: False, s2_welded_contact_locks_out),
+    (rules, "welded", lambda dead, ms, t: False, s2_weld_found_at_boot),
+    (rules, "lockout_reason", lambda lockout: 0, s2_welded_contact_locks_out),
+    (rules, "in_band", lambda v, low, high: True, s3_only_onto_a_good_phase),
+    (rules, "target_reason", lambda v, good, low, high, need: 0, s3_only_onto_a_good_phase),
+    (rules, "GOOD_TIME_MIN_MS", 0, s3_only_onto_a_good_phase),
+    (rules, "freshness_reason", lambda now, issued, expires: 0, s4_only_fresh_commands),
+    (rules, "is_repeat", lambda a, b: False, s4_the_same_id_switches_once),
+    (rules, "dwell_reason", lambda left: 0, s5_dwell_and_daily_cap),
+    (rules, "dwell_left_ms", lambda since, dwell: 0, s5_dwell_and_daily_cap),
+    (rules, "cap_reason", lambda n, cap: 0, s5_dwell_and_daily_cap),
+    (rules, "quiet_enough", lambda a, rated: True, s6_waits_for_a_quiet_moment),
+    (rules, "silence_moves", lambda ms, hours: True, s7_silence_changes_nothing),
+    (rules, "should_leave", lambda bad, confirm, rnd: False, s8_leaves_a_sick_phase),
+    (rules, "should_leave", lambda bad, confirm, rnd: bad > 0, s8_leaves_a_sick_phase),
+    (rules, "may_restore", lambda good, need, rnd: good > 0, s9_comes_back_staggered),
+    (rules, "restore_order", lambda proven, initial: 0, s9_comes_back_staggered),
+    (rules, "fixed_reason", lambda fixed, out: 0, s10_fixed_homes_stay),
+    (rules, "may_feed", lambda ages, limits: True, s11_watchdog),
+    (rules, "was_interrupted", lambda stage: False, s12_reset_at_any_instant_of_a_transfer),
+    (rules, "safe_mode_reason", lambda safe: 0, safe_mode_never_switches),
+)
+
+for scenario in SCENARIOS:
+    print(scenario.__name__)
+    scenario()
+for owner, name, removed, scenario in REMOVALS:
+    kept = getattr(owner, name)
+    setattr(owner, name, removed)
+    try:
+        scenario()
+    except (AssertionError, drive.DriveError):
+        pass
+    else:
+        raise AssertionError("%s passes without %s" % (scenario.__name__, name))
+    finally:
+        setattr(owner, name, kept)
+print("ok")

@@ -1,0 +1,129 @@
+"""Helpers of the tests that run on MicroPython: a RAM disk as '/', board files, tiny asserts.
+
+argv: test file, then the folder with board.json files made by the runner.
+"""
+
+import json
+import os
+import sys
+
+import vfs
+
+BOARDS = sys.argv[1] if len(sys.argv) > 1 else ""
+
+
+class RamBlocks:
+    """A block device in memory (4 kB erase blocks, the ESP32's), which can lose its power.
+
+    After `cut_after` more block writes or erases it stops in the middle of one: the first half of
+    the bytes arrives, every later operation fails.
+    """
+
+    SIZE = 4096
+
+    def __init__(self, blocks=64):
+        self.data = bytearray(blocks * self.SIZE)
+        self.cut_after = -1
+        self.dead = False
+        self.writes = 0
+
+    def _power(self):
+        if self.dead:
+            raise OSError(5)
+        self.writes += 1
+        if self.cut_after >= 0:
+            if self.cut_after == 0:
+                self.dead = True
+            self.cut_after -= 1
+        return not self.dead
+
+    def readblocks(self, block, buf, off=0):
+        if self.dead:
+            raise OSError(5)
+        at = block * self.SIZE + off
+        buf[:] = self.data[at : at + len(buf)]
+
+    def writeblocks(self, block, buf, off=None):
+        at = block * self.SIZE + (off or 0)
+        whole = self._power()
+        n = len(buf) if whole else len(buf) // 2
+        self.data[at : at + n] = buf[:n]
+        if not whole:
+            raise OSError(5)
+
+    def ioctl(self, op, arg):
+        if op == 4:
+            return len(self.data) // self.SIZE
+        if op == 5:
+            return self.SIZE
+        if op == 6:
+            whole = self._power()
+            at = arg * self.SIZE
+            n = self.SIZE if whole else self.SIZE // 2
+            self.data[at : at + n] = b"\xff" * n
+            if not whole:
+                raise OSError(5)
+            return 0
+        return 0
+
+
+def mount(device, fresh=False):
+    """Mount the device at '/', formatting it first when `fresh`."""
+    if fresh:
+        vfs.VfsLfs2.mkfs(device, progsize=32, readsize=32, lookahead=32)
+    vfs.mount(vfs.VfsLfs2(device, progsize=32, readsize=32, lookahead=32), "/")
+
+
+def _keep_host():
+    """What is imported from the host stays reachable under /host."""
+    for i in range(len(sys.path)):
+        if sys.path[i].startswith("/"):
+            sys.path[i] = "/host" + sys.path[i]
+    for name in ("pbal_protocol", "pbal_node"):
+        if name in sys.modules and sys.modules[name].__path__[0] == "/":
+            sys.modules[name].__path__ = "/host" + sys.modules[name].__path__
+    vfs.umount("/")
+    vfs.mount(vfs.VfsPosix("/"), "/host")
+
+
+def ram_disk():
+    """A fresh littlefs RAM disk as '/'."""
+    _keep_host()
+    device = RamBlocks()
+    mount(device, True)
+    os.chdir("/")
+    return device
+
+
+def host_folder(path):
+    """An empty folder of the host as '/': costs no heap, so that budgets can be measured."""
+    _keep_host()
+    vfs.mount(vfs.VfsPosix(path), "/")
+    os.chdir("/")
+
+
+def write_file(path, text):
+    folder = path.rsplit("/", 1)[0]
+    if folder:
+        try:
+            os.mkdir(folder)
+        except OSError:
+            pass
+    with open(path, "w") as f:
+        f.write(text)
+
+
+def install_board(name, **config):
+    """The board file as /board.json, with settings that override the defaults."""
+    with open("/host" + BOARDS + "/" + name + ".json") as f:
+        board = json.load(f)
+    board["config"] = config
+    write_file("/board.json", json.dumps(board))
+
+
+def run(tests):
+    """Run the given functions; prints each name, so that a failure names its test."""
+    for test in tests:
+        print(test.__name__)
+        test()
+    print("ok")

@@ -1,0 +1,13 @@
+"""Every test file of mp/, on the MicroPython interpreter that runs the firmware in the twin."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+FILES = sorted(p.name for p in (Path(__file__).parent / "mp").glob("mp_*.py"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file(name: str, run_mp: Callable[..., str]) -> None:
+    run_mp(name)
