@@ -8,21 +8,45 @@ import os
 import socket
 import struct
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pbal_sim.errors import TwinError
 from pbal_sim.hal import hwmap
-from pbal_sim.keeper import HAL_FIRST_FD
 from pbal_sim.supervisor import Supervisor, memory_file
 
 PWRON_RESET = 1
 HARD_RESET = 2
 WDT_RESET = 3
 SOFT_RESET = 5
-# Descriptors of a chip process, in order: events, RS-485, meter, page, flash; then a pipe that
-# never speaks, which is both its console input and any UART that is wired to nothing.
-_LINK_FDS = [HAL_FIRST_FD + 1, HAL_FIRST_FD + 2, HAL_FIRST_FD + 5]
 _CODE = "import launcher; launcher.prepare({page}, {flash}, {size}); import _start; _start.run()"
+
+
+@dataclass
+class Wiring:
+    """What the board connects to a chip's pins.
+
+    `watch` pin -> hwmap.WATCH_*; `adc` pin -> channel; `uart` id -> (link, tx pin, rx pin).
+    """
+
+    uid: bytes
+    watch: dict[int, int]
+    adc: dict[int, int]
+    uart: dict[int, tuple[int, int, int]]
+
+    def write(self, page: mmap.mmap, base: int) -> None:
+        """Fills in the page of a chip."""
+        page[base + hwmap.UID : base + hwmap.UID + 6] = self.uid
+        pins = range(40)
+        page[base + hwmap.WATCH : base + hwmap.WATCH + 40] = bytes(
+            self.watch.get(p, 0) for p in pins
+        )
+        page[base + hwmap.ADC_OF : base + hwmap.ADC_OF + 40] = bytes(
+            self.adc.get(p, 255) for p in pins
+        )
+        for uart in range(3):
+            at = base + hwmap.UART_OF + 4 * uart
+            page[at : at + 4] = bytes((*self.uart.get(uart, (255, 0, 0)), 0))
 
 
 class Chip:
@@ -35,7 +59,7 @@ class Chip:
         pages: mmap.mmap,
         pages_fd: int,
         image: bytes,
-        wiring: dict[str, Any],
+        wiring: Wiring,
         *,
         heap: str,
         hal: Path,
@@ -47,7 +71,7 @@ class Chip:
         self._supervisor = supervisor
         self._pages = pages
         self._pages_fd = pages_fd
-        self._wiring = wiring
+        wiring.write(pages, self.base)
         self._heap = heap
         self._hal = hal
         self._nice = nice
@@ -67,20 +91,17 @@ class Chip:
 
     async def start(self, cause: int) -> int:
         """Gives the chip supply; returns its pid."""
-        config = {**self._wiring, "cause": cause, "fds": _LINK_FDS}
-        if self.first_files is not None:
-            config["files"] = self.first_files
-            self.first_files = None
-        text = json.dumps(config, separators=(",", ":")).encode()
-        if len(text) > hwmap.CONFIG_MAX:
-            raise ValueError("the chip's configuration does not fit its page")
-        base = self.base
-        self._pages[base + 512 : base + hwmap.RX_READ] = bytes(hwmap.RX_READ - 512)
+        base, page = self.base, self._pages
+        page[base + 512 : base + hwmap.RX_READ] = bytes(hwmap.RX_READ - 512)
         self.put_u32(hwmap.RX_SIZE, 0)
         self.put_u32(hwmap.RX_SIZE + 4, 0)
-        start = base + hwmap.CONFIG
-        struct.pack_into("<H", self._pages, start, len(text))
-        self._pages[start + 2 : start + 2 + len(text)] = text
+        page[base + hwmap.CAUSE] = cause
+        text = json.dumps(self.first_files or {}, separators=(",", ":")).encode()
+        if len(text) > hwmap.FILES_MAX:
+            raise TwinError("the files for a new node's flash are too long")
+        self.put_u32(hwmap.FILES, len(text) if self.first_files else 0)
+        page[base + hwmap.FILES + 4 : base + hwmap.FILES + 4 + len(text)] = text
+        self.first_files = None
         fds = [
             self._log_fd,
             self._event_chip.fileno(),

@@ -143,7 +143,10 @@ class Keeper:
             self._sock.send(json.dumps(message).encode())
 
     def _serve(self) -> bool:
-        data, fds, _, _ = socket.recv_fds(self._sock, _MAX_MESSAGE, 200)
+        try:
+            data, fds, _, _ = socket.recv_fds(self._sock, _MAX_MESSAGE, 200)
+        except OSError:
+            return False
         if not data:
             return False
         message = json.loads(data)

@@ -51,7 +51,7 @@ class _Pin:
 
     IN, OUT, OPEN_DRAIN, PULL_DOWN, PULL_UP = 1, 3, 7, 1, 2
     IRQ_RISING, IRQ_FALLING = 1, 2
-    _levels = {}
+    _levels = {}  # noqa: RUF012 - shared: one chip has one set of pins
 
     def __init__(self, number, mode=-1, pull=-1, value=None, **_):
         self._number = number
@@ -223,4 +223,3 @@ def _boot():
 
 
 _boot()
-del _boot, _start_file

@@ -255,20 +255,18 @@ class Street:
         identity = self.identities[i]
         home = Home(i, self.board, self._pages, self.witness, random.Random(self._rng.random()),
                     self._schedule, self._recompute)
-        watch = {str(pin): 1 for pin in home.contacts.pins}
-        watch[str(rs485["de"])] = hwmap.LINK_RS485
-        uart = {str(rs485["id"]): {"link": hwmap.LINK_RS485, "tx": rs485["tx"], "rx": rs485["rx"]}}
+        watch = dict.fromkeys(home.contacts.pins, hwmap.WATCH_CONTACT)
+        watch[rs485["de"]] = hwmap.WATCH_DE
+        uart = {rs485["id"]: (hwmap.LINK_RS485, rs485["tx"], rs485["rx"])}
         if meter is not None:
-            uart[str(meter["id"])] = {
-                "link": hwmap.LINK_METER, "tx": meter["tx"], "rx": meter["rx"]
-            }
+            uart[meter["id"]] = (hwmap.LINK_METER, meter["tx"], meter["rx"])
         sense = board["sense"]
-        wiring = {
-            "uid": identity.eui[4:],
-            "watch": watch,
-            "uart": uart,
-            "adc": {str(sense[k]): n for n, k in enumerate(hwmap.CHANNELS) if k in sense},
-        }
+        wiring = chips.Wiring(
+            uid=bytes.fromhex(identity.eui[4:]),
+            watch=watch,
+            adc={sense[k]: n for n, k in enumerate(hwmap.CHANNELS) if k in sense},
+            uart=uart,
+        )
         home.chip = chips.Chip(
             i, self._supervisor, self._pages, self._pages_fd, image, wiring,
             heap=c.heap, hal=hal, log=self.workdir / f"node-{i + 1:02d}.log", nice=c.nice,

@@ -5,27 +5,16 @@ import time
 
 import hwmap
 import uctypes
-from micropython import const
-
-_EV = "<BBHIQ"
-_CUT_KIND = const(592)
-_CUT_AFTER = const(596)
 
 page = None
-config = None
 _events = None
-_record = bytearray(16)
+_record = bytearray(hwmap.EVENT_SIZE)
 
 
-def attach(address, events):
-    global page, config, _events
-    import json
-
+def attach(address):
+    global page, _events
     page = uctypes.bytearray_at(address, hwmap.PAGE_SIZE)
-    _events = events
-    size = struct.unpack_from("<H", page, hwmap.CONFIG)[0]
-    text = bytes(memoryview(page)[hwmap.CONFIG + 2 : hwmap.CONFIG + 2 + size])
-    config = json.loads(text)
+    _events = open(hwmap.FD_EVENTS, "r+b", buffering=0)
 
 
 def u32(offset):
@@ -41,7 +30,7 @@ def add_u32(offset, value):
 
 
 def emit(kind, a=0, b=0, c=0):
-    struct.pack_into(_EV, _record, 0, kind, a, b, c, time.ticks_us())
+    struct.pack_into(hwmap.EVENT_FORMAT, _record, 0, kind, a, b, c, time.ticks_us())
     _events.write(_record)
 
 
@@ -53,13 +42,13 @@ def freeze():
 
 def cut(kind):
     """Counts down to the instant at which a fault wants this chip to stop."""
-    if page[_CUT_KIND] != kind:
+    if page[hwmap.CUT_KIND] != kind:
         return False
-    left = u32(_CUT_AFTER)
+    left = u32(hwmap.CUT_AFTER)
     if left > 1:
-        put_u32(_CUT_AFTER, left - 1)
+        put_u32(hwmap.CUT_AFTER, left - 1)
         return False
-    page[_CUT_KIND] = 0
+    page[hwmap.CUT_KIND] = 0
     return True
 
 

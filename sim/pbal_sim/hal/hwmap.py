@@ -41,8 +41,22 @@ PIN_IN = 600  # u64, level of each input pin
 
 SINE = 2048  # 1024 entries, i16, full scale 32767
 SINE_LEN = 1024
-CONFIG = 4096  # u16 length, then JSON
-CONFIG_MAX = PAGE_SIZE - CONFIG - 2
+
+# How the chip is wired, filled in before it starts.
+CAUSE = 608  # u8, reset cause
+UID = 612  # 6 bytes
+WATCH = 640  # + pin: 0, WATCH_DE or WATCH_CONTACT
+WATCH_DE = 1
+WATCH_CONTACT = 2
+ADC_OF = 680  # + pin: channel, 255 = nothing connected
+UART_OF = 720  # + 4 * uart: link (255 = nothing), tx pin, rx pin
+FILES = 4096  # u32 length, then JSON {path: text}: written to the flash before boot.py runs
+FILES_MAX = PAGE_SIZE - FILES - 4
+
+# Descriptors of a chip's process: events, then one per link, and the one that never speaks.
+FD_EVENTS = 10
+FD_LINK = 11
+FD_SILENT = 15
 
 # --- stages --------------------------------------------------------------------------
 STAGE_RESET = 0

@@ -14,37 +14,39 @@ from _flash import Flash
 
 
 def prepare(page, flash, size):
-    _chip.attach(page, open(10, "r+b", buffering=0))
-    fds = _chip.config["fds"]
-    links = {}
-    for link in range(-1, len(fds) - 1):
-        wire = links[link] = open(fds[link], "r+b", buffering=0)
-        if link >= 0:
-            # A chip that starts has empty receive buffers, whatever arrived while it was down.
-            while wire.read(512):
-                pass
-            o = 4 * link
-            _chip.put_u32(hwmap.RX_READ + o, _chip.u32(hwmap.RX_GIVEN + o))
+    _chip.attach(page)
     import machine
 
-    machine._links.update(links)
+    for link in (hwmap.LINK_RS485, hwmap.LINK_METER):
+        wire = open(hwmap.FD_LINK + link, "r+b", buffering=0)
+        # A chip that starts has empty receive buffers, whatever arrived while it was down.
+        while wire.read(512):
+            pass
+        o = 4 * link
+        _chip.put_u32(hwmap.RX_READ + o, _chip.u32(hwmap.RX_GIVEN + o))
+        machine._links[link] = wire
+    machine._links[-1] = open(hwmap.FD_SILENT, "rb", buffering=0)
     import _start
     import esp32
 
     vfs.umount("/")
     vfs.mount(vfs.VfsLfs2(Flash(flash, size), progsize=32, readsize=32, lookahead=32), "/")
     sys.path[:] = ["", ".frozen", "/lib"]
-    provision(_chip.config.pop("files", None))
+    provision()
     for name in ("launcher", "_flash", "_adc"):
         sys.modules.pop(name, None)
 
 
-def provision(files):
+def provision():
     """Writes what the factory and the installer put on a board besides the firmware."""
-    if not files:
+    n = _chip.u32(hwmap.FILES)
+    if not n:
         return
+    import json
     import os
 
+    start = hwmap.FILES + 4
+    files = json.loads(bytes(memoryview(_chip.page)[start : start + n]))
     for path in files:
         folder = path.rsplit("/", 1)[0]
         if folder:

@@ -32,13 +32,22 @@ def reset():
 
 
 def reset_cause():
-    return _chip.config["cause"]
+    return _chip.page[hwmap.CAUSE]
 
 
-def __getattr__(name):
-    import _rare
+def unique_id():
+    return bytes(memoryview(_chip.page)[hwmap.UID : hwmap.UID + 6])
 
-    return getattr(_rare, name)
+
+def freq(hz=None):
+    return 160000000
+
+
+def idle():
+    time.sleep_us(100)
+
+
+soft_reset = reset
 
 
 class Pin:
@@ -62,7 +71,7 @@ class Pin:
             self._pin = pin
             self._mode = cls.IN
             self._level = 0
-            self._watch = _chip.config["watch"].get(str(pin), -1)
+            self._watch = _chip.page[hwmap.WATCH + pin]
             cls._all[pin] = self
         return self
 
@@ -88,16 +97,16 @@ class Pin:
             return
         changed = level != self._level
         watch = self._watch
-        if watch > 0 and changed and _chip.cut(hwmap.CUT_PIN):
+        contact = changed and watch == hwmap.WATCH_CONTACT
+        if contact and _chip.cut(hwmap.CUT_PIN):
             _chip.stop()
         self._level = level
-        if watch >= 0:
-            if watch == hwmap.LINK_RS485:
-                _uart_event(watch, hwmap.EV_PIN, self._pin, level)
-            else:
-                _chip.emit(hwmap.EV_PIN, self._pin, level)
-                if changed and _chip.cut(hwmap.CUT_PIN_DONE):
-                    _chip.stop()
+        if watch == hwmap.WATCH_DE:
+            _uart_event(hwmap.LINK_RS485, hwmap.EV_PIN, self._pin, level)
+        elif watch:
+            _chip.emit(hwmap.EV_PIN, self._pin, level)
+        if contact and _chip.cut(hwmap.CUT_PIN_DONE):
+            _chip.stop()
 
     def value(self, x=None):
         if x is None:
@@ -161,12 +170,12 @@ class UART(io.IOBase):
         self._txbuf = txbuf
         char = 1 + bits + (parity is not None) + stop
         self._char_us = char * 1000000 // baudrate
-        wiring = _chip.config["uart"].get(str(self._id))
         # Wrong pins on a real board: silence, no error.
-        right = wiring and _number(tx, wiring["tx"]) == wiring["tx"]
-        right = right and _number(rx, wiring["rx"]) == wiring["rx"]
-        self._link = wiring["link"] if right else -1
-        self._file = _links[self._link] if right else _links[-1]
+        at = hwmap.UART_OF + 4 * self._id
+        link, tx_pin, rx_pin = _chip.page[at : at + 3]
+        right = link != 255 and _number(tx, tx_pin) == tx_pin and _number(rx, rx_pin) == rx_pin
+        self._link = link if right else -1
+        self._file = _links[self._link]
         try:
             self._poll.unregister(self._file)
         except (OSError, KeyError):
@@ -241,7 +250,7 @@ class UART(io.IOBase):
 
     def ioctl(self, request, arg):
         if request == _STREAM_FILENO:
-            return _chip.config["fds"][self._link]
+            return hwmap.FD_SILENT if self._link < 0 else hwmap.FD_LINK + self._link
         if request == _STREAM_POLL:
             ready = arg & 4
             if arg & 1 and self.any():
@@ -269,7 +278,7 @@ class ADC:
         number = _number(pin, None)
         if number is None or not 32 <= number <= 39:
             raise ValueError("invalid Pin for ADC")
-        self._ch = _chip.config["adc"].get(str(number), 5)
+        self._ch = min(_chip.page[hwmap.ADC_OF + number], len(hwmap.CHANNELS))
         self._full = ADC._RANGE[atten]
 
     def atten(self, atten):
