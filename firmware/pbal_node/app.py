@@ -14,6 +14,7 @@ import asyncio
 import gc
 import json
 import os
+import sys
 import time
 from binascii import unhexlify
 
@@ -36,7 +37,7 @@ from pbal_node.supply import Supply
 from pbal_node.version import VERSION, VERSION_CODE
 from pbal_node.watchdog import Watchdog
 from pbal_protocol import config as settings
-from pbal_protocol import kdf, records
+from pbal_protocol import records
 from pbal_protocol.errors import PbalError
 
 _MEASURE_MS = const(1000)  # a reading at least this often ...
@@ -90,7 +91,6 @@ class App:
 
     def __init__(self) -> None:
         board = boards.load()
-        self.board = board
         drive = boards.drive(board)  # all off before anything else can fail (S1)
         makedirs("/cfg")
         makedirs("/log")
@@ -103,10 +103,13 @@ class App:
                             self.clock.now_s, self.stats)
         self._count_boot()
         identity = _load_identity()
-        self.identity = identity or {}
+        name = board["board"]["name"]
+        self.board_id = board["board"]["id"]
+        self._rated_a = board.get("limits", {}).get("rated_switch_a", 1000.0)
+        self._dead_time_ms = board["selector"].get("dead_time_ms", 100)
         mains = board.get("mains", {})
         nominal = mains.get("nominal_v", 230.0)
-        self.config = self._load_config()
+        self.config = self._load_config(board, identity or {})
 
         sense = board["sense"]
         self.sense = Sense(
@@ -127,25 +130,29 @@ class App:
                                  self.supply, self.current, self.clock.now_s, self.log.emit)
         self.settings = Settings()
         self.autonomy = Autonomy(self.selector, self.supply, self.settings, self.limits,
-                                 self.state_store, self.identity.get("phase", 0), _randrange,
+                                 self.state_store, (identity or {}).get("phase", 0), _randrange,
                                  self.reset_cause == machine.PWRON_RESET, self.log.emit,
                                  self._silent_ms)
         self.apply_config()
 
         self.link = None
+        self._eui = bytes(8)
         unit = _UNPROVISIONED
         if identity:
+            from pbal_protocol import kdf
+
             site = identity["site"]
             address = identity["address"]
+            self._eui = unhexlify(identity["eui"])
             up, down = kdf.node_keys(unhexlify(identity["root"]), site, address)
             group = kdf.group_key(unhexlify(identity["group"]), site)
             self.link = Link((up, down, group), site, address, self.counters, self.clock,
                              self.selector, self.log, self.config, self)
+            del kdf, sys.modules["pbal_protocol.kdf"]  # keys are derived once a boot: free its code
             unit = address & 0xFF
-        name = board["board"]["name"]
         uart, de = boards.uart_rs485(board)
         self.bearer = Rs485(uart, de, board["uart"]["rs485"].get("baud", 115200), unit, self.link,
-                            self, Identity(name, VERSION, self.identity.get("name", "")),
+                            self, Identity(name, VERSION, (identity or {}).get("name", "")),
                             self.now_ms)
         led = board.get("led")
         self.led = machine.Pin(led["pin"], machine.Pin.OUT, value=0) if led else None
@@ -178,16 +185,16 @@ class App:
         if self.safe_mode:
             self.log.emit(EV_SAFE_MODE, 2, c.crashes, 0)
 
-    def _load_config(self) -> Config:
+    def _load_config(self, table: dict, identity: dict) -> Config:
         defaults = {row[0]: row[5] for row in settings.KEYS}
         board = {}
         names = {row[1]: row[0] for row in settings.KEYS}
-        for name, value in self.board.get("config", {}).items():
+        for name, value in table.get("config", {}).items():
             if name in names:
                 board[names[name]] = value
         for name in ("fixed", "opted_out"):
-            if name in self.identity:
-                board[names[name]] = 1 if self.identity[name] else 0
+            if name in identity:
+                board[names[name]] = 1 if identity[name] else 0
         return Config("/cfg/config", self.stats, defaults, board, _legal)
 
     def apply_config(self) -> None:
@@ -199,12 +206,10 @@ class App:
         lim.fixed = get(settings.FIXED)
         lim.opted_out = get(settings.OPTED_OUT)
         lim.good_time_ms = get(settings.GOOD_TIME_MS)
-        rated = self.board.get("limits", {}).get("rated_switch_a", 1000.0)
-        lim.rated_a = min(rated, get(settings.RATED_SWITCH_MA) / 1000)
+        lim.rated_a = min(self._rated_a, get(settings.RATED_SWITCH_MA) / 1000)
         self.supply.low_v = get(settings.BAND_LOW_DV) / 10
         self.supply.high_v = get(settings.BAND_HIGH_DV) / 10
-        least = self.board["selector"].get("dead_time_ms", 100)
-        self.timing.dead_time_ms = max(least, get(settings.DEAD_TIME_MS))
+        self.timing.dead_time_ms = max(self._dead_time_ms, get(settings.DEAD_TIME_MS))
         s = self.settings
         s.confirm_ms = get(settings.AUTONOMY_CONFIRM_MS)
         s.spread_ms = get(settings.AUTONOMY_SPREAD_MS)
@@ -279,10 +284,10 @@ class App:
 
     def hello(self):
         return records.Hello(
-            eui=unhexlify(self.identity["eui"]), nonce=self.clock.nonce,
+            eui=self._eui, nonce=self.clock.nonce,
             boots=self.counters.boots, reset_cause=self.reset_cause,
             down_floor=self.link.down_floor(), fw_version=VERSION_CODE,
-            board=self.board["board"]["id"], phase=self.phase(), state=self.state(),
+            board=self.board_id, phase=self.phase(), state=self.state(),
             flags=self.flags(),
         )
 
@@ -400,6 +405,7 @@ class App:
     async def _housekeeping(self) -> None:
         last = self.now_ms()
         stable = False
+        turn = 0
         while True:
             await asyncio.sleep_ms(500)
             now = self.now_ms()
@@ -407,12 +413,9 @@ class App:
             last = now
             if late > self.loop_max_ms:
                 self.loop_max_ms = late
-            if self.bearer.alive():
-                self.watchdog.beat("bearer", now)
-            self.watchdog.poll(now)
-            used = gc.mem_alloc()
-            if used > self.heap_used_max:
-                self.heap_used_max = used
+            turn += 1
+            if turn % 4 == 0:
+                self._every_two_seconds(now)
             if self.link:
                 self.link.slow_work()
             if not stable and now > (_SAFE_STAY_MS if self.safe_mode else _STABLE_MS):
@@ -425,6 +428,16 @@ class App:
             if self.led:
                 self.led.value(1 if self.selector.state == sel.CLOSED else (now // 500) & 1)
             self._poll_button(now)
+
+    def _every_two_seconds(self, now: int) -> None:
+        """Clean the heap at a time of our choosing, note what is really used, feed the watchdog."""
+        gc.collect()
+        used = gc.mem_alloc()
+        if used > self.heap_used_max:
+            self.heap_used_max = used
+        if self.bearer.alive():
+            self.watchdog.beat("bearer", now)
+        self.watchdog.poll(now)
 
     def _poll_button(self, now: int) -> None:
         """Held for 5 s by a person on site: the welded contact was replaced (S2)."""
@@ -440,7 +453,7 @@ class App:
 
     async def run(self) -> None:
         self.watchdog = Watchdog(machine.WDT(timeout=_WDT_MS).feed,
-                                 {"metering": 6000, "bearer": 6000, "selector": 4000},
+                                 {"metering": 6000, "bearer": 9000, "selector": 4000},
                                  self.now_ms())
         gc.collect()
         self.heap_used_max = gc.mem_alloc()
@@ -476,8 +489,6 @@ def _maintenance() -> None:
 
 def _crash(error) -> None:
     """Leave the traceback in /log/crash.txt for the next person, once per boot."""
-    import sys
-
     sys.print_exception(error)
     try:
         makedirs("/log")

