@@ -197,7 +197,7 @@ class Journal:
     ) -> bool:
         """Store a SwitchResult. False when this very result was stored before."""
         done = self._db.execute(
-            "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (command_id, address, outcome, reason, phase, transfer_ms, vout_v, node_time_s,
              time.time()),
         )  # fmt: skip
@@ -214,7 +214,7 @@ class Journal:
         with self._transaction():
             before = self._db.total_changes
             self._db.executemany(
-                "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 [(*row, now) for row in rows],
             )
             return self._db.total_changes - before

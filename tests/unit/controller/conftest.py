@@ -1,0 +1,106 @@
+"""A site on a pty: configuration, keys, fake nodes, and a controller running against them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pbal_controller.app import Controller
+from pbal_controller.config import Config, load
+from pbal_controller.keystore import KeyStore
+
+from .fake import GROUP_ROOT, SITE, FakeBus, FakeNode, root_key
+
+FAST = {
+    "polling": {"min_interval_s": 0.02, "dead_backoff_s": 0.1, "dead_backoff_max_s": 0.3},
+    "planner": {"enabled": False, "settle_s": 0.2, "every_s": 0.5, "observe_every_s": 0.1},
+    "dispatch": {"ttl_s": 5, "resend_s": 0.1, "confirm_s": 0.5},
+    "http": {"port": 0},
+}
+
+
+def toml(value: Any) -> str:
+    """A TOML scalar."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, int | float) else f'"{value}"'
+
+
+class Site:
+    """One site's files and its fake street."""
+
+    def __init__(self, folder: Path, nodes: list[FakeNode]) -> None:
+        self.folder = folder
+        self.nodes = {node.address: node for node in nodes}
+        self.bus = FakeBus(nodes)
+        self.changes: dict[str, dict[str, Any]] = {}
+        self.fixed: set[int] = set()
+        secret = folder / "keys.pass"
+        secret.write_bytes(b"secret\n")
+        secret.chmod(0o600)
+        self.keys = KeyStore.create(folder / "keys.json", b"secret", SITE, log2_n=10)
+        self.keys._group_key = GROUP_ROOT
+        self.keys.add_many([(n.address, "00" * 8, root_key(n.address)) for n in nodes])
+        self.core = {"price": 1, "dwell_s": 0}
+
+    def write(self) -> Path:
+        """pbal.toml as it is now."""
+        tables = {name: {**FAST.get(name, {}), **self.changes.get(name, {})}
+                  for name in {*FAST, *self.changes}}  # fmt: skip
+        text = f"[site]\nid = {SITE}\n[bus.street]\nport = {toml(self.bus.path)}\n"
+        text += '[keys]\nfile = "keys.json"\npassphrase_file = "keys.pass"\n'
+        text += '[journal]\npath = "journal.db"\n'
+        for name, table in tables.items():
+            text += f"[{name}]\n" + "".join(f"{k} = {toml(v)}\n" for k, v in table.items())
+        text += "[planner.core]\n" + "".join(f"{k} = {v}\n" for k, v in self.core.items())
+        for address in self.nodes:
+            text += f'[[home]]\naddress = {address}\nbus = "street"\n'
+            text += f"fixed = {toml(address in self.fixed)}\n"
+        path = self.folder / "pbal.toml"
+        path.write_text(text)
+        return path
+
+    def config(self) -> Config:
+        """The configuration as the controller reads it."""
+        return load(self.write(), {})
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Controller]:
+        """A controller at work; cancelled at the end."""
+        controller = Controller(self.config(), self.keys)
+        task = asyncio.create_task(controller.run())
+        try:
+            await until(lambda: controller.ready.is_set() or task.done())
+            yield controller
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    """Wait for something to become true."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def make_site(tmp_path: Path) -> AsyncIterator[Callable[..., Site]]:
+    """A maker of sites: `make_site(FakeNode(1), FakeNode(2, phase=2))`."""
+    made: list[Site] = []
+
+    def make(*nodes: FakeNode) -> Site:
+        site = Site(tmp_path, list(nodes))
+        site.bus.__enter__()
+        made.append(site)
+        return site
+
+    yield make
+    for site in made:
+        site.bus.unplug()

@@ -1,0 +1,174 @@
+"""The journal: ids and counters never repeat, and old files are brought up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from pbal_controller.errors import JournalError
+from pbal_controller.journal import AsyncJournal, Journal, schema_files
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "j.db"
+
+
+def order(journal: Journal, address: int = 5) -> int:
+    return journal.new_command(address, 1, 2, 100, 160, "why", 3.5).id
+
+
+def test_commands_survive_reopening(path: Path) -> None:
+    journal = Journal(path)
+    first = order(journal)
+    journal.update_command(first, "sent", 2, "x")
+    journal.close()
+    again = Journal(path)
+    rows = again.open_commands()
+    assert [(x.id, x.state, x.attempts, x.reason) for x in rows] == [(first, "sent", 2, "why")]
+    again.update_command(first, "confirmed", 2)
+    assert again.open_commands() == []
+    assert order(again) == first + 1
+    again.close()
+
+
+def test_a_command_is_on_disk_before_new_command_returns(path: Path) -> None:
+    """Read the file through a second connection, without closing the first."""
+    journal = Journal(path)
+    made = order(journal)
+    other = sqlite3.connect(path)
+    assert other.execute("SELECT id FROM commands").fetchall() == [(made,)]
+    assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    other.close()
+    journal.close()
+
+
+def test_counters_never_come_twice(path: Path) -> None:
+    journal = Journal(path)
+    seen: list[tuple[int, int]] = []
+    for at_least, count in ((1, 10), (1, 10), (100, 10), (5, 10)):
+        first = journal.reserve(5, 2, "k", at_least, count)
+        seen.append((first, first + count))
+        journal.close()
+        journal = Journal(path)
+    assert seen == [(1, 11), (11, 21), (100, 110), (110, 120)]
+    assert journal.reserve(5, 2, "new key", 1, 10) == 1
+    journal.close()
+
+
+def test_results_and_events_are_stored_once(path: Path) -> None:
+    journal = Journal(path)
+    assert journal.add_result(1, 5, 2, 0, 2, 80, 230.0, 1000)
+    assert not journal.add_result(1, 5, 2, 0, 2, 80, 230.0, 1000)
+    event = (5, 1, 7, 2, 2, 1000, 0, 0)
+    assert journal.add_events([event, event]) == 1
+    assert journal.add_events([event]) == 0
+    assert journal.add_events([(5, 2, 7, 2, 2, 1000, 0, 0)]) == 1, "another life, another event"
+    journal.close()
+
+
+def test_outbox_is_bounded_and_forgets_only_what_was_acknowledged(path: Path) -> None:
+    journal = Journal(path)
+    for number in range(10):
+        journal.outbox_put("summary", {"n": number}, 5)
+    ids = [item[0] for item in journal.outbox_read()]
+    assert len(ids) == 5
+    journal.outbox_acknowledged(ids[1:3])
+    assert [item[0] for item in journal.outbox_read()] == [ids[0], *ids[3:]]
+    journal.close()
+
+
+def test_quarantine(path: Path) -> None:
+    journal = Journal(path)
+    journal.quarantine(5, "lied")
+    journal.quarantine(5, "lied again")
+    assert journal.quarantined() == {5: "lied again"}
+    assert journal.release(5)
+    assert not journal.release(5)
+    journal.close()
+
+
+def test_prune_keeps_open_commands(path: Path) -> None:
+    journal = Journal(path)
+    closed, still = order(journal), order(journal, 6)
+    journal.update_command(closed, "confirmed", 1)
+    journal.add_minutes([(5, 60, 1, 1.0, 1.0, 1.0, 230.0, 231.0, 1, 0, 0)])
+    journal.prune(1, now_s=9e9)
+    assert [x.id for x in journal.recent_commands()] == [still]
+    assert journal.minutes(5, 0) == []
+    journal.close()
+
+
+def test_a_failed_step_changes_nothing(path: Path) -> None:
+    journal = Journal(path)
+    with pytest.raises(sqlite3.IntegrityError):
+        journal.add_events([(5, 1, 7, 2, 2, 1000, 0, 0), (5, 1, 8, None, 2, 1000, 0, 0)])  # type: ignore[list-item]
+    assert journal.recent_events() == []
+    order(journal)
+    journal.close()
+
+
+def old_file(path: Path, version: int) -> sqlite3.Connection:
+    """A journal as an older version left it."""
+    db = sqlite3.connect(path)
+    for number, sql in schema_files():
+        if number <= version:
+            db.executescript(f"{sql}\nPRAGMA user_version = {number};")
+    return db
+
+
+def test_migration_from_schema_1_keeps_the_commands_and_their_ids(path: Path) -> None:
+    db = old_file(path, 1)
+    db.execute(
+        "INSERT INTO commands VALUES (4000000, 5, 1, 2, 100, 160, 'old', 1.0, 'sent', 1, '', 0, 99)"
+    )
+    db.commit()
+    db.close()
+    journal = Journal(path)
+    assert [x.id for x in journal.open_commands()] == [4000000]
+    assert order(journal) == 4000001
+    journal.close()
+
+
+def test_every_schema_step_can_be_the_start(tmp_path: Path) -> None:
+    final = None
+    for version in range(len(schema_files()) + 1):
+        path = tmp_path / f"v{version}.db"
+        old_file(path, version).close()
+        journal = Journal(path)
+        shape = journal._db.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
+        final = final or shape
+        assert shape == final
+        journal.close()
+
+
+def test_a_newer_file_is_refused(path: Path) -> None:
+    Journal(path).close()
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 999")
+    db.close()
+    with pytest.raises(JournalError, match="newer"):
+        Journal(path)
+
+
+@pytest.mark.parametrize("content", [b"this is no database, not at all, really" * 100])
+def test_a_foreign_file_is_refused(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(JournalError, match="move the file away"):
+        Journal(path)
+    assert path.read_bytes() == content
+
+
+async def test_async_journal_keeps_the_order(path: Path) -> None:
+    journal = AsyncJournal(path)
+    await journal.open()
+    try:
+        row = await journal.call(Journal.new_command, 5, 1, 2, 100, 160, "why", 1.0)
+        await journal.call(Journal.update_command, row.id, "sent", 1)
+        assert (await journal.call(Journal.open_commands))[0].state == "sent"
+    finally:
+        await journal.close()
+    with pytest.raises(JournalError, match="not open"):
+        await journal.call(Journal.open_commands)
