@@ -366,3 +366,17 @@ def _xor(data: bytes) -> int:
     for byte in data:
         state ^= byte
     return state
+
+
+def stand_in_image(chip: str = "esp32", size: int = 60_000) -> bytes:
+    """A well-formed image for a chip that carries no program: header, one segment, checksum.
+
+    `ReplBoard` takes any image with the right header for MicroPython, which runs beside it.
+    """
+    body = (b"MicroPython stand-in " * (size // 21 + 1))[: size - size % 4]
+    header = struct.pack(
+        "<BBBBIB3sHBHHIB", 0xE9, 1, 2, 0x20, 0x40080000, 0xEE, b"\0\0\0", CHIPS[chip].image_id,
+        0, 0, 0, 0, 0,
+    )  # fmt: skip
+    image = header.ljust(24, b"\0") + struct.pack("<II", 0x3FFB0000, len(body)) + body
+    return image + bytes(15 - len(image) % 16) + bytes([_xor(body)])
