@@ -1,0 +1,421 @@
+"""The whole controller against a street of fake nodes on a pty."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+
+import aiohttp
+import pytest
+
+from pbal_controller.bearers.rs485 import PortState
+from pbal_controller.journal import Journal
+from pbal_protocol import records as r
+
+from .conftest import Site, until
+from .fake import FakeNode
+
+MakeSite = Callable[..., Site]
+
+
+def rows(site: Site, sql: str) -> list[tuple]:
+    """Read the journal from outside."""
+    db = sqlite3.connect(site.folder / "journal.db")
+    try:
+        return db.execute(sql).fetchall()
+    finally:
+        db.close()
+
+
+async def test_every_home_is_read_and_its_clock_set(make_site: MakeSite) -> None:
+    site = make_site(*(FakeNode(k, phase=k % 3 + 1) for k in range(1, 7)))
+    async with site.running() as c:
+        await until(lambda: all(node.synced for node in site.nodes.values()))
+        await until(lambda: all(home.readings > 3 for home in c.fleet))
+        assert all(home.alive for home in c.fleet)
+        assert max(home.age_s(c.now()) for home in c.fleet) < 1.0
+        await until(lambda: site.bus.broadcasts >= 1)
+        assert abs(site.nodes[3].group_times[0] - time.time()) < 3
+
+
+async def test_a_move_is_journaled_done_and_confirmed(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1), FakeNode(2, phase=2))
+    async with site.running() as c:
+        await until(lambda: site.nodes[1].synced and c.fleet.get(1).readings > 2)
+        command = await c.dispatcher.order(c.fleet.get(1), 3, "a test", 1.0)
+        assert rows(site, "SELECT id, to_phase FROM commands") == [(command, 3)]
+        await until(lambda: c.dispatcher.finished_total["confirmed"] == 1)
+        assert site.nodes[1].executed == {command: 1}
+        assert site.nodes[1].true_phase == 3
+        assert rows(site, "SELECT state FROM commands") == [("confirmed",)]
+        await until(lambda: site.nodes[1].unacked_result is None)
+        assert rows(site, "SELECT outcome FROM results WHERE outcome > 1") == [(r.DONE,)]
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+async def test_lost_answers_never_switch_twice(make_site: MakeSite, lost: int) -> None:
+    site = make_site(FakeNode(1))
+    async with site.running() as c:
+        await until(lambda: site.nodes[1].synced and c.fleet.get(1).readings > 2)
+        command = await c.dispatcher.order(c.fleet.get(1), 2, "a test", 1.0)
+        site.nodes[1].lose_answers = lost
+        await until(lambda: c.dispatcher.finished_total["confirmed"] == 1)
+        assert site.nodes[1].executed == {command: 1}
+
+
+async def test_only_one_command_at_a_time(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1, transfer_s=0.3))
+    async with site.running() as c:
+        home = c.fleet.get(1)
+        await until(lambda: site.nodes[1].synced and home.readings > 2)
+        ids = await asyncio.gather(*(c.dispatcher.order(home, 2, "a test", 1.0) for _ in range(4)))
+        assert sum(x is not None for x in ids) == 1
+
+
+async def test_a_home_that_lies_is_quarantined_until_released(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1, lie=True))
+    async with site.running() as c:
+        home = c.fleet.get(1)
+        await until(lambda: site.nodes[1].synced and home.readings > 2)
+        await c.dispatcher.order(home, 2, "a test", 1.0)
+        await until(lambda: home.quarantined)
+        assert c.dispatcher.finished_total["disagreed"] == 1
+        assert await c.dispatcher.order(home, 3, "a test", 1.0) is None
+    async with site.running() as c:
+        assert c.fleet.get(1).quarantined, "a restart does not lift it"
+        journal = Journal(site.folder / "journal.db")
+        journal.release(1)
+        journal.close()
+        await until(lambda: not c.fleet.get(1).quarantined)
+
+
+async def test_a_deaf_node_expires_and_stays_where_it_is(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    site.changes["dispatch"] = {"ttl_s": 5}
+    async with site.running() as c:
+        home = c.fleet.get(1)
+        await until(lambda: site.nodes[1].synced and home.readings > 2)
+        site.nodes[1].deaf = True
+        await c.dispatcher.order(home, 2, "a test", 1.0)
+        assert c.dispatcher.open_count == 1
+        await until(lambda: c.dispatcher.open_count == 0, 30)
+        assert c.dispatcher.finished_total["expired"] == 1
+        assert site.nodes[1].true_phase == 1
+
+
+async def test_events_are_acknowledged_only_when_stored(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    node = site.nodes[1]
+    async with site.running() as c:
+        await until(lambda: node.synced)
+        for _ in range(5):
+            node.event()
+        await until(lambda: not node.events)
+        stored = rows(site, "SELECT seq FROM events ORDER BY seq")
+        assert stored == [(k,) for k in range(1, 6)]
+        assert c.dispatcher.events_total == 5
+
+
+async def test_silent_homes_are_backed_off_and_come_back(make_site: MakeSite) -> None:
+    site = make_site(*(FakeNode(k) for k in range(1, 5)))
+    site.nodes[4].silent = True
+    async with site.running() as c:
+        await until(lambda: c.fleet.get(4).link.lost >= 3 and c.fleet.get(1).readings > 20)
+        assert not c.fleet.get(4).alive
+        assert site.nodes[4].polled < site.nodes[1].polled / 2
+        site.nodes[4].silent = False
+        await until(lambda: c.fleet.get(4).alive)
+
+
+async def test_an_answer_of_another_node_is_never_taken(make_site: MakeSite) -> None:
+    """Node 2 answers whenever node 1 is asked, first under its own unit, then under 1's."""
+    site = make_site(FakeNode(1), FakeNode(2))
+    stolen: list[bytes] = []
+
+    def swap(unit: int, raw: bytes) -> bytes | None:
+        if unit == 2:
+            stolen.append(raw)
+            return raw
+        if not stolen:
+            return None
+        other = stolen[-1]
+        return other if len(stolen) % 2 else bytes((1,)) + other[1:]
+
+    site.bus.answer_hook = swap
+    async with site.running() as c:
+        await until(lambda: c.fleet.get(2).readings > 20)
+        await until(lambda: c.fleet.get(1).link.lost + c.fleet.get(1).link.malformed > 2)
+        assert c.fleet.get(1).readings == 0
+        assert not c.fleet.get(1).alive
+        assert c.fleet.get(2).alive
+
+
+async def test_replayed_and_forged_answers_are_counted_and_change_nothing(
+    make_site: MakeSite,
+) -> None:
+    site = make_site(FakeNode(1))
+    kept: list[bytes] = []
+    mode = "keep"
+
+    def hook(unit: int, raw: bytes) -> bytes:
+        if mode == "keep":
+            kept.append(raw)
+            return raw
+        if mode == "replay":
+            return kept[-1]
+        broken = bytearray(raw)
+        broken[-3] ^= 0x10
+        return bytes(broken)
+
+    site.bus.answer_hook = hook
+    async with site.running() as c:
+        home = c.fleet.get(1)
+        await until(lambda: home.readings > 3)
+        mode = "replay"
+        await until(lambda: home.link.replayed > 0)
+        mode = "forge"
+        await until(lambda: home.link.auth_failed > 0)
+        before = home.readings
+        await until(lambda: home.link.auth_failed > 2)
+        assert home.readings == before
+
+
+async def test_a_delayed_reading_is_not_used(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    async with site.running() as c:
+        home = c.fleet.get(1)
+        await until(lambda: site.nodes[1].synced and home.readings > 3)
+        site.nodes[1].clock_offset = -60.0
+        await until(lambda: home.link.delayed > 3)
+        before = home.readings
+        await until(lambda: home.link.delayed > 6)
+        assert home.readings == before
+
+
+async def test_a_node_that_resets_gets_its_clock_back(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    async with site.running() as c:
+        await until(lambda: site.nodes[1].synced)
+        site.nodes[1].reset()
+        await until(lambda: site.nodes[1].synced)
+        assert c.fleet.get(1).boots == 2
+
+
+async def test_down_counters_never_repeat_over_restarts(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    for _ in range(3):
+        site.nodes[1].reset()
+        async with site.running():
+            await until(lambda: site.nodes[1].synced)
+    assert site.nodes[1].refused_frames == 0
+
+
+async def test_a_node_ahead_of_a_lost_journal_is_caught_up_with(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    node = site.nodes[1]
+    node.opener.raise_floor(100_000)
+    node.reset()
+    async with site.running() as c:
+        await until(lambda: node.synced)
+        assert c.fleet.get(1).session.counters.take() > 100_000
+
+
+async def test_the_port_comes_back(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    link = site.folder / "tty"
+    link.symlink_to(site.bus.path)
+    path, site.bus.path = site.bus.path, str(link)
+    async with site.running() as c:
+        bearer = c.bearers["street"]
+        await until(lambda: c.fleet.get(1).readings > 3)
+        site.bus.unplug()
+        await until(lambda: bearer.state is not PortState.OPEN)
+        site.bus.open()
+        path, site.bus.path = site.bus.path, str(link)
+        link.unlink()
+        link.symlink_to(path)
+        site.bus.__enter__()
+        before = c.fleet.get(1).readings
+        await until(lambda: c.fleet.get(1).readings > before + 3)
+        assert bearer.reconnects >= 1
+        assert bearer.state is PortState.OPEN
+
+
+async def test_a_port_that_never_opens_stops_nothing_else(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    site.bus.path = str(site.folder / "nothing-here")
+    async with site.running() as c:
+        bearer = c.bearers["street"]
+        await until(lambda: bearer.last_error)
+        assert "nothing-here" in bearer.last_error
+        await until(lambda: c.server.port)
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"http://127.0.0.1:{c.server.port}/api/status") as answer,
+        ):
+            assert (await answer.json())["buses"][0]["state"] in ("waiting", "opening")
+
+
+# -- planning -----------------------------------------------------------------------------
+
+
+async def test_the_neutral_current_falls(make_site: MakeSite) -> None:
+    site = make_site(*(FakeNode(k, phase=1, p_w=2000 + 100 * k) for k in range(1, 7)))
+    site.changes["planner"] = {"enabled": True, "max_moving_share": 0.5}
+    async with site.running() as c:
+        await until(lambda: c.dispatcher.finished_total["confirmed"] >= 4, 20)
+        phases = {node.true_phase for node in site.nodes.values()}
+        assert phases == {1, 2, 3}
+        # Before: all of it on one phase, about 61 A.
+        await until(lambda: c.fleet.neutral_a(c.now(), 5) < 15)
+        assert all(n == 1 for node in site.nodes.values() for n in node.executed.values())
+
+
+async def test_fixed_and_flagged_homes_are_never_moved(make_site: MakeSite) -> None:
+    site = make_site(
+        FakeNode(1, p_w=3000),
+        FakeNode(2, p_w=3000, flags=r.FLAG_FIXED),
+        FakeNode(3, p_w=3000, flags=r.FLAG_OPTED_OUT),
+        FakeNode(4, p_w=3000),
+    )
+    site.fixed = {1}
+    site.changes["planner"] = {"enabled": True, "max_moving_share": 1.0}
+    async with site.running() as c:
+        await until(lambda: c.planner.decisions_total >= 4, 20)
+        assert [n.address for n in site.nodes.values() if n.executed] == [4]
+
+
+async def test_no_plan_on_stale_data(make_site: MakeSite) -> None:
+    site = make_site(*(FakeNode(k, p_w=3000, silent=k > 2) for k in range(1, 5)))
+    site.changes["planner"] = {"enabled": True}
+    async with site.running() as c:
+        await until(lambda: c.planner.skipped_total >= 2)
+        assert "stale" in c.planner.last_decision["skipped"]
+        assert c.planner.decisions_total == 0
+        assert c.dispatcher.ordered_total == 0
+
+
+async def test_not_too_many_move_at_once(make_site: MakeSite) -> None:
+    site = make_site(*(FakeNode(k, p_w=3000, transfer_s=1.0) for k in range(1, 9)))
+    site.changes["planner"] = {"enabled": True, "max_moving_share": 0.25}
+    most = 0
+    async with site.running() as c:
+        end = c.now() + 5
+        while c.now() < end:
+            most = max(most, sum(node.moving is not None for node in site.nodes.values()))
+            await asyncio.sleep(0.01)
+        assert c.dispatcher.ordered_total >= 3
+    assert most == 2
+
+
+async def test_an_overload_does_not_wait_for_its_turn(make_site: MakeSite) -> None:
+    site = make_site(*(FakeNode(k, p_w=500) for k in range(1, 5)))
+    site.changes["planner"] = {"enabled": True, "every_s": 600, "phase_limit_a": 30.0}
+    site.core["price"] = 50
+    async with site.running() as c:
+        await until(lambda: c.planner.decisions_total == 1)
+        for node in site.nodes.values():
+            node.p_w = 3000
+        await until(lambda: c.dispatcher.ordered_total > 0, 5)
+        assert "overload" in c.planner.last_decision["cause"]
+
+
+# -- crashes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("point", ["journaled", "sent", "acked"])
+async def test_a_kill_at_any_point_neither_forgets_nor_repeats(
+    make_site: MakeSite, point: str
+) -> None:
+    """The real command line is killed (SIGKILL by itself) and started again."""
+    site = make_site(FakeNode(1, p_w=3000), FakeNode(2, p_w=3000), FakeNode(3, p_w=3000))
+    site.changes["planner"] = {"enabled": True, "max_moving_share": 0.3, "every_s": 600}
+    site.changes["dispatch"] = {"ttl_s": 20}
+    config = site.write()
+    code = "from pbal_controller.cli import main; main()"
+
+    async def start(**env: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, "run", "--config", str(config),
+            env={**os.environ, **env}, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+
+    first = await start(PBAL_CRASH_AT=point)
+    assert await asyncio.wait_for(first.wait(), 30) == -signal.SIGKILL
+    ordered = rows(site, "SELECT id, state FROM commands")
+    assert len(ordered) == 1
+    assert ordered[0][1] in ("journaled", "sent", "accepted", "done")
+    second = await start(PBAL_PLANNER__ENABLED="false")
+    try:
+        await until(lambda: rows(site, "SELECT state FROM commands") == [("confirmed",)], 30)
+    finally:
+        second.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(second.wait(), 10) == 0
+    moved = [node for node in site.nodes.values() if node.executed]
+    assert [list(node.executed.items()) for node in moved] == [[(ordered[0][0], 1)]]
+
+
+# -- http ---------------------------------------------------------------------------------
+
+
+async def test_http(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1), FakeNode(2, phase=2))
+    site.changes["http"] = {"port_file": "http.port"}
+    async with site.running() as c:
+        home = c.fleet.get(1)
+        await until(lambda: site.nodes[1].synced and home.readings > 3)
+        await until(lambda: (site.folder / "http.port").exists())
+        port = int((site.folder / "http.port").read_text())
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+            status = await (await http.get("/api/status")).json()
+            assert status["homes_alive"] == 2
+            assert status["homes"][0]["phase"] == 1
+            assert status["switches"]["ordered"] == 0
+            one = await (await http.get("/api/homes/2")).json()
+            assert one["hello"]["firmware"] == "1.2.3"
+            missing = await http.get("/api/homes/99")
+            assert missing.status == 404
+            assert "addresses are 1, 2" in (await missing.json())["error"]
+            page = await (await http.get("/")).text()
+            assert "http://" not in page.replace("http://www.w3.org", "")
+            assert "https://" not in page
+            metrics = await (await http.get("/metrics")).text()
+            check_exposition(metrics)
+            assert 'pbal_home_up{home="2"} 1' in metrics
+            stream = await http.get("/events")
+            await c.dispatcher.order(home, 3, "a test", 1.0)
+            kinds = []
+            async with asyncio.timeout(10):
+                while "confirmed" not in kinds:
+                    line = (await stream.content.readline()).decode()
+                    if line.startswith("data:"):
+                        kinds.append(json.loads(line[5:]).get("state"))
+            stream.close()
+            assert kinds.index("journaled") < kinds.index("confirmed")
+            moves = (await (await http.get("/api/moves")).json())["moves"]
+            assert moves[0]["reason"] == "a test"
+            assert (await http.get("/healthz")).status == 200
+            assert (await http.post("/api/status")).status == 405
+        await until(lambda: not c.streams._readers)
+
+
+def check_exposition(text: str) -> None:
+    """Every sample belongs to a declared family, each family is declared once, together."""
+    declared: list[str] = []
+    current = ""
+    for line in text.splitlines():
+        if line.startswith("# TYPE"):
+            current = line.split()[2]
+            assert current not in declared
+            declared.append(current)
+            assert current.startswith("pbal_")
+        elif not line.startswith("#"):
+            name, value = line.rsplit(" ", 1)
+            assert name.split("{")[0] == current
+            float(value.replace("+Inf", "inf"))
