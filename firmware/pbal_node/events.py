@@ -2,7 +2,7 @@
 
 Two append-only segments of fixed-size entries with a check byte each; when the newer one is full
 the older is replaced. A torn last entry (power cut) is dropped on loading, the others stay. Repeats
-of the same code are held back for a while, so that a fault that flickers does not wear the flash.
+of the same code are rationed, so that a fault that flickers does not wear the flash.
 """
 
 import os
@@ -14,8 +14,8 @@ _FMT = "<IBBIiiB"  # seq, code, severity, time_s, arg0, arg1, check
 _LEN = const(19)
 SEGMENT = const(128)  # entries per segment
 PENDING = const(16)  # unacknowledged events kept in memory; older ones stay readable in flash
-_QUIET_MS = const(10000)  # the same code is logged at most this often ...
-_BURST = const(3)  # ... after so many in a row
+_REFILL_MS = const(300000)  # one more event of the same code per 5 minutes ...
+_BURST = const(6)  # ... after so many in a row
 
 
 def _check(raw) -> int:
@@ -36,7 +36,7 @@ class EventLog:
         self._stats = stats
         self.pending = []  # (seq, code, severity, time_s, arg0, arg1), oldest first
         self.dropped = 0
-        self._recent = {}  # code -> [count, ms of the last]
+        self._recent = {}  # code -> [how many may still be logged, since when]
         self._buf = bytearray(_LEN)
         raw = slot.load()
         self.acked = struct.unpack("<I", raw)[0] if raw is not None and len(raw) == 4 else 0
@@ -84,16 +84,17 @@ class EventLog:
     def emit(self, code: int, severity: int, arg0: int = 0, arg1: int = 0) -> None:
         """Log an event and queue it for the controller."""
         now = self._now()
-        recent = self._recent.get(code)
-        if recent is None:
-            recent = self._recent[code] = [0, now]
-        elif now - recent[1] > _QUIET_MS:
-            recent[0] = 0
-        elif recent[0] >= _BURST:
+        left = self._recent.get(code)
+        if left is None:
+            left = self._recent[code] = [_BURST, now]
+        earned = (now - left[1]) // _REFILL_MS
+        if earned:
+            left[0] = min(_BURST, left[0] + earned)
+            left[1] += earned * _REFILL_MS
+        if left[0] == 0:
             self.dropped += 1
             return
-        recent[0] += 1
-        recent[1] = now
+        left[0] -= 1
         self._seq += 1
         entry = (self._seq, code, severity, self._site_s(), arg0, arg1)
         self.pending.append(entry)

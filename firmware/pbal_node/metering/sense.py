@@ -152,6 +152,9 @@ class Sense:
         self.out_at_ms = start_ms
         if v * math.sqrt(2) < self._live_v:
             self._out_live = False
-        elif not self._out_live:
+            return
+        if live_ms > self.last_live_ms:
+            self.last_live_ms = live_ms
+        if not self._out_live:
             self._out_live = True
             self.first_live_ms = live_ms

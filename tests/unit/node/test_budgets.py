@@ -89,7 +89,6 @@ def measured(compiled: Path, run_mp: Callable[..., str], tmp_path: Path) -> dict
 def test_heap_stays_within_192_kb_and_does_not_grow(measured: dict[str, object]) -> None:
     live = measured["live"]
     assert isinstance(live, list)
-    print(measured)
     assert max(live) <= HEAP_BYTES * (1 - MARGIN), measured
     assert live[-1] - live[2] <= 512, f"the heap grows: {live}"
     assert measured["answers"] == REQUESTS
