@@ -1,8 +1,10 @@
 """`pbal sim`: a street on this computer, live or headless."""
 
 import asyncio
+import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +21,7 @@ from .streetrun import FAULTS, RunOptions, StreetRun, check
 HEADLESS_SECONDS = 60.0
 PROGRESS_S = 0.1
 STATE_EVERY_S = 10.0
+NOTE_EVERY_S = 2.0
 
 app = typer.Typer(
     no_args_is_help=True, help="Run a street on this computer: real firmware, real controller."
@@ -60,8 +63,11 @@ def run(
     ] = None,
     speed: Annotated[
         float, typer.Option(min=0.0, help="How much faster the loads' time runs.")
-    ] = 12.0,
-    seed: Annotated[int, typer.Option(help="Another street, other loads.")] = 1,
+    ] = 4.0,
+    hour: Annotated[
+        float, typer.Option(min=0.0, max=24.0, help="Time of day at which the loads begin.")
+    ] = 19.0,
+    seed: Annotated[int, typer.Option(help="Another street, other loads.")] = 7,
     faults: Annotated[
         str, typer.Option(metavar="A,B", help=f"Break something: {', '.join(sorted(FAULTS))}.")
     ] = "",
@@ -88,6 +94,7 @@ def run(
         seconds=seconds,
         profiles=profiles,
         speed=speed,
+        hour=hour,
         seed=seed,
         faults=tuple(name for name in faults.split(",") if name),
         keep=keep,
@@ -129,9 +136,7 @@ async def play(options: RunOptions, console: Console, live: bool, quiet: bool) -
             if live:
                 await show(console, street.picture, update)
             else:
-                await tell(
-                    street.picture, task, lambda line: None if quiet else console.print(line)
-                )
+                await tell(street.picture, task, silent if quiet else partial(say, console))
             await task
         except asyncio.CancelledError:
             if not street.stopping.is_set():
@@ -144,24 +149,33 @@ async def play(options: RunOptions, console: Console, live: bool, quiet: bool) -
     return street
 
 
+def say(console: Console, line: str) -> None:
+    """One line as it is: a log is not wrapped at a width nobody has."""
+    console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def silent(line: str) -> None:
+    """Says nothing, for --quiet."""
+
+
 async def tell(picture: Picture, task: "asyncio.Task[None]", say: Callable[[str], None]) -> None:
     """Headless: a line whenever something happens, and the state every few seconds."""
-    said, next_state = "", 0.0
-    moves: dict[int, str] = {}
+    said, next_note, next_state = "", 0.0, 0.0
+    told: set[int] = set()
     say(f"{picture.title}; {picture.footer}")
     while not task.done():
         now = f"{picture.elapsed_s:6.1f} s  "
         words = sentence(picture)
         if picture.stage == "running":
             for move in reversed(picture.moves):
-                if moves.get(move.command_id) != move.state:
-                    moves[move.command_id] = move.state
-                    say(f"{now}{move.home}: {move.reason}: {move.state}")
+                if move.done and move.command_id not in told:
+                    told.add(move.command_id)
+                    say(f"{now}{move.home}, {move.reason}: {move.state}")
             if picture.elapsed_s >= next_state:
                 next_state = picture.elapsed_s + STATE_EVERY_S
                 say(now + state_line(picture))
-        elif words != said:
-            said = words
+        elif words != said and picture.elapsed_s >= next_note:
+            said, next_note = words, picture.elapsed_s + NOTE_EVERY_S
             say(now + words)
         await asyncio.wait({task}, timeout=PROGRESS_S)
 
@@ -177,11 +191,18 @@ def state_line(picture: Picture) -> str:
     )
 
 
+def interpreter_name(implementation: str) -> str:
+    """sys.implementation's own text in a few words."""
+    found = re.search(r"version=\((\d+), (\d+), (\d+)", implementation)
+    number = ".".join(found.groups()) if found else "of an unknown version"
+    return f"an interpreter of its own, MicroPython {number}"
+
+
 def print_result(result: dict[str, Any], console: Console) -> None:
     """The end of the story, for a person."""
     before, after = result["neutral_current_before_a"], result["neutral_current_after_a"]
     without = result["neutral_current_without_a"]
-    lines = [f"{result['homes']} homes, each {result['interpreter']}"]
+    lines = [f"homes            {result['homes']}, each {interpreter_name(result['interpreter'])}"]
     if before and after is not None:
         lines.append(f"neutral current  {before:.1f} A before, {after:.1f} A after the moves")
     if without is not None:

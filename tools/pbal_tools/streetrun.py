@@ -22,7 +22,7 @@ from pbal_sim.street import Street, StreetConfig
 from .controllersetup import ControllerSetup, NodeIdentity, create_keys, write_config
 from .errors import CheckFailed, CliError, InputError
 from .feed import Feed, fetch
-from .picture import Picture
+from .picture import HomeCell, Picture
 
 POLL_S = 0.5
 STEP_S = 0.1
@@ -33,6 +33,8 @@ FAULT_DELAY_S = 10.0
 # What the demo changes so that a minute shows what takes hours on a street. The screen says so.
 DECISION_S = 5.0
 DWELL_S = 20
+# A dozen homes carry a tenth of what a full street does, and their squared currents a hundredth.
+SWITCHING_PRICE_A2 = 25.0
 NODE_SETTINGS = {"dwell_s": DWELL_S, "daily_cap": 200, "return_spread_ms": 1000}
 CONTROLLER_OPTIONS: dict[str, dict[str, Any]] = {
     "planner": {
@@ -40,7 +42,7 @@ CONTROLLER_OPTIONS: dict[str, dict[str, Any]] = {
         "settle_s": 6.0,
         "observe_every_s": 1.0,
         "max_moving_share": 0.2,
-        "core": {"dwell_s": float(DWELL_S), "daily_cap": 200},
+        "core": {"dwell_s": float(DWELL_S), "daily_cap": 200, "price": SWITCHING_PRICE_A2},
     },
     "log": {"level": "info", "format": "text"},
 }
@@ -98,8 +100,9 @@ class RunOptions:
     homes: int = 12
     seconds: float | None = None
     profiles: Path | None = None
-    speed: float = 12.0
-    seed: int = 1
+    speed: float = 4.0
+    hour: float = 19.0
+    seed: int = 7
     faults: tuple[str, ...] = ()
     keep: Path | None = None
     port: int = 0
@@ -126,6 +129,7 @@ class StreetRun:
         self.options = options
         title = f"pbal · a street of {options.homes} homes on this computer"
         self.picture = Picture(title, stage="starting", note=f"Starting {options.homes} homes.")
+        self.picture.homes = [HomeCell(f"home {i + 1:02d}") for i in range(options.homes)]
         self.result: dict[str, Any] = {}
         self.stopping = asyncio.Event()
         self._began = time.monotonic()
@@ -135,8 +139,8 @@ class StreetRun:
         self._read_at: float | None = None
         self._next_poll = 0.0
         self.picture.footer = (
-            f"loads run {options.speed:g} times faster · one decision every {DECISION_S:g} s "
-            f"(60 s on a street), dwell {DWELL_S} s (30 min) · Ctrl-C ends it"
+            f"loads from {clock_time(options.hour)}, {options.speed:g} times faster · one decision every {DECISION_S:g} s "
+            f"(on a street 60 s), dwell {DWELL_S} s (30 min) · Ctrl-C ends it"
         )
 
     @property
@@ -152,6 +156,7 @@ class StreetRun:
                 homes=o.homes,
                 profiles=o.profiles,
                 speed=o.speed,
+                load_start_s=3600.0 * o.hour,
                 seed=o.seed,
                 node_settings=dict(NODE_SETTINGS),
             )
@@ -315,15 +320,23 @@ class StreetRun:
             "boot_s": truth["boot_s"],
             "seconds": self.elapsed_s,
             "speed": o.speed,
+            "hour": o.hour,
             "seed": o.seed,
             "profiles": str(o.profiles) if o.profiles else "built-in household generator",
             "faults": list(o.faults),
             "decision_every_s": DECISION_S,
             "dwell_s": DWELL_S,
+            "switching_price_a2": SWITCHING_PRICE_A2,
             "moves": status["moves"],
         }
         result["problems"] = problems(result)
         return result
+
+
+def clock_time(hour: float) -> str:
+    """19.5 as 19:30."""
+    minutes = round(hour * 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}"
 
 
 def problems(result: dict[str, Any]) -> list[str]:

@@ -66,7 +66,7 @@ def phases_panel(picture: Picture, width: int) -> Panel:
         table.add_row(
             Text(name, style=f"bold {colour}"),
             Text(bar(currents[index], top, room).ljust(room), style=colour),
-            Text(f"{currents[index]:5.1f} A", style="bold"),
+            Text(f"{currents[index]:5.1f} A" if picture.phase_a else "    - A", style="bold"),
             Text(f"{volts:3.0f} V" if volts else "", style="dim"),
         )
         table.add_row("", Text(f"{count} homes" if count != 1 else "1 home", style="dim"), "", "")

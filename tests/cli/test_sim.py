@@ -1,0 +1,177 @@
+"""`pbal sim run` as a user runs it: figures in a file, Ctrl-C, errors in words."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import needs
+import pytest
+
+from pbal_tools import streetrun
+from pbal_tools.errors import InputError
+from pbal_tools.sim import interpreter_name
+
+
+def start(*args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [needs.require_tool("pbal"), "sim", "run", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TERM": "dumb", "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def descendants(pid: int) -> set[int]:
+    """All processes below one, by /proc."""
+    found: set[int] = set()
+    ahead = [pid]
+    while ahead:
+        one = ahead.pop()
+        for task in Path(f"/proc/{one}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                ahead += [int(child) for child in task.read_text().split()]
+        found.add(one)
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process still runs; a zombie does not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@pytest.mark.twin
+@pytest.mark.timeout(240)
+def test_a_headless_run_moves_homes_and_reports(tmp_path: Path) -> None:
+    target, keep = tmp_path / "result.json", tmp_path / "kept"
+    run = start(
+        *("--headless", "--seconds", "45", "--homes", "6"),
+        *("--json", str(target), "--keep", str(keep)),
+    )
+    out, _ = run.communicate(timeout=200)
+    assert run.returncode == 0, out
+    result = json.loads(target.read_text())
+    assert result["homes"] == 6
+    assert "micropython" in result["interpreter"]
+    assert result["switches_ordered"] >= 1
+    assert result["switches_confirmed"] >= 1
+    assert result["switches_seen_by_the_twin"] >= result["switches_confirmed"]
+    assert result["neutral_current_before_a"] > 0
+    assert result["neutral_current_after_a"] < result["neutral_current_without_a"]
+    assert 0 < result["telemetry_age_p95_s"] < 10
+    assert result["frames_lost"] >= 0
+    assert 10_000 < result["node_heap_peak_bytes"] <= 192 * 1024
+    assert result["incidents"] == {}
+    assert result["problems"] == []
+    assert re.search(r"home \d\d, .* A from [ABC] to [ABC]", out)
+    kept = {path.name for path in keep.iterdir()}
+    assert {"pbal.toml", "controller.log", "journal.db"} <= kept
+    assert not any(name.startswith("keys") for name in kept)
+
+
+@pytest.mark.twin
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("booted", [False, True])
+def test_ending_it_leaves_no_process(sig: signal.Signals, booted: bool) -> None:
+    run = start("--headless", "--homes", "3", "--seconds", "100")
+    assert run.stdout is not None
+    mark = "fresh" if booted else "Starting 3 homes"
+    for line in run.stdout:
+        if mark in line:
+            break
+    else:
+        pytest.fail(f"it ended before it said {mark!r}")
+    below = descendants(run.pid)
+    if booted:
+        assert len(below) >= 1 + 1 + 3, "no interpreters were found below it"
+    run.send_signal(sig)
+    run.stdout.close()
+    run.wait(timeout=20)
+    deadline = time.monotonic() + 15
+    while (left := [pid for pid in below if alive(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+    if sig != signal.SIGKILL:
+        assert run.returncode in (0, 7, 130)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["--homes", "0"], 2, "--homes"),
+        (["--profiles", "no-such-file.csv"], 3, "no-such-file.csv"),
+        (["--faults", "earthquake"], 3, "There are:"),
+        (["--json", "/no/such/folder/x.json"], 3, "/no/such/folder"),
+        (["--seconds", "ten"], 2, "--seconds"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_starts(args: list[str], code: int, words: str) -> None:
+    run = start("--headless", *args)
+    out, _ = run.communicate(timeout=60)
+    assert run.returncode == code
+    assert words in out
+    assert "Traceback" not in out
+    assert "Starting" not in out
+
+
+def test_a_broken_profile_names_the_line(tmp_path: Path) -> None:
+    csv = tmp_path / "loads.csv"
+    csv.write_text("time,home_01\n0,100\n60,many\n")
+    run = start("--headless", "--homes", "1", "--profiles", str(csv))
+    out, _ = run.communicate(timeout=60)
+    assert run.returncode == 3
+    assert "3" in out
+    assert "loads.csv" in out
+    assert "Traceback" not in out
+
+
+GOOD = {
+    "incidents": {},
+    "faults": [],
+    "homes": 3,
+    "homes_fresh": 3,
+    "node_crashes": 0,
+    "watchdog_bites": 0,
+    "switches_ordered": 2,
+    "switches_confirmed": 2,
+    "switches_open": 0,
+    "neutral_current_after_a": 3.0,
+    "neutral_current_without_a": 9.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"incidents": {"short-circuit": 1}}, "short-circuit"),
+        ({"homes_fresh": 2}, "only 2 of 3"),
+        ({"node_crashes": 1}, "1 nodes crashed"),
+        ({"watchdog_bites": 1}, "1 watchdogs bit"),
+        ({"switches_confirmed": 1}, "not confirmed"),
+        ({"neutral_current_after_a": 10.0}, "without any switching"),
+    ],
+)
+def test_every_failure_of_a_street_is_a_problem(change: dict[str, object], words: str) -> None:
+    assert streetrun.problems(GOOD) == []
+    found = streetrun.problems(GOOD | change)
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_keep_wants_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "something").touch()
+    with pytest.raises(InputError, match="not empty"):
+        streetrun.check(streetrun.RunOptions(keep=tmp_path))
+
+
+def test_the_interpreter_in_words() -> None:
+    text = "(name='micropython', version=(1, 29, 0, 'preview'), _machine='linux')"
+    assert interpreter_name(text) == "an interpreter of its own, MicroPython 1.29.0"
