@@ -120,6 +120,7 @@ def install(
     want: dict[str, bytes],
     step: Step,
     note: Callable[[str], None],
+    prompt_s: float = PROMPT_S,
 ) -> Installed:
     """Brings a board's files to `want`, verifies each hash on the board, runs the self-test and
     starts the node.
@@ -132,7 +133,7 @@ def install(
     for attempt in range(TRIES):
         try:
             step("prompt" if attempt == 0 else f"prompt, try {attempt + 1}", 0.0)
-            repl.reach_prompt(port, PROMPT_S, note)
+            repl.reach_prompt(port, prompt_s, note)
             _bring(Mpremote(port), board, version, want, result, step, note)
             return result
         except Lost as exc:

@@ -126,7 +126,9 @@ def _flash(port: str, order: Order, show: Show, report: Report) -> None:
         _remember(order, info.mac, port)
     if order.erase and not order.stub and order.image is not None:
         note("without the stub only the image's area was erased; the files are replaced one by one")
-    report.installed = install(port, order.board, order.version, order.files, step, note)
+    report.installed = install(
+        port, order.board, order.version, order.files, step, note, order.repl_timeout_s
+    )
     report.application = order.version
     step("done", 1.0)
 
@@ -154,13 +156,14 @@ def _write_image(
 ) -> None:
     """Writes the image unless this very board is known to hold it already."""
     remembered = state.last_on_port(order.folder, port)
-    may_ask = order.before == "default-reset" and not port.startswith("socket://")
+    # A board that no line can reset must be in its boot loader already: nothing to ask.
+    may_ask = order.before == "default-reset" and ports.has_control_lines(port)
     known = remembered is not None and remembered.image_sha256 == image.sha256
     info: NodeInfo | None = None
     if (known and not order.again) or (order.erase is not False and may_ask and not order.forget):
         # A board that was stopped half-way is taken up where it was; one that carries keys is not
         # erased by accident.
-        info = _peek(port, step, 20.0 if known else 6.0)
+        info = _peek(port, step, 10.0 if known else 6.0)
     if info is not None and known and not order.again and order.erase is None:
         done = state.load(order.folder, info.mac)
         if done.image_sha256 == image.sha256 and done.board == order.board:

@@ -38,7 +38,7 @@ def reach_prompt(
     start = time.monotonic()
     while time.monotonic() < deadline:
         try:
-            line = serial.serial_for_url(port, 115200, timeout=0.1, write_timeout=5)
+            line = _open(port, 0.1)
         except (OSError, ValueError) as exc:
             problem = ports.explain(port, exc)
             time.sleep(0.5)
@@ -79,7 +79,7 @@ def listen(port: str, for_s: float) -> str:
     heard = b""
     end = time.monotonic() + for_s
     try:
-        line = serial.serial_for_url(port, 115200, timeout=0.2)
+        line = _open(port, 0.2)
     except (OSError, ValueError):
         return ""
     try:
@@ -90,6 +90,15 @@ def listen(port: str, for_s: float) -> str:
     finally:
         _let_go(line)
     return _text(heard)
+
+
+def _open(port: str, timeout_s: float) -> serial.SerialBase:
+    # RFC 2217 knows no write timeout; elsewhere a stuck driver must not hold us for ever.
+    line = serial.serial_for_url(port, 115200, timeout=timeout_s, do_not_open=True)
+    if not port.startswith("rfc2217://"):
+        line.write_timeout = 5.0
+    line.open()
+    return line
 
 
 def _interrupt(line: serial.SerialBase, end: float) -> tuple[bool, bytes]:

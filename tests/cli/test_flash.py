@@ -1,0 +1,323 @@
+"""`pbal flash` with the real esptool and the real mpremote against emulated boards.
+
+The boards answer the ROM loader's protocol and then a real MicroPython interpreter's prompt, on
+pseudo-terminals, TCP sockets and an RFC 2217 server whose DTR and RTS reset them.
+"""
+
+import hashlib
+import http.server
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import serial
+from flash_rig import Rig, mpremote
+
+from pbal_sim.image import build_files
+from pbal_sim.romloader import stand_in_image
+from pbal_tools.errors import ExitCode
+
+pytestmark = pytest.mark.timeout(240)
+BOARD = "esp32-devkitc"
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path)
+    (tmp_path / "image.bin").write_bytes(stand_in_image())
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def flashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The flash of a board that was flashed once, and the checks of that first time."""
+    folder = tmp_path_factory.mktemp("flashed")
+    made = Rig(folder)
+    (folder / "image.bin").write_bytes(stand_in_image())
+    try:
+        board = made.board(stub="silent")
+        done = made.pbal(
+            "flash", "--port", board.url, "--image", "image.bin", "--no-stub", "--json"
+        )
+        assert done.code == 0, done.err
+        (report,) = done.json["boards"]
+        want = build_files(BOARD)
+        assert report["mac"] == "24:a1:60:00:00:01"
+        assert report["eui"] == "24a160fffe000001"
+        assert sorted(report["files"]["copied"]) == sorted(want)
+        assert report["files"]["copied"][-1] == "/main.py"
+        assert report["files"]["verified"] == len(want)
+        assert all(item["ok"] for item in report["self_test"])
+        assert {"heap", "flash", "crypto", "contacts", "modules"} <= {
+            item["name"] for item in report["self_test"]
+        }
+        image = stand_in_image()
+        assert bytes(board.flash.data[0x1000 : 0x1000 + len(image)]) == image
+        # Asked of the board again, with nothing of ours in between.
+        told = mpremote(board.url, "fs", "sha256sum", "/lib/pbal_node/version.mpy", "/main.py")
+        assert hashlib.sha256(want["/lib/pbal_node/version.mpy"]).hexdigest() in told
+        assert hashlib.sha256(want["/main.py"]).hexdigest() in told
+        assert done.err == ""
+    finally:
+        made.close()
+    return folder / "b" / "flash.bin"
+
+
+def test_a_flashed_board_is_left_alone_and_says_so(rig: Rig, flashed: Path) -> None:
+    board = rig.board(like=flashed, download=False)
+    first = rig.pbal("flash", "--port", board.url, "--app-only", "--json")
+    assert first.code == 0, first.err
+    (report,) = first.json["boards"]
+    assert report["files"]["copied"] == []
+    assert report["files"]["verified"] == len(build_files(BOARD))
+    assert board.sessions_flashed == 0
+
+
+def test_changed_missing_and_stale_files_are_put_right(rig: Rig, flashed: Path) -> None:
+    board = rig.board(like=flashed, download=False)
+    spoil = (
+        "import os\n"
+        "open('/lib/pbal_node/version.mpy','wb').write(b'old')\n"
+        "os.remove('/lib/pbal_protocol/kdf.mpy')\n"
+        "open('/lib/pbal_node/version.py','w').write('VERSION = 1')\n"
+        "os.mkdir('/cfg') if 'cfg' not in os.listdir('/') else 0\n"
+        "open('/cfg/keep','w').write('mine')\n"
+    )
+    mpremote(board.url, "exec", spoil)
+    done = rig.pbal("flash", "--port", board.url, "--app-only", "--json")
+    assert done.code == 0, done.err
+    files = done.json["boards"][0]["files"]
+    assert sorted(files["copied"]) == [
+        "/lib/pbal_node/version.mpy", "/lib/pbal_protocol/kdf.mpy", "/main.py"
+    ]  # fmt: skip
+    assert files["removed"] == ["/lib/pbal_node/version.py"]
+    assert "mine" in mpremote(board.url, "exec", "print(open('/cfg/keep').read())")
+
+
+def test_stub_socket_and_text_output(rig: Rig) -> None:
+    board = rig.board(port="tcp", stub="runs", noise=b"\xff\x00\xfegarbage\r\n")
+    done = rig.pbal("flash", "--port", board.url, "--image", "image.bin")
+    assert done.code == 0, done.err
+    assert "every hash verified on the board" in done.out
+    assert "self-test crypto" in done.out
+    assert "next: pbal provision" in done.out
+    assert "writing" in done.err
+
+
+def test_control_lines_reset_the_board_and_a_silent_stub_is_done_without(rig: Rig) -> None:
+    # It runs an empty flash at first: only DTR and RTS can bring it into the boot loader.
+    (rig.folder / "small.bin").write_bytes(stand_in_image(size=6000))
+    board = rig.board(port="rfc2217", stub="silent", download=False, leave_download=False)
+    done = rig.pbal("flash", "--port", board.url, "--image", "small.bin", "--forget", timeout=200)
+    assert done.code == 0, done.out + done.err
+    assert "does not run the flasher stub: going on without it" in done.err
+
+
+def test_a_pulled_cable_is_taken_up_where_it_was(rig: Rig) -> None:
+    port = f"pty:{rig.folder}/ttyUSB0"
+    board = rig.board(port=port)
+    args = ("flash", "--port", board.url, "--image", "image.bin", "--no-stub", "--json")
+    # Pulled while the application is copied, and put back by somebody within the minute.
+    running = rig.start(*args)
+    deadline = time.monotonic() + 60
+    while board.sessions_flashed == 0 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    board.cut_after = 60_000
+    while board.mode != "unplugged" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(1.5)
+    board.plug_in()
+    out, err = running.communicate(timeout=120)
+    assert running.returncode == 0, out + err
+    # Pulled and left out: an error that says so; the next call goes on, without the image.
+    mpremote(board.url, "exec", "import os\nfor i in os.listdir('/lib/pbal_node'):\n"
+             " i.endswith('.mpy') and os.remove('/lib/pbal_node/' + i)")  # fmt: skip
+    board.cut_after = 30_000
+    lost = rig.pbal(*args, "--repl-timeout", "5")
+    assert lost.code == ExitCode.PORT_MISSING, lost.err
+    board.plug_in()
+    again = rig.pbal(*args)
+    assert again.code == 0, again.err
+    copied = again.json["boards"][0]["files"]["copied"]
+    assert copied
+    assert len(copied) < len(build_files(BOARD)) // 2 + 8
+    assert board.sessions_flashed == 1
+
+
+def test_a_cable_pulled_while_the_image_is_written(rig: Rig) -> None:
+    board = rig.board(port=f"pty:{rig.folder}/ttyUSB0", cut_after=20_000)
+    args = ("flash", "--port", board.url, "--image", "image.bin", "--no-stub", "--json")
+    lost = rig.pbal(*args)
+    assert lost.code in (ExitCode.UNREACHABLE, ExitCode.PORT_MISSING), lost.err
+    assert lost.err.count("\n") == 2
+    board.plug_in(download=True)
+    again = rig.pbal(*args)
+    assert again.code == 0, again.err
+
+
+LOOPS = {
+    "sleeps": "import time\nwhile True:\n    time.sleep(1)\n",
+    "catches": "while True:\n    try:\n        while True:\n            pass\n"
+    "    except KeyboardInterrupt:\n        pass\n",
+}
+
+
+def test_a_looping_main_is_interrupted(rig: Rig, flashed: Path) -> None:
+    board = rig.board(like=flashed, download=False)
+    (rig.folder / "loop.py").write_text(LOOPS["sleeps"])
+    mpremote(board.url, "fs", "cp", str(rig.folder / "loop.py"), ":/main.py")
+    board.press_reset()
+    done = rig.pbal("flash", "--port", board.url, "--app-only", "--json")
+    assert done.code == 0, done.err
+    assert done.json["boards"][0]["files"]["copied"][-1] == "/main.py"
+
+
+def test_a_main_that_swallows_interrupts_is_caught_while_it_starts(rig: Rig, flashed: Path) -> None:
+    board = rig.board(port="rfc2217", like=flashed, download=False)
+    (rig.folder / "loop.py").write_text(LOOPS["catches"])
+    mpremote(board.url, "fs", "cp", str(rig.folder / "loop.py"), ":/main.py")
+    board.press_reset()
+    time.sleep(2.5)  # past boot.py's window: main.py has the board now
+    done = rig.pbal("flash", "--port", board.url, "--app-only", timeout=150)
+    assert done.code == 0, done.err
+    assert "resetting the board and interrupting its start" in done.err
+
+
+def test_no_prompt_is_an_error_that_says_what_to_do(rig: Rig, flashed: Path) -> None:
+    board = rig.board(like=flashed, download=False)
+    (rig.folder / "loop.py").write_text(LOOPS["catches"])
+    mpremote(board.url, "fs", "cp", str(rig.folder / "loop.py"), ":/main.py")
+    board.press_reset()
+    time.sleep(2.5)
+    done = rig.pbal("flash", "--port", board.url, "--app-only", "--repl-timeout", "8")
+    assert done.code == ExitCode.NO_REPL
+    assert "press EN" in done.err
+    assert "Press EN on the board" in done.err
+
+
+def test_several_boards_at_once_one_of_them_wrong(rig: Rig, flashed: Path) -> None:
+    macs = [bytes.fromhex(f"24a16000000{n}") for n in (1, 2)]
+    for n, mac in enumerate(macs):
+        rig.board(
+            f"b{n}", like=flashed, port=f"pty:{rig.folder}/ttyUSB{n}", mac=mac, download=False
+        )
+    done = rig.pbal("flash", "--all", "--port", f"{rig.folder}/ttyUSB*", "--app-only", "--json")
+    assert done.code == 0, done.err
+    assert [r["mac"][-2:] for r in done.json["boards"]] == ["01", "02"]
+    missing = f"{rig.folder}/ttyUSB7"
+    mixed = rig.pbal(
+        "flash", "--port", rig.boards[0].url, "--port", missing, "--app-only", "--json"
+    )
+    assert mixed.code == ExitCode.PORT_MISSING
+    assert [r["ok"] for r in mixed.json["boards"]] == [True, False]
+    assert "1 of 2 boards failed" in mixed.err
+
+
+def test_wrong_chip(rig: Rig) -> None:
+    board = rig.board(chip="esp32s3")
+    done = rig.pbal("flash", "--port", board.url, "--image", "image.bin", "--no-stub")
+    assert done.code == ExitCode.WRONG_CHIP
+    assert "ESP32-S3" in done.err
+    assert board.flash.data[0x1000] == 0xFF
+
+
+def test_no_boot_loader(rig: Rig, flashed: Path) -> None:
+    board = rig.board(like=flashed, download=False)
+    done = rig.pbal("flash", "--port", board.url, "--image", "image.bin")
+    assert done.code == ExitCode.NO_BOOTLOADER
+    assert "hold BOOT" in done.err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (stand_in_image("esp32s3"), "is for the esp32s3"),
+        (b"<html>not found</html>" * 100, "a web page"),
+        (b"\xe9\x01", "only 2 bytes"),
+        (b"\xff" * 0x1000 + stand_in_image(), "--offset 0"),
+        (b"\xe9" + b"\x00" * 4096, "0 segments"),
+    ],
+)
+def test_wrong_images_are_refused_before_anything_is_written(
+    rig: Rig, content: bytes, words: str
+) -> None:
+    board = rig.board()
+    (rig.folder / "wrong.bin").write_bytes(content)
+    done = rig.pbal("flash", "--port", board.url, "--image", "wrong.bin")
+    assert done.code == ExitCode.WRONG_IMAGE
+    assert words in done.err
+    assert "Traceback" not in done.err
+    assert board.flash.data[0x1000] == 0xFF
+
+
+def test_port_errors_have_codes_of_their_own(rig: Rig) -> None:
+    image = ("--image", "image.bin")
+    missing = rig.pbal("flash", "--port", "/dev/ttyUSB77", *image)
+    assert missing.code == ExitCode.PORT_MISSING
+    board = rig.board()
+    with serial.Serial(board.url, exclusive=True):
+        busy = rig.pbal("flash", "--port", board.url, *image)
+    assert busy.code == ExitCode.PORT_BUSY
+    assert "Close" in busy.err
+    refused = rig.pbal("flash", "--port", "socket://127.0.0.1:9", "--app-only",
+                       "--repl-timeout", "3")  # fmt: skip
+    assert refused.code == ExitCode.PORT_MISSING
+    nothing = rig.pbal("flash", *image)
+    assert nothing.code in (ExitCode.PORT_MISSING, ExitCode.INPUT)
+    for done in (missing, busy, refused):
+        assert len(done.err.strip().splitlines()) <= 4, done.err
+
+
+def pinned_board(rig: Rig, url: str, sha256: str) -> dict[str, str]:
+    boards = rig.folder / "boards"
+    boards.mkdir(exist_ok=True)
+    text = (Path(__file__).parents[2] / "boards" / f"{BOARD}.toml").read_text()
+    if "\n[flash]" in text:
+        head, _, rest = text.partition("\n[flash]")
+        text = head + ("\n[" + rest.split("\n[", 1)[1] if "\n[" in rest else "\n")
+    text += f'\n[flash]\nimage_url = "{url}"\nimage_sha256 = "{sha256}"\n'
+    (boards / f"{BOARD}.toml").write_text(text)
+    return {"PBAL_BOARDS": str(boards)}
+
+
+def test_the_pinned_image_is_downloaded_checked_and_kept(rig: Rig) -> None:
+    content = stand_in_image()
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *args: object) -> None:
+            """Quiet."""
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/image.bin"
+        board = rig.board()
+        wrong = rig.pbal("flash", "--port", board.url, env=pinned_board(rig, url, "0" * 64))
+        assert wrong.code == ExitCode.WRONG_IMAGE
+        assert "pins " + "0" * 64 in wrong.err
+        env = pinned_board(rig, url, hashlib.sha256(content).hexdigest())
+        done = rig.pbal("flash", "--port", board.url, "--no-stub", "--json", env=env)
+        assert done.code == 0, done.err
+        assert len(asked) == 2
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    # Without the network the kept one serves; without that, the error says how to help oneself.
+    board.press_reset(download=True)
+    again = rig.pbal("flash", "--port", board.url, "--no-stub", "--again", "--json", env=env)
+    assert again.code == 0, again.err
+    offline = rig.pbal("flash", "--port", board.url, env={**env, "XDG_CACHE_HOME": "/nowhere"})
+    assert offline.code == ExitCode.UNREACHABLE
+    assert "--image FILE" in offline.err

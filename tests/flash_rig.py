@@ -1,0 +1,91 @@
+"""What the flash and provision tests share: emulated boards, and the real `pbal` command."""
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import needs
+
+from pbal_sim.replboard import ReplBoard
+
+
+@dataclass
+class Ran:
+    """A finished `pbal` command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Rig:
+    """A folder for boards, and commands that remember nothing outside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.boards: list[ReplBoard] = []
+
+    def board(self, name: str = "b", like: Path | None = None, **options: Any) -> ReplBoard:
+        """An emulated board; `like` is a flash to start from."""
+        home = self.folder / name
+        home.mkdir(exist_ok=True)
+        if like is not None:
+            shutil.copy(like, home / "flash.bin")
+        board = ReplBoard(home, **options)
+        self.boards.append(board)
+        return board
+
+    def close(self) -> None:
+        for board in self.boards:
+            board.close()
+
+    def start(self, *args: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        surroundings = {
+            "PATH": "/usr/bin:/bin",
+            "COLUMNS": "120",
+            "TERM": "dumb",
+            "HOME": str(self.folder),
+            "XDG_STATE_HOME": str(self.folder / "state"),
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            **(env or {}),
+        }
+        return subprocess.Popen(
+            [needs.require_tool("pbal"), *args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=surroundings,
+            cwd=self.folder,
+        )
+
+    def pbal(self, *args: str, env: dict[str, str] | None = None, timeout: float = 110) -> Ran:
+        process = self.start(*args, env=env)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+        return Ran(process.returncode, out, err)
+
+
+def mpremote(port: str, *words: str) -> str:
+    """The real mpremote, as a person would use it."""
+    done = subprocess.run(
+        [needs.require_tool("mpremote"), "connect", port, "resume", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "XDG_CONFIG_HOME": "/nonexistent"},
+    )
+    return done.stdout
