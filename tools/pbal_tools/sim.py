@@ -67,7 +67,7 @@ def run(
     hour: Annotated[
         float, typer.Option(min=0.0, max=24.0, help="Time of day at which the loads begin.")
     ] = 19.0,
-    seed: Annotated[int, typer.Option(help="Another street, other loads.")] = 7,
+    seed: Annotated[int, typer.Option(help="Another street, other loads.")] = 42,
     faults: Annotated[
         str, typer.Option(metavar="A,B", help=f"Break something: {', '.join(sorted(FAULTS))}.")
     ] = "",

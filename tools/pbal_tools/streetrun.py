@@ -102,7 +102,7 @@ class RunOptions:
     profiles: Path | None = None
     speed: float = 4.0
     hour: float = 19.0
-    seed: int = 7
+    seed: int = 42
     faults: tuple[str, ...] = ()
     keep: Path | None = None
     port: int = 0
@@ -139,8 +139,8 @@ class StreetRun:
         self._read_at: float | None = None
         self._next_poll = 0.0
         self.picture.footer = (
-            f"loads from {clock_time(options.hour)}, {options.speed:g} times faster · one decision every {DECISION_S:g} s "
-            f"(on a street 60 s), dwell {DWELL_S} s (30 min) · Ctrl-C ends it"
+            f"loads from {clock_time(options.hour)}, {options.speed:g} times faster · a decision "
+            f"every {DECISION_S:g} s (on a street 60), dwell {DWELL_S} s (30 min) · Ctrl-C ends it"
         )
 
     @property
