@@ -169,7 +169,7 @@ class UART(io.IOBase):
         self._timeout = timeout
         self._txbuf = txbuf
         char = 1 + bits + (parity is not None) + stop
-        self._char_us = char * 1000000 // baudrate
+        self._bits_us = char * 1000000  # microseconds of one character, times the baud rate
         # Wrong pins on a real board: silence, no error.
         at = hwmap.UART_OF + 4 * self._id
         link, tx_pin, rx_pin = _chip.page[at : at + 3]
@@ -236,7 +236,7 @@ class UART(io.IOBase):
             self._tx_end = now
         struct.pack_into(hwmap.EVENT_FORMAT, _tx, 0, hwmap.EV_TX, self._link, n, 0, self._tx_end)
         _tx[16 : 16 + n] = buf
-        self._tx_end = time.ticks_add(self._tx_end, n * self._char_us)
+        self._tx_end = time.ticks_add(self._tx_end, n * self._bits_us // self._baud + 1)
         self._file.write(_tx, 0, 16 + n)
         return n
 
