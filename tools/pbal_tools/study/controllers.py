@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
 from pbal_controller.balancing import Planner, PlannerConfig, _core
 from pbal_controller.balancing.hindsight import at_budget, hindsight
 
@@ -61,10 +62,10 @@ class Trajectory:
 
     def switchings(self) -> NDArray[np.int64]:
         """Switchings of each home over the whole time, [H]; re-phasing at the start counts."""
-        count = (self.phases[0] != self.start).astype(np.int64)
+        count: NDArray[np.int64] = (self.phases[0] != self.start).astype(np.int64)
         for a in range(0, len(self.phases) - 1, CHUNK):
             part = self.phases[a : a + CHUNK + 1]
-            count += (part[1:] != part[:-1]).sum(axis=0)
+            count = count + (part[1:] != part[:-1]).sum(axis=0, dtype=np.int64)
         return count
 
 

@@ -1,4 +1,4 @@
-"""A street to try the study on: a small feeder and invented, but street-like, load profiles.
+"""A street to try the study on: a small feeder and the twin's generated households.
 
 30 homes on 300 m of cable behind a 100 kVA transformer, four-wire with an explicit neutral. The
 phases are as unequal as streets are: an electrician used whichever phase was handy.
@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pbal_sim.households import GeneratedLoads
+
 from .feeder import Real
 
 HOMES = 30
 START = np.datetime64("2026-01-12T00:00:00", "s")
+START_DAY = 12
 
 # Where the 30 homes were connected; phase A has 13, B 10, C 7.
 _PHASES = "AABACBAACBABACABBACABCBABACBAC"
@@ -53,42 +56,11 @@ def feeder_text() -> str:
 
 
 def home_watts(days: float, seed: int, homes: int = HOMES) -> NDArray[np.float32]:
-    """Invented load profiles at one minute, watts, float32 [T, homes].
-
-    Each home has standby, a fridge, and appliances that people switch on by the time of day:
-    kettle, cooking, washing, shower, television, heating in a few. Sizes, habits and numbers
-    differ between homes. They are plausible, not measured.
-    """
+    """The twin's generated households, without cars or solar: watts at one minute, [T, homes]."""
+    street = GeneratedLoads(homes, seed=seed, ev_share=0.0, start_day=START_DAY)
     steps = max(2, round(days * 1440))
-    out = np.zeros((steps, homes), dtype=np.float32)
-    minute = np.arange(steps)
-    for home in range(homes):
-        rng = np.random.default_rng([seed, 7, home])
-        people = rng.integers(1, 6)
-        column = np.full(steps, rng.uniform(40, 140))
-        column += 90 * ((minute + rng.integers(60)) % rng.integers(45, 75) < rng.integers(15, 25))
-        # watts, minutes, uses a day for the first person, hours of the day people do it
-        habits: list[tuple[float, float, float, tuple[float, ...]]] = [
-            (2000, 3, 1.5, (7, 10, 16, 20)),
-            (rng.choice([1500, 2500, 3500]), 35, 0.5, (12, 18.5, 18.5)),
-            (1900, 45, 0.2, (9, 14, 20)),
-            (150, 150, 0.9, (19, 20.5)),
-            (1100, 6, 1.0, (7.5, 12.5, 18)),
-        ]
-        if rng.random() < 0.3:
-            habits.append((8000, 7, 0.6, (6.8, 7.4, 21)))
-        if rng.random() < 0.25:
-            habits.append((2500, 200, 1.0, (6, 17, 22)))
-        for watts, minutes, uses, hours in habits:
-            size = watts * rng.uniform(0.85, 1.15)
-            count = rng.poisson(uses * (0.5 + 0.5 * people) * days)
-            for _ in range(count):
-                day = rng.integers(0, int(np.ceil(days)))
-                at = int((day * 24 + rng.choice(hours) + rng.normal(0, 1.0)) * 60)
-                long = max(1, round(minutes * rng.gamma(4, 0.25)))
-                column[max(0, at) : max(0, at + long)] += size
-        out[:, home] = column
-    return out
+    whole = [street.day(day) for day in range(int(np.ceil(steps / 1440)))]
+    return np.vstack(whole)[:steps].astype(np.float32)
 
 
 def write_demo(folder: Path, days: float, seed: int) -> tuple[Path, Path]:

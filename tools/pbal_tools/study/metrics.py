@@ -216,7 +216,7 @@ def summarise(
             "homes": [int(n) for n in count],
         },
         "energy_kwh": _mean(outcome.load_w) * len(outcome.load_w) * hours / 1000,
-        **{k: v for k, v in outcome.trajectory.facts.items()},
+        **outcome.trajectory.facts,
     }
     if street.feeder.exact:
         lost = _mean(outcome.losses_w) * len(outcome.losses_w) * hours / 1000

@@ -3,7 +3,8 @@
 The Z-bus fixed point: with the network linear (see `feeder`), the voltages follow from the
 load currents, the load currents from the voltages. Starting at no load, each round is one
 matrix product for a whole block of minutes; the error shrinks by about the relative voltage
-drop each time, so four to six rounds reach a millionth of a volt.
+drop each time, so four to six rounds reach a millionth of a volt. Where a feeder is loaded
+beyond reason that diverges; such minutes are solved one by one in a sturdier way.
 """
 
 from dataclasses import dataclass
@@ -180,19 +181,23 @@ class PowerFlow:
     ) -> tuple[Complex, int, NDArray[np.intp]]:
         """All minutes share one assignment: only the ports in use enter the iteration."""
         v0 = self.feeder.v0[port]
-        z = np.ascontiguousarray(self._zt[np.ix_(port, port)])
         v = np.broadcast_to(v0, power.shape)
         current = self.model.current(power, v)
         if self._stiff:
             return current, 1, port
-        for rounds in range(1, MAX_ROUNDS + 1):
-            fresh = v0 - current @ z
-            change = np.abs(fresh - v).max()
-            v = fresh
-            current = self.model.current(power, v)
-            if change < TOLERANCE_V:
-                return current, rounds, port
-        raise self._no_solution(power)
+        z = np.ascontiguousarray(self._zt[np.ix_(port, port)])
+        change = np.full(len(power), np.inf)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for rounds in range(1, MAX_ROUNDS + 1):
+                fresh = v0 - current @ z
+                change = np.abs(fresh - v).max(axis=1)
+                v = fresh
+                current = self.model.current(power, v)
+                if change.max() < TOLERANCE_V:
+                    return current, rounds, port
+        bad = np.flatnonzero(~(change < TOLERANCE_V))
+        current[bad] = self._rescue(power[bad], np.broadcast_to(port, (len(bad), len(port))))
+        return current, MAX_ROUNDS, port
 
     def _solve_moving(self, power: Complex, port: NDArray[np.intp]) -> tuple[Complex, int]:
         """Assignments differ between minutes: iterate over all ports."""
@@ -201,15 +206,42 @@ class PowerFlow:
         if self._stiff:
             return current, 1
         drawn = np.zeros((len(power), len(self.feeder.v0)), dtype=complex)
-        for rounds in range(1, MAX_ROUNDS + 1):
-            np.put_along_axis(drawn, port, current, axis=1)
-            fresh = np.take_along_axis(self.feeder.v0 - drawn @ self._zt, port, axis=1)
-            change = np.abs(fresh - v).max()
-            v = fresh
-            current = self.model.current(power, v)
-            if change < TOLERANCE_V:
-                return current, rounds
-        raise self._no_solution(power)
+        change = np.full(len(power), np.inf)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for rounds in range(1, MAX_ROUNDS + 1):
+                np.put_along_axis(drawn, port, current, axis=1)
+                fresh = np.take_along_axis(self.feeder.v0 - drawn @ self._zt, port, axis=1)
+                change = np.abs(fresh - v).max(axis=1)
+                v = fresh
+                current = self.model.current(power, v)
+                if change.max() < TOLERANCE_V:
+                    return current, rounds
+        bad = np.flatnonzero(~(change < TOLERANCE_V))
+        current[bad] = self._rescue(power[bad], port[bad])
+        return current, MAX_ROUNDS
+
+    def _rescue(self, power: Complex, port: NDArray[np.intp]) -> Complex:
+        """Minutes so heavily loaded that the plain iteration swings ever wider, [B, loads].
+
+        Each load becomes the admittance it has at the present voltage, the network is solved
+        with it exactly, and half the step is taken: slow, but it holds down to a collapse.
+        """
+        out = np.empty_like(power)
+        for k in range(len(power)):
+            z = self._zt[np.ix_(port[k], port[k])].T
+            v0 = self.feeder.v0[port[k]]
+            v = v0
+            for _ in range(5 * MAX_ROUNDS):
+                y = self.model.current(power[k : k + 1], v[None])[0] / v
+                fresh = np.linalg.solve(np.eye(len(v)) + z * y, v0)
+                change = np.abs(fresh - v).max()
+                v = (v + fresh) / 2
+                if change < TOLERANCE_V:
+                    break
+            else:
+                raise self._no_solution(power[k : k + 1])
+            out[k] = self.model.current(power[k : k + 1], v[None])[0]
+        return out
 
     @staticmethod
     def _no_solution(power: Complex) -> InputError:

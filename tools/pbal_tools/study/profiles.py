@@ -194,6 +194,8 @@ def _times(path: Path, row: int, stamps: list[str]) -> NDArray[np.int64]:
     try:
         if stamps[0].strip().lstrip("-").replace(".", "", 1).isdigit():
             return np.array([round(float(s)) for s in stamps], dtype=np.int64)
+        if any(mark in stamps[0][10:] for mark in "Zz+-"):
+            raise ValueError  # with an offset from UTC: the careful way below
         return np.array(stamps, dtype="datetime64[s]").astype(np.int64)
     except ValueError:
         out = []

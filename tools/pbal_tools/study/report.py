@@ -78,18 +78,19 @@ _CAPTIONS = {
 
 
 def _pct(value: float | None, digits: int = 0) -> str:
-    return "–" if value is None else f"{value * 100:.{digits}f} %"
+    return "&ndash;" if value is None else f"{value * 100:.{digits}f} %"
 
 
 def _num(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}".replace(",", " ")
+    return "&ndash;" if value is None else f"{value:,.{digits}f}".replace(",", " ")
 
 
 def headline(study: Study) -> str:
     """The answer in one or two sentences of plain text."""
     base = study.summary["as_built"]
     if "pbal" not in study.summary:
-        return f"As built, this street has a mean neutral current of {_num(base['neutral_a']['mean'])} A."
+        mean = _num(base["neutral_a"]["mean"])
+        return f"As built, this street has a mean neutral current of {mean} A."
     own = study.summary["pbal"]
     neutral = own["neutral_a"]
     verb = "cut" if neutral["cut"] >= 0 else "raise"
@@ -238,7 +239,7 @@ def _small(value: float) -> str:
 
 def _change(cut: float, digits: int = 0) -> str:
     if abs(cut) < 0.0005:
-        return "–"
+        return "&ndash;"
     kind = "good" if cut > 0 else "bad"
     text = _pct(cut, digits) if cut > 0 else f"worse by {_pct(-cut, digits)}"
     return f"<span class='{kind}'>{text}</span>"

@@ -1,0 +1,146 @@
+"""`pbal study` from the outside: files it writes, what it says, how it fails."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import needs
+import pytest
+from typer.testing import CliRunner
+
+from pbal_tools.errors import InputError
+from pbal_tools.study.cli import app
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    needs.require_module("dss", "study")
+    needs.require_module("matplotlib", "study")
+    out = tmp_path_factory.mktemp("study") / "new" / "demo"
+    done = runner.invoke(app, ["--demo", "--days", "0.3", "--rank-days", "0.1", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "pbal would cut the mean neutral current" in " ".join(done.output.split())
+    return out
+
+
+def test_the_demo_leaves_every_file(demo: Path) -> None:
+    assert {p.name for p in demo.iterdir()} == {
+        "report.html",
+        "study.json",
+        "summary.csv",
+        "duration.csv",
+        "homes.csv",
+        "demo_feeder.dss",
+        "demo_profiles.csv.gz",
+    }
+
+
+def test_json_and_csv_agree(demo: Path) -> None:
+    data = json.loads((demo / "study.json").read_text())
+    assert list(data["controllers"]) == ["as_built", "best_static", "pbal", "hindsight"]
+    assert data["period"]["days"] == pytest.approx(0.3)
+    with (demo / "summary.csv").open() as file:
+        rows = {(r["controller"], r["figure"]): r["value"] for r in csv.DictReader(file)}
+    own = data["controllers"]["pbal"]
+    assert float(rows["pbal", "neutral_a.mean"]) == own["neutral_a"]["mean"]
+    built = data["controllers"]["as_built"]["neutral_a"]["mean"]
+    assert own["neutral_a"]["cut"] == pytest.approx(1 - own["neutral_a"]["mean"] / built)
+    with (demo / "homes.csv").open() as file:
+        homes = list(csv.DictReader(file))
+    assert len(homes) == 30
+    assert sorted(int(h["relay_rank"]) for h in homes) == list(range(1, 31))
+    total = sum(float(h["pbal_switchings_per_day"]) for h in homes)
+    assert total == pytest.approx(own["switchings"]["per_day"], abs=0.05)
+    with (demo / "duration.csv").open() as file:
+        curve = [float(r["pbal_neutral_a"]) for r in csv.DictReader(file)]
+    assert curve == sorted(curve, reverse=True)
+    assert curve[0] == pytest.approx(own["neutral_a"]["max"], rel=1e-3)
+
+
+def test_the_page_stands_alone(demo: Path) -> None:
+    page = (demo / "report.html").read_text()
+    assert not re.search(r"<(script|link|img|iframe)\b", page)
+    assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!#)", page)
+    assert "@import" not in page
+    assert page.count("<svg") >= 7
+    for words in ("Side by side", "Honest limits", "Assumptions", "EN 50160", "IEC 60076-7"):
+        assert words in page
+
+
+def test_its_own_files_can_be_studied_again(demo: Path, tmp_path: Path) -> None:
+    args = ["--feeder", str(demo / "demo_feeder.dss"), "--rank-days", "0", "--json"]
+    args += ["--profiles", str(demo / "demo_profiles.csv.gz"), "--controllers", "best_static"]
+    done = runner.invoke(app, args)
+    assert done.exit_code == 0, done.output
+    again = json.loads(done.stdout)["controllers"]
+    before = json.loads((demo / "study.json").read_text())["controllers"]
+    assert list(again) == ["as_built", "best_static"]
+    assert again["best_static"]["losses"] == before["best_static"]["losses"]
+
+
+def test_a_list_of_homes_without_a_feeder(demo: Path, tmp_path: Path) -> None:
+    homes = tmp_path / "homes.csv"
+    homes.write_text("home,phase\n" + "".join(f"{k},{'AAB'[k % 3]}\n" for k in range(9)))
+    args = ["--homes", str(homes), "--profiles", str(demo / "demo_profiles.csv.gz"), "--json"]
+    args += ["--participation", "0.5", "--ev", "0.3", "--pv", "0.2", "--failure-rate", "0.05"]
+    args += ["--delay", "60", "--rank-days", "0", "--out", str(tmp_path / "out")]
+    done = runner.invoke(app, args)
+    assert done.exit_code == 0, done.output
+    data = json.loads(done.stdout)
+    assert len(data["relays"]) == 4
+    assert len(data["cars"]) == 3
+    assert len(data["roofs"]) == 2
+    assert "losses" not in data["controllers"]["pbal"]
+    assert "transformer" not in data["controllers"]["pbal"]
+    assert "no losses" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ([], "No profiles"),
+        (["--demo", "--feeder", "x.dss"], "brings its own"),
+        (["--profiles", "p.csv"], "Neither a feeder"),
+        (["--demo", "--controllers", "magic"], "Unknown controller 'magic'"),
+        (["--demo", "--objective", "fame"], "--objective is 'fame'"),
+        (["--demo", "--others", "x"], "--others is 'x'"),
+        (["--profiles", "none.csv", "--feeder", "none.dss"], "No such profile file"),
+        (["--demo", "--out", "FILE"], "is not a folder"),
+    ],
+)
+def test_mistakes_are_said_in_words(tmp_path: Path, args: list[str], says: str) -> None:
+    needs.require_module("dss", "study")
+    (tmp_path / "file").write_text("")
+    args = [str(tmp_path / "file") if a == "FILE" else a for a in args]
+    done = runner.invoke(app, args)
+    assert isinstance(done.exception, InputError)
+    assert says in done.exception.message
+    assert done.exception.remedy
+
+
+def test_a_share_is_between_0_and_1() -> None:
+    done = runner.invoke(app, ["--demo", "--participation", "50"])
+    assert done.exit_code == 2
+    assert "0.3 means 30" in " ".join(done.output.replace("│", " ").split())
+
+
+def test_the_command_ends_with_code_3_and_no_traceback(tmp_path: Path) -> None:
+    bad = tmp_path / "p.csv"
+    bad.write_text("time,a\n0,100\n60,2 kW\n")
+    homes = tmp_path / "h.csv"
+    homes.write_text("home,phase\na,A\n")
+    start = [sys.executable, "-c", "from pbal_tools.cli import main; main()"]
+    done = subprocess.run(
+        [*start, "study", "--homes", str(homes), "--profiles", str(bad)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 3
+    assert "row 3: a is '2 kW', not a number of watts." in done.stderr
+    assert "Traceback" not in done.stderr

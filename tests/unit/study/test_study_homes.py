@@ -1,0 +1,200 @@
+"""Joining feeder, homes list and profiles; choosing who gets a relay, a car, a roof."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pbal_tools.errors import InputError
+from pbal_tools.study.additions import (
+    EvOptions,
+    PvOptions,
+    add_cars,
+    add_roofs,
+    clear_sky,
+    pick,
+)
+from pbal_tools.study.controllers import Loop, Street
+from pbal_tools.study.demo import home_watts
+from pbal_tools.study.feeder import LoadPoint, ideal_feeder
+from pbal_tools.study.homes import (
+    Listed,
+    apply_list,
+    assign_columns,
+    choose_relays,
+    points_of,
+    read_homes,
+)
+from pbal_tools.study.profiles import Profiles
+from pbal_tools.study.ranking import measured_benefit, rank_homes
+
+START = np.datetime64("2026-06-21T00:00", "s")
+
+
+def profiles(days: int = 2, homes: int = 3, start: np.datetime64 = START) -> Profiles:
+    watts = np.tile(np.arange(1, homes + 1, dtype=np.float32) * 100, (days * 1440, 1))
+    watts[:1440] += 7
+    return Profiles(start, 60, tuple(f"home_{k}" for k in range(1, homes + 1)), watts)
+
+
+def listing(tmp_path: Path, text: str) -> list[Listed]:
+    path = tmp_path / "homes.csv"
+    path.write_text(text)
+    return read_homes(path)
+
+
+def test_a_list_of_homes(tmp_path: Path) -> None:
+    rows = listing(tmp_path, "home,phase,pf,relay,profile\nNo 1,a,0.9,yes,home_2\nNo 2,L3,,no,\n")
+    assert rows[0] == Listed("No 1", 0, "home_2", 0.9, True)
+    assert rows[1] == Listed("No 2", 2, relay=False)
+    points = points_of(rows, 0.95, 230.0)
+    assert [p.power_factor for p in points] == [0.9, 0.95]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("house,phase\n1,A\n", "no column 'home'"),
+        ("home,phase,colour\n1,A,red\n", "unknown column 'colour'"),
+        ("home,phase\n1,D\n", "row 2: phase is 'd'"),
+        ("home,phase\n1,A\n,B\n", "row 3: the home has no name"),
+        ("home,phase\n1,A\n1,B\n", "'1' is listed twice"),
+        ("home,phase,pf\n1,A,95\n", "row 2: pf is '95'"),
+        ("home,phase,relay\n1,A,maybe\n", "row 2: relay is 'maybe'"),
+        ("home,phase\n", "lists no homes"),
+    ],
+)
+def test_what_is_wrong_with_a_list_is_named(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        listing(tmp_path, text)
+    assert says in caught.value.message
+    assert caught.value.remedy
+
+
+def feeder(n: int = 3):  # type: ignore[no-untyped-def]
+    return ideal_feeder([LoadPoint(f"h{k}", "", k % 3) for k in range(n)])
+
+
+def test_a_home_without_a_phase_needs_a_feeder() -> None:
+    with pytest.raises(InputError, match="'x' has no phase"):
+        points_of([Listed("x")], 0.95, 230.0)
+
+
+def test_the_list_overrides_the_feeder_and_must_know_its_names() -> None:
+    changed, rows = apply_list(feeder(), [Listed("H1", phase=2, power_factor=0.8)], None)
+    assert list(changed.phases) == [0, 2, 2]
+    assert changed.homes[1].power_factor == 0.8
+    assert [r.name for r in rows] == ["h0", "H1", "h2"]
+    with pytest.raises(InputError, match="'zz' of the homes list is not a load"):
+        apply_list(feeder(), [Listed("zz")], None)
+
+
+def test_columns_by_profile_then_by_name_then_by_order() -> None:
+    p = profiles()
+    rows = [
+        Listed("h0", profile="HOME_3"),
+        Listed("h1", profile="home_1"),
+        Listed("h2", profile="home_1"),
+    ]
+    watts, _ = assign_columns(feeder(), rows, p, False)
+    assert watts[0].tolist() == [307, 107, 100]  # the second use of home_1 is a day later
+    named = ideal_feeder([LoadPoint(n, "", 0) for n in ("home_2", "Home_1", "home_3")])
+    watts, _ = assign_columns(named, [Listed(h.name) for h in named.homes], p, False)
+    assert watts[0].tolist() == [207, 107, 307]
+    watts, notes = assign_columns(feeder(2), [Listed("h0"), Listed("h1")], p, False)
+    assert watts[0].tolist() == [107, 207]
+    assert "first 2 of 3" in notes[0]
+
+
+def test_too_few_columns_and_unknown_columns_are_refused() -> None:
+    rows = [Listed(f"h{k}") for k in range(5)]
+    with pytest.raises(InputError, match="5 homes, but the profiles have only 3"):
+        assign_columns(feeder(5), rows, profiles(), False)
+    watts, _ = assign_columns(feeder(5), rows, profiles(), True)
+    assert watts[0].tolist() == [107, 207, 307, 100, 200]
+    with pytest.raises(InputError, match="no column 'nope'"):
+        assign_columns(feeder(1), [Listed("h0", profile="nope")], profiles(), False)
+
+
+def test_relays_follow_list_share_and_weight() -> None:
+    rows = [Listed(str(k)) for k in range(8)]
+    mean = np.array([5, 9, 1, 7, 3, 8, 2, 6.0])
+    assert np.flatnonzero(choose_relays(rows, mean, 0.5, "heaviest", 1)).tolist() == [1, 3, 5, 7]
+    drawn = choose_relays(rows, mean, 0.5, "random", 1)
+    assert drawn.sum() == 4
+    assert (drawn == choose_relays(rows, mean, 0.5, "random", 1)).all()
+    rows[1] = Listed("1", relay=False)
+    rows[2] = Listed("2", relay=True)
+    assert np.flatnonzero(choose_relays(rows, mean, 0.5, "heaviest", 1)).tolist() == [2, 3, 5, 7]
+
+
+def test_cars_charge_what_they_should_when_they_should() -> None:
+    p = replace(profiles(days=6, homes=4), step_s=3600)
+    options = EvOptions(energy_kwh=8.0, sessions_per_day=0.5, charger_kw=7.0)
+    watts = add_cars(p, [0, 2, 3], options, seed=5)
+    assert watts.max() == pytest.approx(7000)
+    assert watts.min() >= 0
+    per_day = watts.sum(dtype=float) / 1000 / 360 / 3
+    assert per_day == pytest.approx(0.5 * 8.0, rel=0.1)
+    by_hour = watts.reshape(-1, 24, 3).sum(axis=(0, 2))
+    assert 17 <= np.argmax(by_hour) <= 20
+    assert by_hour[4] < 0.02 * by_hour.max()
+    # A home keeps its car's habits whoever else has one.
+    assert (add_cars(p, [2], options, seed=5)[:, 0] == watts[:, 1]).all()
+    assert (add_cars(p, [2], options, seed=6)[:, 0] != watts[:, 1]).any()
+
+
+def test_the_sun() -> None:
+    noon, midnight = np.array([43200]), np.array([0])
+    summer, winter = np.array([172]), np.array([355])
+    assert clear_sky(midnight, summer, 51, 30)[0] == 0
+    high, low = clear_sky(noon, summer, 51, 30)[0], clear_sky(noon, winter, 51, 30)[0]
+    assert 850 < high < 1150
+    assert 0.3 < low / high < 0.8
+    # South of the equator the seasons are turned round.
+    assert clear_sky(noon, winter, -51, 30)[0] == pytest.approx(high, rel=0.02)
+    # Overhead sun on a flat module: 1353 * 0.7 * 1.1.
+    assert clear_sky(noon, np.array([81]), 0, 0)[0] == pytest.approx(1041.8, rel=0.001)
+
+
+def test_roofs_share_a_sky_and_sleep_at_night() -> None:
+    p = profiles(days=20)
+    watts = add_roofs(p, [0, 1], PvOptions(peak_kw=4.0), seed=1)
+    assert watts[p.seconds_of_day < 3 * 3600].max() == 0
+    assert 1500 < watts.max() < 5500
+    assert np.corrcoef(watts[:, 0], watts[:, 1])[0, 1] == pytest.approx(1.0)
+
+
+def test_pick_gives_the_share_of_those_allowed() -> None:
+    rng = np.random.default_rng(1)
+    among = np.array([True] * 6 + [False] * 4)
+    chosen = pick(10, 0.3, rng, among)
+    assert len(chosen) == 3
+    assert max(chosen) < 6
+    assert pick(10, 1.0, rng, among) == list(range(6))
+
+
+def test_the_home_that_unbalances_the_street_is_ranked_first() -> None:
+    watts = np.full((600, 6), 200, dtype=np.float32)
+    watts[:, 4] = 5000
+    watts[:, 1] = 3000
+    points = [LoadPoint(f"h{k}", "", 0) for k in range(6)]
+    on = Street(ideal_feeder(points), watts, 60, "power")
+    order, curve = rank_homes(on)
+    assert order[0] in (1, 4)
+    assert set(order[:2]) == {1, 4}
+    assert sorted(order) == list(range(6))
+    assert all(a >= b - 1e-9 for a, b in pairwise(curve))
+
+
+def test_measured_benefit_ends_at_all_homes() -> None:
+    points = [LoadPoint(f"h{k}", "", k % 2) for k in range(9)]
+    on = Street(ideal_feeder(points), home_watts(1, 2, 9)[1020:], 60, "power")
+    order, _ = rank_homes(on)
+    found = measured_benefit(on, order, np.arange(9.0), Loop(price=5.0), days=0.2)
+    assert [b.choice for b in found] == ["heaviest"] + ["ranked"] * 5
+    assert found[-1].relays == 9
+    assert found[-1].share_of_all == 1
+    assert found[-1].cut > 0

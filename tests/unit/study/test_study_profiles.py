@@ -1,0 +1,129 @@
+"""Reading profiles: what is accepted, what is refused, and in which words."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from pbal_tools.errors import InputError
+from pbal_tools.study.demo import write_profiles
+from pbal_tools.study.profiles import read_profiles
+
+GOOD = "time,home_01,home_02\n2026-01-12T00:00,312,48\n2026-01-12T00:01,305,-1200\n"
+
+
+def read(tmp_path: Path, text: str, **how):  # type: ignore[no-untyped-def]
+    path = tmp_path / "p.csv"
+    path.write_text(text)
+    return read_profiles(path, **how)
+
+
+def test_plain_and_gzip_and_byte_order_mark(tmp_path: Path) -> None:
+    plain = read(tmp_path, GOOD)
+    assert plain.names == ("home_01", "home_02")
+    assert plain.step_s == 60
+    assert plain.watts.tolist() == [[312, 48], [305, -1200]]
+    packed = tmp_path / "p.csv.gz"
+    packed.write_bytes(gzip.compress(("\ufeff" + GOOD).encode()))
+    assert (read_profiles(packed).watts == plain.watts).all()
+
+
+@pytest.mark.parametrize(
+    ("stamps", "step"),
+    [
+        (("0", "900"), 900),
+        (("2026-01-12 00:00", "2026-01-12 00:30"), 1800),
+        (("2026-01-12T00:00:00Z", "2026-01-12T00:05:00Z"), 300),
+        (("2026-03-29T01:59:00+01:00", "2026-03-29T03:00:00+02:00"), 60),
+    ],
+)
+def test_kinds_of_time(tmp_path: Path, stamps: tuple[str, str], step: int) -> None:
+    text = f"time,a\n{stamps[0]},100\n{stamps[1]},200\n"
+    assert read(tmp_path, text).step_s == step
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "remedy"),
+    [
+        ("a,b\n1,2\n", "not 'time'", "time,home_01"),
+        ("time;a\n0;100\n", "not 'time'", "commas"),
+        ("time,a,a\n0,1,2\n", "appears twice", "Rename"),
+        ("time,a,\n0,1,2\n", "no name", "Name"),
+        (GOOD + "2026-01-12T00:02,1\n", "row 4: 1 values, but the header names 2", "leave a cell"),
+        (GOOD + "2026-01-12T00:02,1,2 kW\n", "row 4: home_02 is '2 kW'", "no unit"),
+        (GOOD + "2026-01-12T00:02,1,inf\n", "row 4: home_02 is infinite", "number"),
+        (GOOD + "yesterday,1,2\n", "row 4: 'yesterday' is not a time", "2026-01-31T18:05"),
+        (GOOD + "2026-01-12T00:01,1,2\n", "does not come after", "clocks change"),
+        (GOOD + "2026-01-12T00:02,,2\n", "1 values are missing, first home_01", "--fill-gaps"),
+        (
+            GOOD + "2026-01-12T00:02,1,2\n2026-01-12T00:05,1,2\n",
+            "4 values are missing, first home_01 at 2026-01-12T00:03",
+            "--fill-gaps",
+        ),
+        (GOOD + "2026-01-12T00:02:20,1,2\n", "off that grid", "Resample"),
+        ("time,a\n0,1.5\n60,0.4\n", "look like kilowatts", "multiply"),
+        ("time,a\n", "fewer than two rows", "--days"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str, remedy: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, text)
+    assert says in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+def test_broken_gzip_and_missing_file(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.csv.gz"
+    bad.write_bytes(gzip.compress(GOOD.encode() * 500)[:-20])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_profiles(bad)
+    with pytest.raises(InputError, match="No such profile file"):
+        read_profiles(tmp_path / "none.csv")
+
+
+def test_short_gaps_are_bridged_and_long_ones_come_from_the_day_before(tmp_path: Path) -> None:
+    rows = [f"{k * 600},{100 + k % 144}" for k in range(288)]
+    rows[10] = "6000,"
+    gone = range(200, 210)
+    text = "time,a\n" + "\n".join(r for k, r in enumerate(rows) if k not in gone) + "\n"
+    filled = read(tmp_path, text, fill_gaps=True)
+    assert filled.watts[10, 0] == 110
+    assert filled.watts[200:210, 0].tolist() == [156.0 + k for k in range(10)]
+    assert "11 missing values" in filled.notes[0]
+
+
+def test_seconds_are_averaged_to_minutes(tmp_path: Path) -> None:
+    text = "time,a\n" + "".join(f"{k * 20},{100 * k}\n" for k in range(7))
+    found = read(tmp_path, text)
+    assert found.step_s == 60
+    assert found.watts[:, 0].tolist() == [100, 400]
+
+
+def test_a_stretch_of_days(tmp_path: Path) -> None:
+    text = "time,a\n" + "".join(f"{k * 3600},{100 + k}\n" for k in range(96))
+    found = read(tmp_path, text, days=1.5, skip_days=1)
+    assert found.watts[0, 0] == 124
+    assert len(found.watts) == 36
+    assert found.days == 1.5
+
+
+@given(
+    watts=arrays(
+        np.int64,
+        st.tuples(st.integers(2, 40), st.integers(1, 4)),
+        elements=st.integers(-9999, 9999),
+    )
+)
+def test_what_is_written_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, watts: np.ndarray
+) -> None:
+    watts[0, 0] = 5000
+    path = tmp_path_factory.mktemp("p") / "p.csv.gz"
+    write_profiles(path, np.datetime64("2026-05-01T12:00", "s"), watts.astype(np.float32))
+    found = read_profiles(path)
+    assert (found.watts == watts).all()
+    assert found.start == np.datetime64("2026-05-01T12:00", "s")
