@@ -93,7 +93,7 @@ class Controller:
         """Run until cancelled. Raises JournalError when the journal cannot be opened."""
         await self.journal.open()
         try:
-            await self._load_counters()
+            await self._reserve_counters()
             recovered = await self.dispatcher.recover()
             log.info(
                 "controller starts",
@@ -132,9 +132,6 @@ class Controller:
             add("meter", self._meter_loop, 60.0, essential=False)
 
     # -- counters ------------------------------------------------------------------------
-
-    async def _load_counters(self) -> None:
-        await self._reserve_counters()
 
     async def _reserve_counters(self) -> None:
         for home in self.fleet:
@@ -253,13 +250,25 @@ def loop_factory() -> asyncio.AbstractEventLoop:
 
 
 async def serve(config: Config, keys: KeyStore) -> None:
-    """Run until SIGINT or SIGTERM."""
+    """Run until SIGINT or SIGTERM. Raises ControllerErrors that a person can act on."""
     loop = asyncio.get_running_loop()
-    controller = Controller(config, keys)
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(controller.run(), name="pbal controller")
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
+    task = asyncio.current_task()
+    assert task is not None
+    stopping = False
+
+    def stop() -> None:
+        nonlocal stopping
+        stopping = True
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        await Controller(config, keys).run()
+    except asyncio.CancelledError:
+        if not stopping:
+            raise
+        log.info("controller stops")
 
 
 def run(config: Config, keys: KeyStore) -> None:

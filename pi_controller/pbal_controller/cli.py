@@ -86,7 +86,8 @@ def check_config(config: ConfigOption = None, json_: JsonOption = False) -> None
     if json_:
         print(json.dumps(settings.model_dump(mode="json"), indent=2))
         return
-    print(f"site {settings.site.id} {settings.site.name!r}".rstrip(" '\""))
+    name = f" {settings.site.name!r}" if settings.site.name else ""
+    print(f"site {settings.site.id}{name}")
     for name, bus in settings.bus.items():
         homes = [home for home in settings.home if home.bus == name]
         print(f"bus {name}: {bus.port}, {bus.baud} baud, 8{bus.parity}{bus.stop_bits}, "

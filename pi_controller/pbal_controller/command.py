@@ -22,10 +22,6 @@ from dataclasses import dataclass
 from pbal_controller.journal import CommandRow
 from pbal_protocol import records as r
 
-# After expiry an answer may still be under way; then the measurement decides.
-GRACE_S = 5.0
-# A transfer that began just before expiry is over by then.
-TRANSFER_GRACE_S = 10.0
 ASK_AGAIN_S = 2.0
 # This many readings that disagree, and the time to confirm over, make a verdict.
 DISAGREEING_READINGS = 3
@@ -120,6 +116,7 @@ class Command:
         *,
         resend_s: float = 1.0,
         confirm_s: float = 15.0,
+        grace_s: float = 10.0,
         tolerance: float = 0.03,
         recovered: bool = False,
     ) -> None:
@@ -131,6 +128,8 @@ class Command:
         self.recovered = recovered
         self._resend_s = resend_s
         self._confirm_s = confirm_s
+        # A transfer that began just before expiry is over by then, and its answer here.
+        self._grace_s = grace_s
         self._tolerance = tolerance
         self._next_send = float("-inf")
         self._next_ask = float("-inf")
@@ -165,7 +164,7 @@ class Command:
                 self._next_send = now + self._resend_s
                 return Actions(send=True)
             return Actions()
-        if wall >= self.row.expires_s + GRACE_S and now >= self._next_ask:
+        if wall >= self.row.expires_s + self._grace_s / 2 and now >= self._next_ask:
             self._next_ask = now + ASK_AGAIN_S
             return Actions(ask_result=True)
         return Actions()
@@ -212,7 +211,7 @@ class Command:
             return Actions()
         if self.state is State.DONE:
             return self._confirm(reading, sampled_at, now)
-        if wall - (now - sampled_at) < self.row.expires_s + TRANSFER_GRACE_S:
+        if wall - (now - sampled_at) < self.row.expires_s + self._grace_s:
             return Actions()
         return self._reconcile(reading)
 

@@ -147,6 +147,8 @@ class DispatchConfig(_Table):
     resend_s: Seconds = 1.0
     # After the node says done, the measured voltages must agree within this long.
     confirm_s: Seconds = 15.0
+    # After expiry an answer may still come for this long; then the measurement decides.
+    grace_s: Seconds = 10.0
     # Output and supply voltage are "the same" within this share.
     vout_tolerance: float = Field(default=0.03, gt=0, le=0.2)
 

@@ -139,6 +139,7 @@ class Dispatcher:
             row,
             resend_s=c.resend_s,
             confirm_s=c.confirm_s,
+            grace_s=c.grace_s,
             tolerance=c.vout_tolerance,
             recovered=recovered,
         )

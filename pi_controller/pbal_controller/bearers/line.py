@@ -35,8 +35,9 @@ OP_POLL = 0
 OP_GROUP = 1
 BITS_PER_CHAR = 11
 MAX_ADU = 256
-# Silence this long inside an answer ends it; USB adapters hold bytes back for up to 16 ms.
-FRAME_GAP_S = 0.025
+# Silence this long inside an answer ends it. USB adapters hold bytes back for up to 16 ms, and
+# a busy computer may look away for a moment; only a damaged answer costs this time.
+FRAME_GAP_S = 0.040
 
 # Failures are reported by the bearer, once; pymodbus would report each attempt.
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)

@@ -19,7 +19,7 @@ from .fake import GROUP_ROOT, SITE, FakeBus, FakeNode, root_key
 FAST = {
     "polling": {"min_interval_s": 0.02, "dead_backoff_s": 0.1, "dead_backoff_max_s": 0.3},
     "planner": {"enabled": False, "settle_s": 0.2, "every_s": 0.5, "observe_every_s": 0.1},
-    "dispatch": {"ttl_s": 5, "resend_s": 0.1, "confirm_s": 0.5},
+    "dispatch": {"ttl_s": 5, "resend_s": 0.1, "confirm_s": 0.5, "grace_s": 2.0},
     "http": {"port": 0},
 }
 
@@ -86,7 +86,7 @@ class Site:
 async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
     """Wait for something to become true."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 from hypothesis import given, settings
@@ -45,7 +46,7 @@ def run(
 def gaps(polls: list[tuple[float, int]], unit: int) -> list[float]:
     """Times between two polls of a unit."""
     at = [t for t, u in polls if u == unit]
-    return [b - a for a, b in zip(at, at[1:], strict=False)]
+    return [b - a for a, b in itertools.pairwise(at)]
 
 
 def test_round_robin_is_in_order() -> None:

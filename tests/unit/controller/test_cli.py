@@ -1,0 +1,97 @@
+"""The command: exit codes, words for people, and no traceback for a user's mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CODE = "from pbal_controller.cli import main; main()"
+EUI = "a4cf12fffe000011"
+
+
+def call(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", CODE, *words], capture_output=True, text=True, timeout=60, cwd=cwd
+    )
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    (tmp_path / "keys.pass").write_text("secret")
+    (tmp_path / "keys.pass").chmod(0o600)
+    (tmp_path / "pbal.toml").write_text(
+        "[site]\nid = 7\nname = 'Mill Lane'\n[bus.a]\nport = '/nowhere'\n"
+        "[[home]]\naddress = 257\nbus = 'a'\n[journal]\npath = 'j.db'\n"
+        "[keys]\nfile = 'keys.json'\npassphrase_file = 'keys.pass'\n"
+    )
+    return tmp_path
+
+
+def test_check_config(site: Path) -> None:
+    done = call("check-config", "-c", "pbal.toml", cwd=site)
+    assert done.returncode == 0
+    assert "site 7 'Mill Lane'" in done.stdout
+    assert "home 257: bus a, unit 1" in done.stdout
+    as_json = call("check-config", "-c", "pbal.toml", "--json", cwd=site)
+    assert json.loads(as_json.stdout)["site"]["id"] == 7
+
+
+def test_check_config_also_checks_the_core(site: Path) -> None:
+    with (site / "pbal.toml").open("a") as file:
+        file.write("[planner.core]\nprise = 3\n")
+    done = call("check-config", "-c", "pbal.toml", cwd=site)
+    assert done.returncode == 2
+    assert "planner.core.prise" in done.stderr
+
+
+def test_keys(site: Path) -> None:
+    assert call("keys", "create", "-c", "pbal.toml", cwd=site).returncode == 0
+    (site / "root").write_text("ab" * 32)
+    added = call("keys", "add", "257", EUI, "--root-file", "root", "-c", "pbal.toml", cwd=site)
+    assert added.returncode == 0, added.stderr
+    listed = call("keys", "list", "--json", "-c", "pbal.toml", cwd=site)
+    assert json.loads(listed.stdout)["nodes"][0]["eui"] == EUI
+    for done in (added, listed):
+        assert "ab" * 32 not in done.stdout + done.stderr
+    again = call("keys", "add", "257", EUI, "-c", "pbal.toml", cwd=site)
+    assert again.returncode == 3
+    assert call("keys", "revoke", "257", "-c", "pbal.toml", cwd=site).returncode == 0
+    assert "revoked" in call("keys", "list", "-c", "pbal.toml", cwd=site).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["run", "-c", "none.toml"], 2, "no such file"),
+        (["run", "-c", "pbal.toml"], 3, "keys create"),
+        (["release", "5", "-c", "pbal.toml"], 6, "not in quarantine"),
+        (["dance"], 2, "dance"),
+    ],
+)
+def test_mistakes(site: Path, words: list[str], code: int, text: str) -> None:
+    done = call(*words, cwd=site)
+    assert done.returncode == code
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_store_of_another_site_is_refused(site: Path) -> None:
+    call("keys", "create", "-c", "pbal.toml", cwd=site)
+    text = (site / "pbal.toml").read_text().replace("id = 7", "id = 8")
+    (site / "pbal.toml").write_text(text)
+    done = call("run", "-c", "pbal.toml", cwd=site)
+    assert done.returncode == 3
+    assert "site 7" in done.stderr
+
+
+def test_a_journal_that_cannot_be_opened(site: Path) -> None:
+    call("keys", "create", "-c", "pbal.toml", cwd=site)
+    (site / "j.db").write_bytes(b"not a database at all" * 100)
+    done = call("run", "-c", "pbal.toml", cwd=site)
+    assert done.returncode == 4, done.stderr
+    assert "move the file away" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,323 @@
+"""Supervisor, inbox, minutes, counters, meter, notify, logs, uplink: each by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import math
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+
+from pbal_controller import sdnotify
+from pbal_controller.backoff import Backoff
+from pbal_controller.bearers.rs485 import Rs485Bearer
+from pbal_controller.config import BusConfig, MeterConfig, PlannerConfig, UplinkConfig
+from pbal_controller.errors import BearerError, ConfigError
+from pbal_controller.fleet import percentile
+from pbal_controller.inbox import Inbox, Sent
+from pbal_controller.journal import AsyncJournal
+from pbal_controller.logs import JsonFormatter, TextFormatter
+from pbal_controller.minutes import MinuteBook
+from pbal_controller.planner_loop import core_config
+from pbal_controller.session import CounterBlock, pack
+from pbal_controller.supervisor import Supervisor
+from pbal_controller.transformer import FileMeter, make_meter, sdm630_decode
+from pbal_controller.uplink import Uplink
+from pbal_protocol import records as r
+
+from .conftest import until
+from .fake import FakeBus
+
+# -- supervisor ---------------------------------------------------------------------------
+
+
+async def test_a_failing_loop_is_restarted_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    made = Supervisor()
+    starts = 0
+
+    async def bad(beat) -> None:
+        nonlocal starts
+        starts += 1
+        if starts < 4:
+            raise ValueError("broken")
+        while True:
+            beat()
+            await asyncio.sleep(0.01)
+
+    async def good(beat) -> None:
+        while True:
+            beat()
+            await asyncio.sleep(0.01)
+
+    made.add("bad", bad, 0.1)
+    made.add("good", good, 5.0)
+    task = asyncio.create_task(made.run())
+    await until(lambda: starts == 4 and made.loops["bad"].failing == "")
+    texts = [record.getMessage() for record in caplog.records]
+    assert texts.count("loop failed") == 1
+    assert texts.count("loop works again") == 1
+    assert made.loops["bad"].restarts == 3
+    assert made.loops["good"].restarts == 0
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_stuck_loop_is_late() -> None:
+    made = Supervisor()
+
+    async def stuck(beat) -> None:
+        await asyncio.Event().wait()
+
+    made.add("stuck", stuck, 0.05)
+    task = asyncio.create_task(made.run())
+    await until(lambda: made.late(asyncio.get_running_loop().time()) == ["stuck"])
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_cancelling_reaches_every_loop_and_waits_for_its_cleanup() -> None:
+    made = Supervisor()
+    cleaned: list[str] = []
+
+    def body(name: str):
+        async def run(beat) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.02)
+                cleaned.append(name)
+
+        return run
+
+    for name in "abc":
+        made.add(name, body(name))
+    task = asyncio.create_task(made.run())
+    await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert sorted(cleaned) == ["a", "b", "c"]
+
+
+def test_backoff_grows_to_its_cap_and_starts_over() -> None:
+    made = Backoff(1.0, 10.0)
+    delays = [made.next() for _ in range(2000)]
+    assert all(d <= 10.0 for d in delays)
+    assert all(d >= 5.0 for d in delays[10:])
+    assert len(set(delays[10:])) > 100, "jitter"
+    made.reset()
+    assert made.next() <= 1.0
+
+
+# -- inbox, minutes, counters, packing ----------------------------------------------------
+
+
+async def test_inbox_is_bounded_and_keeps_order() -> None:
+    inbox = Inbox(limit=3)
+    for k in range(5):
+        inbox.put(Sent(1, k, 0.0))
+    assert [item.command_id for item in await inbox.take(1)] == [2, 3, 4]  # type: ignore[union-attr]
+    assert inbox.dropped == 2
+    assert await inbox.take(0.01) == []
+    waiter = asyncio.create_task(inbox.take(5))
+    await asyncio.sleep(0.01)
+    inbox.put(Sent(1, 9, 0.0))
+    assert len(await waiter) == 1
+
+
+def test_minutes() -> None:
+    book = MinuteBook()
+    for second, watts in ((0, 100.0), (30, 300.0), (60, 50.0)):
+        book.add(
+            5, r.Telemetry(p_w=watts, vout_v=230.0 + second, current_a=1.0, phase=2), 600 + second
+        )
+    rows = book.take(665)
+    assert len(rows) == 1
+    address, minute, samples, mean, peak, amps, low, high, phase, *_ = rows[0]
+    assert (address, minute, samples, mean, peak) == (5, 600, 2, 200.0, 300.0)
+    assert (amps, low, high, phase) == (1.0, 230.0, 260.0, 2)
+    assert book.take(665) == []
+    assert len(book.take(665, everything=True)) == 1
+
+
+def test_counter_block() -> None:
+    block = CounterBlock()
+    with pytest.raises(IndexError):
+        block.take()
+    block.extend(1, 256)
+    assert block.take() == 1
+    block.raise_floor(200)
+    assert block.take() == 200
+    assert block.wants_more
+    block.extend(257, 256)
+    assert [block.take() for _ in range(57)][-1] == 257
+    block.raise_floor(10_000)
+    assert block.left == 0
+    with pytest.raises(IndexError):
+        block.take()
+    block.extend(10_000, 256)
+    assert block.take() == 10_000
+
+
+def test_pack_keeps_order_and_limit() -> None:
+    waiting = [r.StatusGet(what=1) for _ in range(200)]
+    fits, rest = pack(waiting)
+    assert len(fits) + len(rest) == 200
+    assert sum(len(x.encode()) for x in fits) <= 225 < sum(len(x.encode()) for x in fits) + 2
+
+
+def test_percentile() -> None:
+    assert percentile([], 0.95) == 0
+    assert percentile([1.0, 2.0, 3.0], 0.5) == 2.0
+    assert percentile([0.0, 10.0], 0.95) == pytest.approx(9.5)
+
+
+def test_core_config() -> None:
+    made = core_config(PlannerConfig(core={"price": 5}, phase_limit_a=100.0))
+    assert isinstance(made.price, float)
+    assert made.limits_a == 100.0
+    with pytest.raises(ConfigError, match=r"planner\.core\.prise"):
+        core_config(PlannerConfig(core={"prise": 5}))
+    with pytest.raises(ConfigError, match="price"):
+        core_config(PlannerConfig(core={"price": -5}))
+
+
+# -- transformer meter --------------------------------------------------------------------
+
+
+def test_sdm630_registers() -> None:
+    values = [0.0] * 15
+    values[0:3] = [231.5, 229.0, 230.25]
+    values[3:6] = [10.5, 20.0, 30.0]
+    values[6:9] = [1000.0, 2000.0, -3000.0]
+    values[12:15] = [1.0, 2.0, 3.0]
+    words = [struct.unpack(">HH", struct.pack(">f", v)) for v in values]
+    first = [w for pair in words for w in pair]
+    pair = list(struct.unpack(">HH", struct.pack(">f", 50.0)))
+    reading = sdm630_decode([first, pair, pair])
+    assert reading.v == (231.5, 229.0, 230.25)
+    assert reading.i == (10.5, 20.0, 30.0)
+    assert reading.p_w == (1000.0, 2000.0, -3000.0)
+    assert reading.q_var == (1.0, 2.0, 3.0)
+    assert reading.freq_hz == 50.0
+
+
+class Idle:
+    """A Traffic with nothing to say."""
+
+    def next_request(self, now: float) -> float:
+        return now + 0.05
+
+    def handle(self, request, answer, now) -> None:
+        raise AssertionError
+
+
+async def test_sdm630_on_a_port_of_its_own_and_on_a_shared_one() -> None:
+    def number(register: int) -> float:
+        return struct.unpack(">f", struct.pack(">HH", register, register + 1))[0]
+
+    with FakeBus([]) as bus:
+        alone = make_meter(MeterConfig(kind="sdm630", port=bus.path), {})
+        reading = await alone.read()
+        alone.close()
+        assert reading.v == (number(0), number(2), number(4))
+        assert reading.q_var[2] == number(28)
+        assert reading.neutral_a == number(224)
+        bearer = Rs485Bearer("a", BusConfig(port=bus.path), Idle())
+        task = asyncio.create_task(bearer.run(lambda: None))
+        try:
+            await until(lambda: bearer.state.value == "open")
+            shared = make_meter(MeterConfig(kind="sdm630", bus="a"), {"a": bearer})
+            assert await shared.read() == reading
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def test_a_meter_that_is_not_there() -> None:
+    with pytest.raises(BearerError, match="does not open"):
+        await make_meter(MeterConfig(kind="sdm630", port="/nowhere"), {}).read()
+
+
+async def test_file_meter(tmp_path: Path) -> None:
+    path = tmp_path / "meter.json"
+    path.write_text(json.dumps({"v": [230, 231, 232], "i_a": [1, 2, 3], "p_w": [1, 2, 3]}))
+    reading = await FileMeter(path).read()
+    assert reading.v == (230.0, 231.0, 232.0)
+    assert math.isnan(reading.neutral_a)
+    assert reading.as_dict()["neutral_a"] is None
+    for text in ("", "[]", "{}", '{"v": [1, 2], "i_a": [1, 2, 3], "p_w": [1, 2, 3]}'):
+        path.write_text(text)
+        with pytest.raises(BearerError, match="v, i_a, p_w"):
+            await FileMeter(path).read()
+
+
+# -- uplink -------------------------------------------------------------------------------
+
+
+class Half:
+    """A sink that acknowledges every other item."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    async def deliver(self, items: list[tuple[int, str, str]]) -> list[int]:
+        self.seen += [item[0] for item in items]
+        return [item[0] for item in items[::2]]
+
+
+async def test_uplink_deletes_only_what_was_acknowledged(tmp_path: Path) -> None:
+    journal = AsyncJournal(tmp_path / "j.db")
+    await journal.open()
+    sink = Half()
+    made = Uplink(journal, UplinkConfig(), lambda: {"n": 1}, sink)
+    for _ in range(3):
+        await made.round()
+    # 1 | 2 | 3 queued; each round acknowledges the oldest of what is left.
+    assert sink.seen == [1, 2, 3]
+    sink2 = Half()
+    made = Uplink(journal, UplinkConfig(), lambda: {"n": 2}, sink2)
+    await made.round()
+    assert sink2.seen == [4]
+    await journal.close()
+
+
+# -- systemd, logs ------------------------------------------------------------------------
+
+
+def test_notify(tmp_path: Path) -> None:
+    assert not sdnotify.notify("READY=1", {})
+    address = str(tmp_path / "n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(address)
+        server.settimeout(2)
+        assert sdnotify.notify("READY=1", {"NOTIFY_SOCKET": address})
+        assert server.recv(100) == b"READY=1"
+    assert not sdnotify.notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "gone")})
+    assert sdnotify.watchdog_interval_s({"WATCHDOG_USEC": "4000000"}) == 2.0
+    assert sdnotify.watchdog_interval_s({"WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"}) is None
+    assert sdnotify.watchdog_interval_s({}) is None
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_logs_carry_fields_and_no_secrets(formatter: logging.Formatter) -> None:
+    record = logging.LogRecord("pbal", logging.INFO, "f", 1, "home heard", (), None)
+    record.home = 5
+    record.root_key = "00ff"
+    line = formatter.format(record)
+    assert "home heard" in line
+    assert "5" in line
+    assert "00ff" not in line
+    if isinstance(formatter, JsonFormatter):
+        assert json.loads(line)["home"] == 5
