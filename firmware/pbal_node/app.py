@@ -314,8 +314,10 @@ class App:
     async def _metering(self) -> None:
         while True:
             start = self.now_ms()
-            if not self.selector.busy:
-                self._sample()
+            for _ in range(3):
+                if self.selector.busy or self._sample():
+                    break
+                await asyncio.sleep_ms(20)  # spoiled: let the bearer have its turn first
             ok = await self.meter.read()
             self._note_meter(ok)
             self.watchdog.beat("metering", self.now_ms())
@@ -324,10 +326,10 @@ class App:
     async def _pause(self, start: int) -> None:
         """Until the next reading is due: after an answer, when the bus needs us least."""
         served = self.bearer.served
-        served.clear()
         least = start + _MEASURE_MIN_MS - self.now_ms()
         if least > 0:
             await asyncio.sleep_ms(least)
+        served.clear()
         rest = start + _MEASURE_MS - self.now_ms()
         if rest > 0 and not served.is_set():
             try:
@@ -335,15 +337,15 @@ class App:
             except asyncio.TimeoutError:
                 pass
 
-    def _sample(self) -> None:
-        """One burst of all voltages, again when it was spoiled by something else running."""
-        for _ in range(3):
-            if self.sense.sample():
-                now = self.now_ms()
-                v = self.sense.v
-                self.supply.update(now, v[1], v[2], v[3])
-                self._check_sense(now)
-                return
+    def _sample(self) -> bool:
+        """One burst of all voltages; False when something else ran meanwhile and spoiled it."""
+        if not self.sense.sample():
+            return False
+        now = self.now_ms()
+        v = self.sense.v
+        self.supply.update(now, v[1], v[2], v[3])
+        self._check_sense(now)
+        return True
 
     def _check_sense(self, now: int) -> None:
         """The output must follow the closed phase; a sensor that does not is not trusted (S1)."""
