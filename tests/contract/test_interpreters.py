@@ -1,6 +1,9 @@
 """One code base on two interpreters: what one says the other understands, and refuses alike."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from contract.strategies import any_record
@@ -210,6 +213,23 @@ def test_settings_are_checked_there_too(peer):
     assert config.check("dwell_s", 1800) == 1800
 
 
+def test_a_micropython_module_on_cpython_changes_nothing(tmp_path):
+    # Adafruit's Blinka, which the radio extra brings, installs one.
+    (tmp_path / "micropython.py").write_text("def const(x): return x\ndef viper(f): return f\n")
+    (tmp_path / "cryptolib.py").write_text("def aes(*a): raise SystemExit('wrong cipher')\n")
+    script = (
+        "from pbal_protocol import aead, modbus; print(aead.Ccm.__module__, modbus.crc.__module__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["pbal_protocol.ccm_host", "pbal_protocol._plain"]
+
+
 # -- What it costs a node -------------------------------------------------------------------------
 
 
@@ -235,3 +255,20 @@ def test_records_leave_nothing_behind(cost):
 def test_the_imports_leave_a_node_room(cost):
     # 64-bit bytes; an ESP32 needs about half.
     assert 10_000 < cost["import_bytes"] < 64_000
+
+
+def test_the_benchmark_reports_both_sides():
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.frame", "--json", "--seconds", "0.02", "--frames", "200"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    result = json.loads(done.stdout)
+    assert result["controller"]["interpreter"] == "cpython"
+    assert result["node"]["interpreter"] == "micropython"
+    for side in result.values():
+        assert side["seal_open_per_s"] > 0
+        assert side["encode_seal_open_decode_per_s"] > 0
+    assert result["node"]["growth_frames"] == 200
