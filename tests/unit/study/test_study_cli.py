@@ -123,6 +123,31 @@ def test_mistakes_are_said_in_words(tmp_path: Path, args: list[str], says: str) 
     assert done.exception.remedy
 
 
+@pytest.mark.parametrize("step", [60, 900, 3600])
+def test_profiles_of_any_step_and_no_relay_at_all(tmp_path: Path, step: int) -> None:
+    rows = "".join(f"{k * step},{200 + k % 7 * 300},{500 + k % 3 * 900}\n" for k in range(120))
+    (tmp_path / "p.csv").write_text("time,a,b\n" + rows)
+    (tmp_path / "h.csv").write_text("home,phase\na,A\nb,A\n")
+    args = ["--homes", str(tmp_path / "h.csv"), "--profiles", str(tmp_path / "p.csv"), "--json"]
+    args += ["--main-ohm", "0.1", "--kva", "10", "--participation", "0", "--out", str(tmp_path)]
+    done = runner.invoke(app, args)
+    assert done.exit_code == 0, done.output
+    data = json.loads(done.stdout)
+    assert data["controllers"]["pbal"]["neutral_a"]["cut"] == pytest.approx(0, abs=1e-6)
+    assert data["controllers"]["pbal"]["switchings"]["total"] == 0
+    assert data["controllers"]["best_static"]["losses"]["cut"] > 0.1
+    assert data["period"]["step_s"] == step
+
+
+def test_less_than_an_hour_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("time,a\n0,100\n60,200\n")
+    (tmp_path / "h.csv").write_text("home,phase\na,A\n")
+    args = ["--homes", str(tmp_path / "h.csv"), "--profiles", str(tmp_path / "p.csv")]
+    done = runner.invoke(app, args)
+    assert isinstance(done.exception, InputError)
+    assert "needs an hour" in done.exception.message
+
+
 def test_a_share_is_between_0_and_1() -> None:
     done = runner.invoke(app, ["--demo", "--participation", "50"])
     assert done.exit_code == 2

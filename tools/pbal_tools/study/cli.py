@@ -419,6 +419,9 @@ def _demo_files(
 def _check_folder(out: Path | None) -> None:
     if out is None:
         return
+    # The pictures need an optional extra: say so now, not after an hour of simulation.
+    import matplotlib  # noqa: F401
+
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

@@ -93,6 +93,11 @@ def run_study(options: Options, stage: Stage) -> Study:
         fill_gaps=options.fill_gaps,
         progress=done,
     )
+    if profiles.days < 1 / 24:
+        raise InputError(
+            f"The profiles cover {profiles.days * 1440:.0f} minutes; the study needs an hour.",
+            "Give longer profiles; a week shows a street's habits, a year its seasons.",
+        )
     feeder, rows = _feeder(options, profiles)
     watts, notes = assign_columns(feeder, rows, profiles, options.repeat_profiles)
     notes = [*feeder.notes, *profiles.notes, *notes]
