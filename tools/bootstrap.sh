@@ -17,6 +17,8 @@ venv=.venv
 stamp=$venv/.pbal-stamp
 apt_stamp=$venv/.pbal-apt-tried
 
+trap 'exit 130' INT
+
 say() { printf 'bootstrap: %s\n' "$*" >&2; }
 die() { say "$1"; shift; for line in "$@"; do printf '           %s\n' "$line" >&2; done; exit 4; }
 
@@ -154,6 +156,23 @@ need_compiler() {
 
 # --- the installation -----------------------------------------------------------------------
 
+# pip_install ARGUMENT...: with the pinned versions; speaks only when it fails.
+# The path is relative because pip splits PIP_CONSTRAINT, which reaches the isolated build, at
+# spaces; newer pips want the second name.
+pip_install() {
+    local log
+    log=$(mktemp)
+    if PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --constraint constraints.txt "$@" >"$log" 2>&1; then
+        rm -f "$log"
+        return 0
+    fi
+    tail -n 30 "$log" >&2
+    rm -f "$log"
+    return 1
+}
+
 # Whatever changes what would be installed or compiled.
 fingerprint() {
     {
@@ -188,33 +207,42 @@ venv_is_ours() {
         { [ ! -f "$venv/.pbal-root" ] || [ "$(cat "$venv/.pbal-root")" = "$root" ]; }
 }
 
-print=$(fingerprint)
-if ! up_to_date; then
-    exec 9>.bootstrap.lock
-    if command -v flock >/dev/null && ! flock -n 9; then
-        say "waiting for another installation in this folder"
-        flock 9
+install() {
+    if ! venv_is_ours; then
+        make_venv "$(find_python)"
     fi
-    if ! up_to_date; then
-        if ! venv_is_ours; then
-            make_venv "$(find_python)"
-        fi
-        suits "$venv/bin/python" || die "$venv holds an old Python." "Remove it:  rm -r $root/$venv"
-        need_compiler "$venv/bin/python"
-        all=$(wanted_extras)
-        rm -f "$stamp"
-        say "installing pbal[$all] (the first time takes a minute or two)"
-        # Relative paths: pip splits PIP_CONSTRAINT at spaces. The second name is for newer pips.
-        PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-            "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-            --constraint constraints.txt --editable ".[$all]" ||
-            die "the installation failed; pip's words are above." \
-                "It needs the Python package index once. Run it again when the network is there."
-        echo "$root" >"$venv/.pbal-root"
-        printf '%s\n%s\n' "$print" "$all" >"$stamp.new"
-        mv "$stamp.new" "$stamp"
-    fi
-    exec 9>&-
-fi
+    suits "$venv/bin/python" || die "$venv holds an old Python." "Remove it:  rm -r $root/$venv"
+    need_compiler "$venv/bin/python"
+    local all
+    all=$(wanted_extras)
+    rm -f "$stamp"
+    say "installing pbal[$all] (the first time takes a minute or two)"
+    pip_install --editable ".[$all]" ||
+        die "the installation failed; pip's words are above." \
+            "It needs the Python package index once. Run it again when the network is there."
+    # Stubs of the ESP32 port, in a folder of their own: they shadow CPython's library.
+    case ",$all," in *,dev,*)
+        pip_install --upgrade --target "$venv/esp32-stubs" micropython-esp32-stubs ||
+            say "no ESP32 type stubs: the firmware's type check will skip" ;;
+    esac
+    echo "$root" >"$venv/.pbal-root"
+    printf '%s\n%s\n' "$print" "$all" >"$stamp.new"
+    mv "$stamp.new" "$stamp"
+}
 
-[ "$system" = no ] || system_packages
+main() {
+    print=$(fingerprint)
+    if ! up_to_date; then
+        exec 9>.bootstrap.lock
+        if command -v flock >/dev/null && ! flock -n 9; then
+            say "waiting for another installation in this folder"
+            flock 9
+        fi
+        up_to_date || install
+        exec 9>&-
+    fi
+    [ "$system" = no ] || system_packages
+}
+
+# In one piece, so that an update of this file during a run does not change the run.
+main; exit

@@ -48,6 +48,7 @@ _STABLE_MS = const(120000)  # a boot that lasts this long was no crash
 _SAFE_STAY_MS = const(600000)  # safe mode tries again after this
 _SAFE_AFTER = const(4)  # crashes in a row
 _WDT_MS = const(15000)
+_WATCHED = {"metering": 6000, "bearer": 9000, "selector": 4000}  # longest silence of a loop, ms
 _FAULT_MS = const(1500)  # output and phase disagree this long: do not trust the sensor
 _BUTTON_MS = const(5000)
 _UNPROVISIONED = const(247)
@@ -135,7 +136,7 @@ class App:
                                  self._silent_ms)
         self.apply_config()
 
-        self.link = None
+        self.link: "Link | None" = None
         self._eui = bytes(8)
         unit = _UNPROVISIONED
         if identity:
@@ -165,7 +166,7 @@ class App:
         self._meter_fault = False
         self._disagree_since = -1
         self._pressed_ms = -1
-        self.watchdog = None
+        self.watchdog = Watchdog(lambda: None, _WATCHED, self.now_ms())  # feeds nothing until run()
 
     # boot -------------------------------------------------------------------------------------
 
@@ -282,11 +283,11 @@ class App:
         t.dwell_left_s = min((self.selector.dwell_left_ms(now) + 999) // 1000, 65535)
         t.switches_today = min(self.selector.switches_today(), 255)
 
-    def hello(self):
+    def hello(self, down_floor: int):
         return records.Hello(
             eui=self._eui, nonce=self.clock.nonce,
             boots=self.counters.boots, reset_cause=self.reset_cause,
-            down_floor=self.link.down_floor(), fw_version=VERSION_CODE,
+            down_floor=down_floor, fw_version=VERSION_CODE,
             board=self.board_id, phase=self.phase(), state=self.state(),
             flags=self.flags(),
         )
@@ -454,9 +455,7 @@ class App:
             self.selector.clear_lockout(now)
 
     async def run(self) -> None:
-        self.watchdog = Watchdog(machine.WDT(timeout=_WDT_MS).feed,
-                                 {"metering": 6000, "bearer": 9000, "selector": 4000},
-                                 self.now_ms())
+        self.watchdog = Watchdog(machine.WDT(timeout=_WDT_MS).feed, _WATCHED, self.now_ms())
         gc.collect()
         self.heap_used_max = gc.mem_alloc()
         await asyncio.gather(self.bearer.run(), self._metering(), self._selecting(),

@@ -34,9 +34,9 @@ class EventLog:
         self._now = now_ms
         self._site_s = site_s
         self._stats = stats
-        self.pending = []  # (seq, code, severity, time_s, arg0, arg1), oldest first
+        self.pending: list = []  # (seq, code, severity, time_s, arg0, arg1), oldest first
         self.dropped = 0
-        self._recent = {}  # code -> [how many may still be logged, since when]
+        self._recent: dict = {}  # code -> [how many may still be logged, since when]
         self._buf = bytearray(_LEN)
         raw = slot.load()
         self.acked = struct.unpack("<I", raw)[0] if raw is not None and len(raw) == 4 else 0

@@ -50,19 +50,15 @@ class Link:
         self._hello = True
         self._hello_ms = 0
         self._health = False
-        self._answers = []  # encoded Ack and ConfigValue records
-        self._results = []  # first answers to Switch commands, told once
-        self._jobs = []  # config writes that wait for slow_work
+        self._answers: list = []  # encoded Ack and ConfigValue records
+        self._results: list = []  # first answers to Switch commands, told once
+        self._jobs: list = []  # config writes that wait for slow_work
         self.hints = 0
         self.bad = {"bad_crc": 0, "auth_failed": 0, "replayed": 0, "malformed": 0}
         self.expired = 0
         self.last_poll_ms = -1
         self.heard_ms = 0  # the last authentic frame, down or group
         self.measure_now = False
-
-    def down_floor(self) -> int:
-        """The highest down counter that is refused from now on, for Hello."""
-        return self._opener.floor
 
     # down -------------------------------------------------------------------------------------
 
@@ -180,12 +176,15 @@ class Link:
         except RemoteError as e:
             self._refused(e)
             return
-        for r in items:
-            if r.ID == records.TimeSync.ID:
-                self._clock.set(r.time_s, r.time_ms, r.nonce, False)
-            elif r.ID == records.MeasureNow.ID:
-                self.measure_now = True
-                self._node.wake_meter()
+        for record in items:
+            self._act_group(record)
+
+    def _act_group(self, r) -> None:
+        if r.ID == records.TimeSync.ID:
+            self._clock.set(r.time_s, r.time_ms, r.nonce, False)
+        elif r.ID == records.MeasureNow.ID:
+            self.measure_now = True
+            self._node.wake_meter()
 
     # up ---------------------------------------------------------------------------------------
 
@@ -199,7 +198,7 @@ class Link:
         node.fill_telemetry(self._telemetry)
         at += self._telemetry.encode_into(up, at)
         if self._hello and at + records.Hello.SIZE <= limit:
-            at += node.hello().encode_into(up, at)
+            at += node.hello(self._opener.floor).encode_into(up, at)
             self._hello = False
             self._hello_ms = self.last_poll_ms
         size = records.SwitchResult.SIZE

@@ -93,14 +93,14 @@ class Selector:
         self._emit = emit
         self.state = BOOT
         self.phase = 0  # where the home is: the closed (or welded) phase, 0 = open
-        self.outbox = []  # results the controller has not been told yet
+        self.outbox: list = []  # results the controller has not been told yet
         self.sense_fault = False
         self.wants_supply = False  # asks for a new reading of the supplies
         self.autonomous = False  # the present phase was chosen by a local rule
         self._goal = 0  # phase to close next, 0 = stay open
         self._fallback = 0  # where to go when the goal fails
         self._from = 0
-        self._command = None  # the Result under construction, None for local moves
+        self._command: "Result | None" = None  # under construction; None for local moves
         self._expires_s = 0
         self._local = 0  # event to emit when a local move is done
         self._opened_ms = 0
@@ -320,10 +320,11 @@ class Selector:
 
     def _poll_quiet(self, now_ms: int) -> None:
         result = self._command
-        site = self._site_s()
-        reason = rules.freshness_reason(site, 0, self._expires_s)
+        if result is None:
+            return
+        reason = rules.freshness_reason(self._site_s(), 0, self._expires_s)
         if reason:
-            self._abandon(OUT_OF_TIME, rules.OVER_CURRENT)
+            self._abandon(result, OUT_OF_TIME, rules.OVER_CURRENT)
             return
         current = self._current()
         if current < 0 or not rules.quiet_enough(current, self.limits.rated_a):
@@ -333,13 +334,12 @@ class Selector:
         reason = rules.target_reason(sup.v[to], sup.good_ms(to, now_ms), sup.low_v, sup.high_v,
                                      self.limits.good_time_ms)
         if reason:
-            self._abandon(REFUSED, reason)
+            self._abandon(result, REFUSED, reason)
         elif not self._begin(to, 0, now_ms):
-            self._abandon(REFUSED, rules.BUSY)
+            self._abandon(result, REFUSED, rules.BUSY)
 
-    def _abandon(self, outcome: int, reason: int) -> None:
+    def _abandon(self, result: Result, outcome: int, reason: int) -> None:
         """End a command that moved nothing."""
-        result = self._command
         self._command = None
         self.state = CLOSED if self.phase else OPEN
         result.outcome = outcome

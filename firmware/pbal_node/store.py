@@ -240,7 +240,7 @@ class SelectorState:
         self.day = 0  # site day of `today`
         self.today = 0  # transfers that day
         self.last_transfer_s = 0  # site time, 0 = unknown
-        self.results = []  # newest last
+        self.results: list = []  # newest last
         raw = self._slot.load()
         n = struct.calcsize(self._FMT)
         if raw is not None and len(raw) >= n:

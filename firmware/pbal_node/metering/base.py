@@ -14,8 +14,8 @@ class Reading:
         self.p_w = 0.0
         self.q_var = 0.0
         self.freq_hz = 0.0
-        self.e_import_wh = 0
-        self.e_export_wh = 0
+        self.e_import_wh = 0.0
+        self.e_export_wh = 0.0
         self.at_ms = -1
         self.ok = False
 

@@ -231,7 +231,8 @@ def event_log_turns_over_and_acknowledges():
     assert stored == list(range(stored[0], stored[-1] + 1)) and len(stored) > events.SEGMENT
     log.ack(3 * events.SEGMENT - 2)
     assert len(log.pending) == 2
-    again = events.EventLog("/turn", store.Slot("/turnack", stats), lambda: now[0], lambda: 7, stats)
+    again = events.EventLog("/turn", store.Slot("/turnack", stats), lambda: now[0], lambda: 7,
+                            stats)
     assert [e[4] for e in again.pending] == [382, 383]
     # A flickering fault does not wear the flash.
     writes = stats.writes
