@@ -20,6 +20,7 @@ import logging
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from pymodbus import FramerType
@@ -41,20 +42,39 @@ def limit_s(stats: dict[str, Any], baud: int) -> float:
     return (size * char_us(baud) + frames * silence_us(baud)) / 1e6
 
 
+def cpu_s(street: Street, site: Site) -> dict[str, float]:
+    """Processor time used so far by each part, in seconds."""
+    tick = os.sysconf("SC_CLK_TCK")
+
+    def used(pid: int) -> float:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / tick
+
+    return {
+        "nodes": sum(used(h.chip.pid) for h in street.homes if h.chip.pid),
+        "bus": used(street.segment.pid),
+        "controller": used(site.pid),
+        "mains_and_meters": used(os.getpid()),
+    }
+
+
 async def controller_cycle(street: Street, site: Site, seconds: float) -> dict[str, Any]:
     """The real controller at full speed, every home alive."""
     homes = street.config.homes
     await site.until(
         lambda s: all(h["age_s"] is not None and h["age_s"] < 20 for h in s["homes"]),
-        "every home heard", 60,
+        "every home heard",
+        60,
     )
     await asyncio.sleep(3)
     before = await site.status()
     await street.segment.clear_stats()
+    busy = cpu_s(street, site)
     start = time.monotonic()
     await asyncio.sleep(seconds)
     stats = await street.segment.stats()
     elapsed = time.monotonic() - start
+    used = {k: v - busy[k] for k, v in cpu_s(street, site).items()}
     after = await site.status()
     cycles = stats["responses"] / homes
     limit = limit_s(stats, street.config.baud)
@@ -67,6 +87,7 @@ async def controller_cycle(street: Street, site: Site, seconds: float) -> dict[s
         "lost": frames["lost"],
         "age_p95_s": after["telemetry_age_p95_s"],
         "age_p95_worst_s": after["telemetry_age_p95_worst_s"],
+        "cpu_ms_per_poll": {k: 1000 * v / stats["responses"] for k, v in used.items()},
         "turn_node_us": stats["turn_node_us"],
         "turn_controller_us": stats["turn_controller_us"],
         "driver_hold_us": stats["driver_hold_us"],
@@ -88,9 +109,7 @@ async def with_dead(street: Street, site: Site, dead: int, seconds: float) -> di
     await site.until(lambda s: s["homes_alive"] >= street.config.homes - dead, "living heard", 60)
     await asyncio.sleep(3 + seconds)
     status = await site.status()
-    ages = sorted(
-        h["age_s"] for h in status["homes"] if h["age_s"] is not None and h["alive"]
-    )
+    ages = sorted(h["age_s"] for h in status["homes"] if h["age_s"] is not None and h["alive"])
     result = {
         "dead": dead,
         "age_p95_s": status["telemetry_age_p95_s"],
@@ -109,7 +128,11 @@ async def plain_client(street: Street, seconds: float) -> dict[str, Any]:
     # A pseudo terminal has no parity to set (the C library refuses it); the simulated line
     # counts 11 bits a character whatever the client says.
     client = AsyncModbusSerialClient(
-        street.device, framer=FramerType.RTU, baudrate=street.config.baud, parity="N", retries=0,
+        street.device,
+        framer=FramerType.RTU,
+        baudrate=street.config.baud,
+        parity="N",
+        retries=0,
         timeout=0.2,
     )
     await client.connect()
@@ -121,9 +144,7 @@ async def plain_client(street: Street, seconds: float) -> dict[str, Any]:
         while time.monotonic() < start + seconds:
             for unit in units:
                 try:
-                    answer = await client.read_input_registers(
-                        0, count=REGISTERS, device_id=unit
-                    )
+                    answer = await client.read_input_registers(0, count=REGISTERS, device_id=unit)
                     failed += answer.isError()
                 except ModbusException:
                     failed += 1
@@ -179,15 +200,27 @@ def main() -> int:
     if options.json:
         print(json.dumps(result, indent=1))
         return 0
-    ours, plain, ages = result["pbal"], result["plain_pymodbus_12_registers"], result["pbal_with_dead"]
-    print(f"{options.homes} homes at {result['baud']} baud, load average {result['load_average']:.1f}")
-    print(f"pbal            cycle {ours['cycle_s']:.3f} s, line limit {ours['line_limit_s']:.3f} s: "
-          f"{ours['of_line_limit']:.2f} of it; lost {ours['lost']} of {ours['polls']}")
-    print(f"plain pymodbus  cycle {plain['cycle_s']:.3f} s ({plain['of_line_limit']:.2f} of its limit); "
-          f"failed {plain['failed']} of {plain['reads']}")
+    ours, plain, ages = (
+        result["pbal"],
+        result["plain_pymodbus_12_registers"],
+        result["pbal_with_dead"],
+    )
+    print(
+        f"{options.homes} homes at {result['baud']} baud, load average {result['load_average']:.1f}"
+    )
+    print(
+        f"pbal            cycle {ours['cycle_s']:.3f} s, line limit {ours['line_limit_s']:.3f} s: "
+        f"{ours['of_line_limit']:.2f} of it; lost {ours['lost']} of {ours['polls']}"
+    )
+    print(
+        f"plain pymodbus  cycle {plain['cycle_s']:.3f} s, {plain['of_line_limit']:.2f} of its limit; "
+        f"failed {plain['failed']} of {plain['reads']}"
+    )
     if ages:
-        print(f"{ages['dead']} dead homes    age p95 {ages['age_p95_s']:.2f} s, "
-              f"worst home's p95 {ages['age_p95_worst_home_s']:.2f} s")
+        print(
+            f"{ages['dead']} dead homes    age p95 {ages['age_p95_s']:.2f} s, "
+            f"worst home's p95 {ages['age_p95_worst_home_s']:.2f} s"
+        )
     return 0
 
 

@@ -87,7 +87,7 @@ class Site:
     async def until(
         self, true: Callable[[dict[str, Any]], bool], what: str, timeout_s: float = 40
     ) -> dict[str, Any]:
-        """Asks until the status fits; raises AssertionError with the last one when it never does."""
+        """Asks until the status fits; raises AssertionError when it never does."""
         end = time.monotonic() + timeout_s
         status: dict[str, Any] = {}
         while time.monotonic() < end:
@@ -97,9 +97,7 @@ class Site:
                     return status
             await asyncio.sleep(0.2)
         status.pop("neutral_history", None)
-        raise AssertionError(
-            f"never: {what}\n{json.dumps(status)[:6000]}\n{self.log()[-4000:]}"
-        )
+        raise AssertionError(f"never: {what}\n{json.dumps(status)[:6000]}\n{self.log()[-4000:]}")
 
     @property
     def journal(self) -> Path:

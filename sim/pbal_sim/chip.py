@@ -135,8 +135,14 @@ class Chip:
 
     def close(self) -> None:
         """Frees what the chip holds in this process."""
-        for wire in (self.bus_end, self._bus_chip, self.event_end, self._event_chip,
-                     self.meter_end, self._meter_chip):
+        for wire in (
+            self.bus_end,
+            self._bus_chip,
+            self.event_end,
+            self._event_chip,
+            self.meter_end,
+            self._meter_chip,
+        ):
             wire.close()
         os.close(self.flash_fd)
         os.close(self._log_fd)
@@ -148,10 +154,6 @@ class Chip:
     def put_u32(self, offset: int, value: int) -> None:
         """Sets a register of the chip's page."""
         struct.pack_into("<I", self._pages, self.base + offset, value)
-
-    def words(self, word: int, *values: int) -> None:
-        """Sets consecutive 32-bit registers by word index."""
-        struct.pack_into(f"<{len(values)}I", self._pages, self.base + 4 * word, *values)
 
     @property
     def starved(self) -> bool:

@@ -8,21 +8,14 @@ import random
 import struct
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from pbal_sim import chip as chips
 from pbal_sim.contacts import ContactSet
 from pbal_sim.hal import hwmap
 from pbal_sim.metering import MeterWire
-from pbal_sim.pzem import Pzem
+from pbal_sim.pzem import Pzem, Reading
 from pbal_sim.witness import Witness
-
-if TYPE_CHECKING:
-    from pbal_sim.mains import Mains
-
-_SQRT2 = 2.0**0.5
 
 
 class Home:
@@ -59,13 +52,11 @@ class Home:
         self._buffer = bytearray()
         self._current_a = 0.0
         self._v: list[float] = [0.0, 0.0, 0.0]
-        sense = board["sense"]
-        # Microvolts at the pin per volt or ampere of the mains.
-        self._uv_per_v = 1e6 / float(sense["volts_per_volt"])
-        self._uv_per_a = 1e6 / float(sense.get("amps_per_volt", 100.0))
-        self._bias_uv = int(1e6 * float(sense.get("bias_v", 1.3)))
         self.contacts = ContactSet(
-            board["selector"], rng, schedule, self._moved,
+            board["selector"],
+            rng,
+            schedule,
+            self._moved,
             lambda phase, on, t: witness.driven(index, phase, on, t),
         )
         self.meter_wire: MeterWire
@@ -75,7 +66,6 @@ class Home:
         self.meter_wire = MeterWire(
             self.chip.meter_end, self.meter, self._pages, self.chip.base, self._schedule
         )
-        self.chip.words(hwmap.W_MAGIC, hwmap.MAGIC)
 
     async def power_on(self, cause: int) -> None:
         """Starts the chip."""
@@ -101,7 +91,7 @@ class Home:
             return
         size = hwmap.EVENT_SIZE
         while len(self._buffer) >= size:
-            kind, a, b, c, t_us = struct.unpack_from(hwmap.EVENT_FORMAT, self._buffer, 0)
+            kind, a, b, _, t_us = struct.unpack_from(hwmap.EVENT_FORMAT, self._buffer, 0)
             del self._buffer[:size]
             self._event(kind, a, b, t_us)
 
@@ -126,25 +116,8 @@ class Home:
         self._witness.moved(self.index, phase, closed, t_us, self._current_a, self._v)
         self._recompute()
 
-    def sense(self, mains: Mains) -> None:
-        """Puts voltages and current on the chip's inputs and into the meter."""
-        i = self.index
-        v_out, current = mains.v_home[i], mains.i_home[i]
-        phasors = [*mains.v_phase, v_out]
-        self._v = [float(abs(v)) for v in mains.v_phase]
-        self._current_a = float(abs(current))
-        peaks = [int(abs(v) * _SQRT2 * self._uv_per_v) for v in phasors]
-        peaks.append(int(self._current_a * _SQRT2 * self._uv_per_a))
-        angles = [int(np.angle(v) / (2 * np.pi) * 1024) & 1023 for v in (*phasors, current)]
-        self.chip.words(hwmap.W_FREQ, int(mains.supply.hz * 1e-6 * 2**40))
-        self.chip.words(hwmap.W_PEAK, *peaks)
-        self.chip.words(hwmap.W_PHASE, *angles)
-        self.chip.words(hwmap.W_BIAS, *([self._bias_uv] * 5))
-        apparent = v_out * np.conj(current)
-        reading = self.meter.reading
-        reading.v = float(abs(v_out))
-        reading.i = self._current_a
-        reading.p_w = float(apparent.real)
-        reading.hz = mains.supply.hz
-        size = float(abs(apparent))
-        reading.pf = abs(float(apparent.real)) / size if size > 0 else 1.0
+    def note(self, reading: Reading, v: list[float]) -> None:
+        """What flows now, for the meter and the witness; `v` are the three phase voltages."""
+        self.meter.reading = reading
+        self._v = v
+        self._current_a = reading.i

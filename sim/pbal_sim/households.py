@@ -92,7 +92,10 @@ def day_of(home: Household, day_of_year: int, weekend: bool, rng: np.random.Gene
             run(min(int(t) + 90, MINUTES - 1), _thermostat(2200.0, 65, 0.75, rng))
     if home.dishwasher:
         for t in times(0.55 * use**0.5, presence * _around((1200,), 80)):
-            run(int(t), np.concatenate([np.full(18, 1900.0), np.full(40, 60.0), np.full(12, 1900.0)]))
+            run(
+                int(t),
+                np.concatenate([np.full(18, 1900.0), np.full(40, 60.0), np.full(12, 1900.0)]),
+            )
     for t in times(0.25 * use + 0.5 * cold * use, presence):
         run(int(t), _thermostat(1000.0, int(rng.integers(20, 80)), 0.6, rng))  # heater, iron, oven
     if home.charger_w and rng.random() < 0.55:

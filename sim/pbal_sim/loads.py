@@ -143,8 +143,7 @@ def _time(name: str, line: int, text: str) -> float:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise LoadsError(
-            f"{name}, line {line}: time {text!r} is neither seconds nor ISO 8601 "
-            "(2026-01-31T18:05)"
+            f"{name}, line {line}: time {text!r} is neither seconds nor ISO 8601 (2026-01-31T18:05)"
         ) from None
     # Wall time without a zone is taken as it is written: load profiles mean local time of day.
     if moment.tzinfo is None:

@@ -105,6 +105,14 @@ class Pzem:
         if r.i < 0.02:
             i = 0
         return [
-            round(r.v * 10), i & 0xFFFF, i >> 16, p & 0xFFFF, p >> 16, e & 0xFFFF, e >> 16,
-            round(r.hz * 10), round(abs(r.pf) * 100), 0xFFFF if abs(r.p_w) > self.alarm_w else 0,
+            round(r.v * 10),
+            i & 0xFFFF,
+            i >> 16,
+            p & 0xFFFF,
+            p >> 16,
+            e & 0xFFFF,
+            e >> 16,
+            round(r.hz * 10),
+            round(abs(r.pf) * 100),
+            0xFFFF if abs(r.p_w) > self.alarm_w else 0,
         ]

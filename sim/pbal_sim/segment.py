@@ -22,13 +22,16 @@ class Segment:
     Nodes are numbered 0.. in the order in which their wires were given.
     """
 
-    def __init__(self, units: Sequence[int], baud: int, seed: int) -> None:
+    def __init__(
+        self, units: Sequence[int], baud: int, seed: int, pair_frames: bool = False
+    ) -> None:
         self.units = list(units)
         self.baud = baud
         self.device = ""
         self.pid = 0
         self.frames: deque[dict[str, Any]] = deque(maxlen=20000)
         self._seed = seed
+        self._pair_frames = pair_frames
         self._control: socket.socket | None = None
         self._tickets: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._next = 0
@@ -57,6 +60,7 @@ class Segment:
                         "baud": self.baud,
                         "seed": self._seed,
                         "page_size": hwmap.PAGE_SIZE,
+                        "pair_frames": self._pair_frames,
                     },
                 },
                 [log, theirs.fileno(), pages_fd, *(w.fileno() for w in wires)],
@@ -85,16 +89,16 @@ class Segment:
                 data = b""
             if not data:
                 asyncio.get_running_loop().remove_reader(self._control.fileno())
-                for future in self._tickets.values():
-                    if not future.done():
-                        future.set_exception(TwinError("the bus process has ended"))
+                for lost in self._tickets.values():
+                    if not lost.done():
+                        lost.set_exception(TwinError("the bus process has ended"))
                 self._tickets.clear()
                 return
             message = json.loads(data)
             if "frame" in message:
                 self.frames.append(message)
             elif "ticket" in message:
-                future = self._tickets.pop(message["ticket"], None)
+                future = self._tickets.pop(int(message["ticket"]), None)
                 if future is not None and not future.done():
                     future.set_result(message["stats"])
             elif "device" in message and self._ready is not None and not self._ready.done():

@@ -62,19 +62,55 @@ def compare(homes: int = 100, days: int = 28, seed: int = 1) -> list[Row]:
     one_minute = np.max([loads.day(d).max(axis=0) for d in winter], axis=0) / 1000.0
     quartiles = np.percentile(yearly, (25, 50, 75))
     return [
-        Row("lower quartile of yearly use", "kWh", "1800 (Ofgem 2023)", 1440, 2160,
-            float(quartiles[0])),
+        Row(
+            "lower quartile of yearly use",
+            "kWh",
+            "1800 (Ofgem 2023)",
+            1440,
+            2160,
+            float(quartiles[0]),
+        ),
         Row("median of yearly use", "kWh", "2700 (Ofgem 2023)", 2160, 3240, float(quartiles[1])),
-        Row("upper quartile of yearly use", "kWh", "4100 (Ofgem 2023)", 3280, 4920,
-            float(quartiles[2])),
-        Row(f"diversified winter peak, {homes} homes", "kW",
-            "0.9 (CLNR); 0.54..1.78 by class (LCL)", 0.72, 1.78, admd),
-        Row("half-hour of the winter weekday peak", "h", "16:30..19:30 (Elexon PC1)", 16.5, 19.5,
-            peak_half / 2),
-        Row("night over mean, winter weekday, 02..05 h", "ratio", "0.3..0.6 (Elexon PC1, shape)",
-            0.3, 0.6, float(mean_day[4:10].mean() / mean_day.mean())),
-        Row("median of the homes' one-minute peaks", "kW", "several times the diversified peak",
-            3.0, 15.0, float(np.median(one_minute))),
+        Row(
+            "upper quartile of yearly use",
+            "kWh",
+            "4100 (Ofgem 2023)",
+            3280,
+            4920,
+            float(quartiles[2]),
+        ),
+        Row(
+            f"diversified winter peak, {homes} homes",
+            "kW",
+            "0.9 (CLNR); 0.54..1.78 by class (LCL)",
+            0.72,
+            1.78,
+            admd,
+        ),
+        Row(
+            "half-hour of the winter weekday peak",
+            "h",
+            "16:30..19:30 (Elexon PC1)",
+            16.5,
+            19.5,
+            peak_half / 2,
+        ),
+        Row(
+            "night over mean, winter weekday, 02..05 h",
+            "ratio",
+            "0.3..0.6 (Elexon PC1, shape)",
+            0.3,
+            0.6,
+            float(mean_day[4:10].mean() / mean_day.mean()),
+        ),
+        Row(
+            "median of the homes' one-minute peaks",
+            "kW",
+            "several times the diversified peak",
+            3.0,
+            15.0,
+            float(np.median(one_minute)),
+        ),
     ]
 
 
@@ -82,11 +118,19 @@ def table(rows: list[Row]) -> str:
     """The comparison as text."""
     head = ("statistic", "unit", "published", "generated", "accepted", "")
     body = [
-        (r.name, r.unit, r.published, f"{r.generated:.4g}", f"{r.low:g}..{r.high:g}",
-         "" if r.inside else "OUTSIDE")
+        (
+            r.name,
+            r.unit,
+            r.published,
+            f"{r.generated:.4g}",
+            f"{r.low:g}..{r.high:g}",
+            "" if r.inside else "OUTSIDE",
+        )
         for r in rows
     ]
     widths = [max(len(line[i]) for line in (head, *body)) for i in range(len(head))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
-             for line in (head, *body)]
+    lines = [
+        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+        for line in (head, *body)
+    ]
     return "\n".join(lines)

@@ -30,12 +30,14 @@ from pbal_sim import chip as chips
 from pbal_sim.boards import load_board
 from pbal_sim.contacts import OPEN
 from pbal_sim.errors import TwinError
+from pbal_sim.frontend import FrontEnd
 from pbal_sim.hal import hwmap
 from pbal_sim.hardware import build_hal, make_flash
 from pbal_sim.home import Home
 from pbal_sim.image import build_files
 from pbal_sim.loads import Loads, read_csv
 from pbal_sim.mains import Mains, MainsConfig
+from pbal_sim.pzem import Reading
 from pbal_sim.segment import Segment
 from pbal_sim.supervisor import Supervisor, memory_file
 from pbal_sim.witness import Witness
@@ -43,6 +45,7 @@ from pbal_sim.witness import Witness
 _TICK_S = 0.1
 _WATCH_S = 0.1
 _BOOT_S = 30.0
+_EXACT_HOMES = 16
 
 
 @dataclass
@@ -71,6 +74,7 @@ class StreetConfig:
     fixed: frozenset[int] = frozenset()  # homes that must never be moved
     provision: bool = True
     boot_parallel: int = 4
+    pair_frames: bool | None = None  # see pbal_sim.bus; default: above 16 homes
 
 
 @dataclass
@@ -96,16 +100,20 @@ class Street:
         self.board = load_board(c.board)
         self.mains = Mains(c.homes, c.mains)
         self.loads = self._make_loads()
-        selector = self.board.get("limits", {})
+        rated_a = self.board.get("limits", {}).get("rated_switch_a", 40)
         settings = c.node_settings
         self.witness = Witness(
             c.homes,
-            rated_a=settings.get("rated_switch_ma", 1000 * selector.get("rated_switch_a", 40)) / 1000,
+            rated_a=settings.get("rated_switch_ma", 1000 * rated_a) / 1000,
             dwell_s=settings.get("dwell_s", 1800),
-            band_v=(settings.get("band_low_dv", 2070) / 10, settings.get("band_high_dv", 2530) / 10),
+            band_v=(
+                settings.get("band_low_dv", 2070) / 10,
+                settings.get("band_high_dv", 2530) / 10,
+            ),
         )
         self.identities = [self._identity(i) for i in range(c.homes)]
-        self.segment = Segment([n.address & 0xFF for n in self.identities], c.baud, c.seed)
+        pair = c.pair_frames if c.pair_frames is not None else c.homes > _EXACT_HOMES
+        self.segment = Segment([n.address & 0xFF for n in self.identities], c.baud, c.seed, pair)
         self.homes: list[Home] = []
         self.started_s = 0.0
         self.clock_us = 0.0
@@ -114,6 +122,7 @@ class Street:
         self._supervisor = Supervisor(self._ended)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pages: mmap.mmap | None = None
+        self._front: FrontEnd | None = None
         self._pages_fd = -1
         self._initial: npt.NDArray[np.int64] | None = None
         self._neutral_before: list[float] = []
@@ -142,14 +151,13 @@ class Street:
             asyncio.to_thread(build_hal, self.workdir / "hal"),
             asyncio.to_thread(lambda: c.files if c.files is not None else build_files(c.board)),
         )
-        image, self.interpreter = await make_flash(self._supervisor, hal, self._with_settings(files))
+        files = self._with_settings(files)
+        image, self.interpreter = await make_flash(self._supervisor, hal, files)
         size = c.homes * hwmap.PAGE_SIZE
         self._pages_fd = memory_file("pages", size)
         self._pages = mmap.mmap(self._pages_fd, size)
-        sine = (32767 * np.sin(2 * np.pi * np.arange(hwmap.SINE_LEN) / hwmap.SINE_LEN)).astype("<i2")
+        self._front = FrontEnd(self._pages, c.homes, self.board["sense"])
         for i in range(c.homes):
-            base = i * hwmap.PAGE_SIZE
-            self._pages[base + hwmap.SINE : base + hwmap.SINE + 2 * hwmap.SINE_LEN] = sine.tobytes()
             self.homes.append(self._home(i, image, hal))
         await self.segment.start(
             self._supervisor, [h.chip.bus_end for h in self.homes], self._pages_fd
@@ -191,6 +199,7 @@ class Street:
             home.chip.close()
         self.homes.clear()
         if self._pages is not None:
+            self._front = None  # holds views of the pages
             self._pages.close()
             os.close(self._pages_fd)
             self._pages = None
@@ -205,9 +214,7 @@ class Street:
         """The serial device of the street's RS-485 segment."""
         return self.segment.device
 
-    async def run(
-        self, name: str, argv: list[str], env: dict[str, str] | None = None
-    ) -> int:
+    async def run(self, name: str, argv: list[str], env: dict[str, str] | None = None) -> int:
         """Starts another program under the keeper; its output goes to `workdir/NAME.log`."""
         log = os.open(self.workdir / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -253,8 +260,15 @@ class Street:
         c, board = self.config, self.board
         rs485, meter = board["uart"]["rs485"], board["uart"].get("meter")
         identity = self.identities[i]
-        home = Home(i, self.board, self._pages, self.witness, random.Random(self._rng.random()),
-                    self._schedule, self._recompute)
+        home = Home(
+            i,
+            self.board,
+            self._pages,
+            self.witness,
+            random.Random(self._rng.random()),
+            self._schedule,
+            self._recompute,
+        )
         watch = dict.fromkeys(home.contacts.pins, hwmap.WATCH_CONTACT)
         watch[rs485["de"]] = hwmap.WATCH_DE
         uart = {rs485["id"]: (hwmap.LINK_RS485, rs485["tx"], rs485["rx"])}
@@ -268,17 +282,31 @@ class Street:
             uart=uart,
         )
         home.chip = chips.Chip(
-            i, self._supervisor, self._pages, self._pages_fd, image, wiring,
-            heap=c.heap, hal=hal, log=self.workdir / f"node-{i + 1:02d}.log", nice=c.nice,
+            i,
+            self._supervisor,
+            self._pages,
+            self._pages_fd,
+            image,
+            wiring,
+            heap=c.heap,
+            hal=hal,
+            log=self.workdir / f"node-{i + 1:02d}.log",
+            nice=c.nice,
         )
         files = dict(c.first_files)
         if c.provision:
             # Phases are 1..3 for a node; 0 lets a new one choose by itself.
             files["/cfg/identity.json"] = json.dumps(
-                {"eui": identity.eui, "site": c.site_id, "address": identity.address,
-                 "root": identity.root.hex(), "group": identity.group.hex(),
-                 "name": identity.name, "phase": self._start_phase(i) + 1,
-                 "fixed": i in c.fixed}
+                {
+                    "eui": identity.eui,
+                    "site": c.site_id,
+                    "address": identity.address,
+                    "root": identity.root.hex(),
+                    "group": identity.group.hex(),
+                    "name": identity.name,
+                    "phase": self._start_phase(i) + 1,
+                    "fixed": i in c.fixed,
+                }
             )
         home.chip.first_files = files
         home.attach()
@@ -345,8 +373,16 @@ class Street:
             return
         watts = self.loads.at(self.load_time_s)[: self.config.homes]
         self.mains.solve(watts, self.tan_phi, self._phases())
-        for home in self.homes:
-            home.sense(self.mains)
+        m = self.mains
+        if self._front is not None:
+            self._front.show(m)
+        v = [float(x) for x in np.abs(m.v_phase)]
+        v_home, i_home = np.abs(m.v_home).tolist(), np.abs(m.i_home).tolist()
+        power = (m.v_home * np.conj(m.i_home)).real.tolist()
+        for home, volts, amperes, p in zip(self.homes, v_home, i_home, power, strict=True):
+            size = volts * amperes
+            pf = abs(p) / size if size > 0 else 1.0
+            home.note(Reading(volts, amperes, p, m.supply.hz, pf), v)
 
     def _remember(self) -> None:
         phases = self._phases()
@@ -429,7 +465,7 @@ class Street:
         await asyncio.gather(*(self.power_on(h.index) for h in self.homes))
 
     def contact_fault(self, i: int, phase: int, fault: str) -> None:
-        """"welded", "stuck" or "" for one contact."""
+        """ "welded", "stuck" or "" for one contact."""
         self.homes[i].contacts.set_fault(phase, fault, time.monotonic_ns() / 1000)
         self._recompute()
 

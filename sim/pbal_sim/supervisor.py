@@ -40,7 +40,7 @@ class Supervisor:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: ASYNC220  (returns at once)
                 [sys.executable, "-m", "pbal_sim.keeper", str(theirs.fileno()), str(self.workdir)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

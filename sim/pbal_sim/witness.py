@@ -94,13 +94,23 @@ class Witness:
             self._note(home, "closed-out-of-band", t_us, f"{'ABC'[phase]} at {v[phase]:.1f} V")
         if h.last_phase >= 0 and h.last_phase != phase:
             since_s = (t_us - h.last_transfer_us) / 1e6
-            if self.dwell_s and h.last_transfer_us >= 0 and not h.left_bad_phase and (
-                since_s < self.dwell_s - 0.1
+            if (
+                self.dwell_s
+                and h.last_transfer_us >= 0
+                and not h.left_bad_phase
+                and (since_s < self.dwell_s - 0.1)
             ):
                 self._note(home, "dwell", t_us, f"{since_s:.1f} s < {self.dwell_s} s")
             self.transfers.append(
-                Transfer(home, h.last_phase, phase, h.last_opened_us, t_us, h.open_current_a,
-                         h.left_bad_phase)
+                Transfer(
+                    home,
+                    h.last_phase,
+                    phase,
+                    h.last_opened_us,
+                    t_us,
+                    h.open_current_a,
+                    h.left_bad_phase,
+                )
             )
             h.transfers += 1
             h.last_transfer_us = t_us

@@ -1,3 +1,4 @@
+# ruff: noqa: F821  (ptr8, ptr16 and ptr32 are words of the viper emitter)
 # The analogue converter's inner step, in machine code: one look-up, no allocation.
 import micropython
 

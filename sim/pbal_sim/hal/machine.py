@@ -160,8 +160,24 @@ class UART(io.IOBase):
         self._poll = select.poll()
         self.init(baudrate, **kw)
 
-    def init(self, baudrate=115200, bits=8, parity=None, stop=1, *, tx=None, rx=None, rts=None,
-             cts=None, txbuf=256, rxbuf=256, timeout=0, timeout_char=0, invert=0, flow=0):
+    def init(
+        self,
+        baudrate=115200,
+        bits=8,
+        parity=None,
+        stop=1,
+        *,
+        tx=None,
+        rx=None,
+        rts=None,
+        cts=None,
+        txbuf=256,
+        rxbuf=256,
+        timeout=0,
+        timeout_char=0,
+        invert=0,
+        flow=0,
+    ):
         self._baud = baudrate
         self._bits = bits
         self._parity = parity
