@@ -17,7 +17,7 @@
             "-fno-math-errno"
         ],
         "include_dirs": [
-            "/work/main/.venv/lib/python3.11/site-packages/numpy/_core/include",
+            "/tmp/pip-build-env-4qpsj43p/overlay/lib/python3.11/site-packages/numpy/_core/include",
             "pi_controller/pbal_controller/balancing"
         ],
         "name": "pbal_controller.balancing._paths",
