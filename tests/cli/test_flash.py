@@ -107,13 +107,18 @@ def test_stub_socket_and_text_output(rig: Rig) -> None:
     assert "writing" in done.err
 
 
-def test_control_lines_reset_the_board_and_a_silent_stub_is_done_without(rig: Rig) -> None:
-    # It runs an empty flash at first: only DTR and RTS can bring it into the boot loader.
+def test_control_lines_reset_the_board_and_a_silent_stub_is_done_without(
+    rig: Rig, flashed: Path
+) -> None:
+    # It runs its program at first: only DTR and RTS can bring it into the boot loader and back.
     (rig.folder / "small.bin").write_bytes(stand_in_image(size=6000))
-    board = rig.board(port="rfc2217", stub="silent", download=False, leave_download=False)
-    done = rig.pbal("flash", "--port", board.url, "--image", "small.bin", "--forget", timeout=200)
+    board = rig.board(
+        port="rfc2217", like=flashed, stub="silent", download=False, leave_download=False
+    )
+    done = rig.pbal("flash", "--port", board.url, "--image", "small.bin", "--no-erase", timeout=200)
     assert done.code == 0, done.out + done.err
     assert "does not run the flasher stub: going on without it" in done.err
+    assert bytes(board.flash.data[0x1000:0x2000]) == stand_in_image(size=6000)[:0x1000]
 
 
 def test_a_pulled_cable_is_taken_up_where_it_was(rig: Rig) -> None:

@@ -1,0 +1,5 @@
+"""`pbal board`: boards are data, checked and drawn."""
+
+from .command import app
+
+__all__ = ["app"]
