@@ -193,8 +193,20 @@ def test_measured_benefit_ends_at_all_homes() -> None:
     points = [LoadPoint(f"h{k}", "", k % 2) for k in range(9)]
     on = Street(ideal_feeder(points), home_watts(1, 2, 9)[1020:], 60, "power")
     order, _ = rank_homes(on)
-    found = measured_benefit(on, order, np.arange(9.0), Loop(price=5.0), days=0.2)
-    assert [b.choice for b in found] == ["heaviest"] + ["ranked"] * 5
-    assert found[-1].relays == 9
+    orders = {"ranked": order, "heaviest": order[::-1]}
+    best, found = measured_benefit(on, orders, Loop(price=5.0), days=0.2)
+    thirds = {b.choice: b.cut for b in found if b.relays == 3}
+    assert thirds.keys() == orders.keys()
+    assert thirds[best] == max(thirds.values())
+    assert [b.relays for b in found if b.choice == best] == [2, 3, 4, 6, 9]
     assert found[-1].share_of_all == 1
     assert found[-1].cut > 0
+
+
+def test_an_order_can_be_evaluated_as_it_is() -> None:
+    points = [LoadPoint(f"h{k}", "", k % 2) for k in range(9)]
+    on = Street(ideal_feeder(points), home_watts(1, 2, 9)[1020:], 60, "power")
+    greedy, curve = rank_homes(on)
+    backwards, worse = rank_homes(on, order=greedy[::-1])
+    assert backwards == greedy[::-1]
+    assert sum(worse) > sum(curve)

@@ -420,7 +420,7 @@ def _check_folder(out: Path | None) -> None:
     if out is None:
         return
     # The pictures need an optional extra: say so now, not after an hour of simulation.
-    import matplotlib  # noqa: F401
+    from . import report  # noqa: F401
 
     try:
         out.mkdir(parents=True, exist_ok=True)

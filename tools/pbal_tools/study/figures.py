@@ -22,6 +22,7 @@ COLOURS = {
     "hindsight": "#3b8f4e",
 }
 _PHASES = ("#9c4a1a", "#222222", "#7a8794")
+_ORDER = {"ranked": "by marginal benefit", "heaviest": "heaviest first"}
 _STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 9.5,
@@ -316,23 +317,23 @@ def relays_first(study: Study) -> str | None:
                 color="#8a8f98",
                 label="free switching on half-hour means",
             )
-        ranked = [b for b in study.benefits if b.choice == "ranked"]
-        if ranked:
+        own = [b for b in study.benefits if b.choice == study.relay_choice]
+        if own:
             ax.plot(
-                [0, *(b.relays / n * 100 for b in ranked)],
-                [0, *(b.share_of_all * 100 for b in ranked)],
+                [0, *(b.relays / n * 100 for b in own)],
+                [0, *(b.share_of_all * 100 for b in own)],
                 "-o",
                 color=COLOURS["pbal"],
                 label="pbal, measured",
             )
         for b in study.benefits:
-            if b.choice == "heaviest":
+            if b.choice != study.relay_choice:
                 ax.plot(
                     b.relays / n * 100,
                     b.share_of_all * 100,
                     "D",
                     color=COLOURS["best_static"],
-                    label="pbal on the heaviest third",
+                    label=f"pbal, {_ORDER[b.choice]}",
                 )
         ax.set(
             xlabel="homes with a relay, % (recommended order)",

@@ -40,6 +40,7 @@ def as_dict(study: Study) -> dict[str, Any]:
         "roofs": [names[k] for k in study.roofs],
         "controllers": study.summary,
         "share_of_hindsight": share_of_hindsight(study),
+        "relay_choice": study.relay_choice,
         "relay_order": [names[k] for k in study.relay_order],
         "relay_benefit": [vars(b) for b in study.benefits],
         "notes": study.notes,

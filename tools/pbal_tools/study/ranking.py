@@ -1,9 +1,10 @@
 """Which homes deserve a relay first.
 
-Greedy by marginal benefit: on moments spread over the whole period, add the home whose freedom
-to move cuts the squared neutral current most, given the homes already chosen, which re-settle
-after each choice. Half-hour means are used, so that a home counts for load that lasts long
-enough to be worth a switching. The order is then put to the test with the real planner.
+Two orders compete. Greedy by marginal benefit: on moments spread over the whole period, add the
+home whose freedom to move cuts the squared neutral current most, given the homes already chosen,
+which re-settle after each choice; half-hour means are used, so that a home counts for load that
+lasts long enough to be worth a switching. And simply: heaviest first. The real planner then runs
+with the first third of each, and the order that did better is recommended.
 """
 
 from collections.abc import Callable
@@ -28,27 +29,36 @@ def half_hour_means(street: Street, moments: int, seed: int) -> Complex:
 
 
 def rank_homes(
-    street: Street, *, moments: int = 400, seed: int = 1
+    street: Street, *, moments: int = 400, seed: int = 1, order: list[int] | None = None
 ) -> tuple[list[int], list[float]]:
     """Homes in the order in which they should get a relay, and the mean squared neutral current
-    left after each, as a share of what it is as built (so it falls from below 1)."""
+    left after each, as a share of what it is as built (so it falls from below 1).
+
+    With `order` given, that order is only evaluated.
+    """
     currents = half_hour_means(street, moments, seed)
     homes = street.feeder.n_homes
     phases = np.tile(street.all_start().astype(np.int64), (len(currents), 1))
     neutral = (currents * _TURN[phases]).sum(axis=1)
     built = max(float((np.abs(neutral) ** 2).mean()), 1e-12)
-    left, order, curve = list(range(homes)), [], []
+    left = list(range(homes))
+    done: list[int] = []
+    curve: list[float] = []
     while left:
-        benefit = [_best_move(currents, phases, neutral, h)[1].mean() for h in left]
-        chosen = left.pop(int(np.argmax(benefit)))
-        order.append(chosen)
+        if order is None:
+            benefit = [_best_move(currents, phases, neutral, h)[1].mean() for h in left]
+            chosen = left[int(np.argmax(benefit))]
+        else:
+            chosen = order[len(done)]
+        left.remove(chosen)
+        done.append(chosen)
         # The new home settles first, then every chosen one may answer, twice.
-        for h in [chosen, *order, *order]:
+        for h in [chosen, *done, *done]:
             to, _ = _best_move(currents, phases, neutral, h)
             neutral = neutral + currents[:, h] * (_TURN[to] - _TURN[phases[:, h]])
             phases[:, h] = to
         curve.append(float((np.abs(neutral) ** 2).mean()) / built)
-    return order, curve
+    return done, curve
 
 
 def _best_move(
@@ -71,7 +81,7 @@ class Benefit:
     """Neutral-current cut that the real planner reaches with relays on some homes."""
 
     choice: str
-    """`ranked`: the first homes of the order; `heaviest`: those that draw most."""
+    """The order the homes were taken from: `ranked` (greedy) or `heaviest`."""
     relays: int
     cut: float
     share_of_all: float
@@ -79,20 +89,23 @@ class Benefit:
     switchings_per_day: float
 
 
+RUNS = 6
+"""Runs of the planner that `measured_benefit` needs."""
+
+
 def measured_benefit(
     street: Street,
-    order: list[int],
-    mean_w: NDArray[np.floating],
+    orders: dict[str, list[int]],
     loop: Loop,
     *,
     days: float = 3.0,
     progress: Callable[[int], None] | None = None,
-) -> list[Benefit]:
-    """Runs pbal with the first sixth, third, half, two thirds and all homes of the order, and
-    with the heaviest third.
+) -> tuple[str, list[Benefit]]:
+    """Which of the orders did better, and what the real planner reached with how many relays.
 
-    On the first `days` only: it is six more runs. Every home is metered here, so that the
-    relays are all that differs. Neutral currents are at nominal voltage.
+    The first third of each order; then a sixth, half, two thirds of the better one, and all. On
+    the first `days` only. Every home is metered here, so that the relays are all that differs.
+    Neutral currents are at nominal voltage.
     """
     loop = replace(loop, others="metered")
     steps = min(len(street), max(2, round(days * 86400 / street.step_s)))
@@ -100,18 +113,23 @@ def measured_benefit(
     homes = street.feeder.n_homes
     everyone = np.tile(street.all_start().astype(np.int64), (steps, 1))
     built = float(np.abs((currents * _TURN[everyone]).sum(axis=1)).mean())
-    heaviest = np.argsort(-np.asarray(mean_w), kind="stable").tolist()
-    counts = sorted({max(1, round(homes * s)) for s in (1 / 6, 1 / 3, 1 / 2, 2 / 3, 1)})
-    plan = [("heaviest", heaviest, max(1, round(homes / 3)))]
-    plan += [("ranked", order, count) for count in counts]
-    cuts: list[tuple[str, int, float, float]] = []
-    for choice, listed, count in plan:
+
+    def run(choice: str, count: int) -> tuple[str, int, float, float]:
         relays = np.zeros(homes, bool)
-        relays[listed[:count]] = True
-        run = pbal(street, relays, loop, progress, steps)
-        everyone[:, :homes] = run.phases
+        relays[orders[choice][:count]] = True
+        trajectory = pbal(street, relays, loop, progress, steps)
+        everyone[:, :homes] = trajectory.phases
         after = float(np.abs((currents * _TURN[everyone]).sum(axis=1)).mean())
-        per_day = float(run.switchings().sum() / (steps * street.step_s / 86400))
-        cuts.append((choice, count, 1 - after / built if built > 0 else 0.0, per_day))
-    full = cuts[-1][2]
-    return [Benefit(how, n, cut, cut / full if full > 0 else 0.0, sw) for how, n, cut, sw in cuts]
+        per_day = float(trajectory.switchings().sum() / (steps * street.step_s / 86400))
+        return choice, count, 1 - after / built if built > 0 else 0.0, per_day
+
+    third = max(1, round(homes / 3))
+    found = [run(choice, third) for choice in orders]
+    best = max(found, key=lambda f: f[2])[0]
+    others = {max(1, round(homes * share)) for share in (1 / 6, 1 / 2, 2 / 3, 1)} - {third}
+    found += [run(best, count) for count in sorted(others)]
+    full = max(found, key=lambda f: f[1])[2]
+    return best, [
+        Benefit(how, n, cut, cut / full if full > 0 else 0.0, per_day)
+        for how, n, cut, per_day in sorted(found, key=lambda f: f[1])
+    ]

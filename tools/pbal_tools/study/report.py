@@ -257,15 +257,20 @@ def _relay_text(study: Study) -> str:
     third = max(1, round(len(names) / 3))
     text = f"First third, in this order: <b>{escape(', '.join(names[:third]))}</b>."
     share = {b.choice: b.share_of_all for b in study.benefits if b.relays == third}
-    if "ranked" in share:
+    if share:
         days = _num(min(study.days, study.options.rank_days), 0)
+        other = next((s for c, s in share.items() if c != study.relay_choice), None)
         text += (
-            f" With relays on these {third} homes alone, pbal reaches {_pct(share['ranked'])} of "
-            "the cut it reaches with a relay on every home"
+            f" With relays on these {third} homes alone, pbal reaches "
+            f"{_pct(share[study.relay_choice])} of the cut it reaches with a relay on every home"
         )
-        if "heaviest" in share:
-            text += f"; with relays on the {third} that draw most, {_pct(share['heaviest'])}"
-        text += f" (measured on the first {days} days, every home metered)."
+        how = {"ranked": "by marginal benefit", "heaviest": "heaviest first"}
+        text += f" (measured on the first {days} days, every home metered). "
+        text += f"The order is {how[study.relay_choice]}"
+        if other is not None:
+            unused = next(c for c in how if c != study.relay_choice)
+            text += f"; {how[unused]}, the same number of relays reaches {_pct(other)}"
+        text += "."
     return f"<p>{text} The full order is in homes.csv.</p>"
 
 

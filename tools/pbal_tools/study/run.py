@@ -16,7 +16,7 @@ from .homes import Listed, apply_list, assign_columns, choose_relays, points_of,
 from .metrics import Outcome, judge, summarise
 from .opendss import load_feeder
 from .profiles import Profiles, read_profiles
-from .ranking import Benefit, measured_benefit, rank_homes
+from .ranking import RUNS, Benefit, measured_benefit, rank_homes
 
 CONTROLLERS = ("as_built", "best_static", "pbal", "hindsight")
 
@@ -70,6 +70,7 @@ class Study:
     roofs: list[int]
     outcomes: dict[str, Outcome]
     summary: dict[str, dict[str, Any]]
+    relay_choice: str
     relay_order: list[int]
     relay_curve: list[float]
     benefits: list[Benefit]
@@ -115,15 +116,7 @@ def run_study(options: Options, stage: Stage) -> Study:
         name: summarise(outcome, base, street, relays, options.tariff)
         for name, outcome in outcomes.items()
     }
-    stage("Ranking the homes", None)
-    order, curve = rank_homes(street, seed=options.seed)
-    benefits: list[Benefit] = []
-    if options.rank_days > 0 and "pbal" in options.controllers:
-        steps = min(len(street), round(options.rank_days * 86400 / street.step_s))
-        done = stage("Which homes first", 6 * steps)
-        benefits = measured_benefit(
-            street, order, mean_w, loop, days=options.rank_days, progress=done
-        )
+    relay_choice, order, curve, benefits = _relays_first(options, street, mean_w, loop, stage)
     return Study(
         options,
         feeder,
@@ -133,12 +126,34 @@ def run_study(options: Options, stage: Stage) -> Study:
         roofs,
         outcomes,
         summary,
+        relay_choice,
         order,
         curve,
         benefits,
         mean_w,
         notes,
     )
+
+
+def _relays_first(
+    options: Options,
+    street: c.Street,
+    mean_w: NDArray[np.float64],
+    loop: c.Loop,
+    stage: Stage,
+) -> tuple[str, list[int], list[float], list[Benefit]]:
+    """The recommended order of homes, its expected curve, and what was measured."""
+    stage("Ranking the homes", None)
+    order, curve = rank_homes(street, seed=options.seed)
+    if options.rank_days == 0 or "pbal" not in options.controllers:
+        return "ranked", order, curve, []
+    orders = {"ranked": order, "heaviest": np.argsort(-mean_w, kind="stable").tolist()}
+    steps = min(len(street), round(options.rank_days * 86400 / street.step_s))
+    done = stage("Which homes first", RUNS * steps)
+    best, benefits = measured_benefit(street, orders, loop, days=options.rank_days, progress=done)
+    if best != "ranked":
+        order, curve = rank_homes(street, seed=options.seed, order=orders[best])
+    return best, order, curve, benefits
 
 
 def _check(options: Options) -> None:
