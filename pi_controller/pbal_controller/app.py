@@ -35,9 +35,10 @@ log = logging.getLogger(__name__)
 
 DOWN, GROUP = 2, 3
 GROUP_KEY_ID = "group"
-# How often the highest counters heard are written down; a replay from within this time is
-# still refused by its age (polling.max_delay_s).
-UP_COUNTERS_EVERY_S = 5.0
+# How often the highest counters heard are written down (an SD card wears with every write). A
+# frame replayed from within this time after a crash is refused by its age
+# (polling.max_delay_s); results and events change nothing when they come again.
+UP_COUNTERS_EVERY_S = 60.0
 NEUTRAL_HISTORY = 900
 
 
@@ -74,7 +75,12 @@ class Controller:
             self.streams.publish, wall,
         )  # fmt: skip
         self.planner = PlannerLoop(
-            self.fleet, self.dispatcher, config.planner, self.streams.publish, wall
+            self.fleet,
+            self.dispatcher,
+            config.planner,
+            self.streams.publish,
+            lambda: self.meter_reading,
+            wall,
         )
         self.uplink = Uplink(self.journal, config.uplink, lambda: summary_dict(self))
         self.server = StatusServer(self)

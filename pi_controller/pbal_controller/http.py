@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +69,7 @@ class StatusServer:
         self.port = 0
 
     def _app(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(middlewares=[self._known_host])
         app.add_routes(
             [
                 web.get("/", self._page),
@@ -83,6 +83,20 @@ class StatusServer:
             ]
         )
         return app
+
+    @web.middleware
+    async def _known_host(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        """Refuse requests that a foreign web page sends to a name it pointed at this computer."""
+        host = (request.url.host or "").lower()
+        if host not in ("localhost", "127.0.0.1", "::1", self._c.config.http.host):
+            return web.Response(
+                status=403, text=f"not served under the name {host}; use localhost\n"
+            )
+        return await handler(request)
 
     async def run(self, beat: Callable[[], None]) -> None:
         """Serve until cancelled."""

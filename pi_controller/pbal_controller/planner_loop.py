@@ -23,6 +23,7 @@ from pbal_controller.config import PlannerConfig
 from pbal_controller.dispatcher import Dispatcher
 from pbal_controller.errors import ConfigError
 from pbal_controller.fleet import Fleet
+from pbal_controller.transformer import TransformerReading
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class PlannerLoop:
         dispatcher: Dispatcher,
         config: PlannerConfig,
         publish: Callable[[str, dict[str, Any]], None],
+        meter: Callable[[], TransformerReading | None] = lambda: None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._fleet = fleet
@@ -67,6 +69,7 @@ class PlannerLoop:
         self._dispatcher = dispatcher
         self._config = config
         self._publish = publish
+        self._meter = meter
         self._wall = wall
         self.planner = Planner(len(self._homes), core_config(config)) if self._homes else None
         self.decisions_total = 0
@@ -113,14 +116,21 @@ class PlannerLoop:
         return values
 
     def overload(self, now: float) -> str:
-        """Which phase carries more than the limit, in words; empty when none does."""
+        """Which phase carries more than the limit, in words; empty when none does.
+
+        The transformer's meter, where there is one, sees what no node sees; the larger of its
+        reading and the homes' sum counts.
+        """
         limit = self._config.phase_limit_a
         if limit is None:
             return ""
-        sums = self._fleet.phase_sums(now, self._config.max_age_s)
-        for name, total in zip("ABC", sums, strict=True):
-            if abs(total) > limit:
-                return f"overload: phase {name} carries {abs(total):.0f} A, limit {limit:.0f} A"
+        amps = [abs(s) for s in self._fleet.phase_sums(now, self._config.max_age_s)]
+        meter = self._meter()
+        if meter is not None:
+            amps = [max(a, b) for a, b in zip(amps, meter.i, strict=True)]
+        for name, total in zip("ABC", amps, strict=True):
+            if total > limit:
+                return f"overload: phase {name} carries {total:.0f} A, limit {limit:.0f} A"
         return ""
 
     def blocked(self, now: float) -> str:

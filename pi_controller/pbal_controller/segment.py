@@ -29,6 +29,9 @@ FLAG_MORE = 1
 FLAG_EVENT = 2
 # Asking again for something the node did not give yet.
 _ASK_AGAIN_S = 2.0
+# A node's clock further behind than this is set outside the usual group sync: a command
+# would be "in its future". Whole seconds on the wire make one second normal.
+_CLOCK_BEHIND_S = 2.0
 # The first time on the line after opening the port.
 _FIRST_SYNC_S = 2.0
 
@@ -213,11 +216,16 @@ class Segment:
                 if home.hello is not None:
                     home.time_nonce = home.hello.nonce
                 home.requests.append(r.StatusGet(what=r.WHAT_HELLO))
-        elif self._wall() - reading.time_s - age > self._polling.max_delay_s:
-            # Held back on the way, or the node's clock is slow: not used; set the clock.
-            home.link.delayed += 1
-            home.time_nonce = 0
-            return
+        else:
+            behind = self._wall() - reading.time_s - age
+            if behind > _CLOCK_BEHIND_S and now - home.asked_hello_at >= _ASK_AGAIN_S:
+                # The clock, once set, may be moved forward without a nonce.
+                home.asked_hello_at = now
+                home.time_nonce = 0
+            if behind > self._polling.max_delay_s:
+                # Held back on the way, or the node's clock is far behind: not used.
+                home.link.delayed += 1
+                return
         home.telemetry = reading
         home.sampled_at = now - age
         home.readings += 1

@@ -154,6 +154,8 @@ class FakeNode:
             if isinstance(record, r.TimeSync):
                 if record.nonce == self.nonce or self.synced:
                     self.synced = True
+                    if self.clock_offset > -30:  # a clock that cannot be set stays wrong
+                        self.clock_offset = 0.0
             elif isinstance(record, r.Switch):
                 self._switch(record)
             elif isinstance(record, r.EventAck):

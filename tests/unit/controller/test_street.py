@@ -198,6 +198,31 @@ async def test_a_delayed_reading_is_not_used(make_site: MakeSite) -> None:
         assert home.readings == before
 
 
+async def test_a_slow_clock_is_set_forward(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    node = site.nodes[1]
+    async with site.running() as c:
+        await until(lambda: node.synced and c.fleet.get(1).readings > 3)
+        node.clock_offset = -5.0
+        await until(lambda: node.clock_offset == 0.0)
+        before = c.fleet.get(1).readings
+        await until(lambda: c.fleet.get(1).readings > before)
+
+
+async def test_the_transformer_meter_counts_for_overload(make_site: MakeSite) -> None:
+    site = make_site(*(FakeNode(k, p_w=3000) for k in range(1, 5)))
+    (site.folder / "meter.json").write_text(
+        json.dumps({"v": [230, 230, 230], "i_a": [100, 400, 20], "p_w": [1, 2, 3]})
+    )
+    site.changes["transformer.meter"] = {"kind": "file", "path": "meter.json", "every_s": 0.1}
+    site.changes["planner"] = {"enabled": True, "every_s": 600, "phase_limit_a": 200.0}
+    async with site.running() as c:
+        await until(lambda: "overload: phase B" in str(c.planner.last_decision.get("cause")))
+        await until(lambda: c.meter_reading is not None)
+        (site.folder / "meter.json").write_text("")
+        await until(lambda: c.meter_reading is None)
+
+
 async def test_a_node_that_resets_gets_its_clock_back(make_site: MakeSite) -> None:
     site = make_site(FakeNode(1))
     async with site.running() as c:
@@ -402,6 +427,8 @@ async def test_http(make_site: MakeSite) -> None:
             assert moves[0]["reason"] == "a test"
             assert (await http.get("/healthz")).status == 200
             assert (await http.post("/api/status")).status == 405
+            foreign = await http.get("/api/status", headers={"Host": "evil.example"})
+            assert foreign.status == 403
         await until(lambda: not c.streams._readers)
 
 
