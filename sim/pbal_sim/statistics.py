@@ -53,9 +53,9 @@ def compare(homes: int = 100, days: int = 28, seed: int = 1) -> list[Row]:
     yearly = use_wh / len(chosen) * 365.0 / 1000.0
     # Winter weekdays for the peak.
     winter = [d for d in range(28) if d % 7 < 5]
-    halves = []
-    for d in winter:
-        halves.append(loads.day(d).reshape(MINUTES // _HALF_HOUR, _HALF_HOUR, homes).mean(axis=1))
+    halves = [
+        loads.day(d).reshape(MINUTES // _HALF_HOUR, _HALF_HOUR, homes).mean(axis=1) for d in winter
+    ]
     mean_day = np.mean([h.mean(axis=1) for h in halves], axis=0)
     peak_half = int(np.argmax(mean_day))
     admd = max(float(h.mean(axis=1).max()) for h in halves) / 1000.0

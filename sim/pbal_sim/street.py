@@ -176,7 +176,11 @@ class Street:
         async def boot(home: Home) -> None:
             async with gate:
                 await home.power_on(chips.PWRON_RESET)
-                await asyncio.wait_for(home.at_boot.wait(), _BOOT_S)
+                try:
+                    await asyncio.wait_for(home.at_boot.wait(), _BOOT_S)
+                except TimeoutError:
+                    words = home.chip.log().strip()[-2000:]
+                    raise TwinError(f"chip {home.index + 1} does not start: {words}") from None
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(home.ready.wait(), _BOOT_S)
 

@@ -26,6 +26,9 @@ def prepare(page, flash, size):
         _chip.put_u32(hwmap.RX_READ + o, _chip.u32(hwmap.RX_GIVEN + o))
         machine._links[link] = wire
     machine._links[-1] = open(hwmap.FD_SILENT, "rb", buffering=0)
+    # Loaded while the simulator's own folder is still in reach.
+    import _start  # noqa: F401
+    import esp32  # noqa: F401
 
     vfs.umount("/")
     vfs.mount(vfs.VfsLfs2(Flash(flash, size), progsize=32, readsize=32, lookahead=32), "/")
