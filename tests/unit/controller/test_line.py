@@ -256,3 +256,50 @@ async def test_execute_on_a_closed_port() -> None:
     bearer = Rs485Bearer("a", BusConfig(port="/nowhere"), Script())
     with pytest.raises(BearerError, match="closed"):
         await bearer.execute(ReadInputRegistersRequest(dev_id=9))
+
+
+async def test_a_serial_server_on_the_network() -> None:
+    """socket:// has no tty underneath; the same owner works through it, and reconnects."""
+    open_links: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_links.append(writer)
+        while request := await reader.read(300):
+            writer.write(answer(request[0], b"tcp"))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    script = Script([Request(5)])
+    config = BusConfig(port=f"socket://127.0.0.1:{port}", answer_timeout_ms=500)
+    bearer = Rs485Bearer("a", config, script)
+    task = asyncio.create_task(bearer.run(lambda: None))
+    try:
+        await until(lambda: script.got)
+        assert script.got == [(5, Answer(0, b"tcp"))]
+        open_links[0].close()
+        await until(lambda: len(open_links) == 2)
+        script.todo.append(Request(6))
+        await until(lambda: len(script.got) >= 2)
+        assert script.got[-1] == (6, Answer(0, b"tcp"))
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        for link in open_links:
+            link.close()
+        server.close()
+        await server.wait_closed()
+        await asyncio.sleep(0.05)
+
+
+async def test_a_url_that_pyserial_does_not_know() -> None:
+    bearer = Rs485Bearer("a", BusConfig(port="nonsense://x"), Script())
+    task = asyncio.create_task(bearer.run(lambda: None))
+    try:
+        await until(lambda: "nonsense" in bearer.last_error)
+        assert bearer.state is PortState.WAITING
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -287,6 +287,31 @@ async def test_a_port_that_never_opens_stops_nothing_else(make_site: MakeSite) -
             assert (await answer.json())["buses"][0]["state"] in ("waiting", "opening")
 
 
+async def test_without_a_set_clock_nothing_is_ordered(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    async with site.running() as c:
+        home = c.fleet.get(1)
+        await until(lambda: site.nodes[1].synced and home.readings > 2)
+        c.dispatcher._wall = lambda: 1000.0
+        assert await c.dispatcher.order(home, 2, "a test", 1.0) is None
+        assert rows(site, "SELECT * FROM commands") == []
+        c.dispatcher._wall = time.time
+
+
+async def test_a_home_whose_node_refused_is_left_alone_for_a_while(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    async with site.running() as c:
+        home = c.fleet.get(1)
+        await until(lambda: site.nodes[1].synced and home.readings > 2)
+        assert home.immovable(c.now()) == ""
+        site.nodes[1].phase = 2  # moved by itself just now: the command names the wrong phase
+        home.telemetry.phase = 1
+        await c.dispatcher.order(home, 3, "a test", 1.0)
+        await until(lambda: c.dispatcher.finished_total["refused"] == 1)
+        assert "left alone" in home.immovable(c.now())
+        assert home.immovable(c.now() + 3600) == ""
+
+
 # -- planning -----------------------------------------------------------------------------
 
 
