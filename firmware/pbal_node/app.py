@@ -28,7 +28,6 @@ from pbal_node.clock import Monotonic, SiteClock
 from pbal_node.events import EventLog
 from pbal_node.ident import Identity
 from pbal_node.link import Link
-from pbal_node.metering.pzem import Pzem
 from pbal_node.metering.sense import Sense
 from pbal_node.rs485 import Rs485
 from pbal_node.selector import Limits, Selector, Timing
@@ -119,8 +118,7 @@ class App:
             nominal, mains.get("nominal_hz", 50.0), self.now_ms, time.ticks_us, time.ticks_diff,
             time.sleep_us,
         )
-        self.meter = Pzem(boards.uart_meter(board), self.now_ms,
-                          board.get("meter", {}).get("unit", 1))
+        self.meter = self._make_meter(board, mains.get("nominal_hz", 50.0))
         self.supply = Supply(207.0, 253.0)
         self.state_store = SelectorState("/cfg/selector", self.stats)
         self.timing = Timing(board["selector"])
@@ -197,6 +195,24 @@ class App:
             if name in identity:
                 board[names[name]] = 1 if identity[name] else 0
         return Config("/cfg/config", self.stats, defaults, board, _legal)
+
+    def _make_meter(self, board: dict, hz: float):
+        """The board's meter; the other driver is not even loaded."""
+        table = board.get("meter", {})
+        if table.get("kind", "pzem") == "pzem":
+            from pbal_node.metering.pzem import Pzem
+
+            return Pzem(boards.uart_meter(board), self.now_ms, table.get("unit", 1))
+        from pbal_node.metering.adc import AdcMeter, Calibration, Energy
+
+        sense = board["sense"]
+        return AdcMeter(
+            boards.adc(board, "vout").read_uv, boards.adc(board, "ct").read_uv,
+            boards.per_channel(board, "volts_per_volt", 400.0)[0], sense["amps_per_volt"],
+            int(sense["bias_v"] * 1000000), hz, Calibration(Slot("/cfg/calibration", self.stats)),
+            Energy(Slot("/cfg/energy", self.stats), self.now_ms()), self.now_ms, time.ticks_us,
+            time.ticks_diff, time.sleep_us,
+        )
 
     def apply_config(self) -> None:
         """Copy the settings to where they are used; the board's own limits still bind."""
@@ -421,6 +437,7 @@ class App:
                 self._every_two_seconds(now)
             if self.link:
                 self.link.slow_work()
+            self.meter.slow_work()
             if not stable and now > (_SAFE_STAY_MS if self.safe_mode else _STABLE_MS):
                 stable = True
                 if self.counters.crashes:

@@ -27,6 +27,9 @@ class Meter:
         self.reading = Reading()
         self.errors = 0
 
+    def slow_work(self) -> None:
+        """What may take long (flash): called between answers."""
+
     async def read(self) -> bool:
         """Refresh `reading`; True when it is new and good. Never raises for a silent meter."""
         raise NotImplementedError

@@ -11,6 +11,8 @@ from array import array
 
 from micropython import const
 
+from pbal_node.metering.dsp import Sums
+
 OUT = const(0)  # channel index; 1, 2, 3 are the supply phases
 _CHANNELS = const(4)
 ROUNDS = const(24)  # per cycle
@@ -38,7 +40,8 @@ class Sense:
         self._sleep = sleep_us
         self._period_us = int(1000000 / hz)
         self._live_v = _LIVE_SHARE * nominal_v * math.sqrt(2)
-        self._t = array("i", [0] * ROUNDS)
+        self._sums = Sums(ROUNDS)
+        self._t = self._sums.t
         self._uv = [array("i", [0] * ROUNDS) for _ in range(_CHANNELS)]
         self.v = [0.0] * _CHANNELS  # RMS volts, index as the channels
         self.fault = [False] * _CHANNELS
@@ -76,66 +79,46 @@ class Sense:
             k += 1
         return k
 
-    def _whole(self, n: int, span_us: int) -> bool:
-        """No hole in the burst, the wrap from the last round to the first included."""
-        t = self._t
-        if n < 8 or t[0] + span_us - t[n - 1] > _HOLE_US:
-            return False
-        for k in range(1, n):
-            if t[k] - t[k - 1] > _HOLE_US:
-                return False
-        return True
-
     def sample(self) -> bool:
         """One burst over a whole cycle, 20 ms; False when it was spoiled (nothing changes)."""
         period = self._period_us
         n = self._burst(ROUNDS, period, (0, 1, 2, 3))
-        if not self._whole(n, period):
+        sums = self._sums
+        if not sums.window(n, period, _HOLE_US):
             self.spoiled += 1
             return False
-        t = self._t
-        for c in range(_CHANNELS):
-            uv = self._uv[c]
-            s1 = s2 = 0.0
-            base = self._bias_uv
-            for k in range(n):
-                # Half the way to both neighbours; the cycle closes on itself.
-                before = t[k - 1] if k else t[n - 1] - period
-                after = t[k + 1] if k + 1 < n else t[0] + period
-                w = after - before
-                x = uv[k] - base
-                s1 += w * x
-                s2 += w * x * x
-            m = s1 / (2 * period)
-            square = s2 / (2 * period) - m * m
-            self._mean[c] = base + m
-            self.fault[c] = not -_BIAS_OFF_UV < m < _BIAS_OFF_UV
-            self.v[c] = math.sqrt(square) * self._scale[c] if square > 0 else 0.0
-            if self.fault[c] and c:
-                self.v[c] = 0.0  # a broken supply sensor never makes a phase look good
+        base = self._bias_uv
+        for c in (0, 2):
+            sums.pair(self._uv[c], self._uv[c + 1], n, period, base, base)
+            self._note(c, sums.x_mean, sums.x_rms)
+            self._note(c + 1, sums.y_mean, sums.y_rms)
         now = self._now()
         self.at_ms = now
         self._note_out(self.v[OUT], now - period // 1000, now)
         return True
+
+    def _note(self, c: int, mean_uv: float, rms_uv: float) -> None:
+        self._mean[c] = mean_uv
+        self.fault[c] = not -_BIAS_OFF_UV < mean_uv - self._bias_uv < _BIAS_OFF_UV
+        # A broken supply sensor never makes a phase look good.
+        self.v[c] = 0.0 if self.fault[c] and c else rms_uv * self._scale[c]
 
     def sample_out(self) -> bool:
         """The output only, over half a cycle (10 ms): quick enough to follow a transfer."""
         half = self._period_us // 2
         start = self._now()
         n = self._burst(ROUNDS // 2, half, (OUT,))
-        if not self._whole(n, half):
+        sums = self._sums
+        if not sums.window(n, half, _HOLE_US):
             self.spoiled += 1
             return False
         t = self._t
         uv = self._uv[OUT]
-        mean = self._mean[OUT]
-        s2 = 0.0
-        for k in range(n):
-            before = t[k - 1] if k else t[n - 1] - half
-            after = t[k + 1] if k + 1 < n else t[0] + half
-            x = uv[k] - mean
-            s2 += (after - before) * x * x
-        v = math.sqrt(s2 / (2 * half)) * self._scale[OUT]
+        mean = int(self._mean[OUT])
+        sums.pair(uv, uv, n, half, mean, mean)
+        # Half a cycle has a mean of its own: it belongs to the RMS, the bias is known already.
+        off = sums.x_mean - mean
+        v = math.sqrt(sums.x_rms * sums.x_rms + off * off) * self._scale[OUT]
         limit = self._live_v / self._scale[OUT]
         for k in range(n):
             if not -limit < uv[k] - mean < limit:

@@ -1,0 +1,271 @@
+"""The meter without a PZEM: output voltage and current on two ADC1 channels.
+
+Each reading takes two bursts of one cycle, a few tens of ms apart. True RMS and real power come
+from the samples themselves; the fundamental's phasors give reactive power, frequency (from the
+phase that passed between the bursts) and the correction of the phase error of CT, transformer and
+interleaved sampling. Gains and phase come from a two-point calibration kept in flash.
+
+    V = v (gv0 + gv1 v^2)     the same for I: the cubic term is the ADC's remaining curvature
+    P = mean(v i) gains + V1 I1 (cos(phi + d) - cos phi),   Q = V1 I1 sin(phi + d)
+
+with d the calibrated phase error plus the time between a voltage and its current sample.
+"""
+
+import asyncio
+import json
+import math
+import struct
+from array import array
+
+from micropython import const
+
+from pbal_node.metering.base import Meter
+from pbal_node.metering.dsp import Sums
+from pbal_node.store import Slot
+
+ROUNDS = const(160)  # pairs per cycle; a pair of conversions takes some 90 us
+_HOLE_US = const(1500)
+_PAUSE_MS = const(5)  # between the two bursts
+_SAVE_MS = const(1800000)  # energy goes to flash at most this often ...
+_SAVE_WH = const(10)  # ... and only when it moved
+_QUIET = 0.0004  # of full scale: a current below this is noise
+_FMT = "<II"  # import and export in 0.1 Wh
+
+
+def two_point(low: float, low_true: float, high: float, high_true: float) -> tuple:
+    """(g0, g1) so that x (g0 + g1 x^2) is right at both points. ValueError when they coincide."""
+    if low <= 0 or high <= low:
+        raise ValueError("two-point calibration needs two different, positive points")
+    a = low_true / low
+    b = high_true / high
+    g1 = (b - a) / (high * high - low * low)
+    return a - g1 * low * low, g1
+
+
+class Calibration:
+    """Gains of voltage and current and the phase error, kept as JSON in a slot."""
+
+    def __init__(self, slot: Slot) -> None:
+        self._slot = slot
+        self.gv = (1.0, 0.0)
+        self.gi = (1.0, 0.0)
+        self.phase_rad = 0.0  # how far the measured current leads the true one
+        self.noise_a = 0.0  # RMS of the current channel with no current
+        raw = slot.load()
+        if raw is not None:
+            try:
+                t = json.loads(raw)
+                self.gv = (float(t["gv"][0]), float(t["gv"][1]))
+                self.gi = (float(t["gi"][0]), float(t["gi"][1]))
+                self.phase_rad = float(t["phase"])
+                self.noise_a = float(t["noise"])
+            except (ValueError, KeyError, IndexError, TypeError):
+                pass  # a damaged calibration is no calibration
+
+    def save(self) -> bool:
+        t = {"gv": self.gv, "gi": self.gi, "phase": self.phase_rad,
+             "noise": self.noise_a}
+        return self._slot.save(json.dumps(t).encode())
+
+
+class Energy:
+    """Import and export that survive a reboot, with bounded flash wear."""
+
+    def __init__(self, slot: Slot, now_ms: int) -> None:
+        self._slot = slot
+        raw = slot.load()
+        e, x = struct.unpack(_FMT, raw) if raw is not None and len(raw) == 8 else (0, 0)
+        self.import_wh = e / 10
+        self.export_wh = x / 10
+        self._part_wh = 0.0  # not yet in the totals: single-precision floats would lose it
+        self._saved = self.import_wh + self.export_wh
+        self._saved_ms = now_ms
+        self._last_ms = -1
+
+    def add(self, p_w: float, now_ms: int) -> None:
+        """Integrate; gaps longer than 10 s count as unknown, not as energy."""
+        last = self._last_ms
+        self._last_ms = now_ms
+        if last < 0 or not 0 < now_ms - last <= 10000:
+            return
+        self._part_wh += p_w * (now_ms - last) / 3600000
+        if self._part_wh >= 0.1:
+            self.import_wh += self._part_wh
+            self._part_wh = 0.0
+        elif self._part_wh <= -0.1:
+            self.export_wh -= self._part_wh
+            self._part_wh = 0.0
+
+    def save_if_due(self, now_ms: int) -> bool:
+        """At most 48 writes a day. True when it wrote."""
+        total = self.import_wh + self.export_wh
+        if now_ms - self._saved_ms < _SAVE_MS or total - self._saved < _SAVE_WH:
+            return False
+        self._saved_ms = now_ms
+        if self._slot.save(struct.pack(_FMT, int(self.import_wh * 10), int(self.export_wh * 10))):
+            self._saved = total
+            return True
+        return False
+
+
+class AdcMeter(Meter):
+    """`read_v`, `read_i`: read_uv of the two channels; scales: mains volts and amperes per volt at
+    the pin; `bias_uv` where the sensors idle. Times as in sense.py.
+    """
+
+    def __init__(self, read_v, read_i, volts_per_volt, amps_per_volt, bias_uv, hz, calibration,
+                 energy, now_ms, ticks_us, diff, sleep_us) -> None:
+        super().__init__()
+        self._read_v = read_v
+        self._read_i = read_i
+        self._vs = volts_per_volt / 1000000
+        self._is = amps_per_volt / 1000000
+        self._bias = [bias_uv, bias_uv]
+        self._nominal_hz = hz
+        self._hz = hz
+        self.calibration = calibration
+        self.energy = energy
+        self._now = now_ms
+        self._ticks = ticks_us
+        self._diff = diff
+        self._sleep = sleep_us
+        self._sums = Sums(ROUNDS)
+        self._v = array("i", [0] * ROUNDS)
+        self._i = array("i", [0] * ROUNDS)
+        self._skew_us = 0.0
+        self._found = [0.0] * 6  # of one burst: V, I, P, V1 I1 cos, V1 I1 sin, angle of V
+        self._sum = [0.0] * 5
+        self.raw_v = self.raw_i = 0.0  # uncalibrated RMS, for the two-point calibration
+        self.phi_rad = 0.0  # measured angle between voltage and current, uncorrected
+
+    def burst(self) -> int:
+        """One cycle of pairs; the start time in us, or -1 when it was spoiled."""
+        ticks = self._ticks
+        diff = self._diff
+        t = self._sums.t
+        period = int(1000000 / self._hz)
+        step = period // ROUNDS
+        start = ticks()
+        skew = 0
+        k = 0
+        while k < ROUNDS:
+            wait = k * step - diff(ticks(), start)
+            if wait > 0:
+                self._sleep(wait)
+            a = ticks()
+            at = diff(a, start)
+            if at >= period:
+                break
+            t[k] = at
+            self._v[k] = self._read_v()
+            b = ticks()
+            self._i[k] = self._read_i()
+            skew += diff(b, a)
+            k += 1
+        if not self._sums.window(k, period, _HOLE_US):
+            return -1
+        self._skew_us = skew / k
+        self._evaluate(k, period)
+        return start
+
+    def _evaluate(self, n: int, period: int) -> None:
+        s = self._sums
+        bv, bi = self._bias
+        s.pair(self._i, self._v, n, period, bi, bv)
+        i_re, i_im = s.re, s.im
+        s.pair(self._v, self._i, n, period, bv, bi)
+        v_re, v_im = s.re, s.im
+        self._bias[0] += int((s.x_mean - bv) / 8)  # follow the bias slowly
+        self._bias[1] += int((s.y_mean - bi) / 8)
+        scale = self._vs * self._is
+        f = self._found
+        f[0] = s.x_rms * self._vs
+        f[1] = s.y_rms * self._is
+        f[2] = s.xy * scale
+        # Fundamental x = re cos + im sin, so the phasor is re - j im.
+        f[3] = (v_re * i_re + v_im * i_im) / 2 * scale
+        f[4] = (v_re * i_im - v_im * i_re) / 2 * scale
+        f[5] = math.atan2(-v_im, v_re)
+
+    async def read(self) -> bool:
+        total = self._sum
+        for k in range(5):
+            total[k] = 0.0
+        start = self.burst()
+        if start < 0:
+            return self._fail()
+        self._add()
+        angle = self._found[5]
+        await asyncio.sleep_ms(_PAUSE_MS)
+        second = self.burst()
+        if second < 0:
+            return self._fail()
+        self._add()
+        self._follow(self._found[5] - angle, self._diff(second, start))
+        self._publish()
+        return True
+
+    def _fail(self) -> bool:
+        self.errors += 1
+        self.reading.ok = False
+        return False
+
+    def _add(self) -> None:
+        for k in range(5):
+            self._sum[k] += self._found[k] / 2
+
+    def _follow(self, turned_rad: float, apart_us: int) -> None:
+        """Frequency from the angle that passed between the bursts, in turns beyond whole cycles."""
+        if self._sum[0] < 20.0:
+            self._hz = self._nominal_hz
+            return
+        turns = turned_rad / (2 * math.pi)
+        expected = apart_us * self._hz / 1000000
+        whole = math.floor(expected - turns + 0.5)
+        hz = (whole + turns) * 1000000 / apart_us
+        if 0.9 * self._nominal_hz < hz < 1.1 * self._nominal_hz:
+            self._hz += (hz - self._hz) / 4
+
+    def _publish(self) -> None:
+        v, i, p, re, im = self._sum
+        c = self.calibration
+        square = i * i - c.noise_a * c.noise_a  # noise adds to the RMS, not to P
+        i = math.sqrt(square) if square > 0 else 0.0
+        self.raw_v = v
+        self.raw_i = i
+        # Positive im: the current is behind the voltage (inductive), apart from the errors.
+        self.phi_rad = math.atan2(im, re)
+        kv = c.gv[0] + c.gv[1] * v * v
+        ki = c.gi[0] + c.gi[1] * i * i
+        # The current was sampled later: it seems ahead of where it was.
+        d = c.phase_rad + 2 * math.pi * self._hz * self._skew_us / 1000000
+        cos_d = math.cos(d)
+        sin_d = math.sin(d)
+        re_true = re * cos_d - im * sin_d
+        im_true = im * cos_d + re * sin_d
+        r = self.reading
+        r.v = v * kv
+        quiet = i * ki < _QUIET * self._is * 1200000
+        r.current_a = 0.0 if quiet else i * ki
+        r.p_w = 0.0 if quiet else (p + re_true - re) * kv * ki
+        r.q_var = 0.0 if quiet else im_true * kv * ki
+        r.freq_hz = self._hz if v * kv > 20.0 else 0.0
+        now = self._now()
+        self.energy.add(r.p_w, now)
+        r.e_import_wh = self.energy.import_wh
+        r.e_export_wh = self.energy.export_wh
+        r.at_ms = now
+        r.ok = True
+
+    def calibrate_zero(self) -> None:
+        """With the output open: learn the noise of the current channel. Not yet saved."""
+        self.calibration.noise_a = math.sqrt(self.raw_i * self.raw_i
+                                             + self.calibration.noise_a**2)
+
+    def slow_work(self) -> None:
+        self.energy.save_if_due(self._now())
+
+    def calibrate_phase(self, true_phi_rad: float) -> None:
+        """With a load of known angle (0 for a heater): learn the phase error. Not yet saved."""
+        d = true_phi_rad - self.phi_rad
+        self.calibration.phase_rad = d - 2 * math.pi * self._hz * self._skew_us / 1000000
