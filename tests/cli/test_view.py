@@ -35,7 +35,6 @@ MOVE = MoveLine(7, 0.0, "home_04", 2, 1, "it relieves the fullest phase", "order
 def test_the_sentence_follows_the_story() -> None:
     picture = a_picture()
     assert "Phase A carries 38 A, phase B only 12 A: 24 A flow back" in sentence(picture)
-    picture.homes = [HomeCell("home_04", 2, moving=True)]
     picture.moves = [MOVE]
     assert sentence(picture) == ("Moving home_04 from phase B to A: it relieves the fullest phase")
     picture = a_picture(neutral_before_a=40.0, neutral_a=10.0)
@@ -44,6 +43,18 @@ def test_the_sentence_follows_the_story() -> None:
     assert "fell from 40 A to 10 A (-75 %)" in sentence(picture)
     picture.neutral_a = 50.0
     assert "rose from 40 A to 50 A (+25 %)" in sentence(picture)
+
+
+def test_a_node_that_waits_does_not_hold_up_the_story() -> None:
+    waits = MoveLine(8, 0.0, "home_07", 1, 2, "why", "waits", waiting=True)
+    done = MoveLine(7, 0.0, "home_04", 2, 1, "why", "confirmed", done=True)
+    picture = a_picture(neutral_before_a=40.0, neutral_a=10.0, moves=[waits, done])
+    assert "1 home was moved" in sentence(picture)
+
+
+def test_homes_without_supply_are_not_called_balanced() -> None:
+    picture = a_picture(homes=[HomeCell("home_01"), HomeCell("home_02")])
+    assert "waits for 5 s of good voltage" in sentence(picture)
 
 
 def test_before_it_runs_the_note_is_the_sentence() -> None:

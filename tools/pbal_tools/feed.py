@@ -12,13 +12,15 @@ from .picture import HomeCell, Link, MoveLine, Picture
 
 TIMEOUT_S = 5.0
 RATE_WINDOW_S = 5.0
+# A node that has a command this long without an end is waiting, not switching.
+WAITING_AFTER_S = 4.0
 FINAL_BAD = {"refused", "failed", "expired", "disagreed"}
 STATE_WORDS = {
     "journaled": "written down",
     "sent": "on its way",
     "accepted": "accepted by the node",
     "done": "done, waiting for the measurement",
-    "confirmed": "confirmed by measurement",
+    "confirmed": "confirmed",
     "refused": "refused by the node",
     "failed": "failed",
     "expired": "expired",
@@ -86,14 +88,17 @@ def home_cell(home: dict[str, Any], moving: set[int]) -> HomeCell:
     )
 
 
-def move_line(move: dict[str, Any], names: dict[int, str]) -> MoveLine:
-    """One move of the status."""
+def move_line(move: dict[str, Any], names: dict[int, str], now_s: float) -> MoveLine:
+    """One move of the status; `now_s` is the controller's clock."""
     state = str(move["state"])
     words = STATE_WORDS.get(state, state)
     if state in FINAL_BAD and move.get("detail"):
         words += f": {move['detail']}"
     if state == "confirmed" and move.get("transfer_ms"):
-        words += f", {move['transfer_ms']} ms without supply"
+        words += f", {move['transfer_ms']} ms off"
+    waiting = state == "accepted" and now_s - float(move["issued_s"]) > WAITING_AFTER_S
+    if waiting:
+        words = "the node waits for a moment of less current"
     return MoveLine(
         command_id=int(move["id"]),
         time_s=float(move["issued_s"]),
@@ -104,6 +109,7 @@ def move_line(move: dict[str, Any], names: dict[int, str]) -> MoveLine:
         state=words,
         done=state == "confirmed" or state in FINAL_BAD,
         failed=state in FINAL_BAD,
+        waiting=waiting,
     )
 
 
@@ -134,12 +140,15 @@ class Feed:
         """Takes one status. `own_neutral` False leaves the neutral current to another source."""
         picture = self.picture
         picture.stage = "running"
+        now_s = float(status["time_s"])
         names = {
             home["address"]: home.get("name") or str(home["address"]) for home in status["homes"]
         }
-        picture.moves = [move_line(move, names) for move in reversed(status.get("moves", []))]
-        open_states = set(STATE_WORDS) - FINAL_BAD - {"confirmed"}
-        moving = {m["home"] for m in status.get("moves", []) if m["state"] in open_states}
+        picture.moves = [
+            move_line(move, names, now_s) for move in reversed(status.get("moves", []))
+        ]
+        final = FINAL_BAD | {"confirmed"}
+        moving = {move["home"] for move in status.get("moves", []) if move["state"] not in final}
         picture.homes = [home_cell(home, moving) for home in status["homes"]]
         frames = status.get("frames", {})
         picture.link = Link(
@@ -151,7 +160,7 @@ class Feed:
             frames_refused=sum(
                 int(frames.get(k, 0)) for k in ("auth_failed", "replayed", "malformed")
             ),
-            frames_per_s=self._rate.update(float(status["time_s"]), int(frames.get("answers", 0))),
+            frames_per_s=self._rate.update(now_s, int(frames.get("answers", 0))),
         )
         a, b, c = status["phase_currents_a"]
         picture.phase_a = (float(a), float(b), float(c))

@@ -30,7 +30,10 @@ class HomeCell:
 
 @dataclass(frozen=True)
 class MoveLine:
-    """One ordered move: who, from where to where, why, and how it stands."""
+    """One ordered move: who, from where to where, why, and how it stands.
+
+    `waiting`: the node has it and waits for a moment in which it may switch.
+    """
 
     command_id: int
     time_s: float
@@ -41,6 +44,7 @@ class MoveLine:
     state: str
     done: bool = False
     failed: bool = False
+    waiting: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,9 +101,12 @@ def sentence(picture: Picture) -> str:
     """What is happening now, for somebody who has never seen the screen before."""
     if picture.stage != "running":
         return picture.note or "Waiting for the controller."
-    moving = [home for home in picture.homes if home.moving]
+    moving = [move for move in picture.moves if not move.done and not move.waiting]
     if moving:
-        return _moving_sentence(picture, moving)
+        return _moving_sentence(moving)
+    unsupplied = sum(home.phase == 0 for home in picture.homes)
+    if picture.homes and unsupplied == len(picture.homes):
+        return "The nodes see the mains return; each waits for 5 s of good voltage, then closes."
     confirmed = sum(move.done and not move.failed for move in picture.moves)
     cut = picture.cut
     if confirmed and cut is not None and picture.neutral_before_a is not None:
@@ -107,14 +114,11 @@ def sentence(picture: Picture) -> str:
     return _imbalance_sentence(picture)
 
 
-def _moving_sentence(picture: Picture, moving: Sequence[HomeCell]) -> str:
-    names = {home.name for home in moving}
-    current = next((m for m in picture.moves if m.home in names and not m.done), None)
-    if current is None:
-        return f"{moving[0].name} is changing its phase."
-    road = f"{phase_letter(current.from_phase)} to {phase_letter(current.to_phase)}"
+def _moving_sentence(moving: Sequence[MoveLine]) -> str:
+    first = moving[0]
+    road = f"{phase_letter(first.from_phase)} to {phase_letter(first.to_phase)}"
     others = f" (and {len(moving) - 1} more)" if len(moving) > 1 else ""
-    return f"Moving {current.home} from phase {road}{others}: {current.reason}"
+    return f"Moving {first.home} from phase {road}{others}: {first.reason}"
 
 
 def _result_sentence(picture: Picture, confirmed: int, cut: float) -> str:

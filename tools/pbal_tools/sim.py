@@ -17,6 +17,7 @@ from .output import check_writable, write_json
 from .picture import Picture, sentence
 from .screen import ending_signals, show
 from .streetrun import FAULTS, RunOptions, StreetRun, check
+from .view import save_svg
 
 HEADLESS_SECONDS = 60.0
 PROGRESS_S = 0.1
@@ -75,6 +76,10 @@ def run(
         Path | None,
         typer.Option(metavar="DIR", help="Keep logs, configuration and journal there."),
     ] = None,
+    svg: Annotated[
+        Path | None,
+        typer.Option("--picture", metavar="FILE.svg", help="Write the last screen as a picture."),
+    ] = None,
     port: Annotated[
         int,
         typer.Option(min=0, max=65535, help="Port of the controller's status page; 0: any free."),
@@ -101,8 +106,9 @@ def run(
         port=port,
     )
     check(options)
-    if json_file is not None:
-        check_writable(json_file)
+    for path in (json_file, svg):
+        if path is not None:
+            check_writable(path)
     console = Console(stderr=json_file is not None and str(json_file) == "-")
     live = not headless and console.is_terminal
     if not headless and not live:
@@ -113,6 +119,8 @@ def run(
     if street.result:
         if json_file is not None:
             write_json(json_file, street.result)
+        if svg is not None:
+            save_svg(street.picture, svg)
         print_result(street.result, console)
         if street.result["problems"]:
             raise CheckFailed("The street failed: " + "; ".join(street.result["problems"]) + ".")

@@ -139,8 +139,8 @@ class StreetRun:
         self._read_at: float | None = None
         self._next_poll = 0.0
         self.picture.footer = (
-            f"loads from {clock_time(options.hour)}, {options.speed:g} times faster · a decision "
-            f"every {DECISION_S:g} s (on a street 60), dwell {DWELL_S} s (30 min) · Ctrl-C ends it"
+            f"loads from {clock_time(options.hour)}, x{options.speed:g} · decides every "
+            f"{DECISION_S:g} s (street: 60 s), dwell {DWELL_S} s (street: 30 min) · Ctrl-C ends it"
         )
 
     @property
@@ -171,7 +171,13 @@ class StreetRun:
                 )
                 self._clock()
                 await asyncio.wait({begin}, timeout=STEP_S)
-            await begin
+            try:
+                await begin
+            except TimeoutError:
+                raise CheckFailed(
+                    "The homes did not start in time.",
+                    "Is this computer very busy? Try fewer homes.",
+                ) from None
             await self._with_controller(street)
         finally:
             begin.cancel()
@@ -264,7 +270,8 @@ class StreetRun:
         if status["homes_alive"] < 1 or status["homes_fresh"] < 1:
             return
         everyone = status["homes_fresh"] >= status["homes_configured"]
-        if self._read_at is None and everyone:
+        supplied = all(home["phase"] for home in truth["homes"])
+        if self._read_at is None and everyone and supplied:
             self._read_at = time.monotonic()
         self._feed.apply(status, own_neutral=False)
         picture.neutral_a = truth["neutral_a"]
@@ -272,7 +279,11 @@ class StreetRun:
         picture.phase_a = (a, b, c)
         if self._read_at is None:
             picture.stage = "starting"
-            picture.note = f"Read {status['homes_fresh']} of {status['homes_configured']} homes."
+            on = sum(home["phase"] > 0 for home in truth["homes"])
+            picture.note = (
+                f"{status['homes_fresh']} of {status['homes_configured']} homes are read, {on} are "
+                "supplied: after power returns a node waits for 5 s of good voltage."
+            )
             return
         picture.record(self.elapsed_s)
         if truth["transfers"]:

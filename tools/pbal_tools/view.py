@@ -1,8 +1,11 @@
 """Draws a Picture with rich: what the live screens of `pbal sim run` and `pbal monitor` show."""
 
+import io
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.layout import Layout
 from rich.panel import Panel
 from rich.table import Table
@@ -143,7 +146,7 @@ def homes_panel(picture: Picture, width: int) -> Panel:
     for phase in (1, 2, 3):
         legend.append(" ■ ", style=COLOURS[phase])
         legend.append(PHASES[phase - 1])
-    legend.append("  ⇄ moving ! trouble = fixed", style="dim")
+    legend.append("   ⇄ moving  ! look  = fixed", style="dim")
     return Panel(Group(grid, legend), title="[b]homes", border_style="grey50")
 
 
@@ -190,6 +193,18 @@ def clock(picture: Picture) -> str:
     return text
 
 
+def save_svg(picture: Picture, path: Path, width: int = 104, height: int = 30) -> None:
+    """Writes the screen as a picture for a document."""
+    console = Console(
+        file=io.StringIO(), record=True, width=width, height=height, force_terminal=True
+    )
+    console.print(render(picture, width, height), height=height)
+    svg = console.export_svg(title="pbal sim run")
+    # A document fetches nothing from elsewhere: the reader's own monospaced font will do.
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    path.write_text(svg, encoding="utf-8")
+
+
 def render(picture: Picture, width: int, height: int) -> Layout:
     """The whole screen, `width` x `height` characters; made for 80 x 24 and up."""
     layout = Layout()
@@ -200,7 +215,7 @@ def render(picture: Picture, width: int, height: int) -> Layout:
     )
     half = width // 2
     middle = 9 if height < 34 else 11
-    grid_width = width * 2 // 5 if len(picture.homes) <= 24 else width * 3 // 5
+    grid_width = width * 9 // 20 if len(picture.homes) <= 24 else width * 3 // 5
     rest = max(height - 4 - middle - 2, 6)
     layout.split_column(
         Layout(top, name="top", size=4),
