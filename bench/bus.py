@@ -212,8 +212,9 @@ def main() -> int:
         f"pbal            cycle {ours['cycle_s']:.3f} s, line limit {ours['line_limit_s']:.3f} s: "
         f"{ours['of_line_limit']:.2f} of it; lost {ours['lost']} of {ours['polls']}"
     )
+    share = plain["of_line_limit"]
     print(
-        f"plain pymodbus  cycle {plain['cycle_s']:.3f} s, {plain['of_line_limit']:.2f} of its limit; "
+        f"plain pymodbus  cycle {plain['cycle_s']:.3f} s, {share:.2f} of its limit, "
         f"failed {plain['failed']} of {plain['reads']}"
     )
     if ages:

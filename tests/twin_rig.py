@@ -1,0 +1,223 @@
+"""A poller of one's own for the twin's tests: speaks function 100 to nodes, frame by frame."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+import tty
+from collections.abc import Callable
+from typing import Any
+
+from pbal_protocol import frames, kdf, records
+from pbal_sim.rules import crc16
+from pbal_sim.street import Street
+
+FAST = {
+    "dwell_s": 2,
+    "daily_cap": 200,
+    "good_time_ms": 600,
+    "autonomy_confirm_ms": 400,
+    "autonomy_spread_ms": 400,
+    "return_spread_ms": 400,
+    "dead_time_ms": 100,
+}
+ACCEPTED, DONE, REFUSED, FAILED, EXPIRED = 1, 2, 3, 4, 5
+
+
+async def until(true: Callable[[], Any], what: str, timeout_s: float = 15.0) -> Any:
+    """Waits for a condition of the twin."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        value = true()
+        if value:
+            return value
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"never: {what}")
+
+
+class Poller:
+    """Homes by index, as in the street. Keeps counters across node restarts."""
+
+    def __init__(self, street: Street) -> None:
+        self.street = street
+        self._fd = os.open(street.device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        tty.setraw(self._fd)
+        self._in = bytearray()
+        self._came = asyncio.Event()
+        asyncio.get_running_loop().add_reader(self._fd, self._read)
+        site = street.config.site_id
+        self._site = site
+        self.sealers: list[Any] = []
+        self._openers: list[Any] = []
+        for n in street.identities:
+            up, down = kdf.node_keys(n.root, site, n.address)
+            self.sealers.append(frames.Sealer(down, frames.DOWN, site, n.address))
+            self._openers.append(frames.Opener(up, frames.UP, site, n.address))
+        self.counters = [1000] * len(street.identities)
+        self.events: list[list[Any]] = [[] for _ in street.identities]
+        self._acked = [0] * len(street.identities)
+        self.health: list[Any] = [None] * len(street.identities)
+        self.hellos: list[list[Any]] = [[] for _ in street.identities]
+        self.results: dict[int, list[Any]] = {}
+        self._command = int(time.time()) & 0xFFFFFF
+
+    def close(self) -> None:
+        """Gives the device back."""
+        asyncio.get_running_loop().remove_reader(self._fd)
+        os.close(self._fd)
+
+    def _read(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._in += os.read(self._fd, 4096)
+        self._came.set()
+
+    def unit(self, i: int) -> int:
+        """Modbus unit of a home."""
+        return self.street.identities[i].address & 0xFF
+
+    async def raw(self, request: bytes, timeout_s: float = 0.4) -> bytes:
+        """Sends bytes as they are; what came back until 30 ms of silence, b"" for nothing."""
+        await asyncio.sleep(0.004)
+        self._in.clear()
+        os.write(self._fd, request)
+        end = time.monotonic() + timeout_s
+        while True:
+            self._came.clear()
+            left = end - time.monotonic() if not self._in else 0.03
+            try:
+                await asyncio.wait_for(self._came.wait(), max(left, 0.001))
+            except TimeoutError:
+                return bytes(self._in)
+
+    def seal(self, i: int, *items: Any) -> bytes:
+        """A sealed DOWN frame with records, next counter."""
+        self.counters[i] += 1
+        return self.sealers[i].seal(self.counters[i], b"".join(r.encode() for r in items))
+
+    def adu(self, i: int, body: bytes = b"") -> bytes:
+        """A poll request."""
+        frame = bytes((self.unit(i), 100, 0, len(body))) + body
+        return frame + crc16(frame)
+
+    def open(self, i: int, answer: bytes) -> list[Any]:
+        """The records of an answer; [] when it is none."""
+        if len(answer) < 6 or crc16(answer[:-2]) != answer[-2:] or answer[1] != 100:
+            return []
+        body = answer[4:-2]
+        if not body:
+            return []
+        items = list(records.decode_all(self._openers[i].open(body), "up"))
+        for r in items:
+            if isinstance(r, records.Event):
+                if all(e.seq != r.seq for e in self.events[i]):
+                    self.events[i].append(r)
+            elif isinstance(r, records.SwitchResult):
+                self.results.setdefault(r.command_id, []).append(r)
+            elif isinstance(r, records.Hello):
+                self.hellos[i].append(r)
+                self.counters[i] = max(self.counters[i], r.down_floor + 1)
+            elif isinstance(r, records.Health):
+                self.health[i] = r
+        return items
+
+    async def poll(self, i: int, *items: Any, tries: int = 4) -> list[Any]:
+        """One poll; with records they are sealed into the request. Tries again on silence."""
+        newest = max((e.seq for e in self.events[i]), default=0)
+        if newest > self._acked[i]:
+            # As the controller does: what was received is acknowledged, so that more can come.
+            self._acked[i] = newest
+            items = (*items, records.EventAck(seq=newest))
+        for _ in range(tries):
+            body = self.seal(i, *items) if items else b""
+            got = self.open(i, await self.raw(self.adu(i, body)))
+            if got:
+                return got
+        return []
+
+    async def telemetry(self, i: int) -> Any:
+        """A fresh reading of a home."""
+        for r in await self.poll(i, tries=20):
+            if isinstance(r, records.Telemetry):
+                return r
+        raise AssertionError(f"home {i} does not answer\n{self.street.homes[i].chip.log()}")
+
+    async def sync(self, i: int, timeout_s: float = 20.0) -> None:
+        """Sets a node's clock as the contract wants it: echoing its nonce."""
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            reading = await self.telemetry(i)
+            if reading.time_s:
+                return
+            await self.poll(i, records.StatusGet(what=1))
+            await self.poll(i)
+            if self.hellos[i]:
+                now = time.time()
+                await self.poll(
+                    i,
+                    records.TimeSync(
+                        time_s=int(now),
+                        time_ms=int(now * 1000) % 1000,
+                        nonce=self.hellos[i][-1].nonce,
+                    ),
+                )
+        raise AssertionError(f"home {i} never took the time")
+
+    async def ready(self, i: int, timeout_s: float = 25.0) -> int:
+        """Waits until a home is closed and its clock set; its phase 1..3."""
+        await self.sync(i)
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            t = await self.telemetry(i)
+            if t.phase and t.state == 2 and t.dwell_left_s == 0:
+                return int(t.phase)
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"home {i} never closed: {t.as_dict()}")
+
+    def command(self, from_phase: int, to_phase: int, **change: Any) -> Any:
+        """A Switch record with a new id, valid for 20 s."""
+        self._command += 1
+        now = int(time.time())
+        fields = {
+            "command_id": self._command,
+            "from_phase": from_phase,
+            "to_phase": to_phase,
+            "issued_s": now - 1,
+            "expires_s": now + 20,
+            **change,
+        }
+        return records.Switch(**fields)
+
+    async def outcome(self, i: int, command_id: int, timeout_s: float = 20.0) -> Any:
+        """Polls until a command's final result comes, and acknowledges it."""
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            await self.poll(i)
+            for r in self.results.get(command_id, []):
+                if r.outcome != ACCEPTED:
+                    await self.poll(i, records.ResultAck(command_id=command_id))
+                    return r
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"no result of {command_id}: {self.results.get(command_id)}")
+
+    async def switch(self, i: int, from_phase: int, to_phase: int, **change: Any) -> Any:
+        """Orders a switching and waits for its final result."""
+        order = self.command(from_phase, to_phase, **change)
+        await self.poll(i, order)
+        return await self.outcome(i, order.command_id)
+
+    async def ask_health(self, i: int) -> Any:
+        """The node's own counters."""
+        self.health[i] = None
+        for _ in range(20):
+            await self.poll(i, records.StatusGet(what=2))
+            await self.poll(i)
+            if self.health[i] is not None:
+                return self.health[i]
+        raise AssertionError(f"home {i} tells no health")
+
+
+def other(phase: int, step: int = 1) -> int:
+    """Another phase, 1..3."""
+    return (phase - 1 + step) % 3 + 1
