@@ -9,7 +9,8 @@ import pytest
 from pbal_tools.errors import InputError
 from pbal_tools.study import powerflow
 from pbal_tools.study.feeder import A, LoadPoint, ideal_feeder
-from pbal_tools.study.opendss import Judge, load_feeder
+from pbal_tools.study.judge import Judge
+from pbal_tools.study.opendss import load_feeder
 from pbal_tools.study.powerflow import MinuteFlow, PowerFlow, load_power
 
 SMALL = Path(__file__).parent / "data" / "small.dss"

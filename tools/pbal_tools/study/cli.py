@@ -1,30 +1,20 @@
 """`pbal study`: what balancing would gain on a street, as a report."""
 
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 
 from ..context import app_context
 from ..errors import InputError
-from ..output import JsonFlag, emit
+from ..output import JsonFlag
+from .screen import finish, run_with_progress
 
 if TYPE_CHECKING:
-    from .run import Options, Study
+    from .run import Options
 
 app = typer.Typer(
     help="What balancing would gain on a street, as a report.", pretty_exceptions_enable=False
@@ -381,8 +371,8 @@ def study(
             pv=replace(options.pv, share=pv, peak_kw=pv_kw, latitude_deg=latitude),
         )
         quiet = json_output or app_context(ctx).quiet
-        result = _run(options, quiet)
-    _finish(result, out, json_output)
+        result = run_with_progress(options, quiet)
+    finish(result, out, json_output)
 
 
 def _options(**values: Any) -> "Options":
@@ -426,75 +416,3 @@ def _check_folder(out: Path | None) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise InputError(f"{out} is not a folder.", "Give --out a folder.") from None
-
-
-def _run(options: "Options", quiet: bool) -> "Study":
-    from .run import run_study
-
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description:<28}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=quiet or not console.is_terminal,
-    ) as bars:
-
-        def stage(name: str, total: int | None) -> Callable[[int], None]:
-            if not quiet and not console.is_terminal:
-                console.print(f"{name} ...", highlight=False)
-            for task in bars.tasks:
-                bars.update(task.id, completed=task.total or 1, total=task.total or 1)
-            task_id = bars.add_task(name, total=total)
-            return lambda amount: bars.advance(task_id, amount)
-
-        study = run_study(options, stage)
-        for task in bars.tasks:
-            bars.update(task.id, completed=task.total or 1, total=task.total or 1)
-        return study
-
-
-def _finish(result: "Study", out: Path | None, json_output: bool) -> None:
-    from .output import as_dict, write_all
-    from .report import headline, render
-
-    written: list[Path] = []
-    if out is not None:
-        written = write_all(result, out, render(result))
-
-    def show(data: dict[str, Any]) -> None:
-        console = Console()
-        console.print(headline(result), highlight=False)
-        console.print(_table(data))
-        for path in written:
-            console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-        if not written:
-            console.print("Add --out FOLDER for the report with pictures.", highlight=False)
-
-    emit(as_dict(result), json_output, show)
-
-
-def _table(data: dict[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    figures = data["controllers"]
-    for summary in figures.values():
-        table.add_column(summary["title"].split(",")[0], justify="right")
-
-    def row(label: str, get: Callable[[dict[str, Any]], str]) -> None:
-        table.add_row(label, *(get(s) for s in figures.values()))
-
-    row("neutral current, mean A", lambda s: f"{s['neutral_a']['mean']:.1f}")
-    row("  cut", lambda s: f"{s['neutral_a']['cut']:.0%}")
-    first = next(iter(figures.values()))
-    if "losses" in first:
-        row("losses, kWh", lambda s: f"{s['losses']['kwh']:.1f}")
-        row("  cut", lambda s: f"{s['losses']['cut']:.1%}")
-        row("VUF 95 %, worst bus", lambda s: f"{s['vuf']['worst_home_p95']:.2%}")
-        row("lowest voltage, V", lambda s: f"{s['voltage']['min_v']:.1f}")
-    if "transformer" in first:
-        row("hot-spot, °C", lambda s: f"{s['transformer']['peak_hot_spot_c']:.0f}")
-    row("switchings/home/day", lambda s: f"{s['switchings']['per_home_per_day']:.2f}")
-    return table

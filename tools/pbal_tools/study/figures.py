@@ -104,6 +104,10 @@ def _curves(
             )
             top = max(top, limit[0])
         ax.set(xlabel="share of time at or above this value, %", ylabel=label, xlim=(0, 100))
+        if not from_zero:
+            # At least 20 units, so that a difference of nothing does not fill the picture.
+            bottom = np.floor(bottom / 10) * 10
+            top = max(top, bottom + 18.5)
         ax.set_ylim(bottom, bottom + (top - bottom) * 1.08 or 1)
         ax.legend(loc="upper right" if limit is None else "best")
     return out[0]

@@ -1,8 +1,8 @@
-"""Reads an OpenDSS feeder with the OpenDSS engine itself, and asks that engine for second opinions.
+"""Reads an OpenDSS feeder with the OpenDSS engine itself.
 
 The engine compiles the file, so every element it knows is understood the way the planner's own
 tool understands it. Its system admittance matrix, with the loads taken out, is then reduced to
-the ports of `feeder.Feeder`. `Judge` solves single minutes in the engine, to check our solver.
+the ports of `feeder.Feeder`.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,8 @@ def _engine() -> Any:
     return engine
 
 
-def _compile(path: Path) -> Any:
+def compile_feeder(path: Path) -> Any:
+    """An engine with the feeder compiled; InputError in words where it cannot be."""
     if not path.exists():
         raise InputError(
             f"No such feeder file: {path}", "Give the .dss file that holds 'New circuit'."
@@ -83,7 +84,7 @@ def load_feeder(path: Path, transformer: str = "") -> Feeder:
     `transformer` names the transformer to study where the file has several. Raises InputError
     with what to do about it where the file is not a feeder this study can treat.
     """
-    engine = _compile(path)
+    engine = compile_feeder(path)
     circuit = engine.ActiveCircuit
     notes: list[str] = []
     loads = _read_loads(circuit, notes)
@@ -377,61 +378,3 @@ def _find_transformer(
 def _winding_kv(units: Any, winding: int) -> float:
     units.Wdg = winding
     return float(units.kV)
-
-
-class Judge:
-    """The OpenDSS engine, solving one minute at a time: the reference for our own solver."""
-
-    def __init__(self, path: Path, feeder: Feeder) -> None:
-        self._engine = _compile(path)
-        self._feeder = feeder
-        self._circuit = self._engine.ActiveCircuit
-        text = self._engine.Text
-        text.Command = "set mode=snap controlmode=off tolerance=1e-10 maxiterations=200 loadmult=1"
-        for load in (*feeder.homes, *feeder.fixed):
-            text.Command = f"edit load.{load.name} status=fixed"
-        self._back = {}
-        for home in feeder.homes:
-            self._circuit.SetActiveElement(f"Load.{home.name}")
-            dots = str(self._circuit.ActiveCktElement.BusNames[0]).split(".")[2:]
-            self._back[home.name] = "".join(f".{d}" for d in dots)
-
-    def solve(self, power_va: Complex, phases: Any) -> dict[str, Any]:
-        """Solves one minute; `power_va` [H + fixed loads], `phases` [H] in 0..2.
-
-        Returns lv_current [3] in A, losses_w, and home_volts [H].
-        """
-        feeder, text, circuit = self._feeder, self._engine.Text, self._circuit
-        for k, load in enumerate((*feeder.homes, *feeder.fixed)):
-            s = power_va[k]
-            move = ""
-            if k < feeder.n_homes:
-                move = f"bus1={load.bus}.{int(phases[k]) + 1}{self._back[load.name]}"
-            text.Command = f"edit load.{load.name} {move} kw={s.real / 1000} kvar={s.imag / 1000}"
-        text.Command = "solve"
-        if not circuit.Solution.Converged:
-            raise ArithmeticError("OpenDSS did not converge")
-        circuit.SetActiveElement(f"Transformer.{feeder.transformer.name}")
-        element = circuit.ActiveCktElement
-        conductors = int(element.NumConductors)
-        currents = np.asarray(element.Currents, dtype=float).view(complex)
-        order = [int(k) for k in element.NodeOrder]
-        volts = np.asarray(element.Voltages, dtype=float).view(complex)
-        low = min(range(int(element.NumTerminals)), key=lambda t: float(abs(volts[t * conductors])))
-        rows = [
-            low * conductors + k
-            for k in range(conductors)
-            if order[low * conductors + k] in (1, 2, 3)
-        ]
-        rows.sort(key=lambda k: order[k])
-        home_volts = []
-        for home in feeder.homes:
-            circuit.SetActiveElement(f"Load.{home.name}")
-            v = np.asarray(circuit.ActiveCktElement.Voltages, dtype=float).view(complex)
-            home_volts.append(abs(v[0] - v[1]))
-        losses = np.asarray(circuit.Losses, dtype=float).view(complex)[0].real
-        return {
-            "lv_current": -currents[rows],
-            "losses_w": float(losses),
-            "home_volts": np.array(home_volts),
-        }

@@ -49,7 +49,7 @@ _CAPTIONS = {
     "phases": (
         "Phase currents",
         "Load duration curves of the three phases at the transformer. Where the three lines lie on "
-        "each other, the phases carry the same load.",
+        "each other, the phases carry the same load. Dotted: rated current, if it is near.",
     ),
     "vuf": (
         "Voltage unbalance",
@@ -112,6 +112,12 @@ def headline(study: Study) -> str:
     if share is not None:
         text += (
             f" That is {_pct(share)} of the neutral-current cut that perfect foresight could reach."
+        )
+    static = study.summary.get("best_static")
+    if static is not None:
+        text += (
+            " Re-connecting every home once, with this period known in advance, would cut it by "
+            f"{_pct(static['neutral_a']['cut'])}."
         )
     return text
 
@@ -280,23 +286,16 @@ def _list(items: list[str]) -> str:
 
 def _assumptions(study: Study) -> list[str]:
     o, loop = study.options, study.options.loop
-    others = {
-        "unseen": "homes without a relay have no node, and pbal does not see them",
-        "metered": "homes without a relay have a node that only measures",
-        "remainder": "a meter at the transformer shows pbal what the other homes draw "
-        "together, per phase",
-    }[loop.others]
     items = [
         f"pbal decides every {max(loop.period_s, study.profiles.step_s)} s on the mean of the "
         "last complete step"
         + (f", {loop.delay_s} s old" if loop.delay_s else "")
         + f"; a home rests {loop.dwell_s // 60} minutes between switchings, at most "
         f"{loop.daily_cap} a day.",
-        f"{_pct(loop.failure_rate, 1)} of readings are lost and as many commands are not "
-        "carried out.",
-        f"Relays: {int(study.relays.sum())} of {study.feeder.n_homes} homes ("
-        + ("from the list or " if o.homes else "")
-        + f"chosen {'at random' if o.relay_choice == 'random' else 'heaviest first'}); {others}.",
+        f"{_pct(loop.failure_rate, 1)} of readings are lost, as many commands are not carried out."
+        if loop.failure_rate
+        else "No reading is lost and every command is carried out (--failure-rate).",
+        _relay_assumption(study),
         "pbal weighs "
         + (
             "losses by the feeder's impedance and neutral current"
@@ -333,6 +332,20 @@ def _assumptions(study: Study) -> list[str]:
     return [*items, *study.notes]
 
 
+def _relay_assumption(study: Study) -> str:
+    have, homes = int(study.relays.sum()), study.feeder.n_homes
+    if have == homes:
+        return "Every home has a relay."
+    others = {
+        "unseen": "homes without a relay have no node, and pbal does not see them",
+        "metered": "homes without a relay have a node that only measures",
+        "remainder": "a meter at the transformer shows pbal what the other homes draw together",
+    }[study.options.loop.others]
+    how = "at random" if study.options.relay_choice == "random" else "heaviest first"
+    listed = "from the list of homes, the rest " if study.options.homes else ""
+    return f"{have} of {homes} homes have a relay, {listed}chosen {how}; {others}."
+
+
 def _limits(study: Study) -> list[str]:
     items = [
         f"One value every {study.profiles.step_s} s: what happens within a step is averaged "
@@ -355,6 +368,11 @@ def _limits(study: Study) -> list[str]:
         items.append(
             "Without a feeder model there are no voltages, no VUF and no losses. Give "
             "--feeder, or --main-ohm for a rough figure."
+        )
+    if not study.relays.all() and study.options.loop.others == "unseen":
+        items.append(
+            "pbal balances only what it sees. --others metered or --others remainder shows what "
+            "measuring the other homes would add."
         )
     if study.cars or study.roofs:
         items.append("Added cars and roofs are drawn from simple statistics, not measured.")

@@ -111,6 +111,13 @@ def run_study(options: Options, stage: Stage) -> Study:
     for trajectory in _trajectories(options, street, relays, loop, stage):
         done = stage(f"Power flow: {trajectory.title}", len(street))
         outcomes[trajectory.name] = judge(street, trajectory, options.ambient_c, done)
+    rated = np.array([home.v_base for home in feeder.homes])
+    deep = [o.trajectory.title for o in outcomes.values() if (o.volts_low < 0.7 * rated).any()]
+    if deep:
+        notes.append(
+            f"Voltages below 70 % of rated occur ({', '.join(deep)}): nothing works there, "
+            "and the figures of those moments are formal. The feeder is overloaded."
+        )
     base = outcomes["as_built"]
     summary = {
         name: summarise(outcome, base, street, relays, options.tariff)

@@ -1,0 +1,67 @@
+"""The OpenDSS engine as a second opinion on our own solver."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .feeder import Complex, Feeder
+from .opendss import compile_feeder
+
+
+class Judge:
+    """The OpenDSS engine, solving one minute at a time: the reference for our own solver."""
+
+    def __init__(self, path: Path, feeder: Feeder) -> None:
+        self._engine = compile_feeder(path)
+        self._feeder = feeder
+        self._circuit = self._engine.ActiveCircuit
+        text = self._engine.Text
+        text.Command = "set mode=snap controlmode=off tolerance=1e-10 maxiterations=200 loadmult=1"
+        for load in (*feeder.homes, *feeder.fixed):
+            text.Command = f"edit load.{load.name} status=fixed"
+        self._back = {}
+        for home in feeder.homes:
+            self._circuit.SetActiveElement(f"Load.{home.name}")
+            dots = str(self._circuit.ActiveCktElement.BusNames[0]).split(".")[2:]
+            self._back[home.name] = "".join(f".{d}" for d in dots)
+
+    def solve(self, power_va: Complex, phases: Any) -> dict[str, Any]:
+        """Solves one minute; `power_va` [H + fixed loads], `phases` [H] in 0..2.
+
+        Returns lv_current [3] in A, losses_w, and home_volts [H].
+        """
+        feeder, text, circuit = self._feeder, self._engine.Text, self._circuit
+        for k, load in enumerate((*feeder.homes, *feeder.fixed)):
+            s = power_va[k]
+            move = ""
+            if k < feeder.n_homes:
+                move = f"bus1={load.bus}.{int(phases[k]) + 1}{self._back[load.name]}"
+            text.Command = f"edit load.{load.name} {move} kw={s.real / 1000} kvar={s.imag / 1000}"
+        text.Command = "solve"
+        if not circuit.Solution.Converged:
+            raise ArithmeticError("OpenDSS did not converge")
+        circuit.SetActiveElement(f"Transformer.{feeder.transformer.name}")
+        element = circuit.ActiveCktElement
+        conductors = int(element.NumConductors)
+        currents = np.asarray(element.Currents, dtype=float).view(complex)
+        order = [int(k) for k in element.NodeOrder]
+        volts = np.asarray(element.Voltages, dtype=float).view(complex)
+        low = min(range(int(element.NumTerminals)), key=lambda t: float(abs(volts[t * conductors])))
+        rows = [
+            low * conductors + k
+            for k in range(conductors)
+            if order[low * conductors + k] in (1, 2, 3)
+        ]
+        rows.sort(key=lambda k: order[k])
+        home_volts = []
+        for home in feeder.homes:
+            circuit.SetActiveElement(f"Load.{home.name}")
+            v = np.asarray(circuit.ActiveCktElement.Voltages, dtype=float).view(complex)
+            home_volts.append(abs(v[0] - v[1]))
+        losses = np.asarray(circuit.Losses, dtype=float).view(complex)[0].real
+        return {
+            "lv_current": -currents[rows],
+            "losses_w": float(losses),
+            "home_volts": np.array(home_volts),
+        }
