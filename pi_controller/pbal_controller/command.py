@@ -125,6 +125,7 @@ class Command:
         self.attempts = row.attempts
         self.detail = row.detail
         self.transfer_ms = row.transfer_ms
+        self.reason = r.REASON_NONE  # the node's, of its final word
         self.recovered = recovered
         self._resend_s = resend_s
         self._confirm_s = confirm_s
@@ -193,6 +194,7 @@ class Command:
             self.transfer_ms = result.transfer_ms
             self._done_at = now
             return Actions(ack=True, changed=True)
+        self.reason = result.reason
         text = REASONS.get(result.reason, f"reason {result.reason}")
         if result.outcome == r.REFUSED:
             done = self._finish(State.REFUSED, text)

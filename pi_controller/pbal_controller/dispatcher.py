@@ -34,6 +34,8 @@ HOLD_S = {
     State.CONFIRMED: 0.0,
     State.DISAGREED: 0.0,
 }
+# Longer where the node's own reason lasts longer.
+HOLD_BY_REASON_S = {r.REASON_DAILY_CAP: 3600.0, r.REASON_TARGET_OUT_OF_BAND: 900.0}
 _TICK_S = 0.1
 
 
@@ -271,7 +273,7 @@ class Dispatcher:
         home.switch = None
         home.watched = False
         self.finished_total[command.state.value] += 1
-        hold = HOLD_S[command.state]
+        hold = max(HOLD_S[command.state], HOLD_BY_REASON_S.get(command.reason, 0.0))
         if hold:
             home.hold_until = asyncio.get_running_loop().time() + hold
             home.hold_reason = f"left alone for a while: {command.detail}"

@@ -48,6 +48,11 @@ class Streams:
             else:
                 reader.put_nowait((kind, text))
 
+    @property
+    def readers(self) -> int:
+        """How many are listening."""
+        return len(self._readers)
+
     def join(self) -> asyncio.Queue[tuple[str, str]]:
         """A new reader's queue. Raises web.HTTPServiceUnavailable when there are too many."""
         if len(self._readers) >= MAX_STREAMS:
@@ -117,7 +122,8 @@ class StatusServer:
                 await asyncio.to_thread(_write_port, config.port_file, self.port)
             log.info("status page", extra={"url": f"http://{config.host}:{self.port}/"})
             while True:
-                self._c.streams.publish("summary", summary_dict(self._c))
+                if self._c.streams.readers:
+                    self._c.streams.publish("summary", summary_dict(self._c))
                 beat()
                 await asyncio.sleep(SUMMARY_EVERY_S)
         finally:

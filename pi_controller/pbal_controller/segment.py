@@ -165,6 +165,11 @@ class Segment:
         if home.time_nonce is not None or home.switch is not None:
             self.scheduler.request(home.unit)
 
+    def lost(self) -> None:
+        """The port is gone: no home of this segment is heard until it answers again."""
+        for home in self._homes.values():
+            home.alive = False
+
     def _started(self, home: Home) -> float:
         return self.scheduler.last_turn(home.unit)
 

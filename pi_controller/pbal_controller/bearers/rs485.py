@@ -66,6 +66,9 @@ class Traffic(Protocol):
     def handle(self, request: Request, answer: Answer | None, now: float) -> None:
         """What came of it; None is silence or an undecodable answer. Not for broadcasts."""
 
+    def lost(self) -> None:
+        """The port is gone: nobody on the segment can be heard."""
+
 
 class Priority(enum.IntEnum):
     """Of a plain request put between the polls."""
@@ -209,6 +212,7 @@ class Rs485Bearer:
         self._lost = True
         self.last_error = f"the port was lost: {error}" if error else "the port was lost"
         log.error("port lost", extra={"bus": self.name, "why": self.last_error})
+        self.traffic.lost()
         self.wake()
 
     def _close(self) -> None:

@@ -35,6 +35,9 @@ class Script:
         self._at = now
         return self.todo.pop(0)
 
+    def lost(self) -> None:
+        pass
+
     def handle(self, request: Request, answer: Answer | None, now: float) -> None:
         self.got.append((request.unit, answer))
         self.took.append(now - self._at)

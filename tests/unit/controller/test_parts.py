@@ -20,7 +20,7 @@ from pbal_controller.config import BusConfig, MeterConfig, PlannerConfig, Uplink
 from pbal_controller.errors import BearerError, ConfigError
 from pbal_controller.fleet import percentile
 from pbal_controller.inbox import Inbox, Sent
-from pbal_controller.journal import AsyncJournal
+from pbal_controller.journal import AsyncJournal, Journal
 from pbal_controller.logs import JsonFormatter, TextFormatter
 from pbal_controller.minutes import MinuteBook
 from pbal_controller.planner_loop import core_config
@@ -218,6 +218,9 @@ class Idle:
     def next_request(self, now: float) -> float:
         return now + 0.05
 
+    def lost(self) -> None:
+        pass
+
     def handle(self, request, answer, now) -> None:
         raise AssertionError
 
@@ -280,16 +283,16 @@ class Half:
 async def test_uplink_deletes_only_what_was_acknowledged(tmp_path: Path) -> None:
     journal = AsyncJournal(tmp_path / "j.db")
     await journal.open()
-    sink = Half()
-    made = Uplink(journal, UplinkConfig(), lambda: {"n": 1}, sink)
+    nobody = Uplink(journal, UplinkConfig(), lambda: {"n": 1})
     for _ in range(3):
-        await made.round()
-    # 1 | 2 | 3 queued; each round acknowledges the oldest of what is left.
-    assert sink.seen == [1, 2, 3]
-    sink2 = Half()
-    made = Uplink(journal, UplinkConfig(), lambda: {"n": 2}, sink2)
+        await nobody.round()
+    sink = Half()
+    made = Uplink(journal, UplinkConfig(), lambda: {"n": 2}, sink)
     await made.round()
-    assert sink2.seen == [4]
+    assert sink.seen == [1, 2, 3, 4]
+    left = await journal.call(Journal.outbox_read)
+    assert [item[0] for item in left] == [2, 4]
+    assert made.acknowledged_total == 2
     await journal.close()
 
 

@@ -84,7 +84,7 @@ async def test_a_home_that_lies_is_quarantined_until_released(make_site: MakeSit
         home = c.fleet.get(1)
         await until(lambda: site.nodes[1].synced and home.readings > 2)
         await c.dispatcher.order(home, 2, "a test", 1.0)
-        await until(lambda: home.quarantined)
+        await until(lambda: home.quarantined and c.dispatcher.open_count == 0)
         assert c.dispatcher.finished_total["disagreed"] == 1
         assert await c.dispatcher.order(home, 3, "a test", 1.0) is None
     async with site.running() as c:
@@ -261,6 +261,7 @@ async def test_the_port_comes_back(make_site: MakeSite) -> None:
         await until(lambda: c.fleet.get(1).readings > 3)
         site.bus.unplug()
         await until(lambda: bearer.state is not PortState.OPEN)
+        assert not c.fleet.get(1).alive
         site.bus.open()
         path, site.bus.path = site.bus.path, str(link)
         link.unlink()
@@ -454,7 +455,7 @@ async def test_http(make_site: MakeSite) -> None:
             assert (await http.post("/api/status")).status == 405
             foreign = await http.get("/api/status", headers={"Host": "evil.example"})
             assert foreign.status == 403
-        await until(lambda: not c.streams._readers)
+        await until(lambda: c.streams.readers == 0)
 
 
 def check_exposition(text: str) -> None:
