@@ -13,6 +13,7 @@ ends or raises ends the application: the node records the crash and resets.
 import asyncio
 import gc
 import json
+import math
 import os
 import sys
 import time
@@ -127,6 +128,7 @@ class App:
         self.limits.safe_mode = self.safe_mode
         self.selector = Selector(self.timing, self.limits, self.state_store, drive, self.sense,
                                  self.supply, self.current, self.clock.now_s, self.log.emit)
+        self.selector.at_zero = self._at_zero
         self.settings = Settings()
         self.autonomy = Autonomy(self.selector, self.supply, self.settings, self.limits,
                                  self.state_store, (identity or {}).get("phase", 0), _randrange,
@@ -242,6 +244,14 @@ class App:
         if r.at_ms < 0 or not r.ok or self.now_ms() - r.at_ms > _METER_STALE_MS:
             return -1.0
         return r.current_a
+
+    def _at_zero(self, release_ms: float) -> int:
+        """Wait, less than 40 ms, until an opening begun now meets a zero of the current (S6)."""
+        r = self.meter.reading
+        if self.sense.sample() and r.ok:
+            behind = math.atan2(r.q_var, r.p_w) if r.p_w or r.q_var else 0.0
+            time.sleep_us(self.sense.us_to_zero(int(release_ms * 1000), behind))
+        return self.now_ms()
 
     def _silent_ms(self) -> int:
         """How long no authentic frame of the controller has come."""

@@ -113,6 +113,8 @@ class Selector:
         self._lost_ms = -1  # when the output went away in this transfer
         self._boot_ms = 0
         self._dirty = False
+        self.at_zero = None  # at_zero(release_ms): returns when opening would meet a current zero
+        self.release_ms = timing.release_ms  # as measured on this contact, at first the board's
 
     # life -------------------------------------------------------------------------------------
 
@@ -282,6 +284,8 @@ class Selector:
         self._fallback = self.phase if to_phase else 0
         self._reason = 0
         self._lost_ms = -1
+        if self.at_zero is not None and self.phase:
+            now_ms = self.at_zero(self.release_ms)
         self._open(now_ms, to_phase)
         return True
 
@@ -358,6 +362,7 @@ class Selector:
                 self._dead_ms = sense.out_at_ms
                 if self._lost_ms < 0:
                     self._lost_ms = sense.last_live_ms if sense.last_live_ms >= opened else opened
+                    self._learn_release(self._lost_ms - opened)
             if self._proofs >= _PROOFS:
                 if self._goal:
                     self.state = DEAD_TIME
@@ -367,6 +372,11 @@ class Selector:
             self._proofs = 0
             if rules.welded(dead, now_ms - opened, self._timing.dead_timeout_ms):
                 self._lock_out(now_ms)
+
+    def _learn_release(self, took_ms: int) -> None:
+        """Follow the contact's own release time, so that S6 can aim at a current zero."""
+        if 0 < took_ms <= 2 * self._timing.release_ms:
+            self.release_ms += (took_ms - self.release_ms) / 4
 
     def _poll_dead_time(self, now_ms: int) -> None:
         sense = self._sense

@@ -42,6 +42,7 @@ class Sense:
         self._live_v = _LIVE_SHARE * nominal_v * math.sqrt(2)
         self._sums = Sums(ROUNDS)
         self._t = self._sums.t
+        self._start_us = 0
         self._uv = [array("i", [0] * ROUNDS) for _ in range(_CHANNELS)]
         self.v = [0.0] * _CHANNELS  # RMS volts, index as the channels
         self.fault = [False] * _CHANNELS
@@ -52,6 +53,8 @@ class Sense:
         self.last_live_ms = -1
         self.first_live_ms = -1
         self._out_live = False
+        self._ref_us = 0  # start of the last burst, and the output's angle then
+        self._ref_rad = 0.0
 
     def set_frequency(self, hz: float) -> None:
         """Follow the mains: the window stays one whole cycle."""
@@ -63,7 +66,7 @@ class Sense:
         ticks = self._ticks
         diff = self._diff
         times = self._t
-        start = ticks()
+        start = self._start_us = ticks()
         step = span_us // rounds
         k = 0
         while k < rounds:
@@ -90,6 +93,9 @@ class Sense:
         base = self._bias_uv
         for c in (0, 2):
             sums.pair(self._uv[c], self._uv[c + 1], n, period, base, base)
+            if c == OUT:
+                self._ref_us = self._start_us
+                self._ref_rad = math.atan2(sums.im, sums.re)
             self._note(c, sums.x_mean, sums.x_rms)
             self._note(c + 1, sums.y_mean, sums.y_rms)
         now = self._now()
@@ -129,6 +135,16 @@ class Sense:
                     self._out_live = True
         self._note_out(v, start, start)
         return True
+
+    def us_to_zero(self, lead_us: int, behind_rad: float) -> int:
+        """How long to wait so that what happens lead_us later meets a zero of the current, which
+        is behind the output's voltage by behind_rad. Call right after a burst: 0 .. half a cycle.
+        """
+        half = self._period_us / 2
+        at = self._diff(self._ticks(), self._ref_us) + lead_us
+        # The current goes as cos(wt - ref - behind): zero a quarter of a cycle from its peaks.
+        zero = (self._ref_rad + behind_rad + math.pi / 2) / math.pi * half
+        return int((zero - at) % half)
 
     def _note_out(self, v: float, start_ms: int, live_ms: int) -> None:
         self.out_v = v

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(400)
 FILES = sorted(p.name for p in (Path(__file__).parent / "mp").glob("mp_*.py"))
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_file(name: str, run_mp: Callable[..., str]) -> None:
-    run_mp(name)
+    run_mp(name, timeout_s=350)

@@ -36,8 +36,10 @@ def check(folder: Path, tmp_path: Path) -> list[str]:
     config = tmp_path / "mypy.ini"
     config.write_text(CONFIG.format(stubs=STUBS, root=ROOT))
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", str(config), "--no-error-summary"]
-        + ["--cache-dir", str(tmp_path / "cache"), "boot.py", "main.py", "pbal_node"],
+        [
+            *(sys.executable, "-m", "mypy", "--config-file", str(config), "--no-error-summary"),
+            *("--cache-dir", str(tmp_path / "cache"), "boot.py", "main.py", "pbal_node"),
+        ],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -17,7 +17,8 @@ def machine_code_and_plain_sums_agree():
     fast = dsp.accumulate
     assert fast is not dsp.plain, "this interpreter should have machine code"
     found = []
-    for dsp.accumulate in (fast, dsp.plain):
+    for way in (fast, dsp.plain):
+        dsp.accumulate = way
         b = Bench(Plant(), "/sums")
         b.plant.phi = 0.7
         b.second()

@@ -244,6 +244,20 @@ def output_edges_are_stamped():
     assert 0 <= s.first_live_ms - back <= 5, (s.first_live_ms, back)
 
 
+def opening_meets_a_current_zero():
+    m = Mains()
+    s = m.sense()
+    m.rms[0] = 230.0
+    for k in range(40):
+        m.us = 5000000 + 1370 * k
+        assert s.sample()
+        behind = 0.1 * (k % 10)
+        wait = s.us_to_zero(10000, behind)
+        assert 0 <= wait <= 10000
+        w = 2 * math.pi * m.hz * (m.us + wait + 10000) / 1e6
+        assert abs(math.sin(w - behind)) < 0.06, (k, math.sin(w - behind))
+
+
 def ticks_may_wrap():
     period = 1 << 30
     t = [period - 500]
@@ -274,4 +288,5 @@ def site_time_is_set_by_our_nonce_only():
 
 support.run((known_answer, reads_and_survives_the_line, commands, true_rms_over_whole_cycles,
              bursts_with_holes_are_thrown_away, broken_sensors_never_look_good,
-             output_edges_are_stamped, ticks_may_wrap, site_time_is_set_by_our_nonce_only))
+             output_edges_are_stamped, opening_meets_a_current_zero, ticks_may_wrap,
+             site_time_is_set_by_our_nonce_only))

@@ -36,8 +36,35 @@ class Pin:
             w.shorts += 1
 
 
+class Coil(Pin):
+    """A set or reset coil of a latching relay: the contact stays where the last pulse put it."""
+
+    def __init__(self, world, phase, sets):
+        super().__init__(world, phase)
+        self.sets = sets
+        self.level = 0
+
+    def value(self, x):
+        w = self.world
+        if x and not self.level:
+            w.moves += self.sets
+            if w.latch[self.phase] != self.sets:
+                w.latch[self.phase] = self.sets
+                w.moved_ms[self.phase] = w.now
+            if self.sets:
+                w.drives.append(self.phase)
+        self.level = x
+        w.set_coils[self.phase] = x if self.sets else w.set_coils[self.phase]
+        if sum(w.set_coils) > 1:
+            w.shorts += 1
+
+
 class World:
+    kind = "non-latching"
+
     def __init__(self, **limits):
+        self.latch = [0, 0, 0, 0]
+        self.set_coils = [0, 0, 0, 0]
         for name in ("a.0", "a.1", "s.0", "s.1", "log.0", "log.1"):
             try:
                 support.os.remove("/" + name)
@@ -98,7 +125,11 @@ class World:
         self.out_v = 0.0
         self.out_at_ms = -1
         self.last_live_ms = self.first_live_ms = -1
-        self.drive = drive.HeldDrive([Pin(self, p) for p in (1, 2, 3)], 1)
+        if self.kind == "latching":
+            self.drive = drive.LatchingDrive([Coil(self, p, 1) for p in (1, 2, 3)],
+                                             [Coil(self, p, 0) for p in (1, 2, 3)], 1, 50)
+        else:
+            self.drive = drive.HeldDrive([Pin(self, p) for p in (1, 2, 3)], 1)
         self.sel = selector.Selector(selector.Timing(TIMING), self.limits, self.state, self.drive,
                                      self, self.supply, lambda: self.amps, self.site_s, self.emit)
         self.auto = autonomy.Autonomy(self.sel, self.supply, self.settings, self.limits, self.state,
@@ -119,7 +150,8 @@ class World:
     def _physics(self):
         before = self.real_out()
         for p in (1, 2, 3):
-            want = 1 if p == self.welded else 0 if p == self.stuck_open else self.coil[p]
+            driven = self.latch[p] if self.kind == "latching" else self.coil[p]
+            want = 1 if p == self.welded else 0 if p == self.stuck_open else driven
             delay = TIMING["operate_ms"] if want else TIMING["release_ms"]
             if want != self.contact[p] and self.now - self.moved_ms[p] >= delay:
                 if want:
@@ -166,7 +198,7 @@ class World:
         """Let quiet time pass quickly: only slow loops run."""
         end = self.now + ms
         while self.now < end:
-            self.now += 500
+            self.now += 1000
             self._physics()
             self.supply.update(self.now, self.volts[1], self.volts[2], self.volts[3])
             self.sel.poll(self.now)
