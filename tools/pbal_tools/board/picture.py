@@ -66,8 +66,8 @@ def parts(board: Board) -> list[Part]:
         groups.setdefault(".".join(words[:2]) if words[0] == "uart" else words[0], []).append(use)
     out = []
     for name, members in groups.items():
-        title, words = _describe(name, tables)
-        out.append(Part(title, words, [(use, _label(use, tables)) for use in members]))
+        title, how = _describe(name, tables)
+        out.append(Part(title, how, [(use, _label(use)) for use in members]))
     return out
 
 
@@ -96,10 +96,10 @@ def _describe(name: str, tables: dict[str, object]) -> tuple[str, str]:
             f"{scale} V of mains for 1 V at the pin, biased to {bias} V",
         )
     if name == "selector":
-        kind, level = inner.get("kind"), inner.get("on_level", 1)
+        sort, level = inner.get("kind"), inner.get("on_level", 1)
         lock = inner.get("interlock", "none")
         return (
-            f"Phase selector, {kind}",
+            f"Phase selector, {sort}",
             f"on = {'high' if level else 'low'}; dead time {inner.get('dead_time_ms')} ms; "
             f"hardware interlock: {lock}",
         )
@@ -108,7 +108,7 @@ def _describe(name: str, tables: dict[str, object]) -> tuple[str, str]:
     return {"led": "Lamp", "button": "Button"}.get(name, name), ""
 
 
-def _label(use: Use, tables: dict[str, object]) -> str:
+def _label(use: Use) -> str:
     if use.where in _LABELS:
         return _LABELS[use.where]
     last = use.where.rsplit(".", 1)[-1]

@@ -1,0 +1,274 @@
+"""`pbal provision` against emulated boards: keys go in, are proven, and appear nowhere."""
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zxingcpp
+from flash_rig import Rig, mpremote
+from PIL import Image
+
+from pbal_controller.keystore import KeyStore
+from pbal_sim.romloader import stand_in_image
+from pbal_tools import label
+from pbal_tools.errors import ExitCode
+
+pytestmark = pytest.mark.timeout(240)
+SECRET = b"correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def flashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The flash of a board with the application on it."""
+    folder = tmp_path_factory.mktemp("flashed")
+    made = Rig(folder)
+    (folder / "image.bin").write_bytes(stand_in_image())
+    try:
+        board = made.board()
+        done = made.pbal("flash", "-p", board.url, "-i", "image.bin", "--no-stub", "-b",
+                         "esp32-devkitc")  # fmt: skip
+        assert done.code == 0, done.err
+    finally:
+        made.close()
+    return folder / "b" / "flash.bin"
+
+
+class Site(Rig):
+    """A rig with a key store."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.pass_file = folder / "keys.pass"
+        self.pass_file.write_bytes(SECRET + b"\n")
+        self.pass_file.chmod(0o600)
+        self.keys = folder / "keys.json"
+        self.store_args = ("--keys", str(self.keys), "--passphrase-file", str(self.pass_file))
+
+    def store(self) -> KeyStore:
+        return KeyStore.open(self.keys, SECRET)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    done = made.pbal("provision", "init", "--site", "7", *made.store_args)
+    assert done.code == 0, done.err
+    yield made
+    made.close()
+
+
+def identity(port: str) -> dict[str, object]:
+    text = mpremote(port, "exec", "print(open('/cfg/identity.json').read())")
+    found: dict[str, object] = json.loads(text.strip().splitlines()[-1])
+    return found
+
+
+def secrets_of(site: Site) -> list[str]:
+    store = site.store()
+    keys = [store.group_key] + [store.node(a).root for a in store.addresses()]
+    return [form for key in keys for form in (key.hex(), repr(key)[2:-1])] + [SECRET.decode()]
+
+
+def test_a_node_gets_its_key_proves_it_and_nobody_sees_it(site: Site, flashed: Path) -> None:
+    board = site.board(like=flashed, download=False)
+    seen: list[str] = []
+    running = site.start(
+        "-v", "provision", "add", "--address", "258", "--port", board.url, "--name", "Mill Lane 2",
+        "--fixed", "--phase", "2", "--label", "l.svg", "--json", *site.store_args,
+    )  # fmt: skip
+    while running.poll() is None:
+        # What any user of this computer could read meanwhile.
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                seen.append(path.read_bytes().decode(errors="replace"))
+            except OSError:
+                continue
+        time.sleep(0.05)
+    out, err = running.communicate()
+    assert running.returncode == 0, err
+    node = json.loads(out)["nodes"][0]
+    assert (node["address"], node["site"], node["eui"]) == (258, 7, "24a160fffe000001")
+    entry = site.store().node(258)
+    assert node["fingerprint"] == entry.fingerprint
+    told = identity(board.url)
+    assert told == {
+        "eui": entry.eui, "site": 7, "address": 258, "root": entry.root.hex(),
+        "group": site.store().group_key.hex(), "name": "Mill Lane 2", "fixed": 1, "phase": 2,
+    }  # fmt: skip
+    everything = out + err + "".join(seen) + (site.folder / "l.svg").read_text()
+    everything += site.keys.read_text()
+    for secret in secrets_of(site):
+        assert secret not in everything
+    assert "identity.new" not in mpremote(board.url, "exec", "import os;print(os.listdir('/cfg'))")
+
+
+def test_the_proof_fails_for_a_node_that_holds_something_else(site: Site, flashed: Path) -> None:
+    from pbal_tools.errors import CheckFailed
+    from pbal_tools.provision.node import Identity, Node
+
+    board = site.board(like=flashed, download=False)
+    node = Node(board.url)
+    node.hold()
+    right = Identity("24a160fffe000001", 7, 5, bytes(32), bytes(range(32)), "x")
+    node.stage(right)
+    for wrong in (
+        Identity(right.eui, 7, 5, bytes(31) + b"\1", right.group, "x"),
+        Identity(right.eui, 7, 5, right.root, bytes(32), "x"),
+        Identity(right.eui, 7, 6, right.root, right.group, "x"),
+    ):
+        with pytest.raises(CheckFailed):
+            node.prove(wrong, "/cfg/identity.new")
+    assert "root" not in repr(right)
+
+
+def test_taken_addresses_rotation_and_revocation(site: Site, flashed: Path) -> None:
+    board = site.board(like=flashed, download=False)
+    add = ("provision", "add", "--port", board.url, *site.store_args, "--json")
+    assert site.pbal(*add, "--address", "9").code == 0
+    first = site.store().node(9).root
+    elsewhere = site.pbal(*add, "--address", "10")
+    assert elsewhere.code == ExitCode.REFUSED
+    assert "address 9" in elsewhere.err
+    wrong = site.pbal(*add, "--address", "9", "--eui", "0011223344556677")
+    assert wrong.code == ExitCode.REFUSED
+    rotated = site.pbal("provision", "rotate", "9", "--port", board.url, *site.store_args)
+    assert rotated.code == 0, rotated.err
+    second = site.store().node(9).root
+    assert second != first
+    assert identity(board.url)["root"] == second.hex()
+    revoked = site.pbal("provision", "revoke", "9", *site.store_args, "--json")
+    assert revoked.json == {"address": 9, "eui": "24a160fffe000001", "revoked": True}
+    listed = site.pbal("provision", "list", *site.store_args, "--json").json
+    assert [n["revoked"] for n in listed["nodes"]] == [True]
+    assert site.pbal(*add, "--address", "10").code == 0
+
+
+def test_a_cable_pulled_while_provisioning_leaves_nothing_half_done(
+    site: Site, flashed: Path
+) -> None:
+    board = site.board(like=flashed, port=f"pty:{site.folder}/ttyUSB0", download=False)
+    args = ("provision", "add", "--port", board.url, "--address", "3", *site.store_args, "--json")
+    for cut in (150, 1200, 2200, 3200):
+        board.cut_after = cut
+        lost = site.pbal(*args)
+        if lost.code != 0:
+            assert "Traceback" not in lost.err
+            board.plug_in()
+        board.cut_after = None
+    done = site.pbal(*args)
+    assert done.code == 0, done.err
+    assert identity(board.url)["root"] == site.store().node(3).root.hex()
+
+
+def test_bulk_takes_the_boards_as_they_come(site: Site, flashed: Path) -> None:
+    for n in (1, 2):
+        site.board(f"b{n}", like=flashed, download=False, mac=bytes.fromhex(f"24a16000000{n}"),
+                   port=f"pty:{site.folder}/ttyUSB{n}")  # fmt: skip
+    (site.folder / "homes.csv").write_text(
+        "address,name,fixed,eui\n1,Mill Lane 1,no,\n2,Surgery,yes,24-A1-60-FF-FE-00-00-01\n"
+        "3,Mill Lane 3,,\n"
+    )
+    args = ("provision", "bulk", "--csv", "homes.csv", "--port", f"{site.folder}/ttyUSB*",
+            "--labels", "sheet.svg", *site.store_args, "--json")  # fmt: skip
+    done = site.pbal(*args)
+    assert done.code == ExitCode.CHECK_FAILED
+    assert done.json["waiting"] == [3]
+    store = site.store()
+    assert store.node(2).eui.endswith("1")
+    assert store.node(1).eui.endswith("2")
+    assert (site.folder / "sheet.svg").read_text().count("EUI ") == 2
+    again = site.pbal(*args)
+    assert again.json["nodes"] == []
+    assert again.json["already"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name\nx\n", "no column 'address'"),
+        ("address\n0\n", "line 2: '0' is no node address"),
+        ("address\n248\n", "is no node address"),
+        ("address,colour\n1,red\n", "unknown columns"),
+        ("address,phase\n1,D\n", "not A, B or C"),
+        ("address,fixed\n1,perhaps\n", "not yes or no"),
+        ("address,eui\n1,12\n", "16 hex digits"),
+        ("address\n1\n1\n", "also in line 2"),
+        ("address\n", "names no node"),
+    ],
+)
+def test_bad_lists_name_the_line(site: Site, text: str, words: str) -> None:
+    (site.folder / "homes.csv").write_text(text)
+    done = site.pbal("provision", "bulk", "--csv", "homes.csv", *site.store_args)
+    assert done.code == ExitCode.INPUT
+    assert words in done.err
+
+
+def test_key_store_mistakes(site: Site) -> None:
+    exists = site.pbal("provision", "init", "--site", "7", *site.store_args)
+    assert exists.code == ExitCode.INPUT
+    assert "exists already" in exists.err
+    site.pass_file.write_text("something else\n")
+    wrong = site.pbal("provision", "list", *site.store_args)
+    assert wrong.code == ExitCode.INPUT
+    assert "passphrase does not open it" in wrong.err
+    site.pass_file.chmod(0o644)
+    loose = site.pbal("provision", "list", *site.store_args)
+    assert "chmod 600" in loose.err
+    none = site.pbal("provision", "list", "--keys", str(site.keys))
+    assert none.code == ExitCode.INPUT
+    assert "--passphrase-file" in none.err
+    short = site.folder / "short.pass"
+    short.write_text("abc")
+    short.chmod(0o600)
+    made = site.pbal("provision", "init", "--site", "7", "--keys", "new.json",
+                     "--passphrase-file", "short.pass")  # fmt: skip
+    assert made.code == ExitCode.INPUT
+
+
+def test_a_bare_board_is_told_what_comes_first(site: Site) -> None:
+    (site.folder / "blank").mkdir()
+    image = bytearray(b"\xff" * (4 << 20))
+    image[0x1000 : 0x1000 + 100] = stand_in_image()[:100]
+    bare = site.folder / "bare.bin"
+    bare.write_bytes(image)
+    board = site.board(like=bare, download=False)
+    done = site.pbal("provision", "add", "-a", "1", "-p", board.url, *site.store_args)
+    assert done.code == ExitCode.PEER
+    assert "pbal flash" in done.err
+
+
+LABEL = label.Label("24a160fffe000001", 7, 300, "Mühlgasse 12 <b>", "North")
+
+
+def test_a_scanner_reads_the_printed_label(tmp_path: Path) -> None:
+    (file,) = label.write([LABEL], tmp_path / "l.png")
+    with Image.open(file) as picture:
+        (found,) = zxingcpp.read_barcodes(picture)
+    assert label.parse(found.text) == label.Label("24a160fffe000001", 7, 300)
+
+
+def test_the_svg_label_and_the_sheets(tmp_path: Path, require_tool: object) -> None:
+    chromium = shutil.which("chromium")
+    text = label.svg(LABEL)
+    assert "Mühlgasse 12 &lt;b&gt;" in text
+    many = [label.Label("24a160fffe000001", 7, n, f"Home {n}") for n in range(1, 28)]
+    files = label.write(many, tmp_path / "sheet.svg")
+    assert [f.name for f in files] == ["sheet.svg", "sheet-2.svg"]
+    assert len(re.findall("EUI ", files[0].read_text())) == 24
+    if chromium is None:
+        pytest.skip("no browser here: the SVG was not rendered")
+    import subprocess
+
+    shot = tmp_path / "sheet.png"
+    subprocess.run(
+        [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--screenshot={shot}",
+         "--window-size=1588,2246", "--force-device-scale-factor=2", str(files[0])],
+        check=True, capture_output=True, timeout=90,
+    )  # fmt: skip
+    with Image.open(shot) as picture:
+        read = {label.parse(found.text).address for found in zxingcpp.read_barcodes(picture)}
+    assert read == set(range(1, 25))

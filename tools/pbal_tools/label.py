@@ -1,0 +1,173 @@
+"""Labels for nodes: a QR code and the words a person on a ladder reads. No secret is on them.
+
+The QR code says `PBAL1 EUI SITE ADDRESS` separated by colons, in letters and digits only, so that
+it fits the compact alphanumeric mode and any telephone reads it.
+"""
+
+import io
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+# A4 with 3 x 8 labels of 70 x 37 mm, the commonest office sheet without margins between labels.
+PAGE_MM = (210.0, 297.0)
+LABEL_MM = (70.0, 37.0)
+PER_ROW, PER_PAGE = 3, 24
+PNG_DOTS_PER_MM = 12  # 300 dpi
+
+
+@dataclass(frozen=True)
+class Label:
+    """What one label says."""
+
+    eui: str
+    site: int
+    address: int
+    name: str = ""
+    site_name: str = ""
+
+    @property
+    def code(self) -> str:
+        """What the QR code says."""
+        return f"PBAL1:{self.eui.upper()}:{self.site}:{self.address}"
+
+    def lines(self) -> list[str]:
+        """The words beside it."""
+        where = f"segment {self.address >> 8}, unit {self.address & 255}"
+        words = [self.name or f"node {self.address}", f"address {self.address} ({where})"]
+        words.append(f"site {self.site}" + (f" {self.site_name}" if self.site_name else ""))
+        eui = self.eui.upper()
+        words.append("EUI " + "-".join(eui[i : i + 4] for i in range(0, len(eui), 4)))
+        return words
+
+
+def parse(code: str) -> Label:
+    """Reads back what a label's QR code says. Raises InputError."""
+    parts = code.strip().split(":")
+    if len(parts) == 4 and parts[0] == "PBAL1" and len(parts[1]) == 16:
+        try:
+            bytes.fromhex(parts[1])
+            return Label(parts[1].lower(), int(parts[2]), int(parts[3]))
+        except ValueError:
+            pass
+    raise InputError(f"{code!r} is no label of a pbal node.", "Scan the label on the node.")
+
+
+def _qr(label: Label) -> Any:
+    import segno
+
+    # Quartile correction: a label in a meter box gets dirty.
+    return segno.make(label.code, error="q", micro=False)
+
+
+def _fragment(label: Label, x: float, y: float) -> str:
+    """One label as SVG in millimetres, its upper left corner at (x, y)."""
+    code = _qr(label)
+    side = 29.0
+    modules = code.symbol_size(border=4)[0]
+    rows = []
+    for row, cells in enumerate(code.matrix_iter(border=4)):
+        start = None
+        for column, dark in enumerate([*cells, 0]):
+            if dark and start is None:
+                start = column
+            elif not dark and start is not None:
+                rows.append(f"M{start} {row}h{column - start}v1h-{column - start}z")
+                start = None
+    scale = side / modules
+    out = [
+        f'<g transform="translate({x:g} {y:g})">',
+        f'<g transform="translate(2 4) scale({scale:.5f})"><path d="{"".join(rows)}"/></g>',
+    ]
+    for number, line in enumerate(label.lines()):
+        size, weight = (4.0, "bold") if number == 0 else (2.7, "normal")
+        out.append(
+            f'<text x="33" y="{10 + number * 5.4:g}" font-size="{size}" font-weight="{weight}" '
+            f'textLength="{min(35.0, len(line) * size * 0.55):.1f}" '
+            f'lengthAdjust="spacingAndGlyphs">{escape(line)}</text>'
+        )
+    out.append("</g>")
+    return "".join(out)
+
+
+def _document(width: float, height: float, body: str) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}mm" height="{height:g}mm" '
+        f'viewBox="0 0 {width:g} {height:g}" font-family="Helvetica, Arial, sans-serif">'
+        f'<rect width="{width:g}" height="{height:g}" fill="white"/>{body}</svg>\n'
+    )
+
+
+def svg(label: Label) -> str:
+    """One label, 70 x 37 mm."""
+    return _document(*LABEL_MM, _fragment(label, 0, 0))
+
+
+def sheets(labels: list[Label]) -> list[str]:
+    """A4 pages of 24 labels each, ready for the printer."""
+    pages = []
+    for first in range(0, len(labels), PER_PAGE):
+        body = [
+            _fragment(label, n % PER_ROW * LABEL_MM[0], n // PER_ROW * LABEL_MM[1])
+            for n, label in enumerate(labels[first : first + PER_PAGE])
+        ]
+        pages.append(_document(*PAGE_MM, "".join(body)))
+    return pages
+
+
+def png(label: Label) -> bytes:
+    """One label as a picture at 300 dpi, for label printers that take no SVG."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    dots = PNG_DOTS_PER_MM
+    picture = Image.new("L", (int(LABEL_MM[0] * dots), int(LABEL_MM[1] * dots)), 255)
+    code = _qr(label)
+    modules = code.symbol_size(border=4)[0]
+    scale = int(29 * dots / modules)
+    stream = io.BytesIO()
+    code.save(stream, kind="png", scale=scale, border=4)
+    stream.seek(0)
+    picture.paste(Image.open(stream).convert("L"), (2 * dots, 4 * dots))
+    pen = ImageDraw.Draw(picture)
+    for number, line in enumerate(label.lines()):
+        size = (4.0 if number == 0 else 2.7) * dots
+        font = ImageFont.load_default(size)
+        while pen.textlength(line, font) > 36 * dots and size > 12:
+            size -= 1
+            font = ImageFont.load_default(size)
+        pen.text((33 * dots, int((7 + number * 5.4) * dots)), line, fill=0, font=font)
+    out = io.BytesIO()
+    picture.save(out, "PNG", dpi=(300, 300))
+    return out.getvalue()
+
+
+def write(labels: list[Label], path: Path) -> list[Path]:
+    """Writes labels to a file: .png one label, .svg one label or a sheet; further pages get a
+    number. Returns the files.
+
+    Raises InputError.
+    """
+    if not labels:
+        raise InputError("There are no nodes to make labels for.", "Provision some first.")
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent}.", "Create it, or name another file.")
+    kind = path.suffix.lower()
+    if kind == ".png":
+        files = (
+            [path]
+            if len(labels) == 1
+            else [path.with_stem(f"{path.stem}-{label.address}") for label in labels]
+        )
+        for file, label in zip(files, labels, strict=True):
+            file.write_bytes(png(label))
+        return files
+    if kind != ".svg":
+        raise InputError(f"{path}: labels are .svg or .png.", "Name such a file.")
+    pages = [svg(labels[0])] if len(labels) == 1 else sheets(labels)
+    files = [path if n == 0 else path.with_stem(f"{path.stem}-{n + 1}") for n in range(len(pages))]
+    for file, page in zip(files, pages, strict=True):
+        file.write_text(page, encoding="utf-8")
+    return files

@@ -1,0 +1,320 @@
+"""The command line of `pbal provision`."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pbal_controller.keystore import KeyStore
+
+from .. import label as labels
+from ..context import app_context
+from ..errors import CheckFailed, CliError, InputError, describe
+from ..flash import ports
+from ..output import JsonFlag, emit
+from . import store as stores
+from .node import Node
+from .work import Done, Wanted, check_address, provision, read_csv
+
+app = typer.Typer(no_args_is_help=True, help="Give nodes their address and keys.")
+
+KEYS = Path("/var/lib/pbal/keys.json")
+Keys = Annotated[Path, typer.Option("--keys", "-k", help="The site's key store.")]
+PassFile = Annotated[
+    Path | None,
+    typer.Option("--passphrase-file", help="Its passphrase (mode 600). Default: systemd, or ask."),
+]
+PortOption = Annotated[
+    str | None, typer.Option("--port", "-p", help="Serial port. Default: the board plugged in.")
+]
+
+
+def _note(ctx: typer.Context, as_json: bool) -> Callable[[str], None]:
+    if as_json or app_context(ctx).quiet:
+        return lambda words: None
+    return lambda words: print(f"pbal: {words}", file=sys.stderr)
+
+
+def _one_port(given: str | None) -> str:
+    (port,) = ports.expand([given] if given else [], every=False)
+    ports.check(port)
+    return port
+
+
+@app.command()
+def init(
+    site: Annotated[int, typer.Option("--site", help="The site's number, 1..4294967295.")],
+    keys: Keys = KEYS,
+    passphrase_file: PassFile = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Create the site's key store, encrypted with a passphrase.
+
+    Example:  pbal provision init --site 7 --keys keys.json --passphrase-file keys.pass
+    """
+    if not 1 <= site <= 0xFFFFFFFF:
+        raise InputError(f"Site {site} is out of range.", "Take 1..4294967295.")
+    secret = stores.passphrase(passphrase_file, new=True)
+    with stores.store_errors():
+        made = KeyStore.create(keys, secret, site)
+        # Read back: a store that does not open with its passphrase is worth nothing.
+        KeyStore.open(keys, secret)
+    emit(
+        {"keys": str(made.path), "site": site, "nodes": 0},
+        json_output,
+        lambda data: print(
+            f"{data['keys']}: key store of site {site}, AES-256. Keep a copy of it and of its "
+            "passphrase apart.\nnext: pbal provision add --address 1"
+        ),
+    )
+
+
+@app.command()
+def add(
+    ctx: typer.Context,
+    address: Annotated[int, typer.Option("--address", "-a", help="segment * 256 + unit.")],
+    port: PortOption = None,
+    keys: Keys = KEYS,
+    name: Annotated[str, typer.Option("--name", help="What people call the home.")] = "",
+    fixed: Annotated[bool, typer.Option("--fixed", help="Never moved: the node refuses.")] = False,
+    phase: Annotated[
+        int, typer.Option("--phase", min=0, max=3, help="The phase it is on now: 1..3.")
+    ] = 0,
+    eui: Annotated[str, typer.Option("--eui", help="Refuse any node but this one.")] = "",
+    label: Annotated[
+        Path | None, typer.Option("--label", help="Write its label (.svg or .png).")
+    ] = None,
+    passphrase_file: PassFile = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Give the node on a cable its address and a fresh key, and prove that it has them.
+
+    The key is drawn from the operating system's random source, goes into the node and into the
+    key store, and is shown nowhere.
+
+    Example:  pbal provision add --address 12 --name "Mill Lane 12" --label 12.svg
+    """
+    check_address(address)
+    wanted = Wanted(address, name, fixed, phase, eui)
+    site = stores.open_store(keys, passphrase_file)
+    done = provision(_one_port(port), site, wanted, _note(ctx, json_output))
+    _tell([done], label, json_output)
+
+
+@app.command()
+def bulk(
+    ctx: typer.Context,
+    table: Annotated[
+        Path, typer.Option("--csv", help="Columns: address, name, fixed, phase, eui.")
+    ],
+    port: Annotated[
+        list[str] | None, typer.Option("--port", "-p", help="May be repeated; default: all.")
+    ] = None,
+    keys: Keys = KEYS,
+    label: Annotated[
+        Path | None, typer.Option("--labels", help="Write a sheet of labels (.svg).")
+    ] = None,
+    passphrase_file: PassFile = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Provision the boards that are plugged in from a list, in its order.
+
+    A line with an EUI waits for that board; the others take the boards as they come. Lines whose
+    address is in the key store already are done and left alone, so the command can be run again
+    with the next boards.
+
+    Example:  pbal provision bulk --csv homes.csv --labels sheet.svg
+    """
+    rows = read_csv(table)
+    site = stores.open_store(keys, passphrase_file)
+    note = _note(ctx, json_output)
+    known = {a for a in site.addresses() if not site.node(a).revoked}
+    waiting = [row for row in rows if row.address not in known]
+    done: list[Done] = []
+    failed: list[tuple[str, CliError]] = []
+    targets = ports.expand(port or [], every=True) if waiting else []
+    for target in targets:
+        try:
+            ports.check(target)
+            row = _row_for(target, waiting, site, note)
+            if row is None:
+                note(f"{target}: no line of {table} is for this board")
+                continue
+            done.append(provision(target, site, row, note))
+            waiting.remove(row)
+        except CliError as exc:
+            note(f"{target}: {exc.message}")
+            failed.append((target, exc))
+    more = {
+        "waiting": [row.address for row in waiting],
+        "failed": [{"port": p, "error": e.message, "remedy": e.remedy} for p, e in failed],
+        "already": sorted(known & {row.address for row in rows}),
+    }
+    _tell(done, label, json_output, more)
+    if failed:
+        raise type(failed[0][1])(failed[0][1].message, failed[0][1].remedy)
+    if waiting:
+        raise CheckFailed(
+            f"{len(waiting)} of {len(rows)} nodes are still to do: "
+            f"{', '.join(str(row.address) for row in waiting[:10])}.",
+            "Plug in the next boards and run the same command again.",
+        )
+
+
+def _row_for(
+    target: str, waiting: list[Wanted], site: KeyStore, note: Callable[[str], None]
+) -> Wanted | None:
+    if not any(row.eui for row in waiting) and site.addresses() == []:
+        return waiting[0] if waiting else None
+    node = Node(target)
+    node.hold()
+    eui = node.info.eui
+    if stores.holder_of(site, eui) is not None:
+        note(f"{target}: {eui} has an address already")
+        return None
+    named = [row for row in waiting if row.eui == eui]
+    free = [row for row in waiting if not row.eui]
+    return next(iter(named or free), None)
+
+
+@app.command()
+def rotate(
+    ctx: typer.Context,
+    address: Annotated[int, typer.Argument(help="The node's address.")],
+    port: PortOption = None,
+    keys: Keys = KEYS,
+    name: Annotated[str, typer.Option("--name", help="What people call the home.")] = "",
+    fixed: Annotated[bool, typer.Option("--fixed", help="Never moved.")] = False,
+    passphrase_file: PassFile = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Give a node a new key: the old one opens nothing any more.
+
+    Example:  pbal provision rotate 12 --port /dev/ttyUSB0
+    """
+    site = stores.open_store(keys, passphrase_file)
+    with stores.store_errors():
+        entry = site.node(address)
+    done = provision(
+        _one_port(port), site, Wanted(address, name, fixed, 0, entry.eui), _note(ctx, json_output)
+    )
+    _tell([done], None, json_output)
+
+
+@app.command()
+def revoke(
+    address: Annotated[int, typer.Argument(help="The node's address.")],
+    keys: Keys = KEYS,
+    passphrase_file: PassFile = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Never talk to a node again, for one that was stolen, sold or given back.
+
+    Example:  pbal provision revoke 12
+    """
+    site = stores.open_store(keys, passphrase_file)
+    with stores.store_errors():
+        site.revoke(address)
+        again = stores.open_store(keys, passphrase_file)
+        entry = again.node(address)
+    if not entry.revoked:
+        raise CheckFailed(f"{keys}: the revocation was not kept.", "Run the command again.")
+    emit(
+        {"address": address, "eui": entry.eui, "revoked": True},
+        json_output,
+        lambda data: print(
+            f"node {address} ({entry.eui}) is revoked.\n"
+            "next: restart the controller so that it reads the key store again, and take the home "
+            "out of site.toml"
+        ),
+    )
+
+
+@app.command("list")
+def list_nodes(
+    keys: Keys = KEYS, passphrase_file: PassFile = None, json_output: JsonFlag = False
+) -> None:
+    """The nodes in the key store, with the fingerprints of their keys.
+
+    Example:  pbal provision list --keys keys.json
+    """
+    site = stores.open_store(keys, passphrase_file)
+    rows = [
+        {
+            "address": entry.address,
+            "eui": entry.eui,
+            "fingerprint": entry.fingerprint,
+            "revoked": entry.revoked,
+        }
+        for entry in (site.node(address) for address in site.addresses())
+    ]
+
+    def render(data: dict[str, Any]) -> None:
+        for row in data["nodes"]:
+            state = "revoked" if row["revoked"] else row["fingerprint"]
+            print(f"{row['address']:>6}  {row['eui']}  {state}")
+        print(f"site {data['site']}: {len(data['nodes'])} nodes")
+
+    emit({"site": site.site_id, "nodes": rows}, json_output, render)
+
+
+@app.command()
+def label(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file: .svg or .png.")],
+    address: Annotated[
+        list[int] | None, typer.Argument(help="Addresses. Default: every node.")
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option("--csv", help="Take the names from this list.")
+    ] = None,
+    keys: Keys = KEYS,
+    passphrase_file: PassFile = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Labels with QR codes: one, or sheets of 24 on A4 (70 x 37 mm).
+
+    Example:  pbal provision label --out sheet.svg --csv homes.csv
+    """
+    site = stores.open_store(keys, passphrase_file)
+    names = {row.address: row.name for row in read_csv(table)} if table else {}
+    chosen = address or [a for a in site.addresses() if not site.node(a).revoked]
+    with stores.store_errors():
+        wanted = [labels.Label(site.node(a).eui, site.site_id, a, names.get(a, "")) for a in chosen]
+    files = labels.write(wanted, out)
+    emit(
+        {"labels": len(wanted), "files": [str(file) for file in files]},
+        json_output,
+        lambda data: print(f"{data['labels']} labels: {', '.join(data['files'])}"),
+    )
+
+
+def _tell(
+    done: list[Done], label_file: Path | None, as_json: bool, more: dict[str, Any] | None = None
+) -> None:
+    files: list[str] = []
+    problem: Exception | None = None
+    if label_file is not None and done:
+        try:
+            files = [str(f) for f in labels.write([d.label() for d in done], label_file)]
+        except (CliError, OSError) as exc:
+            # The node is provisioned all the same; that must be said first.
+            problem = exc
+    data = {"nodes": [d.as_dict() for d in done], "labels": files, **(more or {})}
+
+    def render(found: dict[str, Any]) -> None:
+        for node in found["nodes"]:
+            print(
+                f"{node['port']}: node {node['eui']} is address {node['address']} of site "
+                f"{node['site']}; key {node['fingerprint']} {node['action']}, proven by the node"
+            )
+        for file in found["labels"]:
+            print(f"label: {file}")
+        if found["nodes"]:
+            print("next: put the home into site.toml and run  pbal site check")
+
+    emit(data, as_json, render)
+    if problem is not None:
+        told = describe(problem)
+        raise InputError(f"The label was not written: {told.message}", told.remedy) from None

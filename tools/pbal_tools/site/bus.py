@@ -1,0 +1,67 @@
+"""Asks the units of an RS-485 segment for their plain registers, as any Modbus tool may.
+
+Only reading, function 04; the controller must not use the port meanwhile.
+"""
+
+from collections.abc import Callable, Iterable
+
+from pymodbus import FramerType, ModbusException
+from pymodbus.client import ModbusSerialClient
+
+from ..errors import PeerError
+from ..flash import ports
+from .diff import Heard
+from .model import Bus
+
+TRIES = 3
+REGISTERS = 12
+
+
+def scan(
+    name: str,
+    bus: Bus,
+    units: Iterable[int],
+    progress: Callable[[str], None] = lambda words: None,
+) -> dict[int, Heard | None]:
+    """What each unit says, or None where it is silent after three tries.
+
+    Raises the port errors, or PeerError where the driver refuses the port's settings.
+    """
+    ports.check(bus.port)
+    client = ModbusSerialClient(
+        bus.port,
+        framer=FramerType.RTU,
+        baudrate=bus.baud,
+        parity=bus.parity,
+        stopbits=bus.stop_bits,
+        timeout=max(bus.answer_timeout_ms / 1000, 0.05),
+        retries=0,
+    )
+    if not client.connect():
+        raise PeerError(
+            f"{bus.port} of bus {name} does not open as a Modbus port.",
+            "Check that it is an RS-485 adapter, and its settings in the site file.",
+        )
+    out: dict[int, Heard | None] = {}
+    try:
+        for unit in units:
+            progress(f"bus {name}: unit {unit}")
+            out[unit] = _ask(client, unit)
+    finally:
+        client.close()  # type: ignore[no-untyped-call]
+    return out
+
+
+def _ask(client: ModbusSerialClient, unit: int) -> Heard | None:
+    for _ in range(TRIES):
+        try:
+            answer = client.read_input_registers(0, count=REGISTERS, device_id=unit)
+        except ModbusException:
+            continue
+        if answer.isError() or len(answer.registers) < REGISTERS:
+            continue
+        words = answer.registers
+        return Heard(
+            unit, words[9], words[10], words[11], words[1] / 10, words[2] / 10, words[3] / 10
+        )
+    return None

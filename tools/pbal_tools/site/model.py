@@ -1,0 +1,197 @@
+"""The site file (`site.toml`): transformer, feeders, buses, homes; what was built, on paper.
+
+The controller's pbal.toml is generated from it. Every complaint names the key and what is right.
+"""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pbal_controller.config import BusConfig, TransformerConfig
+
+from ..errors import InputError
+
+Name = Annotated[str, Field(max_length=64)]
+Bearer = Literal["rs485", "lora", "wifi"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Head(_Table):
+    """The site itself."""
+
+    id: int = Field(ge=1, le=0xFFFFFFFF)
+    name: Name = ""
+
+
+class Feeder(_Table):
+    """A cable that leaves the transformer, and what it may carry."""
+
+    name: Name
+    rated_a: float | None = Field(default=None, gt=0)
+
+
+class Bus(BusConfig):
+    """An RS-485 segment as the controller knows it, and the feeder it runs along."""
+
+    feeder: str = ""
+
+
+class Home(_Table):
+    """One home. `phase` is where it was connected when it was commissioned."""
+
+    address: int = Field(ge=1, le=0xFFFF)
+    name: Name = ""
+    bus: str
+    feeder: str = ""
+    phase: Literal["", "A", "B", "C"] = ""
+    bearer: Bearer = "rs485"
+    fixed: bool = False
+    eui: str = Field(default="", pattern=r"^($|[0-9a-f]{16}$)")
+    board: str = ""
+
+    @model_validator(mode="after")
+    def _unit(self) -> "Home":
+        if not 1 <= self.address & 0xFF <= 247:
+            raise ValueError(
+                f"address {self.address} has unit {self.address & 0xFF}; "
+                "use segment * 256 + a unit 1..247"
+            )
+        return self
+
+
+class Site(_Table):
+    """A whole site file."""
+
+    site: Head
+    transformer: TransformerConfig = TransformerConfig()
+    feeder: tuple[Feeder, ...] = ()
+    bus: dict[str, Bus] = Field(default_factory=dict)
+    home: tuple[Home, ...] = ()
+
+    @model_validator(mode="after")
+    def _references(self) -> "Site":
+        feeders = {feeder.name for feeder in self.feeder}
+        if len(feeders) != len(self.feeder):
+            raise ValueError("two feeders have the same name")
+        for name, bus in self.bus.items():
+            if bus.feeder and bus.feeder not in feeders:
+                raise ValueError(f"bus {name} is on feeder {bus.feeder!r}, which is not declared")
+        addresses: set[int] = set()
+        euis: dict[str, int] = {}
+        units: dict[tuple[str, int], int] = {}
+        for home in self.home:
+            if home.address in addresses:
+                raise ValueError(f"two homes have address {home.address}")
+            addresses.add(home.address)
+            if home.eui and euis.setdefault(home.eui, home.address) != home.address:
+                raise ValueError(f"homes {euis[home.eui]} and {home.address} have the same EUI")
+            if home.bus not in self.bus:
+                known = ", ".join(sorted(self.bus)) or "none is declared"
+                raise ValueError(
+                    f"home {home.address} is on bus {home.bus!r}, which is not declared ({known})"
+                )
+            if home.feeder and home.feeder not in feeders:
+                raise ValueError(
+                    f"home {home.address} is on feeder {home.feeder!r}, which is not declared"
+                )
+            unit = (home.bus, home.address & 0xFF)
+            if units.setdefault(unit, home.address) != home.address:
+                raise ValueError(
+                    f"homes {units[unit]} and {home.address} are both unit {unit[1]} on {home.bus}"
+                )
+        return self
+
+
+def load(path: Path) -> Site:
+    """Reads and validates a site file. Raises InputError naming every wrong key."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"There is no site file {path}.",
+            "Write one (docs/commissioning.md), or:  pbal site import homes.csv",
+        ) from None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InputError(f"{path} cannot be read: {exc}.", "Name another file.") from None
+    except tomllib.TOMLDecodeError as exc:
+        raise InputError(f"{path} is broken: {exc}", "Correct that line.") from None
+    return validate(data, str(path))
+
+
+def validate(data: dict[str, Any], where: str) -> Site:
+    """Validates plain data. Raises InputError naming every wrong key."""
+    try:
+        return Site.model_validate(data)
+    except ValidationError as exc:
+        lines = []
+        for item in exc.errors():
+            key = ".".join(str(part) for part in item["loc"])
+            text = str(item["msg"]).removeprefix("Value error, ")
+            if item["type"] == "extra_forbidden":
+                text = "is not a known key"
+            elif item["type"] == "missing":
+                text = "is missing"
+            lines.append(f"{where}: {key}: {text}" if key else f"{where}: {text}")
+        raise InputError("\n      ".join(lines), "Correct the keys named above.") from None
+
+
+def _value(value: Any) -> str:
+    """One TOML value; JSON's strings, numbers and booleans are TOML's."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _rows(table: BaseModel, skip: set[str]) -> list[str]:
+    data = table.model_dump(mode="json", exclude_defaults=True)
+    return [
+        f"{key} = {_value(value)}"
+        for key, value in data.items()
+        if key not in skip and value is not None and not isinstance(value, dict)
+    ]
+
+
+def dump(site: Site) -> str:
+    """The site file's text."""
+    out = ["# The site: what was built. Check it with `pbal site check`.", "[site]"]
+    out += _rows(site.site, set())
+    out += _transformer(site)
+    for feeder in site.feeder:
+        out += ["", "[[feeder]]", *_rows(feeder, set())]
+    for name, bus in site.bus.items():
+        out += ["", f"[bus.{_value(name)}]", *_rows(bus, set())]
+    for home in site.home:
+        out += ["", "[[home]]", *_rows(home, set())]
+    return "\n".join(out) + "\n"
+
+
+def _transformer(site: Site) -> list[str]:
+    out: list[str] = []
+    if site.transformer.rated_kva is not None:
+        out += ["", "[transformer]", f"rated_kva = {site.transformer.rated_kva:g}"]
+    if site.transformer.meter is not None:
+        out += ["", "[transformer.meter]", *_rows(site.transformer.meter, set())]
+    return out
+
+
+def controller_toml(site: Site, keys: str, passphrase_file: str | None = None) -> str:
+    """The controller's configuration for this site, as text."""
+    out = ["# Generated from the site file by `pbal site controller`; change that one.", "[site]"]
+    out += _rows(site.site, set())
+    out += ["", "[keys]", f"file = {_value(keys)}"]
+    if passphrase_file:
+        out.append(f"passphrase_file = {_value(passphrase_file)}")
+    out += _transformer(site)
+    for name, bus in site.bus.items():
+        out += ["", f"[bus.{_value(name)}]", *_rows(bus, {"feeder"})]
+    for home in site.home:
+        out += ["", "[[home]]", f"address = {home.address}", f"bus = {_value(home.bus)}"]
+        if home.name:
+            out.append(f"name = {_value(home.name)}")
+        if home.fixed:
+            out.append("fixed = true")
+    return "\n".join(out) + "\n"
