@@ -23,6 +23,18 @@ FAST = {
     "return_spread_ms": 400,
     "dead_time_ms": 100,
 }
+# The planner of a street that has to be balanced within seconds.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "planner": {
+        "every_s": 1.0,
+        "settle_s": 2.0,
+        "observe_every_s": 0.5,
+        "max_moving_share": 0.2,
+        "core": {"dwell_s": 3.0, "daily_cap": 200, "price": 5.0},
+    },
+    "polling": {"min_interval_s": 0.05},
+    "dispatch": {"ttl_s": 15, "confirm_s": 8.0, "resend_s": 0.5},
+}
 ACCEPTED, DONE, REFUSED, FAILED, EXPIRED = 1, 2, 3, 4, 5
 
 
