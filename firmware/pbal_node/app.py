@@ -149,7 +149,8 @@ class App:
             group = kdf.group_key(unhexlify(identity["group"]), site)
             self.link = Link((up, down, group), site, address, self.counters, self.clock,
                              self.selector, self.log, self.config, self)
-            del kdf, sys.modules["pbal_protocol.kdf"]  # keys are derived once a boot: free its code
+            del kdf
+            sys.modules.pop("pbal_protocol.kdf", None)  # keys are derived once a boot: free it
             unit = address & 0xFF
         uart, de = boards.uart_rs485(board)
         self.bearer = Rs485(uart, de, board["uart"]["rs485"].get("baud", 115200), unit, self.link,

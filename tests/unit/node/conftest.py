@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
 MP = HERE / "mp"
-SOURCES = (ROOT / "protocol", ROOT / "firmware")
+SOURCES = (ROOT / "protocol", ROOT / "firmware", ROOT / "bench")
 
 
 def interpreter() -> str:

@@ -7,7 +7,7 @@ import support
 
 support.ram_disk()
 
-from afe import Bench, Plant  # noqa: E402
+from adc_plant import Bench, Plant  # noqa: E402
 
 from pbal_node import store  # noqa: E402
 from pbal_node.metering import adc, dsp  # noqa: E402
