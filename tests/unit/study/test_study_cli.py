@@ -44,6 +44,7 @@ def test_json_and_csv_agree(demo: Path) -> None:
     data = json.loads((demo / "study.json").read_text())
     assert list(data["controllers"]) == ["as_built", "best_static", "pbal", "hindsight"]
     assert data["period"]["days"] == pytest.approx(0.3)
+    assert data["engine_difference_a"] < 0.01
     with (demo / "summary.csv").open() as file:
         rows = {(r["controller"], r["figure"]): r["value"] for r in csv.DictReader(file)}
     own = data["controllers"]["pbal"]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .controllers import Street, Trajectory
 from .feeder import Complex, Feeder
 from .opendss import compile_feeder
 
@@ -65,3 +66,24 @@ class Judge:
             "losses_w": float(losses),
             "home_volts": np.array(home_volts),
         }
+
+
+def check_minutes(
+    path: Path, street: Street, trajectory: Trajectory, minutes: int, seed: int
+) -> float:
+    """Solves some moments of a trajectory in the engine too: the busiest one and random ones.
+
+    Returns the largest difference of a phase or neutral current, A. Only for the load model
+    `feeder`, which is the one the engine follows.
+    """
+    judge = Judge(path, street.feeder)
+    rng = np.random.default_rng([seed, 9])
+    busiest = int(np.argmax(np.abs(street.watts).sum(axis=1)))
+    worst = 0.0
+    for k in {busiest, *(int(k) for k in rng.integers(0, len(street), minutes - 1))}:
+        phases = np.ascontiguousarray(trajectory.phases[k : k + 1])
+        power = street.power(k, k + 1)
+        ours = street.flow.solve(power, phases).lv_current[0]
+        theirs = judge.solve(power[0], phases[0])["lv_current"]
+        worst = max(worst, float(np.abs(ours - theirs).max()), float(abs((ours - theirs).sum())))
+    return worst

@@ -43,6 +43,7 @@ def as_dict(study: Study) -> dict[str, Any]:
         "relay_choice": study.relay_choice,
         "relay_order": [names[k] for k in study.relay_order],
         "relay_benefit": [vars(b) for b in study.benefits],
+        "engine_difference_a": study.engine_difference_a,
         "notes": study.notes,
     }
 

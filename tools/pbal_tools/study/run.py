@@ -76,6 +76,8 @@ class Study:
     benefits: list[Benefit]
     mean_w: NDArray[np.float64]
     notes: list[str]
+    engine_difference_a: float | None
+    """Largest current difference against the OpenDSS engine on sampled moments; None: no engine."""
 
     @property
     def days(self) -> float:
@@ -118,6 +120,7 @@ def run_study(options: Options, stage: Stage) -> Study:
             f"Voltages below 70 % of rated occur ({', '.join(deep)}): nothing works there, "
             "and the figures of those moments are formal. The feeder is overloaded."
         )
+    difference = _second_opinion(options, street, outcomes, stage)
     base = outcomes["as_built"]
     summary = {
         name: summarise(outcome, base, street, relays, options.tariff)
@@ -139,7 +142,21 @@ def run_study(options: Options, stage: Stage) -> Study:
         benefits,
         mean_w,
         notes,
+        difference,
     )
+
+
+def _second_opinion(
+    options: Options, street: c.Street, outcomes: dict[str, Outcome], stage: Stage
+) -> float | None:
+    """Asks the OpenDSS engine about a few moments of the last controller that moves homes."""
+    if options.feeder is None or options.load_model != "feeder":
+        return None
+    from .judge import check_minutes
+
+    stage("Second opinion: OpenDSS", None)
+    chosen = outcomes.get("pbal", outcomes["as_built"]).trajectory
+    return check_minutes(options.feeder, street, chosen, 12, options.seed)
 
 
 def _relays_first(
