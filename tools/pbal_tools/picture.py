@@ -78,6 +78,7 @@ class Picture:
     elapsed_s: float = 0.0
     remaining_s: float | None = None
     footer: str = ""
+    url: str = ""
 
     def record(self, time_s: float) -> None:
         """Adds the present neutral current to the history."""

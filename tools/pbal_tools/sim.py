@@ -168,12 +168,15 @@ def silent(line: str) -> None:
 
 async def tell(picture: Picture, task: "asyncio.Task[None]", say: Callable[[str], None]) -> None:
     """Headless: a line whenever something happens, and the state every few seconds."""
-    said, next_note, next_state = "", 0.0, 0.0
+    url, said, next_note, next_state = "", "", 0.0, 0.0
     told: set[int] = set()
     say(f"{picture.title}; {picture.footer}")
     while not task.done():
         now = f"{picture.elapsed_s:6.1f} s  "
         words = sentence(picture)
+        if picture.url != url:
+            url = picture.url
+            say(f"{now}status page {url}  (look on: pbal monitor --url {url})")
         if picture.stage == "running":
             for move in reversed(picture.moves):
                 if move.done and move.command_id not in told:

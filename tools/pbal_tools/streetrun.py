@@ -246,6 +246,7 @@ class StreetRun:
     ) -> None:
         o, picture = self.options, self.picture
         picture.note = "The controller runs and reads the homes for the first time."
+        picture.url = url
         while not self.stopping.is_set():
             if ended.done():
                 raise self._controller_failed(street, ended.result())

@@ -115,11 +115,11 @@ def home_cell(home: HomeCell, width: int = CELL_WIDTH) -> Text:
     power = "" if home.power_w is None else kilowatts(home.power_w)
     mark = "⇄" if home.moving else "!" if home.trouble else "=" if home.fixed else " "
     text = f"{label}{mark}{power:>{max(width - len(label) - 1, 0)}}"[:width]
-    style = f"black on {colour}"
+    style = f"#000000 on {colour}"
     if home.moving:
-        style = f"bold blink white on {colour}"
+        style = f"bold blink #ffffff on {colour}"
     elif home.trouble:
-        style = "white on grey30"
+        style = "#ffffff on grey30"
     return Text(text, style=style)
 
 
@@ -193,7 +193,7 @@ def clock(picture: Picture) -> str:
     return text
 
 
-def save_svg(picture: Picture, path: Path, width: int = 104, height: int = 30) -> None:
+def save_svg(picture: Picture, path: Path, width: int = 104, height: int = 26) -> None:
     """Writes the screen as a picture for a document."""
     console = Console(
         file=io.StringIO(), record=True, width=width, height=height, force_terminal=True
@@ -231,5 +231,11 @@ def render(picture: Picture, width: int, height: int) -> Layout:
         Layout(homes_panel(picture, grid_width), size=grid_width),
         Layout(moves_panel(picture.moves, rest - 2)),
     )
-    layout["bottom"].update(Group(link_line(picture.link), Text(f" {picture.footer}", style="dim")))
+    link = link_line(picture.link)
+    if picture.url:
+        link.append(f" · {picture.url}", style="dim")
+    link.truncate(width, overflow="ellipsis")
+    footer = Text(f" {picture.footer}", style="dim")
+    footer.truncate(width, overflow="ellipsis")
+    layout["bottom"].update(Group(link, footer))
     return layout
