@@ -4,6 +4,7 @@ A rule is a dict:
   way     "down" (towards nodes) or "up"
   unit    Modbus unit id of the frame, or absent for any
   body    True: only frames of function 100 that carry a sealed frame; False: only without
+  min_len only frames of at least so many bytes
   skip    frames to let pass first (default 0)
   count   how often the rule works (default 1)
   do      "drop" | "replace" | "flip" | "truncate" | "repeat" | "delay"
@@ -70,6 +71,8 @@ class Rules:
         if not frame or rule["way"] != way:
             return False
         if rule.get("unit") is not None and frame[0] != rule["unit"]:
+            return False
+        if len(frame) < rule.get("min_len", 0):
             return False
         return rule.get("body") is None or has_body(frame) == rule["body"]
 

@@ -6,39 +6,13 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from faults_street import check_books, settled
 from twin_rig import OPTIONS
 
 from bench.site import Site
 from pbal_sim.street import Street
 
 pytestmark = [pytest.mark.twin, pytest.mark.timeout(180)]
-
-
-def settled(site: Site) -> bool:
-    """No command is under way any more."""
-    ended = "('confirmed', 'refused', 'failed', 'expired', 'unconfirmed', 'cancelled')"
-    return not site.query(f"SELECT id FROM commands WHERE state NOT IN {ended}")
-
-
-def check_books(street: Street, site: Site) -> None:
-    """The journal against the contacts: every transfer ordered once, every end recorded."""
-    rows = site.query("SELECT id, address, to_phase, state FROM commands ORDER BY id")
-    by_home: dict[int, list[tuple[int, int, str]]] = {}
-    for command, address, to_phase, state in rows:
-        by_home.setdefault(address, []).append((command, to_phase, state))
-    for home in street.homes:
-        address = street.identities[home.index].address
-        orders = by_home.get(address, [])
-        confirmed = [o for o in orders if o[2] == "confirmed"]
-        moves = [t for t in street.witness.transfers if t.home == home.index]
-        assert len(moves) == len(confirmed), (address, orders, moves)
-        for order, move in zip(confirmed, moves, strict=True):
-            assert move.to_phase == order[1] - 1
-            done = site.query(
-                "SELECT outcome FROM results WHERE command_id = ? AND outcome = 2", order[0]
-            )
-            assert len(done) == 1, order
-    assert street.witness.report()["incidents"] == {}
 
 
 @pytest.mark.parametrize("point", ["journaled", "sent", "acked"])

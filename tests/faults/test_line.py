@@ -1,0 +1,140 @@
+"""The line and the nodes misbehave while the real controller balances the street."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from faults_street import check_books, settled
+from twin_rig import OPTIONS, until
+
+from bench.site import Site
+from pbal_sim.hal import hwmap
+from pbal_sim.street import Street
+
+pytestmark = [pytest.mark.twin, pytest.mark.timeout(180)]
+
+# A POLL answer with Telemetry only: 4 + 7 + 1 + 45 + 8 + 2 bytes or a little more.
+_LONGER_THAN_TELEMETRY = 80
+
+
+async def balanced(site: Site, homes: int = 6) -> None:
+    """Waits until the street is balanced and no command is open."""
+    await site.until(
+        lambda s: s["homes_fresh"] == homes and s["neutral_current_a"] < 6 and settled(site),
+        "balanced",
+        70,
+    )
+    for _ in range(100):
+        if settled(site):
+            return
+        await asyncio.sleep(0.1)
+
+
+async def closed(street: Street) -> None:
+    """Waits until every home has supply."""
+    try:
+        await until(lambda: all(h.contacts.closed for h in street.homes), "all closed", 25)
+    except AssertionError as e:
+        words = {h.index: (h.chip.starts, h.stage, h.chip.log()[-500:]) for h in street.homes}
+        raise AssertionError(f"{street.snapshot()}\n{words}") from e
+
+
+async def test_noise_and_lost_answers(make_street: Callable[..., Street]) -> None:
+    """A bit error in every fiftieth frame and whole answers lost: slower, never wrong."""
+    async with make_street() as street:
+        site = Site(street, OPTIONS)
+        await street.segment.noise(3e-5)
+        for skip in (5, 11, 23, 31, 45):
+            await street.segment.rule(way="up", do="drop", skip=skip)
+        await site.start()
+        await balanced(site)
+        status = await site.status()
+        assert status["frames"]["lost"] > 0
+        assert (await street.segment.stats())["noise_bits"] > 0
+        check_books(street, site)
+        await street.segment.noise(0.0)
+        await asyncio.sleep(1)
+        assert (await site.status())["homes_fresh"] == 6
+        assert await site.stop() == 0
+
+
+async def test_the_commands_answer_is_lost(make_street: Callable[..., Street]) -> None:
+    """The node obeys, its answers vanish: the command is not carried out twice."""
+    async with make_street() as street:
+        site = Site(street, OPTIONS)
+        await site.start()
+        # From the first command on, the first answers that say more than a reading are lost.
+        await until(
+            lambda: site.journal.exists() and site.query("SELECT id FROM commands"),
+            "a first command",
+            40,
+        )
+        await street.segment.rule(way="up", do="drop", min_len=_LONGER_THAN_TELEMETRY, count=4)
+        await balanced(site)
+        assert (await street.segment.stats())["rule_hits"] >= 1
+        check_books(street, site)
+        assert await site.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "after"),
+    [(hwmap.CUT_PIN, 1), (hwmap.CUT_PIN_DONE, 1), (hwmap.CUT_PIN, 2), (hwmap.CUT_PIN_DONE, 2)],
+    ids=["before-opening", "open", "before-closing", "closed"],
+)
+async def test_a_node_dies_in_its_transfer(
+    make_street: Callable[..., Street], kind: int, after: int
+) -> None:
+    """Supply fails at a step of the first transfer that is ordered, and comes back."""
+    async with make_street() as street:
+        site = Site(street, OPTIONS)
+        await closed(street)
+        for home in street.homes:
+            home.chip.cut_at(kind, after)
+        await site.start()
+        await until(lambda: any(h.cut_seen.is_set() for h in street.homes), "a node dies", 60)
+        victim = next(h for h in street.homes if h.cut_seen.is_set())
+        for home in street.homes:
+            home.chip.cut_at(hwmap.CUT_NONE, 0)
+        await street.power_off(victim.index)
+        await until(lambda: not victim.contacts.closed, "its contacts fell open")
+        await asyncio.sleep(0.5)
+        await street.power_on(victim.index)
+        await balanced(site)
+        check_books(street, site)
+        address = street.identities[victim.index].address
+        fate = site.query("SELECT state FROM commands WHERE address = ? ORDER BY id", address)
+        assert fate
+        assert fate[0][0] in ("failed", "expired", "refused", "confirmed")
+        interrupted = site.query(
+            "SELECT count(*) FROM events WHERE address = ? AND code = 5", address
+        )
+        if (kind, after) != (hwmap.CUT_PIN, 1):
+            assert interrupted[0][0] >= 1
+        status = await site.status()
+        seen = status["homes"][victim.index]
+        assert seen["phase"] == victim.contacts.phase + 1
+        assert await site.stop() == 0
+
+
+async def test_dead_and_babbling_nodes(make_street: Callable[..., Street]) -> None:
+    """A dead node slows nobody; a babbler is survived; both come back."""
+    async with make_street(8) as street:
+        site = Site(street, {**OPTIONS, "planner": {"enabled": False}})
+        await site.start()
+        await site.until(lambda s: s["homes_fresh"] == 8, "all fresh", 40)
+        await street.power_off(7)
+        await site.until(lambda s: s["homes_alive"] == 7, "one dead", 40)
+        await asyncio.sleep(3)
+        status = await site.status()
+        ages = [h["age_s"] for h in status["homes"][:7]]
+        assert max(ages) < 3, ages
+        await street.segment.babble(6, on_ms=15, off_ms=120)
+        await asyncio.sleep(4)
+        during = await site.status()
+        assert (await street.segment.stats())["collided_frames"] > 0
+        assert sum(h["alive"] for h in during["homes"][:6]) >= 5
+        await street.segment.babble(6, on_ms=0)
+        await street.power_on(7)
+        await site.until(lambda s: s["homes_fresh"] == 8, "all back", 60)
+        assert street.witness.report()["incidents"] == {}
+        assert await site.stop() == 0
