@@ -27,11 +27,11 @@ NOUNS: dict[str, Noun] = {
     "sim": Noun("pbal_tools.sim", "Run a street on this computer: real firmware, real controller."),
     "monitor": Noun("pbal_tools.monitor", "Watch a running controller live."),
     "frame": Noun("pbal_tools.frame", "Look inside a frame captured from the wire."),
-    "study": Noun("pbal_tools.study.cli", "What balancing would gain on a street, as a report."),
+    "study": Noun("pbal_tools.study.cli", "What pbal would do for a feeder, as a report."),
     "board": Noun("pbal_tools.board", "List and check the board files."),
     "flash": Noun("pbal_tools.flash", "Put the firmware on a board over USB."),
-    "provision": Noun("pbal_tools.provision", "Give a node its address and keys."),
-    "site": Noun("pbal_tools.site", "The nodes of a site: list, labels, hand-over."),
+    "provision": Noun("pbal_tools.provision", "Give nodes their address and keys."),
+    "site": Noun("pbal_tools.site", "The site file: check, show, import."),
     "node": Noun("pbal_tools.node", "Talk to one node: state, self-test, logs."),
 }
 
@@ -72,6 +72,9 @@ def load(name: str) -> Any:
             ) from exc
         raise
     found = getattr(module, noun.attribute)
+    if isinstance(found, typer.Typer):
+        # Completion belongs to `pbal` alone.
+        found._add_completion = False
     command = typer.main.get_command(found) if isinstance(found, typer.Typer) else found
     command.name = name
     return command

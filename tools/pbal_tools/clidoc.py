@@ -6,6 +6,7 @@ tests/cli/test_docs.py fails when the page and the commands differ.
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -27,11 +28,13 @@ errors, `--version`. `PBAL_DEBUG=1` adds the traceback to any error message.
 | --- | --- |
 """
 
+# How a value is called in the option's line, by its Python type.
+KINDS = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT"}
 CODE_WORDS = {
-    ExitCode.OK: "done",
-    ExitCode.DEFECT: "a defect in pbal: please report it",
-    ExitCode.USAGE: "the command line is wrong: unknown command or option",
-    ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
+    ExitCode.OK: "Done",
+    ExitCode.DEFECT: "A defect in pbal: please report it",
+    ExitCode.USAGE: "The command line is wrong: unknown command or option",
+    ExitCode.INTERRUPTED: "Interrupted with Ctrl-C",
 }
 
 
@@ -39,8 +42,7 @@ def exit_code_rows() -> Iterator[str]:
     """The table of exit codes, from the error tree."""
     words = dict(CODE_WORDS)
     for cls in CliError.__subclasses__():
-        text = (inspect.getdoc(cls) or "").rstrip(".")
-        words[cls.exit_code] = text[0].lower() + text[1:]
+        words[cls.exit_code] = (inspect.getdoc(cls) or "").rstrip(".")
     for code in ExitCode:
         yield f"| {int(code)} | {words[code]} |"
 
@@ -110,7 +112,7 @@ def option_name(param: Any) -> str:
         names += " / " + ", ".join(param.secondary_opts)
     if param.is_flag or param.count:
         return names
-    return f"{names} {(param.metavar or param.type.name).upper()}"
+    return f"{names} {param.metavar or KINDS.get(param.type_descriptor.annotation, 'TEXT')}"
 
 
 def option_help(param: Any) -> str:

@@ -79,7 +79,7 @@ async def status_json(url: str) -> None:
         print(json.dumps(await fetch(session, url), indent=2))
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def monitor(
     url: Annotated[
         str, typer.Option(envvar="PBAL_URL", help="Where the controller's status server is.")
@@ -91,7 +91,10 @@ def monitor(
 ) -> None:
     """Watch a running controller live: phases, neutral current, homes, link, moves and reasons.
 
-    Example: pbal monitor --url http://127.0.0.1:8480
+    \b
+    pbal monitor
+    pbal monitor --url http://127.0.0.1:8480 --once
+    pbal monitor --json
     """
     if json_output:
         asyncio.run(status_json(url))
