@@ -15,7 +15,7 @@ TESTED = re.compile(r"<!-- tested -->\n```sh\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
-def tested_blocks() -> list[tuple[str, str]]:
+def marked_blocks() -> list[tuple[str, str]]:
     return [
         (f"{path.relative_to(needs.ROOT)}:{index}", block)
         for path in DOCS
@@ -23,7 +23,7 @@ def tested_blocks() -> list[tuple[str, str]]:
     ]
 
 
-BLOCKS = tested_blocks()
+BLOCKS = marked_blocks()
 
 
 @pytest.mark.twin
