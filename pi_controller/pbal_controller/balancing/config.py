@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 class PlannerConfig:
     """Configuration of a `Planner`.
 
-    price: what one switching must save, in A^2 of neutral current (W with a resistance
-        array); the simple rule uses it as it stands.
-    wear_budget_per_day: switchings per home per day the relays may be spent at, averaged
-        over homes; the price then adapts to meet it. None keeps the price fixed.
+    price: what one switching must save, in A^2 of neutral current averaged over the time
+        ahead (W with a resistance array). Where the wear budget is set, only the start.
+    wear_budget_per_day: switchings per home per day, averaged over homes, that the relays
+        may be spent at; the price adapts to meet it. None keeps the price fixed.
+    price_floor: the adapted price never falls below this: a relay is not worn for nothing.
+    fairness: 0..; a home that has used its daily cap pays (1 + fairness) times the price.
+    home_prices: factor on the price of each home, for relays or customers unlike the rest.
     dwell_s: least time between two switchings of a home. daily_cap: most in 24 hours.
     max_moves: most switchings in one decision; -1 for any number.
     fixed: homes that can never be moved (indices).
@@ -24,30 +27,42 @@ class PlannerConfig:
     resistance: None, or float[n, n, 3] ohm: Re(Z) between homes by relative phase; beta
         then weighs the neutral current (ohm).
     stale_s: a reading older than this no longer counts as known.
-    predict: learn how long loads last and price moves by it; False is the simple rule.
+    predict: learn how long loads last and price moves by it; False is the simple rule,
+        window_weight on the mean of the last window_s and the rest on the last reading.
+    horizon_min: how fast the future loses weight, because it can still be corrected.
     """
 
-    price: float = 300.0
-    wear_budget_per_day: float | None = None
+    price: float | None = None
+    wear_budget_per_day: float | None = 3.0
+    price_floor: float = 40.0
+    fairness: float = 0.3
+    home_prices: Sequence[float] | None = None
     dwell_s: float = 1800.0
-    daily_cap: int = 12
+    daily_cap: int = 6
     max_moves: int = -1
     fixed: Sequence[int] = ()
     limits_a: float | Sequence[float] | None = None
     resistance: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
     beta: float = 1.0
     stale_s: float = 180.0
+    predict: bool = True
+    horizon_min: float = 10.0
     window_s: float = 1800.0
     window_weight: float = 0.3
-    restarts: int = 20
+    restarts: int = 10
     seed: int = 1
-    predict: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("price", "dwell_s", "beta", "stale_s", "window_s"):
+        for name in ("price_floor", "fairness", "dwell_s", "beta", "stale_s", "window_s"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"planner.{name} must be zero or more, got {getattr(self, name)}")
+        if self.price is not None and not self.price >= 0:
+            raise ValueError(f"planner.price must be zero or more, got {self.price}")
         if self.wear_budget_per_day is not None and not self.wear_budget_per_day > 0:
             raise ValueError("planner.wear_budget_per_day must be more than zero, or left out")
         if not 0 <= self.window_weight <= 1:
             raise ValueError("planner.window_weight must be between 0 and 1")
+        if not self.horizon_min > 0:
+            raise ValueError("planner.horizon_min must be more than zero")
+        if self.daily_cap < 1:
+            raise ValueError("planner.daily_cap must be at least 1")

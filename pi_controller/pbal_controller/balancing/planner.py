@@ -1,20 +1,28 @@
 """The planner: the recent past in, a few moves with reasons out.
 
 Drivable from NumPy alone: `observe` readings as they come, `decide` when a decision is
-due. Memory is O(n * window) for readings and O(n^2) while deciding; nothing grows with
-time.
+due. Memory: readings of the last half hour, the step statistics (see persistence.py), and
+n * n * 3 numbers while deciding; nothing grows with time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from .config import PlannerConfig
-from .phasors import neutral_current
+from .persistence import Persistence
+from .phasors import neutral_current, phase_currents
+from .wear import Wear
+
+#: The time ahead, minutes: each bucket counts with its mean, in the middle.
+_EDGES = np.array([0, 1, 2, 4, 8, 16, 32, 64, 128.0])
+_MIDDLES = np.concatenate(([0.0], 0.5 * (_EDGES[1:-1] + _EDGES[2:] - 1)))
+_EXACT_HOMES = 256  # best-of-K is exact up to here; beyond, the search takes over
 
 
 @dataclass(frozen=True)
@@ -30,19 +38,30 @@ class Move:
 
 
 class Planner:
-    """Chooses which homes to move. One instance per transformer; not thread-safe."""
+    """Chooses which homes to move. One instance per transformer; not thread-safe.
+
+    Times are seconds on any clock that only grows; persist and restore with `state` and
+    `load` so that a restart forgets neither wear nor what was learnt.
+    """
 
     def __init__(self, n_homes: int, config: PlannerConfig | None = None) -> None:
         self.n = n_homes
         self.config = config or PlannerConfig()
-        self._rows = 64
-        self._times = np.full(self._rows, -np.inf)
-        self._ring = np.full((self._rows, n_homes), np.nan + 0j)
+        self.wear = Wear(n_homes, self.config)
+        self.persistence = Persistence(n_homes)
+        rows = 64
+        self._times = np.full(rows, -np.inf)
+        self._ring = np.full((rows, n_homes), np.nan + 0j)
         self._next = 0
         self._last = np.zeros(n_homes, np.complex128)
         self._seen_s = np.full(n_homes, -np.inf)
-        self._moved_s = np.full((max(self.config.daily_cap, 1), n_homes), -np.inf)
-        self._phases: NDArray[np.int8] | None = None
+        self._fixed = np.zeros(n_homes, bool)
+        self._fixed[list(self.config.fixed)] = True
+        tau = self.config.horizon_min
+        weights = tau * (np.exp(-_EDGES[:-1] / tau) - np.exp(-_EDGES[1:] / tau))
+        self._weights = weights / weights.sum()
+
+    # ------------------------------------------------------------------ doors
 
     def observe(self, time_s: float, currents: ArrayLike) -> None:
         """Take one reading of every home: complex[n] A, NaN where unknown."""
@@ -52,73 +71,89 @@ class Planner:
         known = np.isfinite(amps)
         self._last[known] = amps[known]
         self._seen_s[known] = time_s
-        self._times[self._next] = time_s
-        self._ring[self._next] = np.where(known, amps, np.nan)
-        self._next = (self._next + 1) % self._rows
+        if self.config.predict:
+            self.persistence.observe(time_s, np.where(known, amps.real, np.nan))
+        else:
+            self._times[self._next] = time_s
+            self._ring[self._next] = np.where(known, amps, np.nan)
+            self._next = (self._next + 1) % len(self._times)
 
     def decide(self, time_s: float, phases: ArrayLike) -> list[Move]:
-        """Moves worth making now. phases: int[n], 0..2, -1 where open or unknown."""
+        """Moves worth making now, best first. phases: int[n], 0..2, -1 open or unknown."""
         c = self.config
-        x = np.asarray(phases, np.int64)
-        if x.shape != (self.n,):
-            raise ValueError(f"phases: expected {self.n} values, got shape {x.shape}")
-        self._note_switchings(time_s, x)
-        fresh = time_s - self._seen_s <= c.stale_s
-        known = fresh & (x >= 0)
+        x = self._checked(phases)
+        self.wear.see(time_s, x)
+        known = self._known(time_s, x)
         if not known.any():
             return []
         now = np.where(known, self._last, 0.0)
         scenarios, weights = self._scenarios(time_s, now, known)
         start = np.where(x >= 0, x, 0).astype(np.int8)
-        price = self._prices(time_s, start, known)
+        price = np.repeat(self.wear.prices(time_s)[:, None], 3, axis=1)
+        price[~(known & self.wear.free(time_s) & ~self._fixed)] = np.inf
+        price[np.arange(self.n), start] = 0.0
         gram = _core.build_gram(scenarios, weights, c.beta, c.resistance)
-        best, *_ = _core.solve(
-            gram,
-            start,
-            price,
-            max_moves=c.max_moves,
-            limit_currents=now[None] if c.limits_a is not None else None,
-            limits_a=c.limits_a,
-            restarts=c.restarts,
-            seed=c.seed,
-        )
-        return self._explain(gram, price, start, best, now)
+        limits = {} if c.limits_a is None else {"limit_currents": now[None], "limits_a": c.limits_a}
+        if 1 <= c.max_moves <= 3 and self.n <= _EXACT_HOMES and not self._over(now, x):
+            best = _core.best_of(gram, start, price, c.max_moves, **limits)[0]
+        else:
+            best = _core.solve(
+                gram, start, price, max_moves=c.max_moves, restarts=c.restarts, seed=c.seed,
+                **limits,
+            )[0]  # fmt: skip
+        return self._explain(gram, price, start, best, now, scenarios)
+
+    def urgent(self, time_s: float, phases: ArrayLike) -> bool:
+        """True when a phase is over its limit now: do not wait for the next decision."""
+        x = self._checked(phases)
+        return self._over(np.where(self._known(time_s, x), self._last, 0.0), x)
+
+    def state(self) -> dict[str, Any]:
+        """Wear and what has been learnt: nested dicts of arrays and numbers, for a journal."""
+        return {"version": 1, "wear": self.wear.state(), "persistence": self.persistence.state()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave. Raises ValueError where it is of another street."""
+        if state.get("version") != 1:
+            raise ValueError(f"planner state: version {state.get('version')!r} is not known")
+        self.wear.load(state["wear"])
+        self.persistence.load(state["persistence"])
 
     # ------------------------------------------------------------------ inside
 
-    def _note_switchings(self, time_s: float, x: NDArray[np.int64]) -> None:
-        if self._phases is not None:
-            changed = (x != self._phases) & (x >= 0) & (self._phases >= 0)
-            if changed.any():
-                self._moved_s[:, changed] = np.roll(self._moved_s[:, changed], 1, axis=0)
-                self._moved_s[0, changed] = time_s
-        self._phases = np.where(x >= 0, x, self._phases if self._phases is not None else -1).astype(
-            np.int8
-        )
+    def _checked(self, phases: ArrayLike) -> NDArray[np.int8]:
+        x = np.asarray(phases)
+        if x.shape != (self.n,):
+            raise ValueError(f"phases: expected {self.n} values, got shape {x.shape}")
+        if self.n and (x.min() < -1 or x.max() > 2):
+            raise ValueError("phases: expected 0, 1, 2, or -1 for open or unknown")
+        return x.astype(np.int8)
+
+    def _known(self, time_s: float, x: NDArray[np.int8]) -> NDArray[np.bool_]:
+        return np.asarray((time_s - self._seen_s <= self.config.stale_s) & (x >= 0))
+
+    def _over(self, now: NDArray[np.complex128], x: NDArray[np.int8]) -> bool:
+        if self.config.limits_a is None:
+            return False
+        return bool((np.abs(phase_currents(now, x)) > np.asarray(self.config.limits_a)).any())
 
     def _scenarios(
         self, time_s: float, now: NDArray[np.complex128], known: NDArray[np.bool_]
     ) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
-        recent = time_s - self._times <= self.config.window_s
-        with np.errstate(invalid="ignore"):
-            ring = self._ring[recent]
-            count = np.isfinite(ring).sum(axis=0)
-            mean = np.nansum(ring, axis=0) / np.maximum(count, 1)
+        if self.config.predict:
+            ahead = self.persistence.forecast(time_s, _MIDDLES)
+            # A step that goes takes its share of reactive current along.
+            real = now.real
+            with np.errstate(divide="ignore", invalid="ignore"):
+                lean = np.where(real > 0.2 * np.abs(now), now / real, 1.0)
+            change = np.where(known, ahead - self.persistence.level, 0.0)
+            return now + change * lean, self._weights
+        recent = self._ring[time_s - self._times <= self.config.window_s]
+        count = np.isfinite(recent).sum(axis=0)
+        mean = np.nansum(recent, axis=0) / np.maximum(count, 1)
         mean = np.where(known & (count > 0), mean, now)
         w = self.config.window_weight
         return np.stack((now, mean)), np.array((1 - w, w))
-
-    def _prices(
-        self, time_s: float, start: NDArray[np.int8], known: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
-        c = self.config
-        price = np.full((self.n, 3), c.price)
-        free = known & (time_s - self._moved_s[0] >= c.dwell_s)
-        free &= time_s - self._moved_s[-1] >= 86400.0
-        free[list(c.fixed)] = False
-        price[~free] = np.inf
-        price[np.arange(self.n), start] = 0.0
-        return price
 
     def _explain(
         self,
@@ -127,29 +162,28 @@ class Planner:
         start: NDArray[np.int8],
         best: NDArray[np.int8],
         now: NDArray[np.complex128],
+        scenarios: NDArray[np.complex128],
     ) -> list[Move]:
         """Moves in the order that saves most first, each with what it saves at its turn."""
         moves: list[Move] = []
         x = start.copy()
-        left = set(np.flatnonzero(best != start).tolist())
-        while left:
+        left = np.flatnonzero(best != start)
+        while left.size:
             field = _core.fields(gram, x)
-            gain = {
-                h: float(
-                    2 * (field[h, x[h]] - field[h, best[h]]) + price[h, x[h]] - price[h, best[h]]
-                )
-                for h in left
-            }
-            h = max(gain, key=lambda k: gain[k])
+            gains = 2 * (field[left, x[left]] - field[left, best[left]]) - price[left, best[left]]
+            k = int(np.argmax(gains))
+            h = int(left[k])
             before = abs(neutral_current(now, x))
-            y = x.copy()
-            y[h] = best[h]
-            after = abs(neutral_current(now, y))
+            was = int(x[h])
+            x[h] = best[h]
+            after = abs(neutral_current(now, x))
             reason = (
-                f"{abs(now[h]):.1f} A from {'ABC'[x[h]]} to {'ABC'[best[h]]}: "
+                f"{abs(now[h]):.1f} A from {'ABC'[was]} to {'ABC'[x[h]]}: "
                 f"neutral {before:.1f} A to {after:.1f} A"
             )
-            moves.append(Move(h, int(x[h]), int(best[h]), gain[h], reason))
-            x = y
-            left.remove(h)
+            if len(scenarios) > 2 and abs(now[h]) > 0:
+                stays = abs(scenarios[4, h]) / abs(now[h])
+                reason += f", {100 * stays:.0f} % of it expected in {_MIDDLES[4]:.0f} min"
+            moves.append(Move(h, was, int(best[h]), float(gains[k]), reason))
+            left = np.delete(left, k)
         return moves
