@@ -19,7 +19,7 @@ from pbal_tools.study.metrics import judge
 
 HOMES = 12
 PHASES = "AAAAAABBBBCC"
-LOOP = Loop(price=20.0)
+LOOP = Loop(price=20.0, budget_per_day=None)
 
 
 def street(days: float = 0.4) -> Street:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .run import Options
 
 app = typer.Typer(
-    help="What balancing would gain on a street, as a report.", pretty_exceptions_enable=False
+    help="What balancing would gain on a street, as a report.",
+    pretty_exceptions_enable=False,
+    add_completion=False,
 )
 
 _EPILOG = (
@@ -225,7 +227,8 @@ def study(
         typer.Option(
             "--price",
             min=0,
-            help="What a switching must save: A² (300), or W with --objective losses (40).",
+            help="What a switching must save, fixed: A², or W with --objective losses; "
+            "else as shipped.",
             rich_help_panel=_CONTROL,
         ),
     ] = None,
@@ -239,20 +242,23 @@ def study(
         ),
     ] = None,
     dwell: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--dwell",
             min=0,
-            help="Seconds a home rests between switchings.",
+            help="Seconds a home rests between switchings; else as shipped.",
             rich_help_panel=_CONTROL,
         ),
-    ] = 1800,
+    ] = None,
     daily_cap: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--daily-cap", min=1, help="Switchings of a home in 24 h.", rich_help_panel=_CONTROL
+            "--daily-cap",
+            min=1,
+            help="Most switchings of a home in 24 h.",
+            rich_help_panel=_CONTROL,
         ),
-    ] = 12,
+    ] = None,
     controllers: Annotated[
         str,
         typer.Option(
@@ -314,17 +320,20 @@ def study(
         if value not in allowed:
             raise InputError(f"{name} is {value!r}.", f"Use one of: {', '.join(allowed)}.")
     losses = objective == "losses"
+    chosen: dict[str, Any] = {"dwell_s": dwell, "daily_cap": daily_cap, "budget_per_day": budget}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    if price is not None:
+        # A price that is given stays; only a budget given beside it may move it.
+        chosen |= {"price": price, "budget_per_day": budget}
     loop = Loop(
         period_s=period,
         delay_s=delay,
         failure_rate=failure_rate,
-        dwell_s=dwell,
-        daily_cap=daily_cap,
-        price=(40.0 if losses else 300.0) if price is None else price,
         beta=0.07 if losses else 1.0,
         use_feeder=losses,
-        budget_per_day=budget,
         others=others,
+        # What is not chosen stays as the planner ships it.
+        **chosen,
     )
     with ExitStack() as stack:
         if demo:

@@ -22,6 +22,7 @@ Progress = Callable[[int], None]
 Watts = NDArray[np.float32]
 
 CHUNK = 1440
+_SHIPPED = PlannerConfig()
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,14 @@ class Loop:
     """Age of the newest reading when a decision takes effect, beyond the step it averages."""
     failure_rate: float = 0.0
     """Chance that a reading is lost, and chance that a command is not carried out."""
-    dwell_s: int = 1800
-    daily_cap: int = 12
-    price: float = 300.0
-    """What a switching must save: A^2, or watts where the feeder's impedance is known."""
+    dwell_s: float = _SHIPPED.dwell_s
+    daily_cap: int = _SHIPPED.daily_cap
+    price: float | None = _SHIPPED.price
+    """What a switching must save: A^2, or watts with `use_feeder`; None: the planner decides."""
     beta: float = 1.0
     use_feeder: bool = False
     """Price losses with the feeder's impedance, not the neutral current alone."""
-    budget_per_day: float | None = None
+    budget_per_day: float | None = _SHIPPED.wear_budget_per_day
     others: str = "unseen"
     """What the planner knows of homes without a relay: `unseen`, `metered` (a node that only
     measures) or `remainder` (a transformer meter shows what they draw together, per phase)."""
@@ -251,7 +252,7 @@ class _Run:
         self.planner = Planner(
             seen,
             PlannerConfig(
-                price=float(loop.price),
+                price=None if loop.price is None else float(loop.price),
                 beta=float(loop.beta),
                 dwell_s=float(loop.dwell_s),
                 daily_cap=loop.daily_cap,

@@ -290,7 +290,7 @@ def _assumptions(study: Study) -> list[str]:
         f"pbal decides every {max(loop.period_s, study.profiles.step_s)} s on the mean of the "
         "last complete step"
         + (f", {loop.delay_s} s old" if loop.delay_s else "")
-        + f"; a home rests {loop.dwell_s // 60} minutes between switchings, at most "
+        + f"; a home rests {loop.dwell_s / 60:g} minutes between switchings, at most "
         f"{loop.daily_cap} a day.",
         f"{_pct(loop.failure_rate, 1)} of readings are lost, as many commands are not carried out."
         if loop.failure_rate
@@ -302,7 +302,7 @@ def _assumptions(study: Study) -> list[str]:
             if loop.use_feeder
             else "the neutral current only"
         )
-        + f"; a switching must save {loop.price:g} {'W' if loop.use_feeder else 'A²'}.",
+        + f"; {_price(loop.price, loop.budget_per_day, loop.use_feeder)}.",
         "Loads follow voltage as the feeder file says."
         if o.load_model == "feeder" and o.feeder
         else "Loads draw the profile's watts at any voltage.",
@@ -335,6 +335,16 @@ def _assumptions(study: Study) -> list[str]:
             f"the busiest among them: currents differ by at most {study.engine_difference_a:.2g} A."
         )
     return [*items, *study.notes]
+
+
+def _price(price: float | None, budget: float | None, watts: bool) -> str:
+    """What limits the switchings, in words."""
+    unit = "W" if watts else "A²"
+    if budget is not None:
+        return f"the price of a switching adapts to a budget of {budget:g} per home per day"
+    if price is None:
+        return "the price of a switching is the planner's own"
+    return f"a switching must save {price:g} {unit}"
 
 
 def _relay_assumption(study: Study) -> str:
