@@ -137,7 +137,7 @@ class PlannerConfig(_Table):
     overload_hold_s: Seconds = 10.0
     # How often currents are handed to the planner's memory.
     observe_every_s: Seconds = 5.0
-    core: dict[str, float | int | bool | str] = Field(default_factory=dict)
+    core: dict[str, float | int | bool | str | list[float]] = Field(default_factory=dict)
 
 
 class DispatchConfig(_Table):

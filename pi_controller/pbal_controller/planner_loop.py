@@ -42,7 +42,7 @@ def core_config(config: PlannerConfig) -> CoreConfig:
         )
     for name, value in values.items():
         # TOML writes 300 for 300.0; the core's arrays take their type from the value.
-        if isinstance(known[name].default, float) and isinstance(value, int):
+        if "float" in str(known[name].type) and type(value) is int:
             values[name] = float(value)
     if "limits_a" not in values and config.phase_limit_a is not None:
         values["limits_a"] = config.phase_limit_a
@@ -159,23 +159,22 @@ class PlannerLoop:
             self._note({"time_s": self._wall(), "cause": cause, "skipped": why, "moves": 0})
             return 0
         phases = np.full(len(self._homes), -1, np.int64)
-        fixed = []
+        immovable = []
         for index, home in enumerate(self._homes):
             if home.age_s(now) <= self._config.max_age_s and home.phase:
                 phases[index] = home.phase - 1
             if home.immovable(now) or self._dispatcher.busy(home.address):
-                fixed.append(index)
-        static = self.planner.config
-        self.planner.config = dataclasses.replace(
-            static, fixed=tuple(fixed), max_moves=room if static.max_moves < 0 else
-            min(room, static.max_moves),
-        )  # fmt: skip
+                immovable.append(index)
+        most = self.planner.config.max_moves
         began = time.perf_counter()
-        try:
-            # In a thread: a large site's decision takes longer than a frame.
-            moves = await asyncio.to_thread(self.planner.decide, self._wall(), phases)
-        finally:
-            self.planner.config = static
+        # In a thread: a large site's decision takes longer than a frame.
+        moves = await asyncio.to_thread(
+            self.planner.decide,
+            self._wall(),
+            phases,
+            immovable=immovable,
+            max_moves=room if most < 0 else min(room, most),
+        )
         self.last_decide_s = time.perf_counter() - began
         self.decisions_total += 1
         ordered = 0

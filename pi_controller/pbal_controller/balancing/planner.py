@@ -7,6 +7,7 @@ n * n * 3 numbers while deciding; nothing grows with time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,9 +79,21 @@ class Planner:
             self._ring[self._next] = np.where(known, amps, np.nan)
             self._next = (self._next + 1) % len(self._times)
 
-    def decide(self, time_s: float, phases: ArrayLike) -> list[Move]:
-        """Moves worth making now, best first. phases: int[n], 0..2, -1 open or unknown."""
+    def decide(
+        self,
+        time_s: float,
+        phases: ArrayLike,
+        *,
+        immovable: Sequence[int] = (),
+        max_moves: int | None = None,
+    ) -> list[Move]:
+        """Moves worth making now, best first. phases: int[n], 0..2, -1 open or unknown.
+
+        immovable: homes that load the transformer but may not be moved this time, beside
+            those fixed for good. max_moves: instead of the configured one, this time.
+        """
         c = self.config
+        most = c.max_moves if max_moves is None else max_moves
         x = self._checked(phases)
         self.wear.see(time_s, x)
         known = self._known(time_s, x)
@@ -90,15 +103,17 @@ class Planner:
         scenarios, weights = self._scenarios(time_s, now, known)
         start = np.where(x >= 0, x, 0).astype(np.int8)
         price = np.repeat(self.wear.prices(time_s)[:, None], 3, axis=1)
-        price[~(known & self.wear.free(time_s) & ~self._fixed)] = np.inf
+        movable = known & self.wear.free(time_s) & ~self._fixed
+        movable[list(immovable)] = False
+        price[~movable] = np.inf
         price[np.arange(self.n), start] = 0.0
         gram = _core.build_gram(scenarios, weights, c.beta, c.resistance)
         limits = {} if c.limits_a is None else {"limit_currents": now[None], "limits_a": c.limits_a}
-        if 1 <= c.max_moves <= 3 and self.n <= _EXACT_HOMES and not self._over(now, x):
-            best = _core.best_of(gram, start, price, c.max_moves, **limits)[0]
+        if 1 <= most <= 3 and self.n <= _EXACT_HOMES and not self._over(now, x):
+            best = _core.best_of(gram, start, price, most, **limits)[0]
         else:
             best = _core.solve(
-                gram, start, price, max_moves=c.max_moves, restarts=c.restarts, seed=c.seed,
+                gram, start, price, max_moves=most, restarts=c.restarts, seed=c.seed,
                 **limits,
             )[0]  # fmt: skip
         return self._explain(gram, price, start, best, now, scenarios)
