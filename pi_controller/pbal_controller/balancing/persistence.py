@@ -141,25 +141,21 @@ class Persistence:
         """Expected current this many minutes ahead: float64[len(ahead), n] A."""
         ahead = np.asarray(ahead_min, np.float64)
         table = self._table()
-        edges = np.append(AGES, AGES[-1] + _WIDTHS[-1])
         out = np.repeat(np.nan_to_num(self.level)[None], len(ahead), axis=0)
         h, k = np.nonzero(self.size > 0)
         if not h.size:
             return out
         size = self.size[h, k]
-        age = np.clip((time_s - self.born_s[h, k]) / 60.0, 0.0, edges[-1])
+        age = np.maximum((time_s - self.born_s[h, k]) / 60.0, 0.0)
         row = table[h, np.searchsorted(SIZES, size)]
-
-        def at(age_min: NDArray[np.float64]) -> NDArray[np.float64]:
-            b = np.clip(np.searchsorted(AGES, age_min, side="right") - 1, 0, len(AGES) - 1)
-            lo = row[np.arange(len(row)), b]
-            hi = row[np.arange(len(row)), b + 1]
-            return np.asarray(lo + (hi - lo) * np.clip((age_min - edges[b]) / _WIDTHS[b], 0, 9))
-
-        here = at(age)
-        for j, tau in enumerate(ahead):
-            gone = size * (1.0 - np.exp(here - at(age + tau)))
-            np.subtract.at(out[j], h, gone)
+        when = age[:, None] + np.concatenate(([0.0], ahead))
+        b = np.searchsorted(AGES, when, side="right") - 1
+        within = np.minimum((when - AGES[b]) / _WIDTHS[b], 9.0)
+        lo = np.take_along_axis(row, b, axis=1)
+        hi = np.take_along_axis(row, b + 1, axis=1)
+        gone = lo + (hi - lo) * within
+        change = size[:, None] * np.expm1(gone[:, :1] - gone[:, 1:])
+        np.add.at(out.T, h, change)
         return out
 
     # ------------------------------------------------------------------ keeping
