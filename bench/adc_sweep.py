@@ -1,6 +1,7 @@
-"""The MicroPython half of bench.adc: sweeps the simulated front end, one JSON line a point.
+"""The MicroPython half of bench.adc: sweeps the simulated front end, a JSON line per point.
 
-argv: noise share, "signal" or "range" (what the share is of), seconds averaged, seed, 1 = calibrate.
+argv: noise share; "signal" or "range" (what the share is of); seconds averaged; seed;
+1 to calibrate first.
 """
 
 import json

@@ -14,6 +14,8 @@ import time
 import machine
 
 _WINDOW_MS = 1500
+_WDT_MS = 15000
+_CARE_S = 600  # how long a person at the console is spared the watchdog after a soft reboot
 
 
 def _outputs_off():
@@ -45,11 +47,28 @@ def _wants_in(board):
     return False
 
 
+def _care_for_the_watchdog():
+    """After a soft reboot (mpremote's way in) the application's watchdog still runs and cannot be
+    stopped: feed it from a timer for a while, so that copying files is not cut short.
+    """
+    left = [_CARE_S // 2]
+    wdt = machine.WDT(timeout=_WDT_MS)
+
+    def feed(_timer):
+        if left[0]:
+            left[0] -= 1
+            wdt.feed()
+
+    machine.Timer(0).init(period=2000, mode=machine.Timer.PERIODIC, callback=feed)
+
+
 _board = {}
 try:
     _board = _outputs_off()
 except (OSError, ValueError, KeyError) as _e:
     print("pbal: /board.json is missing or damaged (%r): install the board file" % _e)
+if machine.reset_cause() == machine.SOFT_RESET and hasattr(machine, "Timer"):
+    _care_for_the_watchdog()
 if _wants_in(_board):
     # An interrupt in boot.py is how MicroPython is told not to start main.py.
     raise KeyboardInterrupt("pbal: main.py not started; reset to start it")

@@ -22,7 +22,6 @@ from binascii import unhexlify
 import machine
 from micropython import const
 
-from pbal_node import board as boards
 from pbal_node import selector as sel
 from pbal_node.autonomy import Autonomy, Settings
 from pbal_node.clock import Monotonic, SiteClock
@@ -83,6 +82,14 @@ def _random_u32() -> int:
     return r[0] | r[1] << 8 | r[2] << 16 | (r[3] & 0x3F) << 24
 
 
+def _unload(package: str, name: str) -> None:
+    """Free the code of a module that is needed once a boot."""
+    sys.modules.pop(package + "." + name, None)
+    parent = sys.modules.get(package)
+    if parent is not None and hasattr(parent, name):
+        delattr(parent, name)
+
+
 def _randrange(n: int) -> int:
     return _random_u32() % n
 
@@ -91,6 +98,8 @@ class App:
     """One node. `run()` never returns; tests may build it against any `machine`."""
 
     def __init__(self) -> None:
+        from pbal_node import board as boards
+
         board = boards.load()
         drive = boards.drive(board)  # all off before anything else can fail (S1)
         makedirs("/cfg")
@@ -150,12 +159,13 @@ class App:
             self.link = Link((up, down, group), site, address, self.counters, self.clock,
                              self.selector, self.log, self.config, self)
             del kdf
-            sys.modules.pop("pbal_protocol.kdf", None)  # keys are derived once a boot: free it
+            _unload("pbal_protocol", "kdf")
             unit = address & 0xFF
         uart, de = boards.uart_rs485(board)
         self.bearer = Rs485(uart, de, board["uart"]["rs485"].get("baud", 115200), unit, self.link,
                             self, Identity(name, VERSION, (identity or {}).get("name", "")),
                             self.now_ms)
+        _unload("pbal_node", "board")
         led = board.get("led")
         self.led = machine.Pin(led["pin"], machine.Pin.OUT, value=0) if led else None
         button = board.get("button")
@@ -175,10 +185,11 @@ class App:
         c = self.counters
         self.reset_cause = machine.reset_cause()
         c.boots += 1
-        if self.reset_cause == machine.PWRON_RESET:
-            c.crashes = 0
-        else:
+        # The ESP32 port reports machine.reset(), a panic and a soft reboot as SOFT_RESET.
+        if self.reset_cause in (machine.WDT_RESET, machine.SOFT_RESET):
             c.crashes = min(c.crashes + 1, 255)
+        else:
+            c.crashes = 0
         c.save()
         self.safe_mode = c.crashes >= _SAFE_AFTER
         self.log.emit(EV_BOOT, 0, self.reset_cause, c.boots)
@@ -201,6 +212,8 @@ class App:
 
     def _make_meter(self, board: dict, hz: float):
         """The board's meter; the other driver is not even loaded."""
+        from pbal_node import board as boards
+
         table = board.get("meter", {})
         if table.get("kind", "pzem") == "pzem":
             from pbal_node.metering.pzem import Pzem
@@ -412,10 +425,12 @@ class App:
         samples = 0
         while True:
             if s.busy:
-                self.sense.sample_out()
                 samples += 1
-                if samples % 32 == 0 or s.wants_supply:
-                    self._sample()  # a long wait must not leave the supplies unwatched
+                # A long wait must not leave the supplies unwatched.
+                if samples % 32 == 0 or s.wants_supply or s.proving_live:
+                    self._sample()
+                else:
+                    self.sense.sample_out()
                 s.poll(self.now_ms())
                 self.watchdog.beat("selector", self.now_ms())
                 await asyncio.sleep_ms(1)
@@ -483,6 +498,8 @@ class App:
             self.selector.clear_lockout(now)
 
     async def run(self) -> None:
+        if self.reset_cause == machine.SOFT_RESET and hasattr(machine, "Timer"):
+            machine.Timer(0).deinit()  # boot.py's: from here on only progress feeds (S11)
         self.watchdog = Watchdog(machine.WDT(timeout=_WDT_MS).feed, _WATCHED, self.now_ms())
         gc.collect()
         self.heap_used_max = gc.mem_alloc()
@@ -509,11 +526,14 @@ def _maintenance() -> None:
     stopped, from a timer, so that copying files is not cut short by a reset.
     """
     try:
+        from pbal_node import board as boards
+
         boards.drive(boards.load())
     except (OSError, ValueError, KeyError):
         pass
     wdt = machine.WDT(timeout=_WDT_MS)
     machine.Timer(0).init(period=2000, mode=machine.Timer.PERIODIC, callback=lambda _t: wdt.feed())
+    # A soft reboot ends the timer; boot.py starts it again.
 
 
 def _crash(error) -> None:

@@ -204,15 +204,19 @@ class Link:
         size = records.SwitchResult.SIZE
         while self._results and at + size <= limit:
             at += self._encode_result(self._results.pop(0), at)
+        # What is told once comes before what is repeated until acknowledged.
+        if self._health and at + records.Health.SIZE <= limit:
+            at += node.health(self).encode_into(up, at)
+            self._health = False
+        while self._answers and at + len(self._answers[0]) <= limit:
+            raw = self._answers.pop(0)
+            up[at : at + len(raw)] = raw
+            at += len(raw)
         box = self._selector.outbox
         told = 0
         while told < len(box) and at + size <= limit:
             at += self._encode_result(box[told], at)
             told += 1
-        while self._answers and at + len(self._answers[0]) <= limit:
-            raw = self._answers.pop(0)
-            up[at : at + len(raw)] = raw
-            at += len(raw)
         pending = self._log.pending
         i = 0
         size = records.Event.SIZE
@@ -221,9 +225,6 @@ class Link:
             at += records.Event(seq=seq, code=code, severity=severity, time_s=time_s, arg0=arg0,
                                 arg1=arg1).encode_into(up, at)
             i += 1
-        if self._health and at + records.Health.SIZE <= limit:
-            at += node.health(self).encode_into(up, at)
-            self._health = False
         more = (self._hello or self._results or self._answers or self._health
                 or told < len(box) or i < len(pending))
         self.hints = (1 if more else 0) | (2 if box or pending else 0)

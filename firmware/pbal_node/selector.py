@@ -113,7 +113,8 @@ class Selector:
         self._lost_ms = -1  # when the output went away in this transfer
         self._boot_ms = 0
         self._dirty = False
-        self.at_zero = None  # at_zero(release_ms): returns when opening would meet a current zero
+        # at_zero(release_ms) waits until opening would meet a current zero; returns the time.
+        self.at_zero: object = None
         self.release_ms = timing.release_ms  # as measured on this contact, at first the board's
 
     # life -------------------------------------------------------------------------------------
@@ -150,6 +151,11 @@ class Selector:
     def busy(self) -> bool:
         """True while contacts may move: poll often and keep sampling the output."""
         return self.state in (BOOT, OPENING, DEAD_TIME, CLOSING)
+
+    @property
+    def proving_live(self) -> bool:
+        """True when one more, this time exact, reading of the output ends the transfer."""
+        return self.state == CLOSING and self._proofs > 0
 
     def clear_lockout(self, now_ms: int) -> bool:
         """A person on site says that the contact was replaced (S2)."""
@@ -285,7 +291,7 @@ class Selector:
         self._reason = 0
         self._lost_ms = -1
         if self.at_zero is not None and self.phase:
-            now_ms = self.at_zero(self.release_ms)
+            now_ms = self.at_zero(self.release_ms)  # type: ignore[operator]
         self._open(now_ms, to_phase)
         return True
 

@@ -9,29 +9,10 @@ from array import array
 
 from micropython import const
 
-
-def plain(x, y, w, index, sine, n, xb, yb, out):
-    """The sums of _dsp.py for boards without a machine-code emitter."""
-    for i in range(12):
-        out[i] = 0
-    for i in range(n):
-        a = (x[i] - xb) >> 8
-        b = (y[i] - yb) >> 8
-        k = w[i]
-        out[0] += a * k
-        out[1] += b * k
-        j = index[i]
-        at = 2
-        for p in (a * a, b * b, a * b, a * sine[(j + 64) & 255], a * sine[j & 255]):
-            out[at] += (p >> 12) * k
-            out[at + 1] += (p & 4095) * k
-            at += 2
-
-
 try:
     from pbal_node.metering._dsp import accumulate
 except (ImportError, SyntaxError, NameError, ValueError, NotImplementedError):
-    accumulate = plain
+    from pbal_node.metering.plain import accumulate  # type: ignore[assignment]
 
 
 _STEP_UV = const(256)
@@ -77,7 +58,8 @@ class Sums:
     def pair(self, x, y, n: int, span_us: int, x_bias_uv: int, y_bias_uv: int) -> None:
         """Sums of two channels over the window; pass the same array twice for one channel."""
         out = self._out
-        accumulate(x, y, self._w, self._index, SINE, n, x_bias_uv, y_bias_uv, out)
+        sums = (x, y, self._w, self._index, SINE, n, x_bias_uv, y_bias_uv, out)
+        accumulate(*sums)  # type: ignore[arg-type]
         total = 2.0 * span_us
         # The steps were rounded down: half a step is missing in the means, not in the rest.
         mx = out[0] / total

@@ -14,22 +14,12 @@ from micropython import const
 from pbal_node.metering.base import Meter
 from pbal_protocol.modbus import crc16
 
-_READ_HOLDING = const(0x03)
 _READ_INPUT = const(0x04)
-_WRITE_SINGLE = const(0x06)
-_RESET_ENERGY = const(0x42)
 _ANY_ADDRESS = const(0xF8)  # the general address: one meter on the wire
-_REG_ALARM = const(0x0001)
-_REG_ADDRESS = const(0x0002)
 _REGISTERS = const(10)
 _ANSWER = const(25)
 _TIMEOUT_MS = const(250)
 _RX = const(64)
-_ETIMEDOUT = const(110)
-
-
-class PzemError(Exception):
-    """The meter refused a request; the argument is its exception code."""
 
 
 def parse(buf, n: int, unit: int, values: list) -> bool:
@@ -76,19 +66,19 @@ class Pzem(Meter):
         self.alarm = False
         self.echo = False  # the wire gives back what we send (seen while measuring)
         self.power_factor = 0.0
-        self._rx = bytearray(_RX)
-        self._view = memoryview(self._rx)
+        self.rx = bytearray(_RX)
+        self._view = memoryview(self.rx)
         self._values = [0.0] * 7
-        self._request = self._frame(struct.pack(">BBHH", unit, _READ_INPUT, 0, _REGISTERS))
+        self.request = self.frame(struct.pack(">BBHH", unit, _READ_INPUT, 0, _REGISTERS))
 
     @staticmethod
-    def _frame(body: bytes) -> bytes:
+    def frame(body: bytes) -> bytes:
         return body + struct.pack("<H", crc16(body))
 
-    async def _exchange(self, request: bytes, done) -> int:
+    async def exchange(self, request: bytes, done) -> int:
         """Send, then collect until `done(n)` or the time is up; returns the bytes in `_rx`."""
         while self._uart.any():
-            self._uart.readinto(self._rx)  # stale bytes of an earlier, late answer
+            self._uart.readinto(self.rx)  # stale bytes of an earlier, late answer
         self._uart.write(request)
         end = self._now() + _TIMEOUT_MS
         n = 0
@@ -102,24 +92,24 @@ class Pzem(Meter):
                     return n
                 if n >= _RX:
                     keep = n - _ANSWER
-                    self._rx[: _ANSWER] = self._view[keep:n]
+                    self.rx[: _ANSWER] = self._view[keep:n]
                     n = _ANSWER
             if self._now() >= end:
                 return n
 
     def _measured(self, n: int) -> bool:
-        return parse(self._rx, n, self.unit, self._values)
+        return parse(self.rx, n, self.unit, self._values)
 
     async def read(self) -> bool:
-        n = await self._exchange(self._request, self._measured)
+        n = await self.exchange(self.request, self._measured)
         r = self.reading
         if not self._measured(n):
             self.errors += 1
             r.ok = False
             return False
         v = self._values
-        k = len(self._request)
-        self.echo = n >= k + _ANSWER and self._rx[:k] == self._request
+        k = len(self.request)
+        self.echo = n >= k + _ANSWER and self.rx[:k] == self.request
         r.v = v[0]
         r.current_a = v[1]
         r.p_w = v[2]
@@ -132,56 +122,3 @@ class Pzem(Meter):
         r.at_ms = self._now()
         r.ok = True
         return True
-
-    async def _command(self, body: bytes, size: int) -> bytes:
-        """Send a request and return its answer of `size` bytes. OSError when there is none."""
-        request = self._frame(body)
-        k = len(request)
-        found = b""
-
-        def done(n):
-            nonlocal found
-            # The answer to a write repeats the request: on a wire that echoes, skip the echo.
-            i = k if self.echo and self._rx[:k] == request else 0
-            while i + 4 <= n:
-                error = self._rx[i + 1] == body[1] | 0x80
-                m = 5 if error else size
-                if (error or self._rx[i + 1] == body[1]) and i + m <= n:
-                    frame = bytes(self._view[i : i + m])
-                    if crc16(frame[:-2]) == frame[-2] | frame[-1] << 8:
-                        found = frame
-                        return True
-                i += 1
-            return False
-
-        await self._exchange(request, done)
-        if not found:
-            self.errors += 1
-            raise OSError(_ETIMEDOUT)
-        if found[1] & 0x80:
-            raise PzemError(found[2])
-        return found
-
-    async def set_alarm_w(self, watts: int) -> None:
-        """Set the power alarm threshold, 0..25000 W."""
-        if not 0 <= watts <= 25000:
-            raise ValueError("alarm: 0..25000 W")
-        await self._command(struct.pack(">BBHH", self.unit, _WRITE_SINGLE, _REG_ALARM, watts), 8)
-
-    async def get_alarm_w(self) -> int:
-        answer = await self._command(
-            struct.pack(">BBHH", self.unit, _READ_HOLDING, _REG_ALARM, 1), 7
-        )
-        return answer[3] << 8 | answer[4]
-
-    async def set_address(self, unit: int) -> None:
-        """Give the meter another Modbus address, 1..247, and talk to it there from now on."""
-        if not 1 <= unit <= 247:
-            raise ValueError("address: 1..247")
-        await self._command(struct.pack(">BBHH", self.unit, _WRITE_SINGLE, _REG_ADDRESS, unit), 8)
-        self.unit = unit
-        self._request = self._frame(struct.pack(">BBHH", unit, _READ_INPUT, 0, _REGISTERS))
-
-    async def reset_energy(self) -> None:
-        """Set the energy register to zero."""
-        await self._command(bytes((self.unit, _RESET_ENERGY)), 4)

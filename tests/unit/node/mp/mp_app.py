@@ -78,7 +78,7 @@ class Controller:
             if t is not None and test(t):
                 return t
             await asyncio.sleep_ms(200)
-        raise AssertionError("timed out: %r %r" % (self.heard.get("Telemetry"), self.results))
+        raise AssertionError("timed out: %r %r" % (self.heard.get("Telemetry"), self.results[-1:]))
 
 
 async def scenario(app):
@@ -128,6 +128,7 @@ async def scenario(app):
     frame[-1] ^= 1
     await c.raw(modbus.adu(ADDRESS & 0xFF, modbus.request_pdu(0, bytes(frame))))
     await c.poll(records.StatusGet(what=2))
+    await c.until(lambda t: "Health" in c.heard)
     assert c.heard["Health"].auth_failed == 1
 
     # Settings: refused outside their range, kept inside.

@@ -10,7 +10,7 @@ import support
 from pbal_protocol.modbus import crc16
 
 from pbal_node.clock import Monotonic, SiteClock
-from pbal_node.metering import pzem
+from pbal_node.metering import pzem, pzem_setup
 from pbal_node.metering.sense import Sense
 
 # An answer of a real meter: 225.7 V, 0.108 A, 24.4 W, 38 Wh, 50.0 Hz, PF 1.00.
@@ -125,27 +125,27 @@ def commands():
         state.update({"alarm": 100, "unit": 1, "energy": 5})
         wire, m = meter(answer)
         wire.echo = m.echo = echo
-        asyncio.run(m.set_alarm_w(2300))
-        assert state["alarm"] == 2300 and asyncio.run(m.get_alarm_w()) == 2300
-        asyncio.run(m.reset_energy())
+        asyncio.run(pzem_setup.set_alarm_w(m, 2300))
+        assert state["alarm"] == 2300 and asyncio.run(pzem_setup.get_alarm_w(m)) == 2300
+        asyncio.run(pzem_setup.reset_energy(m))
         assert state["energy"] == 0
         try:
-            asyncio.run(m.set_alarm_w(24000))
+            asyncio.run(pzem_setup.set_alarm_w(m, 24000))
             refused = 0
-        except pzem.PzemError as e:
+        except pzem_setup.PzemError as e:
             refused = e.args[0]
         assert refused == 3
-        asyncio.run(m.set_address(9))
+        asyncio.run(pzem_setup.set_address(m, 9))
         assert state["unit"] == 9 and m.unit == 9
         wire.answer = lambda request: b""
         try:
-            asyncio.run(m.reset_energy())
+            asyncio.run(pzem_setup.reset_energy(m))
             raise AssertionError
         except OSError:
             pass
     for bad in (-1, 25001):
         try:
-            asyncio.run(m.set_alarm_w(bad))
+            asyncio.run(pzem_setup.set_alarm_w(m, bad))
             raise AssertionError
         except ValueError:
             pass

@@ -173,3 +173,6 @@ class Timer:
 
     def init(self, period=0, mode=0, callback=None):
         pass
+
+    def deinit(self):
+        pass
