@@ -28,13 +28,18 @@ def settled(site: Site) -> bool:
     return not site.query(f"SELECT id FROM commands WHERE state IN {under_way}")
 
 
-def check_books(street: Street, site: Site) -> None:
-    """The journal against the contacts: every transfer ordered once, every end recorded."""
+def check_books(street: Street, site: Site, but: int = -1) -> None:
+    """The journal against the contacts: every transfer ordered once, every end recorded.
+
+    `but` is a home that is judged otherwise.
+    """
     rows = site.query("SELECT id, address, to_phase, state FROM commands ORDER BY id")
     by_home: dict[int, list[tuple[int, int, str]]] = {}
     for command, address, to_phase, state in rows:
         by_home.setdefault(address, []).append((command, to_phase, state))
     for home in street.homes:
+        if home.index == but:
+            continue
         address = street.identities[home.index].address
         orders = by_home.get(address, [])
         confirmed = [o for o in orders if o[2] == "confirmed"]

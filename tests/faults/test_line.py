@@ -99,20 +99,31 @@ async def test_a_node_dies_in_its_transfer(
         await until(lambda: not victim.contacts.closed, "its contacts fell open")
         await asyncio.sleep(0.5)
         await street.power_on(victim.index)
-        await balanced(site)
-        check_books(street, site)
         address = street.identities[victim.index].address
-        fate = site.query("SELECT state FROM commands WHERE address = ? ORDER BY id", address)
-        assert fate
-        assert fate[0][0] in ("failed", "expired", "refused", "confirmed")
+        await site.until(
+            lambda s: (
+                s["homes_fresh"] == 6
+                and s["homes"][victim.index]["phase"] == victim.contacts.phase + 1 > 0
+                and settled(site)
+            ),
+            "the victim is back and its command has an end",
+            70,
+        )
+        check_books(street, site, but=victim.index)
+        first = site.query("SELECT state FROM commands WHERE address = ? ORDER BY id", address)[0]
+        # The controller leaves a home alone after an interruption: what it did, it did once,
+        # and a home that had closed already goes back to the phase that was proven last.
+        moves = [t for t in street.witness.transfers if t.home == victim.index]
         interrupted = site.query(
             "SELECT count(*) FROM events WHERE address = ? AND code = 5", address
         )
-        if (kind, after) != (hwmap.CUT_PIN, 1):
+        if (kind, after) == (hwmap.CUT_PIN, 1):
+            assert first[0] in ("failed", "expired", "refused", "confirmed")
+            assert len(moves) <= 1
+        else:
+            assert first[0] == "failed"
             assert interrupted[0][0] >= 1
-        status = await site.status()
-        seen = status["homes"][victim.index]
-        assert seen["phase"] == victim.contacts.phase + 1
+            assert [t.to_phase for t in moves] in ([], [moves[0].to_phase, 0] if moves else [])
         assert await site.stop() == 0
 
 
