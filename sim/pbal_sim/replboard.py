@@ -10,6 +10,7 @@ One thread moves bytes; `close` ends it and the interpreter.
 """
 
 import contextlib
+import json
 import os
 import re
 import select
@@ -50,6 +51,7 @@ class ReplBoard:
     board restart by itself when a flasher that wrote something hangs up, as if a person pressed
     EN. `cut_after` pulls the cable after so many bytes have arrived, once; `plug_in` mends it.
     `delay_s` slows every answer, `noise` is printed at each start before anything else.
+    `analog` gives pins a 50 Hz voltage: pin -> (volts RMS at the pin, degrees).
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class ReplBoard:
         delay_s: float = 0.0,
         noise: bytes = b"",
         heap: str = "400k",
+        analog: dict[int, tuple[float, float]] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -80,6 +83,7 @@ class ReplBoard:
         self._delay_s = delay_s
         self._noise = noise
         self._heap = heap
+        self._analog = json.dumps(analog or {})
         self._port_kind = port
         self._port: Port | None = open_port(port, self._lines_changed)
         self.url = self._port.url
@@ -194,6 +198,7 @@ class ReplBoard:
                 self.chip.name,
                 "soft" if soft else "hard",
                 "raw" if self._resume_raw else "friendly",
+                self._analog,
             ],
             stdin=child,
             stdout=child,

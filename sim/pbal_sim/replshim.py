@@ -6,12 +6,17 @@ offset and size of the file system, MAC as hex, chip name, "hard" or "soft", "ra
 (in raw mode main.py is not run, as on the ESP32 port).
 """
 
+import json
+import math
 import os
 import sys
+import time
 
 import vfs
 
 _path, _offset, _size, _mac, _chip, _start, _mode = sys.argv[1:8]
+# Pin -> (volts RMS at the pin, degrees): what the front end would see of a 50 Hz supply.
+_analog = {int(k): v for k, v in json.loads(sys.argv[8]).items()}
 
 
 class _FlashPart:
@@ -81,16 +86,22 @@ class _Pin:
 
 
 class _ADC:
-    """An input with the front end on it and no mains: the bias of 1.3 V and a little noise."""
+    """An input with its front end: the bias of 1.3 V, a little noise, and the mains if any."""
 
     ATTN_0DB, ATTN_2_5DB, ATTN_6DB, ATTN_11DB = 0, 1, 2, 3
 
     def __init__(self, pin, atten=0, **_):
         self._n = 0
+        self._rms, degrees = _analog.get(pin._number, (0.0, 0.0))
+        self._angle = math.radians(degrees)
 
     def read_uv(self):
         self._n = (self._n * 5 + 3) & 7
-        return 1300000 + 800 * (self._n - 4)
+        wave = 0.0
+        if self._rms:
+            turn = 2 * math.pi * 50 * (time.ticks_us() % 1000000) / 1e6
+            wave = self._rms * 1.4142136e6 * math.sin(turn + self._angle)
+        return int(1300000 + 800 * (self._n - 4) + wave)
 
     def read_u16(self):
         return self.read_uv() * 65535 // 3100000
@@ -176,6 +187,10 @@ class _Machine:
         return 160000000
 
 
+# boot.py and main.py share one namespace, and may clear what they please out of it.
+_main = {"__name__": "__main__"}
+
+
 def _start_file(name):
     """Runs one start-up file; False if it was interrupted or failed, as the port's C code says."""
     try:
@@ -184,7 +199,7 @@ def _start_file(name):
     except OSError:
         return True
     try:
-        exec(compile(text, name, "exec"), globals())
+        exec(compile(text, name, "exec"), _main)
     except KeyboardInterrupt as exc:
         sys.print_exception(exc)
         return False
