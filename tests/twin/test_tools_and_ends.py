@@ -1,0 +1,170 @@
+"""Stock Modbus tools on the street's port, resets as a chip knows them, and nothing left behind."""
+
+import asyncio
+import contextlib
+import ctypes
+import ctypes.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from needs import missing, require_tool
+from twin_rig import Poller, until
+
+from pbal_sim.street import Street
+
+pytestmark = [pytest.mark.twin, pytest.mark.asyncio(loop_scope="package")]
+
+
+async def test_mbpoll_reads_a_living_node(street: Street, poller: Poller) -> None:
+    phase = await poller.ready(0)
+    mbpoll = require_tool("mbpoll")
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [mbpoll, "-m", "rtu", "-b", "115200", "-P", "none", "-a", str(poller.unit(0)), "-t", "3",
+         "-r", "1", "-c", "12", "-1", "-o", "1", street.device],
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    values = {
+        int(line[1 : line.index("]")]): int(line.split(":")[1].split()[0])
+        for line in done.stdout.splitlines()
+        if line.startswith("[")
+    }
+    assert len(values) == 12
+    assert values[1] == 1
+    assert 2200 < values[2] < 2450
+    assert values[10] == phase
+
+
+async def test_libmodbus_reads_the_identification(street: Street, poller: Poller) -> None:
+    """43/14 as a raw request; libmodbus checks the CRC of the answer."""
+    await poller.ready(0)
+    name = ctypes.util.find_library("modbus")
+    if name is None:
+        missing("libmodbus", "Debian package: libmodbus-dev.")
+    lib = ctypes.CDLL(name)
+    lib.modbus_new_rtu.restype = ctypes.c_void_p
+    context = ctypes.c_void_p(
+        lib.modbus_new_rtu(street.device.encode(), 115200, ctypes.c_char(b"N"), 8, 1)
+    )
+
+    def talk() -> tuple[int, bytes]:
+        assert lib.modbus_connect(context) == 0
+        lib.modbus_set_slave(context, poller.unit(0))
+        registers = (ctypes.c_uint16 * 12)()
+        assert lib.modbus_read_input_registers(context, 0, 12, registers) == 12
+        assert registers[0] == 1
+        request = (ctypes.c_uint8 * 5)(poller.unit(0), 0x2B, 0x0E, 1, 0)
+        assert lib.modbus_send_raw_request(context, request, 5) == 7
+        # This confirmation has no length libmodbus knows beforehand: take the bytes themselves.
+        fd = lib.modbus_get_socket(context)
+        data, end = b"", time.monotonic() + 1.0
+        while time.monotonic() < end:
+            with contextlib.suppress(BlockingIOError):
+                data += os.read(fd, 256)
+            time.sleep(0.02)
+        return fd, data
+
+    asyncio.get_running_loop().remove_reader(poller._fd)
+    try:
+        _, data = await asyncio.to_thread(talk)
+    finally:
+        lib.modbus_close(context)
+        lib.modbus_free(context)
+        asyncio.get_running_loop().add_reader(poller._fd, poller._read)
+    assert data[1:4] == bytes((0x2B, 0x0E, 1))
+    assert b"pbal" in data
+    assert b"esp32-devkitc" in data
+
+
+async def test_a_killed_interpreter_comes_back_as_after_a_reset(
+    street: Street, poller: Poller
+) -> None:
+    home = street.homes[2]
+    await poller.ready(2)
+    starts, crashes = home.chip.starts, home.crashes
+    os.kill(home.chip.pid, signal.SIGKILL)
+    await until(lambda: home.chip.starts == starts + 1 and home.ready.is_set(), "it restarts", 20)
+    assert home.crashes == crashes + 1
+    await poller.sync(2)
+    assert poller.hellos[2][-1].reset_cause == 2
+    await poller.ready(2)
+
+
+async def test_the_heap_is_a_nodes_and_the_hardware_takes_little(
+    street: Street, poller: Poller
+) -> None:
+    await poller.ready(0)
+    report = street.report()
+    assert report["node_heap_total_bytes"] <= 192 * 1024
+    assert report["node_heap_hal_bytes"] <= 20 * 1024
+    health = await poller.ask_health(0)
+    assert 0 < health.heap_used_max <= 192 * 1024
+
+
+async def test_frames_in_pieces_are_understood(street: Street, poller: Poller) -> None:
+    await poller.ready(0)
+    for size in (1, 3, 7):
+        await street.segment.chunks(size)
+        try:
+            reading = await poller.telemetry(0)
+        finally:
+            await street.segment.chunks(0)
+        assert reading.phase
+
+
+async def test_the_driver_is_neither_early_nor_late(street: Street, poller: Poller) -> None:
+    """DE is on before the first bit, off after the last, and not held into the next request."""
+    await poller.ready(0)
+    await street.segment.clear_stats()
+    unsent = (await street.segment.stats())["unsent_bytes"]
+    for _ in range(40):
+        await poller.poll(0)
+    stats = await street.segment.stats()
+    assert stats["responses"] >= 40
+    assert stats["de_early"] == 0
+    assert stats["unsent_bytes"] == unsent
+    assert stats["driver_hold_us"]["min"] >= 0
+    # The interpreter may be preempted on a busy computer; most releases are prompt.
+    assert stats["driver_hold_us"]["p50"] < 1750
+
+
+_CHILD = """
+import asyncio
+from pbal_sim.street import Street, StreetConfig
+async def main():
+    async with Street(StreetConfig(homes=2)) as street:
+        print(street.workdir, flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+def family(mark: str) -> set[int]:
+    """Living processes with `mark` in their command line (children of a fork keep it)."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            dead = (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            if not dead and mark in (folder / "cmdline").read_text():
+                found.add(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
+async def test_a_street_that_ends_leaves_nothing(how: signal.Signals) -> None:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _CHILD, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert child.stdout is not None
+    workdir = (await asyncio.wait_for(child.stdout.readline(), 40)).decode().strip()
+    assert os.path.isdir(workdir)  # noqa: ASYNC240
+    assert len(family(workdir)) == 4  # the keeper, the bus, two nodes
+    child.send_signal(how)
+    await asyncio.wait_for(child.wait(), 20)
+    await until(lambda: not family(workdir) and not os.path.exists(workdir), "nothing is left", 10)
