@@ -35,8 +35,12 @@ class Wear:
         elif budget is None:
             self.price = 300.0
         else:
-            scale = config.beta if config.resistance is not None else 1.0
-            self.price = _PRICE_AT_ONE * scale * budget**-_ELASTICITY
+            self.price = _PRICE_AT_ONE * budget**-_ELASTICITY
+        # With a feeder model costs are in W, and beta ohm stands for one A^2 of neutral.
+        scale = config.beta if config.resistance is not None else 1.0
+        if config.price is None:
+            self.price *= scale
+        self._floor = config.price_floor * scale
         self._hours = np.full(24, (budget or 0.0) * n_homes / 24.0)
         self._hour = -1
         self._last_s: float | None = None
@@ -65,7 +69,7 @@ class Wear:
             days = min(max(time_s - self._last_s, 0.0), 3600.0) / _DAY_S
             off = self._hours.sum() / (0.97 * budget * self.n) - 1.0
             step = min(max(off, -1.0), 2.0) * days / _ADAPT_DAYS
-            self.price = max(self.price * float(np.exp(step)), self.config.price_floor)
+            self.price = max(self.price * float(np.exp(step)), self._floor)
         self._last_s = time_s
 
     def today(self, time_s: float) -> NDArray[np.int64]:

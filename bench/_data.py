@@ -1,0 +1,75 @@
+"""Streets to measure controllers on: power per home and, where known, the feeder."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench._homes import street
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+IEEE = SHARED / "ieee_eu_lv"
+PERSISTENT = SHARED / "persistent_60homes_15days_1min_w.csv.gz"
+POWER_FACTOR = 0.95
+VOLTS = 230.0
+
+
+@dataclass
+class Case:
+    """currents complex[T, n] A (own-phase reference), phases as built, Re(Z) where known."""
+
+    name: str
+    currents: NDArray[np.complex128]
+    start: NDArray[np.int8]
+    resistance: NDArray[np.float64] | None = None
+
+
+def to_amps(watts: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Current at the nominal voltage and a power factor of 0.95 lagging."""
+    return watts / (VOLTS * POWER_FACTOR) * np.exp(-1j * np.arccos(POWER_FACTOR))
+
+
+def _read(path: Path) -> NDArray[np.float64]:
+    with gzip.open(path, "rt") as lines:
+        width = next(lines).count(",") + 1
+        return np.loadtxt(lines, delimiter=",", usecols=range(1, width))
+
+
+def synthetic(homes: int, days: int, seed: int) -> Case:
+    return Case(f"made-up street {seed}", to_amps(street(homes, days, seed)), _turns(homes))
+
+
+def ieee() -> Case | None:
+    """IEEE European LV feeder: 55 homes, one day, phases and impedances from its files."""
+    path = IEEE / "profiles_1min_w.csv.gz"
+    if not path.exists():
+        return None
+    from bench._feeder import read_feeder
+
+    feeder = read_feeder(IEEE / "Master.dss")
+    watts = _read(path)[:, : len(feeder.phases)]
+    return Case("IEEE EU LV, 55 homes", to_amps(watts), feeder.phases, feeder.resistance)
+
+
+def held_out(days: int) -> Case | None:
+    """The odd-numbered half of the 60 homes: never used while the engine was developed."""
+    if not PERSISTENT.exists():
+        return None
+    watts = _read(PERSISTENT)[: days * 1440, 1::2]
+    return Case("30 held-out homes", to_amps(watts), _turns(watts.shape[1]))
+
+
+def all_sixty(days: int) -> Case | None:
+    """All 60 homes; half of them were development homes."""
+    if not PERSISTENT.exists():
+        return None
+    watts = _read(PERSISTENT)[: days * 1440]
+    return Case("60 homes (half seen)", to_amps(watts), _turns(watts.shape[1]))
+
+
+def _turns(n: int) -> NDArray[np.int8]:
+    return (np.arange(n) % 3).astype(np.int8)
