@@ -135,3 +135,12 @@ def test_the_picture_shows_every_pin_and_marks_what_is_wrong() -> None:
     for (y, tall), (below, _) in itertools.pairwise(boxes):
         assert y + tall < below
     assert boxes[-1][0] + boxes[-1][1] < height
+
+
+@pytest.mark.parametrize("name", model.names())
+def test_the_pictures_in_the_documents_are_up_to_date(name: str) -> None:
+    kept = STREET.parents[1] / "docs" / "img" / f"wiring-{name}.svg"
+    drawn = svg(model.load(name))
+    assert kept.read_text() == drawn, (
+        f"run: pbal board show {name} --svg docs/img/wiring-{name}.svg"
+    )
