@@ -498,11 +498,11 @@ class App:
             self.selector.clear_lockout(now)
 
     async def run(self) -> None:
+        gc.collect()
+        self.heap_used_max = gc.mem_alloc()
         if self.reset_cause == machine.SOFT_RESET and hasattr(machine, "Timer"):
             machine.Timer(0).deinit()  # boot.py's: from here on only progress feeds (S11)
         self.watchdog = Watchdog(machine.WDT(timeout=_WDT_MS).feed, _WATCHED, self.now_ms())
-        gc.collect()
-        self.heap_used_max = gc.mem_alloc()
         await asyncio.gather(self.bearer.run(), self._metering(), self._selecting(),
                              self._housekeeping())
 
