@@ -104,7 +104,8 @@ def find(board: Board, given: Path | None, cache: Path, offset: int | None = Non
     if pin is None or not pin.image_url:
         raise InputError(
             f"The board file of {board.board.name} pins no MicroPython image.",
-            f"Download the {chip.name} image from micropython.org and give it with --image FILE.",
+            f"Download the {chip.name} image from micropython.org and give it with --image FILE; "
+            "or, where the board runs MicroPython already, say --app-only.",
         )
     kept = cache / f"{pin.image_sha256}.bin"
     if not kept.exists() or _sha256(kept) != pin.image_sha256:

@@ -37,6 +37,7 @@ class Progress:
 def load(folder: Path, mac: str) -> Progress:
     """What is remembered of a board; an empty record if nothing, or nothing legible."""
     try:
+        mac = mac.lower()
         found = json.loads(_file(folder, mac).read_text())
         return Progress(
             mac, str(found["board"]), str(found["image_sha256"]), str(found.get("port", ""))
