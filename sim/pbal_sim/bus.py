@@ -7,8 +7,9 @@ in. A receiver gets a frame when its last byte has crossed the line, in one piec
 with a FIFO and a receive timeout hands it over. The node a request addresses is served first
 and the bystanders in small groups behind it while the line is busy anyway: sixty interpreters
 that wake at once on two cores would delay the answer by milliseconds. On a large street
-(`pair_frames`) a bystander gets a request together with its answer, as a program does that
-reads its UART a little late: half the wake-ups, no byte less.
+(`pair_frames`) a bystander gets an answer together with the request after it, while the next
+answer is on the line, as a program does that reads its UART a little late: half the wake-ups, at
+a moment when nobody waits for a processor, and no byte less.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class Bus:
         self._order = 0
         self._request: Transmission | None = None
         self._taps = 0
+        self._rounds = 0
         self._chunk = 0
         self._babble: dict[int, tuple[float, float]] = {}
         self._last_end = 0.0
@@ -181,6 +183,11 @@ class Bus:
         elif source >= 0:
             self._ports[source].tx = tx
             self._counts["responses"] += 1
+            if self._pair:
+                self._rounds += 1
+                n = len(self._ports)
+                order = [(source + k) % n for k in range(1, n)]
+                self._flush_groups(order, time.monotonic_ns() / 1000 + 200)
             if self._last_source == CONTROLLER and 0 < gap < 1e6:
                 self._turn_node.append(int(gap))
         # Two characters of grace: the clock of a UART is only so good.
@@ -293,18 +300,23 @@ class Bus:
                 self._ports[i].pending.append(data)
         if everyone:
             return
-        lead = 0
-        if tx.source < 0:
-            lead = 300
-            if self._pair:
-                # The answer will follow; should none come, they get the request alone.
-                self._at(now + _PAIR_US, lambda: self._flush(*others))
-                return
+        if self._pair:
+            # They get it while the next answer is on its way (see _send), when neither the
+            # controller nor a node waits for a processor; should none come, they get it late.
+            since = self._rounds
+            self._at(now + _PAIR_US, lambda: self._flush_late(since, others))
+            return
         start = tx.source + 1 if tx.source >= 0 else 0
-        order = others[start:] + others[:start]
+        self._flush_groups(others[start:] + others[:start], now + (300 if tx.source < 0 else 0))
+
+    def _flush_groups(self, order: list[int], start_us: float) -> None:
         for k in range(0, len(order), _GROUP):
             group = order[k : k + _GROUP]
-            self._at(now + lead + k // _GROUP * _GROUP_US, lambda g=group: self._flush(*g))  # type: ignore[misc]
+            self._at(start_us + k // _GROUP * _GROUP_US, lambda g=group: self._flush(*g))  # type: ignore[misc]
+
+    def _flush_late(self, since: int, nodes: list[int]) -> None:
+        if self._rounds == since:
+            self._flush(*nodes)
 
     def _flush(self, *nodes: int) -> None:
         for i in nodes:
