@@ -58,7 +58,7 @@ local records = {
   }},
   [5] = {name = "Event", size = 19, fields = {
     {name = "seq", code = "I", divisor = 1, unit = "", low = 0, high = 4294967295},
-    {name = "code", code = "B", divisor = 1, unit = "", low = 1, high = 16},
+    {name = "code", code = "B", divisor = 1, unit = "", low = 1, high = 19},
     {name = "severity", code = "B", divisor = 1, unit = "", low = 0, high = 2},
     {name = "time_s", code = "I", divisor = 1, unit = "s", low = 0, high = 4294967295},
     {name = "arg0", code = "i", divisor = 1, unit = "", low = -2147483647, high = 2147483647},
@@ -112,16 +112,33 @@ local records = {
   [15] = {name = "StatusGet", size = 2, fields = {
     {name = "what", code = "B", divisor = 1, unit = "", low = 1, high = 4},
   }},
+  [20] = {name = "Update", size = 7, fields = {
+    {name = "op", code = "B", divisor = 1, unit = "", low = 1, high = 5},
+    {name = "at", code = "I", divisor = 1, unit = "B", low = 0, high = 4294967295},
+    {name = "data", code = "*", divisor = 1, unit = "", low = 0, high = 208},
+  }},
+  [21] = {name = "UpdateStatus", size = 24, fields = {
+    {name = "digest", code = "8s", divisor = 1, unit = "", low = 8, high = 8},
+    {name = "stage", code = "B", divisor = 1, unit = "", low = 0, high = 7},
+    {name = "why", code = "B", divisor = 1, unit = "", low = 0, high = 15},
+    {name = "slot", code = "B", divisor = 1, unit = "", low = 0, high = 2},
+    {name = "next", code = "I", divisor = 1, unit = "B", low = 0, high = 4294967295},
+    {name = "want", code = "I", divisor = 1, unit = "B", low = 0, high = 4294967295},
+    {name = "running", code = "I", divisor = 1, unit = "", low = 0, high = 16777215},
+  }},
 }
-local record_names = {[1] = "Telemetry", [2] = "Hello", [3] = "Switch", [4] = "SwitchResult", [5] = "Event", [6] = "EventAck", [7] = "Config", [8] = "ConfigGet", [9] = "ConfigValue", [10] = "TimeSync", [11] = "MeasureNow", [12] = "Health", [13] = "Ack", [14] = "ResultAck", [15] = "StatusGet"}
+local record_names = {[1] = "Telemetry", [2] = "Hello", [3] = "Switch", [4] = "SwitchResult", [5] = "Event", [6] = "EventAck", [7] = "Config", [8] = "ConfigGet", [9] = "ConfigValue", [10] = "TimeSync", [11] = "MeasureNow", [12] = "Health", [13] = "Ack", [14] = "ResultAck", [15] = "StatusGet", [20] = "Update", [21] = "UpdateStatus"}
 local enums = {
   state = {[0] = "BOOT", [1] = "OPEN", [2] = "CLOSED", [3] = "WAITING", [4] = "OPENING", [5] = "DEAD_TIME", [6] = "CLOSING", [7] = "RETURN", [8] = "LOCKOUT", [9] = "SAFE"},
   outcome = {[1] = "ACCEPTED", [2] = "DONE", [3] = "REFUSED", [4] = "FAILED", [5] = "EXPIRED"},
   reason = {[0] = "NONE", [1] = "DWELL", [2] = "DAILY_CAP", [3] = "OVER_CURRENT", [4] = "TARGET_OUT_OF_BAND", [5] = "LOCKOUT", [6] = "FIXED", [7] = "WRONG_PHASE", [8] = "EXPIRED", [9] = "UNSYNCED", [10] = "BUSY", [11] = "NOT_DEAD", [12] = "NOT_LIVE", [13] = "SAFE_MODE", [14] = "INTERRUPTED", [15] = "ALREADY_THERE", [16] = "NOT_YET_VALID"},
-  code = {[1] = "BOOT", [2] = "WELDED", [3] = "AUTONOMOUS_TRANSFER", [4] = "POWER_RETURN", [5] = "TRANSFER_INTERRUPTED", [6] = "METER_FAULT", [7] = "METER_OK", [8] = "LOCKOUT_CLEARED", [9] = "AUTH_FAILURES", [10] = "CONFIG_CHANGED", [11] = "PHASE_LOST", [12] = "SAFE_MODE", [13] = "CRASH", [14] = "WATCHDOG", [15] = "SENSE_FAULT", [16] = "FLASH_ERROR"},
+  code = {[1] = "BOOT", [2] = "WELDED", [3] = "AUTONOMOUS_TRANSFER", [4] = "POWER_RETURN", [5] = "TRANSFER_INTERRUPTED", [6] = "METER_FAULT", [7] = "METER_OK", [8] = "LOCKOUT_CLEARED", [9] = "AUTH_FAILURES", [10] = "CONFIG_CHANGED", [11] = "PHASE_LOST", [12] = "SAFE_MODE", [13] = "CRASH", [14] = "WATCHDOG", [15] = "SENSE_FAULT", [16] = "FLASH_ERROR", [17] = "UPDATE_STARTED", [18] = "UPDATE_DONE", [19] = "UPDATE_FAILED"},
   severity = {[0] = "INFO", [1] = "WARNING", [2] = "ALARM"},
   result = {[0] = "OK", [1] = "UNKNOWN_KEY", [2] = "OUT_OF_RANGE", [3] = "REFUSED", [4] = "FLASH_ERROR"},
   what = {[1] = "HELLO", [2] = "HEALTH", [3] = "RESULT", [4] = "CONFIG"},
+  op = {[1] = "OFFER", [2] = "DATA", [3] = "STATUS", [4] = "COMMIT", [5] = "ABORT"},
+  stage = {[0] = "IDLE", [1] = "CHECKING", [2] = "RECEIVING", [3] = "READY", [4] = "RESTARTING", [5] = "TRIAL", [6] = "GOOD", [7] = "FAILED"},
+  why = {[0] = "NONE", [1] = "NO_KEY", [2] = "SIGNATURE", [3] = "MANIFEST", [4] = "BOARD", [5] = "VERSION", [6] = "SPACE", [7] = "HASH", [8] = "FLASH", [9] = "BUSY", [10] = "INTERNAL", [11] = "IMPORT", [12] = "CRASHED", [13] = "DAMAGED", [14] = "UNPROVEN", [15] = "ABORTED"},
   phase = {[0] = "open", [1] = "A", [2] = "B", [3] = "C"},
   from_phase = {[0] = "open", [1] = "A", [2] = "B", [3] = "C"},
   to_phase = {[0] = "open", [1] = "A", [2] = "B", [3] = "C"},

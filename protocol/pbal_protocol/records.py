@@ -2,20 +2,20 @@
 
 The declarations drive both directions of the bytes (pbal_protocol.codec), `docs/wire.md`, the
 type stub beside this file and the Wireshark dissector. Ids never change their meaning; 20..29
-are kept for firmware updates and 30..39 for addressing.
+are for firmware updates, 30..39 are kept for addressing.
 """
 
-from pbal_protocol.codec import Record, declare
-from pbal_protocol.compat import const
+from pbal_protocol.codec import BLOB, Record, declare
+from pbal_protocol.compat import MICROPYTHON, const
 from pbal_protocol.errors import Truncated, UnknownRecord, WrongDirection
+
+if not MICROPYTHON:
+    from pbal_protocol.names import *  # noqa: F403
 
 _U8 = const(0xFF)
 _U16 = const(0xFFFF)
 _U32 = const(0xFFFFFFFF)
 _I32 = const(0x7FFFFFFF)
-
-# Phases on the wire; 0 is "all contacts open".
-OPEN, A, B, C = 0, 1, 2, 3
 
 # Bits of `flags`.
 FLAG_FIXED = 0x0001
@@ -28,70 +28,8 @@ FLAG_AUTONOMOUS = 0x0040
 FLAG_SENSE_FAULT = 0x0080
 FLAG_OPTED_OUT = 0x0100
 
-# Values of `state`: where the selector is (IEC 60947-6-1 words, safety.md).
-STATE_BOOT = 0  # all drives off, nothing proven yet
-STATE_OPEN = 1  # all contacts open, at rest
-STATE_CLOSED = 2  # one contact closed and its output proven live, at rest
-STATE_WAITING = 3  # a command is accepted, waiting for a quieter moment
-STATE_OPENING = 4  # open driven, proving the output dead
-STATE_DEAD_TIME = 5  # output dead, waiting the dead time
-STATE_CLOSING = 6  # close driven, proving the output live
-STATE_RETURN = 7  # waiting for good voltage after power came back
-STATE_LOCKOUT = 8  # welded contact: needs a person
-STATE_SAFE = 9  # safe mode: metering and messages only
-
-# SwitchResult.outcome
-ACCEPTED, DONE, REFUSED, FAILED, EXPIRED = 1, 2, 3, 4, 5
-
-# SwitchResult.reason
-REASON_NONE = 0
-REASON_DWELL = 1
-REASON_DAILY_CAP = 2
-REASON_OVER_CURRENT = 3
-REASON_TARGET_OUT_OF_BAND = 4
-REASON_LOCKOUT = 5
-REASON_FIXED = 6
-REASON_WRONG_PHASE = 7
-REASON_EXPIRED = 8
-REASON_UNSYNCED = 9
-REASON_BUSY = 10
-REASON_NOT_DEAD = 11
-REASON_NOT_LIVE = 12
-REASON_SAFE_MODE = 13
-REASON_INTERRUPTED = 14
-REASON_ALREADY_THERE = 15
-REASON_NOT_YET_VALID = 16
-
-# Event.code
-EVENT_BOOT = 1
-EVENT_WELDED = 2
-EVENT_AUTONOMOUS_TRANSFER = 3
-EVENT_POWER_RETURN = 4
-EVENT_TRANSFER_INTERRUPTED = 5
-EVENT_METER_FAULT = 6
-EVENT_METER_OK = 7
-EVENT_LOCKOUT_CLEARED = 8
-EVENT_AUTH_FAILURES = 9
-EVENT_CONFIG_CHANGED = 10
-EVENT_PHASE_LOST = 11
-EVENT_SAFE_MODE = 12
-EVENT_CRASH = 13
-EVENT_WATCHDOG = 14
-EVENT_SENSE_FAULT = 15
-EVENT_FLASH_ERROR = 16
-
-# Event.severity
-INFO, WARNING, ALARM = 0, 1, 2
-
 # StatusGet.what
 WHAT_HELLO, WHAT_HEALTH, WHAT_RESULT, WHAT_CONFIG = 1, 2, 3, 4
-
-# Ack.result and ConfigValue.result
-RESULT_OK = 0
-RESULT_UNKNOWN_KEY = 1
-RESULT_OUT_OF_RANGE = 2
-RESULT_REFUSED = 3
-RESULT_FLASH_ERROR = 4
 
 ALL_KEYS = 255  # ConfigGet.key: every key
 
@@ -187,7 +125,7 @@ class Event(Record):
     DIRECTION = ("up",)
     FIELDS = (
         ("seq", "I", 1, "", 0, _U32),
-        ("code", "B", 1, "", 1, 16),
+        ("code", "B", 1, "", 1, 19),
         ("severity", "B", 1, "", 0, 2),
         _TIME,
         ("arg0", "i", 1, "", -_I32, _I32),
@@ -279,6 +217,32 @@ class StatusGet(Record):
     FIELDS = (("what", "B", 1, "", 1, 4),)
 
 
+class Update(Record):
+    ID = 20
+    NAME = "Update"
+    DIRECTION = ("down",)
+    FIELDS = (
+        ("op", "B", 1, "", 1, 5),
+        ("at", "I", 1, "B", 0, _U32),
+        ("data", BLOB, 1, "", 0, 208),
+    )
+
+
+class UpdateStatus(Record):
+    ID = 21
+    NAME = "UpdateStatus"
+    DIRECTION = ("up",)
+    FIELDS = (
+        ("digest", "8s", 1, "", 8, 8),
+        ("stage", "B", 1, "", 0, 7),
+        ("why", "B", 1, "", 0, 15),
+        ("slot", "B", 1, "", 0, 2),
+        ("next", "I", 1, "B", 0, _U32),
+        ("want", "I", 1, "B", 0, _U32),
+        ("running", "I", 1, "", 0, 0xFFFFFF),
+    )
+
+
 RECORDS: dict[int, type[Record]] = {}
 
 for _cls in (
@@ -297,6 +261,8 @@ for _cls in (
     Ack,
     ResultAck,
     StatusGet,
+    Update,
+    UpdateStatus,
 ):
     declare(_cls)
     RECORDS[_cls.ID] = _cls

@@ -4,19 +4,11 @@ from typing import Self
 
 from pbal_protocol.codec import Record
 
+MICROPYTHON: int
 OPEN: int
 A: int
 B: int
 C: int
-FLAG_FIXED: int
-FLAG_LOCKOUT: int
-FLAG_METER_FAULT: int
-FLAG_SAFE_MODE: int
-FLAG_UNSYNCED: int
-FLAG_EVENTS_PENDING: int
-FLAG_AUTONOMOUS: int
-FLAG_SENSE_FAULT: int
-FLAG_OPTED_OUT: int
 STATE_BOOT: int
 STATE_OPEN: int
 STATE_CLOSED: int
@@ -65,18 +57,59 @@ EVENT_CRASH: int
 EVENT_WATCHDOG: int
 EVENT_SENSE_FAULT: int
 EVENT_FLASH_ERROR: int
+EVENT_UPDATE_STARTED: int
+EVENT_UPDATE_DONE: int
+EVENT_UPDATE_FAILED: int
 INFO: int
 WARNING: int
 ALARM: int
-WHAT_HELLO: int
-WHAT_HEALTH: int
-WHAT_RESULT: int
-WHAT_CONFIG: int
 RESULT_OK: int
 RESULT_UNKNOWN_KEY: int
 RESULT_OUT_OF_RANGE: int
 RESULT_REFUSED: int
 RESULT_FLASH_ERROR: int
+OP_OFFER: int
+OP_DATA: int
+OP_STATUS: int
+OP_COMMIT: int
+OP_ABORT: int
+STAGE_IDLE: int
+STAGE_CHECKING: int
+STAGE_RECEIVING: int
+STAGE_READY: int
+STAGE_RESTARTING: int
+STAGE_TRIAL: int
+STAGE_GOOD: int
+STAGE_FAILED: int
+WHY_NONE: int
+WHY_NO_KEY: int
+WHY_SIGNATURE: int
+WHY_MANIFEST: int
+WHY_BOARD: int
+WHY_VERSION: int
+WHY_SPACE: int
+WHY_HASH: int
+WHY_FLASH: int
+WHY_BUSY: int
+WHY_INTERNAL: int
+WHY_IMPORT: int
+WHY_CRASHED: int
+WHY_DAMAGED: int
+WHY_UNPROVEN: int
+WHY_ABORTED: int
+FLAG_FIXED: int
+FLAG_LOCKOUT: int
+FLAG_METER_FAULT: int
+FLAG_SAFE_MODE: int
+FLAG_UNSYNCED: int
+FLAG_EVENTS_PENDING: int
+FLAG_AUTONOMOUS: int
+FLAG_SENSE_FAULT: int
+FLAG_OPTED_OUT: int
+WHAT_HELLO: int
+WHAT_HEALTH: int
+WHAT_RESULT: int
+WHAT_CONFIG: int
 ALL_KEYS: int
 
 RECORDS: dict[int, type[Record]]
@@ -349,6 +382,42 @@ class StatusGet(Record):
         self,
         *,
         what: int = ...,
+    ) -> None: ...
+    @classmethod
+    def decode(cls, buf: bytes | bytearray | memoryview) -> Self: ...
+
+class Update(Record):
+    op: int
+    at: int
+    data: bytes
+    def __init__(
+        self,
+        *,
+        op: int = ...,
+        at: int = ...,
+        data: bytes = ...,
+    ) -> None: ...
+    @classmethod
+    def decode(cls, buf: bytes | bytearray | memoryview) -> Self: ...
+
+class UpdateStatus(Record):
+    digest: bytes
+    stage: int
+    why: int
+    slot: int
+    next: int
+    want: int
+    running: int
+    def __init__(
+        self,
+        *,
+        digest: bytes = ...,
+        stage: int = ...,
+        why: int = ...,
+        slot: int = ...,
+        next: int = ...,
+        want: int = ...,
+        running: int = ...,
     ) -> None: ...
     @classmethod
     def decode(cls, buf: bytes | bytearray | memoryview) -> Self: ...

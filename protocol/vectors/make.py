@@ -128,6 +128,26 @@ RECORDS = [
     record("Ack", "<BIB", (13, 4097, 1), counter=4097, result=1),
     record("ResultAck", "<BI", (14, 7), command_id=7),
     record("StatusGet", "<BB", (15, 4), what=4),
+    record(
+        "Update",
+        "<BBIB5s",
+        (20, 2, 4096, 5, b"chunk"),
+        op=2,
+        at=4096,
+        data=b"chunk".hex(),
+    ),
+    record(
+        "UpdateStatus",
+        "<B8sBBBIII",
+        (21, bytes(range(8)), 2, 0, 1, 70000, 512, 0x000103),
+        digest=bytes(range(8)).hex(),
+        stage=2,
+        why=0,
+        slot=1,
+        next=70000,
+        want=512,
+        running=0x000103,
+    ),
 ]
 BY_NAME = {v["record"]: v["hex"] for v in RECORDS}
 

@@ -15,7 +15,7 @@ import sys
 _here = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
 sys.path.insert(0, _here + "/..")
 
-from pbal_protocol import aead, errors, frames, kdf, modbus, records, stock  # noqa: E402
+from pbal_protocol import aead, ed25519, errors, frames, kdf, modbus, records, stock  # noqa: E402
 
 
 def unhex(text):
@@ -143,7 +143,13 @@ def answer(v, file):
     return bad or same(node.respond(request, len(request), telemetry, out), 0)
 
 
+def signature(v, _file):
+    good = ed25519.verify(unhex(v["key"]), unhex(v["message"]), unhex(v["signature"]))
+    return same(good, v.get("valid", True))
+
+
 RUN = {
+    "ed25519": signature,
     "ccm": ccm,
     "hkdf": hkdf,
     "crc": crc,

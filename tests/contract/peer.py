@@ -18,8 +18,9 @@ def hexed(data):
 def build(name, fields):
     for cls in records.RECORDS.values():
         if name == cls.NAME:
-            if "eui" in fields and isinstance(fields["eui"], str):
-                fields["eui"] = binascii.unhexlify(fields["eui"])
+            for field in cls.FIELDS:  # JSON carries bytes as hex
+                if field[1] in ("8s", "*"):
+                    fields[field[0]] = binascii.unhexlify(fields[field[0]])
             return cls(**fields)
     raise ValueError(name)
 

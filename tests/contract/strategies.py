@@ -3,13 +3,15 @@
 from hypothesis import strategies as st
 
 from pbal_protocol import records
-from pbal_protocol.codec import Record
+from pbal_protocol.codec import BLOB, Record
 
 
 def field_values(code: str, divisor: int, low: int, high: int) -> st.SearchStrategy:
     """Legal values of one field that survive a round trip exactly."""
     if code == "8s":
         return st.binary(min_size=8, max_size=8)
+    if code == BLOB:
+        return st.binary(min_size=low, max_size=high)
     raw = st.integers(low * divisor, high * divisor)
     return raw if divisor == 1 else raw.map(lambda n: n / divisor)
 

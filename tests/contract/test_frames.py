@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from pbal_protocol import frames, kdf, records
 from pbal_protocol.aead import Ccm
+from pbal_protocol.codec import BLOB
 from pbal_protocol.errors import (
     AuthError,
     BadKind,
@@ -219,7 +220,7 @@ FORBIDDEN = [cls for cls in records.RECORDS.values() if "group" not in cls.DIREC
 @pytest.mark.parametrize("cls", FORBIDDEN, ids=lambda cls: cls.NAME)
 @pytest.mark.parametrize("head", [b"", TIME], ids=["first", "behind the time"])
 def test_a_group_frame_carries_nothing_else_at_either_end(cls, head):
-    values = {f[0]: bytes(8) if f[1] == "8s" else max(f[4], 0) for f in cls.FIELDS}
+    values = {f[0]: bytes(f[4]) if f[1] in ("8s", BLOB) else max(f[4], 0) for f in cls.FIELDS}
     payload = head + cls(**values).encode()
     with pytest.raises(ForbiddenError):
         sealer(frames.GROUP).seal(1, payload)

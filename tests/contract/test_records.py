@@ -23,7 +23,7 @@ from pbal_protocol.errors import (
 )
 
 ALL = list(records.RECORDS.values())
-NUMBERS = [(cls, f) for cls in ALL for f in cls.FIELDS if f[1] != "8s"]
+NUMBERS = [(cls, f) for cls in ALL for f in cls.FIELDS if f[1] not in ("8s", BLOB)]
 IDS = [f"{cls.NAME}.{f[0]}" for cls, f in NUMBERS]
 
 
@@ -42,7 +42,8 @@ declare(Chunk)
 def test_ids_are_the_ones_that_were_given_out():
     given_out = "Telemetry Hello Switch SwitchResult Event EventAck Config ConfigGet ConfigValue "
     given_out += "TimeSync MeasureNow Health Ack ResultAck StatusGet"
-    assert [(cls.ID, cls.NAME) for cls in ALL] == list(enumerate(given_out.split(), 1))
+    updates = [(20, "Update"), (21, "UpdateStatus")]
+    assert [(cls.ID, cls.NAME) for cls in ALL] == [*enumerate(given_out.split(), 1), *updates]
 
 
 def test_only_time_and_measure_now_may_go_to_a_group():
@@ -123,7 +124,7 @@ def test_another_record_is_not_this_one():
 
 def filled(cls: type[Record]) -> dict:
     """Legal values for every field."""
-    return {f[0]: bytes(8) if f[1] == "8s" else max(f[4], 0) for f in cls.FIELDS}
+    return {f[0]: bytes(f[4]) if f[1] in ("8s", BLOB) else max(f[4], 0) for f in cls.FIELDS}
 
 
 @pytest.mark.parametrize(("cls", "field"), NUMBERS, ids=IDS)
@@ -152,7 +153,7 @@ def layout(cls: type[Record]) -> dict[str, tuple[int, int, bool]]:
     """Offset, width and signedness of each number, counted here and not by the codec."""
     at, out = 1, {}
     for name, code, *_ in cls.FIELDS:
-        width = 8 if code == "8s" else WIDTHS[code]
+        width = 8 if code == "8s" else 0 if code == BLOB else WIDTHS[code]
         out[name] = (at, width, code == "i")
         at += width
     return out

@@ -8,6 +8,7 @@ import pytest
 from needs import ROOT, require_tool
 
 from pbal_protocol import frames, kdf, modbus, records
+from pbal_protocol.codec import BLOB
 from pbal_tools import pcap, wiredoc, wirenotes
 
 DISSECTOR = ROOT / "protocol" / "dissector" / "pbal.lua"
@@ -132,7 +133,9 @@ def test_tshark_reads_every_record(tmp_path):
     made = []
     for cls in records.RECORDS.values():
         for end in (4, 5):
-            values = {f[0]: bytes(range(8)) if f[1] == "8s" else f[end] for f in cls.FIELDS}
+            values = {
+                f[0]: bytes(range(f[end])) if f[1] in ("8s", BLOB) else f[end] for f in cls.FIELDS
+            }
             made.append(cls(**values))
     capture = write(tmp_path / "payload.pcap", pcap.PAYLOAD, [r.encode() for r in made])
     seen = packets(capture)
@@ -144,8 +147,8 @@ def test_tshark_reads_every_record(tmp_path):
         inside = tree["pbal.record_tree"]
         for name, code, _divisor, unit, *_ in record.FIELDS:
             shown = inside[f"pbal.{record.NAME.lower()}.{name}"]
-            if code == "8s":
-                assert shown == ":".join(f"{b:02x}" for b in range(8))
+            if code in ("8s", BLOB):
+                assert shown == ":".join(f"{b:02x}" for b in getattr(record, name))
             else:
                 number = int(shown, 16) if shown.startswith("0x") else float(shown)
                 assert number == pytest.approx(getattr(record, name), abs=1e-6), (name, unit)

@@ -43,6 +43,9 @@ ENUMS: dict[str, dict[int, str]] = {
     "severity": {0: "INFO", 1: "WARNING", 2: "ALARM"},
     "result": named("RESULT_"),
     "what": named("WHAT_"),
+    "op": named("OP_"),
+    "stage": named("STAGE_"),
+    "why": named("WHY_"),
     "phase": {0: "open", 1: "A", 2: "B", 3: "C"},
     "from_phase": {0: "open", 1: "A", 2: "B", 3: "C"},
     "to_phase": {0: "open", 1: "A", 2: "B", 3: "C"},
@@ -82,7 +85,7 @@ def wire_md() -> str:
     )
     out += "## Records\n\nA record is its id (1 byte) and a fixed little-endian body. A value on "
     out += "the wire is the\nvalue in units divided by the step. Both ends refuse what is not "
-    out += "legal. Ids 20..29 are kept\nfor firmware updates, 30..39 for addressing.\n\n"
+    out += "legal. Ids 20..29 are for\nfirmware updates, 30..39 are kept for addressing.\n\n"
     out += "".join(record_section(cls) for cls in records.RECORDS.values())
     out += "## Numbers\n\n### Flags\n\n"
     out += table(("bit", "name"), [(f"0x{bit:04x}", name) for bit, name in FLAGS.items()])
@@ -91,6 +94,9 @@ def wire_md() -> str:
         ("Outcomes", "outcome"),
         ("Reasons", "reason"),
         ("Results", "result"),
+        ("Update orders", "op"),
+        ("Update stages", "stage"),
+        ("Update failures", "why"),
     ):
         out += f"### {title}\n\n" + table(("number", "name"), list(ENUMS[field].items()))
     out += "### Events\n\n"

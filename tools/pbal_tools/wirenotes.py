@@ -22,6 +22,8 @@ RECORDS = {
     "Ack": "A frame without an answer of its own was acted on.",
     "ResultAck": "The result of this command is stored; the node stops repeating it.",
     "StatusGet": "Ask for a Hello, a Health, the last SwitchResult or all settings.",
+    "Update": "One step of an application update (docs/ota.md); answered by an UpdateStatus.",
+    "UpdateStatus": "How far an application update has come, in answer to an Update.",
 }
 
 FIELDS = {
@@ -79,6 +81,17 @@ FIELDS = {
     "flash_writes": "writes to flash",
     "meter_errors": "readings that failed",
     "counter": "counter of the down frame that is acknowledged",
+    "op": "see update orders",
+    "at": "offer: bytes of the manifest; data: place of `data` in the stream of manifest and files",
+    "data": "offer: SHA-256 of the manifest (32), signature (64); data: bytes of the stream; "
+    "commit and abort: the digest's first 8 bytes",
+    "digest": "first 8 bytes of the SHA-256 of the manifest concerned; zeros for none",
+    "stage": "see update stages",
+    "why": "see update failures",
+    "slot": "the slot that runs: 0 factory, 1 a, 2 b",
+    "next": "place in the stream of the next byte the node wants",
+    "want": "how many bytes it wants from there on; 0 while it is busy or done",
+    "running": "version that runs, major * 65536 + minor * 256 + patch",
     "what": "1 Hello, 2 Health, 3 the last SwitchResult, 4 all settings",
 }
 
@@ -91,6 +104,9 @@ EVENT_ARGS = {
     9: "failures, -",
     10: "key, value",
     11: "phase, -",
+    17: "version that runs, version that comes",
+    18: "version, slot",
+    19: "why (see update failures), slot",
 }
 
 INTRO = """\
