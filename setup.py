@@ -1,10 +1,10 @@
-"""Builds the Cython balancing core; everything else is in pyproject.toml."""
+"""Lists the rooms and builds the Cython balancing core; everything else is in pyproject.toml."""
 
 import os
 
 import numpy
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Extension, find_namespace_packages, setup
 
 ROOM = "pi_controller/pbal_controller/balancing"
 MODULES = ("_core", "_paths", "_rollout")
@@ -27,4 +27,17 @@ extensions = [
     if os.path.exists(f"{ROOM}/{name}.pyx")
 ]
 
-setup(ext_modules=cythonize(extensions, annotate=annotate, language_level=3))
+# Every room keeps its packages under its own folder. The boards and the two scripts of the
+# node's flash are no packages in the checkout; a wheel carries them as data under these names.
+package_dir = {"pbal_boards": "boards", "pbal_firmware": "firmware"}
+packages = list(package_dir)
+for room in ("protocol", "firmware", "pi_controller", "tools", "sim"):
+    found = find_namespace_packages(room, include=["pbal_*"], exclude=["*__pycache__*"])
+    packages += found
+    package_dir |= {name: f"{room}/{name}" for name in found if "." not in name}
+
+setup(
+    packages=packages,
+    package_dir=package_dir,
+    ext_modules=cythonize(extensions, annotate=annotate, language_level=3),
+)
