@@ -326,3 +326,19 @@ def test_the_pinned_image_is_downloaded_checked_and_kept(rig: Rig) -> None:
     offline = rig.pbal("flash", "--port", board.url, env={**env, "XDG_CACHE_HOME": "/nowhere"})
     assert offline.code == ExitCode.UNREACHABLE
     assert "--image FILE" in offline.err
+
+
+def test_a_board_of_ones_own_is_checked_and_put_on_the_node(rig: Rig, flashed: Path) -> None:
+    street = (Path(__file__).parents[2] / "boards" / f"{BOARD}.toml").read_text()
+    own = rig.folder / "own.toml"
+    own.write_text(street.replace(f'name = "{BOARD}"', 'name = "own"').replace("a = 18", "a = 12"))
+    board = rig.board(like=flashed, download=False)
+    refused = rig.pbal("flash", "-b", "own.toml", "-p", board.url, "--app-only")
+    assert refused.code == ExitCode.REFUSED
+    assert "strapping pin GPIO12" in refused.err
+    own.write_text(own.read_text().replace("a = 12", "a = 21"))
+    done = rig.pbal("flash", "-b", "own.toml", "-p", board.url, "--app-only", "--json")
+    assert done.code == 0, done.err
+    assert "/board.json" in done.json["boards"][0]["files"]["copied"]
+    told = mpremote(board.url, "exec", "print(open('/board.json').read())")
+    assert '"own"' in told

