@@ -29,7 +29,7 @@ step() {
 }
 
 step "style (ruff check)" "$bin/ruff" check .
-step "format (ruff format)" "$bin/ruff" format --check .
+step "format (ruff format)" "$bin/ruff" format --check --output-format concise .
 step "types (mypy)" "$bin/mypy"
 step "rooms (import-linter)" "$bin/lint-imports"
 step "tests (pytest)" "$bin/python" -m pytest "$@"
