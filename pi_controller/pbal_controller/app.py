@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from pbal_controller import sdnotify
+from pbal_controller import planner_memory, sdnotify
 from pbal_controller.bearers.rs485 import Rs485Bearer
+from pbal_controller.cancelling import check_cancelled
 from pbal_controller.config import Config
 from pbal_controller.dispatcher import Dispatcher
 from pbal_controller.errors import BearerError, KeyStoreError
@@ -40,6 +41,7 @@ GROUP_KEY_ID = "group"
 # (polling.max_delay_s); results and events change nothing when they come again.
 UP_COUNTERS_EVERY_S = 60.0
 NEUTRAL_HISTORY = 900
+MEMORY_EVERY_S = 900.0
 
 
 class Controller:
@@ -101,6 +103,7 @@ class Controller:
         try:
             await self._reserve_counters()
             recovered = await self.dispatcher.recover()
+            self.planner.remember(await self.journal.call(Journal.get_blob, planner_memory.KEY))
             log.info(
                 "controller starts",
                 extra={
@@ -120,6 +123,7 @@ class Controller:
                 await self._write_up_counters()
                 rows = self._minutes.take(self.wall(), everything=True)
                 await self.journal.call(Journal.add_minutes, rows)
+                await self._write_planner_memory()
             await self.journal.close()
 
     def _declare_loops(self) -> None:
@@ -175,11 +179,17 @@ class Controller:
         ]
         await self.journal.call(Journal.set_up_counters, rows)
 
+    async def _write_planner_memory(self) -> None:
+        memory = self.planner.memory()
+        if memory is not None:
+            await self.journal.call(Journal.put_blob, planner_memory.KEY, memory)
+
     # -- slow records --------------------------------------------------------------------
 
     async def _records_loop(self, beat: Callable[[], None]) -> None:
         """Once a second: ages, neutral current, minute aggregates; once a day: tidy up."""
         next_prune = self.now() + 600
+        next_memory = self.now() + MEMORY_EVERY_S
         while True:
             now = self.now()
             self.fleet.sample_ages(now)
@@ -195,6 +205,9 @@ class Controller:
             rows = self._minutes.take(self.wall())
             if rows:
                 await self.journal.call(Journal.add_minutes, rows)
+            if now >= next_memory:
+                next_memory = now + MEMORY_EVERY_S
+                await self._write_planner_memory()
             if now >= next_prune:
                 next_prune = now + 86400
                 await self.journal.call(Journal.prune, self.config.journal.keep_days)
@@ -211,6 +224,7 @@ class Controller:
                 try:
                     self.meter_reading = await meter.read()
                 except BearerError as error:
+                    check_cancelled()
                     self.meter_reading = None
                     if not failing:
                         log.warning("transformer meter silent", extra={"why": str(error)})

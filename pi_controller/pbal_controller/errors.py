@@ -5,6 +5,7 @@ ControllerError            exit code of the command
   KeyStoreError            3   the key store is missing, unreadable or refuses the passphrase
   JournalError             4   the journal cannot be opened or is newer than this program
   BearerError              5   a port is gone or will not open
+  ReleaseError             6   a release file is damaged, unsigned or not for this site
 """
 
 from __future__ import annotations
@@ -38,3 +39,9 @@ class BearerError(ControllerError):
     """A bearer's port cannot be opened or has gone away."""
 
     exit_code = 5
+
+
+class ReleaseError(ControllerError):
+    """A release file is damaged, not signed, or not usable here."""
+
+    exit_code = 6

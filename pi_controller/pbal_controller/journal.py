@@ -332,6 +332,19 @@ class Journal:
         """Quarantined addresses and why."""
         return dict(self._db.execute("SELECT address, reason FROM quarantine"))
 
+    def put_blob(self, key: str, value: bytes) -> None:
+        """Keep one value under a name, instead of what was there."""
+        self._db.execute(
+            "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (key) "
+            "DO UPDATE SET value = excluded.value, updated_s = excluded.updated_s",
+            (key, value, time.time()),
+        )
+
+    def get_blob(self, key: str) -> bytes | None:
+        """The value under a name, or None."""
+        row = self._db.execute("SELECT value FROM blobs WHERE key = ?", (key,)).fetchone()
+        return None if row is None else bytes(row[0])
+
     def prune(self, keep_days: int, now_s: float | None = None) -> None:
         """Drop aggregates, results, events and closed commands older than this."""
         limit = (time.time() if now_s is None else now_s) - keep_days * 86400

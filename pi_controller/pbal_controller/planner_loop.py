@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from pbal_controller import planner_memory
 from pbal_controller.balancing import Move, Planner
 from pbal_controller.balancing import PlannerConfig as CoreConfig
 from pbal_controller.config import PlannerConfig
@@ -76,6 +77,22 @@ class PlannerLoop:
         self.skipped_total = 0
         self.last_decision: dict[str, Any] = {}
         self.last_decide_s = 0.0
+
+    def memory(self) -> bytes | None:
+        """What the planner has learnt, for the journal; None without homes."""
+        if self.planner is None:
+            return None
+        return planner_memory.pack(self.planner.state(), [home.address for home in self._homes])
+
+    def remember(self, blob: bytes | None) -> None:
+        """Take up what `memory` gave before a restart; what does not fit is left."""
+        if self.planner is None or blob is None:
+            return
+        try:
+            self.planner.load(planner_memory.unpack(blob, [home.address for home in self._homes]))
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("the planner starts with an empty memory", extra={"why": str(error)})
+            self.planner = Planner(len(self._homes), core_config(self._config))
 
     async def run(self, beat: Callable[[], None]) -> None:
         """Decide until cancelled."""

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from pbal_controller.backoff import Backoff
+from pbal_controller.cancelling import check_cancelled
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Supervisor:
         clock = asyncio.get_running_loop().time
 
         def beat() -> None:
+            check_cancelled()
             loop.last_success = now = clock()
             if loop.failing and now - loop.restarted >= min(PROBATION_S, loop.limit_s):
                 log.info("loop works again", extra={"loop": loop.name})
@@ -88,6 +90,7 @@ class Supervisor:
             except asyncio.CancelledError:
                 raise
             except Exception as error:
+                check_cancelled()
                 # Whatever it was: the other loops must live, and this one be tried again.
                 why = f"{type(error).__name__}: {error}"
                 if not loop.failing:

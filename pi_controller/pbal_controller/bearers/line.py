@@ -296,13 +296,17 @@ class LineClient(AsyncModbusSerialClient):
         self.line = _Line(self.comm_params, FramerRTU(DecodePDU(False)), 0, False, None, None, None)
         self.ctx = self.line
         self.register(SealedPDU)
-        self.open_error = ""
         self._rts_de = rts_de
-        self.line.call_create = self._create
 
-    async def _create(self) -> tuple[FastTransport, _Line]:
+    async def open(self) -> None:
+        """Open the port; the caller bounds the time. Raises OSError.
+
+        Instead of `connect`, whose `wait_for` can swallow a cancellation and whose error
+        text is lost.
+        """
         params = self.comm_params
         loop = asyncio.get_running_loop()
+        given_up = False
 
         def open_port() -> Any:
             # In a thread: socket:// and rfc2217:// connect while they open.
@@ -322,17 +326,21 @@ class LineClient(AsyncModbusSerialClient):
 
                 port.rs485_mode = RS485Settings()
             port.reset_input_buffer()
+            if given_up:
+                port.close()
             return port
 
         try:
             opened = await loop.run_in_executor(None, open_port)
-        except (OSError, ValueError, termios.error) as error:
-            self.open_error = str(error)
-            raise OSError(self.open_error) from error
-        self.open_error = ""
+        except (ValueError, termios.error) as error:
+            raise OSError(str(error)) from error
+        except asyncio.CancelledError:
+            given_up = True
+            raise
+        self.line.is_closing = False
         transport = FastTransport(loop, self.line, opened)
+        self.line.transport = transport
         transport.setup()
-        return transport, self.line
 
     def close(self) -> None:
         """Close the port; a request under way ends without an answer."""

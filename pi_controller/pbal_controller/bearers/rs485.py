@@ -29,10 +29,13 @@ from pbal_controller.bearers.line import (
     LineStats,
     SealedPDU,
 )
+from pbal_controller.cancelling import check_cancelled
 from pbal_controller.config import BusConfig
 from pbal_controller.errors import BearerError
 
 log = logging.getLogger(__name__)
+
+OPEN_TIMEOUT_S = 5.0
 
 
 class PortState(enum.Enum):
@@ -137,7 +140,8 @@ class Rs485Bearer:
         heapq.heappush(self._jobs, job)
         self.wake()
         try:
-            answer = await asyncio.wait_for(job.result, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                answer = await job.result
         except TimeoutError:
             raise BearerError(f"bus {self.name}: unit {pdu.dev_id} does not answer") from None
         if answer.isError():
@@ -192,19 +196,21 @@ class Rs485Bearer:
             stopbits=c.stop_bits,
             local_echo=c.local_echo,
             rts_de=c.rts_de,
-            timeout=5.0,
         )
         client.line.stats = self._stats
         client.line.on_lost = self._on_lost
         try:
-            opened = await client.connect()
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await client.open()
+        except (OSError, TimeoutError) as error:
+            client.close()
+            why = str(error) or f"it did not open within {OPEN_TIMEOUT_S:.0f} s"
+            raise BearerError(
+                f"{c.port}: {why}; check the cable, the path and its permissions"
+            ) from None
         except BaseException:
             client.close()
             raise
-        if not opened:
-            client.close()
-            why = client.open_error or "it did not open within 5 s"
-            raise BearerError(f"{c.port}: {why}; check the cable, the path and its permissions")
         self._client = client
         self.state = PortState.OPEN
 
@@ -301,6 +307,7 @@ class Rs485Bearer:
                 job.result.set_result(answer)
         finally:
             self._quiet_until = loop.time() + self.silence_s
+        check_cancelled()
 
     async def _sleep(self, until: float, interruptible: bool = False) -> None:
         loop = asyncio.get_running_loop()

@@ -11,9 +11,10 @@ import socket
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from pbal_controller import sdnotify
+from pbal_controller import planner_memory, sdnotify
 from pbal_controller.backoff import Backoff
 from pbal_controller.bearers.rs485 import Rs485Bearer
 from pbal_controller.config import BusConfig, MeterConfig, PlannerConfig, UplinkConfig
@@ -324,3 +325,15 @@ def test_logs_carry_fields_and_no_secrets(formatter: logging.Formatter) -> None:
     assert "00ff" not in line
     if isinstance(formatter, JsonFormatter):
         assert json.loads(line)["home"] == 5
+
+
+def test_planner_memory() -> None:
+    state = {"version": 1, "wear": {"price": 2.5, "times_s": np.full((2, 3), -np.inf)}}
+    blob = planner_memory.pack(state, [1, 2, 3])
+    again = planner_memory.unpack(blob, [1, 2, 3])
+    assert again["version"] == 1
+    assert again["wear"]["price"] == 2.5
+    assert (again["wear"]["times_s"] == state["wear"]["times_s"]).all()
+    for bad, homes in ((blob, [1, 2]), (blob[:-30], [1, 2, 3]), (b"", [1]), (b"x" * 99, [1])):
+        with pytest.raises(ValueError, match=r"damaged|another|pickle"):
+            planner_memory.unpack(bad, homes)

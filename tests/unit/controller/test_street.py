@@ -313,6 +313,19 @@ async def test_a_home_whose_node_refused_is_left_alone_for_a_while(make_site: Ma
         assert home.immovable(c.now() + 3600) == ""
 
 
+@pytest.mark.parametrize("after_s", [0.0, 0.001, 0.003, 0.01, 0.03])
+async def test_it_may_be_stopped_at_any_moment_of_its_start(
+    make_site: MakeSite, after_s: float
+) -> None:
+    """No task, no port lock and no journal thread stays behind (the guards look)."""
+    site = make_site(FakeNode(1))
+    for _ in range(3):
+        async with site.running():
+            await asyncio.sleep(after_s)
+    async with site.running() as c:
+        await until(lambda: c.fleet.get(1).readings > 0)
+
+
 # -- planning -----------------------------------------------------------------------------
 
 
@@ -340,6 +353,24 @@ async def test_fixed_and_flagged_homes_are_never_moved(make_site: MakeSite) -> N
     async with site.running() as c:
         await until(lambda: c.planner.decisions_total >= 4, 20)
         assert [n.address for n in site.nodes.values() if n.executed] == [4]
+
+
+async def test_the_planner_remembers_over_a_restart(make_site: MakeSite) -> None:
+    site = make_site(*(FakeNode(k, phase=1, p_w=3000) for k in range(1, 4)))
+    site.changes["planner"] = {"enabled": True}
+    site.core["dwell_s"] = 3600
+    async with site.running() as c:
+        await until(lambda: c.dispatcher.finished_total["confirmed"] >= 1, 20)
+        decisions = c.planner.decisions_total
+        await until(lambda: c.planner.decisions_total > decisions)
+    wear = c.planner.planner.wear.times_s
+    site.changes["planner"] = {"enabled": False}
+    async with site.running() as c:
+        assert (c.planner.planner.wear.times_s == wear).all()
+        assert (wear > 0).sum() >= 1
+    site.nodes.pop(3)
+    async with site.running() as c:
+        assert len(c.planner.planner.wear.times_s[0]) == 2, "another street, an empty memory"
 
 
 async def test_no_plan_on_stale_data(make_site: MakeSite) -> None:
