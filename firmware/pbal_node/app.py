@@ -58,6 +58,7 @@ EV_METER_OK = const(7)
 EV_SAFE_MODE = const(12)
 EV_CRASH = const(13)
 EV_WATCHDOG = const(14)
+EV_UPDATE_FAILED = const(19)
 
 
 def _legal(key: int, value) -> bool:
@@ -75,6 +76,14 @@ def _load_identity(path: str = "/cfg/identity.json"):
             return json.load(f)
     except (OSError, ValueError):
         return None
+
+
+def _update_state() -> bool:
+    """Whether this node has taken an update."""
+    try:
+        return len(os.listdir("/app")) > 0
+    except OSError:
+        return False
 
 
 def _random_u32() -> int:
@@ -109,10 +118,16 @@ class App:
         self.clock = SiteClock(self.mono, _random_u32())
         self.stats = FlashStats()
         self.counters = Counters("/cfg/counters", self.stats)
+        self.slots = None  # a node that never took an update does without
+        if sys.path[0].startswith("/app") or _update_state():
+            self._load_slots()
         self.log = EventLog("/log/events", Slot("/cfg/acked", self.stats), self.now_ms,
                             self.clock.now_s, self.stats)
         self._count_boot()
         identity = _load_identity()
+        update = board.get("update", {})
+        self._release_key = (identity or {}).get("release") or update.get("key", "")
+        self._proven_ms = update.get("proven_s", 60) * 1000
         name = board["board"]["name"]
         self.board_id = board["board"]["id"]
         self._rated_a = board.get("limits", {}).get("rated_switch_a", 1000.0)
@@ -179,6 +194,35 @@ class App:
         self._pressed_ms = -1
         self.watchdog = Watchdog(lambda: None, _WATCHED, self.now_ms())  # feeds nothing until run()
 
+    # updates ----------------------------------------------------------------------------------
+
+    def _load_slots(self) -> None:
+        from pbal_node.slots import Slots
+
+        self.slots = Slots(self.stats)
+
+    def _load_updater(self) -> None:
+        """Once a boot, when the first Update came and was put off."""
+        try:
+            gc.collect()
+            from pbal_node.update import Updater
+
+            if self.slots is None:
+                self._load_slots()
+            try:
+                key = unhexlify(self._release_key)
+            except (ValueError, TypeError):
+                key = b""  # updates are refused, nothing else
+            self.link.updater = updater = Updater(self, key, self.slots)
+            asyncio.create_task(updater.run())
+        except MemoryError as e:  # a board with too little room: it goes on as it is
+            sys.print_exception(e)
+            self.link.wants_updater = False
+            _unload("pbal_node", "update")
+            _unload("pbal_protocol", "ota")
+            gc.collect()
+            self.log.emit(EV_UPDATE_FAILED, 2, 10, 0)
+
     # boot -------------------------------------------------------------------------------------
 
     def _count_boot(self) -> None:
@@ -190,9 +234,13 @@ class App:
             c.crashes = min(c.crashes + 1, 255)
         else:
             c.crashes = 0
+        if self.slots and self.slots.planned:
+            c.crashes = 0  # an update's own restarts are no crashes
         c.save()
         self.safe_mode = c.crashes >= _SAFE_AFTER
         self.log.emit(EV_BOOT, 0, self.reset_cause, c.boots)
+        if self.slots:
+            self.slots.tell(self.log.emit)
         if self.reset_cause == machine.WDT_RESET:
             self.log.emit(EV_WATCHDOG, 2, 0, c.boots)
         if self.safe_mode:
@@ -471,19 +519,26 @@ class App:
                     self.counters.save()
                 if self.safe_mode:
                     machine.reset()  # it held: leave safe mode through a clean boot
+                if self.link.wants_updater and not self.link.updater:
+                    self._load_updater()
             if self.led:
                 self.led.value(1 if self.selector.state == sel.CLOSED else (now // 500) & 1)
             self._poll_button(now)
 
     def _every_two_seconds(self, now: int) -> None:
         """Clean the heap at a time of our choosing, note what is really used, feed the watchdog."""
+                if self.slots:
+                    self.slots.stable()
         gc.collect()
         used = gc.mem_alloc()
         if used > self.heap_used_max:
             self.heap_used_max = used
         if self.bearer.alive():
             self.watchdog.beat("bearer", now)
-        self.watchdog.poll(now)
+        fed = self.watchdog.poll(now)
+        if fed and self.slots and self.slots.on_trial:
+            heard = bool(self.link and self.link.heard_ms and self.bearer.answered)
+            self.slots.prove(now, self._proven_ms, heard, self.current() >= 0, self.log.emit)
 
     def _poll_button(self, now: int) -> None:
         """Held for 5 s by a person on site: the welded contact was replaced (S2)."""

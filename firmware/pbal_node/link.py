@@ -59,6 +59,8 @@ class Link:
         self.last_poll_ms = -1
         self.heard_ms = 0  # the last authentic frame, down or group
         self.measure_now = False
+        self.updater = None
+        self.wants_updater = False
 
     # down -------------------------------------------------------------------------------------
 
@@ -130,8 +132,19 @@ class Link:
             self._status(r.what)
         return OK
 
+        elif kind == records.Update.ID:
+            return self._update(r)
     def _switch(self, r) -> int:
         result = self._selector.command(r.command_id, r.from_phase, r.to_phase, r.issued_s,
+    def _update(self, r) -> int:
+        updater = self.updater
+        if updater is None:
+            self.wants_updater = True  # loaded after the answer; the controller asks again
+            return REFUSED
+        result = updater.order(r)
+        self._answers.append(updater.status().encode())
+        return result
+
                                         r.expires_s, self._node.now_ms())
         if result.outcome == 5:
             self.expired += 1

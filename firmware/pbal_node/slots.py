@@ -1,0 +1,127 @@
+"""The application slots as the application sees them; start.py decides between them at each boot.
+
+/app/state.0 and .1 hold, as a `store.Slot`, eight bytes, which start.py reads as well and which
+therefore never change their places:
+
+    0 good    the slot that has proven itself: 0 factory (/lib), 1 a, 2 b
+    1 prev    the one before it, 0 when there is none to go back to
+    2 trial   the slot on trial, 0 none
+    3 left    boots left before the trial (or a good slot that keeps crashing) is given up
+    4 failed  the slot that was given up last, 0 none
+    5 why     and for what (WHY_* of the protocol)
+    6 needs   bit 0: the meter worked before the trial and must work again
+    7 told    bit 0: the event about `failed` is logged
+
+Loaded only on a node that has taken an update.
+"""
+
+import sys
+
+from micropython import const
+
+from pbal_node.store import Slot, makedirs
+from pbal_node.version import VERSION_CODE
+
+_GOOD = const(0)
+_PREV = const(1)
+_TRIAL = const(2)
+_LEFT = const(3)
+_FAILED = const(4)
+_WHY = const(5)
+_NEEDS = const(6)
+_TOLD = const(7)
+_TRIAL_BOOTS = const(3)
+_GOOD_BOOTS = const(8)
+
+_EV_UPDATE_DONE = const(18)
+_EV_UPDATE_FAILED = const(19)
+
+
+def folder(slot: int) -> str:
+    """Where a slot's files are."""
+    return "/app/" + " ab"[slot] if slot else "/lib"
+
+
+class Slots:
+    """`stats` of the store; `s` are the eight bytes."""
+
+    def __init__(self, stats) -> None:
+        self._slot = Slot("/app/state", stats)
+        raw = self._slot.load()
+        self.s = bytearray(raw) if raw is not None and len(raw) == 8 else bytearray(8)
+        path = sys.path[0]
+        self.running = 1 if path == "/app/a" else 2 if path == "/app/b" else 0
+
+    @property
+    def planned(self) -> bool:
+        """True when an update, and no crash, is behind this boot."""
+        return self.s[_TRIAL] > 0 or (self.s[_FAILED] > 0 and not self.s[_TOLD])
+
+    @property
+    def on_trial(self) -> bool:
+        return self.running > 0 and self.s[_TRIAL] == self.running
+
+    def save(self) -> bool:
+        makedirs("/app")
+        return self._slot.save(bytes(self.s))
+
+    def spare(self) -> int:
+        """The slot that the next update may fill."""
+        return 2 if self.running == 1 else 1
+
+    def give_back(self, slot: int) -> bool:
+        """Before a slot is emptied: nothing may lead there any more."""
+        s = self.s
+        if s[_PREV] == slot or s[_FAILED] == slot:
+            if s[_PREV] == slot:
+                s[_PREV] = 0
+            if s[_FAILED] == slot:
+                s[_FAILED] = s[_WHY] = 0
+            return self.save()
+        return s[_GOOD] != slot and s[_TRIAL] != slot
+
+    def begin_trial(self, slot: int, meter_works: bool) -> bool:
+        s = self.s
+        s[_TRIAL] = slot
+        s[_LEFT] = _TRIAL_BOOTS
+        s[_FAILED] = s[_WHY] = s[_TOLD] = 0
+        s[_NEEDS] = 1 if meter_works else 0
+        if self.save():
+            return True
+        s[_TRIAL] = 0
+        return False
+
+    def tell(self, emit) -> None:
+        """Log once that an update was given up."""
+        s = self.s
+        if s[_FAILED] and not s[_TOLD]:
+            s[_TOLD] = 1
+            if self.save():
+                emit(_EV_UPDATE_FAILED, 2, s[_WHY], s[_FAILED])
+
+    def stable(self) -> None:
+        """This boot was no crash: the next crashes count from the start again."""
+        s = self.s
+        if not s[_TRIAL] and s[_GOOD] == self.running and s[_LEFT] != _GOOD_BOOTS:
+            s[_LEFT] = _GOOD_BOOTS
+            self.save()
+
+    def prove(self, now_ms: int, proven_ms: int, heard: bool, metered: bool, emit) -> bool:
+        """On trial: True once the new application is confirmed, which is then on flash.
+
+        It must have run for `proven_ms`, opened an authentic frame of the controller, and
+        metered, if the one before it did.
+        """
+        s = self.s
+        if now_ms < proven_ms or not heard or (s[_NEEDS] & 1 and not metered):
+            return False
+        before = bytes(s)
+        s[_PREV] = s[_GOOD]
+        s[_GOOD] = self.running
+        s[_TRIAL] = 0
+        s[_LEFT] = _GOOD_BOOTS
+        if not self.save():
+            s[:] = before
+            return False
+        emit(_EV_UPDATE_DONE, 0, VERSION_CODE, self.running)
+        return True

@@ -1,0 +1,199 @@
+"""Chooses the application that main.py starts. Always the factory's copy, from /lib.
+
+There are up to three applications: the factory's in /lib, which updates never touch, and the
+slots /app/a and /app/b, which they fill in turn. This module decides by /app/state.0 and .1, two
+copies written in turn (layout: slots.py), so that a power cut at any instant leaves the old
+decision or the new one. It uses nothing of ours, because what is ours may be what is broken.
+
+A new slot is on trial: it has three boots to prove itself. One that cannot be imported, hangs,
+crashes, has a file that is not what was signed, or does not prove itself in time, is left for
+the application before it, or for the factory's.
+"""
+
+import asyncio
+import gc
+import hashlib
+import json
+import struct
+import sys
+from binascii import crc32
+
+import machine
+from micropython import const
+
+_GOOD = const(0)
+_PREV = const(1)
+_TRIAL = const(2)
+_LEFT = const(3)
+_FAILED = const(4)
+_WHY = const(5)
+_IMPORT = const(11)
+_CRASHED = const(12)
+_DAMAGED = const(13)
+_UNPROVEN = const(14)
+_BOOTS = const(8)  # a good slot that was restarted this often without a quiet time is given up
+_TRIAL_S = const(900)  # a trial not confirmed by then is over, whatever the application does
+_WDT_MS = const(60000)
+
+
+def _read():
+    """[sequence, which copy, payload] of the newest whole copy, or None."""
+    best = None
+    for i in (0, 1):
+        try:
+            with open("/app/state.%d" % i, "rb") as f:
+                raw = f.read(64)
+        except OSError:
+            continue
+        n = len(raw) - 4
+        if n < 16 or struct.unpack_from("<I", raw, n)[0] != crc32(raw[:n]):
+            continue
+        seq = struct.unpack_from("<I", raw, 3)[0]
+        if best is None or seq > best[0]:
+            best = [seq, i, bytearray(raw[9:n])]
+    return best
+
+
+def _write(state):
+    """Writes over the older copy. OSError when the flash refuses."""
+    state[0] += 1
+    state[1] = 1 - state[1]
+    raw = struct.pack("<3sIH", b"PB1", state[0], len(state[2])) + state[2]
+    with open("/app/state.%d" % state[1], "wb") as f:
+        f.write(raw + struct.pack("<I", crc32(raw)))
+
+
+def _whole(slot):
+    """True when every file of the slot is what its manifest says."""
+    buf = bytearray(512)
+    view = memoryview(buf)
+    folder = "/app/%s/" % " ab"[slot]
+    try:
+        with open(folder + "manifest") as lines:
+            files = 0
+            for line in lines:
+                words = line.split()
+                if len(words) != 3 or len(words[0]) != 64:
+                    continue
+                files += 1
+                left = int(words[1])
+                h = hashlib.sha256()
+                with open(folder + words[2], "rb") as f:
+                    while True:
+                        n = f.readinto(buf)
+                        if not n:
+                            break
+                        left -= n
+                        h.update(view[:n])
+                if left or h.digest() != bytes.fromhex(words[0]):
+                    return False
+    except (OSError, ValueError):
+        return False
+    return files > 0
+
+
+def _give_up(s, why):
+    """The trial, or else the slot in use, is over: what was before it runs again."""
+    s[_FAILED] = s[_TRIAL] or s[_GOOD]
+    s[_WHY] = why
+    if not s[_TRIAL]:
+        s[_GOOD] = s[_PREV]
+        s[_PREV] = 0
+    s[_TRIAL] = 0
+    s[_LEFT] = _BOOTS
+
+
+def _choose(counted):
+    """(state, slot to run): 0 factory, 1 a, 2 b."""
+    state = _read()
+    if state is None:
+        return None, 0
+    s = state[2]
+    before = bytes(s)
+    try:
+        if s[_TRIAL] or (s[_GOOD] and counted):
+            if s[_LEFT] == 0:
+                _give_up(s, _CRASHED)
+            else:
+                s[_LEFT] -= 1
+        while (s[_TRIAL] or s[_GOOD]) and not _whole(s[_TRIAL] or s[_GOOD]):
+            _give_up(s, _DAMAGED)
+        if s != before:
+            _write(state)
+    except OSError:
+        s[_TRIAL] = 0  # boots that cannot be counted are not tried
+    return state, s[_TRIAL] or s[_GOOD]
+
+
+async def _guard(limit_s):
+    """Ends a trial that goes on for too long: nobody may be able to reach this node."""
+    await asyncio.sleep(limit_s)
+    state = _read()
+    if state and state[2][_TRIAL]:
+        _fail(state, _UNPROVEN)
+
+
+def _fail(state, why):
+    _give_up(state[2], why)
+    try:
+        _write(state)
+    finally:
+        machine.reset()
+
+
+def _watch():
+    """A trial that hangs is ended by the watchdog, one that leads nowhere by the clock."""
+    if hasattr(machine, "Timer"):
+        machine.Timer(0).deinit()  # boot.py's: nobody sits at the console of a trial
+    machine.WDT(timeout=_WDT_MS)
+    with open("/board.json") as f:
+        limit_s = json.load(f).get("update", {}).get("trial_s", _TRIAL_S)
+    asyncio.create_task(_guard(limit_s))
+
+
+def _forget():
+    """Modules of ours are loaded anew, from whatever sys.path says by then."""
+    for name in list(sys.modules):
+        if name.startswith("pbal_"):
+            del sys.modules[name]
+    gc.collect()
+
+
+def _learn_names():
+    """Load what an update needs, for its names only: the interpreter keeps names for ever, in
+    tables that double, and a heap full of holes has no room for the next one. A heap too small
+    for updates is left alone.
+    """
+    if gc.mem_free() < (200000 if sys.maxsize >> 32 else 90000):
+        return
+    try:
+        __import__("pbal_node.update")
+        __import__("pbal_protocol.ed25519")
+    except Exception as e:
+        sys.print_exception(e)
+    _forget()
+
+
+def application():
+    """The entry of the application that is to run, loaded. Does not return when a slot's cannot be
+    loaded: the next boot decides again.
+    """
+    state, slot = _choose(machine.reset_cause() != machine.PWRON_RESET)
+    trial = slot and state[2][_TRIAL]
+    if slot:
+        sys.path.insert(0, "/app/" + " ab"[slot])
+    if trial:
+        _watch()
+    _forget()
+    _learn_names()
+    gc.collect()
+    try:
+        from pbal_node.app import main
+    except Exception as e:
+        if not slot:
+            raise
+        sys.print_exception(e)
+        if trial:
+            _fail(state, _IMPORT)
+        machine.reset()  # counted: after some of these the one before it runs again
+    return main
