@@ -511,24 +511,24 @@ class App:
                 self._every_two_seconds(now)
             if self.link:
                 self.link.slow_work()
+                if self.link.wants_updater and not self.link.updater:
+                    self._load_updater()
             self.meter.slow_work()
             if not stable and now > (_SAFE_STAY_MS if self.safe_mode else _STABLE_MS):
                 stable = True
                 if self.counters.crashes:
                     self.counters.crashes = 0
                     self.counters.save()
+                if self.slots:
+                    self.slots.stable()
                 if self.safe_mode:
                     machine.reset()  # it held: leave safe mode through a clean boot
-                if self.link.wants_updater and not self.link.updater:
-                    self._load_updater()
             if self.led:
                 self.led.value(1 if self.selector.state == sel.CLOSED else (now // 500) & 1)
             self._poll_button(now)
 
     def _every_two_seconds(self, now: int) -> None:
         """Clean the heap at a time of our choosing, note what is really used, feed the watchdog."""
-                if self.slots:
-                    self.slots.stable()
         gc.collect()
         used = gc.mem_alloc()
         if used > self.heap_used_max:
