@@ -130,12 +130,10 @@ class Link:
             self._tell_config(r.key)
         elif kind == records.StatusGet.ID:
             self._status(r.what)
-        return OK
-
         elif kind == records.Update.ID:
             return self._update(r)
-    def _switch(self, r) -> int:
-        result = self._selector.command(r.command_id, r.from_phase, r.to_phase, r.issued_s,
+        return OK
+
     def _update(self, r) -> int:
         updater = self.updater
         if updater is None:
@@ -145,6 +143,8 @@ class Link:
         self._answers.append(updater.status().encode())
         return result
 
+    def _switch(self, r) -> int:
+        result = self._selector.command(r.command_id, r.from_phase, r.to_phase, r.issued_s,
                                         r.expires_s, self._node.now_ms())
         if result.outcome == 5:
             self.expired += 1
