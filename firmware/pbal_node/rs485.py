@@ -33,6 +33,7 @@ class Rs485:
         self._link = link
         self._node = node
         self._identity = identity
+        self._finder = None  # answers searches while there is no link
         self._now = now_ms
         self.rx = modbus.RtuServer(unit)
         self._chunk = bytearray(_CHUNK)
@@ -85,8 +86,11 @@ class Rs485:
         self.last_request_ms = self._now()
         function = buf[1]
         if buf[0] == modbus.BROADCAST:
-            if function == modbus.PBAL and self._link and buf[2] == modbus.OP_GROUP:
-                self._link.group(buf, 4, n - 2)
+            if function == modbus.PBAL:
+                if self._link is None:
+                    self._discover(buf, n)
+                elif buf[2] == modbus.OP_GROUP:
+                    self._link.group(buf, 4, n - 2)
             return
         tx = self._tx
         tx[0] = buf[0]
@@ -106,6 +110,16 @@ class Rs485:
         else:
             size = self._exception(function, modbus.ILLEGAL_FUNCTION)
         self._send(modbus.seal_adu(tx, size))
+
+    def _discover(self, buf, n: int) -> None:
+        """No identity yet: somebody may be searching for this node."""
+        if self._finder is None:
+            from pbal_node.discovery import Finder
+
+            self._finder = Finder(self, self._node)
+        size = self._finder.take(buf, n, self._tx)
+        if size:
+            self._send(size)
 
     def _exception(self, function: int, code: int) -> int:
         self._tx[1] = function | 0x80
