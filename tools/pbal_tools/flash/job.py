@@ -114,7 +114,7 @@ def _flash(port: str, order: Order, show: Show, report: Report) -> None:
         show.note(port, words)
 
     step("port", 0.0)
-    ports.check(port)
+    ports.check(port, opening=order.image is None or not order.before.startswith("no-reset"))
     if order.image is not None:
         report.image = order.image.sha256
         _write_image(port, order, order.image, step, note, report)

@@ -67,8 +67,11 @@ def expand(given: list[str], every: bool) -> list[str]:
     return ports
 
 
-def check(port: str) -> None:
+def check(port: str, opening: bool = True) -> None:
     """Opens and closes a port, so that what is wrong is said in plain words before any work.
+
+    Without `opening` it only looks whether it is there: the edges of DTR and RTS could take a board
+    out of the boot loader into which somebody brought it by hand.
 
     Raises PortMissing, PortBusy, PortDenied.
     """
@@ -86,6 +89,8 @@ def check(port: str) -> None:
         )
     if not stat.S_ISCHR(os.stat(port).st_mode):
         raise PortMissing(f"{port} is not a serial port.", "Name a device such as /dev/ttyUSB0.")
+    if not opening:
+        return
     try:
         # Without touching DTR and RTS more than opening does; exclusive, to see who holds it.
         handle = serial.Serial(port, 115200, timeout=0, exclusive=True)
