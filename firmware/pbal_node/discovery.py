@@ -1,4 +1,4 @@
-"""A node without an identity on the bus: found by its EUI, read at a unit of its own, seen to blink.
+"""A node without an identity on the bus: found by its EUI, placed at a unit, seen to blink.
 
 Loaded only when somebody searches, and only by a node that has no keys: in service this module
 costs nothing. Whatever is asked here changes one thing, the unit at which the plain registers

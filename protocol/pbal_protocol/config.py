@@ -20,6 +20,12 @@ AUTONOMY_CONFIRM_MS = 10
 AUTONOMY_SPREAD_MS = 11
 RETURN_SPREAD_MS = 12
 SILENT_HOURS = 13
+TRIM_OUT_PPM = 14
+TRIM_A_PPM = 15
+TRIM_B_PPM = 16
+TRIM_C_PPM = 17
+TRIM_I_PPM = 18
+BEND_I_PPB = 19
 
 # (key, name, unit, low, high, default)
 KEYS = (
@@ -36,6 +42,14 @@ KEYS = (
     (AUTONOMY_SPREAD_MS, "autonomy_spread_ms", "ms", 0, 600000, 20000),
     (RETURN_SPREAD_MS, "return_spread_ms", "ms", 0, 3600000, 30000),
     (SILENT_HOURS, "silent_hours", "h", 0, 8760, 0),
+    # Calibration: what a channel reads is multiplied by 1 + trim; the current's trim grows by
+    # bend per square ampere. Bounded, because the voltages guard S1 and S3.
+    (TRIM_OUT_PPM, "trim_out_ppm", "ppm", -100000, 100000, 0),
+    (TRIM_A_PPM, "trim_a_ppm", "ppm", -100000, 100000, 0),
+    (TRIM_B_PPM, "trim_b_ppm", "ppm", -100000, 100000, 0),
+    (TRIM_C_PPM, "trim_c_ppm", "ppm", -100000, 100000, 0),
+    (TRIM_I_PPM, "trim_i_ppm", "ppm", -100000, 100000, 0),
+    (BEND_I_PPB, "bend_i_ppb", "ppb/A2", -1000000, 1000000, 0),
 )
 
 

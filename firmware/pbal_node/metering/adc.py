@@ -235,8 +235,9 @@ class AdcMeter(Meter):
         self.raw_i = i
         # Positive im: the current is behind the voltage (inductive), apart from the errors.
         self.phi_rad = math.atan2(im, re)
-        kv = c.gv[0] + c.gv[1] * v * v
+        kv = (c.gv[0] + c.gv[1] * v * v) * self.trim_v
         ki = c.gi[0] + c.gi[1] * i * i
+        ki *= self.trim_i + self.bend_i * (i * ki) ** 2
         # The current was sampled later: it seems ahead of where it was.
         d = c.phase_rad + 2 * math.pi * self._hz * self._skew_us / 1000000
         cos_d = math.cos(d)

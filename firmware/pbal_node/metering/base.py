@@ -26,6 +26,17 @@ class Meter:
     def __init__(self) -> None:
         self.reading = Reading()
         self.errors = 0
+        self.trim_v = self.trim_i = 1.0  # calibration on site: see `trim`
+        self.bend_i = 0.0
+
+    def trim(self, v_ppm: int, i_ppm: int, bend_ppb: int) -> None:
+        """What the channels of this meter are multiplied by; current: 1 + trim + bend I^2.
+
+        A meter that comes calibrated ignores the voltage's.
+        """
+        self.trim_v = 1 + v_ppm / 1000000
+        self.trim_i = 1 + i_ppm / 1000000
+        self.bend_i = bend_ppb / 1000000000
 
     def slow_work(self) -> None:
         """What may take long (flash): called between answers."""

@@ -110,9 +110,10 @@ class Pzem(Meter):
         v = self._values
         k = len(self.request)
         self.echo = n >= k + _ANSWER and self.rx[:k] == self.request
+        ki = self.trim_i + self.bend_i * v[1] * v[1]
         r.v = v[0]
-        r.current_a = v[1]
-        r.p_w = v[2]
+        r.current_a = v[1] * ki
+        r.p_w = v[2] * ki
         r.e_import_wh = v[3]
         r.freq_hz = v[4]
         self.power_factor = v[5]

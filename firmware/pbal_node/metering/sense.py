@@ -32,6 +32,7 @@ class Sense:
                  sleep_us) -> None:
         self._read = [adc.read_uv for adc in adcs]
         self._scale = [s / 1000000 for s in volts_per_volt]
+        self._trim = [0] * _CHANNELS
         self._bias_uv = bias_uv
         self._mean = [float(bias_uv)] * _CHANNELS
         self._now = now_ms
@@ -55,6 +56,11 @@ class Sense:
         self._out_live = False
         self._ref_us = 0  # start of the last burst, and the output's angle then
         self._ref_rad = 0.0
+
+    def trim(self, channel: int, ppm: int) -> None:
+        """Calibration on site: the channel reads 1 + ppm / 10^6 times what the board file says."""
+        self._scale[channel] *= (1000000 + ppm) / (1000000 + self._trim[channel])
+        self._trim[channel] = ppm
 
     def set_frequency(self, hz: float) -> None:
         """Follow the mains: the window stays one whole cycle."""
