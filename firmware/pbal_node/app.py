@@ -297,6 +297,10 @@ class App:
         s.return_spread_ms = get(settings.RETURN_SPREAD_MS)
         s.good_time_ms = lim.good_time_ms
         s.silent_hours = get(settings.SILENT_HOURS)
+        for c in range(4):
+            self.sense.trim(c, get(settings.TRIM_OUT_PPM + c))
+        self.meter.trim(get(settings.TRIM_OUT_PPM), get(settings.TRIM_I_PPM),
+                        get(settings.BEND_I_PPB))
 
     # what others ask --------------------------------------------------------------------------
 

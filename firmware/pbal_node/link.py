@@ -88,6 +88,8 @@ class Link:
     def _refused(self, error) -> None:
         name = error.COUNTER
         self.bad[name] = count = self.bad[name] + 1
+        if name == "replayed":
+            self._hello = True  # who lost count (a new journal, another tool) learns our floor
         if name == "auth_failed" and count in (1, 10, 100, 1000, 10000):
             self._log.emit(EV_AUTH_FAILURES, 1, count, 0)
 
