@@ -42,7 +42,17 @@ CONTROLLER_OPTIONS: dict[str, dict[str, Any]] = {
         "settle_s": 6.0,
         "observe_every_s": 1.0,
         "max_moving_share": 0.2,
-        "core": {"dwell_s": float(DWELL_S), "daily_cap": 200, "price": SWITCHING_PRICE_A2},
+        "core": {
+            "dwell_s": float(DWELL_S),
+            "daily_cap": 200,
+            # How long loads last and what a relay may be spent on per day are learned in hours;
+            # here a fixed price on what is measured now.
+            "predict": False,
+            "window_s": 20.0,
+            "price": SWITCHING_PRICE_A2,
+            "price_floor": SWITCHING_PRICE_A2,
+            "wear_budget_per_day": 10000.0,
+        },
     },
     "log": {"level": "info", "format": "text"},
 }
