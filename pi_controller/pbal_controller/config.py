@@ -135,6 +135,8 @@ class PlannerConfig(_Table):
     # Overload: decide at once when a phase carries more than this.
     phase_limit_a: float | None = Field(default=None, gt=0)
     overload_hold_s: Seconds = 10.0
+    # A home that draws more waits: no node transfers above its rated switching current (S6).
+    max_switch_a: float = Field(default=20.0, gt=0, le=200)
     # How often currents are handed to the planner's memory.
     observe_every_s: Seconds = 5.0
     core: dict[str, float | int | bool | str | list[float]] = Field(default_factory=dict)

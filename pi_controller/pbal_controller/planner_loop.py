@@ -180,7 +180,9 @@ class PlannerLoop:
         for index, home in enumerate(self._homes):
             if home.age_s(now) <= self._config.max_age_s and home.phase:
                 phases[index] = home.phase - 1
-            if home.immovable(now) or self._dispatcher.busy(home.address):
+            # The node would only wait for less load until the command expires (S6).
+            heavy = abs(home.current_a()) > self._config.max_switch_a
+            if home.immovable(now) or heavy or self._dispatcher.busy(home.address):
                 immovable.append(index)
         most = self.planner.config.max_moves
         began = time.perf_counter()

@@ -341,6 +341,16 @@ async def test_the_neutral_current_falls(make_site: MakeSite) -> None:
         assert all(n == 1 for node in site.nodes.values() for n in node.executed.values())
 
 
+async def test_a_home_above_its_switching_rating_is_left_alone(make_site: MakeSite) -> None:
+    """S6: moving the heavy home would help most, but its node would only wait for less load."""
+    site = make_site(FakeNode(1, p_w=7000.0), *(FakeNode(k, p_w=1750.0) for k in range(2, 6)))
+    site.changes["planner"] = {"enabled": True, "max_moving_share": 1.0}
+    async with site.running() as c:
+        await until(lambda: c.dispatcher.finished_total["confirmed"] >= 2, 20)
+        moved = {address for (address,) in rows(site, "SELECT address FROM commands")}
+        assert 1 not in moved
+
+
 async def test_fixed_and_flagged_homes_are_never_moved(make_site: MakeSite) -> None:
     site = make_site(
         FakeNode(1, p_w=3000),
