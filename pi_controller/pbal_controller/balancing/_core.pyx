@@ -22,6 +22,9 @@ cdef double _HALF_SQRT3 = 0.86602540378443864676
 cdef double _EPS = 1e-9          # relative to the cost at the start: smaller gains are rounding
 cdef int _UNLIMITED = -1
 
+cdef enum:
+    _BAND = 16                   # rows of the Gram array made at a time
+
 
 cdef extern from "_kernels.h" nogil:
     void pbal_gram_row(Py_ssize_t n, Py_ssize_t first, Py_ssize_t scenarios, const double *re,
@@ -29,6 +32,8 @@ cdef extern from "_kernels.h" nogil:
                        double *a, double *b) noexcept
     double pbal_min_sum3(Py_ssize_t n, const double *u, const double *v,
                          const double *w) noexcept
+    double pbal_min_reach(Py_ssize_t n, const double *low, const double *root,
+                          double k) noexcept
 
 
 # ---------------------------------------------------------------------------- state
@@ -56,8 +61,10 @@ cdef struct Problem:
 cdef inline int mod3(int value) noexcept nogil:
     # value in -2 .. 5
     if value < 0:
-        return value + 3
-    return value - 3 if value >= 3 else value
+        return <int>(value + 3)
+    if value >= 3:
+        return <int>(value - 3)
+    return value
 
 
 cdef inline double move_delta(const Problem *p, Py_ssize_t h, int q) noexcept nogil:
@@ -145,15 +152,22 @@ cdef void refresh(Problem *p) noexcept nogil:
     cdef int q
     cdef const double *c
     cdef double f0, f1, f2
+    cdef int turn[5]
+    # C[h, g, (r - q) mod 3] stands at turn[r + 2 - q]
+    turn[0] = 1
+    turn[1] = 2
+    turn[2] = 0
+    turn[3] = 1
+    turn[4] = 2
     p.moved = 0
     for h in range(p.n):
         f0 = f1 = f2 = 0.0
         c = p.gram + 3 * h * p.n
         for g in range(p.n):
             q = p.x[g]
-            f0 += c[3 * g + mod3(-q)]
-            f1 += c[3 * g + mod3(1 - q)]
-            f2 += c[3 * g + mod3(2 - q)]
+            f0 += c[3 * g + turn[2 - q]]
+            f1 += c[3 * g + turn[3 - q]]
+            f2 += c[3 * g + turn[4 - q]]
         p.field[3 * h] = f0
         p.field[3 * h + 1] = f1
         p.field[3 * h + 2] = f2
@@ -227,6 +241,8 @@ cdef bint improve_pairs(Problem *p, double *low, double *root) noexcept nogil:
             continue
         best = -p.eps
         best_g = -1
+        if low[h] + pbal_min_reach(p.n, low, root, 6.0 * root[h]) >= best:
+            continue
         for g in range(p.n):
             if g == h or low[h] + low[g] - 6.0 * root[h] * root[g] >= best:
                 continue
@@ -437,12 +453,13 @@ cdef double exact3(Problem *p, Py_ssize_t k, Py_ssize_t m, const Py_ssize_t *hom
 
 # ---------------------------------------------------------------------------- Python doors
 
-def build_gram(currents, weights, double beta=1.0, resistance=None):
+def build_gram(currents, weights, double beta=1.0, resistance=None, out=None):
     """Gram array of scenarios: float64[n, n, 3].
 
     currents: complex[S, n] ampere, each referred to the home's own phase voltage.
     weights: float[S]. beta: weight of |I_N|^2 (1 with no feeder model: A^2; ohm with one).
     resistance: None, or float[n, n, 3] ohm, Re(Z) between homes by relative phase.
+    out: an array to fill and return; fresh pages cost a third of the build at 1000 homes.
     """
     root = np.sqrt(np.asarray(weights, np.float64))[:, None]
     scaled = np.asarray(currents, np.complex128) * root
@@ -459,50 +476,61 @@ def build_gram(currents, weights, double beta=1.0, resistance=None):
         if resistance.shape != (n, n, 3):
             raise ValueError(f"resistance: expected shape {(n, n, 3)}, got {resistance.shape}")
         r = resistance
-    out = np.empty((n, n, 3))
+    if out is None:
+        out = np.empty((n, n, 3))
+    elif out.shape != (n, n, 3):
+        raise ValueError(f"out: expected shape {(n, n, 3)}, got {out.shape}")
     if n == 0:
         return out
     cdef double[:, :, ::1] gram = out
-    cdef double[::1] work = np.empty(2 * n + 2 * scenarios + 2)
+    # Rows are made a band at a time, so that the mirrored halves are written in runs.
+    cdef double[::1] work = np.empty(2 * _BAND * n + 2 * scenarios + 2)
     cdef double *a = &work[0]
-    cdef double *b = a + n
-    cdef double *own_re = b + n
+    cdef double *b = a + _BAND * n
+    cdef double *own_re = b + _BAND * n
     cdef double *own_im = own_re + scenarios
-    cdef Py_ssize_t h, g, s
-    cdef double c0, c1, c2
+    cdef Py_ssize_t h, g, s, k, first, rows
+    cdef double c0, c1, c2, t
     with nogil:
-        for h in range(n):
-            for s in range(scenarios):
-                own_re[s] = re[s, h]
-                own_im[s] = im[s, h]
-            if scenarios > 0:
-                pbal_gram_row(n, h, scenarios, &re[0, 0], &im[0, 0], own_re, own_im, a, b)
-            else:
-                for g in range(n):
-                    a[g] = b[g] = 0.0
-            for g in range(h, n):
-                # a + jb = sum_s conj(i_h) i_g; turned by a^d, d = x_h - x_g.
-                c0 = a[g]
-                c1 = -0.5 * a[g] - _HALF_SQRT3 * b[g]
-                c2 = -0.5 * a[g] + _HALF_SQRT3 * b[g]
-                if with_r:
-                    gram[g, h, 0] = c0 * (beta + r[g, h, 0])
-                    gram[g, h, 2] = c1 * (beta + r[g, h, 2])
-                    gram[g, h, 1] = c2 * (beta + r[g, h, 1])
-                    c0 *= beta + r[h, g, 0]
-                    c1 *= beta + r[h, g, 1]
-                    c2 *= beta + r[h, g, 2]
+        first = 0
+        while first < n:
+            rows = n - first if n - first < _BAND else _BAND
+            for k in range(rows):
+                for s in range(scenarios):
+                    own_re[s] = re[s, first + k]
+                    own_im[s] = im[s, first + k]
+                if scenarios > 0:
+                    pbal_gram_row(n, first, scenarios, &re[0, 0], &im[0, 0], own_re, own_im,
+                                  a + k * n, b + k * n)
                 else:
-                    c0 *= beta
-                    c1 *= beta
-                    c2 *= beta
-                    gram[g, h, 0] = c0
-                    gram[g, h, 2] = c1
-                    gram[g, h, 1] = c2
-                gram[h, g, 0] = c0
-                gram[h, g, 1] = c1
-                gram[h, g, 2] = c2
-            gram[h, h, 1] = gram[h, h, 2] = gram[h, h, 0]
+                    for g in range(n):
+                        a[k * n + g] = b[k * n + g] = 0.0
+            for k in range(rows):
+                h = first + k
+                for g in range(first, n):
+                    # a + jb = sum_s conj(i_h) i_g; turned by a^d, d = x_h - x_g.
+                    c0 = a[k * n + g]
+                    t = _HALF_SQRT3 * b[k * n + g]
+                    c1 = -0.5 * c0 - t
+                    c2 = -0.5 * c0 + t
+                    gram[h, g, 0] = c0 * (beta + r[h, g, 0]) if with_r else beta * c0
+                    gram[h, g, 1] = c1 * (beta + r[h, g, 1]) if with_r else beta * c1
+                    gram[h, g, 2] = c2 * (beta + r[h, g, 2]) if with_r else beta * c2
+            for g in range(first + rows, n):
+                for k in range(rows):
+                    h = first + k
+                    c0 = a[k * n + g]
+                    t = _HALF_SQRT3 * b[k * n + g]
+                    c1 = -0.5 * c0 - t
+                    c2 = -0.5 * c0 + t
+                    # C[g, h, d] = C[h, g, -d]
+                    gram[g, h, 0] = c0 * (beta + r[g, h, 0]) if with_r else beta * c0
+                    gram[g, h, 1] = c2 * (beta + r[g, h, 1]) if with_r else beta * c2
+                    gram[g, h, 2] = c1 * (beta + r[g, h, 2]) if with_r else beta * c1
+            for k in range(rows):
+                h = first + k
+                gram[h, h, 1] = gram[h, h, 2] = gram[h, h, 0]
+            first += _BAND
     return out
 
 
@@ -618,35 +646,40 @@ def solve(gram, phases, price, *, Py_ssize_t max_moves=-1, limit_currents=None, 
     cdef signed char[::1] best_x = best
     cdef double[:, ::1] work = scratch
     p.eps = _EPS * (abs(before) if abs(before) > 1e-3 else 1e-3)
-    bound = np.sqrt(np.maximum(np.einsum("hhd->h", a.keep[0]) / 3.0, 0.0))
-    if not _neutral_only(a.keep[0]):
-        bound[:] = np.inf
-    scratch[1] = bound
+    # |i_h| in the Gram's own norm bounds what two moves can do to each other; only there
+    # where the cost is a pure phasor cost.
+    cdef bint pure = _neutral_only(p)
+    for h in range(n):
+        work[1, h] = sqrt(abs(p.gram[3 * (h * n + h)])) if pure else INFINITY
     with nogil:
         relieve(p)
         kicks = search(p, restarts, budget_s, seed, &best_x[0], &work[0, 0], &work[1, 0])
-        memcpy(p.x, &best_x[0], <size_t>n)
-        refresh(p)
+        if kicks > 0:
+            memcpy(p.x, &best_x[0], <size_t>n)
+            refresh(p)
         after = total_cost(p)
     return best, before, after, kicks
 
 
-def _neutral_only(gram):
-    """True when C[h, g, :] sums to zero off the diagonal: a pure phasor cost."""
-    cdef const double[:, :, ::1] c = gram
-    cdef Py_ssize_t n = c.shape[0]
-    cdef Py_ssize_t h, g
+cdef bint _neutral_only(const Problem *p) noexcept nogil:
+    """True when C[h, g, :] sums to zero off the diagonal: a pure phasor cost.
+
+    A few rows tell: resistances are nowhere the same for all relative phases. Were it
+    wrong, pairs would be overlooked, nothing else.
+    """
+    cdef Py_ssize_t n = p.n
+    cdef Py_ssize_t h, g, k
+    cdef const double *c
     cdef double total
-    cdef bint pure = True
-    with nogil:
-        # One row tells: resistances differ between pairs, phasor products do not.
-        for h in range(min(n, 2)):
-            for g in range(n):
-                if g != h:
-                    total = c[h, g, 0] + c[h, g, 1] + c[h, g, 2]
-                    if total * total > 1e-18 * (c[h, h, 0] * c[g, g, 0]) + 1e-30:
-                        pure = False
-    return pure
+    for k in range(8):
+        h = k * n // 8
+        for g in range(n):
+            if g != h:
+                c = p.gram + 3 * (h * n + g)
+                total = c[0] + c[1] + c[2]
+                if total * total > 1e-18 * p.gram[3 * (h * n + h)] * p.gram[3 * (g * n + g)] + 1e-30:
+                    return False
+    return True
 
 
 def best_of(gram, phases, price, Py_ssize_t k, *, limit_currents=None, limits_a=None):

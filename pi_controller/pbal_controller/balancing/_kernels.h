@@ -1,4 +1,4 @@
-/* The two loops that take the time, written so that a compiler vectorises them.
+/* The loops that take the time, written so that a compiler vectorises them.
  *
  * On x86-64 with an ifunc-capable toolchain each is compiled twice and the wider one is
  * picked at load time, so a wheel built for any machine still uses AVX2 where it exists.
@@ -55,6 +55,27 @@ static double PBAL_CLONES pbal_min_sum3(ptrdiff_t n, const double *u, const doub
     for (int k = 1; k < 4; k++)
         low[0] = low[k] < low[0] ? low[k] : low[0];
     return low[0];
+}
+
+/* min over g of low[g] - k * root[g] */
+static double PBAL_CLONES pbal_min_reach(ptrdiff_t n, const double *low, const double *root,
+                                         double k)
+{
+    double least[4] = {1e301, 1e301, 1e301, 1e301};
+    ptrdiff_t g = 0;
+    for (; g + 4 <= n; g += 4) {
+        for (int j = 0; j < 4; j++) {
+            const double t = low[g + j] - k * root[g + j];
+            least[j] = t < least[j] ? t : least[j];
+        }
+    }
+    for (; g < n; g++) {
+        const double t = low[g] - k * root[g];
+        least[0] = t < least[0] ? t : least[0];
+    }
+    for (int j = 1; j < 4; j++)
+        least[0] = least[j] < least[0] ? least[j] : least[0];
+    return least[0];
 }
 
 #endif

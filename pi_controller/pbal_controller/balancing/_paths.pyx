@@ -409,4 +409,4 @@ cdef class Street:
             switchings += self.x[h, 0] != self.start[h]
             for t in range(1, self.steps):
                 switchings += self.x[h, t] != self.x[h, t - 1]
-        return self.beta * energy + price * switchings
+        return self.beta * energy + price * <double>switchings

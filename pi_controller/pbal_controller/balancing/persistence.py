@@ -3,10 +3,9 @@
 A home's current is taken as a base plus steps that are still on. A rise opens a step, a
 matching fall closes it. For every class of step size and every age the tracker counts how
 long such steps were watched and how many ended: the hazard. A home's own counts are shrunk
-towards those of the whole street, and the street's towards a prior in which a step that
-has lasted a minutes is expected to last about as long again. From the hazard follows the
-expected current some minutes ahead: the base, plus each step times the chance that it is
-still there.
+towards those of the whole street, and the street's towards a prior (_prior.py). From the
+hazard follows the expected current some minutes ahead: the base, plus each step times the
+chance that it is still there.
 
 Memory: n * (8 steps + classes * ages * 2) numbers, whatever the time. Time per reading:
 O(n) in NumPy and a short loop over the homes whose current has just stepped.
@@ -18,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from ._prior import HAZARD
 
 #: Upper edges of the step-size classes, A.
 SIZES = np.array([0.6, 1.0, 1.6, 2.4, 3.4, 4.4, 5.4, 6.6, 7.8, 8.7, 9.4, 10.1, 10.8, 11.6, 12.6,
@@ -31,10 +32,18 @@ _WIDTHS = np.append(np.diff(AGES), 240.0)
 class Persistence:
     """Tracks steps and learns their survival, for n homes."""
 
-    def __init__(self, n_homes: int, *, step_a: float = 0.6, home_weight: float = 4.0) -> None:
+    def __init__(
+        self,
+        n_homes: int,
+        *,
+        step_a: float = 0.6,
+        home_weight: float = 4.0,
+        prior_weight: float = 5.0,
+    ) -> None:
         self.n = n_homes
         self.step_a = step_a
         self.home_weight = home_weight
+        self.prior_weight = prior_weight
         shape = (n_homes, len(SIZES) + 1, len(AGES))
         self.ends = np.zeros(shape, np.float32)
         self.watched = np.zeros(shape, np.float32)
@@ -126,9 +135,8 @@ class Persistence:
         """Cumulative hazard at the age edges, float64[n, classes, ages + 1]."""
         if self._cumulative is None:
             self._since_table = 0
-            prior = 1.0 / (0.8 * (AGES + 0.5 * np.minimum(_WIDTHS, 60.0)) + 8.0)
-            weight = 2.0 * _WIDTHS
-            street = (self.ends.sum(axis=0) + weight * prior) / (self.watched.sum(axis=0) + weight)
+            weight = self.prior_weight * _WIDTHS
+            street = (self.ends.sum(axis=0) + weight * HAZARD) / (self.watched.sum(axis=0) + weight)
             weight = self.home_weight * _WIDTHS
             own = (self.ends + weight * street) / (self.watched + weight)
             hazard = -np.log1p(-np.minimum(own, 0.95))

@@ -58,6 +58,7 @@ class Planner:
         self._seen_s = np.full(n_homes, -np.inf)
         self._fixed = np.zeros(n_homes, bool)
         self._fixed[list(self.config.fixed)] = True
+        self._gram: NDArray[np.float64] | None = None  # kept: fresh pages cost time
         tau = self.config.horizon_min
         weights = tau * (np.exp(-_EDGES[:-1] / tau) - np.exp(-_EDGES[1:] / tau))
         self._weights = weights / weights.sum()
@@ -107,7 +108,9 @@ class Planner:
         movable[list(immovable)] = False
         price[~movable] = np.inf
         price[np.arange(self.n), start] = 0.0
-        gram = _core.build_gram(scenarios, weights, c.beta, c.resistance)
+        gram = self._gram = _core.build_gram(
+            scenarios, weights, c.beta, c.resistance, self._gram
+        )
         limits = {} if c.limits_a is None else {"limit_currents": now[None], "limits_a": c.limits_a}
         if 1 <= most <= 3 and self.n <= _EXACT_HOMES and not self._over(now, x):
             best = _core.best_of(gram, start, price, most, **limits)[0]
