@@ -25,6 +25,7 @@ from pbal_controller.journal import COUNTER_BLOCK, EPOCH_S, AsyncJournal, Journa
 from pbal_controller.keystore import KeyStore
 from pbal_controller.minutes import MinuteBook
 from pbal_controller.planner_loop import PlannerLoop
+from pbal_controller.rollout import Rollouts
 from pbal_controller.segment import Segment
 from pbal_controller.session import GroupSession, Session
 from pbal_controller.status import summary_dict
@@ -84,6 +85,11 @@ class Controller:
             lambda: self.meter_reading,
             wall,
         )
+        self.rollouts = Rollouts(
+            self.fleet, self.journal, config.update, self.dispatcher.busy, self.streams.publish
+        )
+        for segment in self.segments.values():
+            segment.updates = self.rollouts
         self.uplink = Uplink(self.journal, config.uplink, lambda: summary_dict(self))
         self.server = StatusServer(self)
 
@@ -134,6 +140,8 @@ class Controller:
         add("dispatcher", self.dispatcher.run, 30.0)
         add("planner", self.planner.run, 60.0)
         add("records", self._records_loop, 30.0)
+        if self.config.update.directory is not None:
+            add("rollout", self.rollouts.run, 60.0, essential=False)
         add("uplink", self.uplink.run, 4 * self.config.uplink.every_s + 60, essential=False)
         add("watchdog", self._watchdog_loop, 60.0, essential=False)
         if self.config.http.enabled:

@@ -1,11 +1,12 @@
 """The `pbal-controller` command.
 
 Exit codes: 0 done, 1 unexpected, 2 configuration (or wrong use), 3 key store, 4 journal,
-5 bearer, 6 nothing to do.
+5 bearer, 6 nothing to do, 7 a release that cannot be used.
 """
 
 from __future__ import annotations
 
+import enum
 import getpass
 import json
 import sys
@@ -139,6 +140,59 @@ def release(
         print(f"home {address} is not in quarantine", file=sys.stderr)
         raise typer.Exit(6)
     print(f"home {address} released")
+
+
+class Wish(enum.StrEnum):
+    """What a person can ask of a rollout."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    RETRY = "retry"
+
+
+@app.command()
+def rollout(
+    wish: Annotated[Wish | None, typer.Argument(help="Without it: how the rollouts stand.")] = None,
+    version: Annotated[
+        str, typer.Option("--version", help="Of the release. Default: the newest.")
+    ] = "",
+    config: ConfigOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """How application updates stand, or pause, resume, cancel or retry one.
+
+    Example: pbal-controller rollout pause
+    """
+    from pbal_controller import rollout_store as store
+    from pbal_controller.journal import Journal
+
+    journal = Journal(load(config).journal.path)
+    try:
+        rows = [row for row in store.rollouts(journal) if version in ("", row.version)]
+        if not rows:
+            print(f"no rollout {version}".rstrip(), file=sys.stderr)
+            raise typer.Exit(6)
+        if wish is not None:
+            store.set_wish(journal, rows[-1].digest, wish.value)
+            print(f"{rows[-1].version}: {wish.value} asked for; a running controller does it soon")
+            return
+        data: list[dict[str, Any]] = [
+            {"version": row.version, "state": row.state, "detail": row.detail, "file": row.file,
+             "digest": row.digest,
+             "homes": [{"address": address, "step": step, "detail": detail}
+                       for address, (step, detail) in store.homes(journal, row.digest).items()]}
+            for row in rows
+        ]  # fmt: skip
+    finally:
+        journal.close()
+    if json_:
+        print(json.dumps(data, indent=2))
+        return
+    for item in data:
+        print(f"{item['version']:<10} {item['state']:<11} {item['detail']}")
+        for home in item["homes"]:
+            print(f"  home {home['address']:<6} {home['step']:<8} {home['detail']}")
 
 
 @keys_app.command("create")

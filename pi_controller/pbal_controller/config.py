@@ -196,6 +196,26 @@ class UplinkConfig(_Table):
     max_rows: int = Field(default=100_000, ge=100)
 
 
+class UpdateConfig(_Table):
+    """Application updates: releases put into `directory` are brought to the homes."""
+
+    directory: Path | None = None
+    # Public release keys, hex; with none given only the nodes judge the signature.
+    keys: tuple[Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")], ...] = ()
+    # So many homes first; then in waves of so many; so many restart at the same time.
+    canary: int = Field(default=1, ge=1, le=247)
+    wave: int = Field(default=8, ge=1, le=247)
+    at_once: int = Field(default=1, ge=1, le=247)
+    # An updated home is watched for this long before it counts as done.
+    soak_s: float = Field(default=600.0, ge=0, le=7 * 86400)
+    # A trial that is not over after this has failed.
+    trial_s: Seconds = 1800.0
+    # A home silent for this long is put off, or, once updated, counts as failed.
+    silent_s: Seconds = 120.0
+    # Share of otherwise idle line time that updates may take.
+    line_share: Share = 0.5
+
+
 class LogConfig(_Table):
     """Structured logging to standard error."""
 
@@ -217,6 +237,7 @@ class Config(_Table):
     dispatch: DispatchConfig = DispatchConfig()
     transformer: TransformerConfig = TransformerConfig()
     uplink: UplinkConfig = UplinkConfig()
+    update: UpdateConfig = UpdateConfig()
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")
@@ -389,6 +410,7 @@ def _absolute(config: Config, base: Path) -> Config:
             ),
             "journal": config.journal.model_copy(update={"path": fix(config.journal.path)}),
             "http": config.http.model_copy(update={"port_file": fix(config.http.port_file)}),
+            "update": config.update.model_copy(update={"directory": fix(config.update.directory)}),
             "transformer": config.transformer.model_copy(update={"meter": meter}),
         }
     )

@@ -5,7 +5,7 @@ ControllerError            exit code of the command
   KeyStoreError            3   the key store is missing, unreadable or refuses the passphrase
   JournalError             4   the journal cannot be opened or is newer than this program
   BearerError              5   a port is gone or will not open
-  ReleaseError             6   a release file is damaged, unsigned or not for this site
+  ReleaseError             7   a release file is damaged, unsigned or not for this site
 """
 
 from __future__ import annotations
@@ -44,4 +44,4 @@ class BearerError(ControllerError):
 class ReleaseError(ControllerError):
     """A release file is damaged, not signed, or not usable here."""
 
-    exit_code = 6
+    exit_code = 7

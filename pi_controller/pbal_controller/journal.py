@@ -105,6 +105,11 @@ class Journal:
                     self._db.execute("ROLLBACK")
                 raise
 
+    @property
+    def db(self) -> sqlite3.Connection:
+        """For parts that keep tables of their own (rollout_store)."""
+        return self._db
+
     def close(self) -> None:
         """Close the file; the WAL is folded back into it."""
         with contextlib.suppress(sqlite3.Error):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from pbal_controller.rollout import Step
 from pbal_controller.status import frames_dict, summary_dict
 
 if TYPE_CHECKING:
@@ -99,6 +100,13 @@ def render(c: Controller) -> str:
     for loop in c.supervisor.loops.values():
         out.add("loop_restarts_total", "counter", "Restarts of a loop.", loop.restarts,
                 loop=loop.name)  # fmt: skip
+    if c.config.update.directory is not None:
+        out.add("update_bytes_total", "counter", "Bytes of releases sent to homes.",
+                c.rollouts.bytes_total)  # fmt: skip
+        active = c.rollouts.active
+        for step in Step:
+            out.add("update_homes", "gauge", "Homes of the rollout under way, by step.",
+                    active.count(step) if active is not None else 0, step=step.value)  # fmt: skip
     for home in c.fleet:
         out.add("home_up", "gauge", "1 while the home answers.", int(home.alive),
                 home=home.address)  # fmt: skip

@@ -18,6 +18,7 @@ from pbal_controller.crash import crash_point
 from pbal_controller.fleet import Home
 from pbal_controller.inbox import Inbox, Received, Sent
 from pbal_controller.polling import PollScheduler
+from pbal_controller.rollout import Rollouts
 from pbal_controller.session import GroupSession, pack, time_sync
 from pbal_protocol import errors as e
 from pbal_protocol import records as r
@@ -32,6 +33,8 @@ _ASK_AGAIN_S = 2.0
 # A node's clock further behind than this is set outside the usual group sync: a command
 # would be "in its future". Whole seconds on the wire make one second normal.
 _CLOCK_BEHIND_S = 2.0
+# An idle line is used for an application update only when nobody is due for this long.
+_IDLE_S = 0.03
 # The first time on the line after opening the port.
 _FIRST_SYNC_S = 2.0
 
@@ -56,6 +59,7 @@ class Segment:
         self._polling = polling
         self._inbox = inbox
         self._wall = wall
+        self.updates: Rollouts | None = None
         self._sync_due = 0.0
         self._cycle_from = 0.0
         self._cycle_unit = next(iter(self._homes), 0)
@@ -86,7 +90,15 @@ class Segment:
             return Request(0, self._group.seal(time_sync(0, self._wall())))
         unit = self.scheduler.next(now)
         if not isinstance(unit, int):
-            return min(unit, self._sync_due)
+            wait = min(unit, self._sync_due)
+            extra = self.updates.idle_unit(self.name, now) if self.updates is not None else None
+            if extra is None or wait - now < _IDLE_S:
+                return wait
+            # Nobody is due: time that an application update may use.
+            self.scheduler.request(extra)
+            unit = self.scheduler.next(now)
+            if not isinstance(unit, int):
+                return min(unit, self._sync_due)
         if unit == self._cycle_unit:
             self.last_cycle_s = now - self._cycle_from if self._cycle_from else 0.0
             self._cycle_from = now
@@ -136,6 +148,10 @@ class Segment:
         if now - home.asked_health_at >= self._polling.health_every_s and home.alive:
             home.asked_health_at = now
             records.append(r.StatusGet(what=r.WHAT_HEALTH))
+        if not records and self.updates is not None:
+            update = self.updates.order(home, now)
+            if update is not None:
+                records.append(update)
         return records
 
     def handle(self, request: Request, answer: Answer | None, now: float) -> None:
@@ -208,6 +224,9 @@ class Segment:
         elif isinstance(record, r.ConfigValue):
             if record.result == r.RESULT_OK:
                 home.settings[record.key] = record.value
+        elif isinstance(record, r.UpdateStatus):
+            if self.updates is not None:
+                self.updates.received(home, record, now)
         elif isinstance(record, (r.SwitchResult, r.Event)):
             self._inbox.put(Received(home.address, record, now))
 

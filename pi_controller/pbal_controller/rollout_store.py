@@ -1,0 +1,73 @@
+"""Rollouts in the journal: what a restart must not forget."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from pbal_controller.journal import Journal
+
+
+@dataclass(frozen=True)
+class RolloutRow:
+    """One release's way to the homes as the journal has it."""
+
+    digest: str
+    version: str
+    file: str
+    state: str
+    wish: str = ""
+    detail: str = ""
+    created_s: float = 0.0
+    updated_s: float = 0.0
+
+
+_COLUMNS = ", ".join(RolloutRow.__dataclass_fields__)
+
+
+def rollouts(journal: Journal) -> list[RolloutRow]:
+    """All rollouts, oldest first."""
+    rows = journal.db.execute(f"SELECT {_COLUMNS} FROM rollouts ORDER BY created_s")
+    return [RolloutRow(*row) for row in rows]
+
+
+def add(journal: Journal, digest: str, version: str, file: str, state: str) -> None:
+    """Note a new rollout; one that is known stays as it is."""
+    now = time.time()
+    journal.db.execute(
+        f"INSERT INTO rollouts ({_COLUMNS}) VALUES (?, ?, ?, ?, '', '', ?, ?) "
+        "ON CONFLICT DO NOTHING",
+        (digest, version, file, state, now, now),
+    )
+
+
+def set_state(journal: Journal, digest: str, state: str, detail: str) -> None:
+    """How a rollout stands; a wish is thereby fulfilled."""
+    journal.db.execute(
+        "UPDATE rollouts SET state = ?, detail = ?, wish = '', updated_s = ? WHERE digest = ?",
+        (state, detail, time.time(), digest),
+    )
+
+
+def set_wish(journal: Journal, digest: str, wish: str) -> bool:
+    """What a person asks for; the controller looks every few seconds. False: no such rollout."""
+    done = journal.db.execute("UPDATE rollouts SET wish = ? WHERE digest = ?", (wish, digest))
+    return done.rowcount == 1
+
+
+def homes(journal: Journal, digest: str) -> dict[int, tuple[str, str]]:
+    """address -> (step, detail) of a rollout."""
+    rows = journal.db.execute(
+        "SELECT address, state, detail FROM rollout_homes WHERE digest = ?", (digest,)
+    )
+    return {address: (state, detail) for address, state, detail in rows}
+
+
+def set_home(journal: Journal, digest: str, address: int, state: str, detail: str) -> None:
+    """How far one home has come."""
+    journal.db.execute(
+        "INSERT INTO rollout_homes VALUES (?, ?, ?, ?, ?) ON CONFLICT (digest, address) "
+        "DO UPDATE SET state = excluded.state, detail = excluded.detail, "
+        "updated_s = excluded.updated_s",
+        (digest, address, state, detail, time.time()),
+    )
