@@ -31,7 +31,9 @@ NOUNS: dict[str, Noun] = {
     "board": Noun("pbal_tools.board", "List and check the board files."),
     "flash": Noun("pbal_tools.flash", "Put the firmware on a board over USB."),
     "provision": Noun("pbal_tools.provision", "Give nodes their address and keys."),
+    "release": Noun("pbal_tools.release", "Build, sign and publish application updates."),
     "site": Noun("pbal_tools.site", "The site file: check, show, import."),
+    "commission": Noun("pbal_tools.commission", "Commission a street: phases, calibration, report."),
     "node": Noun("pbal_tools.node", "Talk to one node: state, self-test, logs."),
 }
 

@@ -1,0 +1,54 @@
+"""Compiles the node's application into a release: the same bytes as `pbal flash` installs."""
+
+import tempfile
+from pathlib import Path
+
+from pbal_controller.release import Release, make
+from pbal_protocol import ota
+from pbal_protocol.errors import PbalError
+from pbal_sim.boards import load_board
+from pbal_sim.image import build_files, compile_file
+
+from ..errors import InputError
+
+VERSION_TEXT = '''"""The firmware's version, as Hello and Read Device Identification tell it."""
+
+VERSION = "{version}"
+VERSION_CODE = {code:#08x}  # major << 16 | minor << 8 | patch
+'''
+_VERSION_FILE = "pbal_node/version.mpy"
+
+
+def application(board: str) -> dict[str, bytes]:
+    """The files of a slot (path below it -> contents), compiled for a board."""
+    return {
+        path.removeprefix("/lib/"): data
+        for path, data in build_files(board).items()
+        if path.startswith("/lib/")
+    }
+
+
+def version_file(version: str) -> bytes:
+    """pbal_node/version.mpy of that version. Raises InputError for what is none."""
+    try:
+        code = ota.version_code(version)
+    except PbalError:
+        raise InputError(
+            f"{version!r} is not a version.", "Give three numbers up to 255, e.g. 0.2.0."
+        ) from None
+    with tempfile.TemporaryDirectory(prefix="pbal-release-") as folder:
+        source = Path(folder, "version.py")
+        source.write_text(VERSION_TEXT.format(version=version, code=code))
+        return compile_file(source, "pbal_node/version.py")
+
+
+def build(boards: list[str], version: str, *, downgrade: bool = False) -> Release:
+    """A release for these boards. Raises InputError when they need different files, BoardError."""
+    found = [application(board) for board in boards]
+    if any(files != found[0] for files in found[1:]):
+        raise InputError(
+            f"The application differs between {', '.join(boards)}.", "Build one release for each."
+        )
+    files = found[0] | {_VERSION_FILE: version_file(version)}
+    ids = [int(load_board(board)["board"]["id"]) for board in boards]
+    return make(files, version, ids, downgrade=downgrade)
