@@ -138,15 +138,15 @@ def test_the_scope_shows_the_supply(rig: Rig, flashed: Path) -> None:
     board = rig.board(like=flashed, download=False, analog=MAINS)
     done = rig.pbal("node", "scope", "--port", board.url, "--dark", "--json", "--count", "5")
     assert done.code == 0, done.err
-    # A busy computer stops the interpreter for milliseconds: take the record least torn.
+    # A busy computer stops the interpreter for milliseconds and tears a record: take the least
+    # torn, and look at its crests, which stay where they are.
     records = [json.loads(line) for line in done.out.splitlines()]
     assert len(records) == 5
     best = min(records, key=lambda r: max(b - a for a, b in itertools.pairwise(r["t_s"])))
-    rms = best["rms_v"]
-    assert rms["va"] == pytest.approx(230, rel=0.03)
-    assert rms["vb"] == pytest.approx(229, rel=0.03)
-    assert rms["vc"] == pytest.approx(231, rel=0.03)
     volts = best["volts"]
+    for name, rms in (("va", 230.0), ("vb", 229.0), ("vc", 231.0), ("vout", 229.0)):
+        assert max(volts[name]) == pytest.approx(rms * math.sqrt(2), rel=0.04)
+        assert best["rms_v"][name] == pytest.approx(rms, rel=0.2)
     # The output follows phase B: the same wave, not merely the same size.
     same = sum(abs(a - b) for a, b in zip(volts["vout"], volts["vb"], strict=True))
     other = sum(abs(a - b) for a, b in zip(volts["vout"], volts["va"], strict=True))
@@ -160,6 +160,10 @@ def test_the_drawing_is_the_curve() -> None:
     times = [n / 1000 for n in range(200)]
     values = [300 * math.sin(2 * math.pi * 10 * t) for t in times]
     assert wave.rms(times, values) == pytest.approx(300 / math.sqrt(2), rel=0.01)
+    # Samples that come unevenly count for the time they stand for.
+    uneven = [n for n in range(200) if n < 60 or n % 3 == 0]
+    some = wave.rms([times[n] for n in uneven], [values[n] for n in uneven])
+    assert some == pytest.approx(300 / math.sqrt(2), rel=0.02)
     lines = wave.plot(times, values, 300, 40, 4)
     assert [len(line) for line in lines] == [40] * 4
     # Two cycles: the top line is drawn around both crests and empty around the troughs.
