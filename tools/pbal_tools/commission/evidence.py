@@ -1,0 +1,225 @@
+"""Which phase is it really, and which way round is the current transformer? Told by measurement.
+
+Three independent witnesses, each of which may say that it cannot tell:
+
+- movement: the mains is never still. What a home's channel a, b, c does from second to second is
+  what one phase of the transformer does; the best of the six ways to pair them must win clearly, in
+  every part of the record.
+- load: when the home's power steps by dP, the transformer's power on the home's phase steps by as
+  much and on the others it does not: b_k = sum(dP dP_k) / sum(dP^2) is 1 for its phase and 0 for
+  the others; -1 means that the current transformer is the wrong way round.
+- sag: without a meter at the transformer, the home's own phase sags when its current steps up; a
+  voltage that rises with more reported power means a reversed current transformer.
+
+Powers in watts, voltages in volts, one row each round; NaN where a reading is missing.
+"""
+
+import itertools
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+PHASES = "ABC"
+PARTS = 4  # the record is cut into so many parts, which must agree
+MIN_MOVE_V = 0.05  # standard deviation of what is left after the parts' mean: below it is noise
+MIN_CORRELATION = 0.6
+MIN_LEAD = 0.25  # the best pairing leads the next by this mean correlation
+MIN_STEP_W = 300.0  # a step is at least this large
+MIN_STEPS = 2
+OWN, OTHER = (0.6, 1.5), 0.4  # shares of a step: on the home's own phase, and on the others
+MIN_SAG_LEAD = 2.0  # the own phase sags at least this many times more than any other
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one witness says. `phase` "" and `reason` tell that it cannot say."""
+
+    witness: str
+    phase: str = ""
+    pairing: str = ""  # transformer phases of the node's inputs a, b, c, e.g. "BAC"
+    direction: int = 0  # current transformer: 1 right, -1 reversed, 0 unknown
+    confidence: float = 0.0
+    reason: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def _rows(*arrays: Floats) -> list[Floats]:
+    """Only the rows in which nothing is missing."""
+    good = np.ones(len(arrays[0]), dtype=bool)
+    for array in arrays:
+        finite = np.isfinite(array)
+        good &= finite.all(axis=1) if array.ndim == 2 else finite
+    return [array[good] for array in arrays]
+
+
+def _correlation(x: Floats, y: Floats) -> Floats:
+    """3 x 3 correlations of the columns; 0 for a column that does not move."""
+    x = x - x.mean(axis=0)
+    y = y - y.mean(axis=0)
+    sx, sy = np.sqrt((x**2).sum(axis=0)), np.sqrt((y**2).sum(axis=0))
+    size = np.outer(np.where(sx > 0, sx, np.inf), np.where(sy > 0, sy, np.inf))
+    out: Floats = x.T @ y / size
+    return out
+
+
+def by_movement(home_v: Floats, reference_v: Floats) -> Verdict:
+    """Pairs the home's inputs with the reference's phases; both (rounds, 3) in volts."""
+    home, ref = _rows(home_v, reference_v)
+    if len(home) < 4 * PARTS:
+        return Verdict("movement", reason=f"only {len(home)} rounds of readings")
+    # A drift common to everything tells phases apart badly: take out the mean of the three.
+    still = min(float(home.std(axis=0).min()), float(ref.std(axis=0).min()))
+    if still < MIN_MOVE_V:
+        return Verdict(
+            "movement", reason=f"a voltage stood still ({still:.2f} V); watch for longer",
+        )  # fmt: skip
+    home = home - home.mean(axis=1, keepdims=True)
+    ref = ref - ref.mean(axis=1, keepdims=True)
+    matrix = _correlation(home, ref)
+    scores = {p: float(np.mean([matrix[k, p[k]] for k in range(3)])) for p in _PAIRINGS}
+    best, second = sorted(scores, key=lambda p: -scores[p])[:2]
+    lead = scores[best] - scores[second]
+    agree = 0
+    for part in np.array_split(np.arange(len(home)), PARTS):
+        small = _correlation(home[part], ref[part])
+        here = max(_PAIRINGS, key=lambda p: sum(small[k, p[k]] for k in range(3)))
+        agree += here == best
+    figures = {
+        "correlation": [[round(float(x), 3) for x in row] for row in matrix],
+        "lead": round(lead, 3), "parts_agree": agree, "parts": PARTS, "rounds": len(home),
+    }  # fmt: skip
+    if scores[best] < MIN_CORRELATION or lead < MIN_LEAD or agree < PARTS - 1:
+        return Verdict(
+            "movement", figures=figures,
+            reason=f"the voltages are not alike enough (correlation {scores[best]:.2f}, "
+            f"lead {lead:.2f}, {agree} of {PARTS} parts agree)",
+        )  # fmt: skip
+    return Verdict(
+        "movement", pairing="".join(PHASES[k] for k in best), figures=figures,
+        confidence=round(min(1.0, lead), 3),
+    )  # fmt: skip
+
+
+_PAIRINGS = list(itertools.permutations(range(3)))
+
+
+def steps_of(power: Floats) -> Floats:
+    """Changes from round to round; only those of a load that was switched, else NaN."""
+    change = np.diff(power)
+    return np.where(np.abs(change) >= MIN_STEP_W, change, np.nan)
+
+
+def by_load(home_w: Floats, transformer_w: Floats, signed: bool) -> Verdict:
+    """Which of the transformer's phases steps with the home; (rounds,) and (rounds, 3) in watts.
+
+    `signed`: the node's meter tells import from export.
+    """
+    home, total = _rows(home_w, transformer_w)
+    step = steps_of(home) if len(home) > 1 else np.array([])
+    at = np.flatnonzero(np.isfinite(step))
+    if len(at) < MIN_STEPS:
+        return Verdict(
+            "load", figures={"steps": len(at)},
+            reason=f"{len(at)} changes of load above {MIN_STEP_W:g} W; switch a kettle on and off "
+            "twice while watching",
+        )  # fmt: skip
+    x = step[at]
+    # The two sides are not read at the same instant: a step may show one round later there.
+    shares = np.zeros(3)
+    for k in range(3):
+        y = np.array([_near(total[:, k], int(i), float(d)) for i, d in zip(at, x, strict=True)])
+        shares[k] = float((x * y).sum() / (x * x).sum())
+    order = np.argsort(-np.abs(shares))
+    own, other = float(shares[order[0]]), float(shares[order[1]])
+    figures = {"steps": len(at), "shares": [round(float(s), 3) for s in shares]}
+    if not OWN[0] <= abs(own) <= OWN[1] or abs(other) > OTHER:
+        return Verdict(
+            "load", figures=figures,
+            reason="its steps are not found on one phase alone (shares "
+            + ", ".join(f"{PHASES[k]} {shares[k]:.2f}" for k in range(3))
+            + "); repeat at a quieter time or with a larger load",
+        )  # fmt: skip
+    return Verdict(
+        "load", phase=PHASES[int(order[0])], figures=figures,
+        direction=(1 if own > 0 else -1) if signed else 0,
+        confidence=round(min(1.0, abs(own) - abs(other)), 3),
+    )  # fmt: skip
+
+
+def _near(series: Floats, i: int, step: float) -> float:
+    """The change at or next to round i that is the largest in the sense of either sign."""
+    first, last = max(0, i - 1), min(len(series) - 1, i + 2)
+    before, after = float(series[first]), float(series[last])
+    exact = float(series[i + 1] - series[i])
+    wide = after - before
+    return exact if abs(abs(exact) - abs(step)) <= abs(abs(wide) - abs(step)) else wide
+
+
+def by_sag(home_w: Floats, home_v: Floats, signed: bool) -> Verdict:
+    """Which of the node's own inputs sags when its load steps up; no transformer meter needed."""
+    power, volts = _rows(home_w, home_v)
+    step = steps_of(power) if len(power) > 1 else np.array([])
+    at = np.flatnonzero(np.isfinite(step))
+    if len(at) < MIN_STEPS:
+        return Verdict(
+            "sag", figures={"steps": len(at)},
+            reason=f"{len(at)} changes of load above {MIN_STEP_W:g} W; switch a kettle on and off "
+            "twice while watching",
+        )  # fmt: skip
+    x = step[at]
+    dv = np.diff(volts, axis=0)[at]
+    slope = (x[:, None] * dv).sum(axis=0) / (x * x).sum() * 1000  # V per kW
+    # How well each step was followed: noise on a quiet supply must not decide.
+    spread = float(np.std(np.diff(volts, axis=0)[~np.isfinite(step)], axis=0).max(initial=0.0))
+    noise = spread / math.sqrt(float((x * x).sum())) * 1000
+    order = np.argsort(-np.abs(slope))
+    own, other = float(slope[order[0]]), float(slope[order[1]])
+    figures = {
+        "steps": len(at), "volts_per_kw": [round(float(s), 3) for s in slope],
+        "noise": round(noise, 3),
+    }  # fmt: skip
+    falls = [k for k in range(3) if slope[k] < 0]
+    lead = abs(own) / max(abs(other), 1e-9)
+    # The neutral lifts the other two phases by up to half of what the own one sags.
+    if abs(own) < 4 * noise or lead < MIN_SAG_LEAD * 0.6:
+        return Verdict(
+            "sag", figures=figures,
+            reason=f"the sag is not clear (own {own:.2f}, next {other:.2f} V/kW); switch a larger "
+            "load, or read the transformer's meter",
+        )  # fmt: skip
+    reversed_ct = own > 0
+    if not signed and (reversed_ct or len(falls) > 2):
+        return Verdict(
+            "sag", figures=figures, reason="a voltage rose with the load; look at the neutral",
+        )  # fmt: skip
+    return Verdict(
+        "sag", phase=PHASES[int(order[0])], figures=figures,
+        direction=(-1 if reversed_ct else 1) if signed else 0,
+        confidence=round(min(1.0, 1 - abs(other) / abs(own)), 3),
+    )  # fmt: skip
+
+
+def follows(vout: Floats, volts: Floats, phase: int) -> Verdict:
+    """Whether the output follows the input of the phase that is closed (1..3)."""
+    out, inputs = _rows(vout, volts)
+    if len(out) < 4 or not 1 <= phase <= 3:
+        return Verdict("output", reason="the home is open, or was read too seldom")
+    off = np.abs(out[:, None] - inputs).mean(axis=0)
+    order = np.argsort(off)
+    noise = float(np.std(out - inputs[:, phase - 1]))
+    figures = {"off_v": [round(float(x), 2) for x in off]}
+    if off[order[1]] - off[order[0]] < max(0.5, 3 * noise / math.sqrt(len(out))):
+        return Verdict(
+            "output", figures=figures,
+            reason="two inputs have the same voltage; the transfer test will tell",
+        )  # fmt: skip
+    return Verdict("output", phase=PHASES[int(order[0])], figures=figures, confidence=1.0)

@@ -1,0 +1,91 @@
+"""The report's pictures, drawn from the record: what was watched, and each transfer."""
+
+import io
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("agg")
+from matplotlib.figure import Figure
+
+COLOURS = ("#b3541e", "#2b6cb0", "#5a7d2a")  # phases A, B, C: told apart also without colour
+STYLES = ("-", "--", ":")
+_SIZE = (7.2, 2.6)
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a picture for paper and screen."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=150, metadata={"Software": None})
+    return out.getvalue()
+
+
+def _axes(title: str, rows: int = 1) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(_SIZE[0], _SIZE[1] * rows), layout="constrained")
+    axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    axes[0].set_title(title, fontsize=9, loc="left")
+    for one in axes:
+        one.grid(alpha=0.3)
+        one.tick_params(labelsize=8)
+    return figure, axes
+
+
+def _floats(values: list[Any]) -> list[float]:
+    return [float("nan") if v is None else float(v) for v in values]
+
+
+def watch_picture(data: dict[str, Any], address: int) -> bytes | None:
+    """The home's voltages above, its power and the transformer's below; None: not watched."""
+    notes = data["homes"].get(str(address), {}).get("phases")
+    watch = data.get("watch")
+    if not notes or not watch or len(notes["record"]["p_w"]) != len(watch["times"]):
+        return None
+    start = watch["times"][0]
+    times = [t - start for t in watch["times"]]
+    figure, (above, below) = _axes(f"home {address}: what was watched", 2)
+    for k in range(3):
+        above.plot(
+            times, _floats([row[k] for row in notes["record"]["v"]]), STYLES[k],
+            color=COLOURS[k], lw=1.0, label=f"input {'abc'[k]}",
+        )  # fmt: skip
+    above.plot(times, _floats(notes["record"]["vout"]), color="black", lw=0.7, label="output")
+    above.set_ylabel("V", fontsize=8)
+    below.plot(times, _floats(notes["record"]["p_w"]), color="black", lw=1.2, label="home")
+    if watch["metered"]:
+        for k in range(3):
+            series = _floats([row[k] for row in watch["meter_w"]])
+            below.plot(
+                times, series, STYLES[k], color=COLOURS[k], lw=1.0,
+                label=f"transformer {'ABC'[k]}",
+            )  # fmt: skip
+    below.set_ylabel("W", fontsize=8)
+    below.set_xlabel("s", fontsize=8)
+    for one in (above, below):
+        one.legend(fontsize=7, ncols=4, loc="upper right", framealpha=0.8)
+    return png(figure)
+
+
+def transfer_picture(data: dict[str, Any], address: int) -> bytes | None:
+    """The output while the home visited each phase; None: not tested."""
+    notes = data["homes"].get(str(address), {}).get("transfer", {})
+    trace = notes.get("trace")
+    if not trace:
+        return None
+    figure, (axes,) = _axes(f"home {address}: transfer test, as read over the bus")
+    times = [row[0] for row in trace]
+    for k in range(3):
+        axes.plot(
+            times, [row[1 + k] for row in trace], STYLES[k], color=COLOURS[k], lw=0.8,
+            label=f"input {'abc'[k]}",
+        )  # fmt: skip
+    axes.plot(times, [row[4] for row in trace], ".-", color="black", lw=0.9, ms=3, label="output")
+    for move in notes["moves"]:
+        axes.annotate(
+            f"{move['from']}\u2192{move['to']}\n{move['transfer_ms']} ms",
+            (move["trace_s"], 25), fontsize=7, ha="left",
+        )  # fmt: skip
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("V", fontsize=8)
+    axes.set_xlabel("s", fontsize=8)
+    axes.legend(fontsize=7, ncols=4, loc="center right", framealpha=0.8)
+    return png(figure)

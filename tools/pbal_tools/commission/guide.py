@@ -1,0 +1,259 @@
+"""Goes through the steps in order, one screen each, and stops where the crew has to act."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import Ambiguous, CheckFailed, CliError
+from . import content
+from .calibrate import calibrate_home
+from .job import Job, rel
+from .scan import contact, scan
+from .sign import key_paths, public_hex, sign, signing_key
+from .state import STEPS
+from .transfer import restore_all
+from .watch import identify
+
+Between = Callable[[str], None]
+
+
+class Guide:
+    """One run. `passphrase` opens the signing key; `show` prints lines for a person."""
+
+    def __init__(
+        self, job: Job, passphrase: bytes, units: range, watch_s: float, go_on: bool,
+        show: Callable[[list[str]], None],
+        between: Between | None = None,
+    ) -> None:  # fmt: skip
+        self.job = job
+        self.state = job.state
+        self._passphrase = passphrase
+        self._units = units
+        self._watch_s = watch_s
+        self._go_on = go_on
+        self._show = show
+        self._between = between
+
+    def run(self, last: str = STEPS[-1]) -> None:
+        """Every step that is not done yet, up to `last`. Raises the step's error."""
+        restored = restore_all(self.job)
+        if restored:
+            self._show([f"put back the settings of homes {', '.join(map(str, restored))}, which "
+                        "an earlier run had left changed"])  # fmt: skip
+        for number, step in enumerate(STEPS[: STEPS.index(last) + 1], 1):
+            head = f"Step {number} of {len(STEPS)}: {content.TITLES[step]}"
+            if self.state.done(step):
+                self._show(
+                    [head, f"  done {content.stamp(self.state.data['steps'][step]['at_s'])}"]
+                )
+                continue
+            getattr(self, f"_{step}")(head)
+
+    def _open(self, step: str, words: str, error: CliError, **result: Any) -> None:
+        """A step with open points: noted; it ends the run unless --go-on."""
+        self.state.step(step, False, words, **result)
+        if not self._go_on:
+            raise error
+
+    # -- the steps -----------------------------------------------------------------------
+
+    def _scan(self, head: str) -> None:
+        found = scan(self.job, self._units)
+        lines = [head]
+        lines += [
+            f"  unit {n['unit']:>3}  {n['board']:<18} {n['version']:<8} {n['name']}"
+            + ("" if n["address"] is not None else "   NOT IN THE SITE FILE")
+            for n in found["provisioned"]
+        ]
+        lines += [
+            f"  no keys   {n['eui']}  {n['board']}"
+            + (f"   the site file has it as home {n['home']}" if n["home"] else "")
+            for n in found["waiting"]
+        ]
+        lines += [f"  home {address} does not answer" for address in found["absent"]]
+        lines.append(f"  {found['took_s']} s, {found['questions']} questions of the search, "
+                     f"{found['collisions']} collisions")  # fmt: skip
+        self._show(lines)
+        words = []
+        if found["absent"]:
+            words.append(f"homes {_list(found['absent'])} do not answer")
+        if found["waiting"]:
+            words.append(f"{len(found['waiting'])} nodes have no keys")
+        if found["strange"]:
+            words.append(f"units {_list(found['strange'])} are not in the site file")
+        if not found["complete"]:
+            words.append("the search did not come to an end")
+        if words:
+            remedy = "Check supply and wiring of what is silent."
+            if found["waiting"]:
+                remedy = ("Keys travel over a cable only, never over the line: pbal provision add "
+                          "--port USB (pbal commission blink EUI shows which box).")  # fmt: skip
+            elif found["strange"]:
+                remedy = "Add them to the site file, or take them off the line."
+            self._open(
+                "scan", "; ".join(words),
+                CheckFailed(f"On bus {self.job.bus_name}: {'; '.join(words)}.",
+                            f"{remedy} Or go on with the others: --go-on"), **found,
+            )  # fmt: skip
+        else:
+            self.state.step("scan", True, f"{len(found['provisioned'])} nodes", **found)
+
+    def _contact(self, head: str) -> None:
+        told = contact(self.job)
+        lines = [head]
+        for home in self.job.homes:
+            notes = self.state.home(home.address)["contact"]
+            proof = "proved its key" if notes["ok"] else "; ".join(notes["faults"])
+            lines.append(f"  home {home.address:>5} {home.name:<16} {proof}")
+        self._show(lines)
+        if told["failed"]:
+            first = next(iter(told["failed"]))
+            notes = self.state.home(first)["contact"]
+            remedy = next(iter(notes.get("todo", [])), "Put it right, then repeat.")
+            self._open(
+                "contact", f"homes {_list(told['failed'])}",
+                CheckFailed(f"Home {first}: {'; '.join(notes['faults'])}.",
+                            f"{remedy} Or go on with the others: --go-on"), **told,
+            )  # fmt: skip
+        else:
+            self.state.step("contact", True, f"{told['homes']} homes", **told)
+
+    def _phases(self, head: str) -> None:
+        self._show([head, f"  watching for {self._watch_s:g} s at most"])
+        told = identify(self.job, self._watch_s)
+        lines = []
+        for address in self.job.reached():
+            notes = self.state.home(address)["phases"]
+            real = notes["real_phase"] or "?"
+            lines.append(f"  home {address:>5}: phase {real}, current transformer "
+                         f"{content.direction_words(notes['direction'])}")  # fmt: skip
+            lines += [f"      {words}" for words in [*notes["faults"], *notes["todo"]]]
+            lines += [f"      {content.witness_words(w)}" for w in notes["verdicts"]]
+        self._show(lines)
+        if told["faults"]:
+            first = next(iter(told["faults"]))
+            self._open(
+                "phases", f"faults at homes {_list(told['faults'])}",
+                CheckFailed(f"Home {first}: {'; '.join(told['faults'][first])}.",
+                            "Put the wiring right, then run this again."), **told,
+            )  # fmt: skip
+        elif told["unsure"]:
+            first = next(iter(told["unsure"]))
+            todo = "; ".join(told["unsure"][first])
+            self._open(
+                "phases", f"unclear at homes {_list(told['unsure'])}",
+                Ambiguous(f"The phase of homes {_list(told['unsure'])} is not clear.",
+                          f"Home {first}: {todo}. Then run this again."), **told,
+            )  # fmt: skip
+        else:
+            self.state.step("phases", True, f"{len(told['sure'])} homes", **told)
+
+    def _calibrate(self, head: str) -> None:
+        self._show([head])
+        for address in self.job.reached():
+            if self.state.home(address).get("calibrate", {}).get("ok"):
+                continue
+            wanted = self.job.ask.yes(
+                f"calibrate.{address}.wanted", f"Calibrate home {address}?",
+                bool(self.job.ask.given(f"calibrate.{address}")),
+            )  # fmt: skip
+            if not wanted:
+                self.state.home(address)["calibrate"] = {"ok": True, "skipped": True}
+                self.state.save()
+                continue
+            between = self._between
+            try:
+                calibrate_home(self.job, address, between)
+            except CheckFailed as exc:
+                self.state.step("calibrate", False, exc.message)
+                raise
+            notes = self.state.home(address)["calibrate"]
+            if notes.get("skipped"):
+                self._show([f"  home {address}: no values given"])
+                continue
+            rows = content.calibration_rows({"calibration": notes})
+            self._show([f"  home {address}:", *_columns(rows, 11)])
+        self.state.step("calibrate", True)
+
+    def _transfer(self, head: str) -> None:
+        homes = [
+            a for a in self.job.reached() if not self.state.home(a).get("transfer", {}).get("ok")
+        ]
+        self._show([head, f"  each home is dark three times, for less than half a second: "
+                          f"{_list(homes)}"])  # fmt: skip
+        if homes and not self.job.ask.yes(
+            "transfer.consent", "Do the people there know, and do you want it now?", False
+        ):
+            raise RefusedError(
+                "The transfer test was not agreed to.",
+                'Agree on the terminal, or with {"transfer": {"consent": true}} in --answers.',
+            )
+        failed: list[int] = []
+        for address in homes:
+            try:
+                told = test_home(self.job, address)
+            except RefusedError as exc:
+                self.state.home(address)["transfer"] = {"ok": False, "refused": exc.message}
+                self.state.save()
+                self._show([f"  home {address}: {exc.message}"])
+                if not self.job.home(address).fixed:
+                    failed.append(address)
+                continue
+            rows = content.move_rows(told)
+            verdict = "passed" if told["ok"] else "FAILED"
+            self._show([f"  home {address}: {verdict}", *_columns(rows, 12)])
+            if not told["ok"]:
+                failed.append(address)
+        if failed:
+            self._open(
+                "transfer", f"homes {_list(failed)}",
+                CheckFailed(f"The transfer test of homes {_list(failed)} failed.",
+                            "Look at the figures above and at the homes' events."),
+            )  # fmt: skip
+        else:
+            self.state.step("transfer", True, f"{len(homes)} homes")
+
+    def _report(self, head: str) -> None:
+        report, folder = write_report(self.job, self._passphrase)
+        self.state.step("report", True, str(folder), ok_all=report["ok"], folder=str(folder))
+        lines = [head, f"  {rel(folder)}: report.html, report.pdf, report.json, report.sig"]
+        lines += [f"  open: {words}" for words in report["open"]]
+        public = key_paths(self.job.store.path)[1]
+        lines.append(f"  next: pbal commission verify {rel(folder)} --public {rel(public)}")
+        self._show(lines)
+        if not report["ok"]:
+            raise CheckFailed(
+                f"The report is written and signed, with {len(report['open'])} open points.",
+                "Put them right and repeat the step: pbal commission run ... --again phases",
+            )
+
+
+def write_report(job: Job, passphrase: bytes) -> tuple[dict[str, Any], Path]:
+    """Writes JSON, HTML, PDF and signature into the record's folder, and verifies them."""
+    import json
+
+    from .page import page
+    from .paper import paper
+
+    crew = job.ask.text("report.crew", "Who commissioned it", "")
+    remarks = job.ask.text("report.remarks", "Remarks", "")
+    key = signing_key(job.store.path, passphrase)
+    public = public_hex(key)
+    data = job.state.data
+    report = content.content(job.site, data, crew, remarks)
+    folder = job.state.folder / time.strftime("report-%Y%m%d-%H%M%S")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (folder / "report.html").write_text(page(report, data, public), encoding="utf-8")
+    paper(folder / "report.pdf", report, data, public)
+    sign(folder, job.site.site.id, key)
+    return report, folder
+
+
+def _list(numbers: Any) -> str:
+    return ", ".join(str(n) for n in numbers)
+
+
+def _columns(rows: list[list[str]], width: int) -> list[str]:
+    return ["    " + "  ".join(f"{cell:>{width}}" for cell in row) for row in rows]

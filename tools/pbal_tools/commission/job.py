@@ -1,0 +1,145 @@
+"""What every step works with: the site, the line, the keys, the record, and the meter."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pbal_controller.config import MeterConfig
+from pbal_controller.errors import BearerError
+from pbal_controller.journal import Journal
+from pbal_controller.keystore import KeyStore
+from pbal_controller.transformer import (
+    SDM630_BLOCKS,
+    FileMeter,
+    TransformerReading,
+    sdm630_decode,
+)
+from pbal_protocol import frames, modbus
+from pbal_sim.boards import load_board
+from pbal_sim.errors import TwinError
+
+from ..errors import InputError
+from ..site.model import Bus, Home, Site
+from .asking import Asker
+from .line import Line
+from .state import State
+from .talk import Talk
+
+
+class Meter:
+    """The transformer's three-phase meter, read without an event loop of ours."""
+
+    def __init__(self, config: MeterConfig, shared: Line | None) -> None:
+        self._config = config
+        self._shared = shared
+        self._own: Line | None = None
+        self.failed = ""
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator["Meter"]:
+        """Holds the meter's own port, where it has one."""
+        c = self._config
+        if c.kind == "file" or self._shared is not None:
+            yield self
+            return
+        bus = Bus(port=c.port, baud=c.baud, parity=c.parity, stop_bits=c.stop_bits)
+        with Line(bus, answer_s=0.3) as line:
+            self._own = line
+            yield self
+
+    def read(self) -> TransformerReading | None:
+        """A reading, or None (then `failed` says why)."""
+        try:
+            if self._config.kind == "file":
+                assert self._config.path is not None
+                return asyncio.run(FileMeter(self._config.path).read())
+            return self._sdm630()
+        except BearerError as exc:
+            self.failed = str(exc)
+            return None
+
+    def _sdm630(self) -> TransformerReading | None:
+        line = self._own or self._shared
+        assert line is not None
+        blocks = []
+        for start, count in SDM630_BLOCKS:
+            pdu = bytes((modbus.READ_INPUT_REGISTERS, 0, start, 0, count))
+            answer = line.request(self._config.unit, pdu, 3)
+            if answer is None or len(answer) != 2 + 2 * count:
+                self.failed = f"the meter at unit {self._config.unit} does not answer"
+                return None
+            blocks.append([answer[k] << 8 | answer[k + 1] for k in range(2, len(answer), 2)])
+        return sdm630_decode(blocks)
+
+
+@dataclass
+class Job:
+    """One segment's commissioning."""
+
+    site: Site
+    bus_name: str
+    line: Line
+    store: KeyStore
+    state: State
+    ask: Asker
+    journal: Journal | None = None
+    meter: Meter | None = None
+    quiet: bool = False
+    talks: dict[int, Talk] = field(default_factory=dict)
+
+    @property
+    def homes(self) -> list[Home]:
+        """The homes of this segment, in the order of the site file."""
+        return [home for home in self.site.home if home.bus == self.bus_name]
+
+    def home(self, address: int) -> Home:
+        """A home by address. Raises InputError."""
+        for home in self.homes:
+            if home.address == address:
+                return home
+        raise InputError(
+            f"There is no home {address} on bus {self.bus_name}.", "See:  pbal site show"
+        )
+
+    def note(self, words: str) -> None:
+        """Progress, for a person who waits."""
+        if not self.quiet and sys.stderr.isatty():
+            print(f"\r{words[:78]:<78}", end="", file=sys.stderr, flush=True)
+
+    def talk(self, address: int) -> Talk:
+        """The sealed conversation with a home, in contact. Raises as Talk.contact."""
+        if address not in self.talks:
+            talk = Talk(self.line, self.store.site_id, self.store.node(address), self._reserve)
+            talk.contact()
+            self.talks[address] = talk
+        return self.talks[address]
+
+    def _reserve(self, address: int, key: str, at_least: int, count: int) -> int:
+        if self.journal is not None:
+            return self.journal.reserve(address, frames.DOWN, key, at_least, count)
+        return self.state.reserve(address, key, at_least, count)
+
+    def reached(self) -> list[int]:
+        """The addresses with which the step `contact` ended well."""
+        return [
+            home.address for home in self.homes
+            if self.state.home(home.address).get("contact", {}).get("ok")
+        ]  # fmt: skip
+
+
+def signed_meter(board: str) -> bool:
+    """Whether the meter of a board tells import from export: a PZEM does not."""
+    try:
+        return str(load_board(board).get("meter", {}).get("kind", "pzem")) == "adc"
+    except (TwinError, OSError, ValueError):
+        return False
+
+
+def rel(path: Path) -> str:
+    """A path as a person would type it from here."""
+    with contextlib.suppress(ValueError):
+        return str(path.resolve().relative_to(Path.cwd()))
+    return str(path)

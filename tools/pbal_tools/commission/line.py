@@ -1,0 +1,160 @@
+"""A serial line that this laptop alone masters, one request at a time.
+
+Blocking on purpose: commissioning is one conversation, and every wait has a bound. The controller
+must be stopped; a port that it holds is refused, and so is a line on which somebody else talks.
+"""
+
+import contextlib
+import time
+from types import TracebackType
+
+import serial
+
+from pbal_controller.bearers.line import is_pty
+from pbal_protocol import modbus
+from pbal_protocol.errors import RemoteError
+
+from ..errors import PortBusy, RefusedError, UnreachableError
+from ..flash import ports
+from ..site.model import Bus
+
+_STEP_S = 0.004
+_GAP_S = 0.02  # bytes of one answer come closer together than this, also through USB
+_READ_S = 0.4  # a whole answer of 256 bytes, with a slow adapter
+
+
+class Line:
+    """One RS-485 segment. `answer_s`: how long a node may take to begin its answer."""
+
+    def __init__(self, bus: Bus, answer_s: float | None = None) -> None:
+        self.bus = bus
+        self.answer_s = answer_s or max(bus.answer_timeout_ms / 1000, 0.05)
+        self.requests = 0
+        self.silent = 0
+        self.garbled = 0
+        self._port: serial.Serial  # or what pyserial makes of a URL: the same methods
+        self._quiet_from = 0.0
+
+    def __enter__(self) -> "Line":
+        ports.check(self.bus.port)
+        try:
+            self._port = serial.serial_for_url(
+                self.bus.port,
+                baudrate=self.bus.baud,
+                bytesize=8,
+                parity="N" if is_pty(self.bus.port) else self.bus.parity,
+                stopbits=self.bus.stop_bits,
+                timeout=_STEP_S,
+                write_timeout=2.0,
+                exclusive=True,
+            )
+            self._port.reset_input_buffer()
+        except (OSError, ValueError) as exc:
+            told = ports.explain(self.bus.port, exc)
+            if isinstance(told, PortBusy):
+                told.remedy = (
+                    "Stop the controller first (systemctl stop pbal-controller), or the program "
+                    f"that `fuser {self.bus.port}` names."
+                )
+            raise told from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._port.close()
+
+    def listen(self, seconds: float = 1.0) -> None:
+        """Makes sure that nobody else masters the line. Raises RefusedError."""
+        end = time.monotonic() + seconds
+        heard = b""
+        while time.monotonic() < end:
+            heard += self._read(64)
+        if len(heard) > 8:
+            raise RefusedError(
+                f"Somebody talks on {self.bus.port} already ({len(heard)} bytes in {seconds:g} s).",
+                "Stop the controller on this line: systemctl stop pbal-controller",
+            )
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return bytes(self._port.read(size))
+        except (OSError, serial.SerialException) as exc:
+            raise UnreachableError(
+                f"{self.bus.port} is gone: {exc}.", "Plug the adapter in again and repeat."
+            ) from None
+
+    def _send(self, frame: bytes) -> None:
+        wait = self._quiet_from - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        try:
+            self._port.reset_input_buffer()
+            self._port.write(frame)
+            self._port.flush()
+        except (OSError, serial.SerialException) as exc:
+            raise UnreachableError(
+                f"{self.bus.port} is gone: {exc}.", "Plug the adapter in again and repeat."
+            ) from None
+        self.requests += 1
+        if self.bus.local_echo:
+            left = len(frame)
+            end = time.monotonic() + 0.1 + len(frame) * 11 / self.bus.baud
+            while left and time.monotonic() < end:
+                left -= len(self._read(left))
+
+    def broadcast(self, pdu: bytes, window_s: float) -> bytes:
+        """Sends to all and returns everything heard until the window closes."""
+        frame = modbus.adu(modbus.BROADCAST, pdu)
+        self._send(frame)
+        last = time.monotonic()
+        end = last + len(frame) * 11 / self.bus.baud + window_s
+        heard = b""
+        while time.monotonic() < end or (heard and time.monotonic() < last + _GAP_S):
+            more = self._read(256)
+            if more:
+                heard += more
+                last = time.monotonic()
+        self._quiet_from = time.monotonic() + _STEP_S
+        return heard
+
+    def request(self, unit: int, pdu: bytes, tries: int = 3) -> bytes | None:
+        """The answer's PDU, or None where the unit stays silent or garbled."""
+        frame = modbus.adu(unit, pdu)
+        for _ in range(tries):
+            self._send(frame)
+            answer = self._collect(len(frame))
+            self._quiet_from = time.monotonic() + _STEP_S
+            if not answer:
+                self.silent += 1
+                continue
+            try:
+                who, got = modbus.split_adu(answer)
+            except RemoteError:
+                self.garbled += 1
+                continue
+            if who == unit and got and got[0] & 0x7F == pdu[0]:
+                return got
+            self.garbled += 1
+        return None
+
+    def _collect(self, sent: int) -> bytes:
+        now = time.monotonic()
+        first = now + sent * 11 / self.bus.baud + self.answer_s
+        hard = first + _READ_S
+        buf = b""
+        last = now
+        while True:
+            more = self._read(256)
+            now = time.monotonic()
+            if more:
+                buf += more
+                last = now
+                want = modbus.response_length(buf, len(buf))
+                if want > 0 and len(buf) >= want:
+                    return buf[:want]
+            elif (buf and now - last > _GAP_S) or (not buf and now > first):
+                return buf
+            if now > hard:
+                return buf
