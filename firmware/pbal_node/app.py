@@ -157,7 +157,7 @@ class App:
         self.autonomy = Autonomy(self.selector, self.supply, self.settings, self.limits,
                                  self.state_store, (identity or {}).get("phase", 0), _randrange,
                                  self.reset_cause == machine.PWRON_RESET, self.log.emit,
-                                 self._silent_ms)
+                                 self._silent_ms, self._load)
         self.apply_config()
 
         self.link: "Link | None" = None
@@ -310,6 +310,10 @@ class App:
         if r.at_ms < 0 or not r.ok or self.now_ms() - r.at_ms > _METER_STALE_MS:
             return -1.0
         return r.current_a
+
+    def _load(self) -> float:
+        """Amperes drawn now; negative when the home feeds in, or nothing recent is known."""
+        return -1.0 if self.meter.reading.p_w < 0 else self.current()
 
     def _at_zero(self, release_ms: float) -> int:
         """Wait, less than 40 ms, until an opening begun now meets a zero of the current (S6)."""

@@ -14,8 +14,6 @@ _HOLD_MS = const(60000)  # pause after an autonomous transfer, doubled each time
 _HOLD_MAX_MS = const(1800000)  # ... up to this, so that a sagging street cannot oscillate
 _CALM_MS = const(3600000)  # so long without one forgets the doubling
 _MARGIN_DV = const(40)  # a candidate must be this far inside the band: it will carry more load
-_BALANCE_MS = const(900000)
-_BALANCE_V = 4.0
 _DEAD_SHARE = 0.5  # below this share of nominal a phase is lost, not just low
 
 EV_PHASE_LOST = const(11)
@@ -38,7 +36,7 @@ class Autonomy:
     """
 
     def __init__(self, selector, supply, settings, limits, state, initial, randrange,
-                 cold_start, emit, silent_ms=None) -> None:
+                 cold_start, emit, silent_ms=None, load=None) -> None:
         self._sel = selector
         self._sup = supply
         self.settings = settings
@@ -48,7 +46,8 @@ class Autonomy:
         self._rand = randrange
         self._emit = emit
         self._silent_ms = silent_ms or (lambda: 0)
-        self._balance_ms = 0
+        self._load = load or (lambda: -1.0)
+        self._balancer = None
         self._stagger = cold_start
         self._delay_ms = -1  # the random part of the wait under way, -1: not drawn
         self._hold_ms = 0
@@ -65,27 +64,24 @@ class Autonomy:
     def choose(self, present: int, now_ms: int) -> int:
         """A healthy phase other than `present`, 0 when there is none.
 
-        Random, weighted with the voltage's distance from the nearer band limit: the phase with
-        more room is likelier, and no phase takes everybody.
+        Random, leaning by the voltage (rules.lean): the lighter phase is likelier, and no phase
+        takes everybody.
         """
         sup = self._sup
         margin = _MARGIN_DV / 10.0
-        weights = [0, 0, 0, 0]
-        total = 0
+        need_ms = max(self.settings.good_time_ms, rules.GOOD_TIME_MIN_MS)
+        phases = []
         for p in (1, 2, 3):
-            if p == present:
+            if p == present or sup.good_ms(p, now_ms) < need_ms:
                 continue
-            if sup.good_ms(p, now_ms) < max(self.settings.good_time_ms, rules.GOOD_TIME_MIN_MS):
-                continue
-            room = min(sup.v[p] - sup.low_v, sup.high_v - sup.v[p]) - margin
-            if room > 0:
-                weights[p] = int(room * 10) + 1
-                total += weights[p]
-        if total == 0:
+            if min(sup.v[p] - sup.low_v, sup.high_v - sup.v[p]) > margin:
+                phases.append(p)
+        if not phases:
             return 0
-        pick = self._rand(total)
-        for p in (1, 2, 3):
-            pick -= weights[p]
+        mean = sum(sup.v[p] for p in phases) / len(phases)
+        pick = self._rand(sum([rules.lean(sup.v[p] - mean) for p in phases]))
+        for p in phases:
+            pick -= rules.lean(sup.v[p] - mean)
             if pick < 0:
                 return p
         return 0
@@ -130,25 +126,21 @@ class Autonomy:
             self._delay_ms = -1
 
     def _balance(self, present: int, now_ms: int) -> None:
-        """Opt-in local balancing while the controller has been silent for hours.
+        """Opt-in local balancing while the controller has been silent for hours: balance.py."""
+        if self._balancer is None:
+            try:
+                from pbal_node.balance import Balancer
 
-        Bounded: one chance per quarter of an hour, taken once in eight, never within the dwell or
-        above the daily cap. Voltage-guided: only to a phase that is higher by more than one home
-        can cause, and only from the lowest phase. So a move leaves the loaded phase lighter and
-        can not turn the order of the phases round.
-        """
-        if now_ms < self._balance_ms:
-            return
-        self._balance_ms = now_ms + _BALANCE_MS
-        sup = self._sup
-        if self._rand(8) or self._sel.dwell_left_ms(now_ms) > 0:
+                self._balancer = Balancer(self._sup, self._load, self._rand, now_ms)
+            except MemoryError:
+                self.settings.silent_hours = 0  # no room for it: hold
+                return
+        to = self._balancer.target(present, now_ms)
+        if not to or self._sel.dwell_left_ms(now_ms) > 0:
             return
         if rules.cap_reason(self._sel.switches_today(), self._limits.daily_cap):
             return
-        best = max((1, 2, 3), key=lambda p: sup.v[p])
-        if sup.v[present] > min(sup.v[1:]) or sup.v[best] - sup.v[present] < _BALANCE_V:
-            return
-        if self._sel.local_transfer(best, now_ms):
+        if self._sel.local_transfer(to, now_ms):
             self._moved(now_ms)
 
     def _moved(self, now_ms: int) -> None:
@@ -158,6 +150,8 @@ class Autonomy:
         self._hold_until = now_ms + self._hold_ms
         self._last_move_ms = now_ms
         self._delay_ms = -1
+        if self._balancer:
+            self._balancer.moved(now_ms)
 
     def _poll_open(self, now_ms: int) -> None:
         sup = self._sup

@@ -134,7 +134,7 @@ class World:
                                      self, self.supply, lambda: self.amps, self.site_s, self.emit)
         self.auto = autonomy.Autonomy(self.sel, self.supply, self.settings, self.limits, self.state,
                                       1, self.randrange, cold, self.emit,
-                                      lambda: self.now - self.silent_since)
+                                      lambda: self.now - self.silent_since, lambda: self.amps)
         self._sampled = -1000
         self._polled = -1000
         self.sel.boot(self.now)
