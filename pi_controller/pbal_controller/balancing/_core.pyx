@@ -216,7 +216,8 @@ cdef bint best_move(Problem *p) noexcept nogil:
 
 
 cdef bint improve_pairs(Problem *p, double *low, double *root) noexcept nogil:
-    """One pass of pair moves (a swap is one kind): for each home its best partner.
+    """One pass of pair moves (a swap is one kind): for each home its best partner
+    among those after it.
 
     ``low`` [n] and ``root`` [n] are scratch. The interaction of two moves is at least
     -6 |i_h| |i_g| in the Gram's own norm when C is neutral-only, and no pass is made over
@@ -241,10 +242,11 @@ cdef bint improve_pairs(Problem *p, double *low, double *root) noexcept nogil:
             continue
         best = -p.eps
         best_g = -1
-        if low[h] + pbal_min_reach(p.n, low, root, 6.0 * root[h]) >= best:
+        if low[h] + pbal_min_reach(p.n - h - 1, low + h + 1, root + h + 1,
+                                   6.0 * root[h]) >= best:
             continue
-        for g in range(p.n):
-            if g == h or low[h] + low[g] - 6.0 * root[h] * root[g] >= best:
+        for g in range(h + 1, p.n):
+            if low[h] + low[g] - 6.0 * root[h] * root[g] >= best:
                 continue
             for q in range(3):
                 if q == p.x[h]:

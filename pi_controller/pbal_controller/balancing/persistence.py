@@ -37,8 +37,8 @@ class Persistence:
         n_homes: int,
         *,
         step_a: float = 0.6,
-        home_weight: float = 4.0,
-        prior_weight: float = 5.0,
+        home_weight: float = 1.5,
+        prior_weight: float = 4.0,
     ) -> None:
         self.n = n_homes
         self.step_a = step_a
@@ -68,7 +68,7 @@ class Persistence:
         np.add.at(self.watched, (h, np.searchsorted(SIZES, self.size[h, k]), bins.clip(0)), minutes)
         delta = amps - self.level
         threshold = np.maximum(self.step_a, 0.04 * np.nan_to_num(self.level))
-        for home in np.flatnonzero(np.abs(delta) > threshold):
+        for home in np.flatnonzero(np.abs(delta) > threshold).tolist():
             if delta[home] > 0:
                 self._open(home, time_s, delta[home])
             else:
@@ -78,8 +78,8 @@ class Persistence:
         # A home with a roof of solar cells may sit below zero under its steps; others not.
         self.lowest = np.minimum(self.lowest * (1.0 - 1e-4 * minutes), np.nan_to_num(self.level))
         over = self.size.sum(axis=1) - np.nan_to_num(self.level) + self.lowest
-        for home in np.flatnonzero(over > self.step_a):
-            self._shrink(int(home), over[home])
+        for home in np.flatnonzero(over > self.step_a).tolist():
+            self._shrink(home, over[home])
         self.seen_s = time_s
         self._since_table += 1
         if self._since_table >= 30:

@@ -108,9 +108,7 @@ class Planner:
         movable[list(immovable)] = False
         price[~movable] = np.inf
         price[np.arange(self.n), start] = 0.0
-        gram = self._gram = _core.build_gram(
-            scenarios, weights, c.beta, c.resistance, self._gram
-        )
+        gram = self._gram = _core.build_gram(scenarios, weights, c.beta, c.resistance, self._gram)
         limits = {} if c.limits_a is None else {"limit_currents": now[None], "limits_a": c.limits_a}
         if 1 <= most <= 3 and self.n <= _EXACT_HOMES and not self._over(now, x):
             best = _core.best_of(gram, start, price, most, **limits)[0]

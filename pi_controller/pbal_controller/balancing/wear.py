@@ -43,6 +43,7 @@ class Wear:
         self._floor = config.price_floor * scale
         self._hours = np.full(24, (budget or 0.0) * n_homes / 24.0)
         self._hour = -1
+        self._age_days = 0.0
         self._last_s: float | None = None
         self._phases: NDArray[np.int8] | None = None
 
@@ -68,7 +69,9 @@ class Wear:
         if budget is not None and self._last_s is not None and self.n:
             days = min(max(time_s - self._last_s, 0.0), 3600.0) / _DAY_S
             off = self._hours.sum() / (0.97 * budget * self.n) - 1.0
-            step = min(max(off, -1.0), 2.0) * days / _ADAPT_DAYS
+            self._age_days += days
+            pace = min(_ADAPT_DAYS, 0.4 + 0.5 * self._age_days)  # quick while it is a guess
+            step = min(max(off, -1.0), 2.0) * days / pace
             self.price = max(self.price * float(np.exp(step)), self._floor)
         self._last_s = time_s
 
@@ -91,7 +94,7 @@ class Wear:
 
     def state(self) -> dict[str, Any]:
         return {"times_s": self.times_s.copy(), "hours": self._hours.copy(), "price": self.price,
-                "hour": self._hour}  # fmt: skip
+                "hour": self._hour, "age_days": self._age_days}  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
         times = np.asarray(state["times_s"], np.float64)
@@ -101,4 +104,5 @@ class Wear:
         self.times_s[:keep] = times[:keep]
         self._hours = np.asarray(state["hours"], np.float64).copy()
         self._hour = int(state["hour"])
+        self._age_days = float(state["age_days"])
         self.price = float(state["price"])

@@ -1,0 +1,58 @@
+"""The yardstick: exact where enumeration can say so, and never worse than what it judges."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from bench._homes import street
+from pbal_controller.balancing import neutral_current
+from pbal_controller.balancing.hindsight import at_budget, hindsight
+
+
+def objective(currents, start, paths, price):
+    switchings = (np.diff(paths, axis=0) != 0).sum() + (paths[0] != start).sum()
+    return (np.abs(neutral_current(currents, paths)) ** 2).sum() + price * switchings
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_equals_enumeration_on_small_streets(seed):
+    rng = np.random.default_rng(seed)
+    steps, n = 4, 2
+    currents = rng.gamma(0.7, 8.0, (steps, n)) * np.exp(1j * rng.normal(0, 0.3, (steps, n)))
+    start = rng.integers(0, 3, n)
+    price = float(rng.uniform(5, 100))
+    best = min(
+        objective(currents, start, np.array(p).reshape(steps, n), price)
+        for p in itertools.product(range(3), repeat=steps * n)
+    )
+    found = hindsight(currents, start, price, sweeps=40, seed=seed)
+    assert found.cost == pytest.approx(objective(currents, start, found.paths, price))
+    assert found.cost == pytest.approx(best, rel=1e-6)
+
+
+def test_cost_and_switchings_are_those_of_the_paths():
+    currents = street(10, 1, 3)[:600] / 230 + 0j
+    start = np.arange(10) % 3
+    found = hindsight(currents, start, 800.0, sweeps=20)
+    assert found.cost == pytest.approx(objective(currents, start, found.paths, 800.0))
+    changes = (np.diff(found.paths, axis=0) != 0).sum() + (found.paths[0] != start).sum()
+    assert found.switchings == changes
+
+
+def test_fixed_homes_stay_and_a_high_price_stops_everything():
+    currents = street(8, 1, 3)[:400] / 230 + 0j
+    start = np.arange(8) % 3
+    movable = np.arange(8) >= 4
+    found = hindsight(currents, start, 100.0, sweeps=10, movable=movable)
+    assert (found.paths[:, :4] == start[:4]).all()
+    assert hindsight(currents, start, 1e12, sweeps=10).switchings == 0
+
+
+def test_budget_is_kept_and_used():
+    currents = street(20, 1, 5) / 230 + 0j
+    start = np.arange(20) % 3
+    found = at_budget(currents, start, 2.0 / 1440, sweeps=20)
+    assert 0.8 * 40 <= found.switchings <= 1.01 * 40
+    before = np.abs(neutral_current(currents, start)).mean()
+    assert np.abs(neutral_current(currents, found.paths)).mean() < 0.8 * before

@@ -1,0 +1,88 @@
+"""Does it learn how long things last?"""
+
+import numpy as np
+import pytest
+
+from pbal_controller.balancing.persistence import Persistence
+
+
+def day_of_kettles_and_chargers(days=6, seed=2):
+    """Home 0 boils 9 A kettles for 3 minutes, home 1 charges at 9 A for 3 hours."""
+    rng = np.random.default_rng(seed)
+    amps = np.full((days * 1440, 2), 0.5)
+    for d in range(days):
+        for start in rng.integers(0, 1380, 12):
+            amps[d * 1440 + start : d * 1440 + start + 3, 0] = 9.5
+        start = rng.integers(0, 1200)
+        amps[d * 1440 + start : d * 1440 + start + 180, 1] = 9.5
+    return amps
+
+
+def feed(amps, tracker=None):
+    tracker = tracker or Persistence(amps.shape[1])
+    for t, level in enumerate(amps):
+        tracker.observe(60.0 * t, level)
+    return tracker
+
+
+def test_tells_a_kettle_from_a_charger_by_the_home_s_history():
+    tracker = feed(day_of_kettles_and_chargers())
+    t = 60.0 * 6 * 1440
+    tracker.observe(t, np.array([9.5, 9.5]))
+    tracker.observe(t + 60, np.array([9.5, 9.5]))
+    kettle, charger = tracker.forecast(t + 60, [6.0])[0]
+    assert kettle < 4.0
+    assert charger > 7.0
+
+
+def test_the_longer_it_has_lasted_the_longer_it_will():
+    tracker = Persistence(1)
+    tracker.observe(0.0, np.array([0.5]))
+    stays = []
+    for minute in range(1, 61):
+        tracker.observe(60.0 * minute, np.array([12.5]))
+        stays.append(tracker.forecast(60.0 * minute, [15.0])[0, 0])
+    assert stays[59] > stays[0] + 2.0
+
+
+def test_forecast_is_between_base_and_level_and_falls():
+    tracker = Persistence(1)
+    tracker.observe(0.0, np.array([1.0]))
+    tracker.observe(60.0, np.array([11.0]))
+    ahead = tracker.forecast(60.0, [0.0, 1.0, 5.0, 30.0, 500.0, 5000.0])[:, 0]
+    assert ahead[0] == pytest.approx(11.0)
+    assert (np.diff(ahead) <= 1e-12).all()
+    assert ahead[-1] >= 1.0 - 1e-9
+
+
+@pytest.mark.parametrize("fall", [9.0, 5.0, 14.0, 13.5])
+def test_steps_never_exceed_the_level(fall):
+    tracker = Persistence(1)
+    for minute, level in enumerate([1.0, 10.0, 15.0, 15.0 - fall, 0.5, 6.0, 0.2]):
+        tracker.observe(60.0 * minute, np.array([level]))
+        assert tracker.size.sum() <= level + 0.7
+
+
+def test_a_gap_in_the_readings_teaches_nothing():
+    tracker = feed(np.array([[1.0], [10.0], [np.nan], [np.nan], [10.0]]))
+    assert tracker.ends.sum() == 0
+    assert tracker.watched.sum() <= 2.0
+
+
+def test_sampled_every_ten_seconds_it_learns_the_same():
+    amps = day_of_kettles_and_chargers(days=1)
+    slow = feed(amps)
+    fast = Persistence(2)
+    for t, level in enumerate(np.repeat(amps, 6, axis=0)):
+        fast.observe(10.0 * t, level)
+    assert fast.ends.sum() == slow.ends.sum()
+    assert fast.watched.sum() == pytest.approx(slow.watched.sum(), rel=0.1)
+
+
+def test_state_round_trip_and_shape_check():
+    tracker = feed(day_of_kettles_and_chargers(days=2))
+    other = Persistence(2)
+    other.load(tracker.state())
+    assert (other.ends == tracker.ends).all()
+    with pytest.raises(ValueError, match="shape"):
+        Persistence(3).load(tracker.state())

@@ -1,0 +1,180 @@
+"""The planner from outside: readings in, moves out, and every rule it must keep."""
+
+import numpy as np
+import pytest
+
+from bench._homes import street
+from pbal_controller.balancing import Planner, PlannerConfig, neutral_current
+
+FIXED_PRICE = {"wear_budget_per_day": None, "price": 50.0}
+
+
+def crowd(n=9, amps=10.0):
+    """Everyone on phase A, with the same current."""
+    return np.full(n, amps + 0j), np.zeros(n, int)
+
+
+def drive(currents, config, phases=None, period_s=60.0, planner=None):
+    """Run a planner over complex[T, n]; returns the paths and the planner."""
+    n = currents.shape[1]
+    planner = planner or Planner(n, config)
+    x = np.arange(n) % 3 if phases is None else np.array(phases)
+    paths = np.empty(currents.shape, int)
+    for t, amps in enumerate(currents):
+        planner.observe(t * period_s, amps)
+        for move in planner.decide(t * period_s, x):
+            assert x[move.home] == move.from_phase != move.to_phase
+            x[move.home] = move.to_phase
+        paths[t] = x
+    return paths, planner
+
+
+@pytest.mark.parametrize("predict", [True, False])
+def test_balances_a_crowded_phase(predict):
+    amps, phases = crowd()
+    planner = Planner(9, PlannerConfig(predict=predict, **FIXED_PRICE))
+    planner.observe(0.0, amps)
+    moves = planner.decide(0.0, phases)
+    for move in moves:
+        phases[move.home] = move.to_phase
+    assert np.bincount(phases, minlength=3).tolist() == [3, 3, 3]
+    assert [m.saving for m in moves] == sorted((m.saving for m in moves), reverse=True)
+    assert all(m.saving > 0 and "neutral" in m.reason and " A to " in m.reason for m in moves)
+
+
+def test_savings_add_up_to_the_change_of_the_neutral():
+    amps, phases = crowd()
+    planner = Planner(9, PlannerConfig(predict=False, **FIXED_PRICE))
+    planner.observe(0.0, amps)
+    moves = planner.decide(0.0, phases)
+    after = phases.copy()
+    for move in moves:
+        after[move.home] = move.to_phase
+    drop = abs(neutral_current(amps, phases)) ** 2 - abs(neutral_current(amps, after)) ** 2
+    assert sum(m.saving for m in moves) == pytest.approx(drop - 50.0 * len(moves))
+
+
+def test_unknown_stale_open_and_fixed_homes_stay():
+    amps, phases = crowd(12)
+    planner = Planner(12, PlannerConfig(fixed=[0, 1], stale_s=100.0, **FIXED_PRICE))
+    old = np.full(12, np.nan + 0j)
+    old[2] = 10.0
+    planner.observe(0.0, old)  # home 2 is last heard of here
+    amps[[2, 3]] = np.nan  # home 3 has never been heard of
+    planner.observe(200.0, amps)
+    phases[4] = -1
+    moves = planner.decide(200.0, phases)
+    assert moves
+    assert not {m.home for m in moves} & {0, 1, 2, 3, 4}
+
+
+def test_nothing_known_nothing_done():
+    planner = Planner(4)
+    assert planner.decide(0.0, [0, 0, 0, 0]) == []
+    assert Planner(0).decide(0.0, []) == []
+
+
+def test_dwell_and_daily_cap_hold_over_a_day():
+    rng = np.random.default_rng(3)
+    currents = rng.gamma(0.5, 12.0, (1440, 12)) + 0j
+    config = PlannerConfig(price=1.0, wear_budget_per_day=None, dwell_s=600.0, daily_cap=4)
+    paths, _ = drive(currents, config)
+    for home in paths.T:
+        at = np.flatnonzero(np.diff(home))
+        assert len(at) <= 4
+        assert (np.diff(at) >= 10).all()
+    assert (np.diff(paths, axis=0) != 0).sum() >= 40  # the caps were what held it back
+
+
+def test_max_moves_is_exact_and_kept():
+    rng = np.random.default_rng(1)
+    for k in (1, 2, 3, 5):
+        amps = rng.gamma(0.6, 8.0, 40) + 0j
+        planner = Planner(40, PlannerConfig(max_moves=k, price=1.0, wear_budget_per_day=None))
+        planner.observe(0.0, amps)
+        assert 1 <= len(planner.decide(0.0, np.zeros(40, int))) <= k
+
+
+def test_overload_is_urgent_and_relieved_against_the_price():
+    amps, phases = crowd(6)
+    config = PlannerConfig(limits_a=25.0, price=1e9, wear_budget_per_day=None)
+    planner = Planner(6, config)
+    planner.observe(0.0, amps)
+    assert planner.urgent(0.0, phases)
+    for move in planner.decide(0.0, phases):
+        phases[move.home] = move.to_phase
+    assert np.bincount(phases, minlength=3).max() == 2
+    assert not planner.urgent(0.0, phases)
+    assert not planner.urgent(1e6, phases)  # what is stale alarms no one
+
+
+def test_a_home_with_a_higher_price_is_spared():
+    amps, phases = crowd(4)
+    prices = [1.0, 1.0, 1.0, 5.0]
+    planner = Planner(4, PlannerConfig(home_prices=prices, max_moves=2, **FIXED_PRICE))
+    planner.observe(0.0, amps)
+    assert 3 not in {m.home for m in planner.decide(0.0, phases)}
+
+
+def test_wear_budget_is_met_by_the_price():
+    watts = street(12, 5, seed=11)
+    for budget in (1.0, 3.0):
+        paths, planner = drive(watts / 230 + 0j, PlannerConfig(wear_budget_per_day=budget))
+        late = paths[1440:]
+        used = (np.diff(late, axis=0) != 0).sum() / 12 / (len(late) / 1440)
+        assert 0.6 * budget < used < 1.3 * budget
+        assert planner.wear.price >= planner.config.price_floor
+
+
+def test_a_restart_forgets_neither_wear_nor_lessons():
+    watts = street(8, 1, seed=4)
+    config = PlannerConfig(wear_budget_per_day=4.0)
+    _, first = drive(watts / 230 + 0j, config)
+    second = Planner(8, config)
+    second.load(first.state())
+    now = 86400.0
+    assert (second.wear.free(now) == first.wear.free(now)).all()
+    assert second.wear.price == first.wear.price
+    assert (second.persistence.ends == first.persistence.ends).all()
+    assert first.persistence.ends.sum() > 20
+
+
+def test_state_of_another_street_is_refused():
+    state = Planner(5).state()
+    with pytest.raises(ValueError, match="5"):
+        Planner(6).load(state)
+    with pytest.raises(ValueError, match="version"):
+        Planner(5).load({**state, "version": 9})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"price": -1.0}, {"window_weight": 2.0}, {"wear_budget_per_day": 0.0}, {"daily_cap": 0},
+     {"horizon_min": 0.0}, {"dwell_s": float("nan")}],
+)  # fmt: skip
+def test_bad_configuration_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        PlannerConfig(**wrong)
+
+
+def test_wrong_shapes_are_refused():
+    planner = Planner(3)
+    with pytest.raises(ValueError, match="3 values"):
+        planner.observe(0.0, np.zeros(4, complex))
+    with pytest.raises(ValueError, match="3 values"):
+        planner.decide(0.0, [0, 1])
+    with pytest.raises(ValueError, match="-1"):
+        planner.decide(0.0, [0, 1, 5])
+
+
+def test_with_a_feeder_model_losses_fall():
+    n = 12
+    where = np.linspace(0.1, 1.0, n)
+    own = np.minimum.outer(where, where)
+    resistance = np.stack((own, 0.2 * own, 0.2 * own), axis=2)
+    amps, phases = crowd(n)
+    planner = Planner(n, PlannerConfig(resistance=resistance, beta=0.07, price=1.0,
+                                       wear_budget_per_day=None))  # fmt: skip
+    planner.observe(0.0, amps)
+    far = {m.home for m in planner.decide(0.0, phases)[:4]}
+    assert np.mean(list(far)) > n / 2  # those at the end of the line cause most loss
