@@ -41,28 +41,36 @@ WORDS = {
 }
 
 
-def run_inner(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
+def run_inner(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, source: str
+) -> pytest.RunResult:
     conftest = (needs.ROOT / "tests" / "conftest.py").read_text()
     pytester.makeconftest(conftest.replace("LEAVE_GRACE_S = 3.0", "LEAVE_GRACE_S = 0.2"))
     pytester.makeini(
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
-        f"pythonpath = {Path(needs.__file__).parent}\n"
     )
+    # Not as the option `pythonpath`, which pytest splits at spaces.
+    monkeypatch.setenv("PYTHONPATH", str(Path(needs.__file__).parent))
     pytester.makepyfile(textwrap.dedent(source))
     return pytester.runpytest_subprocess("-p", "no:cacheprovider")
 
 
 @pytest.mark.parametrize("kind", LEAKS)
-def test_guard_reports(pytester: pytest.Pytester, kind: str) -> None:
-    result = run_inner(pytester, LEAKS[kind])
+def test_guard_reports(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    result = run_inner(pytester, monkeypatch, LEAKS[kind])
     # pytest's own handler raises at a malformed log call already, unless the code swallows it.
     result.assert_outcomes(**{"failed" if kind == "log" else "passed": 1}, errors=1)
     assert WORDS[kind] in result.stdout.str()
 
 
-def test_guard_is_silent_when_nothing_leaks(pytester: pytest.Pytester) -> None:
+def test_guard_is_silent_when_nothing_leaks(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = run_inner(
         pytester,
+        monkeypatch,
         """
         import asyncio, subprocess, logging
         async def test_it():
