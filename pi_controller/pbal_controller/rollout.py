@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
 _LOOK_S = 3.0
+_ASK_AGAIN_S = 3.0
 # One exchange with a full chunk at 115200 baud; sets the pace in otherwise idle line time.
 _EXCHANGE_S = 0.04
 # A home that is being updated is not moved meanwhile, for this long after it restarts.
@@ -283,7 +284,7 @@ class Rollouts:
     # -- one step of the rollout ---------------------------------------------------------------
 
     async def _advance(self, rollout: Rollout, now: float) -> None:
-        self._enlist(rollout)
+        self._enlist(rollout, now)
         for progress in list(rollout.homes.values()):
             await self._step(rollout, progress, now)
             if rollout.row.state != State.RUNNING.value:
@@ -291,22 +292,27 @@ class Rollouts:
         if not any(p.step.under_way for p in rollout.homes.values()):
             await self._next_wave(rollout, now)
 
-    def _enlist(self, rollout: Rollout) -> None:
+    def _enlist(self, rollout: Rollout, now: float) -> None:
         """Homes whose board the release is made for."""
         boards = rollout.release.head.boards
         for home in self._fleet:
-            if home.address in rollout.homes or home.session is None:
+            if home.session is None:
                 continue
-            if home.hello is not None and home.hello.board in boards:
+            if home.hello is None:
+                if home.alive and now - home.asked_hello_at >= _ASK_AGAIN_S:
+                    home.asked_hello_at = now
+                    home.requests.append(r.StatusGet(what=r.WHAT_HELLO))
+            elif home.address not in rollout.homes and home.hello.board in boards:
                 rollout.homes[home.address] = Progress(home)
-            elif home.hello is None and home.alive and not home.requests:
-                home.requests.append(r.StatusGet(what=r.WHAT_HELLO))
 
     async def _next_wave(self, rollout: Rollout, now: float) -> None:
         waiting = [p for p in rollout.homes.values() if p.step is Step.WAITING]
-        known = [h for h in self._fleet if h.session is not None and h.hello is None]
+        unknown = [
+            h for h in self._fleet
+            if h.session is not None and h.hello is None and h.address not in rollout.homes
+        ]  # fmt: skip
         if not waiting:
-            if rollout.homes and not known and rollout.count(Step.DONE) == len(rollout.homes):
+            if rollout.homes and not unknown and rollout.count(Step.DONE) == len(rollout.homes):
                 await self._end(rollout, State.DONE, "")
             return
         first = rollout.count(Step.DONE) < self._config.canary
