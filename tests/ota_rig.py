@@ -133,6 +133,6 @@ async def running(poller: Poller, home: int, timeout_s: float = 30.0) -> Any:
 
 
 __all__ = [
-    "BOARD", "FAST", "KEY", "PUBLIC", "Poller", "Sender", "Street", "application", "build", "changed",
-    "flash_files", "good", "module", "running", "signed",
+    "BOARD", "FAST", "KEY", "PUBLIC", "Poller", "Sender", "Street", "application", "build",
+    "changed", "flash_files", "good", "module", "running", "signed",
 ]  # fmt: skip

@@ -255,7 +255,7 @@ def unsigned_foreign_old_and_large_ones_are_refused():
     ):
         _slot, place = boot()
 
-        async def work(updater, app):
+        async def work(updater, app, controller=controller, why=why):
             s = await controller.bring(updater)
             assert (s.stage, s.why) == (7, why), (s, why)
             assert app.log.seen == [(19, why, 1)], app.log.seen
