@@ -41,7 +41,7 @@ async def one(n: int, image: dict[str, bytes], release: Any) -> dict[str, Any]:
                 await sender.offer()
             home.chip.cut_at(hwmap.CUT_FLASH, n)
             task = asyncio.create_task(bring(sender))
-            while not task.done() and not home.cut_seen.is_set():
+            while not task.done() and not home.cut_seen.is_set():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             cut = home.cut_seen.is_set()
             found = 0
