@@ -342,13 +342,21 @@ def another_release_takes_the_place_of_an_unfinished_one():
     async def work(updater, app):
         first = Controller(NEW)
         await first.bring(updater, (2,))
+        while "deep" not in os.listdir("/app/a/pbal_node"):
+            s = updater.status()
+            if s.want:
+                piece = first.stream[s.next : s.next + min(200, s.want)]
+                updater.order(records.Update(op=2, at=s.next, data=piece))
+            await asyncio.sleep_ms(0)
         other = dict(NEW)
         other["pbal_node/app.mpy"] = b"another"
+        del other["pbal_node/deep/more.mpy"]
         second = Controller(other, manifest(other, version="0.3.0"))
         assert (await second.bring(updater)).stage == 3
         assert updater.status().digest == second.digest[:8]
         with open("/app/a/pbal_node/app.mpy", "rb") as f:
             assert f.read() == b"another"
+        assert "deep" not in os.listdir("/app/a/pbal_node")  # nothing of the first is left
 
     run(place, work)
 
@@ -464,6 +472,18 @@ def the_second_update_takes_the_other_slot_and_keeps_the_first():
     assert slot == 2
     place.prove(3000, 2000, True, True, Log().emit)
     assert bytes(place.s[:2]) == b"\x02\x01"
+    # While slot a is filled again it is nothing to go back to.
+    fourth = Controller(NEW, manifest(NEW, version="0.4.0"))
+    slot, place = boot()
+
+    async def begin(updater, app):
+        await fourth.bring(updater, (2,))
+
+    image = bytes(DEVICE.data)
+    run(place, begin)
+    assert bytes(place.s[:2]) == b"\x02\x00"
+    DEVICE.data[:] = image
+    remount()
     os.remove("/app/b/pbal_node/app.mpy")
     assert boot()[0] == 1  # the one before, not the factory's
 
