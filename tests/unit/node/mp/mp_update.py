@@ -342,7 +342,7 @@ def another_release_takes_the_place_of_an_unfinished_one():
     async def work(updater, app):
         first = Controller(NEW)
         await first.bring(updater, (2,))
-        while "deep" not in os.listdir("/app/a/pbal_node"):
+        while update.size_of("/app/a/pbal_node/deep/more.mpy") < 0:
             s = updater.status()
             if s.want:
                 piece = first.stream[s.next : s.next + min(200, s.want)]
