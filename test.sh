@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Style, types, room boundaries and tests. Arguments go to pytest, with paths relative to this
 # folder:  ./test.sh tests/cli -k help
-#   CI=true ./test.sh    a missing tool fails its tests instead of skipping them
+#   CI=true ./test.sh      a missing tool fails its tests instead of skipping them
+#   PBAL_WORKERS=0 ./test.sh   in one process, one test after the other
 set -uo pipefail
 root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 "$root/tools/bootstrap.sh" --system dev bench || exit
@@ -32,7 +33,9 @@ step "style (ruff check)" "$bin/ruff" check .
 step "format (ruff format)" "$bin/ruff" format --check --output-format concise .
 step "types (mypy)" "$bin/mypy"
 step "rooms (import-linter)" "$bin/lint-imports"
-step "tests (pytest)" "$bin/python" -m pytest "$@"
+# Most tests wait for real time to pass (boots, dwell times, a slow board), so more of them fit on
+# the processors than there are processors. A file's tests stay together: they share a street.
+step "tests (pytest)" "$bin/python" -m pytest -n "${PBAL_WORKERS:-3}" --dist loadfile "$@"
 
 printf '\n== summary\n'
 for i in "${!names[@]}"; do
