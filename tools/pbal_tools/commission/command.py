@@ -226,6 +226,9 @@ def run(
     watch: Annotated[
         float, typer.Option("--watch", min=5, max=3600, help="Seconds to watch for the phases.")
     ] = 120.0,
+    every: Annotated[
+        float, typer.Option("--every", min=0.4, max=60, help="Seconds between two rounds of it.")
+    ] = 1.0,
     units: Units = "1-246",
     answer_ms: Answer = None,
     json_output: JsonFlag = False,
@@ -279,7 +282,7 @@ def run(
                 console.clear()
             _say(lines)
 
-        guide = Guide(job, secret, range_, watch, go_on, show)
+        guide = Guide(job, secret, range_, (watch, every), go_on, show)
         line.listen()
         try:
             guide.run(until)

@@ -148,8 +148,8 @@ def witness_words(witness: dict[str, Any]) -> str:
         words += f"; shares of {figures['steps']} steps {shares}"
     if "lead" in figures:
         words += (
-            f"; lead {figures['lead']:.2f}, {figures['parts_agree']} of {figures['parts']} parts "
-            f"agree, {figures['rounds']} rounds"
+            f"; leads the next pairing by {figures['lead']:.1f} (log odds), slope "
+            f"{figures['slope']:.2f}, {figures['rounds']} rounds"
         )
     if "volts_per_kw" in figures:
         slopes = ", ".join(

@@ -25,10 +25,12 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 PHASES = "ABC"
-PARTS = 4  # the record is cut into so many parts, which must agree
-MIN_MOVE_V = 0.05  # standard deviation of what is left after the parts' mean: below it is noise
-MIN_CORRELATION = 0.6
-MIN_LEAD = 0.25  # the best pairing leads the next by this mean correlation
+PARTS = 4  # the record is cut into so many parts, none of which may contradict
+MIN_MOVE_V = 0.05  # a reference phase that moves less (standard deviation) tells nothing
+MIN_LEAD = 10.0  # of log-likelihood: odds of twenty thousand to one
+MIN_LEAD_PART = 5.0  # a part that speaks for another pairing by more than this is a contradiction
+MIN_EXPLAINED = 0.2  # of the movement; the rest is the node's noise
+SLOPE = (0.3, 4.0)  # a home at the end of the cable moves more than the transformer's bars
 MIN_STEP_W = 300.0  # a step is at least this large
 MIN_STEPS = 2
 OWN, OTHER = (0.6, 1.5), 0.4  # shares of a step: on the home's own phase, and on the others
@@ -61,55 +63,82 @@ def _rows(*arrays: Floats) -> list[Floats]:
     return [array[good] for array in arrays]
 
 
-def _correlation(x: Floats, y: Floats) -> Floats:
-    """3 x 3 correlations of the columns; 0 for a column that does not move."""
-    x = x - x.mean(axis=0)
-    y = y - y.mean(axis=0)
-    sx, sy = np.sqrt((x**2).sum(axis=0)), np.sqrt((y**2).sum(axis=0))
-    size = np.outer(np.where(sx > 0, sx, np.inf), np.where(sy > 0, sy, np.inf))
-    out: Floats = x.T @ y / size
+def _likelihood(home: Floats, ref: Floats) -> dict[tuple[int, ...], tuple[float, float, float]]:
+    """For each pairing: log-likelihood (up to a constant), slope, share of the movement explained.
+
+    Model: home = slope ref + noise, one slope for all three; the noise's size is fitted too. What
+    is left over by the best pairing must look like noise: the more one round resembles the one
+    before (lag-1 correlation r), the fewer rounds count, n (1 - r) / (1 + r). Two supplies that
+    wander by themselves would otherwise seem alike.
+    """
+    x = home - home.mean(axis=0)
+    y = ref - ref.mean(axis=0)
+    total, size = float((x**2).sum()), float((y**2).sum())
+    if total <= 0 or size <= 0:
+        return dict.fromkeys(PAIRINGS, (0.0, 0.0, 0.0))
+    cross = {p: float((x * y[:, list(p)]).sum()) for p in PAIRINGS}
+    best = max(PAIRINGS, key=lambda p: cross[p])
+    left = x - cross[best] / size * y[:, list(best)]
+    r = float((left[1:] * left[:-1]).sum() / max(float((left**2).sum()), 1e-12))
+    r = min(max(r, 0.0), 0.99)
+    count = x.size / 2 * (1 - r) / (1 + r)
+    out = {}
+    for pairing, c in cross.items():
+        explained = c * abs(c) / size / total
+        out[pairing] = (-count * math.log(max(1 - explained, 1e-9)), c / size, explained)
     return out
 
 
 def by_movement(home_v: Floats, reference_v: Floats) -> Verdict:
-    """Pairs the home's inputs with the reference's phases; both (rounds, 3) in volts."""
+    """Pairs the home's inputs with the reference's phases; both (rounds, 3) in volts.
+
+    What is common to all three, the medium-voltage grid, is taken out first. The best of the six
+    pairings must be MIN_LEAD better than the next (natural logarithm of the odds), and no part of
+    the record may speak clearly for another one.
+    """
     home, ref = _rows(home_v, reference_v)
     if len(home) < 4 * PARTS:
         return Verdict("movement", reason=f"only {len(home)} rounds of readings")
-    # A drift common to everything tells phases apart badly: take out the mean of the three.
-    still = min(float(home.std(axis=0).min()), float(ref.std(axis=0).min()))
+    still = float(ref.std(axis=0).min())
     if still < MIN_MOVE_V:
         return Verdict(
             "movement", reason=f"a voltage stood still ({still:.2f} V); watch for longer",
         )  # fmt: skip
     home = home - home.mean(axis=1, keepdims=True)
     ref = ref - ref.mean(axis=1, keepdims=True)
-    matrix = _correlation(home, ref)
-    scores = {p: float(np.mean([matrix[k, p[k]] for k in range(3)])) for p in _PAIRINGS}
-    best, second = sorted(scores, key=lambda p: -scores[p])[:2]
-    lead = scores[best] - scores[second]
-    agree = 0
+    told = _likelihood(home, ref)
+    best, second = sorted(told, key=lambda p: -told[p][0])[:2]
+    lead = told[best][0] - told[second][0]
+    _, slope, explained = told[best]
+    against = 0
     for part in np.array_split(np.arange(len(home)), PARTS):
-        small = _correlation(home[part], ref[part])
-        here = max(_PAIRINGS, key=lambda p: sum(small[k, p[k]] for k in range(3)))
-        agree += here == best
+        small = _likelihood(home[part], ref[part])
+        against += max(t[0] for t in small.values()) - small[best][0] > MIN_LEAD_PART
     figures = {
-        "correlation": [[round(float(x), 3) for x in row] for row in matrix],
-        "lead": round(lead, 3), "parts_agree": agree, "parts": PARTS, "rounds": len(home),
+        "pairings": {"".join(PHASES[k] for k in p): round(t[0] - told[best][0], 1)
+                     for p, t in told.items()},
+        "lead": round(lead, 1), "explained": round(explained, 2), "slope": round(slope, 2),
+        "parts_against": against,
+        "rounds": len(home),
     }  # fmt: skip
-    if scores[best] < MIN_CORRELATION or lead < MIN_LEAD or agree < PARTS - 1:
-        return Verdict(
-            "movement", figures=figures,
-            reason=f"the voltages are not alike enough (correlation {scores[best]:.2f}, "
-            f"lead {lead:.2f}, {agree} of {PARTS} parts agree)",
-        )  # fmt: skip
+    reason = ""
+    if not SLOPE[0] <= slope <= SLOPE[1]:
+        reason = f"the home's voltages move {slope:.2f} times as much as the reference's"
+    elif explained < MIN_EXPLAINED:
+        reason = f"the reference explains {100 * explained:.0f} % of how the home's voltages move"
+    elif lead < MIN_LEAD:
+        reason = f"the best pairing leads by {lead:.1f} only, {MIN_LEAD:g} are wanted"
+    elif against:
+        reason = f"{against} of {PARTS} parts of the record speak for another pairing"
+    if reason:
+        return Verdict("movement", figures=figures, reason=f"{reason}; watch for longer")
     return Verdict(
         "movement", pairing="".join(PHASES[k] for k in best), figures=figures,
-        confidence=round(min(1.0, lead), 3),
+        confidence=round(1 - math.exp(-lead), 4),
     )  # fmt: skip
 
 
-_PAIRINGS = list(itertools.permutations(range(3)))
+PAIRINGS = list(itertools.permutations(range(3)))
 
 
 def steps_of(power: Floats) -> Floats:

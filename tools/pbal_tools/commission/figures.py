@@ -38,10 +38,10 @@ def watch_picture(data: dict[str, Any], address: int) -> bytes | None:
     """The home's voltages above, its power and the transformer's below; None: not watched."""
     notes = data["homes"].get(str(address), {}).get("phases")
     watch = data.get("watch")
-    if not notes or not watch or len(notes["record"]["p_w"]) != len(watch["times"]):
+    if not notes or not watch or not notes["record"]["times"]:
         return None
-    start = watch["times"][0]
-    times = [t - start for t in watch["times"]]
+    start = notes["record"]["times"][0]
+    times = [t - start for t in notes["record"]["times"]]
     figure, (above, below) = _axes(f"home {address}: what was watched", 2)
     for k in range(3):
         above.plot(
@@ -55,7 +55,7 @@ def watch_picture(data: dict[str, Any], address: int) -> bytes | None:
         for k in range(3):
             series = _floats([row[k] for row in watch["meter_w"]])
             below.plot(
-                times, series, STYLES[k], color=COLOURS[k], lw=1.0,
+                [t - start for t in watch["times"]], series, STYLES[k], color=COLOURS[k], lw=1.0,
                 label=f"transformer {'ABC'[k]}",
             )  # fmt: skip
     below.set_ylabel("W", fontsize=8)

@@ -5,24 +5,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import Ambiguous, CheckFailed, CliError
+from ..errors import Ambiguous, CheckFailed, CliError, RefusedError
 from . import content
 from .calibrate import calibrate_home
 from .job import Job, rel
 from .scan import contact, scan
 from .sign import key_paths, public_hex, sign, signing_key
 from .state import STEPS
-from .transfer import restore_all
+from .transfer import restore_all, tour
 from .watch import identify
 
 Between = Callable[[str], None]
+_WATCHED = ("scan", "contact", "phases")  # looking again changes nothing: --go-on passes them
 
 
 class Guide:
     """One run. `passphrase` opens the signing key; `show` prints lines for a person."""
 
     def __init__(
-        self, job: Job, passphrase: bytes, units: range, watch_s: float, go_on: bool,
+        self, job: Job, passphrase: bytes, units: range, watch: tuple[float, float], go_on: bool,
         show: Callable[[list[str]], None],
         between: Between | None = None,
     ) -> None:  # fmt: skip
@@ -30,7 +31,7 @@ class Guide:
         self.state = job.state
         self._passphrase = passphrase
         self._units = units
-        self._watch_s = watch_s
+        self._watch_s, self._every_s = watch
         self._go_on = go_on
         self._show = show
         self._between = between
@@ -43,10 +44,13 @@ class Guide:
                         "an earlier run had left changed"])  # fmt: skip
         for number, step in enumerate(STEPS[: STEPS.index(last) + 1], 1):
             head = f"Step {number} of {len(STEPS)}: {content.TITLES[step]}"
-            if self.state.done(step):
-                self._show(
-                    [head, f"  done {content.stamp(self.state.data['steps'][step]['at_s'])}"]
-                )
+            told = self.state.data["steps"].get(step)
+            if told and told["ok"]:
+                self._show([head, f"  done {content.stamp(told['at_s'])}"])
+                continue
+            if told and self._go_on and step in _WATCHED:
+                self._show([head, f"  open since {content.stamp(told['at_s'])}: {told['words']}",
+                            f"  repeat it with --again {step}"])  # fmt: skip
                 continue
             getattr(self, f"_{step}")(head)
 
@@ -121,7 +125,7 @@ class Guide:
 
     def _phases(self, head: str) -> None:
         self._show([head, f"  watching for {self._watch_s:g} s at most"])
-        told = identify(self.job, self._watch_s)
+        told = identify(self.job, self._watch_s, self._every_s)
         lines = []
         for address in self.job.reached():
             notes = self.state.home(address)["phases"]
@@ -192,7 +196,7 @@ class Guide:
         failed: list[int] = []
         for address in homes:
             try:
-                told = test_home(self.job, address)
+                told = tour(self.job, address)
             except RefusedError as exc:
                 self.state.home(address)["transfer"] = {"ok": False, "refused": exc.message}
                 self.state.save()

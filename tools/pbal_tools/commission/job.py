@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,7 @@ class Meter:
         self._shared = shared
         self._own: Line | None = None
         self.failed = ""
+        self.at_s = 0.0  # when the last reading was true
 
     @contextlib.contextmanager
     def open(self) -> Iterator["Meter"]:
@@ -54,10 +56,16 @@ class Meter:
         """A reading, or None (then `failed` says why)."""
         try:
             if self._config.kind == "file":
-                assert self._config.path is not None
-                return asyncio.run(FileMeter(self._config.path).read())
-            return self._sdm630()
-        except BearerError as exc:
+                path = self._config.path
+                assert path is not None
+                told = asyncio.run(FileMeter(path).read())
+                self.at_s = path.stat().st_mtime  # as old as the file is
+                return told
+            begun = time.time()
+            read = self._sdm630()
+            self.at_s = (begun + time.time()) / 2
+            return read
+        except (BearerError, OSError) as exc:
             self.failed = str(exc)
             return None
 

@@ -36,9 +36,20 @@ class Line:
         self._quiet_from = 0.0
 
     def __enter__(self) -> "Line":
-        ports.check(self.bus.port)
         try:
-            self._port = serial.serial_for_url(
+            ports.check(self.bus.port)
+            self._port = self._open()
+        except PortBusy as exc:
+            exc.remedy = (
+                "Stop the controller first (systemctl stop pbal-controller), or the program that "
+                f"`fuser {self.bus.port}` names."
+            )
+            raise
+        return self
+
+    def _open(self) -> serial.Serial:
+        try:
+            port = serial.serial_for_url(
                 self.bus.port,
                 baudrate=self.bus.baud,
                 bytesize=8,
@@ -48,16 +59,10 @@ class Line:
                 write_timeout=2.0,
                 exclusive=True,
             )
-            self._port.reset_input_buffer()
+            port.reset_input_buffer()
         except (OSError, ValueError) as exc:
-            told = ports.explain(self.bus.port, exc)
-            if isinstance(told, PortBusy):
-                told.remedy = (
-                    "Stop the controller first (systemctl stop pbal-controller), or the program "
-                    f"that `fuser {self.bus.port}` names."
-                )
-            raise told from None
-        return self
+            raise ports.explain(self.bus.port, exc) from None
+        return port
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None

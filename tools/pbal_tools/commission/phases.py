@@ -10,12 +10,13 @@ from .evidence import PHASES, Floats, Verdict, by_load, by_movement, by_sag, fol
 
 @dataclass
 class Watch:
-    """What was read of one home, one entry each round; NaN where it did not answer."""
+    """What was read of one home, one entry for each answer."""
 
     address: int
     name: str
     closed: int  # the phase that its node says it is on, 1..3, 0 open
     signed: bool  # its meter knows the sign of power
+    times: list[float] = field(default_factory=list)  # when the node measured
     v: list[tuple[float, float, float]] = field(default_factory=list)
     vout: list[float] = field(default_factory=list)
     p_w: list[float] = field(default_factory=list)
@@ -85,7 +86,8 @@ def judge(
             f"inputs A, B, C of this node are phases {', '.join(found.pairing)} of the "
             f"{relative_to}: swap the wires at its supply terminals"
         )
-    found.sure = bool(found.real_phase) and not found.faults
+    # The phase it is on is not enough: the planner will send it to the other two as well.
+    found.sure = bool(found.real_phase and found.pairing) and not found.faults
     if found.sure:
         found.todo = [words for words in found.todo if words.startswith("current")]
     return found

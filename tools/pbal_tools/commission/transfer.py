@@ -37,7 +37,7 @@ def new_id() -> int:
     return 0x80000000 | secrets.randbits(31)
 
 
-def test_home(job: Job, address: int) -> dict[str, Any]:
+def tour(job: Job, address: int) -> dict[str, Any]:
     """The whole test of one home; its result goes into the record.
 
     Raises RefusedError where the home must not be moved now.
@@ -68,9 +68,14 @@ def test_home(job: Job, address: int) -> dict[str, Any]:
             done.append(move)
             notes["transfer"] = {"ok": False, "moves": done, "trace": trace, "start": start}
             job.state.save()
-            if not move["ok"]:
+            if move["outcome"] != "done" or not move["follows"]:
                 break
             present = target
+        else:
+            present = start
+        if present != start and talk.reading().phase == present:
+            # It stays nowhere it was not found: the way back is part of the test.
+            done.append(_move(job, talk, present, start, trace, begun))
     finally:
         put_back(job, address)
     ok = len(done) == len(moves) and all(move["ok"] for move in done)

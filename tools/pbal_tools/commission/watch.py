@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import CliError
 from .evidence import PHASES
@@ -13,7 +14,7 @@ from .phases import Finding, Watch, from_energy, judge
 
 _LOOK_EVERY = 8  # rounds between two looks at whether everything is clear already
 LEAST_ROUNDS = 24
-_NAN3 = (math.nan, math.nan, math.nan)
+NEAR_S = 2.5
 
 
 class Watching:
@@ -27,36 +28,42 @@ class Watching:
             about = job.state.home(address)["contact"]
             home = job.home(address)
             self.homes[address] = Watch(address, home.name, 0, signed_meter(about["board"]))
+        self.rounds = 0
         self.times: list[float] = []
         self.meter_v: list[tuple[float, float, float]] = []
         self.meter_w: list[tuple[float, float, float]] = []
 
+    def _read_meter(self) -> None:
+        meter = self._job.meter
+        told = meter.read() if meter else None
+        if meter and told and (not self.times or meter.at_s > self.times[-1]):
+            self.times.append(meter.at_s)
+            self.meter_v.append(told.v)
+            self.meter_w.append(told.p_w)
+
     def round(self) -> None:
-        """Reads the transformer and every home once."""
+        """Reads every home once, and the transformer before each and after the last."""
         job = self._job
-        told = job.meter.read() if job.meter else None
-        self.times.append(time.time())
-        self.meter_v.append(told.v if told else _NAN3)
-        self.meter_w.append(told.p_w if told else _NAN3)
+        self.rounds += 1
         for address, watch in self.homes.items():
+            self._read_meter()
             try:
                 reading = job.talk(address).reading()
             except CliError:
-                watch.v.append(_NAN3)
-                watch.vout.append(math.nan)
-                watch.p_w.append(math.nan)
                 continue
+            # What the node measured before it was asked belongs to that earlier moment.
+            watch.times.append(time.time() - reading.age_ms / 1000)
             watch.v.append((reading.va_v, reading.vb_v, reading.vc_v))
             watch.vout.append(reading.vout_v)
             watch.p_w.append(reading.p_w)
             if watch.closed and reading.phase != watch.closed:
                 watch.moved = True
             watch.closed = reading.phase or watch.closed
+        self._read_meter()
 
     def findings(self) -> dict[int, Finding]:
         """What the rounds so far say about each home."""
-        meter_v = np.array(self.meter_v, dtype=float).reshape(-1, 3)
-        metered = bool(self._job.meter) and int(np.isfinite(meter_v).all(axis=1).sum()) >= 4
+        metered = len(self.times) >= 4
         reference: Watch | None = None
         if not metered and len(self.homes) > 1:
             # Somebody has to name the phases: the first home that was read well.
@@ -64,7 +71,11 @@ class Watching:
         out = {}
         for address, watch in self.homes.items():
             if metered:
-                finding = judge(watch, meter_v, np.array(self.meter_w, dtype=float).reshape(-1, 3))
+                finding = judge(
+                    watch,
+                    at_times(watch.times, self.times, self.meter_v),
+                    at_times(watch.times, self.times, self.meter_w),
+                )
             elif reference is None or reference is watch:
                 finding = judge(watch, None, None, relative_to=f"home {address}")
                 if reference is watch and watch.closed:
@@ -73,7 +84,7 @@ class Watching:
                     finding.sure = not finding.faults
             else:
                 finding = judge(
-                    watch, np.array(reference.v, dtype=float).reshape(-1, 3), None,
+                    watch, at_times(watch.times, reference.times, reference.v), None,
                     relative_to=f"home {reference.address}",
                 )  # fmt: skip
             if finding.direction == "unknown":
@@ -88,6 +99,25 @@ class Watching:
         return out
 
 
+def at_times(
+    wanted: list[float], times: list[float], rows: list[tuple[float, float, float]]
+) -> npt.NDArray[np.float64]:
+    """The rows that were true at the wanted times: between two readings, the line between them.
+
+    NaN where the nearest reading is more than NEAR_S away.
+    """
+    out = np.full((len(wanted), 3), np.nan)
+    if len(times) < 2:
+        return out
+    at, values = np.array(times), np.array(rows, dtype=float)
+    asked = np.array(wanted)
+    for k in range(3):
+        out[:, k] = np.interp(asked, at, values[:, k])
+    nearest = np.abs(asked[:, None] - at[None, :]).min(axis=1)
+    out[nearest > NEAR_S] = np.nan
+    return out
+
+
 def identify(job: Job, seconds: float, period_s: float = 1.0) -> dict[str, Any]:
     """Watches until every home is clear, `seconds` at most. The findings go into the record."""
     dark = job.ask.yes("phases.no_generation", "Is it certain that nothing generates now?", False)
@@ -100,19 +130,22 @@ def identify(job: Job, seconds: float, period_s: float = 1.0) -> dict[str, Any]:
     while time.monotonic() < end:
         begun = time.monotonic()
         watching.round()
-        count = len(watching.times)
+        count = watching.rounds
         job.note(f"round {count}, {end - begun:.0f} s left")
         if count >= LEAST_ROUNDS and count % _LOOK_EVERY == 0:
             findings = watching.findings()
-            if all(f.sure and f.direction not in ("unknown",) for f in findings.values()):
+            if all(_decided(f) for f in findings.values()):
                 break
         time.sleep(max(0.0, min(period_s - (time.monotonic() - begun), end - time.monotonic())))
     findings = watching.findings()
     for address, finding in findings.items():
         watch = watching.homes[address]
+        if job.state.home(address).get("phases", {}).get("ok") and not finding.faults:
+            continue  # an earlier, clear finding is not replaced by a poorer one
         job.state.home(address)["phases"] = {
             "ok": finding.sure, **finding.as_dict(), "site_phase": job.home(address).phase,
             "record": {
+                "times": [round(t, 2) for t in watch.times],
                 "v": [[_number(x) for x in row] for row in watch.v],
                 "vout": [_number(x) for x in watch.vout], "p_w": [_number(x) for x in watch.p_w],
             },
@@ -121,15 +154,22 @@ def identify(job: Job, seconds: float, period_s: float = 1.0) -> dict[str, Any]:
         "times": [round(t, 2) for t in watching.times],
         "meter_v": [[_number(x) for x in row] for row in watching.meter_v],
         "meter_w": [[_number(x) for x in row] for row in watching.meter_w],
-        "metered": bool(job.meter), "why_not": job.meter.failed if job.meter else "no meter",
+        "metered": len(watching.times) >= 4,
+        "why_not": job.meter.failed if job.meter else "no meter",
     }  # fmt: skip
     job.state.save()
     return {
-        "rounds": len(watching.times),
+        "rounds": watching.rounds,
         "sure": [a for a, f in findings.items() if f.sure],
         "faults": {a: f.faults for a, f in findings.items() if f.faults},
         "unsure": {a: f.todo for a, f in findings.items() if not f.sure and not f.faults},
     }
+
+
+def _decided(finding: Finding) -> bool:
+    """Nothing more would be learnt: all three inputs and the direction, or a fault, are known."""
+    known = finding.sure and finding.direction != "unknown"
+    return known or bool(finding.pairing and finding.faults)
 
 
 def _number(x: float) -> float | None:
