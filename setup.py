@@ -8,6 +8,7 @@ from setuptools import Extension, find_namespace_packages, setup
 
 ROOM = "pi_controller/pbal_controller/balancing"
 MODULES = ("_core", "_paths")
+PARTS = ("_kernels.h", "_state.pxi", "_search.pxi", "_exact.pxi")
 
 # PBAL_ANNOTATE=1 writes NAME.html, which shows where C falls back to Python.
 # PBAL_WARN=1 compiles with the warnings the core is kept clean of.
@@ -20,7 +21,7 @@ extensions = [
         [f"{ROOM}/{name}.pyx"],
         include_dirs=[numpy.get_include(), ROOM],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        depends=[f"{ROOM}/_kernels.h"],
+        depends=[f"{ROOM}/{part}" for part in PARTS],
         extra_compile_args=["-O3", "-fno-math-errno", *warn],
     )
     for name in MODULES

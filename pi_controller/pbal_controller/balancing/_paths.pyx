@@ -268,8 +268,7 @@ cdef class Street:
     """Currents of n homes over T steps and the paths they are on now.
 
     re, im: float64[n, T] ampere, own-phase reference. paths: int8[n, T], changed in place.
-    The neutral sum is kept as homes come and go. extra: optional float64[n, T, 3], cost
-    that home h pays on each phase besides |I_N|^2 (used for the feeder's own losses).
+    The neutral sum is kept as homes come and go.
     """
 
     cdef Py_ssize_t n, steps
@@ -337,37 +336,20 @@ cdef class Street:
             out[3 * t + 1] = -a + b
             out[3 * t + 2] = -a - b
 
-    cdef void add(self, double *out, const double[:, ::1] extra) noexcept nogil:
-        cdef Py_ssize_t t
-        for t in range(3 * self.steps):
-            out[t] += extra[t // 3, t % 3]
-
-    def one(self, Py_ssize_t h, double price, extra=None):
+    def one(self, Py_ssize_t h, double price):
         """Best path of home h, the others as they are."""
-        cdef const double[:, ::1] more
-        if extra is not None:
-            more = extra
-        cdef bint has = extra is not None
         with nogil:
             self.shift(h, -1.0)
             self.costs(h, &self.c1[0, 0])
-            if has:
-                self.add(&self.c1[0, 0], more)
             viterbi(self.steps, &self.c1[0, 0], price, self.start[h], &self.back[0, 0],
                     &self.x[h, 0])
             self.shift(h, 1.0)
 
-    def sample(self, Py_ssize_t h, double price, double temperature, extra=None):
+    def sample(self, Py_ssize_t h, double price, double temperature):
         """A random path of home h, likelier the cheaper it is."""
-        cdef const double[:, ::1] more
-        if extra is not None:
-            more = extra
-        cdef bint has = extra is not None
         with nogil:
             self.shift(h, -1.0)
             self.costs(h, &self.c1[0, 0])
-            if has:
-                self.add(&self.c1[0, 0], more)
             draw(self.steps, &self.c1[0, 0], price, self.start[h], 1.0 / temperature,
                  &self.rng, &self.alpha[0, 0], &self.x[h, 0])
             self.shift(h, 1.0)
@@ -400,7 +382,7 @@ cdef class Street:
             self.shift(g, 1.0)
 
     def total(self, double price):
-        """beta sum_t |I_N|^2 + price * switchings (the feeder's extra cost not included)."""
+        """beta sum_t |I_N|^2 + price * switchings."""
         cdef double energy = 0.0
         cdef Py_ssize_t t, h, switchings = 0
         for t in range(self.steps):

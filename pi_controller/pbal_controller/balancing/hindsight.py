@@ -4,8 +4,8 @@ Minimises ``sum_t beta |I_N(t)|^2 + price * switchings`` over every home's path 
 is the yardstick of every causal controller. The search is a simulated annealing whose one
 step redraws a home's whole path from its exact conditional distribution (forward filter,
 backward draw), then exact passes: best path of one home, and of two homes together, until
-neither finds anything. Not proven optimal; bench._hindsight compares it with enumeration
-on small streets and with repeated runs on large ones.
+neither finds anything. Equal to enumeration on small streets (tests); not proven optimal on
+large ones (docs/balancing.md says how far repeated runs differ).
 """
 
 from __future__ import annotations
