@@ -167,4 +167,20 @@ Stock tools may also read the input registers (function 04), the server id (17) 
 identification (43/14). Every other function is refused with exception 1: no plain write ever
 switches.
 
+### Nodes without an address
+
+They all wait at unit 247 and hold no key. They answer plain broadcasts (function 100 to unit 0) of
+three more ops, which can neither switch, nor set, nor read anything; nodes with keys ignore them:
+
+| op | body | meaning |
+| --- | --- | --- |
+| 2 find | flags (bit 0: all placed wait again), bits, prefix (8) | whose EUI begins so? |
+| 3 place | EUI (8), unit | answer at this unit until you are reset (247: wait again) |
+| 4 blink | EUI (8), seconds | show yourself |
+
+The answer is `00 64 80+op 09`, the EUI, the unit and the CRC. It begins in one of four slots of
+3 ms, drawn anew each time; whoever hears another begin stays silent. Any byte at all means at least one
+node; what is not one good answer splits the prefix; who was found is placed, and the same question
+is asked until nobody answers it (`pbal_tools/commission/search.py`).
+
 """
