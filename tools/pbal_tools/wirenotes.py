@@ -179,8 +179,8 @@ three more ops, which can neither switch, nor set, nor read anything; nodes with
 | 4 blink | EUI (8), seconds | show yourself |
 
 The answer is `00 64 80+op 09`, the EUI, the unit and the CRC. It begins in one of four slots of
-3 ms, drawn anew each time; whoever hears another begin stays silent. Any byte at all means at least one
-node; what is not one good answer splits the prefix; who was found is placed, and the same question
-is asked until nobody answers it (`pbal_tools/commission/search.py`).
+3 ms, drawn anew each time; whoever hears another begin stays silent. Any byte at all means at
+least one node; what is not one good answer splits the prefix; who was found is placed, and the
+same question is asked until nobody answers it (`pbal_tools/commission/search.py`).
 
 """
