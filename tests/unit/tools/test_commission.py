@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pbal_protocol import config, discovery, modbus
-from pbal_tools.commission import calibrate, content, evidence, phases, search, sign
+from pbal_tools.commission import calibrate, content, evidence, phases, search, sign, transfer
 from pbal_tools.commission.asking import Asker
 from pbal_tools.commission.page import page
 from pbal_tools.commission.paper import paper
@@ -235,6 +235,17 @@ def test_night_tells_the_direction_only_where_it_is_night() -> None:
     assert phases.from_energy(-power, signed=True, dark=False) == "unknown"
     assert phases.from_energy(-power, signed=False, dark=True) == "unknown"
     assert phases.from_energy(np.array([50.0, -60.0] * 5), signed=True, dark=True) == "unknown"
+
+
+def test_where_the_load_went() -> None:
+    assert transfer._went([-1.0, 0.97, 0.1], 1, 2) == "seen"
+    # Contacts A and B exchanged: each of the three moves shows it.
+    assert transfer._went([0.0, 1.0, -1.0], 3, 1) == "contradicted"
+    assert transfer._went([1.0, -1.0, 0.0], 1, 2) == "contradicted"
+    assert transfer._went([-1.0, 0.0, 1.0], 2, 3) == "contradicted"
+    # A neighbour's kettle meanwhile, or nothing at all: no verdict.
+    assert transfer._went([-1.0, 1.0, 0.8], 1, 2) == "not told"
+    assert transfer._went([0.0, 0.1, 0.0], 1, 2) == "not told"
 
 
 def test_readings_are_compared_at_the_same_moment() -> None:

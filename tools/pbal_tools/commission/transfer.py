@@ -202,20 +202,25 @@ def _load_moved(
     if before is None or not math.isfinite(load_w) or abs(load_w) < _LOAD_W:
         return "not told"
     end = time.monotonic() + _METER_S
-    third = 6 - present - target
-    while True:
+    verdict = "not told"
+    while verdict != "seen" and time.monotonic() < end:
         after = _meter(job)
         if after is not None:
-            step = [(after[k] - before[k]) / load_w for k in range(3)]
-            here, there, rest = (step[k - 1] for k in (present, target, third))
-            if here < -0.6 and there > 0.6 and abs(rest) < 0.4:
-                return "seen"
-            elsewhere = abs(rest) > 0.6 and (abs(here) < 0.3 or abs(there) < 0.3)
-        else:
-            elsewhere = False
-        if time.monotonic() > end:
-            return "contradicted" if elsewhere else "not told"
-        time.sleep(0.4)
+            verdict = _went([(after[k] - before[k]) / load_w for k in range(3)], present, target)
+        time.sleep(0.3)
+    return verdict
+
+
+def _went(shares: list[float], present: int, target: int) -> str:
+    """The same verdict from the changes of the three phases, as shares of the home's load.
+
+    Only a clean move, off one phase and onto another, is one at all: other homes switch too.
+    """
+    low, _, high = sorted(range(3), key=lambda k: shares[k])
+    third = 3 - low - high
+    if shares[low] > -0.6 or shares[high] < 0.6 or abs(shares[third]) > 0.4:
+        return "not told"
+    return "seen" if (low, high) == (present - 1, target - 1) else "contradicted"
 
 
 def restore_all(job: Job) -> list[int]:
