@@ -95,6 +95,12 @@ def test_what_would_shadow_the_application_goes_and_what_is_not_ours_stays() -> 
     assert stale == ["/lib/pbal_node/app.py", "/lib/urequests.py", "/old.py"]
 
 
+def test_an_update_slot_does_not_outlive_what_is_flashed() -> None:
+    slot = ["/app/a/manifest", "/app/state.0"]
+    _, stale = install.differences(WANT, dict.fromkeys([*WANT, *slot], (0, "")))
+    assert stale == slot
+
+
 @pytest.mark.parametrize("path", sorted(WANT))
 def test_a_file_that_is_not_as_it_was_sent_is_noticed(
     path: str, monkeypatch: pytest.MonkeyPatch

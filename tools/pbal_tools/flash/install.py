@@ -15,7 +15,8 @@ from . import device, repl
 from .mp import Lost, Mpremote
 
 KEPT_FOLDERS = ("/cfg", "/log")
-OUR_FOLDERS = ("/lib",)
+# /app holds the slots of updates over the bearer: one left there would start in place of /lib.
+OUR_FOLDERS = ("/lib", "/app")
 START_FILES = ("/boot.py", "/main.py")
 TRIES = 4
 PROMPT_S = 60.0
