@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import random
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -143,6 +145,34 @@ class Rig:
             "commission", "run", "site.toml", "-k", "keys.json", "--passphrase-file", "keys.pass",
             "--folder", "record", "--answers", "answers.json", "--units", "1-8", *more,
         )  # fmt: skip
+
+
+def save_pictures(record: Path, report: Path, screen: str) -> None:
+    """The pictures of docs/commissioning.md, when PBAL_PICTURES names the folder for them."""
+    where = os.environ.get("PBAL_PICTURES")
+    if not where:
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    from pbal_tools.commission.figures import transfer_picture, watch_picture
+
+    folder = Path(where)
+    data = json.loads((record / "commission.json").read_text())
+    for name, picture in (
+        ("watch", watch_picture(data, 1)),
+        ("transfer", transfer_picture(data, 1)),
+    ):
+        assert picture is not None
+        (folder / f"commission-{name}.png").write_bytes(picture)
+    console = Console(record=True, width=112, file=io.StringIO())
+    console.print(Text(screen.strip()))
+    (folder / "commission-run.svg").write_text(console.export_svg(title="pbal commission run"))
+    subprocess.run(
+        ["pdftoppm", "-png", "-r", "70", "-f", "1", "-l", "1", "-singlefile",
+         str(report / "report.pdf"), str(folder / "commission-report")],
+        check=True,
+    )  # fmt: skip
 
 
 @asynccontextmanager

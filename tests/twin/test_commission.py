@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 import serial
-from commission_rig import HOMES, KEYED, Rig, commissioned_street
+from commission_rig import HOMES, KEYED, Rig, commissioned_street, save_pictures
 
 from pbal_tools.errors import ExitCode
 
@@ -176,8 +176,9 @@ async def test_transfers_and_a_signed_report(rig: Rig) -> None:
     assert refused.code == ExitCode.REFUSED
     start = [home.contacts.phase for home in rig.street.homes[:KEYED]]
     before = len(rig.street.witness.transfers)
-    done = await rig.run("--go-on", "--json", answers=AGREED)
-    told = done.json
+    done = await rig.run("--go-on", answers=AGREED)
+    assert "Step 6 of 6" in done.out, done.err
+    told = (await rig.pbal("commission", "show", "record", "--json")).json
     for address, home in told["homes"].items():
         moves = home["transfer"]["moves"]
         assert [m["outcome"] for m in moves] == ["done"] * 3, moves
@@ -201,6 +202,7 @@ async def test_transfers_and_a_signed_report(rig: Rig) -> None:
     assert not report["ok"]
     assert any("swap the wires" in words for words in report["open"])
     assert (rig.folder / folder / "report.pdf").read_bytes().startswith(b"%PDF")
+    save_pictures(rig.folder / "record", rig.folder / folder, done.out)
     html = rig.folder / folder / "report.html"
     html.write_text(html.read_text().replace("home 01", "home 10"))
     bad = await rig.pbal("commission", "verify", folder, "-k", "keys.json")
