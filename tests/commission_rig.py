@@ -7,7 +7,6 @@ import io
 import json
 import os
 import random
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -168,11 +167,10 @@ def save_pictures(record: Path, report: Path, screen: str) -> None:
     console = Console(record=True, width=112, file=io.StringIO())
     console.print(Text(screen.strip()))
     (folder / "commission-run.svg").write_text(console.export_svg(title="pbal commission run"))
-    subprocess.run(
-        ["pdftoppm", "-png", "-r", "70", "-f", "1", "-l", "1", "-singlefile",
-         str(report / "report.pdf"), str(folder / "commission-report")],
-        check=True,
-    )  # fmt: skip
+    import pypdfium2
+
+    with pypdfium2.PdfDocument(report / "report.pdf") as paper:
+        paper[0].render(scale=1).to_pil().save(folder / "commission-report.png")
 
 
 @asynccontextmanager

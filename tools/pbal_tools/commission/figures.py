@@ -30,6 +30,14 @@ def _axes(title: str, rows: int = 1) -> tuple[Figure, Any]:
     return figure, axes
 
 
+def _legend(axes: Any) -> None:
+    """Above the axes, where no curve is."""
+    axes.legend(
+        fontsize=7, ncols=4, loc="lower right", bbox_to_anchor=(1, 1), frameon=False,
+        borderaxespad=0.2,
+    )  # fmt: skip
+
+
 def _floats(values: list[Any]) -> list[float]:
     return [float("nan") if v is None else float(v) for v in values]
 
@@ -61,7 +69,7 @@ def watch_picture(data: dict[str, Any], address: int) -> bytes | None:
     below.set_ylabel("W", fontsize=8)
     below.set_xlabel("s", fontsize=8)
     for one in (above, below):
-        one.legend(fontsize=7, ncols=4, loc="upper right", framealpha=0.8)
+        _legend(one)
     return png(figure)
 
 
@@ -82,10 +90,10 @@ def transfer_picture(data: dict[str, Any], address: int) -> bytes | None:
     for move in notes["moves"]:
         axes.annotate(
             f"{move['from']}\u2192{move['to']}\n{move['transfer_ms']} ms",
-            (move["trace_s"], 25), fontsize=7, ha="left",
+            (move["trace_s"] + 0.35, 110), fontsize=7, ha="left",
         )  # fmt: skip
     axes.set_ylim(bottom=0)
     axes.set_ylabel("V", fontsize=8)
     axes.set_xlabel("s", fontsize=8)
-    axes.legend(fontsize=7, ncols=4, loc="center right", framealpha=0.8)
+    _legend(axes)
     return png(figure)
