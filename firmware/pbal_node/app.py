@@ -12,7 +12,6 @@ ends or raises ends the application: the node records the crash and resets.
 
 import asyncio
 import gc
-import json
 import math
 import os
 import sys
@@ -23,21 +22,14 @@ import machine
 from micropython import const
 
 from pbal_node import selector as sel
-from pbal_node.autonomy import Autonomy, Settings
-from pbal_node.clock import Monotonic, SiteClock
-from pbal_node.events import EventLog
-from pbal_node.ident import Identity
-from pbal_node.link import Link
-from pbal_node.metering.sense import Sense
-from pbal_node.rs485 import Rs485
-from pbal_node.selector import Limits, Selector, Timing
-from pbal_node.store import Config, Counters, FlashStats, SelectorState, Slot, makedirs
-from pbal_node.supply import Supply
-from pbal_node.version import VERSION, VERSION_CODE
+from pbal_node.store import makedirs
+from pbal_node.version import VERSION_CODE
 from pbal_node.watchdog import Watchdog
 from pbal_protocol import config as settings
 from pbal_protocol import records
 from pbal_protocol.errors import PbalError
+
+TYPE_CHECKING = const(0)  # a type checker takes it for 1
 
 _MEASURE_MS = const(1000)  # a reading at least this often ...
 _MEASURE_MIN_MS = const(400)  # ... and at most this often, right after an answer when polled
@@ -45,53 +37,18 @@ _METER_STALE_MS = const(4000)
 _IDLE_POLL_MS = const(100)
 _STABLE_MS = const(120000)  # a boot that lasts this long was no crash
 _SAFE_STAY_MS = const(600000)  # safe mode tries again after this
-_SAFE_AFTER = const(4)  # crashes in a row
 _WDT_MS = const(15000)
 _WATCHED = {"metering": 6000, "bearer": 9000, "selector": 4000}  # longest silence of a loop, ms
 _FAULT_MS = const(1500)  # output and phase disagree this long: do not trust the sensor
 _BUTTON_MS = const(5000)
-_UNPROVISIONED = const(247)
 
-EV_BOOT = const(1)
-EV_METER_FAULT = const(6)
-EV_METER_OK = const(7)
-EV_SAFE_MODE = const(12)
-EV_CRASH = const(13)
-EV_WATCHDOG = const(14)
-EV_UPDATE_FAILED = const(19)
+_EV_METER_FAULT = const(6)
+_EV_METER_OK = const(7)
+_EV_CRASH = const(13)
+_EV_UPDATE_FAILED = const(19)
 
 
-def _legal(key: int, value) -> bool:
-    try:
-        settings.check(key, value)
-    except PbalError:
-        return False
-    return True
-
-
-def _load_identity(path: str = "/cfg/identity.json"):
-    """The provisioned identity, None while there is none."""
-    try:
-        with open(path) as f:
-            return json.load(f)
-    except (OSError, ValueError):
-        return None
-
-
-def _update_state() -> bool:
-    """Whether this node has taken an update."""
-    try:
-        return len(os.listdir("/app")) > 0
-    except OSError:
-        return False
-
-
-def _random_u32() -> int:
-    r = os.urandom(4)
-    return r[0] | r[1] << 8 | r[2] << 16 | (r[3] & 0x3F) << 24
-
-
-def _unload(package: str, name: str) -> None:
+def unload(package: str, name: str) -> None:
     """Free the code of a module that is needed once a boot."""
     sys.modules.pop(package + "." + name, None)
     parent = sys.modules.get(package)
@@ -99,184 +56,140 @@ def _unload(package: str, name: str) -> None:
         delattr(parent, name)
 
 
-def _randrange(n: int) -> int:
-    return _random_u32() % n
+# What the parts keep: were these functions in build.py, none of it could be freed.
+
+
+def legal(key: int, value) -> bool:
+    """True when the setting may have this value."""
+    try:
+        settings.check(key, value)
+    except PbalError:
+        return False
+    return True
+
+
+def random_u32() -> int:
+    """30 random bits: as much as a small integer of the chip holds without a sign."""
+    r = os.urandom(4)
+    return r[0] | r[1] << 8 | r[2] << 16 | (r[3] & 0x3F) << 24
+
+
+def randrange(n: int) -> int:
+    """A random number, 0..n-1."""
+    return random_u32() % n
+
+
+if TYPE_CHECKING:
+    from pbal_node.autonomy import Autonomy, Settings
+    from pbal_node.clock import Monotonic, SiteClock
+    from pbal_node.events import EventLog
+    from pbal_node.link import Link
+    from pbal_node.metering.base import Meter
+    from pbal_node.metering.sense import Sense
+    from pbal_node.rs485 import Rs485
+    from pbal_node.selector import Limits, Selector, Timing
+    from pbal_node.slots import Slots
+    from pbal_node.store import Config, Counters, FlashStats, SelectorState
+    from pbal_node.supply import Supply
 
 
 class App:
     """One node. `run()` never returns; tests may build it against any `machine`."""
 
+    # Filled in by build.py.
+    mono: "Monotonic"
+    clock: "SiteClock"
+    stats: "FlashStats"
+    counters: "Counters"
+    log: "EventLog"
+    config: "Config"
+    sense: "Sense"
+    meter: "Meter"
+    supply: "Supply"
+    state_store: "SelectorState"
+    timing: "Timing"
+    limits: "Limits"
+    selector: "Selector"
+    settings: "Settings"
+    autonomy: "Autonomy"
+    bearer: "Rs485"
+    link: "Link | None"
+    slots: "Slots | None"
+    led: "machine.Pin | None"
+    button: "machine.Pin | None"
+    eui: bytes
+    release_key: str
+    proven_ms: int
+    reset_cause: int
+    safe_mode: bool
+    board_id: int
+    board_rated_a: float
+    board_dead_ms: int
+
+    def now_ms(self) -> int:
+        """Milliseconds since boot."""
+        return self.mono.now()
+
     def __init__(self) -> None:
-        from pbal_node import board as boards
+        # Loading leaves garbage between what stays; collected late, it leaves a heap full of holes.
+        gc.threshold(2048)
+        from pbal_node import build
 
-        board = boards.load()
-        drive = boards.drive(board)  # all off before anything else can fail (S1)
-        makedirs("/cfg")
-        makedirs("/log")
-        self.mono = Monotonic(time.ticks_ms, time.ticks_diff)
-        self.now_ms = self.mono.now
-        self.clock = SiteClock(self.mono, _random_u32())
-        self.stats = FlashStats()
-        self.counters = Counters("/cfg/counters", self.stats)
+        self.link = None
         self.slots = None  # a node that never took an update does without
-        if sys.path[0].startswith("/app") or _update_state():
-            self._load_slots()
-        self.log = EventLog("/log/events", Slot("/cfg/acked", self.stats), self.now_ms,
-                            self.clock.now_s, self.stats)
-        self._count_boot()
-        identity = _load_identity()
-        update = board.get("update", {})
-        self._release_key = (identity or {}).get("release") or update.get("key", "")
-        self._proven_ms = update.get("proven_s", 60) * 1000
-        name = board["board"]["name"]
-        self.board_id = board["board"]["id"]
-        self._rated_a = board.get("limits", {}).get("rated_switch_a", 1000.0)
-        self._dead_time_ms = board["selector"].get("dead_time_ms", 100)
-        mains = board.get("mains", {})
-        nominal = mains.get("nominal_v", 230.0)
-        self.config = self._load_config(board, identity or {})
-
-        sense = board["sense"]
-        self.sense = Sense(
-            [boards.adc(board, n) for n in ("vout", "va", "vb", "vc")],
-            boards.per_channel(board, "volts_per_volt", 400.0), int(sense["bias_v"] * 1000000),
-            nominal, mains.get("nominal_hz", 50.0), self.now_ms, time.ticks_us, time.ticks_diff,
-            time.sleep_us,
-        )
-        self.meter = self._make_meter(board, mains.get("nominal_hz", 50.0))
-        self.supply = Supply(207.0, 253.0)
-        self.state_store = SelectorState("/cfg/selector", self.stats)
-        self.timing = Timing(board["selector"])
-        self.limits = Limits()
-        self.limits.nominal_v = nominal
-        self.limits.safe_mode = self.safe_mode
-        self.selector = Selector(self.timing, self.limits, self.state_store, drive, self.sense,
-                                 self.supply, self.current, self.clock.now_s, self.log.emit)
-        self.selector.at_zero = self._at_zero
-        self.settings = Settings()
-        self.autonomy = Autonomy(self.selector, self.supply, self.settings, self.limits,
-                                 self.state_store, (identity or {}).get("phase", 0), _randrange,
-                                 self.reset_cause == machine.PWRON_RESET, self.log.emit,
-                                 self._silent_ms, self._load)
-        self.apply_config()
-
-        self.link: "Link | None" = None
-        self._eui = bytes(8)
-        unit = _UNPROVISIONED
-        if identity:
-            from pbal_protocol import kdf
-
-            site = identity["site"]
-            address = identity["address"]
-            self._eui = unhexlify(identity["eui"])
-            up, down = kdf.node_keys(unhexlify(identity["root"]), site, address)
-            group = kdf.group_key(unhexlify(identity["group"]), site)
-            self.link = Link((up, down, group), site, address, self.counters, self.clock,
-                             self.selector, self.log, self.config, self)
-            del kdf
-            _unload("pbal_protocol", "kdf")
-            unit = address & 0xFF
-        uart, de = boards.uart_rs485(board)
-        self.bearer = Rs485(uart, de, board["uart"]["rs485"].get("baud", 115200), unit, self.link,
-                            self, Identity(name, VERSION, (identity or {}).get("name", "")),
-                            self.now_ms)
-        _unload("pbal_node", "board")
-        led = board.get("led")
-        self.led = machine.Pin(led["pin"], machine.Pin.OUT, value=0) if led else None
-        button = board.get("button")
-        self.button = (machine.Pin(button["pin"], machine.Pin.IN, machine.Pin.PULL_UP)
-                       if button else None)
-        self._wake_selector = asyncio.Event()
+        self.led = None
+        self.button = None
         self.heap_used_max = 0
         self.loop_max_ms = 0
         self._meter_fault = False
         self._disagree_since = -1
         self._pressed_ms = -1
-        self.watchdog = Watchdog(lambda: None, _WATCHED, self.now_ms())  # feeds nothing until run()
+        self._wake_selector = asyncio.Event()
+        build.assemble(self)
+        del build
+        unload("pbal_node", "build")
+        unload("pbal_node", "board")
+        unload("pbal_protocol", "kdf")
+        # It feeds nothing until run().
+        self.watchdog = Watchdog(lambda: None, _WATCHED, self.now_ms())
+        gc.collect()
+        gc.threshold(gc.mem_free() // 8 + gc.mem_alloc())
 
     # updates ----------------------------------------------------------------------------------
 
-    def _load_slots(self) -> None:
+    def load_slots(self) -> "Slots":
+        """The record of which application runs; loaded where there was an update."""
         from pbal_node.slots import Slots
 
         self.slots = Slots(self.stats)
+        return self.slots
 
     def _load_updater(self) -> None:
         """Once a boot, when the first Update came and was put off."""
+        link = self.link
+        if link is None:
+            return
         try:
             gc.collect()
             from pbal_node.update import Updater
 
-            if self.slots is None:
-                self._load_slots()
+            slots = self.slots or self.load_slots()
             try:
-                key = unhexlify(self._release_key)
+                key = unhexlify(self.release_key)
             except (ValueError, TypeError):
                 key = b""  # updates are refused, nothing else
-            self.link.updater = updater = Updater(self, key, self.slots)
+            updater = Updater(self, key, slots)
+            link.updater = updater
             asyncio.create_task(updater.run())
         except MemoryError as e:  # a board with too little room: it goes on as it is
             sys.print_exception(e)
-            self.link.wants_updater = False
-            _unload("pbal_node", "update")
-            _unload("pbal_protocol", "ota")
+            link.wants_updater = False
+            unload("pbal_node", "update")
+            unload("pbal_protocol", "ota")
             gc.collect()
-            self.log.emit(EV_UPDATE_FAILED, 2, 10, 0)
+            self.log.emit(_EV_UPDATE_FAILED, 2, 10, 0)
 
-    # boot -------------------------------------------------------------------------------------
-
-    def _count_boot(self) -> None:
-        c = self.counters
-        self.reset_cause = machine.reset_cause()
-        c.boots += 1
-        # The ESP32 port reports machine.reset(), a panic and a soft reboot as SOFT_RESET.
-        if self.reset_cause in (machine.WDT_RESET, machine.SOFT_RESET):
-            c.crashes = min(c.crashes + 1, 255)
-        else:
-            c.crashes = 0
-        if self.slots and self.slots.planned:
-            c.crashes = 0  # an update's own restarts are no crashes
-        c.save()
-        self.safe_mode = c.crashes >= _SAFE_AFTER
-        self.log.emit(EV_BOOT, 0, self.reset_cause, c.boots)
-        if self.slots:
-            self.slots.tell(self.log.emit)
-        if self.reset_cause == machine.WDT_RESET:
-            self.log.emit(EV_WATCHDOG, 2, 0, c.boots)
-        if self.safe_mode:
-            self.log.emit(EV_SAFE_MODE, 2, c.crashes, 0)
-
-    def _load_config(self, table: dict, identity: dict) -> Config:
-        defaults = {row[0]: row[5] for row in settings.KEYS}
-        board = {}
-        names = {row[1]: row[0] for row in settings.KEYS}
-        for name, value in table.get("config", {}).items():
-            if name in names:
-                board[names[name]] = value
-        for name in ("fixed", "opted_out"):
-            if name in identity:
-                board[names[name]] = 1 if identity[name] else 0
-        return Config("/cfg/config", self.stats, defaults, board, _legal)
-
-    def _make_meter(self, board: dict, hz: float):
-        """The board's meter; the other driver is not even loaded."""
-        from pbal_node import board as boards
-
-        table = board.get("meter", {})
-        if table.get("kind", "pzem") == "pzem":
-            from pbal_node.metering.pzem import Pzem
-
-            return Pzem(boards.uart_meter(board), self.now_ms, table.get("unit", 1))
-        from pbal_node.metering.adc import AdcMeter, Calibration, Energy
-
-        sense = board["sense"]
-        return AdcMeter(
-            boards.adc(board, "vout").read_uv, boards.adc(board, "ct").read_uv,
-            boards.per_channel(board, "volts_per_volt", 400.0)[0], sense["amps_per_volt"],
-            int(sense["bias_v"] * 1000000), hz, Calibration(Slot("/cfg/calibration", self.stats)),
-            Energy(Slot("/cfg/energy", self.stats), self.now_ms()), self.now_ms, time.ticks_us,
-            time.ticks_diff, time.sleep_us,
-        )
+    # settings -------------------------------------------------------------------------------
 
     def apply_config(self) -> None:
         """Copy the settings to where they are used; the board's own limits still bind."""
@@ -287,10 +200,10 @@ class App:
         lim.fixed = get(settings.FIXED)
         lim.opted_out = get(settings.OPTED_OUT)
         lim.good_time_ms = get(settings.GOOD_TIME_MS)
-        lim.rated_a = min(self._rated_a, get(settings.RATED_SWITCH_MA) / 1000)
+        lim.rated_a = min(self.board_rated_a, get(settings.RATED_SWITCH_MA) / 1000)
         self.supply.low_v = get(settings.BAND_LOW_DV) / 10
         self.supply.high_v = get(settings.BAND_HIGH_DV) / 10
-        self.timing.dead_time_ms = max(self._dead_time_ms, get(settings.DEAD_TIME_MS))
+        self.timing.dead_time_ms = max(self.board_dead_ms, get(settings.DEAD_TIME_MS))
         s = self.settings
         s.confirm_ms = get(settings.AUTONOMY_CONFIRM_MS)
         s.spread_ms = get(settings.AUTONOMY_SPREAD_MS)
@@ -311,11 +224,11 @@ class App:
             return -1.0
         return r.current_a
 
-    def _load(self) -> float:
+    def load(self) -> float:
         """Amperes drawn now; negative when the home feeds in, or nothing recent is known."""
         return -1.0 if self.meter.reading.p_w < 0 else self.current()
 
-    def _at_zero(self, release_ms: float) -> int:
+    def at_zero(self, release_ms: float) -> int:
         """Wait, less than 40 ms, until an opening begun now meets a zero of the current (S6)."""
         r = self.meter.reading
         if self.sense.sample() and r.ok:
@@ -323,7 +236,7 @@ class App:
             time.sleep_us(self.sense.us_to_zero(int(release_ms * 1000), behind))
         return self.now_ms()
 
-    def _silent_ms(self) -> int:
+    def silent_ms(self) -> int:
         """How long no authentic frame of the controller has come."""
         return self.now_ms() - self.link.heard_ms if self.link else 0
 
@@ -381,7 +294,7 @@ class App:
 
     def hello(self, down_floor: int):
         return records.Hello(
-            eui=self._eui, nonce=self.clock.nonce,
+            eui=self.eui, nonce=self.clock.nonce,
             boots=self.counters.boots, reset_cause=self.reset_cause,
             down_floor=down_floor, fw_version=VERSION_CODE,
             board=self.board_id, phase=self.phase(), state=self.state(),
@@ -467,12 +380,12 @@ class App:
             self.sense.set_frequency(r.freq_hz)
             if self._meter_fault:
                 self._meter_fault = False
-                self.log.emit(EV_METER_OK, 0, 0, 0)
+                self.log.emit(_EV_METER_OK, 0, 0, 0)
         elif (not self._meter_fault and self.selector.state == sel.CLOSED
               and self.sense.out_v > 0.5 * self.limits.nominal_v
               and self.now_ms() - max(r.at_ms, 0) > _METER_STALE_MS):
             self._meter_fault = True
-            self.log.emit(EV_METER_FAULT, 1, self.meter.errors, 0)
+            self.log.emit(_EV_METER_FAULT, 1, self.meter.errors, 0)
 
     async def _selecting(self) -> None:
         s = self.selector
@@ -546,7 +459,7 @@ class App:
         fed = self.watchdog.poll(now)
         if fed and self.slots and self.slots.on_trial:
             heard = bool(self.link and self.link.heard_ms and self.bearer.answered)
-            self.slots.prove(now, self._proven_ms, heard, self.current() >= 0, self.log.emit)
+            self.slots.prove(now, self.proven_ms, heard, self.current() >= 0, self.log.emit)
 
     def _poll_button(self, now: int) -> None:
         """Held for 5 s by a person on site: the welded contact was replaced (S2)."""
@@ -574,7 +487,6 @@ def main() -> None:
     """Run until reset. An error is recorded, then the node starts again."""
     try:
         app = App()
-        gc.threshold(gc.mem_free() // 8 + gc.mem_alloc())
         asyncio.run(app.run())
     except KeyboardInterrupt:
         _maintenance()

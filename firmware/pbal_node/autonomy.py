@@ -10,13 +10,17 @@ from micropython import const
 from pbal_node import rules
 from pbal_node.selector import CLOSED, OPEN
 
+TYPE_CHECKING = const(0)  # a type checker takes it for 1
+if TYPE_CHECKING:
+    from pbal_node.balance import Balancer
+
 _HOLD_MS = const(60000)  # pause after an autonomous transfer, doubled each time ...
 _HOLD_MAX_MS = const(1800000)  # ... up to this, so that a sagging street cannot oscillate
 _CALM_MS = const(3600000)  # so long without one forgets the doubling
 _MARGIN_DV = const(40)  # a candidate must be this far inside the band: it will carry more load
 _DEAD_SHARE = 0.5  # below this share of nominal a phase is lost, not just low
 
-EV_PHASE_LOST = const(11)
+_EV_PHASE_LOST = const(11)
 
 
 class Settings:
@@ -47,7 +51,7 @@ class Autonomy:
         self._emit = emit
         self._silent_ms = silent_ms or (lambda: 0)
         self._load = load or (lambda: -1.0)
-        self._balancer = None
+        self._balancer: "Balancer | None" = None  # see balance.py
         self._stagger = cold_start
         self._delay_ms = -1  # the random part of the wait under way, -1: not drawn
         self._hold_ms = 0
@@ -110,7 +114,7 @@ class Autonomy:
         dead = sup.v[present] < _DEAD_SHARE * self._limits.nominal_v
         if self._lost != present and bad_ms >= cfg.confirm_ms:
             self._lost = present
-            self._emit(EV_PHASE_LOST, 1, present, int(sup.v[present] * 10))
+            self._emit(_EV_PHASE_LOST, 1, present, int(sup.v[present] * 10))
         if not rules.should_leave(bad_ms, cfg.confirm_ms, self._draw(cfg.spread_ms)):
             return
         if rules.fixed_reason(self._limits.fixed, self._limits.opted_out):

@@ -75,6 +75,8 @@ class Finder:
 
     async def _blinking(self) -> None:
         led = self._led
+        if led is None:
+            return
         level = 1
         while self._node.now_ms() < self._until_ms:
             led.value(level)

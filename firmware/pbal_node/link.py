@@ -11,19 +11,23 @@ from micropython import const
 from pbal_protocol import frames, records
 from pbal_protocol.errors import RemoteError
 
+TYPE_CHECKING = const(0)  # a type checker takes it for 1
+if TYPE_CHECKING:
+    from pbal_node.update import Updater
+
 _MAX_PLAIN = const(200)  # plaintext bytes an answer aims at
 _HEAD = const(7)
 _ROOM = const(96)  # up counters kept in hand
 _HELLO_MS = const(5000)  # an unsynced node asks for the time this often
 
-EV_AUTH_FAILURES = const(9)
-EV_CONFIG_CHANGED = const(10)
+_EV_AUTH_FAILURES = const(9)
+_EV_CONFIG_CHANGED = const(10)
 
-OK = const(0)
-UNKNOWN_KEY = const(1)
-OUT_OF_RANGE = const(2)
-REFUSED = const(3)
-FLASH_ERROR = const(4)
+_OK = const(0)
+_UNKNOWN_KEY = const(1)
+_OUT_OF_RANGE = const(2)
+_REFUSED = const(3)
+_FLASH_ERROR = const(4)
 
 
 class Link:
@@ -59,7 +63,7 @@ class Link:
         self.last_poll_ms = -1
         self.heard_ms = 0  # the last authentic frame, down or group
         self.measure_now = False
-        self.updater = None
+        self.updater: "Updater | None" = None
         self.wants_updater = False
 
     # down -------------------------------------------------------------------------------------
@@ -91,7 +95,7 @@ class Link:
         if name == "replayed":
             self._hello = True  # who lost count (a new journal, another tool) learns our floor
         if name == "auth_failed" and count in (1, 10, 100, 1000, 10000):
-            self._log.emit(EV_AUTH_FAILURES, 1, count, 0)
+            self._log.emit(_EV_AUTH_FAILURES, 1, count, 0)
 
     def _down(self, buf, start: int, end: int) -> None:
         n = self._open(self._opener, buf, start, end)
@@ -105,7 +109,7 @@ class Link:
         except RemoteError as e:
             self._refused(e)
             return
-        result = OK
+        result = _OK
         for record in items:
             result = self._act(record) or result
         self._answers.append(records.Ack(counter=counter, result=result).encode())
@@ -115,7 +119,7 @@ class Link:
         if kind == records.Switch.ID:
             return self._switch(r)
         if kind == records.TimeSync.ID:
-            return OK if self._clock.set(r.time_s, r.time_ms, r.nonce, True) else REFUSED
+            return _OK if self._clock.set(r.time_s, r.time_ms, r.nonce, True) else _REFUSED
         if kind == records.EventAck.ID:
             self._jobs.append((0, r.seq))
             self._log.forget(r.seq)
@@ -126,7 +130,7 @@ class Link:
                     box.remove(result)
         elif kind == records.Config.ID:
             if len(self._jobs) >= 16:
-                return REFUSED
+                return _REFUSED
             self._jobs.append((r.key, r.value))
         elif kind == records.ConfigGet.ID:
             self._tell_config(r.key)
@@ -134,13 +138,13 @@ class Link:
             self._status(r.what)
         elif kind == records.Update.ID:
             return self._update(r)
-        return OK
+        return _OK
 
     def _update(self, r) -> int:
         updater = self.updater
         if updater is None:
             self.wants_updater = True  # loaded after the answer; the controller asks again
-            return REFUSED
+            return _REFUSED
         result = updater.order(r)
         self._answers.append(updater.status().encode())
         return result
@@ -153,15 +157,15 @@ class Link:
         if result not in self._selector.outbox and result not in self._results:
             self._results.append(result)
         self._node.wake_selector()
-        return OK
+        return _OK
 
     def _tell_config(self, key: int) -> None:
         keys = self._config.keys() if key == records.ALL_KEYS else [key]
         for k in keys:
             if self._config.has(k):
-                self._answer_config(k, self._config.get(k), OK)
+                self._answer_config(k, self._config.get(k), _OK)
             else:
-                self._answer_config(k, 0, UNKNOWN_KEY)
+                self._answer_config(k, 0, _UNKNOWN_KEY)
 
     def _answer_config(self, key: int, value: int, result: int) -> None:
         if len(self._answers) < 40:
@@ -267,12 +271,12 @@ class Link:
             if key == 0:
                 self._log.ack(value)
             elif not self._config.has(key):
-                self._answer_config(key, value, UNKNOWN_KEY)
+                self._answer_config(key, value, _UNKNOWN_KEY)
             elif not self._config.legal(key, value):
-                self._answer_config(key, self._config.get(key), OUT_OF_RANGE)
+                self._answer_config(key, self._config.get(key), _OUT_OF_RANGE)
             elif self._config.get(key) != value and not self._config.set(key, value):
-                self._answer_config(key, self._config.get(key), FLASH_ERROR)
+                self._answer_config(key, self._config.get(key), _FLASH_ERROR)
             else:
-                self._answer_config(key, value, OK)
-                self._log.emit(EV_CONFIG_CHANGED, 0, key, value)
+                self._answer_config(key, value, _OK)
+                self._log.emit(_EV_CONFIG_CHANGED, 0, key, value)
                 self._node.apply_config()

@@ -11,8 +11,12 @@ import time
 
 from micropython import const
 
-from pbal_node import ident
 from pbal_protocol import modbus
+
+TYPE_CHECKING = const(0)  # a type checker takes it for 1
+if TYPE_CHECKING:
+    from pbal_node.discovery import Finder
+    from pbal_protocol import records, stock
 
 _CHUNK = const(256)
 _BITS = const(11)  # start, 8 data, even parity, stop
@@ -21,7 +25,8 @@ _LATE_US = const(40000)  # an answer this long after its request may meet the ne
 
 class Rs485:
     """`uart`: machine.UART (8E1, timeout 0); `de`: pin; `link`: see link.py, None while the node is
-    not provisioned; `node` gives the plain registers. Counters: answered, late, bad_crc (in rx).
+    not provisioned; `node` fills in the plain registers; `identity`: board, version and name for
+    43/14. Counters: answered, late, bad_crc (in rx).
     """
 
     def __init__(self, uart, de, baud: int, unit: int, link, node, identity, now_ms) -> None:
@@ -33,13 +38,14 @@ class Rs485:
         self._link = link
         self._node = node
         self._identity = identity
-        self._finder = None  # answers searches while there is no link
+        self._stock: "stock.Stock | None" = None
+        self._telemetry: "records.Telemetry | None" = None
+        self._finder: "Finder | None" = None  # answers searches while there is no link
         self._now = now_ms
         self.rx = modbus.RtuServer(unit)
         self._chunk = bytearray(_CHUNK)
         self._tx = bytearray(256)
         self._tx_view = memoryview(self._tx)
-        self._regs = bytearray(2 * ident.REGISTERS)
         self._rx_us = time.ticks_us()
         self.parked = False  # waiting for bytes, nothing left to do
         self.answered = 0
@@ -75,7 +81,7 @@ class Rs485:
                 at = rx.feed(chunk, at, n)
                 if rx.length:
                     self._serve(rx.buf, rx.length)
-            if rx._want < 0:
+            if rx.wants_silence():
                 # A function of unknown length for us ends with silence.
                 await asyncio.sleep_ms(3)
                 if not uart.any() and rx.silence():
@@ -103,12 +109,9 @@ class Rs485:
                 tx[2] = self._link.hints
                 tx[3] = size
                 size += 4
-        elif function == modbus.READ_INPUT_REGISTERS:
-            size = self._read_registers(buf)
-        elif function == modbus.ENCAPSULATED:
-            size = 1 + self._identity.answer(memoryview(buf)[1:n], tx, 1)
         else:
-            size = self._exception(function, modbus.ILLEGAL_FUNCTION)
+            self._send(self._plain(buf, n))
+            return
         self._send(modbus.seal_adu(tx, size))
 
     def _discover(self, buf, n: int) -> None:
@@ -126,18 +129,32 @@ class Rs485:
         self._tx[2] = code
         return 3
 
-    def _read_registers(self, buf) -> int:
-        first = buf[2] << 8 | buf[3]
-        count = buf[4] << 8 | buf[5]
-        if not 1 <= count <= 125:
-            return self._exception(buf[1], modbus.ILLEGAL_VALUE)
-        if first + count > ident.REGISTERS:
-            return self._exception(buf[1], modbus.ILLEGAL_ADDRESS)
-        ident.registers(self._node, self._regs)
-        self._tx[1] = buf[1]
-        self._tx[2] = 2 * count
-        self._tx[3 : 3 + 2 * count] = self._regs[2 * first : 2 * (first + count)]
-        return 3 + 2 * count
+    def _plain(self, buf, n: int) -> int:
+        """Answer a stock Modbus tool; the length of the ADU in `_tx`."""
+        try:
+            stock = self._stock or self._load_stock()
+            self._node.fill_telemetry(self._telemetry)
+            return stock.respond(buf, n, self._telemetry, self._tx)
+        except MemoryError:
+            return modbus.seal_adu(self._tx, self._exception(buf[1], modbus.SERVER_FAILURE))
+
+    def _load_stock(self) -> "stock.Stock":
+        """Only when somebody asks: in service nobody does."""
+        from pbal_protocol import records, stock
+
+        board, version, name = self._identity
+        self._telemetry = records.Telemetry()
+        self._stock = stock.Stock({
+            stock.VENDOR: b"pbal",
+            stock.PRODUCT_CODE: board.encode(),
+            stock.REVISION: version.encode(),
+            stock.VENDOR_URL: b"https://pbal.invalid/",
+            stock.PRODUCT_NAME: b"pbal node",
+            stock.MODEL: board.encode(),
+            stock.APPLICATION: name.encode()[:60],
+        })
+        self._rx_us = time.ticks_us()  # loading took its time; who asks like this waits long
+        return self._stock
 
     def _send(self, n: int) -> None:
         uart = self._uart

@@ -16,32 +16,32 @@ from pbal_node import rules
 from pbal_node.store import Result
 
 # States, as on the wire.
-BOOT = const(0)
+_BOOT = const(0)
 OPEN = const(1)
 CLOSED = const(2)
 WAIT_QUIET = const(3)
-OPENING = const(4)
-DEAD_TIME = const(5)
-CLOSING = const(6)
+_OPENING = const(4)
+_DEAD_TIME = const(5)
+_CLOSING = const(6)
 RETURN = const(7)
 LOCKED_OUT = const(8)
-SAFE = const(9)
+_SAFE = const(9)
 
 # Outcomes, as on the wire.
-ACCEPTED = const(1)
-DONE = const(2)
-REFUSED = const(3)
-FAILED = const(4)
-OUT_OF_TIME = const(5)
+_ACCEPTED = const(1)
+_DONE = const(2)
+_REFUSED = const(3)
+_FAILED = const(4)
+_OUT_OF_TIME = const(5)
 
 # Events, as on the wire.
-EV_WELDED = const(2)
-EV_AUTONOMOUS = const(3)
-EV_POWER_RETURN = const(4)
-EV_INTERRUPTED = const(5)
-EV_LOCKOUT_CLEARED = const(8)
+_EV_WELDED = const(2)
+_EV_AUTONOMOUS = const(3)
+_EV_POWER_RETURN = const(4)
+_EV_INTERRUPTED = const(5)
+_EV_LOCKOUT_CLEARED = const(8)
 EV_SENSE_FAULT = const(15)
-EV_FLASH_ERROR = const(16)
+_EV_FLASH_ERROR = const(16)
 
 _PROOFS = const(2)  # consecutive readings that must agree before the output counts as dead or live
 _FOLLOW = 0.15  # the output follows a phase when within this share of nominal of its voltage
@@ -91,7 +91,7 @@ class Selector:
         self._current = current
         self._site_s = site_s
         self._emit = emit
-        self.state = BOOT
+        self.state = _BOOT
         self.phase = 0  # where the home is: the closed (or welded) phase, 0 = open
         self.outbox: list = []  # results the controller has not been told yet
         self.sense_fault = False
@@ -125,22 +125,22 @@ class Selector:
         self._boot_ms = now_ms
         st = self._st
         if rules.was_interrupted(st.stage):
-            self._emit(EV_INTERRUPTED, 1, st.stage_from, st.stage_to)
+            self._emit(_EV_INTERRUPTED, 1, st.stage_from, st.stage_to)
             if st.stage_command:
-                result = Result(st.stage_command, FAILED, rules.INTERRUPTED, st.stage_from,
+                result = Result(st.stage_command, _FAILED, rules.INTERRUPTED, st.stage_from,
                                 st.stage_to, 0, 0, 0, 0, st.lifetime)
                 st.remember(result)
                 self.outbox.append(result)
             st.stage = 0
             self._save()
         if rules.safe_mode_reason(self.limits.safe_mode):
-            self.state = SAFE
+            self.state = _SAFE
         elif rules.lockout_reason(st.lockout):
             self.phase = st.lockout
             self.state = LOCKED_OUT
         else:
             self._open(now_ms, 0)
-            self.state = BOOT
+            self.state = _BOOT
 
     def last_result(self):
         """The newest result of a command, or None."""
@@ -150,12 +150,12 @@ class Selector:
     @property
     def busy(self) -> bool:
         """True while contacts may move: poll often and keep sampling the output."""
-        return self.state in (BOOT, OPENING, DEAD_TIME, CLOSING)
+        return self.state in (_BOOT, _OPENING, _DEAD_TIME, _CLOSING)
 
     @property
     def proving_live(self) -> bool:
         """True when one more, this time exact, reading of the output ends the transfer."""
-        return self.state == CLOSING and self._proofs > 0
+        return self.state == _CLOSING and self._proofs > 0
 
     def clear_lockout(self, now_ms: int) -> bool:
         """A person on site says that the contact was replaced (S2)."""
@@ -163,7 +163,7 @@ class Selector:
             return False
         self._st.lockout = 0
         self._save()
-        self._emit(EV_LOCKOUT_CLEARED, 0, self.phase, 0)
+        self._emit(_EV_LOCKOUT_CLEARED, 0, self.phase, 0)
         self._open(now_ms, 0)
         return True
 
@@ -224,10 +224,10 @@ class Selector:
             or rules.dwell_reason(self.dwell_left_ms(now_ms))
             or rules.cap_reason(self.switches_today(), self.limits.daily_cap)
         )
-        result = Result(command_id, ACCEPTED, reason, from_phase, to_phase, self.phase,
+        result = Result(command_id, _ACCEPTED, reason, from_phase, to_phase, self.phase,
                         0, self._vout_dv(), site, self._st.lifetime)
         if reason:
-            result.outcome = OUT_OF_TIME if reason == rules.EXPIRED else REFUSED
+            result.outcome = _OUT_OF_TIME if reason == rules.EXPIRED else _REFUSED
             self._st.remember(result)
             self.outbox.append(result)
             self._dirty = True  # written at the next poll: the controller waits for an answer
@@ -243,7 +243,7 @@ class Selector:
         """S8: leave a sick phase by local rule; dwell and cap do not bind it, S1..S3, S10 do."""
         if self._refusal(self.phase, to_phase, now_ms):
             return False
-        return self._begin(to_phase, EV_AUTONOMOUS, now_ms)
+        return self._begin(to_phase, _EV_AUTONOMOUS, now_ms)
 
     def restore(self, phase: int, now_ms: int) -> bool:
         """S9: close a phase again after power returned. Moves nothing unless the home is open."""
@@ -253,7 +253,7 @@ class Selector:
         if rules.target_reason(sup.v[phase], sup.good_ms(phase, now_ms), sup.low_v, sup.high_v,
                                self.limits.good_time_ms):
             return False
-        return self._begin(phase, EV_POWER_RETURN, now_ms)
+        return self._begin(phase, _EV_POWER_RETURN, now_ms)
 
     def release(self, now_ms: int) -> bool:
         """Open a home whose supply is gone altogether, so that it comes back staggered (S9)."""
@@ -302,7 +302,7 @@ class Selector:
         self._opened_ms = now_ms
         self._dead_ms = -1
         self._proofs = 0
-        self.state = OPENING
+        self.state = _OPENING
 
     def _fresh(self, after_ms: int) -> bool:
         """A new reading of the output, begun after the contacts had time to move."""
@@ -319,11 +319,11 @@ class Selector:
             self._dirty = False
             self._save()
         state = self.state
-        if state == BOOT or state == OPENING:
+        if state == _BOOT or state == _OPENING:
             self._poll_opening(now_ms)
-        elif state == DEAD_TIME:
+        elif state == _DEAD_TIME:
             self._poll_dead_time(now_ms)
-        elif state == CLOSING:
+        elif state == _CLOSING:
             self._poll_closing(now_ms)
         elif state == WAIT_QUIET:
             self._poll_quiet(now_ms)
@@ -334,7 +334,7 @@ class Selector:
             return
         reason = rules.freshness_reason(self._site_s(), 0, self._expires_s)
         if reason:
-            self._abandon(result, OUT_OF_TIME, rules.OVER_CURRENT)
+            self._abandon(result, _OUT_OF_TIME, rules.OVER_CURRENT)
             return
         current = self._current()
         if current < 0 or not rules.quiet_enough(current, self.limits.rated_a):
@@ -344,9 +344,9 @@ class Selector:
         reason = rules.target_reason(sup.v[to], sup.good_ms(to, now_ms), sup.low_v, sup.high_v,
                                      self.limits.good_time_ms)
         if reason:
-            self._abandon(result, REFUSED, reason)
+            self._abandon(result, _REFUSED, reason)
         elif not self._begin(to, 0, now_ms):
-            self._abandon(result, REFUSED, rules.BUSY)
+            self._abandon(result, _REFUSED, rules.BUSY)
 
     def _abandon(self, result: Result, outcome: int, reason: int) -> None:
         """End a command that moved nothing."""
@@ -371,7 +371,7 @@ class Selector:
                     self._learn_release(self._lost_ms - opened)
             if self._proofs >= _PROOFS:
                 if self._goal:
-                    self.state = DEAD_TIME
+                    self.state = _DEAD_TIME
                 else:
                     self._finish_open(now_ms)
         else:
@@ -390,7 +390,7 @@ class Selector:
             sense.out_v, self.limits.nominal_v
         ):
             self._proofs = 0
-            self.state = OPENING  # it came back: prove it dead again, or find it welded
+            self.state = _OPENING  # it came back: prove it dead again, or find it welded
             return
         sup = self._supply
         dead_time = self._timing.dead_time_ms
@@ -414,7 +414,7 @@ class Selector:
         self._drive.on(goal, now_ms)
         self._closed_ms = now_ms
         self._proofs = 0
-        self.state = CLOSING
+        self.state = _CLOSING
 
     def _poll_closing(self, now_ms: int) -> None:
         goal = self._goal
@@ -447,17 +447,17 @@ class Selector:
         transfer = max(0, first - self._lost_ms) if self._from and self._lost_ms >= 0 else 0
         failed = self._reason
         if self._local and not failed:
-            self._emit(self._local, 1 if self._local == EV_AUTONOMOUS else 0,
+            self._emit(self._local, 1 if self._local == _EV_AUTONOMOUS else 0,
                        self._from, self._goal)
-        if self._command is not None or self._local == EV_AUTONOMOUS:
+        if self._command is not None or self._local == _EV_AUTONOMOUS:
             self.autonomous = self._command is None
-        self._conclude(FAILED if failed else DONE, failed, transfer)
+        self._conclude(_FAILED if failed else _DONE, failed, transfer)
 
     def _finish_open(self, now_ms: int) -> None:
         self.phase = 0
         self.state = OPEN
         if self._st.stage:
-            self._conclude(FAILED, self._reason or rules.TARGET_OUT_OF_BAND, 0)
+            self._conclude(_FAILED, self._reason or rules.TARGET_OUT_OF_BAND, 0)
 
     def _lock_out(self, now_ms: int) -> None:
         """S2: all off, remember, alarm. The output still lives, so report the phase it is on."""
@@ -466,8 +466,8 @@ class Selector:
         self.phase = phase
         self._st.lockout = phase
         self.state = LOCKED_OUT
-        self._emit(EV_WELDED, 2, phase, self._goal)
-        self._conclude(FAILED, rules.NOT_DEAD, 0)
+        self._emit(_EV_WELDED, 2, phase, self._goal)
+        self._conclude(_FAILED, rules.NOT_DEAD, 0)
 
     def _live_phase(self) -> int:
         """The phase whose voltage is nearest to the output's."""
@@ -508,5 +508,5 @@ class Selector:
     def _save(self) -> bool:
         ok = self._st.save()
         if not ok:
-            self._emit(EV_FLASH_ERROR, 2, 0, 0)
+            self._emit(_EV_FLASH_ERROR, 2, 0, 0)
         return ok

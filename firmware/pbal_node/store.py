@@ -19,8 +19,8 @@ _HEAD = "<3sIH"  # magic, sequence, payload length
 _HEAD_LEN = const(9)
 _CRC_LEN = const(4)
 
-UP_BLOCK = const(4096)  # up counters reserved per flash write
-DOWN_BLOCK = const(256)  # the down floor is raised in steps of this
+_UP_BLOCK = const(4096)  # up counters reserved per flash write
+_DOWN_BLOCK = const(256)  # the down floor is raised in steps of this
 RESULTS_KEPT = const(8)  # command results kept for repeats
 RESULT_FMT = "<IBBBBBHHII"  # one result, see `Result`
 _RESULT_LEN = const(21)
@@ -173,7 +173,7 @@ class Counters:
         """The next up counter (1..2**32-1); 0 when flash refuses the reservation."""
         if self._up >= self.up_ceiling:
             before = self.up_ceiling
-            self.up_ceiling = self._up + UP_BLOCK
+            self.up_ceiling = self._up + _UP_BLOCK
             if not self.save():
                 self.up_ceiling = before
                 return 0
@@ -183,10 +183,10 @@ class Counters:
     def prepare(self, room: int, highest_down: int) -> None:
         """Reserve ahead, at a quiet moment, what the next frames will need."""
         if self.up_ceiling - self._up < room:
-            self.up_ceiling += UP_BLOCK
+            self.up_ceiling += _UP_BLOCK
             if not self.save():
-                self.up_ceiling -= UP_BLOCK
-        if self.down_floor - highest_down < DOWN_BLOCK // 4:
+                self.up_ceiling -= _UP_BLOCK
+        if self.down_floor - highest_down < _DOWN_BLOCK // 4:
             self.accept_down(self.down_floor + 1)
 
     def accept_down(self, counter: int) -> bool:
@@ -194,7 +194,7 @@ class Counters:
         if counter <= self.down_floor:
             return True
         before = self.down_floor
-        self.down_floor = counter + DOWN_BLOCK
+        self.down_floor = counter + _DOWN_BLOCK
         if not self.save():
             self.down_floor = before
             return False

@@ -33,16 +33,21 @@ class Wiring:
     watch: dict[int, int]
     adc: dict[int, int]
     uart: dict[int, tuple[int, int, int]]
+    kind: str = "esp32"
 
     def write(self, page: mmap.mmap, base: int) -> None:
         """Fills in the page of a chip."""
         page[base + hwmap.UID : base + hwmap.UID + 6] = self.uid
-        pins = range(40)
-        page[base + hwmap.WATCH : base + hwmap.WATCH + 40] = bytes(
-            self.watch.get(p, 0) for p in pins
+        if self.kind not in hwmap.CHIPS:
+            known = ", ".join(hwmap.CHIPS)
+            raise TwinError(f"no simulated chip of kind {self.kind!r}; known: {known}")
+        page[base + hwmap.CHIP] = hwmap.CHIPS.index(self.kind)
+        n = hwmap.PINS
+        page[base + hwmap.WATCH : base + hwmap.WATCH + n] = bytes(
+            self.watch.get(p, 0) for p in range(n)
         )
-        page[base + hwmap.ADC_OF : base + hwmap.ADC_OF + 40] = bytes(
-            self.adc.get(p, 255) for p in pins
+        page[base + hwmap.ADC_OF : base + hwmap.ADC_OF + n] = bytes(
+            self.adc.get(p, 255) for p in range(n)
         )
         for uart in range(3):
             at = base + hwmap.UART_OF + 4 * uart

@@ -105,7 +105,9 @@ class Home:
             if a >= hwmap.STAGE_MAIN:
                 self.at_main.set()
         elif kind == hwmap.EV_WDT:
-            self.ready.set()
+            # boot.py may start it too, to feed it for a person at the console.
+            if self.stage >= hwmap.STAGE_MAIN:
+                self.ready.set()
         elif kind == hwmap.EV_RESET:
             self.on_reset()
         elif kind == hwmap.EV_CUT:

@@ -64,7 +64,7 @@ class StreetConfig:
     segment_no: int = 0  # addresses are segment_no * 256 + 1, 2, ...
     baud: int = 115200
     start_phases: str | list[int] = "uneven"  # "uneven", "even", or 0..2 per home (-1 unknown)
-    heap: str = "192k"
+    heap: str = "192k"  # of each node; the simulated hardware's own objects come on top
     nice: int = 2
     node_settings: dict[str, int] = field(default_factory=dict)  # pbal_protocol.config names
     first_files: dict[str, str] = field(default_factory=dict)  # written to every new flash
@@ -284,6 +284,7 @@ class Street:
             watch=watch,
             adc={sense[k]: n for n, k in enumerate(hwmap.CHANNELS) if k in sense},
             uart=uart,
+            kind=board["board"].get("chip", "esp32"),
         )
         home.chip = chips.Chip(
             i,
@@ -292,7 +293,7 @@ class Street:
             self._pages_fd,
             image,
             wiring,
-            heap=c.heap,
+            heap=_beside_hardware(c.heap),
             hal=hal,
             log=self.workdir / f"node-{i + 1:02d}.log",
             nice=c.nice,
@@ -508,7 +509,8 @@ class Street:
         10 s had every home stayed on its first phase.
         """
         last = [h for h in self._history if h[0] > self.clock_us / 1e6 - 10.0]
-        heaps = [h.chip.u32(hwmap.HEAP_PEAK) for h in self.homes]
+        hal = max((h.chip.u32(hwmap.HEAP_HAL) for h in self.homes), default=0)
+        heaps = [h.chip.u32(hwmap.HEAP_PEAK) - hal for h in self.homes]
         return {
             "homes": self.config.homes,
             "interpreter": self.interpreter,
@@ -517,15 +519,24 @@ class Street:
             "neutral_after_a": _mean([h[1] for h in last]),
             "neutral_without_a": _mean([h[2] for h in last]),
             "node_heap_peak_bytes": max(heaps, default=0),
-            "node_heap_hal_bytes": max((h.chip.u32(hwmap.HEAP_HAL) for h in self.homes), default=0),
+            "node_heap_hal_bytes": hal,
             "node_heap_total_bytes": max(
-                (h.chip.u32(hwmap.HEAP_TOTAL) for h in self.homes), default=0
+                (h.chip.u32(hwmap.HEAP_TOTAL) - hal for h in self.homes), default=0
             ),
             "node_starts": sum(h.chip.starts for h in self.homes),
             "node_crashes": sum(h.crashes for h in self.homes),
             "watchdog_bites": sum(h.wdt_bites for h in self.homes),
             **self.witness.report(),
         }
+
+
+_HAL_BYTES = 18 * 1024  # what pbal_sim.hal holds; HEAP_HAL in a chip's page is the measured figure
+
+
+def _beside_hardware(heap: str) -> str:
+    """The interpreter's heap for a node's: on a board the hardware's drivers are not in it."""
+    size = int(heap[:-1]) << {"k": 10, "m": 20}[heap[-1]]
+    return str(size + _HAL_BYTES)
 
 
 def _mean(values: list[float]) -> float | None:

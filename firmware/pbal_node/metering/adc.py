@@ -23,7 +23,7 @@ from pbal_node.metering.base import Meter
 from pbal_node.metering.dsp import Sums
 from pbal_node.store import Slot
 
-ROUNDS = const(160)  # pairs per cycle; a pair of conversions takes some 90 us
+_ROUNDS = const(160)  # pairs per cycle; a pair of conversions takes some 90 us
 _HOLE_US = const(1500)
 _PAUSE_MS = const(5)  # between the two bursts
 _SAVE_MS = const(1800000)  # energy goes to flash at most this often ...
@@ -129,9 +129,9 @@ class AdcMeter(Meter):
         self._ticks = ticks_us
         self._diff = diff
         self._sleep = sleep_us
-        self._sums = Sums(ROUNDS)
-        self._v = array("i", [0] * ROUNDS)
-        self._i = array("i", [0] * ROUNDS)
+        self._sums = Sums(_ROUNDS)
+        self._v = array("i", [0] * _ROUNDS)
+        self._i = array("i", [0] * _ROUNDS)
         self._skew_us = 0.0
         self._found = [0.0] * 6  # of one burst: V, I, P, V1 I1 cos, V1 I1 sin, angle of V
         self._sum = [0.0] * 5
@@ -144,11 +144,11 @@ class AdcMeter(Meter):
         diff = self._diff
         t = self._sums.t
         period = int(1000000 / self._hz)
-        step = period // ROUNDS
+        step = period // _ROUNDS
         start = ticks()
         skew = 0
         k = 0
-        while k < ROUNDS:
+        while k < _ROUNDS:
             wait = k * step - diff(ticks(), start)
             if wait > 0:
                 self._sleep(wait)

@@ -13,9 +13,9 @@ from micropython import const
 
 from pbal_node.metering.dsp import Sums
 
-OUT = const(0)  # channel index; 1, 2, 3 are the supply phases
+_OUT = const(0)  # channel index; 1, 2, 3 are the supply phases
 _CHANNELS = const(4)
-ROUNDS = const(24)  # per cycle
+_ROUNDS = const(24)  # per cycle
 _HOLE_US = const(2500)  # a larger gap between two rounds spoils the burst
 _BIAS_OFF_UV = const(300000)  # a mean further than this from the bias is a broken sensor
 _LIVE_SHARE = 0.25  # of nominal peak: above it the output is alive at that instant
@@ -41,10 +41,10 @@ class Sense:
         self._sleep = sleep_us
         self._period_us = int(1000000 / hz)
         self._live_v = _LIVE_SHARE * nominal_v * math.sqrt(2)
-        self._sums = Sums(ROUNDS)
+        self._sums = Sums(_ROUNDS)
         self._t = self._sums.t
         self._start_us = 0
-        self._uv = [array("i", [0] * ROUNDS) for _ in range(_CHANNELS)]
+        self._uv = [array("i", [0] * _ROUNDS) for _ in range(_CHANNELS)]
         self.v = [0.0] * _CHANNELS  # RMS volts, index as the channels
         self.fault = [False] * _CHANNELS
         self.at_ms = -1  # end of the last good burst
@@ -91,7 +91,7 @@ class Sense:
     def sample(self) -> bool:
         """One burst over a whole cycle, 20 ms; False when it was spoiled (nothing changes)."""
         period = self._period_us
-        n = self._burst(ROUNDS, period, (0, 1, 2, 3))
+        n = self._burst(_ROUNDS, period, (0, 1, 2, 3))
         sums = self._sums
         if not sums.window(n, period, _HOLE_US):
             self.spoiled += 1
@@ -99,14 +99,14 @@ class Sense:
         base = self._bias_uv
         for c in (0, 2):
             sums.pair(self._uv[c], self._uv[c + 1], n, period, base, base)
-            if c == OUT:
+            if c == _OUT:
                 self._ref_us = self._start_us
                 self._ref_rad = math.atan2(sums.im, sums.re)
             self._note(c, sums.x_mean, sums.x_rms)
             self._note(c + 1, sums.y_mean, sums.y_rms)
         now = self._now()
         self.at_ms = now
-        self._note_out(self.v[OUT], now - period // 1000, now)
+        self._note_out(self.v[_OUT], now - period // 1000, now)
         return True
 
     def _note(self, c: int, mean_uv: float, rms_uv: float) -> None:
@@ -119,19 +119,19 @@ class Sense:
         """The output only, over half a cycle (10 ms): quick enough to follow a transfer."""
         half = self._period_us // 2
         start = self._now()
-        n = self._burst(ROUNDS // 2, half, (OUT,))
+        n = self._burst(_ROUNDS // 2, half, (_OUT,))
         sums = self._sums
         if not sums.window(n, half, _HOLE_US):
             self.spoiled += 1
             return False
         t = self._t
-        uv = self._uv[OUT]
-        mean = int(self._mean[OUT])
+        uv = self._uv[_OUT]
+        mean = int(self._mean[_OUT])
         sums.pair(uv, uv, n, half, mean, mean)
         # Half a cycle has a mean of its own: it belongs to the RMS, the bias is known already.
         off = sums.x_mean - mean
-        v = math.sqrt(sums.x_rms * sums.x_rms + off * off) * self._scale[OUT]
-        limit = self._live_v / self._scale[OUT]
+        v = math.sqrt(sums.x_rms * sums.x_rms + off * off) * self._scale[_OUT]
+        limit = self._live_v / self._scale[_OUT]
         for k in range(n):
             if not -limit < uv[k] - mean < limit:
                 at = start + t[k] // 1000

@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import time
 
 import _chip
 import hwmap
@@ -44,5 +45,9 @@ def run():
     stage(hwmap.STAGE_MOUNTED)
     if script("boot.py", hwmap.STAGE_BOOT) and script("main.py", hwmap.STAGE_MAIN):
         stage(hwmap.STAGE_IDLE)
-    # The prompt of a real chip: nothing runs, and a started watchdog will bite.
-    _chip.freeze()
+    # The prompt of a real chip: only timers run, and a watchdog that none of them feeds will bite.
+    import machine
+
+    while True:
+        machine.Timer.fire()
+        time.sleep_ms(100)

@@ -48,8 +48,11 @@ UID = 612  # 6 bytes
 WATCH = 640  # + pin: 0, WATCH_DE or WATCH_CONTACT
 WATCH_DE = 1
 WATCH_CONTACT = 2
-ADC_OF = 680  # + pin: channel, 255 = nothing connected
-UART_OF = 720  # + 4 * uart: link (255 = nothing), tx pin, rx pin
+ADC_OF = 704  # + pin: channel, 255 = nothing connected
+UART_OF = 768  # + 4 * uart: link (255 = nothing), tx pin, rx pin
+CHIP = 784  # u8: which chip this is
+CHIPS = ("esp32", "esp32s3")
+PINS = 64  # pins a page has room for
 FILES = 4096  # u32 length, then JSON {path: text}: written to the flash before boot.py runs
 FILES_MAX = PAGE_SIZE - FILES - 4
 

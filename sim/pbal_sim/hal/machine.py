@@ -20,7 +20,17 @@ WDT_RESET = 3
 DEEPSLEEP_RESET = 4
 SOFT_RESET = 5
 
-_MAX_PIN = const(39)
+# Per chip: GPIOs that exist, those without an output driver, those of ADC1 (data sheets).
+_GPIOS = (
+    (0b1111111100001110111111111111111111111111, 0b11111111 << 32, 0b1111111100000000 << 24),
+    (0b1111111111111111111111100001111111111111111111111, 0, 0b11111111110),
+)
+
+
+def _is(table, pin):
+    return _GPIOS[_chip.page[hwmap.CHIP]][table] >> pin & 1
+
+
 _STREAM_POLL = const(3)
 _STREAM_TIMEOUT = const(6)
 _STREAM_FILENO = const(10)
@@ -44,6 +54,7 @@ def freq(hz=None):
 
 
 def idle():
+    Timer.fire()
     time.sleep_us(100)
 
 
@@ -63,7 +74,7 @@ class Pin:
     def __new__(cls, pin, *args, **kw):
         if isinstance(pin, Pin):
             return pin
-        if not 0 <= pin <= _MAX_PIN:
+        if not 0 <= pin < hwmap.PINS or not _is(0, pin):
             raise ValueError("invalid pin")
         self = cls._all.get(pin)
         if self is None:
@@ -81,7 +92,7 @@ class Pin:
 
     def init(self, mode=-1, pull=-1, *, value=None, drive=None, hold=None):
         if mode == Pin.OUT or mode == Pin.OPEN_DRAIN:
-            if self._pin >= 34:
+            if _is(1, self._pin):
                 raise ValueError("pin can only be input")
             # The level is set before the driver is enabled: no glitch.
             self._drive(self._level if value is None else (1 if value else 0), True)
@@ -292,7 +303,7 @@ class ADC:
 
     def __init__(self, pin, *, atten=0):
         number = _number(pin, None)
-        if number is None or not 32 <= number <= 39:
+        if number is None or not _is(2, number):
             raise ValueError("invalid Pin for ADC")
         self._ch = min(_chip.page[hwmap.ADC_OF + number], len(hwmap.CHANNELS))
         self._full = ADC._RANGE[atten]
@@ -337,3 +348,50 @@ class WDT:
         _chip.put_u32(hwmap.HEAP_NOW, used)
         if used > _chip.u32(hwmap.HEAP_PEAK):
             _chip.put_u32(hwmap.HEAP_PEAK, used)
+
+
+class Timer:
+    """Fires while the chip sits at its prompt, and in `machine.idle`: the interpreter that runs
+    here cannot be interrupted in the middle of a program.
+    """
+
+    ONE_SHOT = 0
+    PERIODIC = 1
+    _running = {}
+
+    def __new__(cls, id=-1, **kw):
+        if not -1 <= id <= 3:
+            raise ValueError("invalid Timer number")
+        self = cls._running.get(id) or object.__new__(cls)
+        self._id = id
+        return self
+
+    def __init__(self, id=-1, **kw):
+        if kw:
+            self.init(**kw)
+
+    def init(self, *, mode=PERIODIC, freq=-1, period=-1, callback=None):
+        self._ms = int(1000 / freq) if freq > 0 else period
+        if self._ms <= 0:
+            raise ValueError("needs a period or a frequency")
+        self._mode = mode
+        self._callback = callback
+        self._due = time.ticks_add(time.ticks_ms(), self._ms)
+        Timer._running[self._id] = self
+
+    def deinit(self):
+        if Timer._running.get(self._id) is self:
+            del Timer._running[self._id]
+
+    @classmethod
+    def fire(cls):
+        """What the chip's own clock would have done by now."""
+        now = time.ticks_ms()
+        for timer in list(cls._running.values()):
+            if time.ticks_diff(now, timer._due) < 0:
+                continue
+            timer._due = time.ticks_add(now, timer._ms)
+            if timer._mode == cls.ONE_SHOT:
+                timer.deinit()
+            if timer._callback:
+                timer._callback(timer)

@@ -4,8 +4,10 @@ and at least the scenario that belongs to it must fail.
 
 from world import PowerCut, World
 
-from pbal_node import drive, rules, selector, watchdog
-from pbal_node.selector import CLOSED, DONE, FAILED, LOCKED_OUT, OPEN, OUT_OF_TIME
+from pbal_node import drive, rules, watchdog
+from pbal_node.selector import CLOSED, LOCKED_OUT, OPEN
+from pbal_protocol import names
+from pbal_protocol.names import DONE, EXPIRED, FAILED
 
 
 def s1_break_before_make():
@@ -47,7 +49,7 @@ def s2_welded_contact_locks_out():
     w.order(1, 2)
     r = w.finish(1)
     assert r.outcome == FAILED and r.reason == rules.NOT_DEAD, (r.outcome, r.reason)
-    assert w.sel.state == LOCKED_OUT and w.happened(selector.EV_WELDED)
+    assert w.sel.state == LOCKED_OUT and w.happened(names.EVENT_WELDED)
     before = len(w.drives)
     w.limits.dwell_ms = 0
     assert w.order(2, 3).reason == rules.LOCKOUT
@@ -97,7 +99,7 @@ def s3_only_onto_a_good_phase():
 def s4_only_fresh_commands():
     w = World()
     w.settle()
-    assert w.order(1, 2, life_s=0).outcome == OUT_OF_TIME
+    assert w.order(1, 2, life_s=0).outcome == EXPIRED
     assert w.order(2, 2, issued=30).reason == rules.NOT_YET_VALID
     w.synced = False
     assert w.order(3, 2).reason == rules.UNSYNCED
@@ -167,7 +169,7 @@ def s6_waits_for_a_quiet_moment():
     w.amps = 60.0
     w.order(2, 1, life_s=5)
     r = w.finish(2)
-    assert r.outcome == OUT_OF_TIME and r.reason == rules.OVER_CURRENT and w.sel.phase == 2
+    assert r.outcome == EXPIRED and r.reason == rules.OVER_CURRENT and w.sel.phase == 2
 
 
 def s7_silence_changes_nothing():
@@ -192,7 +194,7 @@ def s8_leaves_a_sick_phase():
     at = w.now
     w.until(lambda: w.sel.phase == 3, 60000)
     assert w.now - at >= 3000 + 10000, "no random delay"
-    assert w.happened(selector.EV_AUTONOMOUS) == [(selector.EV_AUTONOMOUS, 1, 3)]
+    assert w.happened(names.EVENT_AUTONOMOUS_TRANSFER) == [(names.EVENT_AUTONOMOUS_TRANSFER, 1, 3)]
     w.volts[1] = 230.0
     w.run(60000)
     assert w.sel.phase == 3, "the return is the controller's business"
@@ -269,7 +271,8 @@ def s12_reset_at_any_instant_of_a_transfer():
         w.safe()
         assert sum(w.contact) == 1
         if began:
-            assert w.happened(selector.EV_INTERRUPTED) == [(selector.EV_INTERRUPTED, 1, 2)], cut
+            code = names.EVENT_TRANSFER_INTERRUPTED
+            assert w.happened(code) == [(code, 1, 2)], cut
             r = [r for r in w.sel.outbox if r.command_id == 1][-1]
             assert r.outcome == FAILED and r.reason == rules.INTERRUPTED
             assert w.sel.phase == 1

@@ -1,0 +1,192 @@
+"""Puts a node together from the board file, the identity and what flash remembers.
+
+Needed once a boot, so the application throws it away afterwards.
+"""
+
+import json
+import os
+import sys
+import time
+from binascii import unhexlify
+
+import machine
+from micropython import const
+
+from pbal_node import board as boards
+from pbal_node.app import legal, random_u32, randrange
+from pbal_node.autonomy import Autonomy, Settings
+from pbal_node.clock import Monotonic, SiteClock
+from pbal_node.events import EventLog
+from pbal_node.link import Link
+from pbal_node.metering.sense import Sense
+from pbal_node.rs485 import Rs485
+from pbal_node.selector import Limits, Selector, Timing
+from pbal_node.store import Config, Counters, FlashStats, SelectorState, Slot, makedirs
+from pbal_node.supply import Supply
+from pbal_node.version import VERSION
+from pbal_protocol import config as settings
+
+_SAFE_AFTER = const(4)  # crashes in a row
+_UNPROVISIONED = const(247)
+
+_EV_BOOT = const(1)
+_EV_SAFE_MODE = const(12)
+_EV_WATCHDOG = const(14)
+
+
+def _identity(path: str = "/cfg/identity.json") -> dict:
+    """The provisioned identity, empty while there is none."""
+    try:
+        with open(path) as f:
+            return json.load(f)
+    except (OSError, ValueError):
+        return {}
+
+
+def _took_update() -> bool:
+    try:
+        return len(os.listdir("/app")) > 0
+    except OSError:
+        return False
+
+
+def assemble(app) -> None:
+    """Give `app` its parts. The outputs go off before anything else can fail (S1)."""
+    board = boards.load()
+    drive = boards.drive(board)
+    makedirs("/cfg")
+    makedirs("/log")
+    _remember(app)
+    identity = _identity()
+    _describe(app, board, identity)
+    app.config = _config(app, board, identity)
+    hz = board.get("mains", {}).get("nominal_hz", 50.0)
+    app.sense = _sense(app, board, hz)
+    app.meter = _meter(app, board, hz)
+    _selector(app, board, identity, drive)
+    app.apply_config()
+    _bearer(app, board, identity)
+    led = board.get("led")
+    if led:
+        app.led = machine.Pin(led["pin"], machine.Pin.OUT, value=0)
+    button = board.get("button")
+    if button:
+        app.button = machine.Pin(button["pin"], machine.Pin.IN, machine.Pin.PULL_UP)
+
+
+def _remember(app) -> None:
+    """Clock, flash, event log; then count this boot."""
+    app.mono = Monotonic(time.ticks_ms, time.ticks_diff)
+    app.clock = SiteClock(app.mono, random_u32())
+    app.stats = FlashStats()
+    app.counters = c = Counters("/cfg/counters", app.stats)
+    if sys.path[0].startswith("/app") or _took_update():
+        app.load_slots()
+    app.log = log = EventLog("/log/events", Slot("/cfg/acked", app.stats), app.now_ms,
+                             app.clock.now_s, app.stats)
+    app.reset_cause = machine.reset_cause()
+    c.boots += 1
+    # The ESP32 port reports machine.reset(), a panic and a soft reboot as SOFT_RESET.
+    if app.reset_cause in (machine.WDT_RESET, machine.SOFT_RESET):
+        c.crashes = min(c.crashes + 1, 255)
+    else:
+        c.crashes = 0
+    if app.slots and app.slots.planned:
+        c.crashes = 0  # an update's own restarts are no crashes
+    c.save()
+    app.safe_mode = c.crashes >= _SAFE_AFTER
+    log.emit(_EV_BOOT, 0, app.reset_cause, c.boots)
+    if app.slots:
+        app.slots.tell(log.emit)
+    if app.reset_cause == machine.WDT_RESET:
+        log.emit(_EV_WATCHDOG, 2, 0, c.boots)
+    if app.safe_mode:
+        log.emit(_EV_SAFE_MODE, 2, c.crashes, 0)
+
+
+def _describe(app, board: dict, identity: dict) -> None:
+    update = board.get("update", {})
+    app.release_key = identity.get("release") or update.get("key", "")
+    app.proven_ms = update.get("proven_s", 60) * 1000
+    app.board_id = board["board"]["id"]
+    app.board_rated_a = board.get("limits", {}).get("rated_switch_a", 1000.0)
+    app.board_dead_ms = board["selector"].get("dead_time_ms", 100)
+
+
+def _config(app, table: dict, identity: dict) -> Config:
+    defaults = {row[0]: row[5] for row in settings.KEYS}
+    board = {}
+    names = {row[1]: row[0] for row in settings.KEYS}
+    for name, value in table.get("config", {}).items():
+        if name in names:
+            board[names[name]] = value
+    for name in ("fixed", "opted_out"):
+        if name in identity:
+            board[names[name]] = 1 if identity[name] else 0
+    return Config("/cfg/config", app.stats, defaults, board, legal)
+
+
+def _sense(app, board: dict, hz: float) -> Sense:
+    table = board["sense"]
+    return Sense(
+        [boards.adc(board, n) for n in ("vout", "va", "vb", "vc")],
+        boards.per_channel(board, "volts_per_volt", 400.0), int(table["bias_v"] * 1000000),
+        board.get("mains", {}).get("nominal_v", 230.0), hz, app.now_ms, time.ticks_us,
+        time.ticks_diff, time.sleep_us,
+    )
+
+
+def _meter(app, board: dict, hz: float):
+    """The board's meter; the other driver is not even loaded."""
+    table = board.get("meter", {})
+    if table.get("kind", "pzem") == "pzem":
+        from pbal_node.metering.pzem import Pzem
+
+        return Pzem(boards.uart_meter(board), app.now_ms, table.get("unit", 1))
+    from pbal_node.metering.adc import AdcMeter, Calibration, Energy
+
+    sense = board["sense"]
+    return AdcMeter(
+        boards.adc(board, "vout").read_uv, boards.adc(board, "ct").read_uv,
+        boards.per_channel(board, "volts_per_volt", 400.0)[0], sense["amps_per_volt"],
+        int(sense["bias_v"] * 1000000), hz, Calibration(Slot("/cfg/calibration", app.stats)),
+        Energy(Slot("/cfg/energy", app.stats), app.now_ms()), app.now_ms, time.ticks_us,
+        time.ticks_diff, time.sleep_us,
+    )
+
+
+def _selector(app, board: dict, identity: dict, drive) -> None:
+    app.supply = Supply(207.0, 253.0)
+    app.state_store = SelectorState("/cfg/selector", app.stats)
+    app.timing = Timing(board["selector"])
+    app.limits = Limits()
+    app.limits.nominal_v = board.get("mains", {}).get("nominal_v", 230.0)
+    app.limits.safe_mode = app.safe_mode
+    app.selector = Selector(app.timing, app.limits, app.state_store, drive, app.sense, app.supply,
+                            app.current, app.clock.now_s, app.log.emit)
+    app.selector.at_zero = app.at_zero
+    app.settings = Settings()
+    app.autonomy = Autonomy(app.selector, app.supply, app.settings, app.limits, app.state_store,
+                            identity.get("phase", 0), randrange,
+                            app.reset_cause == machine.PWRON_RESET, app.log.emit, app.silent_ms,
+                            app.load)
+
+
+def _bearer(app, board: dict, identity: dict) -> None:
+    app.eui = bytes(8)
+    unit = _UNPROVISIONED
+    if identity:
+        from pbal_protocol import kdf
+
+        site = identity["site"]
+        address = identity["address"]
+        app.eui = unhexlify(identity["eui"])
+        up, down = kdf.node_keys(unhexlify(identity["root"]), site, address)
+        group = kdf.group_key(unhexlify(identity["group"]), site)
+        app.link = Link((up, down, group), site, address, app.counters, app.clock, app.selector,
+                        app.log, app.config, app)
+        unit = address & 0xFF
+    uart, de = boards.uart_rs485(board)
+    app.bearer = Rs485(uart, de, board["uart"]["rs485"].get("baud", 115200), unit, app.link, app,
+                       (board["board"]["name"], VERSION, identity.get("name", "")),
+                       app.now_ms)
