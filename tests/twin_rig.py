@@ -30,7 +30,17 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "settle_s": 2.0,
         "observe_every_s": 0.5,
         "max_moving_share": 0.2,
-        "core": {"dwell_s": 3.0, "daily_cap": 200, "price": 5.0},
+        # What relays may be spent on per day, and how long loads last, is learnt in hours: here a
+        # fixed price on what is measured now.
+        "core": {
+            "dwell_s": 3.0,
+            "daily_cap": 200,
+            "predict": False,
+            "window_s": 5.0,
+            "price": 5.0,
+            "price_floor": 5.0,
+            "wear_budget_per_day": 10000.0,
+        },
     },
     "polling": {"min_interval_s": 0.05},
     "dispatch": {"ttl_s": 15, "confirm_s": 8.0, "resend_s": 0.5},
