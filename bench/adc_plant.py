@@ -78,9 +78,17 @@ class Bench:
         self.plant = p = plant
         stats = store.FlashStats()
         self.meter = adc.AdcMeter(
-            p.read_v, p.read_i, 400.0, 120.0, BIAS_UV, 50.0,
+            p.read_v,
+            p.read_i,
+            400.0,
+            120.0,
+            BIAS_UV,
+            50.0,
             adc.Calibration(store.Slot(slots + "c", stats)),
-            adc.Energy(store.Slot(slots + "e", stats), 0), p.now, p.ticks, lambda a, b: a - b,
+            adc.Energy(store.Slot(slots + "e", stats), 0),
+            p.now,
+            p.ticks,
+            lambda a, b: a - b,
             p.sleep,
         )
 

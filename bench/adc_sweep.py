@@ -50,11 +50,19 @@ def main(noise, of, seconds, seed, calibrate):
             b.mean(3)
             v, i, p, q, hz = b.mean(seconds)
             s = plant.v * plant.i
-            print(json.dumps({
-                "share": share, "pf": pf * sign, "v_error": v / plant.v - 1,
-                "i_error": i / plant.i - 1, "p_error": p / (s * pf * sign) - 1,
-                "q_error_of_s": (q - s * math.sin(plant.phi)) / s, "hz_error": hz - plant.hz,
-            }))
+            print(
+                json.dumps(
+                    {
+                        "share": share,
+                        "pf": pf * sign,
+                        "v_error": v / plant.v - 1,
+                        "i_error": i / plant.i - 1,
+                        "p_error": p / (s * pf * sign) - 1,
+                        "q_error_of_s": (q - s * math.sin(plant.phi)) / s,
+                        "hz_error": hz - plant.hz,
+                    }
+                )
+            )
 
 
 main(float(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "1")

@@ -212,8 +212,9 @@ class App:
         s.silent_hours = get(settings.SILENT_HOURS)
         for c in range(4):
             self.sense.trim(c, get(settings.TRIM_OUT_PPM + c))
-        self.meter.trim(get(settings.TRIM_OUT_PPM), get(settings.TRIM_I_PPM),
-                        get(settings.BEND_I_PPB))
+        self.meter.trim(
+            get(settings.TRIM_OUT_PPM), get(settings.TRIM_I_PPM), get(settings.BEND_I_PPB)
+        )
 
     # what others ask --------------------------------------------------------------------------
 
@@ -294,10 +295,15 @@ class App:
 
     def hello(self, down_floor: int):
         return records.Hello(
-            eui=self.eui, nonce=self.clock.nonce,
-            boots=self.counters.boots, reset_cause=self.reset_cause,
-            down_floor=down_floor, fw_version=VERSION_CODE,
-            board=self.board_id, phase=self.phase(), state=self.state(),
+            eui=self.eui,
+            nonce=self.clock.nonce,
+            boots=self.counters.boots,
+            reset_cause=self.reset_cause,
+            down_floor=down_floor,
+            fw_version=VERSION_CODE,
+            board=self.board_id,
+            phase=self.phase(),
+            state=self.state(),
             flags=self.flags(),
         )
 
@@ -305,12 +311,19 @@ class App:
         bad = link.bad
         rx = self.bearer.rx
         return records.Health(
-            uptime_s=self.now_ms() // 1000, heap_free=gc.mem_free(),
-            heap_used_max=self.heap_used_max, loop_max_ms=min(self.loop_max_ms, 65535),
-            bad_crc=rx.bad_crc + bad["bad_crc"], auth_failed=bad["auth_failed"],
-            replayed=bad["replayed"], malformed=rx.malformed + bad["malformed"],
-            expired=link.expired, flash_writes=self.stats.writes, meter_errors=self.meter.errors,
-            lifetime_switches=self.state_store.lifetime, nonce=self.clock.nonce,
+            uptime_s=self.now_ms() // 1000,
+            heap_free=gc.mem_free(),
+            heap_used_max=self.heap_used_max,
+            loop_max_ms=min(self.loop_max_ms, 65535),
+            bad_crc=rx.bad_crc + bad["bad_crc"],
+            auth_failed=bad["auth_failed"],
+            replayed=bad["replayed"],
+            malformed=rx.malformed + bad["malformed"],
+            expired=link.expired,
+            flash_writes=self.stats.writes,
+            meter_errors=self.meter.errors,
+            lifetime_switches=self.state_store.lifetime,
+            nonce=self.clock.nonce,
         )
 
     def wake_selector(self) -> None:
@@ -381,9 +394,12 @@ class App:
             if self._meter_fault:
                 self._meter_fault = False
                 self.log.emit(_EV_METER_OK, 0, 0, 0)
-        elif (not self._meter_fault and self.selector.state == sel.CLOSED
-              and self.sense.out_v > 0.5 * self.limits.nominal_v
-              and self.now_ms() - max(r.at_ms, 0) > _METER_STALE_MS):
+        elif (
+            not self._meter_fault
+            and self.selector.state == sel.CLOSED
+            and self.sense.out_v > 0.5 * self.limits.nominal_v
+            and self.now_ms() - max(r.at_ms, 0) > _METER_STALE_MS
+        ):
             self._meter_fault = True
             self.log.emit(_EV_METER_FAULT, 1, self.meter.errors, 0)
 
@@ -479,8 +495,9 @@ class App:
         if self.reset_cause == machine.SOFT_RESET and hasattr(machine, "Timer"):
             machine.Timer(0).deinit()  # boot.py's: from here on only progress feeds (S11)
         self.watchdog = Watchdog(machine.WDT(timeout=_WDT_MS).feed, _WATCHED, self.now_ms())
-        await asyncio.gather(self.bearer.run(), self._metering(), self._selecting(),
-                             self._housekeeping())
+        await asyncio.gather(
+            self.bearer.run(), self._metering(), self._selecting(), self._housekeeping()
+        )
 
 
 def main() -> None:

@@ -39,8 +39,20 @@ class Autonomy:
     (then the return is staggered) or only the processor was reset (then only S9's 5 s count).
     """
 
-    def __init__(self, selector, supply, settings, limits, state, initial, randrange,
-                 cold_start, emit, silent_ms=None, load=None) -> None:
+    def __init__(
+        self,
+        selector,
+        supply,
+        settings,
+        limits,
+        state,
+        initial,
+        randrange,
+        cold_start,
+        emit,
+        silent_ms=None,
+        load=None,
+    ) -> None:
         self._sel = selector
         self._sup = supply
         self.settings = settings
@@ -170,8 +182,7 @@ class Autonomy:
             if first and rules.fixed_reason(self._limits.fixed, self._limits.opted_out):
                 return  # S10: a fixed home waits for its own phase
             other = self.choose(0, now_ms)
-            if other and rules.may_restore(sup.good_ms(other, now_ms), cfg.good_time_ms,
-                                           random_ms):
+            if other and rules.may_restore(sup.good_ms(other, now_ms), cfg.good_time_ms, random_ms):
                 self._restore(other, now_ms)
 
     def _restore(self, phase: int, now_ms: int) -> None:

@@ -6,8 +6,12 @@ import machine
 
 from pbal_node.drive import HeldDrive, LatchingDrive
 
-_ATTEN = {0: machine.ADC.ATTN_0DB, 2.5: machine.ADC.ATTN_2_5DB, 6: machine.ADC.ATTN_6DB,
-          11: machine.ADC.ATTN_11DB}
+_ATTEN = {
+    0: machine.ADC.ATTN_0DB,
+    2.5: machine.ADC.ATTN_2_5DB,
+    6: machine.ADC.ATTN_6DB,
+    11: machine.ADC.ATTN_11DB,
+}
 PHASES = ("a", "b", "c")
 
 
@@ -42,16 +46,38 @@ def uart_rs485(board: dict):
     """(uart, DE pin): 8E1 as Modbus has it."""
     t = board["uart"]["rs485"]
     de = machine.Pin(t["de"], machine.Pin.OUT, value=0)
-    uart = machine.UART(t["id"], baudrate=t.get("baud", 115200), bits=8, parity=0, stop=1,
-                        tx=t["tx"], rx=t["rx"], txbuf=512, rxbuf=1024, timeout=0, timeout_char=0)
+    uart = machine.UART(
+        t["id"],
+        baudrate=t.get("baud", 115200),
+        bits=8,
+        parity=0,
+        stop=1,
+        tx=t["tx"],
+        rx=t["rx"],
+        txbuf=512,
+        rxbuf=1024,
+        timeout=0,
+        timeout_char=0,
+    )
     return uart, de
 
 
 def uart_meter(board: dict):
     """The meter's UART: 9600 8N1."""
     t = board["uart"]["meter"]
-    return machine.UART(t["id"], baudrate=t.get("baud", 9600), bits=8, parity=None, stop=1,
-                        tx=t["tx"], rx=t["rx"], txbuf=128, rxbuf=256, timeout=0, timeout_char=0)
+    return machine.UART(
+        t["id"],
+        baudrate=t.get("baud", 9600),
+        bits=8,
+        parity=None,
+        stop=1,
+        tx=t["tx"],
+        rx=t["rx"],
+        txbuf=128,
+        rxbuf=256,
+        timeout=0,
+        timeout_char=0,
+    )
 
 
 def per_channel(board: dict, name: str, default: float) -> list:

@@ -82,8 +82,9 @@ def _remember(app) -> None:
     app.counters = c = Counters("/cfg/counters", app.stats)
     if sys.path[0].startswith("/app") or _took_update():
         app.load_slots()
-    app.log = log = EventLog("/log/events", Slot("/cfg/acked", app.stats), app.now_ms,
-                             app.clock.now_s, app.stats)
+    app.log = log = EventLog(
+        "/log/events", Slot("/cfg/acked", app.stats), app.now_ms, app.clock.now_s, app.stats
+    )
     app.reset_cause = machine.reset_cause()
     c.boots += 1
     # The ESP32 port reports machine.reset(), a panic and a soft reboot as SOFT_RESET.
@@ -130,9 +131,14 @@ def _sense(app, board: dict, hz: float) -> Sense:
     table = board["sense"]
     return Sense(
         [boards.adc(board, n) for n in ("vout", "va", "vb", "vc")],
-        boards.per_channel(board, "volts_per_volt", 400.0), int(table["bias_v"] * 1000000),
-        board.get("mains", {}).get("nominal_v", 230.0), hz, app.now_ms, time.ticks_us,
-        time.ticks_diff, time.sleep_us,
+        boards.per_channel(board, "volts_per_volt", 400.0),
+        int(table["bias_v"] * 1000000),
+        board.get("mains", {}).get("nominal_v", 230.0),
+        hz,
+        app.now_ms,
+        time.ticks_us,
+        time.ticks_diff,
+        time.sleep_us,
     )
 
 
@@ -147,11 +153,18 @@ def _meter(app, board: dict, hz: float):
 
     sense = board["sense"]
     return AdcMeter(
-        boards.adc(board, "vout").read_uv, boards.adc(board, "ct").read_uv,
-        boards.per_channel(board, "volts_per_volt", 400.0)[0], sense["amps_per_volt"],
-        int(sense["bias_v"] * 1000000), hz, Calibration(Slot("/cfg/calibration", app.stats)),
-        Energy(Slot("/cfg/energy", app.stats), app.now_ms()), app.now_ms, time.ticks_us,
-        time.ticks_diff, time.sleep_us,
+        boards.adc(board, "vout").read_uv,
+        boards.adc(board, "ct").read_uv,
+        boards.per_channel(board, "volts_per_volt", 400.0)[0],
+        sense["amps_per_volt"],
+        int(sense["bias_v"] * 1000000),
+        hz,
+        Calibration(Slot("/cfg/calibration", app.stats)),
+        Energy(Slot("/cfg/energy", app.stats), app.now_ms()),
+        app.now_ms,
+        time.ticks_us,
+        time.ticks_diff,
+        time.sleep_us,
     )
 
 
@@ -162,14 +175,32 @@ def _selector(app, board: dict, identity: dict, drive) -> None:
     app.limits = Limits()
     app.limits.nominal_v = board.get("mains", {}).get("nominal_v", 230.0)
     app.limits.safe_mode = app.safe_mode
-    app.selector = Selector(app.timing, app.limits, app.state_store, drive, app.sense, app.supply,
-                            app.current, app.clock.now_s, app.log.emit)
+    app.selector = Selector(
+        app.timing,
+        app.limits,
+        app.state_store,
+        drive,
+        app.sense,
+        app.supply,
+        app.current,
+        app.clock.now_s,
+        app.log.emit,
+    )
     app.selector.at_zero = app.at_zero
     app.settings = Settings()
-    app.autonomy = Autonomy(app.selector, app.supply, app.settings, app.limits, app.state_store,
-                            identity.get("phase", 0), randrange,
-                            app.reset_cause == machine.PWRON_RESET, app.log.emit, app.silent_ms,
-                            app.load)
+    app.autonomy = Autonomy(
+        app.selector,
+        app.supply,
+        app.settings,
+        app.limits,
+        app.state_store,
+        identity.get("phase", 0),
+        randrange,
+        app.reset_cause == machine.PWRON_RESET,
+        app.log.emit,
+        app.silent_ms,
+        app.load,
+    )
 
 
 def _bearer(app, board: dict, identity: dict) -> None:
@@ -183,10 +214,26 @@ def _bearer(app, board: dict, identity: dict) -> None:
         app.eui = unhexlify(identity["eui"])
         up, down = kdf.node_keys(unhexlify(identity["root"]), site, address)
         group = kdf.group_key(unhexlify(identity["group"]), site)
-        app.link = Link((up, down, group), site, address, app.counters, app.clock, app.selector,
-                        app.log, app.config, app)
+        app.link = Link(
+            (up, down, group),
+            site,
+            address,
+            app.counters,
+            app.clock,
+            app.selector,
+            app.log,
+            app.config,
+            app,
+        )
         unit = address & 0xFF
     uart, de = boards.uart_rs485(board)
-    app.bearer = Rs485(uart, de, board["uart"]["rs485"].get("baud", 115200), unit, app.link, app,
-                       (board["board"]["name"], VERSION, identity.get("name", "")),
-                       app.now_ms)
+    app.bearer = Rs485(
+        uart,
+        de,
+        board["uart"]["rs485"].get("baud", 115200),
+        unit,
+        app.link,
+        app,
+        (board["board"]["name"], VERSION, identity.get("name", "")),
+        app.now_ms,
+    )

@@ -49,8 +49,11 @@ class Finder:
             if body[0] & discovery.FLAG_RESTART:
                 rx.unit = modbus.UNPROVISIONED
             bits = body[1]
-            if (rx.unit != modbus.UNPROVISIONED or bits > 64
-                    or not discovery.matches(self.eui, bits, body[2:])):
+            if (
+                rx.unit != modbus.UNPROVISIONED
+                or bits > 64
+                or not discovery.matches(self.eui, bits, body[2:])
+            ):
                 return 0
             # Those who share the prefix draw a slot; who hears another begin stays silent.
             time.sleep_us(discovery.SLOT_US * (os.urandom(1)[0] % discovery.SLOTS))

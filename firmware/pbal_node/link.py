@@ -33,8 +33,9 @@ _FLASH_ERROR = const(4)
 class Link:
     """`keys`: (up, down, group) keys; `node`: the application, which fills in the records."""
 
-    def __init__(self, keys, site: int, address: int, counters, clock, selector, log, config,
-                 node) -> None:
+    def __init__(
+        self, keys, site: int, address: int, counters, clock, selector, log, config, node
+    ) -> None:
         up, down, group = keys
         # A reserved block is used from its start; the first counter sealed is above all earlier.
         self._sealer = frames.Sealer(up, frames.UP, site, address)
@@ -150,8 +151,9 @@ class Link:
         return result
 
     def _switch(self, r) -> int:
-        result = self._selector.command(r.command_id, r.from_phase, r.to_phase, r.issued_s,
-                                        r.expires_s, self._node.now_ms())
+        result = self._selector.command(
+            r.command_id, r.from_phase, r.to_phase, r.issued_s, r.expires_s, self._node.now_ms()
+        )
         if result.outcome == 5:
             self.expired += 1
         if result not in self._selector.outbox and result not in self._results:
@@ -169,9 +171,7 @@ class Link:
 
     def _answer_config(self, key: int, value: int, result: int) -> None:
         if len(self._answers) < 40:
-            self._answers.append(
-                records.ConfigValue(key=key, value=value, result=result).encode()
-            )
+            self._answers.append(records.ConfigValue(key=key, value=value, result=result).encode())
 
     def _status(self, what: int) -> None:
         if what == records.WHAT_HELLO:
@@ -241,11 +241,18 @@ class Link:
         size = records.Event.SIZE
         while i < len(pending) and at + size <= limit:
             seq, code, severity, time_s, arg0, arg1 = pending[i]
-            at += records.Event(seq=seq, code=code, severity=severity, time_s=time_s, arg0=arg0,
-                                arg1=arg1).encode_into(up, at)
+            at += records.Event(
+                seq=seq, code=code, severity=severity, time_s=time_s, arg0=arg0, arg1=arg1
+            ).encode_into(up, at)
             i += 1
-        more = (self._hello or self._results or self._answers or self._health
-                or told < len(box) or i < len(pending))
+        more = (
+            self._hello
+            or self._results
+            or self._answers
+            or self._health
+            or told < len(box)
+            or i < len(pending)
+        )
         self.hints = (1 if more else 0) | (2 if box or pending else 0)
         counter = self._counters.next_up()
         if not counter:
@@ -256,9 +263,16 @@ class Link:
 
     def _encode_result(self, r, at: int) -> int:
         return records.SwitchResult(
-            command_id=r.command_id, outcome=r.outcome, reason=r.reason, from_phase=r.from_phase,
-            to_phase=r.to_phase, phase=r.phase, transfer_ms=r.transfer_ms, vout_v=r.vout_dv / 10,
-            time_s=r.time_s, lifetime_switches=r.lifetime,
+            command_id=r.command_id,
+            outcome=r.outcome,
+            reason=r.reason,
+            from_phase=r.from_phase,
+            to_phase=r.to_phase,
+            phase=r.phase,
+            transfer_ms=r.transfer_ms,
+            vout_v=r.vout_dv / 10,
+            time_s=r.time_s,
+            lifetime_switches=r.lifetime,
         ).encode_into(self._up, at)
 
     # after the answer -------------------------------------------------------------------------

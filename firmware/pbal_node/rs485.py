@@ -144,15 +144,17 @@ class Rs485:
 
         board, version, name = self._identity
         self._telemetry = records.Telemetry()
-        self._stock = stock.Stock({
-            stock.VENDOR: b"pbal",
-            stock.PRODUCT_CODE: board.encode(),
-            stock.REVISION: version.encode(),
-            stock.VENDOR_URL: b"https://pbal.invalid/",
-            stock.PRODUCT_NAME: b"pbal node",
-            stock.MODEL: board.encode(),
-            stock.APPLICATION: name.encode()[:60],
-        })
+        self._stock = stock.Stock(
+            {
+                stock.VENDOR: b"pbal",
+                stock.PRODUCT_CODE: board.encode(),
+                stock.REVISION: version.encode(),
+                stock.VENDOR_URL: b"https://pbal.invalid/",
+                stock.PRODUCT_NAME: b"pbal node",
+                stock.MODEL: board.encode(),
+                stock.APPLICATION: name.encode()[:60],
+            }
+        )
         self._rx_us = time.ticks_us()  # loading took its time; who asks like this waits long
         return self._stock
 

@@ -127,8 +127,18 @@ class Selector:
         if rules.was_interrupted(st.stage):
             self._emit(_EV_INTERRUPTED, 1, st.stage_from, st.stage_to)
             if st.stage_command:
-                result = Result(st.stage_command, _FAILED, rules.INTERRUPTED, st.stage_from,
-                                st.stage_to, 0, 0, 0, 0, st.lifetime)
+                result = Result(
+                    st.stage_command,
+                    _FAILED,
+                    rules.INTERRUPTED,
+                    st.stage_from,
+                    st.stage_to,
+                    0,
+                    0,
+                    0,
+                    0,
+                    st.lifetime,
+                )
                 st.remember(result)
                 self.outbox.append(result)
             st.stage = 0
@@ -201,13 +211,25 @@ class Selector:
             or (rules.BUSY if self.state not in (OPEN, CLOSED) else 0)
             or (rules.ALREADY_THERE if to_phase == self.phase else 0)
             or (rules.WRONG_PHASE if from_phase != self.phase else 0)
-            or rules.target_reason(sup.v[to_phase], sup.good_ms(to_phase, now_ms),
-                                   sup.low_v, sup.high_v, lim.good_time_ms)
+            or rules.target_reason(
+                sup.v[to_phase],
+                sup.good_ms(to_phase, now_ms),
+                sup.low_v,
+                sup.high_v,
+                lim.good_time_ms,
+            )
             or (rules.NOT_LIVE if self.sense_fault else 0)
         )
 
-    def command(self, command_id: int, from_phase: int, to_phase: int, issued_s: int,
-                expires_s: int, now_ms: int) -> Result:
+    def command(
+        self,
+        command_id: int,
+        from_phase: int,
+        to_phase: int,
+        issued_s: int,
+        expires_s: int,
+        now_ms: int,
+    ) -> Result:
         """Take a Switch command; the answer is the first one ever given to this id (S4)."""
         running = self._command
         if running is not None and rules.is_repeat(command_id, running.command_id):
@@ -224,8 +246,18 @@ class Selector:
             or rules.dwell_reason(self.dwell_left_ms(now_ms))
             or rules.cap_reason(self.switches_today(), self.limits.daily_cap)
         )
-        result = Result(command_id, _ACCEPTED, reason, from_phase, to_phase, self.phase,
-                        0, self._vout_dv(), site, self._st.lifetime)
+        result = Result(
+            command_id,
+            _ACCEPTED,
+            reason,
+            from_phase,
+            to_phase,
+            self.phase,
+            0,
+            self._vout_dv(),
+            site,
+            self._st.lifetime,
+        )
         if reason:
             result.outcome = _OUT_OF_TIME if reason == rules.EXPIRED else _REFUSED
             self._st.remember(result)
@@ -250,8 +282,13 @@ class Selector:
         sup = self._supply
         if self.state != OPEN or self._st.lockout or self.limits.safe_mode:
             return False
-        if rules.target_reason(sup.v[phase], sup.good_ms(phase, now_ms), sup.low_v, sup.high_v,
-                               self.limits.good_time_ms):
+        if rules.target_reason(
+            sup.v[phase],
+            sup.good_ms(phase, now_ms),
+            sup.low_v,
+            sup.high_v,
+            self.limits.good_time_ms,
+        ):
             return False
         return self._begin(phase, _EV_POWER_RETURN, now_ms)
 
@@ -341,8 +378,9 @@ class Selector:
             return
         sup = self._supply
         to = result.to_phase
-        reason = rules.target_reason(sup.v[to], sup.good_ms(to, now_ms), sup.low_v, sup.high_v,
-                                     self.limits.good_time_ms)
+        reason = rules.target_reason(
+            sup.v[to], sup.good_ms(to, now_ms), sup.low_v, sup.high_v, self.limits.good_time_ms
+        )
         if reason:
             self._abandon(result, _REFUSED, reason)
         elif not self._begin(to, 0, now_ms):
@@ -386,9 +424,7 @@ class Selector:
 
     def _poll_dead_time(self, now_ms: int) -> None:
         sense = self._sense
-        if self._fresh(self._dead_ms) and not rules.output_dead(
-            sense.out_v, self.limits.nominal_v
-        ):
+        if self._fresh(self._dead_ms) and not rules.output_dead(sense.out_v, self.limits.nominal_v):
             self._proofs = 0
             self.state = _OPENING  # it came back: prove it dead again, or find it welded
             return
@@ -402,8 +438,9 @@ class Selector:
         if old or now_ms - sense.out_at_ms > _PROOF_MS:
             return
         goal = self._goal
-        reason = rules.target_reason(sup.v[goal], sup.good_ms(goal, now_ms), sup.low_v,
-                                     sup.high_v, self.limits.good_time_ms)
+        reason = rules.target_reason(
+            sup.v[goal], sup.good_ms(goal, now_ms), sup.low_v, sup.high_v, self.limits.good_time_ms
+        )
         if reason:
             self._reason = self._reason or reason
             if self._fallback and self._fallback != goal:
@@ -447,8 +484,9 @@ class Selector:
         transfer = max(0, first - self._lost_ms) if self._from and self._lost_ms >= 0 else 0
         failed = self._reason
         if self._local and not failed:
-            self._emit(self._local, 1 if self._local == _EV_AUTONOMOUS else 0,
-                       self._from, self._goal)
+            self._emit(
+                self._local, 1 if self._local == _EV_AUTONOMOUS else 0, self._from, self._goal
+            )
         if self._command is not None or self._local == _EV_AUTONOMOUS:
             self.autonomous = self._command is None
         self._conclude(_FAILED if failed else _DONE, failed, transfer)

@@ -204,8 +204,19 @@ class Counters:
 class Result:
     """What became of one Switch command. `phase` is where the home was afterwards."""
 
-    def __init__(self, command_id=0, outcome=0, reason=0, from_phase=0, to_phase=0, phase=0,
-                 transfer_ms=0, vout_dv=0, time_s=0, lifetime=0):
+    def __init__(
+        self,
+        command_id=0,
+        outcome=0,
+        reason=0,
+        from_phase=0,
+        to_phase=0,
+        phase=0,
+        transfer_ms=0,
+        vout_dv=0,
+        time_s=0,
+        lifetime=0,
+    ):
         self.command_id = command_id
         self.outcome = outcome
         self.reason = reason
@@ -218,9 +229,19 @@ class Result:
         self.lifetime = lifetime
 
     def pack(self) -> bytes:
-        return struct.pack(RESULT_FMT, self.command_id, self.outcome, self.reason, self.from_phase,
-                           self.to_phase, self.phase, min(self.transfer_ms, 65535),
-                           min(max(self.vout_dv, 0), 65535), self.time_s, self.lifetime)
+        return struct.pack(
+            RESULT_FMT,
+            self.command_id,
+            self.outcome,
+            self.reason,
+            self.from_phase,
+            self.to_phase,
+            self.phase,
+            min(self.transfer_ms, 65535),
+            min(max(self.vout_dv, 0), 65535),
+            self.time_s,
+            self.lifetime,
+        )
 
 
 class SelectorState:
@@ -244,17 +265,36 @@ class SelectorState:
         raw = self._slot.load()
         n = struct.calcsize(self._FMT)
         if raw is not None and len(raw) >= n:
-            (self.proven, self.lockout, self.stage, self.stage_from, self.stage_to,
-             self.stage_command, self.lifetime, self.day, self.today,
-             self.last_transfer_s) = struct.unpack_from(self._FMT, raw, 0)
+            (
+                self.proven,
+                self.lockout,
+                self.stage,
+                self.stage_from,
+                self.stage_to,
+                self.stage_command,
+                self.lifetime,
+                self.day,
+                self.today,
+                self.last_transfer_s,
+            ) = struct.unpack_from(self._FMT, raw, 0)
             while n + _RESULT_LEN <= len(raw):
                 self.results.append(Result(*struct.unpack_from(RESULT_FMT, raw, n)))
                 n += _RESULT_LEN
 
     def save(self) -> bool:
-        raw = struct.pack(self._FMT, self.proven, self.lockout, self.stage, self.stage_from,
-                          self.stage_to, self.stage_command, self.lifetime, self.day,
-                          min(self.today, 255), self.last_transfer_s)
+        raw = struct.pack(
+            self._FMT,
+            self.proven,
+            self.lockout,
+            self.stage,
+            self.stage_from,
+            self.stage_to,
+            self.stage_command,
+            self.lifetime,
+            self.day,
+            min(self.today, 255),
+            self.last_transfer_s,
+        )
         for r in self.results:
             raw += r.pack()
         return self._slot.save(raw)

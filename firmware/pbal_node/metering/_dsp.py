@@ -9,8 +9,9 @@ import micropython
 
 
 @micropython.viper
-def accumulate(x: ptr32, y: ptr32, w: ptr32, index: ptr16, sine: ptr16, n: int, xb: int, yb: int,
-               out: ptr32):
+def accumulate(
+    x: ptr32, y: ptr32, w: ptr32, index: ptr16, sine: ptr16, n: int, xb: int, yb: int, out: ptr32
+):
     """out[0..11] = sums over n samples of w x, w y, w x x, w y y, w x y, w x cos, w x sin.
 
     x and y are microvolts, xb and yb their biases; index is the phase of each sample in 256ths

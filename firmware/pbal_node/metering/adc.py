@@ -63,8 +63,7 @@ class Calibration:
                 pass  # a damaged calibration is no calibration
 
     def save(self) -> bool:
-        t = {"gv": self.gv, "gi": self.gi, "phase": self.phase_rad,
-             "noise": self.noise_a}
+        t = {"gv": self.gv, "gi": self.gi, "phase": self.phase_rad, "noise": self.noise_a}
         return self._slot.save(json.dumps(t).encode())
 
 
@@ -113,8 +112,21 @@ class AdcMeter(Meter):
     the pin; `bias_uv` where the sensors idle. Times as in sense.py.
     """
 
-    def __init__(self, read_v, read_i, volts_per_volt, amps_per_volt, bias_uv, hz, calibration,
-                 energy, now_ms, ticks_us, diff, sleep_us) -> None:
+    def __init__(
+        self,
+        read_v,
+        read_i,
+        volts_per_volt,
+        amps_per_volt,
+        bias_uv,
+        hz,
+        calibration,
+        energy,
+        now_ms,
+        ticks_us,
+        diff,
+        sleep_us,
+    ) -> None:
         super().__init__()
         self._read_v = read_v
         self._read_i = read_i
@@ -260,8 +272,7 @@ class AdcMeter(Meter):
 
     def calibrate_zero(self) -> None:
         """With the output open: learn the noise of the current channel. Not yet saved."""
-        self.calibration.noise_a = math.sqrt(self.raw_i * self.raw_i
-                                             + self.calibration.noise_a**2)
+        self.calibration.noise_a = math.sqrt(self.raw_i * self.raw_i + self.calibration.noise_a**2)
 
     def slow_work(self) -> None:
         self.energy.save_if_due(self._now())

@@ -92,7 +92,7 @@ class Pzem(Meter):
                     return n
                 if n >= _RX:
                     keep = n - _ANSWER
-                    self.rx[: _ANSWER] = self._view[keep:n]
+                    self.rx[:_ANSWER] = self._view[keep:n]
                     n = _ANSWER
             if self._now() >= end:
                 return n

@@ -28,8 +28,9 @@ class Sense:
     `ticks_us`, `diff` and `sleep_us` are the functions of `time`; `now_ms` the monotonic clock.
     """
 
-    def __init__(self, adcs, volts_per_volt, bias_uv, nominal_v, hz, now_ms, ticks_us, diff,
-                 sleep_us) -> None:
+    def __init__(
+        self, adcs, volts_per_volt, bias_uv, nominal_v, hz, now_ms, ticks_us, diff, sleep_us
+    ) -> None:
         self._read = [adc.read_uv for adc in adcs]
         self._scale = [s / 1000000 for s in volts_per_volt]
         self._trim = [0] * _CHANNELS

@@ -20,6 +20,7 @@ requests = open("/requests.txt")
 gc.collect()
 at_rest = gc.mem_alloc()  # interpreter, fake hardware and this test: not the node's
 from pbal_node import app as app_module  # noqa: E402
+
 gc.collect()
 print("modules", gc.mem_alloc() - at_rest, "other", at_rest)
 
@@ -57,10 +58,21 @@ async def main():
         if n % 50 == 0:
             await asyncio.sleep_ms(200)
         assert not task.done()
-    print(json.dumps({"answers": answers, "live": live, "total": gc.mem_alloc() + gc.mem_free(),
-                      "heap_used_max": app.heap_used_max, "first_answer_ms": first_ms,
-                      "phase": app.phase(), "median_answer_us": sorted(waits)[len(waits) // 2],
-                      "loop_max_ms": app.loop_max_ms, "writes": app.stats.writes}))
+    print(
+        json.dumps(
+            {
+                "answers": answers,
+                "live": live,
+                "total": gc.mem_alloc() + gc.mem_free(),
+                "heap_used_max": app.heap_used_max,
+                "first_answer_ms": first_ms,
+                "phase": app.phase(),
+                "median_answer_us": sorted(waits)[len(waits) // 2],
+                "loop_max_ms": app.loop_max_ms,
+                "writes": app.stats.writes,
+            }
+        )
+    )
     print("ok")
 
 

@@ -99,8 +99,16 @@ class Home:
         self.contacts = Contacts(self, phase)
         self.random = Random(street.seed * 1000 + index)
         self.auto = autonomy.Autonomy(
-            self.contacts, self.supply, self.settings, self.limits, self.state, phase,
-            self.random.below, False, lambda *a: None, lambda: street.now - street.silent_since,
+            self.contacts,
+            self.supply,
+            self.settings,
+            self.limits,
+            self.state,
+            phase,
+            self.random.below,
+            False,
+            lambda *a: None,
+            lambda: street.now - street.silent_since,
             lambda: self.amps,
         )
 
@@ -136,7 +144,8 @@ class Street:
         # The neutral current's part in phase with phase p: i_p - (the other two) / 2.
         return [0.0] + [
             max(0.0, self.source[p] - zp * i[p] - zn * (i[p] - (total - i[p]) / 2))
-            if self.source[p] > 0 else 0.0
+            if self.source[p] > 0
+            else 0.0
             for p in (1, 2, 3)
         ]
 

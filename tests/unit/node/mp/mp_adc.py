@@ -127,7 +127,17 @@ def the_coroutine_reads():
     assert not asyncio.run(b.meter.read()) and b.meter.errors == 1
 
 
-support.run((machine_code_and_plain_sums_agree, without_noise, with_one_percent_noise,
-             with_one_percent_of_full_scale_noise, uncalibrated_is_worse,
-             harmonics_belong_to_rms_not_to_power, follows_the_frequency,
-             energy_survives_and_spares_the_flash, calibration_survives, the_coroutine_reads))
+support.run(
+    (
+        machine_code_and_plain_sums_agree,
+        without_noise,
+        with_one_percent_noise,
+        with_one_percent_of_full_scale_noise,
+        uncalibrated_is_worse,
+        harmonics_belong_to_rms_not_to_power,
+        follows_the_frequency,
+        energy_survives_and_spares_the_flash,
+        calibration_survives,
+        the_coroutine_reads,
+    )
+)

@@ -20,8 +20,16 @@ else:
 support.install_board("esp32-devkitc", return_spread_ms=500)
 support.write_file(
     "/cfg/identity.json",
-    json.dumps({"eui": "0011223344556677", "site": SITE, "address": ADDRESS,
-                "root": ROOT.hex(), "group": GROUP.hex(), "phase": 1}),
+    json.dumps(
+        {
+            "eui": "0011223344556677",
+            "site": SITE,
+            "address": ADDRESS,
+            "root": ROOT.hex(),
+            "group": GROUP.hex(),
+            "phase": 1,
+        }
+    ),
 )
 
 from pbal_node import app as app_module  # noqa: E402
@@ -93,18 +101,22 @@ async def scenario(app):
     # S4: unsynced, refused; a TimeSync without our nonce changes nothing.
     await c.poll(records.TimeSync(time_s=1000000, time_ms=0, nonce=hello.nonce ^ 1))
     now = 1700000000
-    await c.poll(records.Switch(command_id=1, from_phase=1, to_phase=2, issued_s=now,
-                                expires_s=now + 60))
+    await c.poll(
+        records.Switch(command_id=1, from_phase=1, to_phase=2, issued_s=now, expires_s=now + 60)
+    )
     assert c.results[-1].outcome == 3 and c.results[-1].reason == 9, c.results[-1]
-    await c.poll(records.TimeSync(time_s=now, time_ms=500, nonce=hello.nonce),
-                 records.ResultAck(command_id=1))
+    await c.poll(
+        records.TimeSync(time_s=now, time_ms=500, nonce=hello.nonce),
+        records.ResultAck(command_id=1),
+    )
     c.results.clear()
     t = await c.poll()
     assert now <= t.time_s <= now + 1 and not t.flags & records.FLAG_UNSYNCED
     assert not c.results
 
-    command = records.Switch(command_id=2, from_phase=1, to_phase=3, issued_s=now,
-                             expires_s=now + 60)
+    command = records.Switch(
+        command_id=2, from_phase=1, to_phase=3, issued_s=now, expires_s=now + 60
+    )
     await c.poll(command)
     assert c.results[-1].outcome == 1, c.results
     t = await c.until(lambda t: t.phase == 3)
@@ -118,8 +130,9 @@ async def scenario(app):
     assert c.results[-1].command_id == 2 and c.results[-1].lifetime_switches == lifetime
     await c.poll(records.ResultAck(command_id=2))
     # S5: dwell.
-    await c.poll(records.Switch(command_id=3, from_phase=3, to_phase=2, issued_s=now,
-                                expires_s=now + 60))
+    await c.poll(
+        records.Switch(command_id=3, from_phase=3, to_phase=2, issued_s=now, expires_s=now + 60)
+    )
     assert c.results[-1].outcome == 3 and c.results[-1].reason == 1, c.results[-1]
 
     # A forged frame is counted and switches nothing.
@@ -169,8 +182,18 @@ async def scenario(app):
 
     assert house.shorts == 0 and house.de_errors == 0
     assert house.fed > 3
-    print("heap_used_max", app.heap_used_max, "loop_max_ms", app.loop_max_ms, "spoiled",
-          app.sense.spoiled, "writes", app.stats.writes, "late", app.bearer.late)
+    print(
+        "heap_used_max",
+        app.heap_used_max,
+        "loop_max_ms",
+        app.loop_max_ms,
+        "spoiled",
+        app.sense.spoiled,
+        "writes",
+        app.stats.writes,
+        "late",
+        app.bearer.late,
+    )
 
 
 async def main():

@@ -50,9 +50,15 @@ async def scenario(app):
     # What follows the prefix is not looked at.
     assert await say(uart, discovery.find_pdu(8, eui[:1] + b"\xaa" * 7)) == here
     # Nonsense is met with silence.
-    for pdu in (b"\x64\x02\x01\x00", discovery.find_pdu(65, eui), b"\x64\x07\x09" + eui + b"\x05",
-                discovery.place_pdu(eui, 0), discovery.place_pdu(eui, 248),
-                discovery.place_pdu(bytes(8), 5), modbus.request_pdu(modbus.OP_GROUP, bytes(20))):
+    for pdu in (
+        b"\x64\x02\x01\x00",
+        discovery.find_pdu(65, eui),
+        b"\x64\x07\x09" + eui + b"\x05",
+        discovery.place_pdu(eui, 0),
+        discovery.place_pdu(eui, 248),
+        discovery.place_pdu(bytes(8), 5),
+        modbus.request_pdu(modbus.OP_GROUP, bytes(20)),
+    ):
         assert await say(uart, pdu) == b"", pdu
     # Placed: answers at its unit with the plain registers, searches pass it by.
     assert await say(uart, discovery.place_pdu(eui, 200)) == answer(discovery.OP_PLACE, eui, 200)

@@ -14,8 +14,16 @@ support.ram_disk()
 support.install_board("esp32-devkitc", return_spread_ms=0)
 support.write_file(
     "/cfg/identity.json",
-    json.dumps({"eui": "0011223344556677", "site": 7, "address": 0x0105, "root": ROOT.hex(),
-                "group": ROOT.hex(), "phase": 2}),
+    json.dumps(
+        {
+            "eui": "0011223344556677",
+            "site": 7,
+            "address": 0x0105,
+            "root": ROOT.hex(),
+            "group": ROOT.hex(),
+            "phase": 2,
+        }
+    ),
 )
 
 from pbal_node import app as app_module  # noqa: E402
@@ -84,6 +92,7 @@ def safe_mode_after_repeated_crashes():
     house.cause = machine.SOFT_RESET
     for n in range(1, 4):
         assert not app_module.App().safe_mode, n
+
     async def scenario(app):
         assert app.safe_mode
         up = opener()
@@ -177,6 +186,13 @@ def a_missing_board_file_is_a_crash():
     os.rename("/kept.json", "/board.json")
 
 
-support.run((garbage_on_both_uarts, safe_mode_after_repeated_crashes,
-             a_crash_is_recorded_and_resets, a_person_at_the_console,
-             a_stuck_meter_loop_starves_the_watchdog, a_missing_board_file_is_a_crash))
+support.run(
+    (
+        garbage_on_both_uarts,
+        safe_mode_after_repeated_crashes,
+        a_crash_is_recorded_and_resets,
+        a_person_at_the_console,
+        a_stuck_meter_loop_starves_the_watchdog,
+        a_missing_board_file_is_a_crash,
+    )
+)

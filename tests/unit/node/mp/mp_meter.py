@@ -172,8 +172,17 @@ class Mains:
                 self.us += self.late.pop(at)
 
     def sense(self):
-        return Sense([self.adc(i) for i in range(4)], [400.0] * 4, 1300000, 230.0, 50.0,
-                     lambda: self.us // 1000, lambda: self.us, lambda a, b: a - b, self.sleep)
+        return Sense(
+            [self.adc(i) for i in range(4)],
+            [400.0] * 4,
+            1300000,
+            230.0,
+            50.0,
+            lambda: self.us // 1000,
+            lambda: self.us,
+            lambda a, b: a - b,
+            self.sleep,
+        )
 
 
 class Adc:
@@ -261,8 +270,9 @@ def opening_meets_a_current_zero():
 def ticks_may_wrap():
     period = 1 << 30
     t = [period - 500]
-    mono = Monotonic(lambda: t[0] % period,
-                     lambda a, b: (a - b + period // 2) % period - period // 2)
+    mono = Monotonic(
+        lambda: t[0] % period, lambda a, b: (a - b + period // 2) % period - period // 2
+    )
     last = 0
     for _ in range(50):
         t[0] += 100
@@ -286,7 +296,17 @@ def site_time_is_set_by_our_nonce_only():
     assert c.set(2000, 0, 0, False) and c.now_s() == 2000 and c.refused == 3
 
 
-support.run((known_answer, reads_and_survives_the_line, commands, true_rms_over_whole_cycles,
-             bursts_with_holes_are_thrown_away, broken_sensors_never_look_good,
-             output_edges_are_stamped, opening_meets_a_current_zero, ticks_may_wrap,
-             site_time_is_set_by_our_nonce_only))
+support.run(
+    (
+        known_answer,
+        reads_and_survives_the_line,
+        commands,
+        true_rms_over_whole_cycles,
+        bursts_with_holes_are_thrown_away,
+        broken_sensors_never_look_good,
+        output_edges_are_stamped,
+        opening_meets_a_current_zero,
+        ticks_may_wrap,
+        site_time_is_set_by_our_nonce_only,
+    )
+)

@@ -313,13 +313,26 @@ def a_contact_that_does_not_close_falls_back():
 
 
 SCENARIOS = (
-    s1_break_before_make, s1_second_output_is_never_driven, s1_boot_drives_all_off,
-    s2_welded_contact_locks_out, s2_weld_found_at_boot, s3_only_onto_a_good_phase,
-    s4_only_fresh_commands, s4_the_same_id_switches_once, s5_dwell_and_daily_cap,
-    s6_waits_for_a_quiet_moment, s7_silence_changes_nothing, s8_leaves_a_sick_phase,
-    s9_comes_back_staggered, s9_takes_a_healthy_phase_when_its_own_stays_dead,
-    s10_fixed_homes_stay, s11_watchdog, s12_reset_at_any_instant_of_a_transfer,
-    s12_journal_comes_first, safe_mode_never_switches, a_contact_that_does_not_close_falls_back,
+    s1_break_before_make,
+    s1_second_output_is_never_driven,
+    s1_boot_drives_all_off,
+    s2_welded_contact_locks_out,
+    s2_weld_found_at_boot,
+    s3_only_onto_a_good_phase,
+    s4_only_fresh_commands,
+    s4_the_same_id_switches_once,
+    s5_dwell_and_daily_cap,
+    s6_waits_for_a_quiet_moment,
+    s7_silence_changes_nothing,
+    s8_leaves_a_sick_phase,
+    s9_comes_back_staggered,
+    s9_takes_a_healthy_phase_when_its_own_stays_dead,
+    s10_fixed_homes_stay,
+    s11_watchdog,
+    s12_reset_at_any_instant_of_a_transfer,
+    s12_journal_comes_first,
+    safe_mode_never_switches,
+    a_contact_that_does_not_close_falls_back,
 )
 
 # (owner, attribute, what it becomes when the rule is removed, the scenario that must notice)
@@ -327,8 +340,12 @@ REMOVALS = (
     (rules, "output_dead", lambda v, n: True, s1_break_before_make),
     (rules, "dead_time_over", lambda since, now, t: True, s1_break_before_make),
     (rules, "may_drive", lambda driven, phase: True, s1_second_output_is_never_driven),
-    (drive.HeldDrive, "all_off", lambda self, now: setattr(self, "driven", 0),
-     s1_boot_drives_all_off),
+    (
+        drive.HeldDrive,
+        "all_off",
+        lambda self, now: setattr(self, "driven", 0),
+        s1_boot_drives_all_off,
+    ),
     (rules, "welded", lambda dead, ms, t: False, s2_welded_contact_locks_out),
     (rules, "welded", lambda dead, ms, t: False, s2_weld_found_at_boot),
     (rules, "lockout_reason", lambda lockout: 0, s2_welded_contact_locks_out),
@@ -358,9 +375,14 @@ for scenario in SCENARIOS:
 # The same with latching relays, where a reset opens nothing by itself.
 World.kind = "latching"
 for scenario in (
-    s1_break_before_make, s2_welded_contact_locks_out, s2_weld_found_at_boot,
-    s3_only_onto_a_good_phase, s8_leaves_a_sick_phase, s9_comes_back_staggered,
-    s12_reset_at_any_instant_of_a_transfer, a_contact_that_does_not_close_falls_back,
+    s1_break_before_make,
+    s2_welded_contact_locks_out,
+    s2_weld_found_at_boot,
+    s3_only_onto_a_good_phase,
+    s8_leaves_a_sick_phase,
+    s9_comes_back_staggered,
+    s12_reset_at_any_instant_of_a_transfer,
+    a_contact_that_does_not_close_falls_back,
 ):
     print("latching", scenario.__name__)
     scenario()

@@ -231,8 +231,9 @@ def event_log_turns_over_and_acknowledges():
     assert stored == list(range(stored[0], stored[-1] + 1)) and len(stored) > events.SEGMENT
     log.ack(3 * events.SEGMENT - 2)
     assert len(log.pending) == 2
-    again = events.EventLog("/turn", store.Slot("/turnack", stats), lambda: now[0], lambda: 7,
-                            stats)
+    again = events.EventLog(
+        "/turn", store.Slot("/turnack", stats), lambda: now[0], lambda: 7, stats
+    )
     assert [e[4] for e in again.pending] == [382, 383]
     # A flickering fault does not wear the flash.
     writes = stats.writes
@@ -258,6 +259,16 @@ def torn_tail_is_cut_off():
     assert struct.calcsize(events._FMT) * 3 == os.stat("/torn.0")[6]
 
 
-support.run((slot_keeps_old_or_new, counters_never_repeat, down_floor_never_falls,
-             config_keeps_old_or_new, selector_state_keeps_old_or_new, damaged_slots_are_refused,
-             event_log_survives, event_log_turns_over_and_acknowledges, torn_tail_is_cut_off))
+support.run(
+    (
+        slot_keeps_old_or_new,
+        counters_never_repeat,
+        down_floor_never_falls,
+        config_keeps_old_or_new,
+        selector_state_keeps_old_or_new,
+        damaged_slots_are_refused,
+        event_log_survives,
+        event_log_turns_over_and_acknowledges,
+        torn_tail_is_cut_off,
+    )
+)

@@ -43,8 +43,10 @@ def half_of_a_lost_phase_goes_each_way():
             assert crowd([m[0] for m in s.moves], 1000) <= max(6, lost // 3)
         mean = sum(went) / len(went)
         deviation = math.sqrt(sum((w - mean) ** 2 for w in went) / len(went))
-        print("  %d lost: to B %.1f on average, standard deviation %.2f (a coin: %.2f), %d..%d" % (
-            lost, mean, deviation, math.sqrt(lost) / 2, min(went), max(went)))
+        print(
+            "  %d lost: to B %.1f on average, standard deviation %.2f (a coin: %.2f), %d..%d"
+            % (lost, mean, deviation, math.sqrt(lost) / 2, min(went), max(went))
+        )
         assert abs(mean - lost / 2) < 1.2
         assert deviation < math.sqrt(lost) / 2 * 1.1
         assert min(went) >= lost * 0.2 and max(went) <= lost * 0.8
@@ -94,9 +96,17 @@ def a_weak_feeder_does_not_oscillate():
             per_home[m[1]] += 1
         again += sum(1 for n in per_home if n > 1)
         late = [m for m in s.moves if m[0] > 3600000]
-        print("  seed %d: %d moves, at most %d of a home, %d in the second hour; %s; %s V" % (
-            seed, len(s.moves), max(per_home), len(late), s.count(),
-            [round(v, 1) for v in s.volts()[1:]]))
+        print(
+            "  seed %d: %d moves, at most %d of a home, %d in the second hour; %s; %s V"
+            % (
+                seed,
+                len(s.moves),
+                max(per_home),
+                len(late),
+                s.count(),
+                [round(v, 1) for v in s.volts()[1:]],
+            )
+        )
         # Holds of 1, 2, 4, 8, 16 and 30 minutes leave room for eight moves in two hours.
         assert max(per_home) <= 8, per_home
     assert again, "the feeder is not weak enough to tempt anybody"
@@ -166,7 +176,8 @@ def a_day(seed, phases, table, silent_hours):
 
 def balancing_is_never_worse_than_holding():
     for name, phases, gains in (
-        ("uneven", [1] * 11 + [2] * 5 + [3] * 2, True), ("even", [1, 2, 3] * 6, False),
+        ("uneven", [1] * 11 + [2] * 5 + [3] * 2, True),
+        ("even", [1, 2, 3] * 6, False),
     ):
         held = balanced = 0.0
         moves = 0
@@ -186,8 +197,10 @@ def balancing_is_never_worse_than_holding():
             held += h_wh
             balanced += b_wh
             moves += len(b_moves)
-        print("  %s: losses %.1f %% of holding, the worst seed %.1f %%, %.1f moves a day" % (
-            name, 100 * balanced / held, 100 * worst, moves / SEEDS))
+        print(
+            "  %s: losses %.1f %% of holding, the worst seed %.1f %%, %.1f moves a day"
+            % (name, 100 * balanced / held, 100 * worst, moves / SEEDS)
+        )
         assert not gains or (balanced < 0.9 * held and moves > SEEDS)
 
 
@@ -203,10 +216,13 @@ def balancing_needs_silence_and_a_known_load():
 
 
 TESTS = (
-    half_of_a_lost_phase_goes_each_way, the_heavier_phase_gets_fewer,
-    those_that_leave_in_the_same_second_spread, a_weak_feeder_does_not_oscillate,
+    half_of_a_lost_phase_goes_each_way,
+    the_heavier_phase_gets_fewer,
+    those_that_leave_in_the_same_second_spread,
+    a_weak_feeder_does_not_oscillate,
     power_returns_staggered,
-    balancing_is_never_worse_than_holding, balancing_needs_silence_and_a_known_load,
+    balancing_is_never_worse_than_holding,
+    balancing_needs_silence_and_a_known_load,
 )
 
 for test in TESTS:
@@ -215,16 +231,32 @@ for test in TESTS:
 
 # What happens without the rules that carry this: each of these must be noticed.
 for owner, name, without, test in (
-    (rules, "lean", lambda above: 1600 if above >= 0 else 0,
-     those_that_leave_in_the_same_second_spread),
-    (autonomy.Autonomy, "_moved", lambda self, now: setattr(self, "_delay_ms", -1),
-     a_weak_feeder_does_not_oscillate),
+    (
+        rules,
+        "lean",
+        lambda above: 1600 if above >= 0 else 0,
+        those_that_leave_in_the_same_second_spread,
+    ),
+    (
+        autonomy.Autonomy,
+        "_moved",
+        lambda self, now: setattr(self, "_delay_ms", -1),
+        a_weak_feeder_does_not_oscillate,
+    ),
     (rules, "lean", lambda above: 1000, the_heavier_phase_gets_fewer),
-    (rules, "should_leave", lambda bad, confirm, rnd: bad >= confirm,
-     half_of_a_lost_phase_goes_each_way),
+    (
+        rules,
+        "should_leave",
+        lambda bad, confirm, rnd: bad >= confirm,
+        half_of_a_lost_phase_goes_each_way,
+    ),
     (rules, "may_restore", lambda good, need, rnd: good >= need, power_returns_staggered),
-    (balance.Balancer, "target", lambda self, present, now: 1 + present % 3,
-     balancing_is_never_worse_than_holding),
+    (
+        balance.Balancer,
+        "target",
+        lambda self, present, now: 1 + present % 3,
+        balancing_is_never_worse_than_holding,
+    ),
 ):
     kept = getattr(owner, name)
     setattr(owner, name, without)

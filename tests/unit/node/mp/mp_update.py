@@ -31,7 +31,12 @@ def hexed(data):
 
 def manifest(files, version="0.2.0", boards="1", extra=""):
     text = "pbal-app 1\nversion %s\nboards %s\nfiles %d %d\n%s" % (
-        version, boards, len(files), sum([len(f) for f in files.values()]), extra)
+        version,
+        boards,
+        len(files),
+        sum([len(f) for f in files.values()]),
+        extra,
+    )
     for path in sorted(files):
         text += "%s %d %s\n" % (hexed(hashlib.sha256(files[path]).digest()), len(files[path]), path)
     return text.encode()
@@ -186,8 +191,6 @@ def whole_update(controller):
 
     run(place, work)
     return 0
-
-
 
 
 def every_cut_resumes_and_ends_in_the_new_application():
@@ -495,18 +498,20 @@ def the_same_parser_as_the_makers():
     assert head.files == len(rest) == 4 and head.version == 0x200
 
 
-support.run([
-    every_cut_resumes_and_ends_in_the_new_application,
-    unsigned_foreign_old_and_large_ones_are_refused,
-    downgrades_need_a_signature_that_says_so,
-    no_key_no_update,
-    a_flipped_bit_is_asked_for_again_and_then_refused,
-    stray_chunks_change_nothing,
-    another_release_takes_the_place_of_an_unfinished_one,
-    the_commit_waits_while_contacts_move,
-    three_boots_then_back,
-    a_damaged_file_is_not_run,
-    a_confirmed_slot_that_rots_or_crashes_gives_way,
-    the_second_update_takes_the_other_slot_and_keeps_the_first,
-    the_same_parser_as_the_makers,
-])
+support.run(
+    [
+        every_cut_resumes_and_ends_in_the_new_application,
+        unsigned_foreign_old_and_large_ones_are_refused,
+        downgrades_need_a_signature_that_says_so,
+        no_key_no_update,
+        a_flipped_bit_is_asked_for_again_and_then_refused,
+        stray_chunks_change_nothing,
+        another_release_takes_the_place_of_an_unfinished_one,
+        the_commit_waits_while_contacts_move,
+        three_boots_then_back,
+        a_damaged_file_is_not_run,
+        a_confirmed_slot_that_rots_or_crashes_gives_way,
+        the_second_update_takes_the_other_slot_and_keeps_the_first,
+        the_same_parser_as_the_makers,
+    ]
+)

@@ -9,8 +9,13 @@ import support
 from pbal_node import autonomy, drive, events, selector, store, supply
 
 DEVICE = support.ram_disk()
-TIMING = {"operate_ms": 15, "release_ms": 10, "dead_time_ms": 100, "dead_timeout_ms": 600,
-          "live_timeout_ms": 400}
+TIMING = {
+    "operate_ms": 15,
+    "release_ms": 10,
+    "dead_time_ms": 100,
+    "dead_timeout_ms": 600,
+    "live_timeout_ms": 400,
+}
 T0 = 1700000000  # site time at virtual time 0
 STEP = 5
 
@@ -114,8 +119,9 @@ class World:
         self.seen = []
         self.stats = store.FlashStats()
         self.state = store.SelectorState("/s", self.stats)
-        self.log = events.EventLog("/log", store.Slot("/a", self.stats), lambda: self.now,
-                                   self.site_s, self.stats)
+        self.log = events.EventLog(
+            "/log", store.Slot("/a", self.stats), lambda: self.now, self.site_s, self.stats
+        )
         self.limits = selector.Limits()
         for name, value in self.limit_changes.items():
             setattr(self.limits, name, value)
@@ -126,15 +132,35 @@ class World:
         self.out_at_ms = -1
         self.last_live_ms = self.first_live_ms = -1
         if self.kind == "latching":
-            self.drive = drive.LatchingDrive([Coil(self, p, 1) for p in (1, 2, 3)],
-                                             [Coil(self, p, 0) for p in (1, 2, 3)], 1, 50)
+            self.drive = drive.LatchingDrive(
+                [Coil(self, p, 1) for p in (1, 2, 3)], [Coil(self, p, 0) for p in (1, 2, 3)], 1, 50
+            )
         else:
             self.drive = drive.HeldDrive([Pin(self, p) for p in (1, 2, 3)], 1)
-        self.sel = selector.Selector(selector.Timing(TIMING), self.limits, self.state, self.drive,
-                                     self, self.supply, lambda: self.amps, self.site_s, self.emit)
-        self.auto = autonomy.Autonomy(self.sel, self.supply, self.settings, self.limits, self.state,
-                                      1, self.randrange, cold, self.emit,
-                                      lambda: self.now - self.silent_since, lambda: self.amps)
+        self.sel = selector.Selector(
+            selector.Timing(TIMING),
+            self.limits,
+            self.state,
+            self.drive,
+            self,
+            self.supply,
+            lambda: self.amps,
+            self.site_s,
+            self.emit,
+        )
+        self.auto = autonomy.Autonomy(
+            self.sel,
+            self.supply,
+            self.settings,
+            self.limits,
+            self.state,
+            1,
+            self.randrange,
+            cold,
+            self.emit,
+            lambda: self.now - self.silent_since,
+            lambda: self.amps,
+        )
         self._sampled = -1000
         self._polled = -1000
         self.sel.boot(self.now)
@@ -219,13 +245,20 @@ class World:
 
     def order(self, command_id, to_phase, from_phase=None, life_s=60, issued=0):
         s = self.site_s() or T0
-        return self.sel.command(command_id, self.sel.phase if from_phase is None else from_phase,
-                                to_phase, s + issued, s + issued + life_s, self.now)
+        return self.sel.command(
+            command_id,
+            self.sel.phase if from_phase is None else from_phase,
+            to_phase,
+            s + issued,
+            s + issued + life_s,
+            self.now,
+        )
 
     def finish(self, command_id, ms=20000):
         """The final result of a command."""
-        self.until(lambda: any(r.command_id == command_id and r.outcome > 1
-                               for r in self.sel.outbox), ms)
+        self.until(
+            lambda: any(r.command_id == command_id and r.outcome > 1 for r in self.sel.outbox), ms
+        )
         return [r for r in self.sel.outbox if r.command_id == command_id][-1]
 
     def happened(self, code):

@@ -107,8 +107,20 @@ class ADC:
 class UART(io.IOBase):
     made = {}
 
-    def __init__(self, uart_id, baudrate=9600, bits=8, parity=None, stop=1, tx=None, rx=None,
-                 txbuf=0, rxbuf=0, timeout=0, timeout_char=0):
+    def __init__(
+        self,
+        uart_id,
+        baudrate=9600,
+        bits=8,
+        parity=None,
+        stop=1,
+        tx=None,
+        rx=None,
+        txbuf=0,
+        rxbuf=0,
+        timeout=0,
+        timeout_char=0,
+    ):
         self.id = uart_id
         self.rx = b""
         self.tx = b""
@@ -152,8 +164,22 @@ class UART(io.IOBase):
             v = house.out_v()
             a = int(house.amps * 1000)
             p = int(v * house.amps * 10)
-            body = struct.pack(">BBB10H", data[0], 4, 20, int(v * 10), a & 0xFFFF, a >> 16,
-                               p & 0xFFFF, p >> 16, 38, 0, 500, 100, 0)
+            body = struct.pack(
+                ">BBB10H",
+                data[0],
+                4,
+                20,
+                int(v * 10),
+                a & 0xFFFF,
+                a >> 16,
+                p & 0xFFFF,
+                p >> 16,
+                38,
+                0,
+                500,
+                100,
+                0,
+            )
             self.rx += body + struct.pack("<H", crc16(body))
 
 
