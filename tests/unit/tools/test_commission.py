@@ -229,6 +229,20 @@ def test_one_known_phase_is_not_enough() -> None:
     assert any("stood still" in words for words in told.todo)
 
 
+def test_a_sign_that_nobody_proved_is_not_passed_over() -> None:
+    one, ref, _ = watched((0, 1, 2), 1)
+    one.p_w = [240.0] * 100
+    still = np.full((100, 3), 5000.0)
+    told = phases.judge(one, ref, still)
+    assert (told.real_phase, told.direction, told.sure) == ("A", "unknown", False)
+    assert any("kettle" in words for words in told.todo)
+    assert phases.judge(one, ref, still, dark=True).sure
+    one.p_w = [-240.0] * 100
+    assert any("exports" in words for words in phases.judge(one, ref, still, dark=True).faults)
+    one.signed = False  # a PZEM: nothing to get wrong
+    assert phases.judge(one, ref, still).sure
+
+
 def test_night_tells_the_direction_only_where_it_is_night() -> None:
     power = np.full(20, 240.0)
     assert phases.from_energy(power, signed=True, dark=True) == "right"

@@ -58,7 +58,7 @@ def _picture(data: bytes | None) -> list[Any]:
     image = Image(io.BytesIO(data))
     scale = _WIDTH / image.imageWidth
     image.drawWidth, image.drawHeight = _WIDTH, image.imageHeight * scale
-    return [image, Spacer(1, 2 * mm)]
+    return [Spacer(1, 2 * mm), image, Spacer(1, 2 * mm)]
 
 
 def _home(home: dict[str, Any], data: dict[str, Any]) -> list[Any]:
@@ -107,7 +107,7 @@ def paper(path: Path, report: dict[str, Any], data: dict[str, Any], public: str)
     flow += [_text(("- home " if words[0].isdigit() else "- ") + words) for words in report["open"]]
     flow += [
         _text("Homes", _PART),
-        _table(content.summary_rows(report), [5, 13, 15, 6, 9, 11, 10, 17, 8]),
+        _table(content.summary_rows(report), [6.5, 12, 15.5, 7, 9.5, 11, 9.5, 17, 8]),
         _text(
             "Phases are named by the transformer's meter." if report["metered"] else
             "No meter at the transformer: phases are named by one of the homes, so homes on the "

@@ -50,11 +50,13 @@ def judge(
     reference_v: Floats | None,
     transformer_w: Floats | None,
     relative_to: str = "transformer",
+    dark: bool = False,
 ) -> Finding:
     """The finding for one home.
 
     `reference_v` (rounds, 3): voltages of the transformer's meter, or of the home that names the
-    phases where there is none; `transformer_w` (rounds, 3): the meter's powers.
+    phases where there is none; `transformer_w` (rounds, 3): the meter's powers; `dark`: nothing
+    generates now, the crew says.
     """
     node_phase = PHASES[watch.closed - 1] if watch.closed else ""
     found = Finding(watch.address, node_phase, relative_to=relative_to)
@@ -81,15 +83,23 @@ def judge(
         else:
             found.todo.append(f"voltages: {movement.reason}")
     _load(found, watch, v, power, transformer_w)
+    if found.direction == "unknown":
+        found.direction = from_energy(power, watch.signed, dark)
+        if found.direction == "reversed":
+            found.faults.append(
+                "it exports while nothing generates: the current transformer is the wrong way round"
+            )
     if found.pairing and found.pairing != "ABC":
         found.faults.append(
             f"inputs A, B, C of this node are phases {', '.join(found.pairing)} of the "
             f"{relative_to}: swap the wires at its supply terminals"
         )
     # The phase it is on is not enough: the planner will send it to the other two as well.
-    found.sure = bool(found.real_phase and found.pairing) and not found.faults
+    # A meter whose sign may be wrong would balance the street the wrong way round.
+    told = found.direction != "unknown"
+    found.sure = bool(found.real_phase and found.pairing and told) and not found.faults
     if found.sure:
-        found.todo = [words for words in found.todo if words.startswith("current")]
+        found.todo = []
     return found
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..errors import CliError
 from .evidence import PHASES
 from .job import Job, signed_meter
-from .phases import Finding, Watch, from_energy, judge
+from .phases import Finding, Watch, judge
 
 _LOOK_EVERY = 8  # rounds between two looks at whether everything is clear already
 LEAST_ROUNDS = 24
@@ -75,26 +75,24 @@ class Watching:
                     watch,
                     at_times(watch.times, self.times, self.meter_v),
                     at_times(watch.times, self.times, self.meter_w),
+                    dark=self._dark,
                 )
             elif reference is None or reference is watch:
-                finding = judge(watch, None, None, relative_to=f"home {address}")
+                finding = judge(watch, None, None, relative_to=f"home {address}", dark=self._dark)
                 if reference is watch and watch.closed:
                     finding.pairing = "ABC"
                     finding.real_phase = PHASES[watch.closed - 1]
-                    finding.sure = not finding.faults
+                    finding.sure = not finding.faults and finding.direction != "unknown"
+                elif reference is None:
+                    finding.todo.append(
+                        "there is nothing to compare it with: no meter at the transformer, no "
+                        "second home; connect a meter ([transformer.meter] in the site file)"
+                    )
             else:
                 finding = judge(
                     watch, at_times(watch.times, reference.times, reference.v), None,
-                    relative_to=f"home {reference.address}",
+                    relative_to=f"home {reference.address}", dark=self._dark,
                 )  # fmt: skip
-            if finding.direction == "unknown":
-                told = from_energy(np.array(watch.p_w, dtype=float), watch.signed, self._dark)
-                finding.direction = told
-                if told == "reversed":
-                    finding.faults.append(
-                        "it exports at night: the current transformer is the wrong way round"
-                    )
-                    finding.sure = False
             out[address] = finding
         return out
 
