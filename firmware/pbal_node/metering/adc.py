@@ -1,9 +1,10 @@
 """The meter without a PZEM: output voltage and current on two ADC1 channels.
 
-Each reading takes two bursts of one cycle, a few tens of ms apart. True RMS and real power come
-from the samples themselves; the fundamental's phasors give reactive power, frequency (from the
-phase that passed between the bursts) and the correction of the phase error of CT, transformer and
-interleaved sampling. Gains and phase come from a two-point calibration kept in flash.
+Each reading takes two bursts of one cycle, a few tens of ms apart, or six at a small current. True
+RMS and real power come from the samples themselves; the fundamental's phasors give reactive power,
+frequency (from the phase that passed between the bursts) and the correction of the phase error of
+CT, transformer and interleaved sampling. Gains and phase come from a two-point calibration kept in
+flash.
 
     V = v (gv0 + gv1 v^2)     the same for I: the cubic term is the ADC's remaining curvature
     P = mean(v i) gains + V1 I1 (cos(phi + d) - cos phi),   Q = V1 I1 sin(phi + d)
@@ -28,6 +29,10 @@ _HOLE_US = const(1500)
 _PAUSE_MS = const(5)  # between the two bursts
 _SAVE_MS = const(1800000)  # energy goes to flash at most this often ...
 _SAVE_WH = const(10)  # ... and only when it moved
+_FULL_UV = const(1200000)  # peak of a full-range signal
+_BURSTS = const(2)  # of a reading ...
+_BURSTS_LOW = const(6)  # ... and of one below a tenth of the range (peak of full scale / 7)
+_LOW = 0.07
 _QUIET = 0.0004  # of full scale: a current below this is noise
 _FMT = "<II"  # import and export in 0.1 Wh
 
@@ -145,6 +150,9 @@ class AdcMeter(Meter):
         self._v = array("i", [0] * _ROUNDS)
         self._i = array("i", [0] * _ROUNDS)
         self._skew_us = 0.0
+        self._start_us = 0
+        self._angle = 0.0
+        self._amps = 0.0  # the last reading, for the number of bursts of the next
         self._found = [0.0] * 6  # of one burst: V, I, P, V1 I1 cos, V1 I1 sin, angle of V
         self._sum = [0.0] * 5
         self.raw_v = self.raw_i = 0.0  # uncalibrated RMS, for the two-point calibration
@@ -200,35 +208,46 @@ class AdcMeter(Meter):
         f[5] = math.atan2(-v_im, v_re)
 
     async def read(self) -> bool:
+        n = self.begin()
+        for k in range(n):
+            if k:
+                await asyncio.sleep_ms(_PAUSE_MS)
+            if not self.add_burst(k, n):
+                self.errors += 1
+                self.reading.ok = False
+                return False
+        self.publish()
+        return True
+
+    def begin(self) -> int:
+        """Start a reading; the number of bursts that it takes.
+
+        Noise of the converter is the same at every load and averages out with the number of
+        samples, so a small current gets more of them.
+        """
         total = self._sum
         for k in range(5):
             total[k] = 0.0
+        return _BURSTS_LOW if self._amps < _LOW * self._is * _FULL_UV else _BURSTS
+
+    def add_burst(self, k: int, n: int) -> bool:
+        """Burst k of n; False when it was spoiled."""
         start = self.burst()
         if start < 0:
-            return self._fail()
-        self._add()
-        angle = self._found[5]
-        await asyncio.sleep_ms(_PAUSE_MS)
-        second = self.burst()
-        if second < 0:
-            return self._fail()
-        self._add()
-        self._follow(self._found[5] - angle, self._diff(second, start))
-        self._publish()
+            return False
+        f = self._found
+        for i in range(5):
+            self._sum[i] += f[i] / n
+        if k == 0:
+            self._start_us = start
+            self._angle = f[5]
+        elif k == 1:
+            self._follow(f[5] - self._angle, self._diff(start, self._start_us))
         return True
-
-    def _fail(self) -> bool:
-        self.errors += 1
-        self.reading.ok = False
-        return False
-
-    def _add(self) -> None:
-        for k in range(5):
-            self._sum[k] += self._found[k] / 2
 
     def _follow(self, turned_rad: float, apart_us: int) -> None:
         """Frequency from the angle that passed between the bursts, in turns beyond whole cycles."""
-        if self._sum[0] < 20.0:
+        if self._found[0] < 20.0:
             self._hz = self._nominal_hz
             return
         turns = turned_rad / (2 * math.pi)
@@ -238,7 +257,8 @@ class AdcMeter(Meter):
         if 0.9 * self._nominal_hz < hz < 1.1 * self._nominal_hz:
             self._hz += (hz - self._hz) / 4
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
+        """Correct what the bursts found, and make it the reading."""
         v, i, p, re, im = self._sum
         c = self.calibration
         square = i * i - c.noise_a * c.noise_a  # noise adds to the RMS, not to P
@@ -258,7 +278,8 @@ class AdcMeter(Meter):
         im_true = im * cos_d + re * sin_d
         r = self.reading
         r.v = v * kv
-        quiet = i * ki < _QUIET * self._is * 1200000
+        self._amps = i * ki
+        quiet = self._amps < _QUIET * self._is * _FULL_UV
         r.current_a = 0.0 if quiet else i * ki
         r.p_w = 0.0 if quiet else (p + re_true - re) * kv * ki
         r.q_var = 0.0 if quiet else im_true * kv * ki
