@@ -29,6 +29,8 @@ class Bus:
     node misses a question.
     """
 
+    slots = discovery.SLOTS
+
     def __init__(self, euis: list[bytes], seed: int, capture: float = 0.0, deaf: float = 0.0):
         self.units = dict.fromkeys(euis, modbus.UNPROVISIONED)
         self.rng = random.Random(seed)
@@ -46,7 +48,7 @@ class Bus:
         if body[0] & discovery.FLAG_RESTART:
             self.units = dict.fromkeys(self.units, modbus.UNPROVISIONED)
         slots = {
-            e: self.rng.randrange(discovery.SLOTS) for e in hearing
+            e: self.rng.randrange(self.slots) for e in hearing
             if self.units[e] == modbus.UNPROVISIONED
             and discovery.matches(e, body[1], bytes(body[2:]))
         }  # fmt: skip
@@ -84,6 +86,17 @@ def test_every_waiting_node_is_found_once(euis: list[bytes], seed: int, capture:
     assert not found.unplaced
     # A bound that a linear scan of 2^64 EUIs or a careless tree would break.
     assert found.questions <= 6 + 8 * len(euis) + 2 * 64 * 3 * max(0, len(euis) - 1)
+
+
+@given(EUIS, st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_the_tree_alone_finds_them_where_all_answer_at_once(euis: list[bytes], seed: int) -> None:
+    bus = Bus(euis, seed)
+    bus.slots = 1
+    found = search.Search(bus.ask, list(range(246, 0, -1))).run()
+    assert set(found.placed) == {e.hex() for e in euis}
+    assert found.complete
+    assert found.questions <= 6 + 8 * len(euis) + 64 * 6 * max(0, len(euis) - 1)
 
 
 def test_nodes_that_miss_questions_are_found_all_the_same() -> None:

@@ -130,7 +130,8 @@ def move_rows(home: dict[str, Any]) -> list[list[str]]:
     rows = [["from", "to", "outcome", "dark for, ms", "output, V", "off input, V", "load, W",
              "at the transformer"]]  # fmt: skip
     rows += [
-        [m["from"], m["to"], m["outcome"] + (f" ({m['reason']})" if m["reason"] != "none" else ""),
+        [m["from"], m["to"], m["outcome"] + (f" ({m['reason']})" if m["reason"] != "none" else "")
+         + (f", attempt {m['attempt']}" if "attempt" in m else ""),
          str(m["transfer_ms"]), f"{m['vout_v']:.1f}", f"{m['off_v']:.1f}", f"{m['load_w']:.0f}",
          m["load_moved"]]
         for m in home["moves"]

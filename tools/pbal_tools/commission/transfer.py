@@ -24,6 +24,9 @@ TTL_S = 90
 _FOLLOW = 0.04  # of the input: how near the output must come to it
 _SETTLE_S = 1.2  # a node's readings are up to a second old
 _METER_S = 3.0
+_ATTEMPTS = 3  # of one move that was refused for a reason that passes
+_PASSING = ("target out of band", "busy")
+_GOOD_S = 7.0
 _LOAD_W = 300.0
 REASONS = {
     getattr(names, name): name.removeprefix("REASON_").lower().replace("_", " ")
@@ -65,6 +68,12 @@ def tour(job: Job, address: int) -> dict[str, Any]:
         for target in moves:
             job.note(f"home {address}: {PHASES[present - 1]} to {PHASES[target - 1]}")
             move = _move(job, talk, present, target, trace, begun)
+            for attempt in range(2, _ATTEMPTS + 1):
+                if move["outcome"] != "refused" or move["reason"] not in _PASSING:
+                    break
+                _wait_good(talk, trace, begun)
+                move = _move(job, talk, present, target, trace, begun)
+                move["attempt"] = attempt
             done.append(move)
             notes["transfer"] = {"ok": False, "moves": done, "trace": trace, "start": start}
             job.state.save()
@@ -172,6 +181,14 @@ def _move(
         result.outcome == names.DONE and follows and out["load_moved"] != "contradicted"
     )
     return out
+
+
+def _wait_good(talk: Talk, trace: list[list[Any]], begun: float) -> None:
+    """S3: a supply has to be good for 5 s after it was not, be it for one reading."""
+    end = time.monotonic() + _GOOD_S
+    while time.monotonic() < end:
+        _sample(talk, trace, begun)
+        time.sleep(0.3)
 
 
 def _wait_dwell(talk: Talk, trace: list[list[Any]], begun: float) -> None:
