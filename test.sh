@@ -33,9 +33,21 @@ step "style (ruff check)" "$bin/ruff" check .
 step "format (ruff format)" "$bin/ruff" format --check --output-format concise .
 step "types (mypy)" "$bin/mypy"
 step "rooms (import-linter)" "$bin/lint-imports"
-# Most tests wait for real time to pass (boots, dwell times, a slow board), so more of them fit on
-# the processors than there are processors. A file's tests stay together: they share a street.
-step "tests (pytest)" "$bin/python" -m pytest -n "${PBAL_WORKERS:-3}" --dist loadfile "$@"
+# Most tests wait for real time to pass (a slow board, dwell times), so more of them fit on the
+# processors than there are processors. A file's tests stay together: they share what they start.
+side_by_side() { "$bin/python" -m pytest -n "${PBAL_WORKERS:-3}" --dist loadfile "$@"; }
+
+# Nodes and streets run the firmware in real time, one after the other and with the processors to themselves.
+# A street that another program kept from running in time gets a second try, which pytest reports
+# as a rerun; what fails twice has failed.
+in_real_time() { "$bin/python" -m pytest --reruns 1 "$@"; }
+
+if [ $# -gt 0 ]; then
+    step "tests (pytest)" side_by_side "$@"
+else
+    step "tests side by side" side_by_side tests/contract tests/unit tests/cli --ignore tests/unit/node
+    step "tests in real time" in_real_time tests/unit/node tests/twin tests/faults
+fi
 
 printf '\n== summary\n'
 for i in "${!names[@]}"; do
