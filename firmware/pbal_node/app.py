@@ -14,6 +14,7 @@ import asyncio
 import gc
 import math
 import os
+import struct
 import sys
 import time
 from binascii import unhexlify
@@ -21,6 +22,7 @@ from binascii import unhexlify
 import machine
 from micropython import const
 
+from pbal_node import rules
 from pbal_node import selector as sel
 from pbal_node.store import makedirs
 from pbal_node.version import VERSION_CODE
@@ -89,7 +91,7 @@ if TYPE_CHECKING:
     from pbal_node.rs485 import Rs485
     from pbal_node.selector import Limits, Selector, Timing
     from pbal_node.slots import Slots
-    from pbal_node.store import Config, Counters, FlashStats, SelectorState
+    from pbal_node.store import Config, Counters, FlashStats, SelectorState, Slot
     from pbal_node.supply import Supply
 
 
@@ -125,6 +127,8 @@ class App:
     board_id: int
     board_rated_a: float
     board_dead_ms: int
+    release_slot: "Slot"
+    release_kept_ms: float
 
     def now_ms(self) -> int:
         """Milliseconds since boot."""
@@ -377,7 +381,7 @@ class App:
             self._disagree_since = -1
             return
         v = self.sense.v
-        if abs(v[0] - v[s.phase]) <= 0.15 * self.limits.nominal_v and not self.sense.fault[0]:
+        if self._agrees(v[0], v[s.phase], now) and not self.sense.fault[0]:
             self._disagree_since = -1
             s.sense_fault = False
         elif self._disagree_since < 0:
@@ -385,6 +389,17 @@ class App:
         elif now - self._disagree_since >= _FAULT_MS and not s.sense_fault:
             s.sense_fault = True
             self.log.emit(sel.EV_SENSE_FAULT, 1, s.phase, int(v[0] * 10))
+
+    def _agrees(self, out_v: float, phase_v: float, now: int) -> bool:
+        """The output's sensor against its phase, a meter of its own, and the auxiliary contacts."""
+        off = 0.15 * self.limits.nominal_v
+        s = self.selector
+        if abs(out_v - phase_v) > off or not rules.contacts_agree(s.aux_closed(), s.phase):
+            return False
+        r = self.meter.reading
+        if not self.meter.independent or not r.ok or now - r.at_ms > _METER_STALE_MS:
+            return True
+        return abs(out_v - r.v) <= off
 
     def _note_meter(self, ok: bool) -> None:
         """A meter silent while the output lives is a fault; with a dead output it is expected."""
@@ -472,10 +487,18 @@ class App:
             self.heap_used_max = used
         if self.bearer.alive():
             self.watchdog.beat("bearer", now)
+        self._keep_release()
         fed = self.watchdog.poll(now)
         if fed and self.slots and self.slots.on_trial:
             heard = bool(self.link and self.link.heard_ms and self.bearer.answered)
             self.slots.prove(now, self.proven_ms, heard, self.current() >= 0, self.log.emit)
+
+    def _keep_release(self) -> None:
+        """The contact's own release time survives a reset, written when it moved by 1 ms."""
+        now_ms = self.selector.release_ms
+        if abs(now_ms - self.release_kept_ms) >= 1 and not self.selector.busy:
+            if self.release_slot.save(struct.pack("<H", int(now_ms * 10))):
+                self.release_kept_ms = now_ms
 
     def _poll_button(self, now: int) -> None:
         """Held for 5 s by a person on site: the welded contact was replaced (S2)."""

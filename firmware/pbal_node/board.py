@@ -4,7 +4,7 @@ import json
 
 import machine
 
-from pbal_node.drive import HeldDrive, LatchingDrive
+from pbal_node.drive import Aux, HeldDrive, LatchingDrive
 
 _ATTEN = {
     0: machine.ADC.ATTN_0DB,
@@ -34,6 +34,15 @@ def drive(board: dict):
         reset_pins = _off_pins([p + "_reset" for p in PHASES], t, 1 - on)
         return LatchingDrive(set_pins, reset_pins, on, t.get("pulse_ms", 50))
     return HeldDrive(_off_pins(PHASES, t, 1 - on), on)
+
+
+def aux(board: dict):
+    """The auxiliary contacts, None on a board without them. They pull their pin to ground."""
+    t = board["selector"]
+    if "aux_a" not in t:
+        return None
+    pins = [machine.Pin(t["aux_" + p], machine.Pin.IN, machine.Pin.PULL_UP) for p in PHASES]
+    return Aux(pins, t.get("aux_closed_level", 0))
 
 
 def adc(board: dict, name: str):

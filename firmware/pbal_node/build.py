@@ -5,6 +5,7 @@ Needed once a boot, so the application throws it away afterwards.
 
 import json
 import os
+import struct
 import sys
 import time
 from binascii import unhexlify
@@ -187,6 +188,14 @@ def _selector(app, board: dict, identity: dict, drive) -> None:
         app.log.emit,
     )
     app.selector.at_zero = app.at_zero
+    app.selector.aux = boards.aux(board)
+    app.release_slot = Slot("/cfg/release", app.stats)
+    raw = app.release_slot.load()
+    if raw is not None and len(raw) == 2:
+        kept_ms = struct.unpack("<H", raw)[0] / 10
+        if 0 < kept_ms <= 2 * app.timing.release_ms:
+            app.selector.release_ms = kept_ms
+    app.release_kept_ms = app.selector.release_ms
     app.settings = Settings()
     app.autonomy = Autonomy(
         app.selector,

@@ -36,6 +36,22 @@ class HeldDrive:
         pass
 
 
+class Aux:
+    """Auxiliary contacts: what each armature really did, whatever the voltages are."""
+
+    def __init__(self, pins: list, closed_level: int) -> None:
+        self._pins = pins
+        self._closed = closed_level
+
+    def closed(self) -> int:
+        """A bit per phase (1, 2, 4) whose contact says that it is closed."""
+        mask = 0
+        for i in range(3):
+            if self._pins[i].value() == self._closed:
+                mask |= 1 << i
+        return mask
+
+
 class LatchingDrive:
     """Latching relays with a set and a reset coil each; the contact stays where the pulse put it.
 

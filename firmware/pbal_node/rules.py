@@ -39,6 +39,11 @@ def output_dead(out_v: float, nominal_v: float) -> bool:
     return out_v < 0.10 * nominal_v
 
 
+def contacts_open(aux: int) -> bool:
+    """S1: no auxiliary contact says "closed" (a bit per phase; -1: the board has none)."""
+    return aux <= 0
+
+
 def dead_time_over(dead_since_ms: int, now_ms: int, dead_time_ms: int) -> bool:
     """S1: all open and proven dead for the whole dead time."""
     return now_ms - dead_since_ms >= dead_time_ms
@@ -60,6 +65,11 @@ def welded(dead: bool, open_for_ms: int, dead_timeout_ms: int) -> bool:
 def lockout_reason(lockout: int) -> int:
     """S2: a locked-out node moves nothing until a person on site cleared it."""
     return LOCKOUT if lockout else NONE
+
+
+def contacts_agree(aux: int, phase: int) -> bool:
+    """S2: the auxiliary contacts show the phase that is meant, and only that."""
+    return aux < 0 or aux == 1 << phase - 1
 
 
 # S3: only onto a good phase -------------------------------------------------------------------

@@ -115,6 +115,7 @@ class Selector:
         self._dirty = False
         # at_zero(release_ms) waits until opening would meet a current zero; returns the time.
         self.at_zero: object = None
+        self.aux: object = None  # closed() of the auxiliary contacts, where the board has them
         self.release_ms = timing.release_ms  # as measured on this contact, at first the board's
 
     # life -------------------------------------------------------------------------------------
@@ -341,6 +342,10 @@ class Selector:
         self._proofs = 0
         self.state = _OPENING
 
+    def aux_closed(self) -> int:
+        """What the auxiliary contacts say, -1 without them."""
+        return -1 if self.aux is None else self.aux.closed()  # type: ignore[attr-defined]
+
     def _fresh(self, after_ms: int) -> bool:
         """A new reading of the output, begun after the contacts had time to move."""
         at = self._sense.out_at_ms
@@ -399,7 +404,10 @@ class Selector:
         if self._drive.busy or not self._fresh(opened + self._timing.release_ms):
             return
         sense = self._sense
+        # A contact that is welded to a dead phase leaves the output dead: only its own auxiliary
+        # contact tells.
         dead = rules.output_dead(sense.out_v, self.limits.nominal_v)
+        dead = dead and rules.contacts_open(self.aux_closed())
         if dead:
             self._proofs += 1
             if self._proofs == 1:
@@ -424,7 +432,10 @@ class Selector:
 
     def _poll_dead_time(self, now_ms: int) -> None:
         sense = self._sense
-        if self._fresh(self._dead_ms) and not rules.output_dead(sense.out_v, self.limits.nominal_v):
+        live = self._fresh(self._dead_ms) and not rules.output_dead(
+            sense.out_v, self.limits.nominal_v
+        )
+        if live or not rules.contacts_open(self.aux_closed()):
             self._proofs = 0
             self.state = _OPENING  # it came back: prove it dead again, or find it welded
             return
@@ -459,7 +470,8 @@ class Selector:
         if self._fresh(self._closed_ms):
             nominal = self.limits.nominal_v
             off = abs(sense.out_v - self._supply.v[goal])
-            if off <= _FOLLOW * nominal and not rules.output_dead(sense.out_v, nominal):
+            live = off <= _FOLLOW * nominal and not rules.output_dead(sense.out_v, nominal)
+            if live and rules.contacts_agree(self.aux_closed(), goal):
                 self._proofs += 1
             else:
                 self._proofs = 0
@@ -498,9 +510,13 @@ class Selector:
             self._conclude(_FAILED, self._reason or rules.TARGET_OUT_OF_BAND, 0)
 
     def _lock_out(self, now_ms: int) -> None:
-        """S2: all off, remember, alarm. The output still lives, so report the phase it is on."""
+        """S2: all off, remember, alarm. What still holds is the phase to report."""
         self._drive.all_off(now_ms)
-        phase = self._from or self._live_phase()
+        aux = self.aux_closed()
+        if aux > 0:
+            phase = 1 if aux & 1 else 2 if aux & 2 else 3
+        else:
+            phase = self._from or self._live_phase()
         self.phase = phase
         self._st.lockout = phase
         self.state = LOCKED_OUT

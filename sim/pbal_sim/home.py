@@ -52,8 +52,11 @@ class Home:
         self._buffer = bytearray()
         self._current_a = 0.0
         self._v: list[float] = [0.0, 0.0, 0.0]
+        selector = board["selector"]
+        self._aux = [selector.get(f"aux_{letter}") for letter in "abc"]
+        self._aux_closed = int(selector.get("aux_closed_level", 0))
         self.contacts = ContactSet(
-            board["selector"],
+            selector,
             rng,
             schedule,
             self._moved,
@@ -66,6 +69,15 @@ class Home:
         self.meter_wire = MeterWire(
             self.chip.meter_end, self.meter, self._pages, self.chip.base, self._schedule
         )
+
+        for phase in range(3):
+            self._show_aux(phase, False)
+
+    def _show_aux(self, phase: int, closed: bool) -> None:
+        """The auxiliary contact of a phase moves with its armature."""
+        pin = self._aux[phase]
+        if pin is not None:
+            self.chip.set_input(int(pin), self._aux_closed if closed else 1 - self._aux_closed)
 
     async def power_on(self, cause: int) -> None:
         """Starts the chip."""
@@ -115,6 +127,7 @@ class Home:
             self.cut_seen.set()
 
     def _moved(self, phase: int, closed: bool, t_us: float) -> None:
+        self._show_aux(phase, closed)
         self._witness.moved(self.index, phase, closed, t_us, self._current_a, self._v)
         self._recompute()
 

@@ -32,6 +32,7 @@ _SAVE_WH = const(10)  # ... and only when it moved
 _FULL_UV = const(1200000)  # peak of a full-range signal
 _BURSTS = const(2)  # of a reading ...
 _BURSTS_LOW = const(6)  # ... and of one below a tenth of the range (peak of full scale / 7)
+_SPARE = const(2)  # tries to replace spoiled ones
 _LOW = 0.07
 _QUIET = 0.0004  # of full scale: a current below this is noise
 _FMT = "<II"  # import and export in 0.1 Wh
@@ -150,6 +151,7 @@ class AdcMeter(Meter):
         self._v = array("i", [0] * _ROUNDS)
         self._i = array("i", [0] * _ROUNDS)
         self._skew_us = 0.0
+        self._good = 0  # bursts in this reading
         self._start_us = 0
         self._angle = 0.0
         self._amps = 0.0  # the last reading, for the number of bursts of the next
@@ -209,15 +211,12 @@ class AdcMeter(Meter):
 
     async def read(self) -> bool:
         n = self.begin()
-        for k in range(n):
+        for k in range(n + _SPARE):
             if k:
                 await asyncio.sleep_ms(_PAUSE_MS)
-            if not self.add_burst(k, n):
-                self.errors += 1
-                self.reading.ok = False
-                return False
-        self.publish()
-        return True
+            if self.add_burst() >= n:
+                break
+        return self.publish()
 
     def begin(self) -> int:
         """Start a reading; the number of bursts that it takes.
@@ -228,22 +227,24 @@ class AdcMeter(Meter):
         total = self._sum
         for k in range(5):
             total[k] = 0.0
+        self._good = 0
         return _BURSTS_LOW if self._amps < _LOW * self._is * _FULL_UV else _BURSTS
 
-    def add_burst(self, k: int, n: int) -> bool:
-        """Burst k of n; False when it was spoiled."""
+    def add_burst(self) -> int:
+        """One burst more; how many there are. A spoiled one is left out."""
         start = self.burst()
         if start < 0:
-            return False
+            return self._good
         f = self._found
-        for i in range(5):
-            self._sum[i] += f[i] / n
-        if k == 0:
+        for k in range(5):
+            self._sum[k] += f[k]
+        self._good += 1
+        if self._good == 1:
             self._start_us = start
             self._angle = f[5]
-        elif k == 1:
+        elif self._good == 2:
             self._follow(f[5] - self._angle, self._diff(start, self._start_us))
-        return True
+        return self._good
 
     def _follow(self, turned_rad: float, apart_us: int) -> None:
         """Frequency from the angle that passed between the bursts, in turns beyond whole cycles."""
@@ -257,9 +258,14 @@ class AdcMeter(Meter):
         if 0.9 * self._nominal_hz < hz < 1.1 * self._nominal_hz:
             self._hz += (hz - self._hz) / 4
 
-    def publish(self) -> None:
-        """Correct what the bursts found, and make it the reading."""
-        v, i, p, re, im = self._sum
+    def publish(self) -> bool:
+        """Correct what the bursts found and make it the reading; False when too few were good."""
+        n = self._good
+        if n < _BURSTS:
+            self.errors += 1
+            self.reading.ok = False
+            return False
+        v, i, p, re, im = [x / n for x in self._sum]
         c = self.calibration
         square = i * i - c.noise_a * c.noise_a  # noise adds to the RMS, not to P
         i = math.sqrt(square) if square > 0 else 0.0
@@ -290,6 +296,7 @@ class AdcMeter(Meter):
         r.e_export_wh = self.energy.export_wh
         r.at_ms = now
         r.ok = True
+        return True
 
     def calibrate_zero(self) -> None:
         """With the output open: learn the noise of the current channel. Not yet saved."""

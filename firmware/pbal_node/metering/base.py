@@ -23,6 +23,8 @@ class Reading:
 class Meter:
     """Base of the meter drivers. `errors` counts failed attempts for the Health record."""
 
+    independent = False  # measures the output's voltage with a sensor of its own
+
     def __init__(self) -> None:
         self.reading = Reading()
         self.errors = 0

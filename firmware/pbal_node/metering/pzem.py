@@ -57,6 +57,8 @@ class Pzem(Meter):
     as inductive, as the data sheet leaves no better.
     """
 
+    independent = True
+
     def __init__(self, uart, now_ms, unit: int = 1) -> None:
         super().__init__()
         self._uart = uart

@@ -93,7 +93,10 @@ async def scenario(app):
     c = Controller()
     t = await c.until(lambda t: t.phase == 1, 15)
     assert t.state == sel.CLOSED, t
-    assert abs(t.va_v - 231) < 1.2 and abs(t.vb_v - 229) < 1.2 and abs(t.vc_v - 233) < 1.2, t
+    # In real time: a busy computer spoils single readings.
+    await c.until(
+        lambda t: abs(t.va_v - 231) < 1.2 and abs(t.vb_v - 229) < 1.2 and abs(t.vc_v - 233) < 1.2
+    )
     await c.until(lambda t: t.current_a == 3.0, 5)
     hello = c.heard["Hello"]
     assert hello.eui.hex() == "0011223344556677"
@@ -133,6 +136,7 @@ async def scenario(app):
     await c.poll(
         records.Switch(command_id=3, from_phase=3, to_phase=2, issued_s=now, expires_s=now + 60)
     )
+    await c.until(lambda t: c.results[-1].command_id == 3)
     assert c.results[-1].outcome == 3 and c.results[-1].reason == 1, c.results[-1]
 
     # A forged frame is counted and switches nothing.

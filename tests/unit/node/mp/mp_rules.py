@@ -76,6 +76,30 @@ def s2_weld_found_at_boot():
     assert w.sel.state == LOCKED_OUT and w.sel.phase == 1 and sum(w.coil) == 0
 
 
+def s2_weld_to_a_dead_phase():
+    """The output is dead although a contact holds: when its phase comes back, two would meet."""
+    w = World()
+    w.settle()
+    w.welded = 1
+    w.volts[1] = 0.0
+    w.run(60000)
+    w.volts[1] = 230.0
+    w.run(5000)
+    w.safe()
+    assert w.sel.state == LOCKED_OUT and w.sel.phase == 1, (w.sel.state, w.sel.phase)
+
+
+def s2_aux_contact_must_follow():
+    """The output follows, but the contact that should be closed says that it is not."""
+    w = World()
+    w.settle()
+    w.closed = lambda: 1 if w.contact[1] else 0
+    w.order(1, 2)
+    r = w.finish(1)
+    assert r.outcome == FAILED and r.reason == rules.NOT_LIVE and w.sel.phase == 1
+    w.safe()
+
+
 def s3_only_onto_a_good_phase():
     w = World()
     w.settle()
@@ -348,6 +372,8 @@ REMOVALS = (
     ),
     (rules, "welded", lambda dead, ms, t: False, s2_welded_contact_locks_out),
     (rules, "welded", lambda dead, ms, t: False, s2_weld_found_at_boot),
+    (rules, "contacts_open", lambda aux: True, s2_weld_to_a_dead_phase),
+    (rules, "contacts_agree", lambda aux, phase: True, s2_aux_contact_must_follow),
     (rules, "lockout_reason", lambda lockout: 0, s2_welded_contact_locks_out),
     (rules, "in_band", lambda v, low, high: True, s3_only_onto_a_good_phase),
     (rules, "target_reason", lambda v, good, low, high, need: 0, s3_only_onto_a_good_phase),
@@ -388,9 +414,26 @@ for scenario in (
     scenario()
 World.kind = "non-latching"
 
+# With auxiliary contacts: everything as before, and what only they can tell.
+World.has_aux = True
+WITH_AUX = (s2_weld_to_a_dead_phase, s2_aux_contact_must_follow)
+for scenario in (
+    s2_weld_to_a_dead_phase,
+    s2_aux_contact_must_follow,
+    s1_break_before_make,
+    s2_welded_contact_locks_out,
+    s3_only_onto_a_good_phase,
+    s12_reset_at_any_instant_of_a_transfer,
+    a_contact_that_does_not_close_falls_back,
+):
+    print("aux", scenario.__name__)
+    scenario()
+World.has_aux = False
+
 for owner, name, removed, scenario in REMOVALS:
     kept = getattr(owner, name)
     setattr(owner, name, removed)
+    World.has_aux = scenario in WITH_AUX
     try:
         scenario()
     except (AssertionError, drive.DriveError):

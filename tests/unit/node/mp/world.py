@@ -66,6 +66,7 @@ class Coil(Pin):
 
 class World:
     kind = "non-latching"
+    has_aux = False  # auxiliary contacts are fitted
 
     def __init__(self, **limits):
         self.latch = [0, 0, 0, 0]
@@ -163,7 +164,13 @@ class World:
         )
         self._sampled = -1000
         self._polled = -1000
+        if self.has_aux:
+            self.sel.aux = self
         self.sel.boot(self.now)
+
+    def closed(self):
+        """The auxiliary contacts."""
+        return sum(1 << p - 1 for p in (1, 2, 3) if self.contact[p])
 
     def real_out(self):
         """What a voltmeter at the output shows."""
