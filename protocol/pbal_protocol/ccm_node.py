@@ -192,7 +192,7 @@ class Ccm:
         copy(mac, first, text, s, n)
         _zero(mac, first + n, end)
         self._cbc.encrypt(view, view)
-        at = end - _BLOCK
+        at: int = end - _BLOCK
         if self._chained:
             copy(self._carry, 0, mac, at, _BLOCK)
         return at

@@ -174,7 +174,8 @@ class Opener(_End):
             foreign = first_foreign(buf, _H, end, "group")
             if foreign:
                 raise WrongDirection("%s in a group frame" % RECORDS[foreign].NAME)
-        return end - _H
+        size: int = end - _H
+        return size
 
     def _fresh(self, counter: int) -> bool:
         if counter <= self._lowest:
