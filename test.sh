@@ -46,7 +46,9 @@ if [ $# -gt 0 ]; then
     step "tests (pytest)" side_by_side "$@"
 else
     step "tests side by side" side_by_side tests/contract tests/unit tests/cli --ignore tests/unit/node
-    step "tests in real time" in_real_time tests/unit/node tests/twin tests/faults
+    step "stock tools" in_real_time tests/twin/test_tools_and_ends.py
+    step "tests in real time" in_real_time tests/unit/node tests/twin tests/faults \
+        --ignore tests/twin/test_tools_and_ends.py
 fi
 
 printf '\n== summary\n'
