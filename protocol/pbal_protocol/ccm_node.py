@@ -192,10 +192,11 @@ class Ccm:
         copy(mac, first, text, s, n)
         _zero(mac, first + n, end)
         self._cbc.encrypt(view, view)
-        at: int = end - _BLOCK
+        at = end - _BLOCK
         if self._chained:
             copy(self._carry, 0, mac, at, _BLOCK)
-        return at
+        last: int = at
+        return last
 
 
 def _count(buf: bytearray, end: int, size: int, value: int) -> None:
