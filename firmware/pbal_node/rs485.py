@@ -7,6 +7,7 @@ t3.5 would talk over the next request.
 """
 
 import asyncio
+import gc
 import time
 
 from micropython import const
@@ -140,6 +141,7 @@ class Rs485:
 
     def _load_stock(self) -> "stock.Stock":
         """Only when somebody asks: in service nobody does."""
+        gc.collect()  # room in one piece: a heap that worked for days is in crumbs
         from pbal_protocol import records, stock
 
         board, version, name = self._identity
