@@ -125,6 +125,7 @@ class Street:
         self._front: FrontEnd | None = None
         self._pages_fd = -1
         self._initial: npt.NDArray[np.int64] | None = None
+        self._transfers_before = 0
         self._neutral_before: list[float] = []
         self._history: list[tuple[float, float, float]] = []
         self._closing = False
@@ -394,7 +395,7 @@ class Street:
         settled = bool((phases >= 0).sum() >= max(1, len(self.homes) - 2))
         if self._initial is None and settled and bool((phases >= 0).all()):
             self._initial = phases.copy()
-            self.witness.transfers.clear()
+            self._transfers_before = len(self.witness.transfers)
         if self._initial is None or not settled:
             return
         neutral = abs(self.mains.i_neutral)
@@ -402,7 +403,7 @@ class Street:
         self._history.append((self.clock_us / 1e6, neutral, self.mains.neutral_if(start)))
         if len(self._history) > 36000:
             del self._history[:18000]
-        if not self.witness.transfers:
+        if len(self.witness.transfers) == self._transfers_before:
             self._neutral_before.append(neutral)
 
     async def _watch(self) -> None:
