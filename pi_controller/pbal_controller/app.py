@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import selectors
 import signal
 import time
@@ -37,12 +38,13 @@ log = logging.getLogger(__name__)
 
 DOWN, GROUP = 2, 3
 GROUP_KEY_ID = "group"
-# How often the highest counters heard are written down (an SD card wears with every write). A
-# frame replayed from within this time after a crash is refused by its age
-# (polling.max_delay_s); results and events change nothing when they come again.
+# How often the highest counters heard are written down (an SD card wears with every write); a
+# start takes them up again. A frame replayed from within this time after a crash is refused by
+# its age (polling.max_delay_s); results and events change nothing when they come again.
 UP_COUNTERS_EVERY_S = 60.0
 NEUTRAL_HISTORY = 900
 MEMORY_EVERY_S = 900.0
+SELECT_LIMIT = 1024
 
 
 class Controller:
@@ -107,6 +109,7 @@ class Controller:
         """Run until cancelled. Raises JournalError when the journal cannot be opened."""
         await self.journal.open()
         try:
+            await self._restore_up_counters()
             await self._reserve_counters()
             recovered = await self.dispatcher.recover()
             self.planner.remember(await self.journal.call(Journal.get_blob, planner_memory.KEY))
@@ -178,6 +181,14 @@ class Controller:
                 await self._write_up_counters()
             beat()
             await asyncio.sleep(0.2)
+
+    async def _restore_up_counters(self) -> None:
+        """What was heard before this start is refused as a replay."""
+        known = await self.journal.call(Journal.up_counters)
+        for home in self.fleet:
+            key_id, counter = known.get(home.address, ("", 0))
+            if home.session is not None and key_id == home.session.key_id:
+                home.session.raise_up_floor(counter)
 
     async def _write_up_counters(self) -> None:
         rows = [
@@ -271,14 +282,14 @@ def loop_factory() -> asyncio.AbstractEventLoop:
     """An event loop whose timers are good to microseconds.
 
     epoll rounds every wait up to a millisecond, which is more than half of the silence
-    between two Modbus frames; select does not. The controller has few descriptors, and its
-    unit file keeps it below select's limit of 1024.
+    between two Modbus frames; select does not. The controller has few descriptors, and `run`
+    and its unit file keep them below select's limit of 1024.
     """
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 async def serve(config: Config, keys: KeyStore) -> None:
-    """Run until SIGINT or SIGTERM. Raises ControllerErrors that a person can act on."""
+    """Run until SIGINT, SIGTERM or SIGHUP. Raises ControllerErrors that a person can act on."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
@@ -289,7 +300,7 @@ async def serve(config: Config, keys: KeyStore) -> None:
         stopping = True
         task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
     try:
         await Controller(config, keys).run()
@@ -299,8 +310,16 @@ async def serve(config: Config, keys: KeyStore) -> None:
         log.info("controller stops")
 
 
+def _stay_below_select() -> None:
+    """No descriptor that select does not know, also where no unit file sees to it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft > SELECT_LIMIT:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (SELECT_LIMIT, hard))
+
+
 def run(config: Config, keys: KeyStore) -> None:
     """Run the controller in an event loop of its own."""
+    _stay_below_select()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(serve(config, keys))
 

@@ -189,7 +189,7 @@ class TransformerConfig(_Table):
 
 
 class UplinkConfig(_Table):
-    """Summaries for HQ. `null` keeps nothing; the outbox is still bounded."""
+    """Summaries for HQ. `null` delivers nothing: the outbox keeps the latest `max_rows`."""
 
     kind: Literal["null"] = "null"
     every_s: Seconds = 60.0

@@ -61,6 +61,9 @@ class Dispatcher:
         self._wall = wall
         self._open: dict[int, Command] = {}
         self._settling: set[int] = set()
+        # What a failing journal has not taken yet: states of commands, and quarantines.
+        self._unwritten: dict[int, Command] = {}
+        self._unlisted: dict[int, str] = {}
         self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)
         self.ordered_total = 0
         self.finished_total: dict[str, int] = {state.value: 0 for state in State if state.final}
@@ -165,7 +168,7 @@ class Dispatcher:
                 )
                 continue
             self._take_up(row, recovered=True)
-            home.requests.append(r.StatusGet(what=r.WHAT_RESULT))
+            home.ask(r.StatusGet(what=r.WHAT_RESULT))
             log.warning(
                 "command taken up again",
                 extra={"home": row.address, "command": row.id, "state": row.state},
@@ -186,6 +189,8 @@ class Dispatcher:
             for item in items:
                 await self._fact(item)
             now = loop.time()
+            for command in list(self._unwritten.values()):
+                await self._carry_out(command, Actions(changed=True))
             for command in list(self._open.values()):
                 await self._carry_out(command, command.tick(now, self._wall()))
             if now >= self._next_quarantine_look:
@@ -234,7 +239,15 @@ class Dispatcher:
     async def _carry_out(self, command: Command, actions: Actions) -> None:
         home = self._fleet.get(command.address)
         assert home is not None
+        if actions.quarantine:
+            # In force at once; listed as soon as the journal takes it.
+            home.quarantined = self._unlisted[home.address] = actions.quarantine
+            log.error("home quarantined", extra={"home": home.address, "why": actions.quarantine})
+            self._publish("quarantine", {"home": home.address, "why": actions.quarantine})
         if actions.changed:
+            # A journal that fails ends this turn here; the next one comes back to it.
+            self._unwritten[command.address] = command
+            await self._write_quarantine()
             await self._journal.call(
                 Journal.update_command,
                 command.id,
@@ -243,13 +256,9 @@ class Dispatcher:
                 command.detail,
                 command.transfer_ms,
             )
+            del self._unwritten[command.address]
             if command.state in (State.ACCEPTED, State.DONE):
                 crash_point("acked")
-        if actions.quarantine:
-            home.quarantined = actions.quarantine
-            await self._journal.call(Journal.quarantine, home.address, actions.quarantine)
-            log.error("home quarantined", extra={"home": home.address, "why": actions.quarantine})
-            self._publish("quarantine", {"home": home.address, "why": actions.quarantine})
         self._advance(command, actions)
         if actions.changed:
             if command.state.final:
@@ -264,7 +273,7 @@ class Dispatcher:
         if actions.ack:
             home.result_ack = command.id
         if actions.ask_result:
-            home.requests.append(r.StatusGet(what=r.WHAT_RESULT))
+            home.ask(r.StatusGet(what=r.WHAT_RESULT))
         if (actions.send or actions.ack or actions.ask_result) and home.alive:
             self._expedite(home)
 
@@ -334,8 +343,14 @@ class Dispatcher:
                      "time_s": row[5], "arg0": row[6], "arg1": row[7]},
                 )  # fmt: skip
 
+    async def _write_quarantine(self) -> None:
+        for address, why in list(self._unlisted.items()):
+            await self._journal.call(Journal.quarantine, address, why)
+            del self._unlisted[address]
+
     async def _look_at_quarantine(self) -> None:
         """A person may have released a home (`pbal-controller release`)."""
+        await self._write_quarantine()
         listed = await self._journal.call(Journal.quarantined)
         for home in self._fleet:
             if home.quarantined and home.address not in listed:

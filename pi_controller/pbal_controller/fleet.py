@@ -19,6 +19,8 @@ ROTATION = (0j, 1 + 0j, _A, _A * _A)
 PHASE_NAMES = ("open", "A", "B", "C")
 # Ages are sampled once a second; this many are kept for the percentiles (5 minutes).
 AGE_SAMPLES = 300
+# A node's clock further ahead of ours than this: our commands reach it near or past their end.
+CLOCK_AHEAD_S = 20.0
 # Requests to a node that wait for their turn.
 REQUEST_LIMIT = 16
 
@@ -51,6 +53,7 @@ class Home:
     health: r.Health | None = None
     settings: dict[int, int] = field(default_factory=dict)
     boots: int = 0
+    clock_ahead_s: float = 0.0  # of ours, by the latest reading of a synced node
     alive: bool = False  # answers, as far as the polling knows
     quarantined: str = ""
     hold_until: float = -math.inf  # no commands before this monotonic time
@@ -69,6 +72,11 @@ class Home:
     requests: deque[Record] = field(default_factory=lambda: deque(maxlen=REQUEST_LIMIT))
     asked_hello_at: float = -math.inf
     asked_health_at: float = -math.inf
+
+    def ask(self, record: Record) -> None:
+        """Put a question into the next frame, once however often it is asked."""
+        if record not in self.requests:
+            self.requests.append(record)
 
     @property
     def address(self) -> int:
@@ -126,6 +134,11 @@ class Home:
         ):
             if flags & bit:
                 return text
+        if self.clock_ahead_s > CLOCK_AHEAD_S:
+            return (
+                f"its clock is {self.clock_ahead_s:.0f} s ahead of ours: commands would reach it "
+                "expired; a node sets its clock back only after a reset"
+            )
         if self.telemetry.state != r.STATE_CLOSED:
             return "not at rest on a phase"
         if self.telemetry.dwell_left_s > 0:

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 # A reader of /events that is this far behind is dropped.
 STREAM_BACKLOG = 200
 MAX_STREAMS = 20
+# More connections than this are turned away: whoever is on this computer may deny others the
+# page, but not the controller its file descriptors.
+MAX_CONNECTIONS = 64
 SUMMARY_EVERY_S = 1.0
 
 
@@ -64,6 +67,18 @@ class Streams:
     def leave(self, queue: asyncio.Queue[tuple[str, str]]) -> None:
         """The reader is gone."""
         self._readers.discard(queue)
+
+
+class _TurnedAway(asyncio.Protocol):
+    """A connection above the limit: told so, and closed."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(
+            b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
+            b"Content-Type: text/plain\r\nContent-Length: 21\r\n\r\ntoo many connections\n"
+        )
+        transport.close()
 
 
 class StatusServer:
@@ -108,16 +123,25 @@ class StatusServer:
         config = self._c.config.http
         runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
+        listener: asyncio.Server | None = None
+
+        def take() -> asyncio.BaseProtocol:
+            served = runner.server
+            if served is None or len(served.connections) >= MAX_CONNECTIONS:
+                return _TurnedAway()
+            return served()
+
         try:
-            site = web.TCPSite(runner, config.host, self.port or config.port)
             try:
-                await site.start()
+                listener = await asyncio.get_running_loop().create_server(
+                    take, config.host, self.port or config.port
+                )
             except OSError as error:
                 raise OSError(
                     f"http: {config.host}:{config.port} cannot be used ({error.strerror}); "
                     "set http.port to a free port, or 0"
                 ) from None
-            self.port = runner.addresses[0][1]
+            self.port = listener.sockets[0].getsockname()[1]
             if config.port_file is not None:
                 await asyncio.to_thread(_write_port, config.port_file, self.port)
             log.info("status page", extra={"url": f"http://{config.host}:{self.port}/"})
@@ -127,6 +151,8 @@ class StatusServer:
                 beat()
                 await asyncio.sleep(SUMMARY_EVERY_S)
         finally:
+            if listener is not None:
+                listener.close()
             await runner.cleanup()
 
     async def _page(self, request: web.Request) -> web.Response:

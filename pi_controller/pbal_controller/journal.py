@@ -78,6 +78,10 @@ class Journal:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
             self._migrate()
+            # A file that can only be read is found out here, not at the first order.
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("UPDATE meta SET value = value WHERE key = 'command_id'")
+            self._db.execute("ROLLBACK")
         except sqlite3.Error as error:
             raise JournalError(
                 f"{path}: the journal cannot be opened ({error}); check the directory's owner "
@@ -271,6 +275,11 @@ class Journal:
             (address, kind, key_id, value),
         )
 
+    def up_counters(self) -> dict[int, tuple[str, int]]:
+        """The highest up counter seen of each address, and of which key: (key_id, counter)."""
+        rows = self._db.execute("SELECT address, key_id, reserved FROM counters WHERE kind = 1")
+        return {address: (key_id, value) for address, key_id, value in rows}
+
     def set_up_counters(self, rows: Iterable[tuple[int, str, int]]) -> None:
         """Store the highest up counters seen: (address, key_id, counter)."""
         with self._transaction():
@@ -383,12 +392,21 @@ class AsyncJournal:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run one journal method, e.g. `await journal.call(Journal.open_commands)`."""
+        """Run one journal method, e.g. `await journal.call(Journal.open_commands)`.
+
+        Raises JournalError when the file cannot be written or read (full, damaged, locked).
+        """
         journal = self._journal
         if journal is None:
             raise JournalError("the journal is not open")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, lambda: method(journal, *args, **kwargs))
+        try:
+            return await loop.run_in_executor(self._pool, lambda: method(journal, *args, **kwargs))
+        except sqlite3.Error as error:
+            raise JournalError(
+                f"{self._path}: the journal failed ({error}); check its disk: free space, mounted "
+                "for writing, healthy. Nothing is ordered without it"
+            ) from error
 
     async def close(self) -> None:
         """Finish what was asked and close the file."""

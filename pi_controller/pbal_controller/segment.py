@@ -15,7 +15,7 @@ from pbal_controller.bearers.line import Answer
 from pbal_controller.bearers.rs485 import Request
 from pbal_controller.config import PollingConfig
 from pbal_controller.crash import crash_point
-from pbal_controller.fleet import Home
+from pbal_controller.fleet import CLOCK_AHEAD_S, Home
 from pbal_controller.inbox import Inbox, Received, Sent
 from pbal_controller.polling import PollScheduler
 from pbal_controller.rollout import Rollouts
@@ -131,7 +131,9 @@ class Segment:
             records.append(time_sync(home.time_nonce, self._wall()))
             home.time_nonce = None
         if home.switch is not None:
-            records.append(home.switch)
+            # A home that came back after a silence: what waited for it may be out of date.
+            if self._wall() < home.switch.expires_s:
+                records.append(home.switch)
             home.switch = None
         if home.result_ack is not None:
             records.append(r.ResultAck(command_id=home.result_ack))
@@ -209,6 +211,10 @@ class Segment:
         # A Hello first: the reading may otherwise ask for the nonce that it brings.
         for record in sorted(received, key=lambda x: isinstance(x, r.Telemetry)):
             self._apply(home, record, now)
+        if home.hello is None and now - home.asked_hello_at >= _ASK_AGAIN_S:
+            # Which life of the node this is, and its firmware: asked once after a start.
+            home.asked_hello_at = now
+            home.ask(r.StatusGet(what=r.WHAT_HELLO))
         return True
 
     # -- records -------------------------------------------------------------------------
@@ -239,13 +245,14 @@ class Segment:
                 home.asked_hello_at = now
                 if home.hello is not None:
                     home.time_nonce = home.hello.nonce
-                home.requests.append(r.StatusGet(what=r.WHAT_HELLO))
+                home.ask(r.StatusGet(what=r.WHAT_HELLO))
         else:
             behind = self._wall() - reading.time_s - age
             if behind > _CLOCK_BEHIND_S and now - home.asked_hello_at >= _ASK_AGAIN_S:
                 # The clock, once set, may be moved forward without a nonce.
                 home.asked_hello_at = now
                 home.time_nonce = 0
+            self._note_clock(home, -behind)
             if behind > self._polling.max_delay_s:
                 # Held back on the way, or the node's clock is far behind: not used.
                 home.link.delayed += 1
@@ -255,6 +262,18 @@ class Segment:
         home.readings += 1
         if home.watched:
             self._inbox.put(Received(home.address, reading, now))
+
+    def _note_clock(self, home: Home, ahead_s: float) -> None:
+        """A node never sets its clock back (S4): one that is ahead takes every command for old."""
+        was, home.clock_ahead_s = home.clock_ahead_s, ahead_s
+        if (ahead_s > CLOCK_AHEAD_S) != (was > CLOCK_AHEAD_S):
+            log.log(
+                logging.WARNING if ahead_s > CLOCK_AHEAD_S else logging.INFO,
+                "clock of a home and ours differ"
+                if ahead_s > CLOCK_AHEAD_S
+                else "clock of a home and ours agree again",
+                extra={"home": home.address, "ahead_s": round(ahead_s, 1)},
+            )
 
     def _hello(self, home: Home, hello: r.Hello) -> None:
         home.hello = hello

@@ -58,20 +58,22 @@ class CounterBlock:
 class Session:
     """The sealed conversation with one node."""
 
-    def __init__(
-        self, site_id: int, address: int, root: bytes, key_id: str, up_floor: int = 0
-    ) -> None:
+    def __init__(self, site_id: int, address: int, root: bytes, key_id: str) -> None:
         up, down = node_keys(root, site_id, address)
         self.address = address
         self.key_id = key_id
         self.counters = CounterBlock()
         self._sealer = Sealer(down, DOWN, site_id, address)
-        self._opener = Opener(up, UP, site_id, address, up_floor)
+        self._opener = Opener(up, UP, site_id, address)
 
     @property
     def up_floor(self) -> int:
         """The highest counter accepted from the node."""
         return self._opener.floor
+
+    def raise_up_floor(self, counter: int) -> None:
+        """Refuse every counter of the node up to this one."""
+        self._opener.raise_floor(counter)
 
     def open(self, frame: bytes) -> list[Record]:
         """The records of an authentic, unseen frame. Raises pbal_protocol RemoteErrors."""

@@ -1,0 +1,289 @@
+"""What an operator meets: a full disk, a clock that jumps, a restart in the middle of things."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from pbal_controller import journal as journal_module
+from pbal_controller.app import Controller
+from pbal_controller.command import State
+from pbal_controller.errors import JournalError
+from pbal_controller.fleet import Home
+from pbal_controller.http import MAX_CONNECTIONS
+from pbal_controller.journal import Journal
+from pbal_protocol import records as r
+
+from .conftest import Site, until
+from .fake import FakeNode
+
+MakeSite = Callable[..., Site]
+
+
+def rows(site: Site, sql: str) -> list[tuple]:
+    """Read the journal from outside."""
+    db = sqlite3.connect(site.folder / "journal.db")
+    try:
+        return db.execute(sql).fetchall()
+    finally:
+        db.close()
+
+
+async def refuse_writes(c: Controller, refuse: bool) -> None:
+    """The journal's file as on a disk that is full or was mounted read-only."""
+    await c.journal.call(lambda j: j.db.execute(f"PRAGMA query_only = {int(refuse)}"))
+
+
+# -- the journal fails --------------------------------------------------------------------
+
+
+async def test_nothing_is_ordered_without_the_journal(make_site: MakeSite) -> None:
+    """Journal before send: no entry, no frame."""
+    site = make_site(FakeNode(1))
+    async with site.running() as c:
+        home = c.fleet.get(1)
+        await until(lambda: site.nodes[1].synced and home.readings > 2)
+        await refuse_writes(c, True)
+        with pytest.raises(JournalError, match=r"journal.db: the journal failed"):
+            await c.dispatcher.order(home, 2, "a test", 1.0)
+        before = home.readings
+        await until(lambda: home.readings > before + 10)
+        assert site.nodes[1].executed == {}
+        assert home.switch is None
+        await refuse_writes(c, False)
+        assert await c.dispatcher.order(home, 2, "a test", 1.0)
+        await until(lambda: c.dispatcher.finished_total["confirmed"] == 1)
+
+
+async def test_an_end_that_could_not_be_written_is_written_later(make_site: MakeSite) -> None:
+    """The home is not busy for ever, and its node's word is not acknowledged before."""
+    site = make_site(FakeNode(1, transfer_s=0.3))
+    async with site.running() as c:
+        home, node = c.fleet.get(1), site.nodes[1]
+        await until(lambda: node.synced and home.readings > 2)
+        await c.dispatcher.order(home, 2, "a test", 1.0)
+        await until(lambda: node.moving)
+        await refuse_writes(c, True)
+        await until(lambda: node.executed)
+        await until(lambda: c.supervisor.loops["dispatcher"].restarts >= 1)
+        assert node.unacked_result is not None
+        await refuse_writes(c, False)
+        await until(lambda: c.dispatcher.finished_total["confirmed"] == 1)
+        assert not c.dispatcher.busy(1)
+        assert rows(site, "SELECT state FROM commands") == [("confirmed",)]
+        assert rows(site, "SELECT outcome FROM results WHERE outcome > 1") == [(r.DONE,)]
+        await until(lambda: node.unacked_result is None)
+        assert list(node.executed.values()) == [1]
+
+
+async def test_a_quarantine_holds_although_it_cannot_be_written(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1, lie=True))
+    async with site.running() as c:
+        home = c.fleet.get(1)
+        await until(lambda: site.nodes[1].synced and home.readings > 2)
+        await c.dispatcher.order(home, 2, "a test", 1.0)
+        await until(
+            lambda: c.dispatcher._open[1].state is State.DONE and not c.dispatcher._unwritten
+        )
+        await refuse_writes(c, True)
+        await until(lambda: home.quarantined)
+        c.dispatcher._next_quarantine_look = 0.0
+        restarts = c.supervisor.loops["dispatcher"].restarts
+        await until(lambda: c.supervisor.loops["dispatcher"].restarts > restarts)
+        assert home.quarantined, "what is not listed is not released"
+        await refuse_writes(c, False)
+        await until(lambda: not c.dispatcher.busy(1))
+        assert rows(site, "SELECT address FROM quarantine") == [(1,)]
+        assert rows(site, "SELECT state FROM commands") == [("disagreed",)]
+
+
+def test_a_file_that_can_only_be_read_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "j.db"
+    Journal(path).close()
+    real = sqlite3.connect
+
+    def connect(where: Path, **options: object) -> sqlite3.Connection:
+        return real(f"file:{where}?mode=ro", uri=True, **options)
+
+    monkeypatch.setattr(journal_module.sqlite3, "connect", connect)
+    with pytest.raises(JournalError, match="owner and free space"):
+        Journal(path)
+
+
+# -- restarts -----------------------------------------------------------------------------
+
+
+async def test_what_was_heard_before_a_restart_is_a_replay_after_it(make_site: MakeSite) -> None:
+    """Also a reading of a node without a clock, which nothing but its counter dates."""
+    site = make_site(FakeNode(1))
+    kept: list[bytes] = []
+
+    def keep(unit: int, raw: bytes) -> bytes:
+        kept.append(raw)
+        return raw
+
+    site.bus.answer_hook = keep
+    async with site.running() as c:
+        await until(lambda: c.fleet.get(1).readings > 3)
+    first = kept[0]  # from before its clock was set
+    site.bus.answer_hook = lambda unit, raw: first
+    async with site.running() as c:
+        home = c.fleet.get(1)
+        await until(lambda: home.link.replayed >= 3)
+        assert home.readings == 0
+        assert not home.alive
+        site.bus.answer_hook = None
+        await until(lambda: home.readings > 0)
+
+
+async def test_after_a_restart_every_home_says_who_it_is(make_site: MakeSite) -> None:
+    """Events are stored with the node's life: without it one would be stored twice."""
+    site = make_site(FakeNode(1))
+    async with site.running():
+        await until(lambda: site.nodes[1].synced)
+    assert not site.nodes[1].pending
+    async with site.running() as c:
+        await until(lambda: c.fleet.get(1).hello is not None)
+        assert c.fleet.get(1).boots == 1
+
+
+async def test_a_hangup_stops_it_in_order(make_site: MakeSite) -> None:
+    """A terminal that is closed, or `kill -HUP`: what is in memory is written first."""
+    site = make_site(FakeNode(1))
+    config = site.write()
+    one = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "from pbal_controller.cli import main; main()",
+        "run", "--config", str(config),
+        env={**os.environ}, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        await until(lambda: site.nodes[1].synced, 30)
+    finally:
+        one.send_signal(signal.SIGHUP)
+        assert await asyncio.wait_for(one.wait(), 10) == 0
+    assert rows(site, "SELECT kind FROM counters WHERE kind = 1") == [(1,)]
+
+
+# -- commands and clocks ------------------------------------------------------------------
+
+
+async def test_a_command_that_waited_too_long_does_not_leave(make_site: MakeSite) -> None:
+    """A home that was silent comes back after the expiry of what waited for it."""
+    site = make_site(FakeNode(1))
+    async with site.running() as c:
+        home, node = c.fleet.get(1), site.nodes[1]
+        await until(lambda: node.synced and home.readings > 2)
+        node.silent = True
+        await until(lambda: not home.alive)
+        await c.dispatcher.order(home, 2, "a test", 1.0)
+        assert home.switch is not None
+        late = time.time() + 3600
+        c.segments["street"]._wall = lambda: late
+        node.silent = False
+        await until(lambda: home.alive and home.switch is None)
+        polled = node.polled
+        await until(lambda: node.polled > polled + 10)
+        assert node.executed == {}
+        assert node.results == {}
+
+
+async def test_a_home_whose_clock_is_ahead_is_told_and_not_ordered(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The Pi's clock was wrong and went back: nodes never follow (S4)."""
+    site = make_site(FakeNode(1))
+    async with site.running() as c:
+        home, node = c.fleet.get(1), site.nodes[1]
+        await until(lambda: node.synced and home.readings > 2 and home.time_nonce is None)
+        assert home.immovable(c.now()) == ""
+        node.clock_offset = 100.0
+        await until(lambda: "ahead of ours" in home.immovable(c.now()))
+        node.clock_offset = 0.0
+        await until(lambda: home.immovable(c.now()) == "")
+    told = [x.message for x in caplog.records if "clock of a home" in x.message]
+    assert told == ["clock of a home and ours differ", "clock of a home and ours agree again"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        (r.FLAG_FIXED, "fixed"),
+        (r.FLAG_OPTED_OUT, "opted out"),
+        (r.FLAG_LOCKOUT, "locked out"),
+        (r.FLAG_SAFE_MODE, "safe mode"),
+        (r.FLAG_SENSE_FAULT, "sensing"),
+        (r.FLAG_METER_FAULT, "meter"),
+        (r.FLAG_UNSYNCED, "clock"),
+    ],
+)
+async def test_every_flag_that_forbids_a_move_does(
+    make_site: MakeSite, flag: int, words: str
+) -> None:
+    site = make_site(FakeNode(1))
+    home = Home(site.config().home[0], object())  # type: ignore[arg-type]
+    home.alive = True
+    home.telemetry = r.Telemetry(phase=1, state=r.STATE_CLOSED)
+    assert home.immovable(0.0) == ""
+    home.telemetry.flags = r.FLAG_AUTONOMOUS | r.FLAG_EVENTS_PENDING
+    assert home.immovable(0.0) == ""
+    home.telemetry.flags = flag
+    assert words in home.immovable(0.0)
+    home.telemetry.flags = 0
+    home.telemetry.dwell_left_s = 1
+    assert "dwell" in home.immovable(0.0)
+
+
+async def test_a_stale_home_takes_no_part(make_site: MakeSite) -> None:
+    """The only home that may move: nobody knows what it does now."""
+    site = make_site(FakeNode(1, p_w=4000), *(FakeNode(k, p_w=500) for k in range(2, 5)))
+    site.fixed = {2, 3, 4}
+    site.changes["planner"] = {"max_moving_share": 1.0, "min_fresh_share": 0.5, "max_age_s": 0.5}
+
+    async with site.running() as c:
+        home = c.fleet.get(1)
+        await until(lambda: all(h.readings > 2 for h in c.fleet) and not home.immovable(c.now()))
+        site.nodes[1].silent = True
+        await until(lambda: home.age_s(c.now()) > 0.5)
+        home.alive = True  # as if the polling had not noticed yet
+        await c.planner.decide(c.now(), "a test")
+        assert c.planner.decisions_total == 1
+        assert rows(site, "SELECT address FROM commands") == []
+        site.nodes[1].silent = False
+        await until(lambda: home.age_s(c.now()) < 0.1 and not c.dispatcher.open_count)
+        await c.planner.decide(c.now(), "a test")
+        assert rows(site, "SELECT address FROM commands") == [(1,)]
+
+
+# -- who is on this computer --------------------------------------------------------------
+
+
+async def test_idle_connections_take_the_page_and_nothing_else(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    async with site.running() as c:
+        await until(lambda: c.server.port and c.fleet.get(1).readings > 2)
+        held = [
+            await asyncio.open_connection("127.0.0.1", c.server.port)
+            for _ in range(MAX_CONNECTIONS)
+        ]
+        reader, writer = await asyncio.open_connection("127.0.0.1", c.server.port)
+        assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 503")
+        writer.close()
+        before = c.fleet.get(1).readings
+        await until(lambda: c.fleet.get(1).readings > before + 5)
+        for _, one in held:
+            one.close()
+        url = f"http://127.0.0.1:{c.server.port}/healthz"
+        async with asyncio.timeout(10), aiohttp.ClientSession() as http:
+            while (await http.get(url)).status != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
