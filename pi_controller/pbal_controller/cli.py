@@ -16,8 +16,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pbal_controller import __version__
-from pbal_controller.config import Config, load
-from pbal_controller.errors import ControllerError, KeyStoreError
+from pbal_controller.config import Config, load, source_of
+from pbal_controller.errors import ConfigError, ControllerError, KeyStoreError
 from pbal_controller.keystore import KeyStore, find_passphrase
 
 app = typer.Typer(
@@ -71,7 +71,10 @@ def run(config: ConfigOption = None) -> None:
 
     settings = load(config)
     logs.set_up(settings.log)
-    application.run(settings, _open_keys(settings))
+    try:
+        application.run(settings, _open_keys(settings))
+    except ConfigError as error:
+        raise ConfigError(f"{source_of(error.key, config)}: {error}") from None
 
 
 @app.command("check-config")
@@ -83,7 +86,10 @@ def check_config(config: ConfigOption = None, json_: JsonOption = False) -> None
     from pbal_controller.planner_loop import core_config
 
     settings = load(config)
-    core = core_config(settings.planner)
+    try:
+        core = core_config(settings.planner)
+    except ConfigError as error:
+        raise ConfigError(f"{source_of(error.key, config)}: {error}") from None
     if json_:
         print(json.dumps(settings.model_dump(mode="json"), indent=2))
         return

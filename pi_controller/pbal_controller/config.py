@@ -340,6 +340,40 @@ def _dotted(where: tuple[Any, ...]) -> str:
     return text
 
 
+def _which(merged: Mapping[str, Any], where: tuple[Any, ...]) -> str:
+    """The address of a home that is named by its place in the list only."""
+    if len(where) >= 2 and where[0] == "home" and isinstance(where[1], int):
+        home = merged["home"][where[1]]
+        if isinstance(home, Mapping) and "address" in home:
+            return f" (address {home['address']})"
+    return ""
+
+
+# What a value must be, by pydantic's name of the complaint; the context fills in the bound.
+_MUST = {
+    "string_type": "must be text in quotes",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must match {pattern}",
+    "path_type": "must be a path in quotes",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "model_type": "must be a table",
+    "dict_type": "must hold tables, each with a name",
+    "tuple_type": "must be a list; of homes: tables that begin with [[home]]",
+}
+
+
 def _remedy(error: Mapping[str, Any], where: tuple[Any, ...]) -> str:
     kind = error["type"]
     if kind == "missing":
@@ -347,10 +381,29 @@ def _remedy(error: Mapping[str, Any], where: tuple[Any, ...]) -> str:
     if kind == "extra_forbidden":
         return "is not a known key; correct its spelling or remove it"
     message = str(error["msg"]).removeprefix("Value error, ")
+    if kind in _MUST:
+        message = _MUST[kind].format_map(error.get("ctx") or {})
     shown = error.get("input")
     if isinstance(shown, (int, float, str)) and where:
         return f"{message} (it is {shown!r})"
     return message
+
+
+def _sources(main: Path, environ: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
+    """Every place that configures something, the last one wins: (name, tables)."""
+    sources: list[tuple[str, dict[str, Any]]] = [(str(main), _read(main))]
+    conf_d = main.parent / "conf.d"
+    if conf_d.is_dir():
+        sources += [(str(extra), _read(extra)) for extra in sorted(conf_d.glob("*.toml"))]
+    env = _from_environment(environ)
+    if env:
+        sources.append(("environment (PBAL_*)", env))
+    return sources
+
+
+def source_of(where: tuple[Any, ...], path: Path | str | None = None) -> str:
+    """The file, or the environment, that sets a key; for complaints that come after `load`."""
+    return _defined_in(_sources(Path(path) if path else DEFAULT_CONFIG, os.environ), where)
 
 
 def load(path: Path | str | None = None, environ: Mapping[str, str] | None = None) -> Config:
@@ -367,13 +420,7 @@ def load(path: Path | str | None = None, environ: Mapping[str, str] | None = Non
     """
     main = Path(path) if path is not None else DEFAULT_CONFIG
     environ = os.environ if environ is None else environ
-    sources: list[tuple[str, dict[str, Any]]] = [(str(main), _read(main))]
-    conf_d = main.parent / "conf.d"
-    if conf_d.is_dir():
-        sources += [(str(extra), _read(extra)) for extra in sorted(conf_d.glob("*.toml"))]
-    env = _from_environment(environ)
-    if env:
-        sources.append(("environment (PBAL_*)", env))
+    sources = _sources(main, environ)
     merged: dict[str, Any] = {}
     for _, tables in sources:
         _merge(merged, tables)
@@ -386,7 +433,9 @@ def load(path: Path | str | None = None, environ: Mapping[str, str] | None = Non
             name = _defined_in(sources, where)
             key = _dotted(where)
             text = _remedy(item, where)
-            lines.append(f"{name}: {key}: {text}" if key else f"{name}: {text}")
+            if key:
+                text = f"{key}{_which(merged, where)}: {text}"
+            lines.append(f"{name}: {text}")
         raise ConfigError("\n".join(lines)) from None
     return _absolute(config, main.parent)
 

@@ -18,9 +18,13 @@ class ControllerError(Exception):
 
 
 class ConfigError(ControllerError):
-    """The configuration cannot be used as written."""
+    """The configuration cannot be used as written. `key` is set where only the key is known."""
 
     exit_code = 2
+
+    def __init__(self, text: str, key: tuple[str, ...] = ()) -> None:
+        super().__init__(text)
+        self.key = key
 
 
 class KeyStoreError(ControllerError):

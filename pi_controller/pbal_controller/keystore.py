@@ -309,5 +309,8 @@ def find_passphrase(
             raise KeyStoreError(f"{path}: readable by others; run `chmod 600 {path}`")
         secret = path.read_bytes()
     except OSError as error:
-        raise KeyStoreError(f"{path}: cannot be read: {error.strerror}") from None
+        raise KeyStoreError(
+            f"{path}: cannot be read: {error.strerror}; it holds the key store's passphrase on one "
+            "line (keys.passphrase_file or systemd's LoadCredential)"
+        ) from None
     return secret.removesuffix(b"\n")

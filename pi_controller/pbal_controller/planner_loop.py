@@ -38,10 +38,16 @@ def core_config(config: PlannerConfig) -> CoreConfig:
     wrong = sorted(set(values) - set(known))
     if wrong:
         raise ConfigError(
-            f"planner.core.{wrong[0]}: not a known key; "
-            f"the planner knows {', '.join(sorted(known))}"
+            f"planner.core.{wrong[0]}: is not a known key; "
+            f"the planner knows {', '.join(sorted(known))}",
+            ("planner", "core", wrong[0]),
         )
     for name, value in values.items():
+        if isinstance(value, str) and "str" not in str(known[name].type):
+            raise ConfigError(
+                f"planner.core.{name}: must be a number (it is {value!r})",
+                ("planner", "core", name),
+            )
         # TOML writes 300 for 300.0; the core's arrays take their type from the value.
         if "float" in str(known[name].type) and type(value) is int:
             values[name] = float(value)
@@ -50,7 +56,7 @@ def core_config(config: PlannerConfig) -> CoreConfig:
     try:
         return CoreConfig(**values)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"planner.core: {error}") from None
+        raise ConfigError(f"planner.core: {error}", ("planner", "core")) from None
 
 
 class PlannerLoop:

@@ -63,12 +63,17 @@ def test_check_config(site: Path) -> None:
     assert json.loads(as_json.stdout)["site"]["id"] == 7
 
 
-def test_check_config_also_checks_the_core(site: Path) -> None:
-    with (site / "pbal.toml").open("a") as file:
-        file.write("[planner.core]\nprise = 3\n")
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("prise = 3", "planner.core.prise: is not a known key"), ("price = 'x'", "must be a number")],
+)
+def test_check_config_also_checks_the_core(site: Path, line: str, words: str) -> None:
+    (site / "conf.d").mkdir()
+    (site / "conf.d" / "20-core.toml").write_text(f"[planner.core]\n{line}\n")
     done = call("check-config", "-c", "pbal.toml", cwd=site)
     assert done.returncode == 2
-    assert "planner.core.prise" in done.stderr
+    assert "conf.d/20-core.toml: planner.core.pri" in done.stderr
+    assert words in done.stderr
 
 
 def test_keys(site: Path) -> None:

@@ -79,6 +79,16 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         (GOOD + "[transformer.meter]\nkind = 'sdm630'\n", ["transformer.meter", "port"]),
         (GOOD + "[transformer.meter]\nkind='sdm630'\nbus='q'\n", ["q", "not declared"]),
         ("[site\n", ["not valid TOML", "line 1"]),
+        (GOOD + "[http]\nhost = 7\n", ["http.host", "text in quotes", "7"]),
+        (GOOD + "[http]\nport = 'x'\n", ["http.port", "whole number"]),
+        (GOOD + "[planner]\nmax_moving_share = 2\n", ["max_moving_share", "at most 1"]),
+        (GOOD + "[planner]\nenabled = 'maybe'\n", ["planner.enabled", "true or false"]),
+        (GOOD + "[log]\nformat = 'xml'\n", ["log.format", "'json' or 'text'"]),
+        (GOOD.replace('bus = "a"', "bus = 4"), ["home[0].bus (address 257)", "quotes"]),
+        (
+            "site = 3\nbus = 4\nhome = 5\n",
+            ["site: must be a table", "each with a name", "[[home]]"],
+        ),
     ],
 )
 def test_complaints_name_file_key_and_remedy(tmp_path: Path, text: str, parts: list[str]) -> None:
