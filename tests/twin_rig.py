@@ -229,6 +229,16 @@ class Poller:
         await self.poll(i, order)
         return await self.outcome(i, order.command_id)
 
+    async def set(self, i: int, key: int, value: int) -> None:
+        """Changes one setting of a node and waits until it says that it has it."""
+        for _ in range(40):
+            await self.poll(i, records.Config(key=key, value=value))
+            for r in await self.poll(i, records.ConfigGet(key=key)):
+                if isinstance(r, records.ConfigValue) and (r.key, r.value) == (key, value):
+                    return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"home {i} never took setting {key} = {value}")
+
     async def ask_health(self, i: int) -> Any:
         """The node's own counters."""
         self.health[i] = None

@@ -70,6 +70,11 @@ def legal(key: int, value) -> bool:
     return True
 
 
+def legal_beside(marked: list):
+    """`legal`, and no setting takes back what the identity marks on site (S10)."""
+    return lambda key, value: legal(key, value) and (value != 0 or key not in marked)
+
+
 def random_u32() -> int:
     """30 random bits: as much as a small integer of the chip holds without a sign."""
     r = os.urandom(4)

@@ -14,7 +14,7 @@ import machine
 from micropython import const
 
 from pbal_node import board as boards
-from pbal_node.app import legal, random_u32, randrange
+from pbal_node.app import legal_beside, random_u32, randrange
 from pbal_node.autonomy import Autonomy, Settings
 from pbal_node.clock import Monotonic, SiteClock
 from pbal_node.events import EventLog
@@ -122,10 +122,13 @@ def _config(app, table: dict, identity: dict) -> Config:
     for name, value in table.get("config", {}).items():
         if name in names:
             board[names[name]] = value
+    marked = []
     for name in ("fixed", "opted_out"):
         if name in identity:
             board[names[name]] = 1 if identity[name] else 0
-    return Config("/cfg/config", app.stats, defaults, board, legal)
+            if identity[name]:
+                marked.append(names[name])
+    return Config("/cfg/config", app.stats, defaults, board, legal_beside(marked))
 
 
 def _sense(app, board: dict, hz: float) -> Sense:

@@ -273,8 +273,12 @@ class Selector:
         return result
 
     def local_transfer(self, to_phase: int, now_ms: int) -> bool:
-        """S8: leave a sick phase by local rule; dwell and cap do not bind it, S1..S3, S10 do."""
+        """S8: leave a sick phase by local rule. Dwell and cap do not bind it, all else does."""
         if self._refusal(self.phase, to_phase, now_ms):
+            return False
+        # S6. An unknown current (negative) does not hold a home on a sick phase: a meter is
+        # silent just when its phase is dead.
+        if not rules.quiet_enough(self._current(), self.limits.rated_a):
             return False
         return self._begin(to_phase, _EV_AUTONOMOUS, now_ms)
 

@@ -82,7 +82,7 @@ class Witness:
             h.last_opened_us = t_us
             h.open_current_a = current_a
             h.left_bad_phase = not self.band_v[0] <= v[phase] <= self.band_v[1]
-            if self.rated_a and current_a > self.rated_a and not h.left_bad_phase:
+            if self.rated_a and current_a > self.rated_a:
                 self._note(home, "hot-switching", t_us, f"{current_a:.1f} A > {self.rated_a} A")
             return
         if h.closed:

@@ -1,4 +1,4 @@
-"""One street for the whole folder: real firmware on six homes, no controller."""
+"""One street for the whole folder: real firmware on seven homes, no controller."""
 
 from collections.abc import AsyncIterator
 
@@ -10,7 +10,8 @@ from twin_rig import FAST, Poller
 from pbal_sim.loads import TableLoads
 from pbal_sim.street import Street, StreetConfig
 
-HOMES = 6
+HOMES = 7
+FIXED_HOME = 6  # marked in its identity, as provisioning marks it (S10)
 
 
 def quiet_loads(watts: float = 800.0, homes: int = HOMES) -> TableLoads:
@@ -20,9 +21,13 @@ def quiet_loads(watts: float = 800.0, homes: int = HOMES) -> TableLoads:
 
 @pytest_asyncio.fixture(loop_scope="package", scope="package")
 async def street() -> AsyncIterator[Street]:
-    """Homes on phases A, B, C, A, B, C with quick settings."""
+    """Homes on phases A, B, C, A, B, C, A with quick settings; the last one is fixed."""
     config = StreetConfig(
-        homes=HOMES, loads=quiet_loads(), node_settings=dict(FAST), start_phases="even"
+        homes=HOMES,
+        loads=quiet_loads(),
+        node_settings=dict(FAST),
+        start_phases="even",
+        fixed=frozenset({FIXED_HOME}),
     )
     async with Street(config) as running:
         yield running

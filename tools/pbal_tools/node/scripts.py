@@ -20,10 +20,11 @@ def load(path):
     except (OSError, ValueError):
         return {}
 identity = load('/cfg/identity.json')
+marked = [r[0] for r in settings.KEYS if r[1] in ('fixed', 'opted_out') and identity.get(r[1])]
 def legal(key, value):
     try:
         settings.check(key, value)
-        return True
+        return value != 0 or key not in marked
     except Exception:
         return False
 names = {}

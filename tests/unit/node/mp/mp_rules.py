@@ -2,7 +2,7 @@
 and at least the scenario that belongs to it must fail.
 """
 
-from world import PowerCut, World
+from world import TIMING, PowerCut, World
 
 from pbal_node import drive, rules, watchdog
 from pbal_node.selector import CLOSED, LOCKED_OUT, OPEN
@@ -42,6 +42,31 @@ def s1_boot_drives_all_off():
     assert sum(w.coil) == 0
 
 
+def s1_boot_opens_whatever_the_state():
+    """Also a locked-out node, and one in safe mode, that finds a coil driven."""
+    for lockout, safe_mode in ((0, False), (2, False), (0, True)):
+        w = World()
+        w.settle()
+        w.state.lockout = lockout
+        w.limits.safe_mode = safe_mode
+        w.coil[3] = 1
+        w.sel.boot(w.now)
+        assert sum(w.coil) == 0, (lockout, safe_mode)
+
+
+def s1_output_that_comes_back_in_the_dead_time():
+    """Proven dead, then live again (a contact that bounced back): nothing may close."""
+    w = World()
+    w.settle()
+    w.order(1, 2)
+    w.until(lambda: w.sel.state == 5)  # DEAD_TIME
+    drives = len(w.drives)
+    w.welded = 1
+    r = w.finish(1)
+    assert r.outcome == FAILED and r.reason == rules.NOT_DEAD, (r.outcome, r.reason)
+    assert len(w.drives) == drives and w.sel.state == LOCKED_OUT and w.shorts == 0
+
+
 def s2_welded_contact_locks_out():
     w = World()
     w.settle()
@@ -57,6 +82,9 @@ def s2_welded_contact_locks_out():
     w.boot()
     assert w.sel.state == LOCKED_OUT
     w.run(20000)
+    assert not w.sel.restore(2, w.now) and not w.sel.release(w.now)
+    assert not w.sel.local_transfer(2, w.now)
+    w.run(1000)
     assert len(w.drives) == before, "a locked-out node drove a contact"
     w.safe()
     w.welded = 0
@@ -117,6 +145,30 @@ def s3_only_onto_a_good_phase():
     w.volts[2] = 150.0  # it fails while all is open: back to where we were
     r = w.finish(901)
     assert r.outcome == FAILED and w.sel.phase == 1 and w.contact[1], (r.outcome, r.reason)
+    w.safe()
+
+
+def s3_again_after_waiting_and_at_the_return():
+    w = World()
+    w.settle()
+    w.amps = 60.0
+    w.order(1, 2)
+    w.run(2000)
+    w.volts[2] = 190.0  # the target fails while the command waits for less load
+    w.run(2000)
+    moves = w.moves
+    w.amps = 5.0
+    r = w.finish(1)
+    assert r.reason == rules.TARGET_OUT_OF_BAND and w.moves == moves, "opened for nothing"
+    w.volts = [0.0, 0.0, 0.0, 0.0]
+    w.run(60000)
+    assert w.sel.state == OPEN
+    w.volts[3] = 230.0
+    w.run(3000)
+    assert not w.sel.restore(3, w.now), "3 s of good voltage are not 5"
+    w.volts[3] = 190.0
+    w.run(8000)
+    assert not w.sel.restore(3, w.now)
     w.safe()
 
 
@@ -196,6 +248,38 @@ def s6_waits_for_a_quiet_moment():
     assert r.outcome == EXPIRED and r.reason == rules.OVER_CURRENT and w.sel.phase == 2
 
 
+def s6_opens_near_a_current_zero():
+    w = World()
+    w.settle()
+    asked = []
+
+    def at_zero(release_ms):
+        asked.append((release_ms, w.contact[1]))
+        return w.now
+
+    w.sel.at_zero = at_zero
+    w.order(1, 2)
+    w.finish(1)
+    assert asked == [(TIMING["release_ms"], 1)], "not asked, or after the contact had opened"
+
+
+def s6_binds_local_moves_too():
+    w = World()
+    w.settle()
+    w.amps = 60.0
+    w.volts[1] = 190.0
+    w.run(60000)
+    assert w.sel.phase == 1 and w.contact[1], "opened above the rated current"
+    w.amps = 10.0
+    w.until(lambda: w.sel.phase != 1 and w.sel.state == CLOSED, 60000)
+    w.amps = -1.0  # the meter fails: no reason to stay on a sick phase
+    w.volts[w.sel.phase] = 190.0
+    w.volts[1] = 230.0
+    before = w.sel.phase
+    w.until(lambda: w.sel.phase != before and w.sel.state == CLOSED, 120000)
+    w.safe()
+
+
 def s7_silence_changes_nothing():
     w = World()
     w.settle()
@@ -261,6 +345,14 @@ def s10_fixed_homes_stay():
         w.volts[1] = 190.0
         w.run(120000)
         assert w.sel.phase == 1 and w.contact[1]
+        w.volts = [0.0, 0.0, 0.0, 0.0]
+        w.run(60000)
+        w.volts = [0.0, 0.0, 230.0, 230.0]  # its own phase stays dead: so does the home
+        w.run(60000)
+        assert w.sel.state == OPEN and sum(w.contact) == 0
+        w.volts[1] = 230.0
+        w.settle()
+        assert w.sel.phase == 1
 
 
 def s11_watchdog():
@@ -340,13 +432,18 @@ SCENARIOS = (
     s1_break_before_make,
     s1_second_output_is_never_driven,
     s1_boot_drives_all_off,
+    s1_boot_opens_whatever_the_state,
+    s1_output_that_comes_back_in_the_dead_time,
     s2_welded_contact_locks_out,
     s2_weld_found_at_boot,
     s3_only_onto_a_good_phase,
+    s3_again_after_waiting_and_at_the_return,
     s4_only_fresh_commands,
     s4_the_same_id_switches_once,
     s5_dwell_and_daily_cap,
     s6_waits_for_a_quiet_moment,
+    s6_opens_near_a_current_zero,
+    s6_binds_local_moves_too,
     s7_silence_changes_nothing,
     s8_leaves_a_sick_phase,
     s9_comes_back_staggered,
@@ -384,6 +481,7 @@ REMOVALS = (
     (rules, "dwell_left_ms", lambda since, dwell: 0, s5_dwell_and_daily_cap),
     (rules, "cap_reason", lambda n, cap: 0, s5_dwell_and_daily_cap),
     (rules, "quiet_enough", lambda a, rated: True, s6_waits_for_a_quiet_moment),
+    (rules, "quiet_enough", lambda a, rated: True, s6_binds_local_moves_too),
     (rules, "silence_moves", lambda ms, hours: True, s7_silence_changes_nothing),
     (rules, "should_leave", lambda bad, confirm, rnd: False, s8_leaves_a_sick_phase),
     (rules, "should_leave", lambda bad, confirm, rnd: bad > 0, s8_leaves_a_sick_phase),

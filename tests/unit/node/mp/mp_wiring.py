@@ -1,0 +1,214 @@
+"""From the settings to the rules: every limit arrives where it is enforced, and the board's binds.
+
+The rules themselves are tested in mp_rules.py; here the application is put together and not run.
+"""
+
+import json
+import sys
+
+import machine
+import support
+
+ROOT = bytes(range(32))
+
+# boot.py lies beside the package, wherever that was found.
+BOOT = [p for p in sys.path if p.endswith("/firmware")][0] + "/boot.py"
+support.ram_disk()
+BOOT = "/host" + BOOT
+
+from pbal_node import app as app_module  # noqa: E402
+from pbal_node import clock, rs485, rules  # noqa: E402
+from pbal_node import selector as sel  # noqa: E402
+from pbal_protocol import config as keys  # noqa: E402
+
+house = machine.house
+
+
+def make(identity=None, **config):
+    """The application on a fresh boot."""
+    support.install_board("esp32-devkitc", **config)
+    known = {
+        "eui": "0011223344556677",
+        "site": 7,
+        "address": 0x0105,
+        "root": ROOT.hex(),
+        "group": ROOT.hex(),
+        "phase": 1,
+    }
+    known.update(identity or {})
+    support.write_file("/cfg/identity.json", json.dumps(known))
+    return app_module.App()
+
+
+def settings_reach_the_limits():
+    app = make(
+        dwell_s=77,
+        daily_cap=3,
+        band_low_dv=2100,
+        band_high_dv=2500,
+        good_time_ms=9000,
+        autonomy_confirm_ms=1234,
+        autonomy_spread_ms=2345,
+        return_spread_ms=3456,
+        silent_hours=5,
+    )
+    lim, own = app.limits, app.settings
+    assert (lim.dwell_ms, lim.daily_cap, lim.good_time_ms) == (77000, 3, 9000)
+    assert (app.supply.low_v, app.supply.high_v) == (210.0, 250.0)
+    assert (own.confirm_ms, own.spread_ms, own.return_spread_ms) == (1234, 2345, 3456)
+    assert (own.good_time_ms, own.silent_hours) == (9000, 5)
+    assert app.selector.limits is lim and not lim.fixed and not lim.opted_out
+
+
+def settings_that_come_later_bind_at_once():
+    app = make(dwell_s=60)
+    for key, value in (
+        (keys.DWELL_S, 600),
+        (keys.DAILY_CAP, 2),
+        (keys.FIXED, 1),
+        (keys.OPTED_OUT, 1),
+        (keys.BAND_LOW_DV, 2150),
+    ):
+        assert app.config.set(key, value)
+    app.apply_config()
+    lim = app.limits
+    assert (lim.dwell_ms, lim.daily_cap, lim.fixed, lim.opted_out) == (600000, 2, 1, 1)
+    assert app.supply.low_v == 215.0
+    again = make()  # and after a reset
+    assert again.limits.fixed and again.limits.opted_out and again.limits.daily_cap == 2
+    for key, value in ((keys.FIXED, 0), (keys.OPTED_OUT, 0), (keys.DWELL_S, 1800)):
+        assert app.config.set(key, value)
+
+
+def the_board_s_own_limits_bind():
+    """No setting makes a contact quicker or stronger than its board file says (S1, S6)."""
+    app = make(dead_time_ms=5, rated_switch_ma=63000)
+    with open("/board.json") as f:
+        board = json.load(f)
+    assert app.timing.dead_time_ms == board["selector"]["dead_time_ms"] > 5
+    assert app.limits.rated_a == board["limits"]["rated_switch_a"] < 63
+    app = make(dead_time_ms=2000, rated_switch_ma=5000)
+    assert app.timing.dead_time_ms == 2000 and app.limits.rated_a == 5.0
+
+
+def an_identity_marks_a_home_as_fixed():
+    for name in ("fixed", "opted_out"):
+        app = make({name: True})
+        assert getattr(app.limits, name) == 1, name
+        now = app.now_ms()
+        app.clock.set(1700000000, 0, app.clock.nonce, True)
+        r = app.selector.command(1, app.selector.phase, 2, 1700000000, 1700000060, now)
+        assert r.reason == rules.FIXED, r.reason
+        # Nobody takes that back from afar.
+        key = keys.FIXED if name == "fixed" else keys.OPTED_OUT
+        assert not app.config.set(key, 0) and app.config.get(key) == 1
+        app.apply_config()
+        assert getattr(app.limits, name) == 1
+
+
+def a_cold_start_is_staggered_and_a_warm_one_is_not():
+    house.cause = machine.PWRON_RESET
+    assert make().autonomy._stagger
+    house.cause = machine.SOFT_RESET
+    assert not make().autonomy._stagger
+    house.cause = machine.PWRON_RESET
+
+
+def outputs_are_off_before_anything_else():
+    """boot.py and the application, each by itself, whatever the last program left driven (S1)."""
+    with open(BOOT) as f:
+        text = f.read()
+    text = text[: text.index("_board = {}")]  # its functions: the rest waits for a person
+    for start in ("boot.py", "app"):
+        for pin in house.coils:
+            house.level[pin] = 1
+        house.level[4] = 1
+        if start == "boot.py":
+            names = {}
+            exec(text + "\n_outputs_off()\n", names)
+        else:
+            make()
+        assert [house.level[pin] for pin in sorted(house.coils)] == [0, 0, 0], start
+        assert house.level[4] == 0, start + " left the RS-485 driver on"
+    with open(BOOT) as f:
+        assert "\n    _board = _outputs_off()\n" in f.read(), "boot.py does not do it"
+
+
+def only_a_long_press_clears_a_lockout():
+    app = make()
+    app.state_store.lockout = 2
+    app.selector.boot(app.now_ms())
+    assert app.selector.state == sel.LOCKED_OUT
+    pin = app.button.number
+    house.level[pin] = 0
+    app._poll_button(1000)
+    app._poll_button(5900)
+    house.level[pin] = 1  # let go too early
+    app._poll_button(6000)
+    house.level[pin] = 0
+    app._poll_button(7000)
+    app._poll_button(11900)
+    assert app.selector.state == sel.LOCKED_OUT and app.state_store.lockout == 2
+    app._poll_button(12000)
+    assert app.selector.state != sel.LOCKED_OUT and app.state_store.lockout == 0
+    house.level[pin] = 1
+
+
+def time_is_set_by_an_answer_to_our_own_nonce_only():
+    now = [0]
+    mono = clock.Monotonic(lambda: now[0], lambda a, b: a - b)
+    c = clock.SiteClock(mono, 77)
+    assert not c.set(1000, 0, 76, True) and not c.set(1000, 0, 77, False) and not c.synced
+    assert c.set(1000, 0, 77, True) and c.now_s() == 1000
+    assert not c.set(990, 0, 77, True) and c.now_s() == 1000, "set back: old commands live again"
+    assert not c.set(990, 0, 0, False)
+    assert c.set(999, 0, 0, False) and c.set(1060, 0, 0, False) and c.now_s() == 1060
+    assert c.refused == 4
+
+
+def a_transfer_waits_for_a_current_zero_where_the_board_can():
+    app = make()
+    assert app.selector.at_zero == app.at_zero
+
+
+def a_bearer_with_bytes_left_to_read_is_not_alive():
+    """S11: the loop is alive when it waits for bytes and there are none."""
+    app = make()
+    bearer = app.bearer
+    assert isinstance(bearer, rs485.Rs485)
+    bearer.parked = True
+    assert bearer.alive()
+    bearer._uart.rx = b"x"
+    assert not bearer.alive(), "bytes lie there and nobody takes them"
+    bearer._uart.rx = b""
+    bearer.parked = False
+    assert not bearer.alive(), "it is stuck in what it does"
+
+
+def every_loop_can_starve_the_watchdog():
+    fed = []
+    for stuck in ("metering", "bearer", "selector"):
+        w = app_module.Watchdog(lambda: fed.append(1), app_module._WATCHED, 0)
+        for n in app_module._WATCHED:
+            if n != stuck:
+                w.beat(n, 15000)
+        assert not w.poll(15000) and w.late(15000) == stuck
+    assert not fed and sorted(app_module._WATCHED) == ["bearer", "metering", "selector"]
+    assert max(app_module._WATCHED.values()) < 15000, "the hardware's own time"
+
+
+support.run(
+    (
+        settings_reach_the_limits,
+        settings_that_come_later_bind_at_once,
+        the_board_s_own_limits_bind,
+        an_identity_marks_a_home_as_fixed,
+        a_cold_start_is_staggered_and_a_warm_one_is_not,
+        outputs_are_off_before_anything_else,
+        only_a_long_press_clears_a_lockout,
+        time_is_set_by_an_answer_to_our_own_nonce_only,
+        a_transfer_waits_for_a_current_zero_where_the_board_can,
+        a_bearer_with_bytes_left_to_read_is_not_alive,
+        every_loop_can_starve_the_watchdog,
+    )
+)
