@@ -166,11 +166,14 @@ GOOD = {
     "faults": [],
     "homes": 3,
     "homes_fresh": 3,
+    "seconds": 60.0,
+    "boot_s": 3.0,
     "node_crashes": 0,
     "watchdog_bites": 0,
     "switches_ordered": 2,
     "switches_confirmed": 2,
     "switches_open": 0,
+    "switches_failed": 0,
     "neutral_current_after_a": 3.0,
     "neutral_current_without_a": 9.0,
 }
@@ -183,15 +186,28 @@ GOOD = {
         ({"homes_fresh": 2}, "only 2 of 3"),
         ({"node_crashes": 1}, "1 nodes crashed"),
         ({"watchdog_bites": 1}, "1 watchdogs bit"),
-        ({"switches_confirmed": 1}, "not confirmed"),
-        ({"neutral_current_after_a": 10.0}, "without any switching"),
+        ({"switches_failed": 1}, "1 switchings failed"),
     ],
 )
 def test_every_failure_of_a_street_is_a_problem(change: dict[str, object], words: str) -> None:
     assert streetrun.problems(GOOD) == []
+    # A node that refuses, with a reason of its own, does what it is there for.
+    assert streetrun.problems(GOOD | {"switches_confirmed": 1, "switches_refused": 1}) == []
     found = streetrun.problems(GOOD | change)
     assert len(found) == 1
     assert words in found[0]
+
+
+def test_what_is_no_failure_is_a_note() -> None:
+    """Loads that turn round within seconds, a run of seconds: told, and no reason to fail."""
+    known = GOOD | {"neutral_current_before_a": 20.0}
+    assert streetrun.notes(known) == []
+    worse = known | {"neutral_current_after_a": 10.0}
+    assert "without any switching" in streetrun.notes(worse)[0]
+    assert streetrun.problems(worse) == []
+    short = known | {"neutral_current_before_a": None, "seconds": 5.0, "homes_fresh": 0}
+    assert "5 s were too short" in streetrun.notes(short)[0]
+    assert streetrun.problems(short) == []
 
 
 def test_keep_wants_an_empty_folder(tmp_path: Path) -> None:

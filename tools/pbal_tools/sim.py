@@ -218,11 +218,14 @@ def print_result(result: dict[str, Any], console: Console) -> None:
         lines.append(f"neutral current  {before:.1f} A before, {after:.1f} A after the moves")
     if without is not None:
         lines.append(f"                 {without:.1f} A now, had no home been moved")
+    told = f"{result['switches_confirmed']} confirmed by measurement"
+    if result["switches_refused"]:
+        told += f", {result['switches_refused']} refused or let expire by a node"
     lines += [
-        f"switchings       {result['switches_ordered']} ordered, "
-        f"{result['switches_confirmed']} confirmed by measurement",
+        f"switchings       {result['switches_ordered']} ordered, {told}",
         f"link             {result['frames_answered']} frames, {result['frames_lost']} lost; "
         f"95 % of readings younger than {result['telemetry_age_p95_s']:.2f} s",
         f"node             {result['node_heap_peak_bytes'] / 1024:.0f} KiB of heap at most",
+        *(f"note             {note}" for note in result["notes"]),
     ]
-    console.print("\n".join(lines), highlight=False)
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)

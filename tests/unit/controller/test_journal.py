@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 
 from pbal_controller.errors import JournalError
-from pbal_controller.journal import AsyncJournal, Journal, schema_files
+from pbal_controller.journal import EPOCH_S, AsyncJournal, Journal, schema_files
 
 
 @pytest.fixture
@@ -42,6 +43,14 @@ def test_a_command_is_on_disk_before_new_command_returns(path: Path) -> None:
     assert other.execute("SELECT id FROM commands").fetchall() == [(made,)]
     assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)
     other.close()
+    journal.close()
+
+
+def test_a_lost_journal_repeats_no_id(tmp_path: Path) -> None:
+    """A new file goes on above whatever the old one gave out, at one command a second for years."""
+    before = int(time.time()) - EPOCH_S
+    journal = Journal(tmp_path / "new.db")
+    assert order(journal) > before
     journal.close()
 
 
