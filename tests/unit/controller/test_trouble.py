@@ -242,6 +242,12 @@ async def test_every_flag_that_forbids_a_move_does(
     home.telemetry.flags = 0
     home.telemetry.dwell_left_s = 1
     assert "dwell" in home.immovable(0.0)
+    home.telemetry.dwell_left_s = 0
+    home.quarantined = "lied"
+    assert "lied" in home.immovable(0.0)
+    home.quarantined = ""
+    home.alive = False
+    assert "not heard" in home.immovable(0.0)
 
 
 async def test_a_stale_home_takes_no_part(make_site: MakeSite) -> None:
