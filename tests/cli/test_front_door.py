@@ -1,6 +1,7 @@
 """The `pbal` command itself: help, laziness, exit codes."""
 
 import errno
+import json
 import subprocess
 import sys
 import tomllib
@@ -52,6 +53,30 @@ def test_unknown_noun_is_a_usage_error_with_a_suggestion() -> None:
     assert done.returncode == errors.ExitCode.USAGE
     assert "sim" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("sin", "--json"), errors.ExitCode.USAGE, "No such command 'sin'"),
+        (("flash", "--json", "--bogus"), errors.ExitCode.USAGE, "--bogus"),
+        (("site", "show", "/nowhere/site.toml", "--json"), errors.ExitCode.INPUT, "site.toml"),
+        (("flash", "-p", "/dev/ttyNOPE", "--json"), errors.ExitCode.PORT_MISSING, "ttyNOPE"),
+        (("node", "status", "--json"), errors.ExitCode.REFUSED, "dark"),
+    ],
+)
+def test_json_is_json_also_when_it_fails(
+    words: tuple[str, ...], code: errors.ExitCode, told: str
+) -> None:
+    done = pbal(*words)
+    assert done.returncode == code
+    data = json.loads(done.stdout)
+    assert (data["ok"], data["exit_code"]) == (False, code)
+    assert told in data["error"]
+    assert data["remedy"]
+    assert done.stderr
+    # A name behind -- is a name; nothing is printed for scripts that did not ask.
+    assert pbal("site", "show", "--", "--json").stdout == ""
 
 
 def test_version() -> None:

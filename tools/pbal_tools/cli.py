@@ -5,6 +5,8 @@ holds each noun's name and one line of help, and its module is imported when it 
 """
 
 import importlib
+import json
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, NamedTuple, NoReturn
 
@@ -12,7 +14,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .context import AppContext
-from .errors import MissingError, report
+from .errors import ExitCode, MissingError, describe, report
+from .output import Watched, failure, wants_json, watch_stdout
 
 
 class Noun(NamedTuple):
@@ -41,6 +44,24 @@ NOUNS: dict[str, Noun] = {
 class LazyGroup(TyperGroup):
     """A group whose commands are known by name and imported when they are called."""
 
+    complaint = ""  # what was wrong with the command line, for --json
+
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        """Remembers a complaint of the command line's library on its way out."""
+        try:
+            return super().make_context(*args, **more)
+        except Exception as exc:
+            _remember(exc)
+            raise
+
+    def invoke(self, ctx: Any) -> Any:
+        """The same for the options behind the command's name."""
+        try:
+            return super().invoke(ctx)
+        except Exception as exc:
+            _remember(exc)
+            raise
+
     def list_commands(self, ctx: Any) -> list[str]:
         return list(NOUNS)
 
@@ -56,6 +77,13 @@ class LazyGroup(TyperGroup):
         if name is None or stand_in is None:
             return name, stand_in, rest
         return name, load(name), rest
+
+
+def _remember(exc: Exception) -> None:
+    # By what it can do, not by its class: some versions of typer carry a click of their own.
+    words = getattr(exc, "format_message", None)
+    if words is not None:
+        LazyGroup.complaint = str(words())
 
 
 def load(name: str) -> Any:
@@ -120,9 +148,34 @@ def options(
 
 
 def main() -> NoReturn:
-    """The console entry point: runs the command and turns any error into an exit code."""
+    """The console entry point: runs the command and turns any error into an exit code.
+
+    With --json, standard output holds JSON in every case: a command that failed before it had a
+    result prints what went wrong there as well.
+    """
+    watched = watch_stdout() if wants_json(sys.argv[1:]) else None
     try:
         app()
+    except SystemExit as exc:
+        if exc.code == ExitCode.INTERRUPTED:
+            print("pbal: Interrupted.", file=sys.stderr)
+        if exc.code:
+            _tell(watched, int(exc.code), *_words(int(exc.code)))
+        raise
     except Exception as exc:
+        told = describe(exc)
+        _tell(watched, int(told.code), told.message, told.remedy)
         raise SystemExit(report(exc)) from None
     raise SystemExit(0)
+
+
+def _words(code: int) -> tuple[str, str]:
+    """What to say of an end that the command line's library made."""
+    if code == ExitCode.INTERRUPTED:
+        return "Interrupted.", ""
+    return LazyGroup.complaint or "The command line is wrong.", "See --help."
+
+
+def _tell(watched: Watched | None, code: int, message: str, remedy: str) -> None:
+    if watched is not None and not watched.used:
+        print(json.dumps(failure(code, message, remedy), indent=2), flush=True)

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any, cast
 
 import typer
 
@@ -14,6 +14,40 @@ from .errors import InputError
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
 """How a command with a result for scripts declares its option: `json_output: JsonFlag = False`."""
+
+
+class Watched:
+    """Standard output that remembers whether anything was printed on it."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self.used = False
+
+    def write(self, text: str) -> int:
+        """Writes; also what prints nothing counts as nothing."""
+        self.used = self.used or bool(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def watch_stdout() -> Watched:
+    """Puts a `Watched` in the place of standard output and returns it."""
+    watched = Watched(sys.stdout)
+    sys.stdout = cast(IO[str], watched)
+    return watched
+
+
+def wants_json(arguments: list[str]) -> bool:
+    """Whether a command line asks for JSON (the word behind `--` is no option)."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in options
+
+
+def failure(code: int, message: str, remedy: str) -> dict[str, Any]:
+    """What a command that failed before it had a result prints for scripts."""
+    return {"ok": False, "exit_code": code, "error": message, "remedy": remedy}
 
 
 def emit(data: Any, as_json: bool, render: Callable[[Any], None]) -> None:
