@@ -6,6 +6,9 @@ pseudo-terminals, TCP sockets and an RFC 2217 server whose DTR and RTS reset the
 
 import hashlib
 import http.server
+import json
+import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -244,6 +247,8 @@ def test_no_boot_loader(rig: Rig, flashed: Path) -> None:
         (b"\xe9\x01", "only 2 bytes"),
         (b"\xff" * 0x1000 + stand_in_image(), "--offset 0"),
         (b"\xe9" + b"\x00" * 4096, "0 segments"),
+        (stand_in_image()[:-5000], "cut short"),
+        (stand_in_image()[:2000] + b"?" + stand_in_image()[2001:], "checksum"),
     ],
 )
 def test_wrong_images_are_refused_before_anything_is_written(
@@ -310,7 +315,7 @@ def test_the_pinned_image_is_downloaded_checked_and_kept(rig: Rig) -> None:
         board = rig.board()
         wrong = rig.pbal("flash", "--port", board.url, env=pinned_board(rig, url, "0" * 64))
         assert wrong.code == ExitCode.WRONG_IMAGE
-        assert "pins " + "0" * 64 in wrong.err
+        assert "pinned is " + "0" * 64 in wrong.err
         env = pinned_board(rig, url, hashlib.sha256(content).hexdigest())
         done = rig.pbal("flash", "--port", board.url, "--no-stub", "--json", env=env)
         assert done.code == 0, done.err
@@ -326,6 +331,54 @@ def test_the_pinned_image_is_downloaded_checked_and_kept(rig: Rig) -> None:
     offline = rig.pbal("flash", "--port", board.url, env={**env, "XDG_CACHE_HOME": "/nowhere"})
     assert offline.code == ExitCode.UNREACHABLE
     assert "--image FILE" in offline.err
+
+
+def test_an_image_pinned_on_this_computer_is_taken_from_then_on(rig: Rig, flashed: Path) -> None:
+    board = rig.board(like=flashed, download=False)  # no boot loader: each call ends there
+    port = ("flash", "--port", board.url, "--json")
+    sha256 = hashlib.sha256(stand_in_image()).hexdigest()
+    other = rig.pbal(*port, "-i", "image.bin", "--sha256", "0" * 64)
+    assert other.code == ExitCode.WRONG_IMAGE
+    assert sha256 in other.json["error"]
+    bare = rig.pbal(*port, "-i", "http://127.0.0.1:9/image.bin")
+    assert bare.code == ExitCode.INPUT
+    assert "--sha256" in bare.json["remedy"]
+    assert "pins no MicroPython image" in rig.pbal(*port).json["error"]
+    pinned = rig.pbal(*port, "-i", "image.bin", "--sha256", sha256.upper(), "--pin")
+    assert pinned.code == ExitCode.NO_BOOTLOADER, pinned.err
+    (rig.folder / "image.bin").unlink()
+    again = rig.pbal(*port)
+    assert again.code == ExitCode.NO_BOOTLOADER, again.err
+    assert again.json["boards"][0]["image"] == sha256
+    next((rig.folder / "cache").rglob("*.bin")).write_bytes(b"spoilt")
+    spoilt = rig.pbal(*port)
+    assert spoilt.code == ExitCode.INPUT
+    assert "--pin" in spoilt.json["remedy"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_flash_ends_at_once_and_leaves_no_tool_behind(
+    rig: Rig, number: signal.Signals
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"socket://127.0.0.1:{silent.getsockname()[1]}"
+        running = rig.start("flash", "-p", url, "-i", "image.bin", "--no-stub", "--json")
+        silent.settimeout(60)
+        connection, _ = silent.accept()  # esptool is there and waits for an answer
+        with connection:
+            running.send_signal(number)
+            out, err = running.communicate(timeout=30)  # its own patience would be minutes
+    assert running.returncode == ExitCode.INTERRUPTED
+    assert json.loads(out)["error"] == "Interrupted."
+    assert "goes on from here" in err
+    assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if url in _words(p)]
+
+
+def _words(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def test_a_board_of_ones_own_is_checked_and_put_on_the_node(rig: Rig, flashed: Path) -> None:

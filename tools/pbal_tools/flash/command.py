@@ -19,7 +19,7 @@ from ..output import JsonFlag, emit
 from . import image as images
 from . import ports, state
 from .job import Order, Report, flash_all
-from .run import end_all, tool
+from .run import end_like_ctrl_c, tool
 from .show import Bars, Lines, Quiet, print_reports
 
 app = typer.Typer(add_completion=False)
@@ -78,9 +78,19 @@ def flash(
         bool, typer.Option("--all", help="Every board plugged in, at the same time.")
     ] = False,
     image: Annotated[
-        Path | None,
-        typer.Option("--image", "-i", help="MicroPython image. Default: the board file's."),
-    ] = None,
+        str,
+        typer.Option(
+            "--image",
+            "-i",
+            help="MicroPython image: a file or an address. Default: the one pinned.",
+        ),
+    ] = "",
+    sha256: Annotated[
+        str, typer.Option("--sha256", help="What its SHA-256 must be; an address needs it.")
+    ] = "",
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Keep this image: from now on the one for this board.")
+    ] = False,
     offset: Annotated[
         str | None, typer.Option("--offset", help="Where the image goes, if not as usual.")
     ] = None,
@@ -142,12 +152,18 @@ def flash(
             f"See:  pbal board check {board}",
         )
     targets = ports.expand(port or [], every)
+    if len(targets) == 1:
+        # What is missing is said before anything is fetched or compiled.
+        ports.check(targets[0], opening=False)
     tool("esptool"), tool("mpremote")
-    pin = data.flash
+    table = data.flash
     found = None
     if not app_only:
-        found = images.find(data, image, state.cache_folder(), _number(offset))
-    elif image is not None:
+        found = images.find(
+            data, image, sha256.lower(), state.cache_folder(), state.pins_file(), _number(offset),
+            pin,
+        )  # fmt: skip
+    elif image or pin:
         raise InputError("--app-only writes no image.", "Leave out --image or --app-only.")
     version, files = application(board)
     order = Order(
@@ -156,10 +172,10 @@ def flash(
         chip=data.board.chip,
         image=found,
         files=files,
-        baud=baud or (pin.baud if pin else 460800),
+        baud=baud or (table.baud if table else 460800),
         before=before.replace("_", "-"),
         after=after.replace("_", "-"),
-        stub=stub if stub is not None else (pin.stub if pin else True),
+        stub=stub if stub is not None else (table.stub if table else True),
         erase=erase,
         forget=forget,
         again=again or bool(erase),
@@ -170,11 +186,12 @@ def flash(
     show = Quiet() if quiet else Bars(targets, console) if console.is_terminal else Lines()
     if found is not None and not found.micropython and not quiet:
         print(f"pbal: note: {found.path} does not mention MicroPython", file=sys.stderr)
+    end_like_ctrl_c()
     try:
         with show:
             reports = flash_all(targets, order, show)
     except KeyboardInterrupt:
-        end_all()
+        print("pbal: the same command goes on from here", file=sys.stderr)
         raise
     _finish(reports, json_output)
 

@@ -27,6 +27,10 @@ BATCH_BYTES = 24_000
 Step = Callable[[str, float], None]
 
 
+class Damaged(CheckFailed):
+    """Files arrived otherwise than they were sent; sending them again may do."""
+
+
 @dataclass(frozen=True)
 class NodeInfo:
     """What MicroPython on the board says of itself."""
@@ -128,8 +132,8 @@ def install(
     """Brings a board's files to `want`, verifies each hash on the board, runs the self-test and
     starts the node.
 
-    Goes on by itself after up to three breaks of the connection. Raises SelfTestFailed,
-    CheckFailed, or what the last break was.
+    Goes on by itself after up to three breaks of the connection, or files that a poor line spoiled.
+    Raises SelfTestFailed, CheckFailed, or what the last break was.
     """
     result = Installed(files=len(want))
     problem: CliError | None = None
@@ -137,9 +141,9 @@ def install(
         try:
             step("prompt" if attempt == 0 else f"prompt, try {attempt + 1}", 0.0)
             repl.reach_prompt(port, prompt_s, note)
-            _bring(Mpremote(port), board, version, want, result, step, note)
+            _bring(Mpremote(port), board, version, want, result, step, note, prompt_s)
             return result
-        except Lost as exc:
+        except (Lost, Damaged) as exc:
             problem = exc
             note(f"{exc.message} Going on ({attempt + 1} of {TRIES - 1}).")
     assert problem is not None
@@ -154,6 +158,7 @@ def _bring(
     result: Installed,
     step: Step,
     note: Callable[[str], None],
+    prompt_s: float,
 ) -> None:
     info = probe(mp)
     _check_mpy(mp.port, info, want)
@@ -168,7 +173,7 @@ def _bring(
         if "/main.py" not in copy:
             copy.append("/main.py")
         mp.reset()
-        repl.reach_prompt(mp.port, PROMPT_S, note)
+        repl.reach_prompt(mp.port, prompt_s, note)
     if stale:
         mp.script(device.REMOVE.format(paths=stale, folders=[]))
         result.removed += stale
@@ -259,9 +264,9 @@ def _verify(mp: Mpremote, want: dict[str, bytes]) -> None:
         if have.get(path) != (len(content), hashlib.sha256(content).hexdigest())
     ]
     if wrong:
-        raise CheckFailed(
+        raise Damaged(
             f"{mp.port}: {len(wrong)} files are not on the board as they were sent: "
-            f"{', '.join(wrong[:3])}",
+            f"{', '.join(wrong[:3])}.",
             "Run the command again; if it repeats, the flash is worn out: repeat with --erase.",
         )
 

@@ -13,6 +13,7 @@ from . import esp, ports, repl, state
 from .image import Image
 from .install import Installed, NodeInfo, install, probe
 from .mp import Mpremote
+from .run import end_all
 
 
 class Show(Protocol):
@@ -81,9 +82,16 @@ class Report:
 
 def flash_all(targets: list[str], order: Order, show: Show) -> list[Report]:
     """Works on every port at once; one board's failure leaves the others alone."""
-    with ThreadPoolExecutor(max_workers=len(targets), thread_name_prefix="flash") as pool:
+    pool = ThreadPoolExecutor(max_workers=len(targets), thread_name_prefix="flash")
+    try:
         jobs = {pool.submit(flash_one, port, order, show): port for port in targets}
         done = {jobs[job]: job.result() for job in as_completed(jobs)}
+    except KeyboardInterrupt:
+        # The threads first, or this one would wait for all that they still mean to do.
+        end_all()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
     return [done[port] for port in targets]
 
 

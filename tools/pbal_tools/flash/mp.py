@@ -27,6 +27,10 @@ _CONNECTION_LOST = (
 )
 
 
+# Our scripts are sound: if the board does not understand one, the line lost some of it.
+_GARBLED = ("SyntaxError", "IndentationError", "invalid syntax")
+
+
 class Lost(UnreachableError):
     """The board went away in the middle; trying again may do."""
 
@@ -109,6 +113,11 @@ class Mpremote:
             return Lost(
                 f"{self.port}: the connection broke off ({_short(done)}).",
                 "Check the cable and run the same command again: it goes on where it was.",
+            )
+        if any(word in text for word in _GARBLED):
+            return Lost(
+                f"{self.port}: the line loses bytes: the board did not understand what was sent.",
+                "Use a shorter cable or another adapter, and run the same command again.",
             )
         if "raw repl" in text:
             return NoRepl(f"{self.port}: no raw REPL.", "Press EN on the board and try again.")

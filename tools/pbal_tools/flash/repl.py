@@ -12,6 +12,7 @@ import serial
 
 from ..errors import CliError, NoRepl
 from . import ports
+from .run import still_wanted
 
 _PROMPT = re.compile(rb"(^|[\r\n])>>> $")
 _INTERRUPT = b"\r\x03\x03"
@@ -37,6 +38,7 @@ def reach_prompt(
     told = False
     start = time.monotonic()
     while time.monotonic() < deadline:
+        still_wanted()
         try:
             line = _open(port, 0.1)
         except (OSError, ValueError) as exc:
@@ -107,6 +109,7 @@ def _interrupt(line: serial.SerialBase, end: float) -> tuple[bool, bytes]:
     next_at = 0.0
     quiet_since: float | None = None
     while time.monotonic() < end:
+        still_wanted()
         now = time.monotonic()
         if now >= next_at and quiet_since is None:
             line.write(_INTERRUPT if b"raw REPL" not in heard[-64:] else _FRIENDLY)

@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import MissingError, install_remedy
+from ..errors import ExitCode, MissingError, UnreachableError, install_remedy
 
 _running: set[int] = set()
 _running_lock = threading.Lock()
+_ended = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,32 @@ class Finished:
         """The last line that says something, for an error message."""
         lines = [line.strip() for line in self.text.splitlines() if line.strip()]
         return lines[-1] if lines else default
+
+
+class Ended(UnreachableError):
+    """The person pressed Ctrl-C: no work is begun any more."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+def still_wanted() -> None:
+    """For loops that wait: raises Ended once `end_all` was called."""
+    if _ended.is_set():
+        raise Ended("Interrupted.", "Run the same command again: it goes on where it was.")
+
+
+def end_like_ctrl_c() -> None:
+    """From now on a closed terminal or a `kill` ends the command as Ctrl-C does: the tools it runs
+    are ended and the node is let go, instead of both being left behind.
+    """
+
+    def ended(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, ended)
 
 
 def tool(module: str) -> list[str]:
@@ -63,6 +90,7 @@ def run(
     `on_line` sees each line (ended by \\n or \\r) of standard output and error together. A tool
     that says nothing for `silent_s`, or takes longer than `total_s`, is ended.
     """
+    still_wanted()
     surroundings = dict(os.environ, PYTHONUNBUFFERED="1", COLUMNS="200", NO_COLOR="1", TERM="dumb")
     surroundings.update(env or {})
     process = subprocess.Popen(
@@ -135,7 +163,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def end_all() -> None:
-    """Ends every tool still running, when a person pressed Ctrl-C."""
+    """Ends every tool still running, and lets no other begin, when a person pressed Ctrl-C."""
+    _ended.set()
     with _running_lock:
         for pid in _running:
             with contextlib.suppress(ProcessLookupError):

@@ -24,6 +24,12 @@ def cache_folder() -> Path:
     return Path(base) / "pbal" / "images"
 
 
+def pins_file() -> Path:
+    """Where the images pinned on this computer are noted ($XDG_CONFIG_HOME/pbal)."""
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "pbal" / "images.json"
+
+
 @dataclass
 class Progress:
     """What is known to be done on one board."""
