@@ -122,9 +122,11 @@ class Rollouts:
     # -- asked by the segments, between two frames ---------------------------------------------
 
     def order(self, home: Home, now: float) -> r.Update | None:
-        """What this poll of the home may carry for the rollout."""
+        """What this poll of the home may carry for the rollout. Nothing while it is held: a home
+        that was told to restart just before would otherwise still do it after the stop.
+        """
         transfer = self._transfer(home.address)
-        if transfer is None or not home.alive:
+        if transfer is None or not home.alive or not self._goes_on:
             return None
         before = transfer.bytes_sent
         update = transfer.order(now)
@@ -139,7 +141,7 @@ class Rollouts:
 
     def idle_unit(self, bus: str, now: float) -> int | None:
         """The unit of a home on an idle line that could take a chunk now."""
-        if self.active is None or now < self._idle_from.get(bus, 0.0):
+        if self.active is None or not self._goes_on or now < self._idle_from.get(bus, 0.0):
             return None
         for progress in self.active.homes.values():
             transfer = progress.transfer
@@ -148,6 +150,10 @@ class Rollouts:
                 self._idle_from[bus] = now + _EXCHANGE_S / self._config.line_share
                 return home.unit
         return None
+
+    @property
+    def _goes_on(self) -> bool:
+        return self.active is not None and self.active.row.state == State.RUNNING.value
 
     def _transfer(self, address: int) -> Transfer | None:
         progress = self.active.homes.get(address) if self.active is not None else None
@@ -274,6 +280,7 @@ class Rollouts:
                 progress.boots = home.boots
                 if progress.step is Step.WATCHED:
                     progress.transfer = None
+                progress.flags_before = _flags_in(detail)
             rollout.homes[address] = progress
         log.info(
             "rollout taken up",
@@ -320,7 +327,8 @@ class Rollouts:
         able = [p for p in waiting if p.home.alive and now >= p.not_before]
         for progress in able[:size]:
             progress.transfer = Transfer(rollout.release, forget=progress.detail == "again")
-            await self._set(rollout, progress, Step.SENDING, "", now)
+            progress.flags_before = progress.home.flags
+            await self._set(rollout, progress, Step.SENDING, _with_flags(progress), now)
 
     async def _step(self, rollout: Rollout, p: Progress, now: float) -> None:
         if not p.step.under_way:
@@ -338,10 +346,15 @@ class Rollouts:
         elif stage == r.STAGE_GOOD:
             p.boots = home.boots
             p.transfer = None
-            await self._set(rollout, p, Step.WATCHED, "", now)
+            await self._set(rollout, p, Step.WATCHED, _with_flags(p), now)
         elif p.step is Step.SENDING and stage == r.STAGE_READY:
-            await self._set(rollout, p, Step.READY, "", now)
-        elif p.step is Step.SENDING and not home.alive and now - p.since > self._config.silent_s:
+            await self._set(rollout, p, Step.READY, _with_flags(p), now)
+        elif (
+            p.step in (Step.SENDING, Step.READY)
+            and not transfer.commit
+            and not home.alive
+            and now - max(p.since, home.heard_at) > self._config.silent_s
+        ):
             p.transfer = None
             p.not_before = now + self._config.silent_s
             await self._set(rollout, p, Step.WAITING, "silent while it was sent to", now)
@@ -359,14 +372,17 @@ class Rollouts:
     async def _commit(self, rollout: Rollout, p: Progress, transfer: Transfer, now: float) -> None:
         """Restart into the trial, few homes at once and none that is being moved."""
         if transfer.stage in (r.STAGE_RESTARTING, r.STAGE_TRIAL):
-            await self._set(rollout, p, Step.TRIAL, "", now)
+            await self._set(rollout, p, Step.TRIAL, _with_flags(p), now)
             return
         if transfer.stage == r.STAGE_FAILED:
             assert transfer.status is not None
             await self._fail(rollout, p, why_text(transfer.status.why), now)
             return
         if transfer.commit:
-            # The answer that says "restarting" may be lost: the node then comes back on trial.
+            # The answer that says "restarting" may be lost: the node then comes back on trial. One
+            # that does not come back at all must not hold up the rollout as if nothing were wrong.
+            if now - p.since > self._config.trial_s:
+                await self._fail(rollout, p, "silent since it was told to restart", now)
             return
         restarting = sum(
             q.step is Step.TRIAL or (q.transfer is not None and q.transfer.commit)
@@ -377,6 +393,7 @@ class Rollouts:
         p.home.hold_until = max(p.home.hold_until, now + _HOLD_S)
         p.home.hold_reason = "being updated"
         p.flags_before = p.home.flags
+        p.since = now
         transfer.commit = True
 
     async def _watch(self, rollout: Rollout, p: Progress, now: float) -> None:
@@ -443,6 +460,21 @@ class Rollouts:
                 for address, p in sorted(active.homes.items())
             ],
         }  # fmt: skip
+
+
+_BEFORE = "faults before it: 0x"
+
+
+def _with_flags(p: Progress) -> str:
+    """A home's detail while it is updated: the faults it had already speak against no release, and
+    a restart of the controller must not forget them.
+    """
+    faults = p.flags_before & _BAD_FLAGS
+    return f"{_BEFORE}{faults:04x}" if faults else ""
+
+
+def _flags_in(detail: str) -> int:
+    return int(detail.removeprefix(_BEFORE), 16) if detail.startswith(_BEFORE) else 0
 
 
 def why_text(why: int) -> str:

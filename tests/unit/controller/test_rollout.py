@@ -1,0 +1,160 @@
+"""The rollout's rules for one home and for all, with homes that are only data."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from pbal_controller import rollout_store as store
+from pbal_controller.config import UpdateConfig
+from pbal_controller.fleet import Home
+from pbal_controller.journal import Journal
+from pbal_controller.release import Release, make
+from pbal_controller.rollout import Rollouts, State, Step
+from pbal_protocol import ota
+from pbal_protocol import records as r
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+PAPER = make({"pbal_node/app.mpy": b"x" * 500}, "0.2.0", [1])
+
+
+class Calls:
+    """The journal, without its thread."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+
+    async def call(self, work: Callable[..., Any], *args: Any) -> Any:
+        return work(self.journal, *args)
+
+
+class Street(list[Any]):
+    def get(self, address: int) -> Any:
+        return next((home for home in self if home.address == address), None)
+
+
+def home(address: int, flags: int = 0) -> Home:
+    made = Home(
+        SimpleNamespace(address=address, bus="north", fixed=False),  # type: ignore[arg-type]
+        SimpleNamespace(),  # type: ignore[arg-type]
+    )
+    made.alive, made.heard_at, made.boots = True, 0.0, 5
+    made.hello = SimpleNamespace(board=1)  # type: ignore[assignment]
+    made.telemetry = SimpleNamespace(flags=flags, phase=1)  # type: ignore[assignment]
+    return made
+
+
+def said(stage: int, release: Release = PAPER) -> r.UpdateStatus:
+    return r.UpdateStatus(
+        digest=release.digest[:8], stage=stage, want=100 if stage == r.STAGE_RECEIVING else 0
+    )
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    made = Journal(tmp_path / "journal.db")
+    yield made
+    made.close()
+
+
+CONFIG = {"soak_s": 60.0, "trial_s": 300.0, "silent_s": 30.0}
+
+
+@pytest_asyncio.fixture
+async def rollouts(journal: Journal, tmp_path: Path) -> AsyncIterator[Rollouts]:
+    """A release for three homes, published and looked at once; home 1 has had a meter fault."""
+    release = Release(PAPER.manifest, PAPER.files, KEY.sign(ota.signed(PAPER.digest)), PAPER.head)
+    (tmp_path / "r.pbal").write_bytes(release.to_bytes())
+    street = Street([home(1, r.FLAG_METER_FAULT), home(2), home(3)])
+    made = take_up(street, journal, tmp_path)
+    await made._look()
+    yield made
+
+
+def take_up(street: Street, journal: Journal, folder: Path) -> Rollouts:
+    config = UpdateConfig(directory=folder, **CONFIG)  # type: ignore[arg-type]
+    return Rollouts(street, Calls(journal), config, lambda a: False, lambda t, d: None)  # type: ignore[arg-type]
+
+
+async def advance(rollouts: Rollouts, now: float) -> dict[int, str]:
+    assert rollouts.active is not None
+    await rollouts._advance(rollouts.active, now)
+    return {address: p.step.value for address, p in rollouts.active.homes.items()}
+
+
+async def to_ready(rollouts: Rollouts, now: float = 1.0) -> Home:
+    """The first home has all of it, and is about to be told to restart."""
+    assert (await advance(rollouts, now))[1] == "sending"
+    one: Home = rollouts._fleet.get(1)  # type: ignore[assignment]
+    assert rollouts.order(one, now) is not None
+    rollouts.received(one, said(r.STAGE_READY), now)
+    assert (await advance(rollouts, now))[1] == "ready"
+    return one
+
+
+async def test_a_home_that_never_comes_back_stops_the_rollout(rollouts: Rollouts) -> None:
+    """Also where the answer to the order to restart was lost, so that no trial was ever seen."""
+    one = await to_ready(rollouts)
+    await advance(rollouts, 2.0)
+    order = rollouts.order(one, 4.0)
+    assert order is not None
+    assert order.op == r.OP_COMMIT
+    one.alive = False
+    assert (await advance(rollouts, 290.0))[1] == "ready"
+    assert (await advance(rollouts, 303.0))[1] == "failed"
+    assert rollouts.active is not None
+    assert rollouts.active.row.state == State.STOPPED.value
+    assert "silent since it was told to restart" in rollouts.active.row.detail
+    assert [p.step for p in rollouts.active.homes.values()][1:] == [Step.WAITING, Step.WAITING]
+
+
+async def test_a_home_that_goes_silent_before_that_only_waits(rollouts: Rollouts) -> None:
+    rollouts._config = rollouts._config.model_copy(update={"at_once": 0})  # none may restart now
+    one = await to_ready(rollouts)
+    one.alive = False
+    assert (await advance(rollouts, 40.0))[1] == "waiting"
+    assert rollouts.active is not None
+    assert rollouts.active.row.state == State.RUNNING.value
+
+
+async def test_nothing_is_sent_while_the_rollout_is_held(
+    rollouts: Rollouts, journal: Journal
+) -> None:
+    one = await to_ready(rollouts)
+    await advance(rollouts, 2.0)  # the order to restart is due
+    store.set_wish(journal, PAPER.digest.hex(), "pause")
+    await rollouts._look()
+    assert rollouts.order(one, 10.0) is None
+    assert rollouts.idle_unit("north", 10.0) is None
+    store.set_wish(journal, PAPER.digest.hex(), "resume")
+    await rollouts._look()
+    order = rollouts.order(one, 20.0)
+    assert order is not None
+    assert order.op == r.OP_COMMIT
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_fault_from_before_speaks_against_no_release(
+    rollouts: Rollouts, journal: Journal, tmp_path: Path, restarted: bool
+) -> None:
+    one = await to_ready(rollouts)
+    await advance(rollouts, 2.0)
+    rollouts.received(one, said(r.STAGE_TRIAL), 3.0)
+    assert (await advance(rollouts, 3.0))[1] == "trial"
+    if restarted:
+        # A new controller has only the journal, and has not heard the home yet.
+        rollouts = take_up(rollouts._fleet, journal, tmp_path)  # type: ignore[arg-type]
+        await rollouts._look()
+    rollouts.received(one, said(r.STAGE_GOOD), 5.0)
+    assert (await advance(rollouts, 5.0))[1] == "watched"
+    one.heard_at = 6.0
+    assert (await advance(rollouts, 6.0))[1] == "watched"
+    # A new one does.
+    one.telemetry = SimpleNamespace(flags=r.FLAG_METER_FAULT | r.FLAG_SENSE_FAULT)  # type: ignore[assignment]
+    assert (await advance(rollouts, 7.0))[1] == "failed"
