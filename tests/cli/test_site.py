@@ -15,6 +15,7 @@ from flash_rig import Rig
 
 from pbal_controller import config
 from pbal_controller.keystore import KeyStore
+from pbal_protocol import records
 from pbal_tools.errors import ExitCode, InputError
 from pbal_tools.site import diff, model
 
@@ -275,6 +276,29 @@ def test_bus_differences() -> None:
     assert "unit 9 answers, but no home has it" in texts
     assert "an unprovisioned node answers, but no home has it" in texts
     assert len(found) == 3
+
+
+def test_what_a_node_says_of_itself_is_compared() -> None:
+    rows = '\n[[home]]\naddress = 3\nbus = "north"\n' + (
+        'name = "Inn"\nphase = "A"\nboard = "esp32-devkitc"\n'
+    )
+    site = model.validate(tomllib.loads(GOOD + rows), "x")
+
+    def found(*, flags: int = 0, phase: int = 1, **more: str) -> list[tuple[str, str]]:
+        heard = diff.Heard(3, phase, 2, flags, 230.0, 230.0, 230.0, **more)
+        told = diff.against_bus(site, "north", {3: heard})
+        return [(d.level, d.text) for d in told if d.address == 3]
+
+    assert found(board="esp32-devkitc", name="Inn") == []
+    assert found(phase=3) == [("note", "is on phase C, the file says A")]
+    assert found(phase=0) == [("warning", "the home is open: it has no supply")]
+    assert found(flags=records.FLAG_LOCKOUT) == [("error", "is locked out: a contact welded")]
+    assert found(board="lilygo-t3")[0][0] == "error"
+    assert found(name="Mill")[0] == ("warning", "the node is called 'Mill', here 'Inn'")
+    fixed = model.validate(tomllib.loads(GOOD + rows + "fixed = true\n"), "x")
+    heard = diff.Heard(3, 2, 2, records.FLAG_FIXED, 230.0, 230.0, 230.0)
+    (only,) = [d for d in diff.against_bus(fixed, "north", {3: heard}) if d.address == 3]
+    assert (only.level, only.text) == ("error", "is on phase B, the file says A")
 
 
 def test_no_file_says_how_to_make_one(rig: Rig) -> None:

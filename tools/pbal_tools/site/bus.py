@@ -62,6 +62,21 @@ def _ask(client: ModbusSerialClient, unit: int) -> Heard | None:
             continue
         words = answer.registers
         return Heard(
-            unit, words[9], words[10], words[11], words[1] / 10, words[2] / 10, words[3] / 10
-        )
+            unit, words[9], words[10], words[11], words[1] / 10, words[2] / 10, words[3] / 10,
+            *_identification(client, unit),
+        )  # fmt: skip
     return None
+
+
+def _identification(client: ModbusSerialClient, unit: int) -> tuple[str, str]:
+    """The node's board and name by Read Device Identification (43/14); "" for what is not told."""
+    for _ in range(TRIES):
+        try:
+            answer = client.read_device_information(read_code=3, object_id=0, device_id=unit)
+        except ModbusException:
+            continue
+        if not answer.isError():
+            found: dict[int, bytes] = getattr(answer, "information", {})
+            told = {k: bytes(v).decode("utf-8", "replace") for k, v in found.items()}
+            return told.get(1, ""), told.get(6, "")
+    return "", ""

@@ -7,15 +7,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pbal_controller.keystore import KeyStore
+from pbal_protocol import records
 
-from .model import Site
+from .model import Home, Site
 
 PHASES = {0: "", 1: "A", 2: "B", 3: "C"}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing on which the file and the world disagree. `source` says which world."""
+    """One thing on which the file and the world disagree. `source` says which world; `level` is
+    "error", "warning", or "note" for what is different and all right.
+    """
 
     level: str
     source: str
@@ -39,6 +42,8 @@ class Heard:
     va_v: float
     vb_v: float
     vc_v: float
+    board: str = ""
+    name: str = ""
 
 
 def against_keys(site: Site, store: KeyStore) -> list[Difference]:
@@ -161,6 +166,53 @@ def _home(address: int, home: Any, seen: dict[str, Any], restart: str) -> list[D
     return out
 
 
+FLAG_ERRORS = {
+    records.FLAG_LOCKOUT: ("is locked out: a contact welded", "Replace the relay on site."),
+    records.FLAG_METER_FAULT: ("its meter does not answer", "Check the meter's supply and wires."),
+    records.FLAG_SENSE_FAULT: (
+        "its output sensing does not follow the closed phase", "Check the sensing wires.",
+    ),
+    records.FLAG_SAFE_MODE: (
+        "is in safe mode: it crashed again and again", "pbal node status --dark, on site.",
+    ),
+}  # fmt: skip
+
+
+def _node(source: str, home: Home, told: Heard) -> list[Difference]:
+    """What a node says of itself on the bus against what the file says of its home."""
+
+    def differ(level: str, text: str, remedy: str = "") -> Difference:
+        return Difference(level, source, home.address, text, remedy)
+
+    out = []
+    if home.fixed and not told.flags & records.FLAG_FIXED:
+        out.append(differ("error", "must never be moved, but the node is not marked fixed",
+                          "Provision it with --fixed."))  # fmt: skip
+    out += [
+        differ("error", words, remedy)
+        for flag, (words, remedy) in FLAG_ERRORS.items()
+        if told.flags & flag
+    ]
+    if home.board and told.board and home.board != told.board:
+        out.append(differ("error", f"the node is a {told.board}, the file says {home.board}",
+                          "Two nodes were swapped, or the file is wrong."))  # fmt: skip
+    if home.name and told.name and home.name != told.name:
+        out.append(differ("warning", f"the node is called {told.name!r}, here {home.name!r}",
+                          "Read its label: two nodes may be swapped."))  # fmt: skip
+    if told.phase == 0:
+        out.append(differ("warning", "the home is open: it has no supply",
+                          "Look at its events and at its supply."))  # fmt: skip
+    elif home.phase and PHASES.get(told.phase) != home.phase:
+        # A home that may be moved is where it is best; another one must be where it was put.
+        words = f"is on phase {PHASES.get(told.phase, '?')}, the file says {home.phase}"
+        out.append(
+            differ("error", words, "It is fixed: somebody rewired it, or the file is wrong.")
+            if home.fixed
+            else differ("note", words, "It was moved since; the file says where it began.")
+        )
+    return out
+
+
 def against_bus(site: Site, bus: str, heard: dict[int, Heard | None]) -> list[Difference]:
     """What answered on one bus; None for a unit that was asked and is silent."""
     out = []
@@ -172,12 +224,8 @@ def against_bus(site: Site, bus: str, heard: dict[int, Heard | None]) -> list[Di
                 Difference("error", f"bus {bus}", home.address, f"unit {unit} does not answer",
                            "Check its supply, A and B, and whether it is provisioned.")
             )  # fmt: skip
-        elif home.fixed and not told.flags & 1:
-            out.append(
-                Difference("error", f"bus {bus}", home.address,
-                           "must never be moved, but the node is not marked fixed",
-                           "Provision it with --fixed.")
-            )  # fmt: skip
+        else:
+            out += _node(f"bus {bus}", home, told)
     for unit in sorted(set(heard) - set(homes)):
         if heard[unit] is None:
             continue
