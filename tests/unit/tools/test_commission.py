@@ -308,18 +308,37 @@ def test_two_points_are_exact_whatever_was_set_before(
 
 
 def test_what_is_too_far_apart_is_no_calibration() -> None:
-    assert calibrate.new_trim(228.0, 230.28, 0) == 10000
-    assert calibrate.new_trim(228.0, 228.0, 1234) == 1234
+    assert calibrate.new_trim([(228.0, 230.28)], 0) == 10000
+    assert calibrate.new_trim([(228.0, 228.0)], 1234) == 1234
     with pytest.raises(CheckFailed, match="no matter of calibration"):
-        calibrate.new_trim(230.0, 180.0, 0)
+        calibrate.new_trim([(230.0, 180.0)], 0)
     with pytest.raises(CheckFailed, match="no matter of calibration"):
-        calibrate.new_trim(0.0, 230.0, 0)
+        calibrate.new_trim([(0.0, 230.0)], 0)
     with pytest.raises(CheckFailed, match="too close"):
         calibrate.two_point(calibrate.Point(5, 5, 5), calibrate.Point(6, 6, 6))
     with pytest.raises(CheckFailed, match="trim_i_ppm"):
         calibrate.two_point(calibrate.Point(1, 1.3, 1), None)
     for name in ("trim_out_ppm", "trim_a_ppm", "trim_b_ppm", "trim_c_ppm", "trim_i_ppm"):
         assert config.entry(name)[3:5] == (-100000, 100000)
+
+
+@given(st.floats(0.95, 1.05), st.integers(-40000, 40000), st.floats(200, 225), st.floats(12, 40))
+def test_two_voltages_give_the_gain_whatever_was_set_before(
+    gain: float, old_ppm: int, low_v: float, apart_v: float
+) -> None:
+    raws = [low_v, low_v + apart_v]
+    seen = [(raw * (1 + old_ppm / 1e6), raw * gain) for raw in raws]
+    trim = calibrate.new_trim(seen, old_ppm)
+    for raw in raws:
+        assert raw * (1 + trim / 1e6) == pytest.approx(raw * gain, abs=1e-3)
+
+
+def test_two_voltages_that_are_no_line_or_one_point_are_refused() -> None:
+    # An offset of 6 V, as hum or saturation makes it: each point alone would have looked well.
+    with pytest.raises(CheckFailed, match="no straight line"):
+        calibrate.new_trim([(200.0, 206.0), (250.0, 250.0)], 0)
+    with pytest.raises(CheckFailed, match="too close"):
+        calibrate.new_trim([(230.0, 231.0), (232.0, 233.0)], 0)
 
 
 # -- answers and record ------------------------------------------------------------------------

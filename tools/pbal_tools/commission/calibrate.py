@@ -1,11 +1,15 @@
-"""Step 4: calibration against the crew's reference meter.
+"""Step 4: calibration against the crew's reference meter, at two points of each quantity.
 
-Voltages have one point, the mains as it is: zero needs none, because a node's true RMS takes the
-resting level out. The current has two, a small and a large load: reading r becomes
-r (1 + trim + bend r^2), exact at both. What is written is read back, and then the node must show
-what the reference showed; if it does not, the old values are put back.
+Voltages: a node's true RMS takes the resting level out, so a channel is a straight line through
+zero with one unknown, its gain. The mains as it is gives it; a second voltage (a variac, or another
+hour) proves the line: the gain is then the least-squares one of both, and a channel that misses
+either by more than a volt is no straight line, and refused. The current, whose transformer bends,
+has a small and a large load: reading r becomes r (1 + trim + bend r^2), exact at both. What is
+written is read back, and then the node must show what the reference showed; if it does not, the old
+values are put back.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +27,7 @@ _PAUSE_S = 0.7
 _VOLTS = (("vout", "trim_out_ppm"), ("va", "trim_a_ppm"), ("vb", "trim_b_ppm"),
           ("vc", "trim_c_ppm"))  # fmt: skip
 TOLERANCE_V = 1.0
+MIN_SPAN_V = 8.0  # between the two voltages
 TOLERANCE_I = 0.02  # of the reading, and not below ...
 TOLERANCE_A = 0.05
 _STEADY = 0.03  # the readings of one point spread no more than this
@@ -49,9 +54,16 @@ def measure(talk: Talk, what: str) -> tuple[float, float]:
     return mean, (max(got) - min(got)) / mean if mean > 0 else 1.0
 
 
-def new_trim(shown: float, reference: float, old_ppm: int) -> int:
-    """The trim with which the node would have shown the reference. Raises CheckFailed: too far."""
-    trim = round(((1 + old_ppm / 1e6) * reference / shown - 1) * 1e6) if shown > 0 else 10**9
+def new_trim(points: list[tuple[float, float]], old_ppm: int) -> int:
+    """The trim with which the node would have shown the references: (shown, reference) pairs, V.
+
+    One point, or the straight line through zero of two. Raises CheckFailed: too far, too close
+    together, or no straight line.
+    """
+    shown, reference = points[-1]
+    power = sum(seen * seen for seen, _ in points)
+    gain = sum(seen * true for seen, true in points) / power if shown > 0 else math.inf
+    trim = round(((1 + old_ppm / 1e6) * gain - 1) * 1e6) if math.isfinite(gain) else 10**9
     low, high = config.entry("trim_out_ppm")[3:5]
     if not low <= trim <= high:
         raise CheckFailed(
@@ -59,6 +71,20 @@ def new_trim(shown: float, reference: float, old_ppm: int) -> int:
             f"{high / 10000:g} % apart is no matter of calibration.",
             "Compare the same two terminals; look at the sensor and the board file's scale.",
         )
+    if len(points) > 1:
+        references = [true for _, true in points]
+        if max(references) - min(references) < MIN_SPAN_V:
+            raise CheckFailed(
+                f"The two voltages, {references[0]:.1f} V and {references[1]:.1f} V, are too "
+                "close.",
+                f"They should be {MIN_SPAN_V:g} V apart or more: use a variac, or give one only.",
+            )
+        off = max(abs(gain * seen - true) for seen, true in points)
+        if off > TOLERANCE_V:
+            raise CheckFailed(
+                f"The channel is no straight line: with the best gain it is {off:.2f} V off.",
+                "Compare the same two terminals both times; else the sensor saturates or hums.",
+            )
     return trim
 
 
@@ -106,23 +132,20 @@ def calibrate_home(job: Job, address: int, between: Callable[[str], None] | None
     notes = job.state.home(address)
     if notes.get("calibrate", {}).get("ok"):
         return
-    home = job.home(address)
     talk = job.talk(address)
     settings = talk.settings()
     wanted: dict[str, int] = {}
     points: dict[str, Any] = {}
     key = f"calibrate.{address}"
     tell = between or (lambda point: job.ask.ready(f"{key}.{point}", _READY[point]))
+    volts = _volts(job, talk, key, tell)
     for what, name in _VOLTS:
-        reference = job.ask.number(
-            f"{key}.{what}", f"{home.name or address}: reference at {what}, V", 80, 300
-        )
-        if reference is None:
-            continue
-        shown, spread = measure(talk, what)
-        _steady(what, spread)
-        wanted[name] = new_trim(shown, reference, settings[name])
-        points[what] = {"shown": round(shown, 2), "reference": reference}
+        if what in volts:
+            wanted[name] = new_trim(volts[what], settings[name])
+            points |= {
+                _point(what, n): {"shown": round(shown, 2), "reference": reference}
+                for n, (shown, reference) in enumerate(volts[what])
+            }
     found: list[Point] = []
     for point in ("i_low", "i_high"):
         if point == "i_high" and not found:
@@ -161,7 +184,42 @@ def calibrate_home(job: Job, address: int, between: Callable[[str], None] | None
     job.state.save()
 
 
+def _volts(
+    job: Job, talk: Talk, key: str, tell: Callable[[str], None]
+) -> dict[str, list[tuple[float, float]]]:
+    """What the node and the reference showed of each voltage, at one or two points."""
+    home = job.home(talk.address)
+    found: dict[str, list[tuple[float, float]]] = {}
+    for n in range(2):
+        if n == 1:
+            second = any(job.ask.given(f"{key}.{_point(what, 1)}") for what in found)
+            if not found or not job.ask.yes(
+                f"{key}.second_voltage",
+                f"Compare at a second voltage as well, {MIN_SPAN_V:g} V away or more (a variac)?",
+                second,
+            ):
+                break
+            tell("v_second")
+        for what, _ in _VOLTS:
+            if n == 1 and what not in found:
+                continue
+            point = _point(what, n)
+            reference = job.ask.number(
+                f"{key}.{point}", f"{home.name or talk.address}: reference at {what}, V", 80, 300
+            )
+            if reference is not None:
+                shown, spread = measure(talk, what)
+                _steady(point, spread)
+                found.setdefault(what, []).append((shown, reference))
+    return found
+
+
+def _point(what: str, n: int) -> str:
+    return what if n == 0 else f"{what}_second"
+
+
 _READY = {
+    "v_second": "Bring the supply of the node to the second voltage",
     "i_low": "Switch on a small load (0.5 to 2 A) and nothing else",
     "i_high": "Switch on a large load (a kettle, 9 A) besides",
 }
@@ -186,9 +244,11 @@ def _prove(talk: Talk, points: dict[str, Any], last_current: str) -> dict[str, A
     for what, point in out.items():
         if what.startswith("i_") and what != last_current:
             continue  # that load is gone
+        if _point(what, 1) in out:
+            continue  # so is that voltage
         current = what.startswith("i_")
         time.sleep(_PAUSE_S)
-        after, _ = measure(talk, "current" if current else what)
+        after, _ = measure(talk, "current" if current else what.removesuffix("_second"))
         point["after"] = round(after, 3)
         allowed = max(TOLERANCE_A, TOLERANCE_I * point["reference"]) if current else TOLERANCE_V
         if abs(after - point["reference"]) > allowed:
