@@ -173,7 +173,8 @@ class RomLoader:
     """The chip in download mode.
 
     `flash_id` is the JEDEC id its flash reports (low byte maker, high byte log2 of the size).
-    `stub` "runs" answers an uploaded stub as the real one would, "silent" never greets.
+    `stub` "runs" answers an uploaded stub as the real one would, "silent" never greets, "refuses"
+    answers that there is no RAM for it, and goes on.
     `reboot` becomes true once the flasher asked to leave download mode for the application.
     """
 
@@ -209,7 +210,7 @@ class RomLoader:
             _SPI_ATTACH: self._accept,
             _SPI_SET_PARAMS: self._accept,
             _CHANGE_BAUDRATE: self._accept,
-            _MEM_BEGIN: self._accept,
+            _MEM_BEGIN: self._mem_begin,
             _MEM_DATA: self._mem_data,
             _MEM_END: self._accept,
             _FLASH_BEGIN: self._flash_begin,
@@ -274,6 +275,9 @@ class RomLoader:
 
     def _accept(self, body: bytes, _: int) -> int:
         return _STATUS_OK
+
+    def _mem_begin(self, body: bytes, _: int) -> int:
+        return _ERR_INVALID if self.stub == "refuses" else _STATUS_OK
 
     def _mem_data(self, body: bytes, checksum: int) -> int:
         return _STATUS_OK if _xor(body[16:]) == checksum else _ERR_CRC

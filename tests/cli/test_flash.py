@@ -124,6 +124,20 @@ def test_control_lines_reset_the_board_and_a_silent_stub_is_done_without(
     assert bytes(board.flash.data[0x1000:0x2000]) == stand_in_image(size=6000)[:0x1000]
 
 
+def test_a_loader_that_refuses_the_stub_is_served_without_it(rig: Rig, flashed: Path) -> None:
+    (rig.folder / "small.bin").write_bytes(stand_in_image(size=6000))
+    args = ("flash", "-i", "small.bin", "--no-erase", "--before", "no-reset", "--after", "no-reset")
+    board = rig.board(port="tcp", like=flashed, stub="refuses")
+    done = rig.pbal(*args, "--port", board.url)
+    assert done.code == 0, done.err
+    assert "going on without it" in done.err
+    # One that is lost in it cannot be reset through this port: it says so, and what to do.
+    lost = rig.board("lost", port="tcp", like=flashed, stub="silent")
+    failed = rig.pbal(*args, "--port", lost.url, "--json")
+    assert failed.code == ExitCode.CHECK_FAILED, failed.err
+    assert "--no-stub" in failed.json["boards"][0]["remedy"]
+
+
 def test_a_pulled_cable_is_taken_up_where_it_was(rig: Rig) -> None:
     port = f"pty:{rig.folder}/ttyUSB0"
     board = rig.board(port=port)

@@ -27,12 +27,13 @@ class Board(Mpremote):
         self.story: list[str] = []
         self.tests: list[Any] = [["crypto", True, "ok"], ["analog", True, "ok"]]
         self.mpy = 6
+        self.version = "1.24.1"
         self.spoil: set[str] = set()
 
     def script(self, code: str, total_s: float = 120.0, fresh: bool = False) -> str:
         if code == device.PROBE:
             return "noise\n@I" + json.dumps({
-                "name": "micropython", "version": "1.24.1", "machine": "x", "mpy": self.mpy,
+                "name": "micropython", "version": self.version, "machine": "x", "mpy": self.mpy,
                 "id": "24a160000001", "free": 1, "total": 2, "identity": False,
                 "main": "/main.py" in self.files,
             })  # fmt: skip
@@ -111,6 +112,25 @@ def test_a_file_that_is_not_as_it_was_sent_is_noticed(
         bring(board, monkeypatch)
 
 
+def test_a_file_that_a_poor_line_spoiled_once_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    board = Board()
+    board.spoil = {"/boot.py"}
+    told: list[str] = []
+    monkeypatch.setattr(install, "Mpremote", lambda port: board)
+
+    def note(words: str) -> None:
+        told.append(words)
+        board.spoil = set()
+
+    install.install(board.port, "b", "0.1.0", WANT, lambda w, s: None, note)
+    assert board.files == WANT
+    assert board.story.count("copy /boot.py") == 2
+    assert board.story.count("copy /lib/pbal_node/app.mpy") == 1
+    assert "not on the board as they were sent" in told[0]
+
+
 def test_a_board_that_fails_where_it_matters_is_not_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -146,6 +166,9 @@ def test_an_application_for_another_micropython_is_not_copied(
     board.mpy = 5
     with pytest.raises(PeerError, match=r"loads \.mpy version 5"):
         bring(board, monkeypatch)
+    board.mpy, board.version = 6, "1.23.0"
+    with pytest.raises(PeerError, match=r"1\.23\.0 is older than 1\.24"):
+        bring(board, monkeypatch)
     assert board.story == []
 
 
@@ -161,6 +184,21 @@ def test_a_break_is_gone_over_three_times_and_no_more(monkeypatch: pytest.Monkey
     with pytest.raises(Lost):
         bring(board, monkeypatch)
     assert len(tries) == install.TRIES
+
+
+def test_a_poor_line_that_gets_ahead_is_given_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    want = {f"/lib/x/{n}.mpy": MPY + bytes((n,)) for n in range(9)} | {"/main.py": b"main"}
+    board = Board()
+    monkeypatch.setattr(install, "Mpremote", lambda port: board)
+
+    def one_only(files: Any, on_file: Any = None, total_s: float = 0.0) -> None:
+        Board.copy(board, files[:1])
+        if len(files) > 1:
+            raise Lost("the connection broke off", "try again")
+
+    monkeypatch.setattr(board, "copy", one_only)
+    install.install(board.port, "b", "0.1.0", want, lambda w, s: None, lambda w: None)
+    assert board.files == want
 
 
 def test_the_eui_of_a_mac() -> None:

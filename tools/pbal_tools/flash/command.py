@@ -19,7 +19,7 @@ from ..output import JsonFlag, emit
 from . import image as images
 from . import ports, state
 from .job import Order, Report, flash_all
-from .run import end_like_ctrl_c, tool
+from .run import echo_tools, end_like_ctrl_c, tool
 from .show import Bars, Lines, Quiet, print_reports
 
 app = typer.Typer(add_completion=False)
@@ -183,7 +183,11 @@ def flash(
     )
     quiet = json_output or app_context(ctx).quiet
     console = Console(stderr=True)
-    show = Quiet() if quiet else Bars(targets, console) if console.is_terminal else Lines()
+    wordy = app_context(ctx).verbosity > 0
+    if wordy:
+        echo_tools()
+    bars = console.is_terminal and not wordy
+    show = Quiet() if quiet else Bars(targets, console) if bars else Lines()
     if found is not None and not found.micropython and not quiet:
         print(f"pbal: note: {found.path} does not mention MicroPython", file=sys.stderr)
     end_like_ctrl_c()

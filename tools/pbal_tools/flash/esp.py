@@ -93,7 +93,9 @@ def write(
         elif "rasing flash" in line or "Erasing" in line:
             seen["stage"] = "erasing"
             on_step("erasing", 0.0)
-        elif "Running stub" in line or "Uploading stub" in line:
+        elif "flasher running" in line:
+            seen["stage"] = "starting"
+        elif "unning stub" in line or "ploading stub" in line:
             seen["stage"] = "stub"
         elif "erifying" in line:
             seen["stage"] = "verifying"
@@ -131,7 +133,7 @@ def explain(link: Link, done: Finished, stage: str) -> CliError:
             f"{link.port}: this board carries an {wrong[1]}, the board file says {wrong[2]}.",
             "Choose the board file for it: `pbal board list` shows them.",
         )
-    if "Failed to start stub" in text or (done.timed_out and stage == "stub"):
+    if stage == "stub":
         return StubFailed(
             f"{link.port}: the chip does not run esptool's flasher stub.",
             "Put it into the boot loader again and repeat with --no-stub.",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import CheckFailed, CliError, PeerError, SelfTestFailed
+from ..errors import CheckFailed, PeerError, SelfTestFailed
 from . import device, repl
 from .mp import Lost, Mpremote
 
@@ -20,6 +20,7 @@ OUR_FOLDERS = ("/lib", "/app")
 START_FILES = ("/boot.py", "/main.py")
 TRIES = 4
 PROMPT_S = 60.0
+OLDEST = (1, 24)  # the firmware uses what it brought
 # A node that fails in one of these is not started; a missing sensor it reports by itself.
 MUST_PASS = {"flash", "version", "board", "crypto", "contacts", "modules"}
 BATCH_BYTES = 24_000
@@ -59,6 +60,7 @@ class Installed:
     copied: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     bytes_copied: int = 0
+    missing: int = 1 << 30  # files that were not on the board when it was looked at last
     tests: list[tuple[str, bool, str]] = field(default_factory=list)
 
 
@@ -81,6 +83,22 @@ def probe(mp: Mpremote) -> NodeInfo:
         data["identity"],
         data["main"],
     )
+
+
+def contact(port: str, prompt_s: float, note: Callable[[str], None]) -> NodeInfo:
+    """Waits for the prompt and asks the board what it is; again where it restarts meanwhile.
+
+    Raises NoRepl, port errors, PeerError, or Lost for a connection that keeps breaking.
+    """
+    for attempt in range(TRIES):
+        repl.reach_prompt(port, prompt_s, note)
+        try:
+            return probe(Mpremote(port))
+        except Lost as exc:
+            if attempt == TRIES - 1:
+                raise
+            note(f"{exc.message} Asking again.")
+    raise AssertionError("no way here")
 
 
 def listing(mp: Mpremote) -> tuple[dict[str, tuple[int, str]], list[str]]:
@@ -132,22 +150,26 @@ def install(
     """Brings a board's files to `want`, verifies each hash on the board, runs the self-test and
     starts the node.
 
-    Goes on by itself after up to three breaks of the connection, or files that a poor line spoiled.
+    Goes on by itself after a break of the connection, or files that a poor line spoiled, until
+    three tries in a row found no fewer files to copy than before.
     Raises SelfTestFailed, CheckFailed, or what the last break was.
     """
     result = Installed(files=len(want))
-    problem: CliError | None = None
-    for attempt in range(TRIES):
+    fewest = len(want) + 1
+    attempt = tries = 0
+    while True:
+        attempt, tries = attempt + 1, tries + 1
         try:
-            step("prompt" if attempt == 0 else f"prompt, try {attempt + 1}", 0.0)
+            step("prompt" if attempt == 1 else f"prompt, try {attempt}", 0.0)
             repl.reach_prompt(port, prompt_s, note)
             _bring(Mpremote(port), board, version, want, result, step, note, prompt_s)
             return result
         except (Lost, Damaged) as exc:
-            problem = exc
-            note(f"{exc.message} Going on ({attempt + 1} of {TRIES - 1}).")
-    assert problem is not None
-    raise problem
+            if result.missing < fewest:
+                fewest, tries = result.missing, 1  # a poor line, but it gets ahead
+            if tries == TRIES:
+                raise
+            note(f"{exc.message} Going on ({tries} of {TRIES - 1}).")
 
 
 def _bring(
@@ -161,10 +183,11 @@ def _bring(
     prompt_s: float,
 ) -> None:
     info = probe(mp)
-    _check_mpy(mp.port, info, want)
+    _check_micropython(mp.port, info, want)
     step("comparing", 0.0)
     have, folders = listing(mp)
     copy, stale = differences(want, have)
+    result.missing = len(copy)
     early = [path for path in copy if path != "/main.py"]
     if (early or stale) and info.has_main:
         # From here until the end the board starts without its program, and without its watchdog.
@@ -203,7 +226,14 @@ def _failed(port: str, failed: dict[str, str], remedy: str) -> SelfTestFailed:
     )
 
 
-def _check_mpy(port: str, info: NodeInfo, want: dict[str, bytes]) -> None:
+def _check_micropython(port: str, info: NodeInfo, want: dict[str, bytes]) -> None:
+    """Before a file is touched: would this MicroPython run the application? Raises PeerError."""
+    told = tuple(int(part) for part in info.micropython.split(".")[:2] if part.isdigit())
+    if len(told) == 2 and told < OLDEST:
+        raise PeerError(
+            f"{port}: MicroPython {info.micropython} is older than {OLDEST[0]}.{OLDEST[1]}.",
+            "Write a newer image: `pbal flash` without --app-only.",
+        )
     ours = {content[1] for path, content in want.items() if path.endswith(".mpy")}
     if ours and info.mpy and ours != {info.mpy}:
         raise PeerError(

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import CheckFailed, CliError, NoRepl, RefusedError, describe
+from ..errors import CheckFailed, CliError, NoBootloader, NoRepl, RefusedError, describe
 from . import esp, ports, repl, state
 from .image import Image
-from .install import Installed, NodeInfo, install, probe
+from .install import Installed, NodeInfo, contact, install, probe
 from .mp import Mpremote
 from .run import end_all
 
@@ -127,8 +127,7 @@ def _flash(port: str, order: Order, show: Show, report: Report) -> None:
         report.image = order.image.sha256
         _write_image(port, order, order.image, step, note, report)
     step("prompt", 0.0)
-    repl.reach_prompt(port, order.repl_timeout_s, note)
-    info = probe(Mpremote(port))
+    info = contact(port, order.repl_timeout_s, note)
     _describe(info, report)
     if order.image is not None:
         _remember(order, info.mac, port)
@@ -212,12 +211,18 @@ def _write(
     try:
         return esp.write(link, image, erase, step).mac
     except esp.StubFailed as exc:
-        if link.before != "default-reset" or not ports.has_control_lines(link.port):
-            raise CheckFailed(exc.message, exc.remedy) from None
         note("the chip does not run the flasher stub: going on without it, which is slower")
+        plain = replace(link, stub=False)
+        if link.before == "default-reset" and ports.has_control_lines(link.port):
+            return esp.write(plain, image, erase, step).mac
+        # Nothing can reset it: a boot loader that only refused the stub still listens, one that
+        # jumped into it does not.
+        try:
+            return esp.write(replace(plain, attempts=2), image, erase, step).mac
+        except NoBootloader:
+            raise CheckFailed(exc.message, exc.remedy) from None
     except (CheckFailed, CliError) as exc:
         if isinstance(exc, CheckFailed) and link.fast and link.baud > 115200:
             note(f"{exc.message} Trying once more at 115200 baud.")
             return esp.write(replace(link, baud=115200), image, erase, step).mac
         raise
-    return esp.write(replace(link, stub=False), image, erase, step).mac

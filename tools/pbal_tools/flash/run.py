@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import os
 import selectors
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from ..errors import ExitCode, MissingError, UnreachableError, install_remedy
 _running: set[int] = set()
 _running_lock = threading.Lock()
 _ended = threading.Event()
+_echoing = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,19 @@ def end_like_ctrl_c() -> None:
                 signal.signal(number, ended)
 
 
+def echo_tools() -> None:
+    """From now on the tools' command lines and all that they say appear on standard error, for -v.
+
+    Only for work in which no key is handled.
+    """
+    _echoing.set()
+
+
+def _echo(words: str) -> None:
+    if _echoing.is_set():
+        print(words, file=sys.stderr, flush=True)
+
+
 def tool(module: str) -> list[str]:
     """The command line that starts a tool of the `flash` extra.
 
@@ -91,6 +106,7 @@ def run(
     that says nothing for `silent_s`, or takes longer than `total_s`, is ended.
     """
     still_wanted()
+    _echo("+ " + shlex.join(command))
     surroundings = dict(os.environ, PYTHONUNBUFFERED="1", COLUMNS="200", NO_COLOR="1", TERM="dumb")
     surroundings.update(env or {})
     process = subprocess.Popen(
@@ -140,6 +156,7 @@ def _follow(
                 line = raw.decode(errors="replace").rstrip()
                 if line:
                     lines.append(line)
+                    _echo("  " + line)
                     on_line(line)
             if not data:
                 break
