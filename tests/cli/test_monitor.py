@@ -125,9 +125,10 @@ async def test_nothing_there(session: aiohttp.ClientSession) -> None:
         await feed.fetch(session, "http://127.0.0.1:9")
 
 
-async def test_no_address(session: aiohttp.ClientSession) -> None:
-    with pytest.raises(InputError):
-        await feed.fetch(session, "street")
+@pytest.mark.parametrize("url", ["street", "127.0.0.1:8480", "ftp://127.0.0.1", "http://", ""])
+async def test_no_address(session: aiohttp.ClientSession, url: str) -> None:
+    with pytest.raises(InputError, match="Example: http|is no address"):
+        await feed.fetch(session, url)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,7 @@ ADU = modbus.adu(5, modbus.request_pdu(0, FRAME))
         (("2" + FRAME.hex()[1:],), 6, "BadVersion"),
         (("14" + FRAME.hex()[2:],), 6, "BadKind"),
         ((ADU[:-1].hex() + "00",), 6, "BadCrc"),
+        ((ADU[:-4].hex(),), 6, "a Modbus frame of"),
         ((FRAME.hex() + "00" * 240,), 6, "TooLong"),
         (("xyz",), 3, "not a hex digit"),
         (("123",), 3, "whole bytes"),

@@ -37,6 +37,8 @@ async def fetch(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     PeerError when what answers is no pbal controller.
     """
     address = url.rstrip("/") + "/api/status"
+    if not url.startswith(("http://", "https://")):
+        raise InputError(f"{url!r} is no address.", "Example: http://127.0.0.1:8480")
     try:
         async with session.get(address, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as response:
             text = await response.text(errors="replace")

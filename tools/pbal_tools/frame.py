@@ -155,6 +155,9 @@ def describe(data: bytes, keys: Keys) -> dict[str, Any]:
         out["modbus"], frame = describe_pdu(data)
     elif len(data) > 5 and data[1] == modbus.PBAL and data[3] == len(data) - 6:
         raise errors.BadCrc("a Modbus frame whose checksum does not match")
+    elif len(data) > 3 and data[1] == modbus.PBAL and data[0] >> 4 != frames.VERSION:
+        # No sealed frame begins like this, a Modbus frame of ours does.
+        raise errors.Truncated(f"a Modbus frame of {data[3] + 6} bytes, {len(data)} are here")
     if frame:
         out["frame"] = describe_sealed(frame, keys)
     return out

@@ -168,10 +168,10 @@ async def test_a_hangup_stops_it_in_order(make_site: MakeSite) -> None:
         env={**os.environ}, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        await until(lambda: site.nodes[1].synced, 30)
+        await until(lambda: site.nodes[1].synced, 90)
     finally:
         one.send_signal(signal.SIGHUP)
-        assert await asyncio.wait_for(one.wait(), 10) == 0
+        assert await asyncio.wait_for(one.wait(), 30) == 0
     assert rows(site, "SELECT kind FROM counters WHERE kind = 1") == [(1,)]
 
 

@@ -126,7 +126,7 @@ async def scenario(app):
     await c.until(lambda t: c.results[-1].outcome == 2)
     r = c.results[-1]
     assert r.from_phase == 1 and r.to_phase == 3 and 60 < r.transfer_ms < 600, r
-    assert abs(t.vout_v - 233) < 2, t
+    await c.until(lambda t: abs(t.vout_v - 233) < 2)  # a busy computer spoils single readings
     lifetime = r.lifetime_switches
     # The same id again: the first result, no second switching.
     await c.poll(command)
