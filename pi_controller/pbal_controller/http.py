@@ -30,6 +30,9 @@ MAX_STREAMS = 20
 # More connections than this are turned away: whoever is on this computer may deny others the
 # page, but not the controller its file descriptors.
 MAX_CONNECTIONS = 64
+# The large answers are made anew at most this often, so that nobody who asks in a loop takes the
+# time in which homes are polled.
+KEEP_S = 0.2
 SUMMARY_EVERY_S = 1.0
 
 
@@ -87,6 +90,7 @@ class StatusServer:
     def __init__(self, controller: Controller) -> None:
         self._c = controller
         self.port = 0
+        self._kept: dict[str, tuple[float, bytes]] = {}
 
     def _app(self) -> web.Application:
         app = web.Application(middlewares=[self._known_host])
@@ -167,8 +171,18 @@ class StatusServer:
             },
         )
 
+    def _keep(self, name: str, make: Callable[[], str]) -> bytes:
+        """The answer of that name, made anew when it is too old."""
+        now = self._c.now()
+        at, body = self._kept.get(name, (-KEEP_S, b""))
+        if now - at >= KEEP_S:
+            body = make().encode()
+            self._kept[name] = (now, body)
+        return body
+
     async def _status(self, request: web.Request) -> web.Response:
-        return web.json_response(status_dict(self._c))
+        body = self._keep("status", lambda: json.dumps(status_dict(self._c)))
+        return web.Response(body=body, content_type="application/json", charset="utf-8")
 
     async def _home(self, request: web.Request) -> web.Response:
         text = request.match_info["address"]
@@ -188,7 +202,8 @@ class StatusServer:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(
-            body=metrics.render(self._c).encode(), headers={"Content-Type": metrics.CONTENT_TYPE}
+            body=self._keep("metrics", lambda: metrics.render(self._c)),
+            headers={"Content-Type": metrics.CONTENT_TYPE},
         )
 
     async def _healthz(self, request: web.Request) -> web.Response:

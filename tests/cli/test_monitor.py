@@ -127,7 +127,7 @@ async def test_nothing_there(session: aiohttp.ClientSession) -> None:
 
 @pytest.mark.parametrize("url", ["street", "127.0.0.1:8480", "ftp://127.0.0.1", "http://", ""])
 async def test_no_address(session: aiohttp.ClientSession, url: str) -> None:
-    with pytest.raises(InputError, match="Example: http|is no address"):
+    with pytest.raises(InputError, match="is no address"):
         await feed.fetch(session, url)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from pbal_controller import http as http_module
 from pbal_controller import journal as journal_module
 from pbal_controller.app import Controller
 from pbal_controller.command import State
@@ -75,7 +76,9 @@ async def test_an_end_that_could_not_be_written_is_written_later(make_site: Make
         await refuse_writes(c, True)
         await until(lambda: node.executed)
         await until(lambda: c.supervisor.loops["dispatcher"].restarts >= 1)
-        assert node.unacked_result is not None
+        polled = node.polled
+        await until(lambda: node.polled > polled + 10)
+        assert node.unacked_result is not None, "acknowledged, and written down nowhere"
         await refuse_writes(c, False)
         await until(lambda: c.dispatcher.finished_total["confirmed"] == 1)
         assert not c.dispatcher.busy(1)
@@ -293,3 +296,31 @@ async def test_idle_connections_take_the_page_and_nothing_else(make_site: MakeSi
         async with asyncio.timeout(10), aiohttp.ClientSession() as http:
             while (await http.get(url)).status != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+
+
+async def test_asking_in_a_loop_is_answered_from_what_is_at_hand(
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = 0
+    real = http_module.status_dict
+
+    def count(c: Controller) -> dict[str, object]:
+        nonlocal made
+        made += 1
+        return real(c)
+
+    monkeypatch.setattr(http_module, "status_dict", count)
+    monkeypatch.setattr(http_module, "KEEP_S", 3600.0)
+    site = make_site(FakeNode(1))
+    async with site.running() as c:
+        await until(lambda: c.server.port)
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{c.server.port}") as http:
+            for _ in range(5):
+                answer = await http.get("/api/status")
+                assert answer.content_type == "application/json"
+                first = await answer.json()
+            assert made == 1
+            monkeypatch.setattr(http_module, "KEEP_S", 0.0)
+            again = await (await http.get("/api/status")).json()
+    assert made == 2
+    assert again["time_s"] > first["time_s"]

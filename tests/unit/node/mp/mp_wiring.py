@@ -3,6 +3,7 @@
 The rules themselves are tested in mp_rules.py; here the application is put together and not run.
 """
 
+import asyncio
 import json
 import sys
 
@@ -185,6 +186,24 @@ def a_bearer_with_bytes_left_to_read_is_not_alive():
     assert not bearer.alive(), "it is stuck in what it does"
 
 
+def only_progress_feeds_from_the_start_on():
+    """boot.py feeds from a timer after a soft reset, for a person at the console: no longer."""
+    house.cause = machine.SOFT_RESET
+    house.timer = machine.WDT().feed
+    app = make()
+
+    async def start():
+        task = asyncio.create_task(app.run())
+        await asyncio.sleep_ms(50)
+        task.cancel()
+
+    asyncio.run(start())
+    house.cause = machine.PWRON_RESET
+    assert house.timer is None, "a timer feeds the watchdog whatever the loops do"
+    fed = house.fed
+    assert app.watchdog.poll(app.now_ms()) and house.fed == fed + 1, "it feeds no hardware"
+
+
 def every_loop_can_starve_the_watchdog():
     fed = []
     for stuck in ("metering", "bearer", "selector"):
@@ -209,6 +228,7 @@ support.run(
         time_is_set_by_an_answer_to_our_own_nonce_only,
         a_transfer_waits_for_a_current_zero_where_the_board_can,
         a_bearer_with_bytes_left_to_read_is_not_alive,
+        only_progress_feeds_from_the_start_on,
         every_loop_can_starve_the_watchdog,
     )
 )

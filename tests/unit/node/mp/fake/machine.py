@@ -29,6 +29,7 @@ class House:
         self.cause = PWRON_RESET
         self.resets = 0
         self.fed = 0
+        self.timer = None  # what machine.Timer(0) calls
         self.meter_silent = False
         self.de = 0
         self.de_errors = 0
@@ -198,7 +199,7 @@ class Timer:
         pass
 
     def init(self, period=0, mode=0, callback=None):
-        pass
+        house.timer = callback
 
     def deinit(self):
-        pass
+        house.timer = None
