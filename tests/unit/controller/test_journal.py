@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pbal_controller import journal as journal_module
 from pbal_controller.errors import JournalError
 from pbal_controller.journal import EPOCH_S, AsyncJournal, Journal, schema_files
 
@@ -151,6 +152,57 @@ def test_every_schema_step_can_be_the_start(tmp_path: Path) -> None:
         final = final or shape
         assert shape == final
         journal.close()
+
+
+OLD = sorted((Path(__file__).parent / "journals").glob("schema-*.sql"))
+
+
+@pytest.mark.parametrize("dump", OLD, ids=[p.stem for p in OLD])
+def test_a_real_old_journal_keeps_all_it_holds(path: Path, dump: Path) -> None:
+    """Files that earlier versions wrote while commands were open, homes quarantined, ..."""
+    db = sqlite3.connect(path)
+    db.executescript(dump.read_text())
+    db.close()
+    journal = Journal(path)
+    rows = {row.address: row for row in journal.recent_commands()}
+    assert {a: (x.state, x.attempts) for a, x in rows.items()} == {
+        257: ("confirmed", 1), 258: ("refused", 2), 259: ("sent", 1),
+    }  # fmt: skip
+    assert rows[257].transfer_ms == 146
+    assert [x.id for x in journal.open_commands()] == [rows[259].id]
+    assert order(journal) == rows[259].id + 1, "an id was given out twice"
+    assert journal.counter(257, 2, "0123456789abcdef") == 513
+    assert journal.reserve(257, 2, "0123456789abcdef", 1, 256) == 513, "a counter came twice"
+    assert journal.counter(0, 3, "group") == 28000256
+    assert journal.up_counters() == {257: ("0123456789abcdef", 4711), 258: ("fedcba9876543210", 9)}
+    assert "welded" in journal.quarantined()[258]
+    assert len(journal.recent_events()) == 3
+    assert len(journal.minutes(257, 0)) == 1
+    assert [kind for _, kind, _ in journal.outbox_read()] == ["summary"]
+    assert not journal.add_result(rows[257].id, 257, 2, 0, 2, 146, 231.4, 1), "known already"
+    version = int(dump.stem.split("-")[1])
+    assert journal.get_blob("planner") == (b"\x00\x01old" if version >= 3 else None)
+    assert journal.db.execute("PRAGMA user_version").fetchone() == (len(schema_files()),)
+    journal.close()
+
+
+def test_a_step_that_fails_leaves_the_file_as_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(path)
+    made = order(journal)
+    journal.close()
+    steps = schema_files()
+    bad = (len(steps) + 1, "CREATE TABLE half (a INTEGER); INSERT INTO nowhere VALUES (1);")
+    with monkeypatch.context() as m:
+        m.setattr(journal_module, "schema_files", lambda: [*steps, bad])
+        with pytest.raises(JournalError, match="nowhere"):
+            Journal(path)
+    journal = Journal(path)
+    assert [x.id for x in journal.open_commands()] == [made]
+    tables = journal.db.execute("SELECT name FROM sqlite_master WHERE name = 'half'").fetchall()
+    assert tables == []
+    journal.close()
 
 
 def test_a_newer_file_is_refused(path: Path) -> None:
