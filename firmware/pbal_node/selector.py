@@ -382,10 +382,15 @@ class Selector:
         if reason:
             self._abandon(result, _OUT_OF_TIME, rules.OVER_CURRENT)
             return
-        current = self._current()
-        if current < 0 or not rules.quiet_enough(current, self.limits.rated_a):
-            return
         sup = self._supply
+        current = self._current()
+        if current < 0:
+            # A phase that died while the command waited carries nothing; its meter is silent.
+            nominal = self.limits.nominal_v
+            if not rules.output_dead(max(sup.v[self.phase], self._sense.out_v), nominal):
+                return
+        elif not rules.quiet_enough(current, self.limits.rated_a):
+            return
         to = result.to_phase
         reason = rules.target_reason(
             sup.v[to], sup.good_ms(to, now_ms), sup.low_v, sup.high_v, self.limits.good_time_ms

@@ -248,6 +248,21 @@ def s6_waits_for_a_quiet_moment():
     assert r.outcome == EXPIRED and r.reason == rules.OVER_CURRENT and w.sel.phase == 2
 
 
+def s6_a_phase_that_dies_meanwhile_is_quiet():
+    """While a command waits, S8 does: the home must not stay dark until the command expires."""
+    w = World()
+    w.settle()
+    w.amps = 60.0
+    w.order(1, 2, life_s=3600)
+    w.run(3000)
+    w.volts[1] = 0.0
+    w.amps = -1.0  # the meter behind the contacts has no supply
+    at = w.now
+    assert w.finish(1).outcome == DONE and w.sel.phase == 2
+    assert w.now - at < 5000, w.now - at
+    w.safe()
+
+
 def s6_opens_near_a_current_zero():
     w = World()
     w.settle()
@@ -442,6 +457,7 @@ SCENARIOS = (
     s4_the_same_id_switches_once,
     s5_dwell_and_daily_cap,
     s6_waits_for_a_quiet_moment,
+    s6_a_phase_that_dies_meanwhile_is_quiet,
     s6_opens_near_a_current_zero,
     s6_binds_local_moves_too,
     s7_silence_changes_nothing,
