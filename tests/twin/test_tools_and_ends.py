@@ -23,12 +23,15 @@ pytestmark = [pytest.mark.twin, pytest.mark.asyncio(loop_scope="package")]
 async def test_mbpoll_reads_a_living_node(street: Street, poller: Poller) -> None:
     phase = await poller.ready(0)
     mbpoll = require_tool("mbpoll")
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [mbpoll, "-m", "rtu", "-b", "115200", "-P", "none", "-a", str(poller.unit(0)), "-t", "3",
-         "-r", "1", "-c", "12", "-1", "-o", "1", street.device],
-        capture_output=True, text=True, timeout=20, check=False,
-    )  # fmt: skip
+    for _ in range(3):  # a node that is late on a busy computer keeps silent; people ask again
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [mbpoll, "-m", "rtu", "-b", "115200", "-P", "none", "-a", str(poller.unit(0)),
+             "-t", "3", "-r", "1", "-c", "12", "-1", "-o", "1", street.device],
+            capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+        if done.returncode == 0:
+            break
     assert done.returncode == 0, done.stdout + done.stderr
     values = {
         int(line[1 : line.index("]")]): int(line.split(":")[1].split()[0])
@@ -57,7 +60,8 @@ async def test_libmodbus_reads_the_identification(street: Street, poller: Poller
         assert lib.modbus_connect(context) == 0
         lib.modbus_set_slave(context, poller.unit(0))
         registers = (ctypes.c_uint16 * 12)()
-        assert lib.modbus_read_input_registers(context, 0, 12, registers) == 12
+        reads = (lib.modbus_read_input_registers(context, 0, 12, registers) for _ in range(3))
+        assert 12 in reads  # stops at the first that was answered in time
         assert registers[0] == 1
         request = (ctypes.c_uint8 * 5)(poller.unit(0), 0x2B, 0x0E, 1, 0)
         assert lib.modbus_send_raw_request(context, request, 5) == 7

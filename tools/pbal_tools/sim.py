@@ -40,7 +40,9 @@ def sim() -> None:
 @app.command()
 def run(
     ctx: typer.Context,
-    homes: Annotated[int, typer.Option(min=1, max=96, help="How many homes.")] = 12,
+    homes: Annotated[
+        int, typer.Option(min=1, max=96, help="How many homes; a segment carries 96.")
+    ] = 12,
     seconds: Annotated[
         float | None,
         typer.Option(
