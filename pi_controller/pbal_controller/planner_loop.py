@@ -83,6 +83,19 @@ class PlannerLoop:
         self.skipped_total = 0
         self.last_decision: dict[str, Any] = {}
         self.last_decide_s = 0.0
+        self._planner_s = 0.0
+        self._planner_at = time.monotonic()
+
+    def planner_time_s(self) -> float:
+        """Site time that only grows, as the planner's memory of wear and steps needs it.
+
+        A clock that was wrong and is set back would leave switchings in the future, which no
+        dwell is ever over for.
+        """
+        now = time.monotonic()
+        self._planner_s = max(self._planner_s + now - self._planner_at, self._wall())
+        self._planner_at = now
+        return self._planner_s
 
     def memory(self) -> bytes | None:
         """What the planner has learnt, for the journal; None without homes."""
@@ -95,7 +108,11 @@ class PlannerLoop:
         if self.planner is None or blob is None:
             return
         try:
-            self.planner.load(planner_memory.unpack(blob, [home.address for home in self._homes]))
+            state = planner_memory.unpack(blob, [home.address for home in self._homes])
+            # From a run whose clock was ahead: as if it had been just now.
+            times = state["wear"]["times_s"]
+            state["wear"]["times_s"] = np.minimum(times, self.planner_time_s())
+            self.planner.load(state)
         except (ValueError, KeyError, TypeError) as error:
             log.warning("the planner starts with an empty memory", extra={"why": str(error)})
             self.planner = Planner(len(self._homes), core_config(self._config))
@@ -115,7 +132,7 @@ class PlannerLoop:
                 continue
             if now >= next_observe:
                 next_observe = now + self._config.observe_every_s
-                self.planner.observe(self._wall(), self.currents(now))
+                self.planner.observe(self.planner_time_s(), self.currents(now))
             overload = self.overload(now)
             urgent = (
                 overload != ""
@@ -195,7 +212,7 @@ class PlannerLoop:
         # In a thread: a large site's decision takes longer than a frame.
         moves = await asyncio.to_thread(
             self.planner.decide,
-            self._wall(),
+            self.planner_time_s(),
             phases,
             immovable=immovable,
             max_moves=room if most < 0 else min(room, most),

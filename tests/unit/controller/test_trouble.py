@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
+import numpy as np
 import pytest
 
 from pbal_controller import http as http_module
@@ -216,6 +217,29 @@ async def test_a_home_whose_clock_is_ahead_is_told_and_not_ordered(
         await until(lambda: home.immovable(c.now()) == "")
     told = [x.message for x in caplog.records if "clock of a home" in x.message]
     assert told == ["clock of a home and ours differ", "clock of a home and ours agree again"]
+
+
+async def test_a_clock_that_was_years_ahead_blocks_no_move_for_years(make_site: MakeSite) -> None:
+    """Neither while it runs nor after a restart: wear that lies in the future is from just now."""
+    site = make_site(FakeNode(1, p_w=3000), FakeNode(2, p_w=3000))
+    site.core["dwell_s"] = 1
+    off = 3e8
+    async with site.running() as c:
+        await until(lambda: all(h.readings > 2 for h in c.fleet))
+        loop = c.planner
+        loop._wall = lambda: time.time() + off
+        loop.planner.wear.see(loop.planner_time_s(), np.array([0, 0], np.int8))
+        loop.planner.wear.see(loop.planner_time_s(), np.array([1, 0], np.int8))
+        assert not loop.planner.wear.free(loop.planner_time_s())[0]
+        loop._wall = time.time
+        await asyncio.sleep(1.1)
+        assert (time.time() - loop.planner.wear.times_s[0, 0]) < -1e8
+        rested = loop.planner_time_s() - loop.planner.wear.times_s[0]
+        assert (rested > 1).all(), "time stands still for the planner"
+    async with site.running() as c:
+        times = c.planner.planner.wear.times_s
+        assert abs(times[0, 0] - time.time()) < 60
+        assert (times <= time.time()).all()
 
 
 @pytest.mark.parametrize(
