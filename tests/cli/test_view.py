@@ -87,6 +87,17 @@ def test_it_fits_the_screen(width: int, height: int, homes: int) -> None:
         assert all(f"{i:02d}" in text for i in range(homes))
 
 
+@pytest.mark.parametrize(("width", "height"), [(50, 14), (40, 20)])
+def test_a_small_screen_shows_all_three_phases(width: int, height: int) -> None:
+    picture = a_picture(phase_v=[231.0, 230.0, 229.0], moves=[MOVE])
+    picture.record(1.0)
+    lines = drawn(picture, width, height)
+    assert len(lines) <= height
+    assert max(len(line) for line in lines) <= width
+    for value in ("38.2 A", "12.1 A", "22.2 A"):
+        assert any(value in line for line in lines), "\n".join(lines)
+
+
 def test_columns_show_a_falling_curve() -> None:
     lines = view.columns([8.0, 4.0, 0.0], width=3, height=2, top=8.0)
     assert lines == ["█  ", "██ "]

@@ -62,7 +62,7 @@ async def test_the_commands_answer_is_lost(make_street: Callable[..., Street]) -
     """The node obeys, its answers vanish: the command is sent again and not carried out twice."""
     async with make_street() as street:
         # Time for everything that is said once, so that later long answers speak of commands.
-        site = Site(street, {**OPTIONS, "planner": {**OPTIONS["planner"], "settle_s": 12.0}})
+        site = Site(street, {**OPTIONS, "planner": {**OPTIONS["planner"], "settle_s": 8.0}})
         await closed(street)
         await site.start()
         await site.until(

@@ -18,6 +18,7 @@ COLOURS = {0: "grey50", 1: "red", 2: "yellow", 3: "dodger_blue1"}
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 CELL_WIDTH = 9
 CELL_GAP = 1
+NARROW = 34  # a panel of phases below this width shows amperes only
 
 
 def columns(values: Sequence[float], width: int, height: int, top: float) -> list[str]:
@@ -57,11 +58,12 @@ def bar(value: float, top: float, width: int) -> str:
 
 
 def phases_panel(picture: Picture, width: int) -> Panel:
-    """Three bars, one a phase."""
+    """Three bars, one a phase; without voltages and counts where there is no room."""
     table = Table.grid(padding=(0, 1))
     currents = picture.phase_a or (0.0, 0.0, 0.0)
     top = max(*currents, 1.0)
-    room = max(width - 24, 6)
+    narrow = width < NARROW
+    room = max(width - (16 if narrow else 24), 4)
     for index, name in enumerate(PHASES):
         colour = COLOURS[index + 1]
         volts = picture.phase_v[index]
@@ -70,8 +72,10 @@ def phases_panel(picture: Picture, width: int) -> Panel:
             Text(name, style=f"bold {colour}"),
             Text(bar(currents[index], top, room).ljust(room), style=colour),
             Text(f"{currents[index]:5.1f} A" if picture.phase_a else "    - A", style="bold"),
-            Text(f"{volts:3.0f} V" if volts else "", style="dim"),
+            Text(f"{volts:3.0f} V" if volts and not narrow else "", style="dim"),
         )
+        if narrow:
+            continue
         table.add_row("", Text(f"{count} homes" if count != 1 else "1 home", style="dim"), "", "")
     return Panel(table, title="[b]load of the three phases", border_style="grey50")
 
