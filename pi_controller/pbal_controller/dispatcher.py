@@ -321,6 +321,8 @@ class Dispatcher:
             if isinstance(item, Received) and isinstance(item.record, r.Event):
                 home = self._fleet.get(item.address)
                 assert home is not None
+                if home.hello is None:
+                    continue  # of which life of the node? It says so soon, and the event again.
                 event = item.record
                 rows.append(
                     (item.address, home.boots, event.seq, event.code, event.severity,

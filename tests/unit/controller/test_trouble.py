@@ -154,12 +154,19 @@ async def test_what_was_heard_before_a_restart_is_a_replay_after_it(make_site: M
 async def test_after_a_restart_every_home_says_who_it_is(make_site: MakeSite) -> None:
     """Events are stored with the node's life: without it one would be stored twice."""
     site = make_site(FakeNode(1))
+    node = site.nodes[1]
     async with site.running():
-        await until(lambda: site.nodes[1].synced)
-    assert not site.nodes[1].pending
+        await until(lambda: node.synced)
+        node.deaf = True  # acknowledgements are lost
+        node.event()
+        await until(lambda: rows(site, "SELECT seq FROM events") == [(1,)])
+    assert not node.pending
+    node.deaf = False
     async with site.running() as c:
         await until(lambda: c.fleet.get(1).hello is not None)
         assert c.fleet.get(1).boots == 1
+        await until(lambda: not node.events)
+        assert rows(site, "SELECT seq, boots FROM events") == [(1, 1)]
 
 
 async def test_a_hangup_stops_it_in_order(make_site: MakeSite) -> None:
