@@ -24,7 +24,7 @@ from pbal_controller.http import StatusServer, Streams
 from pbal_controller.inbox import Inbox
 from pbal_controller.journal import COUNTER_BLOCK, EPOCH_S, AsyncJournal, Journal
 from pbal_controller.keystore import KeyStore
-from pbal_controller.minutes import MinuteBook
+from pbal_controller.minutes import MinuteBook, Row
 from pbal_controller.planner_loop import PlannerLoop
 from pbal_controller.rollout import Rollouts
 from pbal_controller.segment import Segment
@@ -44,6 +44,7 @@ GROUP_KEY_ID = "group"
 UP_COUNTERS_EVERY_S = 60.0
 NEUTRAL_HISTORY = 900
 MEMORY_EVERY_S = 900.0
+MINUTES_KEPT = 20_000  # of all homes together: some hours of a failing journal
 SELECT_LIMIT = 1024
 
 
@@ -65,6 +66,7 @@ class Controller:
         self.meter_reading: TransformerReading | None = None
         self.ready = asyncio.Event()
         self._minutes = MinuteBook()
+        self._minutes_left: list[Row] = []
         self._minute_seen: dict[int, float] = {}
         self._group = GroupSession(config.site.id, keys.group_key, GROUP_KEY_ID)
         self.fleet = Fleet(_make_home(config, keys, home) for home in config.home)
@@ -130,8 +132,7 @@ class Controller:
             sdnotify.notify("STOPPING=1")
             with contextlib.suppress(Exception):
                 await self._write_up_counters()
-                rows = self._minutes.take(self.wall(), everything=True)
-                await self.journal.call(Journal.add_minutes, rows)
+                await self._write_minutes(everything=True)
                 await self._write_planner_memory()
             await self.journal.close()
 
@@ -221,9 +222,7 @@ class Controller:
                 ):
                     self._minute_seen[home.address] = home.sampled_at
                     self._minutes.add(home.address, home.telemetry, self.wall())
-            rows = self._minutes.take(self.wall())
-            if rows:
-                await self.journal.call(Journal.add_minutes, rows)
+            await self._write_minutes()
             if now >= next_memory:
                 next_memory = now + MEMORY_EVERY_S
                 await self._write_planner_memory()
@@ -232,6 +231,14 @@ class Controller:
                 await self.journal.call(Journal.prune, self.config.journal.keep_days)
             beat()
             await asyncio.sleep(1.0)
+
+    async def _write_minutes(self, *, everything: bool = False) -> None:
+        """Minutes that are over go to the journal; while it fails the latest are kept."""
+        rows = self._minutes_left + self._minutes.take(self.wall(), everything=everything)
+        if rows:
+            self._minutes_left = rows[-MINUTES_KEPT:]
+            await self.journal.call(Journal.add_minutes, rows)
+            self._minutes_left = []
 
     async def _meter_loop(self, beat: Callable[[], None]) -> None:
         config = self.config.transformer.meter

@@ -110,6 +110,20 @@ async def test_a_quarantine_holds_although_it_cannot_be_written(make_site: MakeS
         assert rows(site, "SELECT state FROM commands") == [("disagreed",)]
 
 
+async def test_minutes_wait_for_a_journal_that_fails(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    async with site.running() as c:
+        await until(lambda: c.fleet.get(1).readings > 2)
+        await refuse_writes(c, True)
+        now = time.time()
+        for back in (180, 120):
+            c._minutes.add(1, c.fleet.get(1).telemetry, now - back)
+        await until(lambda: c.supervisor.loops["records"].restarts >= 2)
+        await refuse_writes(c, False)
+        await until(lambda: len(rows(site, "SELECT minute_s FROM telemetry_minute")) >= 2)
+        assert c._minutes_left == []
+
+
 def test_a_file_that_can_only_be_read_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
