@@ -285,6 +285,7 @@ def test_readings_are_compared_at_the_same_moment() -> None:
 # -- calibration -------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     st.floats(0.93, 1.07), st.floats(-3e-5, 3e-5), st.floats(0.5, 3.0), st.floats(8.0, 30.0),
     st.integers(-50000, 50000), st.integers(-20000, 20000),
@@ -322,6 +323,7 @@ def test_what_is_too_far_apart_is_no_calibration() -> None:
         assert config.entry(name)[3:5] == (-100000, 100000)
 
 
+@settings(deadline=None)
 @given(st.floats(0.95, 1.05), st.integers(-40000, 40000), st.floats(200, 225), st.floats(12, 40))
 def test_two_voltages_give_the_gain_whatever_was_set_before(
     gain: float, old_ppm: int, low_v: float, apart_v: float

@@ -147,6 +147,13 @@ def steps_of(power: Floats) -> Floats:
     return np.where(np.abs(change) >= MIN_STEP_W, change, np.nan)
 
 
+def _few(steps: int) -> str:
+    return (
+        f"{steps} change{'' if steps == 1 else 's'} of load above {MIN_STEP_W:g} W; switch a "
+        "kettle on and off twice while watching"
+    )
+
+
 def by_load(home_w: Floats, transformer_w: Floats, signed: bool) -> Verdict:
     """Which of the transformer's phases steps with the home; (rounds,) and (rounds, 3) in watts.
 
@@ -158,8 +165,7 @@ def by_load(home_w: Floats, transformer_w: Floats, signed: bool) -> Verdict:
     if len(at) < MIN_STEPS:
         return Verdict(
             "load", figures={"steps": len(at)},
-            reason=f"{len(at)} changes of load above {MIN_STEP_W:g} W; switch a kettle on and off "
-            "twice while watching",
+            reason=_few(len(at)),
         )  # fmt: skip
     x = step[at]
     # The two sides are not read at the same instant: a step may show one round later there.
@@ -201,8 +207,7 @@ def by_sag(home_w: Floats, home_v: Floats, signed: bool) -> Verdict:
     if len(at) < MIN_STEPS:
         return Verdict(
             "sag", figures={"steps": len(at)},
-            reason=f"{len(at)} changes of load above {MIN_STEP_W:g} W; switch a kettle on and off "
-            "twice while watching",
+            reason=_few(len(at)),
         )  # fmt: skip
     x = step[at]
     dv = np.diff(volts, axis=0)[at]

@@ -47,6 +47,8 @@ def _table(rows: list[list[str]], shares: list[float] | None = None) -> Table:
             ("GRID", (0, 0), (-1, -1), 0.4, colors.HexColor("#bbbbbb")),
             ("BACKGROUND", (0, 0), (-1, 0), colors.HexColor("#f0f0ee")),
             ("VALIGN", (0, 0), (-1, -1), "TOP"),
+            # Narrow enough that a heading of one word stays in one line.
+            ("LEFTPADDING", (0, 0), (-1, -1), 3), ("RIGHTPADDING", (0, 0), (-1, -1), 3),
             ("TOPPADDING", (0, 0), (-1, -1), 2), ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
         ]),
     )  # fmt: skip
