@@ -71,6 +71,7 @@ class KeyStore:
         self._log2_n = log2_n
         self._nodes: dict[int, NodeKey] = {}
         self._group_key = b""
+        self._release_key = b""
 
     def __repr__(self) -> str:
         return f"KeyStore({str(self.path)!r}, site_id={self.site_id}, nodes={len(self._nodes)})"
@@ -148,6 +149,7 @@ class KeyStore:
 
     def _load(self, content: dict[str, Any]) -> None:
         self._group_key = bytes.fromhex(content["group"])
+        self._release_key = bytes.fromhex(content.get("release", ""))
         for item in content["nodes"]:
             node = NodeKey(
                 int(item["address"]),
@@ -160,6 +162,7 @@ class KeyStore:
     def _write(self) -> None:
         content = {
             "group": self._group_key.hex(),
+            "release": self._release_key.hex(),
             "nodes": [
                 {"address": n.address, "eui": n.eui, "root": n.root.hex(), "revoked": n.revoked}
                 for n in sorted(self._nodes.values(), key=lambda n: n.address)
@@ -183,6 +186,24 @@ class KeyStore:
     def group_key(self) -> bytes:
         """The site group key, 32 bytes."""
         return self._group_key
+
+    @property
+    def release_key(self) -> bytes:
+        """The public key (Ed25519, 32 bytes) that updates of this site's nodes are signed with.
+
+        Empty for none. It is no secret, but it must be the right one: here nobody alters it unseen.
+        """
+        return self._release_key
+
+    def set_release_key(self, public: bytes) -> None:
+        """From now on nodes are provisioned with this key; b"" for none.
+
+        Raises KeyStoreError when it has the wrong size.
+        """
+        if len(public) not in (0, KEY_BYTES):
+            raise KeyStoreError(f"a release key has {KEY_BYTES} bytes, not {len(public)}")
+        self._release_key = public
+        self._write()
 
     def addresses(self) -> list[int]:
         """All known addresses, revoked ones included, in order."""

@@ -16,6 +16,7 @@ from pbal_controller.keystore import KeyStore
 from pbal_sim.romloader import stand_in_image
 from pbal_tools import label
 from pbal_tools.errors import ExitCode
+from pbal_tools.flash.repl import reach_prompt
 
 pytestmark = pytest.mark.timeout(240)
 SECRET = b"correct horse battery"
@@ -62,6 +63,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def identity(port: str) -> dict[str, object]:
+    # The node may just be starting again: mpremote's first Ctrl-C would be lost, and it waits long.
+    reach_prompt(port, 60)
     text = mpremote(port, "exec", "print(open('/cfg/identity.json').read())")
     found: dict[str, object] = json.loads(text.strip().splitlines()[-1])
     return found
@@ -145,6 +148,50 @@ def test_taken_addresses_rotation_and_revocation(site: Site, flashed: Path) -> N
     listed = site.pbal("provision", "list", *site.store_args, "--json").json
     assert [n["revoked"] for n in listed["nodes"]] == [True]
     assert site.pbal(*add, "--address", "10").code == 0
+
+
+def test_a_new_key_leaves_all_else_as_it_is(site: Site, flashed: Path) -> None:
+    # S10: a home that must not be moved must not become one that may because its key changed.
+    board = site.board(like=flashed, download=False)
+    public = bytes(range(100, 132))
+    (site.folder / "release.pem.pub").write_text(public.hex() + "\n")
+    unset = site.pbal("provision", "release-key", *site.store_args, "--json")
+    assert unset.json["release_key"] == ""
+    on_cable = ("--port", board.url, *site.store_args, "--json")
+    first = site.pbal("provision", "add", "-a", "9", "--name", "Surgery", "--fixed", "--phase", "2",
+                      *on_cable)  # fmt: skip
+    assert first.code == 0, first.err
+    assert not first.json["nodes"][0]["updates"]
+    keyed = site.pbal("provision", "release-key", "release.pem.pub", *site.store_args, "--json")
+    assert keyed.json["release_key"] == public.hex()
+    rotated = site.pbal("provision", "rotate", "9", *on_cable)
+    assert rotated.code == 0, rotated.err
+    assert rotated.json["nodes"][0]["updates"]
+    told = identity(board.url)
+    assert (told["name"], told["fixed"], told["phase"]) == ("Surgery", 1, 2)
+    assert told["release"] == public.hex()
+    # The key of updates stays with a node even where the store has forgotten it.
+    assert site.pbal("provision", "release-key", "--none", *site.store_args).code == 0
+    moved = site.pbal("provision", "add", "-a", "9", "--movable", *on_cable)
+    assert moved.code == 0, moved.err
+    told = identity(board.url)
+    assert "fixed" not in told
+    assert (told["name"], told["release"]) == ("Surgery", public.hex())
+    wrong = site.pbal("provision", "release-key", "zz", *site.store_args, "--json")
+    assert wrong.code == ExitCode.INPUT
+
+
+def test_a_node_that_is_refused_is_not_left_standing_still(site: Site, flashed: Path) -> None:
+    # Held at its prompt its contacts are open: the home would stay dark until somebody noticed.
+    board = site.board(like=flashed, download=False)
+    resets = board.resets
+    refused = site.pbal("provision", "add", "-a", "9", "--eui", "0011223344556677",
+                        "--port", board.url, *site.store_args)  # fmt: skip
+    assert refused.code == ExitCode.REFUSED
+    deadline = time.monotonic() + 10
+    while board.resets == resets and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert board.resets == resets + 1
 
 
 def test_a_cable_pulled_while_provisioning_leaves_nothing_half_done(
@@ -249,6 +296,16 @@ def test_a_scanner_reads_the_printed_label(tmp_path: Path) -> None:
     with Image.open(file) as picture:
         (found,) = zxingcpp.read_barcodes(picture)
     assert label.parse(found.text) == label.Label("24a160fffe000001", 7, 300)
+
+
+def test_a_long_name_takes_two_lines_and_none_leaves_its_label() -> None:
+    long = label.Label("24a160fffe000001", 7, 1, "The old school house, Mill Lane 12, flat 3b")
+    assert long.lines()[:2] == ["The old school", "house, Mill Lane..."]
+    assert long.heading == 2
+    assert label.Label(long.eui, 7, 1, "   ").lines()[0] == "node 1"
+    # What a font might make wider than its label is told its width, so that no code is written on.
+    wide = label.svg(label.Label(long.eui, 7, 1, "W" * 64))
+    assert wide.count('textLength="35"') >= 2
 
 
 def test_the_svg_label_and_the_sheets(tmp_path: Path, require_tool: object) -> None:

@@ -5,6 +5,7 @@ it fits the compact alphanumeric mode and any telephone reads it.
 """
 
 import io
+import textwrap
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -17,6 +18,8 @@ PAGE_MM = (210.0, 297.0)
 LABEL_MM = (70.0, 37.0)
 PER_ROW, PER_PAGE = 3, 24
 PNG_DOTS_PER_MM = 12  # 300 dpi
+TEXT_MM = 35.0
+NAME_WIDTH = 20  # letters of a name in one line; two lines hold 40
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,21 @@ class Label:
         return f"PBAL1:{self.eui.upper()}:{self.site}:{self.address}"
 
     def lines(self) -> list[str]:
-        """The words beside it."""
+        """The words beside it: the name in one line or two, then address, site and EUI."""
         where = f"segment {self.address >> 8}, unit {self.address & 255}"
-        words = [self.name or f"node {self.address}", f"address {self.address} ({where})"]
+        words = textwrap.wrap(
+            self.name or f"node {self.address}", NAME_WIDTH, max_lines=2, placeholder="..."
+        ) or [f"node {self.address}"]
+        words.append(f"address {self.address} ({where})")
         words.append(f"site {self.site}" + (f" {self.site_name}" if self.site_name else ""))
         eui = self.eui.upper()
         words.append("EUI " + "-".join(eui[i : i + 4] for i in range(0, len(eui), 4)))
         return words
+
+    @property
+    def heading(self) -> int:
+        """How many of the lines are the name."""
+        return len(self.lines()) - 3
 
 
 def parse(code: str) -> Label:
@@ -61,6 +72,13 @@ def _qr(label: Label) -> Any:
 
     # Quartile correction: a label in a meter box gets dirty.
     return segno.make(label.code, error="q", micro=False)
+
+
+def _ems(line: str) -> float:
+    """How wide a line may be, in its font's size: what runs into the next code spoils it."""
+    return sum(
+        1.0 if ch in "WM@" or ord(ch) > 0x2E80 else 0.75 if ch.isupper() else 0.56 for ch in line
+    )
 
 
 def _fragment(label: Label, x: float, y: float) -> str:
@@ -83,11 +101,13 @@ def _fragment(label: Label, x: float, y: float) -> str:
         f'<g transform="translate(2 4) scale({scale:.5f})"><path d="{"".join(rows)}"/></g>',
     ]
     for number, line in enumerate(label.lines()):
-        size, weight = (4.0, "bold") if number == 0 else (2.7, "normal")
+        size, weight = (3.6, "bold") if number < label.heading else (2.7, "normal")
+        # Fonts differ from printer to printer: what may come out too wide is told its width.
+        wide = _ems(line) * size > TEXT_MM
+        fit = f'textLength="{TEXT_MM:g}" lengthAdjust="spacingAndGlyphs" ' if wide else ""
         out.append(
-            f'<text x="33" y="{10 + number * 5.4:g}" font-size="{size}" font-weight="{weight}" '
-            f'textLength="{min(35.0, len(line) * size * 0.55):.1f}" '
-            f'lengthAdjust="spacingAndGlyphs">{escape(line)}</text>'
+            f'<text x="33" y="{10 + number * 5.2:g}" font-size="{size}" font-weight="{weight}" '
+            f"{fit}>{escape(line)}</text>"
         )
     out.append("</g>")
     return "".join(out)
@@ -133,12 +153,12 @@ def png(label: Label) -> bytes:
     picture.paste(Image.open(stream).convert("L"), (2 * dots, 4 * dots))
     pen = ImageDraw.Draw(picture)
     for number, line in enumerate(label.lines()):
-        size = (4.0 if number == 0 else 2.7) * dots
+        size = (3.6 if number < label.heading else 2.7) * dots
         font = ImageFont.load_default(size)
         while pen.textlength(line, font) > 36 * dots and size > 12:
             size -= 1
             font = ImageFont.load_default(size)
-        pen.text((33 * dots, int((7 + number * 5.4) * dots)), line, fill=0, font=font)
+        pen.text((33 * dots, int((7 + number * 5.2) * dots)), line, fill=0, font=font)
     out = io.BytesIO()
     picture.save(out, "PNG", dpi=(300, 300))
     return out.getvalue()

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,32 @@ def test_round_trip(store: KeyStore) -> None:
     assert len(again.group_key) == 32
     assert again.site_id == 7
     assert again.addresses() == [257]
+
+
+def test_the_release_key_is_kept_and_a_store_from_before_it_opens(
+    store: KeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store.release_key == b""
+    store.set_release_key(bytes(range(1, 33)))
+    again = KeyStore.open(store.path, b"pass")
+    assert again.release_key == bytes(range(1, 33))
+    again.rotate(257)
+    assert KeyStore.open(store.path, b"pass").release_key == bytes(range(1, 33))
+    with pytest.raises(KeyStoreError, match="32 bytes"):
+        store.set_release_key(b"short")
+    again.set_release_key(b"")
+    assert KeyStore.open(store.path, b"pass").release_key == b""
+    dumps = json.dumps
+
+    def as_before(content: Any, **how: Any) -> str:
+        if isinstance(content, dict):
+            content.pop("release", None)
+        return dumps(content, **how)
+
+    monkeypatch.setattr(json, "dumps", as_before)
+    again.rotate(257)
+    monkeypatch.undo()
+    assert KeyStore.open(store.path, b"pass").release_key == b""
 
 
 def test_file_is_private_and_holds_no_key(store: KeyStore) -> None:

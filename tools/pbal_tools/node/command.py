@@ -224,13 +224,14 @@ def config_export(
     ],
     port: PortOption = None,
     dark: Dark = False,
+    json_output: JsonFlag = False,
 ) -> None:
     """Save all settings to a file, for a replacement node. Read twice and compared.
 
     Example:  pbal node config export home12.json --dark
     """
     check_writable(out)
-    with _console(ctx, port, dark, str(out) == "-") as console:
+    with _console(ctx, port, dark, json_output or str(out) == "-") as console:
         info = console.status()
         first = console.config()
         second = console.config()
@@ -244,8 +245,15 @@ def config_export(
         "settings": first,
     }
     write_json(out, data)
-    if str(out) != "-":
-        print(f"{out}: {len(first)} settings\nnext: pbal node config import {out} on another node")
+    if str(out) == "-":
+        return
+    emit(
+        {"file": str(out), **data},
+        json_output,
+        lambda _: print(
+            f"{out}: {len(first)} settings\nnext: pbal node config import {out} on another node"
+        ),
+    )
 
 
 @config_app.command("import")

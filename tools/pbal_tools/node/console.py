@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 from pbal_protocol import config as settings
@@ -55,14 +57,20 @@ class Console:
     def __init__(self, port: str, note: Callable[[str], None]) -> None:
         ports.check(port)
         self.node = Node(port, note)
+        self._stack = ExitStack()
 
     def __enter__(self) -> "Console":
-        self.node.hold()
+        self._stack.enter_context(self.node.held())
         return self
 
-    def __exit__(self, *args: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         # The home gets its supply back even where the work failed.
-        self.node.release()
+        self._stack.__exit__(kind, exc, trace)
 
     def _ask(self, script: str, mark: str) -> list[str]:
         answers = device.marked(self.node.mp.script(script), mark)

@@ -29,6 +29,16 @@ PassFile = Annotated[
 PortOption = Annotated[
     str | None, typer.Option("--port", "-p", help="Serial port. Default: the board plugged in.")
 ]
+Name = Annotated[
+    str | None,
+    typer.Option("--name", help="What people call the home. Default: as it is, or none."),
+]
+Fixed = Annotated[
+    bool | None,
+    typer.Option(
+        "--fixed/--movable", help="Never moved: the node refuses. Default: as it is, or movable."
+    ),
+]
 
 
 def _note(ctx: typer.Context, as_json: bool) -> Callable[[str], None]:
@@ -77,11 +87,11 @@ def add(
     address: Annotated[int, typer.Option("--address", "-a", help="segment * 256 + unit.")],
     port: PortOption = None,
     keys: Keys = KEYS,
-    name: Annotated[str, typer.Option("--name", help="What people call the home.")] = "",
-    fixed: Annotated[bool, typer.Option("--fixed", help="Never moved: the node refuses.")] = False,
+    name: Name = None,
+    fixed: Fixed = None,
     phase: Annotated[
-        int, typer.Option("--phase", min=0, max=3, help="The phase it is on now: 1..3.")
-    ] = 0,
+        int | None, typer.Option("--phase", min=0, max=3, help="The phase it is on now: 1..3.")
+    ] = None,
     eui: Annotated[str, typer.Option("--eui", help="Refuse any node but this one.")] = "",
     label: Annotated[
         Path | None, typer.Option("--label", help="Write its label (.svg or .png).")
@@ -169,8 +179,8 @@ def _row_for(
     if not any(row.eui for row in waiting) and site.addresses() == []:
         return waiting[0] if waiting else None
     node = Node(target)
-    node.hold()
-    eui = node.info.eui
+    with node.held():
+        eui = node.info.eui
     if stores.holder_of(site, eui) is not None:
         note(f"{target}: {eui} has an address already")
         return None
@@ -185,12 +195,12 @@ def rotate(
     address: Annotated[int, typer.Argument(help="The node's address.")],
     port: PortOption = None,
     keys: Keys = KEYS,
-    name: Annotated[str, typer.Option("--name", help="What people call the home.")] = "",
-    fixed: Annotated[bool, typer.Option("--fixed", help="Never moved.")] = False,
+    name: Name = None,
+    fixed: Fixed = None,
     passphrase_file: PassFile = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Give a node a new key: the old one opens nothing any more.
+    """Give a node a new key: the old one opens nothing any more. All else stays as it is.
 
     Example:  pbal provision rotate 12 --port /dev/ttyUSB0
     """
@@ -198,7 +208,10 @@ def rotate(
     with stores.store_errors():
         entry = site.node(address)
     done = provision(
-        _one_port(port), site, Wanted(address, name, fixed, 0, entry.eui), _note(ctx, json_output)
+        _one_port(port),
+        site,
+        Wanted(address, name, fixed, None, entry.eui),
+        _note(ctx, json_output),
     )
     _tell([done], None, json_output)
 
@@ -228,6 +241,46 @@ def revoke(
             f"node {address} ({entry.eui}) is revoked.\n"
             "next: restart the controller so that it reads the key store again, and take the home "
             "out of site.toml"
+        ),
+    )
+
+
+@app.command("release-key")
+def release_key(
+    public: Annotated[
+        str | None, typer.Argument(help="The public key: 64 hex digits or a .pub file.")
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="Nodes get none: they take no update.")] = (
+        False
+    ),
+    keys: Keys = KEYS,
+    passphrase_file: PassFile = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Set or show the key that updates are signed with: nodes provisioned from now on know it.
+
+    A node that is in service gets it with its next key: pbal provision rotate.
+
+    Example:  pbal provision release-key release.pem.pub --keys keys.json
+    """
+    from ..release.keys import public as read_public
+
+    site = stores.open_store(keys, passphrase_file)
+    if public is not None or none:
+        wanted = b"" if public is None else read_public(public)
+        with stores.store_errors():
+            site.set_release_key(wanted)
+            site = stores.open_store(keys, passphrase_file)
+        if site.release_key != wanted:
+            raise CheckFailed(f"{keys}: the release key was not kept.", "Run the command again.")
+    emit(
+        {"keys": str(keys), "site": site.site_id, "release_key": site.release_key.hex()},
+        json_output,
+        lambda data: print(
+            f"site {data['site']}: nodes get the release key {data['release_key']}"
+            if data["release_key"]
+            else f"site {data['site']}: nodes get no release key, and take no updates\n"
+            "next: pbal release keygen, then pbal provision release-key FILE.pub"
         ),
     )
 
@@ -278,7 +331,7 @@ def label(
     Example:  pbal provision label --out sheet.svg --csv homes.csv
     """
     site = stores.open_store(keys, passphrase_file)
-    names = {row.address: row.name for row in read_csv(table)} if table else {}
+    names = {row.address: row.name or "" for row in read_csv(table)} if table else {}
     chosen = address or [a for a in site.addresses() if not site.node(a).revoked]
     with stores.store_errors():
         wanted = [labels.Label(site.node(a).eui, site.site_id, a, names.get(a, "")) for a in chosen]
@@ -309,6 +362,9 @@ def _tell(
                 f"{node['port']}: node {node['eui']} is address {node['address']} of site "
                 f"{node['site']}; key {node['fingerprint']} {node['action']}, proven by the node"
             )
+        if found["nodes"] and not all(node["updates"] for node in found["nodes"]):
+            print("note: no release key is set, so updates over the line will be refused: "
+                  "pbal provision release-key")  # fmt: skip
         for file in found["labels"]:
             print(f"label: {file}")
         if found["nodes"]:

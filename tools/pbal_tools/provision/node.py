@@ -8,19 +8,24 @@ one until it is proven and in the key store; only then a rename makes it the nod
 import hmac
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from pbal_protocol import kdf
 
-from ..errors import CheckFailed, PeerError
+from ..errors import CheckFailed, CliError, PeerError
 from ..flash import device, repl
-from ..flash.install import NodeInfo, probe
+from ..flash.install import NodeInfo, contact
 from ..flash.mp import Mpremote
+from ..flash.run import end_like_ctrl_c
 
 IDENTITY = "/cfg/identity.json"
 STAGED = "/cfg/identity.new"
 PROMPT_S = 60.0
+RESCUE_S = 15.0
+QUICK_S = 3.0
 
 _PROVE = """
 import json
@@ -32,8 +37,21 @@ c = unhexlify({challenge!r})
 print('@P' + json.dumps({{
     'eui': i['eui'], 'site': i['site'], 'address': i['address'],
     'name': i.get('name', ''), 'fixed': i.get('fixed', 0), 'phase': i.get('phase', 0),
+    'release': i.get('release', ''),
     'root': hexlify(hmac_sha256(unhexlify(i['root']), c)).decode(),
     'group': hexlify(hmac_sha256(unhexlify(i['group']), c)).decode()}}))
+"""
+
+# What a node is told that is no secret, to keep it where only the key is to change.
+_PRESENT = """
+import json
+try:
+    with open({path!r}) as f:
+        i = json.load(f)
+except (OSError, ValueError):
+    i = {{}}
+print('@O' + json.dumps({{k: i[k] for k in (
+    'eui', 'site', 'address', 'name', 'fixed', 'phase', 'release') if k in i}}))
 """
 
 _COMMIT = """
@@ -69,6 +87,7 @@ class Identity:
     name: str = ""
     fixed: bool = False
     phase: int = 0
+    release: bytes = b""  # public key that updates are signed with
 
     def __repr__(self) -> str:
         return f"Identity(eui={self.eui!r}, site={self.site}, address={self.address})"
@@ -88,6 +107,8 @@ class Identity:
             data["fixed"] = 1
         if self.phase:
             data["phase"] = self.phase
+        if self.release:
+            data["release"] = self.release.hex()
         return json.dumps(data, separators=(",", ":")).encode()
 
 
@@ -100,14 +121,15 @@ class Node:
         self._note = note
         self.info: NodeInfo
         self.version = ""
+        self._reached = False
 
     def hold(self, prompt_s: float = PROMPT_S) -> None:
         """Stops the program, contacts off, and learns what the board is.
 
         Raises NoRepl, port errors, or PeerError where the application is missing.
         """
-        repl.reach_prompt(self.port, prompt_s, self._note)
-        self.info = probe(self.mp)
+        self.info = contact(self.port, prompt_s, self._note)
+        self._reached = True
         try:
             told = device.marked(self.mp.script(_READY), "@V")
         except PeerError:
@@ -118,6 +140,31 @@ class Node:
                 f"Put it on first:  pbal flash --port {self.port}",
             )
         self.version = told[0]
+
+    @contextmanager
+    def held(self, prompt_s: float = PROMPT_S) -> Iterator["Node"]:
+        """`hold` for the time of a with block; then the node starts again, come what may.
+
+        Until it runs its contacts are open, so it is not left at its prompt by an error or Ctrl-C
+        either. An error inside the block is worth more than one of the restart.
+        """
+        end_like_ctrl_c()
+        self._reached = False
+        try:
+            self.hold(prompt_s)
+            yield self
+        except BaseException:
+            with suppress(CliError):
+                # Where no prompt came there is most likely nothing to restart.
+                self.release(RESCUE_S if self._reached else QUICK_S)
+            raise
+        self.release()
+
+    def present(self) -> dict[str, Any]:
+        """What the node is provisioned as, without its keys; {} for a new one."""
+        told = device.marked(self.mp.script(_PRESENT.format(path=IDENTITY)), "@O")
+        found: dict[str, Any] = json.loads(told[0]) if told else {}
+        return found
 
     def stage(self, identity: Identity) -> None:
         """Lays a new identity beside the present one and proves it. Raises CheckFailed."""
@@ -142,6 +189,7 @@ class Node:
             and data.get("name") == identity.name
             and bool(data.get("fixed")) == identity.fixed
             and data.get("phase") == identity.phase
+            and data.get("release") == identity.release.hex()
             and _same(data.get("root"), kdf.hmac_sha256(identity.root, challenge))
             and _same(data.get("group"), kdf.hmac_sha256(identity.group, challenge))
         )
@@ -151,8 +199,15 @@ class Node:
                 "Run the command again; nothing was changed in the key store's favour.",
             )
 
-    def release(self) -> None:
-        """Restarts the node with what it has now."""
+    def release(self, rescue_s: float = RESCUE_S) -> None:
+        """Restarts the node with what it has now. Raises port errors, NoRepl, Lost."""
+        if self._reached:
+            try:
+                self.mp.reset()
+                return
+            except CliError:
+                pass  # a script that was cut short may still hold the prompt
+        repl.reach_prompt(self.port, rescue_s, self._note)
         self.mp.reset()
 
 

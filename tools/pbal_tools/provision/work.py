@@ -24,12 +24,12 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a node is to become."""
+    """What a node is to become. None: as the node has it, if it has this address already."""
 
     address: int
-    name: str = ""
-    fixed: bool = False
-    phase: int = 0
+    name: str | None = None
+    fixed: bool | None = None
+    phase: int | None = None
     eui: str = ""
 
 
@@ -45,6 +45,7 @@ class Done:
     fixed: bool
     fingerprint: str
     action: str
+    updates: bool = False  # it knows the key that updates are signed with
 
     def as_dict(self) -> dict[str, Any]:
         """For --json."""
@@ -75,33 +76,53 @@ def provision(
     check_address(wanted.address)
     node = Node(port, note)
     note("stopping the node's program")
-    node.hold(prompt_s)
+    with node.held(prompt_s):
+        done = _give(node, store, wanted, note)
+    return done
+
+
+def _give(node: Node, store: KeyStore, wanted: Wanted, note: Note) -> Done:
+    """The same with a node that is held at its prompt."""
     eui = node.info.eui
     action = _may(store, wanted, eui)
-    with store_errors():
-        group = store.group_key
-    root = secrets.token_bytes(KEY_BYTES)
-    identity = Identity(
-        eui, store.site_id, wanted.address, root, group, wanted.name, wanted.fixed, wanted.phase
-    )
+    identity = _identity(node.present(), store, wanted, eui)
     note("writing the identity")
     node.stage(identity)
     with store_errors():
         if action == "added":
-            entry = store.add(wanted.address, eui, root)
+            if wanted.address in store.addresses():
+                store.remove(wanted.address)  # of a node that is revoked
+            entry = store.add(wanted.address, eui, identity.root)
+        elif store.node(wanted.address).revoked:
+            store.remove(wanted.address)
+            entry = store.add(wanted.address, eui, identity.root)
         else:
-            if store.node(wanted.address).revoked:
-                store.remove(wanted.address)
-                entry = store.add(wanted.address, eui, root)
-            else:
-                entry = store.rotate(wanted.address, root)
+            entry = store.rotate(wanted.address, identity.root)
     node.commit()
     note("asking the node to prove it")
     node.prove(identity)
-    node.release()
     return Done(
-        port, eui, store.site_id, wanted.address, wanted.name, wanted.fixed, entry.fingerprint,
-        action,
+        node.port, eui, store.site_id, wanted.address, identity.name, identity.fixed,
+        entry.fingerprint, action, bool(identity.release),
+    )  # fmt: skip
+
+
+def _identity(old: dict[str, Any], store: KeyStore, wanted: Wanted, eui: str) -> Identity:
+    """The new identity, with a fresh key. What was not asked for stays as it is at this address:
+    a home that must not be moved must not become one that may, only because its key changed.
+    """
+    same = old.get("site") == store.site_id and old.get("address") == wanted.address
+    was = old if same else {}
+    with store_errors():
+        group, release = store.group_key, store.release_key
+    if not release and was.get("release"):
+        release = bytes.fromhex(str(was["release"]))
+    return Identity(
+        eui, store.site_id, wanted.address, secrets.token_bytes(KEY_BYTES), group,
+        str(was.get("name", "")) if wanted.name is None else wanted.name,
+        bool(was.get("fixed")) if wanted.fixed is None else wanted.fixed,
+        int(was.get("phase", 0)) if wanted.phase is None else wanted.phase,
+        release,
     )  # fmt: skip
 
 
@@ -123,8 +144,6 @@ def _may(store: KeyStore, wanted: Wanted, eui: str) -> str:
     if entry.eui == eui:
         return "rotated"
     if entry.revoked:
-        with store_errors():
-            store.remove(wanted.address)
         return "added"
     raise RefusedError(
         f"Address {wanted.address} belongs to node {entry.eui}.",
@@ -194,7 +213,7 @@ def _row(path: Path, line: int, cells: dict[str, str]) -> Wanted:
     name = cells.get("name", "")
     if len(name) > 64:
         raise bad("the name is longer than 64 characters.")
-    number = {"": 0, "A": 1, "B": 2, "C": 3}.get(phase)
+    number = {"A": 1, "B": 2, "C": 3}.get(phase) or (int(phase) if phase else None)
     return Wanted(
-        address, name, fixed in ("1", "yes", "true"), int(phase) if number is None else number, eui
+        address, name or None, fixed in ("1", "yes", "true") if fixed else None, number, eui
     )
