@@ -2,6 +2,8 @@
 
 import json
 import random
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pbal_protocol import config, discovery, modbus
+from pbal_sim.boardport import open_port
 from pbal_tools.commission import calibrate, content, evidence, phases, search, sign, transfer
 from pbal_tools.commission.asking import Asker
+from pbal_tools.commission.line import Line
 from pbal_tools.commission.page import page
 from pbal_tools.commission.paper import paper
 from pbal_tools.commission.state import STEPS, State
@@ -280,6 +284,27 @@ def test_readings_are_compared_at_the_same_moment() -> None:
     got = at_times([1.5, 9.0], [1.0, 2.0], [(0.0, 10.0, 0.0), (2.0, 20.0, 0.0)])
     assert list(got[0]) == [1.0, 15.0, 0.0]
     assert np.isnan(got[1]).all()
+
+
+def test_a_line_behind_a_network_is_a_line() -> None:
+    stop = threading.Event()
+    port = open_port("rfc2217", lambda dtr, rts: None)
+
+    def answer() -> None:
+        while not stop.is_set():
+            if port.read():
+                port.write(modbus.adu(9, bytes((4, 2, 0, 1))))
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        with Line(model.Bus(port=port.url), answer_s=1.0) as line:
+            assert line.request(9, bytes((4, 0, 0, 0, 1)), 3) == bytes((4, 2, 0, 1))
+    finally:
+        stop.set()
+        thread.join()
+        port.close()
 
 
 # -- calibration -------------------------------------------------------------------------------

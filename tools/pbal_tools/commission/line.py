@@ -56,7 +56,8 @@ class Line:
                 parity="N" if is_pty(self.bus.port) else self.bus.parity,
                 stopbits=self.bus.stop_bits,
                 timeout=_STEP_S,
-                write_timeout=2.0,
+                # RFC 2217 knows no write timeout, and says so with an exception of its own.
+                write_timeout=None if self.bus.port.startswith("rfc2217://") else 2.0,
                 exclusive=True,
             )
             port.reset_input_buffer()
