@@ -241,9 +241,8 @@ def test_a_live_bus_is_scanned_with_a_stock_driver(rig: Rig, tmp_path: Path) -> 
     server = subprocess.Popen([sys.executable, "-c", SERVER, theirs, "0"])
     try:
         text = GOOD.replace("/dev/ttyUSB0", ours) + '\n[[home]]\naddress = 3\nbus = "north"\n'
-        # A terminal has no parity of its own.
         (rig.folder / "site.toml").write_text(
-            text.replace("[bus.north]", '[bus.north]\nparity = "N"\nanswer_timeout_ms = 300')
+            text.replace("[bus.north]", "[bus.north]\nanswer_timeout_ms = 300")
         )
         args = ("site", "check", "site.toml", "--scan", "--json")
         done = rig.pbal(*args)

@@ -70,6 +70,13 @@ async def test_nodes_that_share_a_unit_are_found_placed_and_seen(rig: Rig) -> No
     assert told["complete"]
     assert told["took_s"] < 60
 
+    # The site file, against what the same nodes tell a stock Modbus driver.
+    checked = await rig.pbal("site", "check", "site.toml", "--scan", "--json")
+    heard = {n["unit"]: n for n in checked.json["heard"]["north"]}
+    assert set(heard) - {247} == {1, 2, 3}, checked.err
+    assert all(n["v"][0] > 200 for n in heard.values())
+    assert not [d for d in checked.json["differences"] if d["address"]], checked.json
+
     one = sorted(euis(rig))[0]
     blinked = await rig.pbal("commission", "blink", one, "site.toml", "--seconds", "1")
     assert blinked.code == 0, blinked.err

@@ -80,17 +80,20 @@ def listen(port: str, for_s: float) -> str:
     """What the board says by itself within `for_s`, without disturbing it. Never raises."""
     heard = b""
     end = time.monotonic() + for_s
-    try:
-        line = _open(port, 0.2)
-    except (OSError, ValueError):
-        return ""
-    try:
-        while time.monotonic() < end:
-            heard += line.read(4096)
-    except OSError:
-        pass
-    finally:
-        _let_go(line)
+    while time.monotonic() < end:
+        # A chip with USB of its own takes its port away while it restarts.
+        try:
+            line = _open(port, 0.2)
+        except (OSError, ValueError):
+            time.sleep(0.2)
+            continue
+        try:
+            while time.monotonic() < end:
+                heard += line.read(4096)
+        except OSError:
+            time.sleep(0.2)
+        finally:
+            _let_go(line)
     return _text(heard)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from pymodbus import FramerType, ModbusException
 from pymodbus.client import ModbusSerialClient
 
+from pbal_controller.bearers.line import is_pty
+
 from ..errors import PeerError
 from ..flash import ports
 from .diff import Heard
@@ -32,7 +34,7 @@ def scan(
         bus.port,
         framer=FramerType.RTU,
         baudrate=bus.baud,
-        parity=bus.parity,
+        parity="N" if is_pty(bus.port) else bus.parity,  # a terminal has none of its own
         stopbits=bus.stop_bits,
         timeout=max(bus.answer_timeout_ms / 1000, 0.05),
         retries=0,
