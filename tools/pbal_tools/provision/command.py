@@ -16,7 +16,7 @@ from ..flash import ports
 from ..output import JsonFlag, emit
 from . import store as stores
 from .node import Node
-from .work import Done, Wanted, check_address, provision, read_csv
+from .work import Done, Wanted, check_address, give, provision, read_csv
 
 app = typer.Typer(no_args_is_help=True, help="Give nodes their address and keys.")
 
@@ -148,11 +148,13 @@ def bulk(
     for target in targets:
         try:
             ports.check(target)
-            row = _row_for(target, waiting, site, note)
-            if row is None:
+            with Node(target, note).held() as node:
+                row = _row_for(node, waiting, site, note)
+                given = None if row is None else give(node, site, row, note)
+            if row is None or given is None:
                 note(f"{target}: no line of {table} is for this board")
                 continue
-            done.append(provision(target, site, row, note))
+            done.append(given)
             waiting.remove(row)
         except CliError as exc:
             note(f"{target}: {exc.message}")
@@ -174,15 +176,12 @@ def bulk(
 
 
 def _row_for(
-    target: str, waiting: list[Wanted], site: KeyStore, note: Callable[[str], None]
+    node: Node, waiting: list[Wanted], site: KeyStore, note: Callable[[str], None]
 ) -> Wanted | None:
-    if not any(row.eui for row in waiting) and site.addresses() == []:
-        return waiting[0] if waiting else None
-    node = Node(target)
-    with node.held():
-        eui = node.info.eui
+    """The line of the list that is for the node held here; None for none."""
+    eui = node.info.eui
     if stores.holder_of(site, eui) is not None:
-        note(f"{target}: {eui} has an address already")
+        note(f"{node.port}: {eui} has an address already")
         return None
     named = [row for row in waiting if row.eui == eui]
     free = [row for row in waiting if not row.eui]

@@ -77,12 +77,12 @@ def provision(
     node = Node(port, note)
     note("stopping the node's program")
     with node.held(prompt_s):
-        done = _give(node, store, wanted, note)
+        done = give(node, store, wanted, note)
     return done
 
 
-def _give(node: Node, store: KeyStore, wanted: Wanted, note: Note) -> Done:
-    """The same with a node that is held at its prompt."""
+def give(node: Node, store: KeyStore, wanted: Wanted, note: Note) -> Done:
+    """The same with a node that is held at its prompt; it must start again afterwards."""
     eui = node.info.eui
     action = _may(store, wanted, eui)
     identity = _identity(node.present(), store, wanted, eui)
