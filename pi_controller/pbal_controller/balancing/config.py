@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -26,7 +27,9 @@ class PlannerConfig:
     limits_a: phase current limits of the transformer, A, one or three; None for none.
     resistance: None, or float[n, n, 3] ohm: Re(Z) between homes by relative phase; beta
         then weighs the neutral current (ohm).
-    stale_s: a reading older than this no longer counts as known.
+    stale_s: a home's reading this much older than the newest one of the street no longer
+        counts as known. blind_s: no decision while the newest is older than this.
+    utc_offset_s: local time minus the clock's, for the typical day that a street starts from.
     predict: learn how long loads last and price moves by it; False is the simple rule,
         window_weight on the mean of the last window_s and the rest on the last reading.
     horizon_min: how fast the future loses weight, because it can still be corrected.
@@ -34,7 +37,7 @@ class PlannerConfig:
 
     price: float | None = None
     wear_budget_per_day: float | None = 3.0
-    price_floor: float = 40.0
+    price_floor: float = 10.0
     fairness: float = 0.3
     home_prices: Sequence[float] | None = None
     dwell_s: float = 1800.0
@@ -45,6 +48,8 @@ class PlannerConfig:
     resistance: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
     beta: float = 1.0
     stale_s: float = 180.0
+    blind_s: float = 3600.0
+    utc_offset_s: float = 0.0
     predict: bool = True
     horizon_min: float = 10.0
     window_s: float = 1800.0
@@ -53,7 +58,8 @@ class PlannerConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("price_floor", "fairness", "dwell_s", "beta", "stale_s", "window_s"):
+        for name in ("price_floor", "fairness", "dwell_s", "beta", "stale_s", "blind_s",
+                     "window_s"):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise ValueError(f"planner.{name} must be zero or more, got {getattr(self, name)}")
         if self.price is not None and not self.price >= 0:
@@ -66,3 +72,23 @@ class PlannerConfig:
             raise ValueError("planner.horizon_min must be more than zero")
         if self.daily_cap < 1:
             raise ValueError("planner.daily_cap must be at least 1")
+        if not math.isfinite(self.utc_offset_s):
+            raise ValueError("planner.utc_offset_s must be a number of seconds")
+        if self.limits_a is not None:
+            limits = np.asarray(self.limits_a, np.float64)
+            if limits.shape not in ((), (3,)) or not (limits > 0).all():
+                raise ValueError("planner.limits_a must be one or three currents, more than zero")
+
+    def check_homes(self, n: int) -> None:
+        """Raise ValueError where a field does not fit a street of n homes."""
+        wrong = sorted(h for h in self.fixed if not 0 <= h < n)
+        if wrong:
+            raise ValueError(f"planner.fixed: there is no home {wrong[0]} among {n}")
+        if self.home_prices is not None:
+            prices = np.asarray(self.home_prices, np.float64)
+            if prices.shape != (n,) or not (prices >= 0).all():
+                raise ValueError(f"planner.home_prices must be {n} factors, zero or more")
+        if self.resistance is not None:
+            ohm = np.asarray(self.resistance, np.float64)
+            if ohm.shape != (n, n, 3) or not np.isfinite(ohm).all():
+                raise ValueError(f"planner.resistance must be {n} x {n} x 3 ohm, got {ohm.shape}")

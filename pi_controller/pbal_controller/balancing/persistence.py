@@ -26,6 +26,7 @@ SIZES = np.array([0.6, 1.0, 1.6, 2.4, 3.4, 4.4, 5.4, 6.6, 7.8, 8.7, 9.4, 10.1, 1
 #: Lower edges of the age bins, minutes.
 AGES = np.array([0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 31, 40, 50, 61, 80, 110, 160, 240.0])
 SLOTS = 8
+_GAP_MIN = 2.0
 _WIDTHS = np.append(np.diff(AGES), 240.0)
 
 
@@ -51,7 +52,9 @@ class Persistence:
         self.born_s = np.zeros((n_homes, SLOTS))
         self.level = np.full(n_homes, np.nan)
         self.lowest = np.zeros(n_homes)
-        self.seen_s = -np.inf
+        self.seen_s = np.full(n_homes, -np.inf)
+        self.last_s = -np.inf
+        self.every_min = 0.0  # how far apart readings usually are; 0 while unknown
         self._cumulative: NDArray[np.float64] | None = None
         self._since_table = 0
 
@@ -60,12 +63,15 @@ class Persistence:
     def observe(self, time_s: float, level: ArrayLike) -> None:
         """Take one reading: float[n] A, NaN where unknown."""
         amps = np.asarray(level, np.float64)
-        minutes = min(max((time_s - self.seen_s) / 60.0, 0.0), 5.0)
-        live = (self.size > 0) & np.isfinite(amps)[:, None]
-        h, k = np.nonzero(live)
+        known = np.isfinite(amps)
+        # A longer silence than usual was not watched: a step may have gone and come back.
+        longest = max(_GAP_MIN, 1.5 * self.every_min)
+        minutes = np.clip((time_s - self.seen_s) / 60.0, 0.0, longest)
+        h, k = np.nonzero((self.size > 0) & known[:, None])
         age = (time_s - self.born_s[h, k]) / 60.0
-        bins = np.searchsorted(AGES, age - 0.5 * minutes, side="right") - 1
-        np.add.at(self.watched, (h, np.searchsorted(SIZES, self.size[h, k]), bins.clip(0)), minutes)
+        bins = np.searchsorted(AGES, age - 0.5 * minutes[h], side="right") - 1
+        at = (h, np.searchsorted(SIZES, self.size[h, k]), bins.clip(0))
+        np.add.at(self.watched, at, minutes[h])
         delta = amps - self.level
         threshold = np.maximum(self.step_a, 0.04 * np.nan_to_num(self.level))
         for home in np.flatnonzero(np.abs(delta) > threshold).tolist():
@@ -73,14 +79,18 @@ class Persistence:
                 self._open(home, time_s, delta[home])
             else:
                 self._close(home, time_s, -delta[home])
-        known = np.isfinite(amps)
         self.level[known] = amps[known]
         # A home with a roof of solar cells may sit below zero under its steps; others not.
         self.lowest = np.minimum(self.lowest * (1.0 - 1e-4 * minutes), np.nan_to_num(self.level))
         over = self.size.sum(axis=1) - np.nan_to_num(self.level) + self.lowest
         for home in np.flatnonzero(over > self.step_a).tolist():
             self._shrink(home, over[home])
-        self.seen_s = time_s
+        self.seen_s[known] = time_s
+        since = (time_s - self.last_s) / 60.0
+        if np.isfinite(since) and since > 0:
+            slow = self.every_min or since
+            self.every_min = slow + 0.1 * (min(since, 4.0 * slow) - slow)
+        self.last_s = time_s
         self._since_table += 1
         if self._since_table >= 30:
             self._cumulative = None
@@ -125,7 +135,8 @@ class Persistence:
     def _end(self, home: int, slot: int, time_s: float) -> None:
         size = self.size[home, slot]
         age = (time_s - self.born_s[home, slot]) / 60.0
-        b = max(int(np.searchsorted(AGES, age - 0.5, side="right")) - 1, 0)
+        half = max(0.5, 0.5 * self.every_min)
+        b = max(int(np.searchsorted(AGES, age - half, side="right")) - 1, 0)
         self.ends[home, int(np.searchsorted(SIZES, size)), b] += 1
         self.size[home, slot] = 0.0
 
@@ -146,7 +157,11 @@ class Persistence:
         return self._cumulative
 
     def forecast(self, time_s: float, ahead_min: ArrayLike) -> NDArray[np.float64]:
-        """Expected current this many minutes ahead: float64[len(ahead), n] A."""
+        """Expected current this many minutes ahead: float64[len(ahead), n] A.
+
+        Counted from time_s, also where a home was last seen before it: what has passed since
+        counts as time in which its steps may have ended.
+        """
         ahead = np.asarray(ahead_min, np.float64)
         table = self._table()
         out = np.repeat(np.nan_to_num(self.level)[None], len(ahead), axis=0)
@@ -155,8 +170,9 @@ class Persistence:
             return out
         size = self.size[h, k]
         age = np.maximum((time_s - self.born_s[h, k]) / 60.0, 0.0)
+        seen = np.clip((self.seen_s[h] - self.born_s[h, k]) / 60.0, 0.0, age)
         row = table[h, np.searchsorted(SIZES, size)]
-        when = age[:, None] + np.concatenate(([0.0], ahead))
+        when = np.concatenate((seen[:, None], age[:, None] + ahead), axis=1)
         b = np.searchsorted(AGES, when, side="right") - 1
         within = np.minimum((when - AGES[b]) / _WIDTHS[b], 9.0)
         lo = np.take_along_axis(row, b, axis=1)

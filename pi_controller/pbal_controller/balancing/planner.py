@@ -23,6 +23,13 @@ from .wear import Wear
 #: The time ahead, minutes: each bucket counts with its mean, in the middle.
 _EDGES = np.array([0, 1, 2, 4, 8, 16, 32, 64, 128.0])
 _MIDDLES = np.concatenate(([0.0], 0.5 * (_EDGES[1:-1] + _EDGES[2:] - 1)))
+#: What the mean of the recent past counts for beside the steps still on: it knows of what comes
+#: and goes, and needs no lessons.
+_RECENT_S = 900.0
+_RECENT_SHARE = 0.25 * -np.expm1(-_MIDDLES / 4.0)
+_LATE_S = 600.0
+_MOST_A = 1e4
+_EVER_S = 1e300
 _EXACT_HOMES = 256  # best-of-K is exact up to here; beyond, the search takes over
 
 
@@ -41,13 +48,17 @@ class Move:
 class Planner:
     """Chooses which homes to move. One instance per transformer; not thread-safe.
 
-    Times are seconds on any clock that only grows; persist and restore with `state` and
-    `load` so that a restart forgets neither wear nor what was learnt.
+    Times are seconds. A reading up to ten minutes older than the newest is late and left out;
+    a clock that falls back further was set, and time goes on from where it was. Persist and
+    restore with `state` and `load` so that a restart forgets neither wear nor what was learnt.
     """
 
     def __init__(self, n_homes: int, config: PlannerConfig | None = None) -> None:
+        if n_homes < 0:
+            raise ValueError(f"n_homes must be zero or more, got {n_homes}")
         self.n = n_homes
         self.config = config or PlannerConfig()
+        self.config.check_homes(n_homes)
         self.wear = Wear(n_homes, self.config)
         self.persistence = Persistence(n_homes)
         rows = 64
@@ -55,7 +66,11 @@ class Planner:
         self._ring = np.full((rows, n_homes), np.nan + 0j)
         self._next = 0
         self._last = np.zeros(n_homes, np.complex128)
+        self._recent = np.zeros(n_homes, np.complex128)
         self._seen_s = np.full(n_homes, -np.inf)
+        self._newest_s = -np.inf
+        self._decided_s = -np.inf
+        self._clock_s = 0.0  # what the clock was set back by, in all
         self._fixed = np.zeros(n_homes, bool)
         self._fixed[list(self.config.fixed)] = True
         self._gram: NDArray[np.float64] | None = None  # kept: fresh pages cost time
@@ -66,16 +81,28 @@ class Planner:
     # ------------------------------------------------------------------ doors
 
     def observe(self, time_s: float, currents: ArrayLike) -> None:
-        """Take one reading of every home: complex[n] A, NaN where unknown."""
+        """Take one reading of every home: complex[n] A, NaN where unknown.
+
+        time_s: when it was measured, not when it arrived. What no home can draw counts as
+        unknown.
+        """
         amps = np.asarray(currents, np.complex128)
         if amps.shape != (self.n,):
             raise ValueError(f"currents: expected {self.n} values, got shape {amps.shape}")
-        known = np.isfinite(amps)
+        time_s = self._on_clock(time_s, self._newest_s)
+        if time_s < self._newest_s:
+            return
+        self._newest_s = time_s
+        with np.errstate(over="ignore", invalid="ignore"):
+            known = np.isfinite(amps) & (np.abs(amps) <= _MOST_A)
+        # The mean of the recent past: a lag of a quarter of an hour, as a half-hour window has.
+        new = -np.expm1(-(time_s - self._seen_s[known]) / _RECENT_S)
+        self._recent[known] += new * (amps[known] - self._recent[known])
         self._last[known] = amps[known]
         self._seen_s[known] = time_s
         if self.config.predict:
             self.persistence.observe(time_s, np.where(known, amps.real, np.nan))
-        else:
+        elif time_s - self._times[self._next - 1] >= self.config.window_s / len(self._times):
             self._times[self._next] = time_s
             self._ring[self._next] = np.where(known, amps, np.nan)
             self._next = (self._next + 1) % len(self._times)
@@ -96,16 +123,21 @@ class Planner:
         c = self.config
         most = c.max_moves if max_moves is None else max_moves
         x = self._checked(phases)
-        self.wear.see(time_s, x)
+        still = np.asarray(immovable, np.int64)
+        if still.size and (still.min() < 0 or still.max() >= self.n):
+            raise ValueError(f"immovable: expected homes 0 to {self.n - 1}, got {list(immovable)}")
+        time_s = max(self._on_clock(time_s, self._decided_s), self._decided_s)
+        self._decided_s = time_s
         known = self._known(time_s, x)
+        now = np.where(known, self._last, 0.0)
+        self.wear.see(time_s, x, float((np.abs(now[known]) ** 2).mean()) if known.any() else np.nan)
         if not known.any():
             return []
-        now = np.where(known, self._last, 0.0)
         scenarios, weights = self._scenarios(time_s, now, known)
         start = np.where(x >= 0, x, 0).astype(np.int8)
         price = np.repeat(self.wear.prices(time_s)[:, None], 3, axis=1)
         movable = known & self.wear.free(time_s) & ~self._fixed
-        movable[list(immovable)] = False
+        movable[still] = False
         price[~movable] = np.inf
         price[np.arange(self.n), start] = 0.0
         gram = self._gram = _core.build_gram(scenarios, weights, c.beta, c.resistance, self._gram)
@@ -122,31 +154,44 @@ class Planner:
     def urgent(self, time_s: float, phases: ArrayLike) -> bool:
         """True when a phase is over its limit now: do not wait for the next decision."""
         x = self._checked(phases)
+        time_s = self._on_clock(time_s, self._decided_s)
         return self._over(np.where(self._known(time_s, x), self._last, 0.0), x)
 
     def state(self) -> dict[str, Any]:
         """Wear and what has been learnt: nested dicts of arrays and numbers, for a journal."""
-        return {"version": 1, "wear": self.wear.state(), "persistence": self.persistence.state()}
+        return {"version": 2, "wear": self.wear.state(), "persistence": self.persistence.state()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take up what `state` gave. Raises ValueError where it is of another street."""
-        if state.get("version") != 1:
+        if state.get("version") not in (1, 2):
             raise ValueError(f"planner state: version {state.get('version')!r} is not known")
-        self.wear.load(state["wear"])
+        self.wear.load_state(state["wear"])
         self.persistence.load(state["persistence"])
 
     # ------------------------------------------------------------------ inside
+
+    def _on_clock(self, time_s: float, before_s: float) -> float:
+        """time_s on a clock that is never set back. Raises ValueError for no time at all."""
+        if not np.isfinite(time_s):
+            raise ValueError(f"time_s: expected a number of seconds, got {time_s}")
+        behind = before_s - (time_s + self._clock_s)
+        if behind > _LATE_S:
+            self._clock_s += behind
+        return time_s + self._clock_s
 
     def _checked(self, phases: ArrayLike) -> NDArray[np.int8]:
         x = np.asarray(phases)
         if x.shape != (self.n,):
             raise ValueError(f"phases: expected {self.n} values, got shape {x.shape}")
-        if self.n and (x.min() < -1 or x.max() > 2):
+        if self.n and not np.isin(x, (-1, 0, 1, 2)).all():
             raise ValueError("phases: expected 0, 1, 2, or -1 for open or unknown")
         return x.astype(np.int8)
 
     def _known(self, time_s: float, x: NDArray[np.int8]) -> NDArray[np.bool_]:
-        return np.asarray((time_s - self._seen_s <= self.config.stale_s) & (x >= 0))
+        # Old data is better than none: all may be late alike, one home among others may not.
+        fresh = self._seen_s >= max(self._newest_s - self.config.stale_s, -_EVER_S)
+        blind = time_s - self._newest_s > self.config.blind_s
+        return np.asarray(fresh & (x >= 0) & (not blind))
 
     def _over(self, now: NDArray[np.complex128], x: NDArray[np.int8]) -> bool:
         if self.config.limits_a is None:
@@ -163,7 +208,8 @@ class Planner:
             with np.errstate(divide="ignore", invalid="ignore"):
                 lean = np.where(real > 0.2 * np.abs(now), now / real, 1.0)
             change = np.where(known, ahead - self.persistence.level, 0.0)
-            return now + change * lean, self._weights
+            ahead = now + change * lean
+            return ahead + _RECENT_SHARE[:, None] * (self._recent - ahead), self._weights
         recent = self._ring[time_s - self._times <= self.config.window_s]
         count = np.isfinite(recent).sum(axis=0)
         mean = np.nansum(recent, axis=0) / np.maximum(count, 1)

@@ -1,9 +1,16 @@
 """What relays may be spent on: dwell, daily caps, and a price that meets a wear budget.
 
 The price is the Lagrange multiplier of the budget: one number for all homes and hours, so
-that a switching is made where and when it saves most. It moves slowly (days), because a
-price that followed the hour would buy cheap savings at night and refuse dear ones at
-supper.
+that a switching is made where and when it saves most. It must fit from the first day on,
+and it must move slowly, because a price that followed the hour would buy cheap savings at
+night and refuse dear ones at supper. Hence two factors:
+
+* the *load*: savings go with the square of the currents, so the price is a multiple of the
+  mean square of a home's current over the day. While less than a day has been seen, what
+  was seen is set against a typical home's course over the same hours.
+* the *demand*: how many switchings this street asks for at that price, against those
+  expected. Switchings arrive like a Poisson stream whose rate has a Gamma prior; the mean of
+  the posterior, with old days fading, tells by how much to change the price.
 """
 
 from __future__ import annotations
@@ -16,39 +23,88 @@ from numpy.typing import NDArray
 from .config import PlannerConfig
 
 _DAY_S = 86400.0
-_ADAPT_DAYS = 1.5
-# Price in A^2 that met a budget of 1 a day on the development homes; where it starts only.
-_PRICE_AT_ONE = 520.0
-_ELASTICITY = 0.9
+_HOUR_S = 3600.0
+# Fitted on development homes and made-up streets (docs/balancing.md): the price, in mean
+# squares of a home's current, at which each home switches once a day. In few homes less can
+# be gained by each. The simple rule overrates its moves, which takes twice the price.
+_PRICE_AT_ONE = 17.0
+_PRICE_AT_ONE_RULE = 35.0
+_FEW_HOMES = 18.0
+# Switchings fall as price^-1.1.
+_ELASTICITY = 1.1
+# Where nothing has been seen: a home's mean square, A^2, and how many typical hours that
+# assumption is worth.
+_TYPICAL_LOAD = 25.0
+_TYPICAL_HOURS = 1.0
+_LOAD_DAYS = 4.0
+_DEMAND_DAYS = 2.5
+# The prior's weight, in days' worth of the budget and switchings of the street.
+_PRIOR_DAYS = 0.3
+_PRIOR_SWITCHINGS = 3.0
+# The price's exponent in what the last 24 hours spent beyond the budget.
+_BRAKE = 3.0
+# A day of the development homes, made smooth: mean square of the current, and switchings at
+# a fixed price, by the hour; each with mean 1.
+_LOAD = np.array(
+    [3, 2, 2, 2, 2, 3, 6, 10, 11, 11, 9, 8, 8, 8, 8, 9, 13, 20, 22, 21, 21, 19, 14, 8.0]
+)
+_SPENT = np.array(
+    [2, 1, 1, 1, 2, 3, 7, 12, 13, 12, 9, 8, 8, 8, 8, 10, 14, 20, 21, 19, 18, 17, 11, 6.0]
+)
+_LOAD /= _LOAD.mean()
+_SPENT /= _SPENT.mean()
 
 
 class Wear:
-    """Counts switchings and prices them. Memory: n * daily_cap times and 24 hourly counts."""
+    """Counts switchings and prices them. Memory: n * daily_cap times and a few numbers."""
 
     def __init__(self, n_homes: int, config: PlannerConfig) -> None:
         self.n = n_homes
         self.config = config
         self.times_s = np.full((config.daily_cap, n_homes), -np.inf)
-        budget = config.wear_budget_per_day
-        if config.price is not None:
-            self.price = float(config.price)
-        elif budget is None:
-            self.price = 300.0
-        else:
-            self.price = _PRICE_AT_ONE * budget**-_ELASTICITY
-        # With a feeder model costs are in W, and beta ohm stands for one A^2 of neutral.
-        scale = config.beta if config.resistance is not None else 1.0
-        if config.price is None:
-            self.price *= scale
-        self._floor = config.price_floor * scale
-        self._hours = np.full(24, (budget or 0.0) * n_homes / 24.0)
-        self._hour = -1
-        self._age_days = 0.0
+        self.unit = _unit(config, n_homes)
+        movable = n_homes - len(set(config.fixed))
+        #: Switchings of the whole street per day; 0 where no budget is set.
+        self.per_day = (config.wear_budget_per_day or 0.0) * movable
+        self._load = np.array([_TYPICAL_LOAD * _TYPICAL_HOURS, _TYPICAL_HOURS])
+        prior = _PRIOR_DAYS * self.per_day + _PRIOR_SWITCHINGS
+        self._demand = np.array([prior, prior])  # switchings made, switchings expected
         self._last_s: float | None = None
         self._phases: NDArray[np.int8] | None = None
 
-    def see(self, time_s: float, phases: NDArray[np.int8]) -> None:
-        """Note which homes have changed phase since the last call, and adapt the price."""
+    @property
+    def price(self) -> float:
+        """What one switching must save now, before fairness and `home_prices`."""
+        c = self.config
+        if c.wear_budget_per_day is None:
+            return float(c.price) if c.price is not None else 300.0 * self.unit
+        if c.price is not None:
+            base = float(c.price)
+        else:
+            at_one = _PRICE_AT_ONE if c.predict else _PRICE_AT_ONE_RULE
+            few = -np.expm1(-self.n / _FEW_HOMES)
+            base = (
+                at_one * few * c.wear_budget_per_day ** (-1 / _ELASTICITY) * self.load * self.unit
+            )
+        return float(max(base * self.demand ** (1 / _ELASTICITY), c.price_floor * self.unit))
+
+    @property
+    def load(self) -> float:
+        """Mean square of a home's current over a day, A^2, as far as it is known."""
+        return float(self._load[0] / self._load[1])
+
+    @property
+    def demand(self) -> float:
+        """Switchings asked for at the price that should meet the budget, over the budget."""
+        return float(self._demand[0] / self._demand[1])
+
+    def see(self, time_s: float, phases: NDArray[np.int8], mean_square: float) -> None:
+        """Note which homes have changed phase since the last call, and adapt the price.
+
+        mean_square: of the homes' currents now, A^2; NaN where none is known.
+        """
+        # Times to come are those of a clock that was set back since: as good as now.
+        np.minimum(self.times_s, time_s, out=self.times_s)
         if self._phases is None:
             self._phases = np.full(self.n, -1, np.int8)
         changed = (phases >= 0) & (self._phases >= 0) & (phases != self._phases)
@@ -56,24 +112,22 @@ class Wear:
             self.times_s[1:, changed] = self.times_s[:-1, changed]
             self.times_s[0, changed] = time_s
         self._phases = np.where(phases >= 0, phases, self._phases)
-        hour = int(time_s // 3600)
-        if hour != self._hour:
-            if self._hour >= 0:
-                self._hours[np.arange(self._hour + 1, min(hour, self._hour + 24) + 1) % 24] = 0.0
-            self._hour = hour
-        self._hours[hour % 24] += int(changed.sum())
-        self._adapt(time_s)
-
-    def _adapt(self, time_s: float) -> None:
-        budget = self.config.wear_budget_per_day
-        if budget is not None and self._last_s is not None and self.n:
-            days = min(max(time_s - self._last_s, 0.0), 3600.0) / _DAY_S
-            off = self._hours.sum() / (0.97 * budget * self.n) - 1.0
-            self._age_days += days
-            pace = min(_ADAPT_DAYS, 0.4 + 0.5 * self._age_days)  # quick while it is a guess
-            step = min(max(off, -1.0), 2.0) * days / pace
-            self.price = max(self.price * float(np.exp(step)), self._floor)
+        if self._last_s is not None:
+            self._adapt(time_s, min(max(time_s - self._last_s, 0.0), _HOUR_S), mean_square)
+        self._demand[0] += int(changed.sum())
         self._last_s = time_s
+
+    def _adapt(self, time_s: float, spent_s: float, mean_square: float) -> None:
+        hour = int((time_s + self.config.utc_offset_s) % _DAY_S // _HOUR_S)
+        if np.isfinite(mean_square):
+            self._load *= np.exp(-spent_s / (_LOAD_DAYS * _DAY_S))
+            self._load += spent_s / _HOUR_S * np.array([mean_square, _LOAD[hour]])
+        if self.per_day:
+            now = self.demand
+            self._demand *= np.exp(-spent_s / (_DEMAND_DAYS * _DAY_S))
+            # Asked for at the present price; what was asked for at the first one is that, times
+            # the demand that has raised it.
+            self._demand[1] += self.per_day * _SPENT[hour] * spent_s / _DAY_S / now
 
     def today(self, time_s: float) -> NDArray[np.int64]:
         """Switchings of each home in the last 24 hours, counted up to the daily cap."""
@@ -88,21 +142,42 @@ class Wear:
         """Price of switching each home now, float64[n]."""
         used = self.today(time_s) / self.config.daily_cap
         price = self.price * (1.0 + self.config.fairness * used)
+        if self.per_day:
+            # The demand above is that of days; this holds a day's excess down within the day.
+            price *= max(self.today(time_s).sum() / self.per_day, 1.0) ** _BRAKE
         if self.config.home_prices is not None:
             price = price * np.asarray(self.config.home_prices, np.float64)
         return np.asarray(price)
 
     def state(self) -> dict[str, Any]:
-        return {"times_s": self.times_s.copy(), "hours": self._hours.copy(), "price": self.price,
-                "hour": self._hour, "age_days": self._age_days}  # fmt: skip
+        return {"times_s": self.times_s.copy(), "load": self._load.copy(),
+                "demand": self._demand.copy()}  # fmt: skip
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
         times = np.asarray(state["times_s"], np.float64)
         if times.ndim != 2 or times.shape[1] != self.n:
             raise ValueError(f"times_s: expected {self.n} homes, got shape {times.shape}")
+        pairs = {"load": self._load, "demand": self._demand}  # version 1 has neither
+        pairs |= {k: np.array(state[k], np.float64) for k in pairs if k in state}
+        for name, pair in pairs.items():
+            if pair.shape != (2,) or not (np.isfinite(pair) & (pair > 0)).all():
+                raise ValueError(f"{name}: expected two positive numbers, got {pair}")
         keep = min(len(times), len(self.times_s))
         self.times_s[:keep] = times[:keep]
-        self._hours = np.asarray(state["hours"], np.float64).copy()
-        self._hour = int(state["hour"])
-        self._age_days = float(state["age_days"])
-        self.price = float(state["price"])
+        self._load, self._demand = pairs["load"], pairs["demand"]
+
+
+def _unit(config: PlannerConfig, n: int) -> float:
+    """What one A^2 of neutral current costs: 1, or with a feeder model W.
+
+    Two homes that meet on one phase instead of on two cost 2 |i|^2 (R_0 + R_1 / 2) more in
+    the lines and 3 beta |i|^2 in the neutral: the feeder counts as that much more beta.
+    """
+    if config.resistance is None:
+        return 1.0
+    if n < 2:
+        return config.beta
+    r = np.asarray(config.resistance, np.float64)
+    apart = ~np.eye(n, dtype=bool)
+    met = r[:, :, 0] + 0.25 * (r[:, :, 1] + r[:, :, 2])
+    return float(config.beta + max(met[apart].mean(), 0.0) / 1.5)
