@@ -27,6 +27,8 @@ _MIDDLES = np.concatenate(([0.0], 0.5 * (_EDGES[1:-1] + _EDGES[2:] - 1)))
 #: and goes, and needs no lessons.
 _RECENT_S = 900.0
 _RECENT_SHARE = 0.25 * -np.expm1(-_MIDDLES / 4.0)
+_REST_SHARE = 0.3 - 0.4 * np.expm1(-_MIDDLES / 8.0)
+_THREE = np.arange(3, dtype=np.int8)
 _LATE_S = 600.0
 _MOST_A = 1e4
 _EVER_S = 1e300
@@ -43,6 +45,26 @@ class Move:
     to_phase: int
     saving: float
     reason: str
+
+
+class Readings:
+    """The last reading of each of n loads, A, the mean of the recent past, and when."""
+
+    def __init__(self, n: int) -> None:
+        self.last = np.zeros(n, np.complex128)
+        self.recent = np.zeros(n, np.complex128)
+        self.seen_s = np.full(n, -np.inf)
+
+    def observe(self, time_s: float, amps: NDArray[np.complex128]) -> NDArray[np.bool_]:
+        """Take one reading, NaN where unknown; returns what is known of it."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            known = np.isfinite(amps) & (np.abs(amps) <= _MOST_A)
+        # The lag of a quarter of an hour is that of a half-hour window's mean.
+        new = -np.expm1(-(time_s - self.seen_s[known]) / _RECENT_S)
+        self.recent[known] += new * (amps[known] - self.recent[known])
+        self.last[known] = amps[known]
+        self.seen_s[known] = time_s
+        return known
 
 
 class Planner:
@@ -65,9 +87,8 @@ class Planner:
         self._times = np.full(rows, -np.inf)
         self._ring = np.full((rows, n_homes), np.nan + 0j)
         self._next = 0
-        self._last = np.zeros(n_homes, np.complex128)
-        self._recent = np.zeros(n_homes, np.complex128)
-        self._seen_s = np.full(n_homes, -np.inf)
+        self._homes = Readings(n_homes)
+        self._rest = Readings(3)
         self._newest_s = -np.inf
         self._decided_s = -np.inf
         self._clock_s = 0.0  # what the clock was set back by, in all
@@ -80,26 +101,25 @@ class Planner:
 
     # ------------------------------------------------------------------ doors
 
-    def observe(self, time_s: float, currents: ArrayLike) -> None:
+    def observe(self, time_s: float, currents: ArrayLike, rest: ArrayLike | None = None) -> None:
         """Take one reading of every home: complex[n] A, NaN where unknown.
 
         time_s: when it was measured, not when it arrived. What no home can draw counts as
-        unknown.
+        unknown. rest: complex[3] A, what else loads phases A, B, C, each referred to its own
+        voltage: the transformer's meter less the homes known. It is balanced against.
         """
         amps = np.asarray(currents, np.complex128)
         if amps.shape != (self.n,):
             raise ValueError(f"currents: expected {self.n} values, got shape {amps.shape}")
+        other = np.full(3, np.nan + 0j) if rest is None else np.asarray(rest, np.complex128)
+        if other.shape != (3,):
+            raise ValueError(f"rest: expected 3 values, got shape {other.shape}")
         time_s = self._on_clock(time_s, self._newest_s)
         if time_s < self._newest_s:
             return
+        self._rest.observe(time_s, other)
         self._newest_s = time_s
-        with np.errstate(over="ignore", invalid="ignore"):
-            known = np.isfinite(amps) & (np.abs(amps) <= _MOST_A)
-        # The mean of the recent past: a lag of a quarter of an hour, as a half-hour window has.
-        new = -np.expm1(-(time_s - self._seen_s[known]) / _RECENT_S)
-        self._recent[known] += new * (amps[known] - self._recent[known])
-        self._last[known] = amps[known]
-        self._seen_s[known] = time_s
+        known = self._homes.observe(time_s, amps)
         if self.config.predict:
             self.persistence.observe(time_s, np.where(known, amps.real, np.nan))
         elif time_s - self._times[self._next - 1] >= self.config.window_s / len(self._times):
@@ -129,8 +149,11 @@ class Planner:
         time_s = max(self._on_clock(time_s, self._decided_s), self._decided_s)
         self._decided_s = time_s
         known = self._known(time_s, x)
-        now = np.where(known, self._last, 0.0)
-        self.wear.see(time_s, x, float((np.abs(now[known]) ** 2).mean()) if known.any() else np.nan)
+        now = np.where(known, self._homes.last, 0.0)
+        square = float((np.abs(now[known]) ** 2).mean()) if known.any() else np.nan
+        # Half of the time between readings, and what has passed since the last.
+        lag_min = (time_s - self._newest_s) / 60 + max(self.persistence.every_min - 1, 0) / 2
+        self.wear.see(time_s, x, square, lag_min)
         if not known.any():
             return []
         scenarios, weights = self._scenarios(time_s, now, known)
@@ -140,9 +163,19 @@ class Planner:
         movable[still] = False
         price[~movable] = np.inf
         price[np.arange(self.n), start] = 0.0
-        gram = self._gram = _core.build_gram(scenarios, weights, c.beta, c.resistance, self._gram)
+        resistance = c.resistance
+        if self._rest_known(time_s).any():
+            # As three more homes that stay where they are.
+            now, scenarios = self._with_rest(time_s, now, scenarios)
+            start = np.append(start, _THREE)
+            price = np.vstack((price, np.where(np.eye(3, dtype=bool), 0.0, np.inf)))
+            if resistance is not None:
+                resistance = np.pad(resistance, ((0, 3), (0, 3), (0, 0)))
+        if self._gram is not None and len(self._gram) != len(start):
+            self._gram = None
+        gram = self._gram = _core.build_gram(scenarios, weights, c.beta, resistance, self._gram)
         limits = {} if c.limits_a is None else {"limit_currents": now[None], "limits_a": c.limits_a}
-        if 1 <= most <= 3 and self.n <= _EXACT_HOMES and not self._over(now, x):
+        if 1 <= most <= 3 and len(start) <= _EXACT_HOMES and not self._over(now, start):
             best = _core.best_of(gram, start, price, most, **limits)[0]
         else:
             best = _core.solve(
@@ -155,7 +188,9 @@ class Planner:
         """True when a phase is over its limit now: do not wait for the next decision."""
         x = self._checked(phases)
         time_s = self._on_clock(time_s, self._decided_s)
-        return self._over(np.where(self._known(time_s, x), self._last, 0.0), x)
+        now = np.where(self._known(time_s, x), self._homes.last, 0.0)
+        rest = np.where(self._rest_known(time_s), self._rest.last, 0.0)
+        return self._over(np.append(now, rest), np.append(x, _THREE))
 
     def state(self) -> dict[str, Any]:
         """Wear and what has been learnt: nested dicts of arrays and numbers, for a journal."""
@@ -189,9 +224,23 @@ class Planner:
 
     def _known(self, time_s: float, x: NDArray[np.int8]) -> NDArray[np.bool_]:
         # Old data is better than none: all may be late alike, one home among others may not.
-        fresh = self._seen_s >= max(self._newest_s - self.config.stale_s, -_EVER_S)
+        fresh = self._homes.seen_s >= max(self._newest_s - self.config.stale_s, -_EVER_S)
         blind = time_s - self._newest_s > self.config.blind_s
         return np.asarray(fresh & (x >= 0) & (not blind))
+
+    def _rest_known(self, time_s: float) -> NDArray[np.bool_]:
+        fresh = self._rest.seen_s >= max(self._newest_s - self.config.stale_s, -_EVER_S)
+        return np.asarray(fresh & (time_s - self._newest_s <= self.config.blind_s))
+
+    def _with_rest(
+        self, time_s: float, now: NDArray[np.complex128], scenarios: NDArray[np.complex128]
+    ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+        known = self._rest_known(time_s)
+        last = np.where(known, self._rest.last, 0.0)
+        # Many homes as one: no steps to follow, but its mean tells more than its last value.
+        share = _REST_SHARE if self.config.predict else np.array((0.0, 1.0))
+        ahead = last + share[:, None] * np.where(known, self._rest.recent - last, 0.0)
+        return np.append(now, last), np.hstack((scenarios, ahead))
 
     def _over(self, now: NDArray[np.complex128], x: NDArray[np.int8]) -> bool:
         if self.config.limits_a is None:
@@ -209,7 +258,8 @@ class Planner:
                 lean = np.where(real > 0.2 * np.abs(now), now / real, 1.0)
             change = np.where(known, ahead - self.persistence.level, 0.0)
             ahead = now + change * lean
-            return ahead + _RECENT_SHARE[:, None] * (self._recent - ahead), self._weights
+            back = np.where(known, self._homes.recent - ahead, 0.0)
+            return ahead + _RECENT_SHARE[:, None] * back, self._weights
         recent = self._ring[time_s - self._times <= self.config.window_s]
         count = np.isfinite(recent).sum(axis=0)
         mean = np.nansum(recent, axis=0) / np.maximum(count, 1)

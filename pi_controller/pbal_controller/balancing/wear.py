@@ -30,6 +30,10 @@ _HOUR_S = 3600.0
 _PRICE_AT_ONE = 17.0
 _PRICE_AT_ONE_RULE = 35.0
 _FEW_HOMES = 18.0
+_SHARE_POWER = 0.3
+# Predicted from old readings savings are smaller: per minute of age.
+_LAG_MIN = 6.0
+_MOST_LAG_MIN = 15.0
 # Switchings fall as price^-1.1.
 _ELASTICITY = 1.1
 # Where nothing has been seen: a home's mean square, A^2, and how many typical hours that
@@ -64,11 +68,14 @@ class Wear:
         self.times_s = np.full((config.daily_cap, n_homes), -np.inf)
         self.unit = _unit(config, n_homes)
         movable = n_homes - len(set(config.fixed))
+        # Where few homes can be moved, each has more to put right.
+        self._others = (n_homes / movable) ** _SHARE_POWER if movable else 1.0
         #: Switchings of the whole street per day; 0 where no budget is set.
         self.per_day = (config.wear_budget_per_day or 0.0) * movable
         self._load = np.array([_TYPICAL_LOAD * _TYPICAL_HOURS, _TYPICAL_HOURS])
         prior = _PRIOR_DAYS * self.per_day + _PRIOR_SWITCHINGS
         self._demand = np.array([prior, prior])  # switchings made, switchings expected
+        self._lag_min = 0.0
         self._last_s: float | None = None
         self._phases: NDArray[np.int8] | None = None
 
@@ -82,10 +89,10 @@ class Wear:
             base = float(c.price)
         else:
             at_one = _PRICE_AT_ONE if c.predict else _PRICE_AT_ONE_RULE
-            few = -np.expm1(-self.n / _FEW_HOMES)
-            base = (
-                at_one * few * c.wear_budget_per_day ** (-1 / _ELASTICITY) * self.load * self.unit
-            )
+            at_one *= -np.expm1(-self.n / _FEW_HOMES) * self._others
+            if c.predict:
+                at_one *= np.exp(-self._lag_min / _LAG_MIN)
+            base = at_one * c.wear_budget_per_day ** (-1 / _ELASTICITY) * self.load * self.unit
         return float(max(base * self.demand ** (1 / _ELASTICITY), c.price_floor * self.unit))
 
     @property
@@ -98,11 +105,15 @@ class Wear:
         """Switchings asked for at the price that should meet the budget, over the budget."""
         return float(self._demand[0] / self._demand[1])
 
-    def see(self, time_s: float, phases: NDArray[np.int8], mean_square: float) -> None:
+    def see(
+        self, time_s: float, phases: NDArray[np.int8], mean_square: float, lag_min: float = 0.0
+    ) -> None:
         """Note which homes have changed phase since the last call, and adapt the price.
 
-        mean_square: of the homes' currents now, A^2; NaN where none is known.
+        mean_square: of the homes' currents now, A^2; NaN where none is known. lag_min: how
+        old readings are when they are acted upon, beyond the minute that is usual.
         """
+        self._lag_min = min(max(lag_min, 0.0), _MOST_LAG_MIN)
         # Times to come are those of a clock that was set back since: as good as now.
         np.minimum(self.times_s, time_s, out=self.times_s)
         if self._phases is None:
