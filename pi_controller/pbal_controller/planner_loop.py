@@ -29,6 +29,7 @@ from pbal_controller.transformer import TransformerReading
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.5
+_DEAD_V = 50.0
 
 
 def core_config(config: PlannerConfig) -> CoreConfig:
@@ -54,6 +55,8 @@ def core_config(config: PlannerConfig) -> CoreConfig:
     if "limits_a" not in values and config.phase_limit_a is not None:
         values["limits_a"] = config.phase_limit_a
     try:
+        # Which hours are the busy ones: for the day a street starts from, so not to the hour.
+        values.setdefault("utc_offset_s", float(time.localtime().tm_gmtoff))
         return CoreConfig(**values)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"planner.core: {error}", ("planner", "core")) from None
@@ -132,7 +135,7 @@ class PlannerLoop:
                 continue
             if now >= next_observe:
                 next_observe = now + self._config.observe_every_s
-                self.planner.observe(self.planner_time_s(), self.currents(now))
+                self.planner.observe(self.planner_time_s(), self.currents(now), self.rest(now))
             overload = self.overload(now)
             urgent = (
                 overload != ""
@@ -153,6 +156,18 @@ class PlannerLoop:
         for index, home in enumerate(self._homes):
             if home.age_s(now) <= self._config.max_age_s:
                 values[index] = home.current_a()
+        return values
+
+    def rest(self, now: float) -> np.ndarray[Any, np.dtype[np.complex128]] | None:
+        """complex[3] A: what loads each phase beside the fresh homes; None without a meter."""
+        meter = self._meter()
+        if meter is None:
+            return None
+        sums = self._fleet.phase_sums(now, self._config.max_age_s)
+        values = np.full(3, complex(math.nan, math.nan))
+        for k, (v, p_w, q_var) in enumerate(zip(meter.v, meter.p_w, meter.q_var, strict=True)):
+            if v > _DEAD_V:
+                values[k] = complex(p_w, -q_var) / v - sums[k]
         return values
 
     def overload(self, now: float) -> str:
