@@ -47,14 +47,6 @@ def test_what_is_read_from_a_good_file(tmp_path: Path) -> None:
             ),
             "2 voltage sources",
         ),
-        (
-            (
-                "Set VoltageBases",
-                "New Transformer.t2 Phases=3 Windings=2 Buses=[SourceBus o] kVs=[11 0.4]"
-                " kVAs=[9 9]\nSet VoltageBases",
-            ),
-            "2 transformers",
-        ),
         (("lv.1.2.3.4", "lv.1.3.2.4"), "Phase B"),
     ],
 )
@@ -79,6 +71,10 @@ def test_a_transformer_can_be_chosen(tmp_path: Path) -> None:
     path = tmp_path / "two.dss"
     path.write_text(text)
     assert load_feeder(path, "T1").transformer.rated_kva == 50
+    # The other one feeds nobody, so the choice is clear without a word.
+    assert load_feeder(path).transformer.rated_kva == 50
+    with pytest.raises(InputError, match="t2 feeds none of the single-phase"):
+        load_feeder(path, "t2")
     with pytest.raises(InputError, match="no three-phase transformer 'x'"):
         load_feeder(path, "x")
 

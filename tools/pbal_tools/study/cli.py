@@ -1,5 +1,6 @@
 """`pbal study`: what balancing would gain on a street, as a report."""
 
+import os
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
@@ -309,6 +310,9 @@ def study(
     Simulates as built, best static, pbal and the hindsight optimum side by side with an exact
     unbalanced power flow, and writes a report (HTML), all figures (JSON) and tables (CSV).
     """
+    # Before NumPy is loaded: on matrices of this size a second BLAS thread only spins, and doubles
+    # the processor time of a power flow.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .controllers import Loop
 
     for name, value, allowed in (

@@ -36,7 +36,9 @@ class LoadPoint:
     `phase` is 0..2 for a home that a relay could move, -1 for a load that stays where it is.
     `zip_p`, `zip_q` are the constant-impedance, -current and -power shares of P and Q, valid
     between `v_min` and `v_max` (per unit of `v_base`, volts across one port); outside, the load
-    behaves as OpenDSS lets it behave (see `powerflow.LoadModel`).
+    behaves as OpenDSS lets it behave (see `powerflow.LoadModel`). The constant-power share goes
+    with the voltage to the power of `exponent_p`, `exponent_q` (conservation voltage reduction);
+    `place` is the load's place among those of the file.
     """
 
     name: str
@@ -47,12 +49,19 @@ class LoadPoint:
     leading: bool = False
     zip_p: tuple[float, float, float] = (0.0, 0.0, 1.0)
     zip_q: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    exponent_p: float = 0.0
+    exponent_q: float = 0.0
     v_min: float = 0.95
     v_max: float = 1.05
+    v_low: float = 0.5
+    """Below this, per unit, the load is a constant impedance."""
     kw: float = 0.0
     """Rated power, drawn all the time by a fixed load that has no profile."""
     parts: int = 1
     """Ports that share the load's power evenly: 1, or 3 for a three-phase load."""
+    place: int = 0
+    nodes: tuple[int, int, int] = (1, 2, 3)
+    """The bus's node numbers for phases A, B and C: conductors may be transposed on the way."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,8 @@ class Transformer:
     rated_kva: float
     lv_volts: float
     """Rated line-to-line voltage of the low-voltage winding, in volts."""
+    element: str = ""
+    """The engine's name of it, such as Transformer.tr1; of the source where there is none."""
 
     @property
     def rated_current_a(self) -> float:

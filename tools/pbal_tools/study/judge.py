@@ -24,8 +24,8 @@ class Judge:
         self._back = {}
         for home in feeder.homes:
             self._circuit.SetActiveElement(f"Load.{home.name}")
-            dots = str(self._circuit.ActiveCktElement.BusNames[0]).split(".")[2:]
-            self._back[home.name] = "".join(f".{d}" for d in dots)
+            back = int(self._circuit.ActiveCktElement.NodeOrder[1])
+            self._back[home.name] = f".{back}"
 
     def solve(self, power_va: Complex, phases: Any) -> dict[str, Any]:
         """Solves one minute; `power_va` [H + fixed loads], `phases` [H] in 0..2.
@@ -37,18 +37,21 @@ class Judge:
             s = power_va[k]
             move = ""
             if k < feeder.n_homes:
-                move = f"bus1={load.bus}.{int(phases[k]) + 1}{self._back[load.name]}"
+                move = f"bus1={load.bus}.{load.nodes[phases[k]]}{self._back[load.name]}"
             text.Command = f"edit load.{load.name} {move} kw={s.real / 1000} kvar={s.imag / 1000}"
         text.Command = "solve"
         if not circuit.Solution.Converged:
             raise ArithmeticError("OpenDSS did not converge")
-        circuit.SetActiveElement(f"Transformer.{feeder.transformer.name}")
+        circuit.SetActiveElement(feeder.transformer.element)
         element = circuit.ActiveCktElement
         conductors = int(element.NumConductors)
         currents = np.asarray(element.Currents, dtype=float).view(complex)
         order = [int(k) for k in element.NodeOrder]
         volts = np.asarray(element.Voltages, dtype=float).view(complex)
-        low = min(range(int(element.NumTerminals)), key=lambda t: float(abs(volts[t * conductors])))
+        low = min(
+            (t for t in range(int(element.NumTerminals)) if order[t * conductors]),
+            key=lambda t: float(abs(volts[t * conductors])),
+        )
         rows = [
             low * conductors + k
             for k in range(conductors)

@@ -7,7 +7,9 @@ drop each time, so four to six rounds reach a millionth of a volt. Where a feede
 beyond reason that diverges; such minutes are solved one by one in a sturdier way.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from .feeder import Complex, Feeder, LoadPoint, Real
 
 TOLERANCE_V = 1e-6
 MAX_ROUNDS = 100
-_LOW = 0.5  # below this, per unit, OpenDSS treats every load as a constant impedance
+_RUN = 6  # from so many minutes between moves on, each stretch has its own small matrix
 
 
 class LoadModel:
@@ -34,6 +36,7 @@ class LoadModel:
         for load in feeder.fixed:
             points += [load] * load.parts
         self._base = np.array([p.v_base for p in points])
+        self._floor = np.array([p.v_low for p in points])
         if kind == "power":
             self._low = np.full(len(points), 0.7)
             self._high = np.full(len(points), 10.0)
@@ -45,20 +48,30 @@ class LoadModel:
             zip_q = np.array([p.zip_q for p in points])
         else:
             raise InputError(f"Unknown load model {kind!r}.", "Use 'feeder' or 'power'.")
-        self._same = bool(np.array_equal(zip_p, zip_q))
-        self._p = self._edges(zip_p)
-        self._q = self._edges(zip_q)
-        self._plain = bool((zip_p[:, 2] == 1).all() and (zip_q[:, 2] == 1).all())
+        exponent_p = np.array([p.exponent_p for p in points])
+        exponent_q = np.array([p.exponent_q for p in points])
+        if kind == "power":
+            exponent_p = exponent_q = np.zeros(len(points))
+        self._same = bool(np.array_equal(zip_p, zip_q) and np.array_equal(exponent_p, exponent_q))
+        self._p = self._edges(zip_p, exponent_p)
+        self._q = self._edges(zip_q, exponent_q)
+        self._plain = bool(
+            (zip_p[:, 2] == 1).all()
+            and (zip_q[:, 2] == 1).all()
+            and not (exponent_p.any() or exponent_q.any())
+        )
 
-    def _edges(self, share: Real) -> tuple[Real, Real, Real]:
-        """ZIP shares, the slope of the current below the band, the admittance above it."""
+    def _edges(self, share: Real, exponent: Real) -> tuple[Real, Real | None, Real, Real]:
+        """ZIP shares, the power share's exponent (None: all zero), the slope of the current below
+        the band, the admittance above it."""
 
         def drawn(u: Real) -> Real:
-            return np.asarray(share[:, 0] * u * u + share[:, 1] * u + share[:, 2])
+            return np.asarray(share[:, 0] * u * u + share[:, 1] * u + share[:, 2] * u**exponent)
 
         low = drawn(self._low) / self._low
-        slope = (low - _LOW) / (self._low - _LOW)
-        return share, slope, drawn(self._high) / self._high**2
+        slope = (low - self._floor) / np.maximum(self._low - self._floor, 1e-9)
+        power = exponent if exponent.any() else None
+        return share, power, slope, drawn(self._high) / self._high**2
 
     def current(self, power_va: Complex, v: Complex) -> Complex:
         """Port currents in amperes at voltages `v`; both [T, loads], power at 1 per unit."""
@@ -72,13 +85,14 @@ class LoadModel:
         factor_q = self._factor(u, self._q)
         return np.conj((power_va.real * factor_p + 1j * power_va.imag * factor_q) / v)
 
-    def _factor(self, u: Real, edges: tuple[Real, Real, Real]) -> Real:
-        share, slope, above = edges
-        band = share[:, 0] * u * u + share[:, 1] * u + share[:, 2]
-        below = u * (_LOW + slope * (u - _LOW))
+    def _factor(self, u: Real, edges: tuple[Real, Real | None, Real, Real]) -> Real:
+        share, exponent, slope, above = edges
+        constant = share[:, 2] if exponent is None else share[:, 2] * u**exponent
+        band = share[:, 0] * u * u + share[:, 1] * u + constant
+        below = u * (self._floor + slope * (u - self._floor))
         out = np.where(u < self._low, below, band)
         out = np.where(u > self._high, above * u * u, out)
-        return np.asarray(np.where(u < _LOW, u * u, out))
+        return np.asarray(np.where(u < self._floor, u * u, out))
 
 
 @dataclass(frozen=True)
@@ -147,11 +161,13 @@ class PowerFlow:
         """
         feeder = self.feeder
         power = self.expand(power_va)
-        if len(phases) > 1 and bool((phases == phases[0]).all()):
-            current, rounds, port = self._solve_held(power, self.ports(phases[:1])[0])
+        edges = np.flatnonzero((phases[1:] != phases[:-1]).any(axis=1)) + 1
+        if len(phases) > 1 and not len(edges):
+            port = self.ports(phases[:1])[0]
+            current, rounds = self._solve_held(power, port)
         else:
             port = self.ports(phases)
-            current, rounds = self._solve_moving(power, port)
+            current, rounds = self._solve_moving(power, port, edges)
         drawn = np.zeros((len(power), len(feeder.v0)), dtype=complex)
         if port.ndim == 1:
             drawn[:, port] = current
@@ -176,49 +192,76 @@ class PowerFlow:
             rounds=rounds,
         )
 
-    def _solve_held(
-        self, power: Complex, port: NDArray[np.intp]
-    ) -> tuple[Complex, int, NDArray[np.intp]]:
+    def _solve_held(self, power: Complex, port: NDArray[np.intp]) -> tuple[Complex, int]:
         """All minutes share one assignment: only the ports in use enter the iteration."""
         v0 = self.feeder.v0[port]
-        v = np.broadcast_to(v0, power.shape)
-        current = self.model.current(power, v)
         if self._stiff:
-            return current, 1, port
+            return self.model.current(power, np.broadcast_to(v0, power.shape)), 1
         z = np.ascontiguousarray(self._zt[np.ix_(port, port)])
-        change = np.full(len(power), np.inf)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for rounds in range(1, MAX_ROUNDS + 1):
-                fresh = v0 - current @ z
-                change = np.abs(fresh - v).max(axis=1)
-                v = fresh
-                current = self.model.current(power, v)
-                if change.max() < TOLERANCE_V:
-                    return current, rounds, port
-        bad = np.flatnonzero(~(change < TOLERANCE_V))
-        current[bad] = self._rescue(power[bad], np.broadcast_to(port, (len(bad), len(port))))
-        return current, MAX_ROUNDS, port
+        ports = np.broadcast_to(port, power.shape)
+        return self._iterate(power, ports, lambda current, _: v0 - current @ z)
 
-    def _solve_moving(self, power: Complex, port: NDArray[np.intp]) -> tuple[Complex, int]:
-        """Assignments differ between minutes: iterate over all ports."""
-        v = self.feeder.v0[port]
-        current = self.model.current(power, v)
+    def _solve_moving(
+        self, power: Complex, port: NDArray[np.intp], edges: NDArray[np.intp]
+    ) -> tuple[Complex, int]:
+        """Assignments change before the minutes `edges`."""
+        v0, zt = self.feeder.v0, self._zt
         if self._stiff:
-            return current, 1
-        drawn = np.zeros((len(power), len(self.feeder.v0)), dtype=complex)
-        change = np.full(len(power), np.inf)
+            return self.model.current(power, v0[port]), 1
+        drawn = np.zeros((len(power), len(v0)), dtype=complex)
+
+        def all_ports(current: Complex, rows: NDArray[np.intp]) -> Complex:
+            part = drawn[: len(rows)]
+            part[:] = 0
+            np.put_along_axis(part, port[rows], current, axis=1)
+            return np.asarray(np.take_along_axis(v0 - part @ zt, port[rows], axis=1))
+
+        def by_stretch(current: Complex, rows: NDArray[np.intp]) -> Complex:
+            fresh = v0[port[rows]]
+            cuts = np.searchsorted(rows, edges)
+            for a, b in pairwise([0, *cuts.tolist(), len(rows)]):
+                if a < b:
+                    used = port[rows[a]]
+                    fresh[a:b] -= current[a:b] @ zt[np.ix_(used, used)]
+            return fresh
+
+        rare = len(power) >= _RUN * (len(edges) + 1)
+        return self._iterate(power, port, by_stretch if rare else all_ports)
+
+    def _iterate(
+        self,
+        power: Complex,
+        port: NDArray[np.intp],
+        volts: Callable[[Complex, NDArray[np.intp]], Complex],
+    ) -> tuple[Complex, int]:
+        """The fixed point itself; `volts(current, rows)` gives those minutes' port voltages.
+
+        Minutes that have settled drop out, so the few heavy ones do not hold up the rest.
+        """
+        v = self.feeder.v0[port]
+        out = self.model.current(power, v)
+        rows = np.arange(len(power))
+        current, still = out, np.ones(len(power), bool)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for rounds in range(1, MAX_ROUNDS + 1):
-                np.put_along_axis(drawn, port, current, axis=1)
-                fresh = np.take_along_axis(self.feeder.v0 - drawn @ self._zt, port, axis=1)
-                change = np.abs(fresh - v).max(axis=1)
+                fresh = volts(current, rows)
+                step = fresh - v
+                change = (step.real**2 + step.imag**2).max(axis=1)
                 v = fresh
-                current = self.model.current(power, v)
-                if change.max() < TOLERANCE_V:
-                    return current, rounds
-        bad = np.flatnonzero(~(change < TOLERANCE_V))
-        current[bad] = self._rescue(power[bad], port[bad])
-        return current, MAX_ROUNDS
+                current = self.model.current(power[rows], v)
+                # Written so that NaN, which compares false, counts as not settled.
+                still = ~(change < TOLERANCE_V**2)
+                if not still.any():
+                    out[rows] = current
+                    return out, rounds
+                if 2 * np.count_nonzero(still) < len(rows):
+                    out[rows] = current
+                    rows, v, current = rows[still], v[still], current[still]
+                    still = still[still]
+        out[rows] = current
+        bad = rows[still]
+        out[bad] = self._rescue(power[bad], port[bad])
+        return out, MAX_ROUNDS
 
     def _rescue(self, power: Complex, port: NDArray[np.intp]) -> Complex:
         """Minutes so heavily loaded that the plain iteration swings ever wider, [B, loads].

@@ -1,0 +1,227 @@
+"""Feeders of other shapes than ours: against the engine where they can be studied, in words where
+they cannot."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import needs
+import numpy as np
+import pytest
+
+from pbal_tools.errors import InputError
+from pbal_tools.study.controllers import Loop, Street, as_built, best_static
+from pbal_tools.study.dssfiles import check_files
+from pbal_tools.study.metrics import judge
+from pbal_tools.study.opendss import load_feeder
+from pbal_tools.study.powerflow import PowerFlow, load_power
+
+Compare = Callable[..., float]
+ODD = Path(__file__).parent / "data" / "odd.dss"
+
+HEAD = "Clear\nSet DefaultBaseFrequency=50\n"
+LINE = " r1=0.2 x1=0.08 r0=0.6 x0=0.2 length=0.2 units=km\n"
+TRANSFORMER = "phases=3 windings=2 conns=[delta wye] kvas=[400 400] xhl=4 "
+
+SERIES = f"""{HEAD}New circuit.series basekv=110 mvasc3=2000 mvasc1=1500
+New transformer.HVMV {TRANSFORMER} buses=[sourcebus mv] kvs=[110 20]
+New line.mv bus1=mv bus2=mv2 r1=0.2 x1=0.3 r0=0.5 x0=1 c1=10 c0=5 length=3 units=km
+New transformer.MVLV {TRANSFORMER} buses=[mv2 lv.1.2.3.0] kvs=[20 0.4]
+New line.a bus1=lv bus2=a{LINE}New load.H1 bus1=a.1 phases=1 kv=0.23 kw=1
+New load.H2 bus1=a.2 phases=1 kv=0.23 kw=1
+New load.Mill bus1=mv2 phases=3 kv=20 kw=500 pf=0.9
+solve
+"""
+PARALLEL = f"""{HEAD}New circuit.parallel basekv=20 mvasc3=200 mvasc1=150
+New transformer.T1 {TRANSFORMER} buses=[sourcebus lv1.1.2.3.0] kvs=[20 0.4]
+New transformer.T2 {TRANSFORMER} buses=[sourcebus lv2.1.2.3.0] kvs=[20 0.4]
+New line.a bus1=lv1 bus2=a{LINE}New line.b bus1=lv2 bus2=b{LINE}
+New load.A1 bus1=a.1 phases=1 kv=0.23 kw=1
+New load.B1 bus1=b.1 phases=1 kv=0.23 kw=1
+New load.A2 bus1=a.2 phases=1 kv=0.23 kw=1
+New load.B2 bus1=b.2 phases=1 kv=0.23 kw=1
+New load.B3 bus1=b.3 phases=1 kv=0.23 kw=1
+solve
+"""
+BUSBAR = f"""{HEAD}New circuit.busbar basekv=0.4 pu=1.02 r1=0.01 x1=0.02 r0=0.02 x0=0.03 bus1=bar
+New line.a bus1=bar bus2=a{LINE}New load.H1 bus1=a.1 phases=1 kv=0.23 kw=1
+New load.H2 bus1=a.2 phases=1 kv=0.23 kw=1
+New load.H3 bus1=bar.3 phases=1 kv=0.23 kw=1
+solve
+"""
+SPLIT_PHASE = """Clear
+New circuit.us basekv=115
+New transformer.sub phases=3 windings=2 buses=[sourcebus mv] conns=[delta wye]
+~ kvs=[115 12.47] kvas=[5000 5000] xhl=8
+New line.lat bus1=mv.1 bus2=p1.1 phases=1 r1=1 x1=1 r0=1 x0=1 length=1 units=mi
+New transformer.ct1 phases=1 windings=3 buses=[p1.1 s1.1.0 s1.0.2] conns=[wye wye wye]
+~ kvs=[7.2 0.12 0.12] kvas=[25 25 25] xhl=2 xht=2 xlt=1.4
+New load.L1 bus1=s1.1.0 phases=1 kv=0.12 kw=2
+New load.L2 bus1=s1.1.2 phases=1 kv=0.24 kw=2
+solve
+"""
+
+
+@pytest.fixture(autouse=True)
+def _engine() -> None:
+    needs.require_module("dss", "study")
+
+
+@pytest.fixture
+def write(tmp_path: Path):  # type: ignore[no-untyped-def]
+    def writer(text: str, name: str = "Master.dss") -> Path:
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return writer
+
+
+def random_loads(compare: Compare, path: Path, scale: float, transformer: str = "") -> float:
+    rng = np.random.default_rng(3)
+    feeder = load_feeder(path, transformer)
+    watts = rng.gamma(0.8, scale, (6, feeder.n_homes + len(feeder.fixed)))
+    watts[2, :2] *= -1
+    phases = rng.integers(0, 3, (6, feeder.n_homes)).astype(np.int8)
+    return compare(path, watts, phases, transformer=transformer)
+
+
+@pytest.mark.parametrize("scale", [300.0, 2500.0])
+def test_every_connection_and_model_agrees_with_the_engine(compare: Compare, scale: float) -> None:
+    assert random_loads(compare, ODD, scale) < 1e-3
+
+
+def test_what_an_odd_file_says_is_read() -> None:
+    found = load_feeder(ODD)
+    assert [h.name for h in found.homes] == [
+        *("house_a", "houseb", "housec", "housed", "housee"),
+        *("motor", "held", "held2", "saver"),
+    ]
+    assert [f.name for f in found.fixed] == ["lat", "tp", "tpd", "ll", "ll2", "two", "twod"]
+    # Line l3 is transposed: b3.2 hangs on phase A, b3.3 on B, b3.1 on C.
+    assert list(found.phases) == [1, 0, 2, 2, 0, 1, 1, 0, 0]
+    assert found.homes[3].nodes == (2, 3, 1)
+    assert any("5 homes are at buses with transposed conductors" in note for note in found.notes)
+    assert found.homes[1].power_factor == pytest.approx(2 / np.hypot(2, 0.7))
+    assert found.homes[3].leading
+    assert found.homes[0].v_low == 0.4
+
+
+def test_reading_a_feeder_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file ends with Show and Export, as published ones do."""
+    monkeypatch.chdir(tmp_path)
+    before = set(ODD.parent.iterdir())
+    load_feeder(ODD)
+    assert list(tmp_path.iterdir()) == []
+    assert set(ODD.parent.iterdir()) == before
+    assert Path(os.getcwd()) == tmp_path
+
+
+def test_the_transformer_that_feeds_the_homes_is_found(compare: Compare, write) -> None:  # type: ignore[no-untyped-def]
+    path = write(SERIES)
+    found = load_feeder(path)
+    assert found.transformer.name == "mvlv"
+    assert [f.name for f in found.fixed] == ["mill"]
+    assert random_loads(compare, path, 2000.0) < 1e-3
+
+
+def test_of_two_transformers_one_is_chosen_and_the_others_homes_stay(
+    compare: Compare, write
+) -> None:  # type: ignore[no-untyped-def]
+    path = write(PARALLEL)
+    with pytest.raises(InputError, match=r"t1 \(2 homes\), t2 \(3 homes\)") as caught:
+        load_feeder(path)
+    assert "--transformer" in caught.value.remedy
+    found = load_feeder(path, "t2")
+    assert [h.name for h in found.homes] == ["b1", "b2", "b3"]
+    assert any("2 homes are not fed by transformer t2" in note for note in found.notes)
+    assert random_loads(compare, path, 2000.0, "t2") < 1e-3
+
+
+def test_a_feeder_may_begin_at_the_busbar(compare: Compare, write) -> None:  # type: ignore[no-untyped-def]
+    path = write(BUSBAR)
+    assert load_feeder(path).transformer.rated_kva == 0
+    assert random_loads(compare, path, 2000.0) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (SPLIT_PHASE, "split-phase feeder, as in North America: 1 centre-tapped"),
+        (SERIES.replace("kv=0.23", "kv=11.5"), "2 single-phase loads are on medium voltage"),
+        (SERIES.replace("phases=1 kv=0.23", "phases=3 kv=0.4"), "it has no single-phase loads"),
+        (BUSBAR.replace("solve", "open line.a 1\nsolve"), "rated 230 V, but gets 0 V"),
+        (BUSBAR.replace("bus1=a.2 phases=1 kv=0.23", "bus1=a.2 phases=1 kv=0.4"), "rated 400 V"),
+        (BUSBAR.replace("solve", "New generator.g bus1=a.1 phases=1 kv=0.23\n"), "1 generator"),
+        (BUSBAR.replace("Frequency=50", "Frequency=60").replace("New line.a",
+         "Set DefaultBaseFrequency=50\nNew line.a"), "source gives no voltage"),
+        (SERIES.replace("buses=[mv2 lv.1.2.3.0]", "buses=[mv2 lv] conns=[wye delta]"), "in delta"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_studied_is_said_in_words(write, text: str, says: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InputError, match=says) as caught:
+        load_feeder(write(text))
+    assert caught.value.remedy
+
+
+def test_a_list_that_is_never_closed_is_named(write) -> None:  # type: ignore[no-untyped-def]
+    """The engine takes it to the end of the line, kVs and all, and goes on."""
+    text = PARALLEL.replace("buses=[sourcebus lv2.1.2.3.0]", "buses=[sourcebus lv2.1.2.3.0")
+    with pytest.raises(InputError, match=r"Master.dss line 5: '\[' is not closed") as caught:
+        load_feeder(write(text))
+    assert "]" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "New Loadshape.a mult=(file=a.csv) useactual=yes ! it's [fine",
+        "New Line.a // (not closed",
+        "New Transformer.t buses=[a.1.2.3 b.1.2.3.0] kvs=[11, 0.4]",
+        "~ rmatrix=(1 | 0 1 | 0 0 1)",
+        "plot circuit title=[never closed",
+        "New Load.o'brien bus1=a.1",
+    ],
+)
+def test_lines_that_are_well_are_left_alone(write, line: str) -> None:  # type: ignore[no-untyped-def]
+    check_files(write(line + "\n"))
+
+
+def test_a_file_that_includes_itself_does_not_end_the_process(write) -> None:  # type: ignore[no-untyped-def]
+    write("redirect Master.dss\n", "Loads.dss")
+    with pytest.raises(InputError, match=r"Master.dss -> Loads.dss -> Master.dss"):
+        load_feeder(write('New circuit.x\nRedirect "Loads.dss"\n'))
+
+
+def test_a_missing_include_is_named_and_capitals_are_pointed_out(write) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InputError, match=r"not found: .Lines.txt."):
+        load_feeder(write("New circuit.x\nRedirect Lines.txt\n"))
+    write("! lines\n", "lines.TXT")
+    with pytest.raises(InputError) as caught:
+        load_feeder(write("New circuit.x\nRedirect Lines.txt\n"))
+    assert "the file is called 'lines.TXT'" in caught.value.remedy
+
+
+def test_loads_between_phases_are_no_part_of_the_neutral_the_optimisers_see() -> None:
+    """At a light load, currents at no-load voltage add up to nearly the neutral current."""
+    feeder = load_feeder(ODD)
+    rng = np.random.default_rng(2)
+    watts = rng.gamma(1, 100, (5, feeder.n_homes + len(feeder.fixed))).astype(np.float32)
+    street = Street(feeder, watts, 60, "feeder")
+    turn = np.exp(-2j * np.pi / 3 * street.all_start())
+    seen = (street.currents(0, 5) * turn).sum(axis=1)
+    power = load_power(watts, [*feeder.homes, *feeder.fixed])
+    phases = np.tile(street.start, (5, 1))
+    true = PowerFlow(feeder).solve(power, phases).neutral - feeder.lv_i0.sum()
+    assert np.abs(seen) == pytest.approx(np.abs(true), rel=0.06, abs=0.03)
+
+
+def test_best_static_is_no_worse_than_as_built_beside_loads_between_phases() -> None:
+    feeder = load_feeder(ODD)
+    watts = np.full((60, feeder.n_homes + len(feeder.fixed)), 500, dtype=np.float32)
+    watts[:, feeder.n_homes + 3] = 9000
+    street = Street(feeder, watts, 60, "feeder")
+    built = judge(street, as_built(street), 20.0).neutral_a.mean()
+    best = judge(street, best_static(street, Loop()), 20.0).neutral_a.mean()
+    assert best < built

@@ -1,0 +1,131 @@
+"""What can be told from the text of a feeder's files before the engine reads them.
+
+The engine follows `Redirect` and `Compile` without looking back, so a file that includes itself
+ends the process; and it takes a bracket that is never closed to the end of the line without a
+word, which loses every property behind it. Both are found here, by file and line.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import InputError
+
+_INCLUDE = re.compile(r"\s*(redir\w*|comp\w*)\s+(.+)", re.IGNORECASE)
+_CLOSES = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'"}
+# Lines that define something. Others (plots, titles) may hold whatever they like.
+_DEFINES = re.compile(r"\s*(new|edit|more|m|set|batchedit|~|redir\w*|comp\w*)\b|\s*~", re.I)
+
+
+def check_files(path: Path) -> None:
+    """Walks a feeder file and all it includes; InputError for what the engine would not survive
+    or not mention. Files that cannot be found are left to the engine's own words."""
+    _walk(path.resolve(), ())
+
+
+def _walk(path: Path, above: tuple[Path, ...]) -> None:
+    if path in above:
+        chain = " -> ".join(p.name for p in (*above[above.index(path) :], path))
+        raise InputError(
+            f"{path.name} includes itself: {chain}.", "Remove that Redirect or Compile."
+        )
+    for number, line in _lines(path):
+        _check_brackets(path, number, line)
+        include = _INCLUDE.match(line)
+        if include is not None:
+            target = _existing(path.parent, _unquoted(include.group(2)))
+            if target is not None:
+                _walk(target, (*above, path))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines with their number, without comments, outside block comments."""
+    block = False
+    # Latin-1 reads any byte; only ASCII is looked at.
+    for number, raw in enumerate(path.read_text(encoding="latin-1").splitlines(), start=1):
+        if not block and raw.lstrip().startswith("/*"):
+            block = True
+        if block:
+            block = "*/" not in raw
+            continue
+        line = _without_comment(raw)
+        if line.strip():
+            yield number, line
+
+
+def _without_comment(line: str) -> str:
+    """Cuts a comment (! or //) off, unless it stands within quotes or brackets."""
+    skip_to = 0
+    for k, char in enumerate(line):
+        if k < skip_to:
+            continue
+        if char == "!" or line.startswith("//", k):
+            return line[:k]
+        if char in _CLOSES and _starts_token(line, k):
+            end = line.find(_CLOSES[char], k + 1)
+            skip_to = end + 1 if end >= 0 else k + 1
+    return line
+
+
+def _starts_token(line: str, k: int) -> bool:
+    return k == 0 or line[k - 1] in " \t=,"
+
+
+def _check_brackets(path: Path, number: int, line: str) -> None:
+    if _DEFINES.match(line) is None:
+        return
+    k = 0
+    while k < len(line):
+        if line[k] in _CLOSES and _starts_token(line, k):
+            end = line.find(_CLOSES[line[k]], k + 1)
+            # The engine's own rule: a list ends at the first closing bracket of its kind. Another
+            # opening one on the way there shows that this list was never closed.
+            if end < 0 or (line[k] in "([{" and line[k] in line[k + 1 : end]):
+                raise InputError(
+                    f"{path.name} line {number}: {line[k]!r} is not closed: {line.strip()[:80]}",
+                    f"Close it with {_CLOSES[line[k]]!r}.",
+                )
+            k = end
+        k += 1
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    text = re.sub(r"^file\s*=\s*", "", text, flags=re.IGNORECASE)
+    if text and text[0] in _CLOSES:
+        end = text.find(_CLOSES[text[0]], 1)
+        return text[1:end] if end > 0 else text[1:]
+    return text.split()[0] if text else ""
+
+
+def _existing(folder: Path, name: str) -> Path | None:
+    target = (folder / name.replace("\\", "/")).resolve()
+    return target if target.is_file() else None
+
+
+def spelled_otherwise(path: Path) -> str:
+    """A remedy for an include that differs from the file on the disk in capitals only, or ""."""
+    todo, seen = [path.resolve()], set()
+    while todo:
+        file = todo.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        for number, line in _lines(file):
+            include = _INCLUDE.match(line)
+            if include is None:
+                continue
+            name = _unquoted(include.group(2)).replace("\\", "/")
+            target = _existing(file.parent, name)
+            if target is not None:
+                todo.append(target)
+                continue
+            wanted = file.parent / name
+            if wanted.parent.is_dir():
+                for there in wanted.parent.iterdir():
+                    if there.name.lower() == wanted.name.lower():
+                        return (
+                            f"{file.name} line {number} says {wanted.name!r}, the file is called "
+                            f"{there.name!r}: capitals matter here."
+                        )
+    return ""
