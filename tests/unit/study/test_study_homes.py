@@ -118,6 +118,53 @@ def test_too_few_columns_and_unknown_columns_are_refused() -> None:
         assign_columns(feeder(1), [Listed("h0", profile="nope")], profiles(), False)
 
 
+def with_fixed(homes: int = 2):  # type: ignore[no-untyped-def]
+    """Homes h0.. and a workshop that stands between them in the file."""
+    points = [LoadPoint(f"h{k}", "", k % 3, place=2 * k) for k in range(homes)]
+    shop = LoadPoint("shop", "", -1, kw=3.0, place=1)
+    return replace(ideal_feeder(points), fixed=(shop,))
+
+
+def test_as_many_columns_as_loads_go_by_the_order_of_the_file() -> None:
+    rows = [Listed("h0"), Listed("h1")]
+    watts, notes = assign_columns(with_fixed(), rows, profiles(), False)
+    assert watts[0].tolist() == [107, 307, 207]  # the workshop is second in the file
+    assert "all loads in file order" in notes[0]
+    watts, notes = assign_columns(with_fixed(), rows, profiles(homes=2), False)
+    assert watts[0].tolist() == [107, 207, 3000]
+    assert "shop has no profile: 3 kW" in notes[-1]
+    named = Profiles(START, 60, ("Shop", "x", "y"), profiles().watts)
+    watts, _ = assign_columns(with_fixed(3), [Listed(f"h{k}") for k in range(3)], named, True)
+    assert watts[0].tolist() == [207, 307, 200, 107]
+
+
+def test_names_that_fit_only_in_part_are_refused() -> None:
+    """One misspelt column must not shift all others to the wrong homes."""
+    p = Profiles(START, 60, ("h0", "h1", "h_2", "more"), profiles(homes=4).watts)
+    with pytest.raises(InputError, match="no column for 1 of 3 homes, first 'h2'"):
+        assign_columns(feeder(), [Listed(f"h{k}") for k in range(3)], p, False)
+    rows = [Listed("h0"), Listed("h1"), Listed("h2", profile="h_2")]
+    watts, notes = assign_columns(feeder(), rows, p, False)
+    assert watts[0].tolist() == [107, 207, 307]
+    assert "1 profile columns are of no load and unused: more" in notes[0]
+    only_one = [Listed("a", profile="h_2"), Listed("b"), Listed("c")]
+    unnamed = ideal_feeder([LoadPoint(n, "", 0) for n in "abc"])
+    with pytest.raises(InputError, match="no column for 2 of 3 homes"):
+        assign_columns(unnamed, only_one, p, False)
+
+
+def test_the_list_speaks_of_fixed_loads_too() -> None:
+    changed, rows = apply_list(with_fixed(), [Listed("SHOP", None, "home_3", 0.8)], None)
+    assert changed.fixed[0].power_factor == 0.8
+    watts, _ = assign_columns(
+        changed, [Listed("h0", profile="home_1"), Listed("h1", profile="home_2"), rows[2]],
+        profiles(), False,
+    )  # fmt: skip
+    assert watts[0].tolist() == [107, 207, 307]
+    with pytest.raises(InputError, match="'shop' of the homes list cannot be moved"):
+        apply_list(with_fixed(), [Listed("shop", relay=True)], None)
+
+
 def test_relays_follow_list_share_and_weight() -> None:
     rows = [Listed(str(k)) for k in range(8)]
     mean = np.array([5, 9, 1, 7, 3, 8, 2, 6.0])

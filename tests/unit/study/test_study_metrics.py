@@ -56,6 +56,14 @@ def test_a_week_passes_with_95_percent(bad: int, passes: bool) -> None:
     assert test.sites_failed == (0 if passes else 1)
 
 
+@pytest.mark.parametrize(("step", "values"), [(60, 1008), (240, 1260), (900, 672), (3600, 168)])
+def test_a_week_is_a_week_at_any_step(step: int, values: int) -> None:
+    """240 s: two steps make a value of eight minutes, 1260 of which are a week."""
+    test = weekly_test(np.ones((2 * values, 1), dtype=bool), step)
+    assert test.complete_weeks == 2
+    assert len(test.share_within) == 2
+
+
 def test_one_bad_week_is_not_hidden_by_good_ones() -> None:
     within = np.ones((4 * 1008 + 500, 1), dtype=bool)
     within[1008 : 1008 + 100] = False

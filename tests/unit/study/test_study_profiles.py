@@ -67,6 +67,13 @@ def test_kinds_of_time(tmp_path: Path, stamps: tuple[str, str], step: int) -> No
         (GOOD + "2026-01-12T00:02:20,1,2\n", "off that grid", "Resample"),
         ("time,a\n0,1.5\n60,0.4\n", "look like kilowatts", "multiply"),
         ("time,a\n", "fewer than two rows", "--days"),
+        ("time,a\n1767225600000,100\n1767225660000,100\n", "looks like milliseconds", "1000"),
+        ("time,a\n0,100\n86400,100\n", "one value every 24 hours", "hourly"),
+        (
+            "time,a\n2026-01-12T00:00+01:00,100\n2026-01-12T00:01,100\n",
+            "row 3: some times have an offset",
+            "all of them",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str, remedy: str) -> None:
@@ -76,8 +83,42 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str, remedy: st
     assert remedy in caught.value.remedy
 
 
+@pytest.mark.parametrize("name", ["time", "Timestamp", "DateTime"])
+def test_the_time_column_has_other_names_too(tmp_path: Path, name: str) -> None:
+    assert read(tmp_path, GOOD.replace("time", name)).step_s == 60
+
+
+def test_words_for_missing_are_gaps(tmp_path: Path) -> None:
+    text = GOOD + "2026-01-12T00:02,NaN,n/a\n2026-01-12T00:03,325,NULL\n2026-01-12T00:04,9,9\n"
+    with pytest.raises(InputError, match="3 values are missing, first home_01"):
+        read(tmp_path, text)
+    assert read(tmp_path, text, fill_gaps=True).watts[2, 0] == 315
+
+
+def test_the_clock_is_that_of_the_first_offset(tmp_path: Path) -> None:
+    """Over the change to summer time the hours go on, in winter time."""
+    rows = ("2026-03-29T00:00+01:00,1", "2026-03-29T01:00+01:00,2", "2026-03-29T03:00+02:00,99")
+    found = read(tmp_path, "time,a\n" + "\n".join(rows) + "\n")
+    assert found.start == np.datetime64("2026-03-29T00:00", "s")
+    assert (found.seconds_of_day // 3600).tolist() == [0, 1, 2]
+
+
+def test_a_change_of_the_clock_without_offset_is_a_gap_or_a_repetition(tmp_path: Path) -> None:
+    spring = "time,a\n" + "".join(f"2026-03-29T{h:02d}:00,100\n" for h in (0, 1, 3, 4))
+    with pytest.raises(InputError, match="1 values are missing, first a at 2026-03-29T02"):
+        read(tmp_path, spring)
+    autumn = "time,a\n" + "".join(f"2026-10-25T{h:02d}:00,100\n" for h in (1, 2, 2, 3))
+    with pytest.raises(InputError, match="does not come after"):
+        read(tmp_path, autumn)
+
+
 def test_broken_gzip_and_missing_file(tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv.gz"
+    whole = bytearray(gzip.compress(GOOD.encode() * 500))
+    whole[40:60] = bytes(20)
+    bad.write_bytes(whole)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_profiles(bad)
     bad.write_bytes(gzip.compress(GOOD.encode() * 500)[:-20])
     with pytest.raises(InputError, match="cannot be read"):
         read_profiles(bad)

@@ -1,6 +1,7 @@
 """Which home is which: joins the feeder's loads, the homes list and the profile columns."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -133,7 +134,8 @@ def points_of(listed: list[Listed], power_factor: float, volts: float) -> list[L
 def apply_list(
     feeder: Feeder, listed: list[Listed], power_factor: float | None
 ) -> tuple[Feeder, list[Listed]]:
-    """Joins a homes list with a feeder's loads by name; returns the rows in feeder order.
+    """Joins a homes list with a feeder's loads by name; returns a row per load in feeder order,
+    the homes first, then the loads that stay where they are.
 
     A listed phase or power factor overrides the feeder file; so does `power_factor` for all.
     """
@@ -144,14 +146,21 @@ def apply_list(
             f"Home {unknown[0]!r} of the homes list is not a load of the feeder.",
             f"Use the load names of the .dss file, such as {feeder.homes[0].name!r}.",
         )
-    homes, rows = [], []
-    for home in feeder.homes:
-        row = by_name.get(home.name.lower(), Listed(home.name))
+    rows = [by_name.get(p.name.lower(), Listed(p.name)) for p in (*feeder.homes, *feeder.fixed)]
+    homes, fixed = [], []
+    for home, row in zip(feeder.homes, rows, strict=False):
         factor = row.power_factor or power_factor or home.power_factor
         phase = home.phase if row.phase is None else row.phase
         homes.append(replace(home, phase=phase, power_factor=factor))
-        rows.append(row)
-    return replace(feeder, homes=tuple(homes)), rows
+    for load, row in zip(feeder.fixed, rows[len(homes) :], strict=True):
+        if row.phase is not None or row.relay or row.ev or row.pv:
+            raise InputError(
+                f"{row.name!r} of the homes list cannot be moved: it is three-phase, between two "
+                "phases, fed by another transformer, or at a bus without all three phases.",
+                "Leave its columns phase, relay, ev and pv empty.",
+            )
+        fixed.append(replace(load, power_factor=row.power_factor or load.power_factor))
+    return replace(feeder, homes=tuple(homes), fixed=tuple(fixed)), rows
 
 
 def assign_columns(
@@ -159,59 +168,86 @@ def assign_columns(
 ) -> tuple[NDArray[np.float32], list[str]]:
     """Watts of every home, then of every fixed load: float32 [T, H + fixed], and notes.
 
-    By the list's `profile` column; else by equal names; else in the order of both files.
+    By the list's `profile` column; else by equal names; else, if neither speaks of any home, in
+    the order of both files.
     """
     place = {name.lower(): k for k, name in enumerate(profiles.names)}
-    named = [row.profile for row in rows if row.profile]
-    absent = [name for name in named if name.lower() not in place]
-    if absent:
-        raise InputError(
-            f"The profiles have no column {absent[0]!r}.",
-            f"Their columns are {', '.join(profiles.names[:4])}, ...; correct the homes list.",
-        )
     notes: list[str] = []
-    n, loads = len(profiles.names), [*feeder.homes, *feeder.fixed]
-    if len(named) == len(rows):
-        home_columns = [place[str(row.profile).lower()] for row in rows]
-    elif all(h.name.lower() in place for h in feeder.homes):
-        home_columns = [place[h.name.lower()] for h in feeder.homes]
-    else:
-        home_columns = _in_order(len(feeder.homes), n, repeat, notes)
-    watts = np.ascontiguousarray(profiles.watts[:, home_columns])
-    if len(set(home_columns)) < len(home_columns):
-        watts = _shifted(watts, home_columns, round(86400 / profiles.step_s))
+    loads, homes = [*feeder.homes, *feeder.fixed], feeder.n_homes
+    rows = [*rows, *(Listed(load.name) for load in loads[len(rows) :])]
+    columns: list[int | None] = []
+    for load, row in zip(loads, rows, strict=True):
+        if row.profile and row.profile.lower() not in place:
+            raise InputError(
+                f"The profiles have no column {row.profile!r}, which the homes list names for "
+                f"{row.name!r}.",
+                f"Their columns are {_some(profiles.names)}.",
+            )
+        columns.append(place.get((row.profile or load.name).lower()))
+    unmatched = [load.name for load, k in zip(loads[:homes], columns, strict=False) if k is None]
+    if len(unmatched) == homes:
+        columns = _in_order(loads, homes, columns, len(profiles.names), repeat, notes)
+    elif unmatched:
+        raise InputError(
+            f"The profiles have no column for {len(unmatched)} of {homes} homes, first "
+            f"{unmatched[0]!r}.",
+            "Name the columns after the homes, or give every home its column in the homes list "
+            f"(profile). The columns are {_some(profiles.names)}.",
+        )
+    elif len(set(columns)) < len(profiles.names):
+        unused = [n for k, n in enumerate(profiles.names) if k not in set(columns)]
+        notes.append(f"{len(unused)} profile columns are of no load and unused: {_some(unused)}.")
+    own = [k for k in columns[:homes] if k is not None]
+    watts = np.ascontiguousarray(profiles.watts[:, own])
+    if len(set(own)) < len(own):
+        watts = _shifted(watts, own, round(86400 / profiles.step_s))
     if not feeder.fixed:
         return watts, notes
     extra = []
-    spare = [k for k in range(n) if k not in set(home_columns)]
-    for k, load in enumerate(feeder.fixed):
-        column = place.get(load.name.lower())
-        if column is None and n >= len(loads) and k < len(spare):
-            column = spare[k]
-        extra.append(
-            np.full(len(watts), load.kw * 1000, dtype=np.float32)
-            if column is None
-            else profiles.watts[:, column]
-        )
+    for load, column in zip(feeder.fixed, columns[homes:], strict=True):
         if column is None:
             notes.append(f"Fixed load {load.name} has no profile: {load.kw:g} kW all the time.")
+            extra.append(np.full(len(watts), load.kw * 1000, dtype=np.float32))
+        else:
+            extra.append(profiles.watts[:, column])
     return np.hstack([watts, np.column_stack(extra)]), notes
 
 
-def _in_order(homes: int, columns: int, repeat: bool, notes: list[str]) -> list[int]:
-    if columns >= homes:
-        if columns > homes:
-            notes.append(f"The first {homes} of {columns} profile columns are used, in file order.")
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+
+
+def _in_order(
+    loads: list[LoadPoint],
+    homes: int,
+    columns: list[int | None],
+    count: int,
+    repeat: bool,
+    notes: list[str],
+) -> list[int | None]:
+    """Columns by order alone. As many columns as loads: load k of the file gets column k. Else
+    the homes get the first ones; a fixed load only the one that bears its name."""
+    if count == len(loads) and homes < len(loads):
+        notes.append("Profile columns go to all loads in file order, fixed ones included.")
+        order = sorted(range(len(loads)), key=lambda k: loads[k].place)
+        return [order.index(k) for k in range(len(loads))]
+    named = {k for k in columns if k is not None}
+    free = [k for k in range(count) if k not in named]
+    if len(free) >= homes:
+        if len(free) > homes:
+            notes.append(f"The first {homes} of {count} profile columns are used, in file order.")
         else:
             notes.append("Profile columns go to the homes in file order.")
-        return list(range(homes))
-    if not repeat:
+    elif not repeat:
         raise InputError(
-            f"{homes} homes, but the profiles have only {columns} columns.",
+            f"{homes} homes, but the profiles have only {len(free)} columns.",
             "Give a column per home, or use --repeat-profiles (each reuse is shifted by a day).",
         )
-    notes.append(f"{columns} profile columns serve {homes} homes, each reuse shifted by a day.")
-    return [k % columns for k in range(homes)]
+    else:
+        notes.append(f"{len(free)} profile columns serve {homes} homes, each reuse a day later.")
+    if not free:
+        raise InputError("The profiles have no column for the homes.", "Give a column per home.")
+    return [free[k % len(free)] for k in range(homes)] + columns[homes:]
 
 
 def _shifted(watts: NDArray[np.float32], columns: list[int], per_day: int) -> NDArray[np.float32]:

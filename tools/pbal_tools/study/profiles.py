@@ -11,9 +11,10 @@ by default, because every way to fill it is a guess that the reader of the repor
 import gzip
 import io
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ from ..errors import InputError
 
 _BLOCK_ROWS = 8192
 _MINUTE = 60
+_HOUR = 3600
+_TIME_NAMES = ("time", "timestamp", "datetime", "date_time", "utc")
+_MISSING = ("", "na", "n/a", "null", "none")  # and nan, which float() knows
 
 Progress = Callable[[int], None]
 
@@ -70,11 +74,12 @@ def read_profiles(
     stamps: list[NDArray[np.int64]] = []
     blocks: list[NDArray[np.float32]] = []
     first: int | None = None
+    clock = _Clock(path)
     try:
         with _open(path) as lines:
             names = _header(path, lines.readline())
             for row, block in _blocks(lines):
-                times, watts = _parse(path, row, block, names)
+                times, watts = _parse(path, row, block, names, clock)
                 first = int(times[0]) if first is None else first
                 # Both ends of the wanted stretch are known as soon as the first row is.
                 keep = times >= first + skip_days * 86400
@@ -86,7 +91,7 @@ def read_profiles(
                     progress(len(block))
                 if days is not None and times[-1] >= first + (skip_days + days) * 86400:
                     break
-    except (OSError, EOFError, UnicodeDecodeError) as exc:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as exc:
         raise InputError(
             f"{path} cannot be read: {exc}", "It must be a CSV file in UTF-8, plain or gzip."
         ) from exc
@@ -108,7 +113,7 @@ def _open(path: Path) -> io.TextIOWrapper:
 
 def _header(path: Path, line: str) -> tuple[str, ...]:
     cells = [cell.strip().strip('"') for cell in line.strip().split(",")]
-    if cells[0].lower() != "time":
+    if cells[0].lower() not in _TIME_NAMES:
         hint = "Separate the columns with commas." if ";" in line else ""
         raise InputError(
             f"{path}: the first column is {cells[0][:40]!r}, not 'time'.",
@@ -141,14 +146,14 @@ def _blocks(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 def _parse(
-    path: Path, row: int, block: list[str], names: tuple[str, ...]
+    path: Path, row: int, block: list[str], names: tuple[str, ...], clock: "_Clock"
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     stamps, values = [], []
     for line in block:
         stamp, _, rest = line.partition(",")
         stamps.append(stamp)
         values.append(rest.rstrip("\r\n"))
-    times = _times(path, row, stamps)
+    times = clock.seconds(row, stamps)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -180,7 +185,7 @@ def _row(path: Path, row: int, text: str, names: tuple[str, ...]) -> list[float]
     for name, raw in zip(names, cells, strict=True):
         cell = raw.strip().strip('"')
         try:
-            out.append(float(cell) if cell else np.nan)
+            out.append(np.nan if cell.lower() in _MISSING else float(cell))
         except ValueError:
             raise InputError(
                 f"{path} row {row}: {name} is {cell[:40]!r}, not a number of watts.",
@@ -189,32 +194,61 @@ def _row(path: Path, row: int, text: str, names: tuple[str, ...]) -> list[float]
     return out
 
 
-def _times(path: Path, row: int, stamps: list[str]) -> NDArray[np.int64]:
-    """Seconds since 1970 in the file's own clock: ISO 8601, or plain Unix seconds."""
-    try:
-        if stamps[0].strip().lstrip("-").replace(".", "", 1).isdigit():
-            return np.array([round(float(s)) for s in stamps], dtype=np.int64)
-        if any(mark in stamps[0][10:] for mark in "Zz+-"):
-            raise ValueError  # with an offset from UTC: the careful way below
-        return np.array(stamps, dtype="datetime64[s]").astype(np.int64)
-    except ValueError:
-        out = []
-        for k, stamp in enumerate(stamps):
-            try:
-                out.append(round(_stamp(stamp.strip().strip('"'))))
-            except ValueError:
-                raise InputError(
-                    f"{path} row {row + k}: {stamp.strip()[:40]!r} is not a time.",
-                    "Write times as 2026-01-31T18:05 or as Unix seconds.",
-                ) from None
-        return np.array(out, dtype=np.int64)
+class _Clock:
+    """Reads time stamps as seconds since 1970 in the file's own clock: ISO 8601, or plain Unix
+    seconds. Offsets from UTC are honoured, and the first one is taken as the file's clock, so
+    that evenings stay evenings."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset: timedelta | None = None
+        self._started = False
 
-def _stamp(text: str) -> float:
-    when = datetime.fromisoformat(text)
-    if when.tzinfo is not None:
-        return when.timestamp()
-    return float(np.datetime64(when, "s").astype(np.int64))
+    def seconds(self, row: int, stamps: list[str]) -> NDArray[np.int64]:
+        """One block of stamps, the first of them in row `row`."""
+        try:
+            if stamps[0].strip().lstrip("-").replace(".", "", 1).isdigit():
+                return self._unix(row, [float(s) for s in stamps])
+            if any(mark in stamps[0][10:] for mark in "Zz+-"):
+                raise ValueError  # with an offset from UTC: the careful way below
+            if self._offset is None:
+                out = np.array(stamps, dtype="datetime64[s]").astype(np.int64)
+                self._started = True
+                return out
+        except ValueError:
+            pass
+        return np.array(
+            [self._careful(row + k, stamp.strip().strip('"')) for k, stamp in enumerate(stamps)],
+            dtype=np.int64,
+        )
+
+    def _unix(self, row: int, values: list[float]) -> NDArray[np.int64]:
+        if abs(values[0]) > 1e11:  # the year 5138
+            raise InputError(
+                f"{self._path} row {row}: {values[0]:.0f} looks like milliseconds.",
+                "Give Unix seconds: divide the times by 1000.",
+            )
+        return np.array([round(v) for v in values], dtype=np.int64)
+
+    def _careful(self, row: int, text: str) -> int:
+        try:
+            when = datetime.fromisoformat(text)
+        except ValueError:
+            raise InputError(
+                f"{self._path} row {row}: {text[:40]!r} is not a time.",
+                "Write times as 2026-01-31T18:05 or as Unix seconds.",
+            ) from None
+        offset = when.utcoffset()
+        if not self._started:
+            self._started, self._offset = True, offset
+        if (offset is None) != (self._offset is None):
+            raise InputError(
+                f"{self._path} row {row}: some times have an offset from UTC, others have none.",
+                "Give all of them an offset, or none.",
+            )
+        if offset is not None and self._offset is not None:
+            when = when.replace(tzinfo=None) - offset + self._offset
+        return round(float(np.datetime64(when, "ms").astype(np.int64)) / 1000)
 
 
 def _regular(
@@ -264,6 +298,11 @@ def _regular(
         full = full[: len(full) // n * n].reshape(-1, n, len(names)).mean(axis=1)
         notes.append(f"Profiles at {step} s were averaged to one minute.")
         step = _MINUTE
+    if step > _HOUR:
+        raise InputError(
+            f"{path}: one value every {step / 3600:g} hours says nothing about balancing.",
+            "Give at least hourly profiles; one value a minute shows what pbal does.",
+        )
     if len(full) < 2:
         raise InputError(f"{path}: less than two time steps.", "Give at least an hour of profiles.")
     peak = float(np.abs(full).max())

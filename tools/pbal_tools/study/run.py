@@ -20,6 +20,9 @@ from .ranking import RUNS, Benefit, measured_benefit, rank_homes
 
 CONTROLLERS = ("as_built", "best_static", "pbal", "hindsight")
 
+ENGINE_TOLERANCE_A = 0.01
+"""Our power flow and the engine agree to this, or the report says so."""
+
 Stage = Callable[[str, int | None], Callable[[int], None]]
 """Starts a stage of known or unknown length; returns what to call with each amount done."""
 
@@ -104,6 +107,7 @@ def run_study(options: Options, stage: Stage) -> Study:
     feeder, rows = _feeder(options, profiles)
     watts, notes = assign_columns(feeder, rows, profiles, options.repeat_profiles)
     notes = [*feeder.notes, *profiles.notes, *notes]
+    rows = rows[: feeder.n_homes]
     watts, cars, roofs = _add(options, profiles, rows, watts)
     street = c.Street(feeder, watts, profiles.step_s, options.load_model)
     mean_w = watts[:, : feeder.n_homes].mean(axis=0, dtype=np.float64)
@@ -121,6 +125,12 @@ def run_study(options: Options, stage: Stage) -> Study:
             "and the figures of those moments are formal. The feeder is overloaded."
         )
     difference = _second_opinion(options, street, outcomes, stage)
+    if difference is not None and difference > ENGINE_TOLERANCE_A:
+        notes.append(
+            f"Beware: our power flow and OpenDSS differ by {difference:.2g} A, more than the "
+            f"{ENGINE_TOLERANCE_A:g} A they should; the feeder holds something this study does "
+            "not treat as OpenDSS does."
+        )
     base = outcomes["as_built"]
     summary = {
         name: summarise(outcome, base, street, relays, options.tariff)
