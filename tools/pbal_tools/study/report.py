@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .figures import COLOURS, all_figures
+from .drawing import COLOURS
+from .figures import all_figures
 from .output import share_of_hindsight
 from .run import Study
 
@@ -51,19 +52,37 @@ _CAPTIONS = {
         "Load duration curves of the three phases at the transformer. Where the three lines lie on "
         "each other, the phases carry the same load. Dotted: rated current, if it is near.",
     ),
+    "losses": (
+        "Losses",
+        "What lines and transformer lose in this period, and what it costs.",
+    ),
     "vuf": (
         "Voltage unbalance",
         "Negative over positive sequence voltage (VUF), 10-minute values, at each controller's "
         "worst bus.",
+    ),
+    "pvur": (
+        "Unbalance of the voltages' magnitudes",
+        "Largest deviation of a phase voltage from the mean of the three, over that mean (PVUR), "
+        "step by step, at whichever home's bus is worst.",
     ),
     "volts": (
         "Voltages",
         "From the lowest to the highest 10-minute voltage at each home's meter over the whole "
         "period.",
     ),
+    "loading": (
+        "Transformer loading",
+        "Current of the most loaded phase over the rated current, as a duration curve.",
+    ),
     "hot_spot": (
         "Transformer temperature",
         "Hot-spot temperature after IEC 60076-7, as a duration curve.",
+    ),
+    "life": (
+        "Transformer life",
+        "Insulation life used since the beginning, after IEC 60076-7. At normal ageing it would "
+        "grow by 24 hours a day.",
     ),
     "switchings": (
         "Switchings per home",
@@ -115,9 +134,10 @@ def headline(study: Study) -> str:
         )
     static = study.summary.get("best_static")
     if static is not None:
+        cut = static["neutral_a"]["cut"]
         text += (
-            " Re-connecting every home once, with this period known in advance, would cut it by "
-            f"{_pct(static['neutral_a']['cut'])}."
+            " Re-connecting every home once, with this period known in advance, would "
+            f"{'cut' if cut >= 0 else 'raise'} it by {_pct(abs(cut))}."
         )
     return text
 
@@ -198,11 +218,19 @@ def _table(study: Study) -> str:
     if "losses" in first:
         group("Losses in lines and transformer")
         row("kWh in this period", lambda s: _num(s["losses"]["kwh"]))
+        row(
+            f"their cost, {escape(study.options.currency)}",
+            lambda s: _num(s["losses"]["cost"], 2 if s["losses"]["cost"] < 100 else 0),
+        )
         row("share of energy", lambda s: _pct(s["losses"]["share_of_energy"], 2))
         row("cut", lambda s: _change(s["losses"]["cut"], 1))
         row(
+            "saved a year, kWh",
+            lambda s: "&ndash;" if s is first else _num(s["losses"]["saved_kwh_per_year"], 0),
+        )
+        row(
             f"saved a year, {escape(study.options.currency)}",
-            lambda s: _num(s["losses"]["saved_per_year"], 0),
+            lambda s: "&ndash;" if s is first else _num(s["losses"]["saved_per_year"], 0),
         )
         group("Voltage quality")
         row("VUF, worst bus, 95th percentile", lambda s: _pct(s["vuf"]["worst_home_p95"], 2))
@@ -212,6 +240,7 @@ def _table(study: Study) -> str:
         )
         row("PVUR, worst bus, 95th percentile", lambda s: _pct(s["pvur"]["p95"], 2))
         row("lowest voltage, V", lambda s: _num(s["voltage"]["min_v"]))
+        row("at home", lambda s: escape(s["voltage"]["min_home"]))
         row("highest voltage, V", lambda s: _num(s["voltage"]["max_v"]))
         row(
             "voltage within ±10 %, EN 50160",
@@ -375,6 +404,15 @@ def _limits(study: Study) -> list[str]:
         items.append(
             f"{_num(study.days, 0 if study.days >= 2 else 1)} days are not a year: seasons, and "
             "so the figures per year, will differ."
+        )
+    hottest = max(
+        (s["transformer"]["peak_hot_spot_c"] for s in study.summary.values() if "transformer" in s),
+        default=0.0,
+    )
+    if hottest > 140:
+        items.append(
+            f"A hot spot of {hottest:.0f} °C is beyond the 140 °C that IEC 60076-7 allows even in "
+            "an emergency: what the transformer would age there is formal."
         )
     weeks = next(iter(study.summary.values())).get("vuf", {}).get("complete_weeks")
     if weeks == 0:
