@@ -118,6 +118,17 @@ def test_reading_a_feeder_leaves_nothing_behind(
     assert Path(os.getcwd()) == tmp_path
 
 
+def test_a_relative_path_is_that_of_the_callers_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "Loads.dss").write_text("New load.H3 bus1=bar.3 phases=1 kv=0.23 kw=1\n")
+    text = BUSBAR.replace("New load.H3 bus1=bar.3 phases=1 kv=0.23 kw=1", "Redirect sub/Loads.dss")
+    (tmp_path / "Master.dss").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert load_feeder(Path("Master.dss")).n_homes == 3
+
+
 def test_the_transformer_that_feeds_the_homes_is_found(compare: Compare, write) -> None:  # type: ignore[no-untyped-def]
     path = write(SERIES)
     found = load_feeder(path)

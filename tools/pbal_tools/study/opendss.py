@@ -75,9 +75,10 @@ def compile_feeder(path: Path) -> Any:
         )
     check_files(path)
     engine = _engine()
+    full = path.resolve()  # before the working folder changes
     with _in_words(path), _scratch_folder(engine):
         engine.Text.Command = "clear"
-        engine.Text.Command = f'redirect "{path.resolve()}"'
+        engine.Text.Command = f'redirect "{full}"'
         if engine.NumCircuits:
             # Nodes have numbers only after a solution, and not every file ends with Solve.
             engine.Text.Command = "set controlmode=off"
