@@ -156,14 +156,15 @@ need_compiler() {
 
 # --- the installation -----------------------------------------------------------------------
 
-# pip_install ARGUMENT...: with the pinned versions; speaks only when it fails.
+# pip_install ARGUMENT...: with the pinned versions; speaks only when it fails. Most of what is
+# installed is never imported: what is, Python compiles when it is.
 # The path is relative because pip splits PIP_CONSTRAINT, which reaches the isolated build, at
 # spaces; newer pips want the second name.
 pip_install() {
     local log
     log=$(mktemp)
     if PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
         --constraint constraints.txt "$@" >"$log" 2>&1; then
         rm -f "$log"
         return 0
