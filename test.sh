@@ -33,22 +33,40 @@ step "style (ruff check)" "$bin/ruff" check .
 step "format (ruff format)" "$bin/ruff" format --check --output-format concise .
 step "types (mypy)" "$bin/mypy"
 step "rooms (import-linter)" "$bin/lint-imports"
-# Most tests wait for real time to pass (a slow board, dwell times), so more of them fit on the
-# processors than there are processors. A file's tests stay together: they share what they start.
-side_by_side() { "$bin/python" -m pytest -n "${PBAL_WORKERS:-3}" --dist loadfile "$@"; }
+# A file's tests stay together: they share what they start.
+pytest_side_by_side=("$bin/python" -m pytest -n "${PBAL_WORKERS:-3}" --dist loadfile)
 
-# Nodes and streets run the firmware in real time, one after the other and with the processors to themselves.
-# A street that another program kept from running in time gets a second try, which pytest reports
-# as a rerun; what fails twice has failed.
+# Nodes and streets run the firmware in real time, one after the other. A street that another
+# program kept from running in time gets a second try, which pytest reports as a rerun; what fails
+# twice has failed.
 in_real_time() { "$bin/python" -m pytest --reruns 1 "$@"; }
 
+# What only computes takes the processors while nothing in real time wants them. Becomes the command.
+in_the_gaps() {
+    if chrt --idle 0 true 2>/dev/null; then
+        exec chrt --idle 0 "$@"
+    fi
+    exec nice -n 19 "$@"
+}
+
 if [ $# -gt 0 ]; then
-    step "tests (pytest)" side_by_side "$@"
+    step "tests (pytest)" "${pytest_side_by_side[@]}" "$@"
 else
-    step "tests side by side" side_by_side tests/contract tests/unit tests/cli --ignore tests/unit/node
+    said=$(mktemp)
+    in_the_gaps "${pytest_side_by_side[@]}" tests/contract tests/unit tests/cli \
+        --ignore tests/unit/node >"$said" 2>&1 </dev/null &
+    beside=$!
+    trap 'kill "$beside" 2>/dev/null; rm -f "$said"' EXIT
+    the_others() {
+        wait "$beside"
+        local status=$?
+        cat "$said"
+        return $status
+    }
     step "stock tools" in_real_time tests/twin/test_tools_and_ends.py
     step "tests in real time" in_real_time tests/unit/node tests/twin tests/faults \
         --ignore tests/twin/test_tools_and_ends.py
+    step "tests in their gaps" the_others
 fi
 
 printf '\n== summary\n'
