@@ -157,12 +157,19 @@ def flash(
         ports.check(targets[0], opening=False)
     tool("esptool"), tool("mpremote")
     table = data.flash
+    quiet = json_output or app_context(ctx).quiet
     found = None
     if not app_only:
         found = images.find(
-            data, image, sha256.lower(), state.cache_folder(), state.pins_file(), _number(offset),
+            data,
+            image,
+            sha256.lower(),
+            state.cache_folder(),
+            state.pins_file(),
+            _number(offset),
             pin,
-        )  # fmt: skip
+            lambda words: None if quiet else print(f"pbal: {words}", file=sys.stderr),
+        )
     elif image or pin:
         raise InputError("--app-only writes no image.", "Leave out --image or --app-only.")
     version, files = application(board)
@@ -181,7 +188,6 @@ def flash(
         again=again or bool(erase),
         repl_timeout_s=repl_timeout,
     )
-    quiet = json_output or app_context(ctx).quiet
     console = Console(stderr=True)
     wordy = app_context(ctx).verbosity > 0
     if wordy:

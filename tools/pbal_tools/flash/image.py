@@ -10,6 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -138,6 +139,7 @@ def find(
     pins: Path,
     offset: int | None = None,
     pin: bool = False,
+    note: Callable[[str], None] = lambda words: None,
 ) -> Image:
     """The image to write: `given` (a file or an address), or else the one that is pinned on this
     computer, or else the one the board file pins.
@@ -175,6 +177,7 @@ def find(
                 f"The image pinned for {board.board.name} is not in {cache} any more.",
                 "Give it once more:  pbal flash --image FILE --pin",
             )
+        note(f"fetching {source.url}")
         _download(source.url, source.sha256, kept)
     image = check(kept, chip, size, offset if offset is not None else source.offset)
     if pin:
