@@ -1,5 +1,6 @@
 """The parts of `pbal flash`: bounded runs, the emulated boot loader, remembered progress."""
 
+import os
 import struct
 import sys
 import time
@@ -68,6 +69,22 @@ def test_what_esptool_says_becomes_an_error_with_a_remedy(
 )
 def test_why_a_port_does_not_open(exc: OSError, kind: type[Exception]) -> None:
     assert type(ports.explain("/dev/ttyTEST", exc)) is kind
+
+
+def test_a_port_one_may_not_open_is_said_without_opening_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Opening could take a board out of the boot loader into which somebody brought it by hand.
+    ours, theirs = os.openpty()
+    name = os.ttyname(theirs)
+    try:
+        ports.check(name, opening=False)
+        monkeypatch.setattr(os, "access", lambda path, mode: path != name)  # root may do anything
+        with pytest.raises(PortDenied, match="may not open"):
+            ports.check(name, opening=False)
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_flash_memory_only_clears_bits_until_erased() -> None:

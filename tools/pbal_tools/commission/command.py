@@ -16,6 +16,7 @@ from pbal_controller.keystore import KeyStore
 from pbal_protocol.modbus import UNPROVISIONED
 
 from ..errors import CheckFailed, CliError, InputError, UnreachableError
+from ..flash.run import end_like_ctrl_c
 from ..output import JsonFlag, emit
 from ..provision.store import passphrase as ask_passphrase
 from ..site.command import SITE
@@ -27,6 +28,7 @@ from .guide import Guide
 from .job import Job, Meter
 from .line import Line
 from .state import STEPS, State, default_folder
+from .talk import PATIENCE_S
 
 app = typer.Typer(
     no_args_is_help=True, help="Commission a street: scan, phases, calibration, transfer test."
@@ -284,19 +286,24 @@ def run(
 
         guide = Guide(job, secret, range_, (watch, every), go_on, show)
         line.listen()
+        end_like_ctrl_c()
+        patience_s = PATIENCE_S
         try:
             guide.run(until)
+        except KeyboardInterrupt:
+            patience_s = 2.0  # for each home; a second Ctrl-C ends it at once
+            raise
         finally:
-            _finish(job)
+            _finish(job, patience_s)
             if json_output:
                 print(json.dumps(_result(state), indent=2))
 
 
-def _finish(job: Job) -> None:
+def _finish(job: Job, patience_s: float) -> None:
     """Each conversation's last word; what fails here is said, not raised over the real error."""
     for address, talk in job.talks.items():
         try:
-            talk.finish()
+            talk.finish(patience_s)
         except CliError as exc:
             print(f"pbal: home {address}: {exc.message} Run it once more to end well.",
                   file=sys.stderr)  # fmt: skip

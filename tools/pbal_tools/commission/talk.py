@@ -24,7 +24,7 @@ Reserve = Callable[[int, str, int, int], int]  # address, key, at least, count -
 
 _BLOCK = 64
 _GAP = 4096  # above the node's floor, for frames of the controller that never arrived
-_PATIENCE_S = 12.0
+PATIENCE_S = 12.0
 _PAUSE_S = 0.05
 
 
@@ -119,7 +119,7 @@ class Talk:
             self.acked = max(self.acked, record.counter)
 
     def until(
-        self, true: Callable[[], bool], what: str, *ask: Record, patience_s: float = _PATIENCE_S
+        self, true: Callable[[], bool], what: str, *ask: Record, patience_s: float = PATIENCE_S
     ) -> None:
         """Polls until a condition holds; `ask` is sent again every second.
 
@@ -233,11 +233,11 @@ class Talk:
             )
         return held
 
-    def finish(self) -> None:
+    def finish(self, patience_s: float = PATIENCE_S) -> None:
         """The last word: one more frame acknowledged, so that its counter is the node's floor."""
         if self._next:
             last = self._next  # the counter of the frame that asks
             self.until(
                 lambda: self.acked >= last, "the last acknowledgement",
-                records.StatusGet(what=records.WHAT_HELLO),
+                records.StatusGet(what=records.WHAT_HELLO), patience_s=patience_s,
             )  # fmt: skip

@@ -89,6 +89,8 @@ def check(port: str, opening: bool = True) -> None:
         )
     if not stat.S_ISCHR(os.stat(port).st_mode):
         raise PortMissing(f"{port} is not a serial port.", "Name a device such as /dev/ttyUSB0.")
+    if not os.access(port, os.R_OK | os.W_OK):
+        raise explain(port, PermissionError(errno.EACCES, "Permission denied"))
     if not opening:
         return
     try:
