@@ -119,7 +119,7 @@ def _flash(port: str, order: Order, show: Show, report: Report) -> None:
         show.step(port, words, share)
 
     def note(words: str) -> None:
-        show.note(port, words)
+        show.note(port, words.removeprefix(f"{port}: "))
 
     step("port", 0.0)
     ports.check(port, opening=order.image is None or not order.before.startswith("no-reset"))
