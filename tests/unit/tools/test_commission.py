@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -366,6 +367,62 @@ def test_two_voltages_that_are_no_line_or_one_point_are_refused() -> None:
         calibrate.new_trim([(200.0, 206.0), (250.0, 250.0)], 0)
     with pytest.raises(CheckFailed, match="too close"):
         calibrate.new_trim([(230.0, 231.0), (232.0, 233.0)], 0)
+
+
+class Bench:
+    """A node on a variac: it shows its inputs times a gain of its own, plus an offset if broken."""
+
+    address = 12
+
+    def __init__(self, offset_v: float = 0.0) -> None:
+        self.supply_v, self.offset_v = 205.0, offset_v
+        self.held = {row[1]: 0 for row in config.KEYS}
+
+    def settings(self) -> dict[str, int]:
+        return dict(self.held)
+
+    def set(self, name: str, value: int) -> None:
+        self.held[name] = value
+
+    def reading(self) -> SimpleNamespace:
+        raw = self.supply_v * 0.97 + self.offset_v
+        shown = {
+            f"v{k}_v": raw * (1 + self.held[f"trim_{name}_ppm"] / 1e6)
+            for k, name in (("a", "a"), ("b", "b"), ("c", "c"), ("out", "out"))
+        }
+        return SimpleNamespace(**shown, current_a=0.0)
+
+    def turn(self, point: str) -> None:
+        if point == "v_second":
+            self.supply_v = 248.0
+
+
+@pytest.mark.parametrize("offset_v", [0.0, 12.0])
+def test_a_second_voltage_proves_the_channel_or_refuses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset_v: float
+) -> None:
+    monkeypatch.setattr(calibrate, "_PAUSE_S", 0.0)
+    node = Bench(offset_v)
+    answers = {"va": 205.0, "vout": 205.0, "va_second": 248.0, "vout_second": 248.0}
+    job: Any = SimpleNamespace(
+        state=State.open(tmp_path / "r", 7, "north"), home=lambda a: SimpleNamespace(name="x"),
+        talk=lambda a: node, ask=Asker({"calibrate": {"12": answers}}),
+    )  # fmt: skip
+    if offset_v:
+        with pytest.raises(CheckFailed, match="no straight line"):
+            calibrate.calibrate_home(job, 12, node.turn)
+        assert not any(node.held.values())
+        return
+    calibrate.calibrate_home(job, 12, node.turn)
+    told = job.state.home(12)["calibrate"]
+    assert list(told["points"]) == ["vout", "vout_second", "va", "va_second"]
+    # Only the second is still there to be measured again.
+    assert "after" not in told["points"]["va"]
+    assert told["points"]["va_second"]["after"] == pytest.approx(248.0, abs=0.01)
+    assert told["written"] == {"trim_out_ppm": 30928, "trim_a_ppm": 30928}
+    assert job.state.data["restore"] == {}
+    rows = content.calibration_rows({"calibration": told})
+    assert ["va_second", "240.56", "248", "248"] in rows
 
 
 # -- answers and record ------------------------------------------------------------------------
