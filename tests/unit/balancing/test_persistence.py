@@ -86,3 +86,33 @@ def test_state_round_trip_and_shape_check():
     assert (other.ends == tracker.ends).all()
     with pytest.raises(ValueError, match="shape"):
         Persistence(3).load(tracker.state())
+
+
+def test_what_has_passed_since_a_late_reading_counts():
+    tracker = Persistence(1)
+    for minute, level in enumerate([0.5, 9.5, 9.5]):
+        tracker.observe(60.0 * minute, np.array([level]))
+    fresh = tracker.forecast(120.0, [0.0, 5.0])[:, 0]
+    late = tracker.forecast(120.0 + 300.0, [0.0])[0, 0]
+    assert fresh[0] == pytest.approx(9.5)
+    assert late == pytest.approx(fresh[1])
+    assert late < 8.0
+
+
+@pytest.mark.parametrize("every_min", [1, 5, 15])
+def test_however_often_it_is_read_it_learns_the_same_duration(every_min):
+    """Runs of 3 hours on average, at 10 A, between pauses of 3 hours: 1 in 180 ends a minute."""
+    rng = np.random.default_rng(5)
+    amps = np.full((8 * 1440, 12), 0.5)
+    for home in amps.T:
+        t = 0
+        while t < len(home):
+            t += int(rng.exponential(180)) + 1
+            length = int(rng.exponential(180)) + 1
+            home[t : t + length] = 10.5
+            t += length
+    tracker = Persistence(12)
+    for t in range(0, len(amps), every_min):
+        tracker.observe(60.0 * t, amps[t])
+    per_minute = tracker.ends.sum() / tracker.watched.sum()
+    assert per_minute == pytest.approx(1 / 180, rel=0.2)
