@@ -26,6 +26,7 @@ SIZES = np.array([0.6, 1.0, 1.6, 2.4, 3.4, 4.4, 5.4, 6.6, 7.8, 8.7, 9.4, 10.1, 1
 #: Lower edges of the age bins, minutes.
 AGES = np.array([0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 31, 40, 50, 61, 80, 110, 160, 240.0])
 SLOTS = 8
+WAYS = 16
 _GAP_MIN = 2.0
 _WIDTHS = np.append(np.diff(AGES), 240.0)
 
@@ -163,24 +164,48 @@ class Persistence:
         counts as time in which its steps may have ended.
         """
         ahead = np.asarray(ahead_min, np.float64)
-        table = self._table()
         out = np.repeat(np.nan_to_num(self.level)[None], len(ahead), axis=0)
+        h, size, gone = self._gone(time_s, ahead)
+        np.add.at(out.T, h, size[:, None] * np.expm1(-gone))
+        return out
+
+    def sample(
+        self, time_s: float, look_min: float, ahead_min: ArrayLike, rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """Ways the next minutes may go: float64[WAYS, len(ahead), n] A.
+
+        In each way every step is still on after look_min, or not, by chance; from there on,
+        at ahead_min from now, the current is what can then be expected.
+        """
+        ahead = np.asarray(ahead_min, np.float64)
+        out = np.empty((WAYS, len(ahead), self.n))
+        out[:] = np.nan_to_num(self.level)
+        h, size, gone = self._gone(time_s, np.concatenate(([look_min], ahead)))
+        if h.size:
+            stays = rng.random((WAYS, 1, h.size)) < np.exp(-gone[:, 0])
+            then = np.exp(gone[:, :1] - gone[:, 1:]).T
+            change = size * (stays * then - 1.0)
+            first = np.flatnonzero(np.diff(h, prepend=-1))  # h ascends
+            out[:, :, h[first]] += np.add.reduceat(change, first, axis=2)
+        return out
+
+    def _gone(
+        self, time_s: float, ahead: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Every step that is on: home [k], size [k], cumulative hazard from when it was last
+        seen to `ahead` minutes from time_s [k, len(ahead)]."""
         h, k = np.nonzero(self.size > 0)
-        if not h.size:
-            return out
         size = self.size[h, k]
         age = np.maximum((time_s - self.born_s[h, k]) / 60.0, 0.0)
         seen = np.clip((self.seen_s[h] - self.born_s[h, k]) / 60.0, 0.0, age)
-        row = table[h, np.searchsorted(SIZES, size)]
+        row = self._table()[h, np.searchsorted(SIZES, size)]
         when = np.concatenate((seen[:, None], age[:, None] + ahead), axis=1)
         b = np.searchsorted(AGES, when, side="right") - 1
         within = np.minimum((when - AGES[b]) / _WIDTHS[b], 9.0)
         lo = np.take_along_axis(row, b, axis=1)
         hi = np.take_along_axis(row, b + 1, axis=1)
         gone = lo + (hi - lo) * within
-        change = size[:, None] * np.expm1(gone[:, :1] - gone[:, 1:])
-        np.add.at(out.T, h, change)
-        return out
+        return h, size, gone[:, 1:] - gone[:, :1]
 
     # ------------------------------------------------------------------ keeping
 

@@ -18,6 +18,7 @@ from . import _core
 from .config import PlannerConfig
 from .persistence import Persistence
 from .phasors import neutral_current, phase_currents
+from .waiting import gains, put_off
 from .wear import Wear
 
 #: The time ahead, minutes: each bucket counts with its mean, in the middle.
@@ -32,6 +33,8 @@ _THREE = np.arange(3, dtype=np.int8)
 _LATE_S = 600.0
 _MOST_A = 1e4
 _EVER_S = 1e300
+#: When one would look again, as the bucket that then begins: after 8 minutes.
+_LOOK = 4
 _EXACT_HOMES = 256  # best-of-K is exact up to here; beyond, the search takes over
 
 
@@ -182,6 +185,7 @@ class Planner:
                 gram, start, price, max_moves=most, restarts=c.restarts, seed=c.seed,
                 **limits,
             )[0]  # fmt: skip
+        best = self._patient(time_s, start, best, price, now, known, scenarios)
         return self._explain(gram, price, start, best, now, scenarios)
 
     def urgent(self, time_s: float, phases: ArrayLike) -> bool:
@@ -252,20 +256,60 @@ class Planner:
     ) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
         if self.config.predict:
             ahead = self.persistence.forecast(time_s, _MIDDLES)
-            # A step that goes takes its share of reactive current along.
-            real = now.real
-            with np.errstate(divide="ignore", invalid="ignore"):
-                lean = np.where(real > 0.2 * np.abs(now), now / real, 1.0)
-            change = np.where(known, ahead - self.persistence.level, 0.0)
-            ahead = now + change * lean
-            back = np.where(known, self._homes.recent - ahead, 0.0)
-            return ahead + _RECENT_SHARE[:, None] * back, self._weights
+            return self._currents(ahead, now, known, _RECENT_SHARE), self._weights
         recent = self._ring[time_s - self._times <= self.config.window_s]
         count = np.isfinite(recent).sum(axis=0)
         mean = np.nansum(recent, axis=0) / np.maximum(count, 1)
         mean = np.where(known & (count > 0), mean, now)
         w = self.config.window_weight
         return np.stack((now, mean)), np.array((1 - w, w))
+
+    def _currents(
+        self,
+        level: NDArray[np.float64],
+        now: NDArray[np.complex128],
+        known: NDArray[np.bool_],
+        share: NDArray[np.float64],
+    ) -> NDArray[np.complex128]:
+        """Forecasts of `persistence`, float[..., k, n] A, as currents; share [k] of the mean."""
+        # A step that goes takes its share of reactive current along.
+        real = now.real
+        with np.errstate(divide="ignore", invalid="ignore"):
+            lean = np.where(real > 0.2 * np.abs(now), now / real, 1.0)
+        change = np.where(known, level - self.persistence.level, 0.0)
+        ahead = now + change * lean
+        back = np.where(known, self._homes.recent - ahead, 0.0)
+        return np.asarray(ahead + share[:, None] * back)
+
+    def _patient(
+        self,
+        time_s: float,
+        start: NDArray[np.int8],
+        best: NDArray[np.int8],
+        price: NDArray[np.float64],
+        now: NDArray[np.complex128],
+        known: NDArray[np.bool_],
+        scenarios: NDArray[np.complex128],
+    ) -> NDArray[np.int8]:
+        """`best` less the moves that are better put off (waiting.py); limits come first."""
+        c = self.config
+        if not c.predict or (best == start).all() or self._over(now, start):
+            return best
+        resistance = c.resistance
+        if resistance is not None and len(start) > self.n:
+            resistance = np.pad(resistance, ((0, 3), (0, 3), (0, 0)))
+        gain = gains(c.beta, resistance)
+        rng = np.random.default_rng((c.seed, int(abs(time_s))))
+        level = self.persistence.sample(time_s, _EDGES[_LOOK], _MIDDLES[_LOOK:], rng)
+        later = self._currents(level, now[: self.n], known, _RECENT_SHARE[_LOOK:])
+        if len(start) > self.n:
+            rest = np.broadcast_to(scenarios[_LOOK:, self.n :], (*later.shape[:2], 3))
+            later = np.concatenate((later, rest), axis=2)
+        x = put_off(
+            start, best, price,
+            (scenarios[:_LOOK], self._weights[:_LOOK]), (later, self._weights[_LOOK:]), gain,
+        )  # fmt: skip
+        return best if self._over(now, x) else x
 
     def _explain(
         self,
