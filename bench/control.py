@@ -112,8 +112,8 @@ def controllers(case: _data.Case, trial: Trial, sweeps: int) -> list[dict[str, A
 
     add("as built", np.broadcast_to(case.start, case.currents.shape), clock(), None)
     add("best static, in hindsight", static(case, trial), clock(), None)
-    yards = {}
-    for budget in BUDGETS:
+    yards: dict[float, float | None] = dict.fromkeys(BUDGETS)
+    for budget in BUDGETS if sweeps else ():
         began = clock()
         share = 1.0 if trial.movable is None else float(trial.movable.mean())
         best = at_budget(
@@ -160,7 +160,8 @@ def main() -> None:
     parser.add_argument("--homes", type=int, default=40, help="homes of the made-up street")
     parser.add_argument("--seed", type=int, default=1, help="seed of the made-up street")
     parser.add_argument("--delay", type=int, default=0, help="age of the data, minutes")
-    parser.add_argument("--sweeps", type=int, default=60, help="effort of the hindsight optimum")
+    parser.add_argument("--sweeps", type=int, default=60,
+                        help="effort of the hindsight optimum; 0 leaves it out")  # fmt: skip
     parser.add_argument("--every", type=int, default=1, help="minutes between decisions")
     parser.add_argument("--relays", type=float, default=1.0,
                         help="share of homes with a relay; the others are only seen")  # fmt: skip
