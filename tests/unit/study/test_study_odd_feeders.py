@@ -14,7 +14,9 @@ from pbal_tools.study.controllers import Loop, Street, as_built, best_static
 from pbal_tools.study.dssfiles import check_files
 from pbal_tools.study.metrics import judge
 from pbal_tools.study.opendss import load_feeder
-from pbal_tools.study.powerflow import PowerFlow, load_power
+from pbal_tools.study.powerflow import MinuteFlow, PowerFlow, load_power
+from pbal_tools.study.profiles import read_profiles
+from pbal_tools.study.shapes import feeder_profiles
 
 Compare = Callable[..., float]
 ODD = Path(__file__).parent / "data" / "odd.dss"
@@ -228,6 +230,21 @@ def test_loads_between_phases_are_no_part_of_the_neutral_the_optimisers_see() ->
     assert np.abs(seen) == pytest.approx(np.abs(true), rel=0.06, abs=0.03)
 
 
+def test_the_transformers_meter_reads_all_loads() -> None:
+    feeder = load_feeder(ODD)
+    rng = np.random.default_rng(2)
+    loads = [*feeder.homes, *feeder.fixed]
+    power = load_power(rng.gamma(1, 1000, (8, len(loads))), loads)
+    solver = PowerFlow(feeder)
+    phases = feeder.phases.astype(np.int8)
+    exact = solver.solve(power, np.tile(phases, (8, 1))).lv_current
+    turned = exact * np.exp(-1j * np.angle(feeder.lv_v0))
+    meter = MinuteFlow(solver, phases)
+    for k, row in enumerate(solver.expand(power)):
+        meter.currents(row)
+        assert np.abs(meter.transformer() - turned[k]).max() < 0.005 * np.abs(turned[k]).max()
+
+
 def test_best_static_is_no_worse_than_as_built_beside_loads_between_phases() -> None:
     feeder = load_feeder(ODD)
     watts = np.full((60, feeder.n_homes + len(feeder.fixed)), 500, dtype=np.float32)
@@ -236,3 +253,45 @@ def test_best_static_is_no_worse_than_as_built_beside_loads_between_phases() -> 
     built = judge(street, as_built(street), 20.0).neutral_a.mean()
     best = judge(street, best_static(street, Loop()), 20.0).neutral_a.mean()
     assert best < built
+
+
+def test_the_feeders_own_load_shapes_serve_as_profiles() -> None:
+    found = feeder_profiles(ODD)
+    assert found.step_s == 3600  # six-hourly values are held
+    assert found.names[:2] == ("house_a", "houseb")
+    assert found.watts[::6, 0].tolist() == pytest.approx([600, 2700, 1500, 3000])
+    assert found.watts[:, 9].tolist() == [1000] * 24  # `lat` has no shape
+    assert any("14 loads have no load shape" in note for note in found.notes)
+    later = feeder_profiles(ODD, days=0.5, skip_days=0.25)
+    assert later.watts[:, 1].tolist() == pytest.approx([1800] * 6 + [1000] * 6)
+    assert later.start == found.start + np.timedelta64(6, "h")
+
+
+def test_shapes_of_several_steps_and_lengths_meet_at_the_finest(write) -> None:  # type: ignore[no-untyped-def]
+    shapes = (
+        "New loadshape.fine npts=2880 sinterval=30 mult=[" + "1 3 " * 1440 + "]\n"
+        "New loadshape.kilowatts npts=24 interval=1 useactual=yes mult=[" + "0.5 2 " * 12 + "]\n"
+        "New loadshape.year npts=96 interval=0.5 mult=[" + "1 " * 48 + "2 " * 48 + "]\n"
+    )
+    text = BUSBAR.replace("New load.H1", shapes + "New load.H1").replace("solve", "")
+    for name, shape in (("H1", "daily=fine"), ("H2", "daily=kilowatts"), ("H3", "yearly=year")):
+        text = text.replace(f"New load.{name}", f"New load.{name} {shape}")
+    found = feeder_profiles(write(text))
+    assert found.step_s == 60
+    assert len(found.watts) == 2 * 1440  # the longest shape; the others are repeated
+    assert set(found.watts[:, 0]) == {2000}
+    assert found.watts[[0, 59, 60, 1440 + 60], 1].tolist() == [500, 500, 2000, 2000]
+    assert found.watts[[0, 1439, 1440, 2879], 2].tolist() == [1000, 1000, 2000, 2000]
+
+
+def test_a_feeder_without_shapes_needs_profiles(write) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InputError, match="no load shapes") as caught:
+        feeder_profiles(write(BUSBAR))
+    assert "--profiles" in caught.value.remedy
+
+
+@pytest.mark.shared
+def test_the_ieee_feeders_shapes_are_its_profiles() -> None:
+    folder = needs.require_shared("data", "ieee_eu_lv", "Master.dss").parent
+    said = read_profiles(folder / "profiles_1min_w.csv.gz").watts[:, :55]
+    assert np.array_equal(feeder_profiles(folder / "Master.dss").watts, said)

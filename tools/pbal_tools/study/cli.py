@@ -48,7 +48,8 @@ def study(
         Path | None,
         typer.Option(
             "--profiles",
-            help="CSV or CSV.gz: time,home_01,home_02,... in watts, negative feeds in.",
+            help="CSV or CSV.gz: time,home_01,home_02,... in watts, negative feeds in; "
+            "else the feeder's load shapes.",
             rich_help_panel=_FILES,
         ),
     ] = None,
@@ -342,7 +343,7 @@ def study(
     with ExitStack() as stack:
         if demo:
             feeder, profiles = _demo_files(stack, feeder, profiles, out, days or 7.0, seed)
-        if profiles is None:
+        if profiles is None and feeder is None:
             raise InputError(
                 "No profiles are given.",
                 "Use --profiles P.csv with --feeder or --homes, or try:  pbal study --demo",

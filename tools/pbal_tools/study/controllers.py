@@ -295,7 +295,7 @@ class _Run:
                 if done:
                     meter.set_phases(now)
             phases[k] = now
-            waiting.append(self._reading(meter.currents(power[k % CHUNK]), now))
+            waiting.append(self._reading(meter, power[k % CHUNK], now))
             if len(waiting) > self.delay:
                 self.planner.observe((k + 1) * street.step_s, self._lossy(waiting.pop(0)))
         if progress is not None:
@@ -317,14 +317,13 @@ class _Run:
         own = now[self.nodes].astype(np.int64)
         return np.concatenate([own, np.arange(self.rest)])
 
-    def _reading(self, current: Complex, now: NDArray[np.int8]) -> Complex:
-        own = current[self.nodes]
+    def _reading(self, meter: MinuteFlow, power: Complex, now: NDArray[np.int8]) -> Complex:
+        own = meter.currents(power)[self.nodes]
         if not self.rest:
             return own
-        others = np.ones(len(now), bool)
-        others[self.nodes] = False
-        rest = [current[others & (now == p)].sum() for p in range(3)]
-        return np.concatenate([own, rest])
+        phase = now[self.nodes]
+        seen = np.array([own[phase == p].sum() for p in range(3)])
+        return np.concatenate([own, meter.transformer() - seen])
 
     def _lossy(self, reading: Complex) -> Complex:
         if self.loop.failure_rate > 0:

@@ -316,6 +316,8 @@ class MinuteFlow:
         self._v = self._v0
         # A home's current is reported against its own phase, as its meter sees it.
         self._turn = np.exp(-1j * np.angle(self._v0[: len(phases)]))
+        self._to_lv = flow.feeder.lv_i[:, port]
+        self._drawn = np.zeros(len(port), dtype=complex)
 
     def currents(self, power_va: Complex) -> Complex:
         """Home currents in amperes, each referred to its own phase voltage; power [port loads]."""
@@ -325,7 +327,15 @@ class MinuteFlow:
             self._v = self._v0 - current @ self._zt
             current = model.current(power_va[None], self._v[None])[0]
         homes = len(self._turn)
+        self._drawn = current
         return np.asarray(current[:homes] * self._turn)
+
+    def transformer(self) -> Complex:
+        """Phase currents at the transformer in the minute last read, [3], each referred to its
+        own phase voltage: what a meter there shows, loads that stay where they are included."""
+        feeder = self._flow.feeder
+        turn = np.exp(-1j * np.angle(feeder.lv_v0))
+        return np.asarray((feeder.lv_i0 + self._to_lv @ self._drawn) * turn)
 
 
 def load_power(watts: NDArray[np.floating], points: list[LoadPoint]) -> Complex:

@@ -306,6 +306,10 @@ def _regular(
     if len(full) < 2:
         raise InputError(f"{path}: less than two time steps.", "Give at least an hour of profiles.")
     peak = float(np.abs(full).max())
+    if peak == 0:
+        raise InputError(
+            f"{path}: every value is zero.", "Check the export, and --days and --skip-days."
+        )
     if peak < 50:
         raise InputError(
             f"{path}: no value exceeds {peak:.3g}; the profiles look like kilowatts.",

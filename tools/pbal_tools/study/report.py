@@ -118,6 +118,9 @@ def headline(study: Study) -> str:
         f"{_pct(abs(neutral['cut']))}, "
         f"from {_num(base['neutral_a']['mean'])} A to {_num(neutral['mean'])} A"
     )
+    if abs(neutral["cut"]) < 0.005:
+        mean = _num(base["neutral_a"]["mean"])
+        text = f"On this street pbal would leave the mean neutral current as it is, at {mean} A"
     if "losses" in own:
         cut = own["losses"]["cut"]
         kwh = own["losses"]["saved_kwh_per_year"]

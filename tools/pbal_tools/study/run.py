@@ -17,6 +17,7 @@ from .metrics import Outcome, judge, summarise
 from .opendss import load_feeder
 from .profiles import Profiles, read_profiles
 from .ranking import RUNS, Benefit, measured_benefit, rank_homes
+from .shapes import feeder_profiles
 
 CONTROLLERS = ("as_built", "best_static", "pbal", "hindsight")
 
@@ -31,7 +32,8 @@ Stage = Callable[[str, int | None], Callable[[int], None]]
 class Options:
     """Everything a study depends on; written into its JSON, so that it can be repeated."""
 
-    profiles: Path
+    profiles: Path | None = None
+    """None: the load shapes of the feeder file."""
     feeder: Path | None = None
     homes: Path | None = None
     transformer: str = ""
@@ -91,14 +93,7 @@ class Study:
 def run_study(options: Options, stage: Stage) -> Study:
     """Does it all. Raises InputError for everything that is wrong with the input."""
     _check(options)
-    done = stage("Reading the profiles", None)
-    profiles = read_profiles(
-        options.profiles,
-        days=options.days,
-        skip_days=options.skip_days,
-        fill_gaps=options.fill_gaps,
-        progress=done,
-    )
+    profiles = _profiles(options, stage("Reading the profiles", None))
     if profiles.days < 1 / 24:
         raise InputError(
             f"The profiles cover {profiles.days * 1440:.0f} minutes; the study needs an hour.",
@@ -201,6 +196,20 @@ def _check(options: Options) -> None:
             "Neither a feeder nor a list of homes is given.",
             "Use --feeder Master.dss, or --homes homes.csv with each home's phase, or --demo.",
         )
+
+
+def _profiles(options: Options, progress: Callable[[int], None]) -> Profiles:
+    if options.profiles is not None:
+        return read_profiles(
+            options.profiles,
+            days=options.days,
+            skip_days=options.skip_days,
+            fill_gaps=options.fill_gaps,
+            progress=progress,
+        )
+    if options.feeder is None:
+        raise InputError("No profiles are given.", "Use --profiles P.csv, or --feeder, or --demo.")
+    return feeder_profiles(options.feeder, days=options.days, skip_days=options.skip_days)
 
 
 def _feeder(options: Options, profiles: Profiles) -> tuple[Feeder, list[Listed]]:

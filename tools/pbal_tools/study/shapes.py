@@ -1,0 +1,90 @@
+"""Profiles out of the feeder file itself: what its load shapes say, if no CSV is given.
+
+A load follows its `Yearly` shape, else its `Daily` one, else it draws its kW all the time. Shapes
+of different lengths and steps are brought to the finest step; a shorter one is repeated.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .opendss import compile_feeder
+from .profiles import Profiles
+
+# A feeder file has no calendar. A year that begins on a Thursday, like any other.
+_START = np.datetime64("2026-01-01T00:00:00", "s")
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def feeder_profiles(path: Path, *, days: float | None = None, skip_days: float = 0.0) -> Profiles:
+    """Watts of every load after the shapes of an OpenDSS file, columns named after the loads."""
+    circuit = compile_feeder(path).ActiveCircuit
+    loads = circuit.Loads
+    found: list[tuple[str, float, str]] = []
+    k = loads.First
+    while k:
+        if circuit.ActiveCktElement.Enabled:
+            found.append((str(loads.Name), float(loads.kW), str(loads.Yearly or loads.daily)))
+        k = loads.Next
+    shapes = {shape: _shape(circuit, shape) for shape in {s.lower() for _, _, s in found if s}}
+    if not shapes:
+        raise InputError(
+            "No profiles are given, and the feeder's loads have no load shapes.",
+            "Use --profiles P.csv, or give the loads Yearly= or Daily= shapes.",
+        )
+    step = min(max(_MINUTE, min(seconds for _, seconds, _ in shapes.values())), _HOUR)
+    if any(seconds % step and step % seconds for _, seconds, _ in shapes.values()):
+        raise InputError(
+            f"The steps of the feeder's load shapes are no multiples of each other or of {step} s.",
+            "Give them one step, or use --profiles.",
+        )
+    length = max(max(len(mult) * seconds for mult, seconds, _ in shapes.values()), _DAY)
+    first = round(skip_days * _DAY / step)
+    last = (
+        length // step if days is None else min(length // step, first + round(days * _DAY / step))
+    )
+    if last - first < 2:
+        raise InputError(
+            f"The feeder's load shapes last {length / _DAY:g} days.",
+            "Check --days and --skip-days.",
+        )
+    watts = np.empty((last - first, len(found)), dtype=np.float32)
+    for column, (_, kw, name) in enumerate(found):
+        if not name:
+            watts[:, column] = kw * 1000
+            continue
+        mult, seconds, actual = shapes[name.lower()]
+        series = _at_step(mult, seconds, step)
+        scale = 1000 if actual else kw * 1000
+        watts[:, column] = series[np.arange(first, last) % len(series)] * scale
+    bare = sum(not name for _, _, name in found)
+    notes = ["The profiles are the load shapes of the feeder file; reactive power by power factor."]
+    if bare:
+        notes.append(f"{bare} loads have no load shape: their kW all the time.")
+    start = _START + np.timedelta64(first * step, "s")
+    return Profiles(start, step, tuple(name for name, _, _ in found), watts, tuple(notes))
+
+
+def _shape(circuit: Any, name: str) -> tuple[NDArray[np.float64], int, bool]:
+    """Multipliers, step in seconds, and whether they are kilowatts rather than shares."""
+    shapes = circuit.LoadShapes
+    shapes.Name = name
+    seconds = round(float(shapes.sInterval))
+    mult = np.asarray(shapes.Pmult, dtype=float)
+    if seconds < 1 or not len(mult):
+        raise InputError(
+            f"Load shape {name} has no regular step.", "Give it an interval, or use --profiles."
+        )
+    return mult, seconds, bool(shapes.UseActual)
+
+
+def _at_step(mult: NDArray[np.float64], seconds: int, step: int) -> NDArray[np.float64]:
+    """A shape of another step: averaged to a longer one, held to a shorter one."""
+    if seconds >= step:
+        return np.repeat(mult, seconds // step)
+    n = step // seconds
+    whole = np.resize(mult, -(-len(mult) // n) * n)
+    return np.asarray(whole.reshape(-1, n).mean(axis=1))
