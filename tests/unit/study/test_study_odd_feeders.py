@@ -169,6 +169,7 @@ def test_a_feeder_may_begin_at_the_busbar(compare: Compare, write) -> None:  # t
         (BUSBAR.replace("solve", "New generator.g bus1=a.1 phases=1 kv=0.23\n"), "1 generator"),
         (BUSBAR.replace("Frequency=50", "Frequency=60").replace("New line.a",
          "Set DefaultBaseFrequency=50\nNew line.a"), "source gives no voltage"),
+        (BUSBAR.replace("bus1=a.1", "bus1=a.1.4"), "node a.4, to which nothing else is"),
         (SERIES.replace("buses=[mv2 lv.1.2.3.0]", "buses=[mv2 lv] conns=[wye delta]"), "in delta"),
     ],
 )  # fmt: skip
@@ -176,6 +177,13 @@ def test_what_cannot_be_studied_is_said_in_words(write, text: str, says: str) ->
     with pytest.raises(InputError, match=says) as caught:
         load_feeder(write(text))
     assert caught.value.remedy
+
+
+def test_letters_of_another_age_are_said_to_be_so(tmp_path: Path) -> None:
+    path = tmp_path / "Master.dss"
+    path.write_bytes(BUSBAR.replace("load.H1", "load.h\u00e4user").encode("latin-1"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        load_feeder(path)
 
 
 def test_a_list_that_is_never_closed_is_named(write) -> None:  # type: ignore[no-untyped-def]

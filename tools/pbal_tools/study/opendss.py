@@ -96,6 +96,10 @@ def _in_words(path: Path) -> Iterator[None]:
     """Turns what the engine and the matrix solver say into an InputError."""
     try:
         yield
+    except UnicodeDecodeError as exc:
+        raise InputError(
+            f"{path} holds names with letters that are not UTF-8.", "Save the file as UTF-8."
+        ) from exc
     except Exception as exc:
         # SciPy raises a RuntimeError for a singular matrix: a part of the network hangs in the air.
         if type(exc).__name__ != "DSSException" and not isinstance(exc, RuntimeError):

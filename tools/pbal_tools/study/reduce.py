@@ -145,7 +145,15 @@ class _Network:
 
     def node(self, bus: str, number: int) -> int:
         """Row of a bus's node, -1 for earth."""
-        return -1 if number == 0 else self.index[f"{bus}.{number}".lower()]
+        if number == 0:
+            return -1
+        row = self.index.get(f"{bus}.{number}".lower())
+        if row is None:
+            raise InputError(
+                f"A load is connected to node {bus}.{number}, to which nothing else is.",
+                "Bring a line or the transformer there, or use another node (0 is earth).",
+            )
+        return row
 
     def take(self, ends: list[tuple[str, int, int]]) -> Real:
         """Incidence of ports (bus, from, to) on nodes, [nodes, ports]."""

@@ -131,7 +131,7 @@ def headline(study: Study) -> str:
         )
     text += f", with {own['switchings']['per_home_per_day']:.1f} switchings per relay per day."
     share = share_of_hindsight(study)
-    if share is not None:
+    if share is not None and share >= 0.005:
         text += (
             f" That is {_pct(share)} of the neutral-current cut that perfect foresight could reach."
         )
