@@ -132,7 +132,8 @@ def test_as_many_columns_as_loads_go_by_the_order_of_the_file() -> None:
     assert "all loads in file order" in notes[0]
     watts, notes = assign_columns(with_fixed(), rows, profiles(homes=2), False)
     assert watts[0].tolist() == [107, 207, 3000]
-    assert "shop has no profile: 3 kW" in notes[-1]
+    assert "1 fixed loads have no profile" in notes[-1]
+    assert "shop 3 kW" in notes[-1]
     named = Profiles(START, 60, ("Shop", "x", "y"), profiles().watts)
     watts, _ = assign_columns(with_fixed(3), [Listed(f"h{k}") for k in range(3)], named, True)
     assert watts[0].tolist() == [207, 307, 200, 107]

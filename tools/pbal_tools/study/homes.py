@@ -204,9 +204,14 @@ def assign_columns(
     if not feeder.fixed:
         return watts, notes
     extra = []
+    bare = [p for p, k in zip(feeder.fixed, columns[homes:], strict=True) if k is None]
+    if bare:
+        notes.append(
+            f"{len(bare)} fixed loads have no profile and draw their kW all the time: "
+            f"{_some([f'{p.name} {p.kw:g} kW' for p in bare])}."
+        )
     for load, column in zip(feeder.fixed, columns[homes:], strict=True):
         if column is None:
-            notes.append(f"Fixed load {load.name} has no profile: {load.kw:g} kW all the time.")
             extra.append(np.full(len(watts), load.kw * 1000, dtype=np.float32))
         else:
             extra.append(profiles.watts[:, column])
