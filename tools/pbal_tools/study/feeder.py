@@ -49,6 +49,8 @@ class LoadPoint:
     leading: bool = False
     zip_p: tuple[float, float, float] = (0.0, 0.0, 1.0)
     zip_q: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    model: int = 1
+    """Load model of the engine, for its habits outside the voltage band."""
     exponent_p: float = 0.0
     exponent_q: float = 0.0
     v_min: float = 0.95

@@ -179,7 +179,7 @@ def _read_loads(circuit: Any, notes: list[str]) -> list[RawLoad]:
                 zip_p, zip_q = (shares[0], shares[1], shares[2]), (shares[3], shares[4], shares[5])
             else:
                 zip_p, zip_q = _ZIP.get(model, _ZIP[1])
-                if model not in (1, 2, 4, 5):
+                if model not in _ZIP:
                     odd_models.add(model)
             phases = int(loads.Phases)
             base = float(loads.kV) * 1000
@@ -195,6 +195,7 @@ def _read_loads(circuit: Any, notes: list[str]) -> list[RawLoad]:
                 leading=factor < 0,
                 zip_p=zip_p,
                 zip_q=zip_q,
+                model=model,
                 exponent_p=float(loads.CVRwatts) if model == 4 else 0.0,
                 exponent_q=float(loads.CVRvars) if model == 4 else 0.0,
                 v_min=float(loads.Vminpu),
@@ -214,8 +215,8 @@ def _read_loads(circuit: Any, notes: list[str]) -> list[RawLoad]:
         )
     if odd_models:
         notes.append(
-            f"Load models {sorted(odd_models)} do as OpenDSS does within their voltage band "
-            "(Vminpu to Vmaxpu) only."
+            f"Load models {sorted(odd_models)} are treated as constant power; 1 to 8 as OpenDSS "
+            "does."
         )
     return found
 

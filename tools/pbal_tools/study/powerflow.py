@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .feeder import Complex, Feeder, LoadPoint, Real
+from .feeder import Complex, Feeder, Ints, LoadPoint, Real
 
 TOLERANCE_V = 1e-6
 MAX_ROUNDS = 100
@@ -50,28 +50,42 @@ class LoadModel:
             raise InputError(f"Unknown load model {kind!r}.", "Use 'feeder' or 'power'.")
         exponent_p = np.array([p.exponent_p for p in points])
         exponent_q = np.array([p.exponent_q for p in points])
+        model = np.array([p.model for p in points])
         if kind == "power":
             exponent_p = exponent_q = np.zeros(len(points))
-        self._same = bool(np.array_equal(zip_p, zip_q) and np.array_equal(exponent_p, exponent_q))
-        self._p = self._edges(zip_p, exponent_p)
-        self._q = self._edges(zip_q, exponent_q)
+            model = np.ones(len(points), dtype=int)
+        self._p = self._edges(zip_p, exponent_p, model, reactive=False)
+        self._q = self._edges(zip_q, exponent_q, model, reactive=True)
+        self._same = bool(
+            np.array_equal(zip_p, zip_q)
+            and np.array_equal(exponent_p, exponent_q)
+            and not np.isin(model, (6, 7)).any()
+        )
         self._plain = bool(
             (zip_p[:, 2] == 1).all()
             and (zip_q[:, 2] == 1).all()
             and not (exponent_p.any() or exponent_q.any())
         )
 
-    def _edges(self, share: Real, exponent: Real) -> tuple[Real, Real | None, Real, Real]:
-        """ZIP shares, the power share's exponent (None: all zero), the slope of the current below
-        the band, the admittance above it."""
-
+    def _edges(self, share: Real, exponent: Real, model: Ints, reactive: bool) -> "_Edges":
         def drawn(u: Real) -> Real:
             return np.asarray(share[:, 0] * u * u + share[:, 1] * u + share[:, 2] * u**exponent)
 
-        low = drawn(self._low) / self._low
-        slope = (low - self._floor) / np.maximum(self._low - self._floor, 1e-9)
-        power = exponent if exponent.any() else None
-        return share, power, slope, drawn(self._high) / self._high**2
+        # Motors (3) and savers (4) are as constant powers outside their band; 6 and 7 are impedances
+        # there, Q the rated one. Found by asking the engine, voltage by voltage.
+        motor, held = np.isin(model, (3, 4)), np.isin(model, (6, 7))
+        low = np.where(motor, 1.0, drawn(self._low))
+        above = np.where(motor, 1.0, drawn(self._high)) / self._high**2
+        if reactive:
+            above[held] = 1.0
+        square = np.ones(len(share)) if reactive else 1 / self._low**2
+        return _Edges(
+            share,
+            exponent if exponent.any() else None,
+            (low / self._low - self._floor) / np.maximum(self._low - self._floor, 1e-9),
+            above,
+            np.where(held, square, np.nan) if held.any() else None,
+        )
 
     def current(self, power_va: Complex, v: Complex) -> Complex:
         """Port currents in amperes at voltages `v`; both [T, loads], power at 1 per unit."""
@@ -85,14 +99,32 @@ class LoadModel:
         factor_q = self._factor(u, self._q)
         return np.conj((power_va.real * factor_p + 1j * power_va.imag * factor_q) / v)
 
-    def _factor(self, u: Real, edges: tuple[Real, Real | None, Real, Real]) -> Real:
-        share, exponent, slope, above = edges
+    def _factor(self, u: Real, edges: "_Edges") -> Real:
+        share, exponent = edges.share, edges.exponent
         constant = share[:, 2] if exponent is None else share[:, 2] * u**exponent
         band = share[:, 0] * u * u + share[:, 1] * u + constant
-        below = u * (self._floor + slope * (u - self._floor))
+        below = u * (self._floor + edges.slope * (u - self._floor))
+        if edges.square is not None:
+            below = np.where(np.isnan(edges.square), below, edges.square * u * u)
         out = np.where(u < self._low, below, band)
-        out = np.where(u > self._high, above * u * u, out)
+        out = np.where(u > self._high, edges.above * u * u, out)
         return np.asarray(np.where(u < self._floor, u * u, out))
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """How P or Q of each load goes with the voltage, [loads]."""
+
+    share: Real
+    """ZIP shares within the band, [loads, 3]."""
+    exponent: Real | None
+    """Of the power share; None: all zero."""
+    slope: Real
+    """Of the current below the band."""
+    above: Real
+    """Admittance above the band."""
+    square: Real | None
+    """Admittance below the band for loads that are impedances there, NaN for the others."""
 
 
 @dataclass(frozen=True)
