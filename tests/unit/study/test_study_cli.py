@@ -3,16 +3,20 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import needs
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from pbal_tools.errors import InputError
 from pbal_tools.study.cli import app
+from pbal_tools.study.homes import read_homes
+from pbal_tools.study.profiles import read_profiles
 
 runner = CliRunner()
 
@@ -80,6 +84,33 @@ def test_the_page_stands_alone(demo: Path) -> None:
         assert words in page
     for words in ("Side by side", "Honest limits", "Assumptions", "EN 50160", "IEC 60076-7"):
         assert words in page
+
+
+def test_the_document_shows_what_works(demo: Path, tmp_path: Path) -> None:
+    """Every option that docs/study.md names exists, its example files are read, and its commands
+    run, on the demonstration's files under the names used there."""
+    text = (needs.ROOT / "docs" / "study.md").read_text()
+    known = {o for p in typer.main.get_command(app).params for o in p.opts}
+    assert set(re.findall(r"(--[a-z][a-z-]+)", text)) <= known
+    blocks = re.findall(r"```\n(.*?)```", text, re.DOTALL)
+    for name, start in (("homes.csv", "home,"), ("p.csv", "time,")):
+        (tmp_path / name).write_text(next(b for b in blocks if b.startswith(start)))
+    assert [row.name for row in read_homes(tmp_path / "homes.csv")] == ["No 12", "No 14"]
+    assert read_profiles(tmp_path / "p.csv").watts[1, 1] == -1200
+    shape = "New loadshape.s npts=24 interval=1 mult=[" + "1 2 5 1 " * 6 + "]\nNew Load."
+    feeder = (demo / "demo_feeder.dss").read_text().replace("New Load.", shape, 1)
+    (tmp_path / "Master.dss").write_text(feeder.replace("Model=1", "Model=1 daily=s"))
+    shutil.copy(demo / "demo_profiles.csv.gz", tmp_path / "year.csv.gz")
+    commands = [c.partition("#")[0].split() for c in blocks[0].splitlines()]
+    assert len(commands) == 4
+    for words in commands:
+        assert words[:2] == ["pbal", "study"]
+        if "--demo" in words or "--homes" in words:
+            continue  # these run in the other tests
+        args = [str(tmp_path / w) if "." in w and w[0].isalpha() else w for w in words[2:]]
+        args[args.index("--out") + 1] = str(tmp_path / "out")
+        done = runner.invoke(app, [*args, "--days", "0.1", "--rank-days", "0"])
+        assert done.exit_code == 0, done.output
 
 
 def test_its_own_files_can_be_studied_again(demo: Path, tmp_path: Path) -> None:

@@ -71,8 +71,8 @@ class LoadModel:
         def drawn(u: Real) -> Real:
             return np.asarray(share[:, 0] * u * u + share[:, 1] * u + share[:, 2] * u**exponent)
 
-        # Motors (3) and savers (4) are as constant powers outside their band; 6 and 7 are impedances
-        # there, Q the rated one. Found by asking the engine, voltage by voltage.
+        # Motors (3) and savers (4) are as constant powers outside their band; 6 and 7 are
+        # impedances there, Q the rated one. Found by asking the engine, voltage by voltage.
         motor, held = np.isin(model, (3, 4)), np.isin(model, (6, 7))
         low = np.where(motor, 1.0, drawn(self._low))
         above = np.where(motor, 1.0, drawn(self._high)) / self._high**2
