@@ -305,7 +305,7 @@ class App:
     def hello(self, down_floor: int):
         return records.Hello(
             eui=self.eui,
-            nonce=self.clock.nonce,
+            nonce=self.clock.ask(random_u32()),
             boots=self.counters.boots,
             reset_cause=self.reset_cause,
             down_floor=down_floor,

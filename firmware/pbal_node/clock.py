@@ -3,6 +3,7 @@
 from micropython import const
 
 _MAX_BACK_MS = const(2000)  # a TimeSync that would set the clock back further is late: refused
+_ANSWER_MS = const(60000)  # an answer to our nonce after this was held back on the way: refused
 
 
 class Monotonic:
@@ -32,7 +33,8 @@ class SiteClock:
 
     def __init__(self, mono: Monotonic, nonce: int) -> None:
         self._mono = mono
-        self.nonce = nonce  # sent in Hello; the first TimeSync must echo it
+        self.nonce = nonce  # sent in Hello; the first TimeSync must echo it ...
+        self._asked_ms = mono.now()  # ... within _ANSWER_MS
         self._base_ms = 0  # site time minus monotonic time
         self.synced = False
         self.refused = 0  # TimeSyncs not believed
@@ -43,11 +45,18 @@ class SiteClock:
     def now_s(self) -> int:
         return self.now_ms() // 1000
 
+    def ask(self, nonce: int) -> int:
+        """A new nonce for the next Hello: what answered an older one is too late."""
+        self.nonce = nonce
+        self._asked_ms = self._mono.now()
+        return nonce
+
     def set(self, time_s: int, time_ms: int, nonce: int, unicast: bool) -> bool:
         """Take a TimeSync. False (and counted) when it must not be believed."""
         base = time_s * 1000 + time_ms - self._mono.now()
         if not self.synced:
             ok = unicast and nonce == self.nonce
+            ok = ok and self._mono.now() - self._asked_ms <= _ANSWER_MS
         else:
             ok = base - self._base_ms >= -_MAX_BACK_MS
         if not ok:

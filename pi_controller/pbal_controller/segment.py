@@ -240,11 +240,9 @@ class Segment:
         age = reading.age_ms / 1000
         unsynced = bool(reading.flags & r.FLAG_UNSYNCED) or reading.time_s == 0
         if unsynced:
-            # Only an answer to the node's own nonce sets its clock: ask for the nonce.
+            # Only an answer to the nonce of its latest Hello sets its clock: ask for one.
             if home.time_nonce is None and now - home.asked_hello_at >= _ASK_AGAIN_S:
                 home.asked_hello_at = now
-                if home.hello is not None:
-                    home.time_nonce = home.hello.nonce
                 home.ask(r.StatusGet(what=r.WHAT_HELLO))
         else:
             behind = self._wall() - reading.time_s - age

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from faults_street import small_street
-from twin_rig import DONE, Poller, other
+from twin_rig import DONE, Poller, other, until
 
 from pbal_protocol import aead, frames, kdf, records
 from pbal_sim.rules import crc16
@@ -166,6 +166,32 @@ async def test_held_back_until_it_expired(poller: Poller) -> None:
         poller.open(0, await poller.raw(poller.adu(0, body)))
 
     await refused(poller, "expired", attack)
+
+
+async def test_time_that_was_kept_back_sets_no_clock(poller: Poller) -> None:
+    """Somebody on the line keeps the answer to a Hello, and a command behind it, for an hour: the
+    node has said hello again, and knows by its nonce that both are old.
+    """
+    i = 1
+    phase = await poller.ready(i)
+    await poller.street.reset(i)
+    await until(lambda: poller.street.homes[i].ready.is_set(), "node 1 runs again")
+    hello = records.StatusGet(what=1)
+    await poller.poll(i, hello)
+    await poller.poll(i)
+    then = int(time.time()) - 3600
+    order = poller.command(phase, other(phase), issued_s=then, expires_s=then + 60)
+    nonce = poller.hellos[i][-1].nonce
+    kept = poller.seal(i, records.TimeSync(time_s=then, time_ms=0, nonce=nonce), order)
+    await poller.poll(i, hello)
+    await poller.poll(i)
+    assert poller.hellos[i][-1].nonce != nonce
+    moves = poller.street.witness.transfers_of(i)
+    poller.open(i, await poller.raw(poller.adu(i, kept)))
+    await asyncio.sleep(0.6)
+    assert (await poller.telemetry(i)).time_s == 0
+    assert poller.street.witness.transfers_of(i) == moves
+    assert await poller.ready(i) == phase
 
 
 async def test_a_group_frame_cannot_switch(poller: Poller) -> None:

@@ -16,7 +16,7 @@ RECORDS = {
     "ConfigGet": "Ask for one setting, or for all with key 255.",
     "ConfigValue": "A setting as it is now, in answer to Config and ConfigGet.",
     "TimeSync": "Site time. The first one after a boot must be for this node alone and echo the "
-    "nonce of its Hello; the clock is never set back by more than 2 s.",
+    "nonce of its latest Hello within 60 s; the clock is never set back by more than 2 s.",
     "MeasureNow": "Take a reading at once, all nodes together.",
     "Health": "Counters and margins of the node itself.",
     "Ack": "A frame without an answer of its own was acted on.",
@@ -45,7 +45,7 @@ FIELDS = {
     "dwell_left_s": "how long the node will still refuse to switch",
     "switches_today": "switchings counted against the daily cap",
     "eui": "the node's EUI-64",
-    "nonce": "random number of this boot; TimeSync and Health echo it, 0 to a group",
+    "nonce": "random number of this Hello; TimeSync and Health echo it, 0 to a group",
     "boots": "boots since the node was made",
     "reset_cause": "as the port's machine.reset_cause() reports it",
     "down_floor": "no down frame with a counter up to this one will be opened",

@@ -70,7 +70,8 @@ class FakeNode:
         self.hello()
 
     def hello(self) -> None:
-        """Queue a Hello."""
+        """Queue a Hello, with a nonce of its own."""
+        self.nonce += 1
         self.pending.append(
             r.Hello(
                 eui=self.address.to_bytes(8, "big"), nonce=self.nonce, boots=self.boots,
@@ -83,7 +84,6 @@ class FakeNode:
         """As after a reset: clock lost, counters and results kept."""
         self.boots += 1
         self.synced = False
-        self.nonce += 1
         self.pending.clear()
         self.hello()
 

@@ -109,7 +109,7 @@ async def scenario(app):
     )
     assert c.results[-1].outcome == 3 and c.results[-1].reason == 9, c.results[-1]
     await c.poll(
-        records.TimeSync(time_s=now, time_ms=500, nonce=hello.nonce),
+        records.TimeSync(time_s=now, time_ms=500, nonce=c.heard["Hello"].nonce),
         records.ResultAck(command_id=1),
     )
     c.results.clear()

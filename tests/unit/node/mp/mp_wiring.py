@@ -165,6 +165,19 @@ def time_is_set_by_an_answer_to_our_own_nonce_only():
     assert not c.set(990, 0, 0, False)
     assert c.set(999, 0, 0, False) and c.set(1060, 0, 0, False) and c.now_s() == 1060
     assert c.refused == 4
+    # Somebody on the line keeps the answer, and what follows it, for later.
+    c = clock.SiteClock(mono, 77)
+    old = c.ask(78)
+    now[0] += 60001
+    assert not c.set(1000, 0, old, True), "an answer that took a minute"
+    assert c.ask(79) == 79 and not c.set(1000, 0, old, True), "an answer to an older Hello"
+    assert c.set(1060, 0, 79, True)
+
+
+def every_hello_asks_with_a_nonce_of_its_own():
+    app = make()
+    asked = [app.hello(0).nonce for _ in range(3)]
+    assert len(set(asked)) == 3 and app.clock.nonce == asked[2]
 
 
 def a_transfer_waits_for_a_current_zero_where_the_board_can():
@@ -226,6 +239,7 @@ support.run(
         outputs_are_off_before_anything_else,
         only_a_long_press_clears_a_lockout,
         time_is_set_by_an_answer_to_our_own_nonce_only,
+        every_hello_asks_with_a_nonce_of_its_own,
         a_transfer_waits_for_a_current_zero_where_the_board_can,
         a_bearer_with_bytes_left_to_read_is_not_alive,
         only_progress_feeds_from_the_start_on,
