@@ -1,11 +1,17 @@
 """Writes package.json for mip: every module of the node, by path relative to this folder.
 
     python firmware/make_package.py
+    python firmware/make_package.py --compiled DIR
 
 Run it after adding or removing a module; a test compares the file with the tree.
+
+A chip without external RAM has too little to compile the largest modules by itself: for one, make a
+compiled package and install that (`mpremote mip install DIR/package.json`, or from any web server).
 """
 
+import argparse
 import json
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -28,13 +34,38 @@ def modules() -> list[list[str]]:
     return found
 
 
-def text() -> str:
+def text(rows: list[list[str]] | None = None) -> str:
     """The contents of package.json."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
-    rows = ",\n".join("    " + json.dumps(row) for row in modules())
+    urls = ",\n".join("    " + json.dumps(row) for row in rows or modules())
     version = json.dumps(project["project"]["version"])
-    return f'{{\n  "version": {version},\n  "deps": [],\n  "urls": [\n{rows}\n  ]\n}}\n'
+    return f'{{\n  "version": {version},\n  "deps": [],\n  "urls": [\n{urls}\n  ]\n}}\n'
+
+
+def compiled(out: Path) -> None:
+    """The same package as bytecode in `out`, with package.json beside it.
+
+    What has machine code in it stays source: the board compiles it for its own chip.
+    """
+    rows = []
+    for target, source in modules():
+        path = HERE / source
+        native = "@micropython.viper" in path.read_text(encoding="utf-8")
+        name = target if native else target.removesuffix(".py") + ".mpy"
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        if native:
+            (out / name).write_bytes(path.read_bytes())
+        else:
+            subprocess.run(["mpy-cross", "-s", target, "-o", out / name, path], check=True)
+        rows.append([name, name])
+    (out / "package.json").write_text(text(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    (HERE / "package.json").write_text(text(), encoding="utf-8")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--compiled", type=Path, metavar="DIR", help="compile, and put all in DIR")
+    folder = parser.parse_args().compiled
+    if folder:
+        compiled(folder)
+    else:
+        (HERE / "package.json").write_text(text(), encoding="utf-8")

@@ -24,7 +24,6 @@ from micropython import const
 
 from pbal_node import rules
 from pbal_node import selector as sel
-from pbal_node.store import makedirs
 from pbal_node.version import VERSION_CODE
 from pbal_node.watchdog import Watchdog
 from pbal_protocol import config as settings
@@ -46,7 +45,7 @@ _BUTTON_MS = const(5000)
 
 _EV_METER_FAULT = const(6)
 _EV_METER_OK = const(7)
-_EV_CRASH = const(13)
+_BLIND_MS = const(5000)  # the converter gave nothing for so long
 _EV_UPDATE_FAILED = const(19)
 
 
@@ -148,8 +147,12 @@ class App:
         self.slots = None  # a node that never took an update does without
         self.led = None
         self.button = None
+        self.missing: list = []  # parts of the board that could not be opened
         self.heap_used_max = 0
         self.loop_max_ms = 0
+        self._blind = False
+        self._supply_faults = 0  # the sensors of these phases are broken, a bit each
+        self._fault_since = -1
         self._meter_fault = False
         self._disagree_since = -1
         self._pressed_ms = -1
@@ -269,9 +272,13 @@ class App:
             | (records.FLAG_SAFE_MODE if lim.safe_mode else 0)
             | (0 if self.clock.synced else records.FLAG_UNSYNCED)
             | (records.FLAG_EVENTS_PENDING if self.log.pending else 0)
-            | (records.FLAG_SENSE_FAULT if self.selector.sense_fault else 0)
+            | (records.FLAG_SENSE_FAULT if self.sense_fault() else 0)
             | (records.FLAG_AUTONOMOUS if self.selector.autonomous else 0)
         )
+
+    def sense_fault(self) -> bool:
+        """Some voltage of this node cannot be believed."""
+        return self._blind or self._supply_faults > 0 or self.selector.sense_fault
 
     def fill_telemetry(self, t) -> None:
         """The newest readings into a Telemetry record."""
@@ -372,7 +379,11 @@ class App:
     def _sample(self) -> bool:
         """One burst of all voltages; False when something else ran meanwhile and spoiled it."""
         if not self.sense.sample():
+            if not self._blind and self.now_ms() - max(self.sense.at_ms, 0) > _BLIND_MS:
+                self._blind = True
+                self.log.emit(sel.EV_SENSE_FAULT, 2, -15, self.sense.errors)
             return False
+        self._blind = False
         now = self.now_ms()
         v = self.sense.v
         self.supply.update(now, v[1], v[2], v[3])
@@ -381,12 +392,15 @@ class App:
 
     def _check_sense(self, now: int) -> None:
         """The output must follow the closed phase; a sensor that does not is not trusted (S1)."""
+        self._check_supplies(now)
         s = self.selector
-        if s.state != sel.CLOSED:
+        if s.busy or s.state == sel.WAIT_QUIET:
             self._disagree_since = -1
             return
         v = self.sense.v
-        if self._agrees(v[0], v[s.phase], now) and not self.sense.fault[0]:
+        if not self.sense.fault[0] and (
+            s.state != sel.CLOSED or self._agrees(v[0], v[s.phase], now)
+        ):
             self._disagree_since = -1
             s.sense_fault = False
         elif self._disagree_since < 0:
@@ -394,6 +408,19 @@ class App:
         elif now - self._disagree_since >= _FAULT_MS and not s.sense_fault:
             s.sense_fault = True
             self.log.emit(sel.EV_SENSE_FAULT, 1, s.phase, int(v[0] * 10))
+
+    def _check_supplies(self, now: int) -> None:
+        """A supply sensor that hangs at a rail: its phase counts as dead, and somebody hears it."""
+        f = self.sense.fault
+        found = (1 if f[1] else 0) | (2 if f[2] else 0) | (4 if f[3] else 0)
+        if found == self._supply_faults:
+            self._fault_since = -1
+        elif self._fault_since < 0:
+            self._fault_since = now
+        elif now - self._fault_since >= _FAULT_MS:
+            if found & ~self._supply_faults:
+                self.log.emit(sel.EV_SENSE_FAULT, 1, -found, 0)
+            self._supply_faults = found
 
     def _agrees(self, out_v: float, phase_v: float, now: int) -> bool:
         """The output's sensor against its phase, a meter of its own, and the auxiliary contacts."""
@@ -473,9 +500,7 @@ class App:
             self.meter.slow_work()
             if not stable and now > (_SAFE_STAY_MS if self.safe_mode else _STABLE_MS):
                 stable = True
-                if self.counters.crashes:
-                    self.counters.crashes = 0
-                    self.counters.save()
+                self.counters.settle()
                 if self.slots:
                     self.slots.stable()
                 if self.safe_mode:
@@ -523,45 +548,34 @@ class App:
         if self.reset_cause == machine.SOFT_RESET and hasattr(machine, "Timer"):
             machine.Timer(0).deinit()  # boot.py's: from here on only progress feeds (S11)
         self.watchdog = Watchdog(machine.WDT(timeout=_WDT_MS).feed, _WATCHED, self.now_ms())
-        await asyncio.gather(
-            self.bearer.run(), self._metering(), self._selecting(), self._housekeeping()
-        )
+        metering = self._metering
+        selecting = self._selecting
+        if self.safe_mode:
+            from pbal_node.ending import guarded
+
+            metering = guarded(self, "metering", metering)
+            selecting = guarded(self, "selector", selecting)
+        await asyncio.gather(self.bearer.run(), metering(), selecting(), self._housekeeping())
 
 
 def main() -> None:
     """Run until reset. An error is recorded, then the node starts again."""
     try:
-        app = App()
-        asyncio.run(app.run())
+        try:
+            app = App()
+            asyncio.run(app.run())
+        except Exception as e:  # the one place where everything ends: record, then reset
+            app = None
+            sys.print_exception(e)
+            gc.collect()
+            from pbal_node import ending
+
+            ending.crashed(e)
     except KeyboardInterrupt:
-        _maintenance()
+        from pbal_node import ending
+
+        ending.by_a_person()
         raise
-    except Exception as e:  # the one place where everything ends: record, then reset
-        _crash(e)
+    except Exception as e:  # recorded or not: the next boot knows that this one did not last
+        sys.print_exception(e)
     machine.reset()
-
-
-def _maintenance() -> None:
-    """A person took over by the console: contacts off, and feed the watchdog, which cannot be
-    stopped, from a timer, so that copying files is not cut short by a reset.
-    """
-    try:
-        from pbal_node import board as boards
-
-        boards.drive(boards.load())
-    except (OSError, ValueError, KeyError):
-        pass
-    wdt = machine.WDT(timeout=_WDT_MS)
-    machine.Timer(0).init(period=2000, mode=machine.Timer.PERIODIC, callback=lambda _t: wdt.feed())
-    # A soft reboot ends the timer; boot.py starts it again.
-
-
-def _crash(error) -> None:
-    """Leave the traceback in /log/crash.txt for the next person, once per boot."""
-    sys.print_exception(error)
-    try:
-        makedirs("/log")
-        with open("/log/crash.txt", "w") as f:
-            sys.print_exception(error, f)
-    except OSError:
-        pass

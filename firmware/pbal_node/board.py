@@ -51,11 +51,18 @@ def adc(board: dict, name: str):
     return machine.ADC(machine.Pin(t[name]), atten=_ATTEN[t.get("atten_db", 11)])
 
 
+def rs485_driver(board: dict):
+    """The pin of the transceiver's driver, off."""
+    return machine.Pin(board["uart"]["rs485"]["de"], machine.Pin.OUT, value=0)
+
+
+# The chip's UART driver refuses buffers of up to 128 bytes, the size of its FIFO.
+
+
 def uart_rs485(board: dict):
-    """(uart, DE pin): 8E1 as Modbus has it."""
+    """8E1 as Modbus has it."""
     t = board["uart"]["rs485"]
-    de = machine.Pin(t["de"], machine.Pin.OUT, value=0)
-    uart = machine.UART(
+    return machine.UART(
         t["id"],
         baudrate=t.get("baud", 115200),
         bits=8,
@@ -68,7 +75,6 @@ def uart_rs485(board: dict):
         timeout=0,
         timeout_char=0,
     )
-    return uart, de
 
 
 def uart_meter(board: dict):
@@ -82,7 +88,7 @@ def uart_meter(board: dict):
         stop=1,
         tx=t["tx"],
         rx=t["rx"],
-        txbuf=128,
+        txbuf=256,
         rxbuf=256,
         timeout=0,
         timeout_char=0,

@@ -22,16 +22,18 @@ from pbal_node.link import Link
 from pbal_node.metering.sense import Sense
 from pbal_node.rs485 import Rs485
 from pbal_node.selector import Limits, Selector, Timing
-from pbal_node.store import Config, Counters, FlashStats, SelectorState, Slot, makedirs
+from pbal_node.store import STREAK, Config, Counters, FlashStats, SelectorState, Slot, makedirs
 from pbal_node.supply import Supply
 from pbal_node.version import VERSION
 from pbal_protocol import config as settings
 
-_SAFE_AFTER = const(4)  # crashes in a row
+_SAFE_AFTER = const(4)  # crashes in a row, as in ending.py
 _UNPROVISIONED = const(247)
 
 _EV_BOOT = const(1)
+_EV_METER_FAULT = const(6)
 _EV_SAFE_MODE = const(12)
+_EV_CRASH = const(13)
 _EV_WATCHDOG = const(14)
 
 
@@ -70,6 +72,7 @@ def assemble(app) -> None:
     led = board.get("led")
     if led:
         app.led = machine.Pin(led["pin"], machine.Pin.OUT, value=0)
+    _tell_missing(app)
     button = board.get("button")
     if button:
         app.button = machine.Pin(button["pin"], machine.Pin.IN, machine.Pin.PULL_UP)
@@ -87,23 +90,77 @@ def _remember(app) -> None:
         "/log/events", Slot("/cfg/acked", app.stats), app.now_ms, app.clock.now_s, app.stats
     )
     app.reset_cause = machine.reset_cause()
-    c.boots += 1
-    # The ESP32 port reports machine.reset(), a panic and a soft reboot as SOFT_RESET.
-    if app.reset_cause in (machine.WDT_RESET, machine.SOFT_RESET):
-        c.crashes = min(c.crashes + 1, 255)
-    else:
-        c.crashes = 0
-    if app.slots and app.slots.planned:
-        c.crashes = 0  # an update's own restarts are no crashes
-    c.save()
+    # The ESP32 port reports machine.reset() and a panic of the chip's own software as HARD_RESET,
+    # a soft reboot at the console as SOFT_RESET.
+    crashed = _count_boot(
+        c,
+        app.reset_cause == machine.WDT_RESET,
+        app.reset_cause == machine.HARD_RESET,
+        app.slots is not None and app.slots.planned,
+    )
     app.safe_mode = c.crashes >= _SAFE_AFTER
     log.emit(_EV_BOOT, 0, app.reset_cause, c.boots)
+    if crashed:
+        log.emit(_EV_CRASH, 2, app.reset_cause, c.crashes)
     if app.slots:
         app.slots.tell(log.emit)
     if app.reset_cause == machine.WDT_RESET:
         log.emit(_EV_WATCHDOG, 2, 0, c.boots)
     if app.safe_mode:
         log.emit(_EV_SAFE_MODE, 2, c.crashes, 0)
+
+
+def _count_boot(c: Counters, died: bool, reset: bool, planned: bool) -> bool:
+    """One more start; True when the one before it crashed.
+
+    `died`: the watchdog ended it. `reset`: the chip was reset while it had its supply, which is a
+    crash only when that start was still young. `planned`: an update restarts the node.
+    """
+    crashed = c.noted or died or (reset and c.young)
+    if planned or not crashed:
+        c.crashes = 0
+    elif not c.noted:
+        c.crashes = min(c.crashes + 1, STREAK)
+    c.boots += 1
+    c.noted = False
+    c.young = True
+    c.save()
+    return crashed and not planned
+
+
+def _part(app, name: str, make, instead: str):
+    """make(), or what stands in for a part that is not there: a fault to report, not a crash."""
+    try:
+        return make()
+    except (OSError, ValueError, RuntimeError) as e:
+        print("pbal: %s does not work: %r" % (name, e))
+        app.missing.append(name)
+        from pbal_node import absent
+
+        return getattr(absent, instead)()
+
+
+def _adc(app, board: dict, name: str):
+    return _part(app, "adc " + name, lambda: boards.adc(board, name), "NoAdc")
+
+
+def _tell_missing(app) -> None:
+    """/log/missing.txt says which parts could not be opened; there is none while all could."""
+    path = "/log/missing.txt"
+    text = "\n".join(app.missing)
+    try:
+        with open(path) as f:
+            before = f.read()
+    except OSError:
+        before = ""
+    try:
+        if text and text != before:
+            with open(path, "w") as f:
+                f.write(text)
+        elif before and not text:
+            os.remove(path)
+    except OSError:
+        app.stats.errors += 1
 
 
 def _describe(app, board: dict, identity: dict) -> None:
@@ -134,7 +191,7 @@ def _config(app, table: dict, identity: dict) -> Config:
 def _sense(app, board: dict, hz: float) -> Sense:
     table = board["sense"]
     return Sense(
-        [boards.adc(board, n) for n in ("vout", "va", "vb", "vc")],
+        [_adc(app, board, n) for n in ("vout", "va", "vb", "vc")],
         boards.per_channel(board, "volts_per_volt", 400.0),
         int(table["bias_v"] * 1000000),
         board.get("mains", {}).get("nominal_v", 230.0),
@@ -152,13 +209,16 @@ def _meter(app, board: dict, hz: float):
     if table.get("kind", "pzem") == "pzem":
         from pbal_node.metering.pzem import Pzem
 
-        return Pzem(boards.uart_meter(board), app.now_ms, table.get("unit", 1))
+        uart = _part(app, "meter's port", lambda: boards.uart_meter(board), "NoPort")
+        if "meter's port" in app.missing:
+            app.log.emit(_EV_METER_FAULT, 2, 0, 0)  # a dead output cannot explain its silence
+        return Pzem(uart, app.now_ms, table.get("unit", 1))
     from pbal_node.metering.adc import AdcMeter, Calibration, Energy
 
     sense = board["sense"]
     return AdcMeter(
-        boards.adc(board, "vout").read_uv,
-        boards.adc(board, "ct").read_uv,
+        app.sense.channels[0].read_uv,
+        _adc(app, board, "ct").read_uv,
         boards.per_channel(board, "volts_per_volt", 400.0)[0],
         sense["amps_per_volt"],
         int(sense["bias_v"] * 1000000),
@@ -238,7 +298,8 @@ def _bearer(app, board: dict, identity: dict) -> None:
             app,
         )
         unit = address & 0xFF
-    uart, de = boards.uart_rs485(board)
+    de = boards.rs485_driver(board)
+    uart = _part(app, "rs485's port", lambda: boards.uart_rs485(board), "NoPort")
     app.bearer = Rs485(
         uart,
         de,

@@ -39,6 +39,11 @@ def output_dead(out_v: float, nominal_v: float) -> bool:
     return out_v < 0.10 * nominal_v
 
 
+def sensor_proves(fault: bool) -> bool:
+    """S1: what a broken sensor of the output says proves nothing."""
+    return not fault
+
+
 def contacts_open(aux: int) -> bool:
     """S1: no auxiliary contact says "closed" (a bit per phase; -1: the board has none)."""
     return aux <= 0

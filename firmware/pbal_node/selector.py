@@ -13,7 +13,7 @@ A transfer is journalled before the first contact moves (S12) and its result bef
 from micropython import const
 
 from pbal_node import rules
-from pbal_node.store import Result
+from pbal_node.store import RESULTS_KEPT, Result
 
 # States, as on the wire.
 _BOOT = const(0)
@@ -46,6 +46,7 @@ _EV_FLASH_ERROR = const(16)
 _PROOFS = const(2)  # consecutive readings that must agree before the output counts as dead or live
 _FOLLOW = 0.15  # the output follows a phase when within this share of nominal of its voltage
 _PROOF_MS = const(60)  # readings this old prove nothing about the contact about to close
+_BLIND_MS = const(5000)  # without any reading of the output for so long, nothing can be proven
 _MEASURE_MS = const(25)  # one reading of the supplies takes this long
 _DAY_S = const(86400)
 
@@ -77,8 +78,9 @@ class Limits:
 
 class Selector:
     """`drive`: see drive.py; `sense`: `out_v` (RMS volts at the output), `out_at_ms` (start of that
-    reading), `last_live_ms`, `first_live_ms`; `supply`: see supply.py; `current()`: amperes now, or
-    a negative number when unknown; `site_s()`: site time or 0; `emit(code, severity, a0, a1)`.
+    reading), `fault[0]` (its sensor is broken), `last_live_ms`, `first_live_ms`; `supply`: see
+    supply.py; `current()`: amperes now, or a negative number when unknown; `site_s()`: site time
+    or 0; `emit(code, severity, a0, a1)`.
     """
 
     def __init__(self, timing, limits, state, drive, sense, supply, current, site_s, emit) -> None:
@@ -141,7 +143,7 @@ class Selector:
                     st.lifetime,
                 )
                 st.remember(result)
-                self.outbox.append(result)
+                self._tell(result)
             st.stage = 0
             self._save()
         if rules.safe_mode_reason(self.limits.safe_mode):
@@ -152,6 +154,12 @@ class Selector:
         else:
             self._open(now_ms, 0)
             self.state = _BOOT
+
+    def _tell(self, result: Result) -> None:
+        """Repeat it until the controller acknowledges; the oldest gives way, it stays on flash."""
+        self.outbox.append(result)
+        if len(self.outbox) > RESULTS_KEPT:
+            self.outbox.pop(0)
 
     def last_result(self):
         """The newest result of a command, or None."""
@@ -238,7 +246,7 @@ class Selector:
         for r in self._st.results:
             if rules.is_repeat(command_id, r.command_id):
                 if r not in self.outbox:
-                    self.outbox.append(r)
+                    self._tell(r)
                 return r
         site = self._site_s()
         reason = (
@@ -262,7 +270,7 @@ class Selector:
         if reason:
             result.outcome = _OUT_OF_TIME if reason == rules.EXPIRED else _REFUSED
             self._st.remember(result)
-            self.outbox.append(result)
+            self._tell(result)
             self._dirty = True  # written at the next poll: the controller waits for an answer
             return result
         self._command = result
@@ -285,7 +293,7 @@ class Selector:
     def restore(self, phase: int, now_ms: int) -> bool:
         """S9: close a phase again after power returned. Moves nothing unless the home is open."""
         sup = self._supply
-        if self.state != OPEN or self._st.lockout or self.limits.safe_mode:
+        if self.state != OPEN or self._st.lockout or self.limits.safe_mode or self.sense_fault:
             return False
         if rules.target_reason(
             sup.v[phase],
@@ -410,13 +418,18 @@ class Selector:
 
     def _poll_opening(self, now_ms: int) -> None:
         opened = self._opened_ms
-        if self._drive.busy or not self._fresh(opened + self._timing.release_ms):
+        if self._drive.busy:
+            return
+        if not self._fresh(opened + self._timing.release_ms):
+            if now_ms - opened >= _BLIND_MS:
+                self._cannot_prove(now_ms)
             return
         sense = self._sense
+        trusted = rules.sensor_proves(sense.fault[0])
         # A contact that is welded to a dead phase leaves the output dead: only its own auxiliary
         # contact tells.
-        dead = rules.output_dead(sense.out_v, self.limits.nominal_v)
-        dead = dead and rules.contacts_open(self.aux_closed())
+        released = rules.contacts_open(self.aux_closed())
+        dead = rules.output_dead(sense.out_v, self.limits.nominal_v) and trusted and released
         if dead:
             self._proofs += 1
             if self._proofs == 1:
@@ -432,7 +445,10 @@ class Selector:
         else:
             self._proofs = 0
             if rules.welded(dead, now_ms - opened, self._timing.dead_timeout_ms):
-                self._lock_out(now_ms)
+                if trusted or not released:
+                    self._lock_out(now_ms)
+                else:
+                    self._cannot_prove(now_ms)
 
     def _learn_release(self, took_ms: int) -> None:
         """Follow the contact's own release time, so that S6 can aim at a current zero."""
@@ -441,8 +457,9 @@ class Selector:
 
     def _poll_dead_time(self, now_ms: int) -> None:
         sense = self._sense
-        live = self._fresh(self._dead_ms) and not rules.output_dead(
-            sense.out_v, self.limits.nominal_v
+        live = self._fresh(self._dead_ms) and not (
+            rules.output_dead(sense.out_v, self.limits.nominal_v)
+            and rules.sensor_proves(sense.fault[0])
         )
         if live or not rules.contacts_open(self.aux_closed()):
             self._proofs = 0
@@ -518,6 +535,15 @@ class Selector:
         if self._st.stage:
             self._conclude(_FAILED, self._reason or rules.TARGET_OUT_OF_BAND, 0)
 
+    def _cannot_prove(self, now_ms: int) -> None:
+        """S1: nothing tells whether the output is dead, so nothing may close until it does."""
+        self._drive.all_off(now_ms)
+        if not self.sense_fault:
+            self.sense_fault = True
+            self._emit(EV_SENSE_FAULT, 2, self._from, -1)
+        self._reason = self._reason or rules.NOT_DEAD
+        self._finish_open(now_ms)
+
     def _lock_out(self, now_ms: int) -> None:
         """S2: all off, remember, alarm. What still holds is the phase to report."""
         self._drive.all_off(now_ms)
@@ -563,7 +589,7 @@ class Selector:
         result.lifetime = st.lifetime
         st.remember(result)
         self._save()
-        self.outbox.append(result)
+        self._tell(result)
 
     def _vout_dv(self) -> int:
         return int(self._sense.out_v * 10 + 0.5)

@@ -21,6 +21,9 @@ _CRC_LEN = const(4)
 
 _UP_BLOCK = const(4096)  # up counters reserved per flash write
 _DOWN_BLOCK = const(256)  # the down floor is raised in steps of this
+STREAK = const(0x3F)  # the crash byte: how many in a row, and two marks
+_YOUNG = const(0x40)
+_NOTED = const(0x80)
 RESULTS_KEPT = const(8)  # command results kept for repeats
 RESULT_FMT = "<IBBBBBHHII"  # one result, see `Result`
 _RESULT_LEN = const(21)
@@ -150,7 +153,12 @@ class Config:
 
 
 class Counters:
-    """Frame counters that no reboot may reuse, the boot count and the crash streak."""
+    """Frame counters that no reboot may reuse, the boot count and the crash streak.
+
+    `crashes` counts the starts in a row that did not last. A crash that the application saw itself
+    is counted when it happens (ending.py), because the next boot (build.py) cannot tell it from a
+    reset that a person asked for: the port reports both as HARD_RESET.
+    """
 
     _FMT = "<IIIB"
 
@@ -162,12 +170,25 @@ class Counters:
             self.up_ceiling, self.down_floor, self.boots, self.crashes = struct.unpack(
                 self._FMT, raw
             )
+        self.noted = self.crashes & _NOTED > 0  # the last crash is counted already
+        self.young = self.crashes & _YOUNG > 0  # that start had not proven itself yet
+        self.crashes &= STREAK
         self._up = self.up_ceiling  # the rest of the last block is lost, never reused
 
     def save(self) -> bool:
+        marks = (_NOTED if self.noted else 0) | (_YOUNG if self.young else 0)
         return self._slot.save(
-            struct.pack(self._FMT, self.up_ceiling, self.down_floor, self.boots, self.crashes)
+            struct.pack(
+                self._FMT, self.up_ceiling, self.down_floor, self.boots, self.crashes | marks
+            )
         )
+
+    def settle(self) -> None:
+        """This start has proven itself, or a person looks after it: crashes count from zero."""
+        if self.crashes or self.young or self.noted:
+            self.crashes = 0
+            self.young = self.noted = False
+            self.save()
 
     def next_up(self) -> int:
         """The next up counter (1..2**32-1); 0 when flash refuses the reservation."""

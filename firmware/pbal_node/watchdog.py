@@ -18,6 +18,7 @@ class Watchdog:
         self._ages = [0] * len(self._names)
 
     def beat(self, name: str, now_ms: int) -> None:
+        """`name` made progress."""
         self._beats[self._names.index(name)] = now_ms
 
     def late(self, now_ms: int) -> str:

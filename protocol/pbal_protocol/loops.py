@@ -9,7 +9,7 @@ from array import array
 if sys.implementation.name == "micropython":
     try:
         from pbal_protocol._native import copy, crc, xor
-    except (ImportError, SyntaxError, NameError, ValueError, NotImplementedError):
+    except (ImportError, SyntaxError, NameError, ValueError, NotImplementedError, MemoryError):
         # This port was built without the native emitter.
         from pbal_protocol._plain import copy, crc, xor
 else:

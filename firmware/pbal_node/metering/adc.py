@@ -22,13 +22,16 @@ from micropython import const
 
 from pbal_node.metering.base import Meter
 from pbal_node.metering.dsp import Sums
+from pbal_node.metering.steady import Steady
 from pbal_node.store import Slot
 
 _ROUNDS = const(160)  # pairs per cycle; a pair of conversions takes some 90 us
 _HOLE_US = const(1500)
 _PAUSE_MS = const(5)  # between the two bursts
 _SAVE_MS = const(1800000)  # energy goes to flash at most this often ...
-_SAVE_WH = const(10)  # ... and only when it moved
+_SAVE_DWH = const(100)  # ... and only when it moved by 10 Wh
+_STRETCHED_US = const(500)  # a pair of this length was interrupted: nobody knows when it sampled
+_BIAS_OFF_UV = const(300000)  # a mean further than this from the bias is a broken sensor
 _FULL_UV = const(1200000)  # peak of a full-range signal
 _BURSTS = const(2)  # of a reading ...
 _BURSTS_LOW = const(6)  # ... and of one below a tenth of the range (peak of full scale / 7)
@@ -74,18 +77,30 @@ class Calibration:
 
 
 class Energy:
-    """Import and export that survive a reboot, with bounded flash wear."""
+    """Import and export that survive a reboot, with bounded flash wear.
+
+    The totals are whole tenths of a watt-hour: the chip's floats have 24 bits, and from 2 MWh on
+    they would not notice a tenth any more.
+    """
 
     def __init__(self, slot: Slot, now_ms: int) -> None:
         self._slot = slot
         raw = slot.load()
-        e, x = struct.unpack(_FMT, raw) if raw is not None and len(raw) == 8 else (0, 0)
-        self.import_wh = e / 10
-        self.export_wh = x / 10
-        self._part_wh = 0.0  # not yet in the totals: single-precision floats would lose it
-        self._saved = self.import_wh + self.export_wh
+        self._import, self._export = (
+            struct.unpack(_FMT, raw) if raw is not None and len(raw) == 8 else (0, 0)
+        )
+        self._part_wh = 0.0  # not yet in the totals, below a tenth
+        self._saved = self._import + self._export
         self._saved_ms = now_ms
         self._last_ms = -1
+
+    @property
+    def import_wh(self) -> int:
+        return self._import // 10
+
+    @property
+    def export_wh(self) -> int:
+        return self._export // 10
 
     def add(self, p_w: float, now_ms: int) -> None:
         """Integrate; gaps longer than 10 s count as unknown, not as energy."""
@@ -94,20 +109,21 @@ class Energy:
         if last < 0 or not 0 < now_ms - last <= 10000:
             return
         self._part_wh += p_w * (now_ms - last) / 3600000
-        if self._part_wh >= 0.1:
-            self.import_wh += self._part_wh
-            self._part_wh = 0.0
-        elif self._part_wh <= -0.1:
-            self.export_wh -= self._part_wh
-            self._part_wh = 0.0
+        tenths = int(self._part_wh * 10)
+        if tenths:
+            self._part_wh -= tenths / 10
+            if tenths > 0:
+                self._import += tenths
+            else:
+                self._export -= tenths
 
     def save_if_due(self, now_ms: int) -> bool:
         """At most 48 writes a day. True when it wrote."""
-        total = self.import_wh + self.export_wh
-        if now_ms - self._saved_ms < _SAVE_MS or total - self._saved < _SAVE_WH:
+        total = self._import + self._export
+        if now_ms - self._saved_ms < _SAVE_MS or total - self._saved < _SAVE_DWH:
             return False
         self._saved_ms = now_ms
-        if self._slot.save(struct.pack(_FMT, int(self.import_wh * 10), int(self.export_wh * 10))):
+        if self._slot.save(struct.pack(_FMT, self._import, self._export)):
             self._saved = total
             return True
         return False
@@ -139,6 +155,8 @@ class AdcMeter(Meter):
         self._vs = volts_per_volt / 1000000
         self._is = amps_per_volt / 1000000
         self._bias = [bias_uv, bias_uv]
+        self._idle_uv = bias_uv
+        self.broken = False  # a sensor that hangs at a rail
         self._nominal_hz = hz
         self._hz = hz
         self.calibration = calibration
@@ -153,10 +171,12 @@ class AdcMeter(Meter):
         self._skew_us = 0.0
         self._good = 0  # bursts in this reading
         self._start_us = 0
+        self._apart_us = 0
         self._angle = 0.0
         self._amps = 0.0  # the last reading, for the number of bursts of the next
         self._found = [0.0] * 6  # of one burst: V, I, P, V1 I1 cos, V1 I1 sin, angle of V
         self._sum = [0.0] * 5
+        self._steady = Steady(4)  # I squared, V1 I1 cos, V1 I1 sin, P
         self.raw_v = self.raw_i = 0.0  # uncalibrated RMS, for the two-point calibration
         self.phi_rad = 0.0  # measured angle between voltage and current, uncorrected
 
@@ -182,8 +202,9 @@ class AdcMeter(Meter):
             self._v[k] = self._read_v()
             b = ticks()
             self._i[k] = self._read_i()
-            skew += diff(b, a)
-            k += 1
+            if diff(ticks(), a) < _STRETCHED_US:
+                skew += diff(b, a)
+                k += 1
         if not self._sums.window(k, period, _HOLE_US):
             return -1
         self._skew_us = skew / k
@@ -197,6 +218,10 @@ class AdcMeter(Meter):
         i_re, i_im = s.re, s.im
         s.pair(self._v, self._i, n, period, bv, bi)
         v_re, v_im = s.re, s.im
+        off = max(abs(s.x_mean - self._idle_uv), abs(s.y_mean - self._idle_uv))
+        self.broken = off > _BIAS_OFF_UV
+        if self.broken:
+            return
         self._bias[0] += int((s.x_mean - bv) / 8)  # follow the bias slowly
         self._bias[1] += int((s.y_mean - bi) / 8)
         scale = self._vs * self._is
@@ -232,8 +257,11 @@ class AdcMeter(Meter):
 
     def add_burst(self) -> int:
         """One burst more; how many there are. A spoiled one is left out."""
-        start = self.burst()
-        if start < 0:
+        try:
+            start = self.burst()
+        except OSError:  # the converter failed
+            return self._good
+        if start < 0 or self.broken:
             return self._good
         f = self._found
         for k in range(5):
@@ -242,8 +270,7 @@ class AdcMeter(Meter):
         if self._good == 1:
             self._start_us = start
             self._angle = f[5]
-        elif self._good == 2:
-            self._follow(f[5] - self._angle, self._diff(start, self._start_us))
+        self._apart_us = self._diff(start, self._start_us)
         return self._good
 
     def _follow(self, turned_rad: float, apart_us: int) -> None:
@@ -265,14 +292,18 @@ class AdcMeter(Meter):
             self.errors += 1
             self.reading.ok = False
             return False
+        # Over the longest time there is: less depends on when exactly a burst began.
+        self._follow(self._found[5] - self._angle, self._apart_us)
         v, i, p, re, im = [x / n for x in self._sum]
         c = self.calibration
-        square = i * i - c.noise_a * c.noise_a  # noise adds to the RMS, not to P
-        i = math.sqrt(square) if square > 0 else 0.0
         self.raw_v = v
-        self.raw_i = i
+        self.raw_i = self._true_rms(i * i)
         # Positive im: the current is behind the voltage (inductive), apart from the errors.
         self.phi_rad = math.atan2(im, re)
+        # Noise of 2 % of the range, in the mean of so many samples.
+        most = 0.02 * self._is * _FULL_UV * v / math.sqrt(n * _ROUNDS)
+        square, re, im, p = self._steady.add((i * i, re, im, p), most / 100, most)
+        i = self._true_rms(square)
         kv = (c.gv[0] + c.gv[1] * v * v) * self.trim_v
         ki = c.gi[0] + c.gi[1] * i * i
         ki *= self.trim_i + self.bend_i * (i * ki) ** 2
@@ -297,6 +328,11 @@ class AdcMeter(Meter):
         r.at_ms = now
         r.ok = True
         return True
+
+    def _true_rms(self, square: float) -> float:
+        """Noise adds to the RMS, not to P."""
+        square -= self.calibration.noise_a * self.calibration.noise_a
+        return math.sqrt(square) if square > 0 else 0.0
 
     def calibrate_zero(self) -> None:
         """With the output open: learn the noise of the current channel. Not yet saved."""

@@ -11,7 +11,8 @@ from micropython import const
 
 try:
     from pbal_node.metering._dsp import accumulate
-except (ImportError, SyntaxError, NameError, ValueError, NotImplementedError):
+except (ImportError, SyntaxError, NameError, ValueError, NotImplementedError, MemoryError):
+    # No emitter for this chip, or no memory left that may hold code.
     from pbal_node.metering.plain import accumulate  # type: ignore[assignment]
 
 

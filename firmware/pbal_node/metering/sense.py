@@ -17,6 +17,7 @@ _OUT = const(0)  # channel index; 1, 2, 3 are the supply phases
 _CHANNELS = const(4)
 _ROUNDS = const(24)  # per cycle
 _HOLE_US = const(2500)  # a larger gap between two rounds spoils the burst
+_STRETCHED_US = const(1200)  # a round of this length was interrupted: nobody knows when it sampled
 _BIAS_OFF_UV = const(300000)  # a mean further than this from the bias is a broken sensor
 _LIVE_SHARE = 0.25  # of nominal peak: above it the output is alive at that instant
 
@@ -31,6 +32,7 @@ class Sense:
     def __init__(
         self, adcs, volts_per_volt, bias_uv, nominal_v, hz, now_ms, ticks_us, diff, sleep_us
     ) -> None:
+        self.channels = adcs
         self._read = [adc.read_uv for adc in adcs]
         self._scale = [s / 1000000 for s in volts_per_volt]
         self._trim = [0] * _CHANNELS
@@ -50,6 +52,7 @@ class Sense:
         self.fault = [False] * _CHANNELS
         self.at_ms = -1  # end of the last good burst
         self.spoiled = 0  # bursts thrown away
+        self.errors = 0  # bursts in which the converter failed
         self.out_v = 0.0
         self.out_at_ms = -1  # start of the last reading of the output
         self.last_live_ms = -1
@@ -69,7 +72,16 @@ class Sense:
             self._period_us = int(1000000 / hz)
 
     def _burst(self, rounds: int, span_us: int, channels) -> int:
-        """Sample `channels` at `rounds` even times over span_us; returns the rounds taken."""
+        """Sample `channels` at `rounds` even times over span_us; returns the rounds taken, 0 when
+        the converter fails.
+        """
+        try:
+            return self._take(rounds, span_us, channels)
+        except OSError:
+            self.errors += 1
+            return 0
+
+    def _take(self, rounds: int, span_us: int, channels) -> int:
         ticks = self._ticks
         diff = self._diff
         times = self._t
@@ -86,7 +98,8 @@ class Sense:
             times[k] = at
             for c in channels:
                 self._uv[c][k] = self._read[c]()
-            k += 1
+            if diff(ticks(), start) - at < _STRETCHED_US:
+                k += 1
         return k
 
     def sample(self) -> bool:
@@ -110,9 +123,12 @@ class Sense:
         self._note_out(self.v[_OUT], now - period // 1000, now)
         return True
 
+    def _off_bias(self, mean_uv: float) -> bool:
+        return not -_BIAS_OFF_UV < mean_uv - self._bias_uv < _BIAS_OFF_UV
+
     def _note(self, c: int, mean_uv: float, rms_uv: float) -> None:
         self._mean[c] = mean_uv
-        self.fault[c] = not -_BIAS_OFF_UV < mean_uv - self._bias_uv < _BIAS_OFF_UV
+        self.fault[c] = self._off_bias(mean_uv)
         # A broken supply sensor never makes a phase look good.
         self.v[c] = 0.0 if self.fault[c] and c else rms_uv * self._scale[c]
 
@@ -132,6 +148,8 @@ class Sense:
         # Half a cycle has a mean of its own: it belongs to the RMS, the bias is known already.
         off = sums.x_mean - mean
         v = math.sqrt(sums.x_rms * sums.x_rms + off * off) * self._scale[_OUT]
+        if v * math.sqrt(2) < self._live_v and self._off_bias(sums.x_mean):
+            self.fault[_OUT] = True  # silent, but not where a sensor idles: it proves nothing
         limit = self._live_v / self._scale[_OUT]
         for k in range(n):
             if not -limit < uv[k] - mean < limit:

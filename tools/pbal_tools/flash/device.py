@@ -150,7 +150,8 @@ def analog():
 def ports():
     from pbal_node import board as b
     t = b.load()
-    u, de = b.uart_rs485(t)
+    de = b.rs485_driver(t)
+    u = b.uart_rs485(t)
     assert de.value() == 0, 'DE is driven'
     u.deinit()
     if t.get('meter', {{}}).get('kind', 'pzem') == 'pzem':

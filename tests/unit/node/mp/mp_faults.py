@@ -6,7 +6,7 @@ import os
 
 import machine
 import support
-from pbal_protocol import frames, kdf, modbus, records
+from pbal_protocol import frames, kdf, modbus, names, records
 
 ROOT = bytes(range(32))
 
@@ -27,6 +27,7 @@ support.write_file(
 )
 
 from pbal_node import app as app_module  # noqa: E402
+from pbal_node import ending  # noqa: E402
 from pbal_node import selector as sel  # noqa: E402
 
 house = machine.house
@@ -88,13 +89,41 @@ def garbage_on_both_uarts():
     run(scenario)
 
 
+def fails(method="_housekeeping", error=None):
+    """main() with a method of the application that fails; must end in a reset of the chip."""
+    real = getattr(app_module.App, method)
+
+    async def broken(self):
+        await asyncio.sleep_ms(20)
+        raise error or RuntimeError("broken")
+
+    resets = house.resets
+    setattr(app_module.App, method, broken)
+    asyncio.new_event_loop()
+    try:
+        app_module.main()
+        raise AssertionError("main() came back")
+    except machine.ResetError:
+        pass
+    finally:
+        setattr(app_module.App, method, real)
+    assert house.resets == resets + 1
+
+
+def codes(app):
+    return [(e[1], e[4]) for e in app.log.pending]
+
+
 def safe_mode_after_repeated_crashes():
-    house.cause = machine.SOFT_RESET
-    for n in range(1, 4):
-        assert not app_module.App().safe_mode, n
+    app_module.App().counters.settle()
+    house.cause = machine.HARD_RESET  # what the ESP32 port says after machine.reset()
+    for _ in range(4):
+        fails()
 
     async def scenario(app):
-        assert app.safe_mode
+        assert app.safe_mode and app.counters.crashes == 4
+        assert (names.EVENT_SAFE_MODE, 4) in codes(app)
+        assert (names.EVENT_CRASH, machine.HARD_RESET) in codes(app)
         up = opener()
         for pin in (18, 19, 23):
             house.level[pin] = 0
@@ -111,6 +140,211 @@ def safe_mode_after_repeated_crashes():
     run(scenario)
     house.cause = machine.PWRON_RESET
     assert not app_module.App().safe_mode  # the power was away: a new start
+
+
+def crashes_count_whatever_the_chip_says_of_its_reset():
+    """An emulator may call every start a power-on."""
+    app_module.App().counters.settle()
+    house.cause = machine.PWRON_RESET
+    for _ in range(4):
+        fails()
+    assert app_module.App().safe_mode
+    assert not app_module.App().safe_mode  # that power-on came without a crash
+
+
+def what_a_person_does_is_no_crash():
+    """mpremote interrupts the application and then resets the chip; a soft reboot is one, too."""
+    for cause in (machine.HARD_RESET, machine.SOFT_RESET):
+        house.cause = cause
+        for _ in range(6):
+            fails_by_a_person()
+            assert not app_module.App().safe_mode
+            ending.by_a_person()
+    # A start that lasted is no crash either, whoever reset the chip then.
+    house.cause = machine.HARD_RESET
+    for _ in range(6):
+        app = app_module.App()
+        assert not app.safe_mode
+        app.counters.settle()
+    # But a chip that resets itself before anything has lasted is one: a panic, a brown supply.
+    for n in range(4):
+        assert not app_module.App().safe_mode, n
+    assert app_module.App().safe_mode
+    house.cause = machine.WDT_RESET
+    assert app_module.App().safe_mode
+    house.cause = machine.PWRON_RESET
+    app_module.App().counters.settle()
+
+
+def fails_by_a_person():
+    real = app_module.App._housekeeping
+
+    async def interrupted(self):
+        raise KeyboardInterrupt
+
+    app_module.App._housekeeping = interrupted
+    asyncio.new_event_loop()
+    try:
+        app_module.main()
+        raise AssertionError
+    except KeyboardInterrupt:
+        pass
+    finally:
+        app_module.App._housekeeping = real
+
+
+def safe_mode_survives_the_part_that_crashes():
+    """Metering fails in every start: safe mode answers all the same."""
+    app_module.App().counters.settle()
+    house.cause = machine.HARD_RESET
+    for _ in range(4):
+        fails("_metering", OSError(5))
+    real = app_module.App._metering
+
+    async def broken(self):
+        raise OSError(5)
+
+    async def scenario(app):
+        assert app.safe_mode
+        up = opener()
+        t = await poll(up)
+        assert t.flags & records.FLAG_SAFE_MODE
+        await asyncio.sleep_ms(7000)  # longer than the watchdog allows a loop that is stuck
+        fed = house.fed
+        t = await poll(up)
+        assert t is not None and t.phase == 0
+        await asyncio.sleep_ms(2500)
+        assert house.fed > fed
+        assert (names.EVENT_CRASH, -1) in codes(app)
+
+    app_module.App._metering = broken
+    try:
+        run(scenario)
+    finally:
+        app_module.App._metering = real
+
+
+def not_even_safe_mode_runs():
+    """Then the node waits for a person, contacts off, instead of starting over and over."""
+    app_module.App().counters.settle()
+    house.cause = machine.HARD_RESET
+    for _ in range(4):
+        fails()
+    naps = []
+    house.level[18] = 1
+    real = ending.time
+
+    class Time:
+        def sleep(self, s):
+            naps.append(s)
+            assert sum(house.level.get(p, 0) for p in (18, 19, 23)) == 0
+            if len(naps) == 700:
+                raise AssertionError("waits for ever")
+
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+    ending.time = Time()
+    fed = house.fed
+    try:
+        fails()
+    finally:
+        ending.time = real
+    assert sum(naps) == 600 and house.fed - fed >= 600
+    house.cause = machine.PWRON_RESET
+    assert not app_module.App().safe_mode
+    app_module.App().counters.settle()
+
+
+def silent(app):
+    """Nothing was closed and nothing will be."""
+    for pin in (18, 19, 23):
+        assert not house.level.get(pin)
+    assert app.phase() == 0 and app.selector.state == sel.OPEN, app.selector.state
+    app.clock.set(1000, 0, app.clock.nonce, True)
+    r = app.selector.command(77, 0, 1, 1000, 1060, app.now_ms())
+    assert r.outcome == 3, r.outcome
+
+
+def a_board_without_a_converter_never_switches():
+    house.cause = machine.PWRON_RESET
+
+    async def scenario(app):
+        assert "adc vout" in app.missing
+        with open("/log/missing.txt") as f:
+            assert "adc vout" in f.read()
+        up = opener()
+        await asyncio.sleep_ms(8500)
+        t = await poll(up)
+        assert t.flags & records.FLAG_SENSE_FAULT, hex(t.flags)
+        assert names.EVENT_SENSE_FAULT in [code for code, _ in codes(app)]
+        silent(app)
+
+    house.broken_adc = True
+    run(scenario)
+    house.broken_adc = False
+    app_module.App()
+    assert "missing.txt" not in os.listdir("/log")
+
+
+def a_converter_that_fails_never_switches():
+    async def scenario(app):
+        up = opener()
+        await asyncio.sleep_ms(8500)
+        t = await poll(up)
+        assert t.flags & records.FLAG_SENSE_FAULT, hex(t.flags)
+        assert (names.EVENT_SENSE_FAULT, -15) in codes(app)
+        silent(app)
+        house.failing_adc = False  # it works again: so does the home
+        for _ in range(150):
+            await asyncio.sleep_ms(100)
+            if app.selector.state == sel.CLOSED:
+                break
+        assert app.selector.state == sel.CLOSED and not app.sense_fault()
+
+    house.failing_adc = True
+    try:
+        run(scenario, 40)
+    finally:
+        house.failing_adc = False
+
+
+def sensors_that_hang_at_a_rail_are_reported():
+    async def scenario(app):
+        up = opener()
+        await asyncio.sleep_ms(9000)
+        t = await poll(up)
+        assert t.flags & records.FLAG_SENSE_FAULT, hex(t.flags)
+        assert (names.EVENT_SENSE_FAULT, -2) in codes(app) and t.vb_v == 0
+        assert (names.EVENT_SENSE_FAULT, 0) in codes(app)
+        silent(app)
+
+    house.rails = {0: 0, 2: 3100000}  # the output's and phase B's
+    try:
+        run(scenario)
+    finally:
+        house.rails = {}
+
+
+def a_board_without_ports_reports_and_lives():
+    async def scenario(app):
+        assert app.missing == ["meter's port", "rs485's port"], app.missing
+        fed = house.fed
+        for _ in range(150):
+            await asyncio.sleep_ms(100)
+            if app.selector.state == sel.CLOSED:
+                break
+        assert app.selector.state == sel.CLOSED  # sensing works: the home has its power
+        await asyncio.sleep_ms(4500)
+        assert app.flags() & records.FLAG_METER_FAULT and app.current() < 0
+        assert names.EVENT_METER_FAULT in [code for code, _ in codes(app)]
+        assert house.fed > fed
+
+    house.broken_uarts = (1, 2)
+    try:
+        run(scenario, 40)
+    finally:
+        house.broken_uarts = ()
 
 
 def a_crash_is_recorded_and_resets():
@@ -190,6 +424,14 @@ support.run(
     (
         garbage_on_both_uarts,
         safe_mode_after_repeated_crashes,
+        crashes_count_whatever_the_chip_says_of_its_reset,
+        what_a_person_does_is_no_crash,
+        safe_mode_survives_the_part_that_crashes,
+        not_even_safe_mode_runs,
+        a_board_without_a_converter_never_switches,
+        a_converter_that_fails_never_switches,
+        sensors_that_hang_at_a_rail_are_reported,
+        a_board_without_ports_reports_and_lives,
         a_crash_is_recorded_and_resets,
         a_person_at_the_console,
         a_stuck_meter_loop_starves_the_watchdog,

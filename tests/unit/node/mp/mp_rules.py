@@ -4,7 +4,7 @@ and at least the scenario that belongs to it must fail.
 
 from world import TIMING, PowerCut, World
 
-from pbal_node import drive, rules, watchdog
+from pbal_node import drive, rules, store, watchdog
 from pbal_node.selector import CLOSED, LOCKED_OUT, OPEN
 from pbal_protocol import names
 from pbal_protocol.names import DONE, EXPIRED, FAILED
@@ -65,6 +65,27 @@ def s1_output_that_comes_back_in_the_dead_time():
     r = w.finish(1)
     assert r.outcome == FAILED and r.reason == rules.NOT_DEAD, (r.outcome, r.reason)
     assert len(w.drives) == drives and w.sel.state == LOCKED_OUT and w.shorts == 0
+
+
+def s1_a_broken_sensor_proves_nothing():
+    """The output's sensor hangs at a rail or gives nothing: it is not dead, it is unknown."""
+    for name in ("broken", "blind"):
+        w = World()
+        w.settle()
+        w.welded = 1  # and this is what would be met
+        w.order(1, 2)
+        w.run(10)
+        setattr(w, name, True)
+        r = w.finish(1)
+        assert r.outcome == FAILED and r.reason == rules.NOT_DEAD, (name, r.outcome, r.reason)
+        w.run(60000)
+        assert len(w.drives) == 1 and w.sel.sense_fault and w.sel.state == OPEN
+        assert w.happened(names.EVENT_SENSE_FAULT)
+        w.safe()
+        w.boot()  # nor after a reset
+        w.run(60000)
+        assert len(w.drives) == 1
+        w.safe()
 
 
 def s2_welded_contact_locks_out():
@@ -204,6 +225,14 @@ def s4_the_same_id_switches_once():
     again = w.order(7, 2, life_s=600)
     w.run(3000)
     assert w.moves == moves and again.outcome == DONE and again.to_phase == 2
+
+
+def s4_results_nobody_fetches_are_bounded():
+    w = World()
+    w.settle()
+    for n in range(1, 40):
+        w.order(n, 1)  # ALREADY_THERE
+    assert len(w.sel.outbox) == store.RESULTS_KEPT and w.sel.outbox[-1].command_id == 39
 
 
 def s5_dwell_and_daily_cap():
@@ -449,12 +478,14 @@ SCENARIOS = (
     s1_boot_drives_all_off,
     s1_boot_opens_whatever_the_state,
     s1_output_that_comes_back_in_the_dead_time,
+    s1_a_broken_sensor_proves_nothing,
     s2_welded_contact_locks_out,
     s2_weld_found_at_boot,
     s3_only_onto_a_good_phase,
     s3_again_after_waiting_and_at_the_return,
     s4_only_fresh_commands,
     s4_the_same_id_switches_once,
+    s4_results_nobody_fetches_are_bounded,
     s5_dwell_and_daily_cap,
     s6_waits_for_a_quiet_moment,
     s6_a_phase_that_dies_meanwhile_is_quiet,
@@ -475,6 +506,7 @@ SCENARIOS = (
 # (owner, attribute, what it becomes when the rule is removed, the scenario that must notice)
 REMOVALS = (
     (rules, "output_dead", lambda v, n: True, s1_break_before_make),
+    (rules, "sensor_proves", lambda fault: True, s1_a_broken_sensor_proves_nothing),
     (rules, "dead_time_over", lambda since, now, t: True, s1_break_before_make),
     (rules, "may_drive", lambda driven, phase: True, s1_second_output_is_never_driven),
     (

@@ -83,6 +83,8 @@ class World:
         self.contact = [0, 0, 0, 0]
         self.moved_ms = [-1000] * 4
         self.welded = 0
+        self.broken = False  # the output's sensor hangs at a rail
+        self.blind = False  # it gives no readings at all
         self.stuck_open = 0
         self.decay_ms = 0  # a motor keeps the output alive for this long after opening
         self.opened_ms = -100000
@@ -131,6 +133,7 @@ class World:
         self.supply = supply.Supply(207.0, 253.0)
         self.out_v = 0.0
         self.out_at_ms = -1
+        self.fault = [self.broken, False, False, False]
         self.last_live_ms = self.first_live_ms = -1
         if self.kind == "latching":
             self.drive = drive.LatchingDrive(
@@ -210,8 +213,10 @@ class World:
             if self.out_v <= 60:
                 self.first_live_ms = self.now
             self.last_live_ms = self.now
-        self.out_v = v
-        self.out_at_ms = self.now
+        self.fault[0] = self.broken
+        if not self.blind:
+            self.out_v = 0.0 if self.broken else v
+            self.out_at_ms = self.now
         if self.now - self._sampled >= 500 or self.sel.wants_supply:
             self._sampled = self.now
             self.supply.update(self.now, self.volts[1], self.volts[2], self.volts[3])

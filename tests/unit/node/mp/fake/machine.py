@@ -13,6 +13,14 @@ from pbal_protocol.modbus import crc16
 PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 
 
+# The house's own clock: unlike the chip's it does not wrap within minutes.
+mono_us = getattr(time, "mono_us", None) or time.ticks_us
+_VIRTUAL = hasattr(time, "mono_us")
+if _VIRTUAL:
+    import clockwork  # noqa: F401
+_CONVERSION_US = 45  # what a conversion takes on the chip
+
+
 class House:
     """Contacts follow their coils after a delay; the output follows the closed contact."""
 
@@ -33,13 +41,17 @@ class House:
         self.meter_silent = False
         self.de = 0
         self.de_errors = 0
+        self.broken_uarts = ()
+        self.broken_adc = False  # there is no converter
+        self.failing_adc = False  # there is one, and it fails
+        self.rails = {}  # ADC channel -> what it hangs at, in uV
 
     def closed(self):
-        now = time.ticks_us()
+        now = mono_us()
         out = []
         for pin, phase in self.coils.items():
             level = self.level.get(pin, 0)
-            if time.ticks_diff(now, self.changed_us.get(pin, now)) < self.delay_us:
+            if now - self.changed_us.get(pin, now) < self.delay_us:
                 level = 1 - level if pin in self.changed_us else level
             if (level and phase != self.stuck_open) or phase == self.welded:
                 out.append(phase)
@@ -84,7 +96,7 @@ class Pin:
         if x is None:
             return house.level.get(self.number, 1)
         if house.level.get(self.number, 0) != x:
-            house.changed_us[self.number] = time.ticks_us()
+            house.changed_us[self.number] = mono_us()
         house.level[self.number] = x
         if self.number in house.coils:
             house.closed()
@@ -98,10 +110,18 @@ class ADC:
 
     def __init__(self, pin, atten=0):
         self._ch = self._CH[pin.number]
+        if house.broken_adc:
+            raise OSError(-258, "ESP_ERR_INVALID_ARG")
 
     def read_uv(self):
+        if house.failing_adc:
+            raise OSError(-263, "ESP_ERR_TIMEOUT")
+        if _VIRTUAL:
+            time.sleep_us(_CONVERSION_US)
+        if self._ch in house.rails:
+            return house.rails[self._ch]
         v = house.out_v() if self._ch == 0 else house.volts[self._ch]
-        w = 2 * math.pi * 50e-6 * (time.ticks_us() % 20000)
+        w = 2 * math.pi * 50e-6 * (mono_us() % 20000)
         return int(1300000 + v * math.sqrt(2) * math.sin(w + self._ch * 2.094) * 2500)
 
 
@@ -122,6 +142,9 @@ class UART(io.IOBase):
         timeout=0,
         timeout_char=0,
     ):
+        # As the ESP-IDF's driver has it: buffers are larger than the FIFO, or there is none.
+        if rxbuf <= 128 or 0 < txbuf <= 128 or uart_id in house.broken_uarts:
+            raise OSError(-1, "ESP_FAIL")
         self.id = uart_id
         self.rx = b""
         self.tx = b""
@@ -156,7 +179,9 @@ class UART(io.IOBase):
         return time.ticks_diff(time.ticks_us(), self.end) >= 0
 
     def ioctl(self, request, arg):
-        return arg & 4 | (arg & 1 if self.rx else 0) if request == 3 else 0
+        if request != 3:  # no file descriptor: poll asks this object
+            return -1
+        return arg & 4 | (arg & 1 if self.rx else 0)
 
     def _meter(self, data):
         if house.meter_silent or house.out_v() < 80:

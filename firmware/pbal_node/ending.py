@@ -1,0 +1,95 @@
+"""How the application ends, by an error or by a person at the console, and how it goes on in safe
+mode. Loaded only then.
+"""
+
+import asyncio
+import sys
+import time
+
+import machine
+from micropython import const
+
+from pbal_node.store import STREAK, Counters, FlashStats, makedirs
+
+SAFE_AFTER = const(4)  # crashes in a row that lead to safe mode
+_WAIT_S = const(600)  # a node that cannot even do that tries again after this
+_WDT_MS = const(15000)
+_REST_S = const(60)  # safe mode gives a part that failed another try after this
+_EV_CRASH = const(13)
+
+
+def guarded(app, name: str, loop):
+    """The loop for safe mode: if it fails, it does not take along what keeps the node reachable."""
+
+    async def run() -> None:
+        while True:
+            try:
+                await loop()
+            except Exception as e:
+                sys.print_exception(e)
+                app.log.emit(_EV_CRASH, 2, -1, 0)
+            for _ in range(_REST_S):
+                app.watchdog.beat(name, app.now_ms())  # known and reported: not stuck
+                await asyncio.sleep(1)
+
+    return run
+
+
+def _count() -> bool:
+    """One crash more in a row. True when there were too many; a power cut while the node then waits
+    is a new start.
+    """
+    c = Counters("/cfg/counters", FlashStats())
+    c.crashes = min(c.crashes + 1, STREAK)
+    waits = c.crashes > SAFE_AFTER
+    c.noted = not waits
+    c.young = waits
+    c.save()
+    return waits
+
+
+def crashed(error) -> None:
+    """Leave the traceback in /log/crash.txt for the next person, and count it.
+
+    When not even safe mode runs, the contacts are off and the console is open for a while, instead
+    of one start after the other.
+    """
+    waits = False
+    try:
+        makedirs("/cfg")
+        makedirs("/log")
+        waits = _count()
+        with open("/log/crash.txt", "w") as f:
+            sys.print_exception(error, f)
+    except OSError:
+        pass
+    if waits:
+        contacts_off()
+        print("pbal: not even safe mode runs; /log/crash.txt says why. Ctrl-C gives the prompt.")
+        wdt = machine.WDT(timeout=_WDT_MS)
+        for _ in range(_WAIT_S):
+            wdt.feed()
+            time.sleep(1)
+
+
+def by_a_person() -> None:
+    """Contacts off, and the watchdog, which cannot be stopped, is fed from a timer, so that copying
+    files is not cut short by a reset. What a person resets next is no crash.
+    """
+    contacts_off()
+    try:
+        Counters("/cfg/counters", FlashStats()).settle()
+    except (OSError, ValueError):
+        pass
+    wdt = machine.WDT(timeout=_WDT_MS)
+    machine.Timer(0).init(period=2000, mode=machine.Timer.PERIODIC, callback=lambda _t: wdt.feed())
+    # A soft reboot ends the timer; boot.py starts it again.
+
+
+def contacts_off() -> None:
+    try:
+        from pbal_node import board as boards
+
+        boards.drive(boards.load())
+    except (OSError, ValueError, KeyError):
+        pass
