@@ -19,10 +19,18 @@ class FrontEnd:
     """Scales volts and amperes of the mains to microvolts at the converters' pins.
 
     `sense` is the board file's table: mains volts per volt at the pin (`volts_per_volt`), mains
-    amperes per volt (`amps_per_volt`), and the resting level (`bias_v`).
+    amperes per volt (`amps_per_volt`), and the resting level (`bias_v`). `noise_mv` and `curve_mv`
+    are peaks: see pbal_sim.hal.hwmap.
     """
 
-    def __init__(self, pages: mmap.mmap, homes: int, sense: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        pages: mmap.mmap,
+        homes: int,
+        sense: dict[str, Any],
+        noise_mv: float = 0.0,
+        curve_mv: float = 0.0,
+    ) -> None:
         table = np.frombuffer(pages, dtype="<u4").reshape(homes, hwmap.PAGE_SIZE // 4)
         n = len(hwmap.CHANNELS)
         self._freq = table[:, hwmap.W_FREQ]
@@ -34,6 +42,8 @@ class FrontEnd:
             [*(1e6 / s for s in scale), 1e6 / float(sense.get("amps_per_volt", 100.0))]
         )
         table[:, hwmap.W_MAGIC] = hwmap.MAGIC
+        table[:, hwmap.W_NOISE] = int(1000 * noise_mv)
+        table[:, hwmap.W_CURVE] = int(1000 * curve_mv)
         table[:, hwmap.W_BIAS : hwmap.W_BIAS + n] = int(1e6 * float(sense.get("bias_v", 1.3)))
         sine = 32767 * np.sin(2 * np.pi * np.arange(hwmap.SINE_LEN) / hwmap.SINE_LEN)
         at = hwmap.SINE // 4

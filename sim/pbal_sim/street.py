@@ -70,6 +70,8 @@ class StreetConfig:
     first_files: dict[str, str] = field(default_factory=dict)  # written to every new flash
     files: dict[str, bytes] | None = None  # firmware files; default: built from the source
     power_factor: float = 0.97
+    adc_noise_mv: float = 0.0  # peak noise of the chips' converters
+    adc_curve_mv: float = 0.0  # and the curvature that their factory calibration leaves, peak
     mains: MainsConfig = field(default_factory=MainsConfig)
     fixed: frozenset[int] = frozenset()  # homes that must never be moved
     provision: bool = True
@@ -157,7 +159,9 @@ class Street:
         size = c.homes * hwmap.PAGE_SIZE
         self._pages_fd = memory_file("pages", size)
         self._pages = mmap.mmap(self._pages_fd, size)
-        self._front = FrontEnd(self._pages, c.homes, self.board["sense"])
+        self._front = FrontEnd(
+            self._pages, c.homes, self.board["sense"], c.adc_noise_mv, c.adc_curve_mv
+        )
         for i in range(c.homes):
             self.homes.append(self._home(i, image, hal))
         await self.segment.start(
@@ -316,7 +320,7 @@ class Street:
             )
         home.chip.first_files = files
         home.attach()
-        home.on_reset = lambda: self._task(self.reset(i, chips.SOFT_RESET), "chip reset")
+        home.on_reset = lambda: self._task(self.reset(i, chips.HARD_RESET), "chip reset")
         button = board.get("button", {}).get("pin")
         if button is not None:
             home.chip.set_input(int(button), 1)  # pulled up, not pressed

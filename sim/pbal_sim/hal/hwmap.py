@@ -18,6 +18,7 @@ W_PEAK = 4  # + channel, microvolts
 W_PHASE = 12  # + channel, 1024 = one cycle
 W_BIAS = 20  # + channel, microvolts
 W_NOISE = 28  # peak noise, microvolts
+W_CURVE = 29  # peak of what the chip's factory calibration leaves of its curvature, microvolts
 
 # --- byte offsets --------------------------------------------------------------------
 # chip -> simulator
