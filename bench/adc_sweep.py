@@ -1,7 +1,7 @@
 """The MicroPython half of bench.adc: sweeps the simulated front end, a JSON line per point.
 
 argv: noise share; "signal" or "range" (what the share is of); seconds averaged; seed;
-1 to calibrate first.
+1 to calibrate first; seconds that the load is steady before.
 """
 
 import json
@@ -31,7 +31,7 @@ class Ram:
         return {4: 16, 5: BLOCK, 6: 0}.get(op, 0)
 
 
-def main(noise, of, seconds, seed, calibrate):
+def main(noise, of, seconds, seed, calibrate, settle):
     from adc_plant import Bench, Plant
 
     device = Ram()
@@ -47,7 +47,7 @@ def main(noise, of, seconds, seed, calibrate):
             plant.v = 230.0
             plant.i = 60 * share
             plant.phi = math.acos(pf) + (math.pi if sign < 0 else 0)
-            b.mean(3)
+            b.mean(settle)
             v, i, p, q, hz = b.mean(seconds)
             s = plant.v * plant.i
             print(
@@ -65,4 +65,11 @@ def main(noise, of, seconds, seed, calibrate):
             )
 
 
-main(float(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "1")
+main(
+    float(sys.argv[1]),
+    sys.argv[2],
+    int(sys.argv[3]),
+    int(sys.argv[4]),
+    sys.argv[5] == "1",
+    int(sys.argv[6]),
+)
