@@ -128,6 +128,7 @@ def check(board: Board) -> list[Finding]:
         *_conflicts(board),
         *_selector(board),
         *_uart_ids(board, chip),
+        *_complete(board),
         *_image(board),
     ]
     return sorted(found, key=lambda item: item.level != "error")
@@ -285,6 +286,36 @@ def _uart_ids(board: Board, chip: Chip) -> Iterator[Finding]:
             yield Finding("error", where, f"UART {number} is already {seen[number]}")
         else:
             seen[number] = f"uart.{name}"
+
+
+def _complete(board: Board) -> Iterator[Finding]:
+    """What the node cannot start without (firmware/pbal_node/board.py and build.py)."""
+    tables = board.tables
+    kind = tables.get("meter", {}).get("kind", "pzem")
+    latching = tables.get("selector", {}).get("kind") == "latching"
+    if kind not in ("pzem", "adc"):
+        yield Finding("error", "meter.kind", f"is {kind!r}, not one of pzem, adc")
+    needs = {
+        "uart.rs485": ["id", "tx", "rx", "de"],
+        "sense": ["va", "vb", "vc", "vout", "bias_v"],
+        "selector": [p + end for p in "abc" for end in (("_set", "_reset") if latching else ("",))],
+    }
+    if kind == "adc":
+        needs["sense"] += ["ct", "amps_per_volt"]
+    else:
+        needs["uart.meter"] = ["id", "tx", "rx"]
+    for where, keys in needs.items():
+        table: Any = tables
+        for word in where.split("."):
+            table = table.get(word, {}) if isinstance(table, dict) else {}
+        for key in keys:
+            value = table.get(key) if isinstance(table, dict) else None
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                said = "is missing" if value is None else f"is {value!r}, not a number"
+                yield Finding("error", f"{where}.{key}", f"{said}: the node does not start")
+    atten = tables.get("sense", {}).get("atten_db", 11)
+    if atten not in (0, 2.5, 6, 11):
+        yield Finding("error", "sense.atten_db", f"is {atten!r}, not one of 0, 2.5, 6, 11")
 
 
 def _image(board: Board) -> Iterator[Finding]:
