@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _CHUNK = const(256)
 _BITS = const(11)  # start, 8 data, even parity, stop
+_WRAPPED_US = const(2000000)  # longer than any chunk takes on the slowest line
 _LATE_US = const(40000)  # an answer this long after its request may meet the next one: keep silent
 
 
@@ -74,7 +75,9 @@ class Rs485:
                 await asyncio.sleep_ms(5)  # the line went away: never spin
                 continue
             now = ticks()
-            if diff(now, self._rx_us) - n * self._char_us >= self._t35_us:
+            gap = diff(now, self._rx_us) - n * self._char_us
+            # Far in the past: the ticks wrapped, minutes went by.
+            if gap >= self._t35_us or gap < -_WRAPPED_US:
                 rx.silence()
             self._rx_us = now
             at = 0

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 
 import machine
 import support
@@ -87,6 +88,22 @@ def garbage_on_both_uarts():
         assert house.shorts == 0 and not house.level.get(4)
 
     run(scenario)
+
+
+def a_silence_of_minutes_ends_a_frame():
+    """The chip's ticks_us wraps every 18 minutes: half of them look like the past."""
+
+    async def scenario(app):
+        up = opener()
+        assert await poll(up)
+        for minutes in (1, 5, 10, 13, 17, 30):
+            # The beginning of a frame for us, and then nobody for a while.
+            machine.UART.made[2].rx += modbus.adu(5, modbus.request_pdu(0, bytes(60)))[:20]
+            await asyncio.sleep_ms(20)
+            time.jump(60000 * minutes)
+            assert await poll(up), minutes
+
+    run(scenario, 7200)
 
 
 def fails(method="_housekeeping", error=None):
@@ -423,6 +440,7 @@ def a_missing_board_file_is_a_crash():
 support.run(
     (
         garbage_on_both_uarts,
+        a_silence_of_minutes_ends_a_frame,
         safe_mode_after_repeated_crashes,
         crashes_count_whatever_the_chip_says_of_its_reset,
         what_a_person_does_is_no_crash,
