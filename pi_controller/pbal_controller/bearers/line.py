@@ -318,7 +318,8 @@ class LineClient(AsyncModbusSerialClient):
                 parity="N" if is_pty(params.host) else params.parity,
                 stopbits=params.stopbits,
                 timeout=0,
-                write_timeout=0,
+                # An RFC 2217 port knows no such time, and refuses to be given one.
+                write_timeout=None if params.host.startswith("rfc2217://") else 0,
                 exclusive=True,
             )
             if self._rts_de:

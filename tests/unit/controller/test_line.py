@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import pytest
+import serial
 from pymodbus.pdu.register_message import ReadInputRegistersRequest
+from serial.rfc2217 import PortManager
 
 from pbal_controller.bearers.line import Answer
 from pbal_controller.bearers.rs485 import PortState, Request, Rs485Bearer
@@ -289,20 +291,24 @@ async def test_execute_on_a_closed_port() -> None:
         await bearer.execute(ReadInputRegistersRequest(dev_id=9))
 
 
-async def test_a_serial_server_on_the_network() -> None:
-    """socket:// has no tty underneath; the same owner works through it, and reconnects."""
+@pytest.mark.parametrize("scheme", ["socket", "rfc2217"])
+async def test_a_serial_server_on_the_network(scheme: str) -> None:
+    """No tty underneath; the same owner works through it, and reconnects."""
     open_links: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         open_links.append(writer)
-        while request := await reader.read(300):
-            writer.write(answer(request[0], b"tcp"))
+        telnet = PortManager(serial.serial_for_url("loop://"), writer)
+        while data := await reader.read(300):
+            request = data if scheme == "socket" else b"".join(telnet.filter(data))
+            if request:
+                writer.write(answer(request[0], b"tcp"))
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     script = Script([Request(5)])
-    config = BusConfig(port=f"socket://127.0.0.1:{port}", answer_timeout_ms=500)
+    config = BusConfig(port=f"{scheme}://127.0.0.1:{port}", answer_timeout_ms=500)
     bearer = Rs485Bearer("a", config, script)
     task = asyncio.create_task(bearer.run(lambda: None))
     try:
