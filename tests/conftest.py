@@ -14,6 +14,11 @@ from pathlib import Path
 import needs
 import pytest
 import pytest_asyncio
+from hypothesis import settings
+
+# A busy computer is not a defect: no example has a deadline.
+settings.register_profile("pbal", deadline=None)
+settings.load_profile("pbal")
 
 PR_SET_CHILD_SUBREAPER = 36
 OUR_LOGGERS = ("pbal_controller", "pbal_sim", "pbal_tools", "pbal_protocol")

@@ -7,12 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from needs import require_tool
-
-# A busy computer is not a defect: no example has a deadline.
-settings.register_profile("contract", deadline=None)
-settings.load_profile("contract")
 
 PEER = Path(__file__).with_name("peer.py")
 
