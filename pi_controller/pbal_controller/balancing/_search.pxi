@@ -63,12 +63,14 @@ cdef bint improve_pairs(Problem *p, double *low, double *root) noexcept nogil:
                 for v in range(3):
                     if v == p.x[g]:
                         continue
+                    if p.max_moves >= 0:
+                        # First, because once K have moved hardly any pair is left, and the
+                        # Gram of the others need not be fetched.
+                        m = p.moved + moved_after(p, h, q) + moved_after(p, g, v)
+                        if m > p.max_moves:
+                            continue
                     delta = d_h + move_delta(p, g, v) + pair_delta(p, h, q, g, v)
                     if delta < best:
-                        if p.max_moves >= 0:
-                            m = p.moved + moved_after(p, h, q) + moved_after(p, g, v)
-                            if m > p.max_moves:
-                                continue
                         homes[0], homes[1] = h, g
                         to[0], to[1] = q, v
                         if not allowed(p, 2, homes, to):
