@@ -17,7 +17,6 @@ import os
 import struct
 import sys
 import time
-from binascii import unhexlify
 
 import machine
 from micropython import const
@@ -47,6 +46,7 @@ _EV_METER_FAULT = const(6)
 _EV_METER_OK = const(7)
 _BLIND_MS = const(5000)  # the converter gave nothing for so long
 _EV_UPDATE_FAILED = const(19)
+_EV_INRUSH = const(20)
 
 
 def unload(package: str, name: str) -> None:
@@ -183,16 +183,9 @@ class App:
             return
         try:
             gc.collect()
-            from pbal_node.update import Updater
+            from pbal_node.update import attach
 
-            slots = self.slots or self.load_slots()
-            try:
-                key = unhexlify(self.release_key)
-            except (ValueError, TypeError):
-                key = b""  # updates are refused, nothing else
-            updater = Updater(self, key, slots)
-            link.updater = updater
-            asyncio.create_task(updater.run())
+            link.updater = attach(self, self.slots or self.load_slots())
         except MemoryError as e:  # a board with too little room: it goes on as it is
             sys.print_exception(e)
             link.wants_updater = False
@@ -438,6 +431,8 @@ class App:
         r = self.meter.reading
         if ok:
             self.sense.set_frequency(r.freq_hz)
+            if self.selector.fresh:
+                self._note_inrush(r.current_a)
             if self._meter_fault:
                 self._meter_fault = False
                 self.log.emit(_EV_METER_OK, 0, 0, 0)
@@ -449,6 +444,15 @@ class App:
         ):
             self._meter_fault = True
             self.log.emit(_EV_METER_FAULT, 1, self.meter.errors, 0)
+
+    def _note_inrush(self, amps: float) -> None:
+        """The first reading after a closing: above the rated current it wore the contact."""
+        self.selector.fresh = False
+        if amps > self.limits.rated_a:
+            st = self.state_store
+            st.inrushes += 1
+            st.save()
+            self.log.emit(_EV_INRUSH, 1, st.inrushes, int(amps * 10))
 
     async def _selecting(self) -> None:
         s = self.selector

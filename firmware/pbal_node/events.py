@@ -51,7 +51,7 @@ class EventLog:
                 n += 1
                 newest = entry[0]
                 if entry[0] > self.acked:
-                    self._hold(entry)
+                    self.pending.append(entry)
             if newest > last:
                 last = newest
                 self._segment = i
@@ -60,9 +60,6 @@ class EventLog:
                 self._seq = newest
         self.pending.sort()
         self._trim()
-
-    def _hold(self, entry) -> None:
-        self.pending.append(entry)
 
     def _trim(self) -> None:
         while len(self.pending) > PENDING:

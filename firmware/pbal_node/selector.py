@@ -97,6 +97,7 @@ class Selector:
         self.phase = 0  # where the home is: the closed (or welded) phase, 0 = open
         self.outbox: list = []  # results the controller has not been told yet
         self.sense_fault = False
+        self.fresh = False  # closed, and the current was not yet looked at
         self.wants_supply = False  # asks for a new reading of the supplies
         self.autonomous = False  # the present phase was chosen by a local rule
         self._goal = 0  # phase to close next, 0 = stay open
@@ -518,6 +519,7 @@ class Selector:
         if first < self._closed_ms:
             first = now_ms
         self.phase = st.proven = self._goal
+        self.fresh = True
         self.state = CLOSED
         transfer = max(0, first - self._lost_ms) if self._from and self._lost_ms >= 0 else 0
         failed = self._reason

@@ -268,7 +268,7 @@ class Result:
 class SelectorState:
     """What the selector must know after any reset (S2, S4, S5, S9, S12)."""
 
-    _FMT = "<BBBBBIIHBI"
+    _FMT = "<BBBBBIIHBIH"
 
     def __init__(self, path: str, stats: FlashStats) -> None:
         self._slot = Slot(path, stats)
@@ -282,6 +282,7 @@ class SelectorState:
         self.day = 0  # site day of `today`
         self.today = 0  # transfers that day
         self.last_transfer_s = 0  # site time, 0 = unknown
+        self.inrushes = 0  # closings into more than the rated current
         self.results: list = []  # newest last
         raw = self._slot.load()
         n = struct.calcsize(self._FMT)
@@ -297,6 +298,7 @@ class SelectorState:
                 self.day,
                 self.today,
                 self.last_transfer_s,
+                self.inrushes,
             ) = struct.unpack_from(self._FMT, raw, 0)
             while n + _RESULT_LEN <= len(raw):
                 self.results.append(Result(*struct.unpack_from(RESULT_FMT, raw, n)))
@@ -315,6 +317,7 @@ class SelectorState:
             self.day,
             min(self.today, 255),
             self.last_transfer_s,
+            min(self.inrushes, 65535),
         )
         for r in self.results:
             raw += r.pack()

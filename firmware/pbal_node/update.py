@@ -15,6 +15,7 @@ import gc
 import hashlib
 import os
 import sys
+from binascii import unhexlify
 
 import machine
 from micropython import const
@@ -87,6 +88,17 @@ def wipe(path: str):
             os.remove(name)
         yield
     os.rmdir(path)
+
+
+def attach(app, place: "slots.Slots") -> "Updater":
+    """An updater at work for this application."""
+    try:
+        key = unhexlify(app.release_key)
+    except (ValueError, TypeError):
+        key = b""  # updates are refused, nothing else
+    updater = Updater(app, key, place)
+    asyncio.create_task(updater.run())
+    return updater
 
 
 class Updater:

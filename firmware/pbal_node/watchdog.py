@@ -21,13 +21,6 @@ class Watchdog:
         """`name` made progress."""
         self._beats[self._names.index(name)] = now_ms
 
-    def late(self, now_ms: int) -> str:
-        """The name of a loop that made no progress in time, "" when all did."""
-        for i in range(len(self._names)):
-            if now_ms - self._beats[i] > self._limits[i]:
-                return self._names[i]
-        return ""
-
     def poll(self, now_ms: int) -> bool:
         for i in range(len(self._beats)):
             self._ages[i] = now_ms - self._beats[i]

@@ -107,6 +107,7 @@ EVENT_ARGS = {
     17: "version that runs, version that comes",
     18: "version, slot",
     19: "why (see update failures), slot",
+    20: "closings into more than the rated current, current in 0.1 A",
 }
 
 INTRO = """\
