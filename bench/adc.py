@@ -91,6 +91,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "pbal"
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharex=True)
@@ -106,9 +107,9 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axis.set_ylabel("worst error, %")
         axis.set_title(title)
         axis.grid(True, which="both", alpha=0.3)
-    axes[1].legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path)
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="lower center", ncol=3, fontsize=8)
+    figure.tight_layout(rect=(0, 0.1, 1, 1))
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     plt.close(figure)
 
 
