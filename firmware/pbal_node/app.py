@@ -147,11 +147,9 @@ class App:
         self.slots = None  # a node that never took an update does without
         self.led = None
         self.button = None
-        self.missing: list = []  # parts of the board that could not be opened
         self.heap_used_max = 0
         self.loop_max_ms = 0
-        self._blind = False
-        self._supply_faults = 0  # the sensors of these phases are broken, a bit each
+        self._supply_faults = 0  # the sensors of these phases are broken, a bit each; 8: all blind
         self._fault_since = -1
         self._meter_fault = False
         self._disagree_since = -1
@@ -271,7 +269,7 @@ class App:
 
     def sense_fault(self) -> bool:
         """Some voltage of this node cannot be believed."""
-        return self._blind or self._supply_faults > 0 or self.selector.sense_fault
+        return self._supply_faults > 0 or self.selector.sense_fault
 
     def fill_telemetry(self, t) -> None:
         """The newest readings into a Telemetry record."""
@@ -372,11 +370,10 @@ class App:
     def _sample(self) -> bool:
         """One burst of all voltages; False when something else ran meanwhile and spoiled it."""
         if not self.sense.sample():
-            if not self._blind and self.now_ms() - max(self.sense.at_ms, 0) > _BLIND_MS:
-                self._blind = True
+            if self._supply_faults < 8 and self.now_ms() - max(self.sense.at_ms, 0) > _BLIND_MS:
+                self._supply_faults = 8
                 self.log.emit(sel.EV_SENSE_FAULT, 2, -15, self.sense.errors)
             return False
-        self._blind = False
         now = self.now_ms()
         v = self.sense.v
         self.supply.update(now, v[1], v[2], v[3])

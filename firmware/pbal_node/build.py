@@ -30,6 +30,8 @@ from pbal_protocol import config as settings
 _SAFE_AFTER = const(4)  # crashes in a row, as in ending.py
 _UNPROVISIONED = const(247)
 
+_missing: list = []  # parts of the board that could not be opened
+
 _EV_BOOT = const(1)
 _EV_METER_FAULT = const(6)
 _EV_SAFE_MODE = const(12)
@@ -134,7 +136,7 @@ def _part(app, name: str, make, instead: str):
         return make()
     except (OSError, ValueError, RuntimeError) as e:
         print("pbal: %s does not work: %r" % (name, e))
-        app.missing.append(name)
+        _missing.append(name)
         from pbal_node import absent
 
         return getattr(absent, instead)()
@@ -147,7 +149,7 @@ def _adc(app, board: dict, name: str):
 def _tell_missing(app) -> None:
     """/log/missing.txt says which parts could not be opened; there is none while all could."""
     path = "/log/missing.txt"
-    text = "\n".join(app.missing)
+    text = "\n".join(_missing)
     try:
         with open(path) as f:
             before = f.read()
@@ -210,7 +212,7 @@ def _meter(app, board: dict, hz: float):
         from pbal_node.metering.pzem import Pzem
 
         uart = _part(app, "meter's port", lambda: boards.uart_meter(board), "NoPort")
-        if "meter's port" in app.missing:
+        if "meter's port" in _missing:
             app.log.emit(_EV_METER_FAULT, 2, 0, 0)  # a dead output cannot explain its silence
         return Pzem(uart, app.now_ms, table.get("unit", 1))
     from pbal_node.metering.adc import AdcMeter, Calibration, Energy

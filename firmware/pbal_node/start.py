@@ -161,14 +161,15 @@ def _forget():
 
 def _learn_names():
     """Load what an update needs, for its names only: the interpreter keeps names for ever, in
-    tables that double, and a heap full of holes has no room for the next one. A heap too small
-    for updates is left alone.
+    tables that double, and a heap full of holes has no room for the next one. What updates need
+    is left out of a heap too small for them.
     """
-    if gc.mem_free() < (200000 if sys.maxsize >> 32 else 90000):
-        return
+    roomy = gc.mem_free() >= (200000 if sys.maxsize >> 32 else 90000)
     try:
-        __import__("pbal_node.update")
-        __import__("pbal_protocol.ed25519")
+        __import__("pbal_protocol.stock")  # stock tools may ask much later, too
+        if roomy:
+            __import__("pbal_node.update")
+            __import__("pbal_protocol.ed25519")
     except Exception as e:
         sys.print_exception(e)
     _forget()

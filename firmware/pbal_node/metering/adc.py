@@ -31,6 +31,8 @@ _PAUSE_MS = const(5)  # between the two bursts
 _SAVE_MS = const(1800000)  # energy goes to flash at most this often ...
 _SAVE_DWH = const(100)  # ... and only when it moved by 10 Wh
 _STRETCHED_US = const(500)  # a pair of this length was interrupted: nobody knows when it sampled
+_STALE_MS = const(4000)
+_JUMP_HZ = 0.5
 _BIAS_OFF_UV = const(300000)  # a mean further than this from the bias is a broken sensor
 _FULL_UV = const(1200000)  # peak of a full-range signal
 _BURSTS = const(2)  # of a reading ...
@@ -159,6 +161,7 @@ class AdcMeter(Meter):
         self.broken = False  # a sensor that hangs at a rail
         self._nominal_hz = hz
         self._hz = hz
+        self._odd_hz = hz
         self.calibration = calibration
         self.energy = energy
         self._now = now_ms
@@ -282,7 +285,12 @@ class AdcMeter(Meter):
         expected = apart_us * self._hz / 1000000
         whole = math.floor(expected - turns + 0.5)
         hz = (whole + turns) * 1000000 / apart_us
-        if 0.9 * self._nominal_hz < hz < 1.1 * self._nominal_hz:
+        if not 0.9 * self._nominal_hz < hz < 1.1 * self._nominal_hz:
+            return
+        odd = self._odd_hz
+        self._odd_hz = hz
+        # A contact that moved between the bursts looks like a jump: believed when seen again.
+        if abs(hz - self._hz) < _JUMP_HZ or abs(hz - odd) < _JUMP_HZ:
             self._hz += (hz - self._hz) / 4
 
     def publish(self) -> bool:
@@ -290,7 +298,11 @@ class AdcMeter(Meter):
         n = self._good
         if n < _BURSTS:
             self.errors += 1
-            self.reading.ok = False
+            r = self.reading
+            # Spoiled bursts say nothing of the sensor: for a while the last reading stands, with
+            # its age.
+            if self.broken or self._now() - r.at_ms > _STALE_MS:
+                r.ok = False
             return False
         # Over the longest time there is: less depends on when exactly a burst began.
         self._follow(self._found[5] - self._angle, self._apart_us)

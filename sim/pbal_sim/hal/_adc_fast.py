@@ -11,9 +11,9 @@ def sample(page: ptr8, ch: int, t_us: int) -> int:
     s = int(ptr16(page)[1024 + i])
     if s > 32767:
         s -= 65536
-    # Hashed time: white enough for any regular sampling.
-    r = ((t_us * 40503) ^ (t_us >> 7) ^ (ch << 9)) * 25173
-    noise = ((r >> 7 & 255) - 128) * int(w[28]) >> 7
+    # A square of the time: white for any regular sampling, where a product would give a tone.
+    r = (t_us * 25173 + ch * 13849) & 65535
+    noise = ((r * r >> 8 & 255) - 128) * int(w[28]) >> 7
     uv = int(w[20 + ch]) + ((int(w[4 + ch]) * s) >> 15) + noise
     # One period over 3.1 V, zero at 1.3 V: 346 / 2**20 = 1024 / 3.1e6.
     s = int(ptr16(page)[1024 + (((uv - 1300000) * 346 >> 20) & 1023)])

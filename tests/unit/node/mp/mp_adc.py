@@ -28,12 +28,15 @@ def machine_code_and_plain_sums_agree():
     assert found[0] == found[1], found
 
 
-def accuracy(noise, of_signal, shares, seconds, v_limit, p_limit, steady_s=3):
+ALL = ((1.0, 1), (0.8, 1), (0.5, 1), (1.0, -1), (0.5, -1))  # power factor, sign
+
+
+def accuracy(noise, of_signal, shares, seconds, v_limit, p_limit, steady_s=3, loads=ALL):
     b = Bench(Plant(noise, of_signal))
     b.calibrate()
     p = b.plant
     for share in shares:
-        for pf, sign in ((1.0, 1), (0.8, 1), (0.5, 1), (1.0, -1), (0.5, -1)):
+        for pf, sign in loads:
             p.v = 230.0
             p.i = 60 * share
             p.phi = math.acos(pf) + (math.pi if sign < 0 else 0)
@@ -57,8 +60,9 @@ def with_one_percent_noise():
 
 def with_one_percent_of_full_scale_noise():
     """Half as much noise as signal at 2 %: a reading of a load that is steady for two minutes."""
-    accuracy(0.01, False, (0.02,), 2, 0.005, 0.01, 120)
-    accuracy(0.01, False, (0.1, 1.0), 2, 0.005, 0.01, 30)
+    some = ((1.0, 1), (0.5, -1))
+    accuracy(0.01, False, (0.02,), 2, 0.005, 0.01, 120, some)
+    accuracy(0.01, False, (0.1, 1.0), 2, 0.005, 0.01, 30, some)
 
 
 def steps_are_followed_at_once():
@@ -147,6 +151,22 @@ def follows_the_frequency():
     assert b.second().freq_hz == 0.0
 
 
+def a_contact_that_moves_is_no_frequency():
+    """The first burst of a reading finds a dead output, or another phase, the last one its own."""
+    b = Bench(Plant(0.0))
+    p, m = b.plant, b.meter
+    for k in range(20):
+        b.mean(3)
+        m.begin()
+        p.v = 0.0
+        p.us += 1370 * k
+        m.add_burst()
+        p.v = 230.0
+        p.us += 5000
+        m.add_burst()
+        assert m.publish() and abs(m.reading.freq_hz - 50.0) < 0.02, (k, m.reading.freq_hz)
+
+
 def energy_survives_and_spares_the_flash():
     stats = store.FlashStats()
     e = adc.Energy(store.Slot("/en", stats), 0)
@@ -185,7 +205,11 @@ def the_coroutine_reads():
     b = Bench(p)
     assert asyncio.run(b.meter.read()) and b.meter.reading.ok
     p.sleep = b.meter._sleep = lambda us: setattr(p, "us", p.us + us + 3000)  # others run
+    at = b.meter.reading.at_ms
     assert not asyncio.run(b.meter.read()) and b.meter.errors == 1
+    assert b.meter.reading.ok and b.meter.reading.at_ms == at  # the last one stands for a while
+    p.us += 4000000
+    assert not asyncio.run(b.meter.read()) and not b.meter.reading.ok
 
 
 support.run(
@@ -200,6 +224,7 @@ support.run(
         uncalibrated_is_worse,
         harmonics_belong_to_rms_not_to_power,
         follows_the_frequency,
+        a_contact_that_moves_is_no_frequency,
         energy_survives_and_spares_the_flash,
         calibration_survives,
         the_coroutine_reads,

@@ -303,7 +303,6 @@ def a_board_without_a_converter_never_switches():
     house.cause = machine.PWRON_RESET
 
     async def scenario(app):
-        assert "adc vout" in app.missing
         with open("/log/missing.txt") as f:
             assert "adc vout" in f.read()
         up = opener()
@@ -361,7 +360,8 @@ def sensors_that_hang_at_a_rail_are_reported():
 
 def a_board_without_ports_reports_and_lives():
     async def scenario(app):
-        assert app.missing == ["meter's port", "rs485's port"], app.missing
+        with open("/log/missing.txt") as f:
+            assert f.read() == "meter's port\nrs485's port"
         fed = house.fed
         for _ in range(150):
             await asyncio.sleep_ms(100)
