@@ -244,25 +244,19 @@ class _Run:
         self.period = max(1, round(loop.period_s / street.step_s))
         self.delay = int(np.ceil(loop.delay_s / street.step_s))
         self.rng = np.random.default_rng([loop.seed, 5])
-        rest = 3 if loop.others == "remainder" else 0
-        seen = len(self.nodes) + rest
         still = [k for k, home in enumerate(self.nodes) if not relays[home]]
         resistance = None
         if loop.use_feeder:
-            resistance = np.zeros((seen, seen, 3))
-            n = len(self.nodes)
-            resistance[:n, :n] = street.feeder.resistance()[np.ix_(self.nodes, self.nodes)]
-        self.rest = rest
-        self.seen = seen
+            resistance = street.feeder.resistance()[np.ix_(self.nodes, self.nodes)]
         self.planner = Planner(
-            seen,
+            len(self.nodes),
             PlannerConfig(
                 price=None if loop.price is None else float(loop.price),
                 beta=float(loop.beta),
                 dwell_s=float(loop.dwell_s),
                 daily_cap=loop.daily_cap,
                 wear_budget_per_day=loop.budget_per_day,
-                fixed=(*still, *range(len(self.nodes), seen)),
+                fixed=tuple(still),
                 resistance=resistance,
                 stale_s=max(180.0, 3.0 * street.step_s),
                 seed=loop.seed,
@@ -274,7 +268,7 @@ class _Run:
         now = street.start.copy()
         phases = np.empty((steps, len(now)), np.int8)
         meter = MinuteFlow(street.flow, now)
-        waiting: list[Complex] = []
+        waiting: list[tuple[Complex, Complex | None]] = []
         asked = failed = decisions = 0
         thinking = 0.0
         power = np.empty((0, 0), complex)
@@ -285,7 +279,7 @@ class _Run:
                     progress(CHUNK)
             if k % self.period == 0 and k > self.delay and len(self.nodes):
                 began = time.perf_counter()
-                moves = self.planner.decide(k * street.step_s, self._places(now))
+                moves = self.planner.decide(k * street.step_s, now[self.nodes])
                 thinking += time.perf_counter() - began
                 decisions += 1
                 done = [m for m in moves if self.rng.random() >= self.loop.failure_rate]
@@ -298,7 +292,9 @@ class _Run:
             phases[k] = now
             waiting.append(self._reading(meter, power[k % CHUNK], now))
             if len(waiting) > self.delay:
-                self.planner.observe((k + 1) * street.step_s, self._lossy(waiting.pop(0)))
+                own, rest = waiting.pop(0)
+                measured_s = (k + 1 - self.delay) * street.step_s
+                self.planner.observe(measured_s, self._lossy(own), rest)
         if progress is not None:
             progress((steps - 1) % CHUNK + 1)
         return Trajectory(
@@ -314,20 +310,18 @@ class _Run:
             },
         )
 
-    def _places(self, now: NDArray[np.int8]) -> NDArray[np.int64]:
-        own = now[self.nodes].astype(np.int64)
-        return np.concatenate([own, np.arange(self.rest)])
-
-    def _reading(self, meter: MinuteFlow, power: Complex, now: NDArray[np.int8]) -> Complex:
+    def _reading(
+        self, meter: MinuteFlow, power: Complex, now: NDArray[np.int8]
+    ) -> tuple[Complex, Complex | None]:
+        """What the nodes measure, and what the transformer's meter sees beside them."""
         own = meter.currents(power)[self.nodes]
-        if not self.rest:
-            return own
+        if self.loop.others != "remainder":
+            return own, None
         phase = now[self.nodes]
         seen = np.array([own[phase == p].sum() for p in range(3)])
-        return np.concatenate([own, meter.transformer() - seen])
+        return own, meter.transformer() - seen
 
     def _lossy(self, reading: Complex) -> Complex:
         if self.loop.failure_rate > 0:
-            lost = self.rng.random(len(self.nodes)) < self.loop.failure_rate
-            reading[: len(self.nodes)][lost] = np.nan
+            reading[self.rng.random(len(reading)) < self.loop.failure_rate] = np.nan
         return reading
