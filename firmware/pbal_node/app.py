@@ -150,7 +150,6 @@ class App:
         self.heap_used_max = 0
         self.loop_max_ms = 0
         self._supply_faults = 0  # the sensors of these phases are broken, a bit each; 8: all blind
-        self._fault_since = -1
         self._meter_fault = False
         self._disagree_since = -1
         self._pressed_ms = -1
@@ -372,7 +371,7 @@ class App:
         if not self.sense.sample():
             if self._supply_faults < 8 and self.now_ms() - max(self.sense.at_ms, 0) > _BLIND_MS:
                 self._supply_faults = 8
-                self.log.emit(sel.EV_SENSE_FAULT, 2, -15, self.sense.errors)
+                self.log.emit(sel.EV_SENSE_FAULT, 2, -15, self.sense.spoiled)
             return False
         now = self.now_ms()
         v = self.sense.v
@@ -382,7 +381,7 @@ class App:
 
     def _check_sense(self, now: int) -> None:
         """The output must follow the closed phase; a sensor that does not is not trusted (S1)."""
-        self._check_supplies(now)
+        self._check_supplies()
         s = self.selector
         if s.busy or s.state == sel.WAIT_QUIET:
             self._disagree_since = -1
@@ -399,18 +398,13 @@ class App:
             s.sense_fault = True
             self.log.emit(sel.EV_SENSE_FAULT, 1, s.phase, int(v[0] * 10))
 
-    def _check_supplies(self, now: int) -> None:
+    def _check_supplies(self) -> None:
         """A supply sensor that hangs at a rail: its phase counts as dead, and somebody hears it."""
         f = self.sense.fault
         found = (1 if f[1] else 0) | (2 if f[2] else 0) | (4 if f[3] else 0)
-        if found == self._supply_faults:
-            self._fault_since = -1
-        elif self._fault_since < 0:
-            self._fault_since = now
-        elif now - self._fault_since >= _FAULT_MS:
-            if found & ~self._supply_faults:
-                self.log.emit(sel.EV_SENSE_FAULT, 1, -found, 0)
-            self._supply_faults = found
+        if found & ~self._supply_faults:
+            self.log.emit(sel.EV_SENSE_FAULT, 1, -found, 0)
+        self._supply_faults = found
 
     def _agrees(self, out_v: float, phase_v: float, now: int) -> bool:
         """The output's sensor against its phase, a meter of its own, and the auxiliary contacts."""

@@ -52,7 +52,6 @@ class Sense:
         self.fault = [False] * _CHANNELS
         self.at_ms = -1  # end of the last good burst
         self.spoiled = 0  # bursts thrown away
-        self.errors = 0  # bursts in which the converter failed
         self.out_v = 0.0
         self.out_at_ms = -1  # start of the last reading of the output
         self.last_live_ms = -1
@@ -78,7 +77,6 @@ class Sense:
         try:
             return self._take(rounds, span_us, channels)
         except OSError:
-            self.errors += 1
             return 0
 
     def _take(self, rounds: int, span_us: int, channels) -> int:
