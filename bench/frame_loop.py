@@ -22,7 +22,7 @@ def used():
 
 
 _before = used()
-from pbal_protocol import frames, kdf, modbus, records  # noqa: E402
+from pbal_protocol import frames, kdf, modbus, modbus_client, records  # noqa: E402
 
 IMPORT_BYTES = used() - _before
 
@@ -104,7 +104,7 @@ def allocated(work, count):
 def main():
     seconds, count = float(sys.argv[2]), int(sys.argv[3])
     road = Road()
-    adu = modbus.adu(5, modbus.request_pdu(0, bytes(59)))
+    adu = modbus_client.adu(5, modbus_client.request_pdu(0, bytes(59)))
     result = {
         "interpreter": sys.implementation.name,
         "version": ".".join([str(part) for part in sys.implementation.version[:3]]),

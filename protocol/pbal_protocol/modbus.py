@@ -1,13 +1,14 @@
 """Modbus RTU: the checksum, how long a frame is, the server's decoder, and function 100.
 
-Sans-IO: bytes and silences go in, requests come out. Lengths come from the function code
+The server's half; what only the one who asks needs is in modbus_client.py, as a node has no room
+for it. Sans-IO: bytes and silences go in, requests come out. Lengths come from the function code
 ("MODBUS Application Protocol V1.1b3"), never from hunting for a checksum that fits; after
 anything unexpected the decoder waits for the next silence of 3.5 characters ("MODBUS over
 serial line V1.02", 2.5.1.1).
 """
 
 from pbal_protocol.compat import const
-from pbal_protocol.errors import BadCrc, BadPdu, ModbusException, SpaceError, Truncated
+from pbal_protocol.errors import SpaceError
 from pbal_protocol.loops import CRC_TABLE, copy, crc
 
 READ_INPUT_REGISTERS = 4
@@ -98,25 +99,6 @@ def seal_adu(buf: bytearray, n: int) -> int:
     buf[n] = c & 0xFF
     buf[n + 1] = c >> 8
     return n + 2
-
-
-def adu(unit: int, pdu: bytes | bytearray) -> bytes:
-    """Return unit, PDU and CRC: what goes on the line."""
-    buf = bytearray(len(pdu) + 3)
-    buf[0] = unit
-    buf[1 : 1 + len(pdu)] = pdu
-    seal_adu(buf, 1 + len(pdu))
-    return bytes(buf)
-
-
-def split_adu(frame: bytes | bytearray | memoryview) -> tuple[int, bytes]:
-    """Return (unit, PDU) of a whole frame. Raises Truncated, BadCrc."""
-    n = len(frame)
-    if n < 4:
-        raise Truncated("%d bytes of frame" % n)
-    if crc16(frame, n - 2) != frame[n - 2] | frame[n - 1] << 8:
-        raise BadCrc("%d bytes" % n)
-    return frame[0], bytes(frame[1 : n - 2])
 
 
 class RtuServer:
@@ -240,39 +222,3 @@ class RtuServer:
         self.malformed += 1
         self._n = self._want = 0
         self._skip = -1
-
-
-# -- Function 100: PDUs that carry one sealed frame, or nothing ------------------------------
-
-
-def request_pdu(op: int, frame: bytes | bytearray | memoryview = b"") -> bytes:
-    """Return the PDU 64 | op | len | sealed frame. Raises SpaceError."""
-    if len(frame) > MAX_BODY:
-        raise SpaceError("body: %d bytes" % len(frame))
-    return bytes((_PBAL, op, len(frame))) + bytes(frame)
-
-
-def response_pdu(flags: int, frame: bytes | bytearray | memoryview = b"") -> bytes:
-    """Return the PDU 64 | flags | len | sealed frame. Raises SpaceError."""
-    return request_pdu(flags, frame)
-
-
-def parse_pdu(pdu: bytes | bytearray | memoryview) -> tuple[int, bytes]:
-    """Return (op or flags, sealed frame) of a function 100 PDU of either direction.
-
-    Raises ModbusException for an exception response, Truncated, BadPdu.
-    """
-    if len(pdu) >= 2 and pdu[0] == _PBAL | 0x80:
-        raise ModbusException(_PBAL, pdu[1])
-    if len(pdu) < 3:
-        raise Truncated("%d bytes of PDU" % len(pdu))
-    if pdu[0] != _PBAL:
-        raise BadPdu("function %d" % pdu[0])
-    if pdu[2] != len(pdu) - 3 or pdu[2] > MAX_BODY:
-        raise BadPdu("%d bytes of body, %d announced" % (len(pdu) - 3, pdu[2]))
-    return pdu[1], bytes(pdu[3:])
-
-
-def exception_pdu(function: int, code: int) -> bytes:
-    """Return the exception response to `function`."""
-    return bytes((function | 0x80, code))

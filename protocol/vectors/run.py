@@ -15,7 +15,7 @@ import sys
 _here = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
 sys.path.insert(0, _here + "/..")
 
-from pbal_protocol import aead, ed25519, errors, frames, kdf, modbus, records, stock  # noqa: E402
+from pbal_protocol import aead, ed25519, errors, frames, kdf, modbus, modbus_client, records, stock  # noqa: E402
 
 
 def unhex(text):
@@ -70,8 +70,8 @@ def crc(v, _file):
 
 
 def pdu(v, _file):
-    request = modbus.adu(1, unhex(v["request"]))
-    bad = same(modbus.split_adu(request), (1, unhex(v["request"])))
+    request = modbus_client.adu(1, unhex(v["request"]))
+    bad = same(modbus_client.split_adu(request), (1, unhex(v["request"])))
     bad = bad or same(modbus.request_length(request, len(request)), len(request))
     # The decoder needs every byte, and not one more.
     rx = modbus.RtuServer(1)
@@ -80,7 +80,7 @@ def pdu(v, _file):
     rx.feed(request, len(request) - 1, len(request))
     bad = bad or same(rx.length, len(request))
     if v["response"] is not None:
-        response = modbus.adu(1, unhex(v["response"]))
+        response = modbus_client.adu(1, unhex(v["response"]))
         bad = bad or same(modbus.response_length(response, len(response)), len(response))
     return bad
 
@@ -134,12 +134,12 @@ def answer(v, file):
     identity = {i: t.encode() for i, t in enumerate(file["identity"]) if t}
     node = stock.Stock(identity)
     telemetry = build("Telemetry", file["telemetry"])
-    request = modbus.adu(5, unhex(v["request"]))
+    request = modbus_client.adu(5, unhex(v["request"]))
     out = bytearray(256)
     n = node.respond(request, len(request), telemetry, out)
-    bad = same(modbus.split_adu(bytes(out[:n])), (5, unhex(v["response"])))
+    bad = same(modbus_client.split_adu(bytes(out[:n])), (5, unhex(v["response"])))
     # Nobody answers a broadcast.
-    request = modbus.adu(0, unhex(v["request"]))
+    request = modbus_client.adu(0, unhex(v["request"]))
     return bad or same(node.respond(request, len(request), telemetry, out), 0)
 
 

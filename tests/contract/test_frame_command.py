@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from needs import ROOT, require_tool
 
-from pbal_protocol import frames, kdf, modbus, records
+from pbal_protocol import frames, kdf, modbus_client, records
 
 ROOT_KEY, GROUP_KEY, SITE, ADDRESS = bytes(range(32)), bytes(range(32, 64)), 7, 0x0105
 UP, DOWN = kdf.node_keys(ROOT_KEY, SITE, ADDRESS)
@@ -51,13 +51,13 @@ def test_with_keys_the_records_are_shown():
 
 
 def test_a_modbus_frame_is_unwrapped_and_stdin_is_read():
-    adu = modbus.adu(5, modbus.request_pdu(0, FRAME))
+    adu = modbus_client.adu(5, modbus_client.request_pdu(0, FRAME))
     spaced = " ".join(f"{b:02x}" for b in adu) + "\n"
     result = decoded("-", *KEYS, stdin=spaced)
     assert result["modbus"] == {"unit": 5, "function": 100, "op_or_hints": 0}
     assert result["frame"]["records"][0]["command_id"] == 9
     assert decoded("0x" + adu[1:-2].hex(), *KEYS)["frame"]["counter"] == 4097
-    assert decoded(modbus.adu(5, b"\xe4\1").hex())["modbus"]["exception"] == 1
+    assert decoded(modbus_client.adu(5, b"\xe4\1").hex())["modbus"]["exception"] == 1
 
 
 def test_an_identity_file_has_the_keys(tmp_path):
@@ -81,7 +81,7 @@ def test_the_opened_records_go_to_a_capture_file(tmp_path):
 
 
 FLIPPED = FRAME[:-1] + bytes((FRAME[-1] ^ 1,))
-ADU = modbus.adu(5, modbus.request_pdu(0, FRAME))
+ADU = modbus_client.adu(5, modbus_client.request_pdu(0, FRAME))
 
 
 @pytest.mark.parametrize(

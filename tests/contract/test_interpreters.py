@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from needs import ROOT
 
-from pbal_protocol import config, frames, kdf, modbus, records
+from pbal_protocol import config, frames, kdf, modbus, modbus_client, records
 from pbal_protocol.aead import Ccm
 from pbal_protocol.errors import PbalError, RemoteError
 
@@ -182,8 +182,10 @@ def test_crcs_are_the_same(peer, data):
     st.lists(
         st.tuples(
             st.binary(max_size=40)
-            | st.integers(0, 9).map(lambda unit: modbus.adu(unit, modbus.request_pdu(0, b"abc")))
-            | st.integers(0, 9).map(lambda unit: modbus.adu(unit, b"\4\0\0\0\x0c")),
+            | st.integers(0, 9).map(
+                lambda unit: modbus_client.adu(unit, modbus_client.request_pdu(0, b"abc"))
+            )
+            | st.integers(0, 9).map(lambda unit: modbus_client.adu(unit, b"\4\0\0\0\x0c")),
             st.booleans(),
         ),
         max_size=12,

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymodbus.framer import FramerRTU
 
-from pbal_protocol import modbus, records, stock
+from pbal_protocol import modbus, modbus_client, records, stock
 from pbal_protocol.errors import BadCrc, BadPdu, ModbusException, RangeError, SpaceError, Truncated
 
 UNIT = 5
-POLL = modbus.adu(UNIT, modbus.request_pdu(modbus.OP_POLL, bytes(range(60))))
-READ = modbus.adu(UNIT, bytes.fromhex("040000000c"))
+POLL = modbus_client.adu(UNIT, modbus_client.request_pdu(modbus.OP_POLL, bytes(range(60))))
+READ = modbus_client.adu(UNIT, bytes.fromhex("040000000c"))
 
 
 def feed(rx: modbus.RtuServer, data: bytes) -> list[bytes]:
@@ -31,14 +31,14 @@ def test_the_crc_is_pymodbus_crc(data):
 
 
 def test_an_adu_is_unit_pdu_and_crc():
-    assert modbus.adu(2, b"\x07") == b"\x02\x07\x41\x12"
-    assert modbus.split_adu(b"\x02\x07\x41\x12") == (2, b"\x07")
+    assert modbus_client.adu(2, b"\x07") == b"\x02\x07\x41\x12"
+    assert modbus_client.split_adu(b"\x02\x07\x41\x12") == (2, b"\x07")
     with pytest.raises(BadCrc):
-        modbus.split_adu(b"\x02\x07\x41\x13")
+        modbus_client.split_adu(b"\x02\x07\x41\x13")
     with pytest.raises(Truncated):
-        modbus.split_adu(b"\x02\x07\x41")
+        modbus_client.split_adu(b"\x02\x07\x41")
     with pytest.raises(SpaceError):
-        modbus.adu(1, bytes(254))
+        modbus_client.adu(1, bytes(254))
 
 
 def test_silence_is_three_and_a_half_characters():
@@ -63,12 +63,12 @@ requests = st.sampled_from(
             "2b0e0100",
         )
     ]
-) | st.binary(max_size=240).map(lambda body: modbus.request_pdu(modbus.OP_POLL, body))
+) | st.binary(max_size=240).map(lambda body: modbus_client.request_pdu(modbus.OP_POLL, body))
 
 
 @given(requests, st.data())
 def test_a_request_is_found_however_it_is_cut(pdu, data):
-    frame = modbus.adu(UNIT, pdu)
+    frame = modbus_client.adu(UNIT, pdu)
     rx = modbus.RtuServer(UNIT)
     cuts = sorted(data.draw(st.sets(st.integers(1, len(frame) - 1))))
     pieces = [frame[a:b] for a, b in zip([0, *cuts], [*cuts, len(frame)], strict=True)]
@@ -79,7 +79,7 @@ def test_a_request_is_found_however_it_is_cut(pdu, data):
 
 @given(requests)
 def test_byte_at_a_time(pdu):
-    frame = modbus.adu(UNIT, pdu)
+    frame = modbus_client.adu(UNIT, pdu)
     rx = modbus.RtuServer(UNIT)
     for _ in range(2):
         found = [f for i in range(len(frame)) for f in feed(rx, frame[i : i + 1])]
@@ -95,7 +95,7 @@ def test_noise_never_breaks_the_decoder(pieces):
         else:
             for frame in feed(rx, piece):
                 assert frame[0] in (UNIT, 0)
-                modbus.split_adu(frame)
+                modbus_client.split_adu(frame)
     assert len(rx.buf) == 256
     # After one silence it hears again.
     rx.silence()
@@ -144,9 +144,9 @@ def test_others_conversations_are_skipped(units, silences, dead):
     rx = modbus.RtuServer(UNIT)
     line = b""
     for unit in units:
-        parts = [modbus.adu(unit, modbus.request_pdu(0, bytes(20)))]
+        parts = [modbus_client.adu(unit, modbus_client.request_pdu(0, bytes(20)))]
         if not dead:
-            parts.append(modbus.adu(unit, modbus.response_pdu(1, bytes(80))))
+            parts.append(modbus_client.adu(unit, modbus_client.response_pdu(1, bytes(80))))
         for part in parts:
             if silences:
                 assert feed(rx, part) == []
@@ -160,26 +160,30 @@ def test_others_conversations_are_skipped(units, silences, dead):
 
 def test_a_stock_tools_conversation_with_another_is_skipped():
     rx = modbus.RtuServer(UNIT)
-    other = modbus.adu(9, bytes.fromhex("040000000c"))
-    answer = modbus.adu(9, b"\x04\x18" + bytes(24))
+    other = modbus_client.adu(9, bytes.fromhex("040000000c"))
+    answer = modbus_client.adu(9, b"\x04\x18" + bytes(24))
     assert feed(rx, other + answer + READ) == [READ]
-    refusal = modbus.adu(9, b"\x84\x02")
+    refusal = modbus_client.adu(9, b"\x84\x02")
     assert feed(rx, other + refusal + READ) == [READ]
     # The answer to 43/14 has no length that can be told: it ends with the silence.
-    feed(rx, modbus.adu(9, bytes.fromhex("2b0e0100")) + modbus.adu(9, b"\x2b\x0e\1\1\0\0\0"))
+    feed(
+        rx,
+        modbus_client.adu(9, bytes.fromhex("2b0e0100"))
+        + modbus_client.adu(9, b"\x2b\x0e\1\1\0\0\0"),
+    )
     rx.silence()
     assert feed(rx, READ) == [READ]
 
 
 def test_frames_for_others_are_not_kept():
     rx = modbus.RtuServer(UNIT)
-    feed(rx, modbus.adu(9, modbus.request_pdu(0, b"\xee" * 200)))
+    feed(rx, modbus_client.adu(9, modbus_client.request_pdu(0, b"\xee" * 200)))
     assert 0xEE not in rx.buf
 
 
 def test_a_request_that_is_not_the_last_came_too_late():
     rx = modbus.RtuServer(UNIT)
-    next_poll = modbus.adu(6, modbus.request_pdu(0, bytes(20)))
+    next_poll = modbus_client.adu(6, modbus_client.request_pdu(0, bytes(20)))
     assert feed(rx, POLL + next_poll) == []
     assert rx.stale == 1
     assert feed(rx, POLL + POLL) == [POLL]
@@ -188,13 +192,13 @@ def test_a_request_that_is_not_the_last_came_too_late():
 
 def test_a_broadcast_is_served_wherever_it_stands():
     rx = modbus.RtuServer(UNIT)
-    group = modbus.adu(0, modbus.request_pdu(modbus.OP_GROUP, bytes(30)))
+    group = modbus_client.adu(0, modbus_client.request_pdu(modbus.OP_GROUP, bytes(30)))
     assert feed(rx, group + group + POLL) == [group, group, POLL]
 
 
 def test_a_function_of_unknown_length_ends_with_the_silence():
     rx = modbus.RtuServer(UNIT)
-    frame = modbus.adu(UNIT, b"\x41abcdef")
+    frame = modbus_client.adu(UNIT, b"\x41abcdef")
     assert feed(rx, frame) == []
     assert rx.wants_silence()
     assert rx.silence()
@@ -212,32 +216,32 @@ def test_a_function_of_unknown_length_ends_with_the_silence():
 
 @given(st.binary(max_size=240), st.integers(0, 255))
 def test_function_100_carries_a_frame_both_ways(frame, first):
-    assert modbus.parse_pdu(modbus.request_pdu(first, frame)) == (first, frame)
-    assert modbus.parse_pdu(modbus.response_pdu(first, frame)) == (first, frame)
+    assert modbus_client.parse_pdu(modbus_client.request_pdu(first, frame)) == (first, frame)
+    assert modbus_client.parse_pdu(modbus_client.response_pdu(first, frame)) == (first, frame)
 
 
 def test_function_100_is_strict():
     with pytest.raises(SpaceError):
-        modbus.request_pdu(0, bytes(241))
+        modbus_client.request_pdu(0, bytes(241))
     for wrong in (b"\x64\0\1", b"\x64\0\0\0", b"\x65\0\0", b"\x64\0\xf1" + bytes(241)):
         with pytest.raises(BadPdu):
-            modbus.parse_pdu(wrong)
+            modbus_client.parse_pdu(wrong)
     for short in (b"", b"\x64", b"\x64\0"):
         with pytest.raises(Truncated):
-            modbus.parse_pdu(short)
+            modbus_client.parse_pdu(short)
     with pytest.raises(ModbusException) as caught:
-        modbus.parse_pdu(b"\xe4\1")
+        modbus_client.parse_pdu(b"\xe4\1")
     assert caught.value.code == 1
-    assert modbus.exception_pdu(100, 1) == b"\xe4\1"
+    assert modbus_client.exception_pdu(100, 1) == b"\xe4\1"
 
 
 @given(st.binary(max_size=260))
 def test_random_pdus_raise_nothing_but_remote_errors(data):
     try:
-        op, frame = modbus.parse_pdu(data)
+        op, frame = modbus_client.parse_pdu(data)
     except (BadPdu, Truncated, ModbusException):
         return
-    assert modbus.request_pdu(op, frame) == data
+    assert modbus_client.request_pdu(op, frame) == data
 
 
 # -- What stock tools are answered, read by pymodbus --------------------------------------------
@@ -247,9 +251,9 @@ def ask(request: bytes, identity: dict[int, bytes] | None = None) -> bytes:
     """The PDU a node answers."""
     node = stock.Stock(identity or {i: f"object {i}".encode() for i in range(7)})
     out = bytearray(256)
-    frame = modbus.adu(UNIT, request)
+    frame = modbus_client.adu(UNIT, request)
     n = node.respond(frame, len(frame), records.Telemetry(va_v=230.1, p_w=-1.5), out)
-    return modbus.split_adu(bytes(out[:n]))[1]
+    return modbus_client.split_adu(bytes(out[:n]))[1]
 
 
 def test_pymodbus_reads_the_identification_in_pieces():
@@ -295,7 +299,7 @@ def test_without_a_reading_there_is_a_failure_not_a_zero():
     node = stock.Stock({0: b"a", 1: b"b", 2: b"c"})
     out = bytearray(256)
     n = node.respond(READ, len(READ), None, out)
-    assert modbus.split_adu(bytes(out[:n]))[1] == b"\x84\4"
+    assert modbus_client.split_adu(bytes(out[:n]))[1] == b"\x84\4"
 
 
 @given(st.binary(min_size=1, max_size=250))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from needs import missing, require_tool
 
-from pbal_protocol import modbus, records, stock
+from pbal_protocol import modbus, modbus_client, records, stock
 
 UNIT = 5
 IDENTITY = {0: b"pbal", 1: b"esp32-devkitc", 2: b"0.1.0", 4: b"pbal node"}
@@ -178,7 +178,7 @@ def test_libmodbus_reads_the_identification(libmodbus):
         ready, _, _ = select.select([fd], [], [], 2)
         assert ready, found
         found += os.read(fd, 256)
-    unit, pdu = modbus.split_adu(found)
+    unit, pdu = modbus_client.split_adu(found)
     assert unit == UNIT
     assert pdu[:4] == bytes((0x2B, 0x0E, 2, 0x82))
     for text in IDENTITY.values():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from needs import ROOT, require_tool
 
-from pbal_protocol import frames, kdf, modbus, records
+from pbal_protocol import frames, kdf, modbus_client, records
 from pbal_protocol.codec import BLOB
 from pbal_tools import pcap, wiredoc, wirenotes
 
@@ -100,14 +100,14 @@ def test_tshark_reads_a_segment(tmp_path):
         4097, records.Switch(command_id=1, to_phase=2).encode()
     )
     answer = frames.Sealer(UP, frames.UP, 7, 0x0105).seal(12, READING.encode())
-    poll = modbus.adu(5, modbus.request_pdu(0, frame))
+    poll = modbus_client.adu(5, modbus_client.request_pdu(0, frame))
     line = [
         poll,
-        modbus.adu(5, modbus.response_pdu(3, answer)),
-        modbus.adu(5, modbus.request_pdu(0)),
+        modbus_client.adu(5, modbus_client.response_pdu(3, answer)),
+        modbus_client.adu(5, modbus_client.request_pdu(0)),
         poll[:-1] + bytes((poll[-1] ^ 1,)),
-        modbus.adu(5, b"\xe4\1"),
-        modbus.adu(9, bytes.fromhex("040000000c")),
+        modbus_client.adu(5, b"\xe4\1"),
+        modbus_client.adu(9, bytes.fromhex("040000000c")),
     ]
     seen = packets(write(tmp_path / "bus.pcap", pcap.BUS, line))
     assert [p["pbal_bus"]["pbal_bus.unit"] for p in seen] == ["5"] * 5 + ["9"]
@@ -182,7 +182,7 @@ def test_tshark_shows_units_names_and_flags(tmp_path):
         (pcap.SEALED, bytes(15), "Truncated"),
         (pcap.SEALED, b"\x24" + bytes(30), "Unknown version or kind"),
         (pcap.BUS, bytes(8), "CRC does not match"),
-        (pcap.BUS, modbus.adu(1, b"\x64\0\x09" + bytes(8)), "Length does not match"),
+        (pcap.BUS, modbus_client.adu(1, b"\x64\0\x09" + bytes(8)), "Length does not match"),
     ],
 )
 def test_tshark_points_at_what_is_wrong(tmp_path, link, data, words):

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pbal_protocol import errors, frames, kdf, modbus, records
+from pbal_protocol import errors, frames, kdf, modbus, modbus_client, records
 
 from . import pcap
 from .errors import InputError, PeerError
@@ -140,7 +140,7 @@ def describe_pdu(pdu: bytes) -> tuple[dict[str, Any], bytes]:
     if pdu[0] != modbus.PBAL:
         out["data"] = pdu[1:].hex()
         return out, b""
-    out["op_or_hints"], frame = modbus.parse_pdu(pdu)
+    out["op_or_hints"], frame = modbus_client.parse_pdu(pdu)
     return out, frame
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import needs
 import pytest
 
-from pbal_protocol import frames, kdf, modbus, records
+from pbal_protocol import frames, kdf, modbus_client, records
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
@@ -89,8 +89,8 @@ def measured(compiled: Path, run_mp: Callable[..., str], tmp_path: Path) -> dict
         if n % 4 == 0:
             frame = sealer.seal(n, records.StatusGet(what=1 + n // 4 % 4).encode())
         elif n % 16 == 1:
-            lines.append(modbus.adu(6, modbus.request_pdu(0)).hex())
-        lines.append(modbus.adu(5, modbus.request_pdu(0, frame)).hex())
+            lines.append(modbus_client.adu(6, modbus_client.request_pdu(0)).hex())
+        lines.append(modbus_client.adu(5, modbus_client.request_pdu(0, frame)).hex())
     (flash / "requests.txt").write_text("\n".join(lines))
     (compiled / "start.py").write_text("import budget_app\n")
     text = run_mp("start.py", str(flash), heap=HEAP, path=(compiled, compiled), virtual=True)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pbal_protocol import config, discovery, modbus
+from pbal_protocol import config, discovery, modbus, modbus_client
 from pbal_sim.boardport import open_port
 from pbal_tools.commission import calibrate, content, evidence, phases, search, sign, transfer
 from pbal_tools.commission.asking import Asker
@@ -294,7 +294,7 @@ def test_a_line_behind_a_network_is_a_line() -> None:
     def answer() -> None:
         while not stop.is_set():
             if port.read():
-                port.write(modbus.adu(9, bytes((4, 2, 0, 1))))
+                port.write(modbus_client.adu(9, bytes((4, 2, 0, 1))))
             time.sleep(0.01)
 
     thread = threading.Thread(target=answer)

@@ -11,7 +11,7 @@ from types import TracebackType
 import serial
 
 from pbal_controller.bearers.line import is_pty
-from pbal_protocol import modbus
+from pbal_protocol import modbus, modbus_client
 from pbal_protocol.errors import RemoteError
 
 from ..errors import PortBusy, RefusedError, UnreachableError
@@ -112,7 +112,7 @@ class Line:
 
     def broadcast(self, pdu: bytes, window_s: float) -> bytes:
         """Sends to all and returns everything heard until the window closes."""
-        frame = modbus.adu(modbus.BROADCAST, pdu)
+        frame = modbus_client.adu(modbus.BROADCAST, pdu)
         self._send(frame)
         last = time.monotonic()
         end = last + len(frame) * 11 / self.bus.baud + window_s
@@ -127,7 +127,7 @@ class Line:
 
     def request(self, unit: int, pdu: bytes, tries: int = 3) -> bytes | None:
         """The answer's PDU, or None where the unit stays silent or garbled."""
-        frame = modbus.adu(unit, pdu)
+        frame = modbus_client.adu(unit, pdu)
         for _ in range(tries):
             self._send(frame)
             answer = self._collect(len(frame))
@@ -136,7 +136,7 @@ class Line:
                 self.silent += 1
                 continue
             try:
-                who, got = modbus.split_adu(answer)
+                who, got = modbus_client.split_adu(answer)
             except RemoteError:
                 self.garbled += 1
                 continue

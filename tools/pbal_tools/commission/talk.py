@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from pbal_controller.keystore import NodeKey
 from pbal_controller.session import time_sync
-from pbal_protocol import config, frames, kdf, modbus, records
+from pbal_protocol import config, frames, kdf, modbus, modbus_client, records
 from pbal_protocol.codec import Record
 from pbal_protocol.errors import RemoteError
 
@@ -90,11 +90,11 @@ class Talk:
         return []
 
     def _exchange(self, frame: bytes) -> list[Record]:
-        answer = self.line.request(self.unit, modbus.request_pdu(modbus.OP_POLL, frame), 1)
+        answer = self.line.request(self.unit, modbus_client.request_pdu(modbus.OP_POLL, frame), 1)
         if answer is None:
             return []
         try:
-            body = modbus.parse_pdu(answer)[1]
+            body = modbus_client.parse_pdu(answer)[1]
             got = records.decode_all(self._opener.open(body), "up")
         except RemoteError:
             self.refused += 1

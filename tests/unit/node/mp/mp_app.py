@@ -7,7 +7,7 @@ import sys
 import machine
 import support
 
-from pbal_protocol import frames, kdf, modbus, records
+from pbal_protocol import frames, kdf, modbus_client, records
 
 ROOT = bytes(range(32))
 GROUP = bytes(range(32, 64))
@@ -66,12 +66,14 @@ class Controller:
         if items:
             self.counter += 1
             frame = self.sealer.seal(self.counter, b"".join([r.encode() for r in items]))
-        answer = await self.raw(modbus.adu(ADDRESS & 0xFF, modbus.request_pdu(0, frame)))
+        answer = await self.raw(
+            modbus_client.adu(ADDRESS & 0xFF, modbus_client.request_pdu(0, frame))
+        )
         if not answer:
             return None
-        unit, pdu = modbus.split_adu(answer)
+        unit, pdu = modbus_client.split_adu(answer)
         assert unit == ADDRESS & 0xFF
-        _flags, body = modbus.parse_pdu(pdu)
+        _flags, body = modbus_client.parse_pdu(pdu)
         for r in records.decode_all(self.opener.open(body), "up"):
             self.heard[r.NAME] = r
             if r.NAME == "SwitchResult":
@@ -143,7 +145,7 @@ async def scenario(app):
     frame = bytearray(c.sealer.seal(c.counter + 1, command.encode()))
     c.counter += 1
     frame[-1] ^= 1
-    await c.raw(modbus.adu(ADDRESS & 0xFF, modbus.request_pdu(0, bytes(frame))))
+    await c.raw(modbus_client.adu(ADDRESS & 0xFF, modbus_client.request_pdu(0, bytes(frame))))
     await c.poll(records.StatusGet(what=2))
     await c.until(lambda t: "Health" in c.heard)
     assert c.heard["Health"].auth_failed == 1
@@ -164,23 +166,25 @@ async def scenario(app):
     assert all(e.seq > last for e in c.events), c.events
 
     # Stock tools.
-    a = await c.raw(modbus.adu(5, b"\x04\x00\x00\x00\x0c"))
+    a = await c.raw(modbus_client.adu(5, b"\x04\x00\x00\x00\x0c"))
     assert len(a) == 29 and a[3:5] == b"\x00\x01" and a[3 + 18 : 3 + 20] == b"\x00\x03", a
-    a = await c.raw(modbus.adu(5, b"\x2b\x0e\x01\x00"))
+    a = await c.raw(modbus_client.adu(5, b"\x2b\x0e\x01\x00"))
     assert b"pbal" in a and b"esp32-devkitc" in a, a
-    a = await c.raw(modbus.adu(5, b"\x04\x00\x01\x00\x0c"))
+    a = await c.raw(modbus_client.adu(5, b"\x04\x00\x01\x00\x0c"))
     assert a[1:3] == b"\x84\x02", a
-    a = await c.raw(modbus.adu(5, b"\x06\x00\x01\x00\x02"))
+    a = await c.raw(modbus_client.adu(5, b"\x06\x00\x01\x00\x02"))
     assert a[1:3] == b"\x86\x01", a
-    a = await c.raw(modbus.adu(5, b"\x41\x00\x01\x00\x02"))  # no standard length: ends by silence
+    a = await c.raw(
+        modbus_client.adu(5, b"\x41\x00\x01\x00\x02")
+    )  # no standard length: ends by silence
     assert a[1:3] == b"\xc1\x01", a
-    assert await c.raw(modbus.adu(6, modbus.request_pdu(0)), 60) == b""
+    assert await c.raw(modbus_client.adu(6, modbus_client.request_pdu(0)), 60) == b""
 
     # Group time: cannot switch, may adjust.
     gk = kdf.group_key(GROUP, SITE)
     g = frames.Sealer(gk, frames.GROUP, SITE, 0)
     body = records.TimeSync(time_s=now + 100, time_ms=0, nonce=0).encode()
-    await c.raw(modbus.adu(0, modbus.request_pdu(1, g.seal(1, body))), 30)
+    await c.raw(modbus_client.adu(0, modbus_client.request_pdu(1, g.seal(1, body))), 30)
     t = await c.poll()
     assert t.time_s >= now + 100
 

@@ -6,7 +6,7 @@ import sys
 import machine
 import support
 
-from pbal_protocol import discovery, modbus
+from pbal_protocol import discovery, modbus, modbus_client
 
 support.ram_disk()
 support.install_board("esp32-devkitc", return_spread_ms=0)
@@ -19,7 +19,7 @@ LED = 2
 
 async def say(uart, pdu, unit=0, wait_ms=80):
     uart.tx = b""
-    uart.rx += modbus.adu(unit, pdu)
+    uart.rx += modbus_client.adu(unit, pdu)
     for _ in range(wait_ms // 4):
         await asyncio.sleep_ms(4)
         if uart.tx and uart.txdone():
@@ -57,7 +57,7 @@ async def scenario(app):
         discovery.place_pdu(eui, 0),
         discovery.place_pdu(eui, 248),
         discovery.place_pdu(bytes(8), 5),
-        modbus.request_pdu(modbus.OP_GROUP, bytes(20)),
+        modbus_client.request_pdu(modbus.OP_GROUP, bytes(20)),
     ):
         assert await say(uart, pdu) == b"", pdu
     # Placed: answers at its unit with the plain registers, searches pass it by.
@@ -66,7 +66,7 @@ async def scenario(app):
     assert await say(uart, b"\x04\x00\x00\x00\x0c", 247) == b""
     assert await say(uart, discovery.find_pdu(0, everyone)) == b""
     # No keys: nothing can be ordered, sealed or not.
-    assert (await say(uart, modbus.request_pdu(0, bytes(60)), 200))[1] == 0xE4
+    assert (await say(uart, modbus_client.request_pdu(0, bytes(60)), 200))[1] == 0xE4
     # A new search takes everybody back.
     assert await say(uart, discovery.find_pdu(0, everyone, True)) == here
     assert (await say(uart, b"\x04\x00\x00\x00\x0c", 247))[:3] == b"\xf7\x04\x18"

@@ -7,7 +7,7 @@ import time
 
 import machine
 import support
-from pbal_protocol import frames, kdf, modbus, names, records
+from pbal_protocol import frames, kdf, modbus_client, names, records
 
 ROOT = bytes(range(32))
 
@@ -41,12 +41,12 @@ def opener():
 async def poll(open_up):
     uart = machine.UART.made[2]
     uart.tx = b""
-    uart.rx += modbus.adu(5, modbus.request_pdu(0))
+    uart.rx += modbus_client.adu(5, modbus_client.request_pdu(0))
     for _ in range(60):
         await asyncio.sleep_ms(5)
         if uart.tx:
-            _unit, pdu = modbus.split_adu(uart.tx)
-            return records.decode_all(open_up.open(modbus.parse_pdu(pdu)[1]), "up")[0]
+            _unit, pdu = modbus_client.split_adu(uart.tx)
+            return records.decode_all(open_up.open(modbus_client.parse_pdu(pdu)[1]), "up")[0]
     return None
 
 
@@ -98,7 +98,9 @@ def a_silence_of_minutes_ends_a_frame():
         assert await poll(up)
         for minutes in (1, 5, 10, 13, 17, 30):
             # The beginning of a frame for us, and then nobody for a while.
-            machine.UART.made[2].rx += modbus.adu(5, modbus.request_pdu(0, bytes(60)))[:20]
+            machine.UART.made[2].rx += modbus_client.adu(
+                5, modbus_client.request_pdu(0, bytes(60))
+            )[:20]
             await asyncio.sleep_ms(20)
             time.jump(60000 * minutes)
             assert await poll(up), minutes

@@ -28,7 +28,7 @@ state.save()
 del state
 
 from pbal_node import app as app_module  # noqa: E402
-from pbal_protocol import frames, kdf, modbus, records  # noqa: E402
+from pbal_protocol import frames, kdf, modbus_client, records  # noqa: E402
 
 SITE, ADDRESS = 3, 0x0105
 ROOT, GROUP = bytes(32), bytes(range(32))
@@ -60,7 +60,7 @@ class Controller:
             frame = sealer.seal(self.counter, b"".join([r.encode() for r in items]))
         uart = self.uart
         uart.tx = b""
-        uart.rx += modbus.adu(ADDRESS & 0xFF, modbus.request_pdu(0, frame))
+        uart.rx += modbus_client.adu(ADDRESS & 0xFF, modbus_client.request_pdu(0, frame))
         self.asked += 1
         begin = time.mono_us()
         for _ in range(60):
@@ -71,7 +71,7 @@ class Controller:
             return
         self.answers += 1
         self.slowest_us = max(self.slowest_us, time.mono_us() - begin)
-        body = modbus.parse_pdu(modbus.split_adu(uart.tx)[1])[1]
+        body = modbus_client.parse_pdu(modbus_client.split_adu(uart.tx)[1])[1]
         for r in records.decode_all(opener.open(body), "up"):
             if r.NAME == "Telemetry":
                 self.telemetry = r
