@@ -535,7 +535,9 @@ class Street:
         }
 
 
-_HAL_BYTES = 18 * 1024  # what pbal_sim.hal holds; HEAP_HAL in a chip's page is the measured figure
+# A little less than pbal_sim.hal holds (HEAP_HAL in a chip's page is the measured figure): a node
+# never gets more than its heap.
+_HAL_BYTES = 17 * 1024 + 512
 
 
 def _beside_hardware(heap: str) -> str:

@@ -249,8 +249,8 @@ async def test_a_clock_that_was_years_ahead_blocks_no_move_for_years(make_site: 
         await until(lambda: all(h.readings > 2 for h in c.fleet))
         loop = c.planner
         loop._wall = lambda: time.time() + off
-        loop.planner.wear.see(loop.planner_time_s(), np.array([0, 0], np.int8))
-        loop.planner.wear.see(loop.planner_time_s(), np.array([1, 0], np.int8))
+        loop.planner.wear.see(loop.planner_time_s(), np.array([0, 0], np.int8), np.nan)
+        loop.planner.wear.see(loop.planner_time_s(), np.array([1, 0], np.int8), np.nan)
         assert not loop.planner.wear.free(loop.planner_time_s())[0]
         loop._wall = time.time
         await asyncio.sleep(1.1)
