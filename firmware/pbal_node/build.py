@@ -18,7 +18,6 @@ from pbal_node.app import legal_beside, random_u32, randrange
 from pbal_node.autonomy import Autonomy, Settings
 from pbal_node.clock import Monotonic, SiteClock
 from pbal_node.events import EventLog
-from pbal_node.link import Link
 from pbal_node.metering.sense import Sense
 from pbal_node.rs485 import Rs485
 from pbal_node.selector import Limits, Selector, Timing
@@ -281,6 +280,7 @@ def _bearer(app, board: dict, identity: dict) -> None:
     app.eui = bytes(8)
     unit = _UNPROVISIONED
     if identity:
+        from pbal_node.link import Link
         from pbal_protocol import kdf
 
         site = identity["site"]
@@ -312,3 +312,8 @@ def _bearer(app, board: dict, identity: dict) -> None:
         (board["board"]["name"], VERSION, identity.get("name", "")),
         app.now_ms,
     )
+    if not identity:
+        # Now, while the heap is whole: who is searched for may have run for days.
+        from pbal_node.discovery import Finder
+
+        app.bearer.finder = Finder(app.bearer, app)

@@ -1,8 +1,8 @@
 """A node without an identity on the bus: found by its EUI, placed at a unit, seen to blink.
 
-Loaded only when somebody searches, and only by a node that has no keys: in service this module
-costs nothing. Whatever is asked here changes one thing, the unit at which the plain registers
-answer, in memory only: a reset forgets it. See pbal_protocol.discovery.
+Loaded only by a node that has no keys: in service this module costs nothing. Whatever is asked
+here changes one thing, the unit at which the plain registers answer, in memory only: a reset
+forgets it. See pbal_protocol.discovery.
 """
 
 import asyncio

@@ -42,7 +42,7 @@ class Rs485:
         self._identity = identity
         self._stock: "stock.Stock | None" = None
         self._telemetry: "records.Telemetry | None" = None
-        self._finder: "Finder | None" = None  # answers searches while there is no link
+        self.finder: "Finder | None" = None  # answers searches while there is no link
         self._now = now_ms
         self.rx = modbus.RtuServer(unit)
         self._chunk = bytearray(_CHUNK)
@@ -97,9 +97,11 @@ class Rs485:
         function = buf[1]
         if buf[0] == modbus.BROADCAST:
             if function == modbus.PBAL:
-                if self._link is None:
-                    self._discover(buf, n)
-                elif buf[2] == modbus.OP_GROUP:
+                if self.finder:
+                    size = self.finder.take(buf, n, self._tx)
+                    if size:
+                        self._send(size)
+                elif self._link and buf[2] == modbus.OP_GROUP:
                     self._link.group(buf, 4, n - 2)
             return
         tx = self._tx
@@ -117,16 +119,6 @@ class Rs485:
             self._send(self._plain(buf, n))
             return
         self._send(modbus.seal_adu(tx, size))
-
-    def _discover(self, buf, n: int) -> None:
-        """No identity yet: somebody may be searching for this node."""
-        if self._finder is None:
-            from pbal_node.discovery import Finder
-
-            self._finder = Finder(self, self._node)
-        size = self._finder.take(buf, n, self._tx)
-        if size:
-            self._send(size)
 
     def _exception(self, function: int, code: int) -> int:
         self._tx[1] = function | 0x80

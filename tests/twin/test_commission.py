@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 import serial
 from commission_rig import HOMES, KEYED, Rig, commissioned_street, save_pictures
+from twin_rig import until
 
 from pbal_tools.errors import ExitCode
 
@@ -71,6 +72,8 @@ async def test_nodes_that_share_a_unit_are_found_placed_and_seen(rig: Rig) -> No
     assert told["took_s"] < 60
 
     # The site file, against what the same nodes tell a stock Modbus driver.
+    await until(lambda: all(h.contacts.closed for h in rig.street.homes[:3]), "homes have supply")
+    await asyncio.sleep(1.5)  # the nodes have measured it
     checked = await rig.pbal("site", "check", "site.toml", "--scan", "--json")
     heard = {n["unit"]: n for n in checked.json["heard"]["north"]}
     assert set(heard) - {247} == {1, 2, 3}, checked.err

@@ -206,6 +206,7 @@ async def scenario(app):
 
 async def main():
     app = app_module.App()
+    assert "pbal_node.discovery" not in sys.modules, "only a node without keys is searched for"
     task = asyncio.create_task(app.run())
     try:
         await scenario(app)
