@@ -33,13 +33,14 @@ step "style (ruff check)" "$bin/ruff" check .
 step "format (ruff format)" "$bin/ruff" format --check --output-format concise .
 step "types (mypy)" "$bin/mypy"
 step "rooms (import-linter)" "$bin/lint-imports"
+# A test that another program kept from running in time gets a second try, which pytest reports as a
+# rerun; what fails twice has failed.
+once_more=(--reruns 1)
 # A file's tests stay together: they share what they start.
-pytest_side_by_side=("$bin/python" -m pytest -n "${PBAL_WORKERS:-3}" --dist loadfile)
+pytest_side_by_side=("$bin/python" -m pytest -n "${PBAL_WORKERS:-2}" --dist loadfile)
 
-# Nodes and streets run the firmware in real time, one after the other. A street that another
-# program kept from running in time gets a second try, which pytest reports as a rerun; what fails
-# twice has failed.
-in_real_time() { "$bin/python" -m pytest --reruns 1 "$@"; }
+# Nodes and streets run the firmware in real time, one after the other.
+in_real_time() { "$bin/python" -m pytest "${once_more[@]}" "$@"; }
 
 # What only computes takes the processors while nothing in real time wants them. Becomes the command.
 in_the_gaps() {
@@ -53,7 +54,7 @@ if [ $# -gt 0 ]; then
     step "tests (pytest)" "${pytest_side_by_side[@]}" "$@"
 else
     said=$(mktemp)
-    in_the_gaps "${pytest_side_by_side[@]}" tests/contract tests/unit tests/cli \
+    in_the_gaps "${pytest_side_by_side[@]}" "${once_more[@]}" tests/contract tests/unit tests/cli \
         --ignore tests/unit/node >"$said" 2>&1 </dev/null &
     beside=$!
     trap 'kill "$beside" 2>/dev/null; rm -f "$said"' EXIT

@@ -521,6 +521,8 @@ class Selector:
         self.phase = st.proven = self._goal
         self.fresh = True
         self.state = CLOSED
+        if self._from:
+            self._last_transfer_ms = now_ms  # S5: the dwell is how long the home stays here
         transfer = max(0, first - self._lost_ms) if self._from and self._lost_ms >= 0 else 0
         failed = self._reason
         if self._local and not failed:

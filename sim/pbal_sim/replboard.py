@@ -269,15 +269,13 @@ class ReplBoard:
             return False
         data = self._port.read()
         if self._port.hung_up() and self._rom is not None:
-            if self._rom.bytes_programmed:
-                self.sessions_flashed += 1
-                self._rom.bytes_programmed = 0
-                self.flash.sync()
-                if self._leave_download:
-                    self._start(download=False)
+            self._flasher_left(self._rom)
             return False
         if not data:
             return False
+        if self._rom is not None and self._rom.foreign(data):
+            # It hung up and somebody else came before this thread, on a busy computer, saw it.
+            self._flasher_left(self._rom)
         if self.cut_after is not None:
             self.cut_after -= len(data)
             if self.cut_after <= 0:
@@ -292,6 +290,14 @@ class ReplBoard:
         elif self._child is not None:
             self._to_child(data)
         return True
+
+    def _flasher_left(self, rom: RomLoader) -> None:
+        if rom.bytes_programmed:
+            self.sessions_flashed += 1
+            rom.bytes_programmed = 0
+            self.flash.sync()
+            if self._leave_download:
+                self._start(download=False)
 
     def _to_child(self, data: bytes) -> None:
         assert self._child is not None

@@ -136,6 +136,11 @@ class _Slip:
         self._packet: bytearray | None = None
         self._escape = False
 
+    @property
+    def outside(self) -> bool:
+        """No packet has begun that is not complete."""
+        return self._packet is None
+
     def feed(self, data: bytes) -> list[bytes]:
         """Returns the packets completed by `data`."""
         out: list[bytes] = []
@@ -227,6 +232,10 @@ class RomLoader:
             _ERASE_FLASH: self._erase_flash,
             _ERASE_REGION: self._erase_region,
         }
+
+    def foreign(self, data: bytes) -> bool:
+        """True when `data` is no flasher's: it begins outside a packet and begins none."""
+        return self._slip.outside and data[:1] != b"\xc0"
 
     def feed(self, data: bytes) -> bytes:
         """Takes bytes from the UART; returns the bytes the chip answers with."""
