@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,12 @@ async def make_site(tmp_path: Path) -> AsyncIterator[Callable[..., Site]]:
     yield make
     for site in made:
         site.bus.unplug()
+
+
+def rows(site: Site, sql: str) -> list[tuple]:
+    """Read the journal from outside."""
+    db = sqlite3.connect(site.folder / "journal.db")
+    try:
+        return db.execute(sql).fetchall()
+    finally:
+        db.close()

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import sqlite3
 import sys
 import time
 from collections.abc import Callable
@@ -18,19 +17,10 @@ from pbal_controller.bearers.rs485 import PortState
 from pbal_controller.journal import Journal
 from pbal_protocol import records as r
 
-from .conftest import Site, until
+from .conftest import Site, rows, until
 from .fake import FakeNode
 
 MakeSite = Callable[..., Site]
-
-
-def rows(site: Site, sql: str) -> list[tuple]:
-    """Read the journal from outside."""
-    db = sqlite3.connect(site.folder / "journal.db")
-    try:
-        return db.execute(sql).fetchall()
-    finally:
-        db.close()
 
 
 async def test_every_home_is_read_and_its_clock_set(make_site: MakeSite) -> None:

@@ -25,19 +25,10 @@ from pbal_controller.http import MAX_CONNECTIONS
 from pbal_controller.journal import Journal
 from pbal_protocol import records as r
 
-from .conftest import Site, until
+from .conftest import Site, rows, until
 from .fake import FakeNode
 
 MakeSite = Callable[..., Site]
-
-
-def rows(site: Site, sql: str) -> list[tuple]:
-    """Read the journal from outside."""
-    db = sqlite3.connect(site.folder / "journal.db")
-    try:
-        return db.execute(sql).fetchall()
-    finally:
-        db.close()
 
 
 async def refuse_writes(c: Controller, refuse: bool) -> None:
