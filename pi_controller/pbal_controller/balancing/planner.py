@@ -185,7 +185,7 @@ class Planner:
                 gram, start, price, max_moves=most, restarts=c.restarts, seed=c.seed,
                 **limits,
             )[0]  # fmt: skip
-        best = self._patient(time_s, start, best, price, now, known, scenarios)
+        best = self._patient(time_s, start, best, price, now, known, scenarios, resistance)
         return self._explain(gram, price, start, best, now, scenarios)
 
     def urgent(self, time_s: float, phases: ArrayLike) -> bool:
@@ -290,14 +290,12 @@ class Planner:
         now: NDArray[np.complex128],
         known: NDArray[np.bool_],
         scenarios: NDArray[np.complex128],
+        resistance: NDArray[np.float64] | None,
     ) -> NDArray[np.int8]:
         """`best` less the moves that are better put off (waiting.py); limits come first."""
         c = self.config
         if not c.predict or (best == start).all() or self._over(now, start):
             return best
-        resistance = c.resistance
-        if resistance is not None and len(start) > self.n:
-            resistance = np.pad(resistance, ((0, 3), (0, 3), (0, 0)))
         gain = gains(c.beta, resistance)
         rng = np.random.default_rng((c.seed, int(abs(time_s))))
         level = self.persistence.sample(time_s, _EDGES[_LOOK], _MIDDLES[_LOOK:], rng)
