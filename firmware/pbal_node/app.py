@@ -31,8 +31,8 @@ from pbal_protocol.errors import PbalError
 
 TYPE_CHECKING = const(0)  # a type checker takes it for 1
 
-_MEASURE_MS = const(1000)  # a reading at least this often ...
-_MEASURE_MIN_MS = const(400)  # ... and at most this often, right after an answer when polled
+_MEASURE_AGAIN_MS = const(150)  # after a spoiled burst
+_NAP_MS = const(200)
 _METER_STALE_MS = const(4000)
 _IDLE_POLL_MS = const(100)
 _STABLE_MS = const(120000)  # a boot that lasts this long was no crash
@@ -154,6 +154,7 @@ class App:
         self._disagree_since = -1
         self._pressed_ms = -1
         self._wake_selector = asyncio.Event()
+        self._measure_now = False
         build.assemble(self)
         del build
         unload("pbal_node", "build")
@@ -336,7 +337,7 @@ class App:
         self._wake_selector.set()
 
     def wake_meter(self) -> None:
-        self.bearer.served.set()
+        self._measure_now = True
 
     # loops ------------------------------------------------------------------------------------
 
@@ -344,27 +345,20 @@ class App:
         while True:
             start = self.now_ms()
             for _ in range(3):
-                if self.selector.busy or self._sample():
+                good = self.selector.busy or self._sample()
+                if good:
                     break
                 await asyncio.sleep_ms(20)  # spoiled: let the bearer have its turn first
             ok = await self.meter.read()
             self._note_meter(ok)
-            self.watchdog.beat("metering", self.now_ms())
-            await self._pause(start)
-
-    async def _pause(self, start: int) -> None:
-        """Until the next reading is due: after an answer, when the bus needs us least."""
-        served = self.bearer.served
-        least = start + _MEASURE_MIN_MS - self.now_ms()
-        if least > 0:
-            await asyncio.sleep_ms(least)
-        served.clear()
-        rest = start + _MEASURE_MS - self.now_ms()
-        if rest > 0 and not served.is_set():
-            try:
-                await asyncio.wait_for_ms(served.wait(), rest)
-            except asyncio.TimeoutError:
-                pass
+            now = self.now_ms()
+            self.watchdog.beat("metering", now)
+            rest = self.bearer.pace.rest_ms(start, now) if good else _MEASURE_AGAIN_MS
+            # In naps, for a MeasureNow; a wait that can be broken off would cost more heap.
+            self._measure_now = False
+            while rest > 0 and not self._measure_now:
+                await asyncio.sleep_ms(min(rest, _NAP_MS))
+                rest -= _NAP_MS
 
     def _sample(self) -> bool:
         """One burst of all voltages; False when something else ran meanwhile and spoiled it."""
@@ -418,7 +412,9 @@ class App:
         return abs(out_v - r.v) <= off
 
     def _note_meter(self, ok: bool) -> None:
-        """A meter silent while the output lives is a fault; with a dead output it is expected."""
+        """A meter silent though the output has lived for long is a fault; with a dead one it is
+        expected, and it needs a moment to start.
+        """
         r = self.meter.reading
         if ok:
             self.sense.set_frequency(r.freq_hz)
@@ -431,7 +427,7 @@ class App:
             not self._meter_fault
             and self.selector.state == sel.CLOSED
             and self.sense.out_v > 0.5 * self.limits.nominal_v
-            and self.now_ms() - max(r.at_ms, 0) > _METER_STALE_MS
+            and self.now_ms() - max(r.at_ms, self.sense.first_live_ms) > _METER_STALE_MS
         ):
             self._meter_fault = True
             self.log.emit(_EV_METER_FAULT, 1, self.meter.errors, 0)

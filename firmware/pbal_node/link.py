@@ -63,7 +63,6 @@ class Link:
         self.expired = 0
         self.last_poll_ms = -1
         self.heard_ms = 0  # the last authentic frame, down or group
-        self.measure_now = False
         self.updater: "Updater | None" = None
         self.wants_updater = False
 
@@ -202,7 +201,6 @@ class Link:
         if r.ID == records.TimeSync.ID:
             self._clock.set(r.time_s, r.time_ms, r.nonce, False)
         elif r.ID == records.MeasureNow.ID:
-            self.measure_now = True
             self._node.wake_meter()
 
     # up ---------------------------------------------------------------------------------------

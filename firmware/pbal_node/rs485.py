@@ -12,6 +12,7 @@ import time
 
 from micropython import const
 
+from pbal_node.pace import Pace
 from pbal_protocol import modbus
 
 TYPE_CHECKING = const(0)  # a type checker takes it for 1
@@ -53,7 +54,7 @@ class Rs485:
         self.answered = 0
         self.late = 0
         self.last_request_ms = -1  # the last request for this node
-        self.served = asyncio.Event()  # set after each answer: a quiet moment begins
+        self.pace = Pace()
         de.value(0)
 
     def alive(self) -> bool:
@@ -179,4 +180,4 @@ class Rs485:
         self._de.value(0)
         self._rx_us = ticks()
         self.answered += 1
-        self.served.set()
+        self.pace.answered(self._now())

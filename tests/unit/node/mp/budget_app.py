@@ -69,6 +69,8 @@ async def main():
             live.append(gc.mem_alloc() - clock)
         if n % 50 == 0:
             await asyncio.sleep_ms(200)
+        if n == 50:
+            await asyncio.sleep_ms(6000)  # the home closes: what is kept from then on, is kept
         assert not task.done()
     # A stock tool asks a node that has worked for a while: its answers' code is loaded only now.
     uart.tx = b""

@@ -382,6 +382,33 @@ def a_board_without_ports_reports_and_lives():
         house.broken_uarts = ()
 
 
+def a_meter_that_starts_with_the_output_is_no_fault():
+    async def scenario(app):
+        def faults():
+            return sum(code == names.EVENT_METER_FAULT for code, _ in codes(app)) - before
+
+        before = 0
+        before = faults()  # of the scenarios before this one
+        while app.selector.state != sel.CLOSED:
+            await asyncio.sleep_ms(50)
+        assert app.now_ms() > 4000, "no longer since the start than a meter may be silent"
+        await asyncio.sleep_ms(2000)
+        house.meter_silent = False  # it lives off the line that it measures, and has started
+        await asyncio.sleep_ms(3000)
+        assert not faults() and app.current() > 0
+        house.meter_silent = True
+        await asyncio.sleep_ms(3000)
+        assert not faults()
+        await asyncio.sleep_ms(3000)
+        assert faults() == 1 and app.flags() & records.FLAG_METER_FAULT
+
+    house.meter_silent = True
+    try:
+        run(scenario, 40)
+    finally:
+        house.meter_silent = False
+
+
 def a_crash_is_recorded_and_resets():
     resets = house.resets
     real = app_module.App._housekeeping
@@ -469,6 +496,7 @@ support.run(
         a_converter_that_fails_never_switches,
         sensors_that_hang_at_a_rail_are_reported,
         a_board_without_ports_reports_and_lives,
+        a_meter_that_starts_with_the_output_is_no_fault,
         a_crash_is_recorded_and_resets,
         a_person_at_the_console,
         a_stuck_meter_loop_starves_the_watchdog,

@@ -12,6 +12,7 @@ from pbal_protocol.modbus import crc16
 from pbal_node.clock import Monotonic, SiteClock
 from pbal_node.metering import pzem, pzem_setup
 from pbal_node.metering.sense import Sense
+from pbal_node.pace import Pace
 
 # An answer of a real meter: 225.7 V, 0.108 A, 24.4 W, 38 Wh, 50.0 Hz, PF 1.00.
 KNOWN = bytes.fromhex("01041408D1006C000000F400000026000001F4006400005134")
@@ -267,6 +268,39 @@ def opening_meets_a_current_zero():
         assert abs(math.sin(w - behind)) < 0.06, (k, math.sin(w - behind))
 
 
+def told_ages(period, jitter=0, seconds=60):
+    """Ages of readings when told, ms, and the gaps between readings, of a node polled so often.
+
+    A reading takes 90 ms.
+    """
+    pace = Pace()
+    ages, gaps = [], []
+    start, done, poll, turn = 0, 90, period, 0
+    begin = start + max(pace.rest_ms(start, done), done)
+    while poll < 1000 * seconds:
+        if begin < poll:
+            gaps.append(begin - start)
+            start, done = begin, begin + 90
+            begin = done + pace.rest_ms(start, done)
+        else:
+            pace.answered(poll)
+            ages.append(poll - done if poll >= done else poll - start + (gaps[-1] if gaps else 0))
+            turn += 1
+            poll += period + (jitter if turn % 2 else -jitter)
+    return ages[5:], gaps[5:]
+
+
+def readings_are_young_when_told():
+    for period, jitter in ((770, 0), (770, 60), (1300, 40), (450, 0), (2600, 0), (9000, 0)):
+        ages, gaps = told_ages(period, jitter)
+        assert sum(ages) / len(ages) <= 260, (period, jitter, ages)
+        assert 400 <= min(gaps) and max(gaps) <= 1000, (period, gaps)
+    # Polled faster than it measures, or by nobody: at its own pace.
+    for period in (40, 250, 15000):
+        ages, gaps = told_ages(period)
+        assert 400 <= min(gaps) and max(gaps) <= 1000, (period, gaps)
+
+
 def ticks_may_wrap():
     period = 1 << 30
     t = [period - 500]
@@ -306,6 +340,7 @@ support.run(
         broken_sensors_never_look_good,
         output_edges_are_stamped,
         opening_meets_a_current_zero,
+        readings_are_young_when_told,
         ticks_may_wrap,
         site_time_is_set_by_our_nonce_only,
     )
