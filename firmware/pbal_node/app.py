@@ -42,6 +42,16 @@ _WATCHED = {"metering": 6000, "bearer": 9000, "selector": 4000}  # longest silen
 _FAULT_MS = const(1500)  # output and phase disagree this long: do not trust the sensor
 _BUTTON_MS = const(5000)
 
+# As on the wire.
+_FLAG_FIXED = const(1)
+_FLAG_LOCKOUT = const(2)
+_FLAG_METER_FAULT = const(4)
+_FLAG_SAFE_MODE = const(8)
+_FLAG_UNSYNCED = const(16)
+_FLAG_EVENTS_PENDING = const(32)
+_FLAG_AUTONOMOUS = const(64)
+_FLAG_SENSE_FAULT = const(128)
+_FLAG_OPTED_OUT = const(256)
 _EV_METER_FAULT = const(6)
 _EV_METER_OK = const(7)
 _BLIND_MS = const(5000)  # the converter gave nothing for so long
@@ -256,15 +266,15 @@ class App:
     def flags(self) -> int:
         lim = self.limits
         return (
-            (records.FLAG_FIXED if lim.fixed else 0)
-            | (records.FLAG_OPTED_OUT if lim.opted_out else 0)
-            | (records.FLAG_LOCKOUT if self.state_store.lockout else 0)
-            | (records.FLAG_METER_FAULT if self._meter_fault else 0)
-            | (records.FLAG_SAFE_MODE if lim.safe_mode else 0)
-            | (0 if self.clock.synced else records.FLAG_UNSYNCED)
-            | (records.FLAG_EVENTS_PENDING if self.log.pending else 0)
-            | (records.FLAG_SENSE_FAULT if self.sense_fault() else 0)
-            | (records.FLAG_AUTONOMOUS if self.selector.autonomous else 0)
+            (_FLAG_FIXED if lim.fixed else 0)
+            | (_FLAG_OPTED_OUT if lim.opted_out else 0)
+            | (_FLAG_LOCKOUT if self.state_store.lockout else 0)
+            | (_FLAG_METER_FAULT if self._meter_fault else 0)
+            | (_FLAG_SAFE_MODE if lim.safe_mode else 0)
+            | (0 if self.clock.synced else _FLAG_UNSYNCED)
+            | (_FLAG_EVENTS_PENDING if self.log.pending else 0)
+            | (_FLAG_SENSE_FAULT if self.sense_fault() else 0)
+            | (_FLAG_AUTONOMOUS if self.selector.autonomous else 0)
         )
 
     def sense_fault(self) -> bool:

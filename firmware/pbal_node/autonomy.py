@@ -18,7 +18,7 @@ _HOLD_MS = const(60000)  # pause after an autonomous transfer, doubled each time
 _HOLD_MAX_MS = const(1800000)  # ... up to this, so that a sagging street cannot oscillate
 _CALM_MS = const(3600000)  # so long without one forgets the doubling
 _MARGIN_DV = const(40)  # a candidate must be this far inside the band: it will carry more load
-_DEAD_SHARE = 0.5  # below this share of nominal a phase is lost, not just low
+_DEAD_SHARE = const(0.5)  # below this share of nominal a phase is lost, not just low
 
 _EV_PHASE_LOST = const(11)
 

@@ -24,8 +24,8 @@ _ONE_IN = const(8)
 _REST_MS = const(21600000)
 _LOOK_MS = const(60000)
 _LOOKS = const(180)  # looks before the mean counts, and its time constant in looks
-_LEAST_V = 5.0
-_VOLTS_PER_AMPERE = 1.0
+_LEAST_V = const(5.0)
+_VOLTS_PER_AMPERE = const(1.0)
 
 
 class Balancer:

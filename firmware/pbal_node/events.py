@@ -10,7 +10,7 @@ import struct
 
 from micropython import const
 
-_FMT = "<IBBIiiB"  # seq, code, severity, time_s, arg0, arg1, check
+_FMT = const("<IBBIiiB")  # seq, code, severity, time_s, arg0, arg1, check
 _LEN = const(19)
 SEGMENT = const(128)  # entries per segment
 PENDING = const(16)  # unacknowledged events kept in memory; older ones stay readable in flash

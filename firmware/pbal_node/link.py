@@ -23,6 +23,12 @@ _HELLO_MS = const(5000)  # an unsynced node asks for the time this often
 _EV_AUTH_FAILURES = const(9)
 _EV_CONFIG_CHANGED = const(10)
 
+_WHAT_HELLO = const(1)
+_WHAT_HEALTH = const(2)
+_WHAT_RESULT = const(3)
+_WHAT_CONFIG = const(4)
+_ALL_KEYS = const(255)
+
 _OK = const(0)
 _UNKNOWN_KEY = const(1)
 _OUT_OF_RANGE = const(2)
@@ -161,7 +167,7 @@ class Link:
         return _OK
 
     def _tell_config(self, key: int) -> None:
-        keys = self._config.keys() if key == records.ALL_KEYS else [key]
+        keys = self._config.keys() if key == _ALL_KEYS else [key]
         for k in keys:
             if self._config.has(k):
                 self._answer_config(k, self._config.get(k), _OK)
@@ -173,16 +179,16 @@ class Link:
             self._answers.append(records.ConfigValue(key=key, value=value, result=result).encode())
 
     def _status(self, what: int) -> None:
-        if what == records.WHAT_HELLO:
+        if what == _WHAT_HELLO:
             self._hello = True
-        elif what == records.WHAT_HEALTH:
+        elif what == _WHAT_HEALTH:
             self._health = True
-        elif what == records.WHAT_RESULT:
+        elif what == _WHAT_RESULT:
             last = self._selector.last_result()
             if last is not None and last not in self._selector.outbox:
                 self._results.append(last)
-        elif what == records.WHAT_CONFIG:
-            self._tell_config(records.ALL_KEYS)
+        elif what == _WHAT_CONFIG:
+            self._tell_config(_ALL_KEYS)
 
     def group(self, buf, start: int, end: int) -> None:
         """A GROUP frame: time and measure-now only, whatever it claims."""

@@ -8,24 +8,17 @@ Phases are 1, 2, 3; 0 means open. Reasons are the wire's SwitchResult reasons.
 
 from micropython import const
 
-# SwitchResult reasons (wire values, see pbal_protocol).
-NONE = const(0)
-DWELL = const(1)
-DAILY_CAP = const(2)
-OVER_CURRENT = const(3)
-TARGET_OUT_OF_BAND = const(4)
-LOCKOUT = const(5)
-FIXED = const(6)
-WRONG_PHASE = const(7)
-EXPIRED = const(8)
-UNSYNCED = const(9)
-BUSY = const(10)
-NOT_DEAD = const(11)
-NOT_LIVE = const(12)
-SAFE_MODE = const(13)
-INTERRUPTED = const(14)
-ALREADY_THERE = const(15)
-NOT_YET_VALID = const(16)
+# SwitchResult reasons, as on the wire; a const with _ before it takes no room on the node.
+_REASON_NONE = const(0)
+_REASON_DWELL = const(1)
+_REASON_DAILY_CAP = const(2)
+_REASON_TARGET_OUT_OF_BAND = const(4)
+_REASON_LOCKOUT = const(5)
+_REASON_FIXED = const(6)
+_REASON_EXPIRED = const(8)
+_REASON_UNSYNCED = const(9)
+_REASON_SAFE_MODE = const(13)
+_REASON_NOT_YET_VALID = const(16)
 
 GOOD_TIME_MIN_MS = 5000  # S3: never closer to a sick supply than this, whatever the config
 CLOCK_SLACK_S = const(2)  # S4: a command may be "issued" this far in our future
@@ -69,7 +62,7 @@ def welded(dead: bool, open_for_ms: int, dead_timeout_ms: int) -> bool:
 
 def lockout_reason(lockout: int) -> int:
     """S2: a locked-out node moves nothing until a person on site cleared it."""
-    return LOCKOUT if lockout else NONE
+    return _REASON_LOCKOUT if lockout else _REASON_NONE
 
 
 def contacts_agree(aux: int, phase: int) -> bool:
@@ -88,8 +81,8 @@ def in_band(v: float, low_v: float, high_v: float) -> bool:
 def target_reason(v: float, good_ms: int, low_v: float, high_v: float, need_ms: int) -> int:
     """S3: the target is in the band now and was for at least `need_ms` (never below 5 s)."""
     if not in_band(v, low_v, high_v) or good_ms < max(need_ms, GOOD_TIME_MIN_MS):
-        return TARGET_OUT_OF_BAND
-    return NONE
+        return _REASON_TARGET_OUT_OF_BAND
+    return _REASON_NONE
 
 
 # S4: fresh commands, executed once ------------------------------------------------------------
@@ -98,12 +91,12 @@ def target_reason(v: float, good_ms: int, low_v: float, high_v: float, need_ms: 
 def freshness_reason(now_s: int, issued_s: int, expires_s: int) -> int:
     """S4: `now_s` is 0 while the clock is not set; nothing is fresh then."""
     if now_s == 0:
-        return UNSYNCED
+        return _REASON_UNSYNCED
     if issued_s > now_s + CLOCK_SLACK_S:
-        return NOT_YET_VALID
+        return _REASON_NOT_YET_VALID
     if now_s >= expires_s:
-        return EXPIRED
-    return NONE
+        return _REASON_EXPIRED
+    return _REASON_NONE
 
 
 def is_repeat(command_id: int, last_command_id: int) -> bool:
@@ -123,12 +116,12 @@ def dwell_left_ms(since_transfer_ms: int, dwell_ms: int) -> int:
 
 def dwell_reason(left_ms: int) -> int:
     """S5: no commanded transfer before the dwell is over."""
-    return DWELL if left_ms > 0 else NONE
+    return _REASON_DWELL if left_ms > 0 else _REASON_NONE
 
 
 def cap_reason(switches_today: int, daily_cap: int) -> int:
     """S5: no commanded transfer above the daily cap."""
-    return DAILY_CAP if switches_today >= daily_cap else NONE
+    return _REASON_DAILY_CAP if switches_today >= daily_cap else _REASON_NONE
 
 
 # S6: rated current ----------------------------------------------------------------------------
@@ -183,7 +176,7 @@ def restore_order(proven_phase: int, initial_phase: int) -> int:
 
 def fixed_reason(fixed: int, opted_out: int) -> int:
     """S10: fixed and opted-out homes stay on their phase whoever asks."""
-    return FIXED if fixed or opted_out else NONE
+    return _REASON_FIXED if fixed or opted_out else _REASON_NONE
 
 
 # S11: watchdog --------------------------------------------------------------------------------
@@ -207,4 +200,4 @@ def was_interrupted(journal_stage: int) -> bool:
 
 def safe_mode_reason(safe_mode: bool) -> int:
     """A node that keeps crashing answers, and moves nothing."""
-    return SAFE_MODE if safe_mode else NONE
+    return _REASON_SAFE_MODE if safe_mode else _REASON_NONE

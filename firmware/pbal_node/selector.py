@@ -34,17 +34,28 @@ _REFUSED = const(3)
 _FAILED = const(4)
 _OUT_OF_TIME = const(5)
 
+# Reasons, as on the wire.
+_REASON_OVER_CURRENT = const(3)
+_REASON_TARGET_OUT_OF_BAND = const(4)
+_REASON_WRONG_PHASE = const(7)
+_REASON_EXPIRED = const(8)
+_REASON_BUSY = const(10)
+_REASON_NOT_DEAD = const(11)
+_REASON_NOT_LIVE = const(12)
+_REASON_INTERRUPTED = const(14)
+_REASON_ALREADY_THERE = const(15)
+
 # Events, as on the wire.
 _EV_WELDED = const(2)
-_EV_AUTONOMOUS = const(3)
+_EV_AUTONOMOUS_TRANSFER = const(3)
 _EV_POWER_RETURN = const(4)
-_EV_INTERRUPTED = const(5)
+_EV_TRANSFER_INTERRUPTED = const(5)
 _EV_LOCKOUT_CLEARED = const(8)
 EV_SENSE_FAULT = const(15)
 _EV_FLASH_ERROR = const(16)
 
 _PROOFS = const(2)  # consecutive readings that must agree before the output counts as dead or live
-_FOLLOW = 0.15  # the output follows a phase when within this share of nominal of its voltage
+_FOLLOW = const(0.15)  # the output follows a phase when within this share of nominal of its voltage
 _PROOF_MS = const(60)  # readings this old prove nothing about the contact about to close
 _BLIND_MS = const(5000)  # without any reading of the output for so long, nothing can be proven
 _MEASURE_MS = const(25)  # one reading of the supplies takes this long
@@ -129,12 +140,12 @@ class Selector:
         self._boot_ms = now_ms
         st = self._st
         if rules.was_interrupted(st.stage):
-            self._emit(_EV_INTERRUPTED, 1, st.stage_from, st.stage_to)
+            self._emit(_EV_TRANSFER_INTERRUPTED, 1, st.stage_from, st.stage_to)
             if st.stage_command:
                 result = Result(
                     st.stage_command,
                     _FAILED,
-                    rules.INTERRUPTED,
+                    _REASON_INTERRUPTED,
                     st.stage_from,
                     st.stage_to,
                     0,
@@ -218,9 +229,9 @@ class Selector:
             rules.safe_mode_reason(lim.safe_mode)
             or rules.lockout_reason(self._st.lockout)
             or rules.fixed_reason(lim.fixed, lim.opted_out)
-            or (rules.BUSY if self.state not in (OPEN, CLOSED) else 0)
-            or (rules.ALREADY_THERE if to_phase == self.phase else 0)
-            or (rules.WRONG_PHASE if from_phase != self.phase else 0)
+            or (_REASON_BUSY if self.state not in (OPEN, CLOSED) else 0)
+            or (_REASON_ALREADY_THERE if to_phase == self.phase else 0)
+            or (_REASON_WRONG_PHASE if from_phase != self.phase else 0)
             or rules.target_reason(
                 sup.v[to_phase],
                 sup.good_ms(to_phase, now_ms),
@@ -228,7 +239,7 @@ class Selector:
                 sup.high_v,
                 lim.good_time_ms,
             )
-            or (rules.NOT_LIVE if self.sense_fault else 0)
+            or (_REASON_NOT_LIVE if self.sense_fault else 0)
         )
 
     def command(
@@ -269,7 +280,7 @@ class Selector:
             self._st.lifetime,
         )
         if reason:
-            result.outcome = _OUT_OF_TIME if reason == rules.EXPIRED else _REFUSED
+            result.outcome = _OUT_OF_TIME if reason == _REASON_EXPIRED else _REFUSED
             self._st.remember(result)
             self._tell(result)
             self._dirty = True  # written at the next poll: the controller waits for an answer
@@ -289,7 +300,7 @@ class Selector:
         # silent just when its phase is dead.
         if not rules.quiet_enough(self._current(), self.limits.rated_a):
             return False
-        return self._begin(to_phase, _EV_AUTONOMOUS, now_ms)
+        return self._begin(to_phase, _EV_AUTONOMOUS_TRANSFER, now_ms)
 
     def restore(self, phase: int, now_ms: int) -> bool:
         """S9: close a phase again after power returned. Moves nothing unless the home is open."""
@@ -389,7 +400,7 @@ class Selector:
             return
         reason = rules.freshness_reason(self._site_s(), 0, self._expires_s)
         if reason:
-            self._abandon(result, _OUT_OF_TIME, rules.OVER_CURRENT)
+            self._abandon(result, _OUT_OF_TIME, _REASON_OVER_CURRENT)
             return
         sup = self._supply
         current = self._current()
@@ -407,7 +418,7 @@ class Selector:
         if reason:
             self._abandon(result, _REFUSED, reason)
         elif not self._begin(to, 0, now_ms):
-            self._abandon(result, _REFUSED, rules.BUSY)
+            self._abandon(result, _REFUSED, _REASON_BUSY)
 
     def _abandon(self, result: Result, outcome: int, reason: int) -> None:
         """End a command that moved nothing."""
@@ -505,7 +516,7 @@ class Selector:
         if self._proofs >= _PROOFS and not self._drive.busy:
             self._finish_closed(now_ms)
         elif now_ms - self._closed_ms >= self._timing.operate_ms + self._timing.live_timeout_ms:
-            self._reason = self._reason or rules.NOT_LIVE
+            self._reason = self._reason or _REASON_NOT_LIVE
             back = self._fallback if self._fallback != goal else 0
             if back:
                 self._st.lifetime += 1
@@ -527,9 +538,12 @@ class Selector:
         failed = self._reason
         if self._local and not failed:
             self._emit(
-                self._local, 1 if self._local == _EV_AUTONOMOUS else 0, self._from, self._goal
+                self._local,
+                1 if self._local == _EV_AUTONOMOUS_TRANSFER else 0,
+                self._from,
+                self._goal,
             )
-        if self._command is not None or self._local == _EV_AUTONOMOUS:
+        if self._command is not None or self._local == _EV_AUTONOMOUS_TRANSFER:
             self.autonomous = self._command is None
         self._conclude(_FAILED if failed else _DONE, failed, transfer)
 
@@ -537,7 +551,7 @@ class Selector:
         self.phase = 0
         self.state = OPEN
         if self._st.stage:
-            self._conclude(_FAILED, self._reason or rules.TARGET_OUT_OF_BAND, 0)
+            self._conclude(_FAILED, self._reason or _REASON_TARGET_OUT_OF_BAND, 0)
 
     def _cannot_prove(self, now_ms: int) -> None:
         """S1: nothing tells whether the output is dead, so nothing may close until it does."""
@@ -545,7 +559,7 @@ class Selector:
         if not self.sense_fault:
             self.sense_fault = True
             self._emit(EV_SENSE_FAULT, 2, self._from, -1)
-        self._reason = self._reason or rules.NOT_DEAD
+        self._reason = self._reason or _REASON_NOT_DEAD
         self._finish_open(now_ms)
 
     def _lock_out(self, now_ms: int) -> None:
@@ -560,7 +574,7 @@ class Selector:
         self._st.lockout = phase
         self.state = LOCKED_OUT
         self._emit(_EV_WELDED, 2, phase, self._goal)
-        self._conclude(_FAILED, rules.NOT_DEAD, 0)
+        self._conclude(_FAILED, _REASON_NOT_DEAD, 0)
 
     def _live_phase(self) -> int:
         """The phase whose voltage is nearest to the output's."""

@@ -14,8 +14,8 @@ from binascii import crc32
 
 from micropython import const
 
-_MAGIC = b"PB1"
-_HEAD = "<3sIH"  # magic, sequence, payload length
+_MAGIC = const(b"PB1")
+_HEAD = const("<3sIH")  # magic, sequence, payload length
 _HEAD_LEN = const(9)
 _CRC_LEN = const(4)
 

@@ -6,10 +6,11 @@ HMAC is written out because MicroPython has SHA-256 and no `hmac` module.
 import hashlib
 import struct
 
+from pbal_protocol.compat import const
 from pbal_protocol.errors import RangeError
 
 KEY_LEN = 32
-_BLOCK = 64
+_BLOCK = const(64)
 _SALT = b"pbal/1"
 
 

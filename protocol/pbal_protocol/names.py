@@ -18,6 +18,22 @@ STATE_RETURN = 7  # waiting for good voltage after power came back
 STATE_LOCKOUT = 8  # welded contact: needs a person
 STATE_SAFE = 9  # safe mode: metering and messages only
 
+# Bits of `flags`.
+FLAG_FIXED = 0x0001
+FLAG_LOCKOUT = 0x0002
+FLAG_METER_FAULT = 0x0004
+FLAG_SAFE_MODE = 0x0008
+FLAG_UNSYNCED = 0x0010
+FLAG_EVENTS_PENDING = 0x0020
+FLAG_AUTONOMOUS = 0x0040
+FLAG_SENSE_FAULT = 0x0080
+FLAG_OPTED_OUT = 0x0100
+
+# StatusGet.what
+WHAT_HELLO, WHAT_HEALTH, WHAT_RESULT, WHAT_CONFIG = 1, 2, 3, 4
+
+ALL_KEYS = 255  # ConfigGet.key: every key
+
 # SwitchResult.outcome
 ACCEPTED, DONE, REFUSED, FAILED, EXPIRED = 1, 2, 3, 4, 5
 

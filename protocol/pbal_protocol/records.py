@@ -17,22 +17,6 @@ _U16 = const(0xFFFF)
 _U32 = const(0xFFFFFFFF)
 _I32 = const(0x7FFFFFFF)
 
-# Bits of `flags`.
-FLAG_FIXED = 0x0001
-FLAG_LOCKOUT = 0x0002
-FLAG_METER_FAULT = 0x0004
-FLAG_SAFE_MODE = 0x0008
-FLAG_UNSYNCED = 0x0010
-FLAG_EVENTS_PENDING = 0x0020
-FLAG_AUTONOMOUS = 0x0040
-FLAG_SENSE_FAULT = 0x0080
-FLAG_OPTED_OUT = 0x0100
-
-# StatusGet.what
-WHAT_HELLO, WHAT_HEALTH, WHAT_RESULT, WHAT_CONFIG = 1, 2, 3, 4
-
-ALL_KEYS = 255  # ConfigGet.key: every key
-
 # Field groups that several records share.
 _TIME = ("time_s", "I", 1, "s", 0, _U32)
 _PHASE = ("phase", "B", 1, "", 0, 3)

@@ -7,9 +7,9 @@ in. A receiver gets a frame when its last byte has crossed the line, in one piec
 with a FIFO and a receive timeout hands it over. The node a request addresses is served first
 and the bystanders in small groups behind it while the line is busy anyway: sixty interpreters
 that wake at once on two cores would delay the answer by milliseconds. On a large street
-(`pair_frames`) a bystander gets the frames of two polls in one piece, while an answer is on the line,
-as a program does that reads its UART a little late: a quarter of the wake-ups, at a moment when
-nobody waits for a processor, and no byte less.
+(`pair_frames`) a bystander gets the frames of two polls in one piece, while an answer is on the
+line, as a program does that reads its UART a little late: a quarter of the wake-ups, at a moment
+when nobody waits for a processor, and no byte less.
 """
 
 from __future__ import annotations

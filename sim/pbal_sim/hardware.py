@@ -46,7 +46,7 @@ def _build(folder: Path, source: str, name: str, *options: str) -> None:
     text = re.sub(r"hwmap\.([A-Z][A-Z0-9_]*)", lambda m: repr(getattr(hwmap, m[1])), text)
     plain = folder / f"{source}.py"
     plain.write_text(text, encoding="utf-8")
-    data = compile_file(plain, f"hal/{source}.py", "-O3", *options)
+    data = compile_file(plain, name, "-O3", *options)
     plain.unlink()
     (folder / f"{name}.mpy").write_bytes(data)
 

@@ -65,6 +65,14 @@ def compile_file(source: Path, name: str, *options: str) -> bytes:
         return Path(out).read_bytes()
 
 
+def module_name(inside: str) -> str:
+    """`pbal_node/link.py` as `pbal_node.link`: what tracebacks show of a compiled module.
+
+    The interpreter knows that name already; a path of its own would be kept on the heap.
+    """
+    return inside.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
 @lru_cache(maxsize=1024)
 def _compiled(source: Path, name: str, stamp: int) -> bytes:
     return compile_file(source, name)
@@ -90,7 +98,7 @@ def build_files(board: str) -> dict[str, bytes]:
             if any(mark in text for mark in _ON_CHIP):
                 files[f"/lib/{inside}"] = text.encode()
             else:
-                jobs.append((f"/lib/{inside[:-3]}.mpy", path, inside))
+                jobs.append((f"/lib/{inside[:-3]}.mpy", path, module_name(inside)))
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
         results = pool.map(lambda j: _compiled(j[1], j[2], j[1].stat().st_mtime_ns), jobs)
         for (target, _, _), data in zip(jobs, results, strict=True):

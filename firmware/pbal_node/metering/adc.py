@@ -32,15 +32,15 @@ _SAVE_MS = const(1800000)  # energy goes to flash at most this often ...
 _SAVE_DWH = const(100)  # ... and only when it moved by 10 Wh
 _STRETCHED_US = const(500)  # a pair of this length was interrupted: nobody knows when it sampled
 _STALE_MS = const(4000)
-_JUMP_HZ = 0.5
+_JUMP_HZ = const(0.5)
 _BIAS_OFF_UV = const(300000)  # a mean further than this from the bias is a broken sensor
 _FULL_UV = const(1200000)  # peak of a full-range signal
 _BURSTS = const(2)  # of a reading ...
 _BURSTS_LOW = const(6)  # ... and of one below a tenth of the range (peak of full scale / 7)
 _SPARE = const(2)  # tries to replace spoiled ones
-_LOW = 0.07
-_QUIET = 0.0004  # of full scale: a current below this is noise
-_FMT = "<II"  # import and export in 0.1 Wh
+_LOW = const(0.07)
+_QUIET = const(0.0004)  # of full scale: a current below this is noise
+_FMT = const("<II")  # import and export in 0.1 Wh
 
 
 def two_point(low: float, low_true: float, high: float, high_true: float) -> tuple:

@@ -19,7 +19,7 @@ _ROUNDS = const(24)  # per cycle
 _HOLE_US = const(2500)  # a larger gap between two rounds spoils the burst
 _STRETCHED_US = const(1200)  # a round of this length was interrupted: nobody knows when it sampled
 _BIAS_OFF_UV = const(300000)  # a mean further than this from the bias is a broken sensor
-_LIVE_SHARE = 0.25  # of nominal peak: above it the output is alive at that instant
+_LIVE_SHARE = const(0.25)  # of nominal peak: above it the output is alive at that instant
 
 
 class Sense:

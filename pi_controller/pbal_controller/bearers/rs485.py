@@ -318,7 +318,7 @@ class Rs485Bearer:
         if left > 0:
             # The loop wakes at whole milliseconds, rounded up: a twentieth of a poll lost. What
             # is left of this one, half a millisecond as a rule, is slept here.
-            time.sleep(min(left, _TICK_S))
+            time.sleep(min(left, _TICK_S))  # noqa: ASYNC251
 
     async def _sleep(self, until: float, interruptible: bool = False) -> None:
         loop = asyncio.get_running_loop()

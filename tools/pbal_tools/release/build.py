@@ -39,7 +39,7 @@ def version_file(version: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="pbal-release-") as folder:
         source = Path(folder, "version.py")
         source.write_text(VERSION_TEXT.format(version=version, code=code))
-        return compile_file(source, "pbal_node/version.py")
+        return compile_file(source, "pbal_node.version")
 
 
 def build(boards: list[str], version: str, *, downgrade: bool = False) -> Release:

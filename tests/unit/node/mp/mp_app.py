@@ -7,7 +7,7 @@ import sys
 import machine
 import support
 
-from pbal_protocol import frames, kdf, modbus_client, records
+from pbal_protocol import frames, kdf, modbus_client, names, records
 
 ROOT = bytes(range(32))
 GROUP = bytes(range(32, 64))
@@ -116,7 +116,7 @@ async def scenario(app):
     )
     c.results.clear()
     t = await c.poll()
-    assert now <= t.time_s <= now + 1 and not t.flags & records.FLAG_UNSYNCED
+    assert now <= t.time_s <= now + 1 and not t.flags & names.FLAG_UNSYNCED
     assert not c.results
 
     command = records.Switch(

@@ -148,7 +148,7 @@ def safe_mode_after_repeated_crashes():
             house.level[pin] = 0
         moved = dict(house.changed_us)
         t = await poll(up)
-        assert t.flags & records.FLAG_SAFE_MODE and t.state == 9 and t.phase == 0
+        assert t.flags & names.FLAG_SAFE_MODE and t.state == 9 and t.phase == 0
         await asyncio.sleep_ms(7500)
         t = await poll(up)
         assert t is not None and house.changed_us.get(19) == moved.get(19)
@@ -227,7 +227,7 @@ def safe_mode_survives_the_part_that_crashes():
         assert app.safe_mode
         up = opener()
         t = await poll(up)
-        assert t.flags & records.FLAG_SAFE_MODE
+        assert t.flags & names.FLAG_SAFE_MODE
         await asyncio.sleep_ms(7000)  # longer than the watchdog allows a loop that is stuck
         fed = house.fed
         t = await poll(up)
@@ -310,7 +310,7 @@ def a_board_without_a_converter_never_switches():
         up = opener()
         await asyncio.sleep_ms(8500)
         t = await poll(up)
-        assert t.flags & records.FLAG_SENSE_FAULT, hex(t.flags)
+        assert t.flags & names.FLAG_SENSE_FAULT, hex(t.flags)
         assert names.EVENT_SENSE_FAULT in [code for code, _ in codes(app)]
         silent(app)
 
@@ -326,7 +326,7 @@ def a_converter_that_fails_never_switches():
         up = opener()
         await asyncio.sleep_ms(8500)
         t = await poll(up)
-        assert t.flags & records.FLAG_SENSE_FAULT, hex(t.flags)
+        assert t.flags & names.FLAG_SENSE_FAULT, hex(t.flags)
         assert (names.EVENT_SENSE_FAULT, -15) in codes(app)
         silent(app)
         house.failing_adc = False  # it works again: so does the home
@@ -348,7 +348,7 @@ def sensors_that_hang_at_a_rail_are_reported():
         up = opener()
         await asyncio.sleep_ms(9000)
         t = await poll(up)
-        assert t.flags & records.FLAG_SENSE_FAULT, hex(t.flags)
+        assert t.flags & names.FLAG_SENSE_FAULT, hex(t.flags)
         assert (names.EVENT_SENSE_FAULT, -2) in codes(app) and t.vb_v == 0
         assert (names.EVENT_SENSE_FAULT, 0) in codes(app)
         silent(app)
@@ -371,7 +371,7 @@ def a_board_without_ports_reports_and_lives():
                 break
         assert app.selector.state == sel.CLOSED  # sensing works: the home has its power
         await asyncio.sleep_ms(4500)
-        assert app.flags() & records.FLAG_METER_FAULT and app.current() < 0
+        assert app.flags() & names.FLAG_METER_FAULT and app.current() < 0
         assert names.EVENT_METER_FAULT in [code for code, _ in codes(app)]
         assert house.fed > fed
 
@@ -400,7 +400,7 @@ def a_meter_that_starts_with_the_output_is_no_fault():
         await asyncio.sleep_ms(3000)
         assert not faults()
         await asyncio.sleep_ms(3000)
-        assert faults() == 1 and app.flags() & records.FLAG_METER_FAULT
+        assert faults() == 1 and app.flags() & names.FLAG_METER_FAULT
 
     house.meter_silent = True
     try:

@@ -63,7 +63,7 @@ def s1_output_that_comes_back_in_the_dead_time():
     drives = len(w.drives)
     w.welded = 1
     r = w.finish(1)
-    assert r.outcome == FAILED and r.reason == rules.NOT_DEAD, (r.outcome, r.reason)
+    assert r.outcome == FAILED and r.reason == names.REASON_NOT_DEAD, (r.outcome, r.reason)
     assert len(w.drives) == drives and w.sel.state == LOCKED_OUT and w.shorts == 0
 
 
@@ -77,7 +77,11 @@ def s1_a_broken_sensor_proves_nothing():
         w.run(10)
         setattr(w, name, True)
         r = w.finish(1)
-        assert r.outcome == FAILED and r.reason == rules.NOT_DEAD, (name, r.outcome, r.reason)
+        assert r.outcome == FAILED and r.reason == names.REASON_NOT_DEAD, (
+            name,
+            r.outcome,
+            r.reason,
+        )
         w.run(60000)
         assert len(w.drives) == 1 and w.sel.sense_fault and w.sel.state == OPEN
         assert w.happened(names.EVENT_SENSE_FAULT)
@@ -94,11 +98,11 @@ def s2_welded_contact_locks_out():
     w.welded = 1
     w.order(1, 2)
     r = w.finish(1)
-    assert r.outcome == FAILED and r.reason == rules.NOT_DEAD, (r.outcome, r.reason)
+    assert r.outcome == FAILED and r.reason == names.REASON_NOT_DEAD, (r.outcome, r.reason)
     assert w.sel.state == LOCKED_OUT and w.happened(names.EVENT_WELDED)
     before = len(w.drives)
     w.limits.dwell_ms = 0
-    assert w.order(2, 3).reason == rules.LOCKOUT
+    assert w.order(2, 3).reason == names.REASON_LOCKOUT
     w.run(20000)
     w.boot()
     assert w.sel.state == LOCKED_OUT
@@ -145,7 +149,7 @@ def s2_aux_contact_must_follow():
     w.closed = lambda: 1 if w.contact[1] else 0
     w.order(1, 2)
     r = w.finish(1)
-    assert r.outcome == FAILED and r.reason == rules.NOT_LIVE and w.sel.phase == 1
+    assert r.outcome == FAILED and r.reason == names.REASON_NOT_LIVE and w.sel.phase == 1
     w.safe()
 
 
@@ -155,11 +159,11 @@ def s3_only_onto_a_good_phase():
     for v in (206.0, 254.0, 0.0):
         w.volts[2] = v
         w.run(6000)
-        assert w.order(int(v) + 1, 2).reason == rules.TARGET_OUT_OF_BAND
+        assert w.order(int(v) + 1, 2).reason == names.REASON_TARGET_OUT_OF_BAND
     w.limits.good_time_ms = 100  # no setting gets below 5 s
     w.volts[2] = 230.0
     w.run(3000)
-    assert w.order(900, 2).reason == rules.TARGET_OUT_OF_BAND
+    assert w.order(900, 2).reason == names.REASON_TARGET_OUT_OF_BAND
     w.run(3000)
     w.order(901, 2)
     w.run(30)
@@ -180,7 +184,7 @@ def s3_again_after_waiting_and_at_the_return():
     moves = w.moves
     w.amps = 5.0
     r = w.finish(1)
-    assert r.reason == rules.TARGET_OUT_OF_BAND and w.moves == moves, "opened for nothing"
+    assert r.reason == names.REASON_TARGET_OUT_OF_BAND and w.moves == moves, "opened for nothing"
     w.volts = [0.0, 0.0, 0.0, 0.0]
     w.run(60000)
     assert w.sel.state == OPEN
@@ -197,12 +201,12 @@ def s4_only_fresh_commands():
     w = World()
     w.settle()
     assert w.order(1, 2, life_s=0).outcome == EXPIRED
-    assert w.order(2, 2, issued=30).reason == rules.NOT_YET_VALID
+    assert w.order(2, 2, issued=30).reason == names.REASON_NOT_YET_VALID
     w.synced = False
-    assert w.order(3, 2).reason == rules.UNSYNCED
+    assert w.order(3, 2).reason == names.REASON_UNSYNCED
     w.synced = True
-    assert w.order(4, 2, from_phase=3).reason == rules.WRONG_PHASE
-    assert w.order(5, 1).reason == rules.ALREADY_THERE
+    assert w.order(4, 2, from_phase=3).reason == names.REASON_WRONG_PHASE
+    assert w.order(5, 1).reason == names.REASON_ALREADY_THERE
     w.run(2000)
     assert w.sel.phase == 1 and w.moves == 1
 
@@ -240,10 +244,10 @@ def s5_dwell_and_daily_cap():
     w.settle()
     w.order(1, 2)
     w.finish(1)
-    assert w.order(2, 1).reason == rules.DWELL
+    assert w.order(2, 1).reason == names.REASON_DWELL
     w.boot()
     w.settle()
-    assert w.order(3, 1).reason == rules.DWELL, "a reset must not shorten the dwell"
+    assert w.order(3, 1).reason == names.REASON_DWELL, "a reset must not shorten the dwell"
     w.skip(1800000)
     w.limits.daily_cap = 3
     w.limits.dwell_ms = 1000
@@ -252,7 +256,7 @@ def s5_dwell_and_daily_cap():
         assert not r.reason, r.reason
         w.finish(i)
         w.run(2000)
-    assert w.order(6, 3).reason == rules.DAILY_CAP
+    assert w.order(6, 3).reason == names.REASON_DAILY_CAP
     assert w.state.lifetime == 5  # 2 boots, 3 commands
     w.skip(86400000)
     assert w.order(7, 3).reason == 0
@@ -274,7 +278,7 @@ def s6_waits_for_a_quiet_moment():
     w.amps = 60.0
     w.order(2, 1, life_s=5)
     r = w.finish(2)
-    assert r.outcome == EXPIRED and r.reason == rules.OVER_CURRENT and w.sel.phase == 2
+    assert r.outcome == EXPIRED and r.reason == names.REASON_OVER_CURRENT and w.sel.phase == 2
 
 
 def s6_a_phase_that_dies_meanwhile_is_quiet():
@@ -385,7 +389,7 @@ def s10_fixed_homes_stay():
     for name in ("fixed", "opted_out"):
         w = World(**{name: 1})
         w.settle()
-        assert w.order(1, 2).reason == rules.FIXED
+        assert w.order(1, 2).reason == names.REASON_FIXED
         w.volts[1] = 190.0
         w.run(120000)
         assert w.sel.phase == 1 and w.contact[1]
@@ -434,7 +438,7 @@ def s12_reset_at_any_instant_of_a_transfer():
             code = names.EVENT_TRANSFER_INTERRUPTED
             assert w.happened(code) == [(code, 1, 2)], cut
             r = [r for r in w.sel.outbox if r.command_id == 1][-1]
-            assert r.outcome == FAILED and r.reason == rules.INTERRUPTED
+            assert r.outcome == FAILED and r.reason == names.REASON_INTERRUPTED
             assert w.sel.phase == 1
         else:
             assert w.sel.phase == (2 if done else 1)
@@ -459,7 +463,7 @@ def s12_journal_comes_first():
 def safe_mode_never_switches():
     w = World(safe_mode=True)
     w.run(60000)
-    assert w.moves == 0 and w.order(1, 2).reason == rules.SAFE_MODE
+    assert w.moves == 0 and w.order(1, 2).reason == names.REASON_SAFE_MODE
 
 
 def a_contact_that_does_not_close_falls_back():
@@ -468,7 +472,7 @@ def a_contact_that_does_not_close_falls_back():
     w.stuck_open = 2
     w.order(1, 2)
     r = w.finish(1)
-    assert r.outcome == FAILED and r.reason == rules.NOT_LIVE and r.phase == 1
+    assert r.outcome == FAILED and r.reason == names.REASON_NOT_LIVE and r.phase == 1
     w.safe()
 
 

@@ -18,9 +18,10 @@ support.ram_disk()
 BOOT = "/host" + BOOT
 
 from pbal_node import app as app_module  # noqa: E402
-from pbal_node import clock, rs485, rules  # noqa: E402
+from pbal_node import clock, rs485  # noqa: E402
 from pbal_node import selector as sel  # noqa: E402
 from pbal_protocol import config as keys  # noqa: E402
+from pbal_protocol import names as wire  # noqa: E402
 
 house = machine.house
 
@@ -99,7 +100,7 @@ def an_identity_marks_a_home_as_fixed():
         now = app.now_ms()
         app.clock.set(1700000000, 0, app.clock.nonce, True)
         r = app.selector.command(1, app.selector.phase, 2, 1700000000, 1700000060, now)
-        assert r.reason == rules.FIXED, r.reason
+        assert r.reason == wire.REASON_FIXED, r.reason
         # Nobody takes that back from afar.
         key = keys.FIXED if name == "fixed" else keys.OPTED_OUT
         assert not app.config.set(key, 0) and app.config.get(key) == 1
