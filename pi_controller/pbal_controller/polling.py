@@ -3,6 +3,8 @@
 - A home that flagged an event, or that has a command waiting, goes first, but such urgent
   turns alternate with the regular round, so that no home can starve the others.
 - Healthy homes go round in order of their last turn.
+- A home that did not answer is asked again at once, once: one damaged frame costs it no round,
+  and what disturbs the line in the same rhythm as the round meets it at another moment.
 - A home that stays silent is backed off. Attempts on silent homes may take only a small
   share of line time, however many of them there are; on an otherwise idle line they are free.
 
@@ -142,6 +144,8 @@ class PollScheduler:
         state.misses += 1
         if not state.dead:
             if state.misses < self.dead_after:
+                if state.misses == 1:
+                    self.request(unit)
                 return
             state.dead = True
             self._round.remove(unit)

@@ -156,3 +156,47 @@ def test_every_living_home_is_polled_in_bounded_time(
             now += 0.011
             made.answered(unit, more=rng.random() < flagging)
             last.setdefault(unit, now)
+
+
+def test_a_disturbance_in_the_rounds_own_rhythm_kills_nobody() -> None:
+    """A burst every 125 ms while the home is polled every 250 ms: each regular poll meets it."""
+    made = scheduler(2, min_interval_s=0.25, dead_after=3)
+    now, lost, polls, worst, fresh = 0.0, 0, 0, 0.0, 0.0
+    while now < 60.0:
+        unit = made.next(now)
+        if not isinstance(unit, int):
+            now = unit
+            continue
+        hit = now % 0.125 < 0.015
+        now += 0.06 if hit else 0.011
+        if unit == 1:
+            polls += 1
+            lost += hit
+            worst = max(worst, now - fresh)
+            if not hit:
+                fresh = now
+        if hit:
+            made.missed(unit, now, 0.06)
+        else:
+            made.answered(unit)
+        assert not made.is_dead(unit)
+    assert 0 < lost < polls / 2
+    assert worst < 0.5
+
+
+def test_a_lost_answer_is_asked_for_once_more_at_once() -> None:
+    made = scheduler(20)
+    for expected in (1, 2):
+        assert made.next(0.0) == expected
+        made.answered(expected)
+    assert made.next(0.0) == 3
+    made.missed(3, 0.06, 0.06)
+    assert made.next(0.06) == 3
+    made.missed(3, 0.12, 0.06)
+    following = []
+    for _ in range(19):
+        unit = made.next(0.2)
+        assert isinstance(unit, int)
+        made.answered(unit)
+        following.append(unit)
+    assert 3 not in following, "a second miss waits for its turn"
