@@ -2,8 +2,9 @@
 
 from micropython import const
 
-_MAX_BACK_MS = const(2000)  # a TimeSync that would set the clock back further is late: refused
 _ANSWER_MS = const(60000)  # an answer to our nonce after this was held back on the way: refused
+_MAX_BACK_MS = const(2000)  # a TimeSync that would set the clock back further is late: refused ...
+_BACK_ANSWER_MS = const(5000)  # ... unless it answers our nonce at once: then our time was wrong
 
 
 class Monotonic:
@@ -53,12 +54,11 @@ class SiteClock:
 
     def set(self, time_s: int, time_ms: int, nonce: int, unicast: bool) -> bool:
         """Take a TimeSync. False (and counted) when it must not be believed."""
-        base = time_s * 1000 + time_ms - self._mono.now()
-        if not self.synced:
-            ok = unicast and nonce == self.nonce
-            ok = ok and self._mono.now() - self._asked_ms <= _ANSWER_MS
-        else:
-            ok = base - self._base_ms >= -_MAX_BACK_MS
+        now = self._mono.now()
+        base = time_s * 1000 + time_ms - now
+        ok = self.synced and base - self._base_ms >= -_MAX_BACK_MS
+        if not ok and unicast and nonce == self.nonce:
+            ok = now - self._asked_ms <= (_BACK_ANSWER_MS if self.synced else _ANSWER_MS)
         if not ok:
             self.refused += 1
             return False

@@ -137,7 +137,7 @@ class Home:
         if self.clock_ahead_s > CLOCK_AHEAD_S:
             return (
                 f"its clock is {self.clock_ahead_s:.0f} s ahead of ours: commands would reach it "
-                "expired; a node sets its clock back only after a reset"
+                "expired; it is being set"
             )
         if self.telemetry.state != r.STATE_CLOSED:
             return "not at rest on a phase"

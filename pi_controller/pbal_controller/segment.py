@@ -250,6 +250,10 @@ class Segment:
                 # The clock, once set, may be moved forward without a nonce.
                 home.asked_hello_at = now
                 home.time_nonce = 0
+            elif behind < -_CLOCK_BEHIND_S and now - home.asked_hello_at >= _ASK_AGAIN_S:
+                # Set back only in answer to a nonce: its Hello brings one.
+                home.asked_hello_at = now
+                home.ask(r.StatusGet(what=r.WHAT_HELLO))
             self._note_clock(home, -behind)
             if behind > self._polling.max_delay_s:
                 # Held back on the way, or the node's clock is far behind: not used.
@@ -262,7 +266,7 @@ class Segment:
             self._inbox.put(Received(home.address, reading, now))
 
     def _note_clock(self, home: Home, ahead_s: float) -> None:
-        """A node never sets its clock back (S4): one that is ahead takes every command for old."""
+        """A node whose clock is ahead takes every command for old."""
         was, home.clock_ahead_s = home.clock_ahead_s, ahead_s
         if (ahead_s > CLOCK_AHEAD_S) != (was > CLOCK_AHEAD_S):
             log.log(

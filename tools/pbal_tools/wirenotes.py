@@ -16,7 +16,8 @@ RECORDS = {
     "ConfigGet": "Ask for one setting, or for all with key 255.",
     "ConfigValue": "A setting as it is now, in answer to Config and ConfigGet.",
     "TimeSync": "Site time. The first one after a boot must be for this node alone and echo the "
-    "nonce of its latest Hello within 60 s; the clock is never set back by more than 2 s.",
+    "nonce of its latest Hello within 60 s; the clock is set back by more than 2 s only by one "
+    "that echoes it within 5 s.",
     "MeasureNow": "Take a reading at once, all nodes together.",
     "Health": "Counters and margins of the node itself.",
     "Ack": "A frame without an answer of its own was acted on.",

@@ -152,9 +152,10 @@ class FakeNode:
             return
         for record in got:
             if isinstance(record, r.TimeSync):
-                if record.nonce == self.nonce or self.synced:
+                # Back only in answer to its nonce; one far behind is one that cannot be set.
+                if record.nonce == self.nonce or (self.synced and self.clock_offset <= 0):
                     self.synced = True
-                    if self.clock_offset > -30:  # a clock that cannot be set stays wrong
+                    if self.clock_offset > -30:
                         self.clock_offset = 0.0
             elif isinstance(record, r.Switch):
                 self._switch(record)

@@ -214,19 +214,21 @@ async def test_a_command_that_waited_too_long_does_not_leave(make_site: MakeSite
         assert node.results == {}
 
 
-async def test_a_home_whose_clock_is_ahead_is_told_and_not_ordered(
+async def test_a_home_whose_clock_is_ahead_is_told_not_ordered_and_set_back(
     make_site: MakeSite, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The Pi's clock was wrong and went back: nodes never follow (S4)."""
+    """The Pi's clock was wrong and went back: nodes follow in answer to their nonce only (S4)."""
     site = make_site(FakeNode(1))
     async with site.running() as c:
         home, node = c.fleet.get(1), site.nodes[1]
         await until(lambda: node.synced and home.readings > 2 and home.time_nonce is None)
         assert home.immovable(c.now()) == ""
+        node.deaf = True
         node.clock_offset = 100.0
         await until(lambda: "ahead of ours" in home.immovable(c.now()))
-        node.clock_offset = 0.0
+        node.deaf = False
         await until(lambda: home.immovable(c.now()) == "")
+        assert node.clock_offset == 0.0
     told = [x.message for x in caplog.records if "clock of a home" in x.message]
     assert told == ["clock of a home and ours differ", "clock of a home and ours agree again"]
 

@@ -328,6 +328,15 @@ def site_time_is_set_by_our_nonce_only():
     assert not c.set(1000, 0, 0, True), "a late TimeSync set the clock back"
     assert c.set(1004, 0, 0, False) and c.now_ms() == 1004000
     assert c.set(2000, 0, 0, False) and c.now_s() == 2000 and c.refused == 3
+    # The site's time was wrong: back in answer to a fresh nonce, for this node, and at once.
+    c.ask(91)
+    assert not c.set(1500, 0, 90, True) and not c.set(1500, 0, 91, False)
+    now[0] += 5001
+    assert not c.set(1500, 0, 91, True), "an answer that was held back"
+    c.ask(92)
+    assert not c.set(1500, 0, 91, True), "an older question's answer"
+    now[0] += 4999
+    assert c.set(1500, 0, 92, True) and c.now_s() == 1500 and c.refused == 7
 
 
 support.run(
