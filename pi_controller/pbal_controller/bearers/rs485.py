@@ -12,7 +12,6 @@ import enum
 import heapq
 import itertools
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -37,7 +36,6 @@ from pbal_controller.errors import BearerError
 log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 5.0
-_TICK_S = 0.001  # what the event loop's clock tells apart
 
 
 class PortState(enum.Enum):
@@ -255,7 +253,8 @@ class Rs485Bearer:
                 beat()
                 await self._sleep(min(todo, now + 1.0), interruptible=True)
                 continue
-            await self._quiet()
+            if loop.time() < self._quiet_until:
+                await self._sleep(self._quiet_until)
             began = loop.time()
             if todo.unit == 0:
                 size = self._send_broadcast(client, todo)
@@ -295,7 +294,8 @@ class Rs485Bearer:
         if job.result.done():
             return
         loop = asyncio.get_running_loop()
-        await self._quiet()
+        if loop.time() < self._quiet_until:
+            await self._sleep(self._quiet_until)
         client.line.comm_params.timeout_connect = 0.5
         try:
             answer = await client.execute(False, job.pdu)
@@ -308,17 +308,6 @@ class Rs485Bearer:
         finally:
             self._quiet_until = loop.time() + self.silence_s
         check_cancelled()
-
-    async def _quiet(self) -> None:
-        """Wait out the silence between two frames."""
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._quiet_until - _TICK_S:
-            await self._sleep(self._quiet_until - _TICK_S)
-        left = self._quiet_until - loop.time()
-        if left > 0:
-            # The loop wakes at whole milliseconds, rounded up: a twentieth of a poll lost. What
-            # is left of this one, half a millisecond as a rule, is slept here.
-            time.sleep(min(left, _TICK_S))  # noqa: ASYNC251
 
     async def _sleep(self, until: float, interruptible: bool = False) -> None:
         loop = asyncio.get_running_loop()
