@@ -265,11 +265,10 @@ class Controller:
             meter.close()
 
     async def _watchdog_loop(self, beat: Callable[[], None]) -> None:
-        """Feed systemd's watchdog while every essential loop is on time."""
+        """Feed systemd's watchdog while no essential loop is stuck."""
         interval = sdnotify.watchdog_interval_s()
         while True:
-            late = self.supervisor.late(self.now())
-            if not late:
+            if not self.supervisor.stuck(self.now()):
                 sdnotify.notify("WATCHDOG=1")
             beat()
             await asyncio.sleep(min(interval or 10.0, 10.0))

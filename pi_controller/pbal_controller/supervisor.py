@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 
 from pbal_controller.backoff import Backoff
 from pbal_controller.cancelling import check_cancelled
+from pbal_controller.errors import JournalError
 
 log = logging.getLogger(__name__)
 
 # A loop that failed counts as working again after it has run this long without failing.
 PROBATION_S = 30.0
+# The longest pause before a failed loop is tried again.
+RETRY_S = 30.0
 
 Beat = Callable[[], None]
 LoopBody = Callable[[Beat], Awaitable[None]]
@@ -37,7 +40,8 @@ class Loop:
     restarted: float = 0.0
     restarts: int = 0
     failing: str = ""
-    backoff: Backoff = field(default_factory=lambda: Backoff(0.2, 30.0))
+    outside: bool = False  # what it fails for lies outside of this process
+    backoff: Backoff = field(default_factory=lambda: Backoff(0.2, RETRY_S))
 
     def age_s(self, now: float) -> float:
         """Seconds since the last success, or since the start when there was none."""
@@ -71,6 +75,19 @@ class Supervisor:
             if loop.essential and loop.age_s(now) > loop.limit_s
         ]
 
+    def stuck(self, now: float) -> list[str]:
+        """Late loops that a restart of the process may help.
+
+        One that is tried again and again and fails for a full disk is none of them: a restart
+        would only take the status page and the readings away as well.
+        """
+        return [
+            name
+            for name in self.late(now)
+            if not (loop := self.loops[name]).outside
+            or now - loop.restarted > loop.limit_s + RETRY_S
+        ]
+
     async def _supervise(self, loop: Loop) -> None:
         clock = asyncio.get_running_loop().time
 
@@ -80,19 +97,21 @@ class Supervisor:
             if loop.failing and now - loop.restarted >= min(PROBATION_S, loop.limit_s):
                 log.info("loop works again", extra={"loop": loop.name})
                 loop.failing = ""
+                loop.outside = False
                 loop.backoff.reset()
 
         while True:
             loop.restarted = clock()
             try:
                 await loop.body(beat)
-                why = "it returned"
+                why, loop.outside = "it returned", False
             except asyncio.CancelledError:
                 raise
             except Exception as error:
                 check_cancelled()
                 # Whatever it was: the other loops must live, and this one be tried again.
                 why = f"{type(error).__name__}: {error}"
+                loop.outside = isinstance(error, (JournalError, OSError))
                 if not loop.failing:
                     log.exception("loop failed", extra={"loop": loop.name})
             else:

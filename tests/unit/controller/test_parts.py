@@ -18,7 +18,7 @@ from pbal_controller import planner_memory, sdnotify
 from pbal_controller.backoff import Backoff
 from pbal_controller.bearers.rs485 import Rs485Bearer
 from pbal_controller.config import BusConfig, MeterConfig, PlannerConfig, UplinkConfig
-from pbal_controller.errors import BearerError, ConfigError
+from pbal_controller.errors import BearerError, ConfigError, JournalError
 from pbal_controller.fleet import percentile
 from pbal_controller.inbox import Inbox, Sent
 from pbal_controller.journal import AsyncJournal, Journal
@@ -81,6 +81,35 @@ async def test_a_stuck_loop_is_late() -> None:
     made.add("stuck", stuck, 0.05)
     task = asyncio.create_task(made.run())
     await until(lambda: made.late(asyncio.get_running_loop().time()) == ["stuck"])
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_full_disk_is_late_but_no_reason_to_restart() -> None:
+    made = Supervisor()
+
+    async def full(beat) -> None:
+        raise JournalError("database or disk is full")
+
+    async def hangs(beat) -> None:
+        if made.loops["hangs"].restarts < 2:
+            raise JournalError("database or disk is full")
+        await asyncio.Event().wait()
+
+    async def defect(beat) -> None:
+        raise ValueError
+
+    for name, body in (("full", full), ("hangs", hangs), ("defect", defect)):
+        made.add(name, body, 0.05)
+    task = asyncio.create_task(made.run())
+    clock = asyncio.get_running_loop().time
+    await until(lambda: made.loops["hangs"].restarts == 2)
+    await asyncio.sleep(0.1)
+    assert made.late(clock()) == ["full", "hangs", "defect"]
+    assert made.stuck(clock()) == ["defect"]
+    # Not tried any more since long ago: what it waits for is not the disk.
+    assert "hangs" in made.stuck(clock() + 31)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
