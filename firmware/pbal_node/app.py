@@ -359,7 +359,13 @@ class App:
                 if good:
                     break
                 await asyncio.sleep_ms(20)  # spoiled: let the bearer have its turn first
+            r = self.meter.reading
+            at_ms = r.at_ms
             ok = await self.meter.read()
+            if ok and not r.plausible():
+                ok = r.ok = False  # a broken meter: no reading, and no end of the application
+                r.at_ms = at_ms
+                self.meter.errors += 1
             self._note_meter(ok)
             now = self.now_ms()
             self.watchdog.beat("metering", now)

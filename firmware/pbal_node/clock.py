@@ -48,17 +48,19 @@ class SiteClock:
 
     def ask(self, nonce: int) -> int:
         """A new nonce for the next Hello: what answered an older one is too late."""
-        self.nonce = nonce
+        self.nonce = nonce or 1  # 0 is what nobody asked for
         self._asked_ms = self._mono.now()
-        return nonce
+        return self.nonce
 
     def set(self, time_s: int, time_ms: int, nonce: int, unicast: bool) -> bool:
         """Take a TimeSync. False (and counted) when it must not be believed."""
         now = self._mono.now()
         base = time_s * 1000 + time_ms - now
         ok = self.synced and base - self._base_ms >= -_MAX_BACK_MS
-        if not ok and unicast and nonce == self.nonce:
-            ok = now - self._asked_ms <= (_BACK_ANSWER_MS if self.synced else _ANSWER_MS)
+        if unicast and nonce == self.nonce:
+            limit = _BACK_ANSWER_MS if self.synced else _ANSWER_MS
+            ok = ok or now - self._asked_ms <= limit
+            self._asked_ms = now - _ANSWER_MS - 1  # one answer to each question
         if not ok:
             self.refused += 1
             return False

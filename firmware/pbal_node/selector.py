@@ -610,7 +610,7 @@ class Selector:
         self._tell(result)
 
     def _vout_dv(self) -> int:
-        return int(self._sense.out_v * 10 + 0.5)
+        return min(int(self._sense.out_v * 10 + 0.5), 6000)
 
     def _save(self) -> bool:
         ok = self._st.save()

@@ -19,6 +19,17 @@ class Reading:
         self.at_ms = -1
         self.ok = False
 
+    def plausible(self) -> bool:
+        """Every value is one that a home can have, and a Telemetry record can tell."""
+        return (
+            0 <= self.current_a <= 1000
+            and -200000 <= self.p_w <= 200000
+            and -200000 <= self.q_var <= 200000
+            and 0 <= self.freq_hz <= 100
+            and 0 <= self.e_import_wh <= 0xFFFFFFFF
+            and 0 <= self.e_export_wh <= 0xFFFFFFFF
+        )
+
 
 class Meter:
     """Base of the meter drivers. `errors` counts failed attempts for the Health record."""

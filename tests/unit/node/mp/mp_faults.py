@@ -409,6 +409,28 @@ def a_meter_that_starts_with_the_output_is_no_fault():
         house.meter_silent = False
 
 
+def a_meter_that_tells_nonsense_is_a_broken_meter():
+    async def scenario(app):
+        up = opener()
+        while app.selector.state != sel.CLOSED or app.current() <= 0:
+            await asyncio.sleep_ms(50)
+        for amps, hz in ((2000.0, 50.0), (3.0, 6000.0), (30000.0, 0.0)):
+            house.amps, house.meter_hz = amps, hz
+            await asyncio.sleep_ms(1500)
+            t = await poll(up)
+            assert t is not None and t.current_a == 0 and t.phase == 2, t
+        await asyncio.sleep_ms(4500)
+        assert app.flags() & names.FLAG_METER_FAULT and app.current() < 0
+        house.amps, house.meter_hz = 3.0, 50.0
+        await asyncio.sleep_ms(1500)
+        assert not app.flags() & names.FLAG_METER_FAULT and app.current() == 3.0
+
+    try:
+        run(scenario, 40)
+    finally:
+        house.amps, house.meter_hz = 3.0, 50.0
+
+
 def a_crash_is_recorded_and_resets():
     resets = house.resets
     real = app_module.App._housekeeping
@@ -497,6 +519,7 @@ support.run(
         sensors_that_hang_at_a_rail_are_reported,
         a_board_without_ports_reports_and_lives,
         a_meter_that_starts_with_the_output_is_no_fault,
+        a_meter_that_tells_nonsense_is_a_broken_meter,
         a_crash_is_recorded_and_resets,
         a_person_at_the_console,
         a_stuck_meter_loop_starves_the_watchdog,

@@ -39,6 +39,7 @@ class House:
         self.fed = 0
         self.timer = None  # what machine.Timer(0) calls
         self.meter_silent = False
+        self.meter_hz = 50.0
         self.de = 0
         self.de_errors = 0
         self.broken_uarts = ()
@@ -202,7 +203,7 @@ class UART(io.IOBase):
                 p >> 16,
                 38,
                 0,
-                500,
+                int(house.meter_hz * 10),
                 100,
                 0,
             )
