@@ -171,6 +171,7 @@ cdef class _Arrays:
         self.p.max_moves = max_moves
         self.p.moved = 0
         self.p.eps = 0.0
+        self.p.end_s = INFINITY
         if n:
             self.p.gram = &c[0, 0, 0]
             self.p.price = &pr[0, 0]
@@ -190,15 +191,29 @@ cdef class _Arrays:
     cdef phases(self):
         return self.keep[2]
 
-    cdef fields(self):
-        return self.keep[4]
 
+def fields(gram, phases, homes=None):
+    """Field F[h, q] = sum_g C[h, g, (q - x_g) mod 3]: float64[n, 3], or of these homes alone.
 
-def fields(gram, phases):
-    """Field F[h, q] = sum_g C[h, g, (q - x_g) mod 3]: float64[n, 3]."""
-    cdef _Arrays a = _Arrays()
-    a.load(gram, phases, np.zeros((len(phases), 3)), None, None, _UNLIMITED)
-    return a.fields()
+    homes: int[k], each 0 to n - 1.
+    """
+    cdef const double[:, :, ::1] c = np.ascontiguousarray(gram, np.float64)
+    cdef const signed char[::1] x = np.ascontiguousarray(phases, np.int8)
+    cdef Py_ssize_t n = x.shape[0]
+    if c.shape[0] != n or c.shape[1] != n or c.shape[2] != 3:
+        raise ValueError("gram: expected shape (n, n, 3)")
+    if n and (np.min(phases) < 0 or np.max(phases) > 2):
+        raise ValueError("phases: every home must be on 0, 1 or 2")
+    of = np.arange(n, dtype=np.intp) if homes is None else np.ascontiguousarray(homes, np.intp)
+    cdef const Py_ssize_t[::1] wanted = of
+    if wanted.shape[0] and (of.min() < 0 or of.max() >= n):
+        raise ValueError(f"homes: expected homes 0 to {n - 1}")
+    out = np.empty((wanted.shape[0], 3))
+    cdef double[:, ::1] field = out
+    cdef Py_ssize_t k
+    for k in range(wanted.shape[0]):
+        field_of(n, &c[wanted[k], 0, 0], &x[0], &field[k, 0])
+    return out
 
 
 def cost(gram, phases, price):
@@ -216,9 +231,12 @@ def solve(gram, phases, price, *, Py_ssize_t max_moves=-1, limit_currents=None, 
     max_moves: at most so many homes end elsewhere than they began; -1 for any number.
     limit_currents complex[R, n] A and limits_a [3] A: |sum of a phase| in each row stays
     within its limit; where it is over at the start, the excess is first brought down and
-    never grows. restarts / budget_s: kicks, or seconds; with restarts alone the answer is
-    a function of the seed.
+    never grows. restarts: kicks at most, any number where it is negative. budget_s: seconds at
+    most from the call on, whatever it is doing then; only the first look at the whole Gram array
+    and the relief of an excess are never cut short. Without a budget the answer is a function
+    of the seed.
     """
+    cdef double began_s = now_s()
     cdef _Arrays a = _Arrays()
     a.load(gram, phases, price, limit_currents, limits_a, max_moves)
     cdef Problem *p = &a.p
@@ -227,25 +245,33 @@ def solve(gram, phases, price, *, Py_ssize_t max_moves=-1, limit_currents=None, 
         return np.zeros(0, np.int8), 0.0, 0.0, 0
     cdef double before = total_cost(p)
     cdef double after
-    cdef Py_ssize_t kicks, h
-    best = np.empty(n, np.int8)
-    scratch = np.empty((2, n))
-    cdef signed char[::1] best_x = best
-    cdef double[:, ::1] work = scratch
+    cdef Py_ssize_t kicks, h, rows = p.limit_rows if p.limit_rows > 1 else 1
+    cdef Kept best
+    phases_kept = np.empty(n, np.int8)
+    scratch = np.empty(5 * n + 6 * rows)
+    moved = np.empty(n, np.intp)
+    cdef signed char[::1] x = phases_kept
+    cdef double[::1] work = scratch
+    cdef Py_ssize_t[::1] homes = moved
+    cdef double *low = &work[0]
+    cdef double *root = low + n
+    best.x = &x[0]
+    best.field = root + n
+    best.phase_re = best.field + 3 * n
+    best.phase_im = best.phase_re + 3 * rows
     p.eps = _EPS * (abs(before) if abs(before) > 1e-3 else 1e-3)
     # |i_h| in the Gram's own norm bounds what two moves can do to each other; only there
     # where the cost is a pure phasor cost.
     cdef bint pure = _neutral_only(p)
     for h in range(n):
-        work[1, h] = sqrt(abs(p.gram[3 * (h * n + h)])) if pure else INFINITY
+        root[h] = sqrt(abs(p.gram[3 * (h * n + h)])) if pure else INFINITY
     with nogil:
+        if budget_s >= 0.0:
+            p.end_s = began_s + budget_s
         relieve(p)
-        kicks = search(p, restarts, budget_s, seed, &best_x[0], &work[0, 0], &work[1, 0])
-        if kicks > 0:
-            memcpy(p.x, &best_x[0], <size_t>n)
-            refresh(p)
+        kicks = search(p, restarts, seed, &best, low, root, &homes[0])
         after = total_cost(p)
-    return best, before, after, kicks
+    return a.phases(), before, after, kicks
 
 
 cdef bint _neutral_only(const Problem *p) noexcept nogil:

@@ -23,38 +23,73 @@ cdef bint best_move(Problem *p) noexcept nogil:
     return True
 
 
-cdef bint improve_pairs(Problem *p, double *low, double *root) noexcept nogil:
-    """One pass of pair moves (a swap is one kind): for each home its best partner
-    among those after it.
+cdef double lowest_moves(const Problem *p, double *low) noexcept nogil:
+    """What the best single move of each home costs; returns the least of all."""
+    cdef Py_ssize_t h
+    cdef int q, x
+    cdef double here, one, two, least = INFINITY
+    cdef const double *f
+    cdef const double *c
+    for h in range(p.n):
+        f = p.field + 3 * h
+        c = p.price + 3 * h
+        x = p.x[h]
+        here = 2.0 * f[x] + c[x]
+        one = 2.0 * f[mod3(x + 1)] + c[mod3(x + 1)]
+        two = 2.0 * f[mod3(x + 2)] + c[mod3(x + 2)]
+        low[h] = (one if one < two else two) - here
+        least = low[h] if low[h] < least else least
+    return least
 
-    ``low`` [n] and ``root`` [n] are scratch. The interaction of two moves is at least
+
+cdef Py_ssize_t list_moved(const Problem *p, Py_ssize_t *moved) noexcept nogil:
+    """The homes that are elsewhere than at the start, ascending; returns how many."""
+    cdef Py_ssize_t h, count = 0
+    for h in range(p.n):
+        if p.x[h] != p.x_now[h]:
+            moved[count] = h
+            count += 1
+    return count
+
+
+cdef bint improve_pairs(Problem *p, double *low, double *root, Py_ssize_t *moved) noexcept nogil:
+    """One pass of pair moves (a swap is one kind): for each home its best partner
+    among those after it. Ends early when time is up.
+
+    ``low``, ``root`` and ``moved`` [n] are scratch. The interaction of two moves is at least
     -6 |i_h| |i_g| in the Gram's own norm when C is neutral-only, and no pass is made over
     partners that cannot reach a gain; with a resistance array the bound is skipped
-    (root holds infinity).
+    (root holds infinity). Where two more may not move, one of a pair must have moved before.
     """
-    cdef Py_ssize_t h, g, best_g, m
+    cdef Py_ssize_t h, g, k, best_g, m, count = 0
     cdef int q, v, best_q = 0, best_v = 0
-    cdef double best, delta, d_h, low_all, need
+    cdef double best, delta, d_h
     cdef Py_ssize_t homes[2]
     cdef int to[2]
     cdef bint any_gain = False
+    cdef bint few
+    cdef double least = lowest_moves(p, low)
+    cdef double most = 0.0
     for h in range(p.n):
-        low[h] = INFINITY
-        for q in range(3):
-            if q != p.x[h]:
-                delta = move_delta(p, h, q)
-                if delta < low[h]:
-                    low[h] = delta
+        most = root[h] if root[h] > most else most
+    if p.max_moves >= 0:
+        count = list_moved(p, moved)
     for h in range(p.n):
         if low[h] == INFINITY:
             continue
+        if late(p):
+            break
         best = -p.eps
         best_g = -1
-        if low[h] + pbal_min_reach(p.n - h - 1, low + h + 1, root + h + 1,
-                                   6.0 * root[h]) >= best:
+        if low[h] + least - 6.0 * root[h] * most >= best:
             continue
-        for g in range(h + 1, p.n):
-            if low[h] + low[g] - 6.0 * root[h] * root[g] >= best:
+        few = p.max_moves >= 0 and p.moved + 2 > p.max_moves and p.x[h] == p.x_now[h]
+        if not few and low[h] + pbal_min_reach(p.n - h - 1, low + h + 1, root + h + 1,
+                                               6.0 * root[h]) >= best:
+            continue
+        for k in range(count if few else p.n - h - 1):
+            g = moved[k] if few else h + 1 + k
+            if g <= h or low[h] + low[g] - 6.0 * root[h] * root[g] >= best:
                 continue
             for q in range(3):
                 if q == p.x[h]:
@@ -64,8 +99,6 @@ cdef bint improve_pairs(Problem *p, double *low, double *root) noexcept nogil:
                     if v == p.x[g]:
                         continue
                     if p.max_moves >= 0:
-                        # First, because once K have moved hardly any pair is left, and the
-                        # Gram of the others need not be fetched.
                         m = p.moved + moved_after(p, h, q) + moved_after(p, g, v)
                         if m > p.max_moves:
                             continue
@@ -80,21 +113,18 @@ cdef bint improve_pairs(Problem *p, double *low, double *root) noexcept nogil:
             apply_move(p, h, best_q)
             apply_move(p, best_g, best_v)
             any_gain = True
-            for g in range(p.n):
-                low[g] = INFINITY
-                for q in range(3):
-                    if q != p.x[g]:
-                        delta = move_delta(p, g, q)
-                        if delta < low[g]:
-                            low[g] = delta
+            least = lowest_moves(p, low)
+            if p.max_moves >= 0:
+                count = list_moved(p, moved)
     return any_gain
 
 
-cdef void descend(Problem *p, double *low, double *root) noexcept nogil:
-    while True:
+cdef void descend(Problem *p, double *low, double *root, Py_ssize_t *moved) noexcept nogil:
+    while not late(p):
         while best_move(p):
-            pass
-        if not improve_pairs(p, low, root):
+            if late(p):
+                return
+        if not improve_pairs(p, low, root, moved):
             return
 
 
@@ -139,15 +169,17 @@ cdef inline Py_ssize_t random_below(uint64_t *state, Py_ssize_t n) noexcept nogi
     return <Py_ssize_t>(next_random(state) % <uint64_t>n)
 
 
-cdef double now_s() noexcept nogil:
-    cdef timespec ts
-    clock_gettime(CLOCK_MONOTONIC, &ts)
-    return <double>ts.tv_sec + 1e-9 * <double>ts.tv_nsec
-
-
-cdef void kick(Problem *p, uint64_t *rng, Py_ssize_t strength) noexcept nogil:
-    cdef Py_ssize_t k, h
+cdef void kick(Problem *p, uint64_t *rng, Py_ssize_t strength, Py_ssize_t *moved) noexcept nogil:
+    cdef Py_ssize_t k, h, count
     cdef int q
+    if 0 < p.max_moves <= p.moved:
+        # Nothing else may move: some that have moved go back first.
+        for k in range(1 + random_below(rng, 2)):
+            count = list_moved(p, moved)
+            h = moved[random_below(rng, count)] if count else 0
+            q = p.x_now[h]
+            if allowed(p, 1, &h, &q):
+                apply_move(p, h, q)
     for k in range(strength):
         h = random_below(rng, p.n)
         q = mod3(p.x[h] + 1 + <int>random_below(rng, 2))
@@ -159,30 +191,47 @@ cdef void kick(Problem *p, uint64_t *rng, Py_ssize_t strength) noexcept nogil:
             apply_move(p, h, q)
 
 
-cdef Py_ssize_t search(Problem *p, Py_ssize_t restarts, double budget_s, uint64_t seed,
-                       signed char *best_x, double *low, double *root) noexcept nogil:
-    """Descent, then kicks and descents from the best so far; returns the kicks made."""
-    cdef double end = now_s() + budget_s
-    cdef double best, cost
+cdef void keep(const Problem *p, Kept *kept) noexcept nogil:
+    """Remember the present assignment, with all that follows from it."""
+    cdef size_t sums = <size_t>(3 * p.limit_rows) * sizeof(double)
+    memcpy(kept.x, p.x, <size_t>p.n)
+    memcpy(kept.field, p.field, <size_t>(3 * p.n) * sizeof(double))
+    memcpy(kept.phase_re, p.phase_re, sums)
+    memcpy(kept.phase_im, p.phase_im, sums)
+    kept.moved = p.moved
+
+
+cdef void go_back(Problem *p, const Kept *kept) noexcept nogil:
+    """To what `keep` saw: O(n), where working it out anew is O(n^2)."""
+    cdef size_t sums = <size_t>(3 * p.limit_rows) * sizeof(double)
+    memcpy(p.x, kept.x, <size_t>p.n)
+    memcpy(p.field, kept.field, <size_t>(3 * p.n) * sizeof(double))
+    memcpy(p.phase_re, kept.phase_re, sums)
+    memcpy(p.phase_im, kept.phase_im, sums)
+    p.moved = kept.moved
+
+
+cdef Py_ssize_t search(Problem *p, Py_ssize_t restarts, uint64_t seed, Kept *best,
+                       double *low, double *root, Py_ssize_t *moved) noexcept nogil:
+    """Descent, then kicks and descents from the best so far, which it leaves in p; returns the
+    kicks made."""
+    cdef double least, cost
     cdef uint64_t rng = seed
     cdef Py_ssize_t done = 0
-    cdef size_t size = <size_t>p.n
-    descend(p, low, root)
-    best = total_cost(p)
-    memcpy(best_x, p.x, size)
-    while restarts < 0 or done < restarts:
-        if budget_s >= 0.0 and now_s() >= end:
-            break
-        if restarts < 0 and budget_s < 0.0:
-            break
-        kick(p, &rng, 2 + random_below(&rng, 5))
-        descend(p, low, root)
+    descend(p, low, root, moved)
+    if restarts == 0 or (restarts < 0 and p.end_s == INFINITY) or late(p):
+        return 0
+    least = total_cost(p)
+    keep(p, best)
+    while (restarts < 0 or done < restarts) and not late(p):
+        kick(p, &rng, 2 + random_below(&rng, 5), moved)
+        descend(p, low, root, moved)
         cost = total_cost(p)
-        if cost < best - p.eps:
-            best = cost
-            memcpy(best_x, p.x, size)
-        elif cost > best + p.eps or next_random(&rng) & 1:
-            memcpy(p.x, best_x, size)
-            refresh(p)
+        if cost < least - p.eps:
+            least = cost
+            keep(p, best)
+        elif cost > least + p.eps or next_random(&rng) & 1:
+            go_back(p, best)
         done += 1
+    go_back(p, best)
     return done

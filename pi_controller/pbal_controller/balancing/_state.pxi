@@ -18,6 +18,26 @@ cdef struct Problem:
     Py_ssize_t moved
     Py_ssize_t max_moves
     double eps
+    double end_s                 # on the clock of now_s; infinity: take the time it takes
+
+
+cdef struct Kept:                # an assignment to go back to
+    signed char *x
+    double *field
+    double *phase_re
+    double *phase_im
+    Py_ssize_t moved
+
+
+cdef double now_s() noexcept nogil:
+    cdef timespec ts
+    clock_gettime(CLOCK_MONOTONIC, &ts)
+    return <double>ts.tv_sec + 1e-9 * <double>ts.tv_nsec
+
+
+cdef inline bint late(const Problem *p) noexcept nogil:
+    # No clock is read without a limit: the answer then depends on nothing but the seed.
+    return p.end_s < INFINITY and now_s() >= p.end_s
 
 
 cdef inline int mod3(int value) noexcept nogil:
@@ -108,12 +128,12 @@ cdef void apply_move(Problem *p, Py_ssize_t h, int q) noexcept nogil:
     p.x[h] = <signed char>q
 
 
-cdef void refresh(Problem *p) noexcept nogil:
-    """Field, phase sums and moved count from scratch, for the phases in p.x."""
-    cdef Py_ssize_t h, g, r
+cdef void field_of(Py_ssize_t n, const double *row, const signed char *x,
+                   double *field) noexcept nogil:
+    """Field of one home, [3], from its row of the Gram array, [n, 3]."""
+    cdef Py_ssize_t g
     cdef int q
-    cdef const double *c
-    cdef double f0, f1, f2
+    cdef double f0 = 0.0, f1 = 0.0, f2 = 0.0
     cdef int turn[5]
     # C[h, g, (r - q) mod 3] stands at turn[r + 2 - q]
     turn[0] = 1
@@ -121,18 +141,23 @@ cdef void refresh(Problem *p) noexcept nogil:
     turn[2] = 0
     turn[3] = 1
     turn[4] = 2
+    for g in range(n):
+        q = x[g]
+        f0 += row[3 * g + turn[2 - q]]
+        f1 += row[3 * g + turn[3 - q]]
+        f2 += row[3 * g + turn[4 - q]]
+    field[0] = f0
+    field[1] = f1
+    field[2] = f2
+
+
+cdef void refresh(Problem *p) noexcept nogil:
+    """Field, phase sums and moved count from scratch, for the phases in p.x."""
+    cdef Py_ssize_t h, r
+    cdef int q
     p.moved = 0
     for h in range(p.n):
-        f0 = f1 = f2 = 0.0
-        c = p.gram + 3 * h * p.n
-        for g in range(p.n):
-            q = p.x[g]
-            f0 += c[3 * g + turn[2 - q]]
-            f1 += c[3 * g + turn[3 - q]]
-            f2 += c[3 * g + turn[4 - q]]
-        p.field[3 * h] = f0
-        p.field[3 * h + 1] = f1
-        p.field[3 * h + 2] = f2
+        field_of(p.n, p.gram + 3 * h * p.n, p.x, p.field + 3 * h)
         if p.x[h] != p.x_now[h]:
             p.moved += 1
     for r in range(p.limit_rows):

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _core
 from .config import PlannerConfig
 from .persistence import Persistence
-from .phasors import neutral_current, phase_currents
+from .phasors import TURN, neutral_current, phase_currents
 from .waiting import gains, put_off
 from .wear import Wear
 
@@ -320,24 +320,35 @@ class Planner:
     ) -> list[Move]:
         """Moves in the order that saves most first, each with what it saves at its turn."""
         moves: list[Move] = []
-        x = start.copy()
         left = np.flatnonzero(best != start)
-        while left.size:
-            field = _core.fields(gram, x)
-            gains = 2 * (field[left, x[left]] - field[left, best[left]]) - price[left, best[left]]
-            k = int(np.argmax(gains))
-            h = int(left[k])
-            before = abs(neutral_current(now, x))
-            was = int(x[h])
-            x[h] = best[h]
-            after = abs(neutral_current(now, x))
+        if not left.size:
+            return moves
+        x, to = start[left], best[left]
+        price, amps = price[left, to], now[left]
+        later = scenarios[4, left] if len(scenarios) > 2 else None
+        # The field of these homes alone, kept up to date as each of them moves in turn.
+        q = np.arange(3)
+        field = _core.fields(gram, start, left)
+        among = gram[left[:, None], left]
+        neutral = neutral_current(now, start)
+        here = np.arange(left.size)
+        waits = np.ones(left.size, bool)
+        while waits.any():
+            gains = 2 * (field[here, x] - field[here, to]) - price
+            k = int(np.argmax(np.where(waits, gains, -np.inf)))
+            was, then = int(x[k]), int(to[k])
+            before = abs(neutral)
+            neutral += amps[k] * (TURN[then] - TURN[was])
             reason = (
-                f"{abs(now[h]):.1f} A from {'ABC'[was]} to {'ABC'[x[h]]}: "
-                f"neutral {before:.1f} A to {after:.1f} A"
+                f"{abs(amps[k]):.1f} A from {'ABC'[was]} to {'ABC'[then]}: "
+                f"neutral {before:.1f} A to {abs(neutral):.1f} A"
             )
-            if len(scenarios) > 2 and abs(now[h]) > 0:
-                stays = abs(scenarios[4, h]) / abs(now[h])
+            if later is not None and abs(amps[k]) > 0:
+                stays = abs(later[k]) / abs(amps[k])
                 reason += f", {100 * stays:.0f} % of it expected in {_MIDDLES[4]:.0f} min"
-            moves.append(Move(h, was, int(best[h]), float(gains[k]), reason))
-            left = np.delete(left, k)
+            moves.append(Move(int(left[k]), was, then, float(gains[k]), reason))
+            # C[g, h, q - x_h] = C[h, g, x_h - q]
+            field += among[k][:, (then - q) % 3] - among[k][:, (was - q) % 3]
+            x[k] = then
+            waits[k] = False
         return moves

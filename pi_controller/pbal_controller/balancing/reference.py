@@ -1,12 +1,13 @@
 """The core again, in NumPy, for reading. Same doors as `_core`, same tests; no speed.
 
-Only the kicks differ: they come from NumPy's generator, so a search with restarts may end
-in another, equally good, assignment.
+Two things differ. The kicks come from NumPy's generator, so a search with restarts may end
+in another, equally good, assignment; and time is looked at between passes only.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from typing import Any
 
@@ -41,12 +42,13 @@ def build_gram(
     return np.ascontiguousarray(gram)
 
 
-def fields(gram: ArrayLike, phases: ArrayLike) -> Floats:
-    """F[h, q] = sum_g C[h, g, (q - x_g) mod 3]."""
+def fields(gram: ArrayLike, phases: ArrayLike, homes: ArrayLike | None = None) -> Floats:
+    """F[h, q] = sum_g C[h, g, (q - x_g) mod 3], of all homes or of these."""
     c = np.asarray(gram, np.float64)
     x = np.asarray(phases, np.int64)
     home = np.arange(len(x))
-    return np.stack([c[:, home, (q - x) % 3].sum(axis=1) for q in range(3)], axis=1)
+    field = np.stack([c[:, home, (q - x) % 3].sum(axis=1) for q in range(3)], axis=1)
+    return field if homes is None else field[np.asarray(homes)]
 
 
 def cost(gram: ArrayLike, phases: ArrayLike, price: ArrayLike) -> float:
@@ -131,9 +133,9 @@ class _Street:
             x, self.allowed_excess = best, self.excess(best)
         return x
 
-    def descend(self, x: Phases, eps: float) -> Phases:
-        """Best single move until none gains, then best pair; and so on."""
-        while True:
+    def descend(self, x: Phases, eps: float, end_s: float = math.inf) -> Phases:
+        """Best single move until none gains, then best pair; and so on, while there is time."""
+        while time.monotonic() < end_s:
             for homes in (1, 2):
                 best = min(
                     (y for y in self.neighbours(x, homes) if self.allowed(y)),
@@ -144,7 +146,8 @@ class _Street:
                     x = best
                     break
             else:
-                return x
+                break
+        return x
 
 
 def solve(
@@ -165,13 +168,13 @@ def solve(
         return np.zeros(0, np.int8), 0.0, 0.0, 0
     before = street.cost(street.start)
     eps = 1e-9 * max(abs(before), 1e-3)
-    end = time.monotonic() + budget_s
+    end_s = time.monotonic() + budget_s if budget_s >= 0 else math.inf
     rng = np.random.default_rng(seed)
-    best = street.descend(street.relieve(), eps)
+    best = street.descend(street.relieve(), eps, end_s)
     kicks = 0
-    while kicks < restarts or restarts < 0:
-        if (budget_s >= 0 and time.monotonic() >= end) or (restarts < 0 and budget_s < 0):
-            break
+    if restarts < 0 and end_s == math.inf:
+        restarts = 0
+    while (kicks < restarts or restarts < 0) and time.monotonic() < end_s:
         kicks += 1
         x = best.copy()
         for h in rng.integers(0, street.n, rng.integers(2, 7)):
@@ -179,7 +182,7 @@ def solve(
             y[h] = (y[h] + rng.integers(1, 3)) % 3
             if street.allowed(y):
                 x = y
-        x = street.descend(x, eps)
+        x = street.descend(x, eps, end_s)
         if street.cost(x) < street.cost(best) - eps:
             best = x
     return best, before, street.cost(best), kicks
