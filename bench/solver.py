@@ -3,9 +3,11 @@
     python -m bench.solver --json                  20 to 1000 homes: about two minutes
     python -m bench.solver --homes 20 100 1000 5000 --seconds 20 --json
 
-Every solver gets the same instances in the same run. Three questions:
+Every solver gets the same instances in the same run. Four questions:
 
 decision  16 scenarios, every move priced: build the Gram and search. One core.
+planner   the planner as shipped, an hour of an evening on a made-up street: all that
+          `observe` and `decide` take, forecasts and reasons included. One core.
 snapshot  one scenario, at most K = 3 moves: the exact search, against the proven optimum.
 open      one scenario, free moves: how close to |I_N| = 0, against the best bound.
 
@@ -29,7 +31,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pbal_controller.balancing import _core, neutral_current
+from bench._data import to_amps
+from bench._homes import street
+from pbal_controller.balancing import Planner, _core, neutral_current
 
 SCENARIOS = 16
 PRICE = 40.0
@@ -96,6 +100,36 @@ def decision(instance: Instance) -> dict[str, Any]:
         "cost_before": round(found[1], 3),
         "cost": round(found[2], 3),
         "cost_after_400_restarts_or_5_s": round(longer, 3),
+    }
+
+
+def planner(homes: int, seed: int) -> dict[str, Any]:
+    """Processor time of `Planner.observe` and `decide`, milliseconds, minute by minute."""
+    warm, minutes = 20, 60
+    first = 18 * 60 - warm
+    currents = to_amps(street(homes, 1, seed)[first : first + warm + minutes])
+    mind = Planner(homes)
+    phases = np.arange(homes) % 3
+    spent: dict[str, list[float]] = {"observe": [], "decide": []}
+    moves = 0
+    for minute, amps in enumerate(currents):
+        began = time.process_time()
+        mind.observe(60.0 * (first + minute), amps)
+        seen = time.process_time()
+        found = mind.decide(60.0 * (first + minute), phases)
+        done = time.process_time()
+        for move in found:
+            phases[move.home] = move.to_phase
+        if minute >= warm:
+            spent["observe"].append(1e3 * (seen - began))
+            spent["decide"].append(1e3 * (done - seen))
+            moves += len(found)
+    return {
+        "observe_cpu_ms": round(float(np.median(spent["observe"])), 3),
+        "decide_cpu_ms": round(float(np.median(spent["decide"])), 3),
+        "decide_cpu_ms_mean": round(float(np.mean(spent["decide"])), 3),
+        "decide_cpu_ms_95": round(float(np.percentile(spent["decide"], 95)), 3),
+        "moves_per_decision": round(moves / minutes, 2),
     }
 
 
@@ -219,7 +253,8 @@ def cp_sat(instance: Instance, max_moves: int, seconds: float) -> dict[str, Any]
 
 def one(homes: int, seed: int, seconds: float) -> dict[str, Any]:
     instance = Instance(homes, seed)
-    row: dict[str, Any] = {"homes": homes, **decision(instance), **snapshot(instance)}
+    row: dict[str, Any] = {"homes": homes, **decision(instance)}
+    row |= {**planner(homes, seed), **snapshot(instance)}
     if seconds > 0:
         for name, solver in (("highs", highs), ("cp_sat", cp_sat)):
             for label, moves in (("k3", 3), ("open", -1)):
@@ -271,7 +306,8 @@ def main() -> None:
     for row in rows:
         print(
             f"{row['homes']:5d} homes: decision {row['decision_ms']:8.2f} ms "
-            f"(build {row['build_ms']:.2f}); K=3 {row.get('exact3_a', row['search3_a']):.4f} A; "
+            f"(build {row['build_ms']:.2f}), whole {row['decide_cpu_ms']:.2f} ms "
+            f"of processor; K=3 {row.get('exact3_a', row['search3_a']):.4f} A; "
             f"open {row['open_a']:.4f} A in {row['open_ms']:.1f} ms"
         )
 

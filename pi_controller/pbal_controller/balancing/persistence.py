@@ -31,6 +31,11 @@ _GAP_MIN = 2.0
 _WIDTHS = np.append(np.diff(AGES), 240.0)
 
 
+def _known(level: NDArray[np.float64]) -> NDArray[np.float64]:
+    """NaN as nothing; a tenth of the time of nan_to_num, which looks for infinities too."""
+    return np.where(np.isnan(level), 0.0, level)
+
+
 class Persistence:
     """Tracks steps and learns their survival, for n homes."""
 
@@ -74,7 +79,7 @@ class Persistence:
         at = (h, np.searchsorted(SIZES, self.size[h, k]), bins.clip(0))
         np.add.at(self.watched, at, minutes[h])
         delta = amps - self.level
-        threshold = np.maximum(self.step_a, 0.04 * np.nan_to_num(self.level))
+        threshold = np.maximum(self.step_a, 0.04 * _known(self.level))
         for home in np.flatnonzero(np.abs(delta) > threshold).tolist():
             if delta[home] > 0:
                 self._open(home, time_s, delta[home])
@@ -82,8 +87,8 @@ class Persistence:
                 self._close(home, time_s, -delta[home])
         self.level[known] = amps[known]
         # A home with a roof of solar cells may sit below zero under its steps; others not.
-        self.lowest = np.minimum(self.lowest * (1.0 - 1e-4 * minutes), np.nan_to_num(self.level))
-        over = self.size.sum(axis=1) - np.nan_to_num(self.level) + self.lowest
+        self.lowest = np.minimum(self.lowest * (1.0 - 1e-4 * minutes), _known(self.level))
+        over = self.size.sum(axis=1) - _known(self.level) + self.lowest
         for home in np.flatnonzero(over > self.step_a).tolist():
             self._shrink(home, over[home])
         self.seen_s[known] = time_s
@@ -164,7 +169,7 @@ class Persistence:
         counts as time in which its steps may have ended.
         """
         ahead = np.asarray(ahead_min, np.float64)
-        out = np.repeat(np.nan_to_num(self.level)[None], len(ahead), axis=0)
+        out = np.repeat(_known(self.level)[None], len(ahead), axis=0)
         h, size, gone = self._gone(time_s, ahead)
         np.add.at(out.T, h, size[:, None] * np.expm1(-gone))
         return out
@@ -179,7 +184,7 @@ class Persistence:
         """
         ahead = np.asarray(ahead_min, np.float64)
         out = np.empty((WAYS, len(ahead), self.n))
-        out[:] = np.nan_to_num(self.level)
+        out[:] = _known(self.level)
         h, size, gone = self._gone(time_s, np.concatenate(([look_min], ahead)))
         if h.size:
             stays = rng.random((WAYS, 1, h.size)) < np.exp(-gone[:, 0])

@@ -222,9 +222,11 @@ class Planner:
         x = np.asarray(phases)
         if x.shape != (self.n,):
             raise ValueError(f"phases: expected {self.n} values, got shape {x.shape}")
-        if self.n and not np.isin(x, (-1, 0, 1, 2)).all():
+        with np.errstate(invalid="ignore"):
+            whole = x.astype(np.int8)
+        if not ((whole == x) & (whole >= -1) & (whole <= 2)).all():
             raise ValueError("phases: expected 0, 1, 2, or -1 for open or unknown")
-        return x.astype(np.int8)
+        return whole
 
     def _known(self, time_s: float, x: NDArray[np.int8]) -> NDArray[np.bool_]:
         # Old data is better than none: all may be late alike, one home among others may not.

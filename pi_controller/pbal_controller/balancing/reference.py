@@ -48,7 +48,7 @@ def fields(gram: ArrayLike, phases: ArrayLike, homes: ArrayLike | None = None) -
     x = np.asarray(phases, np.int64)
     home = np.arange(len(x))
     field = np.stack([c[:, home, (q - x) % 3].sum(axis=1) for q in range(3)], axis=1)
-    return field if homes is None else field[np.asarray(homes)]
+    return field if homes is None else field[np.asarray(homes, np.int64)]
 
 
 def cost(gram: ArrayLike, phases: ArrayLike, price: ArrayLike) -> float:

@@ -20,26 +20,32 @@ from numpy.typing import NDArray
 from .phasors import TURN
 
 Complex = NDArray[np.complex128]
-#: Currents complex[..., n], home, phase from and phase to, phases of all: savings [...].
-Gains = Callable[[Complex, int, int, int, NDArray[np.int8]], NDArray[np.float64]]
+#: A home, its phase and the one it may go to: savings [...].
+Saved = Callable[[int, int, int], NDArray[np.float64]]
+#: Currents complex[..., n] and the phases of all: what each move saves.
+Gains = Callable[[Complex, NDArray[np.int8]], Saved]
 
 
 def gains(beta: float, resistance: NDArray[np.float64] | None) -> Gains:
     """How much one home's move saves, by the definition of the objective."""
 
-    def of(amps: Complex, home: int, was: int, to: int, phases: NDArray[np.int8]) -> np.ndarray:
+    def of(amps: Complex, phases: NDArray[np.int8]) -> Saved:
         turned = amps * TURN[phases]
-        turned[..., home] = 0.0
+        total = turned.sum(axis=-1)
 
-        def meets(phase: int) -> NDArray[np.float64]:
-            if resistance is None:
-                others = beta * turned.sum(axis=-1)
-            else:
-                ohm = resistance[home, np.arange(len(phases)), (phase - phases) % 3]
-                others = turned @ (beta + ohm)
-            return np.asarray((np.conj(amps[..., home] * TURN[phase]) * others).real)
+        def saved(home: int, was: int, to: int) -> NDArray[np.float64]:
+            def meets(phase: int) -> NDArray[np.float64]:
+                if resistance is None:
+                    others = beta * (total - turned[..., home])
+                else:
+                    ohm = resistance[home, np.arange(len(phases)), (phase - phases) % 3] + beta
+                    ohm[home] = 0.0
+                    others = turned @ ohm
+                return np.asarray((np.conj(amps[..., home] * TURN[phase]) * others).real)
 
-        return np.asarray(2.0 * (meets(was) - meets(to)))
+            return np.asarray(2.0 * (meets(was) - meets(to)))
+
+        return saved
 
     return of
 
@@ -61,9 +67,10 @@ def put_off(
     left = np.flatnonzero(best != start).tolist()
     while left:
         short = np.empty(len(left))
+        first, then = gain(meanwhile[0], x), gain(later[0], x)
         for k, h in enumerate(left):
-            lost = gain(meanwhile[0], h, int(start[h]), int(x[h]), x) @ meanwhile[1]
-            worth = gain(later[0], h, int(start[h]), int(x[h]), x) @ later[1]
+            lost = first(h, int(start[h]), int(x[h])) @ meanwhile[1]
+            worth = then(h, int(start[h]), int(x[h])) @ later[1]
             short[k] = np.maximum(price[h, x[h]] - worth, 0.0).mean() - lost
         # The worst first, a quarter at a time: what is left is judged anew without them.
         worst = np.argsort(-short)[: max(1, int((short > 0).sum()) // 4)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pbal_controller.balancing import _core, neutral_current, reference
+from pbal_controller.balancing import _core, neutral_current, phase_currents, reference
 
 
 class Instance:
@@ -95,6 +95,15 @@ class CoreTests:
             assert delta == pytest.approx(
                 i.objective(y) - i.objective(i.phases), rel=1e-8, abs=1e-8
             )
+
+    def test_fields_of_some_homes_are_those_of_all(self):
+        i = Instance(3, 9, resistance=True)
+        gram = self.gram(i)
+        some = [7, 0, 7, 3]
+        assert (
+            self.core.fields(gram, i.phases, some) == self.core.fields(gram, i.phases)[some]
+        ).all()
+        assert self.core.fields(gram, i.phases, []).shape == (0, 3)
 
     @given(seeds, st.integers(1, 5), st.booleans())
     @quick(20)
@@ -191,6 +200,22 @@ class TestCython(CoreTests):
         x, _, after, _ = _core.solve(gram, i.phases, i.price, restarts=5, seed=seed)
         assert after == pytest.approx(reference.cost(gram, x, i.price), rel=1e-9)
         assert np.allclose(_core.fields(gram, x), reference.fields(gram, x))
+
+    @given(seeds, st.integers(2, 40), st.sampled_from([-1, 2, 6]), st.booleans())
+    @quick(25)
+    def test_what_it_goes_back_to_is_what_it_kept(self, seed, n, max_moves, resistance):
+        """After many kicks the cost it reports is that of the phases it returns."""
+        i = Instance(seed, n, resistance=resistance)
+        gram = self.gram(i)
+        limits = 0.9 * np.abs(phase_currents(i.currents[0], i.phases)) + 1.0
+        x, _, after, kicks = _core.solve(
+            gram, i.phases, i.price, restarts=200, max_moves=max_moves, seed=seed,
+            limit_currents=i.currents[:1], limits_a=limits,
+        )  # fmt: skip
+        assert kicks == 200
+        assert after == pytest.approx(_core.cost(gram, x, i.price), rel=1e-9, abs=1e-7)
+        assert max_moves < 0 or (x != i.phases).sum() <= max_moves
+        assert self.excess(i, x, limits) <= self.excess(i, i.phases, limits) * (1 + 1e-9) + 1e-9
 
     def test_three_at_once_reach_what_descent_cannot(self):
         # Where the tables of the design were measured: at most three moves, no price.

@@ -63,14 +63,11 @@ class Street:
         two = step[:, :, None] + step[:, None, :]
         cost2 = price[:, None] + price[None]
         clash2 = (home[:, None] == home[None]) & (home[:, None] >= 0)
-        if k < 3:
-            pairs = slice(m - 1, m)
-        else:
-            pairs = slice(0, m)
+        firsts = range(m) if k == 3 else [m - 1]
         if k < 2:
             clash2 = clash2 | (home[None] >= 0)
         least = np.inf
-        for a in range(m)[pairs]:
+        for a in firsts:
             square = np.abs((neutral + step[:, a])[:, None, None] + two) ** 2
             total = np.tensordot(self.weights, square, 1) + cost2 + price[a]
             bad = clash2 | ((home == home[a]) & (home >= 0))[None]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench._homes import street
-from pbal_controller.balancing import Planner, PlannerConfig, neutral_current
+from pbal_controller.balancing import Planner, PlannerConfig, _core, neutral_current
 
 FIXED_PRICE = {"wear_budget_per_day": None, "price": 50.0}
 
@@ -229,3 +229,33 @@ def test_with_a_feeder_model_the_rest_is_part_of_the_neutral():
                                        wear_budget_per_day=None))  # fmt: skip
     planner.observe(0.0, np.full(3, 10 + 0j), rest=[0, 30, 30])
     assert planner.decide(0.0, [0, 0, 0]) == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_order_and_savings_are_those_worked_out_anew_after_each_move(seed):
+    """The planner keeps the fields of the moving homes up to date; here all are made again."""
+    rng = np.random.default_rng(seed)
+    n = 12
+    amps = rng.gamma(0.6, 8.0, (8, n)) * np.exp(-1j * rng.uniform(0, 0.5, (8, n)))
+    start, best = rng.integers(0, 3, (2, n)).astype(np.int8)
+    price = np.repeat(rng.uniform(1, 50, (n, 1)), 3, axis=1)
+    gram = _core.build_gram(amps, np.full(8, 1 / 8))
+    moves = Planner(n)._explain(gram, price, start, best, amps[0], amps)
+    x, left = start.copy(), np.flatnonzero(best != start).tolist()
+    for move in moves:
+        saving = {}
+        for h in left:
+            y = x.copy()
+            y[h] = best[h]
+            nothing = np.zeros((n, 3))
+            drop = _core.cost(gram, x, nothing) - _core.cost(gram, y, nothing)
+            saving[h] = drop - price[h, best[h]]
+        home = max(saving, key=saving.get)
+        assert (move.home, move.from_phase, move.to_phase) == (home, x[home], best[home])
+        assert move.saving == pytest.approx(saving[home])
+        before = abs(neutral_current(amps[0], x))
+        x[home] = best[home]
+        after = abs(neutral_current(amps[0], x))
+        assert f"neutral {before:.1f} A to {after:.1f} A" in move.reason
+        left.remove(home)
+    assert not left

@@ -35,7 +35,7 @@ def test_gain_is_the_difference_of_the_objective(with_lines):
         moved = x.copy()
         moved[home] = to
         for phases in (x, moved):  # where the home itself stands in `phases` does not matter
-            got = of(amps, home, int(x[home]), int(to), phases)
+            got = of(amps, phases)(home, int(x[home]), int(to))
             assert got == pytest.approx(cost(x) - cost(moved))
 
 
