@@ -156,7 +156,8 @@ class Planner:
         square = float((np.abs(now[known]) ** 2).mean()) if known.any() else np.nan
         # Half of the time between readings, and what has passed since the last.
         lag_min = (time_s - self._newest_s) / 60 + max(self.persistence.every_min - 1, 0) / 2
-        self.wear.see(time_s, x, square, lag_min)
+        rest = np.where(self._rest_known(time_s), self._rest.last, 0.0)
+        self.wear.see(time_s, x, square, lag_min, float(np.abs(neutral_current(rest, _THREE)) ** 2))
         if not known.any():
             return []
         scenarios, weights = self._scenarios(time_s, now, known)

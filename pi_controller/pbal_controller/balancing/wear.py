@@ -30,12 +30,15 @@ _HOUR_S = 3600.0
 _PRICE_AT_ONE = 17.0
 _PRICE_AT_ONE_RULE = 35.0
 _FEW_HOMES = 18.0
-_SHARE_POWER = 0.3
+# Where only one home in s can be moved, each asks for s^0.4 times as many switchings.
+_SHARE_POWER = 0.4
+_MOST_SHARE = 10.0
 # Predicted from old readings savings are smaller: per minute of age.
-_LAG_MIN = 6.0
+_LAG_MIN = 8.0
 _MOST_LAG_MIN = 15.0
-# Switchings fall as price^-1.1.
+# Switchings fall as price^-1.1, with readings 20 minutes old half as fast.
 _ELASTICITY = 1.1
+_LAG_HALF_MIN = 20.0
 # Where nothing has been seen: a home's mean square, A^2, and how many typical hours that
 # assumption is worth.
 _TYPICAL_LOAD = 25.0
@@ -45,8 +48,11 @@ _DEMAND_DAYS = 2.5
 # The prior's weight, in days' worth of the budget and switchings of the street.
 _PRIOR_DAYS = 0.3
 _PRIOR_SWITCHINGS = 3.0
-# The price's exponent in what the last 24 hours spent beyond the budget.
+# The price's exponent in what the last 24 hours spent beyond the budget, and where that is
+# more than a tenth.
 _BRAKE = 3.0
+_BRAKE_HARD = 12.0
+_TOO_MUCH = 1.1
 # A day of the development homes, made smooth: mean square of the current, and switchings at
 # a fixed price, by the hour; each with mean 1.
 _LOAD = np.array(
@@ -67,14 +73,15 @@ class Wear:
         self.config = config
         self.times_s = np.full((config.daily_cap, n_homes), -np.inf)
         self.unit = _unit(config, n_homes)
-        movable = n_homes - len(set(config.fixed))
-        # Where few homes can be moved, each has more to put right.
-        self._others = (n_homes / movable) ** _SHARE_POWER if movable else 1.0
+        self._movable = n_homes - len(set(config.fixed))
         #: Switchings of the whole street per day; 0 where no budget is set.
-        self.per_day = (config.wear_budget_per_day or 0.0) * movable
+        self.per_day = (config.wear_budget_per_day or 0.0) * self._movable
         self._load = np.array([_TYPICAL_LOAD * _TYPICAL_HOURS, _TYPICAL_HOURS])
         prior = _PRIOR_DAYS * self.per_day + _PRIOR_SWITCHINGS
         self._demand = np.array([prior, prior])  # switchings made, switchings expected
+        # Mean squares of what has no node (of its neutral current) and of a home, A^2 h.
+        self._rest = np.array([0.0, _TYPICAL_LOAD * _TYPICAL_HOURS])
+        self._begun = 0.0  # how much of a first day's switchings were due by now, 0..1
         self._lag_min = 0.0
         self._last_s: float | None = None
         self._phases: NDArray[np.int8] | None = None
@@ -85,15 +92,23 @@ class Wear:
         c = self.config
         if c.wear_budget_per_day is None:
             return float(c.price) if c.price is not None else 300.0 * self.unit
+        asked = self.demand
         if c.price is not None:
             base = float(c.price)
         else:
-            at_one = _PRICE_AT_ONE if c.predict else _PRICE_AT_ONE_RULE
-            at_one *= -np.expm1(-self.n / _FEW_HOMES) * self._others
+            base = (_PRICE_AT_ONE if c.predict else _PRICE_AT_ONE_RULE) * self.load * self.unit
+            base *= -np.expm1(-self.homes / _FEW_HOMES)
             if c.predict:
-                at_one *= np.exp(-self._lag_min / _LAG_MIN)
-            base = at_one * c.wear_budget_per_day ** (-1 / _ELASTICITY) * self.load * self.unit
-        return float(max(base * self.demand ** (1 / _ELASTICITY), c.price_floor * self.unit))
+                base *= np.exp(-self._lag_min / _LAG_MIN)
+            # Where few homes can be moved, each has more to put right.
+            share = self.homes / self._movable if self._movable else 1.0
+            asked *= min(share, _MOST_SHARE) ** _SHARE_POWER / c.wear_budget_per_day
+        return float(max(base * asked ** (1 / self._elasticity()), c.price_floor * self.unit))
+
+    def _elasticity(self) -> float:
+        if not self.config.predict:
+            return _ELASTICITY
+        return _ELASTICITY / (1.0 + self._lag_min / _LAG_HALF_MIN)
 
     @property
     def load(self) -> float:
@@ -101,17 +116,29 @@ class Wear:
         return float(self._load[0] / self._load[1])
 
     @property
+    def homes(self) -> float:
+        """Homes with a node, and as many more as what has none is worth: so many independent
+        homes would have its mean squared neutral current."""
+        return float(self.n + self._rest[0] / self._rest[1])
+
+    @property
     def demand(self) -> float:
         """Switchings asked for at the price that should meet the budget, over the budget."""
         return float(self._demand[0] / self._demand[1])
 
     def see(
-        self, time_s: float, phases: NDArray[np.int8], mean_square: float, lag_min: float = 0.0
+        self,
+        time_s: float,
+        phases: NDArray[np.int8],
+        mean_square: float,
+        lag_min: float = 0.0,
+        rest_square: float = 0.0,
     ) -> None:
         """Note which homes have changed phase since the last call, and adapt the price.
 
         mean_square: of the homes' currents now, A^2; NaN where none is known. lag_min: how
-        old readings are when they are acted upon, beyond the minute that is usual.
+        old readings are when they are acted upon, beyond the minute that is usual. rest_square:
+        squared neutral current of all that has no node, A^2.
         """
         self._lag_min = min(max(lag_min, 0.0), _MOST_LAG_MIN)
         # Times to come are those of a clock that was set back since: as good as now.
@@ -124,15 +151,19 @@ class Wear:
             self.times_s[0, changed] = time_s
         self._phases = np.where(phases >= 0, phases, self._phases)
         if self._last_s is not None:
-            self._adapt(time_s, min(max(time_s - self._last_s, 0.0), _HOUR_S), mean_square)
+            spent_s = min(max(time_s - self._last_s, 0.0), _HOUR_S)
+            self._adapt(time_s, spent_s, mean_square, rest_square)
         self._demand[0] += int(changed.sum())
         self._last_s = time_s
 
-    def _adapt(self, time_s: float, spent_s: float, mean_square: float) -> None:
+    def _adapt(self, time_s: float, spent_s: float, mean_square: float, rest_square: float) -> None:
         hour = int((time_s + self.config.utc_offset_s) % _DAY_S // _HOUR_S)
         if np.isfinite(mean_square):
-            self._load *= np.exp(-spent_s / (_LOAD_DAYS * _DAY_S))
-            self._load += spent_s / _HOUR_S * np.array([mean_square, _LOAD[hour]])
+            fade = np.exp(-spent_s / (_LOAD_DAYS * _DAY_S))
+            hours = spent_s / _HOUR_S
+            self._load = self._load * fade + hours * np.array([mean_square, _LOAD[hour]])
+            self._rest = self._rest * fade + hours * np.array([rest_square, mean_square])
+        self._begun = min(self._begun + _SPENT[hour] * spent_s / _DAY_S, 1.0)
         if self.per_day:
             now = self.demand
             self._demand *= np.exp(-spent_s / (_DEMAND_DAYS * _DAY_S))
@@ -155,27 +186,39 @@ class Wear:
         price = self.price * (1.0 + self.config.fairness * used)
         if self.per_day:
             # The demand above is that of days; this holds a day's excess down within the day.
-            price *= max(self.today(time_s).sum() / self.per_day, 1.0) ** _BRAKE
+            # On the first one, what is still to come counts as spent as planned.
+            day = self.today(time_s).sum() / self.per_day + 1.0 - self._begun
+            price *= min(max(day, 1.0), _TOO_MUCH) ** _BRAKE
+            price *= max(day / _TOO_MUCH, 1.0) ** _BRAKE_HARD
         if self.config.home_prices is not None:
             price = price * np.asarray(self.config.home_prices, np.float64)
         return np.asarray(price)
 
     def state(self) -> dict[str, Any]:
         return {"times_s": self.times_s.copy(), "load": self._load.copy(),
-                "demand": self._demand.copy()}  # fmt: skip
+                "demand": self._demand.copy(), "rest": self._rest.copy(),
+                "begun": self._begun}  # fmt: skip
 
     def load_state(self, state: dict[str, Any]) -> None:
         times = np.asarray(state["times_s"], np.float64)
         if times.ndim != 2 or times.shape[1] != self.n:
             raise ValueError(f"times_s: expected {self.n} homes, got shape {times.shape}")
-        pairs = {"load": self._load, "demand": self._demand}  # version 1 has neither
+        # Older states lack some.
+        pairs = {"load": self._load, "demand": self._demand, "rest": self._rest}
         pairs |= {k: np.array(state[k], np.float64) for k in pairs if k in state}
         for name, pair in pairs.items():
-            if pair.shape != (2,) or not (np.isfinite(pair) & (pair > 0)).all():
-                raise ValueError(f"{name}: expected two positive numbers, got {pair}")
+            if pair.shape != (2,) or not (np.isfinite(pair) & (pair >= 0)).all() or not pair[1]:
+                raise ValueError(f"{name}: expected two numbers, not negative, got {pair}")
+        for name in ("load", "demand"):
+            if not pairs[name][0]:
+                raise ValueError(f"{name}: expected two positive numbers, got {pairs[name]}")
+        begun = float(state.get("begun", 1.0))
+        if not 0 <= begun <= 1:
+            raise ValueError(f"begun: expected a share, got {begun}")
         keep = min(len(times), len(self.times_s))
         self.times_s[:keep] = times[:keep]
-        self._load, self._demand = pairs["load"], pairs["demand"]
+        self._load, self._demand, self._rest = pairs["load"], pairs["demand"], pairs["rest"]
+        self._begun = begun
 
 
 def _unit(config: PlannerConfig, n: int) -> float:
