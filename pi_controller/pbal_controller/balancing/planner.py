@@ -25,9 +25,12 @@ from .wear import Wear
 _EDGES = np.array([0, 1, 2, 4, 8, 16, 32, 64, 128.0])
 _MIDDLES = np.concatenate(([0.0], 0.5 * (_EDGES[1:-1] + _EDGES[2:] - 1)))
 #: What the mean of the recent past counts for beside the steps still on: it knows of what comes
-#: and goes, and needs no lessons.
+#: and goes, and needs no lessons. Its lag is that of a half-hour window's mean, or two readings'.
+#: Rare readings miss steps, and it counts for more: up to so much, at so many minutes apart.
 _RECENT_S = 900.0
 _RECENT_SHARE = 0.25 * -np.expm1(-_MIDDLES / 4.0)
+_RARE_SHARE = 1.6
+_RARE_MIN = 15.0
 _REST_SHARE = 0.3 - 0.4 * np.expm1(-_MIDDLES / 8.0)
 _THREE = np.arange(3, dtype=np.int8)
 _LATE_S = 600.0
@@ -58,12 +61,13 @@ class Readings:
         self.recent = np.zeros(n, np.complex128)
         self.seen_s = np.full(n, -np.inf)
 
-    def observe(self, time_s: float, amps: NDArray[np.complex128]) -> NDArray[np.bool_]:
-        """Take one reading, NaN where unknown; returns what is known of it."""
+    def observe(
+        self, time_s: float, amps: NDArray[np.complex128], lag_s: float
+    ) -> NDArray[np.bool_]:
+        """Take one reading, NaN where unknown; returns what is known of it. lag_s: the mean's."""
         with np.errstate(over="ignore", invalid="ignore"):
             known = np.isfinite(amps) & (np.abs(amps) <= _MOST_A)
-        # The lag of a quarter of an hour is that of a half-hour window's mean.
-        new = -np.expm1(-(time_s - self.seen_s[known]) / _RECENT_S)
+        new = -np.expm1(-(time_s - self.seen_s[known]) / lag_s)
         self.recent[known] += new * (amps[known] - self.recent[known])
         self.last[known] = amps[known]
         self.seen_s[known] = time_s
@@ -120,9 +124,10 @@ class Planner:
         time_s = self._on_clock(time_s, self._newest_s)
         if time_s < self._newest_s:
             return
-        self._rest.observe(time_s, other)
+        lag_s = max(_RECENT_S, 120.0 * self.persistence.every_min)
+        self._rest.observe(time_s, other, lag_s)
         self._newest_s = time_s
-        known = self._homes.observe(time_s, amps)
+        known = self._homes.observe(time_s, amps, lag_s)
         if self.config.predict:
             self.persistence.observe(time_s, np.where(known, amps.real, np.nan))
         elif time_s - self._times[self._next - 1] >= self.config.window_s / len(self._times):
@@ -259,13 +264,17 @@ class Planner:
     ) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
         if self.config.predict:
             ahead = self.persistence.forecast(time_s, _MIDDLES)
-            return self._currents(ahead, now, known, _RECENT_SHARE), self._weights
+            return self._currents(ahead, now, known, self._recent_share()), self._weights
         recent = self._ring[time_s - self._times <= self.config.window_s]
         count = np.isfinite(recent).sum(axis=0)
         mean = np.nansum(recent, axis=0) / np.maximum(count, 1)
         mean = np.where(known & (count > 0), mean, now)
         w = self.config.window_weight
         return np.stack((now, mean)), np.array((1 - w, w))
+
+    def _recent_share(self) -> NDArray[np.float64]:
+        rare = (self.persistence.every_min - 1.0) / (_RARE_MIN - 1.0)
+        return np.asarray(_RECENT_SHARE * (1.0 + (_RARE_SHARE - 1.0) * min(max(rare, 0.0), 1.0)))
 
     def _currents(
         self,
@@ -302,7 +311,7 @@ class Planner:
         gain = gains(c.beta, resistance)
         rng = np.random.default_rng((c.seed, int(abs(time_s))))
         level = self.persistence.sample(time_s, _EDGES[_LOOK], _MIDDLES[_LOOK:], rng)
-        later = self._currents(level, now[: self.n], known, _RECENT_SHARE[_LOOK:])
+        later = self._currents(level, now[: self.n], known, self._recent_share()[_LOOK:])
         if len(start) > self.n:
             rest = np.broadcast_to(scenarios[_LOOK:, self.n :], (*later.shape[:2], 3))
             later = np.concatenate((later, rest), axis=2)
