@@ -16,7 +16,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pbal_controller import __version__
-from pbal_controller.config import Config, load, source_of
+from pbal_controller.config import Config
+from pbal_controller.config_files import load, source_of
 from pbal_controller.errors import ConfigError, ControllerError, KeyStoreError
 from pbal_controller.keystore import KeyStore, find_passphrase
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from flash_rig import Rig
 
-from pbal_controller import config
+from pbal_controller import config_files
 from pbal_controller.keystore import KeyStore
 from pbal_protocol import records
 from pbal_tools.errors import ExitCode, InputError
@@ -103,7 +103,7 @@ def test_the_controller_accepts_what_is_generated(rig: Rig) -> None:
     done = rig.pbal("site", "controller", "site.toml", "--out", "pbal.toml", "--keys", "k.json",
                     "--json")  # fmt: skip
     assert done.code == 0, done.err
-    made = config.load(rig.folder / "pbal.toml", environ={})
+    made = config_files.load(rig.folder / "pbal.toml", environ={})
     assert [(h.address, h.name, h.fixed, h.bus) for h in made.home] == [
         (1, "Mill Lane 1", False, "north"), (2, "Surgery", True, "north")
     ]  # fmt: skip
