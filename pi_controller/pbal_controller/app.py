@@ -22,7 +22,8 @@ from pbal_controller.errors import BearerError, KeyStoreError
 from pbal_controller.fleet import Fleet, Home
 from pbal_controller.http import StatusServer, Streams
 from pbal_controller.inbox import Inbox
-from pbal_controller.journal import COUNTER_BLOCK, EPOCH_S, AsyncJournal, Journal
+from pbal_controller.journal import COUNTER_BLOCK, EPOCH_S, Journal
+from pbal_controller.journal_thread import AsyncJournal
 from pbal_controller.keystore import KeyStore
 from pbal_controller.minutes import MinuteBook, Row
 from pbal_controller.planner_loop import PlannerLoop

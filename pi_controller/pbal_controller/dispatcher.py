@@ -20,7 +20,8 @@ from pbal_controller.config import DispatchConfig
 from pbal_controller.crash import crash_point
 from pbal_controller.fleet import PHASE_NAMES, Fleet, Home
 from pbal_controller.inbox import Inbox, Received, Sent
-from pbal_controller.journal import EPOCH_S, AsyncJournal, CommandRow, Journal
+from pbal_controller.journal import EPOCH_S, CommandRow, Journal
+from pbal_controller.journal_thread import AsyncJournal
 from pbal_protocol import records as r
 
 log = logging.getLogger(__name__)

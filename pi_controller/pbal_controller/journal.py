@@ -1,28 +1,23 @@
 """What must not be lost: one SQLite file in WAL mode, flushed to the disk on every commit.
 
-`Journal` is plain and synchronous; `AsyncJournal` runs it on one thread of its own, so that
-an SD card's slow flush never stops the polling. The schema is the numbered files in
-`schema/`, applied in order; `PRAGMA user_version` says how far a file has come.
+`Journal` is plain and synchronous; the controller runs it on a thread (`journal_thread`). The
+schema is the numbered files in `schema/`, applied in order; `PRAGMA user_version` says how far
+a file has come.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from pbal_controller.errors import JournalError
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 # 2025-01-01: command ids and group counters of a new journal start at the seconds since
 # then, so that a lost journal never repeats an id or a counter that was used before.
@@ -371,46 +366,3 @@ class Journal:
                 f"DELETE FROM commands WHERE updated_s < ? AND state NOT IN ({marks})",
                 (limit, *OPEN_STATES),
             )
-
-
-class AsyncJournal:
-    """The journal behind one thread: calls are carried out in order, one at a time."""
-
-    def __init__(self, path: Path | str) -> None:
-        self._path = path
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
-        self._journal: Journal | None = None
-
-    async def open(self) -> None:
-        """Open the file. Raises JournalError."""
-        loop = asyncio.get_running_loop()
-        self._journal = await loop.run_in_executor(self._pool, Journal, self._path)
-
-    async def call(
-        self,
-        method: Callable[Concatenate[Journal, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Run one journal method, e.g. `await journal.call(Journal.open_commands)`.
-
-        Raises JournalError when the file cannot be written or read (full, damaged, locked).
-        """
-        journal = self._journal
-        if journal is None:
-            raise JournalError("the journal is not open")
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._pool, lambda: method(journal, *args, **kwargs))
-        except sqlite3.Error as error:
-            raise JournalError(
-                f"{self._path}: the journal failed ({error}); check its disk: free space, mounted "
-                "for writing, healthy. Nothing is ordered without it"
-            ) from error
-
-    async def close(self) -> None:
-        """Finish what was asked and close the file."""
-        if self._journal is not None:
-            journal, self._journal = self._journal, None
-            await asyncio.get_running_loop().run_in_executor(self._pool, journal.close)
-        self._pool.shutdown(wait=True)

@@ -22,7 +22,7 @@ from pbal_controller import rollout_store as store
 from pbal_controller.config import UpdateConfig
 from pbal_controller.errors import ReleaseError
 from pbal_controller.fleet import Fleet, Home
-from pbal_controller.journal import AsyncJournal
+from pbal_controller.journal_thread import AsyncJournal
 from pbal_controller.release import SUFFIX, Release, load
 from pbal_controller.transfer import Transfer
 from pbal_protocol import records as r

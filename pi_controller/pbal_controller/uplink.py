@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from pbal_controller.config import UplinkConfig
-from pbal_controller.journal import AsyncJournal, Journal
+from pbal_controller.journal import Journal
+from pbal_controller.journal_thread import AsyncJournal
 
 log = logging.getLogger(__name__)
 

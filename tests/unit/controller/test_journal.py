@@ -10,7 +10,8 @@ import pytest
 
 from pbal_controller import journal as journal_module
 from pbal_controller.errors import JournalError
-from pbal_controller.journal import EPOCH_S, AsyncJournal, Journal, schema_files
+from pbal_controller.journal import EPOCH_S, Journal, schema_files
+from pbal_controller.journal_thread import AsyncJournal
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from pbal_controller.config import BusConfig, MeterConfig, PlannerConfig, Uplink
 from pbal_controller.errors import BearerError, ConfigError, JournalError
 from pbal_controller.fleet import percentile
 from pbal_controller.inbox import Inbox, Sent
-from pbal_controller.journal import AsyncJournal, Journal
+from pbal_controller.journal import Journal
+from pbal_controller.journal_thread import AsyncJournal
 from pbal_controller.logs import JsonFormatter, TextFormatter
 from pbal_controller.minutes import MinuteBook
 from pbal_controller.planner_loop import core_config

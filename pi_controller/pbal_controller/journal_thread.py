@@ -1,0 +1,59 @@
+"""The journal on one thread of its own: an SD card's slow flush never stops the polling."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from pbal_controller.errors import JournalError
+from pbal_controller.journal import Journal
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class AsyncJournal:
+    """The journal behind one thread: calls are carried out in order, one at a time."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = path
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._journal: Journal | None = None
+
+    async def open(self) -> None:
+        """Open the file. Raises JournalError."""
+        loop = asyncio.get_running_loop()
+        self._journal = await loop.run_in_executor(self._pool, Journal, self._path)
+
+    async def call(
+        self,
+        method: Callable[Concatenate[Journal, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run one journal method, e.g. `await journal.call(Journal.open_commands)`.
+
+        Raises JournalError when the file cannot be written or read (full, damaged, locked).
+        """
+        journal = self._journal
+        if journal is None:
+            raise JournalError("the journal is not open")
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, lambda: method(journal, *args, **kwargs))
+        except sqlite3.Error as error:
+            raise JournalError(
+                f"{self._path}: the journal failed ({error}); check its disk: free space, mounted "
+                "for writing, healthy. Nothing is ordered without it"
+            ) from error
+
+    async def close(self) -> None:
+        """Finish what was asked and close the file."""
+        if self._journal is not None:
+            journal, self._journal = self._journal, None
+            await asyncio.get_running_loop().run_in_executor(self._pool, journal.close)
+        self._pool.shutdown(wait=True)
