@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from pbal_controller.rollout import Step
+from pbal_controller.rollout_progress import Step
 from pbal_controller.status import frames_dict, summary_dict
 
 if TYPE_CHECKING:

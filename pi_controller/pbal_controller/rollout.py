@@ -2,28 +2,24 @@
 
 A release is published by putting its file into the directory `update.directory`. Everything
 sent uses polls that are due anyway, or time in which the line would be idle, so that readings
-and switchings come first. How far each home is, is in the journal before the next step.
-
-    waiting -> sending -> ready -> trial -> watched -> done
-                  |                  |         |
-                  +------------------+---------+----> failed: the rollout stops
+and switchings come first. How far each home is (`rollout_progress`) is in the journal before
+the next step.
 """
 
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from pbal_controller import rollout_store as store
 from pbal_controller.config import UpdateConfig
-from pbal_controller.errors import ReleaseError
 from pbal_controller.fleet import Fleet, Home
 from pbal_controller.journal_thread import AsyncJournal
-from pbal_controller.release import SUFFIX, Release, load
+from pbal_controller.release_folder import ReleaseFolder
+from pbal_controller.rollout_home import next_step
+from pbal_controller.rollout_progress import Progress, Rollout, State, Step
 from pbal_controller.transfer import Transfer
 from pbal_protocol import records as r
 
@@ -34,65 +30,6 @@ _LOOK_S = 3.0
 _ASK_AGAIN_S = 3.0
 # One exchange with a full chunk at 115200 baud; sets the pace in otherwise idle line time.
 _EXCHANGE_S = 0.04
-# A home that is being updated is not moved meanwhile, for this long after it restarts.
-_HOLD_S = 30.0
-# Flags that, when they appear with a new application, speak against it.
-_BAD_FLAGS = r.FLAG_SAFE_MODE | r.FLAG_METER_FAULT | r.FLAG_SENSE_FAULT | r.FLAG_LOCKOUT
-
-
-class State(enum.Enum):
-    """Of a rollout."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    STOPPED = "stopped"
-    CANCELLED = "cancelled"
-    DONE = "done"
-    SUPERSEDED = "superseded"
-
-
-class Step(enum.Enum):
-    """Of one home in a rollout."""
-
-    WAITING = "waiting"
-    SENDING = "sending"
-    READY = "ready"
-    TRIAL = "trial"
-    WATCHED = "watched"
-    DONE = "done"
-    FAILED = "failed"
-
-    @property
-    def under_way(self) -> bool:
-        """Whether this home counts in the present wave."""
-        return self in (Step.SENDING, Step.READY, Step.TRIAL, Step.WATCHED)
-
-
-@dataclass
-class Progress:
-    """One home in the rollout that is under way."""
-
-    home: Home
-    step: Step = Step.WAITING
-    detail: str = ""
-    transfer: Transfer | None = None
-    since: float = 0.0
-    boots: int = 0
-    flags_before: int = 0
-    not_before: float = 0.0
-
-
-@dataclass
-class Rollout:
-    """The rollout that is under way."""
-
-    row: store.RolloutRow
-    release: Release
-    homes: dict[int, Progress] = field(default_factory=dict)
-
-    def count(self, *steps: Step) -> int:
-        """How many homes are at one of these steps."""
-        return sum(p.step in steps for p in self.homes.values())
 
 
 class Rollouts:
@@ -113,11 +50,9 @@ class Rollouts:
         self._publish = publish
         self.active: Rollout | None = None
         self.rows: list[store.RolloutRow] = []
-        self.refused: dict[str, str] = {}
         self.bytes_total = 0
+        self._folder = ReleaseFolder(config)
         self._idle_from: dict[str, float] = {}
-        self._seen: dict[str, tuple[int, int]] = {}
-        self._digests: dict[str, str] = {}
 
     # -- asked by the segments, between two frames ---------------------------------------------
 
@@ -153,7 +88,7 @@ class Rollouts:
 
     @property
     def _goes_on(self) -> bool:
-        return self.active is not None and self.active.row.state == State.RUNNING.value
+        return self.active is not None and self.active.running
 
     def _transfer(self, address: int) -> Transfer | None:
         progress = self.active.homes.get(address) if self.active is not None else None
@@ -170,51 +105,23 @@ class Rollouts:
             if now >= look_at:
                 look_at = now + _LOOK_S
                 await self._look()
-            if self.active is not None and self.active.row.state == State.RUNNING.value:
+            if self.active is not None and self.active.running:
                 await self._advance(self.active, now)
             beat()
             await asyncio.sleep(_TICK_S)
 
     async def _look(self) -> None:
         """New files, wishes, and which rollout is under way."""
-        if self._config.directory is not None:
-            for file, release in await asyncio.to_thread(self._new_releases):
-                digest = release.digest.hex()
-                await self._journal.call(
-                    store.add, digest, release.version, file, State.RUNNING.value
-                )
-                self._digests[file] = digest
+        for file, release in await asyncio.to_thread(self._folder.new):
+            await self._journal.call(
+                store.add, release.digest.hex(), release.version, file, State.RUNNING.value
+            )
         self.rows = await self._journal.call(store.rollouts)
         for row in self.rows:
             if row.wish:
                 await self._fulfil(row)
         self.rows = await self._journal.call(store.rollouts)
         await self._choose()
-
-    def _new_releases(self) -> list[tuple[str, Release]]:
-        found = []
-        assert self._config.directory is not None
-        for path in sorted(self._config.directory.glob(f"*{SUFFIX}")):
-            try:
-                stat = path.stat()
-                mark = (stat.st_mtime_ns, stat.st_size)
-                if self._seen.get(path.name) == mark:
-                    continue
-                self._seen[path.name] = mark
-                found.append((path.name, self._usable(load(path))))
-                self.refused.pop(path.name, None)
-            except (OSError, ReleaseError) as error:
-                self.refused[path.name] = str(error)
-                log.error("release refused", extra={"file": path.name, "why": str(error)})
-        return found
-
-    def _usable(self, release: Release) -> Release:
-        if not release.signature:
-            raise ReleaseError("not signed; sign it with `pbal release sign`")
-        keys = [bytes.fromhex(key) for key in self._config.keys]
-        if keys and not any(release.signed_by(key) for key in keys):
-            raise ReleaseError("signed with a key that is not in update.keys")
-        return release
 
     async def _fulfil(self, row: store.RolloutRow) -> None:
         """Do what a person asked for with `pbal-controller rollout`."""
@@ -258,15 +165,8 @@ class Rollouts:
             self.active = await self._take_up(newest)
 
     async def _take_up(self, row: store.RolloutRow) -> Rollout | None:
-        if self._config.directory is None:
-            return None
-        try:
-            path = self._config.directory / row.file
-            release = self._usable(await asyncio.to_thread(load, path))
-            if release.digest.hex() != row.digest:
-                raise ReleaseError(f"{path}: is another release than it was")
-        except ReleaseError as error:
-            self.refused[row.file] = str(error)
+        release = await asyncio.to_thread(self._folder.take, row.file, row.digest)
+        if release is None:
             return None
         rollout = Rollout(row, release)
         now = asyncio.get_running_loop().time()
@@ -276,11 +176,9 @@ class Rollouts:
                 continue
             progress = Progress(home, Step(step), detail, since=now)
             if progress.step.under_way:
-                progress.transfer = Transfer(release)
+                progress.transfer = Transfer(release) if progress.step.spoken_to else None
                 progress.boots = home.boots
-                if progress.step is Step.WATCHED:
-                    progress.transfer = None
-                progress.flags_before = _flags_in(detail)
+                progress.recall_faults()
             rollout.homes[address] = progress
         log.info(
             "rollout taken up",
@@ -294,7 +192,7 @@ class Rollouts:
         self._enlist(rollout, now)
         for progress in list(rollout.homes.values()):
             await self._step(rollout, progress, now)
-            if rollout.row.state != State.RUNNING.value:
+            if not rollout.running:
                 return
         if not any(p.step.under_way for p in rollout.homes.values()):
             await self._next_wave(rollout, now)
@@ -328,95 +226,23 @@ class Rollouts:
         for progress in able[:size]:
             progress.transfer = Transfer(rollout.release, forget=progress.detail == "again")
             progress.flags_before = progress.home.flags
-            await self._set(rollout, progress, Step.SENDING, _with_flags(progress), now)
+            await self._set(rollout, progress, Step.SENDING, progress.old_faults, now)
 
     async def _step(self, rollout: Rollout, p: Progress, now: float) -> None:
-        if not p.step.under_way:
+        change = next_step(rollout, p, self._config, self._busy, now)
+        if change is None:
             return
-        home = p.home
-        transfer = p.transfer
-        if p.step is Step.WATCHED:
-            await self._watch(rollout, p, now)
-            return
-        assert transfer is not None
-        stage = transfer.stage
-        if stage == r.STAGE_FAILED and not transfer.forget and p.step is not Step.READY:
-            assert transfer.status is not None
-            await self._fail(rollout, p, why_text(transfer.status.why), now)
-        elif stage == r.STAGE_GOOD:
-            p.boots = home.boots
-            p.transfer = None
-            await self._set(rollout, p, Step.WATCHED, _with_flags(p), now)
-        elif p.step is Step.SENDING and stage == r.STAGE_READY:
-            await self._set(rollout, p, Step.READY, _with_flags(p), now)
-        elif (
-            p.step in (Step.SENDING, Step.READY)
-            and not transfer.commit
-            and not home.alive
-            and now - max(p.since, home.heard_at) > self._config.silent_s
-        ):
-            p.transfer = None
-            p.not_before = now + self._config.silent_s
-            await self._set(rollout, p, Step.WAITING, "silent while it was sent to", now)
-        elif (
-            p.step is Step.SENDING
-            and home.alive
-            and now - max(p.since, transfer.status_at) > self._config.silent_s
-        ):
-            await self._fail(rollout, p, "the node takes no updates (old firmware, no room)", now)
-        elif p.step is Step.READY:
-            await self._commit(rollout, p, transfer, now)
-        elif p.step is Step.TRIAL and now - p.since > self._config.trial_s:
-            await self._fail(rollout, p, "its trial did not end in time", now)
-
-    async def _commit(self, rollout: Rollout, p: Progress, transfer: Transfer, now: float) -> None:
-        """Restart into the trial, few homes at once and none that is being moved."""
-        if transfer.stage in (r.STAGE_RESTARTING, r.STAGE_TRIAL):
-            await self._set(rollout, p, Step.TRIAL, _with_flags(p), now)
-            return
-        if transfer.stage == r.STAGE_FAILED:
-            assert transfer.status is not None
-            await self._fail(rollout, p, why_text(transfer.status.why), now)
-            return
-        if transfer.commit:
-            # The answer that says "restarting" may be lost: the node then comes back on trial. One
-            # that does not come back at all must not hold up the rollout as if nothing were wrong.
-            if now - p.since > self._config.trial_s:
-                await self._fail(rollout, p, "silent since it was told to restart", now)
-            return
-        restarting = sum(
-            q.step is Step.TRIAL or (q.transfer is not None and q.transfer.commit)
-            for q in rollout.homes.values() if q is not p
-        )  # fmt: skip
-        if restarting >= self._config.at_once or self._busy(p.home.address):
-            return
-        p.home.hold_until = max(p.home.hold_until, now + _HOLD_S)
-        p.home.hold_reason = "being updated"
-        p.flags_before = p.home.flags
-        p.since = now
-        transfer.commit = True
-
-    async def _watch(self, rollout: Rollout, p: Progress, now: float) -> None:
-        """After the trial: is the home as well as before?"""
-        home = p.home
-        if p.boots and home.boots > p.boots:
-            await self._fail(rollout, p, "restarted by itself after the update", now)
-        elif home.flags & _BAD_FLAGS & ~p.flags_before:
-            await self._fail(rollout, p, f"new fault flags 0x{home.flags & _BAD_FLAGS:04x}", now)
-        elif not home.alive and now - home.heard_at > self._config.silent_s:
-            await self._fail(rollout, p, "silent after the update", now)
-        elif now - p.since >= self._config.soak_s and home.alive:
-            await self._set(rollout, p, Step.DONE, "", now)
-
-    async def _fail(self, rollout: Rollout, p: Progress, why: str, now: float) -> None:
-        p.transfer = None
-        await self._set(rollout, p, Step.FAILED, why, now)
-        await self._end(rollout, State.STOPPED, f"home {p.home.address}: {why}")
+        step, detail = change
+        await self._set(rollout, p, step, detail, now)
+        if step is Step.FAILED:
+            await self._end(rollout, State.STOPPED, f"home {p.home.address}: {detail}")
 
     async def _set(
         self, rollout: Rollout, p: Progress, step: Step, detail: str, now: float
     ) -> None:
         p.step, p.detail, p.since = step, detail, now
+        if not step.spoken_to:
+            p.transfer = None
         digest = rollout.row.digest
         await self._journal.call(store.set_home, digest, p.home.address, step.value, detail)
         log.info(
@@ -448,7 +274,7 @@ class Rollouts:
                  "state": row.state, "detail": row.detail}
                 for row in self.rows
             ],
-            "refused": dict(self.refused),
+            "refused": dict(self._folder.refused),
             "bytes_sent": self.bytes_total,
             "homes": [] if active is None else [
                 {
@@ -460,26 +286,3 @@ class Rollouts:
                 for address, p in sorted(active.homes.items())
             ],
         }  # fmt: skip
-
-
-_BEFORE = "faults before it: 0x"
-
-
-def _with_flags(p: Progress) -> str:
-    """A home's detail while it is updated: the faults it had already speak against no release, and
-    a restart of the controller must not forget them.
-    """
-    faults = p.flags_before & _BAD_FLAGS
-    return f"{_BEFORE}{faults:04x}" if faults else ""
-
-
-def _flags_in(detail: str) -> int:
-    return int(detail.removeprefix(_BEFORE), 16) if detail.startswith(_BEFORE) else 0
-
-
-def why_text(why: int) -> str:
-    """A WHY_* number in words."""
-    for name, value in vars(r).items():
-        if name.startswith("WHY_") and value == why:
-            return f"the node gave up: {name.removeprefix('WHY_').lower().replace('_', ' ')}"
-    return f"the node gave up: {why}"

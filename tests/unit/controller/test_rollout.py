@@ -16,7 +16,8 @@ from pbal_controller.config import UpdateConfig
 from pbal_controller.fleet import Home
 from pbal_controller.journal import Journal
 from pbal_controller.release import Release, make
-from pbal_controller.rollout import Rollouts, State, Step
+from pbal_controller.rollout import Rollouts
+from pbal_controller.rollout_progress import State, Step
 from pbal_protocol import ota
 from pbal_protocol import records as r
 
