@@ -12,7 +12,7 @@ from pathlib import Path
 import needs
 import pytest
 
-from pbal_tools import streetrun
+from pbal_tools import streetoptions, streetresult
 from pbal_tools.errors import InputError
 from pbal_tools.sim import interpreter_name
 
@@ -190,10 +190,10 @@ GOOD = {
     ],
 )
 def test_every_failure_of_a_street_is_a_problem(change: dict[str, object], words: str) -> None:
-    assert streetrun.problems(GOOD) == []
+    assert streetresult.problems(GOOD) == []
     # A node that refuses, with a reason of its own, does what it is there for.
-    assert streetrun.problems(GOOD | {"switches_confirmed": 1, "switches_refused": 1}) == []
-    found = streetrun.problems(GOOD | change)
+    assert streetresult.problems(GOOD | {"switches_confirmed": 1, "switches_refused": 1}) == []
+    found = streetresult.problems(GOOD | change)
     assert len(found) == 1
     assert words in found[0]
 
@@ -201,19 +201,19 @@ def test_every_failure_of_a_street_is_a_problem(change: dict[str, object], words
 def test_what_is_no_failure_is_a_note() -> None:
     """Loads that turn round within seconds, a run of seconds: told, and no reason to fail."""
     known = GOOD | {"neutral_current_before_a": 20.0}
-    assert streetrun.notes(known) == []
+    assert streetresult.notes(known) == []
     worse = known | {"neutral_current_after_a": 10.0}
-    assert "without any switching" in streetrun.notes(worse)[0]
-    assert streetrun.problems(worse) == []
+    assert "without any switching" in streetresult.notes(worse)[0]
+    assert streetresult.problems(worse) == []
     short = known | {"neutral_current_before_a": None, "seconds": 5.0, "homes_fresh": 0}
-    assert "5 s were too short" in streetrun.notes(short)[0]
-    assert streetrun.problems(short) == []
+    assert "5 s were too short" in streetresult.notes(short)[0]
+    assert streetresult.problems(short) == []
 
 
 def test_keep_wants_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "something").touch()
     with pytest.raises(InputError, match="not empty"):
-        streetrun.check(streetrun.RunOptions(keep=tmp_path))
+        streetoptions.check(streetoptions.RunOptions(keep=tmp_path))
 
 
 def test_the_interpreter_in_words() -> None:

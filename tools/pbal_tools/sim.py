@@ -16,7 +16,9 @@ from .errors import CheckFailed
 from .output import check_writable, write_json
 from .picture import Picture, sentence
 from .screen import ending_signals, show
-from .streetrun import FAULTS, RunOptions, StreetRun, check
+from .streetfaults import FAULTS
+from .streetoptions import RunOptions, check
+from .streetrun import StreetRun
 from .view import save_svg
 
 HEADLESS_SECONDS = 60.0

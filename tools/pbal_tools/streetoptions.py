@@ -1,0 +1,64 @@
+"""What a run of a street is asked for, and in what it differs from a street outside."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+from .streetfaults import FAULTS
+
+# What the demo changes so that a minute shows what takes hours on a street. The screen says so.
+DECISION_S = 5.0
+DWELL_S = 20
+# A dozen homes carry a tenth of what a full street does, and their squared currents a hundredth.
+SWITCHING_PRICE_A2 = 25.0
+NODE_SETTINGS = {"dwell_s": DWELL_S, "daily_cap": 200, "return_spread_ms": 1000}
+CONTROLLER_OPTIONS: dict[str, dict[str, Any]] = {
+    "planner": {
+        "every_s": DECISION_S,
+        "settle_s": 6.0,
+        "observe_every_s": 1.0,
+        "max_moving_share": 0.2,
+        "core": {
+            "dwell_s": float(DWELL_S),
+            "daily_cap": 200,
+            # How long loads last and what a relay may be spent on per day are learned in hours;
+            # here a fixed price on what is measured now.
+            "predict": False,
+            "window_s": 20.0,
+            "price": SWITCHING_PRICE_A2,
+            "price_floor": SWITCHING_PRICE_A2,
+            "wear_budget_per_day": 10000.0,
+        },
+    },
+    "log": {"level": "info", "format": "text"},
+}
+
+
+@dataclass
+class RunOptions:
+    """What the command line asked for. `seconds` None means until Ctrl-C."""
+
+    homes: int = 12
+    seconds: float | None = None
+    profiles: Path | None = None
+    speed: float = 4.0
+    hour: float = 19.0
+    seed: int = 42
+    faults: tuple[str, ...] = ()
+    keep: Path | None = None
+    port: int = 0
+    core: dict[str, Any] = field(default_factory=dict)
+
+
+def check(options: RunOptions) -> None:
+    """Raises InputError for what cannot work, before anything is started."""
+    for name in options.faults:
+        if name not in FAULTS:
+            raise InputError(
+                f"There is no fault {name!r}.", f"There are: {', '.join(sorted(FAULTS))}."
+            )
+    if options.profiles is not None and not options.profiles.is_file():
+        raise InputError(f"There is no file {options.profiles}.", "Give a CSV of watts per home.")
+    if options.keep is not None and options.keep.exists() and any(options.keep.iterdir()):
+        raise InputError(f"The folder {options.keep} is not empty.", "Name a new one.")
