@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import mmap
 import os
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,67 +25,35 @@ import numpy as np
 import numpy.typing as npt
 
 from pbal_sim import chip as chips
+from pbal_sim import figures
 from pbal_sim.boards import load_board
-from pbal_sim.contacts import OPEN
 from pbal_sim.errors import TwinError
 from pbal_sim.frontend import FrontEnd
 from pbal_sim.hal import hwmap
 from pbal_sim.hardware import build_hal, make_flash
 from pbal_sim.home import Home
 from pbal_sim.image import build_files
-from pbal_sim.loads import Loads, read_csv
-from pbal_sim.mains import Mains, MainsConfig
+from pbal_sim.installation import (
+    first_files,
+    identity_of,
+    interpreter_heap,
+    wiring_of,
+    with_settings,
+)
+from pbal_sim.mains import Mains
+from pbal_sim.neutral import NeutralHistory
 from pbal_sim.pzem import Reading
 from pbal_sim.segment import Segment
+from pbal_sim.streetconfig import StreetConfig, loads_of
 from pbal_sim.supervisor import Supervisor, memory_file
 from pbal_sim.witness import Witness
+
+__all__ = ["Street", "StreetConfig"]
 
 _TICK_S = 0.1
 _WATCH_S = 0.1
 _BOOT_S = 30.0
 _EXACT_HOMES = 16
-
-
-@dataclass
-class StreetConfig:
-    """A street's description; every field has a default that works."""
-
-    homes: int = 12
-    board: str = "esp32-devkitc"
-    profiles: Path | None = None  # loads CSV; default: the household generator
-    loads: Loads | None = None  # or any object of this kind
-    pv_share: float = 0.0  # share of generated homes with PV
-    load_start_s: float = 18.0 * 3600  # time of day at which the loads begin
-    speed: float = 60.0  # seconds of load time per second
-    seed: int = 1
-    site_id: int = 1
-    segment_no: int = 0  # addresses are segment_no * 256 + 1, 2, ...
-    baud: int = 115200
-    start_phases: str | list[int] = "uneven"  # "uneven", "even", or 0..2 per home (-1 unknown)
-    heap: str = "192k"  # of each node; the simulated hardware's own objects come on top
-    nice: int = 2
-    node_settings: dict[str, int] = field(default_factory=dict)  # pbal_protocol.config names
-    first_files: dict[str, str] = field(default_factory=dict)  # written to every new flash
-    files: dict[str, bytes] | None = None  # firmware files; default: built from the source
-    power_factor: float = 0.97
-    adc_noise_mv: float = 0.0  # peak noise of the chips' converters
-    adc_curve_mv: float = 0.0  # and the curvature that their factory calibration leaves, peak
-    mains: MainsConfig = field(default_factory=MainsConfig)
-    fixed: frozenset[int] = frozenset()  # homes that must never be moved
-    provision: bool = True
-    boot_parallel: int = 4
-    pair_frames: bool | None = None  # see pbal_sim.bus; default: above 16 homes
-
-
-@dataclass
-class Identity:
-    """What a controller must know of one node."""
-
-    address: int
-    name: str
-    eui: str
-    root: bytes
-    group: bytes
 
 
 class Street:
@@ -101,7 +67,8 @@ class Street:
         self._rng = random.Random(c.seed)
         self.board = load_board(c.board)
         self.mains = Mains(c.homes, c.mains)
-        self.loads = self._make_loads()
+        self.neutral = NeutralHistory(self.mains)
+        self.loads = loads_of(c)
         rated_a = self.board.get("limits", {}).get("rated_switch_a", 40)
         settings = c.node_settings
         self.witness = Witness(
@@ -113,7 +80,7 @@ class Street:
                 settings.get("band_high_dv", 2530) / 10,
             ),
         )
-        self.identities = [self._identity(i) for i in range(c.homes)]
+        self.identities = [identity_of(c, i) for i in range(c.homes)]
         pair = c.pair_frames if c.pair_frames is not None else c.homes > _EXACT_HOMES
         self.segment = Segment([n.address & 0xFF for n in self.identities], c.baud, c.seed, pair)
         self.homes: list[Home] = []
@@ -126,10 +93,6 @@ class Street:
         self._pages: mmap.mmap | None = None
         self._front: FrontEnd | None = None
         self._pages_fd = -1
-        self._initial: npt.NDArray[np.int64] | None = None
-        self._transfers_before = 0
-        self._neutral_before: list[float] = []
-        self._history: list[tuple[float, float, float]] = []
         self._closing = False
         self.tan_phi = np.full(c.homes, np.tan(np.arccos(c.power_factor)))
 
@@ -154,7 +117,7 @@ class Street:
             asyncio.to_thread(build_hal, self.workdir / "hal"),
             asyncio.to_thread(lambda: c.files if c.files is not None else build_files(c.board)),
         )
-        files = self._with_settings(files)
+        files = with_settings(c, files)
         image, self.interpreter = await make_flash(self._supervisor, hal, files)
         size = c.homes * hwmap.PAGE_SIZE
         self._pages_fd = memory_file("pages", size)
@@ -243,32 +206,9 @@ class Street:
 
     # -- building -----------------------------------------------------------------------
 
-    def _make_loads(self) -> Loads:
-        c = self.config
-        if c.loads is not None:
-            loads = c.loads
-        elif c.profiles is not None:
-            loads = read_csv(c.profiles, c.homes)
-        else:
-            from pbal_sim.households import GeneratedLoads
-
-            loads = GeneratedLoads(c.homes, seed=c.seed, pv_share=c.pv_share)
-        if loads.homes < c.homes:
-            raise TwinError(f"the loads have {loads.homes} homes, the street {c.homes}")
-        return loads
-
-    def _identity(self, i: int) -> Identity:
-        rng = random.Random(f"pbal street {self.config.seed} {i}")
-        group = random.Random(f"pbal street {self.config.seed} group").randbytes(32)
-        eui = f"0250424c{self.config.seed & 0xFFFF:04x}{i + 1:04x}"
-        address = self.config.segment_no * 256 + i + 1
-        return Identity(address, f"home {i + 1:02d}", eui, rng.randbytes(32), group)
-
     def _home(self, i: int, image: bytes, hal: Path) -> Home:
         assert self._pages is not None
-        c, board = self.config, self.board
-        rs485, meter = board["uart"]["rs485"], board["uart"].get("meter")
-        identity = self.identities[i]
+        c, identity = self.config, self.identities[i]
         home = Home(
             i,
             self.board,
@@ -278,71 +218,25 @@ class Street:
             self._schedule,
             self._recompute,
         )
-        watch = dict.fromkeys(home.contacts.pins, hwmap.WATCH_CONTACT)
-        watch[rs485["de"]] = hwmap.WATCH_DE
-        uart = {rs485["id"]: (hwmap.LINK_RS485, rs485["tx"], rs485["rx"])}
-        if meter is not None:
-            uart[meter["id"]] = (hwmap.LINK_METER, meter["tx"], meter["rx"])
-        sense = board["sense"]
-        wiring = chips.Wiring(
-            uid=bytes.fromhex(identity.eui[4:]),
-            watch=watch,
-            adc={sense[k]: n for n, k in enumerate(hwmap.CHANNELS) if k in sense},
-            uart=uart,
-            kind=board["board"].get("chip", "esp32"),
-        )
         home.chip = chips.Chip(
             i,
             self._supervisor,
             self._pages,
             self._pages_fd,
             image,
-            wiring,
-            heap=_beside_hardware(c.heap),
+            wiring_of(self.board, home.contacts.pins, identity.eui),
+            heap=interpreter_heap(c.heap),
             hal=hal,
             log=self.workdir / f"node-{i + 1:02d}.log",
             nice=c.nice,
         )
-        files = dict(c.first_files)
-        if c.provision:
-            # Phases are 1..3 for a node; 0 lets a new one choose by itself.
-            files["/cfg/identity.json"] = json.dumps(
-                {
-                    "eui": identity.eui,
-                    "site": c.site_id,
-                    "address": identity.address,
-                    "root": identity.root.hex(),
-                    "group": identity.group.hex(),
-                    "name": identity.name,
-                    "phase": self._start_phase(i) + 1,
-                    "fixed": i in c.fixed,
-                }
-            )
-        home.chip.first_files = files
+        home.chip.first_files = first_files(c, i, identity)
         home.attach()
         home.on_reset = lambda: self._task(self.reset(i, chips.HARD_RESET), "chip reset")
-        button = board.get("button", {}).get("pin")
+        button = self.board.get("button", {}).get("pin")
         if button is not None:
             home.chip.set_input(int(button), 1)  # pulled up, not pressed
         return home
-
-    def _with_settings(self, files: dict[str, bytes]) -> dict[str, bytes]:
-        """The installation's own settings go where an installer puts them: the board file."""
-        if not self.config.node_settings or "/board.json" not in files:
-            return files
-        board = json.loads(files["/board.json"])
-        board["config"] = {**board.get("config", {}), **self.config.node_settings}
-        return {**files, "/board.json": json.dumps(board, separators=(",", ":")).encode()}
-
-    def _start_phase(self, i: int) -> int:
-        """0..2, or -1 when a new node shall choose by itself."""
-        how = self.config.start_phases
-        if not isinstance(how, str):
-            return how[i]
-        if how == "even":
-            return i % 3
-        # As streets grow: house by house from whatever phase was at hand, half of them on A.
-        return random.Random(f"phase {self.config.seed} {i}").choices((0, 1, 2), (5, 3, 2))[0]
 
     # -- time ---------------------------------------------------------------------------
 
@@ -373,7 +267,7 @@ class Street:
         for home in self.homes:
             home.meter.advance(seconds)
         self._recompute()
-        self._remember()
+        self.neutral.note(self.clock_us / 1e6, self._phases(), len(self.witness.transfers))
 
     def _phases(self) -> npt.NDArray[np.int64]:
         return np.array([h.contacts.phase for h in self.homes], dtype=np.int64)
@@ -393,22 +287,6 @@ class Street:
             size = volts * amperes
             pf = abs(p) / size if size > 0 else 1.0
             home.note(Reading(volts, amperes, p, m.supply.hz, pf), v)
-
-    def _remember(self) -> None:
-        phases = self._phases()
-        settled = bool((phases >= 0).sum() >= max(1, len(self.homes) - 2))
-        if self._initial is None and settled and bool((phases >= 0).all()):
-            self._initial = phases.copy()
-            self._transfers_before = len(self.witness.transfers)
-        if self._initial is None or not settled:
-            return
-        neutral = abs(self.mains.i_neutral)
-        start = np.where(phases >= 0, self._initial, -1)
-        self._history.append((self.clock_us / 1e6, neutral, self.mains.neutral_if(start)))
-        if len(self._history) > 36000:
-            del self._history[:18000]
-        if len(self.witness.transfers) == self._transfers_before:
-            self._neutral_before.append(neutral)
 
     async def _watch(self) -> None:
         while True:
@@ -483,29 +361,7 @@ class Street:
 
     def snapshot(self) -> dict[str, Any]:
         """The truth of this moment, for pictures: volts, amperes, watts; phases 1..3, 0 open."""
-        m = self.mains
-        return {
-            "time_s": self.clock_us / 1e6 - self.started_s,
-            "load_time_s": self.load_time_s,
-            "phase_v": [float(abs(v)) for v in m.v_phase],
-            "phase_a": [float(abs(i)) for i in m.i_phase],
-            "neutral_a": float(abs(m.i_neutral)),
-            "neutral_without_a": self._history[-1][2] if self._history else None,
-            "transfers": len(self.witness.transfers),
-            "homes": [
-                {
-                    "address": self.identities[h.index].address,
-                    "name": self.identities[h.index].name,
-                    "phase": h.contacts.phase + 1 if h.contacts.phase != OPEN else 0,
-                    "v": float(abs(m.v_home[h.index])),
-                    "i": float(abs(m.i_home[h.index])),
-                    "p_w": h.meter.reading.p_w,
-                    "up": h.chip.pid != 0,
-                    "starts": h.chip.starts,
-                }
-                for h in self.homes
-            ],
-        }
+        return figures.snapshot(self)
 
     def report(self) -> dict[str, Any]:
         """What happened since the start. Neutral currents are means in ampere:
@@ -513,38 +369,4 @@ class Street:
         `before` until the first transfer, `after` over the last 10 s, `without` over the same
         10 s had every home stayed on its first phase.
         """
-        last = [h for h in self._history if h[0] > self.clock_us / 1e6 - 10.0]
-        hal = max((h.chip.u32(hwmap.HEAP_HAL) for h in self.homes), default=0)
-        heaps = [h.chip.u32(hwmap.HEAP_PEAK) - hal for h in self.homes]
-        return {
-            "homes": self.config.homes,
-            "interpreter": self.interpreter,
-            "boot_s": self.boot_s,
-            "neutral_before_a": _mean(self._neutral_before),
-            "neutral_after_a": _mean([h[1] for h in last]),
-            "neutral_without_a": _mean([h[2] for h in last]),
-            "node_heap_peak_bytes": max(heaps, default=0),
-            "node_heap_hal_bytes": hal,
-            "node_heap_total_bytes": max(
-                (h.chip.u32(hwmap.HEAP_TOTAL) - hal for h in self.homes), default=0
-            ),
-            "node_starts": sum(h.chip.starts for h in self.homes),
-            "node_crashes": sum(h.crashes for h in self.homes),
-            "watchdog_bites": sum(h.wdt_bites for h in self.homes),
-            **self.witness.report(),
-        }
-
-
-# A little less than pbal_sim.hal holds (HEAP_HAL in a chip's page is the measured figure): a node
-# never gets more than its heap.
-_HAL_BYTES = 17 * 1024 + 512
-
-
-def _beside_hardware(heap: str) -> str:
-    """The interpreter's heap for a node's: on a board the hardware's drivers are not in it."""
-    size = int(heap[:-1]) << {"k": 10, "m": 20}[heap[-1]]
-    return str(size + _HAL_BYTES)
-
-
-def _mean(values: list[float]) -> float | None:
-    return float(np.mean(values)) if values else None
+        return figures.report(self)

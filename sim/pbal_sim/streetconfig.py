@@ -1,0 +1,56 @@
+"""What a street is to be: a description whose every field has a default that works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pbal_sim.errors import TwinError
+from pbal_sim.loads import Loads, read_csv
+from pbal_sim.mains import MainsConfig
+
+
+@dataclass
+class StreetConfig:
+    """A street's description; every field has a default that works."""
+
+    homes: int = 12
+    board: str = "esp32-devkitc"
+    profiles: Path | None = None  # loads CSV; default: the household generator
+    loads: Loads | None = None  # or any object of this kind
+    pv_share: float = 0.0  # share of generated homes with PV
+    load_start_s: float = 18.0 * 3600  # time of day at which the loads begin
+    speed: float = 60.0  # seconds of load time per second
+    seed: int = 1
+    site_id: int = 1
+    segment_no: int = 0  # addresses are segment_no * 256 + 1, 2, ...
+    baud: int = 115200
+    start_phases: str | list[int] = "uneven"  # "uneven", "even", or 0..2 per home (-1 unknown)
+    heap: str = "192k"  # of each node; the simulated hardware's own objects come on top
+    nice: int = 2
+    node_settings: dict[str, int] = field(default_factory=dict)  # pbal_protocol.config names
+    first_files: dict[str, str] = field(default_factory=dict)  # written to every new flash
+    files: dict[str, bytes] | None = None  # firmware files; default: built from the source
+    power_factor: float = 0.97
+    adc_noise_mv: float = 0.0  # peak noise of the chips' converters
+    adc_curve_mv: float = 0.0  # and the curvature that their factory calibration leaves, peak
+    mains: MainsConfig = field(default_factory=MainsConfig)
+    fixed: frozenset[int] = frozenset()  # homes that must never be moved
+    provision: bool = True
+    boot_parallel: int = 4
+    pair_frames: bool | None = None  # see pbal_sim.bus; default: above 16 homes
+
+
+def loads_of(config: StreetConfig) -> Loads:
+    """The street's loads. Raises TwinError when they have too few homes, or are no loads."""
+    if config.loads is not None:
+        loads = config.loads
+    elif config.profiles is not None:
+        loads = read_csv(config.profiles, config.homes)
+    else:
+        from pbal_sim.households import GeneratedLoads
+
+        loads = GeneratedLoads(config.homes, seed=config.seed, pv_share=config.pv_share)
+    if loads.homes < config.homes:
+        raise TwinError(f"the loads have {loads.homes} homes, the street {config.homes}")
+    return loads
