@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from pbal_controller.config import UpdateConfig
 from pbal_controller.fleet import Home
 from pbal_controller.journal import Journal
 from pbal_controller.release import Release, make
+from pbal_controller.release_folder import ReleaseFolder
 from pbal_controller.rollout import Rollouts
 from pbal_controller.rollout_progress import State, Step
 from pbal_protocol import ota
@@ -159,3 +161,30 @@ async def test_a_fault_from_before_speaks_against_no_release(
     # A new one does.
     one.telemetry = SimpleNamespace(flags=r.FLAG_METER_FAULT | r.FLAG_SENSE_FAULT)  # type: ignore[assignment]
     assert (await advance(rollouts, 7.0))[1] == "failed"
+
+
+def test_only_a_release_signed_with_a_known_key_is_taken(tmp_path: Path) -> None:
+    other = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
+    known = KEY.public_key().public_bytes_raw().hex()
+    folder = ReleaseFolder(UpdateConfig(directory=tmp_path, keys=(known,)))
+
+    def publish(signature: bytes) -> None:
+        release = Release(PAPER.manifest, PAPER.files, signature, PAPER.head)
+        (tmp_path / "r.pbal").write_bytes(release.to_bytes())
+
+    publish(b"")
+    assert folder.new() == []
+    assert "not signed" in folder.refused["r.pbal"]
+    publish(other.sign(ota.signed(PAPER.digest)))
+    os.utime(tmp_path / "r.pbal", (1, 1))  # another file, however fast it was written
+    assert folder.new() == []
+    assert "not in update.keys" in folder.refused["r.pbal"]
+    publish(KEY.sign(ota.signed(PAPER.digest)))
+    os.utime(tmp_path / "r.pbal", (2, 2))
+    assert [(file, found.digest) for file, found in folder.new()] == [("r.pbal", PAPER.digest)]
+    assert folder.refused == {}
+    assert folder.new() == []  # nothing has changed since
+    assert folder.take("r.pbal", PAPER.digest.hex()) is not None
+    assert folder.take("r.pbal", "00" * 32) is None
+    assert "another release than it was" in folder.refused["r.pbal"]
+    assert ReleaseFolder(UpdateConfig()).new() == []
