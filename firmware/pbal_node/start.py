@@ -125,11 +125,13 @@ def _choose(counted):
     return state, s[_TRIAL] or s[_GOOD]
 
 
-async def _guard(limit_s):
-    """Ends a trial that goes on for too long: nobody may be able to reach this node."""
+async def _guard(limit_s, slot):
+    """Ends a trial that goes on for too long: nobody may be able to reach this node. Not the next
+    one, which may have been ordered by then.
+    """
     await asyncio.sleep(limit_s)
     state = _read()
-    if state and state[2][_TRIAL]:
+    if state and state[2][_TRIAL] == slot:
         _fail(state, _UNPROVEN)
 
 
@@ -141,14 +143,14 @@ def _fail(state, why):
         machine.reset()
 
 
-def _watch():
+def _watch(slot):
     """A trial that hangs is ended by the watchdog, one that leads nowhere by the clock."""
     if hasattr(machine, "Timer"):
         machine.Timer(0).deinit()  # boot.py's: nobody sits at the console of a trial
     machine.WDT(timeout=_WDT_MS)
     with open("/board.json") as f:
         limit_s = json.load(f).get("update", {}).get("trial_s", _TRIAL_S)
-    asyncio.create_task(_guard(limit_s))
+    asyncio.create_task(_guard(limit_s, slot))
 
 
 def _forget():
@@ -184,7 +186,7 @@ def application():
     if slot:
         sys.path.insert(0, "/app/" + " ab"[slot])
     if trial:
-        _watch()
+        _watch(slot)
     _forget()
     _learn_names()
     gc.collect()

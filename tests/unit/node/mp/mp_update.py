@@ -492,6 +492,26 @@ def the_second_update_takes_the_other_slot_and_keeps_the_first():
     assert boot()[0] == 1  # the one before, not the factory's
 
 
+def a_trials_clock_ends_no_other_trial():
+    """It runs on after the trial was confirmed, and the next release may be ordered meanwhile."""
+    ready()
+    slot, place = boot(cold=False)
+    assert slot == 1
+
+    async def out(slot):
+        try:
+            await start._guard(0, slot)
+        except Reset:
+            return True
+        return False
+
+    place.prove(3000, 2000, True, True, Log().emit)
+    assert not asyncio.run(out(1))
+    assert place.begin_trial(2, True)
+    assert not asyncio.run(out(1)) and start._read()[2][2] == 2
+    assert asyncio.run(out(2)) and bytes(start._read()[2][2:6]) == b"\x00\x08\x02\x0e"
+
+
 def the_same_parser_as_the_makers():
     head = ota.Head()
     lines = manifest(NEW).decode().split("\n")
@@ -513,6 +533,7 @@ support.run(
         a_damaged_file_is_not_run,
         a_confirmed_slot_that_rots_or_crashes_gives_way,
         the_second_update_takes_the_other_slot_and_keeps_the_first,
+        a_trials_clock_ends_no_other_trial,
         the_same_parser_as_the_makers,
     ]
 )
