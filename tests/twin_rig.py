@@ -7,7 +7,7 @@ import contextlib
 import os
 import time
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pbal_protocol import frames, kdf, records
@@ -84,6 +84,16 @@ class Poller:
         self.hellos: list[list[Any]] = [[] for _ in street.identities]
         self.results: dict[int, list[Any]] = {}
         self._command = int(time.time()) & 0xFFFFFF
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """While another program has the port: two that read it would take each other's bytes."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._fd)
+        try:
+            yield
+        finally:
+            loop.add_reader(self._fd, self._read)
 
     def close(self) -> None:
         """Gives the device back."""

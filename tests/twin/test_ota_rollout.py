@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ota_rig as rig
 import pytest
 from faults_street import small_street
@@ -18,6 +19,7 @@ from twin_rig import OPTIONS
 from bench.site import Site
 from pbal_controller.release import Release
 from pbal_protocol import records as r
+from pbal_sim.loads import TableLoads
 
 pytestmark = [pytest.mark.twin, pytest.mark.timeout(240)]
 
@@ -45,7 +47,11 @@ def state(status: dict[str, Any], version: str) -> str:
 
 
 async def test_a_rollout_reaches_everybody_and_a_bad_one_nobody_else(tmp_path: Path) -> None:
-    street = small_street(HOMES, heap="256k", files=rig.flash_files(trial_s=40))
+    # Every 15 s the loads change places, so that there is always something to balance.
+    watts = [np.roll([4000.0, 2000.0, 1000.0, 300.0], k) for k in range(HOMES)]
+    loads = TableLoads(np.array(watts), 900.0, [f"home_{i}" for i in range(HOMES)])
+    files = rig.flash_files(trial_s=40)
+    street = small_street(HOMES, heap="256k", files=files, loads=loads, speed=60.0)
     async with street:
         options = {**OPTIONS, "update": {
             "directory": "releases", "wave": 3, "at_once": 3, "soak_s": 1.0, "trial_s": 90.0,
