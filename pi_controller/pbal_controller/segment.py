@@ -211,10 +211,9 @@ class Segment:
         # A Hello first: the reading may otherwise ask for the nonce that it brings.
         for record in sorted(received, key=lambda x: isinstance(x, r.Telemetry)):
             self._apply(home, record, now)
-        if home.hello is None and now - home.asked_hello_at >= _ASK_AGAIN_S:
+        if home.hello is None:
             # Which life of the node this is, and its firmware: asked once after a start.
-            home.asked_hello_at = now
-            home.ask(r.StatusGet(what=r.WHAT_HELLO))
+            _ask_hello(home, now)
         return True
 
     # -- records -------------------------------------------------------------------------
@@ -241,19 +240,17 @@ class Segment:
         unsynced = bool(reading.flags & r.FLAG_UNSYNCED) or reading.time_s == 0
         if unsynced:
             # Only an answer to the nonce of its latest Hello sets its clock: ask for one.
-            if home.time_nonce is None and now - home.asked_hello_at >= _ASK_AGAIN_S:
-                home.asked_hello_at = now
-                home.ask(r.StatusGet(what=r.WHAT_HELLO))
+            if home.time_nonce is None:
+                _ask_hello(home, now)
         else:
             behind = self._wall() - reading.time_s - age
             if behind > _CLOCK_BEHIND_S and now - home.asked_hello_at >= _ASK_AGAIN_S:
                 # The clock, once set, may be moved forward without a nonce.
                 home.asked_hello_at = now
                 home.time_nonce = 0
-            elif behind < -_CLOCK_BEHIND_S and now - home.asked_hello_at >= _ASK_AGAIN_S:
+            elif behind < -_CLOCK_BEHIND_S:
                 # Set back only in answer to a nonce: its Hello brings one.
-                home.asked_hello_at = now
-                home.ask(r.StatusGet(what=r.WHAT_HELLO))
+                _ask_hello(home, now)
             self._note_clock(home, -behind)
             if behind > self._polling.max_delay_s:
                 # Held back on the way, or the node's clock is far behind: not used.
@@ -292,6 +289,13 @@ class Segment:
                 "firmware": version_text(hello.fw_version),
             },
         )
+
+
+def _ask_hello(home: Home, now: float) -> None:
+    """Have the node say who it is, with a new nonce; not again while the answer may be coming."""
+    if now - home.asked_hello_at >= _ASK_AGAIN_S:
+        home.asked_hello_at = now
+        home.ask(r.StatusGet(what=r.WHAT_HELLO))
 
 
 def version_text(version: int) -> str:
