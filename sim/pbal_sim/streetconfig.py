@@ -38,7 +38,7 @@ class StreetConfig:
     fixed: frozenset[int] = frozenset()  # homes that must never be moved
     provision: bool = True
     boot_parallel: int = 4
-    pair_frames: bool | None = None  # see pbal_sim.bus; default: above 16 homes
+    pair_frames: bool | None = None  # see pbal_sim.receivers; default: above 16 homes
 
 
 def loads_of(config: StreetConfig) -> Loads:

@@ -11,9 +11,7 @@ from micropython import const
 _MOST = const(120)  # readings in the mean, once the load was steady for so long
 _LIMIT = const(5.0)  # times the median change: further away is another load
 _FLOOR = const(0.003)  # of the apparent power: a difference that no average needs to remove
-_DRIFT = const(
-    1.4
-)  # times the median change: the last readings are off by so much, the load drifts
+_DRIFT = const(1.4)  # times the median change: the last readings off by so much, the load drifts
 _LAST = const(8)  # readings that tell a drift, and the age of the mean after one
 _RATE = const(0.03)  # of the median's search, at last
 
