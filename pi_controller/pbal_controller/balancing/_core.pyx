@@ -12,7 +12,7 @@ scenarios went into C. ``C[h, h, :]`` is constant, so a home never disturbs its 
 
 import numpy as np
 
-from libc.math cimport INFINITY, sqrt
+from libc.math cimport INFINITY, isfinite, sqrt
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -44,14 +44,18 @@ def build_gram(currents, weights, double beta=1.0, resistance=None, out=None):
     """Gram array of scenarios: float64[n, n, 3].
 
     currents: complex[S, n] ampere, each referred to the home's own phase voltage.
-    weights: float[S]. beta: weight of |I_N|^2 (1 with no feeder model: A^2; ohm with one).
+    weights: float[S], zero or more. beta: weight of |I_N|^2 (1 with no feeder model: A^2; ohm with one).
     resistance: None, or float[n, n, 3] ohm, Re(Z) between homes by relative phase.
     out: an array to fill and return; fresh pages cost a third of the build at 1000 homes.
+    Raises ValueError where shapes do not fit.
     """
-    root = np.sqrt(np.asarray(weights, np.float64))[:, None]
-    scaled = np.asarray(currents, np.complex128) * root
-    if scaled.ndim != 2:
+    amps = np.asarray(currents, np.complex128)
+    if amps.ndim != 2:
         raise ValueError("currents: expected an array of shape (scenarios, homes)")
+    root = np.sqrt(np.asarray(weights, np.float64))
+    if root.shape != amps.shape[:1]:
+        raise ValueError(f"weights: expected {amps.shape[0]} values, got shape {root.shape}")
+    scaled = amps * root[:, None]
     cdef double[:, ::1] re = np.ascontiguousarray(scaled.real)
     cdef double[:, ::1] im = np.ascontiguousarray(scaled.imag)
     cdef Py_ssize_t scenarios = re.shape[0]
@@ -129,6 +133,7 @@ cdef class _Arrays:
 
     cdef int load(self, gram, phases, price, limit_currents, limits_a,
                   Py_ssize_t max_moves) except -1:
+        """Check and take in what `solve` was given; raises ValueError where it does not fit."""
         gram = np.ascontiguousarray(gram, np.float64)
         cdef const double[:, :, ::1] c = gram
         cdef Py_ssize_t n = c.shape[0]
@@ -137,55 +142,66 @@ cdef class _Arrays:
         start = np.ascontiguousarray(phases, np.int8)
         if start.shape != (n,):
             raise ValueError(f"phases: expected {n} values")
-        if n and (start.min() < 0 or start.max() > 2):
-            raise ValueError("phases: every home must be on 0, 1 or 2")
         cost = np.ascontiguousarray(price, np.float64)
         if cost.shape != (n, 3):
             raise ValueError(f"price: expected shape {(n, 3)}, got {cost.shape}")
-        if n and not np.isfinite(cost[np.arange(n), start]).all():
-            raise ValueError("price: staying where one is must have a finite price")
         work = start.copy()
+        field = np.empty((n, 3))
         cdef const signed char[::1] now = start
         cdef signed char[::1] x = work
         cdef const double[:, ::1] pr = cost
-        field = np.empty((n, 3))
         cdef double[:, ::1] f = field
-        rows = 0
+        cdef Py_ssize_t h
+        for h in range(n):
+            if now[h] < 0 or now[h] > 2:
+                raise ValueError("phases: every home must be on 0, 1 or 2")
+            if not isfinite(pr[h, now[h]]):
+                raise ValueError("price: staying where one is must have a finite price")
+        self.keep = [gram, start, work, cost, field]
+        self.p.n = n
+        self.p.limit_rows = 0
+        self.p.max_moves = max_moves
+        self.p.moved = 0
+        self.p.eps = 0.0
+        self.p.excess = self.p.excess_allowed = 0.0
+        self.p.end_s = INFINITY
+        if n == 0:
+            return 0
+        self.p.gram = &c[0, 0, 0]
+        self.p.price = &pr[0, 0]
+        self.p.x = &x[0]
+        self.p.x_now = &now[0]
+        self.p.field = &f[0, 0]
         if limit_currents is not None and limits_a is not None:
-            limit_currents = np.atleast_2d(np.asarray(limit_currents, np.complex128))
-            if limit_currents.shape[1] != n:
-                raise ValueError(f"limit_currents: expected {n} homes")
-            rows = limit_currents.shape[0]
-        lre = np.ascontiguousarray(limit_currents.real) if rows else np.zeros((1, 1))
-        lim = np.ascontiguousarray(limit_currents.imag) if rows else np.zeros((1, 1))
-        squared = np.square(np.broadcast_to(np.asarray(limits_a if rows else 0.0, np.float64), 3))
-        squared = np.ascontiguousarray(squared)
-        sums = np.zeros((2, max(rows, 1), 3))
+            self.limit(limit_currents, limits_a)
+        refresh(&self.p)
+        if self.p.limit_rows:
+            self.p.excess = excess_after(&self.p, 0, NULL, NULL)
+            self.p.excess_allowed = self.p.excess * (1.0 + 1e-12)
+        return 0
+
+    cdef int limit(self, currents, limits_a) except -1:
+        """Take in the phase limits: currents complex[R, n] A, limits one or three, A."""
+        currents = np.atleast_2d(np.asarray(currents, np.complex128))
+        if currents.shape[1] != self.p.n:
+            raise ValueError(f"limit_currents: expected {self.p.n} homes")
+        cdef Py_ssize_t rows = currents.shape[0]
+        if rows == 0:
+            return 0
+        lre, lim = np.ascontiguousarray(currents.real), np.ascontiguousarray(currents.imag)
+        squared = np.square(np.broadcast_to(np.asarray(limits_a, np.float64), 3))
+        sums = np.zeros((2, rows, 3))
         cdef const double[:, ::1] re = lre
         cdef const double[:, ::1] im = lim
         cdef const double[::1] a2 = squared
         cdef double[:, :, ::1] ph = sums
-        self.keep = (gram, start, work, cost, field, lre, lim, squared, sums)
-        self.p.n = n
+        self.keep += [lre, lim, squared, sums]
         self.p.limit_rows = rows
-        self.p.max_moves = max_moves
-        self.p.moved = 0
-        self.p.eps = 0.0
-        self.p.end_s = INFINITY
-        if n:
-            self.p.gram = &c[0, 0, 0]
-            self.p.price = &pr[0, 0]
-            self.p.x = &x[0]
-            self.p.x_now = &now[0]
-            self.p.field = &f[0, 0]
-            self.p.limit_re = &re[0, 0]
-            self.p.limit_im = &im[0, 0]
-            self.p.phase_re = &ph[0, 0, 0]
-            self.p.phase_im = &ph[1, 0, 0]
-            self.p.limit_a2 = &a2[0]
-            refresh(&self.p)
-            self.p.excess = excess_after(&self.p, 0, NULL, NULL) if rows else 0.0
-            self.p.excess_allowed = self.p.excess * (1.0 + 1e-12)
+        self.p.limit_re = &re[0, 0]
+        self.p.limit_im = &im[0, 0]
+        self.p.phase_re = &ph[0, 0, 0]
+        self.p.phase_im = &ph[1, 0, 0]
+        self.p.limit_a2 = &a2[0]
         return 0
 
     cdef phases(self):
@@ -195,7 +211,7 @@ cdef class _Arrays:
 def fields(gram, phases, homes=None):
     """Field F[h, q] = sum_g C[h, g, (q - x_g) mod 3]: float64[n, 3], or of these homes alone.
 
-    homes: int[k], each 0 to n - 1.
+    homes: int[k], each 0 to n - 1. Raises ValueError where shapes or values do not fit.
     """
     cdef const double[:, :, ::1] c = np.ascontiguousarray(gram, np.float64)
     cdef const signed char[::1] x = np.ascontiguousarray(phases, np.int8)
@@ -217,7 +233,7 @@ def fields(gram, phases, homes=None):
 
 
 def cost(gram, phases, price):
-    """Cost of an assignment: the Gram sum plus the prices of the phases chosen."""
+    """Cost of an assignment int8[n]: the Gram sum plus the prices float[n, 3] of its phases."""
     cdef _Arrays a = _Arrays()
     a.load(gram, phases, price, None, None, _UNLIMITED)
     return total_cost(&a.p) if a.p.n else 0.0
@@ -234,7 +250,7 @@ def solve(gram, phases, price, *, Py_ssize_t max_moves=-1, limit_currents=None, 
     never grows. restarts: kicks at most, any number where it is negative. budget_s: seconds at
     most from the call on, whatever it is doing then; only the first look at the whole Gram array
     and the relief of an excess are never cut short. Without a budget the answer is a function
-    of the seed.
+    of the seed. Raises ValueError where shapes or values do not fit.
     """
     cdef double began_s = now_s()
     cdef _Arrays a = _Arrays()
@@ -296,7 +312,11 @@ cdef bint _neutral_only(const Problem *p) noexcept nogil:
 
 
 def best_of(gram, phases, price, Py_ssize_t k, *, limit_currents=None, limits_a=None):
-    """The proven best of at most k <= 3 moves: (phases int8[n], cost before, cost after)."""
+    """The proven best of at most k <= 3 moves: (phases int8[n], cost before, cost after).
+
+    price and limits as in `solve`; an excess may not grow, but is not brought down at any price.
+    Memory: 32 n^2 bytes. Raises ValueError where something does not fit, and MemoryError.
+    """
     if not 1 <= k <= 3:
         raise ValueError("best_of: k must be 1, 2 or 3")
     cdef _Arrays a = _Arrays()

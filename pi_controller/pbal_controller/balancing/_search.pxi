@@ -196,8 +196,9 @@ cdef void keep(const Problem *p, Kept *kept) noexcept nogil:
     cdef size_t sums = <size_t>(3 * p.limit_rows) * sizeof(double)
     memcpy(kept.x, p.x, <size_t>p.n)
     memcpy(kept.field, p.field, <size_t>(3 * p.n) * sizeof(double))
-    memcpy(kept.phase_re, p.phase_re, sums)
-    memcpy(kept.phase_im, p.phase_im, sums)
+    if sums:
+        memcpy(kept.phase_re, p.phase_re, sums)
+        memcpy(kept.phase_im, p.phase_im, sums)
     kept.moved = p.moved
 
 
@@ -206,8 +207,9 @@ cdef void go_back(Problem *p, const Kept *kept) noexcept nogil:
     cdef size_t sums = <size_t>(3 * p.limit_rows) * sizeof(double)
     memcpy(p.x, kept.x, <size_t>p.n)
     memcpy(p.field, kept.field, <size_t>(3 * p.n) * sizeof(double))
-    memcpy(p.phase_re, kept.phase_re, sums)
-    memcpy(p.phase_im, kept.phase_im, sums)
+    if sums:
+        memcpy(p.phase_re, kept.phase_re, sums)
+        memcpy(p.phase_im, kept.phase_im, sums)
     p.moved = kept.moved
 
 

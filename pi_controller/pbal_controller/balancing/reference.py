@@ -27,7 +27,10 @@ def build_gram(
     amps = np.asarray(currents, np.complex128)
     if amps.ndim != 2:
         raise ValueError("currents: expected an array of shape (scenarios, homes)")
-    together = np.einsum("s,sh,sg->hg", np.asarray(weights, np.float64), amps.conj(), amps)
+    weight = np.asarray(weights, np.float64)
+    if weight.shape != amps.shape[:1]:
+        raise ValueError(f"weights: expected {amps.shape[0]} values, got shape {weight.shape}")
+    together = np.einsum("s,sh,sg->hg", weight, amps.conj(), amps)
     gram = (together[:, :, None] * _ROTATE).real
     n = len(gram)
     factor = np.full((n, n, 3), float(beta))

@@ -167,6 +167,11 @@ class CoreTests:
         x, before, after, kicks = self.core.solve(gram, np.zeros(0, np.int8), np.zeros((0, 3)))
         assert (len(x), before, after, kicks) == (0, 0.0, 0.0, 0)
 
+    @pytest.mark.parametrize("weights", [[1.0], [1.0, 2.0], [[1.0, 2.0, 3.0]]])
+    def test_one_weight_a_scenario(self, weights):
+        with pytest.raises(ValueError, match="weights"):
+            self.core.build_gram(np.ones((3, 2)), weights)
+
     def test_same_seed_same_answer(self):
         i = Instance(5, 7)
         runs = [self.core.solve(self.gram(i), i.phases, i.price, restarts=4, seed=9) for _ in "ab"]
