@@ -16,14 +16,15 @@ class PlannerConfig:
 
     price: what one switching must save, in A^2 of neutral current averaged over the time
         ahead (W with a resistance array). Where the wear budget is set, only the start.
-    wear_budget_per_day: switchings per home per day, averaged over homes, that the relays
-        may be spent at; the price adapts to meet it. None keeps the price fixed.
+    wear_budget_per_day: switchings per home per day that the relays may be spent at, averaged
+        over the homes that could be moved at some time of the last 24 hours; the price adapts
+        to meet it. None keeps the price fixed.
     price_floor: the adapted price never falls below this: a relay is not worn for nothing.
     fairness: 0..; a home that has used its daily cap pays (1 + fairness) times the price.
     home_prices: factor on the price of each home, for relays or customers unlike the rest.
     dwell_s: least time between two switchings of a home. daily_cap: most in 24 hours.
     max_moves: most switchings in one decision; -1 for any number.
-    fixed: homes that can never be moved (indices).
+    fixed: homes that can never be moved (indices, no mask).
     limits_a: phase current limits of the transformer, A, one or three; None for none.
     resistance: None, or float[n, n, 3] ohm: Re(Z) between homes by relative phase; beta
         then weighs the neutral current (ohm).
@@ -33,6 +34,9 @@ class PlannerConfig:
     predict: learn how long loads last and price moves by it; False is the simple rule,
         window_weight on the mean of the last window_s and the rest on the last reading.
     horizon_min: how fast the future loses weight, because it can still be corrected.
+    restarts: kicks of the search where it is not exact. seed: of kicks and of sampled ways.
+
+    Raises ValueError for a value that makes no sense.
     """
 
     price: float | None = None
@@ -70,6 +74,9 @@ class PlannerConfig:
             raise ValueError("planner.window_weight must be between 0 and 1")
         if not self.horizon_min > 0:
             raise ValueError("planner.horizon_min must be more than zero")
+        for name in ("restarts", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"planner.{name} must be zero or more, got {getattr(self, name)}")
         if self.daily_cap < 1:
             raise ValueError("planner.daily_cap must be at least 1")
         if not math.isfinite(self.utc_offset_s):
@@ -81,6 +88,8 @@ class PlannerConfig:
 
     def check_homes(self, n: int) -> None:
         """Raise ValueError where a field does not fit a street of n homes."""
+        if any(isinstance(h, (bool, np.bool_)) for h in self.fixed):
+            raise ValueError("planner.fixed: expected indices of homes, got a mask")
         wrong = sorted(h for h in self.fixed if not 0 <= h < n)
         if wrong:
             raise ValueError(f"planner.fixed: there is no home {wrong[0]} among {n}")

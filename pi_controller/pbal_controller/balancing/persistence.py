@@ -13,6 +13,7 @@ O(n) in NumPy and a short loop over the homes whose current has just stepped.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,23 @@ AGES = np.array([0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 31, 40, 50, 61, 80,
 SLOTS = 8
 WAYS = 16
 _GAP_MIN = 2.0
+_SIZES, _AGES = SIZES.tolist(), AGES.tolist()
+#: The age bin of every whole minute; the edges are whole minutes.
+_BIN = np.searchsorted(AGES, np.arange(AGES[-1] + 1), side="right") - 1
 _WIDTHS = np.append(np.diff(AGES), 240.0)
+
+
+Chances = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]
 
 
 def _known(level: NDArray[np.float64]) -> NDArray[np.float64]:
     """NaN as nothing; a tenth of the time of nan_to_num, which looks for infinities too."""
     return np.where(np.isnan(level), 0.0, level)
+
+
+def _bins(age_min: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Age bins; what is younger than nothing counts as new."""
+    return np.asarray(_BIN[np.minimum(np.maximum(age_min, 0.0), AGES[-1]).astype(np.intp)])
 
 
 class Persistence:
@@ -73,24 +85,28 @@ class Persistence:
         # A longer silence than usual was not watched: a step may have gone and come back.
         longest = max(_GAP_MIN, 1.5 * self.every_min)
         minutes = np.clip((time_s - self.seen_s) / 60.0, 0.0, longest)
-        h, k = np.nonzero((self.size > 0) & known[:, None])
-        age = (time_s - self.born_s[h, k]) / 60.0
-        bins = np.searchsorted(AGES, age - 0.5 * minutes[h], side="right") - 1
-        at = (h, np.searchsorted(SIZES, self.size[h, k]), bins.clip(0))
-        np.add.at(self.watched, at, minutes[h])
+        on = self.size > 0
+        on[~known] = False
+        where = np.flatnonzero(on)
+        owner = where // SLOTS
+        spent = minutes[owner]
+        age = (time_s - self.born_s.ravel()[where]) / 60.0
+        row = owner * (len(SIZES) + 1) + SIZES.searchsorted(self.size.ravel()[where])
+        np.add.at(self.watched.reshape(-1), row * len(AGES) + _bins(age - 0.5 * spent), spent)
         delta = amps - self.level
         threshold = np.maximum(self.step_a, 0.04 * _known(self.level))
-        for home in np.flatnonzero(np.abs(delta) > threshold).tolist():
-            if delta[home] > 0:
-                self._open(home, time_s, delta[home])
+        stepped = np.flatnonzero(np.abs(delta) > threshold)
+        for home, step in zip(stepped.tolist(), delta[stepped].tolist(), strict=True):
+            if step > 0:
+                self._open(home, time_s, step)
             else:
-                self._close(home, time_s, -delta[home])
+                self._close(home, time_s, -step)
         self.level[known] = amps[known]
         # A home with a roof of solar cells may sit below zero under its steps; others not.
         self.lowest = np.minimum(self.lowest * (1.0 - 1e-4 * minutes), _known(self.level))
         over = self.size.sum(axis=1) - _known(self.level) + self.lowest
         for home in np.flatnonzero(over > self.step_a).tolist():
-            self._shrink(home, over[home])
+            self._shrink(home, float(over[home]))
         self.seen_s[known] = time_s
         since = (time_s - self.last_s) / 60.0
         if np.isfinite(since) and since > 0:
@@ -103,48 +119,56 @@ class Persistence:
 
     def _open(self, home: int, time_s: float, size: float) -> None:
         slots = self.size[home]
-        slot = int(np.argmin(slots))  # a free one, or the smallest gives way
+        slot = int(slots.argmin())  # a free one, or the smallest gives way
         slots[slot] = size
         self.born_s[home, slot] = time_s
 
+    # These work on a home's few steps as plain numbers: NumPy would take ten times as long.
+
     def _close(self, home: int, time_s: float, fall: float) -> None:
-        slots = self.size[home]
-        live = np.flatnonzero(slots > 0)
-        if not live.size:
+        slots = self.size[home].tolist()
+        live = [k for k, size in enumerate(slots) if size > 0]
+        if not live:
             return
-        miss = np.abs(slots[live] - fall)
-        best = int(np.argmin(miss))
-        if miss[best] <= max(self.step_a, 0.12 * fall):
-            self._end(home, int(live[best]), time_s)
+        best = min(live, key=lambda k: abs(slots[k] - fall))
+        if abs(slots[best] - fall) <= max(self.step_a, 0.12 * fall):
+            self._end(home, best, time_s)
             return
         for i, a in enumerate(live):
             for b in live[i + 1 :]:
                 if abs(slots[a] + slots[b] - fall) <= max(self.step_a, 0.08 * fall):
-                    self._end(home, int(a), time_s)
-                    self._end(home, int(b), time_s)
+                    self._end(home, a, time_s)
+                    self._end(home, b, time_s)
                     return
-        bigger = live[slots[live] > fall]
-        if bigger.size:  # part of a step went: it carries on, smaller
-            slots[bigger[np.argmin(slots[bigger])]] -= fall
+        bigger = [k for k in live if slots[k] > fall]
+        if bigger:  # part of a step went: it carries on, smaller
+            part = min(bigger, key=lambda k: slots[k])
+            self.size[home, part] = slots[part] - fall
             return
-        self._end(home, int(live[best]), time_s)
+        self._end(home, best, time_s)
 
     def _shrink(self, home: int, over: float) -> None:
-        slots = self.size[home]
-        for k in np.argsort(self.born_s[home]):
+        slots = self.size[home].tolist()
+        for k in np.argsort(self.born_s[home]).tolist():
             if slots[k] > 0 and over > 0:
                 cut = min(slots[k], over)
                 slots[k] -= cut
                 over -= cut
-        slots[slots < 0.5 * self.step_a] = 0.0
+        self.size[home] = [0.0 if size < 0.5 * self.step_a else size for size in slots]
 
     def _end(self, home: int, slot: int, time_s: float) -> None:
-        size = self.size[home, slot]
-        age = (time_s - self.born_s[home, slot]) / 60.0
+        size = float(self.size[home, slot])
+        age = (time_s - float(self.born_s[home, slot])) / 60.0
         half = max(0.5, 0.5 * self.every_min)
-        b = max(int(np.searchsorted(AGES, age - half, side="right")) - 1, 0)
-        self.ends[home, int(np.searchsorted(SIZES, size)), b] += 1
+        b = max(bisect_right(_AGES, age - half) - 1, 0)
+        self.ends[home, bisect_left(_SIZES, size), b] += 1
         self.size[home, slot] = 0.0
+
+    def not_after(self, time_s: float) -> None:
+        """What was noted later than this was noted now: its clock was ahead."""
+        self.last_s = min(self.last_s, time_s)
+        for noted_s in (self.seen_s, self.born_s):
+            np.minimum(noted_s, time_s, out=noted_s)
 
     # ------------------------------------------------------------------ forecasting
 
@@ -182,34 +206,46 @@ class Persistence:
         In each way every step is still on after look_min, or not, by chance; from there on,
         at ahead_min from now, the current is what can then be expected.
         """
-        ahead = np.asarray(ahead_min, np.float64)
-        out = np.empty((WAYS, len(ahead), self.n))
+        h, size, stays, then = self.chances(time_s, look_min, ahead_min, rng)
+        out = np.empty((WAYS, len(then), self.n))
         out[:] = _known(self.level)
-        h, size, gone = self._gone(time_s, np.concatenate(([look_min], ahead)))
         if h.size:
-            stays = rng.random((WAYS, 1, h.size)) < np.exp(-gone[:, 0])
-            then = np.exp(gone[:, :1] - gone[:, 1:]).T
-            change = size * (stays * then - 1.0)
+            change = size * (stays[:, None] * then - 1.0)
             first = np.flatnonzero(np.diff(h, prepend=-1))  # h ascends
             out[:, :, h[first]] += np.add.reduceat(change, first, axis=2)
         return out
+
+    def chances(
+        self, time_s: float, look_min: float, ahead_min: ArrayLike, rng: np.random.Generator
+    ) -> Chances:
+        """What `sample` is made of: of each step that is on its home [k] and size [k], whether it
+        is still on after look_min [WAYS, k], and then how much of it at ahead_min [len(ahead), k].
+        """
+        ahead = np.asarray(ahead_min, np.float64)
+        h, size, gone = self._gone(time_s, np.concatenate(([look_min], ahead)))
+        stays = rng.random((WAYS, len(h))) < np.exp(-gone[:, 0])
+        return h, size, stays, np.exp(gone[:, :1] - gone[:, 1:]).T
 
     def _gone(
         self, time_s: float, ahead: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         """Every step that is on: home [k], size [k], cumulative hazard from when it was last
         seen to `ahead` minutes from time_s [k, len(ahead)]."""
-        h, k = np.nonzero(self.size > 0)
-        size = self.size[h, k]
-        age = np.maximum((time_s - self.born_s[h, k]) / 60.0, 0.0)
-        seen = np.clip((self.seen_s[h] - self.born_s[h, k]) / 60.0, 0.0, age)
-        row = self._table()[h, np.searchsorted(SIZES, size)]
-        when = np.concatenate((seen[:, None], age[:, None] + ahead), axis=1)
-        b = np.searchsorted(AGES, when, side="right") - 1
+        where = np.flatnonzero(self.size > 0)
+        h = where // SLOTS
+        size, born_s = self.size.ravel()[where], self.born_s.ravel()[where]
+        age = np.maximum((time_s - born_s) / 60.0, 0.0)
+        seen = np.minimum(np.maximum((self.seen_s[h] - born_s) / 60.0, 0.0), age)
+        when = np.empty((len(h), 1 + len(ahead)))
+        when[:, 0] = seen
+        when[:, 1:] = age[:, None] + ahead
+        b = _bins(when)
         within = np.minimum((when - AGES[b]) / _WIDTHS[b], 9.0)
-        lo = np.take_along_axis(row, b, axis=1)
-        hi = np.take_along_axis(row, b + 1, axis=1)
-        gone = lo + (hi - lo) * within
+        table = self._table()
+        b += ((h * table.shape[1] + SIZES.searchsorted(size)) * table.shape[2])[:, None]
+        hazard = table.ravel()
+        lo = hazard[b]
+        gone = lo + (hazard[b + 1] - lo) * within
         return h, size, gone[:, 1:] - gone[:, :1]
 
     # ------------------------------------------------------------------ keeping
@@ -219,10 +255,15 @@ class Persistence:
         return {"ends": self.ends.copy(), "watched": self.watched.copy()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave; the number of homes and the classes must be the same."""
-        for name in ("ends", "watched"):
-            value = np.asarray(state[name], np.float32)
+        """Take up what `state` gave; the number of homes and the classes must be the same.
+
+        Raises ValueError where they are not, or where counts are none; then nothing has changed.
+        """
+        counts = {name: np.array(state[name], np.float32) for name in ("ends", "watched")}
+        for name, value in counts.items():
             if value.shape != self.ends.shape:
                 raise ValueError(f"{name}: expected shape {self.ends.shape}, got {value.shape}")
-            setattr(self, name, value.copy())
+            if not (np.isfinite(value) & (value >= 0)).all():
+                raise ValueError(f"{name}: expected counts, zero or more")
+        self.ends, self.watched = counts["ends"], counts["watched"]
         self._cumulative = None

@@ -7,8 +7,8 @@ n * n * 3 numbers while deciding; nothing grows with time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from .config import PlannerConfig
+from .moves import Move, explain
 from .persistence import Persistence
 from .phasors import TURN, neutral_current, phase_currents
-from .waiting import gains, put_off
+from .readings import Readings
+from .waiting import gains, lumped, put_off
 from .wear import Wear
 
 #: The time ahead, minutes: each bucket counts with its mean, in the middle.
@@ -34,52 +36,23 @@ _RARE_MIN = 15.0
 _REST_SHARE = 0.3 - 0.4 * np.expm1(-_MIDDLES / 8.0)
 _THREE = np.arange(3, dtype=np.int8)
 _LATE_S = 600.0
-_MOST_A = 1e4
 _EVER_S = 1e300
+#: The bucket that reasons speak of.
+_LATER = 4
 #: When one would look again, as the bucket that then begins: after 8 minutes.
 _LOOK = 4
 _EXACT_HOMES = 256  # best-of-K is exact up to here; beyond, the search takes over
 
-
-@dataclass(frozen=True)
-class Move:
-    """One switching: home index, phases 0..2, the saving expected (A^2, or W with a feeder
-    model) after its price, and the reason in words."""
-
-    home: int
-    from_phase: int
-    to_phase: int
-    saving: float
-    reason: str
-
-
-class Readings:
-    """The last reading of each of n loads, A, the mean of the recent past, and when."""
-
-    def __init__(self, n: int) -> None:
-        self.last = np.zeros(n, np.complex128)
-        self.recent = np.zeros(n, np.complex128)
-        self.seen_s = np.full(n, -np.inf)
-
-    def observe(
-        self, time_s: float, amps: NDArray[np.complex128], lag_s: float
-    ) -> NDArray[np.bool_]:
-        """Take one reading, NaN where unknown; returns what is known of it. lag_s: the mean's."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            known = np.isfinite(amps) & (np.abs(amps) <= _MOST_A)
-        new = -np.expm1(-(time_s - self.seen_s[known]) / lag_s)
-        self.recent[known] += new * (amps[known] - self.recent[known])
-        self.last[known] = amps[known]
-        self.seen_s[known] = time_s
-        return known
+_Reading = tuple[float, NDArray[np.complex128], NDArray[np.complex128] | None]
 
 
 class Planner:
     """Chooses which homes to move. One instance per transformer; not thread-safe.
 
-    Times are seconds. A reading up to ten minutes older than the newest is late and left out;
-    a clock that falls back further was set, and time goes on from where it was. Persist and
-    restore with `state` and `load` so that a restart forgets neither wear nor what was learnt.
+    Times are seconds. A reading older than the newest one is late and left out. The time of a
+    decision is now: where it is more than ten minutes before the last one, the clock was set
+    back, and time goes on from where it was. Persist and restore with `state` and `load` so
+    that a restart forgets neither wear nor what was learnt.
     """
 
     def __init__(self, n_homes: int, config: PlannerConfig | None = None) -> None:
@@ -99,8 +72,10 @@ class Planner:
         self._newest_s = -np.inf
         self._decided_s = -np.inf
         self._clock_s = 0.0  # what the clock was set back by, in all
-        self._fixed = np.zeros(n_homes, bool)
-        self._fixed[list(self.config.fixed)] = True
+        self._behind: _Reading | None = None  # the last reading older than the newest one
+        self._loose = np.ones(n_homes, bool)
+        self._loose[list(self.config.fixed)] = False
+        self._every = np.arange(n_homes)
         self._gram: NDArray[np.float64] | None = None  # kept: fresh pages cost time
         tau = self.config.horizon_min
         weights = tau * (np.exp(-_EDGES[:-1] / tau) - np.exp(-_EDGES[1:] / tau))
@@ -118,14 +93,27 @@ class Planner:
         amps = np.asarray(currents, np.complex128)
         if amps.shape != (self.n,):
             raise ValueError(f"currents: expected {self.n} values, got shape {amps.shape}")
-        other = np.full(3, np.nan + 0j) if rest is None else np.asarray(rest, np.complex128)
-        if other.shape != (3,):
+        other = None if rest is None else np.asarray(rest, np.complex128)
+        if other is not None and other.shape != (3,):
             raise ValueError(f"rest: expected 3 values, got shape {other.shape}")
-        time_s = self._on_clock(time_s, self._newest_s)
-        if time_s < self._newest_s:
+        on_clock_s = self._on_clock(time_s)
+        if on_clock_s < self._newest_s - _LATE_S and np.isneginf(self._decided_s):
+            # No decision yet: the past was played to it, once more from its beginning.
+            self._clock_s += self._newest_s - on_clock_s
+            on_clock_s = self._newest_s
+        if on_clock_s < self._newest_s:
+            # Late, or the clock was set back: the next decision, whose time is now, will tell.
+            self._behind = (time_s, amps.copy(), None if other is None else other.copy())
             return
+        self._behind = None
+        self._take(on_clock_s, amps, other)
+
+    def _take(
+        self, time_s: float, amps: NDArray[np.complex128], other: NDArray[np.complex128] | None
+    ) -> None:
         lag_s = max(_RECENT_S, 120.0 * self.persistence.every_min)
-        self._rest.observe(time_s, other, lag_s)
+        if other is not None:
+            self._rest.observe(time_s, other, lag_s)
         self._newest_s = time_s
         known = self._homes.observe(time_s, amps, lag_s)
         if self.config.predict:
@@ -140,7 +128,7 @@ class Planner:
         time_s: float,
         phases: ArrayLike,
         *,
-        immovable: Sequence[int] = (),
+        immovable: Iterable[int] = (),
         max_moves: int | None = None,
     ) -> list[Move]:
         """Moves worth making now, best first. phases: int[n], 0..2, -1 open or unknown.
@@ -151,31 +139,32 @@ class Planner:
         c = self.config
         most = c.max_moves if max_moves is None else max_moves
         x = self._checked(phases)
-        still = np.asarray(immovable, np.int64)
-        if still.size and (still.min() < 0 or still.max() >= self.n):
-            raise ValueError(f"immovable: expected homes 0 to {self.n - 1}, got {list(immovable)}")
-        time_s = max(self._on_clock(time_s, self._decided_s), self._decided_s)
-        self._decided_s = time_s
-        known = self._known(time_s, x)
+        still = self._homes_of(immovable)
+        time_s = self._now(time_s)
+        known, rest_known = self._known(time_s, x), self._rest_known(time_s)
+        able = known & self._loose
+        if still.size:
+            able[still] = False
         now = np.where(known, self._homes.last, 0.0)
-        square = float((np.abs(now[known]) ** 2).mean()) if known.any() else np.nan
+        count, with_rest = np.count_nonzero(known), np.count_nonzero(rest_known) > 0
+        square = float((np.abs(now[known]) ** 2).sum() / count) if count else np.nan
+        rest = np.where(rest_known, self._rest.last, 0.0)
+        rest_square = float(np.abs(neutral_current(rest, _THREE)) ** 2) if with_rest else 0.0
         # Half of the time between readings, and what has passed since the last.
         lag_min = (time_s - self._newest_s) / 60 + max(self.persistence.every_min - 1, 0) / 2
-        rest = np.where(self._rest_known(time_s), self._rest.last, 0.0)
-        self.wear.see(time_s, x, square, lag_min, float(np.abs(neutral_current(rest, _THREE)) ** 2))
-        if not known.any():
+        self.wear.see(time_s, x, square, lag_min, rest_square, known=known, able=able)
+        if not count:
             return []
         scenarios, weights = self._scenarios(time_s, now, known)
-        start = np.where(x >= 0, x, 0).astype(np.int8)
-        price = np.repeat(self.wear.prices(time_s)[:, None], 3, axis=1)
-        movable = known & self.wear.free(time_s) & ~self._fixed
-        movable[still] = False
-        price[~movable] = np.inf
-        price[np.arange(self.n), start] = 0.0
+        start = np.maximum(x, 0)
+        price = np.empty((self.n, 3))
+        price[:] = self.wear.prices(time_s)[:, None]
+        price[~(able & self.wear.free(time_s))] = np.inf
+        price[self._every, start] = 0.0
         resistance = c.resistance
-        if self._rest_known(time_s).any():
+        if with_rest:
             # As three more homes that stay where they are.
-            now, scenarios = self._with_rest(time_s, now, scenarios)
+            now, scenarios = self._with_rest(rest, rest_known, now, scenarios)
             start = np.append(start, _THREE)
             price = np.vstack((price, np.where(np.eye(3, dtype=bool), 0.0, np.inf)))
             if resistance is not None:
@@ -192,12 +181,15 @@ class Planner:
                 **limits,
             )[0]  # fmt: skip
         best = self._patient(time_s, start, best, price, now, known, scenarios, resistance)
-        return self._explain(gram, price, start, best, now, scenarios)
+        return explain(
+            gram, price, start, best, now, limits_a=c.limits_a,
+            later=scenarios[_LATER] if c.predict else None, later_min=_MIDDLES[_LATER],
+        )  # fmt: skip
 
     def urgent(self, time_s: float, phases: ArrayLike) -> bool:
         """True when a phase is over its limit now: do not wait for the next decision."""
         x = self._checked(phases)
-        time_s = self._on_clock(time_s, self._decided_s)
+        time_s = self._on_clock(time_s)
         now = np.where(self._known(time_s, x), self._homes.last, 0.0)
         rest = np.where(self._rest_known(time_s), self._rest.last, 0.0)
         return self._over(np.append(now, rest), np.append(x, _THREE))
@@ -207,22 +199,43 @@ class Planner:
         return {"version": 2, "wear": self.wear.state(), "persistence": self.persistence.state()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave. Raises ValueError where it is of another street."""
+        """Take up what `state` gave, as it was or with lists for arrays.
+
+        Raises ValueError where it is of another street or damaged; then nothing has changed.
+        """
         if state.get("version") not in (1, 2):
             raise ValueError(f"planner state: version {state.get('version')!r} is not known")
-        self.wear.load_state(state["wear"])
+        wear = Wear(self.n, self.config)
+        wear.load_state(state["wear"])
         self.persistence.load(state["persistence"])
+        self.wear = wear
 
     # ------------------------------------------------------------------ inside
 
-    def _on_clock(self, time_s: float, before_s: float) -> float:
+    def _on_clock(self, time_s: float) -> float:
         """time_s on a clock that is never set back. Raises ValueError for no time at all."""
-        if not np.isfinite(time_s):
+        if not math.isfinite(time_s):
             raise ValueError(f"time_s: expected a number of seconds, got {time_s}")
-        behind = before_s - (time_s + self._clock_s)
-        if behind > _LATE_S:
-            self._clock_s += behind
-        return time_s + self._clock_s
+        return float(time_s) + self._clock_s
+
+    def _now(self, time_s: float) -> float:
+        """The time of a decision. It alone tells how the clock was set: a reading may be late."""
+        now_s = self._on_clock(time_s)
+        set_back = self._decided_s - now_s > _LATE_S
+        if set_back:
+            self._clock_s += self._decided_s - now_s
+        self._decided_s = max(now_s, self._decided_s)
+        ahead = self._newest_s - self._decided_s > _LATE_S
+        if ahead:  # readings of times to come are as good as of now
+            self._newest_s = self._decided_s
+            for seen_s in (self._homes.seen_s, self._rest.seen_s, self._times):
+                np.minimum(seen_s, self._newest_s, out=seen_s)
+            self.persistence.not_after(self._newest_s)
+        if (set_back or ahead) and self._behind is not None:
+            reading, self._behind = self._behind, None
+            if self._on_clock(reading[0]) <= self._decided_s:
+                self.observe(*reading)
+        return self._decided_s
 
     def _checked(self, phases: ArrayLike) -> NDArray[np.int8]:
         x = np.asarray(phases)
@@ -230,25 +243,41 @@ class Planner:
             raise ValueError(f"phases: expected {self.n} values, got shape {x.shape}")
         with np.errstate(invalid="ignore"):
             whole = x.astype(np.int8)
-        if not ((whole == x) & (whole >= -1) & (whole <= 2)).all():
+        # -1 to 2 are 0 to 3 with one added, all else is more without a sign.
+        if np.count_nonzero(whole != x) or np.count_nonzero((whole + 1).view(np.uint8) > 3):
             raise ValueError("phases: expected 0, 1, 2, or -1 for open or unknown")
         return whole
 
+    def _homes_of(self, homes: Iterable[int]) -> NDArray[np.int64]:
+        """Indices of homes. Raises ValueError where there are no such homes, or for a mask."""
+        which = list(homes)
+        if not which:
+            return np.empty(0, np.int64)
+        index = np.array(which, np.int64)
+        mask = isinstance(which[0], (bool, np.bool_))
+        if mask or index.min() < 0 or index.max() >= self.n:
+            raise ValueError(f"immovable: expected homes 0 to {self.n - 1}, got {which}")
+        return index
+
     def _known(self, time_s: float, x: NDArray[np.int8]) -> NDArray[np.bool_]:
-        # Old data is better than none: all may be late alike, one home among others may not.
-        fresh = self._homes.seen_s >= max(self._newest_s - self.config.stale_s, -_EVER_S)
-        blind = time_s - self._newest_s > self.config.blind_s
-        return np.asarray(fresh & (x >= 0) & (not blind))
+        return self._fresh(time_s, self._homes) & np.asarray(x >= 0)
 
     def _rest_known(self, time_s: float) -> NDArray[np.bool_]:
-        fresh = self._rest.seen_s >= max(self._newest_s - self.config.stale_s, -_EVER_S)
-        return np.asarray(fresh & (time_s - self._newest_s <= self.config.blind_s))
+        return self._fresh(time_s, self._rest)
+
+    def _fresh(self, time_s: float, readings: Readings) -> NDArray[np.bool_]:
+        # Old data is better than none: all may be late alike, one home among others may not.
+        if time_s - self._newest_s > self.config.blind_s:
+            return np.zeros(len(readings.seen_s), bool)
+        return np.asarray(readings.seen_s >= max(self._newest_s - self.config.stale_s, -_EVER_S))
 
     def _with_rest(
-        self, time_s: float, now: NDArray[np.complex128], scenarios: NDArray[np.complex128]
+        self,
+        last: NDArray[np.complex128],
+        known: NDArray[np.bool_],
+        now: NDArray[np.complex128],
+        scenarios: NDArray[np.complex128],
     ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
-        known = self._rest_known(time_s)
-        last = np.where(known, self._rest.last, 0.0)
         # Many homes as one: no steps to follow, but its mean tells more than its last value.
         share = _REST_SHARE if self.config.predict else np.array((0.0, 1.0))
         ahead = last + share[:, None] * np.where(known, self._rest.recent - last, 0.0)
@@ -284,14 +313,28 @@ class Planner:
         share: NDArray[np.float64],
     ) -> NDArray[np.complex128]:
         """Forecasts of `persistence`, float[..., k, n] A, as currents; share [k] of the mean."""
-        # A step that goes takes its share of reactive current along.
+        lean = self._lean(now)
+        change = level - self.persistence.level
+        unknown = np.flatnonzero(~known)
+        if unknown.size:
+            change[..., unknown] = 0.0
+        # Written over in turn: fresh arrays of all ways and times would take longer to get.
+        ahead = change * lean
+        ahead += now
+        back = self._homes.recent - ahead
+        if unknown.size:
+            back[..., unknown] = 0.0
+        back *= share[:, None]
+        ahead += back
+        return np.asarray(ahead)
+
+    def _lean(self, now: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """A step that goes takes its share of reactive current along: complex[n] per ampere."""
         real = now.real
-        with np.errstate(divide="ignore", invalid="ignore"):
-            lean = np.where(real > 0.2 * np.abs(now), now / real, 1.0)
-        change = np.where(known, level - self.persistence.level, 0.0)
-        ahead = now + change * lean
-        back = np.where(known, self._homes.recent - ahead, 0.0)
-        return np.asarray(ahead + share[:, None] * back)
+        leans = real > 0.2 * np.abs(now)
+        lean = np.ones(self.n, np.complex128)
+        np.divide(now, real, out=lean, where=leans)
+        return lean
 
     def _patient(
         self,
@@ -306,61 +349,32 @@ class Planner:
     ) -> NDArray[np.int8]:
         """`best` less the moves that are better put off (waiting.py); limits come first."""
         c = self.config
-        if not c.predict or (best == start).all() or self._over(now, start):
+        moves = best != start
+        if not c.predict or not moves.any() or self._over(now, start):
             return best
         gain = gains(c.beta, resistance)
         rng = np.random.default_rng((c.seed, int(abs(time_s))))
-        level = self.persistence.sample(time_s, _EDGES[_LOOK], _MIDDLES[_LOOK:], rng)
-        later = self._currents(level, now[: self.n], known, self._recent_share()[_LOOK:])
-        if len(start) > self.n:
-            rest = np.broadcast_to(scenarios[_LOOK:, self.n :], (*later.shape[:2], 3))
+        share, soon, n = self._recent_share()[_LOOK:], scenarios[:_LOOK], self.n
+        if resistance is None:
+            # Who stays counts in the sum only: as one load.
+            own, others = now[:n], np.where(moves, 0.0, TURN[start])
+            amps = own + share[:, None] * np.where(known, self._homes.recent - own, 0.0)
+            lean = self._lean(own) * (known * (1.0 - share[:, None]))
+            chances = self.persistence.chances(time_s, _EDGES[_LOOK], _MIDDLES[_LOOK:], rng)
+            later = lumped(moves[:n], start[:n], amps, lean, chances)
+            later[:, :, -1] += scenarios[_LOOK:, n:] @ others[n:]
+            soon = np.column_stack((soon[:, moves], soon @ others))
+        else:
+            level = self.persistence.sample(time_s, _EDGES[_LOOK], _MIDDLES[_LOOK:], rng)
+            later = self._currents(level, now[:n], known, self._recent_share()[_LOOK:])
+            rest = np.broadcast_to(scenarios[_LOOK:, n:], (*later.shape[:2], len(start) - n))
             later = np.concatenate((later, rest), axis=2)
-        x = put_off(
-            start, best, price,
-            (scenarios[:_LOOK], self._weights[:_LOOK]), (later, self._weights[_LOOK:]), gain,
-        )  # fmt: skip
+            moves = np.ones(len(start), bool)
+        one = np.zeros(int(resistance is None), np.int8)
+        stay = np.append(start[moves], one)
+        x = start.copy()
+        x[moves] = put_off(
+            stay, np.append(best[moves], one), price[moves],
+            (soon, self._weights[:_LOOK]), (later, self._weights[_LOOK:]), gain,
+        )[:moves.sum()]  # fmt: skip
         return best if self._over(now, x) else x
-
-    def _explain(
-        self,
-        gram: NDArray[np.float64],
-        price: NDArray[np.float64],
-        start: NDArray[np.int8],
-        best: NDArray[np.int8],
-        now: NDArray[np.complex128],
-        scenarios: NDArray[np.complex128],
-    ) -> list[Move]:
-        """Moves in the order that saves most first, each with what it saves at its turn."""
-        moves: list[Move] = []
-        left = np.flatnonzero(best != start)
-        if not left.size:
-            return moves
-        x, to = start[left], best[left]
-        price, amps = price[left, to], now[left]
-        later = scenarios[4, left] if len(scenarios) > 2 else None
-        # The field of these homes alone, kept up to date as each of them moves in turn.
-        q = np.arange(3)
-        field = _core.fields(gram, start, left)
-        among = gram[left[:, None], left]
-        neutral = neutral_current(now, start)
-        here = np.arange(left.size)
-        waits = np.ones(left.size, bool)
-        while waits.any():
-            gains = 2 * (field[here, x] - field[here, to]) - price
-            k = int(np.argmax(np.where(waits, gains, -np.inf)))
-            was, then = int(x[k]), int(to[k])
-            before = abs(neutral)
-            neutral += amps[k] * (TURN[then] - TURN[was])
-            reason = (
-                f"{abs(amps[k]):.1f} A from {'ABC'[was]} to {'ABC'[then]}: "
-                f"neutral {before:.1f} A to {abs(neutral):.1f} A"
-            )
-            if later is not None and abs(amps[k]) > 0:
-                stays = abs(later[k]) / abs(amps[k])
-                reason += f", {100 * stays:.0f} % of it expected in {_MIDDLES[4]:.0f} min"
-            moves.append(Move(int(left[k]), was, then, float(gains[k]), reason))
-            # C[g, h, q - x_h] = C[h, g, x_h - q]
-            field += among[k][:, (then - q) % 3] - among[k][:, (was - q) % 3]
-            x[k] = then
-            waits[k] = False
-        return moves

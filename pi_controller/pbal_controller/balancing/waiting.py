@@ -17,37 +17,76 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from .persistence import Chances
 from .phasors import TURN
 
 Complex = NDArray[np.complex128]
-#: A home, its phase and the one it may go to: savings [...].
-Saved = Callable[[int, int, int], NDArray[np.float64]]
+#: Homes [k], their phases and those they may go to: savings [..., k].
+Saved = Callable[[NDArray[np.int64], NDArray[np.int8], NDArray[np.int8]], NDArray[np.float64]]
 #: Currents complex[..., n] and the phases of all: what each move saves.
 Gains = Callable[[Complex, NDArray[np.int8]], Saved]
 
 
 def gains(beta: float, resistance: NDArray[np.float64] | None) -> Gains:
-    """How much one home's move saves, by the definition of the objective."""
+    """How much each of some homes' moves saves on its own, by the definition of the objective."""
 
     def of(amps: Complex, phases: NDArray[np.int8]) -> Saved:
         turned = amps * TURN[phases]
-        total = turned.sum(axis=-1)
+        total = turned.sum(axis=-1, keepdims=True)
 
-        def saved(home: int, was: int, to: int) -> NDArray[np.float64]:
-            def meets(phase: int) -> NDArray[np.float64]:
-                if resistance is None:
-                    others = beta * (total - turned[..., home])
-                else:
-                    ohm = resistance[home, np.arange(len(phases)), (phase - phases) % 3] + beta
-                    ohm[home] = 0.0
-                    others = turned @ ohm
-                return np.asarray((np.conj(amps[..., home] * TURN[phase]) * others).real)
+        def saved(
+            homes: NDArray[np.int64], was: NDArray[np.int8], to: NDArray[np.int8]
+        ) -> NDArray[np.float64]:
+            own = amps[..., homes]
+            if resistance is None:
+                met = beta * (total - turned[..., homes])
+                turns = np.conj(TURN[was]) - np.conj(TURN[to])
+                return np.asarray(2.0 * (np.conj(own) * turns * met).real)
+
+            def meets(phase: NDArray[np.int8]) -> NDArray[np.float64]:
+                apart = (phase[:, None] - phases) % 3
+                ohm = resistance[homes[:, None], np.arange(len(phases)), apart] + beta
+                ohm[np.arange(len(homes)), homes] = 0.0
+                return np.asarray((np.conj(own * TURN[phase]) * (turned @ ohm.T)).real)
 
             return np.asarray(2.0 * (meets(was) - meets(to)))
 
         return saved
 
     return of
+
+
+def lumped(
+    moves: NDArray[np.bool_],
+    phases: NDArray[np.int8],
+    amps: Complex,
+    lean: Complex,
+    chances: Chances,
+) -> Complex:
+    """Ways things may go, complex[ways, m, k + 1]: the k homes that may move, and last all
+    others as one load on phase A, for in the neutral only their sum counts.
+
+    moves: bool[n]. amps: complex[m, n], currents were every step to stay. lean: complex[m, n],
+    what a home's current falls by with each ampere of its steps. chances: of `Persistence`.
+    """
+    h, size, stays, then = chances
+    others = np.where(moves, 0.0, TURN[phases])
+    out = np.empty((len(stays), len(amps), 1 + np.count_nonzero(moves)), np.complex128)
+    out[:, :, :-1] = amps[:, moves]
+    out[:, :, -1] = amps @ others
+    # size * (stays * then - 1), summed over steps: over those of the others at one stroke.
+    weight = size * (lean * others)[:, h]
+    lost = weight.sum(axis=1)
+    weight *= then
+    on = stays.astype(np.float64)
+    out[:, :, -1].real += on @ weight.real.T - lost.real
+    out[:, :, -1].imag += on @ weight.imag.T - lost.imag
+    mine = np.flatnonzero(moves[h])
+    at = (np.cumsum(moves) - 1)[h[mine]]
+    change = (stays[:, None, mine] * then[:, mine] - 1.0) * (size[mine] * lean[:, h[mine]])
+    for k, column in enumerate(at.tolist()):
+        out[:, :, column] += change[:, :, k]
+    return out
 
 
 def put_off(
@@ -64,20 +103,17 @@ def put_off(
     and their weights; later: complex[ways, m, n] of what comes after, and weights [m].
     """
     x = best.copy()
-    left = np.flatnonzero(best != start).tolist()
-    while left:
-        short = np.empty(len(left))
-        first, then = gain(meanwhile[0], x), gain(later[0], x)
-        for k, h in enumerate(left):
-            lost = first(h, int(start[h]), int(x[h])) @ meanwhile[1]
-            worth = then(h, int(start[h]), int(x[h])) @ later[1]
-            short[k] = np.maximum(price[h, x[h]] - worth, 0.0).mean() - lost
-        # The worst first, a quarter at a time: what is left is judged anew without them.
-        worst = np.argsort(-short)[: max(1, int((short > 0).sum()) // 4)]
-        worst = worst[short[worst] > 0]
-        if not worst.size:
+    left = np.flatnonzero(best != start)
+    while left.size:
+        was, to = start[left], best[left]
+        lost = meanwhile[1] @ gain(meanwhile[0], x)(left, was, to)
+        worth = later[1] @ gain(later[0], x)(left, was, to)
+        short = np.maximum(price[left, to] - worth, 0.0).mean(axis=0) - lost
+        many = np.count_nonzero(short > 0)
+        if not many:
             break
-        for k in sorted(worst.tolist(), reverse=True):
-            h = left.pop(k)
-            x[h] = start[h]
+        # The worst first, a quarter at a time: what is left is judged anew without them.
+        worst = np.argsort(-short)[: max(1, many // 4)]
+        x[left[worst]] = start[left[worst]]
+        left = np.delete(left, worst)
     return x

@@ -24,6 +24,7 @@ from .config import PlannerConfig
 
 _DAY_S = 86400.0
 _HOUR_S = 3600.0
+_LONG_AGO_S = -1e300
 # Fitted on development homes and made-up streets (docs/balancing.md): the price, in mean
 # squares of a home's current, at which each home switches once a day. In few homes less can
 # be gained by each. The simple rule overrates its moves, which takes twice the price.
@@ -66,19 +67,23 @@ _SPENT /= _SPENT.mean()
 
 
 class Wear:
-    """Counts switchings and prices them. Memory: n * daily_cap times and a few numbers."""
+    """Counts switchings and prices them. Memory: n * (daily_cap + 2) times and a few numbers."""
 
     def __init__(self, n_homes: int, config: PlannerConfig) -> None:
         self.n = n_homes
         self.config = config
         self.times_s = np.full((config.daily_cap, n_homes), -np.inf)
         self.unit = _unit(config, n_homes)
-        self._movable = n_homes - len(set(config.fixed))
-        #: Switchings of the whole street per day; 0 where no budget is set.
-        self.per_day = (config.wear_budget_per_day or 0.0) * self._movable
+        # When each home was last known, and when it could last be moved (dwell and cap apart).
+        self._known_s = np.full(n_homes, -np.inf)
+        self._able_s = np.full(n_homes, -np.inf)
+        self._fixed = np.zeros(n_homes, bool)
+        self._fixed[list(config.fixed)] = True
+        self._absent = n_homes  # homes that could never be moved so far
+        self._known, self._able = n_homes, int((~self._fixed).sum())
         self._load = np.array([_TYPICAL_LOAD * _TYPICAL_HOURS, _TYPICAL_HOURS])
-        prior = _PRIOR_DAYS * self.per_day + _PRIOR_SWITCHINGS
-        self._demand = np.array([prior, prior])  # switchings made, switchings expected
+        # Switchings made, switchings expected; each home brings its share when it first comes.
+        self._demand = np.array([_PRIOR_SWITCHINGS, _PRIOR_SWITCHINGS])
         # Mean squares of what has no node (of its neutral current) and of a home, A^2 h.
         self._rest = np.array([0.0, _TYPICAL_LOAD * _TYPICAL_HOURS])
         self._begun = 0.0  # how much of a first day's switchings were due by now, 0..1
@@ -101,7 +106,7 @@ class Wear:
             if c.predict:
                 base *= np.exp(-self._lag_min / _LAG_MIN)
             # Where few homes can be moved, each has more to put right.
-            share = self.homes / self._movable if self._movable else 1.0
+            share = self.homes / self._able if self._able else 1.0
             asked *= min(share, _MOST_SHARE) ** _SHARE_POWER / c.wear_budget_per_day
         return float(max(base * asked ** (1 / self._elasticity()), c.price_floor * self.unit))
 
@@ -116,10 +121,20 @@ class Wear:
         return float(self._load[0] / self._load[1])
 
     @property
+    def movable(self) -> int:
+        """Homes that could be moved at some time of the last 24 hours: those of the budget."""
+        return self._able
+
+    @property
+    def per_day(self) -> float:
+        """Switchings of the whole street per day; 0 where no budget is set."""
+        return (self.config.wear_budget_per_day or 0.0) * self._able
+
+    @property
     def homes(self) -> float:
-        """Homes with a node, and as many more as what has none is worth: so many independent
-        homes would have its mean squared neutral current."""
-        return float(self.n + self._rest[0] / self._rest[1])
+        """Homes known in the last 24 hours, and as many more as what has no node is worth: so
+        many independent homes would have its mean squared neutral current."""
+        return float(self._known + self._rest[0] / self._rest[1])
 
     @property
     def demand(self) -> float:
@@ -133,28 +148,59 @@ class Wear:
         mean_square: float,
         lag_min: float = 0.0,
         rest_square: float = 0.0,
+        *,
+        known: NDArray[np.bool_] | None = None,
+        able: NDArray[np.bool_] | None = None,
     ) -> None:
         """Note which homes have changed phase since the last call, and adapt the price.
 
-        mean_square: of the homes' currents now, A^2; NaN where none is known. lag_min: how
-        old readings are when they are acted upon, beyond the minute that is usual. rest_square:
-        squared neutral current of all that has no node, A^2.
+        phases: int8[n], -1 open or unknown. mean_square: of the homes' currents now, A^2; NaN
+        where none is known. lag_min: how old readings are when they are acted upon, beyond the
+        minute that is usual. rest_square: squared neutral current of all that has no node, A^2.
+        known, able: bool[n], homes whose current is known (left out: all), and those that could
+        be moved, were it not for dwell and cap (left out: all but the fixed ones).
         """
         self._lag_min = min(max(lag_min, 0.0), _MOST_LAG_MIN)
         # Times to come are those of a clock that was set back since: as good as now.
-        np.minimum(self.times_s, time_s, out=self.times_s)
+        if self._last_s is None or time_s < self._last_s:
+            for times_s in (self.times_s, self._known_s, self._able_s):
+                np.minimum(times_s, time_s, out=times_s)
+        self._count(time_s, known, able)
         if self._phases is None:
             self._phases = np.full(self.n, -1, np.int8)
-        changed = (phases >= 0) & (self._phases >= 0) & (phases != self._phases)
-        if changed.any():
+        spent = 0
+        if phases.tobytes() != self._phases.tobytes():
+            changed = (phases >= 0) & (self._phases >= 0) & (phases != self._phases)
             self.times_s[1:, changed] = self.times_s[:-1, changed]
             self.times_s[0, changed] = time_s
-        self._phases = np.where(phases >= 0, phases, self._phases)
+            self._phases = np.where(phases >= 0, phases, self._phases)
+            spent = int(np.count_nonzero(changed))
         if self._last_s is not None:
             spent_s = min(max(time_s - self._last_s, 0.0), _HOUR_S)
             self._adapt(time_s, spent_s, mean_square, rest_square)
-        self._demand[0] += int(changed.sum())
+        self._demand[0] += spent
         self._last_s = time_s
+
+    def _count(
+        self, time_s: float, known: NDArray[np.bool_] | None, able: NDArray[np.bool_] | None
+    ) -> None:
+        """Which homes there are. One that comes for the first time brings its prior along."""
+        known = np.ones(self.n, bool) if known is None else known
+        able = ~self._fixed if able is None else able
+        come = int(np.count_nonzero(able & np.isneginf(self._able_s))) if self._absent else 0
+        if come:
+            self._absent -= come
+            prior = _PRIOR_DAYS * ((self.config.wear_budget_per_day or 0.0) * come)
+            self._demand = self._demand + prior * np.array((self.demand, 1.0))
+        self._known_s[known] = time_s
+        self._able_s[able] = time_s
+        self._known, self._able = self._within_a_day(time_s)
+
+    def _within_a_day(self, time_s: float) -> tuple[int, int]:
+        """How many homes were known, and could be moved, in the 24 hours up to time_s."""
+        since_s = time_s - _DAY_S
+        known, able = (np.count_nonzero(s > since_s) for s in (self._known_s, self._able_s))
+        return int(known), int(able)
 
     def _adapt(self, time_s: float, spent_s: float, mean_square: float, rest_square: float) -> None:
         hour = int((time_s + self.config.utc_offset_s) % _DAY_S // _HOUR_S)
@@ -182,12 +228,12 @@ class Wear:
 
     def prices(self, time_s: float) -> NDArray[np.float64]:
         """Price of switching each home now, float64[n]."""
-        used = self.today(time_s) / self.config.daily_cap
-        price = self.price * (1.0 + self.config.fairness * used)
+        today = self.today(time_s)
+        price = self.price * (1.0 + self.config.fairness * (today / self.config.daily_cap))
         if self.per_day:
             # The demand above is that of days; this holds a day's excess down within the day.
             # On the first one, what is still to come counts as spent as planned.
-            day = self.today(time_s).sum() / self.per_day + 1.0 - self._begun
+            day = today.sum() / self.per_day + 1.0 - self._begun
             price *= min(max(day, 1.0), _TOO_MUCH) ** _BRAKE
             price *= max(day / _TOO_MUCH, 1.0) ** _BRAKE_HARD
         if self.config.home_prices is not None:
@@ -195,15 +241,32 @@ class Wear:
         return np.asarray(price)
 
     def state(self) -> dict[str, Any]:
-        return {"times_s": self.times_s.copy(), "load": self._load.copy(),
-                "demand": self._demand.copy(), "rest": self._rest.copy(),
-                "begun": self._begun}  # fmt: skip
+        """What relays were spent on and what prices follow from: arrays and numbers."""
+        phases = np.full(self.n, -1, np.int8) if self._phases is None else self._phases.copy()
+        return {"times_s": self.times_s.copy(), "phases": phases,
+                "known_s": self._known_s.copy(), "able_s": self._able_s.copy(),
+                "load": self._load.copy(), "demand": self._demand.copy(),
+                "rest": self._rest.copy(), "begun": self._begun}  # fmt: skip
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave, or an older version did. Raises ValueError where it is of
+        another street or damaged; then nothing has changed."""
         times = np.asarray(state["times_s"], np.float64)
         if times.ndim != 2 or times.shape[1] != self.n:
             raise ValueError(f"times_s: expected {self.n} homes, got shape {times.shape}")
-        # Older states lack some.
+        # Older states lack some. Homes of which nothing is kept have been there before.
+        before = {"known_s": np.full(self.n, _LONG_AGO_S), "able_s": np.full(self.n, _LONG_AGO_S)}
+        before["able_s"][self._fixed] = -np.inf
+        seen = {k: np.array(state.get(k, v), np.float64) for k, v in before.items()}
+        for name, value in seen.items():
+            if value.shape != (self.n,):
+                raise ValueError(f"{name}: expected {self.n} homes, got shape {value.shape}")
+        for name, value in {"times_s": times, **seen}.items():
+            if np.isnan(value).any():
+                raise ValueError(f"{name}: expected times, got NaN")
+        phases = np.array(state.get("phases", np.full(self.n, -1)), np.int8)
+        if phases.shape != (self.n,) or not ((phases >= -1) & (phases <= 2)).all():
+            raise ValueError(f"phases: expected {self.n} phases, got {phases}")
         pairs = {"load": self._load, "demand": self._demand, "rest": self._rest}
         pairs |= {k: np.array(state[k], np.float64) for k in pairs if k in state}
         for name, pair in pairs.items():
@@ -216,7 +279,13 @@ class Wear:
         if not 0 <= begun <= 1:
             raise ValueError(f"begun: expected a share, got {begun}")
         keep = min(len(times), len(self.times_s))
+        self.times_s[:] = -np.inf
         self.times_s[:keep] = times[:keep]
+        self._phases, self._last_s = phases, None
+        self._known_s, self._able_s = seen["known_s"], seen["able_s"]
+        self._absent = int(np.isneginf(self._able_s).sum())
+        if self._known_s.max(initial=_LONG_AGO_S) > _LONG_AGO_S:
+            self._known, self._able = self._within_a_day(self._known_s.max())
         self._load, self._demand, self._rest = pairs["load"], pairs["demand"], pairs["rest"]
         self._begun = begun
 

@@ -89,6 +89,62 @@ def test_a_clock_set_back_neither_stops_nor_hurries_it(back_s):
     assert late
 
 
+def moved_and_lopsided(start):
+    """A planner that has just moved some homes, and currents that ask for them to be moved back."""
+    amps, phases = crowd()
+    planner = eager(9, dwell_s=1800.0, predict=False, window_weight=0.0)
+    planner.observe(start, amps)
+    moved = [m.home for m in planner.decide(start, phases)]
+    phases[moved] = 1
+    planner.decide(start, phases)
+    lopsided = np.zeros(9, complex)
+    lopsided[moved] = 10.0
+    planner.observe(start, lopsided)
+    return planner, phases, lopsided
+
+
+def first_move_s(planner, phases, lopsided, start):
+    for minute in range(1, 200):
+        time_s = start + 60.0 * minute
+        planner.observe(time_s, lopsided)
+        if planner.decide(time_s, phases):
+            return time_s - start
+    return np.inf
+
+
+@pytest.mark.parametrize("when_s", [-7200.0, 7200.0, 86400.0 * 400])
+@pytest.mark.parametrize("times", [1, 20])
+def test_readings_of_another_time_hurry_no_dwell(when_s, times):
+    """A backlog that comes late, or a meter whose clock is wrong."""
+    start = 50 * 86400.0
+    planner, phases, lopsided = moved_and_lopsided(start)
+    for k in range(times):
+        planner.observe(start + when_s + 60.0 * k, lopsided)
+    assert first_move_s(planner, phases, lopsided, start) == 1800.0
+
+
+def test_a_late_reading_is_not_taken_for_one_after_the_clock_was_set():
+    start = 50 * 86400.0
+    planner, phases, lopsided = moved_and_lopsided(start)
+    planner.observe(start - 900.0, 50 * lopsided)  # late; then the clock is set back by an hour
+    assert planner.decide(start - 3600.0, phases) == []
+    assert first_move_s(planner, phases, lopsided, start - 3600.0) == 1800.0
+
+
+def test_a_past_may_be_played_to_it_before_the_first_decision():
+    amps, phases = crowd()
+    planner = eager(9)
+    for _ in range(3):
+        for t in range(0, 7200, 60):
+            planner.observe(float(t), amps + 5.0 * (t % 1800 < 600))
+    assert planner.persistence.ends.sum() >= 9 * 9
+    planner.observe(0.0, amps)
+    assert planner.decide(0.0, phases)
+    planner.observe(60.0, np.zeros(9, complex))
+    moves = planner.decide(60.0, phases)
+    assert all(move.reason.startswith("0.0 A") for move in moves)  # it has seen that they are off
+
+
 def test_late_readings_are_left_out():
     amps, phases = crowd()
     planner = eager(9)
@@ -228,3 +284,12 @@ def _phase_sums(amps, phases):
 
 def test_neutral_current_counts_unknown_as_nothing():
     assert neutral_current([np.nan, 1.0, 1.0, 1.0], [0, 0, 1, 2]) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_mask_is_no_list_of_homes():
+    mask = np.array([True, False, True])
+    with pytest.raises(ValueError, match="immovable"):
+        Planner(3).decide(0.0, [0, 1, 2], immovable=mask)
+    with pytest.raises(ValueError, match="fixed"):
+        Planner(3, PlannerConfig(fixed=mask))
+    assert Planner(3).decide(0.0, [0, 1, 2], immovable={0, 2}) == []

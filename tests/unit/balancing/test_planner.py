@@ -1,10 +1,14 @@
 """The planner from outside: readings in, moves out, and every rule it must keep."""
 
+import json
+import pickle
+
 import numpy as np
 import pytest
 
 from bench._homes import street
-from pbal_controller.balancing import Planner, PlannerConfig, _core, neutral_current
+from pbal_controller.balancing import Planner, PlannerConfig, _core, neutral_current, phase_currents
+from pbal_controller.balancing.moves import explain
 
 FIXED_PRICE = {"wear_budget_per_day": None, "price": 50.0}
 
@@ -147,6 +151,44 @@ def test_a_restart_forgets_neither_wear_nor_lessons():
     assert first.persistence.ends.sum() > 20
 
 
+@pytest.mark.parametrize("by", [pickle.dumps, lambda s: json.dumps(s, default=np.ndarray.tolist)])
+def test_a_restart_right_after_a_decision_knows_what_was_switched(by):
+    amps, x = crowd()
+    config = PlannerConfig(dwell_s=1800.0, **FIXED_PRICE)
+    first = Planner(9, config)
+    first.observe(1.7e9, amps)
+    moved = [move.home for move in first.decide(1.7e9, x)]
+    blob = by(first.state())
+    second = Planner(9, config)
+    second.load(pickle.loads(blob) if isinstance(blob, bytes) else json.loads(blob))
+    x[moved] = 1
+    lopsided = np.zeros(9, complex)
+    lopsided[moved] = 10.0
+    for minute in range(1, 40):
+        time_s = 1.7e9 + 60.0 * minute
+        second.observe(time_s, lopsided)
+        if moves := second.decide(time_s, x):
+            break
+    assert moves
+    assert minute == 31  # half an hour from when the switching was seen
+
+
+def test_a_damaged_state_changes_nothing():
+    planner = Planner(5)
+    state = planner.state()
+    planner.observe(0.0, np.ones(5, complex))
+    planner.decide(0.0, [0, 1, 2, 0, 1])
+    before = planner.state()
+    for name in ("ends", "watched"):
+        for value in (np.nan, -1.0):
+            counts = np.full_like(state["persistence"][name], value)
+            damaged = {**state, "persistence": {**state["persistence"], name: counts}}
+            with pytest.raises(ValueError, match=name):
+                planner.load(damaged)
+    assert (planner.state()["wear"]["phases"] == before["wear"]["phases"]).all()
+    assert (planner.state()["persistence"]["ends"] == before["persistence"]["ends"]).all()
+
+
 def test_state_of_another_street_is_refused():
     state = Planner(5).state()
     with pytest.raises(ValueError, match="5"):
@@ -158,7 +200,7 @@ def test_state_of_another_street_is_refused():
 @pytest.mark.parametrize(
     "wrong",
     [{"price": -1.0}, {"window_weight": 2.0}, {"wear_budget_per_day": 0.0}, {"daily_cap": 0},
-     {"horizon_min": 0.0}, {"dwell_s": float("nan")}],
+     {"horizon_min": 0.0}, {"dwell_s": float("nan")}, {"seed": -1}, {"restarts": -1}],
 )  # fmt: skip
 def test_bad_configuration_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -240,7 +282,7 @@ def test_order_and_savings_are_those_worked_out_anew_after_each_move(seed):
     start, best = rng.integers(0, 3, (2, n)).astype(np.int8)
     price = np.repeat(rng.uniform(1, 50, (n, 1)), 3, axis=1)
     gram = _core.build_gram(amps, np.full(8, 1 / 8))
-    moves = Planner(n)._explain(gram, price, start, best, amps[0], amps)
+    moves = explain(gram, price, start, best, amps[0], later=amps[4], later_min=12)
     x, left = start.copy(), np.flatnonzero(best != start).tolist()
     for move in moves:
         saving = {}
@@ -259,3 +301,50 @@ def test_order_and_savings_are_those_worked_out_anew_after_each_move(seed):
         assert f"neutral {before:.1f} A to {after:.1f} A" in move.reason
         left.remove(home)
     assert not left
+
+
+def excess_after(amps, x, move, limit):
+    y = x.copy()
+    y[move.home] = move.to_phase
+    return np.maximum(np.abs(phase_currents(amps, y)) ** 2 - limit**2, 0.0).sum()
+
+
+def test_a_move_that_adds_to_an_excess_waits_for_those_that_make_room():
+    """So that no limit is worse where only the first moves are carried out."""
+    turned = exchanges = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        amps = rng.gamma(0.8, 8.0, 16) + 0j
+        x = rng.integers(0, 3, 16)
+        sums = np.abs(phase_currents(amps, x))
+        limit = float(np.sort(sums)[1] + 1.0)  # one phase is over it
+        config = PlannerConfig(limits_a=limit, predict=False, **FIXED_PRICE)
+        planner = Planner(16, config)
+        planner.observe(0.0, amps)
+        moves = planner.decide(0.0, x)
+        excess = np.maximum(sums**2 - limit**2, 0.0).sum()
+        savings = [move.saving for move in moves]
+        turned += savings != sorted(savings, reverse=True)
+        for k, move in enumerate(moves):
+            now = excess_after(amps, x, move, limit)
+            if now > excess * (1 + 1e-9) + 1e-9:
+                exchanges += 1
+                assert all(excess_after(amps, x, m, limit) > excess for m in moves[k:])
+            x[move.home], excess = move.to_phase, now
+    assert turned
+    assert exchanges < 5
+
+
+def test_reasons_of_an_overload_and_of_what_is_yet_to_come():
+    planner = Planner(6, PlannerConfig(limits_a=25.0, price=1e9, wear_budget_per_day=None))
+    planner.observe(0.0, np.full(6, 10 + 0j))
+    first, last = planner.decide(0.0, np.zeros(6, int))[::3]
+    assert "phase A 60.0 A to 50.0 A (limit 25 A)" in first.reason
+    assert "phase A 30.0 A to 20.0 A (limit 25 A)" in last.reason
+    gram = _core.build_gram(np.array([[5, 0.01, 5]], complex), [1.0])
+    start, best = np.zeros(3, np.int8), np.array([0, 1, 2], np.int8)
+    moves = explain(gram, np.zeros((3, 3)), start, best, np.array([5, 0.01, 5], complex),
+                    later=np.array([5, 3, 11], complex), later_min=12)  # fmt: skip
+    reasons = {move.home: move.reason for move in moves}
+    assert reasons[1].endswith(", 3.0 A expected in 12 min")
+    assert reasons[2].endswith(", 11.0 A expected in 12 min")

@@ -5,7 +5,7 @@ import pytest
 
 from pbal_controller.balancing import Planner, PlannerConfig, neutral_current
 from pbal_controller.balancing.persistence import WAYS, Persistence
-from pbal_controller.balancing.waiting import gains, put_off
+from pbal_controller.balancing.waiting import gains, lumped, put_off
 
 RNG = np.random.default_rng(3)
 
@@ -30,13 +30,16 @@ def test_gain_is_the_difference_of_the_objective(with_lines):
         return total
 
     of = gains(0.07, ohm)
-    for home in range(n):
-        to = (x[home] + 1) % 3
+    to = ((x + RNG.integers(1, 3, n)) % 3).astype(np.int8)
+    homes = np.arange(n)
+    at_once = of(amps, x)(homes, x, to)
+    for home in homes:
         moved = x.copy()
-        moved[home] = to
-        for phases in (x, moved):  # where the home itself stands in `phases` does not matter
-            got = of(amps, phases)(home, int(x[home]), int(to))
-            assert got == pytest.approx(cost(x) - cost(moved))
+        moved[home] = to[home]
+        assert at_once[..., home] == pytest.approx(cost(x) - cost(moved))
+        # Where the home itself stands in `phases` does not matter.
+        one = homes[[home]]
+        assert of(amps, moved)(one, x[one], to[one])[..., 0] == pytest.approx(at_once[..., home])
 
 
 def wait(later_amps, price, meanwhile=10.0):
@@ -75,6 +78,29 @@ def test_the_ways_agree_with_the_forecast():
     assert ways.mean(axis=0) == pytest.approx(tracker.forecast(120.0, ahead), abs=0.3)
     assert np.ptp(ways[:, 0, 0]) > 5.0
     assert np.ptp(ways[:, 0, 2]) == 0.0  # no step is on there
+
+
+def test_who_stays_counts_as_one_load():
+    """The ways that `lumped` gives against those of all homes, each on its own."""
+    n, ahead = 7, [5.5, 11.5, 30.0]
+    tracker = Persistence(n)
+    levels = RNG.gamma(0.6, 8.0, (12, n))
+    levels[-1] = levels.max(axis=0) + 3.0  # each has a step that is on
+    for minute, level in enumerate(levels):
+        tracker.observe(60.0 * minute, level)
+    phases = RNG.integers(0, 3, n).astype(np.int8)
+    moves = np.isin(np.arange(n), (1, 4, 5))
+    lean = 1.0 + 1j * RNG.normal(0, 0.3, (3, n))
+    amps = levels[-1] * np.exp(1j * RNG.normal(0, 0.3, (3, n)))
+    of_all = tracker.sample(660.0, 4.0, ahead, np.random.default_rng(2))
+    of_all = amps + (of_all - levels[-1]) * lean
+    chances = tracker.chances(660.0, 4.0, ahead, np.random.default_rng(2))
+    assert len(set(chances[0]) & {1, 4, 5}) > 1
+    ways = lumped(moves, phases, amps, lean, chances)
+    assert ways.shape == (WAYS, 3, 4)
+    assert ways[..., :-1] == pytest.approx(of_all[..., moves])
+    stays = np.where(moves, -1, phases)
+    assert ways[..., -1] == pytest.approx(neutral_current(of_all, stays))
 
 
 def test_an_overload_is_not_waited_out():

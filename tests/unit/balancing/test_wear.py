@@ -74,3 +74,59 @@ def test_old_memories_are_taken_up_and_damaged_ones_refused():
                         ("begun", 2.0)):  # fmt: skip
         with pytest.raises(ValueError, match=name):
             wear.load_state({**state, name: value})
+
+
+@pytest.mark.parametrize("how", ["immovable", "unknown", "open", "fixed"])
+@pytest.mark.parametrize("budget", [1.0, 3.0])
+def test_the_budget_is_of_the_homes_that_can_be_moved(how, budget):
+    """However it is told that two homes of three cannot be moved."""
+    n, relays, days = 24, 8, 2
+    currents = street(n, days, seed=17) / 230 + 0j
+    out = np.arange(n) >= relays
+    config = PlannerConfig(
+        wear_budget_per_day=budget, fixed=range(relays, n) if how == "fixed" else ()
+    )
+    planner, x, made = Planner(n, config), np.arange(n) % 3, 0
+    for t in range(0, len(currents), 2):
+        amps = np.where(out, np.nan, currents[t]) if how == "unknown" else currents[t]
+        planner.observe(60.0 * t, amps)
+        seen = np.where(out, -1, x) if how == "open" else x
+        still = range(relays, n) if how == "immovable" else ()
+        for move in planner.decide(60.0 * t, seen, immovable=still):
+            assert move.home < relays
+            x[move.home] = move.to_phase
+            made += 1
+    assert planner.wear.movable == relays
+    assert 0.6 < made / (relays * days * budget) <= 1.15
+
+
+def test_a_home_that_comes_later_brings_its_share_of_the_prior():
+    some, rule = np.arange(6) < 2, PlannerConfig(wear_budget_per_day=2.0)
+    late, early = Wear(6, rule), Wear(6, rule)
+    x = np.zeros(6, np.int8)
+    late.see(0.0, x, 25.0, known=some, able=some)
+    assert (late.movable, late.homes, late.per_day) == (2, 2.0, 4.0)
+    late.see(0.0, x, 25.0)
+    early.see(0.0, x, 25.0)
+    assert late.state()["demand"] == pytest.approx(early.state()["demand"])
+    assert late.movable == 6
+    # What has not been heard of for a day is not counted, and brings nothing when it returns.
+    early.see(86000.0, x, 25.0, known=some, able=some)
+    early.see(86401.0, x, 25.0, known=some, able=some)
+    assert early.movable == 2
+    demand = early.state()["demand"]
+    early.see(86401.0, x, 25.0)
+    assert early.movable == 6
+    assert early.state()["demand"] == pytest.approx(demand)
+
+
+def test_damaged_memories_leave_it_as_it_was():
+    wear = Wear(3, PlannerConfig())
+    wear.see(0.0, np.zeros(3, np.int8), 9.0)
+    state = wear.state()
+    for name, value in (("times_s", np.full((6, 3), np.nan)), ("able_s", np.zeros(2)),
+                        ("known_s", np.full(3, np.nan)), ("phases", [0, 1, 7]),
+                        ("phases", [0, 1]), ("times_s", np.zeros((6, 2)))):  # fmt: skip
+        with pytest.raises(ValueError, match=name):
+            wear.load_state({**state, "begun": 0.5, name: value})
+        assert wear.state()["begun"] == state["begun"]
