@@ -49,6 +49,10 @@ _DEMAND_DAYS = 2.5
 # The prior's weight, in days' worth of the budget and switchings of the street.
 _PRIOR_DAYS = 0.3
 _PRIOR_SWITCHINGS = 3.0
+# How much more, or less, than expected the price believes is asked for; and how little is left
+# of what was switched long ago.
+_MOST_DEMAND = 8.0
+_LITTLE = 1e-9
 # The price's exponent in what the last 24 hours spent beyond the budget, and where that is
 # more than a tenth.
 _BRAKE = 3.0
@@ -211,10 +215,13 @@ class Wear:
             self._rest = self._rest * fade + hours * np.array([rest_square, mean_square])
         self._begun = min(self._begun + _SPENT[hour] * spent_s / _DAY_S, 1.0)
         if self.per_day:
-            now = self.demand
+            now = min(max(self.demand, 1.0 / _MOST_DEMAND), _MOST_DEMAND)
             self._demand *= np.exp(-spent_s / (_DEMAND_DAYS * _DAY_S))
             # Asked for at the present price; what was asked for at the first one is that, times
-            # the demand that has raised it.
+            # the demand that has raised it. That has bounds: at the floor, or while overloads
+            # force switchings, nothing it does to the price changes what is spent, and it would
+            # run away for weeks that it then takes to come back.
+            self._demand[0] = max(self._demand[0], _LITTLE)
             self._demand[1] += self.per_day * _SPENT[hour] * spent_s / _DAY_S / now
 
     def today(self, time_s: float) -> NDArray[np.int64]:

@@ -116,3 +116,57 @@ def test_however_often_it_is_read_it_learns_the_same_duration(every_min):
         tracker.observe(60.0 * t, amps[t])
     per_minute = tracker.ends.sum() / tracker.watched.sum()
     assert per_minute == pytest.approx(1 / 180, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("fall", "left", "ended"),
+    [
+        (9.4, [4.0], 1),  # one step, or near enough
+        (4.3, [10.0], 1),
+        (14.6, [], 2),  # two at once
+        (6.5, [3.5, 4.0], 0),  # none fits: part of the one that was large enough
+        (12.5, [2.5], 1),  # nor was any: the nearest has ended, and what does not fit went too
+    ],
+)
+def test_which_step_a_fall_ends(fall, left, ended):
+    tracker = Persistence(1)
+    for minute, level in enumerate([1.0, 11.0, 15.0, 15.0 - fall]):
+        tracker.observe(60.0 * minute, np.array([level]))
+    assert sorted(tracker.size[tracker.size > 0]) == pytest.approx(left, abs=2e-3)
+    assert tracker.ends.sum() == ended
+
+
+@pytest.mark.parametrize("knows", ["the street", "the home"])
+def test_it_learns_from_the_home_and_from_the_street(knows):
+    tracker = Persistence(3)
+    for minute, level in enumerate([0.5, 9.5, 9.5]):
+        tracker.observe(60.0 * minute, np.array([0.5, level, 0.5]))
+    untaught = tracker.forecast(120.0, [6.0])[0, 1]
+    for chance in (0.0, 0.5):
+        state = tracker.state()
+        homes = [1] if knows == "the home" else [0, 2]
+        state["watched"][homes] = 500.0
+        state["ends"][homes] = 500.0 * chance
+        tracker.load(state)
+        taught = tracker.forecast(120.0, [6.0])[0, 1]
+        assert taught > untaught + 1.0 if chance == 0.0 else taught < untaught - 1.0
+
+
+def test_a_step_is_taken_to_have_ended_halfway_between_readings():
+    tracker = Persistence(1)
+    for minute in range(0, 200, 10):
+        tracker.observe(60.0 * minute, np.array([0.5]))
+    tracker.observe(60.0 * 200, np.array([9.5]))
+    tracker.observe(60.0 * 210, np.array([0.5]))
+    assert tracker.ends[0].sum(axis=0).nonzero()[0].tolist() == [5]  # 5 to 6 minutes old
+
+
+def test_what_was_noted_in_times_to_come_was_noted_now():
+    tracker = Persistence(2)
+    tracker.observe(1e9, np.array([0.5, 0.5]))
+    tracker.observe(1e9 + 60.0, np.array([9.5, 0.5]))
+    tracker.not_after(6000.0)
+    assert tracker.forecast(6000.0, [0.0])[0] == pytest.approx([9.5, 0.5])
+    tracker.observe(6060.0, np.array([9.5, 0.5]))
+    assert tracker.watched.sum() == pytest.approx(1.0)
+    assert tracker.every_min == pytest.approx(1.0)

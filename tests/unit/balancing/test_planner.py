@@ -114,10 +114,10 @@ def test_overload_is_urgent_and_relieved_against_the_price():
 
 def test_a_home_with_a_higher_price_is_spared():
     amps, phases = crowd(4)
-    prices = [1.0, 1.0, 1.0, 5.0]
+    prices = [5.0, 1.0, 1.0, 1.0]  # the first would be the first to go
     planner = Planner(4, PlannerConfig(home_prices=prices, max_moves=2, **FIXED_PRICE))
     planner.observe(0.0, amps)
-    assert 3 not in {m.home for m in planner.decide(0.0, phases)}
+    assert {m.home for m in planner.decide(0.0, phases)} < {1, 2, 3}
 
 
 def test_wear_budget_is_met_by_the_price():

@@ -130,3 +130,100 @@ def test_damaged_memories_leave_it_as_it_was():
         with pytest.raises(ValueError, match=name):
             wear.load_state({**state, "begun": 0.5, name: value})
         assert wear.state()["begun"] == state["begun"]
+
+
+def priced(n=10, square=25.0, lag_min=0.0, **config):
+    """Wear that has seen one street for a minute: what is asked for is what was expected."""
+    wear = Wear(n, PlannerConfig(**config))
+    wear.see(0.0, np.zeros(n, np.int8), square, lag_min)
+    return wear
+
+
+def test_a_home_pays_for_what_it_used_of_its_daily_cap():
+    wear = priced(3, wear_budget_per_day=None, price=100.0, fairness=0.5, daily_cap=4)
+    for minute, phase in enumerate((1, 2), 1):
+        wear.see(60.0 * minute, np.array([phase, 0, 0], np.int8), 25.0)
+    assert wear.today(120.0).tolist() == [2, 0, 0]
+    assert wear.prices(120.0) == pytest.approx([125.0, 100.0, 100.0])
+    assert wear.prices(86400.0 + 60.0) == pytest.approx([112.5, 100.0, 100.0])
+    assert wear.prices(86400.0 + 120.0) == pytest.approx([100.0, 100.0, 100.0])
+
+
+def test_dwell_and_cap_end_to_the_second():
+    wear = priced(2, dwell_s=1800.0, daily_cap=2)
+    wear.see(60.0, np.array([1, 0], np.int8), 25.0)
+    assert [wear.free(t).tolist() for t in (1859.0, 1860.0)] == [[False, True], [True, True]]
+    wear.see(3600.0, np.array([2, 0], np.int8), 25.0)
+    assert [wear.free(t)[0] for t in (5400.0, 86459.0, 86460.0)] == [False, False, True]
+
+
+def test_the_price_never_falls_below_its_floor():
+    lines = np.full((4, 4, 3), 0.01)
+    for unit, more in ((1.0, {}), (0.08, {"resistance": lines, "beta": 0.07})):
+        wear = priced(4, square=1e-9, price_floor=80.0, **more)
+        for hour in range(1, 200):
+            wear.see(3600.0 * hour, np.zeros(4, np.int8), 1e-9)
+        assert wear.price == pytest.approx(80.0 * unit)
+        # What one ampere squared costs, lines and neutral.
+        assert priced(4, wear_budget_per_day=None, **more).price == pytest.approx(300.0 * unit)
+
+
+def test_the_hour_is_the_local_one():
+    here, there = (Wear(4, PlannerConfig(utc_offset_s=s)) for s in (0.0, 6 * 3600.0))
+    for wear, start in ((here, 18 * 3600.0), (there, 12 * 3600.0)):
+        for minute in range(30):
+            wear.see(start + 60.0 * minute, np.zeros(4, np.int8), 25.0)
+    assert there.load == here.load
+    assert there.state()["begun"] == here.state()["begun"]
+
+
+def test_old_data_make_switchings_cheaper_as_documented():
+    ratio = priced(lag_min=8.0, wear_budget_per_day=1.0).price
+    ratio /= priced(wear_budget_per_day=1.0).price
+    assert ratio == pytest.approx(np.exp(-1.0))
+    # Away from the budget at which it was fitted the elasticity counts as well.
+    asked = priced(lag_min=8.0, wear_budget_per_day=3.0).price
+    asked /= priced(wear_budget_per_day=3.0).price
+    assert asked == pytest.approx(np.exp(-1.0) * 3.0 ** (-0.4 / 1.1))
+    assert priced(lag_min=90.0).price == priced(lag_min=15.0).price
+
+
+def test_few_that_can_be_moved_and_few_homes_as_documented():
+    all_of_them, few = priced(50), priced(50, fixed=range(10, 50))
+    assert few.price / all_of_them.price == pytest.approx(5.0 ** (0.4 / 1.1))
+    ratio = -np.expm1(-4 / 18) / -np.expm1(-50 / 18)
+    assert priced(4).price / all_of_them.price == pytest.approx(ratio)
+
+
+def test_old_days_fade_and_a_gap_is_no_long_day():
+    wear, x = priced(10), np.zeros(10, np.int8)
+    before = wear.state()["demand"][0]
+    for hour in range(1, 24 * 15):
+        wear.see(3600.0 * hour, x, 100.0)
+    assert wear.load == pytest.approx(100.0, rel=0.05)
+    assert wear.state()["demand"][0] == pytest.approx(before * np.exp(-15 / 2.5), rel=0.05)
+    for hour in range(24 * 15, 24 * 30):
+        wear.see(3600.0 * hour, x, 4.0)
+    assert 4.0 < wear.load < 8.0
+    wear.see(86400.0 * 60, x, 1000.0)
+    assert wear.load < 30.0
+
+
+@pytest.mark.parametrize(("long", "then"), [(0, 2), (4, 0)])
+def test_weeks_that_no_price_could_change_are_got_over(long, then):
+    """No relay answers, or overloads force switchings, for 60 days; then it is over.
+
+    long, then: switchings of each of 10 homes per day, where the budget is one.
+    """
+    wear, x = priced(10, wear_budget_per_day=1.0), np.zeros(10, np.int8)
+    for day in range(75):
+        for hour in range(24):
+            if hour < (long if day < 60 else then):
+                x = (x + 1) % 3
+            wear.see(86400.0 * day + 3600.0 * (hour + 1), x.astype(np.int8), 25.0)
+        if day == 59:
+            assert wear.demand < 0.2 if long == 0 else wear.demand > 4.0
+    assert wear.demand > 1.0 if long == 0 else wear.demand < 1.0
+    other = Wear(10, PlannerConfig(wear_budget_per_day=1.0))
+    other.load_state(wear.state())
+    assert other.price == wear.price
