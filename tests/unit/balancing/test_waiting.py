@@ -109,3 +109,30 @@ def test_an_overload_is_not_waited_out():
     planner.observe(0.0, np.full(6, 0.5 + 0j))
     planner.observe(60.0, np.full(6, 10 + 0j))
     assert planner.decide(60.0, np.zeros(6, int))
+
+
+def test_what_is_left_is_judged_anew_without_the_worst():
+    """Two that would meet on B: neither pays while the other goes as well, one of them does."""
+    prices = np.array([[0.0, 100.0, 100.0]] * 2)
+    amps = np.full((1, 2), 10 + 0j)
+    start, best = np.zeros(2, np.int8), np.ones(2, np.int8)
+    weights = (np.array([0.3]), np.array([0.7]))
+    x = put_off(start, best, prices, (amps, weights[0]), (amps[None], weights[1]), gains(1.0, None))
+    assert sorted(x.tolist()) == [0, 1]
+
+
+def test_no_part_of_a_swap_is_put_off_where_the_rest_would_break_a_limit(monkeypatch):
+    amps = np.array([20, 6, 18, 1, 22], complex)
+    x = np.array([0, 0, 1, 1, 2])
+    limits = [26.5, 24.5, 24.0]  # either half of the swap alone is too much
+    config = PlannerConfig(limits_a=limits, price=0.01, wear_budget_per_day=None, fixed=[0, 2, 4])
+
+    def first_only(start, best, *_):
+        y = start.copy()
+        y[np.flatnonzero(best != start)[0]] = best[np.flatnonzero(best != start)[0]]
+        return y
+
+    monkeypatch.setattr("pbal_controller.balancing.planner.put_off", first_only)
+    planner = Planner(5, config)
+    planner.observe(0.0, amps)
+    assert {(m.home, m.to_phase) for m in planner.decide(0.0, x)} == {(1, 1), (3, 0)}
