@@ -126,9 +126,17 @@ def test_readings_of_another_time_hurry_no_dwell(when_s, times):
 def test_a_late_reading_is_not_taken_for_one_after_the_clock_was_set():
     start = 50 * 86400.0
     planner, phases, lopsided = moved_and_lopsided(start)
-    planner.observe(start - 900.0, 50 * lopsided)  # late; then the clock is set back by an hour
+    others = np.where(phases == 0, 10 + 0j, 0)  # nothing keeps these from moving
+    planner.observe(start - 900.0, others)  # late; then the clock is set back by an hour
     assert planner.decide(start - 3600.0, phases) == []
     assert first_move_s(planner, phases, lopsided, start - 3600.0) == 1800.0
+
+
+def test_a_decision_a_little_before_the_last_one_sets_no_clock():
+    start = 50 * 86400.0
+    planner, phases, lopsided = moved_and_lopsided(start)
+    assert planner.decide(start - 300.0, phases) == []
+    assert first_move_s(planner, phases, lopsided, start) == 1800.0
 
 
 def test_a_past_may_be_played_to_it_before_the_first_decision():

@@ -335,6 +335,17 @@ def test_a_move_that_adds_to_an_excess_waits_for_those_that_make_room():
     assert exchanges < 5
 
 
+@pytest.mark.parametrize(("limits", "order"), [(None, [2, 0]), (25.0, [0, 2]), (60.0, [2, 0])])
+def test_who_leaves_goes_before_who_has_no_room_yet(limits, order):
+    amps = np.array([20, 4, 24], complex)
+    start, best = np.array([0, 0, 1], np.int8), np.array([2, 0, 0], np.int8)
+    price = np.zeros((3, 3))
+    price[0, 2] = 2500.0  # it gains least, whoever moves first
+    gram = _core.build_gram(amps[None], [1.0])
+    moves = explain(gram, price, start, best, amps, limits_a=limits)
+    assert [move.home for move in moves] == order
+
+
 def test_reasons_of_an_overload_and_of_what_is_yet_to_come():
     planner = Planner(6, PlannerConfig(limits_a=25.0, price=1e9, wear_budget_per_day=None))
     planner.observe(0.0, np.full(6, 10 + 0j))
