@@ -147,6 +147,27 @@ class CoreTests:
                 assert np.isfinite(i.price[np.arange(n), x]).all()
                 assert self.excess(i, x, limits) <= before * (1 + 1e-9) + 1e-9
 
+    def test_limits_hold_in_every_row_of_currents(self):
+        """Two sets of currents, as of now and of later: what helps one may not harm the other."""
+        for seed in range(25):
+            i = Instance(seed, 4, fixed=0)
+            limits = np.random.default_rng(seed).uniform(2, 25, 3)
+            args = {"limit_currents": i.currents[:2], "limits_a": limits}
+            gram = self.core.build_gram(i.currents[2:], [1.0])
+            price = np.zeros((4, 3))
+            found = [
+                self.core.solve(gram, i.phases, price, restarts=1, **args)[0],
+                self.core.best_of(gram, i.phases, price, 2, **args)[0],
+            ]
+            for x in found:
+                over = [
+                    (
+                        np.maximum(np.abs(phase_currents(i.currents[:2], y)) ** 2 - limits**2, 0)
+                    ).sum()
+                    for y in (i.phases, x)
+                ]
+                assert over[1] <= over[0] * (1 + 1e-9) + 1e-9
+
     @staticmethod
     def excess(i, x, limits):
         sums = [abs(i.currents[0, x == q].sum()) ** 2 - limits[q] ** 2 for q in range(3)]
