@@ -147,6 +147,9 @@ def test_it_learns_from_the_home_and_from_the_street(knows):
         homes = [1] if knows == "the home" else [0, 2]
         state["watched"][homes] = 500.0
         state["ends"][homes] = 500.0 * chance
+        if knows == "the home":  # the others say the contrary
+            state["watched"][[0, 2]] = 500.0
+            state["ends"][[0, 2]] = 500.0 * (0.5 - chance)
         tracker.load(state)
         taught = tracker.forecast(120.0, [6.0])[0, 1]
         assert taught > untaught + 1.0 if chance == 0.0 else taught < untaught - 1.0
@@ -170,3 +173,12 @@ def test_what_was_noted_in_times_to_come_was_noted_now():
     tracker.observe(6060.0, np.array([9.5, 0.5]))
     assert tracker.watched.sum() == pytest.approx(1.0)
     assert tracker.every_min == pytest.approx(1.0)
+
+
+def test_what_fades_away_is_taken_from_the_oldest_step():
+    tracker = Persistence(1)
+    for minute, level in enumerate([1.0, 11.0, 15.0, *np.arange(14.5, 10.9, -0.5)]):
+        tracker.observe(60.0 * minute, np.array([level]))
+    assert tracker.ends.sum() == 0
+    oldest_first = tracker.size[0][np.argsort(tracker.born_s[0])]
+    assert oldest_first[oldest_first > 0] == pytest.approx([7.0, 4.0], abs=0.7)
