@@ -5,13 +5,14 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ..context import app_context
 from ..errors import InputError
 from ..output import JsonFlag
+from . import cliwords as o
 from .screen import finish, run_with_progress
 
 if TYPE_CHECKING:
@@ -28,282 +29,49 @@ _EPILOG = (
     "--profiles year.csv.gz --participation 0.5 --out my_study"
 )
 
-_FILES, _STREET, _CONTROL, _REPORT = "What to study", "The street", "How pbal runs", "The report"
-
-
-def _share(value: float) -> float:
-    if not 0 <= value <= 1:
-        raise typer.BadParameter("must be between 0 and 1 (0.3 means 30 %).")
-    return value
-
 
 @app.command(epilog=_EPILOG)
 def study(
     ctx: typer.Context,
-    feeder: Annotated[
-        Path | None,
-        typer.Option("--feeder", help="OpenDSS master file.", rich_help_panel=_FILES),
-    ] = None,
-    profiles: Annotated[
-        Path | None,
-        typer.Option(
-            "--profiles",
-            help="CSV or CSV.gz: time,home_01,home_02,... in watts, negative feeds in; "
-            "else the feeder's load shapes.",
-            rich_help_panel=_FILES,
-        ),
-    ] = None,
-    homes: Annotated[
-        Path | None,
-        typer.Option(
-            "--homes",
-            help="CSV: home,phase[,profile,pf,relay,ev,pv]; with a feeder, home is the load name.",
-            rich_help_panel=_FILES,
-        ),
-    ] = None,
-    demo: Annotated[
-        bool,
-        typer.Option("--demo", help="Study a built-in street.", rich_help_panel=_FILES),
-    ] = False,
-    transformer: Annotated[
-        str,
-        typer.Option(
-            "--transformer", help="Which transformer, if several.", rich_help_panel=_FILES
-        ),
-    ] = "",
-    kva: Annotated[
-        float,
-        typer.Option("--kva", min=0, help="Transformer rating, kVA.", rich_help_panel=_FILES),
-    ] = 0.0,
-    main_ohm: Annotated[
-        float,
-        typer.Option(
-            "--main-ohm",
-            min=0,
-            help="Without a feeder: resistance of one shared main, ohm per conductor.",
-            rich_help_panel=_FILES,
-        ),
-    ] = 0.0,
-    days: Annotated[
-        float | None,
-        typer.Option("--days", min=0.01, help="Study only so many days.", rich_help_panel=_FILES),
-    ] = None,
-    skip_days: Annotated[
-        float,
-        typer.Option("--skip-days", min=0, help="Skip the first days.", rich_help_panel=_FILES),
-    ] = 0.0,
-    fill_gaps: Annotated[
-        bool,
-        typer.Option(
-            "--fill-gaps", help="Fill missing values instead of refusing.", rich_help_panel=_FILES
-        ),
-    ] = False,
-    repeat_profiles: Annotated[
-        bool,
-        typer.Option(
-            "--repeat-profiles",
-            help="Use columns again if there are more homes, shifted by days.",
-            rich_help_panel=_FILES,
-        ),
-    ] = False,
-    participation: Annotated[
-        float,
-        typer.Option(
-            "--participation",
-            callback=_share,
-            help="Share of homes with a relay.",
-            rich_help_panel=_STREET,
-        ),
-    ] = 1.0,
-    relay_homes: Annotated[
-        str,
-        typer.Option("--relay-homes", help="random or heaviest.", rich_help_panel=_STREET),
-    ] = "random",
-    others: Annotated[
-        str,
-        typer.Option(
-            "--others",
-            help="What pbal knows of homes without a relay: unseen, metered, or remainder "
-            "(a transformer meter).",
-            rich_help_panel=_STREET,
-        ),
-    ] = "unseen",
-    ev: Annotated[
-        float,
-        typer.Option(
-            "--ev",
-            callback=_share,
-            help="Share of homes that get an electric car.",
-            rich_help_panel=_STREET,
-        ),
-    ] = 0.0,
-    ev_kw: Annotated[
-        float, typer.Option("--ev-kw", min=0.5, help="Charger, kW.", rich_help_panel=_STREET)
-    ] = 7.4,
-    ev_kwh: Annotated[
-        float,
-        typer.Option("--ev-kwh", min=0.1, help="Mean kWh a session.", rich_help_panel=_STREET),
-    ] = 9.0,
-    ev_arrival: Annotated[
-        float,
-        typer.Option(
-            "--ev-arrival", min=0, max=24, help="Mean hour of arrival.", rich_help_panel=_STREET
-        ),
-    ] = 18.0,
-    ev_sessions: Annotated[
-        float,
-        typer.Option(
-            "--ev-sessions", callback=_share, help="Sessions a day.", rich_help_panel=_STREET
-        ),
-    ] = 0.7,
-    pv: Annotated[
-        float,
-        typer.Option(
-            "--pv",
-            callback=_share,
-            help="Share of homes that get a solar roof.",
-            rich_help_panel=_STREET,
-        ),
-    ] = 0.0,
-    pv_kw: Annotated[
-        float, typer.Option("--pv-kw", min=0.1, help="Mean peak kW.", rich_help_panel=_STREET)
-    ] = 4.0,
-    latitude: Annotated[
-        float,
-        typer.Option(
-            "--latitude", min=-66, max=66, help="For the sun, degrees.", rich_help_panel=_STREET
-        ),
-    ] = 51.0,
-    pf: Annotated[
-        float | None,
-        typer.Option(
-            "--pf",
-            min=0.1,
-            max=1,
-            help="Power factor of all homes; else the feeder's, else 0.95.",
-            rich_help_panel=_STREET,
-        ),
-    ] = None,
-    load_model: Annotated[
-        str,
-        typer.Option(
-            "--load-model",
-            help="feeder: loads follow voltage as the .dss says; power: the profile's watts.",
-            rich_help_panel=_STREET,
-        ),
-    ] = "feeder",
-    period: Annotated[
-        int,
-        typer.Option(
-            "--period", min=1, help="Seconds between decisions.", rich_help_panel=_CONTROL
-        ),
-    ] = 60,
-    delay: Annotated[
-        int,
-        typer.Option(
-            "--delay",
-            min=0,
-            help="Age of the newest reading at a decision, s, beyond the step it averages.",
-            rich_help_panel=_CONTROL,
-        ),
-    ] = 0,
-    failure_rate: Annotated[
-        float,
-        typer.Option(
-            "--failure-rate",
-            callback=_share,
-            help="Share of readings lost and of commands not carried out.",
-            rich_help_panel=_CONTROL,
-        ),
-    ] = 0.0,
-    objective: Annotated[
-        str,
-        typer.Option(
-            "--objective",
-            help="neutral, or losses (uses the feeder's impedance).",
-            rich_help_panel=_CONTROL,
-        ),
-    ] = "neutral",
-    price: Annotated[
-        float | None,
-        typer.Option(
-            "--price",
-            min=0,
-            help="What a switching must save, fixed: A², or W with --objective losses; "
-            "else as shipped.",
-            rich_help_panel=_CONTROL,
-        ),
-    ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option(
-            "--budget",
-            min=0.01,
-            help="Switchings per home per day to keep to.",
-            rich_help_panel=_CONTROL,
-        ),
-    ] = None,
-    dwell: Annotated[
-        int | None,
-        typer.Option(
-            "--dwell",
-            min=0,
-            help="Seconds a home rests between switchings; else as shipped.",
-            rich_help_panel=_CONTROL,
-        ),
-    ] = None,
-    daily_cap: Annotated[
-        int | None,
-        typer.Option(
-            "--daily-cap",
-            min=1,
-            help="Most switchings of a home in 24 h.",
-            rich_help_panel=_CONTROL,
-        ),
-    ] = None,
-    controllers: Annotated[
-        str,
-        typer.Option(
-            "--controllers",
-            help="Comma-separated: best_static,pbal,hindsight (as_built is always there).",
-            rich_help_panel=_CONTROL,
-        ),
-    ] = "best_static,pbal,hindsight",
-    ambient: Annotated[
-        float,
-        typer.Option(
-            "--ambient",
-            min=-50,
-            max=60,
-            help="Air at the transformer, °C.",
-            rich_help_panel=_REPORT,
-        ),
-    ] = 20.0,
-    tariff: Annotated[
-        float,
-        typer.Option("--tariff", min=0, help="Price of a kWh lost.", rich_help_panel=_REPORT),
-    ] = 0.25,
-    currency: Annotated[
-        str, typer.Option("--currency", help="Of the tariff.", rich_help_panel=_REPORT)
-    ] = "EUR",
-    rank_days: Annotated[
-        float,
-        typer.Option(
-            "--rank-days",
-            min=0,
-            help="Days on which 'which homes first' is measured; 0 skips it.",
-            rich_help_panel=_REPORT,
-        ),
-    ] = 3.0,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, help="For all chance.", rich_help_panel=_REPORT)
-    ] = 1,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="Folder for report.html, JSON and CSV.", rich_help_panel=_REPORT
-        ),
-    ] = None,
+    feeder: o.Feeder = None,
+    profiles: o.Profiles = None,
+    homes: o.Homes = None,
+    demo: o.DemoFlag = False,
+    transformer: o.Transformer = "",
+    kva: o.Kva = 0.0,
+    main_ohm: o.MainOhm = 0.0,
+    days: o.Days = None,
+    skip_days: o.SkipDays = 0.0,
+    fill_gaps: o.FillGaps = False,
+    repeat_profiles: o.RepeatProfiles = False,
+    participation: o.Participation = 1.0,
+    relay_homes: o.RelayHomes = "random",
+    others: o.Others = "unseen",
+    ev: o.EvShare = 0.0,
+    ev_kw: o.EvKw = 7.4,
+    ev_kwh: o.EvKwh = 9.0,
+    ev_arrival: o.EvArrival = 18.0,
+    ev_sessions: o.EvSessions = 0.7,
+    pv: o.PvShare = 0.0,
+    pv_kw: o.PvKw = 4.0,
+    latitude: o.Latitude = 51.0,
+    pf: o.PowerFactor = None,
+    load_model: o.LoadModel = "feeder",
+    period: o.Period = 60,
+    delay: o.Delay = 0,
+    failure_rate: o.FailureRate = 0.0,
+    objective: o.Objective = "neutral",
+    price: o.Price = None,
+    budget: o.Budget = None,
+    dwell: o.Dwell = None,
+    daily_cap: o.DailyCap = None,
+    controllers: o.Controllers = "best_static,pbal,hindsight",
+    ambient: o.Ambient = 20.0,
+    tariff: o.Tariff = 0.25,
+    currency: o.Currency = "EUR",
+    rank_days: o.RankDays = 3.0,
+    seed: o.Seed = 1,
+    out: o.Out = None,
     json_output: JsonFlag = False,
 ) -> None:
     """What would pbal do for my feeder?
@@ -348,7 +116,7 @@ def study(
                 "No profiles are given.",
                 "Use --profiles P.csv with --feeder or --homes, or try:  pbal study --demo",
             )
-        _check_folder(out)
+        _check_folder(out, feeder, profiles, homes)
         options = _options(
             feeder=feeder,
             profiles=profiles,
@@ -420,13 +188,11 @@ def _demo_files(
     return write_demo(folder, days, seed)
 
 
-def _check_folder(out: Path | None) -> None:
+def _check_folder(out: Path | None, *inputs: Path | None) -> None:
     if out is None:
         return
     # The pictures need an optional extra: say so now, not after an hour of simulation.
     from . import report  # noqa: F401
+    from .output import check_folder
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(f"{out} is not a folder.", "Give --out a folder.") from None
+    check_folder(out, inputs)

@@ -160,6 +160,7 @@ def known_future(
     peer: Trajectory | None,
     loop: Loop,
     progress: Progress | None = None,
+    ready: Callable[[int], None] = lambda steps: None,
 ) -> Trajectory:
     """The hindsight optimum, with switching priced so that it switches as often as `peer` did.
 
@@ -167,7 +168,7 @@ def known_future(
     that both switch equally often there. It holds for a week at a time (each starts where the last
     one ended) and follows the seasons: a week in which the optimum switches 10 % more or less often
     than its peer is done again at another price, at most twice. Without a peer, one switching per
-    relay and day is the measure.
+    relay and day is the measure. `ready` waits until so many steps of `peer` are there.
     """
     homes = street.feeder.n_homes
     total = homes + street.feeder.n_fixed_ports
@@ -185,6 +186,7 @@ def known_future(
     sample = street.currents(middle, end)
     wanted = float(relays.sum()) * (end - middle) / per_day
     if peer is not None:
+        ready(end)
         part = peer.phases[middle:end]
         wanted = max(1.0, float((part[1:] != part[:-1]).sum()))
     # at_budget counts per step and column, movable or not.
@@ -203,6 +205,7 @@ def known_future(
         if peer is None:
             wanted = float(relays.sum()) * (b - a) / per_day
         else:
+            ready(b)
             wanted = max(1.0, float((np.diff(peer.phases[a:b], axis=0) != 0).sum()))
         currents = street.currents(a, b)
         for trial in range(3):
@@ -242,23 +245,29 @@ def pbal(
     loop: Loop,
     progress: Progress | None = None,
     steps: int | None = None,
+    out: NDArray[np.int8] | None = None,
 ) -> Trajectory:
     """The shipped planner, causal: it never sees a reading before it could have arrived.
 
     Step k is decided with the mean of step k-1-delay and older. Homes without a relay have no
-    node and are not seen, unless `Loop.others` says otherwise.
+    node and are not seen, unless `Loop.others` says otherwise. `out` takes the phases, int8
+    [steps, H], as they come about.
     """
-    return _Run(street, relays, loop, len(street) if steps is None else steps).run(progress)
+    steps = len(street) if steps is None else steps
+    phases = np.empty((steps, len(relays)), np.int8) if out is None else out
+    return _Run(street, relays, loop, phases).run(progress)
 
 
 class _Run:
     """One causal run; holds the state that one step hands to the next."""
 
-    def __init__(self, street: Street, relays: NDArray[np.bool_], loop: Loop, steps: int) -> None:
-        self.street, self.loop, self.steps = street, loop, steps
+    def __init__(
+        self, street: Street, relays: NDArray[np.bool_], loop: Loop, phases: NDArray[np.int8]
+    ) -> None:
+        self.street, self.loop, self.phases = street, loop, phases
         self.nodes = np.arange(len(relays)) if loop.others == "metered" else np.flatnonzero(relays)
-        self.period = max(1, round(loop.period_s / street.step_s))
-        self.delay = int(np.ceil(loop.delay_s / street.step_s))
+        self.delay, part = divmod(loop.delay_s, street.step_s)
+        self.older = part / street.step_s  # of a reading that lies across two steps
         self.rng = np.random.default_rng([loop.seed, 5])
         still = [k for k, home in enumerate(self.nodes) if not relays[home]]
         resistance = None
@@ -280,11 +289,11 @@ class _Run:
         )
 
     def run(self, progress: Progress | None) -> Trajectory:
-        street, steps = self.street, self.steps
-        now = street.start.copy()
-        phases = np.empty((steps, len(now)), np.int8)
+        street, phases = self.street, self.phases
+        steps, now = len(phases), street.start.copy()
         meter = MinuteFlow(street.flow, now)
         waiting: list[tuple[Complex, Complex | None]] = []
+        keep = self.delay + (self.older > 0)
         asked = failed = decisions = 0
         thinking = 0.0
         power = np.empty((0, 0), complex)
@@ -293,7 +302,7 @@ class _Run:
                 power = street.flow.expand(street.power(k, min(k + CHUNK, steps)))
                 if progress is not None and k:
                     progress(CHUNK)
-            if k % self.period == 0 and k > self.delay and len(self.nodes):
+            if self._due(k):
                 began = time.perf_counter()
                 moves = self.planner.decide(k * street.step_s, now[self.nodes])
                 thinking += time.perf_counter() - began
@@ -307,9 +316,10 @@ class _Run:
                     meter.set_phases(now)
             phases[k] = now
             waiting.append(self._reading(meter, power[k % CHUNK], now))
-            if len(waiting) > self.delay:
-                own, rest = waiting.pop(0)
-                measured_s = (k + 1 - self.delay) * street.step_s
+            if len(waiting) > keep:
+                own, rest = self._across(waiting)
+                waiting.pop(0)
+                measured_s = (k + 1) * street.step_s - self.loop.delay_s
                 self.planner.observe(measured_s, self._lossy(own), rest)
         if progress is not None:
             progress((steps - 1) % CHUNK + 1)
@@ -325,6 +335,26 @@ class _Run:
                 "decision_ms": 1000 * thinking / max(1, decisions),
             },
         )
+
+    def _due(self, k: int) -> bool:
+        """True on the first step that begins in each period, once a reading has arrived."""
+        step, period = self.street.step_s, self.loop.period_s
+        arrived = k > self.delay + (self.older > 0)
+        return arrived and len(self.nodes) > 0 and k * step % max(period, step) < step
+
+    def _across(
+        self, waiting: list[tuple[Complex, Complex | None]]
+    ) -> tuple[Complex, Complex | None]:
+        """The oldest reading that waits; with a delay of no whole steps, the mean over the time of
+        one step that lies across the two oldest."""
+        own, rest = waiting[0]
+        if self.older == 0:
+            return own.copy(), rest
+        new, new_rest = waiting[1]
+        own = self.older * own + (1 - self.older) * new
+        if rest is not None and new_rest is not None:
+            rest = self.older * rest + (1 - self.older) * new_rest
+        return own, rest
 
     def _reading(
         self, meter: MinuteFlow, power: Complex, now: NDArray[np.int8]

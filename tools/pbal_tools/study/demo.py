@@ -5,6 +5,8 @@ phases are as unequal as streets are: an electrician used whichever phase was ha
 """
 
 import gzip
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -67,9 +69,14 @@ def write_demo(folder: Path, days: float, seed: int) -> tuple[Path, Path]:
     """Writes the demonstration's input files, as examples of the formats; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     feeder = folder / "demo_feeder.dss"
-    feeder.write_text(feeder_text(), encoding="utf-8")
     profiles = folder / "demo_profiles.csv.gz"
-    write_profiles(profiles, START, home_watts(days, seed))
+    watts = home_watts(days, seed)
+    # Beside first: an interruption leaves no half of a file.
+    with tempfile.TemporaryDirectory(prefix=".demo-", dir=folder) as beside:
+        half = Path(beside) / profiles.name
+        write_profiles(half, START, watts)
+        os.replace(half, profiles)
+    feeder.write_text(feeder_text(), encoding="utf-8")
     return feeder, profiles
 
 

@@ -154,8 +154,11 @@ def relays_first(study: Study) -> str | None:
     if not study.relay_order:
         return None
     n = len(study.relay_order)
+    own = [b for b in study.benefits if b.choice == study.relay_choice]
+    full = 1 - np.sqrt(study.relay_curve[-1])
+    if not own and full <= 0:
+        return None
     with figure(8.4, 3.1) as (_, ax, out):
-        full = 1 - np.sqrt(study.relay_curve[-1])
         if full > 0:
             ideal = (1 - np.sqrt(study.relay_curve)) / full
             ax.plot(
@@ -165,7 +168,6 @@ def relays_first(study: Study) -> str | None:
                 color="#8a8f98",
                 label="free switching on half-hour means",
             )
-        own = [b for b in study.benefits if b.choice == study.relay_choice]
         if own:
             ax.plot(
                 [0, *(b.relays / n * 100 for b in own)],

@@ -23,6 +23,7 @@ _YES = {
     "0": False,
     "false": False,
 }
+_OTHER_MARKS = {";": "semicolons", "\t": "tabs"}
 _COLUMNS = ("home", "phase", "profile", "pf", "relay", "ev", "pv")
 
 
@@ -41,44 +42,64 @@ class Listed:
 
 def read_homes(path: Path) -> list[Listed]:
     """Reads a homes list: CSV with the columns home, phase[, profile, pf, relay, ev, pv]."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder.", "Give the CSV file in it that lists the homes.")
     if not path.is_file():
         raise InputError(f"No such homes list: {path}", "Check the path given with --homes.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = [(c or "").strip().lower() for c in reader.fieldnames or []]
-            reader.fieldnames = columns
-            _check_columns(path, columns)
-            rows = [_listed(path, n, row) for n, row in enumerate(reader, start=2)]
+            reader = csv.reader(file)
+            first = next(reader, [])
+            columns = [cell.strip().lower() for cell in first]
+            _check_columns(path, columns, ",".join(first))
+            # Spreadsheets leave rows of empty cells behind the last one.
+            rows = [
+                _listed(path, reader.line_num, columns, cells)
+                for cells in reader
+                if any(cell.strip() for cell in cells)
+            ]
     except (UnicodeDecodeError, csv.Error) as exc:
         raise InputError(
-            f"{path} cannot be read: {exc}", "It must be a CSV file in UTF-8."
+            f"{path} cannot be read: {exc}",
+            "It must be a CSV file in UTF-8; in a spreadsheet: save as 'CSV UTF-8'.",
         ) from exc
     if not rows:
         raise InputError(f"{path} lists no homes.", "Add one row per home.")
     names = [row.name.lower() for row in rows]
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise InputError(f"{path}: home {twice[0]!r} is listed twice.", "Keep one row per home.")
+    twice = next((row.name for row in rows if names.count(row.name.lower()) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: home {twice!r} is listed twice.", "Keep one row per home.")
     return rows
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
+def _check_columns(path: Path, columns: list[str], line: str) -> None:
     if "home" not in columns:
+        other = next((name for mark, name in _OTHER_MARKS.items() if mark in line), "")
         raise InputError(
             f"{path}: there is no column 'home'.",
-            f"The first line names the columns: {','.join(_COLUMNS)} (home is required).",
+            (f"Separate the cells with commas, not {other}. " if other else "")
+            + f"The first line names the columns: {','.join(_COLUMNS)} (home is required).",
         )
     odd = [c for c in columns if c not in _COLUMNS]
     if odd:
         raise InputError(
             f"{path}: unknown column {odd[0]!r}.", f"Known columns: {', '.join(_COLUMNS)}."
         )
+    twice = [c for c in columns if columns.count(c) > 1]
+    if twice:
+        raise InputError(f"{path}: column {twice[0]!r} appears twice.", "Keep one of them.")
 
 
-def _listed(path: Path, number: int, row: dict[str, str | None]) -> Listed:
-    cell = {k: (v or "").strip() for k, v in row.items() if k}
+def _listed(path: Path, number: int, columns: list[str], cells: list[str]) -> Listed:
     where = f"{path} row {number}"
+    if any(cell.strip() for cell in cells[len(columns) :]):
+        raise InputError(
+            f"{where}: {len(cells)} cells, but the first line names {len(columns)} columns.",
+            "Write decimals with a point, and names that hold a comma in double quotes.",
+        )
+    cell = dict.fromkeys(columns, "") | {
+        column: text.strip() for column, text in zip(columns, cells, strict=False)
+    }
     if not cell["home"]:
         raise InputError(f"{where}: the home has no name.", "Fill in the column 'home'.")
 
@@ -97,7 +118,9 @@ def _listed(path: Path, number: int, row: dict[str, str | None]) -> Listed:
         except ValueError:
             factor = 0.0
         if not 0.1 <= factor <= 1:
-            raise InputError(f"{where}: pf is {cell['pf']!r}.", "Use a power factor from 0.1 to 1.")
+            raise InputError(
+                f"{where}: pf is {cell['pf']!r}.", "Use a power factor from 0.1 to 1, with a point."
+            )
     phase = known("phase", dict(_PHASES))
     yes = {c: known(c, dict(_YES)) for c in ("relay", "ev", "pv")}
     return Listed(
@@ -140,10 +163,11 @@ def apply_list(
     A listed phase or power factor overrides the feeder file; so does `power_factor` for all.
     """
     by_name = {row.name.lower(): row for row in listed}
-    unknown = sorted(set(by_name) - {h.name.lower() for h in (*feeder.homes, *feeder.fixed)})
-    if unknown:
+    there = {load.name.lower() for load in (*feeder.homes, *feeder.fixed)}
+    unknown = next((row.name for row in listed if row.name.lower() not in there), None)
+    if unknown is not None:
         raise InputError(
-            f"Home {unknown[0]!r} of the homes list is not a load of the feeder.",
+            f"Home {unknown!r} of the homes list is not a load of the feeder.",
             f"Use the load names of the .dss file, such as {feeder.homes[0].name!r}.",
         )
     rows = [by_name.get(p.name.lower(), Listed(p.name)) for p in (*feeder.homes, *feeder.fixed)]
@@ -160,6 +184,14 @@ def apply_list(
                 "Leave its columns phase, relay, ev and pv empty.",
             )
         fixed.append(replace(load, power_factor=row.power_factor or load.power_factor))
+    for load in (*homes, *fixed):
+        # A profile gives watts; what vars go with them must follow from the power factor.
+        if not 0.05 <= load.power_factor <= 1:
+            raise InputError(
+                f"Load {load.name!r} has a power factor of {load.power_factor:g}.",
+                "Give its kW and PF (0.05 to 1) in the .dss file, or its pf in the homes list; "
+                "what only draws vars is a Capacitor or a Reactor.",
+            )
     return replace(feeder, homes=tuple(homes), fixed=tuple(fixed)), rows
 
 

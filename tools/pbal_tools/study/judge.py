@@ -20,7 +20,7 @@ class Judge:
         text = self._engine.Text
         text.Command = "set mode=snap controlmode=off tolerance=1e-10 maxiterations=200 loadmult=1"
         for load in (*feeder.homes, *feeder.fixed):
-            text.Command = f"edit load.{load.name} status=fixed"
+            text.Command = f'edit "load.{load.name}" status=fixed'
         self._back = {}
         for home in feeder.homes:
             self._circuit.SetActiveElement(f"Load.{home.name}")
@@ -38,10 +38,10 @@ class Judge:
             move = ""
             if k < feeder.n_homes:
                 move = f"bus1={load.bus}.{load.nodes[phases[k]]}{self._back[load.name]}"
-            text.Command = f"edit load.{load.name} {move} kw={s.real / 1000} kvar={s.imag / 1000}"
+            text.Command = f'edit "load.{load.name}" {move} kw={s.real / 1000} kvar={s.imag / 1000}'
         text.Command = "solve"
         if not circuit.Solution.Converged:
-            raise ArithmeticError("OpenDSS did not converge")
+            raise ArithmeticError("OpenDSS finds no solution")
         circuit.SetActiveElement(feeder.transformer.element)
         element = circuit.ActiveCktElement
         conductors = int(element.NumConductors)
@@ -77,7 +77,8 @@ def check_minutes(
     """Solves some moments of a trajectory in the engine too: the busiest one and random ones.
 
     Returns the largest difference of a phase or neutral current, A. Only for the load model
-    `feeder`, which is the one the engine follows.
+    `feeder`, which is the one the engine follows. Raises ArithmeticError where the engine finds no
+    solution.
     """
     judge = Judge(path, street.feeder)
     rng = np.random.default_rng([seed, 9])

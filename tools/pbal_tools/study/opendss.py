@@ -17,7 +17,8 @@ import scipy.sparse as sp
 from ..errors import InputError
 from .dssfiles import check_files, spelled_otherwise
 from .feeder import Feeder, LoadPoint
-from .reduce import RawLoad, reduce_feeder
+from .network import RawLoad
+from .reduce import reduce_feeder
 
 _UNSUPPORTED = frozenset(
     """generator generic5 pvsystem pvsystem2 storage storage2 windgen indmach012 isource gicsource
@@ -222,7 +223,7 @@ def _read_loads(circuit: Any, notes: list[str]) -> list[RawLoad]:
 
 
 def _checked(feeder: Feeder) -> Feeder:
-    """Refuses homes whose rated voltage has nothing to do with their bus: a slip in the file."""
+    """Refuses loads whose rated voltage has nothing to do with their bus: a slip in the file."""
     for k, home in enumerate(feeder.homes):
         volts = float(abs(feeder.v0[3 * k + home.phase]))
         if not 0.7 < volts / home.v_base < 1.4:
@@ -231,5 +232,24 @@ def _checked(feeder: Feeder) -> Feeder:
                 f"load at bus {home.bus}.",
                 "Check its kV (0.23 between phase and neutral), the kVs of the transformer, and "
                 "that the lines to it are connected and closed.",
+            )
+        own = 3 * k + home.phase
+        if 1000 / home.v_base * abs(feeder.z[own, own]) > home.v_base / 2:
+            raise InputError(
+                f"Home {home.name} at bus {home.bus} has {abs(feeder.z[own, own]):.3g} ohm before "
+                "it: a kettle would take half of its voltage.",
+                "Check that its neutral, or earth, leads back to the transformer's star point "
+                "(Bus.1.2.3.0, or a Reactor from node 4 to earth), and the units of the lines.",
+            )
+    port = 3 * feeder.n_homes
+    for load in feeder.fixed:
+        volts = float(np.abs(feeder.v0[port : port + load.parts]).min())
+        port += load.parts
+        # Wider than for a home: what it is rated for is less often written down with care.
+        if not 0.5 < volts / load.v_base < 2:
+            raise InputError(
+                f"Load {load.name} is rated {load.v_base:.0f} V between its terminals, but gets "
+                f"{volts:.0f} V without load at bus {load.bus}.",
+                "Check its kV, and that the lines to it are connected and closed; or disable it.",
             )
     return feeder

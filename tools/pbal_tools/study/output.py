@@ -1,17 +1,23 @@
 """Files a study leaves behind: study.json, CSV tables and report.html."""
 
+import contextlib
 import csv
 import os
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from ..output import write_json
 from .metrics import duration_curve
 from .run import Study
 
 SCHEMA = 1
+FILES = ("report.html", "study.json", "summary.csv", "duration.csv", "homes.csv")
+"""What a study leaves in its folder."""
 
 
 def as_dict(study: Study) -> dict[str, Any]:
@@ -56,30 +62,54 @@ def share_of_hindsight(study: Study) -> float | None:
     return float(both[0]["neutral_a"]["cut"] / both[1]["neutral_a"]["cut"])
 
 
+def check_folder(out: Path, inputs: Iterable[Path | None]) -> None:
+    """Says before the work starts that the results could not be written after it, or would take
+    the place of a file that is read. Leaves nothing behind. Raises InputError."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is not a folder.", "Give --out a folder.")
+    for name in FILES:
+        if (out / name).is_dir():
+            raise InputError(f"{out / name} is a folder.", "Give --out another folder.")
+        for path in inputs:
+            if path is not None and path.resolve() == (out / name).resolve():
+                raise InputError(
+                    f"{path} is read, and the results would be written over it.",
+                    "Give --out another folder.",
+                )
+    missing = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as exc:
+        raise InputError(
+            f"The folder {out} cannot be written: {exc.strerror}.", "Give --out another folder."
+        ) from None
+    finally:
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
 def write_all(study: Study, folder: Path, html: str) -> list[Path]:
-    """Writes every file; returns their paths, the report first."""
+    """Writes every file; returns their paths, the report first.
+
+    All of them are written beside, and only then take the places of older ones: an interruption
+    or a full disk leaves the folder as it was.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    report = folder / "report.html"
-    _write_text(report, html)
-    result = folder / "study.json"
-    write_json(result, as_dict(study))
-    return [
-        report,
-        result,
-        _summary(study, folder),
-        _durations(study, folder),
-        _homes(study, folder),
-    ]
+    with tempfile.TemporaryDirectory(prefix=".study-", dir=folder) as beside:
+        new = Path(beside)
+        (new / "report.html").write_text(html, encoding="utf-8")
+        write_json(new / "study.json", as_dict(study))
+        _summary(study, new)
+        _durations(study, new)
+        _homes(study, new)
+        for name in FILES:
+            os.replace(new / name, folder / name)
+    return [folder / name for name in FILES]
 
 
-def _write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
-def _summary(study: Study, folder: Path) -> Path:
+def _summary(study: Study, folder: Path) -> None:
     """One row per controller and figure."""
     path = folder / "summary.csv"
     rows: list[tuple[str, str, Any]] = []
@@ -98,10 +128,9 @@ def _summary(study: Study, folder: Path) -> Path:
     for name, figures in study.summary.items():
         walk(name, "", figures)
     _write_csv(path, ["controller", "figure", "value"], rows)
-    return path
 
 
-def _durations(study: Study, folder: Path) -> Path:
+def _durations(study: Study, folder: Path) -> None:
     """Load duration curves: neutral and phase currents at each percent of time."""
     path = folder / "duration.csv"
     header, columns = ["percent_of_time"], [duration_curve(np.zeros(2), 1001)[0]]
@@ -116,10 +145,9 @@ def _durations(study: Study, folder: Path) -> Path:
         for row in zip(*columns, strict=True)
     ]
     _write_csv(path, header, rows)
-    return path
 
 
-def _homes(study: Study, folder: Path) -> Path:
+def _homes(study: Study, folder: Path) -> None:
     """One row per home: where it is, what it draws, its rank for a relay, its switchings."""
     path = folder / "homes.csv"
     rank = {home: place for place, home in enumerate(study.relay_order, start=1)}
@@ -145,7 +173,6 @@ def _homes(study: Study, folder: Path) -> Path:
             row += [f"{outcome.volts_low[k]:.2f}", f"{outcome.volts_high[k]:.2f}"]
         rows.append(row)
     _write_csv(path, header, rows)
-    return path
 
 
 def _yes(value: bool) -> str:
@@ -153,9 +180,7 @@ def _yes(value: bool) -> str:
 
 
 def _write_csv(path: Path, header: list[str], rows: Any) -> None:
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)
-    os.replace(part, path)

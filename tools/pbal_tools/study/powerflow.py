@@ -15,116 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .feeder import Complex, Feeder, Ints, LoadPoint, Real
+from .feeder import Complex, Feeder, LoadPoint, Real
+from .loadmodel import LoadModel
 
 TOLERANCE_V = 1e-6
 MAX_ROUNDS = 100
 _RUN = 6  # from so many minutes between moves on, each stretch has its own small matrix
-
-
-class LoadModel:
-    """How load power follows voltage, for H + fixed loads' ports at once.
-
-    `power` draws the profile's watts at any voltage above 0.7 per unit, which is what a profile
-    from a meter says. `feeder` follows the .dss file: the ZIP shares inside the load's voltage
-    band, constant impedance above it, and below it a current that falls linearly to half the
-    rated one at 0.5 per unit (the engine's rule; checked against it in the tests).
-    """
-
-    def __init__(self, feeder: Feeder, kind: str = "feeder") -> None:
-        points = [*feeder.homes]
-        for load in feeder.fixed:
-            points += [load] * load.parts
-        self._base = np.array([p.v_base for p in points])
-        self._floor = np.array([p.v_low for p in points])
-        if kind == "power":
-            self._low = np.full(len(points), 0.7)
-            self._high = np.full(len(points), 10.0)
-            zip_p = zip_q = np.tile([0.0, 0.0, 1.0], (len(points), 1))
-        elif kind == "feeder":
-            self._low = np.array([p.v_min for p in points])
-            self._high = np.array([p.v_max for p in points])
-            zip_p = np.array([p.zip_p for p in points])
-            zip_q = np.array([p.zip_q for p in points])
-        else:
-            raise InputError(f"Unknown load model {kind!r}.", "Use 'feeder' or 'power'.")
-        exponent_p = np.array([p.exponent_p for p in points])
-        exponent_q = np.array([p.exponent_q for p in points])
-        model = np.array([p.model for p in points])
-        if kind == "power":
-            exponent_p = exponent_q = np.zeros(len(points))
-            model = np.ones(len(points), dtype=int)
-        self._p = self._edges(zip_p, exponent_p, model, reactive=False)
-        self._q = self._edges(zip_q, exponent_q, model, reactive=True)
-        self._same = bool(
-            np.array_equal(zip_p, zip_q)
-            and np.array_equal(exponent_p, exponent_q)
-            and not np.isin(model, (6, 7)).any()
-        )
-        self._plain = bool(
-            (zip_p[:, 2] == 1).all()
-            and (zip_q[:, 2] == 1).all()
-            and not (exponent_p.any() or exponent_q.any())
-        )
-
-    def _edges(self, share: Real, exponent: Real, model: Ints, reactive: bool) -> "_Edges":
-        def drawn(u: Real) -> Real:
-            return np.asarray(share[:, 0] * u * u + share[:, 1] * u + share[:, 2] * u**exponent)
-
-        # Motors (3) and savers (4) are as constant powers outside their band; 6 and 7 are
-        # impedances there, Q the rated one. Found by asking the engine, voltage by voltage.
-        motor, held = np.isin(model, (3, 4)), np.isin(model, (6, 7))
-        low = np.where(motor, 1.0, drawn(self._low))
-        above = np.where(motor, 1.0, drawn(self._high)) / self._high**2
-        if reactive:
-            above[held] = 1.0
-        square = np.ones(len(share)) if reactive else 1 / self._low**2
-        return _Edges(
-            share,
-            exponent if exponent.any() else None,
-            (low / self._low - self._floor) / np.maximum(self._low - self._floor, 1e-9),
-            above,
-            np.where(held, square, np.nan) if held.any() else None,
-        )
-
-    def current(self, power_va: Complex, v: Complex) -> Complex:
-        """Port currents in amperes at voltages `v`; both [T, loads], power at 1 per unit."""
-        u = np.abs(v) / self._base
-        inside = (u >= self._low) & (u <= self._high)
-        if self._plain and inside.all():
-            return np.conj(power_va / v)
-        factor_p = self._factor(u, self._p)
-        if self._same:
-            return np.conj(power_va * factor_p / v)
-        factor_q = self._factor(u, self._q)
-        return np.conj((power_va.real * factor_p + 1j * power_va.imag * factor_q) / v)
-
-    def _factor(self, u: Real, edges: "_Edges") -> Real:
-        share, exponent = edges.share, edges.exponent
-        constant = share[:, 2] if exponent is None else share[:, 2] * u**exponent
-        band = share[:, 0] * u * u + share[:, 1] * u + constant
-        below = u * (self._floor + edges.slope * (u - self._floor))
-        if edges.square is not None:
-            below = np.where(np.isnan(edges.square), below, edges.square * u * u)
-        out = np.where(u < self._low, below, band)
-        out = np.where(u > self._high, edges.above * u * u, out)
-        return np.asarray(np.where(u < self._floor, u * u, out))
-
-
-@dataclass(frozen=True)
-class _Edges:
-    """How P or Q of each load goes with the voltage, [loads]."""
-
-    share: Real
-    """ZIP shares within the band, [loads, 3]."""
-    exponent: Real | None
-    """Of the power share; None: all zero."""
-    slope: Real
-    """Of the current below the band."""
-    above: Real
-    """Admittance above the band."""
-    square: Real | None
-    """Admittance below the band for loads that are impedances there, NaN for the others."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +54,7 @@ class PowerFlow:
 
     def __init__(self, feeder: Feeder, load_model: str = "feeder") -> None:
         self.feeder = feeder
+        self.load_model = load_model
         self.model = LoadModel(feeder, load_model)
         self._zt = np.ascontiguousarray(feeder.z.T)
         self._stiff = not feeder.z.any()
@@ -248,13 +145,18 @@ class PowerFlow:
             np.put_along_axis(part, port[rows], current, axis=1)
             return np.asarray(np.take_along_axis(v0 - part @ zt, port[rows], axis=1))
 
+        starts = [0, *edges.tolist()]
+        small: dict[int, Complex] = {}
+
         def by_stretch(current: Complex, rows: NDArray[np.intp]) -> Complex:
             fresh = v0[port[rows]]
             cuts = np.searchsorted(rows, edges)
-            for a, b in pairwise([0, *cuts.tolist(), len(rows)]):
+            for k, (a, b) in enumerate(pairwise([0, *cuts.tolist(), len(rows)])):
                 if a < b:
-                    used = port[rows[a]]
-                    fresh[a:b] -= current[a:b] @ zt[np.ix_(used, used)]
+                    if k not in small:
+                        used = port[starts[k]]
+                        small[k] = zt[np.ix_(used, used)]
+                    fresh[a:b] -= current[a:b] @ small[k]
             return fresh
 
         rare = len(power) >= _RUN * (len(edges) + 1)
@@ -354,10 +256,10 @@ class MinuteFlow:
     def currents(self, power_va: Complex) -> Complex:
         """Home currents in amperes, each referred to its own phase voltage; power [port loads]."""
         model = self._flow.model
-        current = model.current(power_va[None], self._v[None])[0]
+        current = model.current(power_va, self._v)
         if self._zt is not None:
             self._v = self._v0 - current @ self._zt
-            current = model.current(power_va[None], self._v[None])[0]
+            current = model.current(power_va, self._v)
         homes = len(self._turn)
         self._drawn = current
         return np.asarray(current[:homes] * self._turn)

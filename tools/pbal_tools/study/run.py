@@ -13,19 +13,17 @@ from . import controllers as c
 from .additions import EvOptions, PvOptions, add_cars, add_roofs, pick
 from .feeder import Feeder, ideal_feeder
 from .homes import Listed, apply_list, assign_columns, choose_relays, points_of, read_homes
-from .metrics import Outcome, judge, summarise
+from .metrics import Outcome, summarise
 from .opendss import load_feeder
 from .profiles import Profiles, read_profiles
 from .ranking import RUNS, Benefit, measured_benefit, rank_homes
 from .shapes import feeder_profiles
+from .sidebyside import Stage, run_controllers
 
 CONTROLLERS = ("as_built", "best_static", "pbal", "hindsight")
 
 ENGINE_TOLERANCE_A = 0.01
 """Our power flow and the engine agree to this, or the report says so."""
-
-Stage = Callable[[str, int | None], Callable[[int], None]]
-"""Starts a stage of known or unknown length; returns what to call with each amount done."""
 
 
 @dataclass(frozen=True)
@@ -104,22 +102,30 @@ def run_study(options: Options, stage: Stage) -> Study:
     notes = [*feeder.notes, *profiles.notes, *notes]
     rows = rows[: feeder.n_homes]
     watts, cars, roofs = _add(options, profiles, rows, watts)
+    # Only the homes' own columns are kept: a year's are a hundred megabytes.
+    profiles = replace(profiles, watts=watts)
     street = c.Street(feeder, watts, profiles.step_s, options.load_model)
     mean_w = watts[:, : feeder.n_homes].mean(axis=0, dtype=np.float64)
     relays = choose_relays(rows, mean_w, options.participation, options.relay_choice, options.seed)
     loop = _loop(options, profiles, feeder, notes)
-    outcomes: dict[str, Outcome] = {}
-    for trajectory in _trajectories(options, street, relays, loop, stage):
-        done = stage(f"Power flow: {trajectory.title}", len(street))
-        outcomes[trajectory.name] = judge(street, trajectory, options.ambient_c, done)
+    outcomes, first = run_controllers(
+        options.controllers,
+        street,
+        relays,
+        loop,
+        options.ambient_c,
+        stage,
+        lambda watched: _relays_first(options, street, mean_w, loop, watched),
+    )
     rated = np.array([home.v_base for home in feeder.homes])
     deep = [o.trajectory.title for o in outcomes.values() if (o.volts_low < 0.7 * rated).any()]
     if deep:
         notes.append(
             f"Voltages below 70 % of rated occur ({', '.join(deep)}): nothing works there, "
-            "and the figures of those moments are formal. The feeder is overloaded."
+            "and the figures of those moments are formal. The feeder is overloaded, or the "
+            "profiles are not in watts."
         )
-    difference = _second_opinion(options, street, outcomes, stage)
+    difference = _second_opinion(options, street, outcomes, stage, notes)
     if difference is not None and difference > ENGINE_TOLERANCE_A:
         notes.append(
             f"Beware: our power flow and OpenDSS differ by {difference:.2g} A, more than the "
@@ -131,7 +137,6 @@ def run_study(options: Options, stage: Stage) -> Study:
         name: summarise(outcome, base, street, relays, options.tariff)
         for name, outcome in outcomes.items()
     }
-    relay_choice, order, curve, benefits = _relays_first(options, street, mean_w, loop, stage)
     return Study(
         options,
         feeder,
@@ -141,10 +146,7 @@ def run_study(options: Options, stage: Stage) -> Study:
         roofs,
         outcomes,
         summary,
-        relay_choice,
-        order,
-        curve,
-        benefits,
+        *first,
         mean_w,
         notes,
         difference,
@@ -152,7 +154,11 @@ def run_study(options: Options, stage: Stage) -> Study:
 
 
 def _second_opinion(
-    options: Options, street: c.Street, outcomes: dict[str, Outcome], stage: Stage
+    options: Options,
+    street: c.Street,
+    outcomes: dict[str, Outcome],
+    stage: Stage,
+    notes: list[str],
 ) -> float | None:
     """Asks the OpenDSS engine about a few moments of the last controller that moves homes."""
     if options.feeder is None or options.load_model != "feeder":
@@ -161,7 +167,14 @@ def _second_opinion(
 
     stage("Second opinion: OpenDSS", None)
     chosen = outcomes.get("pbal", outcomes["as_built"]).trajectory
-    return check_minutes(options.feeder, street, chosen, 12, options.seed)
+    try:
+        return check_minutes(options.feeder, street, chosen, 12, options.seed)
+    except ArithmeticError as exc:
+        notes.append(
+            f"Beware: {exc} for one of twelve moments that were asked of it too; the feeder is at "
+            "its limits there."
+        )
+        return None
 
 
 def _relays_first(
@@ -259,26 +272,17 @@ def _loop(options: Options, profiles: Profiles, feeder: Feeder, notes: list[str]
             f"every {loop.period_s} s; what happens in between is not seen."
         )
         loop = replace(loop, period_s=step)
+    elif loop.period_s % step:
+        notes.append(
+            f"pbal decides every {loop.period_s} s, each time on the next whole step of {step} s."
+        )
+    if loop.delay_s >= profiles.days * 86400:
+        raise InputError(
+            f"A delay of {loop.delay_s} s is longer than the profiles.", "Lower --delay."
+        )
     if loop.use_feeder and not feeder.exact:
         raise InputError(
             "--objective losses needs the feeder's impedance.",
             "Give --feeder, or --main-ohm, or use --objective neutral.",
         )
     return loop
-
-
-def _trajectories(
-    options: Options, street: c.Street, relays: NDArray[np.bool_], loop: c.Loop, stage: Stage
-) -> list[c.Trajectory]:
-    steps = len(street)
-    out = [c.as_built(street)]
-    if "best_static" in options.controllers:
-        out.append(c.best_static(street, loop, stage("Best static assignment", steps)))
-    peer: c.Trajectory | None = None
-    if "pbal" in options.controllers:
-        peer = c.pbal(street, relays, loop, stage("pbal, minute by minute", steps))
-        out.append(peer)
-    if "hindsight" in options.controllers:
-        done = stage("Hindsight optimum", steps)
-        out.append(c.known_future(street, relays, peer, loop, done))
-    return out

@@ -39,8 +39,10 @@ def run_with_progress(options: "Options", quiet: bool) -> "Study":
         def stage(name: str, total: int | None) -> Callable[[int], None]:
             if not quiet and not console.is_terminal:
                 console.print(f"{name} ...", highlight=False)
+            # A stage of known length may still run in another process; the others are over.
             for task in bars.tasks:
-                bars.update(task.id, completed=task.total or 1, total=task.total or 1)
+                if task.total is None:
+                    bars.update(task.id, completed=1, total=1)
             task_id = bars.add_task(name, total=total)
             return lambda amount: bars.advance(task_id, amount)
 
@@ -53,7 +55,8 @@ def run_with_progress(options: "Options", quiet: bool) -> "Study":
 def finish(result: "Study", out: Path | None, json_output: bool) -> None:
     """Writes the files if a folder is named, and prints the result for a person or a script."""
     from .output import as_dict, write_all
-    from .report import headline, render
+    from .report import render
+    from .reportwords import headline
 
     written: list[Path] = []
     if out is not None:

@@ -1,0 +1,84 @@
+"""The time stamps of a profile file, in whatever way they are written, as seconds."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+
+
+class Clock:
+    """Reads time stamps as seconds since 1970 in the file's own clock: ISO 8601, or plain Unix
+    seconds. Offsets from UTC are honoured, and the first one is taken as the file's clock, so
+    that evenings stay evenings."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset: timedelta | None = None
+        self._started = False
+
+    def seconds(self, row: int, stamps: list[str]) -> NDArray[np.int64]:
+        """One block of stamps, the first of them in row `row`."""
+        if _is_number(stamps[0]):
+            return self._unix(row, stamps)
+        # Blank cells would pass as NumPy's own "no time".
+        if self._offset is None and not any(mark in stamps[0][10:] for mark in "Zz+-"):
+            try:
+                out = np.array(stamps, dtype="datetime64[s]")
+            except ValueError:
+                pass
+            else:
+                if not np.isnat(out).any():
+                    self._started = True
+                    return out.astype(np.int64)
+        return np.array(
+            [self._careful(row + k, stamp.strip().strip('"')) for k, stamp in enumerate(stamps)],
+            dtype=np.int64,
+        )
+
+    def _unix(self, row: int, stamps: list[str]) -> NDArray[np.int64]:
+        for k, stamp in enumerate(stamps):
+            if not _is_number(stamp):
+                raise self._no_time(row + k, stamp.strip())
+        values = np.array(stamps, dtype=float)
+        if abs(values[0]) > 1e11:  # the year 5138
+            raise InputError(
+                f"{self._path} row {row}: {values[0]:.0f} looks like milliseconds.",
+                "Give Unix seconds: divide the times by 1000.",
+            )
+        if len(values) > 1 and 0 < abs(values[1] - values[0]) < 0.5:
+            raise InputError(
+                f"{self._path} row {row + 1}: {stamps[1].strip()} is less than a second after "
+                f"{stamps[0].strip()}: these look like days or hours.",
+                "Write times as 2026-01-31T18:05 or as Unix seconds.",
+            )
+        return np.round(values).astype(np.int64)
+
+    def _no_time(self, row: int, text: str) -> InputError:
+        return InputError(
+            f"{self._path} row {row}: {text[:40]!r} is not a time.",
+            "Write times as 2026-01-31T18:05 or as Unix seconds, all in one way.",
+        )
+
+    def _careful(self, row: int, text: str) -> int:
+        try:
+            when = datetime.fromisoformat(text)
+        except ValueError:
+            raise self._no_time(row, text) from None
+        offset = when.utcoffset()
+        if not self._started:
+            self._started, self._offset = True, offset
+        if (offset is None) != (self._offset is None):
+            raise InputError(
+                f"{self._path} row {row}: some times have an offset from UTC, others have none.",
+                "Give all of them an offset, or none.",
+            )
+        if offset is not None and self._offset is not None:
+            when = when.replace(tzinfo=None) - offset + self._offset
+        return round(float(np.datetime64(when, "ms").astype(np.int64)) / 1000)
+
+
+def _is_number(stamp: str) -> bool:
+    return stamp.strip().lstrip("-").replace(".", "", 1).isdecimal()

@@ -1,0 +1,201 @@
+"""The report's sentences: the answer in short, who should get a relay, assumptions and limits."""
+
+from html import escape
+
+from .output import share_of_hindsight
+from .run import Study
+
+
+def pct(value: float | None, digits: int = 0) -> str:
+    """A share as a percentage, for HTML."""
+    return "&ndash;" if value is None else f"{value * 100:.{digits}f} %"
+
+
+def num(value: float | None, digits: int = 1) -> str:
+    """A number with thin groups, for HTML."""
+    return "&ndash;" if value is None else f"{value:,.{digits}f}".replace(",", " ")
+
+
+def headline(study: Study) -> str:
+    """The answer in one or two sentences of plain text."""
+    base = study.summary["as_built"]
+    if "pbal" not in study.summary:
+        mean = num(base["neutral_a"]["mean"])
+        return f"As built, this street has a mean neutral current of {mean} A."
+    own = study.summary["pbal"]
+    neutral = own["neutral_a"]
+    verb = "cut" if neutral["cut"] >= 0 else "raise"
+    text = (
+        f"On this street pbal would {verb} the mean neutral current by "
+        f"{pct(abs(neutral['cut']))}, "
+        f"from {num(base['neutral_a']['mean'])} A to {num(neutral['mean'])} A"
+    )
+    if abs(neutral["cut"]) < 0.005:
+        mean = num(base["neutral_a"]["mean"])
+        text = f"On this street pbal would leave the mean neutral current as it is, at {mean} A"
+    if "losses" in own:
+        cut = own["losses"]["cut"]
+        kwh = own["losses"]["saved_kwh_per_year"]
+        text += (
+            f", and {'cut' if cut >= 0 else 'raise'} the losses in lines and transformer by "
+            f"{pct(abs(cut), 1)} ({num(abs(kwh), 0)} kWh a year, "
+            f"{num(abs(own['losses']['saved_per_year']), 0)} {study.options.currency})"
+        )
+    text += f", with {own['switchings']['per_home_per_day']:.1f} switchings per relay per day."
+    share = share_of_hindsight(study)
+    if share is not None and share >= 0.005:
+        text += (
+            f" That is {pct(share)} of the neutral-current cut that perfect foresight could reach."
+        )
+    static = study.summary.get("best_static")
+    if static is not None:
+        cut = static["neutral_a"]["cut"]
+        text += (
+            " Re-connecting every home once, with this period known in advance, would "
+            f"{'cut' if cut >= 0 else 'raise'} it by {pct(abs(cut))}."
+        )
+    return text
+
+
+def relay_text(study: Study) -> str:
+    """Which homes should get a relay first, and what is known of it."""
+    names = [study.feeder.homes[k].name for k in study.relay_order]
+    third = max(1, round(len(names) / 3))
+    text = f"First third, in this order: <b>{escape(', '.join(names[:third]))}</b>."
+    share = {b.choice: b.share_of_all for b in study.benefits if b.relays == third}
+    if share:
+        days = num(min(study.days, study.options.rank_days), 0)
+        other = next((s for c, s in share.items() if c != study.relay_choice), None)
+        text += (
+            f" With relays on these {third} homes alone, pbal reaches "
+            f"{pct(share[study.relay_choice])} of the cut it reaches with a relay on every home"
+        )
+        how = {"ranked": "by marginal benefit", "heaviest": "heaviest first"}
+        text += f" (measured on the first {days} days, every home metered). "
+        text += f"The order is {how[study.relay_choice]}"
+        if other is not None:
+            unused = next(c for c in how if c != study.relay_choice)
+            text += f"; {how[unused]}, the same number of relays reaches {pct(other)}"
+        text += "."
+    return f"<p>{text} The full order is in homes.csv.</p>"
+
+
+def assumptions(study: Study) -> list[str]:
+    """What was assumed, one sentence each."""
+    o, loop = study.options, study.options.loop
+    items = [
+        f"pbal decides every {max(loop.period_s, study.profiles.step_s)} s on the mean of the "
+        "last complete step"
+        + (f", {loop.delay_s} s old" if loop.delay_s else "")
+        + f"; a home rests {loop.dwell_s / 60:g} minutes between switchings, at most "
+        f"{loop.daily_cap} a day.",
+        f"{pct(loop.failure_rate, 1)} of readings are lost, as many commands are not carried out."
+        if loop.failure_rate
+        else "No reading is lost and every command is carried out (--failure-rate).",
+        _relay_assumption(study),
+        "pbal weighs "
+        + (
+            "losses by the feeder's impedance and neutral current"
+            if loop.use_feeder
+            else "the neutral current only"
+        )
+        + f"; {_price(loop.price, loop.budget_per_day, loop.use_feeder)}.",
+        "Loads follow voltage as the feeder file says."
+        if o.load_model == "feeder" and o.feeder
+        else "Loads draw the profile's watts at any voltage.",
+    ]
+    if study.cars:
+        items.append(
+            f"Cars added at {len(study.cars)} homes: {o.ev.charger_kw:g} kW, "
+            f"{o.ev.energy_kwh:g} kWh a session, arriving about {o.ev.arrival_h:g} h."
+        )
+    if study.roofs:
+        items.append(
+            f"Solar roofs added at {len(study.roofs)} homes: {o.pv.peak_kw:g} kW peak on "
+            f"average, latitude {o.pv.latitude_deg:g}°, invented weather."
+        )
+    if study.feeder.exact:
+        items.append(
+            f"Losses are valued at {o.tariff:g} {o.currency}/kWh and scaled to a year by days."
+        )
+    if study.feeder.transformer.rated_current_a > 0:
+        items.append(
+            f"Transformer {study.feeder.transformer.rated_kva:g} kVA, ONAN, {o.ambient_c:g} °C "
+            "ambient; IEC 60076-7: top-oil rise 55 K, "
+            "hot-spot gradient 23 K, R = 5, x = 0.8, y = 1.6, 180 and 4 min, k11 = 1, k21 = 1, "
+            "k22 = 2; oil heated by the mean of "
+            "the phases' losses, hot spot in the most loaded phase."
+        )
+    if study.engine_difference_a is not None:
+        items.append(
+            "The power flow was held against the OpenDSS engine on twelve moments of this study, "
+            f"the busiest among them: currents differ by at most {study.engine_difference_a:.2g} A."
+        )
+    return [*items, *study.notes]
+
+
+def _price(price: float | None, budget: float | None, watts: bool) -> str:
+    """What limits the switchings, in words."""
+    unit = "W" if watts else "A²"
+    if budget is not None:
+        return f"the price of a switching adapts to a budget of {budget:g} per home per day"
+    if price is None:
+        return "the price of a switching is the planner's own"
+    return f"a switching must save {price:g} {unit}"
+
+
+def _relay_assumption(study: Study) -> str:
+    have, homes = int(study.relays.sum()), study.feeder.n_homes
+    if have == homes:
+        return "Every home has a relay."
+    others = {
+        "unseen": "homes without a relay have no node, and pbal does not see them",
+        "metered": "homes without a relay have a node that only measures",
+        "remainder": "a meter at the transformer shows pbal what the other homes draw together",
+    }[study.options.loop.others]
+    how = "at random" if study.options.relay_choice == "random" else "heaviest first"
+    listed = "from the list of homes, the rest " if study.options.homes else ""
+    return f"{have} of {homes} homes have a relay, {listed}chosen {how}; {others}."
+
+
+def limits(study: Study) -> list[str]:
+    """What the study cannot tell, one sentence each."""
+    items = [
+        f"One value every {study.profiles.step_s} s: what happens within a step is averaged "
+        "away. pbal itself sees seconds.",
+        "Meters are taken as exact. Harmonics are not modelled; third harmonics add up in the "
+        "neutral and cannot be balanced.",
+        "The neutral current is the phasor sum at the transformer: conductor and earth together.",
+        "The hindsight optimum is a very good solution, not a proven one, and works on the "
+        "neutral current alone.",
+    ]
+    if study.days < 28:
+        items.append(
+            f"{num(study.days, 0 if study.days >= 2 else 1)} days are not a year: seasons, and "
+            "so the figures per year, will differ."
+        )
+    hottest = max(
+        (s["transformer"]["peak_hot_spot_c"] for s in study.summary.values() if "transformer" in s),
+        default=0.0,
+    )
+    if hottest > 140:
+        items.append(
+            f"A hot spot of {hottest:.0f} °C is beyond the 140 °C that IEC 60076-7 allows even in "
+            "an emergency: what the transformer would age there is formal."
+        )
+    weeks = next(iter(study.summary.values())).get("vuf", {}).get("complete_weeks")
+    if weeks == 0:
+        items.append("Less than one whole week: the EN 50160 verdicts are an indication only.")
+    if not study.feeder.exact:
+        items.append(
+            "Without a feeder model there are no voltages, no VUF and no losses. Give "
+            "--feeder, or --main-ohm for a rough figure."
+        )
+    if not study.relays.all() and study.options.loop.others == "unseen":
+        items.append(
+            "pbal balances only what it sees. --others metered or --others remainder shows what "
+            "measuring the other homes would add."
+        )
+    if study.cars or study.roofs:
+        items.append("Added cars and roofs are drawn from simple statistics, not measured.")
+    return items
