@@ -195,6 +195,23 @@ def test_a_share_is_between_0_and_1() -> None:
     assert "0.3 means 30" in " ".join(done.output.replace("│", " ").split())
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--kva", "nan"), ("--tariff", "inf"), ("--days", "nan"), ("--rank-days", "inf"),
+     ("--delay", "99999999999"), ("--daily-cap", "99999999999999999999"), ("--seed", "-1")],
+)  # fmt: skip
+def test_numbers_that_are_none_are_refused(option: str, value: str) -> None:
+    done = runner.invoke(app, ["--demo", option, value])
+    assert done.exit_code == 2
+    assert option in done.output
+
+
+def test_a_failure_leaves_no_folder(tmp_path: Path) -> None:
+    done = runner.invoke(app, ["--profiles", "none", "--feeder", "x", "--out", str(tmp_path / "o")])
+    assert isinstance(done.exception, InputError)
+    assert not (tmp_path / "o").exists()
+
+
 def test_the_command_ends_with_code_3_and_no_traceback(tmp_path: Path) -> None:
     bad = tmp_path / "p.csv"
     bad.write_text("time,a\n0,100\n60,2 kW\n")

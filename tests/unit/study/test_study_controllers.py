@@ -8,6 +8,7 @@ import pytest
 from pbal_tools.study.controllers import (
     Loop,
     Street,
+    _Run,
     as_built,
     best_static,
     known_future,
@@ -174,3 +175,25 @@ def test_the_hindsight_optimum_switches_as_often_as_its_peer_in_every_season() -
             np.count_nonzero(np.diff(t.phases[a : a + 336], axis=0)) for t in (built, best)
         )
         assert used == pytest.approx(wanted, rel=0.15), f"week from step {a}"
+
+
+def test_a_delay_between_two_steps_lies_between_them() -> None:
+    """90 s on a grid of 60 s: half of what a delay of 60 s sees, half of 120 s. Not rounded."""
+    on = street(0.02)
+    seen = {}
+    for delay in (60, 90, 120):
+        run = _Run(on, ALL, replace(LOOP, delay_s=delay), np.empty((20, HOMES), np.int8))
+        seen[delay] = []
+        run.planner.decide = lambda *_: []  # type: ignore[method-assign]
+        run.planner.observe = lambda t, own, rest, to=seen[delay]: to.append((t, own))  # type: ignore[method-assign]
+        run.run(None)
+    for (t, own), (_, new), (_, old) in zip(seen[90], seen[60][1:], seen[120], strict=False):
+        assert own == pytest.approx((new + old) / 2)
+        assert (t + 90) % 60 == 0
+    assert seen[90][0][0] == 90  # the mean of 30 s to 90 s, known at 180 s
+
+
+@pytest.mark.parametrize(("period", "times"), [(60, 20), (7, 20), (90, 13), (120, 10), (600, 2)])
+def test_decisions_keep_their_period(period: int, times: int) -> None:
+    run = _Run(street(0.02), ALL, replace(LOOP, period_s=period), np.empty((21, HOMES), np.int8))
+    assert sum(run._due(k) for k in range(1, 21)) == times

@@ -64,6 +64,10 @@ def test_a_list_of_homes(tmp_path: Path) -> None:
         ("home,phase,pf\n1,A,95\n", "row 2: pf is '95'"),
         ("home,phase,relay\n1,A,maybe\n", "row 2: relay is 'maybe'"),
         ("home,phase\n", "lists no homes"),
+        ("home,phase\nA,A\n\n\n1,D\n", "row 5: phase is 'd'"),
+        ("home,phase,pf\n1,A,0,95\n", "row 2: 4 cells, but the first line names 3 columns"),
+        ("home,phase,phase\n1,A,B\n", "column 'phase' appears twice"),
+        ("home;phase\n1;A\n", "no column 'home'"),
     ],
 )
 def test_what_is_wrong_with_a_list_is_named(tmp_path: Path, text: str, says: str) -> None:
@@ -71,6 +75,26 @@ def test_what_is_wrong_with_a_list_is_named(tmp_path: Path, text: str, says: str
         listing(tmp_path, text)
     assert says in caught.value.message
     assert caught.value.remedy
+
+
+def test_what_spreadsheets_do_to_a_list(tmp_path: Path) -> None:
+    assert len(listing(tmp_path, "home,phase\n1,A\n\n,,\n2,B\n , \n")) == 2
+    with pytest.raises(InputError) as caught:
+        listing(tmp_path, "home;phase\n1;A\n")
+    assert "not semicolons" in caught.value.remedy
+    with pytest.raises(InputError, match="is a folder"):
+        read_homes(tmp_path)
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.5])
+def test_a_power_factor_that_tells_nothing_is_refused(factor: float) -> None:
+    """The engine says 0 for a load of vars alone; the power flow ran on without an end."""
+    points = [LoadPoint("h0", "", 0), LoadPoint("h1", "", 1, power_factor=factor)]
+    with pytest.raises(InputError, match="'h1' has a power factor of") as caught:
+        apply_list(ideal_feeder(points), [], None)
+    assert "Capacitor" in caught.value.remedy
+    changed, _ = apply_list(ideal_feeder(points), [Listed("h1", power_factor=0.9)], None)
+    assert changed.homes[1].power_factor == 0.9
 
 
 def feeder(n: int = 3):  # type: ignore[no-untyped-def]

@@ -12,6 +12,7 @@ import pytest
 from pbal_tools.errors import InputError
 from pbal_tools.study.controllers import Loop, Street, as_built, best_static
 from pbal_tools.study.dssfiles import check_files
+from pbal_tools.study.judge import check_minutes
 from pbal_tools.study.metrics import judge
 from pbal_tools.study.opendss import load_feeder
 from pbal_tools.study.powerflow import MinuteFlow, PowerFlow, load_power
@@ -170,6 +171,10 @@ def test_a_feeder_may_begin_at_the_busbar(compare: Compare, write) -> None:  # t
         (BUSBAR.replace("solve", "New generator.g bus1=a.1 phases=1 kv=0.23\n"), "1 generator"),
         (BUSBAR.replace("Frequency=50", "Frequency=60").replace("New line.a",
          "Set DefaultBaseFrequency=50\nNew line.a"), "source gives no voltage"),
+        (BUSBAR.replace("solve", f"New line.z bus1=q bus2=r{LINE}"
+         "New load.z bus1=r.1 phases=1 kv=0.23\nsolve"),
+         "Load z is rated 230 V between its terminals, but gets 0 V"),
+        (SERIES.replace("lv.1.2.3.0", "lv.1.2.3.4"), "ohm before it: a kettle"),
         (BUSBAR.replace("bus1=a.1", "bus1=a.1.4"), "node a.4, to which nothing else is"),
         (SERIES.replace("buses=[mv2 lv.1.2.3.0]", "buses=[mv2 lv] conns=[wye delta]"), "in delta"),
     ],
@@ -304,3 +309,10 @@ def test_the_ieee_feeders_shapes_are_its_profiles() -> None:
     folder = needs.require_shared("data", "ieee_eu_lv", "Master.dss").parent
     said = read_profiles(folder / "profiles_1min_w.csv.gz").watts[:, :55]
     assert np.array_equal(feeder_profiles(folder / "Master.dss").watts, said)
+
+
+def test_the_engine_is_asked_about_loads_with_blanks_in_their_names(write) -> None:  # type: ignore[no-untyped-def]
+    path = write(BUSBAR.replace("load.H1", '"load.No 12"'))
+    feeder = load_feeder(path)
+    street = Street(feeder, np.full((60, 3), 900, dtype=np.float32), 60, "feeder")
+    assert check_minutes(path, street, as_built(street), 2, 1) < 1e-3

@@ -1,6 +1,7 @@
 """Reading profiles: what is accepted, what is refused, and in which words."""
 
 import gzip
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from pbal_tools.errors import InputError
 from pbal_tools.study.demo import write_profiles
+from pbal_tools.study.grid import _fill
 from pbal_tools.study.profiles import read_profiles
 
 GOOD = "time,home_01,home_02\n2026-01-12T00:00,312,48\n2026-01-12T00:01,305,-1200\n"
@@ -66,7 +68,22 @@ def test_kinds_of_time(tmp_path: Path, stamps: tuple[str, str], step: int) -> No
         ),
         (GOOD + "2026-01-12T00:02:20,1,2\n", "off that grid", "Resample"),
         ("time,a\n0,1.5\n60,0.4\n", "look like kilowatts", "multiply"),
-        ("time,a\n", "fewer than two rows", "--days"),
+        ("time,a\n", "fewer than two rows of values.", "--days"),
+        ("", "the first column is ''", "time,home_01"),
+        ("time\ta\n0\t100\n", "not 'time'", "commas"),
+        ("time,A,a\n0,1,2\n", "'a' appears twice", "Rename"),
+        (GOOD + "2026-01-12T00:02,1,5,2,5\n", "row 4: 4 values", "decimals with a point"),
+        (GOOD + "NaT,1,2\n", "row 4: 'NaT' is not a time", "2026-01-31T18:05"),
+        (GOOD + " ,1,2\n", "row 4: '' is not a time", "2026-01-31T18:05"),
+        ("time,a\n0,100\n60,100\nnan,100\n", "row 4: 'nan' is not a time", "one way"),
+        ("time,a\n0,100\n2026-01-12T00:01,100\n", "row 3: '2026-01-12T00:01' is not", "one way"),
+        ("time,a\n46034,100\n46034.0007,100\n", "look like days or hours", "Unix seconds"),
+        ("time,a\n120,100\n60,100\n0,100\n", "00:01:00 does not come after", "Sort"),
+        (
+            "time,a\n0,100\n60,100\n120,100\n946684800,100\n",
+            "silent from 1970-01-01T00:02:00 to 2000-01-01T00:00:00",
+            "--skip-days",
+        ),
         ("time,a\n1767225600000,100\n1767225660000,100\n", "looks like milliseconds", "1000"),
         ("time,a\n0,100\n86400,100\n", "one value every 24 hours", "hourly"),
         (
@@ -168,3 +185,39 @@ def test_what_is_written_is_read_back(
     found = read_profiles(path)
     assert (found.watts == watts).all()
     assert found.start == np.datetime64("2026-05-01T12:00", "s")
+
+
+def test_what_spreadsheets_leave_behind_is_no_row(tmp_path: Path) -> None:
+    assert len(read(tmp_path, GOOD + ",,\n , ,\n").watts) == 2
+
+
+def test_a_name_may_hold_a_comma(tmp_path: Path) -> None:
+    assert read(tmp_path, 'time,"No 1, upper",b\n0,100,1\n60,2,3\n').names[0] == "No 1, upper"
+
+
+def test_a_folder_and_an_archive_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder"):
+        read_profiles(tmp_path)
+    (tmp_path / "p.xlsx").write_bytes(b"PK\x03\x04" + bytes(50))
+    with pytest.raises(InputError, match="spreadsheet or a zip"):
+        read_profiles(tmp_path / "p.xlsx")
+
+
+def test_units_that_cannot_be_are_mentioned(tmp_path: Path) -> None:
+    text = "time,a,b,c\n" + "".join(f"{k * 60},{500 + k},0.{k},{k * 90000}\n" for k in range(3))
+    small, large = read(tmp_path, text).notes
+    assert "b never exceeds 50 W" in small
+    assert "c reaches 180 kW" in large
+
+
+def test_months_are_filled_as_fast_as_minutes(tmp_path: Path) -> None:
+    """A home with a value in one day of a year alone: each gap was searched day by day."""
+    steps, day = 365 * 96, 96
+    watts = np.full((steps, 2), np.nan, dtype=np.float32)
+    watts[:, 1] = 500
+    watts[200 * day : 201 * day, 0] = np.arange(100, 100 + day)
+    missing = np.isnan(watts)
+    began = time.process_time()
+    _fill(tmp_path, watts, missing, ("a", "b"), day)
+    assert time.process_time() - began < 1
+    assert (watts[:, 0].reshape(-1, day) == np.arange(100, 100 + day)).all()

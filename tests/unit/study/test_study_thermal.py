@@ -90,3 +90,11 @@ def test_unequal_phases_are_hotter_than_equal_ones_of_the_same_sum() -> None:
     uneven, _ = ageing(np.tile([160.0, 90.0, 50.0], (600, 1)), 100.0, 60, 20.0)
     assert uneven.peak_hot_spot_c > equal.peak_hot_spot_c + 20
     assert uneven.peak_load == pytest.approx(1.6)
+
+
+def test_an_absurd_overload_still_gives_numbers() -> None:
+    """--kva 1 on a street of a hundred: JSON knows no infinity."""
+    found, hot = ageing(np.full((10, 3), 500.0), 1.4, 60, 20.0)
+    assert hot.max() > 100_000
+    assert np.isfinite(found.life_used_h)
+    assert found.relative_rate > 1e80

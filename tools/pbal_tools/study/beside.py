@@ -132,12 +132,12 @@ class Beside(Inline):
         with contextlib.suppress(OSError):
             said: CliError = pickle.loads((folder / "failure").read_bytes())
             return said
-        lines = (folder / "stderr").read_text(errors="replace").strip().splitlines()
         if code < 0:
             return MissingError(
                 f"The process that runs pbal was ended by the system (signal {-code}).",
                 "Is there memory enough? Study fewer --days.",
             )
+        lines = (folder / "stderr").read_text(errors="replace").strip().splitlines()
         return RuntimeError(f"second process: {lines[-1] if lines else code}")
 
     def close(self) -> None:

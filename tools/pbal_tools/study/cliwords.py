@@ -1,16 +1,24 @@
 """The words of `pbal study`'s command line: each option's name, type, limits, help and panel."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+_YEAR_S = 366 * 86400
 _FILES, _STREET, _CONTROL, _REPORT = "What to study", "The street", "How pbal runs", "The report"
 
 
 def _share(value: float) -> float:
     if not 0 <= value <= 1:
         raise typer.BadParameter("must be between 0 and 1 (0.3 means 30 %).")
+    return value
+
+
+def _number(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter("must be a number.")
     return value
 
 
@@ -45,24 +53,41 @@ Transformer = Annotated[
 ]
 Kva = Annotated[
     float,
-    typer.Option("--kva", min=0, help="Transformer rating, kVA.", rich_help_panel=_FILES),
+    typer.Option(
+        "--kva",
+        callback=_number,
+        min=0,
+        max=1e6,
+        help="Transformer rating, kVA.",
+        rich_help_panel=_FILES,
+    ),
 ]
 MainOhm = Annotated[
     float,
     typer.Option(
         "--main-ohm",
+        callback=_number,
         min=0,
+        max=10,
         help="Without a feeder: resistance of one shared main, ohm per conductor.",
         rich_help_panel=_FILES,
     ),
 ]
 Days = Annotated[
     float | None,
-    typer.Option("--days", min=0.01, help="Study only so many days.", rich_help_panel=_FILES),
+    typer.Option(
+        "--days",
+        callback=_number,
+        min=0.01,
+        help="Study only so many days.",
+        rich_help_panel=_FILES,
+    ),
 ]
 SkipDays = Annotated[
     float,
-    typer.Option("--skip-days", min=0, help="Skip the first days.", rich_help_panel=_FILES),
+    typer.Option(
+        "--skip-days", callback=_number, min=0, help="Skip the first days.", rich_help_panel=_FILES
+    ),
 ]
 FillGaps = Annotated[
     bool,
@@ -110,16 +135,31 @@ EvShare = Annotated[
     ),
 ]
 EvKw = Annotated[
-    float, typer.Option("--ev-kw", min=0.5, help="Charger, kW.", rich_help_panel=_STREET)
+    float,
+    typer.Option(
+        "--ev-kw", callback=_number, min=0.5, max=1000, help="Charger, kW.", rich_help_panel=_STREET
+    ),
 ]
 EvKwh = Annotated[
     float,
-    typer.Option("--ev-kwh", min=0.1, help="Mean kWh a session.", rich_help_panel=_STREET),
+    typer.Option(
+        "--ev-kwh",
+        callback=_number,
+        min=0.1,
+        max=1000,
+        help="Mean kWh a session.",
+        rich_help_panel=_STREET,
+    ),
 ]
 EvArrival = Annotated[
     float,
     typer.Option(
-        "--ev-arrival", min=0, max=24, help="Mean hour of arrival.", rich_help_panel=_STREET
+        "--ev-arrival",
+        callback=_number,
+        min=0,
+        max=24,
+        help="Mean hour of arrival.",
+        rich_help_panel=_STREET,
     ),
 ]
 EvSessions = Annotated[
@@ -136,18 +176,32 @@ PvShare = Annotated[
     ),
 ]
 PvKw = Annotated[
-    float, typer.Option("--pv-kw", min=0.1, help="Mean peak kW.", rich_help_panel=_STREET)
+    float,
+    typer.Option(
+        "--pv-kw",
+        callback=_number,
+        min=0.1,
+        max=1000,
+        help="Mean peak kW.",
+        rich_help_panel=_STREET,
+    ),
 ]
 Latitude = Annotated[
     float,
     typer.Option(
-        "--latitude", min=-66, max=66, help="For the sun, degrees.", rich_help_panel=_STREET
+        "--latitude",
+        callback=_number,
+        min=-66,
+        max=66,
+        help="For the sun, degrees.",
+        rich_help_panel=_STREET,
     ),
 ]
 PowerFactor = Annotated[
     float | None,
     typer.Option(
         "--pf",
+        callback=_number,
         min=0.1,
         max=1,
         help="Power factor of all homes; else the feeder's, else 0.95.",
@@ -164,13 +218,16 @@ LoadModel = Annotated[
 ]
 Period = Annotated[
     int,
-    typer.Option("--period", min=1, help="Seconds between decisions.", rich_help_panel=_CONTROL),
+    typer.Option(
+        "--period", min=1, max=_YEAR_S, help="Seconds between decisions.", rich_help_panel=_CONTROL
+    ),
 ]
 Delay = Annotated[
     int,
     typer.Option(
         "--delay",
         min=0,
+        max=_YEAR_S,
         help="Age of the newest reading at a decision, s, beyond the step it averages.",
         rich_help_panel=_CONTROL,
     ),
@@ -196,6 +253,7 @@ Price = Annotated[
     float | None,
     typer.Option(
         "--price",
+        callback=_number,
         min=0,
         help="What a switching must save, fixed: A², or W with --objective losses; "
         "else as shipped.",
@@ -206,6 +264,7 @@ Budget = Annotated[
     float | None,
     typer.Option(
         "--budget",
+        callback=_number,
         min=0.01,
         help="Switchings per home per day to keep to.",
         rich_help_panel=_CONTROL,
@@ -216,6 +275,7 @@ Dwell = Annotated[
     typer.Option(
         "--dwell",
         min=0,
+        max=_YEAR_S,
         help="Seconds a home rests between switchings; else as shipped.",
         rich_help_panel=_CONTROL,
     ),
@@ -225,6 +285,7 @@ DailyCap = Annotated[
     typer.Option(
         "--daily-cap",
         min=1,
+        max=1440,
         help="Most switchings of a home in 24 h.",
         rich_help_panel=_CONTROL,
     ),
@@ -241,6 +302,7 @@ Ambient = Annotated[
     float,
     typer.Option(
         "--ambient",
+        callback=_number,
         min=-50,
         max=60,
         help="Air at the transformer, °C.",
@@ -249,7 +311,9 @@ Ambient = Annotated[
 ]
 Tariff = Annotated[
     float,
-    typer.Option("--tariff", min=0, help="Price of a kWh lost.", rich_help_panel=_REPORT),
+    typer.Option(
+        "--tariff", callback=_number, min=0, help="Price of a kWh lost.", rich_help_panel=_REPORT
+    ),
 ]
 Currency = Annotated[
     str, typer.Option("--currency", help="Of the tariff.", rich_help_panel=_REPORT)
@@ -258,13 +322,15 @@ RankDays = Annotated[
     float,
     typer.Option(
         "--rank-days",
+        callback=_number,
         min=0,
         help="Days on which 'which homes first' is measured; 0 skips it.",
         rich_help_panel=_REPORT,
     ),
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, help="For all chance.", rich_help_panel=_REPORT)
+    int,
+    typer.Option("--seed", min=0, max=2**31 - 1, help="For all chance.", rich_help_panel=_REPORT),
 ]
 Out = Annotated[
     Path | None,

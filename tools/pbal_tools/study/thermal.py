@@ -74,8 +74,9 @@ def _follow(target: Real, step_over_tau: float) -> Real:
 
 
 def ageing_rate(hot_spot_c: Real, model: ThermalModel = ONAN) -> Real:
-    """Relative ageing rate: 1 at 98 degrees C, doubling every 6 K."""
-    return np.asarray(2.0 ** ((hot_spot_c - model.reference_c) / 6.0))
+    """Relative ageing rate: 1 at 98 degrees C, doubling every 6 K; no higher than 2^300, which is
+    formal, but a number that can be written down."""
+    return np.asarray(2.0 ** np.minimum((hot_spot_c - model.reference_c) / 6.0, 300.0))
 
 
 @dataclass(frozen=True)
