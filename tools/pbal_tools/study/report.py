@@ -28,10 +28,14 @@ td{white-space:nowrap}td:first-child{white-space:normal;min-width:190px}
 td.pbal,th.pbal{background:#eef6fc}
 .bad{color:#b3261e;font-weight:600}.good{color:#256b35}.quiet{color:#5b636e}
 figure{margin:14px 0 6px}figure svg{width:100%;height:auto;display:block}
+.wide,figure>div{overflow-x:auto}
 figcaption{color:#5b636e;font-size:14px;max-width:74ch}
 ul{padding-left:20px;max-width:74ch}li{margin:4px 0}
 .key{display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:6px}
-@media print{main{max-width:none;padding:0}figure,table{break-inside:avoid}}
+@media (max-width:640px){main{padding:20px 14px 40px}h1{font-size:22px}
+ figure svg{min-width:620px}td:first-child{min-width:150px}th,td{padding:6px 7px}}
+@media print{.wide,figure>div{overflow:visible}figure svg{min-width:0}
+ main{max-width:none;padding:0}figure,table{break-inside:avoid}}
 """
 
 _CAPTIONS = {
@@ -116,7 +120,7 @@ def render(study: Study) -> str:
         f"<p class='sub'>{escape(sub)}</p>",
         f"<p class='lead'>{escape(headline(study))}</p>",
         "<h2>Side by side</h2>",
-        side_by_side(study),
+        f"<div class='wide'>{side_by_side(study)}</div>",
         "<p class='quiet'>As built: every home where it is now. Best static: all homes "
         "re-connected once, "
         "chosen with the whole period known. Hindsight optimum: knows the future, neutral "
@@ -127,7 +131,7 @@ def render(study: Study) -> str:
     for name, (title, caption) in _CAPTIONS.items():
         if name in pictures:
             parts.append(
-                f"<h2>{title}</h2><figure>{pictures[name]}<figcaption>{escape(caption)}</figcaption></figure>"
+                f"<h2>{title}</h2><figure><div>{pictures[name]}</div><figcaption>{escape(caption)}</figcaption></figure>"
             )
             if name == "relays":
                 parts.append(relay_text(study))
