@@ -100,7 +100,9 @@ def test_ctrl_c_ends_both_and_leaves_nothing(tmp_path: Path) -> None:
     feeder, profiles = write_demo(tmp_path, 1, 1)
     (tmp_path / "tmp").mkdir()
     code = (
-        "import sys; from pbal_tools.study import beside; beside._processors = lambda: 2;"
+        # A test run in the background of a shell hands down that SIGINT is ignored.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from pbal_tools.study import beside; beside._processors = lambda: 2;"
         "beside.WORTH_STEPS = 1;"
         "from pbal_tools.cli import main; main()"
     )
