@@ -1,7 +1,7 @@
 """How well the controllers control: neutral-current and loss cut, switchings, and the share
 of the hindsight optimum, on measured homes where they are there and on made-up ones always.
 
-    python -m bench.control --json                 quick: about two minutes
+    python -m bench.control --json                 quick: about three minutes
     python -m bench.control --full --json          IEEE day, 30 held-out homes x 15 days, 60 homes
 
 Neutral cut is 1 - mean |I_N| / mean |I_N| as built, over all minutes; cut_rms is the same of
@@ -17,43 +17,82 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench import _data
+from bench._spread import spread
 from pbal_controller.balancing import Planner, PlannerConfig, neutral_current
 from pbal_controller.balancing.hindsight import at_budget
 
 BUDGETS = (3.0, 1.0)
+OTHERS = ("metered", "remainder", "none")
 
 
 @dataclass
 class Trial:
-    """Under which conditions the causal controllers run: minutes, and who has a relay."""
+    """Under which conditions the causal controllers run: minutes, and who has a relay.
+
+    others: what is known of homes without one: `metered`, each of them; `remainder`, what they
+        draw together on each phase, as a transformer's meter shows it; `none`, nothing.
+    """
 
     delay: int = 0
     every: int = 1
     movable: NDArray[np.bool_] | None = None
+    others: str = "metered"
+
+    def __post_init__(self) -> None:
+        if self.others not in OTHERS:
+            raise ValueError(f"others: expected one of {', '.join(OTHERS)}, got {self.others!r}")
+
+
+def simple_rule(budget: float | None = None) -> PlannerConfig:
+    """Without prediction: with a wear budget, or at a fixed price of 300 A^2."""
+    if budget is None:
+        return PlannerConfig(predict=False, price=300.0, wear_budget_per_day=None, fairness=0.0)
+    return PlannerConfig(predict=False, wear_budget_per_day=budget)
 
 
 def drive(case: _data.Case, config: PlannerConfig, trial: Trial) -> NDArray[np.int8]:
     """Paths int8[T, n] of a planner that decides every so many minutes on data so old."""
     delay = trial.delay
-    if trial.movable is not None:
-        config = replace(config, fixed=np.flatnonzero(~trial.movable).tolist())
-    planner = Planner(case.currents.shape[1], config)
+    movable = np.ones(len(case.start), bool) if trial.movable is None else trial.movable
+    nodes = np.flatnonzero(movable | (trial.others == "metered"))
+    if not movable.all():
+        config = replace(config, fixed=np.flatnonzero(~movable[nodes]).tolist())
+    if config.resistance is not None:
+        config = replace(config, resistance=config.resistance[np.ix_(nodes, nodes)])
+    planner = Planner(len(nodes), config)
+    own = np.ascontiguousarray(case.currents[:, nodes])
+    rest = None
+    if trial.others == "remainder" and not movable.all():
+        still = [~movable & (case.start == q) for q in range(3)]
+        rest = np.stack([case.currents[:, on].sum(axis=1) for on in still], axis=1)
     x = case.start.copy()
     paths = np.empty(case.currents.shape, np.int8)
     for t in range(len(paths)):
         if t >= delay and t % trial.every == 0:
-            planner.observe(60.0 * (t - delay), case.currents[t - delay])
-            for move in planner.decide(60.0 * t, x):
-                x[move.home] = move.to_phase
+            seen = t - delay
+            planner.observe(60.0 * seen, own[seen], None if rest is None else rest[seen])
+            for move in planner.decide(60.0 * t, x[nodes]):
+                x[nodes[move.home]] = move.to_phase
         paths[t] = x
     return paths
+
+
+def relays(n: int, share: float, seed: int) -> NDArray[np.bool_] | None:
+    """Homes drawn to have a relay, bool[n], at least one; None where all have."""
+    if share >= 1:
+        return None
+    movable = np.zeros(n, bool)
+    movable[np.random.default_rng(seed).permutation(n)[: max(1, round(share * n))]] = True
+    return movable
 
 
 def losses(case: _data.Case, paths: NDArray[np.int8]) -> float:
@@ -121,12 +160,11 @@ def controllers(case: _data.Case, trial: Trial, sweeps: int) -> list[dict[str, A
         )
         yards[budget] = add(f"hindsight, {budget:g} a day", best.paths, began, None)
     began = clock()
-    rule = PlannerConfig(predict=False, price=300.0, wear_budget_per_day=None, fairness=0.0)
-    add("simple rule, 300 A^2", drive(case, rule, trial), began, yards[3.0])
+    add("simple rule, 300 A^2", drive(case, simple_rule(), trial), began, yards[3.0])
     for budget in BUDGETS:
         began = clock()
-        rule = PlannerConfig(predict=False, wear_budget_per_day=budget)
-        add(f"simple rule, {budget:g} a day", drive(case, rule, trial), began, yards[budget])
+        paths = drive(case, simple_rule(budget), trial)
+        add(f"simple rule, {budget:g} a day", paths, began, yards[budget])
         began = clock()
         config = PlannerConfig(wear_budget_per_day=budget)
         add(f"pbal, {budget:g} a day", drive(case, config, trial), began, yards[budget])
@@ -164,70 +202,102 @@ def main() -> None:
                         help="effort of the hindsight optimum; 0 leaves it out")  # fmt: skip
     parser.add_argument("--every", type=int, default=1, help="minutes between decisions")
     parser.add_argument("--relays", type=float, default=1.0,
-                        help="share of homes with a relay; the others are only seen")  # fmt: skip
+                        help="share of homes with a relay")  # fmt: skip
+    parser.add_argument("--others", choices=OTHERS, default="metered",
+                        help="what is known of homes without a relay")  # fmt: skip
     parser.add_argument("--only", help="streets whose name contains this, and no others")
+    parser.add_argument("--streets", type=int, default=1,
+                        help="of each kind that has more: made-up ones, other days of the "
+                        "held-out homes; mean and standard error over them")  # fmt: skip
     args = parser.parse_args()
-    days = args.days or (15 if args.full else 2)
-    made_up = f"made-up street {args.seed}"
-    streets = {
-        made_up: lambda: _data.synthetic(args.homes, days, args.seed),
-        "IEEE EU LV": _data.ieee,
-        "30 held-out homes": lambda: _data.held_out(days),
-        "60 homes": lambda: _data.all_sixty(days),
-    }
-    if not args.full and not args.only:
-        del streets["60 homes"]
-    cases = []
+    args.days = args.days or (15 if args.full else 2)
+    groups: dict[str, list[_data.Case]] = {}
     missing = []
-    for name, load in streets.items():
+    for name, loads in places(args).items():
         if args.only and args.only not in name:
             continue
-        case = load()
-        if case is None:
+        groups[name] = [case for case in (load() for load in loads) if case is not None]
+        if not groups[name]:
             missing.append(name)
             print(f"{name}: reference data not found under {_data.SHARED}: left out",
                   file=sys.stderr)  # fmt: skip
-        else:
-            cases.append(case)
 
-    def trial(case: _data.Case) -> Trial:
+    def played(case: _data.Case) -> dict[str, Any]:
         n = case.currents.shape[1]
-        movable = None
-        if args.relays < 1:
-            movable = np.zeros(n, bool)
-            drawn = np.random.default_rng(args.seed).permutation(n)
-            movable[drawn[: max(1, round(args.relays * n))]] = True
-        return Trial(args.delay, args.every, movable)
+        trial = Trial(args.delay, args.every, relays(n, args.relays, args.seed), args.others)
+        rows = controllers(case, trial, args.sweeps)
+        days = len(case.currents) / 1440
+        return {"name": case.name, "homes": n, "days": days, "controllers": rows}
 
+    streets = {name: [played(case) for case in cases] for name, cases in groups.items()}
     report = {
         "bench": "control",
         "delay_min": args.delay,
         "every_min": args.every,
         "relays": args.relays,
+        "others": args.others,
         "missing": missing,
-        "streets": [
-            {
-                "name": case.name,
-                "homes": case.currents.shape[1],
-                "days": len(case.currents) / 1440,
-                "controllers": controllers(case, trial(case), args.sweeps),
-            }
-            for case in cases
-        ],
+        "streets": [place for of_kind in streets.values() for place in of_kind],
+        "over_streets": {
+            name: over_streets([place["controllers"] for place in of_kind])
+            for name, of_kind in streets.items()
+            if len(of_kind) > 1
+        },
     }
-    if args.json:
-        print(json.dumps(report, indent=2))
-        return
+    print(json.dumps(report, indent=2) if args.json else table(report))
+
+
+def places(args: argparse.Namespace) -> dict[str, list[Callable[[], _data.Case | None]]]:
+    """The streets asked for, by kind, made or read only when called."""
+    days = args.days
+    seeds = range(args.seed, args.seed + args.streets)
+    # Held-out days that do not overlap; where fewer are asked for than there are, the first.
+    first_days = range(0, max(_data.PERSISTENT_DAYS - days, 0) + 1, days)[: args.streets]
+    kinds: dict[str, list[Callable[[], _data.Case | None]]] = {
+        "made-up streets": [partial(_data.synthetic, args.homes, days, s) for s in seeds],
+        "made-up households": [partial(_data.households, args.homes, days, s) for s in seeds],
+        "IEEE EU LV": [_data.ieee],
+        "30 held-out homes": [partial(_data.held_out, days, first) for first in first_days],
+    }
+    if args.full or args.only:
+        kinds["60 homes"] = [partial(_data.all_sixty, days)]
+    return kinds
+
+
+def over_streets(streets: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Of each controller the mean over streets, with its standard error, of what it was."""
+    names = ("neutral_cut", "switchings", "share_of_hindsight")
+    return [
+        {"controller": rows[0]["controller"]}
+        | {k: spread([r[k] for r in rows]) for k in names if k in rows[0]}
+        for rows in zip(*streets, strict=True)
+    ]
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report for people."""
+    lines = []
     for place in report["streets"]:
-        print(f"\n{place['name']}: {place['homes']} homes, {place['days']:g} days")
+        lines.append(f"\n{place['name']}: {place['homes']} homes, {place['days']:g} days")
         for row in place["controllers"]:
             share = row.get("share_of_hindsight")
-            print(
+            lines.append(
                 f"  {row['controller']:42s} neutral {100 * row['neutral_cut']:5.1f} %"
                 f"  losses {100 * row.get('loss_cut', float('nan')):5.1f} %"
                 f"  {row['switchings']:5.2f}/home/day"
                 + (f"  {100 * share:5.1f} % of hindsight" if share else "")
             )
+    for name, rows in report["over_streets"].items():
+        lines.append(f"\n{name}: over {rows[0]['neutral_cut']['n']} of them")
+        for row in rows:
+            cut, share = row["neutral_cut"], row.get("share_of_hindsight")
+            lines.append(
+                f"  {row['controller']:42s} neutral {100 * cut['mean']:5.1f} +- "
+                f"{100 * cut['se']:.1f} %  {row['switchings']['mean']:5.2f}/home/day"
+                + (f"  {100 * share['mean']:5.1f} +- {100 * share['se']:.1f} % of hindsight"
+                   if share else "")
+            )  # fmt: skip
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
