@@ -173,7 +173,10 @@ def test_a_feeder_may_begin_at_the_busbar(compare: Compare, write) -> None:  # t
          "Set DefaultBaseFrequency=50\nNew line.a"), "source gives no voltage"),
         (BUSBAR.replace("solve", f"New line.z bus1=q bus2=r{LINE}"
          "New load.z bus1=r.1 phases=1 kv=0.23\nsolve"),
-         "Load z is rated 230 V between its terminals, but gets 0 V"),
+         "Home z is rated 230 V, but gets 0 V"),
+        (BUSBAR.replace("solve", f"New line.z bus1=q bus2=r{LINE}"
+         "New load.z bus1=r phases=3 kv=0.4\nsolve"),
+         "Load z is rated 231 V between its terminals, but gets 0 V"),
         (SERIES.replace("lv.1.2.3.0", "lv.1.2.3.4"), "ohm before it: a kettle"),
         (BUSBAR.replace("bus1=a.1", "bus1=a.1.4"), "node a.4, to which nothing else is"),
         (SERIES.replace("buses=[mv2 lv.1.2.3.0]", "buses=[mv2 lv] conns=[wye delta]"), "in delta"),
