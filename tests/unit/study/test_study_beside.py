@@ -62,6 +62,17 @@ def test_its_death_is_told(scratch: Path) -> None:
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.timeout(120)
+def test_it_clears_up_when_the_first_process_is_gone(scratch: Path) -> None:
+    run = beside.Beside(street(2.0), ALL, LOOP, lambda _: None)
+    process = run._process
+    assert process is not None
+    assert process.stdout is not None
+    os.dup2(os.open(os.devnull, os.O_RDONLY), process.stdout.fileno())  # its reader is no more
+    assert process.wait(90) == 0
+    assert list(scratch.iterdir()) == []
+
+
 def test_its_errors_cross_over(scratch: Path) -> None:
     on = street()
     on.flow.load_model = "magic"

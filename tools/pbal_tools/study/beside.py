@@ -4,12 +4,13 @@ The run is causal, minute after minute: it cannot be split, but everything else 
 it, and the hindsight optimum follows week by week. What both work on lies in a temporary folder;
 the second process says on its standard output how far it is. It has a session of its own, so that
 Ctrl-C reaches this process alone, which then ends it; if this process is killed, the second finds
-nobody to speak to and ends as well.
+nobody to speak to, clears up and ends as well.
 """
 
 import contextlib
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -180,6 +181,10 @@ def _work(folder: Path) -> int:
     except CliError as exc:
         (folder / "failure").write_bytes(pickle.dumps(exc))
         return int(exc.exit_code)
+    except BrokenPipeError:  # nobody is left who would clear up
+        shutil.rmtree(folder, ignore_errors=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     (folder / "facts").write_bytes(pickle.dumps(facts))
     return 0
 
