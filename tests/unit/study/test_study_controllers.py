@@ -177,6 +177,23 @@ def test_the_hindsight_optimum_switches_as_often_as_its_peer_in_every_season() -
         assert used == pytest.approx(wanted, rel=0.15), f"week from step {a}"
 
 
+@pytest.mark.parametrize("days", [1, 4])
+def test_the_hindsight_optimum_switches_as_often_as_its_peer_in_a_short_study(days: int) -> None:
+    """Homes with a charger each: many switchings, which a quick search would overdo."""
+    rng = np.random.default_rng(2)
+    watts = home_watts(days, 3, 24)
+    for home in range(24):
+        for day in range(days):
+            at = 1440 * day + int(rng.normal(1080, 90))
+            watts[at : at + int(rng.integers(40, 240)), home] += 7400
+    on = Street(
+        ideal_feeder([LoadPoint(f"h{k}", "", k % 2) for k in range(24)]), watts, 60, "power"
+    )
+    run = pbal(on, np.ones(24, bool), Loop())
+    best = known_future(on, np.ones(24, bool), run, Loop())
+    assert best.switchings().sum() == pytest.approx(run.switchings().sum(), rel=0.12)
+
+
 def test_a_delay_between_two_steps_lies_between_them() -> None:
     """90 s on a grid of 60 s: half of what a delay of 60 s sees, half of 120 s. Not rounded."""
     on = street(0.02)

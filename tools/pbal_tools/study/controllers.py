@@ -165,10 +165,11 @@ def known_future(
     """The hindsight optimum, with switching priced so that it switches as often as `peer` did.
 
     Neutral current only. The price is found on the middle days of the first week, at most two, so
-    that both switch equally often there. It holds for a week at a time (each starts where the last
-    one ended) and follows the seasons: a week in which the optimum switches 10 % more or less often
-    than its peer is done again at another price, at most twice. Without a peer, one switching per
-    relay and day is the measure. `ready` waits until so many steps of `peer` are there.
+    that both switch equally often there; a study of no more than these is done with that. It holds
+    for a week at a time (each starts where the last one ended) and follows the seasons: a week in
+    which the optimum switches 10 % more or less often than its peer is done again at another price,
+    at most twice. Without a peer, one switching per relay and day is the measure. `ready` waits
+    until so many steps of `peer` are there.
     """
     homes = street.feeder.n_homes
     total = homes + street.feeder.n_fixed_ports
@@ -198,6 +199,11 @@ def known_future(
         sweeps=25,
         seed=loop.seed,
     )
+    if end - middle == len(street):
+        paths[:] = found.paths[:, :homes]
+        if progress is not None:
+            progress(len(street))
+        return _hindsight(street, paths, [found.price])
     start = street.all_start()
     price, prices = found.price, []
     for a in range(0, len(street), week):
@@ -222,21 +228,20 @@ def known_future(
             )
             prices.append(price)
             used = best.switchings / wanted
-            # A stretch of a day or two is not worth the time, nor its few switchings a price.
-            if 0.9 < used < 1.1 or b - a < week or trial == 2:
+            # What is left at the end is not worth the time, nor its few switchings a price.
+            if 0.9 < used < 1.1 or (a > 0 and b - a < week) or trial == 2:
                 break
             price *= min(max(used, 0.5), 2.0) ** 1.1
         paths[a:b] = best.paths[:, :homes]
         start = np.ascontiguousarray(best.paths[-1])
         if progress is not None:
             progress(b - a)
-    return Trajectory(
-        "hindsight",
-        "Hindsight optimum",
-        paths,
-        street.start,
-        {"price_a2_minutes": float(np.median(prices)) * street.step_s / 60},
-    )
+    return _hindsight(street, paths, prices)
+
+
+def _hindsight(street: Street, paths: NDArray[np.int8], prices: list[float]) -> Trajectory:
+    facts = {"price_a2_minutes": float(np.median(prices)) * street.step_s / 60}
+    return Trajectory("hindsight", "Hindsight optimum", paths, street.start, facts)
 
 
 def pbal(
