@@ -240,7 +240,9 @@ def known_future(
 
 
 def _hindsight(street: Street, paths: NDArray[np.int8], prices: list[float]) -> Trajectory:
-    facts = {"price_a2_minutes": float(np.median(prices)) * street.step_s / 60}
+    facts: dict[str, float | int | str] = {
+        "price_a2_minutes": float(np.median(prices)) * street.step_s / 60
+    }
     return Trajectory("hindsight", "Hindsight optimum", paths, street.start, facts)
 
 
