@@ -189,15 +189,22 @@ def done(made: Day, config: PlannerConfig) -> NDArray[np.int8]:
     return drive(_data.Case("", made.now.astype(np.complex128), made.start), config, Trial())
 
 
-def paid(made: Day, paths: NDArray[np.int8]) -> tuple[float, float]:
-    """sum of |I_N|^2, A^2 min, and switchings."""
-    moves = (np.diff(paths, axis=0) != 0).sum() + (paths[0] != made.start).sum()
-    return float((np.abs(neutral_current(made.now, paths)) ** 2).sum()), float(moves)
+def paid(now: Floats, start: NDArray[np.int8], paths: NDArray[np.int8]) -> tuple[float, float]:
+    """sum of |I_N|^2, A^2 min, and switchings, of paths int8[T, n] from start on."""
+    moves = (np.diff(paths, axis=0) != 0).sum() + (paths[0] != start).sum()
+    return float((np.abs(neutral_current(now, paths)) ** 2).sum()), float(moves)
 
 
 def at_budget(totals: Floats, prices: Floats, moves: float) -> float:
     """The least sum of |I_N|^2 with so many switchings, from what is least at these prices."""
     return float((totals - prices * moves).max())
+
+
+def mixed(runs: Floats, prices: Floats, moves: float) -> float:
+    """The least sum of |I_N|^2 with so many switchings that mixing runs gives, of each its sum
+    and its switchings, float[runs, 2]."""
+    square, made = runs.T
+    return at_budget((square + prices[:, None] * made).min(axis=1), prices, moves)
 
 
 def main() -> None:
@@ -227,7 +234,7 @@ def main() -> None:
         built.append(float((np.abs(neutral_current(made.now, made.start)) ** 2).sum()))
         for name, configs in planners.items():
             paths = [done(made, c) for c in configs]
-            causal[name].append([paid(made, path) for path in paths])
+            causal[name].append([paid(made.now, made.start, path) for path in paths])
         # `paths` are those of the last, which need not dwell.
         relaxed.append([least(made, prices, tau, paths) for tau in (0.0, *args.tau)])
         print(f"street {d}: built {built[-1]:.0f}, least {np.round(relaxed[-1])}, "
@@ -267,9 +274,7 @@ def _row(
             ),
         }
         for name, rows in causal.items():
-            square, made = rows[picked].mean(axis=0).T
-            totals = (square + prices[:, None] * made).min(axis=1)
-            squares[name] = at_budget(totals, prices, moves)
+            squares[name] = mixed(rows[picked].mean(axis=0), prices, moves)
         whole = built[picked].mean()
         return {k: 1 - float(np.sqrt(max(v, 0.0) / whole)) for k, v in squares.items()}
 

@@ -25,8 +25,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.causal_bound import MINUTES, at_budget, paid, settle
-from pbal_controller.balancing import Planner, PlannerConfig
+from bench import _data
+from bench._spread import spread
+from bench.causal_bound import MINUTES, at_budget, mixed, paid, settle
+from bench.control import Trial, drive
+from pbal_controller.balancing import PlannerConfig
 from pbal_controller.balancing._prior import HAZARD
 from pbal_controller.balancing.persistence import AGES, SIZES
 from pbal_controller.balancing.phasors import TURN
@@ -182,15 +185,8 @@ def hindsight(
 
 def planned(drawn: Floats, start: Phases, config: PlannerConfig, learn: int) -> Phases:
     """Paths int8[T - learn, n] of the planner; the first `learn` minutes it only watches."""
-    planner = Planner(drawn.shape[1], config)
-    x = start.copy()
-    paths = np.empty(drawn.shape, np.int8)
-    for t, amps in enumerate(drawn):
-        planner.observe(60.0 * t, amps)
-        for move in planner.decide(60.0 * t, x) if t >= learn else ():
-            x[move.home] = move.to_phase
-        paths[t] = x
-    return paths[learn:]
+    case = _data.Case("", drawn.astype(np.complex128), start)
+    return drive(case, config, Trial(watch=learn))[learn:]
 
 
 def measure(
@@ -205,7 +201,7 @@ def measure(
     per_day = MINUTES / (minutes * street.homes)
 
     def row(paths: Phases) -> tuple[float, float]:
-        total, moves = paid(_Day(drawn[learn:], start), paths)
+        total, moves = paid(drawn[learn:], start, paths)
         return total / minutes, moves * per_day
 
     rows: dict[str, list[tuple[float, float]]] = {
@@ -227,14 +223,6 @@ def measure(
     return rows
 
 
-@dataclass
-class _Day:
-    """What `paid` asks of a day."""
-
-    now: Floats
-    start: Phases
-
-
 def cuts(
     rows: dict[str, list[tuple[float, float]]], prices: Floats, budget: float, homes: int
 ) -> dict[str, float]:
@@ -246,10 +234,12 @@ def cuts(
     for name, row in rows.items():
         if name == "as built":
             continue
-        square, moves = np.array(row).T
-        totals = square if name == "hindsight" else (
-            square + per_minute[:, None] * moves).min(axis=1)  # fmt: skip
-        least = at_budget(totals, per_minute, budget)
+        runs = np.array(row)
+        least = (
+            at_budget(runs[:, 0], per_minute, budget)
+            if name == "hindsight"
+            else mixed(runs, per_minute, budget)
+        )
         out[name] = 1 - float(np.sqrt(max(least, 0.0) / built))
     return out
 
@@ -286,8 +276,9 @@ def main() -> None:
     for row in report["budgets"]:
         print(f"at {row['budget']:g} a day: cut of the RMS neutral current")
         for name, value in row["cut_rms"].items():
+            error = "" if value["error"] is None else f" (+- {100 * value['error']:.1f})"
             print(f"  {name:24s} {100 * value['cut']:5.1f} %  {100 * value['share']:5.1f} % of"
-                  f" hindsight (standard error {100 * value['error']:.1f})")  # fmt: skip
+                  f" hindsight{error}")  # fmt: skip
 
 
 def _row(budget: float, streets: list[dict[str, float]]) -> dict[str, object]:
@@ -296,11 +287,9 @@ def _row(budget: float, streets: list[dict[str, float]]) -> dict[str, object]:
     whole = mean["hindsight"]
     out = {}
     for name, cut in mean.items():
-        # Of a ratio of means, by what each street adds to it.
-        off = [s[name] - cut / whole * s["hindsight"] for s in streets]
-        error = np.std(off, ddof=1) / whole / np.sqrt(len(off)) if len(off) > 1 else float("nan")
-        out[name] = {"cut": round(cut, 4), "share": round(cut / whole, 3),
-                     "error": round(float(error), 3)}  # fmt: skip
+        # Of a ratio of means, by what each street adds to it; none from one street.
+        off = spread([(s[name] - cut / whole * s["hindsight"]) / whole for s in streets], 3)
+        out[name] = {"cut": round(cut, 4), "share": round(cut / whole, 3), "error": off["se"]}
     return {"budget": budget, "cut_rms": out}
 
 

@@ -40,12 +40,14 @@ class Trial:
 
     others: what is known of homes without one: `metered`, each of them; `remainder`, what they
         draw together on each phase, as a transformer's meter shows it; `none`, nothing.
+    watch: so many minutes they only look on and learn.
     """
 
     delay: int = 0
     every: int = 1
     movable: NDArray[np.bool_] | None = None
     others: str = "metered"
+    watch: int = 0
 
     def __post_init__(self) -> None:
         if self.others not in OTHERS:
@@ -80,7 +82,7 @@ def drive(case: _data.Case, config: PlannerConfig, trial: Trial) -> NDArray[np.i
         if t >= delay and t % trial.every == 0:
             seen = t - delay
             planner.observe(60.0 * seen, own[seen], None if rest is None else rest[seen])
-            for move in planner.decide(60.0 * t, x[nodes]):
+            for move in planner.decide(60.0 * t, x[nodes]) if t >= trial.watch else ():
                 x[nodes[move.home]] = move.to_phase
         paths[t] = x
     return paths

@@ -83,7 +83,6 @@ class Wear:
         self._able_s = np.full(n_homes, -np.inf)
         self._fixed = np.zeros(n_homes, bool)
         self._fixed[list(config.fixed)] = True
-        self._absent = n_homes  # homes that could never be moved so far
         self._known, self._able = n_homes, int((~self._fixed).sum())
         self._load = np.array([_TYPICAL_LOAD * _TYPICAL_HOURS, _TYPICAL_HOURS])
         # Switchings made, switchings expected; each home brings its share when it first comes.
@@ -191,9 +190,8 @@ class Wear:
         """Which homes there are. One that comes for the first time brings its prior along."""
         known = np.ones(self.n, bool) if known is None else known
         able = ~self._fixed if able is None else able
-        come = int(np.count_nonzero(able & np.isneginf(self._able_s))) if self._absent else 0
+        come = int(np.count_nonzero(able & np.isneginf(self._able_s)))
         if come:
-            self._absent -= come
             prior = _PRIOR_DAYS * ((self.config.wear_budget_per_day or 0.0) * come)
             self._demand = self._demand + prior * np.array((self.demand, 1.0))
         self._known_s[known] = time_s
@@ -290,7 +288,6 @@ class Wear:
         self.times_s[:keep] = times[:keep]
         self._phases, self._last_s = phases, None
         self._known_s, self._able_s = seen["known_s"], seen["able_s"]
-        self._absent = int(np.isneginf(self._able_s).sum())
         if self._known_s.max(initial=_LONG_AGO_S) > _LONG_AGO_S:
             self._known, self._able = self._within_a_day(self._known_s.max())
         self._load, self._demand, self._rest = pairs["load"], pairs["demand"], pairs["rest"]
