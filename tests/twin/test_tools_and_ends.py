@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import node_heap
 import pytest
 from needs import missing, require_tool
 from twin_rig import Poller, until
@@ -105,11 +106,11 @@ async def test_the_heap_is_a_nodes_and_the_hardware_takes_little(
 ) -> None:
     await poller.ready(0)
     report = street.report()
-    assert report["node_heap_total_bytes"] <= 192 * 1024
+    assert report["node_heap_total_bytes"] <= node_heap.HEAP_BYTES
     assert report["node_heap_hal_bytes"] <= 20 * 1024
     health = await poller.ask_health(0)
     # The node counts all that is on its heap here, what stands for hardware included.
-    assert 0 < health.heap_used_max - report["node_heap_hal_bytes"] <= 192 * 1024
+    assert 0 < health.heap_used_max - report["node_heap_hal_bytes"] <= node_heap.USED_BYTES
 
 
 async def test_frames_in_pieces_are_understood(street: Street, poller: Poller) -> None:
