@@ -29,6 +29,7 @@ class Site:
         self.street = street
         self.folder = street.workdir / "controller"
         self.pid = 0
+        self.port = street.device  # where the controller finds the segment
         self._url = ""
         c = street.config
         if not self.folder.exists():
@@ -43,7 +44,7 @@ class Site:
         c = self.street.config
         nodes = [NodeIdentity(n.address, n.name, n.eui, n.root) for n in self.street.identities]
         setup = ControllerSetup(
-            self.folder, c.site_id, self.street.device, c.baud, nodes, self.options
+            self.folder, c.site_id, self.port, c.baud, nodes, self.options
         )
         config = write_config(setup)
         port_file = self.folder / "http.port"

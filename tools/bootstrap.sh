@@ -74,6 +74,7 @@ SYSTEM_TOOLS=(
     "tshark tshark the Wireshark dissector"
     "socat socat serial links between programs"
     "tmux tmux the live views"
+    "faketime faketime steps of the controller's clock"
 )
 
 present() {

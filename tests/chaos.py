@@ -1,0 +1,367 @@
+"""A street on which things go wrong at random, and the books that must be right all the same.
+
+    chaos = Chaos(street, site, seed=7)
+    await chaos.run(seconds=300)      # one fault after the other, some at the same time
+    await chaos.calm()                # all mended; raises when a home is not served again
+    chaos.check()                     # raises when something happened that nothing explains
+
+The controller is the real one, on a serial port that can be pulled (socat), with a clock that can
+be stepped (libfaketime) and a disk that can be full (RLIMIT_FSIZE, which the kernel enforces on
+every write). Nodes are the real firmware.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import resource
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from bench.site import Site
+from pbal_sim import chip as chips
+from pbal_sim.street import Street
+
+BACK_S = 10.0  # after the faults end, every home is closed and read again within so long
+LOOK_S = 0.05
+# A phase that sags is left by itself after confirmation and delay (twin_rig.FAST).
+_SAG_S = 3.0
+
+
+class Chaos:
+    """`faults` names those to choose from; default: all."""
+
+    def __init__(
+        self, street: Street, site: Site, seed: int, faketime: str, faults: list[str] | None = None
+    ) -> None:
+        self.street = street
+        self.site = site
+        self.random = random.Random(seed)
+        self.counts: Counter[str] = Counter()
+        self.dark_s = [0.0] * len(street.homes)  # without supply, by home
+        self.longest_dark_s = [0.0] * len(street.homes)
+        self.offset_s = 0
+        self._faketime = faketime
+        self._clock = street.workdir / "clock"
+        self._port = street.workdir / "port"
+        self._pulled = False
+        self._socat = 0
+        self._stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        everything: dict[str, Callable[[], Awaitable[None]]] = {
+            "node-killed": self._node_killed,
+            "node-reset": self._node_reset,
+            "node-power-cut": self._node_power_cut,
+            "controller-killed": self._controller_killed,
+            "controller-stopped": self._controller_stopped,
+            "port-pulled": self._port_pulled,
+            "disk-full": self._disk_full,
+            "clock-stepped": self._clock_stepped,
+            "noise": self._noise,
+            "answers-lost": self._answers_lost,
+            "babbler": self._babbler,
+            "wire-cut": self._wire_cut,
+            "phase-sags": self._phase_sags,
+        }
+        self._faults = {n: f for n, f in everything.items() if faults is None or n in faults}
+        self._controller = asyncio.Lock()  # one fault of the controller at a time
+        self._homes = [asyncio.Lock() for _ in street.homes]
+
+    # -- running ---------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """The controller on its port, everything well; returns when every home is read."""
+        self._clock.write_text("+0")
+        await self._plug()
+        self.site.port = str(self._port)
+        await self.site.start(self._environment())
+        homes = len(self.street.homes)
+        await self.site.until(lambda s: s["homes_fresh"] == homes, "every home is read", 60)
+        self._spawn(self._watch_supply(), "supply")
+
+    async def run(self, seconds: float) -> None:
+        """Faults at random for `seconds`."""
+        end = time.monotonic() + seconds
+        names = list(self._faults)
+        under_way: set[asyncio.Task[None]] = set()
+        while time.monotonic() < end:
+            # Each kind comes early once, then by chance.
+            fresh = [n for n in names if not self.counts[n]]
+            name = self.random.choice(fresh or names)
+            task = self._spawn(self._one(name), name)
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            await asyncio.sleep(self.random.uniform(0.5, 5.0))
+        if under_way:
+            await asyncio.wait(under_way, timeout=60)
+
+    async def _one(self, name: str) -> None:
+        self.counts[name] += 1
+        await self._faults[name]()
+
+    def _spawn(self, work: Any, name: str) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work, name=f"chaos {name}")
+        self._tasks.add(task)
+        return task
+
+    async def calm(self) -> None:
+        """Ends all faults and waits until every home is closed and read again."""
+        await self.street.segment.noise(0.0)
+        await self.street.segment.clear_rules()
+        self._clock.write_text("+0")
+        begin = time.monotonic()
+        homes = len(self.street.homes)
+        await self.site.until(
+            lambda s: (
+                s["homes_fresh"] == homes and all(h.contacts.closed for h in self.street.homes)
+            ),
+            "every home is closed and read again",
+            BACK_S + 20,
+        )
+        self.counts["seconds-to-calm"] = round(time.monotonic() - begin)
+        await self._settled()
+
+    async def _settled(self) -> None:
+        """Until no command is under way."""
+        under_way = "('journaled', 'sent', 'accepted', 'done')"
+        for _ in range(300):
+            if not self.site.query(f"SELECT id FROM commands WHERE state IN {under_way}"):
+                return
+            await asyncio.sleep(0.1)
+
+    async def close(self) -> None:
+        """Ends what the chaos itself started. Raises what one of its tasks raised."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.site.stop()
+        if self._socat:
+            self.street.kill(self._socat)
+        for problem in ended:
+            if isinstance(problem, Exception):
+                raise problem
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "LD_PRELOAD": self._faketime,
+            "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+
+    async def _watch_supply(self) -> None:
+        """How long each home is without supply."""
+        since: list[float | None] = [None] * len(self.street.homes)
+        while True:
+            now = time.monotonic()
+            for i, home in enumerate(self.street.homes):
+                begin = since[i]
+                if not home.contacts.closed:
+                    since[i] = now if begin is None else begin
+                elif begin is not None:
+                    self.dark_s[i] += now - begin
+                    self.longest_dark_s[i] = max(self.longest_dark_s[i], now - begin)
+                    since[i] = None
+            await asyncio.sleep(LOOK_S)
+
+    # -- faults of nodes ---------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _some_home(self) -> Any:
+        i = self.random.randrange(len(self._homes))
+        async with self._homes[i]:
+            yield i
+
+    async def _node_killed(self) -> None:
+        async with self._some_home() as i:
+            pid = self.street.homes[i].chip.pid
+            if pid:
+                self.street.kill(pid)
+            await self._up(i)
+
+    async def _node_reset(self) -> None:
+        async with self._some_home() as i:
+            await self.street.reset(i, chips.HARD_RESET)
+            await self._up(i)
+
+    async def _node_power_cut(self) -> None:
+        async with self._some_home() as i:
+            await self.street.power_cut(i, self.random.uniform(0.05, 2.0))
+            await self._up(i)
+
+    async def _up(self, i: int) -> None:
+        """A node is left alone until it runs: what never gets to its program proves nothing."""
+        await asyncio.sleep(0.3)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.street.homes[i].ready.wait(), 20)
+
+    async def _wire_cut(self) -> None:
+        async with self._some_home() as i:
+            await self.street.segment.wire(i, False)
+            await asyncio.sleep(self.random.uniform(0.5, 6.0))
+            await self.street.segment.wire(i, True)
+
+    async def _babbler(self) -> None:
+        async with self._some_home() as i:
+            await self.street.segment.babble(i, on_ms=15, off_ms=self.random.uniform(60, 200))
+            await asyncio.sleep(self.random.uniform(0.5, 4.0))
+            await self.street.segment.babble(i, on_ms=0)
+
+    # -- faults of the line and the mains ----------------------------------------------------
+
+    async def _noise(self) -> None:
+        await self.street.segment.noise(10 ** self.random.uniform(-5, -3.5))
+        await asyncio.sleep(self.random.uniform(0.5, 6.0))
+        await self.street.segment.noise(0.0)
+
+    async def _answers_lost(self) -> None:
+        for _ in range(self.random.randrange(1, 6)):
+            await self.street.segment.rule(way="up", do="drop", skip=self.random.randrange(20))
+
+    async def _phase_sags(self) -> None:
+        phase = self.random.randrange(3)
+        self.street.set_phase(phase, self.random.choice((0.0, 0.8)))
+        await asyncio.sleep(self.random.uniform(0.2, _SAG_S))
+        self.street.set_phase(phase, 1.0)
+
+    # -- faults of the controller and its computer -------------------------------------------
+
+    async def _controller_killed(self) -> None:
+        await self._restart(9)
+
+    async def _controller_stopped(self) -> None:
+        await self._restart(15)
+
+    async def _restart(self, sig: int) -> None:
+        async with self._controller:
+            await self.site.stop(sig)
+            await asyncio.sleep(self.random.uniform(0.0, 3.0))
+            await self.site.start(self._environment())
+
+    async def _plug(self) -> None:
+        self._port.unlink(missing_ok=True)
+        self._socat = await self.street.run(
+            "socat",
+            [
+                "socat",
+                f"pty,rawer,link={self._port}",
+                f"open:{self.street.device},rawer",
+            ],
+        )
+        for _ in range(100):
+            if self._port.exists():
+                return
+            await asyncio.sleep(0.02)
+        raise RuntimeError("socat did not make the controller's port")
+
+    async def _port_pulled(self) -> None:
+        """The adapter is unplugged and plugged in again: every read and write fails meanwhile."""
+        if self._pulled:
+            return
+        self._pulled = True
+        self.street.kill(self._socat)
+        await self.street.wait(self._socat)
+        await asyncio.sleep(self.random.uniform(0.2, 5.0))
+        await self._plug()
+        self._pulled = False
+
+    async def _disk_full(self) -> None:
+        async with self._controller:
+            pid = self.site.pid
+            none = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            try:
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+                await asyncio.sleep(self.random.uniform(0.5, 6.0))
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, none)
+            except ProcessLookupError:
+                pass
+
+    async def _clock_stepped(self) -> None:
+        """The computer's clock jumps, and jumps back: no battery, a bad time server."""
+        step = self.random.choice((-60, -5, -3, 3, 5, 60))
+        self._clock.write_text(f"{step:+d}")
+        await asyncio.sleep(self.random.uniform(1.5, 6.0))
+        self._clock.write_text("+0")
+
+    # -- the books ---------------------------------------------------------------------------
+
+    def report(self) -> dict[str, Any]:
+        """Counts of the faults, and what came of them."""
+        seen = self.street.witness.report()
+        states = Counter(state for (state,) in self.site.query("SELECT state FROM commands"))
+        return {
+            "faults": dict(sorted(self.counts.items())),
+            "commands": dict(sorted(states.items())),
+            "transfers": seen["transfers"],
+            "incidents": seen["incidents"],
+            "node_starts": sum(h.chip.starts for h in self.street.homes),
+            "watchdog_resets": sum(h.wdt_bites for h in self.street.homes),
+            "longest_dark_s": round(max(self.longest_dark_s), 1),
+        }
+
+    def check(self) -> None:
+        """Raises AssertionError when something happened that no order and no rule explains."""
+        assert self.street.witness.report()["incidents"] == {}, self.street.witness.report()
+        for home in self.street.homes:
+            self._check_home(home.index)
+
+    def _check_home(self, i: int) -> None:
+        """Every transfer has a reason, no id has two transfers, every event arrived."""
+        address = self.street.identities[i].address
+        orders = self.site.query(
+            "SELECT id, from_phase, to_phase, state FROM commands WHERE address = ? ORDER BY id",
+            address,
+        )
+        left = list(orders)
+        moves = [t for t in self.street.witness.transfers if t.home == i]
+        before: tuple[int, int] | None = None
+        for move in moves:
+            step = (move.from_phase + 1, move.to_phase + 1)
+            used = next((o for o in left if (o[1], o[2]) == step), None)
+            if used is not None:
+                # Orders are carried out in their order: an older one cannot come later.
+                del left[: left.index(used) + 1]
+            else:
+                back = before is not None and step == before[::-1]
+                assert move.autonomous or back, (address, step, orders, moves)
+            before = step
+        confirmed = [o for o in orders if o[3] == "confirmed"]
+        assert len(confirmed) <= len(moves), (address, orders, moves)
+        twice = self.site.query(
+            "SELECT command_id FROM results WHERE address = ? AND outcome = 2 "
+            "GROUP BY command_id HAVING count(*) > 1",
+            address,
+        )
+        assert not twice, twice
+        seqs = [
+            n
+            for (n,) in self.site.query(
+                "SELECT DISTINCT seq FROM events WHERE address = ? ORDER BY seq", address
+            )
+        ]
+        assert seqs == list(range(1, len(seqs) + 1)), (address, seqs)
+
+
+def libfaketime() -> Path | None:
+    """The library that steps a program's clock, where it is installed."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    return found[0] if found else None
+
+
+def seconds() -> float:
+    """How long: PBAL_CHAOS_S, else five minutes in CI and one elsewhere."""
+    given = os.environ.get("PBAL_CHAOS_S")
+    return float(given) if given else 300.0 if os.environ.get("CI") else 60.0
+
+
+def seed() -> int:
+    """PBAL_CHAOS_SEED, else another one each time."""
+    given = os.environ.get("PBAL_CHAOS_SEED")
+    return int(given) if given else random.SystemRandom().randrange(1 << 30)
