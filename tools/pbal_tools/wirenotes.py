@@ -109,6 +109,9 @@ EVENT_ARGS = {
     18: "version, slot",
     19: "why (see update failures), slot",
     20: "closings into more than the rated current, current in 0.1 A",
+    21: "256 * place + kind of the error (docs/safety.md), how many since the start",
+    22: "seconds the clock moved, seconds that proven time is ahead of it",
+    23: "whose counters: 1 up, 2 down, 3 group; -",
 }
 
 INTRO = """\
