@@ -43,9 +43,7 @@ class Site:
         """Starts the controller and waits until it answers."""
         c = self.street.config
         nodes = [NodeIdentity(n.address, n.name, n.eui, n.root) for n in self.street.identities]
-        setup = ControllerSetup(
-            self.folder, c.site_id, self.port, c.baud, nodes, self.options
-        )
+        setup = ControllerSetup(self.folder, c.site_id, self.port, c.baud, nodes, self.options)
         config = write_config(setup)
         port_file = self.folder / "http.port"
         port_file.unlink(missing_ok=True)
