@@ -280,16 +280,23 @@ def _bearer(app, board: dict, identity: dict) -> None:
     app.eui = bytes(8)
     unit = _UNPROVISIONED
     if identity:
+        from pbal_node.groupkeys import GroupKeys, kept
         from pbal_node.link import Link
         from pbal_protocol import kdf
 
         site = identity["site"]
         address = identity["address"]
         app.eui = unhexlify(identity["eui"])
-        up, down = kdf.node_keys(unhexlify(identity["root"]), site, address)
-        group = kdf.group_key(unhexlify(identity["group"]), site)
+        slot = Slot("/cfg/group", app.stats)
+        generation, group = kept(
+            slot,
+            site,
+            identity.get("generation", 1),
+            kdf.group_key(unhexlify(identity["group"]), site),
+        )
         app.link = Link(
-            (up, down, group),
+            kdf.node_keys(unhexlify(identity["root"]), site, address),
+            GroupKeys(site, address, generation, group, slot),
             site,
             address,
             app.counters,

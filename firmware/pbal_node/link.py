@@ -37,16 +37,18 @@ _FLASH_ERROR = const(4)
 
 
 class Link:
-    """`keys`: (up, down, group) keys; `node`: the application, which fills in the records."""
+    """`keys`: (up, down) keys; `groups`: the group's; `node`: the application, which fills in the
+    records.
+    """
 
     def __init__(
-        self, keys, site: int, address: int, counters, clock, selector, log, config, node
+        self, keys, groups, site: int, address: int, counters, clock, selector, log, config, node
     ) -> None:
-        up, down, group = keys
+        up, down = keys
         # A reserved block is used from its start; the first counter sealed is above all earlier.
         self._sealer = frames.Sealer(up, frames.UP, site, address)
         self._opener = frames.Opener(down, frames.DOWN, site, address, counters.down_floor)
-        self._group = frames.Opener(group, frames.GROUP, site, 0)
+        self.groups = groups
         self._counters = counters
         self._clock = clock
         self._selector = selector
@@ -83,8 +85,10 @@ class Link:
             self._down(buf, start, end)
         return self._seal(tx)
 
-    def _open(self, opener, buf, start: int, end: int) -> int:
-        """The payload's length in `_rx`[7:], 0 when the frame was refused (and counted)."""
+    def _open(self, opener, buf, start: int, end: int, last: bool = True) -> int:
+        """The payload's length in `_rx`[7:], 0 when the frame was refused (and counted, unless
+        another key is tried).
+        """
         n = end - start
         self._rx[:n] = memoryview(buf)[start:end]
         try:
@@ -92,7 +96,8 @@ class Link:
             self.heard_ms = self._node.now_ms()
             return n
         except RemoteError as e:
-            self._refused(e)
+            if last:
+                self._refused(e)
             return 0
 
     def _refused(self, error) -> None:
@@ -142,8 +147,19 @@ class Link:
             self._tell_config(r.key)
         elif kind == records.StatusGet.ID:
             self._status(r.what)
+        elif kind == records.GroupKey.ID:
+            return self._group_key(r)
         elif kind == records.Update.ID:
             return self._update(r)
+        return _OK
+
+    def _group_key(self, r) -> int:
+        try:
+            proof = self.groups.order(r)
+        except ValueError:
+            return _REFUSED
+        if proof is not None:
+            self._answers.append(proof)
         return _OK
 
     def _update(self, r) -> int:
@@ -192,7 +208,13 @@ class Link:
 
     def group(self, buf, start: int, end: int) -> None:
         """A GROUP frame: time and measure-now only, whatever it claims."""
-        n = self._open(self._group, buf, start, end)
+        groups = self.groups
+        older = groups.older
+        n = self._open(groups.newest, buf, start, end, older is None)
+        if n:
+            groups.older = None  # the controller uses the new key: the old one opens nothing more
+        elif older is not None:
+            n = self._open(older, buf, start, end)
         if not n:
             return
         try:
@@ -284,6 +306,9 @@ class Link:
     def slow_work(self) -> None:
         """Flash writes that nobody waits for: floors ahead of need, acknowledgements, settings."""
         self._counters.prepare(_ROOM, self._opener.floor)
+        proof = self.groups.slow_work(self._node.now_ms())
+        if proof is not None:
+            self._answers.append(proof)
         while self._jobs:
             key, value = self._jobs.pop(0)
             if key == 0:

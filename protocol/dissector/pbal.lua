@@ -112,6 +112,16 @@ local records = {
   [15] = {name = "StatusGet", size = 2, fields = {
     {name = "what", code = "B", divisor = 1, unit = "", low = 1, high = 4},
   }},
+  [16] = {name = "GroupKey", size = 10, fields = {
+    {name = "generation", code = "I", divisor = 1, unit = "", low = 1, high = 1073741823},
+    {name = "challenge", code = "I", divisor = 1, unit = "", low = 0, high = 4294967295},
+    {name = "group_key", code = "*", divisor = 1, unit = "secret", low = 0, high = 32},
+  }},
+  [17] = {name = "GroupProof", size = 17, fields = {
+    {name = "generation", code = "I", divisor = 1, unit = "", low = 1, high = 1073741823},
+    {name = "challenge", code = "I", divisor = 1, unit = "", low = 0, high = 4294967295},
+    {name = "proof", code = "8s", divisor = 1, unit = "", low = 8, high = 8},
+  }},
   [20] = {name = "Update", size = 7, fields = {
     {name = "op", code = "B", divisor = 1, unit = "", low = 1, high = 5},
     {name = "at", code = "I", divisor = 1, unit = "B", low = 0, high = 4294967295},
@@ -127,7 +137,7 @@ local records = {
     {name = "running", code = "I", divisor = 1, unit = "", low = 0, high = 16777215},
   }},
 }
-local record_names = {[1] = "Telemetry", [2] = "Hello", [3] = "Switch", [4] = "SwitchResult", [5] = "Event", [6] = "EventAck", [7] = "Config", [8] = "ConfigGet", [9] = "ConfigValue", [10] = "TimeSync", [11] = "MeasureNow", [12] = "Health", [13] = "Ack", [14] = "ResultAck", [15] = "StatusGet", [20] = "Update", [21] = "UpdateStatus"}
+local record_names = {[1] = "Telemetry", [2] = "Hello", [3] = "Switch", [4] = "SwitchResult", [5] = "Event", [6] = "EventAck", [7] = "Config", [8] = "ConfigGet", [9] = "ConfigValue", [10] = "TimeSync", [11] = "MeasureNow", [12] = "Health", [13] = "Ack", [14] = "ResultAck", [15] = "StatusGet", [16] = "GroupKey", [17] = "GroupProof", [20] = "Update", [21] = "UpdateStatus"}
 local enums = {
   state = {[0] = "BOOT", [1] = "OPEN", [2] = "CLOSED", [3] = "WAITING", [4] = "OPENING", [5] = "DEAD_TIME", [6] = "CLOSING", [7] = "RETURN", [8] = "LOCKOUT", [9] = "SAFE"},
   outcome = {[1] = "ACCEPTED", [2] = "DONE", [3] = "REFUSED", [4] = "FAILED", [5] = "EXPIRED"},

@@ -24,6 +24,7 @@ from pbal_protocol.errors import (
 )
 
 BLOB = "*"
+SECRET = "secret"  # a unit: what repr() does not show
 
 
 def _raw_bytes(name: str, low: int, high: int, value: object) -> bytes:
@@ -169,7 +170,10 @@ class Record:
         return out
 
     def __repr__(self) -> str:
-        body = ", ".join(["%s=%r" % (f[0], getattr(self, f[0])) for f in self.FIELDS])
+        body = ", ".join(
+            ["%s=%s" % (f[0], "*" if f[3] == SECRET else repr(getattr(self, f[0])))
+             for f in self.FIELDS]
+        )  # fmt: skip
         return "%s(%s)" % (self.NAME, body)
 
     def __eq__(self, other: object) -> bool:

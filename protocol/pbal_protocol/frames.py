@@ -40,6 +40,7 @@ WINDOW = 64
 _H = const(7)
 _T = const(8)
 _WINDOW = const(64)
+_PROOF = const(0x80)  # in place of a frame's kind
 
 
 def peek(frame: bytes | bytearray | memoryview) -> tuple[int, int, int, int]:
@@ -70,6 +71,17 @@ class _End:
         self._ccm = Ccm(key, TAG_LEN)
         self._nonce = bytearray(13)
         struct.pack_into("<BIH", self._nonce, 0, kind, site_id, address)
+
+    def proof(self, address: int, challenge: int) -> bytes:
+        """Return 8 bytes that only a holder of this key can answer a challenge with.
+
+        `address` is the node that proves it, so one node's proof is worth nothing from another.
+        The tag of an empty message; its nonce begins with a byte that no frame's nonce does.
+        """
+        nonce = bytearray(self._nonce)
+        struct.pack_into("<HI", nonce, 5, address, challenge)
+        nonce[0] = _PROOF
+        return self._ccm.seal(nonce, b"", b"")
 
 
 class Sealer(_End):

@@ -5,7 +5,7 @@ type stub beside this file and the Wireshark dissector. Ids never change their m
 are for firmware updates, 30..39 are kept for addressing.
 """
 
-from pbal_protocol.codec import BLOB, Record, declare
+from pbal_protocol.codec import BLOB, SECRET, Record, declare
 from pbal_protocol.compat import MICROPYTHON, const
 from pbal_protocol.errors import Truncated, UnknownRecord, WrongDirection
 
@@ -26,6 +26,9 @@ _NONCE = ("nonce", "I", 1, "", 0, _U32)
 _COMMAND = ("command_id", "I", 1, "", 0, _U32)
 _RESULT = ("result", "B", 1, "", 0, 4)
 _VALUE = ("value", "i", 1, "", -_I32, _I32)
+# At most what a small integer of the chip holds.
+_GENERATION = ("generation", "I", 1, "", 1, 0x3FFFFFFF)
+_CHALLENGE = ("challenge", "I", 1, "", 0, _U32)
 _SWITCHES = ("lifetime_switches", "I", 1, "", 0, _U32)
 
 
@@ -201,6 +204,20 @@ class StatusGet(Record):
     FIELDS = (("what", "B", 1, "", 1, 4),)
 
 
+class GroupKey(Record):
+    ID = 16
+    NAME = "GroupKey"
+    DIRECTION = ("down",)
+    FIELDS = (_GENERATION, _CHALLENGE, ("group_key", BLOB, 1, SECRET, 0, 32))
+
+
+class GroupProof(Record):
+    ID = 17
+    NAME = "GroupProof"
+    DIRECTION = ("up",)
+    FIELDS = (_GENERATION, _CHALLENGE, ("proof", "8s", 1, "", 8, 8))
+
+
 class Update(Record):
     ID = 20
     NAME = "Update"
@@ -245,6 +262,8 @@ for _cls in (
     Ack,
     ResultAck,
     StatusGet,
+    GroupKey,
+    GroupProof,
     Update,
     UpdateStatus,
 ):

@@ -390,6 +390,34 @@ class StatusGet(Record):
     @classmethod
     def decode(cls, buf: bytes | bytearray | memoryview) -> Self: ...
 
+class GroupKey(Record):
+    generation: int
+    challenge: int
+    group_key: bytes
+    def __init__(
+        self,
+        *,
+        generation: int = ...,
+        challenge: int = ...,
+        group_key: bytes = ...,
+    ) -> None: ...
+    @classmethod
+    def decode(cls, buf: bytes | bytearray | memoryview) -> Self: ...
+
+class GroupProof(Record):
+    generation: int
+    challenge: int
+    proof: bytes
+    def __init__(
+        self,
+        *,
+        generation: int = ...,
+        challenge: int = ...,
+        proof: bytes = ...,
+    ) -> None: ...
+    @classmethod
+    def decode(cls, buf: bytes | bytearray | memoryview) -> Self: ...
+
 class Update(Record):
     op: int
     at: int

@@ -1,4 +1,4 @@
-"""Writes records.json, frames.json and stock.json: pbal's own known answers.
+"""Writes records.json, frames.json, proofs.json and stock.json: pbal's own known answers.
 
     python protocol/vectors/make.py [--check]
 
@@ -128,6 +128,22 @@ RECORDS = [
     record("Ack", "<BIB", (13, 4097, 1), counter=4097, result=1),
     record("ResultAck", "<BI", (14, 7), command_id=7),
     record("StatusGet", "<BB", (15, 4), what=4),
+    record(
+        "GroupKey",
+        "<BIIB32s",
+        (16, 3, 0xC0FFEE01, 32, bytes(range(64, 96))),
+        generation=3,
+        challenge=0xC0FFEE01,
+        group_key=bytes(range(64, 96)).hex(),
+    ),
+    record(
+        "GroupProof",
+        "<BII8s",
+        (17, 3, 0xC0FFEE01, bytes(range(8))),
+        generation=3,
+        challenge=0xC0FFEE01,
+        proof=bytes(range(8)).hex(),
+    ),
     record(
         "Update",
         "<BBIB5s",
@@ -259,6 +275,25 @@ BAD_FRAMES = [
     ),
 ]
 
+
+def proof(address: int, challenge: int) -> dict:
+    nonce = struct.pack("<BIHIH", 0x80, SITE, address, challenge, 0)
+    return {
+        "id": f"node {address:#06x}, challenge {challenge:#010x}",
+        "address": address,
+        "challenge": challenge,
+        "proof": AESCCM(KEYS[3], 8).encrypt(nonce, b"", None).hex(),
+    }
+
+
+PROOFS = [
+    proof(ADDRESS, 0xC0FFEE01),
+    proof(ADDRESS, 0xC0FFEE02),
+    proof(ADDRESS + 1, 0xC0FFEE01),
+    proof(0xFFFF, 0),
+    proof(1, 0xFFFFFFFF),
+]
+
 # -- Stock Modbus ----------------------------------------------------------------------------
 
 IDENTITY = ["pbal", "esp32-devkitc", "0.1.0", "", "pbal node", "street", "phase selector"]
@@ -324,6 +359,14 @@ FILES = {
         "keys": {"up": KEYS[1].hex(), "down": KEYS[2].hex(), "group": KEYS[3].hex()},
         "vectors": FRAMES,
         "refused": BAD_FRAMES,
+    },
+    "proofs.json": {
+        "kind": "proofs",
+        "title": "Proofs that a node holds a group key",
+        "provenance": PROVENANCE + ", with OpenSSL through the cryptography package",
+        "site_id": SITE,
+        "key": KEYS[3].hex(),
+        "vectors": PROOFS,
     },
     "stock.json": {
         "kind": "stock",

@@ -130,6 +130,15 @@ def frame(v, file):
     return bad or same(bool(records.decode_all(payload, frames.KINDS[kind])), True)
 
 
+def proof(v, file):
+    for end in (frames.Sealer, frames.Opener):
+        held = end(unhex(file["key"]), frames.GROUP, file["site_id"], 0)
+        bad = same(held.proof(v["address"], v["challenge"]), unhex(v["proof"]))
+        if bad:
+            return bad
+    return None
+
+
 def answer(v, file):
     identity = {i: t.encode() for i, t in enumerate(file["identity"]) if t}
     node = stock.Stock(identity)
@@ -156,6 +165,7 @@ RUN = {
     "pdu": pdu,
     "records": record,
     "frames": frame,
+    "proofs": proof,
     "stock": answer,
 }
 

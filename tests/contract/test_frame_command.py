@@ -80,6 +80,24 @@ def test_the_opened_records_go_to_a_capture_file(tmp_path):
     assert data[40:] == SWITCH.encode()
 
 
+def test_a_group_key_is_not_shown_nor_captured(tmp_path):
+    path = tmp_path / "out.pcap"
+    secret = bytes(range(100, 132))
+    down = kdf.node_keys(ROOT_KEY, SITE, ADDRESS)[1]
+    record = records.GroupKey(generation=2, challenge=3, group_key=secret)
+    assert secret.hex() not in repr(record)
+    assert repr(secret) not in repr(record)
+    sealed = frames.Sealer(down, frames.DOWN, SITE, ADDRESS).seal(9, record.encode())
+    done = pbal(sealed.hex(), *KEYS, "--json", "--pcap", str(path))
+    found = json.loads(done.stdout)["frame"]["records"][0]
+    assert found["generation"] == 2
+    assert found["group_key"] == "32 bytes, not shown"
+    assert secret.hex() not in done.stdout + done.stderr
+    data = path.read_bytes()
+    assert secret not in data
+    assert len(data) == 40 + len(record.encode())
+
+
 FLIPPED = FRAME[:-1] + bytes((FRAME[-1] ^ 1,))
 ADU = modbus_client.adu(5, modbus_client.request_pdu(0, FRAME))
 

@@ -41,7 +41,7 @@ declare(Chunk)
 
 def test_ids_are_the_ones_that_were_given_out():
     given_out = "Telemetry Hello Switch SwitchResult Event EventAck Config ConfigGet ConfigValue "
-    given_out += "TimeSync MeasureNow Health Ack ResultAck StatusGet"
+    given_out += "TimeSync MeasureNow Health Ack ResultAck StatusGet GroupKey GroupProof"
     updates = [(20, "Update"), (21, "UpdateStatus")]
     assert [(cls.ID, cls.NAME) for cls in ALL] == [*enumerate(given_out.split(), 1), *updates]
 

@@ -46,6 +46,7 @@ def test_the_runner_sees_one_wrong_digit(name, tmp_path, micropython):
         "hkdf": "okm",
         "records": "hex",
         "frames": "frame",
+        "proofs": "proof",
         "ed25519": "signature",
     }.get(file["kind"], "response")
     vector = file["vectors"][0]

@@ -100,9 +100,23 @@ class Keys:
         return frames.Opener(key, kind, self.site, address).open(frame)
 
 
+def without_secrets(payload: bytes) -> bytes:
+    """An opened payload with zeros for the keys in it. Raises PbalError."""
+    out = b""
+    for record in records.decode_all(payload):
+        if isinstance(record, records.GroupKey):
+            record.group_key = bytes(len(record.group_key))
+        out += record.encode()
+    return out
+
+
 def describe_records(payload: bytes) -> list[dict[str, Any]]:
     """Every record of an opened payload. Raises PbalError."""
-    return [{"record": r.NAME, **r.as_dict()} for r in records.decode_all(payload)]
+    found = [{"record": r.NAME, **r.as_dict()} for r in records.decode_all(payload)]
+    for item in found:
+        if "group_key" in item:
+            item["group_key"] = f"{len(str(item['group_key'])) // 2} bytes, not shown"
+    return found
 
 
 def describe_sealed(frame: bytes, keys: Keys) -> dict[str, Any]:
@@ -126,6 +140,7 @@ def describe_sealed(frame: bytes, keys: Keys) -> dict[str, Any]:
     payload = keys.open(frame, kind, address)
     out["authentic"] = None if payload is None else True
     if payload is not None:
+        payload = without_secrets(payload)
         out["payload"] = payload.hex()
         out["records"] = describe_records(payload)
     return out

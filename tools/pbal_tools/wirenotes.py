@@ -23,6 +23,10 @@ RECORDS = {
     "Ack": "A frame without an answer of its own was acted on.",
     "ResultAck": "The result of this command is stored; the node stops repeating it.",
     "StatusGet": "Ask for a Hello, a Health, the last SwitchResult or all settings.",
+    "GroupKey": "With a key: open group frames with it from now on, and forget the one before "
+    "with the first group frame it opens, or after 24 h. Without one: prove which key you hold. "
+    "Answered by a GroupProof, for a key after it is in flash.",
+    "GroupProof": "The newest group key that the node holds, and the proof that it does.",
     "Update": "One step of an application update (docs/ota.md); answered by an UpdateStatus.",
     "UpdateStatus": "How far an application update has come, in answer to an Update.",
 }
@@ -82,6 +86,10 @@ FIELDS = {
     "flash_writes": "writes to flash",
     "meter_errors": "readings that failed",
     "counter": "counter of the down frame that is acknowledged",
+    "generation": "number of the group key, counted up with each rotation",
+    "challenge": "random number of the GroupKey; the GroupProof echoes it",
+    "group_key": "32 bytes, the group frames' own key (not the root it is derived from); 0: ask",
+    "proof": "see the proof of a group key, above",
     "op": "see update orders",
     "at": "offer: bytes of the manifest; data: place of `data` in the stream of manifest and files",
     "data": "offer: SHA-256 of the manifest (32), signature (64); data: bytes of the stream; "
@@ -147,6 +155,22 @@ Counters only grow. A sender keeps the counter it may use next in durable storag
 ahead, so that no reset reuses one. A receiver refuses a counter it has seen, one more than
 {window} below the highest, and one at or below its floor; it moves its window only after the
 tag matched. A group frame may carry only records marked *group* below; both ends check.
+
+### The group key
+
+The group key lies in every node, so it is changed over the bus: after a node was revoked, by
+schedule, or by hand. Each change is a generation with a group root of its own. A node gets its
+key in a frame that only it can open (GroupKey), keeps it in flash, and proves it (GroupProof). The
+proof is the 8-byte tag of an empty message without associated data under the group key; its nonce
+is 0x80 (1), site id (4), the proving node's address (2), the challenge (4), two zero bytes.
+
+For a while a node opens group frames with the new key and with the one before, each with a replay
+floor of its own. The sender's group counter goes on over all generations, so that no counter comes
+twice with one key, whichever generation is in use after a crash.
+
+A sender gives a GroupKey a frame of its own: a node that does not know the record refuses the whole
+frame, and nothing else is lost with it. A node sends a GroupProof only when it was asked, so a
+controller that does not know the record never gets one.
 
 """
 

@@ -188,6 +188,22 @@ async def scenario(app):
     t = await c.poll()
     assert t.time_s >= now + 100
 
+    # The group key changes: proven, both open, and the old one no more once the new one is used.
+    new = bytes(range(64, 96))
+    await c.poll(records.GroupKey(generation=2, challenge=77, group_key=new))
+    await c.until(lambda t: "GroupProof" in c.heard)
+    proof = c.heard["GroupProof"]
+    ng = frames.Sealer(new, frames.GROUP, SITE, 0)
+    assert proof.generation == 2 and proof.proof == ng.proof(ADDRESS, 77)
+    body = records.MeasureNow(seq=1).encode()
+    for sealer, counter, refused in ((g, 2, 0), (g, 3, 0), (ng, 2, 0), (g, 4, 1), (ng, 3, 0)):
+        before = app.link.bad["auth_failed"]
+        frame = sealer.seal(counter, body)
+        await c.raw(modbus_client.adu(0, modbus_client.request_pdu(1, frame)), 30)
+        assert app.link.bad["auth_failed"] == before + refused, counter
+    await c.poll(records.GroupKey(generation=3, challenge=0, group_key=bytes(31)))
+    assert c.heard["Ack"].result == names.RESULT_REFUSED
+
     assert house.shorts == 0 and house.de_errors == 0
     assert house.fed > 3
     print(
