@@ -1,19 +1,19 @@
-"""The phase selector: a state machine that moves one home between phases under S1..S12.
+"""The phase selector: what may be asked of one home's contacts, and when (S2 to S10).
 
 Pure: time, pins, sensors, flash and events come from outside, and `poll(now_ms)` never blocks.
 
-    BOOT, OPENING --output dead--> DEAD_TIME --over, target good--> CLOSING --follows--> CLOSED
-       |   ^                                                          |
-       |   +----------------- open again, then fall back <------------+ (does not follow)
-       +--still live--> LOCKED_OUT         CLOSED --command--> WAIT_QUIET --load low--> OPENING
+    BOOT --all open--> OPEN --restore--> OPENING ... CLOSED --command--> WAIT_QUIET
+                        ^                                                   |
+                        +------------------- OPENING ... <--load low--------+
 
-A transfer is journalled before the first contact moves (S12) and its result before it is told.
+What lies between OPENING and CLOSED is one changeover: changeover.py.
 """
 
 from micropython import const
 
 from pbal_node import rules
-from pbal_node.store import RESULTS_KEPT, Result
+from pbal_node.changeover import Changeover
+from pbal_node.store import Result
 
 # States, as on the wire.
 _BOOT = const(0)
@@ -29,36 +29,26 @@ _SAFE = const(9)
 
 # Outcomes, as on the wire.
 _ACCEPTED = const(1)
-_DONE = const(2)
 _REFUSED = const(3)
 _FAILED = const(4)
 _OUT_OF_TIME = const(5)
 
 # Reasons, as on the wire.
 _REASON_OVER_CURRENT = const(3)
-_REASON_TARGET_OUT_OF_BAND = const(4)
 _REASON_WRONG_PHASE = const(7)
 _REASON_EXPIRED = const(8)
 _REASON_BUSY = const(10)
-_REASON_NOT_DEAD = const(11)
 _REASON_NOT_LIVE = const(12)
 _REASON_INTERRUPTED = const(14)
 _REASON_ALREADY_THERE = const(15)
 
 # Events, as on the wire.
-_EV_WELDED = const(2)
 _EV_AUTONOMOUS_TRANSFER = const(3)
 _EV_POWER_RETURN = const(4)
 _EV_TRANSFER_INTERRUPTED = const(5)
 _EV_LOCKOUT_CLEARED = const(8)
 EV_SENSE_FAULT = const(15)
-_EV_FLASH_ERROR = const(16)
 
-_PROOFS = const(2)  # consecutive readings that must agree before the output counts as dead or live
-_FOLLOW = const(0.15)  # the output follows a phase when within this share of nominal of its voltage
-_PROOF_MS = const(60)  # readings this old prove nothing about the contact about to close
-_BLIND_MS = const(5000)  # without any reading of the output for so long, nothing can be proven
-_MEASURE_MS = const(25)  # one reading of the supplies takes this long
 _DAY_S = const(86400)
 
 
@@ -87,50 +77,8 @@ class Limits:
         self.safe_mode = False
 
 
-class Selector:
-    """`drive`: see drive.py; `sense`: `out_v` (RMS volts at the output), `out_at_ms` (start of that
-    reading), `fault[0]` (its sensor is broken), `last_live_ms`, `first_live_ms`; `supply`: see
-    supply.py; `current()`: amperes now, or a negative number when unknown; `site_s()`: site time
-    or 0; `emit(code, severity, a0, a1)`.
-    """
-
-    def __init__(self, timing, limits, state, drive, sense, supply, current, site_s, emit) -> None:
-        self._timing = timing
-        self.limits = limits
-        self._st = state
-        self._drive = drive
-        self._sense = sense
-        self._supply = supply
-        self._current = current
-        self._site_s = site_s
-        self._emit = emit
-        self.state = _BOOT
-        self.phase = 0  # where the home is: the closed (or welded) phase, 0 = open
-        self.outbox: list = []  # results the controller has not been told yet
-        self.sense_fault = False
-        self.fresh = False  # closed, and the current was not yet looked at
-        self.wants_supply = False  # asks for a new reading of the supplies
-        self.autonomous = False  # the present phase was chosen by a local rule
-        self._goal = 0  # phase to close next, 0 = stay open
-        self._fallback = 0  # where to go when the goal fails
-        self._from = 0
-        self._command: "Result | None" = None  # under construction; None for local moves
-        self._expires_s = 0
-        self._local = 0  # event to emit when a local move is done
-        self._opened_ms = 0
-        self._dead_ms = -1
-        self._proofs = 0
-        self._seen_ms = -1
-        self._closed_ms = 0
-        self._reason = 0
-        self._last_transfer_ms = -1  # monotonic, -1 = not since boot
-        self._lost_ms = -1  # when the output went away in this transfer
-        self._boot_ms = 0
-        self._dirty = False
-        # at_zero(release_ms) waits until opening would meet a current zero; returns the time.
-        self.at_zero: object = None
-        self.aux: object = None  # closed() of the auxiliary contacts, where the board has them
-        self.release_ms = timing.release_ms  # as measured on this contact, at first the board's
+class Selector(Changeover):
+    """One home's selector; arguments: Changeover."""
 
     # life -------------------------------------------------------------------------------------
 
@@ -166,12 +114,6 @@ class Selector:
         else:
             self._open(now_ms, 0)
             self.state = _BOOT
-
-    def _tell(self, result: Result) -> None:
-        """Repeat it until the controller acknowledges; the oldest gives way, it stays on flash."""
-        self.outbox.append(result)
-        if len(self.outbox) > RESULTS_KEPT:
-            self.outbox.pop(0)
 
     def last_result(self):
         """The newest result of a command, or None."""
@@ -323,61 +265,6 @@ class Selector:
             return False
         return self._begin(0, 0, now_ms)
 
-    # moving -----------------------------------------------------------------------------------
-
-    def _begin(self, to_phase: int, local_event: int, now_ms: int) -> bool:
-        """Journal, then open. False (and nothing moved) when the journal cannot be written."""
-        st = self._st
-        before = (st.lifetime, st.day, st.today, st.last_transfer_s)
-        st.stage = 1
-        st.stage_from = self.phase
-        st.stage_to = to_phase
-        st.stage_command = self._command.command_id if self._command else 0
-        if to_phase:
-            st.lifetime += 1
-        if to_phase and self.phase:
-            site = self._site_s()
-            st.today = self.switches_today() + 1
-            if site:
-                st.day = site // _DAY_S
-            st.last_transfer_s = site or 1
-        if not self._save():
-            st.stage = 0
-            st.lifetime, st.day, st.today, st.last_transfer_s = before
-            return False
-        if to_phase and self.phase:
-            self._last_transfer_ms = now_ms
-        self._local = local_event
-        self._from = self.phase
-        self._fallback = self.phase if to_phase else 0
-        self._reason = 0
-        self._lost_ms = -1
-        if self.at_zero is not None and self.phase:
-            now_ms = self.at_zero(self.release_ms)  # type: ignore[operator]
-        self._open(now_ms, to_phase)
-        return True
-
-    def _open(self, now_ms: int, goal: int) -> None:
-        self._drive.all_off(now_ms)
-        self.wants_supply = False
-        self._goal = goal
-        self._opened_ms = now_ms
-        self._dead_ms = -1
-        self._proofs = 0
-        self.state = _OPENING
-
-    def aux_closed(self) -> int:
-        """What the auxiliary contacts say, -1 without them."""
-        return -1 if self.aux is None else self.aux.closed()  # type: ignore[attr-defined]
-
-    def _fresh(self, after_ms: int) -> bool:
-        """A new reading of the output, begun after the contacts had time to move."""
-        at = self._sense.out_at_ms
-        if at < after_ms or at == self._seen_ms:
-            return False
-        self._seen_ms = at
-        return True
-
     def poll(self, now_ms: int) -> None:
         """One step. Call every few ms while `busy`, a few times a second otherwise."""
         self._drive.poll(now_ms)
@@ -427,193 +314,3 @@ class Selector:
         result.outcome = outcome
         result.reason = reason
         self._settle(result)
-
-    def _poll_opening(self, now_ms: int) -> None:
-        opened = self._opened_ms
-        if self._drive.busy:
-            return
-        if not self._fresh(opened + self._timing.release_ms):
-            if now_ms - opened >= _BLIND_MS:
-                self._cannot_prove(now_ms)
-            return
-        sense = self._sense
-        trusted = rules.sensor_proves(sense.fault[0])
-        # A contact that is welded to a dead phase leaves the output dead: only its own auxiliary
-        # contact tells.
-        released = rules.contacts_open(self.aux_closed())
-        dead = rules.output_dead(sense.out_v, self.limits.nominal_v) and trusted and released
-        if dead:
-            self._proofs += 1
-            if self._proofs == 1:
-                self._dead_ms = sense.out_at_ms
-                if self._lost_ms < 0:
-                    self._lost_ms = sense.last_live_ms if sense.last_live_ms >= opened else opened
-                    self._learn_release(self._lost_ms - opened)
-            if self._proofs >= _PROOFS:
-                if self._goal:
-                    self.state = _DEAD_TIME
-                else:
-                    self._finish_open(now_ms)
-        else:
-            self._proofs = 0
-            if rules.welded(dead, now_ms - opened, self._timing.dead_timeout_ms):
-                if trusted or not released:
-                    self._lock_out(now_ms)
-                else:
-                    self._cannot_prove(now_ms)
-
-    def _learn_release(self, took_ms: int) -> None:
-        """Follow the contact's own release time, so that S6 can aim at a current zero."""
-        if 0 < took_ms <= 2 * self._timing.release_ms:
-            self.release_ms += (took_ms - self.release_ms) / 4
-
-    def _poll_dead_time(self, now_ms: int) -> None:
-        sense = self._sense
-        live = self._fresh(self._dead_ms) and not (
-            rules.output_dead(sense.out_v, self.limits.nominal_v)
-            and rules.sensor_proves(sense.fault[0])
-        )
-        if live or not rules.contacts_open(self.aux_closed()):
-            self._proofs = 0
-            self.state = _OPENING  # it came back: prove it dead again, or find it welded
-            return
-        sup = self._supply
-        dead_time = self._timing.dead_time_ms
-        old = now_ms - sup.at_ms > _PROOF_MS
-        # The target may have failed since the command came: measure it just before closing.
-        self.wants_supply = old and now_ms - self._dead_ms >= dead_time - _MEASURE_MS
-        if not rules.dead_time_over(self._dead_ms, now_ms, dead_time):
-            return
-        if old or now_ms - sense.out_at_ms > _PROOF_MS:
-            return
-        goal = self._goal
-        reason = rules.target_reason(
-            sup.v[goal], sup.good_ms(goal, now_ms), sup.low_v, sup.high_v, self.limits.good_time_ms
-        )
-        if reason:
-            self._reason = self._reason or reason
-            if self._fallback and self._fallback != goal:
-                self._goal = self._fallback
-            else:
-                self._finish_open(now_ms)
-            return
-        self._drive.on(goal, now_ms)
-        self._closed_ms = now_ms
-        self._proofs = 0
-        self.state = _CLOSING
-
-    def _poll_closing(self, now_ms: int) -> None:
-        goal = self._goal
-        sense = self._sense
-        if self._fresh(self._closed_ms):
-            nominal = self.limits.nominal_v
-            off = abs(sense.out_v - self._supply.v[goal])
-            live = off <= _FOLLOW * nominal and not rules.output_dead(sense.out_v, nominal)
-            if live and rules.contacts_agree(self.aux_closed(), goal):
-                self._proofs += 1
-            else:
-                self._proofs = 0
-        if self._proofs >= _PROOFS and not self._drive.busy:
-            self._finish_closed(now_ms)
-        elif now_ms - self._closed_ms >= self._timing.operate_ms + self._timing.live_timeout_ms:
-            self._reason = self._reason or _REASON_NOT_LIVE
-            back = self._fallback if self._fallback != goal else 0
-            if back:
-                self._st.lifetime += 1
-            self._open(now_ms, back)
-
-    # endings ----------------------------------------------------------------------------------
-
-    def _finish_closed(self, now_ms: int) -> None:
-        st = self._st
-        first = self._sense.first_live_ms
-        if first < self._closed_ms:
-            first = now_ms
-        self.phase = st.proven = self._goal
-        self.fresh = True
-        self.state = CLOSED
-        if self._from:
-            self._last_transfer_ms = now_ms  # S5: the dwell is how long the home stays here
-        transfer = max(0, first - self._lost_ms) if self._from and self._lost_ms >= 0 else 0
-        failed = self._reason
-        if self._local and not failed:
-            self._emit(
-                self._local,
-                1 if self._local == _EV_AUTONOMOUS_TRANSFER else 0,
-                self._from,
-                self._goal,
-            )
-        if self._command is not None or self._local == _EV_AUTONOMOUS_TRANSFER:
-            self.autonomous = self._command is None
-        self._conclude(_FAILED if failed else _DONE, failed, transfer)
-
-    def _finish_open(self, now_ms: int) -> None:
-        self.phase = 0
-        self.state = OPEN
-        if self._st.stage:
-            self._conclude(_FAILED, self._reason or _REASON_TARGET_OUT_OF_BAND, 0)
-
-    def _cannot_prove(self, now_ms: int) -> None:
-        """S1: nothing tells whether the output is dead, so nothing may close until it does."""
-        self._drive.all_off(now_ms)
-        if not self.sense_fault:
-            self.sense_fault = True
-            self._emit(EV_SENSE_FAULT, 2, self._from, -1)
-        self._reason = self._reason or _REASON_NOT_DEAD
-        self._finish_open(now_ms)
-
-    def _lock_out(self, now_ms: int) -> None:
-        """S2: all off, remember, alarm. What still holds is the phase to report."""
-        self._drive.all_off(now_ms)
-        aux = self.aux_closed()
-        if aux > 0:
-            phase = 1 if aux & 1 else 2 if aux & 2 else 3
-        else:
-            phase = self._from or self._live_phase()
-        self.phase = phase
-        self._st.lockout = phase
-        self.state = LOCKED_OUT
-        self._emit(_EV_WELDED, 2, phase, self._goal)
-        self._conclude(_FAILED, _REASON_NOT_DEAD, 0)
-
-    def _live_phase(self) -> int:
-        """The phase whose voltage is nearest to the output's."""
-        best = 1
-        v = self._supply.v
-        for p in (2, 3):
-            if abs(v[p] - self._sense.out_v) < abs(v[best] - self._sense.out_v):
-                best = p
-        return best
-
-    def _conclude(self, outcome: int, reason: int, transfer_ms: int) -> None:
-        """Write how it ended before anyone is told."""
-        self._st.stage = 0
-        self._local = 0
-        result = self._command
-        self._command = None
-        if result is None:
-            self._save()
-            return
-        result.outcome = outcome
-        result.reason = reason
-        result.transfer_ms = transfer_ms
-        self._settle(result)
-
-    def _settle(self, result: Result) -> None:
-        st = self._st
-        result.phase = self.phase
-        result.vout_dv = self._vout_dv()
-        result.time_s = self._site_s()
-        result.lifetime = st.lifetime
-        st.remember(result)
-        self._save()
-        self._tell(result)
-
-    def _vout_dv(self) -> int:
-        return min(int(self._sense.out_v * 10 + 0.5), 6000)
-
-    def _save(self) -> bool:
-        ok = self._st.save()
-        if not ok:
-            self._emit(_EV_FLASH_ERROR, 2, 0, 0)
-        return ok
