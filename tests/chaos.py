@@ -32,6 +32,7 @@ LOOK_S = 0.05
 # A phase that sags is left by itself after confirmation and delay (twin_rig.FAST).
 _SAG_S = 3.0
 _AUTONOMOUS_EVENT = 3
+_RETURN_EVENT = 4
 
 
 class Chaos:
@@ -321,11 +322,13 @@ class Chaos:
             address,
         )
         left = list(orders)
-        # A node's own moves, as it told them (S8).
+        # A node's own moves, as it told them: away from a sick phase (S8), or back after an outage
+        # to a phase that has supply (S9; the event knows no phase before it).
         own = self.site.query(
-            "SELECT arg0, arg1 FROM events WHERE address = ? AND code = ?",
+            "SELECT arg0, arg1 FROM events WHERE address = ? AND code IN (?, ?)",
             address,
             _AUTONOMOUS_EVENT,
+            _RETURN_EVENT,
         )
         moves = [t for t in self.street.witness.transfers if t.home == i]
         before: tuple[int, int] | None = None
@@ -337,9 +340,10 @@ class Chaos:
                 del left[: left.index(used) + 1]
             else:
                 back = before is not None and step == before[::-1]
-                assert step in own or back, (address, step, orders, own, moves)
-                if step in own:
-                    own.remove(step)
+                told = next((o for o in (step, (0, step[1])) if o in own), None)
+                assert told or back, (address, step, orders, own, moves)
+                if told:
+                    own.remove(told)
             before = step
         confirmed = [o for o in orders if o[3] == "confirmed"]
         assert len(confirmed) <= len(moves), (address, orders, moves)
