@@ -57,6 +57,11 @@ _EV_METER_OK = const(7)
 _BLIND_MS = const(5000)  # the converter gave nothing for so long
 _EV_UPDATE_FAILED = const(19)
 _EV_INRUSH = const(20)
+_EV_CLOCK_MOVED = const(22)
+
+# Places of an error, see faults.py.
+_SLOW_WORK = const(66)
+_LOADING = const(67)
 
 
 def unload(package: str, name: str) -> None:
@@ -95,17 +100,28 @@ def randrange(n: int) -> int:
     return random_u32() % n
 
 
+def told_v(v: float) -> float:
+    """A voltage as a record can hold it; what is no number is none."""
+    return min(v, 600.0) if v >= 0 else 0.0
+
+
+def told_wh(wh: float) -> int:
+    """The same of an energy."""
+    return int(min(0xFFFFFFFF, wh)) if wh >= 0 else 0
+
+
 if TYPE_CHECKING:
     from pbal_node.autonomy import Autonomy, Settings
     from pbal_node.clock import Monotonic, SiteClock
     from pbal_node.events import EventLog
+    from pbal_node.faults import Faults
     from pbal_node.link import Link
     from pbal_node.metering.base import Meter
     from pbal_node.metering.sense import Sense
     from pbal_node.rs485 import Rs485
     from pbal_node.selector import Limits, Selector, Timing
     from pbal_node.slots import Slots
-    from pbal_node.store import Config, Counters, FlashStats, SelectorState, Slot
+    from pbal_node.store import Config, Counters, FlashStats, Floors, SelectorState, Slot
     from pbal_node.supply import Supply
 
 
@@ -117,7 +133,9 @@ class App:
     clock: "SiteClock"
     stats: "FlashStats"
     counters: "Counters"
+    floors: "Floors"
     log: "EventLog"
+    faults: "Faults"
     config: "Config"
     sense: "Sense"
     meter: "Meter"
@@ -194,8 +212,8 @@ class App:
             from pbal_node.update import attach
 
             link.updater = attach(self, self.slots or self.load_slots())
-        except MemoryError as e:  # a board with too little room: it goes on as it is
-            sys.print_exception(e)
+        except Exception as e:  # a board with too little room: it goes on as it is
+            self.faults.note(_LOADING, e)
             link.wants_updater = False
             unload("pbal_node", "update")
             unload("pbal_protocol", "ota")
@@ -251,7 +269,7 @@ class App:
         return self.now_ms()
 
     def silent_ms(self) -> int:
-        """How long no authentic frame of the controller has come."""
+        """How long no authentic frame of the controller has come for this node."""
         return self.now_ms() - self.link.heard_ms if self.link else 0
 
     def phase(self) -> int:
@@ -281,32 +299,36 @@ class App:
         """Some voltage of this node cannot be believed."""
         return self._supply_faults > 0 or self.selector.sense_fault
 
+    def clock_moved(self, seconds: int, ahead_s: int) -> None:
+        """Site time made a step, or is behind proven time: no command runs before that."""
+        self.log.emit(_EV_CLOCK_MOVED, 1, seconds, ahead_s)
+
     def fill_telemetry(self, t) -> None:
         """The newest readings into a Telemetry record."""
         now = self.now_ms()
         v = self.sense.v
         r = self.meter.reading
         t.time_s = self.clock.now_s()
-        t.va_v = min(v[1], 600.0)
-        t.vb_v = min(v[2], 600.0)
-        t.vc_v = min(v[3], 600.0)
-        t.vout_v = min(self.sense.out_v, 600.0)
-        if r.ok:
+        t.va_v = told_v(v[1])
+        t.vb_v = told_v(v[2])
+        t.vc_v = told_v(v[3])
+        t.vout_v = told_v(self.sense.out_v)
+        if r.ok and r.plausible():
             t.current_a = r.current_a
             t.p_w = r.p_w
             t.q_var = r.q_var
             t.freq_hz = r.freq_hz
         else:
             t.current_a = t.p_w = t.q_var = t.freq_hz = 0.0
-        t.e_import_wh = int(r.e_import_wh)
-        t.e_export_wh = int(r.e_export_wh)
+        t.e_import_wh = told_wh(r.e_import_wh)
+        t.e_export_wh = told_wh(r.e_export_wh)
         t.phase = self.phase()
         t.state = self.state()
         t.flags = self.flags()
         at = self.sense.at_ms
         if r.ok and r.at_ms < at:
             at = r.at_ms
-        t.age_ms = min(now - at, 65535) if at >= 0 else 65535
+        t.age_ms = min(max(now - at, 0), 65535) if at >= 0 else 65535
         t.dwell_left_s = min((self.selector.dwell_left_ms(now) + 999) // 1000, 65535)
         t.switches_today = min(self.selector.switches_today(), 255)
 
@@ -500,11 +522,14 @@ class App:
             turn += 1
             if turn % 4 == 0:
                 self._every_two_seconds(now)
-            if self.link:
-                self.link.slow_work()
-                if self.link.wants_updater and not self.link.updater:
-                    self._load_updater()
-            self.meter.slow_work()
+            try:
+                if self.link:
+                    self.link.slow_work()
+                    if self.link.wants_updater and not self.link.updater:
+                        self._load_updater()
+                self.meter.slow_work()
+            except Exception as e:
+                self.faults.note(_SLOW_WORK, e)
             if not stable and now > (_SAFE_STAY_MS if self.safe_mode else _STABLE_MS):
                 stable = True
                 self.counters.settle()

@@ -18,10 +18,20 @@ from pbal_node.app import legal_beside, random_u32, randrange
 from pbal_node.autonomy import Autonomy, Settings
 from pbal_node.clock import Monotonic, SiteClock
 from pbal_node.events import EventLog
+from pbal_node.faults import Faults
 from pbal_node.metering.sense import Sense
 from pbal_node.rs485 import Rs485
 from pbal_node.selector import Limits, Selector, Timing
-from pbal_node.store import STREAK, Config, Counters, FlashStats, SelectorState, Slot, makedirs
+from pbal_node.store import (
+    STREAK,
+    Config,
+    Counters,
+    FlashStats,
+    Floors,
+    SelectorState,
+    Slot,
+    makedirs,
+)
 from pbal_node.supply import Supply
 from pbal_node.version import VERSION
 from pbal_protocol import config as settings
@@ -36,6 +46,7 @@ _EV_METER_FAULT = const(6)
 _EV_SAFE_MODE = const(12)
 _EV_CRASH = const(13)
 _EV_WATCHDOG = const(14)
+_EV_FLASH_ERROR = const(16)
 
 
 def _identity(path: str = "/cfg/identity.json") -> dict:
@@ -82,14 +93,16 @@ def assemble(app) -> None:
 def _remember(app) -> None:
     """Clock, flash, event log; then count this boot."""
     app.mono = Monotonic(time.ticks_ms, time.ticks_diff)
-    app.clock = SiteClock(app.mono, random_u32())
     app.stats = FlashStats()
+    app.floors = Floors("/cfg/floors", app.stats)
+    app.clock = SiteClock(app.mono, random_u32(), app.floors.proven_s, app.clock_moved)
     app.counters = c = Counters("/cfg/counters", app.stats)
     if sys.path[0].startswith("/app") or _took_update():
         app.load_slots()
     app.log = log = EventLog(
         "/log/events", Slot("/cfg/acked", app.stats), app.now_ms, app.clock.now_s, app.stats
     )
+    app.faults = Faults(log.emit)
     app.reset_cause = machine.reset_cause()
     # The ESP32 port reports machine.reset() and a panic of the chip's own software as HARD_RESET,
     # a soft reboot at the console as SOFT_RESET.
@@ -101,6 +114,8 @@ def _remember(app) -> None:
     )
     app.safe_mode = c.crashes >= _SAFE_AFTER
     log.emit(_EV_BOOT, 0, app.reset_cause, c.boots)
+    if c.damaged:
+        log.emit(_EV_FLASH_ERROR, 2, c.damaged, 0)
     if crashed:
         log.emit(_EV_CRASH, 2, app.reset_cause, c.crashes)
     if app.slots:
@@ -251,6 +266,7 @@ def _selector(app, board: dict, identity: dict, drive) -> None:
         app.clock.now_s,
         app.log.emit,
     )
+    app.selector.latest_s = app.clock.latest_s
     app.selector.at_zero = app.at_zero
     app.selector.aux = boards.aux(board)
     app.release_slot = Slot("/cfg/release", app.stats)
@@ -296,10 +312,11 @@ def _bearer(app, board: dict, identity: dict) -> None:
         )
         app.link = Link(
             kdf.node_keys(unhexlify(identity["root"]), site, address),
-            GroupKeys(site, address, generation, group, slot),
+            GroupKeys(site, address, generation, group, slot, app.floors.of(generation)),
             site,
             address,
             app.counters,
+            app.floors,
             app.clock,
             app.selector,
             app.log,

@@ -70,6 +70,7 @@ class Changeover:
         self._supply = supply
         self._current = current
         self._site_s = site_s
+        self.latest_s = site_s  # the time by which commands expire (S4)
         self._emit = emit
         self.state = _BOOT
         self.phase = 0  # where the home is: the closed (or welded) phase, 0 = open

@@ -1,10 +1,26 @@
-"""Two clocks: a monotonic one that never wraps, and site time set by the controller only (S4)."""
+"""Two clocks: a monotonic one that never wraps, and site time set by the controller only (S4).
+
+Proven is a time that came in answer to a fresh nonce of ours, in a frame for this node alone.
+Everything else moves the clock only within a band around the last proven answer. Commands are
+judged expired by `latest_s`, which goes back only after a long run of answers that agree.
+"""
 
 from micropython import const
 
-_ANSWER_MS = const(60000)  # an answer to our nonce after this was held back on the way: refused
-_MAX_BACK_MS = const(2000)  # a TimeSync that would set the clock back further is late: refused ...
-_BACK_ANSWER_MS = const(5000)  # ... unless it answers our nonce at once: then our time was wrong
+from pbal_node.version import BUILD_S
+
+_ANSWER_MS = const(5000)  # an answer to our nonce after this was held back on the way: no proof
+_SPAN_S = const(631152000)  # 20 years: a time so long after the build is no time
+_BAND_MS = const(2000)  # how far other syncs may move the clock from the last proven answer ...
+_DRIFT = const(5000)  # ... and one in so many (200 ppm) of the time since, for both crystals
+_ALONE_MS = const(21600000)  # 6 h after the last proven answer only another one moves the clock
+_ASK_MS = const(3600000)  # a proven answer is asked for this often ...
+_ASK_SOON_MS = const(600000)  # ... and this often until time is settled
+_AGAIN_MS = const(5000)  # an answer that does not come is asked for again
+_APART_MS = const(300000)  # answers closer together than this count as one
+_RUN_MS = const(3600000)  # answers that agree for so long ...
+_RUN = const(5)  # ... and at least so many settle what time it is
+_AHEAD_MS = const(60000)  # proven time further ahead than this was wrong: it gives way then
 
 
 class Monotonic:
@@ -30,15 +46,30 @@ class Monotonic:
 
 
 class SiteClock:
-    """Site time in unix seconds; 0 while it was never set since boot."""
+    """Site time in unix seconds; 0 while it was never set since boot.
 
-    def __init__(self, mono: Monotonic, nonce: int) -> None:
+    `floor_s` is the proven time that flash remembers, 0 for none. `moved(seconds, ahead_s)` is
+    called when an answer moved a clock that was set by more than the band, or set one that is
+    behind proven time by `ahead_s`.
+    """
+
+    def __init__(self, mono: Monotonic, nonce: int, floor_s: int = 0, moved=None) -> None:
         self._mono = mono
+        self._moved = moved
         self.nonce = nonce  # sent in Hello; the first TimeSync must echo it ...
         self._asked_ms = mono.now()  # ... within _ANSWER_MS
+        self._open = True  # the nonce has not been answered
         self._base_ms = 0  # site time minus monotonic time
         self.synced = False
         self.refused = 0  # TimeSyncs not believed
+        self._mark_ms = floor_s * 1000  # the latest site time that commands were judged by
+        self._line_ms = 0  # when the last proven answer came ...
+        self._line_base_ms = 0  # ... and what it said
+        self._run = 0  # answers in a row that agree, _APART_MS apart
+        self._run_ms = 0  # when the first of them came
+        self._counted_ms = 0  # the last of them
+        self._counted_base_ms = 0
+        self.settled_s = 0  # site time at the last answer of a full run, 0 before one
 
     def now_ms(self) -> int:
         return self._mono.now() + self._base_ms if self.synced else 0
@@ -46,24 +77,86 @@ class SiteClock:
     def now_s(self) -> int:
         return self.now_ms() // 1000
 
+    def latest_s(self) -> int:
+        """The time by which commands expire: now, or proven time where that is later."""
+        return max(self.now_ms(), self._mark_ms) // 1000
+
     def ask(self, nonce: int) -> int:
         """A new nonce for the next Hello: what answered an older one is too late."""
         self.nonce = nonce or 1  # 0 is what nobody asked for
         self._asked_ms = self._mono.now()
+        self._open = True
         return self.nonce
+
+    def wants_answer(self) -> bool:
+        """True when it is time for a Hello, whose nonce the controller answers."""
+        now = self._mono.now()
+        if now - self._asked_ms < _AGAIN_MS:
+            return False
+        if not self.synced:
+            return True
+        return now - self._line_ms >= (_ASK_MS if self._settled(now) else _ASK_SOON_MS)
+
+    def _settled(self, now: int) -> bool:
+        return self._run >= _RUN and now - self._run_ms >= _RUN_MS
 
     def set(self, time_s: int, time_ms: int, nonce: int, unicast: bool) -> bool:
         """Take a TimeSync. False (and counted) when it must not be believed."""
         now = self._mono.now()
         base = time_s * 1000 + time_ms - now
-        ok = self.synced and base - self._base_ms >= -_MAX_BACK_MS
-        if unicast and nonce == self.nonce:
-            limit = _BACK_ANSWER_MS if self.synced else _ANSWER_MS
-            ok = ok or now - self._asked_ms <= limit
-            self._asked_ms = now - _ANSWER_MS - 1  # one answer to each question
-        if not ok:
+        ok = False
+        if plausible(time_s):
+            if unicast and self._open and nonce == self.nonce:
+                self._open = False  # one answer to each question
+                if now - self._asked_ms <= _ANSWER_MS:
+                    self._take(now, base)
+                    self._prove(now, base)
+                    return True
+            since = now - self._line_ms
+            ok = self.synced and since <= _ALONE_MS and agrees(base, self._line_base_ms, since)
+        if ok:
+            self._take(now, base)
+        else:
             self.refused += 1
-            return False
+        return ok
+
+    def _take(self, now: int, base: int) -> None:
+        step = 0
+        if self.synced:
+            step = base - self._base_ms
+            self._mark_ms = max(self._mark_ms, now + self._base_ms)
+        ahead = max(self._mark_ms - now - base, 0)
+        first = not self.synced
         self._base_ms = base
         self.synced = True
-        return True
+        if self._moved is not None and (abs(step) > _BAND_MS or (first and ahead)):
+            self._moved(step // 1000, ahead // 1000)
+
+    def _prove(self, now: int, base: int) -> None:
+        """A proven answer: the middle of the band, and one more in a run, or the first of one."""
+        self._line_ms = now
+        self._line_base_ms = base
+        apart = now - self._counted_ms
+        if not self._run or not agrees(base, self._counted_base_ms, apart):
+            self._run = 0
+            self._run_ms = now
+        elif apart < _APART_MS:
+            return
+        self._run += 1
+        self._counted_ms = now
+        self._counted_base_ms = base
+        if self._settled(now):
+            # The one place where proven time goes back, and where flash may take a new one.
+            self.settled_s = (now + base) // 1000
+            if self._mark_ms - now - base > _AHEAD_MS:
+                self._mark_ms = now + base
+
+
+def plausible(time_s: int) -> bool:
+    """S4: not before this firmware was built, nor long after anybody will run it."""
+    return BUILD_S <= time_s < BUILD_S + _SPAN_S
+
+
+def agrees(base_ms: int, other_ms: int, apart_ms: int) -> bool:
+    """S4: two times that came `apart_ms` apart differ by no more than clocks do."""
+    return abs(base_ms - other_ms) <= _BAND_MS + apart_ms // _DRIFT

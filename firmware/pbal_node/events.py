@@ -14,6 +14,7 @@ _FMT = const("<IBBIiiB")  # seq, code, severity, time_s, arg0, arg1, check
 _LEN = const(19)
 SEGMENT = const(128)  # entries per segment
 PENDING = const(16)  # unacknowledged events kept in memory; older ones stay readable in flash
+_I32 = const(0x7FFFFFFF)
 _REFILL_MS = const(300000)  # one more event of the same code per 5 minutes ...
 _BURST = const(6)  # ... after so many in a row
 
@@ -78,6 +79,11 @@ class EventLog:
         except OSError:
             return
 
+    @property
+    def newest(self) -> int:
+        """The number of the last event."""
+        return self._seq
+
     def emit(self, code: int, severity: int, arg0: int = 0, arg1: int = 0) -> None:
         """Log an event and queue it for the controller."""
         now = self._now()
@@ -93,6 +99,9 @@ class EventLog:
             return
         left[0] -= 1
         self._seq += 1
+        # What no record can tell would be told wrong, or not at all, for ever.
+        arg0 = min(max(arg0, -_I32), _I32)
+        arg1 = min(max(arg1, -_I32), _I32)
         entry = (self._seq, code, severity, self._site_s(), arg0, arg1)
         self.pending.append(entry)
         self._trim()

@@ -32,20 +32,24 @@ def kept(slot, site: int, generation: int, key: bytes) -> tuple:
 
 
 class GroupKeys:
-    """`key`: the group frames' key of `generation`; `slot`: where the next one is kept."""
+    """`key`: the group frames' key of `generation`; `slot`: where the next one is kept;
+    `floor`: what flash has of this generation's counters (store.Floors).
+    """
 
-    def __init__(self, site: int, address: int, generation: int, key: bytes, slot) -> None:
+    def __init__(
+        self, site: int, address: int, generation: int, key: bytes, slot, floor: int = 0
+    ) -> None:
         self._site = site
         self._address = address
         self._slot = slot
         self.generation = generation
-        self.newest = self._opener(key)
+        self.newest = self._opener(key, floor)
         self.older: "frames.Opener | None" = None
         self._older_ms = 0  # when `older` began to be the older one
         self._wanted: "records.GroupKey | None" = None
 
-    def _opener(self, key: bytes) -> "frames.Opener":
-        return frames.Opener(key, frames.GROUP, self._site, 0)
+    def _opener(self, key: bytes, floor: int = 0) -> "frames.Opener":
+        return frames.Opener(key, frames.GROUP, self._site, 0, floor)
 
     def order(self, r) -> "bytes | None":
         """A GroupKey: the answer to a question; None while a key waits for flash.

@@ -2,8 +2,11 @@
 
 One poll is one call: the DOWN frame in the request is processed first, the answer carries one
 sealed frame with Telemetry and whatever else is due and fits. Nothing here touches flash while
-the poller waits, except where safety asks for it (a down counter above the stored floor);
-everything slow is left to `slow_work`, which runs after the answer.
+the poller waits, except where safety asks for it (a counter above the stored floor); everything
+slow is left to `slow_work`, which runs after the answer.
+
+No record, however authentic, ends the application: what goes wrong while one is acted on, or told,
+concerns that one alone, and is reported (faults.py). Queues are bounded.
 """
 
 from micropython import const
@@ -18,10 +21,19 @@ if TYPE_CHECKING:
 _MAX_PLAIN = const(200)  # plaintext bytes an answer aims at
 _HEAD = const(7)
 _ROOM = const(96)  # up counters kept in hand
-_HELLO_MS = const(5000)  # an unsynced node asks for the time this often
+_ANSWERS = const(48)  # encoded records that wait for room in an answer
+_JOBS = const(16)  # settings that wait to be written
 
 _EV_AUTH_FAILURES = const(9)
 _EV_CONFIG_CHANGED = const(10)
+_EV_COUNTERS_SPENT = const(23)
+
+# Places of an error, see faults.py; others are record ids.
+_SEALING = const(65)
+_SLOW_WORK = const(66)
+_DOWN_FRAME = const(69)
+_GROUP_FRAME = const(70)
+_LAST = const(0xFFFFFFFF)
 
 _WHAT_HELLO = const(1)
 _WHAT_HEALTH = const(2)
@@ -42,7 +54,7 @@ class Link:
     """
 
     def __init__(
-        self, keys, groups, site: int, address: int, counters, clock, selector, log, config, node
+        self, keys, groups, site, address, counters, floors, clock, selector, log, config, node
     ) -> None:
         up, down = keys
         # A reserved block is used from its start; the first counter sealed is above all earlier.
@@ -50,6 +62,7 @@ class Link:
         self._opener = frames.Opener(down, frames.DOWN, site, address, counters.down_floor)
         self.groups = groups
         self._counters = counters
+        self._floors = floors
         self._clock = clock
         self._selector = selector
         self._log = log
@@ -61,16 +74,17 @@ class Link:
         self._up_view = memoryview(self._up)
         self._telemetry = records.Telemetry()
         self._hello = True
-        self._hello_ms = 0
         self._health = False
         self._answers: list = []  # encoded Ack and ConfigValue records
         self._results: list = []  # first answers to Switch commands, told once
-        self._jobs: list = []  # config writes that wait for slow_work
+        self._jobs: list = []  # settings that wait for slow_work
+        self._event_ack = 0  # the highest that waits for it
+        self._spent = 0  # of the counters, as told
         self.hints = 0
         self.bad = {"bad_crc": 0, "auth_failed": 0, "replayed": 0, "malformed": 0}
         self.expired = 0
         self.last_poll_ms = -1
-        self.heard_ms = 0  # the last authentic frame, down or group
+        self.heard_ms = 0  # the last authentic, unseen frame for this node alone
         self.updater: "Updater | None" = None
         self.wants_updater = False
 
@@ -82,8 +96,15 @@ class Link:
         """
         self.last_poll_ms = self._node.now_ms()
         if end > start:
-            self._down(buf, start, end)
-        return self._seal(tx)
+            try:
+                self._down(buf, start, end)
+            except Exception as e:
+                self._node.faults.note(_DOWN_FRAME, e)
+        try:
+            return self._seal(tx)
+        except Exception as e:
+            self._node.faults.note(_SEALING, e)
+            return 0
 
     def _open(self, opener, buf, start: int, end: int, last: bool = True) -> int:
         """The payload's length in `_rx`[7:], 0 when the frame was refused (and counted, unless
@@ -92,9 +113,7 @@ class Link:
         n = end - start
         self._rx[:n] = memoryview(buf)[start:end]
         try:
-            n = opener.open_into(self._rx, n)
-            self.heard_ms = self._node.now_ms()
-            return n
+            return opener.open_into(self._rx, n)
         except RemoteError as e:
             if last:
                 self._refused(e)
@@ -115,6 +134,7 @@ class Link:
         counter = frames.peek(self._rx_view)[3]
         if not self._counters.accept_down(counter):
             return  # flash refuses: acting would let a reboot accept this frame again
+        self.heard_ms = self._node.now_ms()
         try:
             items = records.decode_all(self._rx_view[_HEAD : _HEAD + n], "down")
         except RemoteError as e:
@@ -122,8 +142,17 @@ class Link:
             return
         result = _OK
         for record in items:
-            result = self._act(record) or result
-        self._answers.append(records.Ack(counter=counter, result=result).encode())
+            try:
+                result = self._act(record) or result
+            except Exception as e:
+                self._node.faults.note(record.ID, e)
+                result = _REFUSED
+        self._answer(records.Ack(counter=counter, result=result).encode())
+
+    def _answer(self, raw: bytes) -> None:
+        """Tell an encoded record once, when there is room; a queue nobody fetches is cut short."""
+        if len(self._answers) < _ANSWERS:
+            self._answers.append(raw)
 
     def _act(self, r) -> int:
         kind = r.ID
@@ -132,15 +161,16 @@ class Link:
         if kind == records.TimeSync.ID:
             return _OK if self._clock.set(r.time_s, r.time_ms, r.nonce, True) else _REFUSED
         if kind == records.EventAck.ID:
-            self._jobs.append((0, r.seq))
             self._log.forget(r.seq)
+            if self._event_ack < r.seq <= self._log.newest:
+                self._event_ack = r.seq
         elif kind == records.ResultAck.ID:
             box = self._selector.outbox
             for result in box[:]:
                 if result.command_id == r.command_id:
                     box.remove(result)
         elif kind == records.Config.ID:
-            if len(self._jobs) >= 16:
+            if len(self._jobs) >= _JOBS:
                 return _REFUSED
             self._jobs.append((r.key, r.value))
         elif kind == records.ConfigGet.ID:
@@ -159,7 +189,7 @@ class Link:
         except ValueError:
             return _REFUSED
         if proof is not None:
-            self._answers.append(proof)
+            self._answer(proof)
         return _OK
 
     def _update(self, r) -> int:
@@ -168,7 +198,7 @@ class Link:
             self.wants_updater = True  # loaded after the answer; the controller asks again
             return _REFUSED
         result = updater.order(r)
-        self._answers.append(updater.status().encode())
+        self._answer(updater.status().encode())
         return result
 
     def _switch(self, r) -> int:
@@ -191,8 +221,7 @@ class Link:
                 self._answer_config(k, 0, _UNKNOWN_KEY)
 
     def _answer_config(self, key: int, value: int, result: int) -> None:
-        if len(self._answers) < 40:
-            self._answers.append(records.ConfigValue(key=key, value=value, result=result).encode())
+        self._answer(records.ConfigValue(key=key, value=value, result=result).encode())
 
     def _status(self, what: int) -> None:
         if what == _WHAT_HELLO:
@@ -201,20 +230,34 @@ class Link:
             self._health = True
         elif what == _WHAT_RESULT:
             last = self._selector.last_result()
-            if last is not None and last not in self._selector.outbox:
+            if last is not None and last not in self._selector.outbox + self._results:
                 self._results.append(last)
         elif what == _WHAT_CONFIG:
             self._tell_config(_ALL_KEYS)
 
     def group(self, buf, start: int, end: int) -> None:
-        """A GROUP frame: time and measure-now only, whatever it claims."""
+        """A GROUP frame: time and measure-now only, whatever it claims. It proves nothing about
+        the controller: its key lies in every node.
+        """
+        try:
+            self._group_frame(buf, start, end)
+        except Exception as e:
+            self._node.faults.note(_GROUP_FRAME, e)
+
+    def _group_frame(self, buf, start: int, end: int) -> None:
         groups = self.groups
         older = groups.older
         n = self._open(groups.newest, buf, start, end, older is None)
         if n:
             groups.older = None  # the controller uses the new key: the old one opens nothing more
+            counter = frames.peek(self._rx_view)[3]
+            settled_s = self._clock.settled_s
+            if not self._floors.accept_group(
+                groups.generation, counter, settled_s, self._node.now_ms()
+            ):
+                return  # a reset would let it come again
         elif older is not None:
-            n = self._open(older, buf, start, end)
+            n = self._open(older, buf, start, end)  # no reset lets it come again: it is in RAM only
         if not n:
             return
         try:
@@ -236,23 +279,24 @@ class Link:
     def _seal(self, tx) -> int:
         up = self._up
         node = self._node
-        if not self._clock.synced and self.last_poll_ms - self._hello_ms >= _HELLO_MS:
+        if self._clock.wants_answer():
             self._hello = True
-        at = _HEAD
         limit = _HEAD + _MAX_PLAIN
-        node.fill_telemetry(self._telemetry)
-        at += self._telemetry.encode_into(up, at)
+        at = self._put(self._now, _HEAD)
+        if at == _HEAD:
+            # No reading that a record can hold: said to be old, so nobody uses it.
+            self._telemetry = records.Telemetry(age_ms=65535, flags=node.flags())
+            at = self._put(lambda: self._telemetry, at)
         if self._hello and at + records.Hello.SIZE <= limit:
-            at += node.hello(self._opener.floor).encode_into(up, at)
             self._hello = False
-            self._hello_ms = self.last_poll_ms
+            at = self._put(self._say_hello, at)
         size = records.SwitchResult.SIZE
         while self._results and at + size <= limit:
-            at += self._encode_result(self._results.pop(0), at)
+            at = self._put_result(self._results.pop(0), at)
         # What is told once comes before what is repeated until acknowledged.
         if self._health and at + records.Health.SIZE <= limit:
-            at += node.health(self).encode_into(up, at)
             self._health = False
+            at = self._put(self._say_health, at)
         while self._answers and at + len(self._answers[0]) <= limit:
             raw = self._answers.pop(0)
             up[at : at + len(raw)] = raw
@@ -260,16 +304,13 @@ class Link:
         box = self._selector.outbox
         told = 0
         while told < len(box) and at + size <= limit:
-            at += self._encode_result(box[told], at)
+            at = self._put_result(box[told], at)
             told += 1
         pending = self._log.pending
         i = 0
         size = records.Event.SIZE
         while i < len(pending) and at + size <= limit:
-            seq, code, severity, time_s, arg0, arg1 = pending[i]
-            at += records.Event(
-                seq=seq, code=code, severity=severity, time_s=time_s, arg0=arg0, arg1=arg1
-            ).encode_into(up, at)
+            at = self._put_event(pending[i], at)
             i += 1
         more = (
             self._hello
@@ -281,45 +322,101 @@ class Link:
         )
         self.hints = (1 if more else 0) | (2 if box or pending else 0)
         counter = self._counters.next_up()
-        if not counter:
+        if not counter or at == _HEAD:
             return 0  # no counter can be reserved: better silent than a nonce used twice
         n = self._sealer.seal_into(counter, up, at - _HEAD)
         tx[4 : 4 + n] = self._up_view[:n]
         return n
 
-    def _encode_result(self, r, at: int) -> int:
-        return records.SwitchResult(
-            command_id=r.command_id,
-            outcome=r.outcome,
-            reason=r.reason,
-            from_phase=r.from_phase,
-            to_phase=r.to_phase,
-            phase=r.phase,
-            transfer_ms=r.transfer_ms,
-            vout_v=r.vout_dv / 10,
-            time_s=r.time_s,
-            lifetime_switches=r.lifetime,
-        ).encode_into(self._up, at)
+    def _put(self, make, at: int) -> int:
+        """Encode the record that make() gives behind `at`; where it ends. One that cannot be told
+        is left out and reported: it must not silence the node.
+        """
+        try:
+            return at + make().encode_into(self._up, at)
+        except Exception as e:
+            self._node.faults.note(_SEALING, e)
+            return at
+
+    def _now(self):
+        self._node.fill_telemetry(self._telemetry)
+        return self._telemetry
+
+    def _say_hello(self):
+        return self._node.hello(self._opener.floor)
+
+    def _say_health(self):
+        return self._node.health(self)
+
+    def _put_event(self, event, at: int) -> int:
+        seq, code, severity, time_s, arg0, arg1 = event
+        return self._put(
+            lambda: records.Event(
+                seq=seq, code=code, severity=severity, time_s=time_s, arg0=arg0, arg1=arg1
+            ),
+            at,
+        )
+
+    def _put_result(self, r, at: int) -> int:
+        return self._put(
+            lambda: records.SwitchResult(
+                command_id=r.command_id,
+                outcome=r.outcome,
+                reason=r.reason,
+                from_phase=r.from_phase,
+                to_phase=r.to_phase,
+                phase=r.phase,
+                transfer_ms=min(r.transfer_ms, 65535),
+                vout_v=r.vout_dv / 10,
+                time_s=r.time_s,
+                lifetime_switches=r.lifetime,
+            ),
+            at,
+        )
 
     # after the answer -------------------------------------------------------------------------
 
     def slow_work(self) -> None:
         """Flash writes that nobody waits for: floors ahead of need, acknowledgements, settings."""
-        self._counters.prepare(_ROOM, self._opener.floor)
-        proof = self.groups.slow_work(self._node.now_ms())
-        if proof is not None:
-            self._answers.append(proof)
+        try:
+            self._counters.prepare(_ROOM, self._opener.floor)
+            self._floors.keep(self._clock.settled_s)
+            self._tell_spent()
+            if self._event_ack:
+                seq, self._event_ack = self._event_ack, 0
+                self._log.ack(seq)
+            proof = self.groups.slow_work(self._node.now_ms())
+            if proof is not None:
+                self._answer(proof)
+        except Exception as e:
+            self._node.faults.note(_SLOW_WORK, e)
         while self._jobs:
             key, value = self._jobs.pop(0)
-            if key == 0:
-                self._log.ack(value)
-            elif not self._config.has(key):
-                self._answer_config(key, value, _UNKNOWN_KEY)
-            elif not self._config.legal(key, value):
-                self._answer_config(key, self._config.get(key), _OUT_OF_RANGE)
-            elif self._config.get(key) != value and not self._config.set(key, value):
-                self._answer_config(key, self._config.get(key), _FLASH_ERROR)
-            else:
-                self._answer_config(key, value, _OK)
-                self._log.emit(_EV_CONFIG_CHANGED, 0, key, value)
-                self._node.apply_config()
+            try:
+                self._set(key, value)
+            except Exception as e:
+                self._node.faults.note(records.Config.ID, e)
+                self._answer_config(key, value, _REFUSED)
+
+    def _tell_spent(self) -> None:
+        """Counters that have come to their end never start again: this needs a person."""
+        spent = self._counters.spent | (4 if self.groups.newest.floor >= _LAST else 0)
+        new = spent & ~self._spent
+        self._spent = spent
+        for i in range(3):
+            if new & 1 << i:
+                self._log.emit(_EV_COUNTERS_SPENT, 2, i + 1, 0)
+
+    def _set(self, key: int, value: int) -> None:
+        """One setting: refused, or in flash and in use."""
+        config = self._config
+        if not config.has(key):
+            self._answer_config(key, value, _UNKNOWN_KEY)
+        elif not config.legal(key, value):
+            self._answer_config(key, config.get(key), _OUT_OF_RANGE)
+        elif config.get(key) != value and not config.set(key, value):
+            self._answer_config(key, config.get(key), _FLASH_ERROR)
+        else:
+            self._answer_config(key, value, _OK)
+            self._log.emit(_EV_CONFIG_CHANGED, 0, key, value)
+            self._node.apply_config()

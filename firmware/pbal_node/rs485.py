@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _CHUNK = const(256)
 _BITS = const(11)  # start, 8 data, even parity, stop
 _WRAPPED_US = const(2000000)  # longer than any chunk takes on the slowest line
+_BEARER = const(64)  # a place of an error, see faults.py
+_PLAIN = const(68)
 _LATE_US = const(40000)  # an answer this long after its request may meet the next one: keep silent
 
 
@@ -62,6 +64,17 @@ class Rs485:
         return self.parked and not self._uart.any()
 
     async def run(self) -> None:
+        """Never ends: whatever comes out of one message is reported, and the next one is served."""
+        while True:
+            try:
+                await self._listen()
+            except Exception as e:
+                self.parked = False
+                self._node.faults.note(_BEARER, e)
+                self.rx.silence()  # what was half received is lost
+            await asyncio.sleep_ms(5)
+
+    async def _listen(self) -> None:
         uart = self._uart
         rx = self.rx
         chunk = self._chunk
@@ -132,7 +145,8 @@ class Rs485:
             stock = self._stock or self._load_stock()
             self._node.fill_telemetry(self._telemetry)
             return stock.respond(buf, n, self._telemetry, self._tx)
-        except MemoryError:
+        except Exception as e:
+            self._node.faults.note(_PLAIN, e)
             return modbus.seal_adu(self._tx, self._exception(buf[1], modbus.SERVER_FAILURE))
 
     def _load_stock(self) -> "stock.Stock":
@@ -167,17 +181,19 @@ class Rs485:
             self.late += 1  # the poller has moved on
             return
         self._de.value(1)
-        start = ticks()
-        uart.write(self._tx_view[:n])
-        # Sleep until shortly before the last stop bit, then watch for it.
-        wait = n * self._char_us - 300 - diff(ticks(), start)
-        if wait > 0:
-            time.sleep_us(wait)
-        while not uart.txdone():
-            if diff(ticks(), start) > 2 * n * self._char_us + 20000:
-                break  # the UART never finishes: free the line rather than block it
-            time.sleep_us(50)
-        self._de.value(0)
+        try:
+            start = ticks()
+            uart.write(self._tx_view[:n])
+            # Sleep until shortly before the last stop bit, then watch for it.
+            wait = n * self._char_us - 300 - diff(ticks(), start)
+            if wait > 0:
+                time.sleep_us(wait)
+            while not uart.txdone():
+                if diff(ticks(), start) > 2 * n * self._char_us + 20000:
+                    break  # the UART never finishes: free the line rather than block it
+                time.sleep_us(50)
+        finally:
+            self._de.value(0)
         self._rx_us = ticks()
         self.answered += 1
         self.pace.answered(self._now())

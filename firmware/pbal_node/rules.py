@@ -88,13 +88,15 @@ def target_reason(v: float, good_ms: int, low_v: float, high_v: float, need_ms: 
 # S4: fresh commands, executed once ------------------------------------------------------------
 
 
-def freshness_reason(now_s: int, issued_s: int, expires_s: int) -> int:
-    """S4: `now_s` is 0 while the clock is not set; nothing is fresh then."""
+def freshness_reason(now_s: int, latest_s: int, issued_s: int, expires_s: int) -> int:
+    """S4: `now_s` is 0 while the clock is not set; nothing is fresh then. A command expires by
+    `latest_s`, the latest time proven, which is later than `now_s` after the clock was set back.
+    """
     if now_s == 0:
         return _REASON_UNSYNCED
     if issued_s > now_s + CLOCK_SLACK_S:
         return _REASON_NOT_YET_VALID
-    if now_s >= expires_s:
+    if max(now_s, latest_s) >= expires_s:
         return _REASON_EXPIRED
     return _REASON_NONE
 

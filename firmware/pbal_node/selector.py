@@ -204,7 +204,7 @@ class Selector(Changeover):
                 return r
         site = self._site_s()
         reason = (
-            rules.freshness_reason(site, issued_s, expires_s)
+            rules.freshness_reason(site, self.latest_s(), issued_s, expires_s)
             or self._refusal(from_phase, to_phase, now_ms)
             or rules.dwell_reason(self.dwell_left_ms(now_ms))
             or rules.cap_reason(self.switches_today(), self.limits.daily_cap)
@@ -285,7 +285,7 @@ class Selector(Changeover):
         result = self._command
         if result is None:
             return
-        reason = rules.freshness_reason(self._site_s(), 0, self._expires_s)
+        reason = rules.freshness_reason(self._site_s(), self.latest_s(), 0, self._expires_s)
         if reason:
             self._abandon(result, _OUT_OF_TIME, _REASON_OVER_CURRENT)
             return

@@ -62,7 +62,10 @@ class Slots:
         return self.running > 0 and self.s[_TRIAL] == self.running
 
     def save(self) -> bool:
-        makedirs("/app")
+        try:
+            makedirs("/app")
+        except OSError:
+            return False
         return self._slot.save(bytes(self.s))
 
     def spare(self) -> int:

@@ -20,7 +20,12 @@ _HEAD_LEN = const(9)
 _CRC_LEN = const(4)
 
 _UP_BLOCK = const(4096)  # up counters reserved per flash write
-_DOWN_BLOCK = const(256)  # the down floor is raised in steps of this
+_DOWN_BLOCK = const(256)  # the down floor is raised in steps of this, and the group floor
+_LAST = const(0xFFFFFFFF)  # no counter is above this
+_SPENT_UP = const(1)  # bits of Counters.spent, as in the event COUNTERS_SPENT
+_SPENT_DOWN = const(2)
+_GROUP_EVERY_MS = const(600000)  # jumping group counters may not wear the flash faster than this
+_PROVEN_EVERY_S = const(21600)  # how far proven time in flash may fall behind
 STREAK = const(0x3F)  # the crash byte: how many in a row, and two marks
 _YOUNG = const(0x40)
 _NOTED = const(0x80)
@@ -48,7 +53,8 @@ def makedirs(path: str) -> None:
 class Slot:
     """One small value in two alternating files.
 
-    `load()` returns the newest valid payload or None. `save(payload)` returns True when the
+    `load()` returns the newest valid payload or None; after it `damaged` says how many copies are
+    there and not valid: the newest may be one of them. `save(payload)` returns True when the
     value is on flash; on an OSError (full, worn) it counts the error and returns False.
     """
 
@@ -57,13 +63,22 @@ class Slot:
         self._stats = stats
         self._seq = 0
         self._next = 0
+        self.damaged = 0
 
     def _read(self, i: int):
         try:
             with open("%s.%d" % (self._path, i), "rb") as f:
                 raw = f.read()
-        except OSError:
+        except OSError as e:
+            if e.errno != 2:  # there, and not to be read
+                self.damaged += 1
             return None
+        found = self._parse(raw)
+        if found is None:
+            self.damaged += 1
+        return found
+
+    def _parse(self, raw: bytes):
         if len(raw) < _HEAD_LEN + _CRC_LEN:
             return None
         magic, seq, n = struct.unpack_from(_HEAD, raw, 0)
@@ -75,6 +90,7 @@ class Slot:
         return seq, raw[_HEAD_LEN:end]
 
     def load(self):
+        self.damaged = 0
         a = self._read(0)
         b = self._read(1)
         if a is None and b is None:
@@ -85,7 +101,7 @@ class Slot:
         return payload
 
     def save(self, payload: bytes) -> bool:
-        head = struct.pack(_HEAD, _MAGIC, self._seq + 1, len(payload)) + payload
+        head = struct.pack(_HEAD, _MAGIC, self._seq + 1 & _LAST, len(payload)) + payload
         try:
             with open("%s.%d" % (self._path, self._next), "wb") as f:
                 f.write(head + struct.pack("<I", crc32(head)))
@@ -166,14 +182,29 @@ class Counters:
         self._slot = Slot(path, stats)
         raw = self._slot.load()
         self.up_ceiling = self.down_floor = self.boots = self.crashes = 0
-        if raw is not None and len(raw) == struct.calcsize(self._FMT):
-            self.up_ceiling, self.down_floor, self.boots, self.crashes = struct.unpack(
-                self._FMT, raw
+        if raw is not None and len(raw) >= struct.calcsize(self._FMT):
+            self.up_ceiling, self.down_floor, self.boots, self.crashes = struct.unpack_from(
+                self._FMT, raw, 0
             )
+            if self._slot.damaged:
+                # The copy that is lost may have been the newer one: what it reserved may be used.
+                self.up_ceiling = min(self.up_ceiling + 2 * _UP_BLOCK, _LAST)
+                self.down_floor = min(self.down_floor + 2 * _DOWN_BLOCK, _LAST)
+        elif self._slot.damaged:
+            # Nothing is known: a place where no counter of this node has been, as far as luck goes.
+            self.up_ceiling = 0x40000000 | int.from_bytes(os.urandom(4), "little") >> 2
+        self.damaged = self._slot.damaged
         self.noted = self.crashes & _NOTED > 0  # the last crash is counted already
         self.young = self.crashes & _YOUNG > 0  # that start had not proven itself yet
         self.crashes &= STREAK
         self._up = self.up_ceiling  # the rest of the last block is lost, never reused
+
+    @property
+    def spent(self) -> int:
+        """1: no up counter is left, nothing is sealed any more; 2: no down counter can follow."""
+        return (_SPENT_UP if self._up >= _LAST else 0) | (
+            _SPENT_DOWN if self.down_floor >= _LAST else 0
+        )
 
     def save(self) -> bool:
         marks = (_NOTED if self.noted else 0) | (_YOUNG if self.young else 0)
@@ -191,23 +222,29 @@ class Counters:
             self.save()
 
     def next_up(self) -> int:
-        """The next up counter (1..2**32-1); 0 when flash refuses the reservation."""
-        if self._up >= self.up_ceiling:
-            before = self.up_ceiling
-            self.up_ceiling = self._up + _UP_BLOCK
-            if not self.save():
-                self.up_ceiling = before
-                return 0
+        """The next up counter (1..2**32-1); 0 when flash refuses the reservation, or none is left:
+        a counter never starts again from the beginning.
+        """
+        if self._up >= self.up_ceiling and not self._reserve():
+            return 0
         self._up += 1
         return self._up
+
+    def _reserve(self) -> bool:
+        before = self.up_ceiling
+        if before >= _LAST:
+            return False
+        self.up_ceiling = min(before + _UP_BLOCK, _LAST)
+        if self.save():
+            return True
+        self.up_ceiling = before
+        return False
 
     def prepare(self, room: int, highest_down: int) -> None:
         """Reserve ahead, at a quiet moment, what the next frames will need."""
         if self.up_ceiling - self._up < room:
-            self.up_ceiling += _UP_BLOCK
-            if not self.save():
-                self.up_ceiling -= _UP_BLOCK
-        if self.down_floor - highest_down < _DOWN_BLOCK // 4:
+            self._reserve()
+        if self.down_floor - highest_down < _DOWN_BLOCK // 4 and self.down_floor < _LAST:
             self.accept_down(self.down_floor + 1)
 
     def accept_down(self, counter: int) -> bool:
@@ -215,11 +252,63 @@ class Counters:
         if counter <= self.down_floor:
             return True
         before = self.down_floor
-        self.down_floor = counter + _DOWN_BLOCK
+        self.down_floor = min(counter + _DOWN_BLOCK, _LAST)
         if not self.save():
             self.down_floor = before
             return False
         return True
+
+
+class Floors:
+    """What no reset may forget of the group's frames and of site time (S4).
+
+    `group`: no group frame of `generation` up to this counter is accepted after a reset.
+    `proven_s`: see `SiteClock.settled_s`; commands expire by it. In a slot of its own, so that an
+    application from before it still reads its counters.
+    """
+
+    _FMT = "<III"
+
+    def __init__(self, path: str, stats: FlashStats) -> None:
+        self._slot = Slot(path, stats)
+        self.generation = self.group = self.proven_s = 0
+        self._saved_ms = -_GROUP_EVERY_MS
+        raw = self._slot.load()
+        if raw is not None and len(raw) >= struct.calcsize(self._FMT):
+            self.generation, self.group, self.proven_s = struct.unpack_from(self._FMT, raw, 0)
+            if self._slot.damaged:
+                self.group = min(self.group + 2 * _DOWN_BLOCK, _LAST)
+
+    def of(self, generation: int) -> int:
+        """The floor of a group key's counters: a new key begins at zero."""
+        return self.group if generation == self.generation else 0
+
+    def _save(self, generation: int, group: int, proven_s: int) -> bool:
+        if not self._slot.save(struct.pack(self._FMT, generation, group, proven_s)):
+            return False
+        self.generation = generation
+        self.group = group
+        self.proven_s = proven_s
+        return True
+
+    def accept_group(self, generation: int, counter: int, settled_s: int, now_ms: int) -> bool:
+        """Call before a group frame counts for anything: True when no reset can accept it again.
+
+        A counter above the floor costs a write, and whoever holds the group key can make counters
+        jump: one write in ten minutes, frames that would need more are refused.
+        """
+        if counter <= self.of(generation):
+            return True
+        if generation == self.generation and now_ms - self._saved_ms < _GROUP_EVERY_MS:
+            return False
+        self._saved_ms = now_ms
+        return self._save(generation, min(counter + _DOWN_BLOCK, _LAST), settled_s or self.proven_s)
+
+    def keep(self, settled_s: int) -> None:
+        """At a quiet moment: proven time, when it went on for hours or had to give way."""
+        ahead = settled_s - self.proven_s
+        if settled_s and (ahead >= _PROVEN_EVERY_S or ahead < 0):
+            self._save(self.generation, self.group, settled_s)
 
 
 class Result:

@@ -55,6 +55,7 @@ _HASH = const(7)
 _FLASH = const(8)
 _BUSY = const(9)
 _INTERNAL = const(10)
+_UPDATE = const(71)  # a place of an error, see faults.py
 _FAILED = const(4)  # places in the state, see slots.py
 _WHY = const(5)
 _EV_UPDATE_STARTED = const(17)
@@ -220,7 +221,11 @@ class Updater:
                 await self._wake.wait()
                 if not self._orders:
                     if self._commit and self._stage == _READY:
-                        await self._restart()
+                        try:
+                            await self._restart()
+                        except Exception as e:
+                            self._app.faults.note(_UPDATE, e)
+                            self._give_up(_INTERNAL)
                     continue
             offer = self._orders.pop()
             self._commit = False
@@ -239,7 +244,7 @@ class Updater:
                 print("pbal: update:", e)
                 self._give_up(_FLASH)
             except Exception as e:  # a defect here must not end the node
-                sys.print_exception(e)
+                self._app.faults.note(_UPDATE, e)
                 self._give_up(_INTERNAL)
             gc.collect()
 

@@ -30,9 +30,9 @@ FLAG_MORE = 1
 FLAG_EVENT = 2
 # Asking again for something the node did not give yet.
 _ASK_AGAIN_S = 2.0
-# A node's clock further behind than this is set outside the usual group sync: a command
-# would be "in its future". Whole seconds on the wire make one second normal.
-_CLOCK_BEHIND_S = 2.0
+# A node's clock further off than this is set outside the usual group sync, which moves a clock
+# by no more than that. Whole seconds on the wire make one second normal.
+_CLOCK_OFF_S = 2.0
 # An idle line is used for an application update only when nobody is due for this long.
 _IDLE_S = 0.03
 # The first time on the line after opening the port.
@@ -244,12 +244,8 @@ class Segment:
                 _ask_hello(home, now)
         else:
             behind = self._wall() - reading.time_s - age
-            if behind > _CLOCK_BEHIND_S and now - home.asked_hello_at >= _ASK_AGAIN_S:
-                # The clock, once set, may be moved forward without a nonce.
-                home.asked_hello_at = now
-                home.time_nonce = 0
-            elif behind < -_CLOCK_BEHIND_S:
-                # Set back only in answer to a nonce: its Hello brings one.
+            if abs(behind) > _CLOCK_OFF_S:
+                # Moved so far only in answer to a nonce: its Hello brings one.
                 _ask_hello(home, now)
             self._note_clock(home, -behind)
             if behind > self._polling.max_delay_s:
@@ -275,12 +271,15 @@ class Segment:
             )
 
     def _hello(self, home: Home, hello: r.Hello) -> None:
+        again = home.hello is not None and home.boots == hello.boots
         home.hello = hello
         home.boots = hello.boots
         assert home.session is not None
         home.session.counters.raise_floor(hello.down_floor + 1)
         home.time_nonce = hello.nonce
-        log.info(
+        # A node asks for the time about once an hour: only a start is worth a line.
+        log.log(
+            logging.DEBUG if again else logging.INFO,
             "home said hello",
             extra={
                 "home": home.address,

@@ -152,8 +152,8 @@ class FakeNode:
             return
         for record in got:
             if isinstance(record, r.TimeSync):
-                # Back only in answer to its nonce; one far behind is one that cannot be set.
-                if record.nonce == self.nonce or (self.synced and self.clock_offset <= 0):
+                # Far only in answer to its nonce; one far behind is one that cannot be set.
+                if record.nonce == self.nonce or (self.synced and abs(self.clock_offset) <= 2):
                     self.synced = True
                     if self.clock_offset > -30:
                         self.clock_offset = 0.0

@@ -1,6 +1,10 @@
 """Compiles the node's application into a release: the same bytes as `pbal flash` installs."""
 
+import importlib.util
+import os
+import runpy
 import tempfile
+import time
 from pathlib import Path
 
 from pbal_controller.release import Release, make
@@ -15,7 +19,9 @@ VERSION_TEXT = '''"""The firmware's version, as Hello and Read Device Identifica
 
 VERSION = "{version}"
 VERSION_CODE = {code:#08x}  # major << 16 | minor << 8 | patch
+BUILD_S = {built_s}  # site time cannot be before this (S4)
 '''
+_DAY_S = 86400
 _VERSION_FILE = "pbal_node/version.mpy"
 
 
@@ -28,6 +34,25 @@ def application(board: str) -> dict[str, bytes]:
     }
 
 
+def build_time_s() -> int:
+    """Unix time that a release carries: SOURCE_DATE_EPOCH where the same bytes must come again
+    (reproducible-builds.org), else the beginning of yesterday, UTC, so that a Pi whose clock is a
+    little behind still gives a time its nodes believe. Never before what the sources carry.
+    """
+    try:
+        now = int(os.environ["SOURCE_DATE_EPOCH"])
+    except (KeyError, ValueError):
+        now = int(time.time()) // _DAY_S * _DAY_S - _DAY_S
+    return max(now, _source_build_s())
+
+
+def _source_build_s() -> int:
+    spec = importlib.util.find_spec("pbal_node")
+    folders = (spec.submodule_search_locations or []) if spec else []
+    found = [runpy.run_path(str(Path(folder, "version.py")))["BUILD_S"] for folder in folders]
+    return max(found, default=0)
+
+
 def version_file(version: str) -> bytes:
     """pbal_node/version.mpy of that version. Raises InputError for what is none."""
     try:
@@ -38,7 +63,8 @@ def version_file(version: str) -> bytes:
         ) from None
     with tempfile.TemporaryDirectory(prefix="pbal-release-") as folder:
         source = Path(folder, "version.py")
-        source.write_text(VERSION_TEXT.format(version=version, code=code))
+        text = VERSION_TEXT.format(version=version, code=code, built_s=build_time_s())
+        source.write_text(text)
         return compile_file(source, "pbal_node.version")
 
 

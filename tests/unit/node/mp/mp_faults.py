@@ -153,8 +153,9 @@ def safe_mode_after_repeated_crashes():
         t = await poll(up)
         assert t is not None and house.changed_us.get(19) == moved.get(19)
         assert app.selector.command(1, 0, 2, 0, 9, app.now_ms()).reason in (9, 13)
-        app.clock.set(1000, 0, app.clock.nonce, True)
-        assert app.selector.command(2, 0, 2, 1000, 1060, app.now_ms()).reason == 13
+        now = 1800000000
+        assert app.clock.set(now, 0, app.clock.ask(5), True)
+        assert app.selector.command(2, 0, 2, now, now + 60, app.now_ms()).reason == 13
 
     run(scenario)
     house.cause = machine.PWRON_RESET

@@ -9,7 +9,7 @@ import time
 import support
 from pbal_protocol.modbus import crc16
 
-from pbal_node.clock import Monotonic, SiteClock
+from pbal_node.clock import Monotonic
 from pbal_node.metering import pzem, pzem_setup
 from pbal_node.metering.sense import Sense
 from pbal_node.pace import Pace
@@ -317,28 +317,6 @@ def ticks_may_wrap():
     assert mono.now() == last + period // 2 - 1
 
 
-def site_time_is_set_by_our_nonce_only():
-    now = [0]
-    c = SiteClock(Monotonic(lambda: now[0], lambda a, b: a - b), 77)
-    assert c.now_s() == 0
-    assert not c.set(1000, 0, 76, True) and not c.set(1000, 0, 77, False) and not c.synced
-    assert c.set(1000, 500, 77, True) and c.now_ms() == 1000500
-    now[0] += 5000
-    assert c.now_s() == 1005
-    assert not c.set(1000, 0, 0, True), "a late TimeSync set the clock back"
-    assert c.set(1004, 0, 0, False) and c.now_ms() == 1004000
-    assert c.set(2000, 0, 0, False) and c.now_s() == 2000 and c.refused == 3
-    # The site's time was wrong: back in answer to a fresh nonce, for this node, and at once.
-    c.ask(91)
-    assert not c.set(1500, 0, 90, True) and not c.set(1500, 0, 91, False)
-    now[0] += 5001
-    assert not c.set(1500, 0, 91, True), "an answer that was held back"
-    c.ask(92)
-    assert not c.set(1500, 0, 91, True), "an older question's answer"
-    now[0] += 4999
-    assert c.set(1500, 0, 92, True) and c.now_s() == 1500 and c.refused == 7
-
-
 support.run(
     (
         known_answer,
@@ -351,6 +329,5 @@ support.run(
         opening_meets_a_current_zero,
         readings_are_young_when_told,
         ticks_may_wrap,
-        site_time_is_set_by_our_nonce_only,
     )
 )

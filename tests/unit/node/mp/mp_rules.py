@@ -527,7 +527,7 @@ REMOVALS = (
     (rules, "in_band", lambda v, low, high: True, s3_only_onto_a_good_phase),
     (rules, "target_reason", lambda v, good, low, high, need: 0, s3_only_onto_a_good_phase),
     (rules, "GOOD_TIME_MIN_MS", 0, s3_only_onto_a_good_phase),
-    (rules, "freshness_reason", lambda now, issued, expires: 0, s4_only_fresh_commands),
+    (rules, "freshness_reason", lambda now, latest, issued, expires: 0, s4_only_fresh_commands),
     (rules, "is_repeat", lambda a, b: False, s4_the_same_id_switches_once),
     (rules, "dwell_reason", lambda left: 0, s5_dwell_and_daily_cap),
     (rules, "dwell_left_ms", lambda since, dwell: 0, s5_dwell_and_daily_cap),

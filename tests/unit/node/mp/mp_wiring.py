@@ -5,6 +5,7 @@ The rules themselves are tested in mp_rules.py; here the application is put toge
 
 import asyncio
 import json
+import os
 import sys
 
 import machine
@@ -18,7 +19,7 @@ support.ram_disk()
 BOOT = "/host" + BOOT
 
 from pbal_node import app as app_module  # noqa: E402
-from pbal_node import clock, rs485  # noqa: E402
+from pbal_node import rs485, store  # noqa: E402
 from pbal_node import selector as sel  # noqa: E402
 from pbal_protocol import config as keys  # noqa: E402
 from pbal_protocol import names as wire  # noqa: E402
@@ -98,8 +99,8 @@ def an_identity_marks_a_home_as_fixed():
         app = make({name: True})
         assert getattr(app.limits, name) == 1, name
         now = app.now_ms()
-        app.clock.set(1700000000, 0, app.clock.nonce, True)
-        r = app.selector.command(1, app.selector.phase, 2, 1700000000, 1700000060, now)
+        app.clock.set(1800000000, 0, app.clock.nonce, True)
+        r = app.selector.command(1, app.selector.phase, 2, 1800000000, 1800000060, now)
         assert r.reason == wire.REASON_FIXED, r.reason
         # Nobody takes that back from afar.
         key = keys.FIXED if name == "fixed" else keys.OPTED_OUT
@@ -156,23 +157,18 @@ def only_a_long_press_clears_a_lockout():
     house.level[pin] = 1
 
 
-def time_is_set_by_an_answer_to_our_own_nonce_only():
-    now = [0]
-    mono = clock.Monotonic(lambda: now[0], lambda a, b: a - b)
-    c = clock.SiteClock(mono, 77)
-    assert not c.set(1000, 0, 76, True) and not c.set(1000, 0, 77, False) and not c.synced
-    assert c.set(1000, 0, 77, True) and c.now_s() == 1000
-    assert not c.set(990, 0, 77, True) and c.now_s() == 1000, "set back: old commands live again"
-    assert not c.set(990, 0, 0, False)
-    assert c.set(999, 0, 0, False) and c.set(1060, 0, 0, False) and c.now_s() == 1060
-    assert c.refused == 4
-    # Somebody on the line keeps the answer, and what follows it, for later.
-    c = clock.SiteClock(mono, 77)
-    old = c.ask(78)
-    now[0] += 60001
-    assert not c.set(1000, 0, old, True), "an answer that took a minute"
-    assert c.ask(79) == 79 and not c.set(1000, 0, old, True), "an answer to an older Hello"
-    assert c.set(1060, 0, 79, True)
+def commands_expire_by_proven_time():
+    """What flash remembers of site time reaches the selector; a clock behind it runs nothing."""
+    t = 1800000000
+    store.Floors("/cfg/floors", store.FlashStats()).keep(t + 7200)
+    app = make()
+    assert app.clock.set(t, 0, app.clock.nonce, True) and app.clock.now_s() == t
+    assert app.clock.latest_s() == t + 7200
+    order = (app.selector.phase, 2, t, t + 60, app.now_ms())
+    assert app.selector.command(1, *order).reason == wire.REASON_EXPIRED
+    moved = [e[4:] for e in app.log.pending if e[1] == wire.EVENT_CLOCK_MOVED]
+    assert moved == [(0, 7200)] or moved == [(0, 7199)], moved
+    os.remove("/cfg/floors.0")
 
 
 def every_hello_asks_with_a_nonce_of_its_own():
@@ -239,7 +235,7 @@ support.run(
         a_cold_start_is_staggered_and_a_warm_one_is_not,
         outputs_are_off_before_anything_else,
         only_a_long_press_clears_a_lockout,
-        time_is_set_by_an_answer_to_our_own_nonce_only,
+        commands_expire_by_proven_time,
         every_hello_asks_with_a_nonce_of_its_own,
         a_transfer_waits_for_a_current_zero_where_the_board_can,
         a_bearer_with_bytes_left_to_read_is_not_alive,

@@ -37,7 +37,7 @@ with open("/cfg/identity.json") as f:
 UP, DOWN = kdf.node_keys(ROOT, SITE, ADDRESS)
 sealer = frames.Sealer(DOWN, frames.DOWN, SITE, ADDRESS)
 opener = frames.Opener(UP, frames.UP, SITE, ADDRESS)
-T0 = 1700000000
+T0 = 1800000000
 HOURS = 24
 
 

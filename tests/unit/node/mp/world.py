@@ -16,7 +16,7 @@ TIMING = {
     "dead_timeout_ms": 600,
     "live_timeout_ms": 400,
 }
-T0 = 1700000000  # site time at virtual time 0
+T0 = 1800000000  # site time at virtual time 0
 STEP = 5
 
 

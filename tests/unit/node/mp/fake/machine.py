@@ -68,7 +68,7 @@ class House:
 house = House()
 
 
-class ResetError(Exception):
+class ResetError(BaseException):
     pass
 
 
