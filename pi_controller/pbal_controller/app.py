@@ -20,6 +20,7 @@ from pbal_controller.config import Config
 from pbal_controller.dispatcher import Dispatcher
 from pbal_controller.errors import BearerError, KeyStoreError
 from pbal_controller.fleet import Fleet, Home
+from pbal_controller.group_keys import GroupKeys
 from pbal_controller.http import StatusServer, Streams
 from pbal_controller.inbox import Inbox
 from pbal_controller.journal import COUNTER_BLOCK, EPOCH_S, Journal
@@ -69,7 +70,7 @@ class Controller:
         self._minutes = MinuteBook()
         self._minutes_left: list[Row] = []
         self._minute_seen: dict[int, float] = {}
-        self._group = GroupSession(config.site.id, keys.group_key, GROUP_KEY_ID)
+        self._group = GroupSession(config.site.id, keys.active.root, GROUP_KEY_ID)
         self.fleet = Fleet(_make_home(config, keys, home) for home in config.home)
         self.segments: dict[str, Segment] = {}
         self.bearers: dict[str, Rs485Bearer] = {}
@@ -95,12 +96,20 @@ class Controller:
         )
         for segment in self.segments.values():
             segment.updates = self.rollouts
+        self.group_keys = GroupKeys(
+            keys, self.fleet, self._group, self.journal, config.security, self._expedite,
+            self._revoked, self.streams.publish, wall,
+        )  # fmt: skip
         self.uplink = Uplink(self.journal, config.uplink, lambda: summary_dict(self))
         self.server = StatusServer(self)
 
     def _expedite(self, home: Home) -> None:
         self.segments[home.config.bus].expedite(home)
         self.bearers[home.config.bus].wake()
+
+    def _revoked(self, home: Home) -> None:
+        self.segments[home.config.bus].drop(home)
+        home.no_key = f"the key of address {home.address} is revoked; provision the node anew"
 
     async def node_events(self) -> list[dict[str, Any]]:
         """The latest events of the nodes."""
@@ -143,6 +152,7 @@ class Controller:
             add(f"bus {name}", bearer.run, 60.0)
         add("counters", self._counters_loop, 30.0)
         add("dispatcher", self.dispatcher.run, 30.0)
+        add("group keys", self.group_keys.run, 60.0, essential=False)
         add("planner", self.planner.run, 60.0)
         add("records", self._records_loop, 30.0)
         if self.config.update.directory is not None:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 unexpected, 2 configuration (or wrong use), 3 key store, 4
 
 from __future__ import annotations
 
+import datetime
 import enum
 import getpass
 import json
@@ -19,7 +20,7 @@ from pbal_controller import __version__
 from pbal_controller.config import Config
 from pbal_controller.config_files import load, source_of
 from pbal_controller.errors import ConfigError, ControllerError, KeyStoreError
-from pbal_controller.keystore import KeyStore, find_passphrase
+from pbal_controller.keystore import KeyStore, find_passphrase, user
 
 app = typer.Typer(
     name="pbal-controller",
@@ -257,17 +258,73 @@ def keys_list(config: ConfigOption = None, json_: JsonOption = False) -> None:
              "revoked": node.revoked}
         )  # fmt: skip
     if json_:
-        print(json.dumps({"site": store.site_id, "nodes": rows}))
+        print(json.dumps({"site": store.site_id, "nodes": rows, "group_key": _group(store)}))
         return
     for row in rows:
         mark = "  revoked" if row["revoked"] else ""
         print(f"{row['address']:>6}  {row['eui']}  {row['fingerprint']}{mark}")
+    print(_group_text(_group(store)))
+
+
+def _group(store: KeyStore) -> dict[str, Any]:
+    """The group key of a site, without the key."""
+    newest, active = store.newest, store.active
+    return {
+        "number": active.number,
+        "next": newest.number if newest.number != active.number else None,
+        "made_s": newest.made_s, "why": newest.why, "by": newest.by,
+    }  # fmt: skip
+
+
+def _group_text(group: dict[str, Any]) -> str:
+    made = ""
+    if group["made_s"]:
+        when = datetime.datetime.fromtimestamp(group["made_s"]).astimezone()
+        made = f", drawn {when:%Y-%m-%d %H:%M}" + (f" by {group['by']}" if group["by"] else "")
+    why = f" ({group['why']})" if group["why"] else ""
+    if group["next"] is None:
+        return f"group key {group['number']} in use{made}{why}"
+    return (
+        f"group key {group['number']} in use; {group['next']}{made}{why} is on its way to the nodes"
+    )
 
 
 @keys_app.command("revoke")
 def keys_revoke(
-    address: Annotated[int, typer.Argument(help="Of the node.")], config: ConfigOption = None
+    address: Annotated[int, typer.Argument(help="Of the node.")],
+    config: ConfigOption = None,
+    json_: JsonOption = False,
 ) -> None:
-    """Never speak to this node again. Example: pbal-controller keys revoke 17"""
-    _open_keys(load(config)).revoke(address)
-    print(f"node {address} revoked; restart the controller")
+    """Never speak to this node again. Example: pbal-controller keys revoke 17
+
+    The group key, which it knows, is replaced. A running controller acts within a second.
+    """
+    store = _open_keys(load(config))
+    made = store.revoke(address, user())
+    if json_:
+        data = {"address": address, "already": made is None, "group_key": _group(store)}
+        print(json.dumps(data))
+    elif made is None:
+        print(f"node {address} was revoked before; nothing is changed")
+    else:
+        print(f"node {address} revoked")
+        print(_group_text(_group(store)))
+
+
+@keys_app.command("rotate-group")
+def keys_rotate_group(
+    why: Annotated[str, typer.Option("--why", help="For the records.")] = "by hand",
+    config: ConfigOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Draw a new group key. Example: pbal-controller keys rotate-group --why "lost laptop"
+
+    A running controller takes it up within a second, brings it to every node, and uses it once
+    they have proven that they have it. The status page and `keys list` say how far it is.
+    """
+    store = _open_keys(load(config))
+    store.new_group_key(why[:200], user())
+    if json_:
+        print(json.dumps(_group(store)))
+        return
+    print(_group_text(_group(store)))

@@ -204,6 +204,15 @@ class UpdateConfig(_Table):
     line_share: Share = 0.5
 
 
+class SecurityConfig(_Table):
+    """The group key, which lies in every node (docs/operations.md)."""
+
+    # A new one this often, once every living home has taken the one before; 0: never.
+    group_key_days: float = Field(default=90.0, ge=0, le=3650)
+    # A new one is used after this, also when some homes have not proven that they have it.
+    group_key_wait_s: float = Field(default=3600.0, ge=1, le=43200)
+
+
 class LogConfig(_Table):
     """Structured logging to standard error."""
 
@@ -226,6 +235,7 @@ class Config(_Table):
     transformer: TransformerConfig = TransformerConfig()
     uplink: UplinkConfig = UplinkConfig()
     update: UpdateConfig = UpdateConfig()
+    security: SecurityConfig = SecurityConfig()
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")

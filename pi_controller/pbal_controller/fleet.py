@@ -53,6 +53,7 @@ class Home:
     health: r.Health | None = None
     settings: dict[int, int] = field(default_factory=dict)
     boots: int = 0
+    group_proof: r.GroupProof | None = None  # its latest answer to a GroupKey
     clock_ahead_s: float = 0.0  # of ours, by the latest reading of a synced node
     alive: bool = False  # answers, as far as the polling knows
     quarantined: str = ""
@@ -69,6 +70,7 @@ class Home:
     event_ack: int | None = None
     result_ack: int | None = None
     switch: r.Switch | None = None
+    group_key: r.GroupKey | None = None  # in a frame of its own
     requests: deque[Record] = field(default_factory=lambda: deque(maxlen=REQUEST_LIMIT))
     asked_hello_at: float = -math.inf
     asked_health_at: float = -math.inf

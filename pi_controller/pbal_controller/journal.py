@@ -241,6 +241,23 @@ class Journal:
         )
         return [dict(zip(names, row, strict=True)) for row in rows]
 
+    # -- what was done to the site's keys ------------------------------------------------
+
+    def add_audit(self, at_s: float, what: str, subject: str, who: str, why: str) -> None:
+        """Write down who did what, when and why; the same again is written once."""
+        self._db.execute(
+            "INSERT INTO audit VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (at_s, what, subject, who, why),
+        )
+
+    def audit(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The latest entries, newest first."""
+        names = ("at_s", "what", "subject", "who", "why")
+        found = self._db.execute(
+            f"SELECT {', '.join(names)} FROM audit ORDER BY at_s DESC LIMIT ?", (limit,)
+        )
+        return [dict(zip(names, row, strict=True)) for row in found]
+
     # -- counters ------------------------------------------------------------------------
 
     def counter(self, address: int, kind: int, key_id: str) -> int:

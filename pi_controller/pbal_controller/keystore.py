@@ -1,9 +1,13 @@
 """Root keys of the nodes, encrypted at rest.
 
 One JSON file: the scrypt parameters, a nonce, and everything else (site, root keys, group
-key) as one AES-256-GCM ciphertext whose associated data is the file's plain header. The
+keys) as one AES-256-GCM ciphertext whose associated data is the file's plain header. The
 file is 0600, replaced atomically, and flushed to the disk before it replaces the old one.
 Keys appear in no repr, no log line and no error text.
+
+The controller and the command line may both change it: every change holds a lock on the folder
+and begins with what the file says then. Group keys come in generations, at most two at a time:
+the one in use, and a newer one on its way to the nodes (group_keys.py).
 
 scrypt: RFC 7914; the default cost (N 2^15, r 8, p 1) takes about 0.1 s and 32 MiB on a
 computer and about 0.5 s on a Raspberry Pi 4.
@@ -13,11 +17,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
+import getpass
 import hashlib
 import json
 import os
 import secrets
-import tempfile
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +34,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from pbal_controller.errors import KeyStoreError
+from pbal_controller.keyfile import FORMAT, atomic_write, find_passphrase, read
 
-FORMAT = "pbal-keys/1"
 KEY_BYTES = 32
-MAX_FILE_BYTES = 4 * 1024 * 1024
-_SCRYPT_LOG2_N_RANGE = range(10, 21)
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,28 @@ class NodeKey:
         return hashlib.sha256(b"pbal key fingerprint" + self.root).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class GroupGeneration:
+    """One group key of the site. `made_s` is unix time, 0 when nobody wrote it down."""
+
+    number: int
+    root: bytes
+    made_s: float = 0.0
+    why: str = ""
+    by: str = ""
+
+    def __repr__(self) -> str:
+        return f"GroupGeneration({self.number}, made_s={self.made_s}, why={self.why!r})"
+
+
+def user() -> str:
+    """Who runs this program, for the records; empty when the system does not know."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
 def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
@@ -70,7 +97,8 @@ class KeyStore:
         self._salt = salt
         self._log2_n = log2_n
         self._nodes: dict[int, NodeKey] = {}
-        self._group_key = b""
+        self._generations: tuple[GroupGeneration, ...] = ()
+        self._active = 1
         self._release_key = b""
 
     def __repr__(self) -> str:
@@ -101,7 +129,8 @@ class KeyStore:
         store = cls(path, _derive(passphrase, salt, log2_n), salt, log2_n, site_id)
         if group_key is not None and len(group_key) != KEY_BYTES:
             raise KeyStoreError(f"a group key has {KEY_BYTES} bytes, not {len(group_key)}")
-        store._group_key = group_key or secrets.token_bytes(KEY_BYTES)
+        root = group_key or secrets.token_bytes(KEY_BYTES)
+        store._generations = (GroupGeneration(1, root, time.time(), "first", user()),)
         store._write()
         return store
 
@@ -109,47 +138,59 @@ class KeyStore:
     def open(cls, path: Path | str, passphrase: bytes) -> KeyStore:
         """Open a store. Raises KeyStoreError when it is missing, damaged or locked."""
         path = Path(path)
-        try:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise KeyStoreError(f"{path}: larger than any key store; is it the right file?")
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise KeyStoreError(
-                f"{path}: no key store. Create one with `pbal-controller keys create`."
-            ) from None
-        except (OSError, ValueError) as error:
-            raise KeyStoreError(f"{path}: cannot be read: {error}") from None
-        try:
-            if document["format"] != FORMAT:
-                raise KeyStoreError(
-                    f"{path}: format {document['format']!r} is not {FORMAT!r}; "
-                    "use the version of pbal that wrote it"
-                )
-            log2_n = int(document["log2_n"])
-            site_id = int(document["site"])
-            salt = base64.b64decode(document["salt"], validate=True)
-            nonce = base64.b64decode(document["nonce"], validate=True)
-            sealed = base64.b64decode(document["sealed"], validate=True)
-        except (KeyError, TypeError, ValueError):
-            raise KeyStoreError(f"{path}: damaged; restore it from a backup") from None
-        if log2_n not in _SCRYPT_LOG2_N_RANGE:
-            raise KeyStoreError(f"{path}: damaged (scrypt cost {log2_n}); restore a backup")
+        (log2_n, site_id, salt), nonce, sealed = read(path)
         store = cls(path, _derive(passphrase, salt, log2_n), salt, log2_n, site_id)
         try:
-            plain = AESGCM(store._key).decrypt(nonce, sealed, store._header())
+            store._open(nonce, sealed)
         except InvalidTag:
             raise KeyStoreError(
                 f"{path}: the passphrase does not open it, or the file was altered"
             ) from None
-        store._load(json.loads(plain))
         return store
+
+    def reload(self) -> None:
+        """Take up what somebody else wrote. Raises KeyStoreError, and then nothing has changed."""
+        head, nonce, sealed = read(self.path)
+        if head != (self._log2_n, self.site_id, self._salt):
+            raise KeyStoreError(f"{self.path}: another key store lies here now; restart pbal")
+        try:
+            self._open(nonce, sealed)
+        except InvalidTag:
+            raise KeyStoreError(f"{self.path}: was altered; restore it from a backup") from None
+
+    def _open(self, nonce: bytes, sealed: bytes) -> None:
+        try:
+            plain = AESGCM(self._key).decrypt(nonce, sealed, self._header())
+            self._load(json.loads(plain))
+        except (ValueError, KeyError, TypeError):  # a nonce of another length; other content
+            raise KeyStoreError(f"{self.path}: damaged; restore it from a backup") from None
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One change: nobody else's is lost, and one that cannot be written is not made."""
+        try:
+            lock = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise KeyStoreError(f"{self.path.parent}: {error.strerror}") from None
+        before = self._nodes, self._generations, self._active, self._release_key
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.reload()
+            before = self._nodes, self._generations, self._active, self._release_key
+            self._nodes = dict(self._nodes)
+            yield
+            self._write()
+        except BaseException:
+            self._nodes, self._generations, self._active, self._release_key = before
+            raise
+        finally:
+            os.close(lock)
 
     def _header(self) -> bytes:
         return f"{FORMAT}|{self.site_id}|{self._log2_n}|{_b64(self._salt)}".encode("ascii")
 
     def _load(self, content: dict[str, Any]) -> None:
-        self._group_key = bytes.fromhex(content["group"])
-        self._release_key = bytes.fromhex(content.get("release", ""))
+        nodes: dict[int, NodeKey] = {}
         for item in content["nodes"]:
             node = NodeKey(
                 int(item["address"]),
@@ -157,11 +198,37 @@ class KeyStore:
                 bytes.fromhex(item["root"]),
                 bool(item.get("revoked", False)),
             )
-            self._nodes[node.address] = node
+            nodes[node.address] = node
+        # A store from before there were generations has one, of unknown age.
+        self._generations = tuple(
+            GroupGeneration(
+                int(item["number"]),
+                bytes.fromhex(item["root"]),
+                float(item["made_s"]),
+                str(item["why"]),
+                str(item["by"]),
+            )
+            for item in content.get("generations", ())
+        ) or (GroupGeneration(1, bytes.fromhex(content["group"])),)
+        self._active = int(content.get("active", self._generations[0].number))
+        self._release_key = bytes.fromhex(content.get("release", ""))
+        self._nodes = nodes
 
     def _write(self) -> None:
         content = {
-            "group": self._group_key.hex(),
+            # For a program from before there were generations.
+            "group": self.active.root.hex(),
+            "generations": [
+                {
+                    "number": g.number,
+                    "root": g.root.hex(),
+                    "made_s": g.made_s,
+                    "why": g.why,
+                    "by": g.by,
+                }
+                for g in self._generations
+            ],
+            "active": self._active,
             "release": self._release_key.hex(),
             "nodes": [
                 {"address": n.address, "eui": n.eui, "root": n.root.hex(), "revoked": n.revoked}
@@ -183,9 +250,49 @@ class KeyStore:
     # -- use -----------------------------------------------------------------------------
 
     @property
+    def newest(self) -> GroupGeneration:
+        """The newest group key: what nodes are given."""
+        return self._generations[-1]
+
+    @property
+    def active(self) -> GroupGeneration:
+        """The group key that group frames are sealed with; older than `newest` in a change."""
+        for generation in self._generations:
+            if generation.number == self._active:
+                return generation
+        return self._generations[0]
+
+    @property
     def group_key(self) -> bytes:
-        """The site group key, 32 bytes."""
-        return self._group_key
+        """The root (32 bytes) of the newest group key."""
+        return self.newest.root
+
+    def new_group_key(self, why: str, by: str, above: int = 0) -> GroupGeneration:
+        """Draw the next group key, with a number above `above` too. In the file on return.
+
+        It takes the place of one that was still on its way to the nodes.
+        """
+        with self._changing():
+            made = self._draw(why, by, above)
+        return made
+
+    def _draw(self, why: str, by: str, above: int = 0) -> GroupGeneration:
+        number = max(self.newest.number, above) + 1
+        made = GroupGeneration(number, secrets.token_bytes(KEY_BYTES), time.time(), why, by)
+        self._generations = (self.active, made)
+        return made
+
+    def activate(self, number: int) -> bool:
+        """From now on group frames are sealed with this one, the newest; the older is forgotten.
+
+        False when somebody drew a newer one meanwhile: then nothing has changed.
+        """
+        with self._changing():
+            found = self.newest.number == number
+            if found:
+                self._active = number
+                self._generations = (self.newest,)
+        return found
 
     @property
     def release_key(self) -> bytes:
@@ -202,8 +309,8 @@ class KeyStore:
         """
         if len(public) not in (0, KEY_BYTES):
             raise KeyStoreError(f"a release key has {KEY_BYTES} bytes, not {len(public)}")
-        self._release_key = public
-        self._write()
+        with self._changing():
+            self._release_key = public
 
     def addresses(self) -> list[int]:
         """All known addresses, revoked ones included, in order."""
@@ -228,40 +335,50 @@ class KeyStore:
 
     def add(self, address: int, eui: str, root: bytes | None = None) -> NodeKey:
         """Add a node; without `root` a fresh key is drawn. Raises KeyStoreError when taken."""
-        if address in self._nodes:
-            raise KeyStoreError(f"address {address} has a key already; rotate or remove it first")
         node = self._checked(address, eui, root)
-        self._nodes[address] = node
-        self._write()
+        with self._changing():
+            if address in self._nodes:
+                raise KeyStoreError(
+                    f"address {address} has a key already; rotate or remove it first"
+                )
+            self._nodes[address] = node
         return node
 
     def add_many(self, nodes: list[tuple[int, str, bytes]]) -> None:
         """Add several nodes with one write: (address, eui, root)."""
         fresh = [self._checked(*node) for node in nodes]
-        for node in fresh:
-            if node.address in self._nodes:
-                raise KeyStoreError(f"address {node.address} has a key already")
-        self._nodes.update({node.address: node for node in fresh})
-        self._write()
+        with self._changing():
+            for node in fresh:
+                if node.address in self._nodes:
+                    raise KeyStoreError(f"address {node.address} has a key already")
+            self._nodes.update({node.address: node for node in fresh})
 
     def rotate(self, address: int, root: bytes | None = None) -> NodeKey:
         """Replace a node's key (the node must be provisioned with the new one)."""
-        node = self._checked(address, self.node(address).eui, root)
-        self._nodes[address] = node
-        self._write()
+        with self._changing():
+            node = self._checked(address, self.node(address).eui, root)
+            self._nodes[address] = node
         return node
 
-    def revoke(self, address: int) -> None:
-        """Never speak to this node again, but keep the entry so that its address stays taken."""
-        old = self.node(address)
-        self._nodes[address] = NodeKey(old.address, old.eui, old.root, True)
-        self._write()
+    def revoke(self, address: int, by: str = "") -> GroupGeneration | None:
+        """Never speak to this node again, but keep the entry so that its address stays taken.
+
+        The node knows the group key, so the same write draws a new one, which is returned; None
+        when the node was revoked before.
+        """
+        with self._changing():
+            old = self.node(address)
+            if old.revoked:
+                return None
+            self._nodes[address] = NodeKey(old.address, old.eui, old.root, True)
+            made = self._draw(f"node {address} revoked", by)
+        return made
 
     def remove(self, address: int) -> None:
         """Forget a node and free its address."""
-        self.node(address)
-        del self._nodes[address]
-        self._write()
+        with self._changing():
+            self.node(address)
+            del self._nodes[address]
 
     @staticmethod
     def _checked(address: int, eui: str, root: bytes | None) -> NodeKey:
@@ -280,58 +397,7 @@ class KeyStore:
         return NodeKey(address, eui.lower(), root)
 
 
-def atomic_write(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace a file so that a power cut leaves either the old or the new content.
-
-    Raises KeyStoreError when the directory cannot be written.
-    """
-    try:
-        fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise KeyStoreError(f"{path.parent}: cannot be written: {error.strerror}") from None
-    try:
-        with os.fdopen(fd, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise KeyStoreError(f"{path}: cannot be written: {error.strerror}") from None
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def find_passphrase(
-    passphrase_file: Path | None, credential: str, environ: dict[str, str] | None = None
-) -> bytes:
-    """The passphrase from a systemd credential or a file; one trailing newline is dropped.
-
-    Raises KeyStoreError when neither exists, or when the file is readable by others.
-    """
-    env = dict(os.environ) if environ is None else environ
-    directory = env.get("CREDENTIALS_DIRECTORY")
-    if directory and (Path(directory) / credential).is_file():
-        path = Path(directory) / credential
-    elif passphrase_file is not None:
-        path = passphrase_file
-    else:
-        raise KeyStoreError(
-            f"no passphrase: set keys.passphrase_file, or give systemd LoadCredential={credential}:"
-            "/etc/pbal/keys.pass"
-        )
-    try:
-        if path is passphrase_file and path.stat().st_mode & 0o077:
-            raise KeyStoreError(f"{path}: readable by others; run `chmod 600 {path}`")
-        secret = path.read_bytes()
-    except OSError as error:
-        raise KeyStoreError(
-            f"{path}: cannot be read: {error.strerror}; it holds the key store's passphrase on one "
-            "line (keys.passphrase_file or systemd's LoadCredential)"
-        ) from None
-    return secret.removesuffix(b"\n")
+__all__ = [
+    "KEY_BYTES", "GroupGeneration", "KeyStore", "NodeKey", "atomic_write", "find_passphrase",
+    "user",
+]  # fmt: skip

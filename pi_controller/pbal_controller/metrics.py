@@ -100,6 +100,15 @@ def render(c: Controller) -> str:
     for loop in c.supervisor.loops.values():
         out.add("loop_restarts_total", "counter", "Restarts of a loop.", loop.restarts,
                 loop=loop.name)  # fmt: skip
+    key = c.group_keys.as_dict()
+    out.add("group_key_number", "gauge", "The group key in use.", key["number"])
+    out.add("group_key_homes_behind", "gauge", "Homes that have not proven the newest group key.",
+            len(key["homes_behind"]))  # fmt: skip
+    out.add("group_key_alarm_homes", "gauge", "Living homes that had their time and did not.",
+            len(key["alarm"]))  # fmt: skip
+    if key["made_s"]:
+        out.add("group_key_age_seconds", "gauge", "Since the newest group key was drawn.",
+                round(c.wall() - key["made_s"], 3))  # fmt: skip
     if c.config.update.directory is not None:
         out.add("update_bytes_total", "counter", "Bytes of releases sent to homes.",
                 c.rollouts.bytes_total)  # fmt: skip

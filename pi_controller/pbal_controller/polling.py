@@ -63,6 +63,15 @@ class PollScheduler:
             self._units[unit] = _Unit(unit, self._make_backoff(*self._backoff_s))
             self._round.append(unit)
 
+    def remove(self, unit: int) -> None:
+        """Never poll this unit again."""
+        del self._units[unit]
+        for queue in (self._round, self._urgent):
+            if unit in queue:
+                queue.remove(unit)
+        self._dead = [entry for entry in self._dead if entry[1] != unit]
+        heapq.heapify(self._dead)
+
     def is_dead(self, unit: int) -> bool:
         """Whether a unit is backed off."""
         return self._units[unit].dead

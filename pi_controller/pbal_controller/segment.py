@@ -78,6 +78,15 @@ class Segment:
         if home.unit in self._homes:
             self.scheduler.request(home.unit)
 
+    def drop(self, home: Home) -> None:
+        """Never ask this home again: its key was revoked."""
+        home.session = None
+        home.alive = False
+        if self._homes.pop(home.unit, None) is not None:
+            self.scheduler.remove(home.unit)
+        if self._cycle_unit == home.unit:
+            self._cycle_unit = next(iter(self._homes), 0)
+
     # -- Traffic -------------------------------------------------------------------------
 
     def next_request(self, now: float) -> Request | float:
@@ -150,6 +159,9 @@ class Segment:
         if now - home.asked_health_at >= self._polling.health_every_s and home.alive:
             home.asked_health_at = now
             records.append(r.StatusGet(what=r.WHAT_HEALTH))
+        if not records and home.group_key is not None:
+            records.append(home.group_key)
+            home.group_key = None
         if not records and self.updates is not None:
             update = self.updates.order(home, now)
             if update is not None:
@@ -160,6 +172,8 @@ class Segment:
         """Judge one poll's answer."""
         home = request.tag
         assert isinstance(home, Home)
+        if home.session is None:
+            return  # revoked while it was being asked
         if answer is None:
             home.link.lost += 1
             self.scheduler.missed(home.unit, now, now - self._started(home))
@@ -229,6 +243,8 @@ class Segment:
         elif isinstance(record, r.ConfigValue):
             if record.result == r.RESULT_OK:
                 home.settings[record.key] = record.value
+        elif isinstance(record, r.GroupProof):
+            home.group_proof = record
         elif isinstance(record, r.UpdateStatus):
             if self.updates is not None:
                 self.updates.received(home, record, now)

@@ -91,7 +91,13 @@ class GroupSession:
     def __init__(self, site_id: int, site_group_key: bytes, key_id: str) -> None:
         self.key_id = key_id
         self.counters = CounterBlock()
-        self._sealer = Sealer(group_key(site_group_key, site_id), GROUP, site_id, 0)
+        self._site_id = site_id
+        self.use(site_group_key)
+
+    def use(self, site_group_key: bytes) -> None:
+        """Seal with this group root from now on. The counters go on where they are."""
+        key = group_key(site_group_key, self._site_id)
+        self._sealer = Sealer(key, GROUP, self._site_id, 0)
 
     def seal(self, record: Record) -> bytes:
         """One group frame. Raises IndexError when no counter is left."""

@@ -151,6 +151,7 @@ def status_dict(c: Controller) -> dict[str, Any]:
             "skipped": c.planner.skipped_total,
             "last": c.planner.last_decision,
         },
+        "group_key": c.group_keys.as_dict(),
         "updates": c.rollouts.as_dict(),
         "transformer": reading.as_dict() if reading is not None else None,
         "moves": list(c.dispatcher.recent)[-20:],

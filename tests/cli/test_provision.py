@@ -122,6 +122,7 @@ def test_the_proof_fails_for_a_node_that_holds_something_else(site: Site, flashe
         Identity(right.eui, 7, 5, bytes(31) + b"\1", right.group, "x"),
         Identity(right.eui, 7, 5, right.root, bytes(32), "x"),
         Identity(right.eui, 7, 6, right.root, right.group, "x"),
+        Identity(right.eui, 7, 5, right.root, right.group, "x", generation=2),
     ):
         with pytest.raises(CheckFailed):
             node.prove(wrong, "/cfg/identity.new")
@@ -144,10 +145,18 @@ def test_taken_addresses_rotation_and_revocation(site: Site, flashed: Path) -> N
     assert second != first
     assert identity(board.url)["root"] == second.hex()
     revoked = site.pbal("provision", "revoke", "9", *site.store_args, "--json")
-    assert revoked.json == {"address": 9, "eui": "24a160fffe000001", "revoked": True}
+    assert revoked.json == {
+        "address": 9, "eui": "24a160fffe000001", "revoked": True, "group_key": 2,
+    }  # fmt: skip
     listed = site.pbal("provision", "list", *site.store_args, "--json").json
     assert [n["revoked"] for n in listed["nodes"]] == [True]
+    # The group key that the node knew is replaced; a new node gets the new one, and what
+    # it had been told over the bus before is gone.
+    mpremote(board.url, "exec", "open('/cfg/group.0','w').write('of before')")
     assert site.pbal(*add, "--address", "10").code == 0
+    told = identity(board.url)
+    assert (told["group"], told["generation"]) == (site.store().group_key.hex(), 2)
+    assert "group." not in mpremote(board.url, "exec", "import os;print(os.listdir('/cfg'))")
 
 
 def test_a_new_key_leaves_all_else_as_it_is(site: Site, flashed: Path) -> None:

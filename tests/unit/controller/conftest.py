@@ -45,8 +45,9 @@ class Site:
         secret = folder / "keys.pass"
         secret.write_bytes(b"secret\n")
         secret.chmod(0o600)
-        self.keys = KeyStore.create(folder / "keys.json", b"secret", SITE, log2_n=10)
-        self.keys._group_key = GROUP_ROOT
+        self.keys = KeyStore.create(
+            folder / "keys.json", b"secret", SITE, log2_n=10, group_key=GROUP_ROOT
+        )
         self.keys.add_many([(n.address, "00" * 8, root_key(n.address)) for n in nodes])
         self.core = {"price": 1, "dwell_s": 0}
 

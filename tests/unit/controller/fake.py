@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pbal_protocol import records as r
-from pbal_protocol.errors import RemoteError
+from pbal_protocol.errors import RemoteError, UnknownRecord
 from pbal_protocol.frames import DOWN, GROUP, UP, Opener, Sealer
 from pbal_protocol.kdf import group_key, node_keys
 from pbal_protocol.modbus import crc16
@@ -46,6 +46,8 @@ class FakeNode:
     lie: bool = False  # reports the new phase without moving
     dead: bool = False
     boots: int = 1
+    knows_groups: bool = True  # False: firmware from before there were group key records
+    forgets_keys: bool = False  # its flash is worn: takes no group key
     executed: dict[int, int] = field(default_factory=dict)  # command id -> times moved
     flags: int = 0
     state: int = r.STATE_CLOSED
@@ -57,6 +59,9 @@ class FakeNode:
         self.sealer = Sealer(up, UP, SITE, self.address)
         self.opener = Opener(down, DOWN, SITE, self.address)
         self.group = Opener(group_key(GROUP_ROOT, SITE), GROUP, SITE, 0)
+        self.older_group: Opener | None = None
+        self.generation = 1
+        self.group_refused = 0
         self.counter = 0
         self.nonce = 0x1000 + self.address
         self.clock_offset = 0.0
@@ -145,6 +150,8 @@ class FakeNode:
         """A DOWN frame."""
         try:
             got = r.decode_all(self.opener.open(frame), "down")
+            if not self.knows_groups and any(isinstance(x, r.GroupKey) for x in got):
+                raise UnknownRecord("id 16")
         except RemoteError:
             self.refused_frames += 1
             return
@@ -159,6 +166,8 @@ class FakeNode:
                         self.clock_offset = 0.0
             elif isinstance(record, r.Switch):
                 self._switch(record)
+            elif isinstance(record, r.GroupKey):
+                self._group_key(record)
             elif isinstance(record, r.EventAck):
                 self.events = [event for event in self.events if event.seq > record.seq]
             elif isinstance(record, r.ResultAck):
@@ -171,6 +180,35 @@ class FakeNode:
                     self.unacked_result = self.results[max(self.results)]
                 elif record.what == r.WHAT_HEALTH:
                     self.pending.append(r.Health(heap_used_max=60_000))
+
+    def _group_key(self, order: r.GroupKey) -> None:
+        if order.group_key and not self.forgets_keys:
+            fresh = Opener(order.group_key, GROUP, SITE, 0)
+            if fresh.proof(0, 0) != self.group.proof(0, 0):
+                self.older_group = self.older_group or self.group
+                self.group = fresh
+            self.generation = order.generation
+        self.pending.append(
+            r.GroupProof(
+                generation=self.generation, challenge=order.challenge,
+                proof=self.group.proof(self.address, order.challenge),
+            )
+        )  # fmt: skip
+
+    def group_frame(self, frame: bytes) -> None:
+        """A GROUP frame, under the newest key or the one before."""
+        try:
+            payload = self.group.open(frame)
+            self.older_group = None
+        except RemoteError:
+            try:
+                if self.older_group is None:
+                    raise
+                payload = self.older_group.open(frame)
+            except RemoteError:
+                self.group_refused += 1
+                return
+        self.group_times.append(r.decode_all(payload, "group")[0].time_s)
 
     def answer(self, frame: bytes) -> tuple[int, bytes] | None:
         """(flags, sealed frame) for one poll, or None for silence."""
@@ -212,6 +250,7 @@ class FakeBus:
         self.path = ""
         self.broadcasts = 0
         self.log: list[int] = []
+        self.group_log: list[bytes] = []
         self.answer_hook: Callable[[int, bytes], bytes | None] | None = None
         self._buffer = b""
         self.open()
@@ -268,9 +307,10 @@ class FakeBus:
         if unit == 0:
             assert op == 1
             self.broadcasts += 1
+            self.group_log.append(body)
             for node in self.nodes.values():
-                record = r.decode_all(node.group.open(body), "group")[0]
-                node.group_times.append(record.time_s)
+                if not node.silent:
+                    node.group_frame(body)
             return
         self.log.append(unit)
         node = self.nodes.get(unit)

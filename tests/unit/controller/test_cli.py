@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 
 from pbal_controller.cli import main
+from pbal_controller.keystore import KeyStore
 
 CODE = "from pbal_controller.cli import main; main()"
 EUI = "a4cf12fffe000011"
@@ -87,8 +88,35 @@ def test_keys(site: Path) -> None:
         assert "ab" * 32 not in done.stdout + done.stderr
     again = call("keys", "add", "257", EUI, "-c", "pbal.toml", cwd=site)
     assert again.returncode == 3
-    assert call("keys", "revoke", "257", "-c", "pbal.toml", cwd=site).returncode == 0
+    revoked = call("keys", "revoke", "257", "-c", "pbal.toml", cwd=site)
+    assert revoked.returncode == 0
+    assert "group key 1 in use; 2, drawn" in revoked.stdout
+    assert "(node 257 revoked) is on its way" in revoked.stdout
+    again = call("keys", "revoke", "257", "-c", "pbal.toml", "--json", cwd=site)
+    assert json.loads(again.stdout)["already"]
+    assert json.loads(again.stdout)["group_key"]["next"] == 2
     assert "revoked" in call("keys", "list", "-c", "pbal.toml", cwd=site).stdout
+
+
+def test_a_new_group_key_by_hand(site: Path) -> None:
+    missing = call("keys", "rotate-group", "-c", "pbal.toml", cwd=site)
+    assert missing.returncode == 3
+    assert "keys create" in missing.stderr
+    call("keys", "create", "-c", "pbal.toml", cwd=site)
+    first = KeyStore.open(site / "keys.json", b"secret").newest
+    done = call(
+        "keys", "rotate-group", "--why", "lost laptop", "-c", "pbal.toml", "--json", cwd=site
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["number"], told["next"], told["why"]) == (1, 2, "lost laptop")
+    store = KeyStore.open(site / "keys.json", b"secret")
+    assert store.active == first
+    assert store.newest.number == 2
+    text = call("keys", "list", "-c", "pbal.toml", cwd=site).stdout
+    assert "(lost laptop) is on its way to the nodes" in text
+    for secret in (first.root, store.newest.root):
+        assert secret.hex() not in done.stdout + text
 
 
 @pytest.mark.parametrize(

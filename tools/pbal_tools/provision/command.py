@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pbal_controller.keystore import KeyStore
+from pbal_controller.keystore import KeyStore, user
 
 from .. import label as labels
 from ..context import app_context
@@ -224,22 +224,25 @@ def revoke(
 ) -> None:
     """Never talk to a node again, for one that was stolen, sold or given back.
 
+    It knows the key of the group frames, so a new one is drawn in the same step. A running
+    controller acts within a second.
+
     Example:  pbal provision revoke 12
     """
     site = stores.open_store(keys, passphrase_file)
     with stores.store_errors():
-        site.revoke(address)
+        site.revoke(address, user())
         again = stores.open_store(keys, passphrase_file)
         entry = again.node(address)
     if not entry.revoked:
         raise CheckFailed(f"{keys}: the revocation was not kept.", "Run the command again.")
     emit(
-        {"address": address, "eui": entry.eui, "revoked": True},
+        {"address": address, "eui": entry.eui, "revoked": True, "group_key": again.newest.number},
         json_output,
         lambda data: print(
-            f"node {address} ({entry.eui}) is revoked.\n"
-            "next: restart the controller so that it reads the key store again, and take the home "
-            "out of site.toml"
+            f"node {address} ({entry.eui}) is revoked; group key {data['group_key']} goes to the "
+            "others.\nnext: watch it on the controller's status page, and take the home out of "
+            "site.toml"
         ),
     )
 

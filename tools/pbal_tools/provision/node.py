@@ -37,7 +37,7 @@ c = unhexlify({challenge!r})
 print('@P' + json.dumps({{
     'eui': i['eui'], 'site': i['site'], 'address': i['address'],
     'name': i.get('name', ''), 'fixed': i.get('fixed', 0), 'phase': i.get('phase', 0),
-    'release': i.get('release', ''),
+    'release': i.get('release', ''), 'generation': i.get('generation', 1),
     'root': hexlify(hmac_sha256(unhexlify(i['root']), c)).decode(),
     'group': hexlify(hmac_sha256(unhexlify(i['group']), c)).decode()}}))
 """
@@ -57,6 +57,11 @@ print('@O' + json.dumps({{k: i[k] for k in (
 _COMMIT = """
 import os
 os.rename({staged!r}, {final!r})
+for old in ('/cfg/group.0', '/cfg/group.1'):
+    try:
+        os.remove(old)
+    except OSError:
+        pass
 try:
     os.sync()
 except AttributeError:
@@ -88,6 +93,7 @@ class Identity:
     fixed: bool = False
     phase: int = 0
     release: bytes = b""  # public key that updates are signed with
+    generation: int = 1  # of the group key
 
     def __repr__(self) -> str:
         return f"Identity(eui={self.eui!r}, site={self.site}, address={self.address})"
@@ -101,6 +107,8 @@ class Identity:
             "root": self.root.hex(),
             "group": self.group.hex(),
         }
+        if self.generation != 1:
+            data["generation"] = self.generation
         if self.name:
             data["name"] = self.name
         if self.fixed:
@@ -190,6 +198,7 @@ class Node:
             and bool(data.get("fixed")) == identity.fixed
             and data.get("phase") == identity.phase
             and data.get("release") == identity.release.hex()
+            and data.get("generation") == identity.generation
             and _same(data.get("root"), kdf.hmac_sha256(identity.root, challenge))
             and _same(data.get("group"), kdf.hmac_sha256(identity.group, challenge))
         )

@@ -114,15 +114,15 @@ def _identity(old: dict[str, Any], store: KeyStore, wanted: Wanted, eui: str) ->
     same = old.get("site") == store.site_id and old.get("address") == wanted.address
     was = old if same else {}
     with store_errors():
-        group, release = store.group_key, store.release_key
+        newest, release = store.newest, store.release_key
     if not release and was.get("release"):
         release = bytes.fromhex(str(was["release"]))
     return Identity(
-        eui, store.site_id, wanted.address, secrets.token_bytes(KEY_BYTES), group,
+        eui, store.site_id, wanted.address, secrets.token_bytes(KEY_BYTES), newest.root,
         str(was.get("name", "")) if wanted.name is None else wanted.name,
         bool(was.get("fixed")) if wanted.fixed is None else wanted.fixed,
         int(was.get("phase", 0)) if wanted.phase is None else wanted.phase,
-        release,
+        release, newest.number,
     )  # fmt: skip
 
 

@@ -1,0 +1,366 @@
+"""A new group key on a street: who gets it, who must not, what a crash or an old copy leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pbal_controller import group_keys, keystore, metrics, segment
+from pbal_controller.app import Controller
+from pbal_controller.errors import KeyStoreError
+from pbal_controller.keystore import GroupGeneration, KeyStore
+from pbal_protocol import records as r
+from pbal_protocol.errors import RemoteError
+from pbal_protocol.frames import GROUP, Opener, Sealer, peek
+from pbal_protocol.kdf import group_key
+
+from .conftest import Site, rows, until
+from .fake import GROUP_ROOT, SITE, FakeNode
+
+MakeSite = Callable[..., Site]
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_keys, "SETTLE_S", 1.0)
+    monkeypatch.setattr(segment, "_FIRST_SYNC_S", 0.05)
+    monkeypatch.setattr(group_keys, "_TICK_S", 0.02)
+    monkeypatch.setattr(group_keys, "_AGAIN_S", 0.3)
+
+
+def fast(site: Site, **security: Any) -> None:
+    site.changes["polling"] = {"time_sync_every_s": 0.05}
+    site.changes["security"] = security
+
+
+def elsewhere(site: Site) -> KeyStore:
+    """The key store as the command line opens it."""
+    return KeyStore.open(site.folder / "keys.json", b"secret")
+
+
+def key(root: bytes) -> bytes:
+    return group_key(root, SITE)
+
+
+def holds(node: FakeNode, root: bytes) -> bool:
+    return node.group.proof(1, 2) == Opener(key(root), GROUP, SITE, 0).proof(1, 2)
+
+
+def behind(controller: Controller) -> dict[int, str]:
+    told = controller.group_keys.as_dict()["homes_behind"]
+    return {home["address"]: home["state"] for home in told}
+
+
+async def test_by_hand_every_home_gets_it_and_then_it_is_used(make_site: MakeSite) -> None:
+    nodes = [FakeNode(1), FakeNode(2)]
+    site = make_site(*nodes)
+    fast(site)
+    async with site.running() as controller:
+        await until(lambda: not behind(controller) and all(n.group_times for n in nodes))
+        assert not any(node.refused_frames for node in nodes)
+        made = elsewhere(site).new_group_key("by hand", "somebody")
+        assert made.number == 2
+        await until(lambda: site.keys.active.number == 2)
+        assert all(node.generation == 2 and holds(node, made.root) for node in nodes)
+        heard = [len(node.group_times) for node in nodes]
+        await until(lambda: all(node.older_group is None for node in nodes))
+        await until(lambda: all(len(n.group_times) > h for n, h in zip(nodes, heard, strict=True)))
+        assert not any(node.group_refused for node in nodes), "no group frame was lost in between"
+        told = controller.group_keys.as_dict()
+        assert (told["number"], told["next"], told["why"]) == (2, None, "by hand")
+        assert told["homes_with_newest"] == 2
+        assert "pbal_group_key_number 2\n" in metrics.render(controller)
+    log = rows(site, "SELECT what, subject, who, why FROM audit ORDER BY at_s")
+    assert log[1:] == [
+        ("group key drawn", "2", "somebody", "by hand"),
+        ("group key in use", "2", "controller", "homes without it: none"),
+    ]
+    again = elsewhere(site)
+    assert again.active.root == again.newest.root == made.root
+
+
+async def test_a_revoked_home_is_left_out_and_its_old_key_is_worth_nothing(
+    make_site: MakeSite,
+) -> None:
+    nodes = [FakeNode(1), FakeNode(2), FakeNode(3)]
+    site = make_site(*nodes)
+    fast(site)
+    async with site.running() as controller:
+        await until(lambda: all(node.group_times for node in nodes))
+        made = elsewhere(site).revoke(2, "somebody")
+        assert made is not None
+        await until(lambda: site.keys.active.number == made.number)
+        await until(lambda: nodes[0].older_group is None and nodes[2].older_group is None)
+        polled = nodes[1].polled
+        await asyncio.sleep(0.3)
+        assert nodes[1].polled == polled, "nobody speaks to it"
+        assert not holds(nodes[1], made.root)
+        home = controller.fleet.get(2)
+        assert home is not None
+        assert "revoked" in home.immovable(controller.now())
+        assert 2 not in behind(controller)
+        forged = Sealer(key(GROUP_ROOT), GROUP, SITE, 0).seal(
+            0xFFFFFFF0, r.TimeSync(time_s=1).encode()
+        )
+        for node in (nodes[0], nodes[2]):
+            refused = node.group_refused
+            node.group_frame(forged)
+            assert node.group_refused == refused + 1
+    assert ("group key drawn", "node 2 revoked") in rows(site, "SELECT what, why FROM audit")
+    assert elsewhere(site).revoke(2, "again") is None, "revoked once, rotated once"
+
+
+async def test_a_dark_home_learns_it_when_it_is_back(make_site: MakeSite) -> None:
+    nodes = [FakeNode(1), FakeNode(2)]
+    site = make_site(*nodes)
+    fast(site)
+    async with site.running() as controller:
+        await until(lambda: not behind(controller))
+        nodes[1].silent = True
+        await until(lambda: not controller.fleet.get(2).alive)  # type: ignore[union-attr]
+        made = elsewhere(site).new_group_key("by hand", "")
+        await until(lambda: site.keys.active.number == made.number)
+        assert behind(controller) == {2: "not heard"}
+        nodes[1].silent = False
+        await until(lambda: not behind(controller))
+        assert holds(nodes[1], made.root)
+
+
+async def test_firmware_that_does_not_follow_holds_nobody_up(make_site: MakeSite) -> None:
+    nodes = [FakeNode(1), FakeNode(2, knows_groups=False)]
+    site = make_site(*nodes)
+    fast(site, group_key_wait_s=2.0)
+    async with site.running() as controller:
+        await until(lambda: behind(controller) == {2: "its firmware does not follow"})
+        asked = nodes[1].refused_frames
+        assert 3 <= asked < 6, "more and more seldom"
+        made = elsewhere(site).new_group_key("by hand", "")
+        await asyncio.sleep(1.3)
+        assert holds(nodes[0], made.root)
+        assert site.keys.active.number == 1, "it waits for the living"
+        await until(lambda: site.keys.active.number == made.number)
+        await until(lambda: controller.group_keys.as_dict()["alarm"] == [2])
+        synced = nodes[1].polled
+        await until(lambda: nodes[1].polled > synced + 3)
+        home = controller.fleet.get(2)
+        assert home is not None
+        assert home.alive
+        assert not home.link.malformed
+        # An update brings a firmware that does: it starts anew and says so.
+        nodes[1].knows_groups = True
+        nodes[1].reset()
+        await until(lambda: not behind(controller))
+        await until(lambda: not controller.group_keys.as_dict()["alarm"])
+    assert ("homes without it: 2",) in rows(site, "SELECT why FROM audit")
+
+
+async def test_a_home_that_takes_no_key_is_told_of(make_site: MakeSite) -> None:
+    nodes = [FakeNode(1), FakeNode(2, forgets_keys=True)]
+    site = make_site(*nodes)
+    fast(site, group_key_wait_s=2.0)
+    async with site.running() as controller:
+        await until(lambda: not behind(controller))
+        elsewhere(site).new_group_key("by hand", "")
+        await until(lambda: site.keys.active.number == 2)
+        assert behind(controller) == {2: "holds an older one"}
+
+
+async def test_an_old_copy_of_the_key_store_gets_a_newer_key(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    nodes = [FakeNode(1), FakeNode(2)]
+    site = make_site(*nodes)
+    fast(site)
+    shutil.copy(site.folder / "keys.json", site.folder / "backup.json")
+    async with site.running() as controller:
+        await until(lambda: not behind(controller))
+        for number in (2, 3):
+            elsewhere(site).new_group_key("by hand", "")
+            await until(lambda n=number: site.keys.active.number == n)  # type: ignore[misc]
+    assert [node.generation for node in nodes] == [3, 3]
+    shutil.copy(site.folder / "backup.json", site.folder / "keys.json")
+    site.keys = elsewhere(site)
+    assert site.keys.newest.number == 1
+    async with site.running() as controller:
+        await until(lambda: site.keys.active.number == 4 and not behind(controller))
+    assert all(holds(node, site.keys.newest.root) for node in nodes)
+    assert "restored backup" in caplog.text
+    assert site.keys.newest.why in ("home 1 holds number 3", "home 2 holds number 3")
+
+
+async def test_a_lying_home_moves_the_number_a_little_once(make_site: MakeSite) -> None:
+    nodes = [FakeNode(1), FakeNode(2, forgets_keys=True)]
+    site = make_site(*nodes)
+    fast(site, group_key_wait_s=1.0)
+    nodes[1].generation = 0x3FFFFFFF
+    nodes[1].group = Opener(bytes(32), GROUP, SITE, 0)
+    async with site.running() as controller:
+        await until(lambda: site.keys.active.number > 1)
+        await asyncio.sleep(1.0)
+        assert site.keys.newest.number == site.keys.active.number == 1 + 1000 + 1
+        assert behind(controller) == {2: "holds an older one"}
+
+
+def aged(site: Site, days: float) -> None:
+    old = site.keys.newest
+    site.keys._generations = (
+        GroupGeneration(old.number, old.root, time.time() - days * 86400, old.why, old.by),
+    )
+    site.keys._write()
+
+
+async def test_by_the_calendar(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    fast(site, group_key_days=30)
+    aged(site, 29.9)
+    async with site.running() as controller:
+        await until(lambda: not behind(controller))
+        await asyncio.sleep(0.3)
+        assert site.keys.newest.number == 1
+        aged(site, 30.1)
+        await until(lambda: site.keys.active.number == 2)
+        assert site.keys.newest.why == "older than 30 days"
+
+
+@pytest.mark.parametrize("days", [0, 30])
+async def test_the_calendar_waits_for_firmware_that_follows(make_site: MakeSite, days: int) -> None:
+    site = make_site(FakeNode(1), FakeNode(2, knows_groups=days == 0))
+    fast(site, group_key_days=days)
+    aged(site, 4000)
+    async with site.running() as controller:
+        await until(lambda: 1 not in behind(controller))
+        await asyncio.sleep(0.5)
+        assert site.keys.newest.number == 1
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+@pytest.mark.parametrize("write", [1, 2])
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_controller_killed_at_any_write_goes_on(
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch, write: int, after: bool
+) -> None:
+    """Drawing (1) and using (2) a key: killed before or after the file is replaced."""
+    nodes = [FakeNode(1), FakeNode(2)]
+    site = make_site(*nodes)
+    fast(site)
+    aged(site, 40)
+    site.changes["security"] = {"group_key_days": 30}
+    real = keystore.atomic_write
+    count = 0
+
+    def deadly(path: Any, data: bytes, mode: int = 0o600) -> None:
+        nonlocal count
+        count += 1
+        if count == write and not after:
+            raise Killed
+        real(path, data, mode)
+        if count == write:
+            raise Killed
+
+    monkeypatch.setattr(keystore, "atomic_write", deadly)
+    with contextlib.suppress(Killed, BaseExceptionGroup):
+        async with site.running():
+            await until(lambda: count >= write)
+            await asyncio.sleep(0.3)
+    monkeypatch.setattr(keystore, "atomic_write", real)
+    site.keys = elsewhere(site)
+    known = {g.root for g in (site.keys.active, site.keys.newest)}
+    assert all(any(holds(node, root) for root in known) for node in nodes), "no key is lost"
+    async with site.running() as controller:
+        await until(lambda: site.keys.active.number == 2 and not behind(controller))
+        heard = len(site.bus.group_log)
+        await until(lambda: len(site.bus.group_log) > heard + 3)
+    assert not any(node.group_refused for node in nodes)
+    # No counter came twice, under whichever key.
+    counters = [peek(frame)[3] for frame in site.bus.group_log]
+    assert len(set(counters)) == len(counters)
+    for frame in site.bus.group_log:
+        assert sum(opens(root, frame) for root in (GROUP_ROOT, site.keys.newest.root)) == 1
+
+
+def opens(root: bytes, frame: bytes) -> bool:
+    try:
+        Opener(key(root), GROUP, SITE, 0).open(frame)
+    except RemoteError:
+        return False
+    return True
+
+
+# -- the store itself ------------------------------------------------------------------------
+
+
+def test_two_writers_lose_nothing(make_store: Callable[[], KeyStore]) -> None:
+    one = make_store()
+    two = KeyStore.open(one.path, b"pass")
+    one.add(1, "00" * 8)
+    two.add(2, "00" * 8)
+    made = one.new_group_key("x", "")
+    two.add(3, "00" * 8)
+    assert two.newest == made
+    assert KeyStore.open(one.path, b"pass").addresses() == [1, 2, 3]
+    assert not two.activate(made.number - 1)
+    assert two.activate(made.number)
+    one.reload()
+    assert one.active == made
+    assert one.addresses() == [1, 2, 3]
+
+
+def test_a_store_without_generations_has_one_of_unknown_age(
+    make_store: Callable[[], KeyStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store()
+    dumps = json.dumps
+
+    def as_before(content: Any, **how: Any) -> str:
+        if "generations" in content:
+            content = {k: v for k, v in content.items() if k not in ("generations", "active")}
+        return dumps(content, **how)
+
+    monkeypatch.setattr(json, "dumps", as_before)
+    store._write()
+    monkeypatch.undo()
+    old = KeyStore.open(store.path, b"pass")
+    assert old.newest == old.active == GroupGeneration(1, store.group_key)
+
+
+def test_another_store_in_its_place_is_not_taken(make_store: Callable[[], KeyStore]) -> None:
+    store = make_store()
+    before = store.newest
+    store.path.unlink()
+    KeyStore.create(store.path, b"pass", 7, log2_n=10)
+    with pytest.raises(KeyStoreError, match="another key store"):
+        store.new_group_key("x", "")
+    assert store.newest == before
+    assert before.root.hex() not in repr(before)
+    assert repr(before.root) not in repr(before)
+
+
+def test_a_change_that_cannot_be_written_is_not_made(
+    make_store: Callable[[], KeyStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store()
+    store.add(1, "00" * 8)
+
+    def full(*args: Any) -> None:
+        raise KeyStoreError("no space")
+
+    monkeypatch.setattr(keystore, "atomic_write", full)
+    with pytest.raises(KeyStoreError, match="no space"):
+        store.revoke(1)
+    assert store.newest.number == 1
+    assert not store.node(1).revoked
+
+
+@pytest.fixture
+def make_store(tmp_path: Any) -> Callable[[], KeyStore]:
+    return lambda: KeyStore.create(tmp_path / "keys.json", b"pass", 7, log2_n=10)
