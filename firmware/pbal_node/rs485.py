@@ -25,6 +25,7 @@ _BITS = const(11)  # start, 8 data, even parity, stop
 _WRAPPED_US = const(2000000)  # longer than any chunk takes on the slowest line
 _BEARER = const(64)  # a place of an error, see faults.py
 _PLAIN = const(68)
+_PLAIN_REGISTERS = const(20)  # the setting
 _LATE_US = const(40000)  # an answer this long after its request may meet the next one: keep silent
 
 
@@ -143,6 +144,8 @@ class Rs485:
         """Answer a stock Modbus tool; the length of the ADU in `_tx`."""
         try:
             stock = self._stock or self._load_stock()
+            # Anybody on the pair may ask.
+            stock.withheld = bool(self._link) and not self._node.config.get(_PLAIN_REGISTERS)
             self._node.fill_telemetry(self._telemetry)
             return stock.respond(buf, n, self._telemetry, self._tx)
         except Exception as e:

@@ -152,7 +152,7 @@ local enums = {
   phase = {[0] = "open", [1] = "A", [2] = "B", [3] = "C"},
   from_phase = {[0] = "open", [1] = "A", [2] = "B", [3] = "C"},
   to_phase = {[0] = "open", [1] = "A", [2] = "B", [3] = "C"},
-  key = {[1] = "dwell_s", [2] = "daily_cap", [3] = "band_low_dv", [4] = "band_high_dv", [5] = "rated_switch_ma", [6] = "fixed", [7] = "opted_out", [8] = "good_time_ms", [9] = "dead_time_ms", [10] = "autonomy_confirm_ms", [11] = "autonomy_spread_ms", [12] = "return_spread_ms", [13] = "silent_hours", [14] = "trim_out_ppm", [15] = "trim_a_ppm", [16] = "trim_b_ppm", [17] = "trim_c_ppm", [18] = "trim_i_ppm", [19] = "bend_i_ppb", [255] = "all"},
+  key = {[1] = "dwell_s", [2] = "daily_cap", [3] = "band_low_dv", [4] = "band_high_dv", [5] = "rated_switch_ma", [6] = "fixed", [7] = "opted_out", [8] = "good_time_ms", [9] = "dead_time_ms", [10] = "autonomy_confirm_ms", [11] = "autonomy_spread_ms", [12] = "return_spread_ms", [13] = "silent_hours", [14] = "trim_out_ppm", [15] = "trim_a_ppm", [16] = "trim_b_ppm", [17] = "trim_c_ppm", [18] = "trim_i_ppm", [19] = "bend_i_ppb", [20] = "plain_registers", [255] = "all"},
 }
 local flags = {[1] = "FIXED", [2] = "LOCKOUT", [4] = "METER_FAULT", [8] = "SAFE_MODE", [16] = "UNSYNCED", [32] = "EVENTS_PENDING", [64] = "AUTONOMOUS", [128] = "SENSE_FAULT", [256] = "OPTED_OUT"}
 local functions = {[4] = "read input registers (0..11)", [17] = "report server id", [43] = "read device identification", [100] = "pbal", [132] = "read input registers (0..11): exception", [145] = "report server id: exception", [171] = "read device identification: exception", [228] = "pbal: exception"}

@@ -26,6 +26,7 @@ TRIM_B_PPM = 16
 TRIM_C_PPM = 17
 TRIM_I_PPM = 18
 BEND_I_PPB = 19
+PLAIN_REGISTERS = 20
 
 # (key, name, unit, low, high, default)
 KEYS = (
@@ -50,6 +51,8 @@ KEYS = (
     (TRIM_C_PPM, "trim_c_ppm", "ppm", -100000, 100000, 0),
     (TRIM_I_PPM, "trim_i_ppm", "ppm", -100000, 100000, 0),
     (BEND_I_PPB, "bend_i_ppb", "ppb/A2", -1000000, 1000000, 0),
+    # 1: current and power are shown to whoever asks without a key, too.
+    (PLAIN_REGISTERS, "plain_registers", "", 0, 1, 0),
 )
 
 

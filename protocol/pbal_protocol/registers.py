@@ -1,12 +1,14 @@
 """The input registers a node shows to stock Modbus tools (function 04).
 
 Read-only and small: enough to see that a node is alive and what it measures. Nothing here is
-authenticated, so the controller never uses it.
+authenticated, so the controller never uses it; nothing is secret, so what a home draws is shown
+only by a node without keys, and where the setting plain_registers opens it.
 """
 
 import struct
 
 from pbal_protocol.codec import Record
+from pbal_protocol.compat import const
 from pbal_protocol.frames import VERSION
 
 # (address, name, words, steps per unit, unit, attribute of Telemetry or "" for the constant)
@@ -24,6 +26,13 @@ REGISTERS = (
     (11, "flags", 1, 1, "", "flags"),
 )
 COUNT = 12
+_USE_FIRST = const(5)  # current and power: when somebody is at home, and what they run
+_USE_END = const(8)
+
+
+def shows_use(start: int, count: int) -> bool:
+    """True when a read of these registers would show what the home draws."""
+    return bool(start < _USE_END and start + count > _USE_FIRST)
 
 
 def fill(telemetry: Record, out: bytearray, at: int = 0) -> None:

@@ -19,7 +19,7 @@ from pbal_protocol.modbus import (
     SERVER_FAILURE,
     seal_adu,
 )
-from pbal_protocol.registers import COUNT, fill
+from pbal_protocol.registers import COUNT, fill, shows_use
 
 VENDOR, PRODUCT_CODE, REVISION, VENDOR_URL, PRODUCT_NAME, MODEL, APPLICATION = range(7)
 
@@ -30,7 +30,10 @@ _END = const(254)  # unit (1) and the longest PDU (253)
 
 
 class Stock:
-    """Answers stock tools. `identity` maps object ids 0..6 to ASCII bytes; 0..2 are required."""
+    """Answers stock tools. `identity` maps object ids 0..6 to ASCII bytes; 0..2 are required.
+
+    `withheld`: the registers of what the home draws are not allowable addresses (exception 2).
+    """
 
     def __init__(self, identity: dict[int, bytes]) -> None:
         for i in (VENDOR, PRODUCT_CODE, REVISION):
@@ -43,6 +46,7 @@ class Stock:
                 raise RangeError("object %d: %d bytes" % (i, len(text)))
         self._objects = identity
         self._registers = bytearray(2 * COUNT)
+        self.withheld = False
 
     def respond(
         self,
@@ -90,7 +94,7 @@ class Stock:
         count = request[4] << 8 | request[5]
         if not 1 <= count <= 125:
             return -ILLEGAL_VALUE
-        if start + count > COUNT:
+        if start + count > COUNT or (self.withheld and shows_use(start, count)):
             return -ILLEGAL_ADDRESS
         if telemetry is None:
             return -SERVER_FAILURE

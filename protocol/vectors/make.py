@@ -311,14 +311,20 @@ IMAGE = struct.pack(
 )  # 229.87 V and 231.05 V round to 229.9 and (half to even, 2310.5) 231.0
 
 
-def stock(name: str, request: str, response: str) -> dict:
-    return {"id": name, "request": request, "response": response}
+def stock(name: str, request: str, response: str, **more: bool) -> dict:
+    """`withheld`: as a node with keys answers."""
+    return {"id": name, "request": request, "response": response, **more}
 
 
 SERVER = b"\x70\xffpbal esp32-devkitc 0.1.0"
 STOCK = [
     stock("all registers", "040000000c", "0418" + IMAGE.hex()),
     stock("the power", "0400060002", "0404" + IMAGE[12:16].hex()),
+    stock("voltages, withheld", "0400000005", "040a" + IMAGE[:10].hex(), withheld=True),
+    stock("frequency to flags, withheld", "0400080004", "0408" + IMAGE[16:].hex(), withheld=True),
+    stock("all registers, withheld", "040000000c", "8402", withheld=True),
+    stock("the current, withheld", "0400050001", "8402", withheld=True),
+    stock("half of the power, withheld", "0400070002", "8402", withheld=True),
     stock("one register too many", "040000000d", "8402"),
     stock("no register", "0400000000", "8403"),
     stock("126 registers", "040000007e", "8403"),

@@ -142,6 +142,7 @@ def proof(v, file):
 def answer(v, file):
     identity = {i: t.encode() for i, t in enumerate(file["identity"]) if t}
     node = stock.Stock(identity)
+    node.withheld = v.get("withheld", False)
     telemetry = build("Telemetry", file["telemetry"])
     request = modbus_client.adu(5, unhex(v["request"]))
     out = bytearray(256)

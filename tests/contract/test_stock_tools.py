@@ -33,10 +33,11 @@ REGISTERS = [1, 2301, 2290, 2310, 2301, 432, 0xFFFF, 0x10000 - 9876, 4998, 1, 2,
 
 
 class Node(threading.Thread):
-    """RtuServer and Stock behind one end of a pty."""
+    """RtuServer and Stock behind one end of a pty; `withheld`: as a node with keys."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.withheld = False
         self.master, self._slave = pty.openpty()
         tty.setraw(self.master)
         tty.setraw(self._slave)
@@ -64,6 +65,7 @@ class Node(threading.Thread):
 
     def _answer(self, node: stock.Stock, out: bytearray) -> None:
         self.served.append(self.rx.buf[1])
+        node.withheld = self.withheld
         n = node.respond(self.rx.buf, self.rx.length, READING, out)
         os.write(self.master, out[:n])
 
@@ -97,6 +99,18 @@ def test_mbpoll_reads_the_registers(node):
     values = {int(k): int(v.split("(")[0]) & 0xFFFF for k, v in shown.items()}
     assert values == dict(enumerate(REGISTERS))
     assert node.served == [4]
+
+
+def test_mbpoll_reads_of_a_node_with_keys_all_but_what_the_home_draws(node):
+    node.withheld = True
+    for first, count in ((0, 5), (8, 4)):
+        done = mbpoll(node, "-t", "3", "-0", "-r", str(first), "-c", str(count), "-1")
+        assert done.returncode == 0, done.stdout + done.stderr
+        shown = [line.split("]:")[1] for line in done.stdout.splitlines() if line.startswith("[")]
+        assert [int(v.split("(")[0]) for v in shown] == REGISTERS[first : first + count]
+    for first, count in ((5, 1), (6, 2), (7, 1), (0, 12), (4, 2), (7, 2)):
+        done = mbpoll(node, "-t", "3", "-0", "-r", str(first), "-c", str(count), "-1")
+        assert "Illegal data address" in done.stdout + done.stderr, (first, count)
 
 
 def test_mbpoll_reads_who_it_is(node):
@@ -163,6 +177,16 @@ def test_libmodbus_reads_the_registers(libmodbus):
     assert list(values) == REGISTERS
     # One too many is refused, and the refusal understood.
     assert lib.modbus_read_input_registers(context, 0, 13, (ctypes.c_uint16 * 13)()) == -1
+    assert b"Illegal data address" in lib.modbus_strerror(ctypes.get_errno())
+
+
+def test_libmodbus_reads_of_a_node_with_keys_all_but_what_the_home_draws(node, libmodbus):
+    lib, context = libmodbus
+    node.withheld = True
+    values = (ctypes.c_uint16 * 5)()
+    assert lib.modbus_read_input_registers(context, 0, 5, values) == 5
+    assert list(values) == REGISTERS[:5]
+    assert lib.modbus_read_input_registers(context, 6, 2, values) == -1
     assert b"Illegal data address" in lib.modbus_strerror(ctypes.get_errno())
 
 

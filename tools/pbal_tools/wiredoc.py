@@ -113,10 +113,16 @@ def wire_md() -> str:
     )
     out += "### Input registers\n\nBig endian; high word first.\n\n"
     rows = [
-        (address, words, f"{1 / steps:g} {unit}".strip() if steps > 1 else unit, name)
+        (
+            address,
+            words,
+            f"{1 / steps:g} {unit}".strip() if steps > 1 else unit,
+            name,
+            "needs `plain_registers`" if registers.shows_use(address, words) else "always",
+        )
         for address, name, words, steps, unit, _attribute in registers.REGISTERS
     ]
-    out += table(("address", "words", "step", "contents"), rows)
+    out += table(("address", "words", "step", "contents", "from a node with keys"), rows)
     return out.rstrip("\n") + "\n"
 
 

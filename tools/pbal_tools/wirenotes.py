@@ -196,6 +196,12 @@ Stock tools may also read the input registers (function 04), the server id (17) 
 identification (43/14). Every other function is refused with exception 1: no plain write ever
 switches.
 
+Whoever is on the pair can ask that, without a key. So a node that has keys withholds what the home
+draws, registers 5 to 7: a read that touches one is refused with exception 2 (illegal data address,
+section 7 of the Modbus application protocol: an address that is not allowable for the server), and
+tools read 0 to 4 and 8 to 11. The setting `plain_registers` = 1 opens them; a node without keys,
+which is in nobody's home yet, shows all.
+
 ### Nodes without an address
 
 They all wait at unit 247 and hold no key. They answer plain broadcasts (function 100 to unit 0) of

@@ -10,7 +10,7 @@ from .job import Job
 from .line import Line
 from .search import Search
 
-_REGISTERS = 12
+_SPANS = ((0, 5), (8, 4))  # (first register, count) of what every node shows without a key
 FLAG_WORDS = {
     records.FLAG_LOCKOUT: "locked out: a contact welded",
     records.FLAG_METER_FAULT: "its meter does not answer",
@@ -21,15 +21,18 @@ FLAG_WORDS = {
 
 def plain(line: Line, unit: int, tries: int) -> dict[str, Any] | None:
     """The plain registers and the identification of a unit, None where it is silent."""
-    pdu = bytes((modbus.READ_INPUT_REGISTERS, 0, 0, 0, _REGISTERS))
-    answer = line.request(unit, pdu, tries)
-    if answer is None or len(answer) != 2 + 2 * _REGISTERS:
-        return None
-    w = [answer[k] << 8 | answer[k + 1] for k in range(2, len(answer), 2)]
+    w: dict[int, int] = {}
+    for first, count in _SPANS:
+        pdu = bytes((modbus.READ_INPUT_REGISTERS, 0, first, 0, count))
+        answer = line.request(unit, pdu, tries)
+        if answer is None or len(answer) != 2 + 2 * count:
+            return None
+        w |= {first + k: answer[2 + 2 * k] << 8 | answer[3 + 2 * k] for k in range(count)}
+        tries = max(tries, 2)  # it answers: the rest must not be lost to one disturbance
     vendor, board, version, name = identification(line, unit)
     return {
         "unit": unit, "vendor": vendor, "board": board, "version": version, "name": name,
-        "v": [w[1] / 10, w[2] / 10, w[3] / 10], "vout_v": w[4] / 10, "current_a": w[5] / 100,
+        "v": [w[1] / 10, w[2] / 10, w[3] / 10], "vout_v": w[4] / 10,
         "phase": w[9], "state": w[10], "flags": w[11],
     }  # fmt: skip
 

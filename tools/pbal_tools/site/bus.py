@@ -16,7 +16,7 @@ from .diff import Heard
 from .model import Bus
 
 TRIES = 3
-REGISTERS = 12
+SPANS = ((0, 5), (8, 4))  # (first register, count) of what every node shows without a key
 
 
 def scan(
@@ -55,18 +55,26 @@ def scan(
 
 
 def _ask(client: ModbusSerialClient, unit: int) -> Heard | None:
+    words: dict[int, int] = {}
+    for first, count in SPANS:
+        told = _registers(client, unit, first, count)
+        if told is None:
+            return None
+        words |= dict(enumerate(told, first))
+    return Heard(
+        unit, words[9], words[10], words[11], words[1] / 10, words[2] / 10, words[3] / 10,
+        *_identification(client, unit),
+    )  # fmt: skip
+
+
+def _registers(client: ModbusSerialClient, unit: int, first: int, count: int) -> list[int] | None:
     for _ in range(TRIES):
         try:
-            answer = client.read_input_registers(0, count=REGISTERS, device_id=unit)
+            answer = client.read_input_registers(first, count=count, device_id=unit)
         except ModbusException:
             continue
-        if answer.isError() or len(answer.registers) < REGISTERS:
-            continue
-        words = answer.registers
-        return Heard(
-            unit, words[9], words[10], words[11], words[1] / 10, words[2] / 10, words[3] / 10,
-            *_identification(client, unit),
-        )  # fmt: skip
+        if not answer.isError() and len(answer.registers) == count:
+            return list(answer.registers)
     return None
 
 

@@ -74,7 +74,7 @@ async def main():
         assert not task.done()
     # A stock tool asks a node that has worked for a while: its answers' code is loaded only now.
     uart.tx = b""
-    request = bytearray(b"\x05\x04\x00\x00\x00\x0c\x00\x00")
+    request = bytearray(b"\x05\x04\x00\x00\x00\x05\x00\x00")
     modbus.seal_adu(request, 6)
     uart.rx += request
     for _ in range(400):

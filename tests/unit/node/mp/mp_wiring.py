@@ -22,6 +22,7 @@ from pbal_node import app as app_module  # noqa: E402
 from pbal_node import rs485, store  # noqa: E402
 from pbal_node import selector as sel  # noqa: E402
 from pbal_protocol import config as keys  # noqa: E402
+from pbal_protocol import modbus  # noqa: E402
 from pbal_protocol import names as wire  # noqa: E402
 
 house = machine.house
@@ -92,6 +93,30 @@ def the_board_s_own_limits_bind():
     assert app.limits.rated_a == board["limits"]["rated_switch_a"] < 63
     app = make(dead_time_ms=2000, rated_switch_ma=5000)
     assert app.timing.dead_time_ms == 2000 and app.limits.rated_a == 5.0
+
+
+def plain_registers_withhold_what_the_home_draws():
+    app = make()
+
+    def ask(first, count):
+        adu = bytearray(8)
+        adu[:6] = bytes((5, 4, 0, first, 0, count))
+        modbus.seal_adu(adu, 6)
+        app.bearer._plain(adu, 8)
+        return bytes(app.bearer._tx[1:3])
+
+    refused = b"\x84\x02"
+    assert ask(0, 5) == b"\x04\x0a" and ask(8, 4) == b"\x04\x08"
+    for first in range(12):
+        for count in range(1, 13 - first):
+            touched = first <= 7 and first + count > 5
+            assert (ask(first, count) == refused) == touched, (first, count)
+    assert app.config.set(keys.PLAIN_REGISTERS, 1)
+    assert ask(0, 12) == b"\x04\x18"
+    assert app.config.set(keys.PLAIN_REGISTERS, 0)
+    assert ask(6, 2) == refused
+    app.bearer._link = None  # as on a node without keys
+    assert ask(0, 12) == b"\x04\x18"
 
 
 def an_identity_marks_a_home_as_fixed():
@@ -231,6 +256,7 @@ support.run(
         settings_reach_the_limits,
         settings_that_come_later_bind_at_once,
         the_board_s_own_limits_bind,
+        plain_registers_withhold_what_the_home_draws,
         an_identity_marks_a_home_as_fixed,
         a_cold_start_is_staggered_and_a_warm_one_is_not,
         outputs_are_off_before_anything_else,
