@@ -157,16 +157,13 @@ need_compiler() {
 
 # --- the installation -----------------------------------------------------------------------
 
-# pip_install ARGUMENT...: with the pinned versions; speaks only when it fails. Most of what is
-# installed is never imported: what is, Python compiles when it is.
-# The path is relative because pip splits PIP_CONSTRAINT, which reaches the isolated build, at
-# spaces; newer pips want the second name.
+# pip_install ARGUMENT...: speaks only when it fails. Most of what is installed is never imported:
+# what is, Python compiles when it is.
 pip_install() {
     local log
     log=$(mktemp)
-    if PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
-        --constraint constraints.txt "$@" >"$log" 2>&1; then
+    if "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
+        --no-deps "$@" >"$log" 2>&1; then
         rm -f "$log"
         return 0
     fi
@@ -175,11 +172,29 @@ pip_install() {
     return 1
 }
 
+# locked GROUP...: the lock file's entries of these groups, as a file for pip; prints its path.
+# pip takes nothing whose hash is not in it.
+locked() {
+    local list=$venv/.pbal-locked
+    "$venv/bin/python" tools/lock.py select "$@" >"$list" || return 1
+    echo "$list"
+}
+
+# What compiles comes first and is used for what follows: a build of its own kind would download
+# its tools without looking at their hashes.
+install_locked() {
+    local list
+    list=$(locked build) && pip_install --require-hashes -r "$list" &&
+        list=$(locked build core "$@") &&
+        pip_install --require-hashes --no-build-isolation -r "$list" &&
+        pip_install --no-build-isolation --editable .
+}
+
 # Whatever changes what would be installed or compiled.
 fingerprint() {
     {
         echo "$root"
-        cat pyproject.toml constraints.txt setup.py
+        cat pyproject.toml requirements.lock setup.py
         find pi_controller -name '*.pyx' -o -name '*.pxd' -o -name '*.h' | LC_ALL=C sort |
             while IFS= read -r file; do echo "$file"; cat "$file"; done
     } | sha256sum | cut -d' ' -f1
@@ -219,12 +234,14 @@ install() {
     all=$(wanted_extras)
     rm -f "$stamp"
     say "installing pbal[$all] (the first time takes a minute or two)"
-    pip_install --editable ".[$all]" ||
-        die "the installation failed; pip's words are above." \
-            "It needs the Python package index once. Run it again when the network is there."
+    # shellcheck disable=SC2086  # a list of words
+    install_locked ${all//,/ } ||
+        die "the installation failed; the words above say why." \
+            "It needs the Python package index once. Run it again when the network is there." \
+            "Where a hash does not match, the file is not the one that was tested: do not use it."
     # Stubs of the ESP32 port, in a folder of their own: they shadow CPython's library.
     case ",$all," in *,dev,*)
-        pip_install --upgrade --target "$venv/esp32-stubs" micropython-esp32-stubs ||
+        pip_install --require-hashes --upgrade --target "$venv/esp32-stubs" -r "$(locked stubs)" ||
             say "no ESP32 type stubs: the firmware's type check will skip" ;;
     esac
     echo "$root" >"$venv/.pbal-root"
