@@ -126,7 +126,7 @@ class GroupKeys:
         newest = self._keys.newest
         if self._recorded != newest.number:
             if newest.number != self._keys.active.number:
-                log.info("new group key", extra={"group_key": newest.number, "why": newest.why})
+                log.info("new group key", extra={"generation": newest.number, "why": newest.why})
             await self._journal.call(
                 Journal.add_audit, newest.made_s, "group key drawn", str(newest.number), newest.by,
                 newest.why,
@@ -201,7 +201,7 @@ class GroupKeys:
                 log.warning(
                     "home has not taken the group key; it is served by frames of its own, and "
                     "group frames under the old key may still move its clock within its bounds",
-                    extra={"home": home.address, "group_key": newest.number,
+                    extra={"home": home.address, "generation": newest.number,
                            "why": self._word(group)},
                 )  # fmt: skip
 
@@ -269,7 +269,7 @@ class GroupKeys:
         log.log(
             logging.WARNING if living else logging.INFO,
             "group key in use",
-            extra={"group_key": newest.number, "why": newest.why, "homes_without_it": behind},
+            extra={"generation": newest.number, "why": newest.why, "homes_without_it": behind},
         )
         self._publish("group_key", self.as_dict())
         await self._journal.call(
