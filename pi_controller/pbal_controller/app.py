@@ -273,6 +273,7 @@ class Controller:
                     beat()
                 await asyncio.sleep(config.every_s)
         finally:
+            self.meter_reading = None
             meter.close()
 
     async def _watchdog_loop(self, beat: Callable[[], None]) -> None:

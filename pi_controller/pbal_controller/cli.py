@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import enum
 import getpass
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -19,8 +18,10 @@ import typer
 from pbal_controller import __version__
 from pbal_controller.config import Config
 from pbal_controller.config_files import load, source_of
+from pbal_controller.documents import dump_json
 from pbal_controller.errors import ConfigError, ControllerError, KeyStoreError
 from pbal_controller.keystore import KeyStore, find_passphrase, user
+from pbal_controller.secrecy import no_core_dump, private_umask
 
 app = typer.Typer(
     name="pbal-controller",
@@ -43,6 +44,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 def main() -> NoReturn:
     """Entry point: errors a person can act on become one message and an exit code."""
+    private_umask()
     try:
         app()
     except ControllerError as error:
@@ -52,6 +54,7 @@ def main() -> NoReturn:
 
 
 def _passphrase(config: Config) -> bytes:
+    no_core_dump()
     return find_passphrase(config.keys.passphrase_file, config.keys.credential)
 
 
@@ -93,7 +96,7 @@ def check_config(config: ConfigOption = None, json_: JsonOption = False) -> None
     except ConfigError as error:
         raise ConfigError(f"{source_of(error.key, config)}: {error}") from None
     if json_:
-        print(json.dumps(settings.model_dump(mode="json"), indent=2))
+        print(dump_json(settings.model_dump(mode="json"), indent=2))
         return
     name = f" {settings.site.name!r}" if settings.site.name else ""
     print(f"site {settings.site.id}{name}")
@@ -195,7 +198,7 @@ def rollout(
     finally:
         journal.close()
     if json_:
-        print(json.dumps(data, indent=2))
+        print(dump_json(data, indent=2))
         return
     for item in data:
         print(f"{item['version']:<10} {item['state']:<11} {item['detail']}")
@@ -258,7 +261,7 @@ def keys_list(config: ConfigOption = None, json_: JsonOption = False) -> None:
              "revoked": node.revoked}
         )  # fmt: skip
     if json_:
-        print(json.dumps({"site": store.site_id, "nodes": rows, "group_key": _group(store)}))
+        print(dump_json({"site": store.site_id, "nodes": rows, "group_key": _group(store)}))
         return
     for row in rows:
         mark = "  revoked" if row["revoked"] else ""
@@ -303,7 +306,7 @@ def keys_revoke(
     made = store.revoke(address, user())
     if json_:
         data = {"address": address, "already": made is None, "group_key": _group(store)}
-        print(json.dumps(data))
+        print(dump_json(data))
     elif made is None:
         print(f"node {address} was revoked before; nothing is changed")
     else:
@@ -325,6 +328,6 @@ def keys_rotate_group(
     store = _open_keys(load(config))
     store.new_group_key(why[:200], user())
     if json_:
-        print(json.dumps(_group(store)))
+        print(dump_json(_group(store)))
         return
     print(_group_text(_group(store)))

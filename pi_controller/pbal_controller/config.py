@@ -156,6 +156,8 @@ class MeterConfig(_Table):
     unit: int = Field(default=1, ge=1, le=247)
     path: Path | None = None
     every_s: Seconds = 2.0
+    # A file that was written longer ago is no reading.
+    max_age_s: Seconds = 60.0
 
     @model_validator(mode="after")
     def _needs(self) -> MeterConfig:

@@ -7,7 +7,6 @@ Later files override earlier ones table by table; `[[home]]` lists are joined. A
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from pbal_controller.config import Config
 from pbal_controller.config_complaints import Source, complaints, defined_in
+from pbal_controller.documents import DocumentError, load_toml, read_toml
 from pbal_controller.errors import ConfigError
 
 DEFAULT_CONFIG = Path("/etc/pbal/pbal.toml")
@@ -37,17 +37,15 @@ def _merge(base: dict[str, Any], extra: Mapping[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        return read_toml(path)
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such file. Write one (see docs/operations.md) or name another "
             "with --config FILE."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except DocumentError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
@@ -59,8 +57,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             continue
         path = name[len(ENV_PREFIX) :].lower().split("__")
         try:
-            value = tomllib.loads(f"x = {text}")["x"]
-        except tomllib.TOMLDecodeError:
+            value = load_toml(f"x = {text}")["x"]
+        except DocumentError:
             value = text
         here = tables
         for part in path[:-1]:

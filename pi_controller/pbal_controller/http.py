@@ -7,7 +7,6 @@ elsewhere use an SSH tunnel (docs/operations.md).
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from importlib import resources
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from pbal_controller import metrics
+from pbal_controller.documents import dump_json
 from pbal_controller.status import home_dict, status_dict, summary_dict
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ KEEP_S = 0.2
 SUMMARY_EVERY_S = 1.0
 
 
+def _answer(data: Any, status: int = 200) -> web.Response:
+    return web.json_response(data, status=status, dumps=dump_json)
+
+
 class Streams:
     """Hands events to the readers of /events; a slow reader loses events, never delays us."""
 
@@ -47,7 +51,7 @@ class Streams:
         """Tell all readers."""
         if not self._readers:
             return
-        text = json.dumps(data, separators=(",", ":"))
+        text = dump_json(data, separators=(",", ":"))
         for reader in self._readers:
             if reader.full():
                 self.dropped += 1
@@ -181,7 +185,7 @@ class StatusServer:
         return body
 
     async def _status(self, request: web.Request) -> web.Response:
-        body = self._keep("status", lambda: json.dumps(status_dict(self._c)))
+        body = self._keep("status", lambda: dump_json(status_dict(self._c)))
         return web.Response(body=body, content_type="application/json", charset="utf-8")
 
     async def _home(self, request: web.Request) -> web.Response:
@@ -189,16 +193,16 @@ class StatusServer:
         home = self._c.fleet.get(int(text)) if text.isdecimal() and len(text) < 6 else None
         if home is None:
             known = ", ".join(str(h.address) for h in list(self._c.fleet)[:20])
-            return web.json_response(
+            return _answer(
                 {"error": f"no home {text}; addresses are {known or 'none'}"}, status=404
             )
-        return web.json_response(home_dict(home, self._c.now(), full=True))
+        return _answer(home_dict(home, self._c.now(), full=True))
 
     async def _moves(self, request: web.Request) -> web.Response:
-        return web.json_response({"moves": list(self._c.dispatcher.recent)[::-1]})
+        return _answer({"moves": list(self._c.dispatcher.recent)[::-1]})
 
     async def _node_events(self, request: web.Request) -> web.Response:
-        return web.json_response({"events": await self._c.node_events()})
+        return _answer({"events": await self._c.node_events()})
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(

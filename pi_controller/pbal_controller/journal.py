@@ -8,7 +8,7 @@ a file has come.
 from __future__ import annotations
 
 import contextlib
-import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterable
@@ -17,7 +17,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from pbal_controller.documents import dump_json
 from pbal_controller.errors import JournalError
+from pbal_controller.secrecy import keep_private
 
 # 2025-01-01: command ids and group counters of a new journal start at the seconds since
 # then, so that a lost journal never repeats an id or a counter that was used before.
@@ -59,6 +61,16 @@ def schema_files() -> list[tuple[int, str]]:
     )
 
 
+def _made_private(path: Path) -> None:
+    """What homes draw, and when, is their owners' business: the file is for our user alone.
+
+    SQLite gives its own files beside it the same mode.
+    """
+    with contextlib.suppress(OSError):  # SQLite says better what is wrong
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    keep_private(path)
+
+
 class Journal:
     """The journal, synchronous. Used from one thread only, except `:memory:` in tests."""
 
@@ -66,6 +78,8 @@ class Journal:
         """Open or create. Raises JournalError: unwritable, damaged, or of a newer version."""
         self.path = path
         try:
+            if str(path) != ":memory:":
+                _made_private(Path(path))
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA busy_timeout = 5000")
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -323,7 +337,7 @@ class Journal:
         with self._transaction():
             self._db.execute(
                 "INSERT INTO outbox (kind, created_s, body) VALUES (?, ?, ?)",
-                (kind, time.time(), json.dumps(body, separators=(",", ":"))),
+                (kind, time.time(), dump_json(body, separators=(",", ":"))),
             )
             self._db.execute(
                 "DELETE FROM outbox WHERE id <= (SELECT MAX(id) FROM outbox) - ?", (max_rows,)

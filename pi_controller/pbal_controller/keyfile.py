@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import tempfile
 from pathlib import Path
 
+from pbal_controller.documents import DocumentError, read_json
 from pbal_controller.errors import KeyStoreError
 
 FORMAT = "pbal-keys/1"
@@ -19,15 +19,13 @@ _SCRYPT_LOG2_N_RANGE = range(10, 21)
 def read(path: Path) -> tuple[tuple[int, int, bytes], bytes, bytes]:
     """((scrypt cost, site, salt), nonce, ciphertext) of a file. Raises KeyStoreError."""
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise KeyStoreError(f"{path}: larger than any key store; is it the right file?")
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path, MAX_FILE_BYTES)
     except FileNotFoundError:
         raise KeyStoreError(
             f"{path}: no key store. Create one with `pbal-controller keys create`."
         ) from None
-    except (OSError, ValueError) as error:
-        raise KeyStoreError(f"{path}: cannot be read: {error}") from None
+    except (OSError, DocumentError) as error:
+        raise KeyStoreError(f"{path}: cannot be read: {error}; is it a key store?") from None
     try:
         if document["format"] != FORMAT:
             raise KeyStoreError(

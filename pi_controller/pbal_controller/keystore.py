@@ -20,7 +20,6 @@ import contextlib
 import fcntl
 import getpass
 import hashlib
-import json
 import os
 import secrets
 import time
@@ -33,6 +32,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from pbal_controller.documents import dump_json, load_json
 from pbal_controller.errors import KeyStoreError
 from pbal_controller.keyfile import FORMAT, atomic_write, find_passphrase, read
 
@@ -161,7 +161,7 @@ class KeyStore:
     def _open(self, nonce: bytes, sealed: bytes) -> None:
         try:
             plain = AESGCM(self._key).decrypt(nonce, sealed, self._header())
-            self._load(json.loads(plain))
+            self._load(load_json(plain))
         except (ValueError, KeyError, TypeError):  # a nonce of another length; other content
             raise KeyStoreError(f"{self.path}: damaged; restore it from a backup") from None
 
@@ -236,7 +236,7 @@ class KeyStore:
             ],
         }
         nonce = secrets.token_bytes(12)
-        sealed = AESGCM(self._key).encrypt(nonce, json.dumps(content).encode(), self._header())
+        sealed = AESGCM(self._key).encrypt(nonce, dump_json(content).encode(), self._header())
         document = {
             "format": FORMAT,
             "site": self.site_id,
@@ -245,7 +245,7 @@ class KeyStore:
             "nonce": _b64(nonce),
             "sealed": _b64(sealed),
         }
-        atomic_write(self.path, (json.dumps(document, indent=1) + "\n").encode())
+        atomic_write(self.path, (dump_json(document, indent=1) + "\n").encode())
 
     # -- use -----------------------------------------------------------------------------
 

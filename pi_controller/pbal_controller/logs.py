@@ -1,17 +1,22 @@
 """Structured logging: a fixed sentence and fields, as text for people or JSON for machines.
 
 Call sites write `log.info("home heard", extra={"home": 5})`. Keys never reach a log: nothing
-that holds one has it in its repr, and fields with a secret's name are blanked all the same.
+that holds one has it in its repr, and fields with a secret's name are blanked all the same. What
+outsiders can make the program say is rationed: nobody fills the disk with it.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
+from aiohttp.http_exceptions import HttpProcessingError
+
 from pbal_controller.config import LogConfig
+from pbal_controller.documents import dump_json
 
 _STANDARD = set(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime"}
 _SECRET = ("key", "passphrase", "root", "secret", "password")
@@ -51,13 +56,45 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             item["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(item, default=str)
+        return dump_json(item, default=str)
+
+
+class Ration(logging.Filter):
+    """At most so many lines in a window from one place in the code; the next one says how many
+    were not shown. Libraries get less: what they log over and over, somebody sends them.
+    """
+
+    WINDOW_S = 60.0
+    OURS, OTHERS = 300, 5
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._now = now
+        self._places: dict[tuple[str, int], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is shown."""
+        if isinstance(record.exc_info, tuple) and isinstance(
+            record.exc_info[1], HttpProcessingError
+        ):
+            record.exc_info = None  # the sender's mistake, no defect of ours
+        place = (record.pathname, record.lineno)
+        limit = self.OURS if record.name.startswith("pbal_") else self.OTHERS
+        now = self._now()
+        since, count = self._places.get(place, (now, 0))
+        if now - since >= self.WINDOW_S:
+            if count > limit:
+                record.not_shown = count - limit
+            since, count = now, 0
+        self._places[place] = (since, count + 1)
+        return count < limit
 
 
 def set_up(config: LogConfig) -> None:
     """Log to standard error as configured."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter())
+    handler.addFilter(Ration())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(config.level.upper())

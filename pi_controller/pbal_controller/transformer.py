@@ -10,9 +10,9 @@ high word first, from Eastron's "SDM630-Modbus protocol" register list:
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import struct
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from pymodbus.pdu.register_message import ReadInputRegistersRequest
 
 from pbal_controller.bearers.rs485 import Rs485Bearer
 from pbal_controller.config import MeterConfig
+from pbal_controller.documents import DocumentError, read_json
 from pbal_controller.errors import BearerError
 
 Three = tuple[float, float, float]
@@ -41,10 +42,10 @@ class TransformerReading:
     freq_hz: float = math.nan
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: NaN becomes null."""
+        """For JSON: what is no number becomes null."""
 
         def clean(value: float) -> float | None:
-            return None if math.isnan(value) else round(value, 3)
+            return round(value, 3) if math.isfinite(value) else None
 
         return {
             "v": [clean(x) for x in self.v],
@@ -71,7 +72,7 @@ SDM630_BLOCKS = ((0, 30), (70, 2), (224, 2))
 
 
 def sdm630_decode(blocks: Sequence[Sequence[int]]) -> TransformerReading:
-    """A reading from the registers of SDM630_BLOCKS."""
+    """A reading from the registers of SDM630_BLOCKS. Raises BearerError: a value is no number."""
 
     def number(block: int, offset: int) -> float:
         words = blocks[block][offset : offset + 2]
@@ -81,10 +82,20 @@ def sdm630_decode(blocks: Sequence[Sequence[int]]) -> TransformerReading:
     def three(offset: int) -> Three:
         return number(0, offset), number(0, offset + 2), number(0, offset + 4)
 
-    return TransformerReading(
-        v=three(0), i=three(6), p_w=three(12), q_var=three(24),
-        freq_hz=number(1, 0), neutral_a=number(2, 0),
+    return _finite(
+        TransformerReading(
+            v=three(0), i=three(6), p_w=three(12), q_var=three(24),
+            freq_hz=number(1, 0), neutral_a=number(2, 0),
+        )
     )  # fmt: skip
+
+
+def _finite(reading: TransformerReading) -> TransformerReading:
+    """The reading, where every value that is decided on is a number. Raises BearerError."""
+    for name in ("v", "i", "p_w", "q_var"):
+        if not all(map(math.isfinite, getattr(reading, name))):
+            raise BearerError(f"transformer meter: {name} is {getattr(reading, name)}, no numbers")
+    return reading
 
 
 class Sdm630:
@@ -139,12 +150,32 @@ class Sdm630:
             client.close()
 
 
+_MAX_FILE_BYTES = 65536
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError(f"{value} is no number")
+    return float(value)
+
+
+def _span(age_s: float) -> str:
+    spans = ((86400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds"))
+    unit, name = next((s for s in spans if abs(age_s) >= 2 * s[0]), spans[-1])
+    return f"{abs(age_s) / unit:.0f} {name} {'ago' if age_s > 0 else 'ahead of our clock'}"
+
+
 class FileMeter:
     """A JSON file with the keys v, i_a, p_w (three numbers each) and perhaps q_var,
-    neutral_a, freq_hz, rewritten by another program."""
+    neutral_a, freq_hz, and time_s (unix time of the reading), rewritten by another program.
 
-    def __init__(self, path: Path) -> None:
+    A file that was not written for `max_age_s`, or whose time_s is that old, is no reading: the
+    program that writes it may have died.
+    """
+
+    def __init__(self, path: Path, max_age_s: float = 60.0) -> None:
         self._path = path
+        self._max_age_s = max_age_s
 
     async def read(self) -> TransformerReading:
         """Read the file as it is now."""
@@ -152,22 +183,34 @@ class FileMeter:
 
     def _read(self) -> TransformerReading:
         try:
-            d = json.loads(self._path.read_text(encoding="utf-8"))
+            written_s = self._path.stat().st_mtime
+            d = read_json(self._path, _MAX_FILE_BYTES)
 
             def three(name: str, default: float | None = None) -> Three:
                 values = d[name] if default is None else d.get(name, [default] * 3)
-                a, b, c = (float(x) for x in values)
+                a, b, c = (_number(x) for x in values)
                 return a, b, c
 
-            return TransformerReading(
+            reading = TransformerReading(
                 v=three("v"), i=three("i_a"), p_w=three("p_w"), q_var=three("q_var", 0.0),
                 neutral_a=float(d.get("neutral_a", math.nan)),
                 freq_hz=float(d.get("freq_hz", math.nan)),
             )  # fmt: skip
+            taken_s = min(written_s, float(d.get("time_s", written_s)))
+        except DocumentError as error:
+            raise BearerError(f"{self._path}: not a meter file: {error}") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BearerError(
                 f"{self._path}: not a meter file ({error}); it needs the keys v, i_a, p_w"
             ) from None
+        age_s = time.time() - taken_s
+        # A time ahead of ours by more than that says as little about how old the reading is.
+        if not -self._max_age_s <= age_s <= self._max_age_s:
+            raise BearerError(
+                f"{self._path}: written {_span(age_s)}; is the program that writes it running, and "
+                "the clock right? (transformer.meter.max_age_s)"
+            )
+        return _finite(reading)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -177,5 +220,5 @@ def make_meter(config: MeterConfig, buses: dict[str, Rs485Bearer]) -> Transforme
     """The meter that the configuration asks for."""
     if config.kind == "file":
         assert config.path is not None
-        return FileMeter(config.path)
+        return FileMeter(config.path, config.max_age_s)
     return Sdm630(config, buses[config.bus] if config.bus else None)

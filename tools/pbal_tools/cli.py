@@ -5,13 +5,14 @@ holds each noun's name and one line of help, and its module is imported when it 
 """
 
 import importlib
-import json
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from pbal_controller.documents import dump_json
 
 from .context import AppContext
 from .errors import ExitCode, MissingError, describe, report
@@ -178,4 +179,4 @@ def _words(code: int) -> tuple[str, str]:
 
 def _tell(watched: Watched | None, code: int, message: str, remedy: str) -> None:
     if watched is not None and not watched.used:
-        print(json.dumps(failure(code, message, remedy), indent=2), flush=True)
+        print(dump_json(failure(code, message, remedy), indent=2), flush=True)

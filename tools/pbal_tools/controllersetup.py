@@ -1,12 +1,12 @@
 """Writes what the real controller needs to run a street on this computer: keys and pbal.toml."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pbal_controller import documents
 from pbal_controller.keystore import KeyStore
 
 
@@ -51,11 +51,7 @@ def create_keys(folder: Path, site_id: int, group: bytes, nodes: Sequence[NodeId
 
 def toml_value(value: Any) -> str:
     """A TOML value for the plain types a configuration holds."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    return json.dumps(str(value), ensure_ascii=False)
+    return documents.toml_value(value if isinstance(value, bool | int | float) else str(value))
 
 
 def toml_tables(tables: dict[str, dict[str, Any]], prefix: str = "") -> str:

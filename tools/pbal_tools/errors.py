@@ -240,10 +240,13 @@ def _describe_os_error(exc: OSError) -> Described:
 
 def _describe_library_error(exc: BaseException) -> Described:
     # Imported here so that `pbal --help` does not pay for it.
+    from pbal_controller.documents import DocumentError
     from pbal_controller.errors import ControllerError
     from pbal_protocol.errors import LocalError, RemoteError
     from pbal_sim.errors import TwinError
 
+    if isinstance(exc, DocumentError):
+        return Described(ExitCode.INPUT, f"The document is broken: {exc}", "Correct it.")
     if isinstance(exc, TwinError | ControllerError):
         return Described(ExitCode.INPUT, str(exc))
     if isinstance(exc, RemoteError):

@@ -1,11 +1,12 @@
 """From a controller's status over HTTP to a Picture."""
 
 import asyncio
-import json
 import os
 from typing import Any
 
 import aiohttp
+
+from pbal_controller.documents import load_json
 
 from .errors import InputError, PeerError, UnreachableError
 from .picture import HomeCell, Link, MoveLine, Picture
@@ -52,7 +53,7 @@ async def fetch(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
             "computer use an SSH tunnel.",
         ) from None
     try:
-        data = json.loads(text)
+        data = load_json(text)
     except ValueError:
         data = None
     if status != 200 or not isinstance(data, dict) or "homes" not in data:

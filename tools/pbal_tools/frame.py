@@ -1,6 +1,5 @@
 """`pbal frame`: look inside what was captured from the wire."""
 
-import json
 import re
 import sys
 import time
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from pbal_controller.documents import read_json
 from pbal_protocol import errors, frames, kdf, modbus, modbus_client, records
 
 from . import pcap
@@ -63,7 +63,7 @@ class Keys:
         known: dict[str, Any] = {}
         if identity is not None:
             try:
-                known = json.loads(identity.read_text())
+                known = read_json(identity)
                 if not isinstance(known, dict):
                     raise ValueError("not an object")
                 known = {"root": known["root"], "group": known["group"], "site": known["site"]}

@@ -1,7 +1,6 @@
 """`pbal monitor`: a running controller, live in the terminal."""
 
 import asyncio
-import json
 import sys
 import time
 from typing import Annotated
@@ -9,6 +8,8 @@ from typing import Annotated
 import aiohttp
 import typer
 from rich.console import Console
+
+from pbal_controller.documents import dump_json
 
 from .errors import CliError
 from .feed import Feed, fetch
@@ -76,7 +77,7 @@ async def watch(url: str, console: Console, once: bool) -> None:
 async def status_json(url: str) -> None:
     """The status, once, as the controller gives it."""
     async with aiohttp.ClientSession() as session:
-        print(json.dumps(await fetch(session, url), indent=2))
+        print(dump_json(await fetch(session, url), indent=2))
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """Results for scripts (JSON) and for people, the same way in every command."""
 
-import json
 import os
 import sys
 import tempfile
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import IO, Annotated, Any, cast
 
 import typer
+
+from pbal_controller.documents import dump_json
 
 from .errors import InputError
 
@@ -53,7 +54,7 @@ def failure(code: int, message: str, remedy: str) -> dict[str, Any]:
 def emit(data: Any, as_json: bool, render: Callable[[Any], None]) -> None:
     """Prints `data` as JSON on stdout, or hands it to `render` for a person."""
     if as_json:
-        print(json.dumps(data, indent=2, sort_keys=False, default=str))
+        print(dump_json(data, indent=2, sort_keys=False, default=str))
     else:
         render(data)
 
@@ -63,7 +64,7 @@ def write_json(path: Path, data: Any) -> None:
 
     Raises InputError if the folder is missing or cannot be written.
     """
-    text = json.dumps(data, indent=2, default=str) + "\n"
+    text = dump_json(data, indent=2, default=str) + "\n"
     if str(path) == "-":
         sys.stdout.write(text)
         return

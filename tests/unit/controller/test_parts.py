@@ -7,8 +7,10 @@ import contextlib
 import json
 import logging
 import math
+import os
 import socket
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -293,8 +295,55 @@ async def test_file_meter(tmp_path: Path) -> None:
     assert reading.as_dict()["neutral_a"] is None
     for text in ("", "[]", "{}", '{"v": [1, 2], "i_a": [1, 2, 3], "p_w": [1, 2, 3]}'):
         path.write_text(text)
-        with pytest.raises(BearerError, match="v, i_a, p_w"):
+        with pytest.raises(BearerError, match="not a meter file"):
             await FileMeter(path).read()
+
+
+async def test_a_meter_file_whose_writer_has_died(tmp_path: Path) -> None:
+    path = tmp_path / "meter.json"
+    data = {"v": [230, 231, 232], "i_a": [80, 20, 20], "p_w": [1, 2, 3]}
+    path.write_text(json.dumps(data))
+    now = time.time()
+    for age_s, words in (
+        (30 * 60, "30 minutes ago"),
+        (5 * 86400, "5 days ago"),
+        (-4 * 3600, "4 hours ahead"),
+    ):
+        os.utime(path, (now - age_s,) * 2)
+        with pytest.raises(BearerError, match=words):
+            await FileMeter(path).read()
+    os.utime(path, (now - 30,) * 2)
+    assert (await FileMeter(path).read()).i == (80.0, 20.0, 20.0)
+    with pytest.raises(BearerError, match="30 seconds ago"):
+        await make_meter(MeterConfig(kind="file", path=path, max_age_s=10), {}).read()
+    # A writer that copies an old reading into a new file.
+    path.write_text(json.dumps({**data, "time_s": now - 600}))
+    with pytest.raises(BearerError, match="10 minutes ago"):
+        await FileMeter(path).read()
+    path.write_text(json.dumps({**data, "time_s": now - 6}))
+    assert (await FileMeter(path).read()).v[2] == 232.0
+
+
+@pytest.mark.parametrize("bad", ["NaN", "Infinity", "1e400", '"inf"', '"nan"', "true", "[]"])
+async def test_a_meter_file_with_what_is_no_number(tmp_path: Path, bad: str) -> None:
+    path = tmp_path / "meter.json"
+    for key in ("v", "i_a", "p_w"):
+        data = {"v": "[1, 2, 3]", "i_a": "[1, 2, 3]", "p_w": "[1, 2, 3]"} | {key: f"[1, {bad}, 3]"}
+        path.write_text("{" + ", ".join(f'"{k}": {v}' for k, v in data.items()) + "}")
+        with pytest.raises(BearerError):
+            await FileMeter(path).read()
+
+
+def test_registers_of_a_meter_that_are_no_number() -> None:
+    nan = struct.unpack(">HH", struct.pack(">f", math.nan))
+    inf = struct.unpack(">HH", struct.pack(">f", math.inf))
+    for words in (nan, inf):
+        blocks = [[0] * 30, [0, 0], [0, 0]]
+        blocks[1] = list(words)
+        assert sdm630_decode(blocks).as_dict()["freq_hz"] is None
+        blocks[0][6:8] = words
+        with pytest.raises(BearerError, match="no numbers"):
+            sdm630_decode(blocks)
 
 
 # -- uplink -------------------------------------------------------------------------------

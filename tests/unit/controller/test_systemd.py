@@ -49,3 +49,9 @@ def test_what_the_code_relies_on() -> None:
     text = UNIT.read_text()
     for line in ("Type=notify", "LoadCredential=pbal-keys:", "WatchdogSec=", "LimitNOFILE=1024"):
         assert line in text
+
+
+def test_keys_stay_out_of_files() -> None:
+    lines = UNIT.read_text().splitlines()
+    for line in ("LimitCORE=0", "MemorySwapMax=0", "UMask=0077", "StateDirectoryMode=0700"):
+        assert line in lines

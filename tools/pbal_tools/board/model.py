@@ -1,14 +1,14 @@
 """A board file (`boards/NAME.toml`) as data, and where the board files are."""
 
 import importlib.resources
-import json
 import os
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pbal_controller.documents import DocumentError, dump_json, read_toml
 
 from ..errors import InputError
 
@@ -102,8 +102,8 @@ def path_of(name: str) -> Path:
 
 def node_file(name: str) -> bytes:
     """The board file as the node reads it: /board.json, the same tables."""
-    tables = tomllib.loads(path_of(name).read_text(encoding="utf-8"))
-    return json.dumps(tables, separators=(",", ":")).encode()
+    tables = read_toml(path_of(name))
+    return dump_json(tables, separators=(",", ":")).encode()
 
 
 def load(name: str) -> Board:
@@ -113,10 +113,10 @@ def load(name: str) -> Board:
     """
     path = path_of(name)
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = read_toml(path)
     except FileNotFoundError:
         raise InputError(f"There is no board file {path}.", "Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except DocumentError as exc:
         raise InputError(f"{path} is broken: {exc}", "Correct that line.") from None
     try:
         return Board.model_validate(data)

@@ -5,11 +5,11 @@ An answers file is JSON or TOML; the question `calibrate.12.va` is looked up as
 takes the question's default, and where there is none the step ends and names it.
 """
 
-import json
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
+
+from pbal_controller.documents import read_json, read_toml
 
 from ..errors import InputError
 
@@ -28,8 +28,7 @@ class Asker:
         if path is None:
             return cls(None)
         try:
-            text = path.read_text(encoding="utf-8")
-            found = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+            found = read_toml(path) if path.suffix == ".toml" else read_json(path)
         except FileNotFoundError:
             raise InputError(f"There is no file {path}.", "Check --answers.") from None
         except (OSError, ValueError) as exc:

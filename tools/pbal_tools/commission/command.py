@@ -1,7 +1,6 @@
 """The command line of `pbal commission`."""
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from pbal_controller.documents import dump_json
 from pbal_controller.errors import JournalError, KeyStoreError
 from pbal_controller.journal import Journal
 from pbal_controller.keystore import KeyStore
@@ -296,7 +296,7 @@ def run(
         finally:
             _finish(job, patience_s)
             if json_output:
-                print(json.dumps(_result(state), indent=2))
+                print(dump_json(_result(state), indent=2))
 
 
 def _finish(job: Job, patience_s: float) -> None:

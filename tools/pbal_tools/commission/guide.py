@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pbal_controller.documents import dump_json
+
 from ..errors import Ambiguous, CheckFailed, CliError, RefusedError
 from . import content
 from .calibrate import calibrate_home
@@ -235,7 +237,6 @@ class Guide:
 
 def write_report(job: Job, passphrase: bytes) -> tuple[dict[str, Any], Path]:
     """Writes JSON, HTML, PDF and signature into the record's folder, and verifies them."""
-    import json
 
     from .page import page
     from .paper import paper
@@ -248,7 +249,7 @@ def write_report(job: Job, passphrase: bytes) -> tuple[dict[str, Any], Path]:
     report = content.content(job.site, data, crew, remarks)
     folder = job.state.folder / time.strftime("report-%Y%m%d-%H%M%S")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (folder / "report.json").write_text(dump_json(report, indent=1) + "\n", encoding="utf-8")
     (folder / "report.html").write_text(page(report, data, public), encoding="utf-8")
     paper(folder / "report.pdf", report, data, public)
     sign(folder, job.site.site.id, key)

@@ -58,7 +58,7 @@ class Meter:
             if self._config.kind == "file":
                 path = self._config.path
                 assert path is not None
-                told = asyncio.run(FileMeter(path).read())
+                told = asyncio.run(FileMeter(path, self._config.max_age_s).read())
                 self.at_s = path.stat().st_mtime  # as old as the file is
                 return told
             begun = time.time()

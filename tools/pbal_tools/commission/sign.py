@@ -7,7 +7,6 @@ node holds the group key, and a node can be stolen.
 """
 
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from pbal_controller.documents import dump_json, read_json
 from pbal_controller.keystore import atomic_write
 
 from ..errors import CheckFailed, InputError
@@ -63,7 +63,7 @@ def public_hex(key: Ed25519PrivateKey) -> str:
 
 
 def _message(site: int, digests: dict[str, str]) -> bytes:
-    return json.dumps([FORMAT, site, digests], sort_keys=True, separators=(",", ":")).encode()
+    return dump_json([FORMAT, site, digests], sort_keys=True, separators=(",", ":")).encode()
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -85,7 +85,7 @@ def sign(folder: Path, site: int, key: Ed25519PrivateKey) -> dict[str, Any]:
         "format": FORMAT, "site": site, "public": public_hex(key), "sha256": digests,
         "signature": key.sign(_message(site, digests)).hex(),
     }  # fmt: skip
-    atomic_write(folder / FILE, (json.dumps(told, indent=1) + "\n").encode(), mode=0o644)
+    atomic_write(folder / FILE, (dump_json(told, indent=1) + "\n").encode(), mode=0o644)
     return verify(folder, public_hex(key))
 
 
@@ -117,7 +117,7 @@ def _checked(text: str) -> str:
 def verify(folder: Path, public: str) -> dict[str, Any]:
     """Checks a report against a public key that is trusted. Raises InputError, CheckFailed."""
     try:
-        told = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        told = read_json(folder / FILE)
         signature, site = bytes.fromhex(told["signature"]), int(told["site"])
         signer, digests = str(told["public"]).lower(), dict(told["sha256"])
         right_format = told["format"] == FORMAT

@@ -4,12 +4,12 @@ A run that was cut short goes on where it stopped. What has to be put back (sett
 test) is written down before it is changed, so that no crash of this laptop leaves it changed.
 """
 
-import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
+from pbal_controller.documents import dump_json, read_json
 from pbal_controller.errors import KeyStoreError
 from pbal_controller.keystore import atomic_write
 
@@ -62,7 +62,7 @@ class State:
         """Reads a record that must be there. Raises InputError."""
         path = folder / FILE
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json(path)
         except FileNotFoundError:
             raise InputError(
                 f"There is no commissioning in {folder}.", "Begin one:  pbal commission run"
@@ -76,7 +76,7 @@ class State:
     def save(self) -> None:
         """Writes the record, whole or not at all, and to the disk. Raises InputError."""
         try:
-            atomic_write(self.folder / FILE, json.dumps(self.data, indent=1).encode() + b"\n")
+            atomic_write(self.folder / FILE, dump_json(self.data, indent=1).encode() + b"\n")
         except KeyStoreError as exc:
             raise InputError(f"{exc}", "Free some space, or name another folder.") from None
 

@@ -3,7 +3,11 @@
 Everything they print is a hash, a name or a number: never a key.
 """
 
-import json
+from typing import Any
+
+from pbal_controller.documents import DocumentError, dump_json, load_json
+
+from ..errors import PeerError
 
 PROBE = """
 import os, sys, json
@@ -175,7 +179,17 @@ def self_test(board: str, version: str) -> str:
     up, _ = kdf.node_keys(bytes(range(32)), 7, 300)
     sealed = aead.Ccm(up).seal(bytes(13), b"pbal", b"self-test").hex()
     want = {"board": board, "version": version, "sealed": sealed}
-    return SELF_TEST.format(want=json.dumps(want))
+    return SELF_TEST.format(want=dump_json(want))
+
+
+def answer(line: str) -> Any:
+    """The JSON of one answer. Raises PeerError: a node says what it likes."""
+    try:
+        return load_json(line)
+    except DocumentError as exc:
+        raise PeerError(
+            f"The node's answer is garbled: {exc}.", "Run the command again; else flash it anew."
+        ) from None
 
 
 def marked(text: str, mark: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import json
 import os
 import re
 import struct
@@ -13,6 +12,8 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pbal_controller.documents import dump_json, read_json
 
 from ..board.chips import CHIPS, Chip
 from ..board.model import Board
@@ -203,7 +204,7 @@ def _pinned(board: Board, pins: Path) -> Source:
 def load_pins(path: Path) -> dict[str, Source]:
     """The images pinned on this computer, by board. Raises InputError: the file is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         return {str(name): Source(**row) for name, row in found.items()}
     except FileNotFoundError:
         return {}
@@ -214,7 +215,7 @@ def load_pins(path: Path) -> dict[str, Source]:
 def _save_pin(path: Path, board: str, source: Source) -> None:
     pins = {name: asdict(row) for name, row in load_pins(path).items()}
     pins[board] = asdict(source)
-    keep((json.dumps(pins, indent=1) + "\n").encode(), path)
+    keep((dump_json(pins, indent=1) + "\n").encode(), path)
 
 
 def keep(data: bytes, target: Path) -> None:

@@ -5,7 +5,6 @@ application that starts by itself, and no watchdog runs while files are copied.
 """
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,7 +71,7 @@ def probe(mp: Mpremote) -> NodeInfo:
             f"{mp.port}: the prompt did not answer as MicroPython does.",
             "Write the MicroPython image first.",
         )
-    data: dict[str, Any] = json.loads(answers[0])
+    data: dict[str, Any] = device.answer(answers[0])
     return NodeInfo(
         data["version"],
         data["machine"],
@@ -306,7 +305,7 @@ def self_test(mp: Mpremote, board: str, version: str) -> list[tuple[str, bool, s
     answers = device.marked(mp.script(device.self_test(board, version), fresh=False), "@T")
     if not answers:
         raise PeerError(f"{mp.port}: the self-test gave no result.", "Run the command again.")
-    return [(name, ok, str(text)) for name, ok, text in json.loads(answers[0])]
+    return [(name, ok, str(text)) for name, ok, text in device.answer(answers[0])]
 
 
 def _watch_start(port: str, for_s: float = 4.0) -> None:

@@ -4,12 +4,13 @@ One small file for each board, named by its MAC address; what was verified is on
 again after the board on the port has said the same MAC.
 """
 
-import json
 import os
 import re
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pbal_controller.documents import dump_json, read_json
 
 
 def state_folder() -> Path:
@@ -44,7 +45,7 @@ def load(folder: Path, mac: str) -> Progress:
     """What is remembered of a board; an empty record if nothing, or nothing legible."""
     try:
         mac = mac.lower()
-        found = json.loads(_file(folder, mac).read_text())
+        found = read_json(_file(folder, mac))
         return Progress(
             mac, str(found["board"]), str(found["image_sha256"]), str(found.get("port", ""))
         )
@@ -57,7 +58,7 @@ def save(folder: Path, progress: Progress) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=folder)
     with os.fdopen(handle, "w") as file:
-        json.dump(asdict(progress), file)
+        file.write(dump_json(asdict(progress)))
     os.replace(name, _file(folder, progress.mac))
 
 

@@ -1,6 +1,5 @@
 """The command line of `pbal node`."""
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console as Screen
 
+from pbal_controller.documents import dump_json, read_json
 from pbal_protocol import config as settings
 
 from ..context import app_context
@@ -269,7 +269,7 @@ def config_import(
     Example:  pbal node config import home12.json --dark
     """
     try:
-        data = json.loads(source.read_text(encoding="utf-8"))
+        data = read_json(source)
         want = data["settings"]
         if data["format"] != EXPORT_FORMAT or not isinstance(want, dict):
             raise ValueError("another format")
@@ -373,7 +373,7 @@ def scope(
                         name: round(wave.rms(record["t_s"], values), 2)
                         for name, values in record["volts"].items()
                     }
-                    print(json.dumps(record))
+                    print(dump_json(record))
                     continue
                 if screen.is_terminal and done > 1:
                     print("\x1b[H\x1b[J", end="")

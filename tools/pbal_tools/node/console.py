@@ -1,6 +1,5 @@
 """A node held at its console, and what is asked of it there."""
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -82,14 +81,14 @@ class Console:
 
     def status(self) -> dict[str, Any]:
         """What the node knows of itself; no keys."""
-        found: dict[str, Any] = json.loads(self._ask(scripts.STATUS, "@S")[0])
+        found: dict[str, Any] = device.answer(self._ask(scripts.STATUS, "@S")[0])
         return found
 
     def events(self) -> list[Event]:
         """The node's event log from flash, oldest first."""
         out = []
         for line in self._ask(scripts.EVENTS, "@L"):
-            seq, code, severity, time_s, arg0, arg1, acked = json.loads(line)
+            seq, code, severity, time_s, arg0, arg1, acked = device.answer(line)
             out.append(
                 Event(
                     seq, code, EVENT_NAMES.get(code, str(code)),
@@ -101,7 +100,7 @@ class Console:
 
     def config(self) -> dict[str, int]:
         """Every setting by name."""
-        found: dict[str, int] = json.loads(self._ask(scripts.CONFIG_GET, "@C")[0])
+        found: dict[str, int] = device.answer(self._ask(scripts.CONFIG_GET, "@C")[0])
         return found
 
     def set_config(self, want: dict[str, int]) -> dict[str, int]:
@@ -115,8 +114,10 @@ class Console:
         told = device.marked(text, "@C")
         if not refused or not told:
             raise PeerError(f"{self.node.port}: the node gave no answer.", "Try again.")
-        now: dict[str, int] = json.loads(told[0])
-        wrong = sorted({*json.loads(refused[0]), *(k for k, v in want.items() if now.get(k) != v)})
+        now: dict[str, int] = device.answer(told[0])
+        wrong = sorted(
+            {*device.answer(refused[0]), *(k for k, v in want.items() if now.get(k) != v)}
+        )
         if wrong:
             raise CheckFailed(
                 f"{self.node.port}: the node did not keep {', '.join(wrong)}.",
@@ -126,7 +127,7 @@ class Console:
 
     def clear_lockout(self) -> int:
         """Clears the lock-out; returns the phase that was locked, 0 if none. Raises CheckFailed."""
-        was, now = json.loads(self._ask(scripts.CLEAR_LOCKOUT, "@K")[0])
+        was, now = device.answer(self._ask(scripts.CLEAR_LOCKOUT, "@K")[0])
         if now:
             raise CheckFailed(f"{self.node.port}: the lock-out did not clear.", "Try again.")
         return int(was)
@@ -138,14 +139,14 @@ class Console:
         head, at = device.marked(text, "@H"), device.marked(text, "@A")
         if not head or not at:
             raise PeerError(f"{self.node.port}: the record was cut short.", "Try again.")
-        scales, bias = json.loads(head[0])
+        scales, bias = device.answer(head[0])
         # The board file gives the scales in the order vout, va, vb, vc.
         scale = dict(zip(("vout", "va", "vb", "vc"), scales, strict=True))
-        out: dict[str, Any] = {"t_s": [us / 1e6 for us in json.loads(at[0])], "volts": {}}
+        out: dict[str, Any] = {"t_s": [us / 1e6 for us in device.answer(at[0])], "volts": {}}
         for line in device.marked(text, "@W"):
             name, _, values = line.partition(" ")
             out["volts"][name] = [
-                round((uv / 1e6 - bias) * scale[name], 2) for uv in json.loads(values)
+                round((uv / 1e6 - bias) * scale[name], 2) for uv in device.answer(values)
             ]
         return out
 

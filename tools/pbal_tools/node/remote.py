@@ -1,10 +1,11 @@
 """One node as its controller sees it: reading only, over HTTP."""
 
 import asyncio
-import json
 from typing import Any
 
 import aiohttp
+
+from pbal_controller.documents import load_json
 
 from ..errors import InputError, PeerError, UnreachableError
 
@@ -36,7 +37,7 @@ async def _get(controller: str, path: str) -> dict[str, Any]:
             "Is pbal-controller running there?",
         ) from None
     try:
-        data = json.loads(text)
+        data = load_json(text)
     except ValueError:
         data = None
     if not isinstance(data, dict):

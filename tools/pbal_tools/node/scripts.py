@@ -3,7 +3,7 @@
 None of them prints a key, and none of them closes a contact.
 """
 
-import json
+from pbal_controller.documents import dump_json
 
 _COMMON = """
 import gc, json, os, time
@@ -113,7 +113,7 @@ print('@C' + json.dumps(values()))
 
 def config_set(want: dict[str, int]) -> str:
     """The script that stores settings."""
-    return CONFIG_SET.replace("@WANT@", repr(json.dumps(want)))
+    return CONFIG_SET.replace("@WANT@", repr(dump_json(want)))
 
 
 CLEAR_LOCKOUT = (

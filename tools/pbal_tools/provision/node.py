@@ -6,13 +6,13 @@ one until it is proven and in the key store; only then a rename makes it the nod
 """
 
 import hmac
-import json
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from pbal_controller.documents import dump_json
 from pbal_protocol import kdf
 
 from ..errors import CheckFailed, CliError, PeerError
@@ -117,7 +117,7 @@ class Identity:
             data["phase"] = self.phase
         if self.release:
             data["release"] = self.release.hex()
-        return json.dumps(data, separators=(",", ":")).encode()
+        return dump_json(data, separators=(",", ":")).encode()
 
 
 class Node:
@@ -171,7 +171,7 @@ class Node:
     def present(self) -> dict[str, Any]:
         """What the node is provisioned as, without its keys; {} for a new one."""
         told = device.marked(self.mp.script(_PRESENT.format(path=IDENTITY)), "@O")
-        found: dict[str, Any] = json.loads(told[0]) if told else {}
+        found: dict[str, Any] = device.answer(told[0]) if told else {}
         return found
 
     def stage(self, identity: Identity) -> None:
@@ -189,7 +189,7 @@ class Node:
         told = device.marked(
             self.mp.script(_PROVE.format(path=path, challenge=challenge.hex())), "@P"
         )
-        data = json.loads(told[0]) if told else {}
+        data = device.answer(told[0]) if told else {}
         right = (
             data.get("eui") == identity.eui
             and data.get("site") == identity.site

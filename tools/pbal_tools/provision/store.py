@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pbal_controller.errors import KeyStoreError
 from pbal_controller.keystore import KeyStore, find_passphrase
+from pbal_controller.secrecy import no_core_dump
 
 from ..errors import InputError
 
@@ -29,6 +30,7 @@ def passphrase(file: Path | None, new: bool = False) -> bytes:
 
     Raises InputError if there is none, or if a new one is too short.
     """
+    no_core_dump()
     secret: bytes
     try:
         secret = find_passphrase(file, CREDENTIAL)

@@ -3,14 +3,13 @@
 The controller's pbal.toml is generated from it. Every complaint names the key and what is right.
 """
 
-import json
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pbal_controller.config import BusConfig, TransformerConfig
+from pbal_controller.documents import DocumentError, read_toml, toml_value
 
 from ..errors import InputError
 
@@ -111,15 +110,15 @@ class Site(_Table):
 def load(path: Path) -> Site:
     """Reads and validates a site file. Raises InputError naming every wrong key."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = read_toml(path)
     except FileNotFoundError:
         raise InputError(
             f"There is no site file {path}.",
             "Write one (docs/commissioning.md), or:  pbal site import homes.csv",
         ) from None
-    except (OSError, UnicodeDecodeError) as exc:
+    except OSError as exc:
         raise InputError(f"{path} cannot be read: {exc}.", "Name another file.") from None
-    except tomllib.TOMLDecodeError as exc:
+    except DocumentError as exc:
         raise InputError(f"{path} is broken: {exc}", "Correct that line.") from None
     return validate(data, str(path))
 
@@ -141,15 +140,10 @@ def validate(data: dict[str, Any], where: str) -> Site:
         raise InputError("\n      ".join(lines), "Correct the keys named above.") from None
 
 
-def _value(value: Any) -> str:
-    """One TOML value; JSON's strings, numbers and booleans are TOML's."""
-    return json.dumps(value, ensure_ascii=False)
-
-
 def _rows(table: BaseModel, skip: set[str]) -> list[str]:
     data = table.model_dump(mode="json", exclude_defaults=True)
     return [
-        f"{key} = {_value(value)}"
+        f"{key} = {toml_value(value)}"
         for key, value in data.items()
         if key not in skip and value is not None and not isinstance(value, dict)
     ]
@@ -163,7 +157,7 @@ def dump(site: Site) -> str:
     for feeder in site.feeder:
         out += ["", "[[feeder]]", *_rows(feeder, set())]
     for name, bus in site.bus.items():
-        out += ["", f"[bus.{_value(name)}]", *_rows(bus, set())]
+        out += ["", f"[bus.{toml_value(name)}]", *_rows(bus, set())]
     for home in site.home:
         out += ["", "[[home]]", *_rows(home, set())]
     return "\n".join(out) + "\n"
@@ -182,16 +176,16 @@ def controller_toml(site: Site, keys: str, passphrase_file: str | None = None) -
     """The controller's configuration for this site, as text."""
     out = ["# Generated from the site file by `pbal site controller`; change that one.", "[site]"]
     out += _rows(site.site, set())
-    out += ["", "[keys]", f"file = {_value(keys)}"]
+    out += ["", "[keys]", f"file = {toml_value(keys)}"]
     if passphrase_file:
-        out.append(f"passphrase_file = {_value(passphrase_file)}")
+        out.append(f"passphrase_file = {toml_value(passphrase_file)}")
     out += _transformer(site)
     for name, bus in site.bus.items():
-        out += ["", f"[bus.{_value(name)}]", *_rows(bus, {"feeder"})]
+        out += ["", f"[bus.{toml_value(name)}]", *_rows(bus, {"feeder"})]
     for home in site.home:
-        out += ["", "[[home]]", f"address = {home.address}", f"bus = {_value(home.bus)}"]
+        out += ["", "[[home]]", f"address = {home.address}", f"bus = {toml_value(home.bus)}"]
         if home.name:
-            out.append(f"name = {_value(home.name)}")
+            out.append(f"name = {toml_value(home.name)}")
         if home.fixed:
             out.append("fixed = true")
     return "\n".join(out) + "\n"

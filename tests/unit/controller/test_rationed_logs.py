@@ -1,0 +1,116 @@
+"""What outsiders can make the controller write is bounded: junk on HTTP, and floods of any line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pbal_controller import logs
+from pbal_controller.config import LogConfig
+
+from .conftest import Site, until
+from .fake import FakeNode
+
+JUNK = (
+    b"GET /\xff\xfe HTTP/1.1\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64),  # a TLS hello
+    b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -4\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX\x00Y: 1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n",
+    b"OK /\r\n\r\n" * 8,
+    b"GET /api/homes/\xc2\xb2 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+)
+TURNS = 100
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What the controller writes as it is configured for a site."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    text = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", text)
+    logs.set_up(LogConfig())
+    yield text
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+async def throw(port: int, data: bytes) -> bytes:
+    """Sends junk; what came back."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answer = b""
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        writer.write(data)
+        answer = await asyncio.wait_for(reader.read(65536), 2)
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    return answer
+
+
+async def test_junk_on_http_writes_a_few_lines_only(
+    make_site: Callable[..., Site], written: io.StringIO
+) -> None:
+    site = make_site(FakeNode(1))
+    async with site.running() as c:
+        await until(lambda: c.server.port)
+        before = len(written.getvalue())
+        for _ in range(TURNS):
+            answers = await asyncio.gather(*(throw(c.server.port, data) for data in JUNK))
+        said = written.getvalue()[before:]
+        assert sum(b" 400 " in answer.partition(b"\r\n")[0] for answer in answers) >= 5
+        assert "aiohttp.server" in said, "nothing was said at all"
+        assert "Traceback" not in said
+        assert len(said) < 4000, said[-2000:]
+        good = await throw(c.server.port, b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        assert good.startswith(b"HTTP/1.0 200 OK")
+
+
+def line(name: str, lineno: int) -> logging.LogRecord:
+    return logging.LogRecord(name, logging.WARNING, "x.py", lineno, "again", (), None)
+
+
+def test_the_ration_is_for_each_place_and_each_minute() -> None:
+    now = 0.0
+    ration = logs.Ration(lambda: now)
+    ours, others = logs.Ration.OURS, logs.Ration.OTHERS
+    assert sum(ration.filter(line("pbal_controller.x", 1)) for _ in range(10_000)) == ours
+    assert sum(ration.filter(line("asyncio", 2)) for _ in range(10_000)) == others
+    assert ration.filter(line("asyncio", 3))  # another place
+    now = logs.Ration.WINDOW_S - 0.1
+    assert not ration.filter(line("asyncio", 2))
+    now = logs.Ration.WINDOW_S
+    told = line("asyncio", 2)
+    assert ration.filter(told)
+    assert logs.fields(told) == {"not_shown": 10_001 - others}
+    again = line("asyncio", 2)
+    assert ration.filter(again)
+    assert logs.fields(again) == {}
+
+
+def test_a_defect_keeps_its_traceback(written: io.StringIO) -> None:
+    try:
+        raise RuntimeError("ours")
+    except RuntimeError:
+        logging.getLogger("pbal_controller.x").exception("a defect")
+    assert "Traceback" in written.getvalue()
+
+
+def test_lines_for_machines_are_json_whatever_was_measured() -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    record = line("pbal_controller.x", 1)
+    record.neutral_a = float("inf")
+    text = logs.JsonFormatter().format(record)
+    assert json.loads(text, parse_constant=refuse)["neutral_a"] is None
