@@ -1,6 +1,7 @@
 """`pbal frame`: look inside what was captured from the wire."""
 
-import re
+import os
+import stat
 import sys
 import time
 from pathlib import Path
@@ -11,11 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from pbal_controller.documents import read_json
+from pbal_controller.secrecy import no_core_dump
 from pbal_protocol import errors, frames, kdf, modbus, modbus_client, records
 
 from . import pcap
 from .errors import InputError, PeerError
 from .output import JsonFlag, check_writable, emit
+from .wirebytes import modbus_frames, parse_hex
 
 app = typer.Typer(help="Look inside a frame captured from the wire.", no_args_is_help=True)
 
@@ -25,28 +28,42 @@ def main() -> None:
     """Look inside a frame captured from the wire."""
 
 
-def parse_hex(text: str) -> bytes:
-    """Bytes from hex digits; spaces, colons, dashes, commas and 0x are ignored.
-
-    Raises InputError.
-    """
-    digits = re.sub(r"0x|[\s:,\-]", "", text, flags=re.IGNORECASE)
-    if not digits:
-        raise InputError("There are no hex digits.", "Give the frame as hex, or - for stdin.")
-    wrong = re.search(r"[^0-9a-fA-F]", digits)
-    if wrong:
-        raise InputError(f"{wrong[0]!r} is not a hex digit.", "Give the frame as hex bytes.")
-    if len(digits) % 2:
-        raise InputError(f"{len(digits)} hex digits are not whole bytes.", "A digit is missing.")
-    return bytes.fromhex(digits)
-
-
 def parse_key(name: str, text: str) -> bytes:
-    """A 32-byte key from 64 hex digits. Raises InputError."""
-    key = parse_hex(text)
+    """A 32-byte key from 64 hex digits. Raises InputError, which never repeats the key."""
+    try:
+        key = parse_hex(text)
+    except InputError:
+        key = b""
     if len(key) != 32:
-        raise InputError(f"{name} has {len(key)} bytes.", "A key is 32 bytes, 64 hex digits.")
+        raise InputError(f"{name} holds no key.", "A key is 32 bytes, 64 hex digits.")
     return key
+
+
+def read_key(name: str, path: Path | None) -> bytes | None:
+    """The key in a file, or on standard input for "-". Raises InputError."""
+    if path is None:
+        return None
+    if str(path) == "-":
+        return parse_key(f"{name} -", sys.stdin.read())
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if stat.S_ISREG(mode) and mode & 0o077:
+                raise InputError(f"{path} is readable by others.", f"Run  chmod 600 {path}")
+            return parse_key(f"{name} {path}", file.read(1024).decode("utf-8", "replace"))
+    except OSError as exc:
+        raise InputError(f"{path} cannot be read: {exc.strerror}.", "Check the path.") from None
+
+
+def refuse_key(value: str | None) -> None:
+    """For options that took a key as their value."""
+    if value is not None:
+        raise InputError(
+            "Keys are not taken from the command line: every user of this computer can read it "
+            "there, and the shell keeps it.",
+            "Put the key into a file (mode 600): --key-file FILE, --group-file FILE; - is standard "
+            "input. If this one was a real key, give the node another:  pbal provision rotate",
+        )
 
 
 class Keys:
@@ -57,9 +74,9 @@ class Keys:
 
     @classmethod
     def gather(
-        cls, identity: Path | None, key: str | None, group: str | None, site: int | None
+        cls, identity: Path | None, key: bytes | None, group: bytes | None, site: int | None
     ) -> "Keys":
-        """Keys from an identity file and from options, which win. Raises InputError."""
+        """Keys from an identity file, and given ones, which win. Raises InputError."""
         known: dict[str, Any] = {}
         if identity is not None:
             try:
@@ -67,23 +84,19 @@ class Keys:
                 if not isinstance(known, dict):
                     raise ValueError("not an object")
                 known = {"root": known["root"], "group": known["group"], "site": known["site"]}
-            except (ValueError, KeyError, UnicodeDecodeError) as e:
+            except (OSError, ValueError, KeyError) as e:
                 raise InputError(
                     f"{identity} is not an identity file ({e}).",
                     "It holds root, group and site, as `pbal provision` writes them.",
                 ) from None
-        root_text = key or known.get("root")
-        group_text = group or known.get("group")
+            key = key or parse_key(f"root in {identity}", str(known["root"]))
+            group = group or parse_key(f"group in {identity}", str(known["group"]))
         number = site if site is not None else known.get("site")
-        if (root_text or group_text) and not isinstance(number, int):
+        if (key or group) and not isinstance(number, int):
             raise InputError("The keys of a frame depend on its site.", "Add --site NUMBER.")
         if isinstance(number, int) and not 0 <= number <= 0xFFFFFFFF:
             raise InputError(f"Site {number} is not a site id.", "It is 0..4294967295.")
-        return cls(
-            parse_key("--key", str(root_text)) if root_text else None,
-            parse_key("--group", str(group_text)) if group_text else None,
-            number,
-        )
+        return cls(key, group, number)
 
     def open(self, frame: bytes, kind: int, address: int) -> bytes | None:
         """The payload, or None when no key for this kind was given. Raises PbalError."""
@@ -159,14 +172,29 @@ def describe_pdu(pdu: bytes) -> tuple[dict[str, Any], bytes]:
     return out, frame
 
 
+def describe_modbus(adu: bytes, keys: Keys) -> dict[str, Any]:
+    """One Modbus RTU frame, and the sealed frame in it. Raises PbalError."""
+    about, frame = describe_pdu(adu[1:-2])
+    out: dict[str, Any] = {"modbus": {"unit": adu[0], **about}}
+    if frame:
+        out["frame"] = describe_sealed(frame, keys)
+    return out
+
+
 def describe(data: bytes, keys: Keys) -> dict[str, Any]:
-    """Whatever `data` is: a Modbus RTU frame, a function 100 PDU or a sealed frame."""
+    """Whatever `data` is: Modbus RTU frames, a function 100 PDU or a sealed frame.
+
+    `parts` where there are several frames, `stray` where bytes belong to none. Raises PbalError.
+    """
     out: dict[str, Any] = {"bytes": len(data)}
+    found = modbus_frames(data)
+    if found is not None:
+        if found.stray:
+            out["stray"] = [gap.hex() for gap in found.stray]
+        parts = [describe_modbus(adu, keys) for adu in found.frames]
+        return out | parts[0] if len(parts) == 1 else out | {"parts": parts}
     frame = data
-    if len(data) >= 4 and modbus.crc16(data, len(data) - 2) == data[-2] | data[-1] << 8:
-        out["modbus"], frame = describe_pdu(data[1:-2])
-        out["modbus"] = {"unit": data[0], **out["modbus"]}
-    elif data[0] == modbus.PBAL and len(data) >= 3 and data[2] == len(data) - 3:
+    if data[0] == modbus.PBAL and len(data) >= 3 and data[2] == len(data) - 3:
         out["modbus"], frame = describe_pdu(data)
     elif len(data) > 5 and data[1] == modbus.PBAL and data[3] == len(data) - 6:
         raise errors.BadCrc("a Modbus frame whose checksum does not match")
@@ -181,6 +209,14 @@ def describe(data: bytes, keys: Keys) -> dict[str, Any]:
 def render(result: dict[str, Any]) -> None:
     """The result for a person."""
     console = Console()
+    for part in result.get("parts", [result]):
+        _render_part(console, part)
+    if "stray" in result:
+        bytes_ = ", ".join(result["stray"])
+        console.print(f"[bold]Stray[/]   {bytes_}: bytes that belong to no frame", highlight=False)
+
+
+def _render_part(console: Console, result: dict[str, Any]) -> None:
     if "modbus" in result:
         parts = [f"{k.replace('_', ' ')} {v}" for k, v in result["modbus"].items()]
         console.print("[bold]Modbus[/]  " + escape(", ".join(parts)), highlight=False)
@@ -193,7 +229,7 @@ def render(result: dict[str, Any]) -> None:
         highlight=False,
     )
     if not frame["authentic"]:
-        console.print("        not opened: give --identity FILE, or --key HEX and --site NUMBER")
+        console.print("        not opened: give --identity FILE, or --key-file FILE and --site")
         return
     for record in frame["records"]:
         console.print(f"[bold cyan]{record['record']}[/]")
@@ -209,23 +245,38 @@ def decode(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="A node's identity.json with its keys."),
     ] = None,
-    key: Annotated[str | None, typer.Option(help="The node's root key, 64 hex digits.")] = None,
-    group: Annotated[str | None, typer.Option(help="The site's group root, 64 hex digits.")] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(help="A file (mode 600) with the node's root key, 64 hex digits; - is stdin."),
+    ] = None,
+    group_file: Annotated[
+        Path | None, typer.Option(help="The same with the site's group root.")
+    ] = None,
     site: Annotated[int | None, typer.Option(help="The site id that goes with the keys.")] = None,
     pcap_file: Annotated[
         Path | None,
         typer.Option("--pcap", help="Also write the opened records to a file for Wireshark."),
     ] = None,
+    key: Annotated[str | None, typer.Option(hidden=True)] = None,
+    group: Annotated[str | None, typer.Option(hidden=True)] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Decodes a Modbus RTU frame, a function 100 PDU or a sealed frame.
+    """Decodes Modbus RTU frames, a function 100 PDU or a sealed frame.
 
-    Without keys only the header can be read. A frame that is damaged or not authentic ends with
-    exit code 6.
+    Stray bytes beside Modbus frames are told apart from them. Keys come from files or standard
+    input, never from the command line, where others could read them. Without keys only the header
+    can be read. A frame that is damaged or not authentic ends with exit code 6.
 
     Example:  pbal frame decode 11050101000000... --identity identity.json
     """
-    keys = Keys.gather(identity, key, group, site)
+    refuse_key(key)
+    refuse_key(group)
+    if [str(key_file), str(group_file), frame].count("-") > 1:
+        raise InputError("Standard input is one thing only.", "Give files for the others.")
+    no_core_dump()
+    keys = Keys.gather(
+        identity, read_key("--key-file", key_file), read_key("--group-file", group_file), site
+    )
     data = parse_hex(sys.stdin.read() if frame == "-" else frame)
     if pcap_file is not None:
         check_writable(pcap_file)
@@ -236,9 +287,11 @@ def decode(
             f"{type(e).__name__}: {e}.",
             "Check that the whole frame was captured, and that the keys are this node's.",
         ) from e
-    payload = result.get("frame", {}).get("payload")
+    parts = result.get("parts", [result])
+    payloads = [p["frame"]["payload"] for p in parts if p.get("frame", {}).get("authentic")]
     if pcap_file is not None:
-        if payload is None:
+        if not payloads:
             raise InputError("There are no opened records to write.", "Give the node's keys.")
-        pcap.write(pcap_file, pcap.PAYLOAD, [(time.time(), bytes.fromhex(payload))])
+        now = time.time()
+        pcap.write(pcap_file, pcap.PAYLOAD, [(now, bytes.fromhex(p)) for p in payloads])
     emit(result, json_output, render)
