@@ -16,6 +16,7 @@ from pbal_tools import feed
 from pbal_tools.errors import InputError, PeerError, UnreachableError
 from pbal_tools.monitor import Watcher
 from pbal_tools.picture import Picture, sentence
+from pbal_tools.view import link_line
 
 STATUS: dict[str, Any] = {
     "time_s": 1000.0,
@@ -104,6 +105,22 @@ def test_a_status_becomes_a_picture() -> None:
     )
     assert (oldest.home, oldest.done, oldest.state) == ("No. 1", True, "confirmed, 140 ms off")
     assert (picture.link.fresh, picture.link.frames_lost, picture.link.frames_refused) == (2, 2, 2)
+
+
+def test_a_group_key_on_its_way_and_homes_it_left_behind() -> None:
+    picture = Picture("x")
+    feed.Feed(picture).apply(STATUS)
+    assert "group key" not in link_line(picture.link).plain
+    behind = [{"address": 3, "state": "not heard"}]
+    key = {"number": 2, "next": 3, "homes_with_newest": 2, "homes_behind": behind, "alarm": []}
+    feed.Feed(picture).apply(STATUS | {"group_key": key})
+    assert link_line(picture.link).plain.endswith(" · group key 3 at 2/3")
+    assert not picture.link.group_key_alarm
+    feed.Feed(picture).apply(STATUS | {"group_key": key | {"next": None}})
+    assert "group key" not in link_line(picture.link).plain
+    feed.Feed(picture).apply(STATUS | {"group_key": key | {"next": None, "alarm": [3]}})
+    assert link_line(picture.link).plain.endswith(" · 1 without the group key")
+    assert picture.link.group_key_alarm
 
 
 def test_a_node_that_waits_is_told_from_one_that_moves() -> None:

@@ -116,6 +116,16 @@ def move_line(move: dict[str, Any], names: dict[int, str], now_s: float) -> Move
     )
 
 
+def group_key_note(key: dict[str, Any]) -> str:
+    """What to say of the status' group key: nothing while every home has the one in use."""
+    if key.get("alarm"):
+        return f"{len(key['alarm'])} without the group key"
+    if key.get("next") is None:
+        return ""
+    having = int(key["homes_with_newest"])
+    return f"group key {key['next']} at {having}/{having + len(key['homes_behind'])}"
+
+
 class FrameRate:
     """Answers a second over the last few seconds, from a growing count."""
 
@@ -164,6 +174,8 @@ class Feed:
                 int(frames.get(k, 0)) for k in ("auth_failed", "replayed", "malformed")
             ),
             frames_per_s=self._rate.update(now_s, int(frames.get("answers", 0))),
+            group_key=group_key_note(status.get("group_key", {})),
+            group_key_alarm=bool(status.get("group_key", {}).get("alarm")),
         )
         a, b, c = status["phase_currents_a"]
         picture.phase_a = (float(a), float(b), float(c))

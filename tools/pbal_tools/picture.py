@@ -58,6 +58,8 @@ class Link:
     frames_lost: int = 0
     frames_refused: int = 0
     frames_per_s: float | None = None
+    group_key: str = ""  # a change that is under way, or homes that it left behind
+    group_key_alarm: bool = False
 
 
 @dataclass

@@ -186,6 +186,8 @@ def link_line(link: Link) -> Text:
     line.append(f" · {link.frames_lost} lost", style="" if link.frames_lost == 0 else "yellow")
     if link.frames_refused:
         line.append(f" · {link.frames_refused} refused", style="red")
+    if link.group_key:
+        line.append(f" · {link.group_key}", style="red" if link.group_key_alarm else "yellow")
     return line
 
 
