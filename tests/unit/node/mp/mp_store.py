@@ -117,6 +117,68 @@ def down_floor_never_falls():
     cut_everywhere(prepare, act, check)
 
 
+def a_damaged_copy_gives_no_counter_twice():
+    """The newest copy rots, any bit of it: what it had reserved may be in use."""
+    for rot in range(0, 26 * 8, 5):
+        for i in (0, 1):
+            try:
+                os.remove("/rot.%d" % i)
+            except OSError:
+                pass
+        stats = store.FlashStats()
+        c = store.Counters("/rot", stats)
+        floor = used = 0
+        for last in ("up", "down") if rot % 2 else ("down", "up"):
+            if last == "up":
+                for _ in range(3 * 4096 - 10):  # the last reservation is in one copy only
+                    used = c.next_up()
+            else:
+                for floor in (1, 300, 600, 900):
+                    assert c.accept_down(floor)
+        newest = 1 - c._slot._next
+        with open("/rot.%d" % newest, "r+b") as f:
+            raw = bytearray(f.read())
+            raw[rot // 8] ^= 1 << rot % 8
+            f.seek(0)
+            f.write(raw)
+        again = store.Counters("/rot", stats)
+        assert again.damaged == 1
+        n = again.next_up()
+        assert used < n <= used + 4 * 4096, (rot, used, n)
+        assert again.down_floor >= floor
+    places = []
+    for _ in range(4):
+        for i in (0, 1):
+            with open("/rot.%d" % i, "wb") as f:
+                f.write(b"nothing that is known")
+        places.append(store.Counters("/rot", stats).next_up() >> 20)
+    assert min(places) > 0x3FF and len(set(places)) > 1, places
+
+
+def counters_end_and_never_wrap():
+    last = 0xFFFFFFFF
+    stats = store.FlashStats()
+    c = store.Counters("/end", stats)
+    c.up_ceiling = last - 5000
+    c.down_floor = last - 300
+    assert c.save()
+    c = store.Counters("/end", stats)
+    given = []
+    for _ in range(5010):
+        c.prepare(96, c.down_floor)
+        n = c.next_up()
+        if n:
+            given.append(n)
+    assert given == list(range(last - 4999, last + 1)), (len(given), given[-1])
+    assert c.up_ceiling == last and c.next_up() == 0 and c.spent == 3
+    assert c.down_floor == last and c.accept_down(last), "the last of them may still be heard"
+    writes = stats.writes
+    c.prepare(96, last)
+    assert stats.writes == writes, "nothing is left to reserve"
+    c = store.Counters("/end", stats)
+    assert c.next_up() == 0 and c.spent == 3 and c.down_floor == last
+
+
 def config_keeps_old_or_new():
     legal = lambda key, value: 0 <= value <= 100  # noqa: E731
     defaults = {1: 10, 2: 20}
@@ -263,6 +325,8 @@ support.run(
         slot_keeps_old_or_new,
         counters_never_repeat,
         down_floor_never_falls,
+        a_damaged_copy_gives_no_counter_twice,
+        counters_end_and_never_wrap,
         config_keeps_old_or_new,
         selector_state_keeps_old_or_new,
         damaged_slots_are_refused,
