@@ -390,7 +390,8 @@ class Link:
                 self._answer(proof)
         except Exception as e:
             self._node.faults.note(_SLOW_WORK, e)
-        while self._jobs:
+        # Not between two phases: a longer good time would keep the home open for that long.
+        while self._jobs and not self._selector.busy:
             key, value = self._jobs.pop(0)
             try:
                 self._set(key, value)
