@@ -21,6 +21,9 @@ class NoAdc:
 class NoPort(io.IOBase):
     """A serial port that swallows what is sent and hears nothing."""
 
+    def init(self, *args, **how) -> None:
+        pass
+
     def any(self) -> int:
         return 0
 

@@ -4,6 +4,12 @@ It knows frames, not meanings: requests go to `link`, answers come back in the s
 raised before the first byte, and dropped as soon as the UART reports that the last stop bit has
 left, without giving the event loop a chance to be late: a driver that stays on for longer than
 t3.5 would talk over the next request.
+
+Anybody may send anything on this line, at any rate (S11): one turn of the loop takes a bounded
+time, and what nobody signed may take only a share of the node's time, so that metering and the
+selector keep their pace. What is authentic costs nothing there: only the controller can make it,
+and each of its frames counts once. A loop that stands still is started anew with its UART, which
+opens no contact; a reset would.
 """
 
 import asyncio
@@ -27,18 +33,34 @@ _BEARER = const(64)  # a place of an error, see faults.py
 _PLAIN = const(68)
 _PLAIN_REGISTERS = const(20)  # the setting
 _LATE_US = const(40000)  # an answer this long after its request may meet the next one: keep silent
+_FRAMES = const(6)  # a turn looks at so many; a chunk of a segment in order holds fewer
+_PAUSE_MS = const(8)  # on a line where nothing can be for us; the buffer holds 98 ms
+_CREDIT_US = const(400000)  # of answers that nobody signed for, at once: ten sealed ones
+_SHARE_US = const(500)  # more for each millisecond that passes
+_BUSY_SHARE_US = const(250)  # while contacts move, ...
+_BUSY_KEPT_US = const(200000)  # ... and so much is kept back then
+_REFILL_MS = const(2000)  # longer than it takes to fill up
+_STUCK_MS = const(9000)  # a loop without a turn, though bytes wait
+_EMPTY_READS = const(50)  # in a row, though bytes wait: the port is out of order
+_AGAIN_MS = const(1000)  # then a new start, after a rest of so long at first, ...
+_AGAIN_MAX_MS = const(60000)  # ... and at most so long
+_TXBUF = const(512)
+_RXBUF = const(1024)
+_EIO = const(5)
+_ETIMEDOUT = const(116)
 
 
 class Rs485:
     """`uart`: machine.UART (8E1, timeout 0); `de`: pin; `link`: see link.py, None while the node is
     not provisioned; `node` fills in the plain registers; `identity`: board, version and name for
-    43/14. Counters: answered, late, bad_crc (in rx).
+    43/14. Counters: answered, late, rationed (requests that nobody looked at), reopened; rx's.
     """
 
     def __init__(self, uart, de, baud: int, unit: int, link, node, identity, now_ms) -> None:
         self._uart = uart
         self._stream = asyncio.StreamReader(uart)
         self._de = de
+        self._baud = baud
         self._char_us = 1000000 * _BITS // baud
         self._t35_us = modbus.silence_us(baud)
         self._link = link
@@ -53,27 +75,71 @@ class Rs485:
         self._tx = bytearray(256)
         self._tx_view = memoryview(self._tx)
         self._rx_us = time.ticks_us()
-        self.parked = False  # waiting for bytes, nothing left to do
+        self._task: "asyncio.Task | None" = None
+        self._stuck = False
+        self._parked = False  # waiting for bytes, nothing left to do
+        self._turns = 0  # since the last look
+        self._turned_ms = self._credit_ms = now_ms()
+        self._credit_us = _CREDIT_US
         self.answered = 0
         self.late = 0
-        self.last_request_ms = -1  # the last request for this node
+        self.rationed = 0
+        self.reopened = 0
         self.pace = Pace()
         de.value(0)
 
-    def alive(self) -> bool:
-        """S11: the loop is waiting for bytes and there are none, so nothing is stuck."""
-        return self.parked and not self._uart.any()
+    # progress ---------------------------------------------------------------------------------
+
+    def alive(self, now_ms: int) -> bool:
+        """S11: whether the loop makes progress; ask every few seconds. One that makes none for its
+        limit is ended here, and `run` starts it anew.
+        """
+        if self._turns or (self._parked and not self._uart.any()):
+            self._turns = 0
+            self._turned_ms = now_ms
+        elif now_ms - self._turned_ms >= _STUCK_MS and self._task is not None:
+            self._turned_ms = now_ms
+            self._stuck = True
+            self._task.cancel()
+            return False
+        return True
 
     async def run(self) -> None:
-        """Never ends: whatever comes out of one message is reported, and the next one is served."""
+        """Never ends: whatever comes out of one message is reported, and the next one is served; a
+        loop that stood still starts anew with its port.
+        """
+        rest_ms = _AGAIN_MS
         while True:
+            began_ms = self._now()
+            self._task = task = asyncio.create_task(self._listen())
             try:
-                await self._listen()
+                await task
+            except asyncio.CancelledError:
+                if not self._stuck:
+                    raise  # the application ends
+                self._node.faults.note(_BEARER, OSError(_ETIMEDOUT))
             except Exception as e:
-                self.parked = False
+                self._stuck = self._parked  # while it read: the port's
                 self._node.faults.note(_BEARER, e)
-                self.rx.silence()  # what was half received is lost
-            await asyncio.sleep_ms(5)
+            self._task = None
+            self._parked = False
+            self.rx.silence()  # what was half received is lost
+            if not self._stuck:
+                await asyncio.sleep_ms(5)
+                continue
+            self._stuck = False
+            self.reopened += 1
+            try:
+                # The driver is installed anew: it may hold a fault, or bytes that it never gives.
+                self._uart.init(self._baud, 8, 0, 1, txbuf=_TXBUF, rxbuf=_RXBUF)
+            except OSError as e:
+                self._node.faults.note(_BEARER, e)
+            if self._now() - began_ms > _AGAIN_MAX_MS:
+                rest_ms = _AGAIN_MS
+            await asyncio.sleep_ms(rest_ms)
+            rest_ms = min(2 * rest_ms, _AGAIN_MAX_MS)
+
+    # requests ---------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
         uart = self._uart
@@ -82,19 +148,30 @@ class Rs485:
         readinto = self._stream.readinto
         ticks = time.ticks_us
         diff = time.ticks_diff
+        empty = 0
         while True:
-            self.parked = True
+            self._parked = True
             n = await readinto(chunk)
-            self.parked = False
+            self._parked = False
+            self._turns += 1
             if not n:
+                empty += 1
+                if empty > _EMPTY_READS:
+                    self._parked = True
+                    raise OSError(_EIO)
                 await asyncio.sleep_ms(5)  # the line went away: never spin
                 continue
+            empty = 0
             now = ticks()
-            gap = diff(now, self._rx_us) - n * self._char_us
+            # Whether the line was silent before these bytes, as far as can be told: this loop may
+            # have been late, and silence is only what they do not fill.
+            gap = diff(now, self._rx_us) - (n + uart.any()) * self._char_us
             # Far in the past: the ticks wrapped, minutes went by.
-            if gap >= self._t35_us or gap < -_WRAPPED_US:
+            if gap < -_WRAPPED_US or (gap >= self._t35_us and not rx.goes_on(n)):
                 rx.silence()
             self._rx_us = now
+            rx.budget = _FRAMES
+            rx.broadcasts = self._credit() > 0
             at = 0
             while at < n:
                 at = rx.feed(chunk, at, n)
@@ -105,34 +182,58 @@ class Rs485:
                 await asyncio.sleep_ms(3)
                 if not uart.any() and rx.silence():
                     self._serve(rx.buf, rx.length)
+            elif rx.lost():
+                await asyncio.sleep_ms(_PAUSE_MS)  # the others' turn
+
+    def _credit(self) -> int:
+        """What is left for what nobody signed, in microseconds of the node's time."""
+        now_ms = self._now()
+        busy = self._node.selector.busy
+        gone_ms = min(now_ms - self._credit_ms, _REFILL_MS)
+        self._credit_ms = now_ms
+        more = gone_ms * (_BUSY_SHARE_US if busy else _SHARE_US)
+        self._credit_us = credit = min(self._credit_us + more, _CREDIT_US)
+        return credit - _BUSY_KEPT_US if busy else credit
 
     def _serve(self, buf, n: int) -> None:
         """Answer one request for this unit, or take a broadcast."""
-        self.last_request_ms = self._now()
-        function = buf[1]
-        if buf[0] == modbus.BROADCAST:
-            if function == modbus.PBAL:
-                if self.finder:
-                    size = self.finder.take(buf, n, self._tx)
-                    if size:
-                        self._send(size)
-                elif self._link and buf[2] == modbus.OP_GROUP:
-                    self._link.group(buf, 4, n - 2)
+        if self._credit() <= 0:
+            self.rationed += 1
             return
+        start = time.ticks_us()
+        link = self._link
+        heard_ms = link.heard_ms if link else 0
+        try:
+            if buf[0] != modbus.BROADCAST:
+                self._answer(buf, n)
+            elif self.finder:
+                size = self.finder.take(buf, n, self._tx)
+                if size:
+                    self._send(size)
+            elif link and buf[2] == modbus.OP_GROUP:
+                link.group(buf, 4, n - 2)
+        finally:
+            if not link or heard_ms == link.heard_ms:
+                self._credit_us -= time.ticks_diff(time.ticks_us(), start)
+
+    def _answer(self, buf, n: int) -> None:
+        function = buf[1]
         tx = self._tx
         tx[0] = buf[0]
-        if function == modbus.PBAL and self._link:
-            if buf[2] != modbus.OP_POLL:
-                size = self._exception(function, modbus.ILLEGAL_VALUE)
-            else:
-                size = self._link.poll(buf, 4, n - 2, tx)  # writes at tx[4:]
-                tx[1] = modbus.PBAL
-                tx[2] = self._link.hints
-                tx[3] = size
-                size += 4
-        else:
+        if function != modbus.PBAL or not self._link:
+            if not self._stock and self._node.selector.busy:
+                self.rationed += 1  # loading takes longer than a contact may wait
+                return
             self._send(self._plain(buf, n))
             return
+        if buf[2] != modbus.OP_POLL:
+            size = self._exception(function, modbus.ILLEGAL_VALUE)
+        else:
+            size = self._link.poll(buf, 4, n - 2, tx)  # writes at tx[4:]
+            tx[1] = modbus.PBAL
+            tx[2] = self._link.hints
+            tx[3] = size
+            size += 4
         self._send(modbus.seal_adu(tx, size))
 
     def _exception(self, function: int, code: int) -> int:

@@ -32,6 +32,7 @@ OP_POLL, OP_GROUP = 0, 1
 MORE_PENDING, URGENT = 1, 2
 
 _MAX = const(256)
+_NO_BUDGET = const(0x3FFFFFFF)
 _PBAL = const(100)
 
 # Whole request lengths (address to CRC) of the standard functions that have one length.
@@ -108,8 +109,14 @@ class RtuServer:
     with its CRC checked. A request that is not the last thing fed came too late to answer (the
     poller has moved on, and an answer would collide): it is counted in `stale` and dropped.
     Tell the decoder about every silence of t3.5 with silence(). Frames for others are not
-    buffered, only counted down.
+    buffered, only counted down, and so are broadcasts that are not function 100: nobody acts on
+    them.
 
+    What a flood costs is bounded: set `budget` before each piece is fed. When so many frames were
+    found, the rest of the line is let pass until the next silence, which Modbus wants between any
+    two frames. While `broadcasts` is False, none is looked at.
+
+        rx.budget = 8
         at = 0
         while at < n:
             at = rx.feed(data, at, n)
@@ -125,6 +132,8 @@ class RtuServer:
         self.malformed = 0  # too long, or cut off by a silence
         self.stale = 0
         self.others = 0
+        self.budget = _NO_BUDGET
+        self.broadcasts = True
         self._n = 0
         self._want = 0  # bytes of the frame in buf, 0 while not known, -1 never
         self._skip = 0  # bytes of somebody else's frame still to come; -1: until a silence
@@ -145,6 +154,11 @@ class RtuServer:
                 self._skip = 0
                 self.others += 1
                 continue
+            if self._n == 0:
+                if self.budget <= 0:
+                    self._skip = -1
+                    return n
+                self.budget -= 1
             # Bytes up to where the length can be told, then up to the end of the frame.
             step = (self._want or self._n + 1) - self._n
             if self._want < 0:
@@ -162,6 +176,17 @@ class RtuServer:
             elif self._n == self._want and self._finish(at < n):
                 return at
         return n
+
+    def lost(self) -> bool:
+        """True while what arrives means nothing until a silence."""
+        return self._skip < 0
+
+    def goes_on(self, n: int) -> bool:
+        """Whether n more bytes can be the rest of what is arriving, though they came late.
+
+        A frame for others is passed over by its length; one for this unit must end with them.
+        """
+        return 0 < self._skip <= n or (self._want > 0 and self._n + n == self._want)
 
     def wants_silence(self) -> bool:
         """True while only a silence can end what is arriving (a function of unknown length)."""
@@ -189,16 +214,17 @@ class RtuServer:
         if n < 2:
             return
         unit = buf[0]
-        if unit == self.unit or unit == BROADCAST:
+        everyone = unit == BROADCAST
+        if unit == self.unit or (everyone and buf[1] == _PBAL and self.broadcasts):
             self._want = request_length(buf, n)
             if self._want > _MAX:
                 self._lost()
             return
         key = unit << 8 | buf[1] & 0x7F
-        answer = key == self._asked
+        answer = key == self._asked and not everyone  # nobody answers a broadcast
         want = response_length(buf, n) if answer else request_length(buf, n)
         if want:
-            self._asked = 0 if answer else key
+            self._asked = 0 if answer or everyone else key
             self._n = self._want = 0
             self._skip = want - n if 0 < want <= _MAX else -1
 

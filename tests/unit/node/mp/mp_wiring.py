@@ -22,7 +22,7 @@ from pbal_node import app as app_module  # noqa: E402
 from pbal_node import rs485, store  # noqa: E402
 from pbal_node import selector as sel  # noqa: E402
 from pbal_protocol import config as keys  # noqa: E402
-from pbal_protocol import modbus  # noqa: E402
+from pbal_protocol import modbus, modbus_client  # noqa: E402
 from pbal_protocol import names as wire  # noqa: E402
 
 house = machine.house
@@ -207,18 +207,98 @@ def a_transfer_waits_for_a_current_zero_where_the_board_can():
     assert app.selector.at_zero == app.at_zero
 
 
-def a_bearer_with_bytes_left_to_read_is_not_alive():
-    """S11: the loop is alive when it waits for bytes and there are none."""
+def a_bearer_without_progress_starts_anew():
+    """S11: progress is a turn of the loop, not an empty port; a loop without one is started anew,
+    with its port opened again, and nothing is reset.
+    """
     app = make()
     bearer = app.bearer
     assert isinstance(bearer, rs485.Rs485)
-    bearer.parked = True
-    assert bearer.alive()
-    bearer._uart.rx = b"x"
-    assert not bearer.alive(), "bytes lie there and nobody takes them"
-    bearer._uart.rx = b""
-    bearer.parked = False
-    assert not bearer.alive(), "it is stuck in what it does"
+    uart = bearer._uart
+
+    async def scenario():
+        task = asyncio.create_task(bearer.run())
+        await asyncio.sleep_ms(20)
+        assert bearer.alive(20000), "idle, and there is nothing to do"
+        loop = bearer._task
+        uart.rx = b"x"
+        bearer._turns += 1
+        assert bearer.alive(30000), "it made a turn, though bytes wait"
+        assert bearer.alive(38000), "not yet"
+        assert not bearer.alive(39000), "bytes wait, and no turn for 9 s"
+        inits = uart.inits
+        uart.rx = b""
+        await asyncio.sleep_ms(1500)
+        assert uart.inits == inits + 1 and bearer.reopened == 1, "the port is not opened again"
+        assert bearer._task not in (None, loop), "the loop is not started again"
+        assert not task.done()
+        # A loop that is stuck in what it does, with nothing to read.
+        assert bearer.alive(50000)
+        bearer._parked = False
+        assert bearer.alive(58000) and not bearer.alive(59000)
+        await asyncio.sleep_ms(2500)
+        assert bearer.reopened == 2 and bearer._task is not None
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            pass
+
+    asyncio.run(scenario())
+    assert house.resets == 0 and (wire.EVENT_DEFECT, 64 << 8 | 2) in [
+        (e[1], e[4]) for e in app.log.pending
+    ]
+
+
+def a_port_that_never_gives_its_bytes_is_opened_again():
+    """S11: it says that bytes are there, and gives none."""
+    app = make()
+    bearer = app.bearer
+    uart = bearer._uart
+    real = machine.UART.readinto
+    machine.UART.readinto = lambda uart, buf: None
+    uart.rx = b"x"
+
+    async def scenario():
+        task = asyncio.create_task(bearer.run())
+        await asyncio.sleep_ms(1000)
+        assert uart.inits >= 1 and bearer.reopened == uart.inits
+        assert bearer.alive(20000) and not task.done()
+        task.cancel()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        machine.UART.readinto = real
+
+
+def an_error_in_the_bearer_ends_nothing():
+    """S11: whatever a frame made of it, the application goes on and the bearer answers again."""
+    app = make()
+    bearer = app.bearer
+    real = bearer._serve
+
+    def broken(buf, n):
+        bearer._serve = real
+        raise KeyError("a defect")
+
+    bearer._serve = broken
+
+    async def ask():
+        bearer._uart.tx = b""
+        bearer._uart.rx += modbus_client.adu(5, modbus_client.request_pdu(0))
+        await asyncio.sleep_ms(1500)
+        return bearer._uart.tx
+
+    async def scenario():
+        task = asyncio.create_task(bearer.run())
+        await asyncio.sleep_ms(20)
+        assert await ask() == b""
+        assert await ask(), "the next one gets no answer"
+        assert not task.done() and bearer.reopened == 0
+        task.cancel()
+
+    asyncio.run(scenario())
 
 
 def only_progress_feeds_from_the_start_on():
@@ -241,13 +321,13 @@ def only_progress_feeds_from_the_start_on():
 
 def every_loop_can_starve_the_watchdog():
     fed = []
-    for stuck in ("metering", "bearer", "selector"):
+    for stuck in ("metering", "selector"):
         w = app_module.Watchdog(lambda: fed.append(1), app_module._WATCHED, 0)
         for n in app_module._WATCHED:
             if n != stuck:
                 w.beat(n, 15000)
         assert not w.poll(15000), stuck
-    assert not fed and sorted(app_module._WATCHED) == ["bearer", "metering", "selector"]
+    assert not fed and sorted(app_module._WATCHED) == ["metering", "selector"]
     assert max(app_module._WATCHED.values()) < 15000, "the hardware's own time"
 
 
@@ -264,7 +344,9 @@ support.run(
         commands_expire_by_proven_time,
         every_hello_asks_with_a_nonce_of_its_own,
         a_transfer_waits_for_a_current_zero_where_the_board_can,
-        a_bearer_with_bytes_left_to_read_is_not_alive,
+        a_bearer_without_progress_starts_anew,
+        a_port_that_never_gives_its_bytes_is_opened_again,
+        an_error_in_the_bearer_ends_nothing,
         only_progress_feeds_from_the_start_on,
         every_loop_can_starve_the_watchdog,
     )

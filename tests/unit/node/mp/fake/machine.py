@@ -152,10 +152,21 @@ class UART(io.IOBase):
         self.baud = baudrate
         self.parity = parity
         self.end = time.ticks_us()
+        self.inits = 0
+        self.line = None  # what brings bytes by itself, see line.py
         UART.made[uart_id] = self
 
+    def init(self, baudrate, bits, parity, stop, *, txbuf=0, rxbuf=0):
+        self.rx = b""
+        self.inits += 1
+
     def any(self):
+        if self.line:
+            self.line.catch_up()
         return len(self.rx)
+
+    def due_us(self):
+        return self.line.due_us() if self.line else 1000000000
 
     def readinto(self, buf):
         n = min(len(buf), len(self.rx))
@@ -174,6 +185,8 @@ class UART(io.IOBase):
             if not house.level.get(4, 0):
                 house.de_errors += 1
             self.tx += data
+            if self.line:
+                self.line.transmitted(data)
         return len(data)
 
     def txdone(self):
@@ -182,7 +195,7 @@ class UART(io.IOBase):
     def ioctl(self, request, arg):
         if request != 3:  # no file descriptor: poll asks this object
             return -1
-        return arg & 4 | (arg & 1 if self.rx else 0)
+        return arg & 4 | (arg & 1 if self.any() else 0)
 
     def _meter(self, data):
         if house.meter_silent or house.out_v() < 80:

@@ -1,23 +1,35 @@
 """asyncio in virtual time: import it before anything waits. See time.py beside this file.
 
 The interpreter's own poll sleeps for a millisecond of real time even when it is told not to, so
-the streams are asked directly; with none ready, the clock jumps to where the next task is due.
+the streams are asked directly; with none ready, the clock jumps to where the next task is due, or
+to where a stream that knows (`due_us`) gets its next bytes.
 """
 
 import time
 
 import asyncio.core as core
 
+charge = None  # charge(us): a processor that takes its time, see sim/pbal_sim/processor
+step_us = 0  # what one turn of the event loop costs it
+
 
 def _wait(self, dt):
+    if charge:
+        charge(step_us)
     ready = [e for e in self.map.values() if e[0] is not None and e[2].any()]
     for entry in ready:
         core._task_queue.push(entry[0])
         entry[0] = None
         if entry[1] is None:
             self._dequeue(entry[2])
-    if not ready and dt > 0:
-        time.sleep_ms(dt)
+    if ready or dt <= 0:
+        return
+    us = 1000 * dt
+    for e in self.map.values():
+        due_us = getattr(e[2], "due_us", None)
+        if due_us:
+            us = min(us, max(due_us(), 1))
+    time.sleep_us(us)
 
 
 core.IOQueue.wait_io_event = _wait
