@@ -3,6 +3,10 @@
 The interpreter's own poll sleeps for a millisecond of real time even when it is told not to, so
 the streams are asked directly; with none ready, the clock jumps to where the next task is due, or
 to where a stream that knows (`due_us`) gets its next bytes.
+
+The interpreter's queue of tasks gives a task without a time of its own the computer's clock. The
+event loop therefore counts from far above that clock: such a task is due at once, and how fast the
+computer is changes nothing.
 """
 
 import time
@@ -12,13 +16,18 @@ import asyncio.core as core
 charge = None  # charge(us): a processor that takes its time, see sim/pbal_sim/processor
 step_us = 0  # what one turn of the event loop costs it
 
+_BASE_MS = 1 << 40
+core.ticks = lambda: _BASE_MS + time.mono_us() // 1000
+core.ticks_diff = lambda a, b: a - b
+core.ticks_add = lambda a, b: a + b
+
 
 def _wait(self, dt):
     if charge:
         charge(step_us)
     ready = [e for e in self.map.values() if e[0] is not None and e[2].any()]
     for entry in ready:
-        core._task_queue.push(entry[0])
+        core._task_queue.push(entry[0], core.ticks())
         entry[0] = None
         if entry[1] is None:
             self._dequeue(entry[2])
