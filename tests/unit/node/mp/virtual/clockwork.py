@@ -13,7 +13,7 @@ import time
 
 import asyncio.core as core
 
-charge = None  # charge(us): a processor that takes its time, see sim/pbal_sim/processor
+charge = None  # charge(us): a processor that takes its time, see sim/pbal_sim/hal/processor.py
 step_us = 0  # what one turn of the event loop costs it
 
 _BASE_MS = 1 << 40
