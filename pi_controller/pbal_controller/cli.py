@@ -269,6 +269,28 @@ def keys_list(config: ConfigOption = None, json_: JsonOption = False) -> None:
     print(_group_text(_group(store)))
 
 
+@keys_app.command("history")
+def keys_history(config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """When the group key was replaced, by whom and why. Example: pbal-controller keys history
+
+    Written by the running controller: a change shows here once it has seen it.
+    """
+    from pbal_controller.journal import Journal
+
+    journal = Journal(load(config).journal.path)
+    try:
+        rows = journal.audit()
+    finally:
+        journal.close()
+    if json_:
+        print(dump_json(rows))
+        return
+    for row in rows:
+        when = datetime.datetime.fromtimestamp(row["at_s"]).astimezone()
+        who = row["who"] or "-"
+        print(f"{when:%Y-%m-%d %H:%M:%S}  {row['what']} {row['subject']}  {who}  {row['why']}")
+
+
 def _group(store: KeyStore) -> dict[str, Any]:
     """The group key of a site, without the key."""
     newest, active = store.newest, store.active

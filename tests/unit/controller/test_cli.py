@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 
 from pbal_controller.cli import main
+from pbal_controller.journal import Journal
 from pbal_controller.keystore import KeyStore
 
 CODE = "from pbal_controller.cli import main; main()"
@@ -117,6 +118,20 @@ def test_a_new_group_key_by_hand(site: Path) -> None:
     assert "(lost laptop) is on its way to the nodes" in text
     for secret in (first.root, store.newest.root):
         assert secret.hex() not in done.stdout + text
+
+
+def test_the_history_of_the_group_key(site: Path) -> None:
+    assert call("keys", "history", "-c", "pbal.toml", cwd=site).stdout == ""
+    journal = Journal(site / "j.db")
+    journal.add_audit(1_800_000_000.0, "group key drawn", "2", "ann", "node 9 revoked")
+    journal.add_audit(1_800_000_000.0, "group key drawn", "2", "ann", "node 9 revoked")
+    journal.add_audit(1_800_000_060.0, "group key in use", "2", "controller", "homes: none")
+    journal.close()
+    text = call("keys", "history", "-c", "pbal.toml", cwd=site).stdout
+    assert text.count("\n") == 2
+    assert "group key drawn 2  ann  node 9 revoked" in text.splitlines()[1]
+    rows = json.loads(call("keys", "history", "--json", "-c", "pbal.toml", cwd=site).stdout)
+    assert [row["who"] for row in rows] == ["controller", "ann"]
 
 
 @pytest.mark.parametrize(

@@ -200,3 +200,29 @@ def test_a_lost_answer_is_asked_for_once_more_at_once() -> None:
         made.answered(unit)
         following.append(unit)
     assert 3 not in following, "a second miss waits for its turn"
+
+
+@given(st.lists(st.sampled_from(["next", "miss", "request", "remove"]), max_size=60), st.data())
+def test_a_unit_that_was_removed_is_never_asked_again(
+    steps: list[str], data: st.DataObject
+) -> None:
+    polling = scheduler(5)
+    left = set(range(1, 6))
+    now = 0.0
+    for step in steps:
+        now += 0.3
+        unit = data.draw(st.integers(1, 5))
+        if step == "remove" and unit in left:
+            polling.remove(unit)
+            left.discard(unit)
+        elif step == "request" and unit in left:
+            polling.request(unit)
+        elif step in ("next", "miss"):
+            turn = polling.next(now)
+            if isinstance(turn, int):
+                assert turn in left
+                if step == "miss":
+                    polling.missed(turn, now, 0.06)
+                else:
+                    polling.answered(turn)
+    assert polling.healthy <= len(left)
