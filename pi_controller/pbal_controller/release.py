@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -27,6 +28,13 @@ SUFFIX = ".pbal"
 SIZE_MAX = 2 * 1024 * 1024
 # A date for the archive's entries: the same release is the same bytes whenever it is built.
 _DATE = (2025, 1, 1, 0, 0, 0)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# What zipfile raises for files that are no archive, or a damaged one. NotImplementedError is a
+# RuntimeError: a version or a patch of the format that it does not know.
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, ValueError, EOFError, LookupError,
+    OverflowError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ def parse(manifest: bytes, files: Mapping[str, bytes], signature: bytes) -> Rele
     head = ota.Head()
     ordered: dict[str, bytes] = {}
     try:
-        for line in manifest.decode("ascii").splitlines():
+        for line in manifest.decode("ascii").removesuffix("\n").split("\n"):
             if ordered or not head.line(line):
                 digest, size, path = ota.entry(line)
                 data = files.get(path)
@@ -130,12 +138,18 @@ def load(path: Path) -> Release:
         if path.stat().st_size > SIZE_MAX:
             raise ReleaseError(f"{path}: too large for a release")
         with zipfile.ZipFile(path) as archive:
-            if sum(item.file_size for item in archive.infolist()) > 4 * SIZE_MAX:
+            items = archive.infolist()
+            if sum(item.file_size for item in items) > 4 * SIZE_MAX:
                 raise ReleaseError(f"{path}: too large for a release")
-            entries = {name: archive.read(name) for name in archive.namelist()}
+            if len({item.filename for item in items}) != len(items):
+                raise ReleaseError(f"{path}: not a release (a name in it is there twice)")
+            if any(item.compress_type not in _METHODS for item in items):
+                raise ReleaseError(f"{path}: not a release, or damaged (another compression)")
+            entries = {item.filename: archive.read(item) for item in items}
     except OSError as error:
-        raise ReleaseError(f"{path}: cannot be read ({error.strerror})") from None
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, EOFError) as error:
+        why = error.strerror or error
+        raise ReleaseError(f"{path}: cannot be read ({why})") from None
+    except _DAMAGE as error:
         raise ReleaseError(f"{path}: not a release, or damaged ({error})") from None
     if "manifest" not in entries:
         raise ReleaseError(f"{path}: not a release (no manifest inside)")

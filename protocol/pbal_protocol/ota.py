@@ -33,9 +33,10 @@ def version_code(text: str) -> int:
         raise BadValue("version")
     code = 0
     for part in parts:
-        if not part.isdigit() or int(part) > 255:
+        n = number(part)
+        if n > 255:
             raise BadValue("version")
-        code = code << 8 | int(part)
+        code = code << 8 | n
     return code
 
 
@@ -78,8 +79,11 @@ class Head:
 
 def number(text: str) -> int:
     """A whole number without a sign. Raises BadValue."""
-    if not text.isdigit() or len(text) > 9:
+    if not 1 <= len(text) <= 9:
         raise BadValue("manifest number")
+    for c in text:
+        if not "0" <= c <= "9":
+            raise BadValue("manifest number")
     return int(text)
 
 
