@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pbal_controller.naming import Name
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
@@ -23,7 +25,7 @@ class SiteConfig(_Table):
     """The transformer this controller looks after."""
 
     id: int = Field(ge=0, le=0xFFFFFFFF)
-    name: str = Field(default="", max_length=64)
+    name: Name = ""
 
 
 class KeysConfig(_Table):
@@ -75,8 +77,8 @@ class HomeConfig(_Table):
     """One home. `address` is segment * 256 + Modbus unit (1..247)."""
 
     address: int = Field(ge=1, le=0xFFFF)
-    bus: str
-    name: str = Field(default="", max_length=64)
+    bus: Name
+    name: Name = ""
     # Never moved by this controller; the node has a mark of its own.
     fixed: bool = False
 
@@ -229,7 +231,7 @@ class Config(_Table):
     keys: KeysConfig = KeysConfig()
     journal: JournalConfig = JournalConfig()
     http: HttpConfig = HttpConfig()
-    bus: dict[str, BusConfig]
+    bus: dict[Name, BusConfig]
     home: tuple[HomeConfig, ...] = ()
     polling: PollingConfig = PollingConfig()
     planner: PlannerConfig = PlannerConfig()

@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 
 from pbal_controller.documents import load_json
+from pbal_controller.naming import shown
 
 from .errors import InputError, PeerError, UnreachableError
 from .picture import HomeCell, Link, MoveLine, Picture
@@ -81,7 +82,7 @@ def home_cell(home: dict[str, Any], moving: set[int]) -> HomeCell:
     if home.get("age_s") is not None and not home.get("alive"):
         trouble = trouble or "silent"
     return HomeCell(
-        name=home.get("name") or str(home["address"]),
+        name=shown(str(home.get("name") or home["address"])),
         phase=int(home.get("phase") or 0),
         power_w=home.get("p_w"),
         age_s=home.get("age_s"),

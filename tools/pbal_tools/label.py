@@ -11,6 +11,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from pbal_controller.naming import shown
+
 from .errors import InputError
 
 # A4 with 3 x 8 labels of 70 x 37 mm, the commonest office sheet without margins between labels.
@@ -41,10 +43,10 @@ class Label:
         """The words beside it: the name in one line or two, then address, site and EUI."""
         where = f"segment {self.address >> 8}, unit {self.address & 255}"
         words = textwrap.wrap(
-            self.name or f"node {self.address}", NAME_WIDTH, max_lines=2, placeholder="..."
+            shown(self.name) or f"node {self.address}", NAME_WIDTH, max_lines=2, placeholder="..."
         ) or [f"node {self.address}"]
         words.append(f"address {self.address} ({where})")
-        words.append(f"site {self.site}" + (f" {self.site_name}" if self.site_name else ""))
+        words.append(f"site {self.site}" + (f" {shown(self.site_name)}" if self.site_name else ""))
         eui = self.eui.upper()
         words.append("EUI " + "-".join(eui[i : i + 4] for i in range(0, len(eui), 4)))
         return words

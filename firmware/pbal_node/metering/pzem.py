@@ -20,12 +20,22 @@ _REGISTERS = const(10)
 _ANSWER = const(25)
 _TIMEOUT_MS = const(250)
 _RX = const(64)
+# What the meter can measure (data sheet, 1), with room above 260 V, 100 A and 23 kW. It starts up
+# after every transfer, and its first answers may be sealed and yet hold all ones.
+_V_MAX = const(3000)  # 0.1 V
+_I_MAX = const(120000)  # mA
+_P_MAX = const(360000)  # 0.1 W
+_E_MAX = const(9999990)  # Wh
+_F_MIN = const(400)  # 0.1 Hz
+_F_MAX = const(700)
+_PF_MAX = const(100)  # 0.01
 
 
 def parse(buf, n: int, unit: int, values: list) -> bool:
     """Find a measurement answer in buf[:n], whatever noise or echo surrounds it.
 
-    Fills `values` with V, A, W, Wh, Hz, PF, alarm and returns True; False when there is none.
+    Fills `values` with V, A, W, Wh, Hz, PF, alarm and returns True; False when there is none, or
+    none that the meter can have measured.
     """
     i = 0
     while i + _ANSWER <= n:
@@ -38,10 +48,17 @@ def parse(buf, n: int, unit: int, values: list) -> bool:
         ):
             # 32-bit quantities come low word first.
             v, il, ih, pl, ph, el, eh, f, pf, alarm = struct.unpack_from(">10H", buf, i + 3)
+            i_ma = il | ih << 16
+            p_dw = pl | ph << 16
+            e_wh = el | eh << 16
+            if v > _V_MAX or i_ma > _I_MAX or p_dw > _P_MAX or e_wh > _E_MAX:
+                return False
+            if not _F_MIN <= f <= _F_MAX or pf > _PF_MAX:
+                return False
             values[0] = v / 10
-            values[1] = (il | ih << 16) / 1000
-            values[2] = (pl | ph << 16) / 10
-            values[3] = el | eh << 16
+            values[1] = i_ma / 1000
+            values[2] = p_dw / 10
+            values[3] = e_wh
             values[4] = f / 10
             values[5] = pf / 100
             values[6] = 1 if alarm == 0xFFFF else 0

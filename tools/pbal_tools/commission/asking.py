@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pbal_controller.documents import read_json, read_toml
+from pbal_controller.naming import shown
 
 from ..errors import InputError
 
@@ -96,7 +97,7 @@ class Asker:
 
     def text(self, key: str, words: str, default: str = "") -> str:
         """A line of words."""
-        return self._get(key, words, default)
+        return shown(self._get(key, words, default))
 
     def ready(self, key: str, words: str) -> None:
         """Waits until the crew has done something; goes on at once where nobody is there."""

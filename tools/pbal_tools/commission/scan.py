@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from pbal_controller.naming import shown
 from pbal_protocol import discovery, modbus, records
 
 from ..errors import CliError
@@ -48,6 +49,7 @@ def identification(line: Line, unit: int) -> tuple[str, str, str, str]:
             if at + 2 > len(answer):
                 break
             told[answer[at]] = answer[at + 2 : at + 2 + answer[at + 1]].decode("utf-8", "replace")
+            told[answer[at]] = shown(told[answer[at]])
             at += 2 + answer[at + 1]
     vendor, board, version, name = (told.get(k, "") for k in (0, 1, 2, 6))
     return vendor, board, version, name

@@ -117,7 +117,7 @@ def add(
 def bulk(
     ctx: typer.Context,
     table: Annotated[
-        Path, typer.Option("--csv", help="Columns: address, name, fixed, phase, eui.")
+        Path, typer.Option("--csv", help="The homes; columns as for `pbal site import`.")
     ],
     port: Annotated[
         list[str] | None, typer.Option("--port", "-p", help="May be repeated; default: all.")

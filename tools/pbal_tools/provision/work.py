@@ -5,7 +5,6 @@ running the same command again ends well: before the key store is written nothin
 after it, the node is given a fresh key once more.
 """
 
-import csv
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pbal_controller.keystore import KEY_BYTES, KeyStore
+from pbal_controller.naming import check_name
 
+from .. import homestable
 from ..errors import InputError, RefusedError
 from ..label import Label
 from .node import PROMPT_S, Identity, Node
@@ -58,11 +59,19 @@ class Done:
 
 def check_address(address: int) -> None:
     """Raises InputError for an address no node can have: segment * 256 + unit 1..247."""
-    if not 1 <= address <= 0xFFFF or not 1 <= address & 0xFF <= 247:
+    if not homestable.is_address(address):
         raise InputError(
             f"{address} is no node address.",
             "An address is segment * 256 + unit, unit 1..247; on a single bus take 1..247.",
         )
+
+
+def check_text(name: str) -> None:
+    """Raises InputError for a name that no home can have."""
+    try:
+        check_name(name)
+    except ValueError as exc:
+        raise InputError(f"The name {name!r} {exc}.", "Give --name anew.") from None
 
 
 def provision(
@@ -74,6 +83,8 @@ def provision(
     short is finished). Raises RefusedError where address or node are otherwise taken.
     """
     check_address(wanted.address)
+    if wanted.name is not None:
+        check_text(wanted.name)
     node = Node(port, note)
     note("stopping the node's program")
     with node.held(prompt_s):
@@ -152,68 +163,8 @@ def _may(store: KeyStore, wanted: Wanted, eui: str) -> str:
 
 
 def read_csv(path: Path) -> list[Wanted]:
-    """The nodes a CSV file asks for. Columns: address (required), name, fixed, phase, eui.
-
-    Raises InputError naming the line.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"There is no file {path}.", "Check the path after --csv.") from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InputError(f"{path} cannot be read: {exc}.", "Save it as UTF-8 text.") from None
-    dialect = ";" if text.partition("\n")[0].count(";") else ","
-    reader = csv.DictReader(text.splitlines(), delimiter=dialect)
-    columns = {(name or "").strip().lower() for name in reader.fieldnames or []}
-    known = {"address", "name", "fixed", "phase", "eui", "bus", "feeder"}
-    if "address" not in columns:
-        raise InputError(f"{path}: there is no column 'address'.", f"Columns: {sorted(known)}.")
-    if columns - known:
-        raise InputError(
-            f"{path}: unknown columns {sorted(columns - known)}.", f"Known: {sorted(known)}."
-        )
-    out: list[Wanted] = []
-    seen: dict[int, int] = {}
-    for row in reader:
-        cells = {(k or "").strip().lower(): (v or "").strip() for k, v in row.items() if k}
-        if not any(cells.values()):
-            continue
-        wanted = _row(path, reader.line_num, cells)
-        if wanted.address in seen:
-            raise InputError(
-                f"{path}, line {reader.line_num}: address {wanted.address} is also in line "
-                f"{seen[wanted.address]}.",
-                "Addresses are unique at a site.",
-            )
-        seen[wanted.address] = reader.line_num
-        out.append(wanted)
-    if not out:
-        raise InputError(f"{path} names no node.", "Add a line for each.")
-    return out
-
-
-def _row(path: Path, line: int, cells: dict[str, str]) -> Wanted:
-    def bad(words: str) -> InputError:
-        return InputError(f"{path}, line {line}: {words}", "Correct that line.")
-
-    try:
-        address = int(cells["address"], 0)
-        check_address(address)
-    except (ValueError, InputError):
-        raise bad(f"{cells['address']!r} is no node address.") from None
-    fixed = cells.get("fixed", "").lower()
-    if fixed not in ("", "0", "1", "yes", "no", "true", "false"):
-        raise bad(f"fixed is {fixed!r}, not yes or no.")
-    phase = cells.get("phase", "").upper()
-    if phase not in ("", "A", "B", "C", "1", "2", "3"):
-        raise bad(f"phase is {phase!r}, not A, B or C.")
-    eui = cells.get("eui", "").lower().replace("-", "").replace(":", "")
-    if eui and (len(eui) != 16 or not set(eui) <= set("0123456789abcdef")):
-        raise bad(f"eui {eui!r} must be 16 hex digits.")
-    name = cells.get("name", "")
-    if len(name) > 64:
-        raise bad("the name is longer than 64 characters.")
-    number = {"A": 1, "B": 2, "C": 3}.get(phase) or (int(phase) if phase else None)
-    return Wanted(
-        address, name or None, fixed in ("1", "yes", "true") if fixed else None, number, eui
-    )
+    """The nodes that a spreadsheet of homes asks for. Raises InputError naming the line."""
+    return [
+        Wanted(row.address, row.name or None, row.fixed, row.phase, row.eui)
+        for row in homestable.read(path)
+    ]

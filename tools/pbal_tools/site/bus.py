@@ -9,6 +9,7 @@ from pymodbus import FramerType, ModbusException
 from pymodbus.client import ModbusSerialClient
 
 from pbal_controller.bearers.line import is_pty
+from pbal_controller.naming import shown
 
 from ..errors import PeerError
 from ..flash import ports
@@ -87,6 +88,6 @@ def _identification(client: ModbusSerialClient, unit: int) -> tuple[str, str]:
             continue
         if not answer.isError():
             found: dict[int, bytes] = getattr(answer, "information", {})
-            told = {k: bytes(v).decode("utf-8", "replace") for k, v in found.items()}
+            told = {k: shown(bytes(v).decode("utf-8", "replace")) for k, v in found.items()}
             return told.get(1, ""), told.get(6, "")
     return "", ""

@@ -4,16 +4,16 @@ The controller's pbal.toml is generated from it. Every complaint names the key a
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pbal_controller.config import BusConfig, TransformerConfig
 from pbal_controller.documents import DocumentError, read_toml, toml_value
+from pbal_controller.naming import Name
 
 from ..errors import InputError
 
-Name = Annotated[str, Field(max_length=64)]
 Bearer = Literal["rs485", "lora", "wifi"]
 
 
@@ -38,7 +38,7 @@ class Feeder(_Table):
 class Bus(BusConfig):
     """An RS-485 segment as the controller knows it, and the feeder it runs along."""
 
-    feeder: str = ""
+    feeder: Name = ""
 
 
 class Home(_Table):
@@ -46,13 +46,13 @@ class Home(_Table):
 
     address: int = Field(ge=1, le=0xFFFF)
     name: Name = ""
-    bus: str
-    feeder: str = ""
+    bus: Name
+    feeder: Name = ""
     phase: Literal["", "A", "B", "C"] = ""
     bearer: Bearer = "rs485"
     fixed: bool = False
     eui: str = Field(default="", pattern=r"^($|[0-9a-f]{16}$)")
-    board: str = ""
+    board: Name = ""
 
     @model_validator(mode="after")
     def _unit(self) -> "Home":
@@ -70,7 +70,7 @@ class Site(_Table):
     site: Head
     transformer: TransformerConfig = TransformerConfig()
     feeder: tuple[Feeder, ...] = ()
-    bus: dict[str, Bus] = Field(default_factory=dict)
+    bus: dict[Name, Bus] = Field(default_factory=dict)
     home: tuple[Home, ...] = ()
 
     @model_validator(mode="after")

@@ -72,6 +72,47 @@ def known_answer():
         assert pzem.parse(noisy, len(noisy), 1, values), before
 
 
+def what_the_meter_cannot_have_measured():
+    """Sealed, and yet no reading: the energy of all ones at power-up, and every value alone."""
+
+    def answer(v=2310, i=1200, p=2700, e=45000, f=499, pf=97):
+        words = (v, i & 0xFFFF, i >> 16, p & 0xFFFF, p >> 16, e & 0xFFFF, e >> 16, f, pf, 0)
+        return sealed(b"\x01\x04\x14" + struct.pack(">10H", *words))
+
+    values = [0.0] * 7
+    for good in (
+        answer(),
+        answer(v=800, i=0, p=0, e=0, pf=0),
+        answer(v=2600, i=100000, p=230000, e=9999990, pf=100),
+        answer(v=2980, f=401),
+        answer(f=650),
+    ):
+        assert pzem.parse(good, len(good), 1, values), good
+    before = list(values)
+    for bad in (
+        answer(e=0xFFFFFFFF),
+        answer(e=9999991),
+        answer(v=3001),
+        answer(v=0xFFFF),
+        answer(i=120001),
+        answer(i=0xFFFFFFFF),
+        answer(p=360001),
+        answer(p=0xFFFF0000),
+        answer(f=0),
+        answer(f=399),
+        answer(f=701),
+        answer(pf=101),
+        sealed(b"\x01\x04\x14" + b"\xff" * 20),
+    ):
+        assert not pzem.parse(bad, len(bad), 1, values), bad
+        assert values == before
+    # Such an answer is like none: the next good one is taken, and the energy is the meter's again.
+    told = [answer(e=0xFFFFFFFF), answer(e=46000)]
+    wire, m = meter(lambda request: told.pop(0))
+    assert not asyncio.run(m.read()) and not m.reading.ok and m.errors == 1
+    assert asyncio.run(m.read()) and m.reading.ok and m.reading.e_import_wh == 46000
+
+
 def meter(answer):
     mono = Monotonic(time.ticks_ms, time.ticks_diff)
     wire = Wire(answer)
@@ -320,6 +361,7 @@ def ticks_may_wrap():
 support.run(
     (
         known_answer,
+        what_the_meter_cannot_have_measured,
         reads_and_survives_the_line,
         commands,
         true_rms_over_whole_cycles,
