@@ -348,6 +348,8 @@ async def main():
         if number % 10 == 0:
             live.append(await used(p))
             assert len(live) < 3 or live[-1] - live[1] < GROWTH, "the heap grows: %s" % live
+        if number % 100 == 0:
+            print(sent, "frames, heap", live[-1])
         if number % 20 == 5:
             await liar(p)
             await flood(p)
