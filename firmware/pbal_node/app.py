@@ -35,8 +35,10 @@ _MEASURE_AGAIN_MS = const(150)  # after a spoiled burst
 _NAP_MS = const(200)
 _METER_STALE_MS = const(4000)
 _IDLE_POLL_MS = const(100)
-_STABLE_MS = const(120000)  # a boot that lasts this long was no crash
-_SAFE_STAY_MS = const(600000)  # safe mode tries again after this
+_STABLE_MS = const(120000)  # an application that runs this long can be started
+# A start that lasts this long forgets the crashes before it; safe mode ends. Contacts that a reset
+# lets fall close once for each start: so at most twice in this time however a node crashes.
+_SETTLED_MS = const(600000)
 _WDT_MS = const(15000)
 # Longest silence of a loop, ms. The bearer is not among them: it starts anew by itself (S11).
 _WATCHED = {"metering": 6000, "selector": 4000}
@@ -482,7 +484,10 @@ class App:
 
     async def _selecting(self) -> None:
         s = self.selector
-        s.boot(self.now_ms())
+        if s.began:
+            s.recover(self.now_ms())  # safe mode lets a loop that failed begin again
+        else:
+            s.boot(self.now_ms())
         wake = self._wake_selector
         samples = 0
         while True:
@@ -511,7 +516,7 @@ class App:
 
     async def _housekeeping(self) -> None:
         last = self.now_ms()
-        stable = False
+        stable = settled = False
         turn = 0
         while True:
             await asyncio.sleep_ms(500)
@@ -531,13 +536,16 @@ class App:
                 self.meter.slow_work()
             except Exception as e:
                 self.faults.note(_SLOW_WORK, e)
-            if not stable and now > (_SAFE_STAY_MS if self.safe_mode else _STABLE_MS):
+            if not stable and now > _STABLE_MS:
                 stable = True
-                self.counters.settle()
                 if self.slots:
                     self.slots.stable()
+            if not settled and now > _SETTLED_MS:
+                settled = True
+                # Safe mode held: leave it through a clean boot, on probation (build.py).
+                self.counters.settle(self.counters.crashes if self.safe_mode else 0)
                 if self.safe_mode:
-                    machine.reset()  # it held: leave safe mode through a clean boot
+                    machine.reset()
             if self.led:
                 self.led.value(1 if self.selector.state == sel.CLOSED else (now // 500) & 1)
             self._poll_button(now)

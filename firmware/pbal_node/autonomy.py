@@ -19,6 +19,8 @@ _HOLD_MAX_MS = const(1800000)  # ... up to this, so that a sagging street cannot
 _CALM_MS = const(3600000)  # so long without one forgets the doubling
 _MARGIN_DV = const(40)  # a candidate must be this far inside the band: it will carry more load
 _DEAD_SHARE = const(0.5)  # below this share of nominal a phase is lost, not just low
+_RETRY_MS = const(30000)  # a contact that does not close is tried again after this ...
+_RETRY_MAX_MS = const(600000)  # ... then after twice as long, up to this
 
 _EV_PHASE_LOST = const(11)
 
@@ -36,7 +38,8 @@ class Settings:
 
 class Autonomy:
     """`randrange(n)` gives 0..n-1; `cold_start` says whether power was away before this boot
-    (then the return is staggered) or only the processor was reset (then only S9's 5 s count).
+    (then the return is staggered) or only the processor was reset (then the phase that was closed
+    until then is closed again after 1 s inside the band, without a random delay).
     """
 
     def __init__(
@@ -64,7 +67,9 @@ class Autonomy:
         self._silent_ms = silent_ms or (lambda: 0)
         self._load = load or (lambda: -1.0)
         self._balancer: "Balancer | None" = None  # see balance.py
-        self._stagger = cold_start
+        self._stagger = cold_start or rules.rests_open(state.stage)
+        self._again = rules.closed_until_reset(state.stage, state.proven, cold_start)
+        self._again_ms = _RETRY_MS
         self._delay_ms = -1  # the random part of the wait under way, -1: not drawn
         self._hold_ms = 0
         self._hold_until = 0
@@ -116,6 +121,8 @@ class Autonomy:
         sup = self._sup
         present = self._sel.phase
         cfg = self.settings
+        self._again = False
+        self._again_ms = _RETRY_MS
         bad_ms = sup.bad_ms(present, now_ms)
         if bad_ms == 0 or not sup.fresh(now_ms):
             self._delay_ms = -1
@@ -174,8 +181,18 @@ class Autonomy:
         cfg = self.settings
         if now_ms < self._retry_ms:
             return
-        random_ms = self._draw(cfg.return_spread_ms) if self._stagger else 0
         first = rules.restore_order(self._st.proven, self._initial)
+        if self._again and sup.fresh(now_ms):
+            good_ms = sup.good_ms(first, now_ms)
+            if good_ms >= rules.need_ms(0, True):
+                self._restore(first, now_ms)
+                return
+            if good_ms or rules.in_band(sup.v[first], sup.low_v, sup.high_v):
+                return
+            # Its supply went away, too: that is an outage.
+            self._again = False
+            self._stagger = sup.v[first] < _DEAD_SHARE * self._limits.nominal_v
+        random_ms = self._draw(cfg.return_spread_ms) if self._stagger else 0
         if first and rules.may_restore(sup.good_ms(first, now_ms), cfg.good_time_ms, random_ms):
             self._restore(first, now_ms)
         elif not (first and sup.good_ms(first, now_ms) > 0):
@@ -186,7 +203,10 @@ class Autonomy:
                 self._restore(other, now_ms)
 
     def _restore(self, phase: int, now_ms: int) -> None:
-        if self._sel.restore(phase, now_ms):
+        self._retry_ms = now_ms + _RETRY_MS
+        if self._sel.restore(phase, now_ms, self._again):
             self._stagger = False
             self._delay_ms = -1
-        self._retry_ms = now_ms + 30000  # a contact that does not close is tried twice a minute
+            self._retry_ms = now_ms + self._again_ms
+            self._again_ms = min(2 * self._again_ms, _RETRY_MAX_MS)
+        self._again = False

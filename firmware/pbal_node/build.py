@@ -130,11 +130,12 @@ def _count_boot(c: Counters, died: bool, reset: bool, planned: bool) -> bool:
     """One more start; True when the one before it crashed.
 
     `died`: the watchdog ended it. `reset`: the chip was reset while it had its supply, which is a
-    crash only when that start was still young. `planned`: an update restarts the node.
+    crash only when that start was still young. `planned`: an update restarts the node. A node that
+    comes out of safe mode goes back into it with the next crash.
     """
     crashed = c.noted or died or (reset and c.young)
     if planned or not crashed:
-        c.crashes = 0
+        c.crashes = _SAFE_AFTER - 1 if reset and c.crashes >= _SAFE_AFTER else 0
     elif not c.noted:
         c.crashes = min(c.crashes + 1, STREAK)
     c.boots += 1

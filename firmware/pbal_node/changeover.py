@@ -48,7 +48,6 @@ _AT_REST_OPEN = const(2)
 
 _PROOFS = const(2)  # consecutive readings that must agree before the output counts as dead or live
 _PROOF_MS = const(60)  # readings this old prove nothing about the contact about to close
-_FOLLOW = const(0.15)  # the output follows a phase when within this share of nominal of its voltage
 _BLIND_MS = const(5000)  # without any reading of the output for so long, nothing can be proven
 _MEASURE_MS = const(25)  # one reading of the supplies takes this long
 _DAY_S = const(86400)
@@ -56,9 +55,10 @@ _DAY_S = const(86400)
 
 class Changeover:
     """`drive`: see drive.py; `sense`: `out_v` (RMS volts at the output), `out_at_ms` (start of that
-    reading), `fault[0]` (its sensor is broken), `last_live_ms`, `first_live_ms`; `supply`: see
-    supply.py; `current()`: amperes now, or a negative number when unknown; `site_s()`: site time
-    or 0; `emit(code, severity, a0, a1)`.
+    reading), `at_ms` (end of the last burst of all voltages), `alike`, `fault[0]` (the output's
+    sensor is broken), `last_live_ms`, `first_live_ms`; `supply`: see supply.py; `current()`:
+    amperes now, or a negative number when unknown; `site_s()`: site time or 0; `emit(code,
+    severity, a0, a1)`.
     """
 
     def __init__(self, timing, limits, state, drive, sense, supply, current, site_s, emit) -> None:
@@ -79,6 +79,7 @@ class Changeover:
         self.fresh = False  # closed, and the current was not yet looked at
         self.wants_supply = False  # asks for a new reading of the supplies
         self.autonomous = False  # the present phase was chosen by a local rule
+        self.doubt = False  # a contact was moving when the node died, or did not do as it was told
         self._goal = 0  # phase to close next, 0 = stay open
         self._fallback = 0  # where to go when the goal fails
         self._from = 0
@@ -91,6 +92,7 @@ class Changeover:
         self._seen_ms = -1
         self._closed_ms = 0
         self._reason = 0
+        self._again = False  # closing what a reset of the processor let fall
         self._last_transfer_ms = -1  # monotonic, -1 = not since boot
         self._lost_ms = -1  # when the output went away in this transfer
         self._boot_ms = 0
@@ -105,8 +107,9 @@ class Changeover:
     def _begin(self, to_phase: int, local_event: int, now_ms: int) -> bool:
         """Journal, then open. False (and nothing moved) when the journal cannot be written."""
         st = self._st
+        stage = st.stage
         before = (st.lifetime, st.day, st.today, st.last_transfer_s)
-        st.stage = 1
+        st.stage = _UNDER_WAY
         st.stage_from = self.phase
         st.stage_to = to_phase
         st.stage_command = self._command.command_id if self._command else 0
@@ -119,7 +122,7 @@ class Changeover:
                 st.day = site // _DAY_S
             st.last_transfer_s = site or 1
         if not self._save():
-            st.stage = 0
+            st.stage = stage
             st.lifetime, st.day, st.today, st.last_transfer_s = before
             return False
         if to_phase and self.phase:
@@ -214,9 +217,7 @@ class Changeover:
         if old or now_ms - sense.out_at_ms > _PROOF_MS:
             return
         goal = self._goal
-        reason = rules.target_reason(
-            sup.v[goal], sup.good_ms(goal, now_ms), sup.low_v, sup.high_v, self.limits.good_time_ms
-        )
+        reason = self._target_reason(goal, now_ms)
         if reason:
             self._reason = self._reason or reason
             if self._fallback and self._fallback != goal:
@@ -224,18 +225,30 @@ class Changeover:
             else:
                 self._finish_open(now_ms)
             return
+        self.doubt = True  # until it is proven
         self._drive.on(goal, now_ms)
         self._closed_ms = now_ms
         self._proofs = 0
         self.state = _CLOSING
 
+    def _target_reason(self, phase: int, now_ms: int) -> int:
+        """S3 for this phase now."""
+        sup = self._supply
+        return rules.target_reason(
+            sup.v[phase],
+            sup.good_ms(phase, now_ms),
+            sup.low_v,
+            sup.high_v,
+            rules.need_ms(self.limits.good_time_ms, self._again),
+        )
+
     def _poll_closing(self, now_ms: int) -> None:
         goal = self._goal
         sense = self._sense
         if self._fresh(self._closed_ms):
-            nominal = self.limits.nominal_v
-            off = abs(sense.out_v - self._supply.v[goal])
-            live = off <= _FOLLOW * nominal and not rules.output_dead(sense.out_v, nominal)
+            live = rules.same_height(sense.out_v, self._supply.v[goal], self.limits.nominal_v)
+            if sense.at_ms >= sense.out_at_ms:  # a burst of all voltages: it knows the angle, too
+                live = live and rules.same_angle(sense.alike[goal])
             if live and rules.contacts_agree(self.aux_closed(), goal):
                 self._proofs += 1
             else:
@@ -257,6 +270,7 @@ class Changeover:
         if first < self._closed_ms:
             first = now_ms
         self.phase = st.proven = self._goal
+        self.doubt = self._again = False
         self.fresh = True
         self.state = _CLOSED
         if self._from:
@@ -276,8 +290,11 @@ class Changeover:
 
     def _finish_open(self, now_ms: int) -> None:
         self.phase = 0
-        self.state = _OPEN
-        if self._st.stage:
+        self._again = self.wants_supply = False
+        stays_open = rules.safe_mode_stays_open(self.limits.safe_mode, self.doubt)
+        self.state = _SAFE if stays_open else _OPEN
+        # What a start finds open because of a reset, the journal goes on calling closed (S9).
+        if rules.was_interrupted(self._st.stage):
             self._conclude(_FAILED, self._reason or _REASON_TARGET_OUT_OF_BAND, 0)
 
     def _cannot_prove(self, now_ms: int) -> None:
@@ -314,7 +331,7 @@ class Changeover:
 
     def _conclude(self, outcome: int, reason: int, transfer_ms: int) -> None:
         """Write how it ended before anyone is told."""
-        self._st.stage = 0
+        self._st.stage = _AT_REST if self.phase else _AT_REST_OPEN
         self._local = 0
         result = self._command
         self._command = None

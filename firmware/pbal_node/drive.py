@@ -14,6 +14,8 @@ class DriveError(Exception):
 class HeldDrive:
     """Non-latching relays and contactors: the coil is held while the contact is closed."""
 
+    stays = False  # a reset lets the contacts fall
+
     def __init__(self, pins: list, on_level: int) -> None:
         self._pins = pins
         self._on = on_level
@@ -55,9 +57,12 @@ class Aux:
 class LatchingDrive:
     """Latching relays with a set and a reset coil each; the contact stays where the pulse put it.
 
-    Nobody knows where a latching contact stands after a reset, so `all_off` pulses every reset
-    coil. `busy` is true while a pulse lasts; `on` is refused until a reset pulse is over.
+    A new one moves nothing: what is closed stays closed until somebody says `all_off`, which pulses
+    every reset coil, wherever the contacts are. `busy` is true while a pulse lasts; `on` is refused
+    until a reset pulse is over.
     """
+
+    stays = True
 
     def __init__(self, set_pins: list, reset_pins: list, on_level: int, pulse_ms: int) -> None:
         self._set = set_pins
@@ -84,6 +89,10 @@ class LatchingDrive:
         self.driven = 0
         self.busy = True
         self._until = now_ms + self._pulse_ms
+
+    def adopt(self, phase: int) -> None:
+        """This contact is proven closed (adopt.py): no other may be driven before all are off."""
+        self.driven = phase
 
     def on(self, phase: int, now_ms: int) -> None:
         if not rules.may_drive(self.driven, phase) or self.busy:

@@ -9,7 +9,8 @@ import time
 import machine
 from micropython import const
 
-from pbal_node.store import STREAK, Counters, FlashStats, makedirs
+from pbal_node import rules
+from pbal_node.store import STREAK, Counters, FlashStats, SelectorState, makedirs
 
 SAFE_AFTER = const(4)  # crashes in a row that lead to safe mode
 _WAIT_S = const(600)  # a node that cannot even do that tries again after this
@@ -51,8 +52,8 @@ def _count() -> bool:
 def crashed(error) -> None:
     """Leave the traceback in /log/crash.txt for the next person, and count it.
 
-    When not even safe mode runs, the contacts are off and the console is open for a while, instead
-    of one start after the other.
+    When not even safe mode runs, the console is open for a while, instead of one start after the
+    other. A contact at rest stays as it is meanwhile: the home keeps its power.
     """
     waits = False
     try:
@@ -64,7 +65,8 @@ def crashed(error) -> None:
     except OSError:
         pass
     if waits:
-        contacts_off()
+        if in_doubt():
+            contacts_off()
         print("pbal: not even safe mode runs; /log/crash.txt says why. Ctrl-C gives the prompt.")
         wdt = machine.WDT(timeout=_WDT_MS)
         for _ in range(_WAIT_S):
@@ -84,6 +86,15 @@ def by_a_person() -> None:
     wdt = machine.WDT(timeout=_WDT_MS)
     machine.Timer(0).init(period=2000, mode=machine.Timer.PERIODIC, callback=lambda _t: wdt.feed())
     # A soft reboot ends the timer; boot.py starts it again.
+
+
+def in_doubt() -> bool:
+    """A contact was moving, or is welded, or nobody knows (S12)."""
+    try:
+        state = SelectorState("/cfg/selector", FlashStats())
+    except (OSError, ValueError):
+        return True
+    return bool(rules.was_interrupted(state.stage) or rules.lockout_reason(state.lockout))
 
 
 def contacts_off() -> None:

@@ -9,6 +9,11 @@ Phases are 1, 2, 3; 0 means open. Reasons are the wire's SwitchResult reasons.
 from micropython import const
 
 # SwitchResult reasons, as on the wire; a const with _ before it takes no room on the node.
+_AT_REST = const(0)  # the journal's stages: store.SelectorState
+_UNDER_WAY = const(1)
+_AT_REST_OPEN = const(2)
+_FOLLOW = const(0.15)  # as high: within this share of nominal
+_ALIKE = const(0.8)  # at the same angle within 37 degrees; another phase gives 0.5
 _REASON_NONE = const(0)
 _REASON_DWELL = const(1)
 _REASON_DAILY_CAP = const(2)
@@ -21,6 +26,7 @@ _REASON_SAFE_MODE = const(13)
 _REASON_NOT_YET_VALID = const(16)
 
 GOOD_TIME_MIN_MS = 5000  # S3: never closer to a sick supply than this, whatever the config
+GOOD_AGAIN_MS = 1000  # S9: the phase that was closed until only the processor was reset
 CLOCK_SLACK_S = const(2)  # S4: a command may be "issued" this far in our future
 
 
@@ -52,6 +58,16 @@ def may_drive(driven: int, phase: int) -> bool:
     return driven == 0 or driven == phase
 
 
+def same_height(out_v: float, phase_v: float, nominal_v: float) -> bool:
+    """S1: the output is alive and within 15 % of nominal of the phase."""
+    return abs(out_v - phase_v) <= _FOLLOW * nominal_v and not output_dead(out_v, nominal_v)
+
+
+def same_angle(alike: float) -> bool:
+    """S1: the output's wave is the phase's (`Sense.alike`), whichever way a sensor is connected."""
+    return abs(alike) >= _ALIKE
+
+
 # S2: welded contacts --------------------------------------------------------------------------
 
 
@@ -78,9 +94,14 @@ def in_band(v: float, low_v: float, high_v: float) -> bool:
     return low_v <= v <= high_v
 
 
+def need_ms(set_ms: int, again: bool) -> int:
+    """S3: at least 5 s of good voltage; 1 s where S9 closes again what a reset let fall."""
+    return GOOD_AGAIN_MS if again else max(set_ms, GOOD_TIME_MIN_MS)
+
+
 def target_reason(v: float, good_ms: int, low_v: float, high_v: float, need_ms: int) -> int:
-    """S3: the target is in the band now and was for at least `need_ms` (never below 5 s)."""
-    if not in_band(v, low_v, high_v) or good_ms < max(need_ms, GOOD_TIME_MIN_MS):
+    """S3: the target is in the band now and was for at least `need_ms`."""
+    if not in_band(v, low_v, high_v) or good_ms < need_ms:
         return _REASON_TARGET_OUT_OF_BAND
     return _REASON_NONE
 
@@ -168,6 +189,16 @@ def may_restore(good_ms: int, need_ms: int, random_ms: int) -> bool:
     return good_ms >= max(need_ms, GOOD_TIME_MIN_MS) + random_ms
 
 
+def closed_until_reset(stage: int, proven_phase: int, cold_start: bool) -> bool:
+    """S9: only the processor was reset, and the journal says that the proven phase was closed."""
+    return stage == _AT_REST and proven_phase > 0 and not cold_start
+
+
+def rests_open(stage: int) -> bool:
+    """S9: the home had been opened, for an outage or because nothing could be closed."""
+    return stage == _AT_REST_OPEN
+
+
 def restore_order(proven_phase: int, initial_phase: int) -> int:
     """S9: the last proven phase first; a node that never closed starts with its installed one."""
     return proven_phase or initial_phase
@@ -197,9 +228,32 @@ def may_feed(ages_ms: list, limits_ms: list) -> bool:
 
 def was_interrupted(journal_stage: int) -> bool:
     """S12: the journal says a transfer had begun and does not say how it ended."""
-    return journal_stage != 0
+    return journal_stage == _UNDER_WAY
+
+
+def may_adopt(stays: bool, journal_stage: int) -> bool:
+    """S12: contacts that stay through a reset are left alone, unless one may have been moving."""
+    return stays and journal_stage != _UNDER_WAY
+
+
+def carries(found: list, aux: int) -> int:
+    """S12: the one phase that the output carries, 0 when that is not proven.
+
+    `found`: the phases that it follows in height and angle; two are no proof, as two closed
+    contacts look like that. Auxiliary contacts, where fitted, must say the same.
+    """
+    if len(found) == 1 and contacts_agree(aux, found[0]):
+        return found[0]
+    return 0
 
 
 def safe_mode_reason(safe_mode: bool) -> int:
-    """A node that keeps crashing answers, and moves nothing."""
+    """A node that keeps crashing answers, keeps its phase, and transfers nothing."""
     return _REASON_SAFE_MODE if safe_mode else _REASON_NONE
+
+
+def safe_mode_stays_open(safe_mode: bool, doubt: bool) -> bool:
+    """S12: in safe mode a contact in doubt is not closed: it was moving when the node crashed, or
+    did not do what it was told.
+    """
+    return safe_mode and doubt

@@ -2,9 +2,10 @@
 
 Pure: time, pins, sensors, flash and events come from outside, and `poll(now_ms)` never blocks.
 
-    BOOT --all open--> OPEN --restore--> OPENING ... CLOSED --command--> WAIT_QUIET
-                        ^                                                   |
-                        +------------------- OPENING ... <--load low--------+
+    BOOT --all open--> OPEN --restore--> OPENING ... --> CLOSED --command--> WAIT_QUIET
+      |                                                  ^ | ^                 | load low
+      +--a contact stayed, proven (adopt.py)-------------+ | +---- ... OPENING +
+                    OPEN <-- ... OPENING <--release--------+
 
 What lies between OPENING and CLOSED is one changeover: changeover.py.
 """
@@ -51,6 +52,10 @@ EV_SENSE_FAULT = const(15)
 
 _DAY_S = const(86400)
 
+TYPE_CHECKING = const(0)  # a type checker takes it for 1
+if TYPE_CHECKING:
+    from pbal_node.adopt import Adoption
+
 
 class Timing:
     """What the board file says about the contacts. Milliseconds."""
@@ -80,40 +85,90 @@ class Limits:
 class Selector(Changeover):
     """One home's selector; arguments: Changeover."""
 
+    began = False  # boot() was called
+    _adoption: "Adoption | None" = None  # while it is not known which contact stayed closed
+
     # life -------------------------------------------------------------------------------------
 
     def boot(self, now_ms: int) -> None:
-        """All off first (S1), then close the books of an interrupted transfer (S12)."""
-        self._drive.all_off(now_ms)
+        """S12: close the books of an interrupted transfer; then leave the contacts that stayed as
+        they are and prove which one is closed, or drive all off first (S1).
+        """
+        self.began = True
         self._boot_ms = now_ms
         st = self._st
-        if rules.was_interrupted(st.stage):
-            self._emit(_EV_TRANSFER_INTERRUPTED, 1, st.stage_from, st.stage_to)
-            if st.stage_command:
-                result = Result(
-                    st.stage_command,
-                    _FAILED,
-                    _REASON_INTERRUPTED,
-                    st.stage_from,
-                    st.stage_to,
-                    0,
-                    0,
-                    0,
-                    0,
-                    st.lifetime,
-                )
-                st.remember(result)
-                self._tell(result)
-            st.stage = 0
-            self._save()
-        if rules.safe_mode_reason(self.limits.safe_mode):
-            self.state = _SAFE
-        elif rules.lockout_reason(st.lockout):
+        self.doubt = rules.was_interrupted(st.stage)
+        if self.doubt:
+            self._note_interrupted()
+        stays = self._drive.stays
+        if rules.lockout_reason(st.lockout):
+            if not stays:
+                self._drive.all_off(now_ms)
             self.phase = st.lockout
             self.state = LOCKED_OUT
+            return
+        if rules.may_adopt(stays, st.stage):
+            from pbal_node.adopt import Adoption
+
+            self._adoption = Adoption(self._sense, self._supply, self.limits, now_ms)
         else:
             self._open(now_ms, 0)
+        self.state = _BOOT
+        self.wants_supply = True
+
+    def _note_interrupted(self) -> None:
+        """The journal goes on saying so until all is proven open."""
+        st = self._st
+        self._emit(_EV_TRANSFER_INTERRUPTED, 1, st.stage_from, st.stage_to)
+        if st.stage_command:
+            result = Result(
+                st.stage_command,
+                _FAILED,
+                _REASON_INTERRUPTED,
+                st.stage_from,
+                st.stage_to,
+                0,
+                0,
+                0,
+                0,
+                st.lifetime,
+            )
+            st.remember(result)
+            self._tell(result)
+        self._save()
+
+    def recover(self, now_ms: int) -> None:
+        """The loop that polls failed and begins anew, which only safe mode lets it: a contact that
+        was moving is in doubt, one at rest stays as it is.
+        """
+        if self.busy and not self._adoption:
+            self.doubt = True
+            self._open(now_ms, 0)
+
+    def _poll_adoption(self, now_ms: int) -> None:
+        adoption = self._adoption
+        phase = adoption.poll(now_ms, self.aux_closed())
+        if phase > 0:
+            self._adoption = None
+            self._adopt(phase)
+        elif phase == 0 and adoption.may_open(self._current(), now_ms):
+            self._adoption = None
+            self._open(now_ms, 0)
             self.state = _BOOT
+
+    def _adopt(self, phase: int) -> None:
+        """It was closed all the time: nothing moved, so nothing is counted and no dwell begins."""
+        st = self._st
+        self._drive.adopt(phase)
+        self.wants_supply = False
+        self.phase = phase
+        self.state = CLOSED
+        # The journal keeps who ordered the last transfer.
+        self.autonomous = st.stage_from > 0 and st.stage_to == phase and not st.stage_command
+        if st.proven != phase or st.stage:
+            st.proven = phase
+            st.stage = 0
+            self._save()
 
     def last_result(self):
         """The newest result of a command, or None."""
@@ -122,7 +177,9 @@ class Selector(Changeover):
 
     @property
     def busy(self) -> bool:
-        """True while contacts may move: poll often and keep sampling the output."""
+        """True while contacts may move, or are looked for: poll often, keep sampling the output."""
+        if self._adoption:
+            return self._adoption.quick
         return self.state in (_BOOT, _OPENING, _DEAD_TIME, _CLOSING)
 
     @property
@@ -166,7 +223,6 @@ class Selector(Changeover):
     def _refusal(self, from_phase: int, to_phase: int, now_ms: int) -> int:
         """The first rule that forbids this transfer, 0 when none does."""
         lim = self.limits
-        sup = self._supply
         return (
             rules.safe_mode_reason(lim.safe_mode)
             or rules.lockout_reason(self._st.lockout)
@@ -174,13 +230,7 @@ class Selector(Changeover):
             or (_REASON_BUSY if self.state not in (OPEN, CLOSED) else 0)
             or (_REASON_ALREADY_THERE if to_phase == self.phase else 0)
             or (_REASON_WRONG_PHASE if from_phase != self.phase else 0)
-            or rules.target_reason(
-                sup.v[to_phase],
-                sup.good_ms(to_phase, now_ms),
-                sup.low_v,
-                sup.high_v,
-                lim.good_time_ms,
-            )
+            or self._target_reason(to_phase, now_ms)
             or (_REASON_NOT_LIVE if self.sense_fault else 0)
         )
 
@@ -244,24 +294,24 @@ class Selector(Changeover):
             return False
         return self._begin(to_phase, _EV_AUTONOMOUS_TRANSFER, now_ms)
 
-    def restore(self, phase: int, now_ms: int) -> bool:
-        """S9: close a phase again after power returned. Moves nothing unless the home is open."""
-        sup = self._supply
-        if self.state != OPEN or self._st.lockout or self.limits.safe_mode or self.sense_fault:
+    def restore(self, phase: int, now_ms: int, again: bool = False) -> bool:
+        """S9: close a phase after power returned, or (`again`) the one that a reset of the
+        processor let fall. Moves nothing unless the home is open; in safe mode the proven phase
+        only.
+        """
+        if self.state != OPEN or self._st.lockout or self.sense_fault:
             return False
-        if rules.target_reason(
-            sup.v[phase],
-            sup.good_ms(phase, now_ms),
-            sup.low_v,
-            sup.high_v,
-            self.limits.good_time_ms,
-        ):
+        if rules.safe_mode_reason(self.limits.safe_mode) and phase != self._st.proven:
             return False
-        return self._begin(phase, _EV_POWER_RETURN, now_ms)
+        self._again = again
+        if not self._target_reason(phase, now_ms) and self._begin(phase, _EV_POWER_RETURN, now_ms):
+            return True
+        self._again = False
+        return False
 
     def release(self, now_ms: int) -> bool:
         """Open a home whose supply is gone altogether, so that it comes back staggered (S9)."""
-        if self.state != CLOSED or self.limits.safe_mode:
+        if self.state != CLOSED or rules.safe_mode_reason(self.limits.safe_mode):
             return False
         return self._begin(0, 0, now_ms)
 
@@ -272,7 +322,9 @@ class Selector(Changeover):
             self._dirty = False
             self._save()
         state = self.state
-        if state == _BOOT or state == _OPENING:
+        if self._adoption:
+            self._poll_adoption(now_ms)
+        elif state == _BOOT or state == _OPENING:
             self._poll_opening(now_ms)
         elif state == _DEAD_TIME:
             self._poll_dead_time(now_ms)
@@ -299,9 +351,7 @@ class Selector(Changeover):
         elif not rules.quiet_enough(current, self.limits.rated_a):
             return
         to = result.to_phase
-        reason = rules.target_reason(
-            sup.v[to], sup.good_ms(to, now_ms), sup.low_v, sup.high_v, self.limits.good_time_ms
-        )
+        reason = self._target_reason(to, now_ms)
         if reason:
             self._abandon(result, _REFUSED, reason)
         elif not self._begin(to, 0, now_ms):

@@ -214,10 +214,12 @@ class Counters:
             )
         )
 
-    def settle(self) -> None:
-        """This start has proven itself, or a person looks after it: crashes count from zero."""
-        if self.crashes or self.young or self.noted:
-            self.crashes = 0
+    def settle(self, crashes: int = 0) -> None:
+        """This start has proven itself, or a person looks after it: crashes count from zero, or
+        from as many as say.
+        """
+        if self.crashes != crashes or self.young or self.noted:
+            self.crashes = crashes
             self.young = self.noted = False
             self.save()
 
@@ -363,7 +365,8 @@ class SelectorState:
         self._slot = Slot(path, stats)
         self.proven = 0  # last phase on which the output was proven to follow
         self.lockout = 0  # the phase whose contact welded, 0 = none
-        self.stage = 0  # journal: 1 while a transfer is under way
+        # Journal: 1 while a transfer is under way; 2 at rest, all open; 0 at rest, `proven` closed.
+        self.stage = 0
         self.stage_from = 0
         self.stage_to = 0
         self.stage_command = 0  # 0: by local rule

@@ -49,6 +49,9 @@ class Sense:
         self._start_us = 0
         self._uv = [array("i", [0] * _ROUNDS) for _ in range(_CHANNELS)]
         self.v = [0.0] * _CHANNELS  # RMS volts, index as the channels
+        # How alike the waves of the output and of each phase are in the last burst: 1 in phase, -1
+        # a sensor connected the other way round, about -0.5 another phase, 0 one of them dead.
+        self.alike = [0.0] * _CHANNELS
         self.fault = [False] * _CHANNELS
         self.at_ms = -1  # end of the last good burst
         self.spoiled = 0  # bursts thrown away
@@ -109,13 +112,15 @@ class Sense:
             self.spoiled += 1
             return False
         base = self._bias_uv
-        for c in (0, 2):
-            sums.pair(self._uv[c], self._uv[c + 1], n, period, base, base)
-            if c == _OUT:
-                self._ref_us = self._start_us
-                self._ref_rad = math.atan2(sums.im, sums.re)
-            self._note(c, sums.x_mean, sums.x_rms)
-            self._note(c + 1, sums.y_mean, sums.y_rms)
+        out = self._uv[_OUT]
+        for c in (1, 2, 3):
+            sums.pair(out, self._uv[c], n, period, base, base)
+            self._note(c, sums.y_mean, sums.y_rms)
+            both = sums.x_rms * sums.y_rms
+            self.alike[c] = sums.xy / both if both > 0 else 0.0
+        self._note(_OUT, sums.x_mean, sums.x_rms)
+        self._ref_us = self._start_us
+        self._ref_rad = math.atan2(sums.im, sums.re)
         now = self._now()
         self.at_ms = now
         self._note_out(self.v[_OUT], now - period // 1000, now)

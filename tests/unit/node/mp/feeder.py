@@ -30,6 +30,7 @@ class Random:
 
 class State:
     proven = 0
+    stage = 0
 
 
 class Contacts:
@@ -63,7 +64,7 @@ class Contacts:
         self.today += 1
         return True
 
-    def restore(self, phase, now_ms):
+    def restore(self, phase, now_ms, again=False):
         if self._target(phase, now_ms):
             return False
         self.home.street.closings.append((now_ms, self.home.index, phase))

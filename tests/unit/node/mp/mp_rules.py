@@ -4,10 +4,11 @@ and at least the scenario that belongs to it must fail.
 
 from world import TIMING, PowerCut, World
 
-from pbal_node import drive, rules, store, watchdog
+from pbal_node import drive, rules, selector, store, watchdog
 from pbal_node.selector import CLOSED, LOCKED_OUT, OPEN
 from pbal_protocol import names
 from pbal_protocol.names import DONE, EXPIRED, FAILED
+from pbal_protocol.names import STATE_SAFE as SAFE
 
 
 def s1_break_before_make():
@@ -463,7 +464,341 @@ def s12_journal_comes_first():
 def safe_mode_never_switches():
     w = World(safe_mode=True)
     w.run(60000)
-    assert w.moves == 0 and w.order(1, 2).reason == names.REASON_SAFE_MODE
+    assert w.moves == 0, "nothing was ever proven here"
+    w = World()
+    w.settle()
+    w.limits.safe_mode = True
+    assert w.order(1, 2).reason == names.REASON_SAFE_MODE
+    moves = w.moves
+    w.volts[1] = 190.0
+    w.run(60000)
+    w.volts = [0.0, 0.0, 0.0, 0.0]
+    w.run(60000)
+    assert w.moves == moves and w.contact[1], "only S12 acts in safe mode"
+
+
+def safe_mode_keeps_the_proven_phase():
+    w = World()
+    w.settle()
+    w.order(1, 2)
+    w.finish(1)
+    w.limit_changes = {"safe_mode": True}
+    drives = len(w.drives)
+    w.boot(cold=False)
+    w.run(3000)
+    assert w.sel.state == CLOSED and w.sel.phase == 2 and w.contact[2]
+    assert len(w.drives) - drives <= 1
+    w.safe()
+    drives = len(w.drives)
+    w.boot()  # after an outage: by the rules of a return
+    w.volts[2] = 0.0
+    w.run(60000)
+    if w.kind != "latching":  # whose contact stays, so power comes back by itself
+        assert len(w.drives) == drives and w.sel.state == OPEN, "another phase than the proven one"
+        w.volts[2] = 230.0
+        w.run(4000)
+        assert not w.contact[2]
+    w.volts[2] = 230.0
+    w.run(10000)
+    assert w.sel.state == CLOSED and w.sel.phase == 2 and w.contact[2]
+    w.safe()
+
+
+def safe_mode_closes_nothing_in_doubt():
+    """The node died while a contact was moving, or the contact does not do as it is told."""
+    w = World()
+    w.settle()
+    w.order(1, 2)
+    w.until(lambda: w.sel.state == 6)  # CLOSING
+    w.limit_changes = {"safe_mode": True}
+    drives = len(w.drives)
+    w.boot(cold=False)
+    w.run(600000)
+    assert w.sel.state == SAFE and len(w.drives) == drives and sum(w.contact) == 0
+    assert w.happened(names.EVENT_TRANSFER_INTERRUPTED)
+    w.safe()
+    w.limit_changes = {}
+    w.boot()  # out of safe mode
+    w.settle()
+    w.limit_changes = {"safe_mode": True}
+    w.latch = [0, 0, 0, 0]  # a latching one was shaken open
+    w.stuck_open = 1
+    drives = len(w.drives)
+    w.boot(cold=False)
+    w.run(600000)
+    assert w.sel.state == SAFE and len(w.drives) == drives + 1, len(w.drives) - drives
+    w.safe()
+
+
+def safe_mode_lets_a_failed_loop_begin_again():
+    w = World()
+    w.settle()
+    w.limits.safe_mode = True
+    moves = w.moves
+    w.sel.recover(w.now)
+    w.run(1000)
+    assert w.moves == moves and w.contact[1], "a contact at rest was moved"
+    w.limits.safe_mode = False
+    w.order(1, 2)
+    w.until(lambda: w.sel.state == 6)  # CLOSING
+    w.limits.safe_mode = True
+    w.sel.recover(w.now)
+    w.run(60000)
+    assert w.sel.state == SAFE and sum(w.contact) == 0
+    w.safe()
+
+
+def s9_a_reset_of_the_processor_is_a_short_dark():
+    """No outage: neither 5 s nor a random delay, whatever they are set to."""
+    w = World()
+    w.settle()
+    w.random = 0.9
+    w.order(1, 2)
+    w.finish(1)
+    w.limit_changes = {"good_time_ms": 9000}
+    at = w.now
+    w.boot(cold=False)
+    w.settle()
+    assert w.sel.phase == 2 and w.now - at < 2000, w.now - at
+    print("  closed and proven %d ms after boot" % (w.now - at))
+    w.safe()
+    w.limit_changes = {}
+    w.boot(cold=True)
+    at = w.now
+    w.settle()
+    assert w.now - at > 5900
+    print("  after a power-on: %d ms, 900 of them the random delay" % (w.now - at))
+
+
+def s9_an_outage_stays_an_outage_across_a_reset():
+    w = World()
+    w.settle()
+    w.random = 0.9
+    # Opened for want of a supply, then reset, before it returns or after; or reset, and the supply
+    # is away then.
+    for opened, back in ((True, False), (True, True), (False, False)):
+        w.volts = [0.0, 0.0, 0.0, 0.0]
+        if opened:
+            w.until(lambda: w.sel.state == OPEN, 60000)
+        if back:
+            w.volts = [0.0, 230.0, 230.0, 230.0]
+            w.run(2000)
+        w.boot(cold=False)
+        w.run(0 if back else 5000)
+        w.volts = [0.0, 230.0, 230.0, 230.0]
+        at = w.now
+        w.until(lambda: sum(w.contact), 60000)
+        assert w.now - at >= 5000 + 900, w.now - at
+        w.settle()
+        w.safe()
+    w.volts = [0.0, 190.0, 230.0, 230.0]  # a sick phase is no outage, and not closed onto
+    w.boot(cold=False)
+    if w.kind != "latching":
+        w.run(4000)
+        assert not w.contact[1]
+
+
+def a_contact_that_does_not_close_is_tried_seldom():
+    w = World()
+    w.settle()
+    w.stuck_open = 1
+    w.latch = [0, 0, 0, 0]
+    w.boot()
+    drives = len(w.drives)
+    w.skip(3600000)
+    assert 5 <= len(w.drives) - drives <= 12, len(w.drives) - drives
+    w.safe()
+
+
+def a_contact_on_another_phase_is_not_believed():
+    """Coils or sensors connected crosswise: the output follows, but not the phase meant."""
+    w = World()
+    w.settle()
+    w.angle = [0, 0, 120, -120]  # as all the time: nobody cares which is which
+    w.real_alike = lambda: [0.0, -0.5, -0.5, 1.0] if w.contact[2] else [0.0, 1.0, -0.5, -0.5]
+    w.order(1, 2)
+    r = w.finish(1)
+    assert r.outcome == FAILED and r.reason == names.REASON_NOT_LIVE and w.sel.phase == 1
+    w.safe()
+
+
+# Latching relays: what is closed stays closed through a reset.
+
+
+def latched(phase=1, **limits):
+    """A home at rest on this phase."""
+    w = World(**limits)
+    w.settle()
+    w.limits.dwell_ms = 0
+    if phase != 1:
+        w.order(99, phase)
+        w.finish(99)
+    return w
+
+
+def s12_a_reset_leaves_what_is_closed():
+    for phase in (1, 2, 3):
+        for crossed in (0, 1, 2, 3):
+            for cold, safe_mode in ((False, False), (True, False), (False, True)):
+                w = latched(phase)
+                w.crossed = crossed
+                w.limit_changes = {"safe_mode": safe_mode}
+                moves = w.moves
+                w.boot(cold)
+                assert w.sel.phase == 0 and w.sel.state == 0, "told before it was proven"
+                at = w.now
+                w.until(lambda w=w: w.sel.state == CLOSED, 200)
+                assert w.sel.phase == phase and w.drive.driven == phase
+                if crossed == 0 and phase == 1:
+                    print("  adopted %d ms after boot" % (w.now - at))
+                w.run(120000)
+                assert w.moves == moves and w.pulses == 0 and w.contact[phase] and not w.dark
+                w.safe()
+
+
+def s12_what_is_measured_counts():
+    """Not what flash remembers: somebody moved the contact, or the flash is another board's."""
+    w = latched(2)
+    w.state.proven = 3
+    w.state.save()
+    w.boot()
+    w.run(1000)
+    assert w.sel.state == CLOSED and w.sel.phase == 2 and w.state.proven == 2
+    w.boot()
+    assert w.state.proven == 2
+    w.latch[2] = 0  # shaken open
+    w.run(100)
+    w.boot(cold=False)
+    w.run(1000)
+    assert w.sel.phase == 0
+    w.settle()
+    assert w.sel.phase == 2 and w.contact[2]
+    w.safe()
+
+
+def s12_two_candidates_prove_nothing():
+    """Two closed contacts make their phases alike; so do two phases that are fed by one."""
+    w = latched(2)
+    w.angle = [0, 0, 0, 120]
+    w.boot(cold=False)
+    w.run(1900)
+    assert w.sel.state == 0 and w.contact[2] and w.pulses == 0
+    w.until(lambda: sum(w.contact) == 0, 2000)
+    w.settle()
+    assert w.sel.phase == 2
+    w.safe()
+
+
+def s12_auxiliary_contacts_must_agree():
+    w = latched(1)
+    w.closed = lambda: 3 if w.contact[1] else 0  # another one says that it is closed as well
+    w.boot(cold=False)
+    w.run(1900)
+    assert w.sel.state == 0 and w.sel.phase == 0
+    w.until(lambda: sum(w.contact) == 0, 2000)
+    w.safe()
+
+
+def s12_a_broken_sensor_moves_nothing():
+    """To open what can not be proven dead would leave the home dark for good."""
+    for name in ("broken", "blind"):
+        w = latched(2)
+        setattr(w, name, True)
+        w.boot(cold=False)
+        w.run(60000)
+        assert w.sel.state == 0 and w.sel.phase == 0 and w.contact[2] and w.pulses == 0
+        assert not w.sel.busy, "looks in a hurry for ever"
+        assert w.order(1, 3).reason and not w.sel.restore(2, w.now)
+        setattr(w, name, False)
+        w.run(3000)
+        assert w.sel.state == CLOSED and w.sel.phase == 2 and w.pulses == 0
+        w.safe()
+
+
+def s6_binds_a_contact_that_nobody_can_name():
+    for amps in (60.0, -1.0):
+        w = latched(2)
+        w.angle = [0, 0, 0, 120]
+        w.amps = amps
+        w.boot(cold=False)
+        w.run(4500)
+        assert w.contact[2] and w.pulses == 0
+        if amps > 0:
+            w.run(60000)
+            assert w.contact[2]
+        w.amps = 10.0 if amps > 0 else -1.0
+        w.until(lambda w=w: w.contact[2] == 0, 1500)
+        w.settle()
+        w.safe()
+
+
+def s2_a_locked_out_node_pulses_nothing():
+    w = latched(1)
+    w.welded = 1
+    w.order(1, 2)
+    w.finish(1)
+    assert w.sel.state == LOCKED_OUT
+    w.run(100)
+    w.boot(cold=False)
+    w.run(60000)
+    assert w.sel.state == LOCKED_OUT and w.pulses == 0 and w.contact[1]
+    w.safe()
+
+
+def s12_a_transfer_cut_short_is_not_adopted():
+    """The new contact is closed, and its pulse was cut: all off, then the last proven phase."""
+    w = latched(1)
+    w.order(1, 2)
+    w.until(lambda: w.contact[2])
+    w.boot(cold=False)
+    w.settle()
+    assert w.sel.phase == 1 and w.contact[1]
+    assert w.happened(names.EVENT_TRANSFER_INTERRUPTED) == [
+        (names.EVENT_TRANSFER_INTERRUPTED, 1, 2)
+    ]
+    w.safe()
+
+
+def s12_reset_upon_reset():
+    """A second reset while the first one's all-off is under way."""
+    for breaks in (False, True):
+        for cut in range(0, 330, 10):
+            for again in (0, 5, 20, 45, 60, 80):
+                w = latched(1)
+                w.pulses_break = breaks
+                w.order(1, 2)
+                for ms in (cut, again):
+                    w.cut_at = w.now + ms + 5
+                    try:
+                        w.run(ms + 10)
+                    except PowerCut:
+                        pass
+                    w.cut_at = -1
+                    w.boot(cold=False)
+                w.settle()
+                assert sum(w.contact) == 1 and w.contact[w.sel.phase]
+                w.safe()
+
+
+def s5_s8_go_on_after_a_reset():
+    w = latched(1)
+    w.limits.dwell_ms = 1800000
+    w.random = 0.1
+    w.volts[1] = 190.0
+    w.until(lambda: w.sel.phase > 1, 60000)
+    there = w.sel.phase
+    assert w.sel.autonomous
+    left = w.sel.dwell_left_ms(w.now)
+    w.boot(cold=False)
+    w.settle()
+    assert w.sel.phase == there and w.sel.autonomous
+    assert left - 5000 < w.sel.dwell_left_ms(w.now) <= left
+    w.run(6000)
+    assert w.order(1, 5 - there).reason == names.REASON_DWELL
+    w.volts = [0.0, 230.0, 230.0, 230.0]
+    w.volts[there] = 190.0
+    w.until(lambda: w.sel.phase not in (0, there), 60000)
+    w.safe()
 
 
 def a_contact_that_does_not_close_falls_back():
@@ -504,7 +839,25 @@ SCENARIOS = (
     s12_reset_at_any_instant_of_a_transfer,
     s12_journal_comes_first,
     safe_mode_never_switches,
+    safe_mode_keeps_the_proven_phase,
+    safe_mode_closes_nothing_in_doubt,
+    safe_mode_lets_a_failed_loop_begin_again,
+    s9_a_reset_of_the_processor_is_a_short_dark,
+    s9_an_outage_stays_an_outage_across_a_reset,
     a_contact_that_does_not_close_falls_back,
+    a_contact_that_does_not_close_is_tried_seldom,
+    a_contact_on_another_phase_is_not_believed,
+)
+LATCHING = (
+    s12_a_reset_leaves_what_is_closed,
+    s12_what_is_measured_counts,
+    s12_two_candidates_prove_nothing,
+    s12_a_broken_sensor_moves_nothing,
+    s6_binds_a_contact_that_nobody_can_name,
+    s2_a_locked_out_node_pulses_nothing,
+    s12_a_transfer_cut_short_is_not_adopted,
+    s12_reset_upon_reset,
+    s5_s8_go_on_after_a_reset,
 )
 
 # (owner, attribute, what it becomes when the rule is removed, the scenario that must notice)
@@ -543,6 +896,45 @@ REMOVALS = (
     (rules, "may_feed", lambda ages, limits: True, s11_watchdog),
     (rules, "was_interrupted", lambda stage: False, s12_reset_at_any_instant_of_a_transfer),
     (rules, "safe_mode_reason", lambda safe: 0, safe_mode_never_switches),
+    (rules, "safe_mode_reason", lambda safe: 0, safe_mode_keeps_the_proven_phase),
+    (rules, "safe_mode_stays_open", lambda safe, doubt: False, safe_mode_closes_nothing_in_doubt),
+    (rules, "safe_mode_stays_open", lambda safe, doubt: safe, safe_mode_keeps_the_proven_phase),
+    (
+        rules,
+        "closed_until_reset",
+        lambda stage, proven, cold: False,
+        s9_a_reset_of_the_processor_is_a_short_dark,
+    ),
+    (
+        rules,
+        "closed_until_reset",
+        lambda stage, proven, cold: True,
+        s9_a_reset_of_the_processor_is_a_short_dark,
+    ),
+    (
+        rules,
+        "closed_until_reset",
+        lambda stage, proven, cold: not cold,
+        s9_an_outage_stays_an_outage_across_a_reset,
+    ),
+    (rules, "rests_open", lambda stage: False, s9_an_outage_stays_an_outage_across_a_reset),
+    (rules, "need_ms", lambda ms, again: ms, s9_a_reset_of_the_processor_is_a_short_dark),
+    (rules, "may_adopt", lambda stays, stage: False, s12_a_reset_leaves_what_is_closed),
+    (rules, "may_adopt", lambda stays, stage: stays, s12_a_transfer_cut_short_is_not_adopted),
+    (rules, "carries", lambda found, aux: (found or [0])[0], s12_two_candidates_prove_nothing),
+    (rules, "carries", lambda found, aux: (found or [0])[0], s12_auxiliary_contacts_must_agree),
+    (rules, "same_angle", lambda alike: True, s12_a_reset_leaves_what_is_closed),
+    (rules, "same_angle", lambda alike: True, a_contact_on_another_phase_is_not_believed),
+    (rules, "same_height", lambda out, v, n: True, s12_what_is_measured_counts),
+    (rules, "sensor_proves", lambda fault: True, s12_a_broken_sensor_moves_nothing),
+    (rules, "quiet_enough", lambda a, rated: True, s6_binds_a_contact_that_nobody_can_name),
+    (rules, "lockout_reason", lambda lockout: 0, s2_a_locked_out_node_pulses_nothing),
+    (
+        selector.Selector,
+        "recover",
+        lambda self, now: None,
+        safe_mode_lets_a_failed_loop_begin_again,
+    ),
 )
 
 for scenario in SCENARIOS:
@@ -553,20 +945,37 @@ World.kind = "latching"
 for scenario in (
     s1_break_before_make,
     s2_welded_contact_locks_out,
-    s2_weld_found_at_boot,
     s3_only_onto_a_good_phase,
     s8_leaves_a_sick_phase,
     s9_comes_back_staggered,
     s12_reset_at_any_instant_of_a_transfer,
     a_contact_that_does_not_close_falls_back,
+    safe_mode_keeps_the_proven_phase,
+    safe_mode_closes_nothing_in_doubt,
+    safe_mode_lets_a_failed_loop_begin_again,
+    s9_an_outage_stays_an_outage_across_a_reset,
+    a_contact_that_does_not_close_is_tried_seldom,
 ):
+    print("latching", scenario.__name__)
+    scenario()
+for scenario in LATCHING:
     print("latching", scenario.__name__)
     scenario()
 World.kind = "non-latching"
 
 # With auxiliary contacts: everything as before, and what only they can tell.
 World.has_aux = True
-WITH_AUX = (s2_weld_to_a_dead_phase, s2_aux_contact_must_follow)
+WITH_AUX = (
+    s2_weld_to_a_dead_phase,
+    s2_aux_contact_must_follow,
+    s12_auxiliary_contacts_must_agree,
+)
+LATCHING += (s12_auxiliary_contacts_must_agree,)
+World.kind = "latching"
+for scenario in (s12_auxiliary_contacts_must_agree, s12_a_reset_leaves_what_is_closed):
+    print("latching, aux", scenario.__name__)
+    scenario()
+World.kind = "non-latching"
 for scenario in (
     s2_weld_to_a_dead_phase,
     s2_aux_contact_must_follow,
@@ -584,6 +993,7 @@ for owner, name, removed, scenario in REMOVALS:
     kept = getattr(owner, name)
     setattr(owner, name, removed)
     World.has_aux = scenario in WITH_AUX
+    World.kind = "latching" if scenario in LATCHING else "non-latching"
     try:
         scenario()
     except (AssertionError, drive.DriveError):

@@ -4,6 +4,8 @@ The world is an independent witness: it records every instant with two coils dri
 closed, and every closing onto an output that was not dead for the whole dead time.
 """
 
+import math
+
 import support
 
 from pbal_node import autonomy, drive, events, selector, store, supply
@@ -51,6 +53,7 @@ class Coil(Pin):
 
     def value(self, x):
         w = self.world
+        w.pulses += x
         if x and not self.level:
             w.moves += self.sets
             if w.latch[self.phase] != self.sets:
@@ -78,6 +81,9 @@ class World:
                 pass
         self.now = 0
         self.volts = [0.0, 230.0, 230.0, 230.0]
+        self.angle = [0, 0, -120, 120]  # degrees; equal ones are fed by the same phase
+        self.crossed = 0  # the sensor of this phase is connected the other way round
+        self.pulses_break = False  # a coil pulse that a reset cuts short moves nothing
         self.amps = 3.0
         self.coil = [0, 0, 0, 0]
         self.contact = [0, 0, 0, 0]
@@ -114,8 +120,13 @@ class World:
         self.log.emit(code, severity, a0, a1)
 
     def boot(self, cold=True):
-        """A reset: RAM is lost, pins fall, flash stays."""
+        """A reset: RAM is lost, pins fall, flash stays; latched contacts stay, too."""
+        self.pulses = 0  # levels given to coils since the reset
+        self.dark = False  # nothing was closed at some time since
         for p in (1, 2, 3):
+            if self.pulses_break:
+                self.latch[p] = self.contact[p]
+            self.set_coils[p] = 0
             if self.coil[p]:
                 self.coil[p] = 0
                 self.moved_ms[p] = self.now
@@ -132,7 +143,8 @@ class World:
         self.settings.return_spread_ms = 1000
         self.supply = supply.Supply(207.0, 253.0)
         self.out_v = 0.0
-        self.out_at_ms = -1
+        self.out_at_ms = self.at_ms = -1
+        self.alike = [0.0] * 4
         self.fault = [self.broken, False, False, False]
         self.last_live_ms = self.first_live_ms = -1
         if self.kind == "latching":
@@ -183,6 +195,23 @@ class World:
         since = self.now - self.opened_ms
         return self.residual * (1 - since / self.decay_ms) if since < self.decay_ms else 0.0
 
+    def real_alike(self):
+        """What a burst says of the output's wave and each phase's."""
+        on = [p for p in (1, 2, 3) if self.contact[p] and self.volts[p] > 1]
+        alike = [0.0] * 4
+        for p in (1, 2, 3) if on and not self.broken else ():
+            if self.volts[p] > 1:
+                turn = math.radians(self.angle[p] - self.angle[on[0]])
+                alike[p] = math.cos(turn) * (-1 if p == self.crossed else 1)
+        return alike
+
+    def _measure(self):
+        self._sampled = self.now
+        self.supply.update(self.now, self.volts[1], self.volts[2], self.volts[3])
+        if not self.blind:
+            self.at_ms = self.now
+            self.alike = self.real_alike()
+
     def _physics(self):
         before = self.real_out()
         for p in (1, 2, 3):
@@ -199,6 +228,8 @@ class World:
                 self.contact[p] = want
         if sum(self.contact) > 1:
             self.shorts += 1
+        if not sum(self.contact):
+            self.dark = True
         if self.real_out() >= 23.0:
             self.dead_ms = self.now + STEP
 
@@ -217,9 +248,8 @@ class World:
         if not self.blind:
             self.out_v = 0.0 if self.broken else v
             self.out_at_ms = self.now
-        if self.now - self._sampled >= 500 or self.sel.wants_supply:
-            self._sampled = self.now
-            self.supply.update(self.now, self.volts[1], self.volts[2], self.volts[3])
+        if self.now - self._sampled >= 500 or self.sel.wants_supply or self.sel.proving_live:
+            self._measure()
         if self.sel.busy:
             self.sel.poll(self.now)
         elif self.now - self._polled >= 100:
@@ -238,7 +268,7 @@ class World:
         while self.now < end:
             self.now += 1000
             self._physics()
-            self.supply.update(self.now, self.volts[1], self.volts[2], self.volts[3])
+            self._measure()
             self.sel.poll(self.now)
             self.auto.poll(self.now)
             if self.sel.busy:

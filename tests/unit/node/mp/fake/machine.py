@@ -121,9 +121,10 @@ class ADC:
             time.sleep_us(_CONVERSION_US)
         if self._ch in house.rails:
             return house.rails[self._ch]
-        v = house.out_v() if self._ch == 0 else house.volts[self._ch]
+        phase = self._ch or (house.closed() or [0])[0]
         w = 2 * math.pi * 50e-6 * (mono_us() % 20000)
-        return int(1300000 + v * math.sqrt(2) * math.sin(w + self._ch * 2.094) * 2500)
+        peak = house.volts[phase] * math.sqrt(2)
+        return int(1300000 + peak * math.sin(w + phase * 2.094) * 2500)
 
 
 class UART(io.IOBase):
