@@ -33,6 +33,7 @@ TYPE_CHECKING = const(0)  # a type checker takes it for 1
 
 _MEASURE_AGAIN_MS = const(150)  # after a spoiled burst
 _NAP_MS = const(200)
+_UNSEEN_MS = const(1500)  # supplies that nobody has measured for so long
 _METER_STALE_MS = const(4000)
 _IDLE_POLL_MS = const(100)
 _STABLE_MS = const(120000)  # an application that runs this long can be started
@@ -504,6 +505,9 @@ class App:
                 continue
             samples = 0
             now = self.now_ms()
+            if self.safe_mode and now - self.supply.at_ms > _UNSEEN_MS:
+                self._sample()  # the loop that measures may be what fails
+                now = self.now_ms()
             s.poll(now)
             self.autonomy.poll(now)
             self.watchdog.beat("selector", now)
@@ -588,6 +592,7 @@ class App:
         if self.reset_cause == machine.SOFT_RESET and hasattr(machine, "Timer"):
             machine.Timer(0).deinit()  # boot.py's: from here on only progress feeds (S11)
         self.watchdog = Watchdog(machine.WDT(timeout=_WDT_MS).feed, _WATCHED, self.now_ms())
+        bearer = self.bearer.run
         metering = self._metering
         selecting = self._selecting
         if self.safe_mode:
@@ -595,7 +600,8 @@ class App:
 
             metering = guarded(self, "metering", metering)
             selecting = guarded(self, "selector", selecting)
-        await asyncio.gather(self.bearer.run(), metering(), selecting(), self._housekeeping())
+            bearer = guarded(self, "bearer", bearer)
+        await asyncio.gather(bearer(), metering(), selecting(), self._housekeeping())
 
 
 def main() -> None:

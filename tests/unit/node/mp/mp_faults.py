@@ -28,7 +28,7 @@ support.write_file(
 )
 
 from pbal_node import app as app_module  # noqa: E402
-from pbal_node import ending, store  # noqa: E402
+from pbal_node import ending, rs485, store  # noqa: E402
 from pbal_node import selector as sel  # noqa: E402
 
 house = machine.house
@@ -108,12 +108,14 @@ def a_silence_of_minutes_ends_a_frame():
     run(scenario, 7200)
 
 
-def fails(method="_housekeeping", error=None):
+def fails(method="_housekeeping", error=None, when=None):
     """main() with a method of the application that fails; must end in a reset of the chip."""
     real = getattr(app_module.App, method)
 
     async def broken(self):
         await asyncio.sleep_ms(20)
+        while when and not when(self):
+            await asyncio.sleep_ms(20)
         raise error or RuntimeError("broken")
 
     resets = house.resets
@@ -144,13 +146,17 @@ def safe_mode_after_repeated_crashes():
         assert (names.EVENT_SAFE_MODE, 4) in codes(app)
         assert (names.EVENT_CRASH, machine.HARD_RESET) in codes(app)
         up = opener()
-        for pin in (18, 19, 23):
-            house.level[pin] = 0
-        moved = dict(house.changed_us)
         t = await poll(up)
-        assert t.flags & names.FLAG_SAFE_MODE and t.state == 9 and t.phase == 0
+        assert t.flags & names.FLAG_SAFE_MODE and t.phase == 0
+        await asyncio.sleep_ms(2000)
+        t = await poll(up)
+        assert t.flags & names.FLAG_SAFE_MODE and (t.state, t.phase) == (2, 2), t
+        assert house.closed() == [2]
+        moved = dict(house.changed_us)
+        house.volts[2] = 190.0  # nor does it leave a sick phase
         await asyncio.sleep_ms(7500)
         t = await poll(up)
+        house.volts[2] = 229.0
         assert t is not None and house.changed_us.get(19) == moved.get(19)
         assert app.selector.command(1, 0, 2, 0, 9, app.now_ms()).reason in (9, 13)
         now = 1800000000
@@ -213,6 +219,44 @@ def fails_by_a_person():
         app_module.App._housekeeping = real
 
 
+async def closes(app):
+    while app.selector.state != sel.CLOSED:
+        await asyncio.sleep_ms(50)
+
+
+def safe_mode_closes_though_the_bearer_crashes():
+    app_module.App().counters.settle()
+    house.cause = machine.HARD_RESET
+    for _ in range(4):
+        fails()
+    real = rs485.Rs485.run
+
+    mended = []
+
+    async def broken(self):
+        await asyncio.sleep_ms(300)
+        if not mended:
+            raise ValueError("of the bearer")
+        await real(self)
+
+    async def scenario(app):
+        assert app.safe_mode
+        await closes(app)
+        fed = house.fed
+        await asyncio.sleep(70)
+        assert house.fed > fed + 30 and app.selector.state == sel.CLOSED
+        mended.append(True)
+        up = opener()
+        await asyncio.sleep(70)
+        assert await poll(up)
+
+    rs485.Rs485.run = broken
+    try:
+        run(scenario, 200)
+    finally:
+        rs485.Rs485.run = real
+
+
 def safe_mode_survives_the_part_that_crashes():
     """Metering fails in every start: safe mode answers all the same."""
     app_module.App().counters.settle()
@@ -232,7 +276,7 @@ def safe_mode_survives_the_part_that_crashes():
         await asyncio.sleep_ms(7000)  # longer than the watchdog allows a loop that is stuck
         fed = house.fed
         t = await poll(up)
-        assert t is not None and t.phase == 0
+        assert t is not None and t.phase == 2, "the home has no power"
         await asyncio.sleep_ms(2500)
         assert house.fed > fed
         assert (names.EVENT_CRASH, -1) in codes(app)
@@ -245,35 +289,91 @@ def safe_mode_survives_the_part_that_crashes():
 
 
 def not_even_safe_mode_runs():
-    """Then the node waits for a person, contacts off, instead of starting over and over."""
+    """Then the node waits for a person instead of starting over and over: a contact at rest stays
+    as it is, one that was moving goes off.
+    """
+    for moving in (False, True):
+        waits_for_a_person(moving)
+
+
+def waits_for_a_person(moving):
     app_module.App().counters.settle()
     house.cause = machine.HARD_RESET
     for _ in range(4):
         fails()
     naps = []
-    house.level[18] = 1
     real = ending.time
 
     class Time:
         def sleep(self, s):
             naps.append(s)
-            assert sum(house.level.get(p, 0) for p in (18, 19, 23)) == 0
+            assert house.level[19] == (0 if moving else 1)
             if len(naps) == 700:
                 raise AssertionError("waits for ever")
 
         def __getattr__(self, name):
             return getattr(real, name)
 
+    def closed(app):
+        if moving:
+            app.state_store.stage = 1
+            app.state_store.save()
+        return app.selector.state == sel.CLOSED
+
     ending.time = Time()
     fed = house.fed
     try:
-        fails()
+        fails(when=closed)
     finally:
         ending.time = real
     assert sum(naps) == 600 and house.fed - fed >= 600
     house.cause = machine.PWRON_RESET
     assert not app_module.App().safe_mode
     app_module.App().counters.settle()
+
+
+def a_crash_loop_chatters_no_contact():
+    """Housekeeping crashes after so many seconds in every start; the contacts fall each time."""
+    for life_s, in_safe_mode in ((4, True), (1, False), (30, True), (130, False), (590, True)):
+        closings, lit = an_hour_of_crashes(life_s, in_safe_mode)
+        text = "  a crash after %d s%s: %d closings in an hour, lit %.1f %% of it"
+        print(text % (life_s, "" if in_safe_mode else ", not in safe mode", closings, 100 * lit))
+        assert closings <= 16 and lit > 0.9, (closings, lit)
+
+
+def an_hour_of_crashes(life_s, in_safe_mode):
+    """(closings, share of the time with one contact closed)."""
+    house.cause = machine.PWRON_RESET
+    app_module.App().counters.settle()
+    run(closes)
+    house.fall()
+    house.cause = machine.HARD_RESET
+    real = app_module.App._every_two_seconds
+
+    def broken(self, now):
+        real(self, now)
+        if now > life_s * 1000 and (in_safe_mode or not self.safe_mode):
+            raise RuntimeError("broken")
+
+    app_module.App._every_two_seconds = broken
+    start = machine.mono_us()
+    house.closings = house.lit_us = 0
+    try:
+        while machine.mono_us() - start < 3600000000:
+            asyncio.new_event_loop()
+            try:
+                app_module.main()
+                raise AssertionError
+            except machine.ResetError:
+                house.fall()
+            time.jump(3000)  # until main.py runs
+    finally:
+        app_module.App._every_two_seconds = real
+    house.fall()
+    share = house.lit_us / (machine.mono_us() - start)
+    house.cause = machine.PWRON_RESET
+    app_module.App().counters.settle()
+    return house.closings, share
 
 
 def closings_into_a_high_current_are_counted():
@@ -513,7 +613,9 @@ support.run(
         crashes_count_whatever_the_chip_says_of_its_reset,
         what_a_person_does_is_no_crash,
         safe_mode_survives_the_part_that_crashes,
+        safe_mode_closes_though_the_bearer_crashes,
         not_even_safe_mode_runs,
+        a_crash_loop_chatters_no_contact,
         closings_into_a_high_current_are_counted,
         a_board_without_a_converter_never_switches,
         a_converter_that_fails_never_switches,

@@ -689,6 +689,17 @@ def s12_two_candidates_prove_nothing():
     w.safe()
 
 
+def s12_a_bad_contact_is_not_adopted():
+    """At the right angle, and far too low: what does not follow in both is in doubt."""
+    w = latched(1)
+    w.bad_contact = 0.4
+    w.boot(cold=False)
+    w.until(lambda: sum(w.contact) == 0, 4000)
+    w.run(20000)
+    assert w.sel.state != CLOSED and sum(w.contact) == 0
+    w.safe()
+
+
 def s12_auxiliary_contacts_must_agree():
     w = latched(1)
     w.closed = lambda: 3 if w.contact[1] else 0  # another one says that it is closed as well
@@ -852,6 +863,7 @@ LATCHING = (
     s12_a_reset_leaves_what_is_closed,
     s12_what_is_measured_counts,
     s12_two_candidates_prove_nothing,
+    s12_a_bad_contact_is_not_adopted,
     s12_a_broken_sensor_moves_nothing,
     s6_binds_a_contact_that_nobody_can_name,
     s2_a_locked_out_node_pulses_nothing,
@@ -925,7 +937,7 @@ REMOVALS = (
     (rules, "carries", lambda found, aux: (found or [0])[0], s12_auxiliary_contacts_must_agree),
     (rules, "same_angle", lambda alike: True, s12_a_reset_leaves_what_is_closed),
     (rules, "same_angle", lambda alike: True, a_contact_on_another_phase_is_not_believed),
-    (rules, "same_height", lambda out, v, n: True, s12_what_is_measured_counts),
+    (rules, "same_height", lambda out, v, n: True, s12_a_bad_contact_is_not_adopted),
     (rules, "sensor_proves", lambda fault: True, s12_a_broken_sensor_moves_nothing),
     (rules, "quiet_enough", lambda a, rated: True, s6_binds_a_contact_that_nobody_can_name),
     (rules, "lockout_reason", lambda lockout: 0, s2_a_locked_out_node_pulses_nothing),

@@ -83,6 +83,7 @@ class World:
         self.volts = [0.0, 230.0, 230.0, 230.0]
         self.angle = [0, 0, -120, 120]  # degrees; equal ones are fed by the same phase
         self.crossed = 0  # the sensor of this phase is connected the other way round
+        self.bad_contact = 0.0  # the share of the voltage that is lost in contact 1
         self.pulses_break = False  # a coil pulse that a reset cuts short moves nothing
         self.amps = 3.0
         self.coil = [0, 0, 0, 0]
@@ -191,7 +192,7 @@ class World:
         """What a voltmeter at the output shows."""
         for p in (1, 2, 3):
             if self.contact[p]:
-                return self.volts[p]
+                return self.volts[p] * (1 - self.bad_contact if p == 1 else 1)
         since = self.now - self.opened_ms
         return self.residual * (1 - since / self.decay_ms) if since < self.decay_ms else 0.0
 

@@ -34,6 +34,8 @@ class House:
         self.stuck_open = 0
         self.delay_us = 6000
         self.shorts = 0
+        self.closings = 0  # of held coils
+        self.lit_us = 0  # one of them was driven for so long, once all are off
         self.cause = PWRON_RESET
         self.resets = 0
         self.fed = 0
@@ -46,6 +48,19 @@ class House:
         self.broken_adc = False  # there is no converter
         self.failing_adc = False  # there is one, and it fails
         self.rails = {}  # ADC channel -> what it hangs at, in uV
+
+    def count(self, x):
+        """A held coil was switched."""
+        if x:
+            self.closings += 1
+            self.lit_us -= mono_us()
+        else:
+            self.lit_us += mono_us()
+
+    def fall(self):
+        """A reset of the chip: held coils fall."""
+        for pin in self.coils:
+            Pin(pin, value=0)
 
     def closed(self):
         now = mono_us()
@@ -97,6 +112,8 @@ class Pin:
         if x is None:
             return house.level.get(self.number, 1)
         if house.level.get(self.number, 0) != x:
+            if self.number in house.coils:
+                house.count(x)
             house.changed_us[self.number] = mono_us()
         house.level[self.number] = x
         if self.number in house.coils:
