@@ -592,7 +592,6 @@ class App:
         if self.reset_cause == machine.SOFT_RESET and hasattr(machine, "Timer"):
             machine.Timer(0).deinit()  # boot.py's: from here on only progress feeds (S11)
         self.watchdog = Watchdog(machine.WDT(timeout=_WDT_MS).feed, _WATCHED, self.now_ms())
-        bearer = self.bearer.run
         metering = self._metering
         selecting = self._selecting
         if self.safe_mode:
@@ -600,8 +599,7 @@ class App:
 
             metering = guarded(self, "metering", metering)
             selecting = guarded(self, "selector", selecting)
-            bearer = guarded(self, "bearer", bearer)
-        await asyncio.gather(bearer(), metering(), selecting(), self._housekeeping())
+        await asyncio.gather(self.bearer.run(), metering(), selecting(), self._housekeeping())
 
 
 def main() -> None:

@@ -104,6 +104,13 @@ class Changeover:
 
     # moving -----------------------------------------------------------------------------------
 
+    def switches_today(self) -> int:
+        """Transfers this site day; while the time is unknown the stored day still counts."""
+        site = self._site_s()
+        if site and site // _DAY_S != self._st.day:
+            return 0
+        return self._st.today
+
     def _begin(self, to_phase: int, local_event: int, now_ms: int) -> bool:
         """Journal, then open. False (and nothing moved) when the journal cannot be written."""
         st = self._st

@@ -50,8 +50,6 @@ _EV_TRANSFER_INTERRUPTED = const(5)
 _EV_LOCKOUT_CLEARED = const(8)
 EV_SENSE_FAULT = const(15)
 
-_DAY_S = const(86400)
-
 TYPE_CHECKING = const(0)  # a type checker takes it for 1
 if TYPE_CHECKING:
     from pbal_node.adopt import Adoption
@@ -145,8 +143,7 @@ class Selector(Changeover):
             self.doubt = True
             self._open(now_ms, 0)
 
-    def _poll_adoption(self, now_ms: int) -> None:
-        adoption = self._adoption
+    def _poll_adoption(self, adoption, now_ms: int) -> None:
         phase = adoption.poll(now_ms, self.aux_closed())
         if phase > 0:
             self._adoption = None
@@ -212,13 +209,6 @@ class Selector(Changeover):
             if site and last_s > 1:
                 since = max(since, (site - last_s) * 1000)
         return rules.dwell_left_ms(since, self.limits.dwell_ms)
-
-    def switches_today(self) -> int:
-        """Transfers this site day; while the time is unknown the stored day still counts."""
-        site = self._site_s()
-        if site and site // _DAY_S != self._st.day:
-            return 0
-        return self._st.today
 
     def _refusal(self, from_phase: int, to_phase: int, now_ms: int) -> int:
         """The first rule that forbids this transfer, 0 when none does."""
@@ -323,7 +313,7 @@ class Selector(Changeover):
             self._save()
         state = self.state
         if self._adoption:
-            self._poll_adoption(now_ms)
+            self._poll_adoption(self._adoption, now_ms)
         elif state == _BOOT or state == _OPENING:
             self._poll_opening(now_ms)
         elif state == _DEAD_TIME:

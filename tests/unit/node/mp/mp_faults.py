@@ -28,7 +28,7 @@ support.write_file(
 )
 
 from pbal_node import app as app_module  # noqa: E402
-from pbal_node import ending, rs485, store  # noqa: E402
+from pbal_node import ending, store  # noqa: E402
 from pbal_node import selector as sel  # noqa: E402
 
 house = machine.house
@@ -222,39 +222,6 @@ def fails_by_a_person():
 async def closes(app):
     while app.selector.state != sel.CLOSED:
         await asyncio.sleep_ms(50)
-
-
-def safe_mode_closes_though_the_bearer_crashes():
-    app_module.App().counters.settle()
-    house.cause = machine.HARD_RESET
-    for _ in range(4):
-        fails()
-    real = rs485.Rs485.run
-
-    mended = []
-
-    async def broken(self):
-        await asyncio.sleep_ms(300)
-        if not mended:
-            raise ValueError("of the bearer")
-        await real(self)
-
-    async def scenario(app):
-        assert app.safe_mode
-        await closes(app)
-        fed = house.fed
-        await asyncio.sleep(70)
-        assert house.fed > fed + 30 and app.selector.state == sel.CLOSED
-        mended.append(True)
-        up = opener()
-        await asyncio.sleep(70)
-        assert await poll(up)
-
-    rs485.Rs485.run = broken
-    try:
-        run(scenario, 200)
-    finally:
-        rs485.Rs485.run = real
 
 
 def safe_mode_survives_the_part_that_crashes():
@@ -613,7 +580,6 @@ support.run(
         crashes_count_whatever_the_chip_says_of_its_reset,
         what_a_person_does_is_no_crash,
         safe_mode_survives_the_part_that_crashes,
-        safe_mode_closes_though_the_bearer_crashes,
         not_even_safe_mode_runs,
         a_crash_loop_chatters_no_contact,
         closings_into_a_high_current_are_counted,
