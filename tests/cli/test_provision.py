@@ -253,7 +253,7 @@ def test_bulk_takes_the_boards_as_they_come(site: Site, flashed: Path) -> None:
         ("address,fixed\n1,perhaps\n", "not yes or no"),
         ("address,eui\n1,12\n", "16 hex digits"),
         ("address\n1\n1\n", "also in line 2"),
-        ("address\n", "names no node"),
+        ("address\n", "names no home"),
     ],
 )
 def test_bad_lists_name_the_line(site: Site, text: str, words: str) -> None:

@@ -1,6 +1,7 @@
 """The parts of `pbal flash`: bounded runs, the emulated boot loader, remembered progress."""
 
 import os
+import re
 import struct
 import sys
 import time
@@ -10,7 +11,15 @@ import pytest
 
 from pbal_sim.romloader import Flash, RomLoader, stand_in_image
 from pbal_tools.board.chips import CHIPS
-from pbal_tools.errors import PortBusy, PortDenied, PortMissing, WrongImage
+from pbal_tools.errors import (
+    CliError,
+    PortBusy,
+    PortDenied,
+    PortMissing,
+    RefusedError,
+    UnreachableError,
+    WrongImage,
+)
 from pbal_tools.flash import esp, image, ports, state
 from pbal_tools.flash.run import Finished, run
 
@@ -134,3 +143,51 @@ def test_progress_is_remembered_by_mac_and_found_by_port(tmp_path: Path) -> None
     assert state.load(tmp_path, "other").image_sha256 == ""
     next(tmp_path.glob("*.json")).write_text("{")
     assert state.load(tmp_path, one.mac).image_sha256 == ""
+
+
+FORCE = "Use the force argument to flash anyway."
+
+
+@pytest.mark.parametrize("stage", ["connecting", "stub", "starting", "erasing"])
+@pytest.mark.parametrize(
+    ("said", "kind", "code", "words"),
+    [
+        (
+            f"'x.bin' requires chip revision in range [v1.1 - v1.99] (this chip is revision v0.2). "
+            f"{FORCE}",
+            WrongImage, 14, r"revision \[v1.1 - v1.99\], this chip is revision v0.2",
+        ),
+        (
+            f"'x.bin' requires chip revision 4 or higher (this chip is revision 2). {FORCE}",
+            WrongImage, 14, "revision 4 or higher, this chip is revision 2",
+        ),
+        (f"'x.bin' is not an ESP32-S2 image. {FORCE}", WrongImage, 14, "not an ESP32-S2 image"),
+        (
+            "Secure Boot detected, writing to flash regions < 0x8000 is disabled. Use the force "
+            "argument to override.",
+            RefusedError, 8, "is locked",
+        ),
+        (
+            "This operation is not available in Secure Download Mode, the chip is locked",
+            RefusedError, 8, "is locked",
+        ),
+        (f"Unexpected thing of a later version. {FORCE}", RefusedError, 8, "esptool refuses"),
+    ],
+)  # fmt: skip
+def test_what_esptool_would_not_write_is_no_lost_cable(
+    stage: str, said: str, kind: type[CliError], code: int, words: str
+) -> None:
+    text = f"Connecting....\nChip type: ESP32-C3 (revision v0.2)\nA fatal error occurred: {said}\n"
+    found = esp.explain(esp.Link("/dev/ttyTEST", "esp32c3"), Finished(2, text), stage)
+    assert type(found) is kind
+    assert found.exit_code == code
+    assert re.search(words, found.message)
+    assert "cable" not in found.remedy
+    assert "BOOT" not in found.remedy
+
+
+def test_a_chip_that_stopped_answering_is_still_lost() -> None:
+    text = "Stub flasher running.\nA fatal error occurred: The chip stopped responding.\n"
+    found = esp.explain(esp.Link("/dev/ttyTEST", "esp32"), Finished(2, text), "writing")
+    assert type(found) is UnreachableError
+    assert "cable" in found.remedy

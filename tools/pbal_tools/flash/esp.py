@@ -12,8 +12,10 @@ from ..errors import (
     CheckFailed,
     CliError,
     NoBootloader,
+    RefusedError,
     UnreachableError,
     WrongChip,
+    WrongImage,
 )
 from . import ports
 from .image import Image
@@ -25,6 +27,10 @@ CHIP_ERASE_S = 120.0
 SILENT_S = 45.0
 _WRITING = re.compile(r"Writing at 0x([0-9a-f]+).*?([\d.]+)%", re.I)
 _MAC = re.compile(r"^MAC:\s+([0-9a-f:]{17})", re.I | re.M)
+_FATAL = re.compile(r"^A fatal error occurred: (.*)$", re.M)
+_REVISION = re.compile(
+    r"requires chip revision (?:in range )?(.+?) \(this chip is revision ([^)]+)\)", re.I
+)
 _WRONG_CHIP = re.compile(r"This chip is ([\w-]+), not ([\w-]+)")
 
 
@@ -80,8 +86,8 @@ def write(
     """Erases (all of the flash if `erase` and the stub runs, else what is written), writes and
     verifies.
 
-    `on_step(words, share)` is told how far it is, share 0..1. Raises WrongChip, NoBootloader,
-    StubFailed, CheckFailed, UnreachableError and the port errors.
+    `on_step(words, share)` is told how far it is, share 0..1. Raises WrongChip, WrongImage,
+    NoBootloader, RefusedError, StubFailed, CheckFailed, UnreachableError and the port errors.
     """
     seen = {"stage": "connecting"}
 
@@ -133,6 +139,9 @@ def explain(link: Link, done: Finished, stage: str) -> CliError:
             f"{link.port}: this board carries an {wrong[1]}, the board file says {wrong[2]}.",
             "Choose the board file for it: `pbal board list` shows them.",
         )
+    refused = _refused(link, text)
+    if refused is not None:
+        return refused
     if stage == "stub":
         return StubFailed(
             f"{link.port}: the chip does not run esptool's flasher stub.",
@@ -163,6 +172,37 @@ def explain(link: Link, done: Finished, stage: str) -> CliError:
         "Check the cable and the power and run the same command again: it starts over from the "
         "image, which is complete or not at all.",
     )
+
+
+def _refused(link: Link, text: str) -> CliError | None:
+    """The error where esptool heard the chip well and would not write; None for anything else.
+
+    esptool says so of an image or a chip that does not fit, and names its force argument.
+    """
+    fatal = re.sub(r"\s+", " ", " ".join(_FATAL.findall(text))).strip()
+    if not fatal:
+        return None
+    revision = _REVISION.search(fatal)
+    if revision:
+        return WrongImage(
+            f"{link.port}: the image is for chip revision {revision[1]}, this chip is revision "
+            f"{revision[2]}.",
+            "Take an image that was built for this revision: a newer chip may need a newer image, "
+            "an older chip an older one.",
+        )
+    if re.search(r"secure boot|secure download|flash encryption", fatal, re.IGNORECASE):
+        return RefusedError(
+            f"{link.port}: the chip is locked: {fatal[:200]}",
+            "A chip with secure boot or flash encryption takes only what fits its keys; written by "
+            "force it may never start again. Use another chip, or the keys it was locked with.",
+        )
+    if re.search(r"is not an? .*image", fatal, re.IGNORECASE):
+        return WrongImage(f"{link.port}: {fatal[:200]}", "Take the image for this chip.")
+    if "force argument" in fatal:
+        return RefusedError(
+            f"{link.port}: esptool refuses: {fatal[:200]}", "Nothing was written. Mend that first."
+        )
+    return None
 
 
 def _reason(text: str) -> str:
