@@ -49,6 +49,7 @@ _AT_REST_OPEN = const(2)
 _PROOFS = const(2)  # consecutive readings that must agree before the output counts as dead or live
 _PROOF_MS = const(60)  # readings this old prove nothing about the contact about to close
 _BLIND_MS = const(5000)  # without any reading of the output for so long, nothing can be proven
+_UNSEEN_MS = const(1000)  # a contact that closed and was not seen to is not kept closed for longer
 _MEASURE_MS = const(25)  # one reading of the supplies takes this long
 _DAY_S = const(86400)
 
@@ -180,7 +181,7 @@ class Changeover:
         released = rules.contacts_open(self.aux_closed())
         dead = rules.output_dead(sense.out_v, self.limits.nominal_v) and trusted and released
         if dead:
-            self._proofs += 1
+            self._proofs = max(self._proofs, 0) + 1
             if self._proofs == 1:
                 self._dead_ms = sense.out_at_ms
                 if self._lost_ms < 0:
@@ -191,9 +192,12 @@ class Changeover:
                     self.state = _DEAD_TIME
                 else:
                     self._finish_open(now_ms)
-        else:
+        elif not rules.welded(dead, sense.out_at_ms - opened, self._timing.dead_timeout_ms):
             self._proofs = 0
-            if rules.welded(dead, now_ms - opened, self._timing.dead_timeout_ms):
+        else:
+            # Judged by readings, not by the clock: a node that was busy may have few of them.
+            self._proofs = min(self._proofs, 0) - 1
+            if self._proofs <= -_PROOFS:
                 if trusted or not released:
                     self._lock_out(now_ms)
                 else:
@@ -262,7 +266,10 @@ class Changeover:
                 self._proofs = 0
         if self._proofs >= _PROOFS and not self._drive.busy:
             self._finish_closed(now_ms)
-        elif now_ms - self._closed_ms >= self._timing.operate_ms + self._timing.live_timeout_ms:
+            return
+        due = self._closed_ms + self._timing.operate_ms + self._timing.live_timeout_ms
+        # A reading that was begun in time and does not follow, or none for long.
+        if (sense.out_at_ms >= due and not self._proofs) or now_ms >= due + _UNSEEN_MS:
             self._reason = self._reason or _REASON_NOT_LIVE
             back = self._fallback if self._fallback != goal else 0
             if back:

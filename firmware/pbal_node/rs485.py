@@ -182,8 +182,11 @@ class Rs485:
                 await asyncio.sleep_ms(3)
                 if not uart.any() and rx.silence():
                     self._serve(rx.buf, rx.length)
-            elif rx.lost():
-                await asyncio.sleep_ms(_PAUSE_MS)  # the others' turn
+                continue
+            # The others' turn, until there can be something for this node again.
+            left = rx.passing()
+            if left:
+                await asyncio.sleep_ms(_PAUSE_MS if left < 0 else left * self._char_us // 1000)
 
     def _credit(self) -> int:
         """What is left for what nobody signed, in microseconds of the node's time."""

@@ -177,9 +177,9 @@ class RtuServer:
                 return at
         return n
 
-    def lost(self) -> bool:
-        """True while what arrives means nothing until a silence."""
-        return self._skip < 0
+    def passing(self) -> int:
+        """Bytes of somebody else's frame still to come; -1 when nothing counts until a silence."""
+        return self._skip
 
     def goes_on(self, n: int) -> bool:
         """Whether n more bytes can be the rest of what is arriving, though they came late.

@@ -1,7 +1,8 @@
 """The whole node at the chip's speed on a line that somebody floods. In virtual time.
 
-argv: boards folder, kind of traffic, seconds of it, "slower" factor. Transfers are ordered while
-the flood lasts. Prints one JSON line with what happened; asserts nothing by itself.
+argv: boards folder, kind of traffic, seconds of it, which rule is taken away ("" for none). While
+the flood lasts transfers are ordered, and the phase sags so that the node leaves it by itself.
+Prints one JSON line with what happened; asserts nothing by itself.
 """
 
 import asyncio
@@ -17,7 +18,14 @@ import support
 from machine import house
 
 support.ram_disk()
-support.install_board("esp32-devkitc", return_spread_ms=0, dwell_s=60, daily_cap=48)
+support.install_board(
+    "esp32-devkitc",
+    return_spread_ms=0,
+    dwell_s=60,
+    daily_cap=48,
+    autonomy_confirm_ms=1000,
+    autonomy_spread_ms=1000,
+)
 
 SITE, ADDRESS, UNIT = 7, 0x0105, 5
 ROOT, GROUP = bytes(range(32)), bytes(range(32, 64))
@@ -36,15 +44,16 @@ support.write_file(
 )
 
 from pbal_node import app as app_module  # noqa: E402
+from pbal_node import rs485  # noqa: E402
 from pbal_node import selector as sel  # noqa: E402
 from pbal_protocol import frames, kdf, modbus, modbus_client, records  # noqa: E402
 
 KIND = sys.argv[2]
 SECONDS = int(sys.argv[3])
-SLOWER = float(sys.argv[4]) if len(sys.argv) > 4 else 1.0
+REMOVED = sys.argv[4] if len(sys.argv) > 4 else ""
 T35_US = modbus.silence_us(115200)
 
-chip = processor.Processor(time.sleep_us, SLOWER)
+chip = processor.Processor(time.sleep_us)
 UP, DOWN = kdf.node_keys(ROOT, SITE, ADDRESS)
 
 
@@ -151,6 +160,30 @@ KINDS = {
 }
 
 
+def remove(rule):
+    """Take one rule away, so that its test must fail."""
+    bearer = rs485.Rs485
+    if rule == "progress":
+        # Alive only while there is nothing to read, and watched as the other loops are.
+        app_module._WATCHED["bearer"] = 9000
+
+        def alive(self, now_ms):
+            if self._parked and not self._uart.any():
+                self._node.watchdog.beat("bearer", now_ms)
+
+        bearer.alive = alive
+    elif rule == "ration":
+        bearer._credit = lambda self: 1
+    elif rule == "budget":
+        real = modbus.RtuServer.feed
+
+        def feed(self, data, at, n):
+            self.budget = 1000
+            return real(self, data, at, n)
+
+        modbus.RtuServer.feed = feed
+
+
 class Witness:
     """Looks at the watchdog and the contacts at every instant that they change."""
 
@@ -191,14 +224,31 @@ async def transfer(app, number):
     return [0, app.selector.state, 0]
 
 
+async def leave(app, number):
+    """The phase sags: the node leaves it by itself. As `transfer` answers."""
+    there = app.selector.phase
+    kept = house.volts[there]
+    house.volts[there] = 180.0
+    result = [0, app.selector.state, 0]
+    for _ in range(200):
+        await asyncio.sleep_ms(100)
+        if app.selector.phase not in (0, there) and app.selector.state == sel.CLOSED:
+            result = [2, 0, 0]
+            break
+    house.volts[there] = kept
+    return result
+
+
 async def main():
     clockwork.charge = chip.charge
     clockwork.step_us = processor.STEP_US
     witness = Witness()
+    remove(REMOVED)
     app = app_module.App()
     chip.slow_down()
     time.look_costs(processor.LOOK_US)
-    wire = lines.Line(machine.UART.made[2])
+    kind, _, each = KIND.partition("-")
+    wire = lines.Line(machine.UART.made[2], full=1 if each else 120)
     chip.others_garbage = lambda: wire.garbage
     chip.after_collection = lambda: setattr(wire, "garbage", 0)
     task = asyncio.create_task(app.run())
@@ -215,7 +265,7 @@ async def main():
     transfers = []
     busy_us, collections = chip.busy_us, chip.collections
     start_ms = time.mono_us() // 1000
-    wire.say(KINDS[KIND])
+    wire.say(KINDS[kind])
     bites = 0
     number = 100
     end_ms = start_ms + 1000 * SECONDS
@@ -229,9 +279,10 @@ async def main():
             bites += 1
             witness.feed()
         if time.mono_us() // 1000 >= next_ms:
-            next_ms += 90000
+            next_ms += 75000
             number += 1
-            transfers.append(await transfer(app, number))
+            move = leave if number % 3 == 0 else transfer
+            transfers.append(await move(app, number))
     flood_ms = time.mono_us() // 1000 - start_ms
     busy = (chip.busy_us - busy_us) / 1000 / flood_ms
     collections = (chip.collections - collections) * 1000 / flood_ms
@@ -269,13 +320,10 @@ async def main():
                 "asked": segment.asked,
                 "answered": segment.answered,
                 "collisions": wire.collisions,
-                "bearer": {
-                    "answered": app.bearer.answered,
-                    "late": app.bearer.late,
-                    "bad_crc": app.bearer.rx.bad_crc,
-                    "malformed": app.bearer.rx.malformed,
-                    "stale": app.bearer.rx.stale,
-                },
+                "served": app.bearer.answered,
+                "late": app.bearer.late,
+                "rationed": app.bearer.rationed,
+                "reopened": app.bearer.reopened,
                 "resets": house.resets,
             }
         )

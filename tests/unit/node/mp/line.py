@@ -9,18 +9,21 @@ import time
 
 LISTEN = "listen"
 _ANSWER_US = 60000  # a master waits so long for an answer to begin
-_FIFO = 128  # bytes in the chip's UART
-_FULL = 120  # the driver takes them at so many ...
+_FULL = 120  # of the 128 bytes in the chip's UART: the driver takes them at so many ...
 _IDLE_CHARS = 7  # ... or after so long a silence (ESP-IDF's defaults)
 
 
 class Line:
-    """One end of the wire is `uart` (see fake/machine.py), whose `rx` is the driver's buffer."""
+    """One end of the wire is `uart` (see fake/machine.py), whose `rx` is the driver's buffer.
 
-    def __init__(self, uart, baud=115200, rxbuf=1024):
+    `full`: bytes at which the driver takes them out of the UART; 1 is a driver that takes each.
+    """
+
+    def __init__(self, uart, baud=115200, rxbuf=1024, full=_FULL):
         self.uart = uart
         self.char_us = 11000000 // baud  # 95 instead of 95.5: whole numbers leave no garbage
         self.room = rxbuf
+        self._full = full
         self.t_us = time.mono_us()  # until here the line's past is known
         self._last_us = self.t_us  # the end of the last byte
         self._talk = iter(())
@@ -76,8 +79,8 @@ class Line:
                 self.sent += n
                 self.t_us += n * self.char_us
                 self._last_us = self.t_us
-                if len(self._fifo) >= _FULL:
-                    self._take(len(self._fifo) // _FULL * _FULL)
+                if len(self._fifo) >= self._full:
+                    self._take(len(self._fifo) // self._full * self._full)
                 continue
             if self._listening:
                 if self.answer and self._answer_us <= now:
@@ -128,10 +131,10 @@ class Line:
             due = self._idle_us()
             if left > 0:
                 due = min(
-                    due, self.t_us + max(min(_FULL - len(self._fifo), left), 1) * self.char_us
+                    due, self.t_us + max(min(self._full - len(self._fifo), left), 1) * self.char_us
                 )
         elif left > 0:
-            due = self.t_us + min(_FULL, left) * self.char_us
+            due = self.t_us + min(self._full, left) * self.char_us
         elif self._listening:
             due = self._answer_us if self.answer else self.t_us + _ANSWER_US
         else:
