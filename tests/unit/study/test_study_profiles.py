@@ -78,6 +78,22 @@ def test_kinds_of_time(tmp_path: Path, stamps: tuple[str, str], step: int) -> No
         ("time,a\n0,100\n60,100\nnan,100\n", "row 4: 'nan' is not a time", "one way"),
         ("time,a\n0,100\n2026-01-12T00:01,100\n", "row 3: '2026-01-12T00:01' is not", "one way"),
         ("time,a\n46034,100\n46034.0007,100\n", "look like days or hours", "Unix seconds"),
+        ("time,a\n0,100\n1,100\n", "look like row numbers, or hours", "hours times 3600"),
+        ("time,a\n15,100\n30,100\n", "or hours or minutes", "minutes times 60"),
+        ("time,a\n20260131,100\n20260201,100\n", "a date without marks", "2026-01-31T18:05"),
+        ("time,a\n202601310000,1\n202601310030,1\n", "a date without marks", "2026-01-31"),
+        (
+            "time,a\n2026-01-12T00:00,100\n2026-01-12T00:30Z,100\n",
+            "row 3: some times have an offset",
+            "or none",
+        ),
+        (
+            "time,a\n2026-01-12T00:00,100\n2026-01-12T00:30+01:00,100\n",
+            "row 3: some times have an offset",
+            "or none",
+        ),
+        ("time,a\n0,0.2\n1800,0.4\n", "kilowatt-hours per 30 minutes", "30 minutes by 2000"),
+        ("time,a\n0,0.2\n60,0.4\n", "kilowatt-hours per minute", "per minute by 60000"),
         ("time,a\n120,100\n60,100\n0,100\n", "00:01:00 does not come after", "Sort"),
         (
             "time,a\n0,100\n60,100\n120,100\n946684800,100\n",

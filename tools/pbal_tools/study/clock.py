@@ -1,5 +1,6 @@
 """The time stamps of a profile file, in whatever way they are written, as seconds."""
 
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+
+_EARLY = 315532800  # 1980: no meter reading is older, a count of rows or hours is
+_COUNTS = (1, 5, 10, 15, 30)  # steps of rows and hours, and of minutes, read as seconds
+_COMPACT = re.compile(r"(19|20)\d\d[01]\d[0-3]\d([0-2]\d[0-5]\d([0-5]\d)?)?")
 
 
 class Clock:
@@ -23,8 +28,8 @@ class Clock:
         """One block of stamps, the first of them in row `row`."""
         if _is_number(stamps[0]):
             return self._unix(row, stamps)
-        # Blank cells would pass as NumPy's own "no time".
-        if self._offset is None and not any(mark in stamps[0][10:] for mark in "Zz+-"):
+        # Blank cells would pass as NumPy's own "no time", and NumPy forgets offsets.
+        if self._offset is None and not any(map(_has_offset, stamps)):
             try:
                 out = np.array(stamps, dtype="datetime64[s]")
             except ValueError:
@@ -42,6 +47,11 @@ class Clock:
         for k, stamp in enumerate(stamps):
             if not _is_number(stamp):
                 raise self._no_time(row + k, stamp.strip())
+        if _COMPACT.fullmatch(stamps[0].strip()):
+            raise InputError(
+                f"{self._path} row {row}: {stamps[0].strip()} looks like a date without marks.",
+                "Write times as 2026-01-31T18:05 or as Unix seconds.",
+            )
         values = np.array(stamps, dtype=float)
         if abs(values[0]) > 1e11:  # the year 5138
             raise InputError(
@@ -53,6 +63,15 @@ class Clock:
                 f"{self._path} row {row + 1}: {stamps[1].strip()} is less than a second after "
                 f"{stamps[0].strip()}: these look like days or hours.",
                 "Write times as 2026-01-31T18:05 or as Unix seconds.",
+            )
+        step = values[1] - values[0] if len(values) > 1 else 0
+        if abs(values[0]) < _EARLY and step in _COUNTS:
+            raise InputError(
+                f"{self._path} row {row}: {stamps[0].strip()}, {stamps[1].strip()}, ... would be "
+                f"seconds in {1970 + int(values[0] // 31556952)}: these look like row numbers, or "
+                "hours or minutes of a year.",
+                "Write times as 2026-01-31T18:05 or as Unix seconds: hours times 3600, minutes "
+                "times 60.",
             )
         return np.round(values).astype(np.int64)
 
@@ -78,6 +97,11 @@ class Clock:
         if offset is not None and self._offset is not None:
             when = when.replace(tzinfo=None) - offset + self._offset
         return round(float(np.datetime64(when, "ms").astype(np.int64)) / 1000)
+
+
+def _has_offset(stamp: str) -> bool:
+    """True for 2026-01-31T18:05Z, ...+01:00, ...-0300."""
+    return any(mark in stamp.strip().strip('"')[10:] for mark in "Zz+-")
 
 
 def _is_number(stamp: str) -> bool:

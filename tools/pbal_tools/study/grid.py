@@ -59,8 +59,15 @@ def regular(
         )
     if len(full) < 2:
         raise InputError(f"{path}: less than two time steps.", "Give at least an hour of profiles.")
-    _doubt_units(path, names, full, notes)
+    _doubt_units(path, names, full, step, notes)
     return step, np.ascontiguousarray(full), tuple(notes)
+
+
+def _interval(step: int) -> str:
+    """A step in words: minute, 15 minutes, hour."""
+    if step in (_MINUTE, _HOUR):
+        return "minute" if step == _MINUTE else "hour"
+    return f"{step / 60:g} minutes"
 
 
 def check_order(path: Path, times: NDArray[np.int64]) -> None:
@@ -105,7 +112,9 @@ def _on_grid(path: Path, index: NDArray[np.int64], times: NDArray[np.int64], wat
     return full
 
 
-def _doubt_units(path: Path, names: tuple[str, ...], full: Watts, notes: list[str]) -> None:
+def _doubt_units(
+    path: Path, names: tuple[str, ...], full: Watts, step: int, notes: list[str]
+) -> None:
     """Refuses kilowatts; mentions columns that look like them, and homes that draw too much."""
     highest = np.maximum(full.max(axis=0), -full.min(axis=0))
     peak = float(highest.max())
@@ -115,8 +124,10 @@ def _doubt_units(path: Path, names: tuple[str, ...], full: Watts, notes: list[st
         )
     if peak < _KILOWATTS:
         raise InputError(
-            f"{path}: no value exceeds {peak:.3g}; the profiles look like kilowatts.",
-            "Give watts: multiply the values by 1000.",
+            f"{path}: no value exceeds {peak:.3g}; the profiles look like kilowatts, or like "
+            f"kilowatt-hours per {_interval(step)}.",
+            f"Give watts: multiply kilowatts by 1000, kilowatt-hours per {_interval(step)} by "
+            f"{3_600_000 // step if 3_600_000 % step == 0 else 3_600_000 / step:g}.",
         )
     small = [n for n, w in zip(names, highest, strict=True) if 0 < w < _KILOWATTS]
     if small:
