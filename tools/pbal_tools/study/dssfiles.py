@@ -11,8 +11,10 @@ from pathlib import Path
 
 from ..errors import InputError
 
-_INCLUDE = re.compile(r"\s*(redir\w*|comp\w*)\s+(.+)", re.IGNORECASE)
+INCLUDE = re.compile(r"\s*(redir\w*|comp\w*)\s+(.+)", re.IGNORECASE)
+_QUOTES = "\"'"
 _CLOSES = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'"}
+_DATA_FILE = re.compile(r"\b\w*(?:file|csv)\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s,)\]}]+)", re.I)
 # Lines that define something. Others (plots, titles) may hold whatever they like.
 _DEFINES = re.compile(r"\s*(new|edit|more|m|set|batchedit|~|redir\w*|comp\w*)\b|\s*~", re.I)
 
@@ -29,16 +31,16 @@ def _walk(path: Path, above: tuple[Path, ...]) -> None:
         raise InputError(
             f"{path.name} includes itself: {chain}.", "Remove that Redirect or Compile."
         )
-    for number, line in _lines(path):
+    for number, line in lines_of(path):
         _check_brackets(path, number, line)
-        include = _INCLUDE.match(line)
+        include = INCLUDE.match(line)
         if include is not None:
-            target = _existing(path.parent, _unquoted(include.group(2)))
+            target = existing(path.parent, unquoted(include.group(2)))
             if target is not None:
                 _walk(target, (*above, path))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """Lines with their number, without comments, outside block comments."""
     block = False
     # Latin-1 reads any byte; only ASCII is looked at.
@@ -67,6 +69,11 @@ def _without_comment(line: str) -> str:
     return line
 
 
+def _is_value(line: str, k: int) -> bool:
+    """True for what stands behind an equals sign."""
+    return line[:k].rstrip().endswith("=")
+
+
 def _starts_token(line: str, k: int) -> bool:
     return k == 0 or line[k - 1] in " \t=,"
 
@@ -80,6 +87,8 @@ def _check_brackets(path: Path, number: int, line: str) -> None:
             end = line.find(_CLOSES[line[k]], k + 1)
             # The engine's own rule: a list ends at the first closing bracket of its kind. Another
             # opening one on the way there shows that this list was never closed.
+            if end < 0 and line[k] in _QUOTES and "=" not in line[k:] and not _is_value(line, k):
+                break  # a remark behind an apostrophe: the engine loses nothing with it
             if end < 0 or (line[k] in "([{" and line[k] in line[k + 1 : end]):
                 raise InputError(
                     f"{path.name} line {number}: {line[k]!r} is not closed: {line.strip()[:80]}",
@@ -89,7 +98,7 @@ def _check_brackets(path: Path, number: int, line: str) -> None:
         k += 1
 
 
-def _unquoted(text: str) -> str:
+def unquoted(text: str) -> str:
     text = text.strip()
     text = re.sub(r"^file\s*=\s*", "", text, flags=re.IGNORECASE)
     if text and text[0] in _CLOSES:
@@ -98,34 +107,48 @@ def _unquoted(text: str) -> str:
     return text.split()[0] if text else ""
 
 
-def _existing(folder: Path, name: str) -> Path | None:
+def existing(folder: Path, name: str) -> Path | None:
     target = (folder / name.replace("\\", "/")).resolve()
     return target if target.is_file() else None
 
 
+def file_named(line: str) -> str:
+    """The file that a command such as BusCoords names, "" for none."""
+    _, _, rest = line.strip().replace("=", " ", 1).partition(" ")
+    return unquoted(rest)
+
+
+def spelled_here(folder: Path, name: str) -> str:
+    """Words for a file that is there but for its capitals, or ""."""
+    wanted = folder / name.replace("\\", "/")
+    if wanted.exists() or not wanted.parent.is_dir():
+        return ""
+    for there in wanted.parent.iterdir():
+        if there.name.lower() == wanted.name.lower():
+            return f"the file is called {there.name!r}: capitals matter here"
+    return ""
+
+
 def spelled_otherwise(path: Path) -> str:
-    """A remedy for an include that differs from the file on the disk in capitals only, or ""."""
+    """A remedy for a file that a feeder names in other capitals than it has on the disk, or ""."""
     todo, seen = [path.resolve()], set()
     while todo:
         file = todo.pop()
         if file in seen:
             continue
         seen.add(file)
-        for number, line in _lines(file):
-            include = _INCLUDE.match(line)
-            if include is None:
-                continue
-            name = _unquoted(include.group(2)).replace("\\", "/")
-            target = _existing(file.parent, name)
-            if target is not None:
-                todo.append(target)
-                continue
-            wanted = file.parent / name
-            if wanted.parent.is_dir():
-                for there in wanted.parent.iterdir():
-                    if there.name.lower() == wanted.name.lower():
-                        return (
-                            f"{file.name} line {number} says {wanted.name!r}, the file is called "
-                            f"{there.name!r}: capitals matter here."
-                        )
+        for number, line in lines_of(file):
+            include = INCLUDE.match(line)
+            names = [unquoted(include.group(2))] if include is not None else _data_files(line)
+            for name in names:
+                target = existing(file.parent, name)
+                if target is None and (hint := spelled_here(file.parent, name)):
+                    return f"{file.name} line {number} says {name!r}, {hint}."
+                if target is not None and include is not None:
+                    todo.append(target)
     return ""
+
+
+def _data_files(line: str) -> list[str]:
+    """The files that a line reads values from: CSVFile=day.csv, mult=(file=day.csv), ..."""
+    return [unquoted(found) for found in _DATA_FILE.findall(line)]

@@ -56,6 +56,8 @@ class Network:
         self.size = y.shape[0]
         circuit.SetActiveElement("Vsource." + str(circuit.Vsources.AllNames[0]))
         self.src_nodes, self.src_y = _terminal(circuit, index)
+        self._beside_source = _beside_source(circuit, index, self.src_nodes)
+        self._y = y
         self._lu = splu(y)
         measured = np.asarray(circuit.YNodeVarray, dtype=float).view(complex)
         injected = y @ measured
@@ -70,6 +72,16 @@ class Network:
                 "The feeder is dead: its source gives no voltage.",
                 "Put 'Set DefaultBaseFrequency=50' before 'New Circuit', and check pu and basekV.",
             )
+
+    def source_current(self, v: Complex) -> Complex:
+        """Current that flows from the source into the network at node voltages `v`, [nodes, ...].
+
+        Without what loads draw at the source's own nodes. Not from the source's admittance: behind
+        a stiff one the fall of voltage has no digits left.
+        """
+        rows = self._y[self.src_nodes].tolil()
+        rows[:, self.src_nodes] = self._beside_source
+        return np.asarray(rows.tocsr() @ v)
 
     def node(self, bus: str, number: int) -> int:
         """Row of a bus's node, -1 for earth."""
@@ -96,6 +108,38 @@ class Network:
     def spread(self, ends: list[tuple[str, int, int]]) -> Complex:
         """Fall of every node's voltage per ampere drawn at a port, [nodes, ports]."""
         return np.asarray(self._lu.solve(self.take(ends).astype(complex)))
+
+
+def _beside_source(circuit: Any, index: dict[str, int], nodes: list[int]) -> Complex:
+    """Admittance between the source's nodes of all elements but the source, [nodes, nodes].
+
+    Summed up from the elements: in the system's matrix a stiff source leaves no digit of it.
+    """
+    out = np.zeros((len(nodes), len(nodes)), dtype=complex)
+    place = {node: k for k, node in enumerate(nodes)}
+    for name in circuit.AllElementNames:
+        circuit.SetActiveElement(name)
+        element = circuit.ActiveCktElement
+        kind = str(name).partition(".")[0].lower()
+        if not element.Enabled or kind in ("vsource", "load"):
+            continue
+        conductors = int(element.NumConductors)
+        order = [int(k) for k in element.NodeOrder]
+        buses = [str(b).partition(".")[0] for b in element.BusNames]
+        local = [
+            (k, place[row])
+            for k, number in enumerate(order)
+            if number
+            and (row := index.get(f"{buses[k // conductors]}.{number}".lower(), -1)) in place
+        ]
+        if not local:
+            continue
+        size = len(order)
+        yprim = np.asarray(element.Yprim, dtype=float).view(complex).reshape(size, size).T
+        for a, row in local:
+            for b, column in local:
+                out[row, column] += yprim[a, b]
+    return out
 
 
 def _terminal(circuit: Any, index: dict[str, int]) -> tuple[list[int], Complex]:

@@ -16,7 +16,9 @@ import scipy.sparse as sp
 
 from ..errors import InputError
 from .dssfiles import check_files, spelled_otherwise
+from .dssmirror import mirror
 from .feeder import Feeder, LoadPoint
+from .loadscale import LoadScale, read_scale
 from .network import RawLoad
 from .reduce import reduce_feeder
 
@@ -51,20 +53,23 @@ def _engine() -> Any:
 
 
 @contextmanager
-def _scratch_folder(engine: Any) -> Iterator[None]:
-    """Feeder files often end in Show, Export or Save; what those write goes here and is gone."""
+def _scratch_folder(engine: Any) -> Iterator[Path]:
+    """A folder of our own, gone afterwards: what the engine writes goes here."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="pbal-study-") as folder:
         os.chdir(folder)
         engine.DataPath = folder
         try:
-            yield
+            yield Path(folder).resolve()
         finally:
             os.chdir(before)
 
 
-def compile_feeder(path: Path) -> Any:
-    """An engine with the feeder compiled; InputError in words where it cannot be."""
+def compile_feeder(path: Path, notes: list[str] | None = None) -> Any:
+    """An engine with the feeder compiled; InputError in words where it cannot be.
+
+    `notes` gets what was left out of the feeder's files and may be missed.
+    """
     if not path.exists():
         raise InputError(
             f"No such feeder file: {path}", "Give the .dss file that holds 'New circuit'."
@@ -77,9 +82,10 @@ def compile_feeder(path: Path) -> Any:
     check_files(path)
     engine = _engine()
     full = path.resolve()  # before the working folder changes
-    with _in_words(path), _scratch_folder(engine):
+    with _scratch_folder(engine) as scratch, _in_words(full, scratch):
+        copy = mirror(full, scratch, [] if notes is None else notes)
         engine.Text.Command = "clear"
-        engine.Text.Command = f'redirect "{full}"'
+        engine.Text.Command = f'redirect "{copy}"'
         if engine.NumCircuits:
             # Nodes have numbers only after a solution, and not every file ends with Solve.
             engine.Text.Command = "set controlmode=off"
@@ -93,8 +99,9 @@ def compile_feeder(path: Path) -> Any:
 
 
 @contextmanager
-def _in_words(path: Path) -> Iterator[None]:
-    """Turns what the engine and the matrix solver say into an InputError."""
+def _in_words(path: Path, scratch: Path | None = None) -> Iterator[None]:
+    """Turns what the engine and the matrix solver say into an InputError that names the feeder's
+    own files, not the copies in `scratch`."""
     try:
         yield
     except UnicodeDecodeError as exc:
@@ -106,7 +113,8 @@ def _in_words(path: Path) -> Iterator[None]:
         if type(exc).__name__ != "DSSException" and not isinstance(exc, RuntimeError):
             raise
         raise InputError(
-            f"OpenDSS cannot read {path}: {_one_line(exc)}",
+            f"OpenDSS cannot read {path}: "
+            + _one_line(exc).replace(str(scratch) if scratch else "\0", ""),
             spelled_otherwise(path)
             or "Correct the feeder file until OpenDSS itself compiles and solves it.",
         ) from exc
@@ -122,11 +130,11 @@ def load_feeder(path: Path, transformer: str = "") -> Feeder:
     `transformer` names the transformer to study where the file has several. Raises InputError
     with what to do about it where the file is not a feeder this study can treat.
     """
-    engine = compile_feeder(path)
+    notes: list[str] = []
+    engine = compile_feeder(path, notes)
     with _in_words(path):
         circuit = engine.ActiveCircuit
-        notes: list[str] = []
-        loads = _read_loads(circuit, notes)
+        loads = _read_loads(circuit, read_scale(circuit, notes), notes)
         _refuse_unsupported(circuit, path)
         kinds = {str(name).partition(".")[0].lower() for name in circuit.AllElementNames}
         if kinds & {"regcontrol", "capcontrol", "swtcontrol"}:
@@ -166,7 +174,7 @@ def _refuse_unsupported(circuit: Any, path: Path) -> None:
         )
 
 
-def _read_loads(circuit: Any, notes: list[str]) -> list[RawLoad]:
+def _read_loads(circuit: Any, scale: LoadScale, notes: list[str]) -> list[RawLoad]:
     loads = circuit.Loads
     found: list[RawLoad] = []
     odd_models: set[int] = set()
@@ -204,7 +212,7 @@ def _read_loads(circuit: Any, notes: list[str]) -> list[RawLoad]:
                 v_low=float(element.Properties("VLowpu").Val),
                 parts=phases,
                 place=len(found),
-                kw=float(loads.kW),
+                kw=float(loads.kW) * scale.of(int(loads.Status)),
             )
             nodes = [int(n) for n in element.NodeOrder]
             found.append(RawLoad(point, nodes, bool(loads.IsDelta)))

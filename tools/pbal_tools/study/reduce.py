@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..errors import InputError
+from .doubts import feeder_doubts
 from .feeder import Complex, Feeder
 from .network import Network, RawLoad, ports_of
 from .units import LOW_VOLTAGE, Unit, check_rotation, choose_unit, find_units, names_of
@@ -41,11 +42,14 @@ def reduce_feeder(
     fixed = [raw for raw in loads if id(raw) not in mine]
     _find_phases(unit, homes, net.spread(ports_of(homes, [])), notes)
     _say_fixed(notes, fixed, elsewhere, len(loads), unit)
+    feeder_doubts(circuit, net, unit, homes, notes)
     ends = ports_of(homes, fixed)
     take, spread = net.take(ends), net.spread(ends)
     v0, src = net.v0, net.src_nodes
     back_v0 = v0[unit.back] if unit.back >= 0 else 0j
     back_v = spread[unit.back] if unit.back >= 0 else np.zeros(len(ends), dtype=complex)
+    src_i0, src_i = net.source_current(v0), take[src] - net.source_current(spread)
+    at_source = unit.transformer.element.startswith("Vsource.")
     feeder = Feeder(
         name=str(circuit.Name),
         homes=tuple(
@@ -55,14 +59,14 @@ def reduce_feeder(
         fixed=tuple(raw.point for raw in fixed),
         v0=take.T @ v0,
         z=np.ascontiguousarray(take.T @ spread),
-        lv_i0=unit.given - unit.rows @ v0[unit.nodes],
-        lv_i=unit.rows @ spread[unit.nodes],
+        lv_i0=src_i0 if at_source else unit.given - unit.rows @ v0[unit.nodes],
+        lv_i=src_i if at_source else unit.rows @ spread[unit.nodes],
         lv_v0=v0[unit.lv] - back_v0,
         lv_v=-(spread[unit.lv] - back_v),
         src_v0=v0[src],
         src_v=-spread[src],
-        src_i0=net.injected[src] - net.src_y @ v0[src],
-        src_i=net.src_y @ spread[src],
+        src_i0=src_i0,
+        src_i=src_i,
         transformer=unit.transformer,
         notes=tuple(notes),
     )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .loadscale import is_fixed, read_scale
 from .opendss import compile_feeder
 from .profiles import Profiles
 
@@ -22,12 +23,18 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 def feeder_profiles(path: Path, *, days: float | None = None, skip_days: float = 0.0) -> Profiles:
     """Watts of every load after the shapes of an OpenDSS file, columns named after the loads."""
     circuit = compile_feeder(path).ActiveCircuit
+    notes = ["The profiles are the load shapes of the feeder file; reactive power by power factor."]
+    scale = read_scale(circuit, [])  # load_feeder has said it
     loads = circuit.Loads
     found: list[tuple[str, float, str]] = []
     k = loads.First
     while k:
         if circuit.ActiveCktElement.Enabled:
-            found.append((str(loads.Name), float(loads.kW), str(loads.Yearly or loads.daily)))
+            status, yearly, daily = int(loads.Status), str(loads.Yearly), str(loads.daily)
+            shape = "" if is_fixed(status) else yearly or daily
+            # A load that has only a Daily shape is said to have it as its Yearly one, too.
+            kw = float(loads.kW) * scale.of(status, yearly=bool(yearly) and yearly != daily)
+            found.append((str(loads.Name), kw, shape))
         k = loads.Next
     shapes = {shape: _shape(circuit, shape) for shape in {s.lower() for _, _, s in found if s}}
     if not shapes:
@@ -61,7 +68,6 @@ def feeder_profiles(path: Path, *, days: float | None = None, skip_days: float =
         scale = 1000 if actual else kw * 1000
         watts[:, column] = series[np.arange(first, last) % len(series)] * scale
     bare = sum(not name for _, _, name in found)
-    notes = ["The profiles are the load shapes of the feeder file; reactive power by power factor."]
     if bare:
         notes.append(f"{bare} loads have no load shape: their kW all the time.")
     start = _START + np.timedelta64(first * step, "s")
@@ -74,6 +80,11 @@ def _shape(circuit: Any, name: str) -> tuple[NDArray[np.float64], int, bool]:
     shapes.Name = name
     seconds = round(float(shapes.sInterval))
     mult = np.asarray(shapes.Pmult, dtype=float)
+    if int(shapes.Npts) < 1:
+        raise InputError(
+            f"Load shape {name} is empty: it has no points.",
+            "Give npts= before its mult=, pmult= or file: the engine reads that many values.",
+        )
     if seconds < 1 or not len(mult):
         raise InputError(
             f"Load shape {name} has no regular step.", "Give it an interval, or use --profiles."

@@ -39,11 +39,7 @@ class Unit:
 def find_units(circuit: Any, net: Network, wanted: str) -> list[Unit]:
     """The three-phase transformers one of which is to be studied; without any, the source."""
     names = names_of(circuit.Transformers)
-    three_phase = []
-    for name in names:
-        circuit.SetActiveElement(f"Transformer.{name}")
-        if circuit.ActiveCktElement.Enabled and circuit.ActiveCktElement.NumPhases == 3:
-            three_phase.append(name)
+    three_phase = three_phase_transformers(circuit)
     if wanted:
         match = [name for name in three_phase if name.lower() == wanted.lower()]
         if not match:
@@ -68,6 +64,16 @@ def find_units(circuit: Any, net: Network, wanted: str) -> list[Unit]:
             "Model a bank of three as one transformer with phases=3.",
         )
     return [_source(circuit, net)]
+
+
+def three_phase_transformers(circuit: Any) -> list[str]:
+    """Names of the enabled transformers of three phases."""
+    found = []
+    for name in names_of(circuit.Transformers):
+        circuit.SetActiveElement(f"Transformer.{name}")
+        if circuit.ActiveCktElement.Enabled and circuit.ActiveCktElement.NumPhases == 3:
+            found.append(name)
+    return found
 
 
 def _transformer(circuit: Any, index: dict[str, int], name: str) -> Unit:

@@ -1,0 +1,205 @@
+"""Feeder files as people leave them: run files that export, lost coordinates, slips in figures."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pbal_tools.errors import InputError
+from pbal_tools.study.opendss import compile_feeder, load_feeder
+from pbal_tools.study.powerflow import PowerFlow, load_power
+from pbal_tools.study.shapes import feeder_profiles
+
+HEAD = "Clear\nSet DefaultBaseFrequency=50\n"
+NETWORK = """New Circuit.lane basekv=20 pu=1.0 mvasc3=250 mvasc1=200
+New Transformer.t1 phases=3 windings=2 buses=[sourcebus lv.1.2.3.0] conns=[delta wye]
+~ kvs=[20 0.4] kvas=[160 160] xhl=4
+New Line.a bus1=lv bus2=a r1=0.1 x1=0.05 r0=0.3 x0=0.1 length=0.1 units=km
+"""
+LOADS = """New Load.one bus1=a.1 phases=1 kv=0.23 kw=1.5 {0}
+New Load.two bus1=a.2 phases=1 kv=0.23 kw=2 {0}
+New Load.three bus1=a.3 phases=1 kv=0.23 kw=3 {0}
+"""
+END = "Set voltagebases=[20 0.4]\nCalcvoltagebases\nSolve\n"
+SHAPE = "New Loadshape.day npts=4 interval=6 mult=[0.5 1 2 0.25]\n"
+STREET = HEAD + NETWORK + SHAPE + LOADS.format("daily=day") + END
+
+
+def written(folder: Path, **files: str) -> Path:
+    """Files by their stem; the first one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name}.dss").write_text(text)
+    return folder / f"{next(iter(files))}.dss"
+
+
+def test_what_a_run_file_exports_stays_out_of_the_feeders_folder(tmp_path: Path) -> None:
+    run = written(
+        tmp_path / "lane",
+        run="Compile (master.dss)\nsolve\nexp voltages\nShow losses\nSave circuit\nPlot daisy\n",
+        master=STREET,
+    )
+    mine = tmp_path / "lane" / "lane_EXP_VOLTAGES.csv"
+    mine.write_text("mine")
+    assert load_feeder(run).n_homes == 3
+    assert {p.name for p in run.parent.iterdir()} == {"run.dss", "master.dss", mine.name}
+    assert mine.read_text() == "mine"
+
+
+def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    load_feeder(written(tmp_path, lane=STREET + "help\nabout\n? load.one.kw\n"))
+    assert capfd.readouterr().out == ""
+
+
+def test_files_are_found_from_wherever_the_feeder_names_them(tmp_path: Path) -> None:
+    """Beside it, above it, in a folder of its own, by the whole path."""
+    (tmp_path / "shapes").mkdir()
+    (tmp_path / "shapes" / "day.csv").write_text("0.5\n1\n2\n0.25\n")
+    written(tmp_path / "parts", net=NETWORK)
+    loads = written(tmp_path / "elsewhere", loads=LOADS.format("daily=day"))
+    master = written(
+        tmp_path / "feeder",
+        master=f"{HEAD}Redirect ../parts/net.dss\n"
+        "New Loadshape.day npts=4 interval=6 csvfile=../shapes/day.csv\n"
+        f'Redirect "{loads}"\n{END}',
+    )
+    assert feeder_profiles(master).watts[6].tolist() == [1500.0, 2000.0, 3000.0]
+
+
+@pytest.mark.parametrize("command", ["BusCoords", "buscoords", "LatLongCoords"])
+def test_coordinates_that_are_not_there_stop_nothing(tmp_path: Path, command: str) -> None:
+    feeder = load_feeder(written(tmp_path, lane=f"{STREET}{command} where.csv\n"))
+    assert any("line 14 names 'where.csv', which is not there." in n for n in feeder.notes)
+    (tmp_path / "Where.CSV").write_text("a,1,2\n")
+    feeder = load_feeder(tmp_path / "lane.dss")
+    assert any("called 'Where.CSV': capitals matter here" in n for n in feeder.notes)
+    (tmp_path / "Where.CSV").rename(tmp_path / "where.csv")
+    assert load_feeder(tmp_path / "lane.dss").notes == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["csvfile=Day.csv", "mult=(file=Day.csv)", 'pmult=[file="Day.csv"]']
+)
+def test_capitals_of_a_file_of_values(tmp_path: Path, text: str) -> None:
+    (tmp_path / "day.csv").write_text("1\n2\n")
+    street = STREET.replace("mult=[0.5 1 2 0.25]", text)
+    with pytest.raises(InputError) as caught:
+        load_feeder(written(tmp_path, lane=street))
+    assert "says 'Day.csv', the file is called 'day.csv'" in caught.value.remedy
+
+
+def test_the_engines_complaint_names_the_file_as_it_is(tmp_path: Path) -> None:
+    path = written(tmp_path, lane=STREET.replace("kw=1.5", "kw=1.5 nonsense=1"))
+    with pytest.raises(InputError) as caught:
+        load_feeder(path)
+    assert str(path) in caught.value.message
+    assert "pbal-study-" not in caught.value.message
+
+
+@pytest.mark.parametrize("remark", ["' to begin with", '" of the day', "   'tis solved"])
+def test_a_remark_behind_an_apostrophe(tmp_path: Path, remark: str) -> None:
+    assert load_feeder(written(tmp_path, lane=f"{STREET}Set totaltime=0 {remark}\n")).n_homes == 3
+
+
+def test_an_open_quote_that_swallows_properties_is_still_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, lane=STREET.replace("kw=2 ", "kw=2 'home daily=day pf="))
+    with pytest.raises(InputError, match="is not closed"):
+        load_feeder(path)
+
+
+# -- factors of all loads ---------------------------------------------------------------------
+
+SCALES = ("", "Set LoadMult=0.5", "Set Year=3 %growth=10")
+
+
+def engine_kw(path: Path, mode: str) -> list[float]:
+    """The engine's own quarters of a day of the first load, kW."""
+    engine = compile_feeder(path)
+    engine.Text.Command = f"set mode={mode} stepsize=6h number=1 hour=0"
+    found = []
+    for _ in range(4):
+        engine.Text.Command = "solve"
+        engine.ActiveCircuit.SetActiveElement("Load.one")
+        found.append(float(engine.ActiveCircuit.ActiveCktElement.Powers[0]))
+    return found
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("status", ["variable", "fixed", "exempt"])
+def test_factors_of_all_loads_are_the_engines(tmp_path: Path, scale: str, status: str) -> None:
+    for mode, actual in itertools.product(("daily", "yearly"), ("no", "yes")):
+        shape = SHAPE.replace("interval=6", f"interval=6 useactual={actual}")
+        loads = LOADS.format(f"{mode}=day").replace("kw=1.5", f"kw=1.5 status={status}")
+        path = written(tmp_path, lane=f"{HEAD}{NETWORK}{shape}{loads}{END}{scale}\n")
+        ours = feeder_profiles(path).watts[::6, 0] / 1000
+        # A constant-power load within its band: the engine's tolerance is all that is left.
+        assert ours.tolist() == pytest.approx(engine_kw(path, mode), rel=1e-3)
+
+
+def test_factors_are_said(tmp_path: Path) -> None:
+    path = written(tmp_path, lane=f"{STREET}Set loadmult=0.5 year=3 %growth=10\n")
+    assert [n for n in load_feeder(path).notes if "LoadMult" in n or "Year 3" in n] == [
+        "The feeder file multiplies its loads by 0.5 (LoadMult).",
+        "The feeder file lets its loads grow to 1.21 times (Year 3).",
+    ]
+
+
+def test_a_shape_without_points(tmp_path: Path) -> None:
+    (tmp_path / "day.csv").write_text("1\n2\n")
+    street = STREET.replace("npts=4 interval=6 mult=[0.5 1 2 0.25]", "pmult=(file=day.csv)")
+    with pytest.raises(InputError, match="is empty") as caught:
+        feeder_profiles(written(tmp_path, lane=street))
+    assert "npts=" in caught.value.remedy
+
+
+# -- the network ------------------------------------------------------------------------------
+
+
+def busbar_losses_w(folder: Path, mvasc: str) -> float:
+    """Losses behind a source without a transformer, of one state."""
+    text = f"""{HEAD}New Circuit.bar basekv=0.4 pu=1.0 mvasc3={mvasc} mvasc1={mvasc} bus1=bar
+New Line.a bus1=bar bus2=a r1=0.2 x1=0.08 r0=0.6 x0=0.2 length=0.2 units=km
+New Load.here bus1=bar.1 phases=1 kv=0.23 kw=1
+{LOADS.format("")}Set voltagebases=[0.4]
+Calcvoltagebases
+Solve
+"""
+    feeder = load_feeder(written(folder, bar=text))
+    watts = np.array([[500.0, 1500.0, 2500.0, 1000.0]], dtype=np.float32)
+    flow = PowerFlow(feeder).solve(load_power(watts, feeder.homes), feeder.phases[None, :])
+    return float(flow.losses_w[0])
+
+
+def test_losses_keep_their_digits_behind_a_stiff_source(tmp_path: Path) -> None:
+    soft = busbar_losses_w(tmp_path, "1e5")
+    assert soft > 1
+    for mvasc in ("1e8", "1e10", "1e12"):
+        assert busbar_losses_w(tmp_path, mvasc) == pytest.approx(soft, rel=1e-3)
+
+
+def notes_of(folder: Path, text: str, transformer: str = "") -> str:
+    return "\n".join(load_feeder(written(folder, lane=text), transformer).notes)
+
+
+def test_slips_that_stop_nothing_are_asked_about(tmp_path: Path) -> None:
+    assert "Beware" not in notes_of(tmp_path, STREET)
+    rated = STREET.replace("kvas=[160 160]", "kvas=[160000 160000]")
+    assert "160 000 kVA at 400 V; is that kVA or VA?" in notes_of(tmp_path, rated)
+    one_phase = STREET.replace("a.2", "a.1").replace("a.3", "a.1")
+    assert "all 3 homes are on phase A as built" in notes_of(tmp_path, one_phase)
+    second = STREET.replace(
+        "New Line",
+        "New Transformer.t2 phases=3 windings=2 buses=[sourcebus lv.1.2.3.0] conns=[delta wye] "
+        "kvs=[20 0.4] kvas=[160 160] xhl=4\nNew Line",
+        1,
+    )
+    assert "t2 feeds the same homes in parallel with t1" in notes_of(tmp_path, second, "t1")
+
+
+def test_a_customer_in_two_loads(tmp_path: Path) -> None:
+    half = "New Load.c{n} bus1=a.2 phases=1 kv=0.23 kw=0.7 model={m} daily=day\n"
+    pair = STREET.replace("Set v", half.format(n=1, m=2) + half.format(n=2, m=3) + "Set v", 1)
+    assert "1 group of loads look like one customer" in notes_of(tmp_path, pair)
+    neighbours = pair.replace("model=3", "model=2")
+    assert "one customer" not in notes_of(tmp_path, neighbours)

@@ -1,0 +1,78 @@
+"""Slips of a feeder file that do not stop a study but change what it says: notes."""
+
+from collections import Counter
+from typing import Any
+
+from .feeder import PHASE_NAMES
+from .network import Network, RawLoad
+from .units import Unit, three_phase_transformers
+
+_LARGEST_KVA = 5000.0
+"""Distribution transformers end at 2.5 or 3.15 MVA (IEC 60076 and EN 50708 preferred ratings)."""
+_FEW = 3
+
+
+def feeder_doubts(
+    circuit: Any, net: Network, unit: Unit, homes: list[RawLoad], notes: list[str]
+) -> None:
+    """Adds what a reader of the report should ask about the feeder."""
+    made = unit.transformer
+    if made.rated_kva > _LARGEST_KVA:
+        notes.append(
+            f"Beware: transformer {made.name} is rated {made.rated_kva:,.0f} kVA at "
+            f"{made.lv_volts:.0f} V; is that kVA or VA?".replace(",", " ")
+        )
+    _parallel(circuit, net, unit, notes)
+    at = {raw.order.index(raw.nodes[0]) for raw in homes}
+    if len(at) == 1 and len(homes) >= _FEW:
+        notes.append(
+            f"Beware: all {len(homes)} homes are on phase {PHASE_NAMES[at.pop()]} as built; is the "
+            "phase of each home known?"
+        )
+    _halves(homes, notes)
+
+
+def _parallel(circuit: Any, net: Network, unit: Unit, notes: list[str]) -> None:
+    """Other transformers on the same busbar share the load."""
+    shared = []
+    for name in three_phase_transformers(circuit):
+        if name.lower() == unit.transformer.name.lower():
+            continue
+        circuit.SetActiveElement(f"Transformer.{name}")
+        element = circuit.ActiveCktElement
+        buses = [str(b).partition(".")[0] for b in element.BusNames]
+        conductors = int(element.NumConductors)
+        rows = {
+            net.index.get(f"{buses[k // conductors]}.{int(number)}".lower(), -1)
+            for k, number in enumerate(element.NodeOrder)
+        }
+        if set(unit.lv) <= rows:
+            shared.append(name)
+    if shared:
+        notes.append(
+            f"Beware: transformer{'s' if shared[1:] else ''} {', '.join(shared)} feed"
+            f"{'' if shared[1:] else 's'} the same homes in parallel with {unit.transformer.name}: "
+            "what is shown is the share of one of them."
+        )
+
+
+def _halves(homes: list[RawLoad], notes: list[str]) -> None:
+    """Loads that differ in their load model alone: some tools write one customer as two loads."""
+    models: dict[tuple[Any, ...], list[RawLoad]] = {}
+    for raw in homes:
+        p = raw.point
+        stem = p.name.lower().rstrip("0123456789")
+        key = (p.bus.lower(), tuple(raw.nodes), p.kw, p.v_base, p.power_factor, stem)
+        models.setdefault(key, []).append(raw)
+    pairs = [
+        group
+        for group in models.values()
+        if len(group) > 1 and max(Counter(raw.point.model for raw in group).values()) == 1
+    ]
+    if pairs:
+        first = " and ".join(raw.point.name for raw in pairs[0])
+        notes.append(
+            f"Beware: {len(pairs)} group{'s' if pairs[1:] else ''} of loads look like one customer "
+            f"written in parts (first {first}: same bus, phase and kW, other model); each part "
+            "is counted and moved as a home of its own. Merge them into one load per customer."
+        )
