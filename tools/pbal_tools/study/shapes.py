@@ -24,7 +24,7 @@ def feeder_profiles(path: Path, *, days: float | None = None, skip_days: float =
     """Watts of every load after the shapes of an OpenDSS file, columns named after the loads."""
     circuit = compile_feeder(path).ActiveCircuit
     notes = ["The profiles are the load shapes of the feeder file; reactive power by power factor."]
-    scale = read_scale(circuit, [])  # load_feeder has said it
+    factors = read_scale(circuit, [])  # load_feeder has said it
     loads = circuit.Loads
     found: list[tuple[str, float, str]] = []
     k = loads.First
@@ -33,7 +33,7 @@ def feeder_profiles(path: Path, *, days: float | None = None, skip_days: float =
             status, yearly, daily = int(loads.Status), str(loads.Yearly), str(loads.daily)
             shape = "" if is_fixed(status) else yearly or daily
             # A load that has only a Daily shape is said to have it as its Yearly one, too.
-            kw = float(loads.kW) * scale.of(status, yearly=bool(yearly) and yearly != daily)
+            kw = float(loads.kW) * factors.of(status, yearly=bool(yearly) and yearly != daily)
             found.append((str(loads.Name), kw, shape))
         k = loads.Next
     shapes = {shape: _shape(circuit, shape) for shape in {s.lower() for _, _, s in found if s}}
