@@ -162,6 +162,24 @@ async def test_firmware_that_does_not_follow_holds_nobody_up(make_site: MakeSite
     assert ("homes without it: 2",) in rows(site, "SELECT why FROM audit")
 
 
+async def test_a_key_goes_in_a_frame_of_its_own(make_site: MakeSite) -> None:
+    """What an older firmware refuses must cost nothing else."""
+    site = make_site(FakeNode(1))
+    controller = Controller(site.config(), site.keys)
+    home = controller.fleet.get(1)
+    assert home is not None
+    home.asked_health_at = 0.0
+    home.group_key = wanted = r.GroupKey(generation=1, challenge=1)
+    home.event_ack = 7
+    home.ask(r.StatusGet(what=r.WHAT_HELLO))
+    outgoing = controller.segments["street"]._outgoing
+    assert outgoing(home, 0.0) == [r.EventAck(seq=7), r.StatusGet(what=r.WHAT_HELLO)]
+    home.result_ack = 3
+    assert outgoing(home, 0.0) == [r.ResultAck(command_id=3)]
+    assert outgoing(home, 0.0) == [wanted]
+    assert outgoing(home, 0.0) == []
+
+
 async def test_a_home_that_takes_no_key_is_told_of(make_site: MakeSite) -> None:
     nodes = [FakeNode(1), FakeNode(2, forgets_keys=True)]
     site = make_site(*nodes)

@@ -202,7 +202,9 @@ def test_a_lost_answer_is_asked_for_once_more_at_once() -> None:
     assert 3 not in following, "a second miss waits for its turn"
 
 
-@given(st.lists(st.sampled_from(["next", "miss", "request", "remove"]), max_size=60), st.data())
+@given(
+    st.lists(st.sampled_from(["next", "miss", "kill", "request", "remove"]), max_size=60), st.data()
+)
 def test_a_unit_that_was_removed_is_never_asked_again(
     steps: list[str], data: st.DataObject
 ) -> None:
@@ -210,13 +212,16 @@ def test_a_unit_that_was_removed_is_never_asked_again(
     left = set(range(1, 6))
     now = 0.0
     for step in steps:
-        now += 0.3
+        now += 3.0
         unit = data.draw(st.integers(1, 5))
         if step == "remove" and unit in left:
             polling.remove(unit)
             left.discard(unit)
         elif step == "request" and unit in left:
             polling.request(unit)
+        elif step == "kill" and unit in left and not polling.is_dead(unit):
+            for _ in range(polling.dead_after):
+                polling.missed(unit, now, 0.06)
         elif step in ("next", "miss"):
             turn = polling.next(now)
             if isinstance(turn, int):
