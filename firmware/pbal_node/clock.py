@@ -16,6 +16,7 @@ _DRIFT = const(5000)  # ... and one in so many (200 ppm) of the time since, for 
 _ALONE_MS = const(21600000)  # 6 h after the last proven answer only another one moves the clock
 _ASK_MS = const(3600000)  # a proven answer is asked for this often ...
 _ASK_SOON_MS = const(600000)  # ... and this often until time is settled
+_SAME_MS = const(1000)  # a question that nobody answered yet is asked again for so long
 _AGAIN_MS = const(5000)  # an answer that does not come is asked for again
 _APART_MS = const(300000)  # answers closer together than this count as one
 _RUN_MS = const(3600000)  # answers that agree for so long ...
@@ -57,7 +58,7 @@ class SiteClock:
         self._mono = mono
         self._moved = moved
         self.nonce = nonce  # sent in Hello; the first TimeSync must echo it ...
-        self._asked_ms = mono.now()  # ... within _ANSWER_MS
+        self._asked_ms = mono.now() - _SAME_MS  # ... within _ANSWER_MS
         self._open = True  # the nonce has not been answered
         self._base_ms = 0  # site time minus monotonic time
         self.synced = False
@@ -82,10 +83,16 @@ class SiteClock:
         return max(self.now_ms(), self._mark_ms) // 1000
 
     def ask(self, nonce: int) -> int:
-        """A new nonce for the next Hello: what answered an older one is too late."""
-        self.nonce = nonce or 1  # 0 is what nobody asked for
-        self._asked_ms = self._mono.now()
-        self._open = True
+        """The nonce of the next Hello: what answers an older one is too late.
+
+        A new one, but not more often than once a second: whoever makes a node say Hello, which
+        takes no key, would else make every answer of the controller one to an older question.
+        """
+        now = self._mono.now()
+        if not self._open or now - self._asked_ms >= _SAME_MS:
+            self.nonce = nonce or 1  # 0 is what nobody asked for
+            self._asked_ms = now
+            self._open = True
         return self.nonce
 
     def wants_answer(self) -> bool:

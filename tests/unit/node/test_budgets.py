@@ -131,6 +131,8 @@ def test_a_day_neither_grows_the_heap_nor_wears_the_flash(soaked: dict[str, Any]
     assert soaked["uptime_s"] >= 86400
     assert soaked["resets"] == soaked["shorts"] == soaked["errors"] == 0
     assert not soaked["crash"]
+    assert soaked["defects"] == 0
+    assert soaked["group_floor"] > 23 * 60, "the group's frames were not heard"
     assert soaked["phase"] > 0
     assert soaked["lifetime"] >= 6, "too little happened"
     live = soaked["live"]

@@ -62,10 +62,29 @@ def set_by_an_answer_to_our_own_nonce_only():
     # Somebody on the line keeps the answer for later.
     assert not n.answer(-600000, late_ms=5001), "an answer that was held back"
     old = c.ask(91)
+    n.ms += 1000
     c.ask(92)
     assert not c.set(T - 600, 0, old, True), "an answer to an older Hello"
     n.ms += 4999
     assert c.set(T - 600, 0, 92, True) and c.now_s() == T - 600, "the site's time was wrong"
+
+
+def hellos_in_a_row_do_not_undo_the_question():
+    """Anybody can make a node say Hello: an answer that is on its way still counts."""
+    n = Node(synced=False)
+    asked = n.clock.ask(5)
+    for k in range(10):
+        n.ms += 50
+        assert n.clock.ask(100 + k) == asked
+    assert n.clock.set(T, 0, asked, True)
+    assert n.clock.ask(7) == 7, "answered: the next question is a new one"
+    n.ms += 1000
+    assert n.clock.ask(8) == 8
+    # The time for the answer runs from the first of them.
+    n.ms += 900
+    assert n.clock.ask(9) == 8
+    n.ms += 4200
+    assert not n.clock.set(T - 600, 0, 8, True)
 
 
 def no_time_that_cannot_be():
@@ -249,6 +268,7 @@ def a_group_frame_counts_once_also_over_a_reset():
 
 SCENARIOS = (
     set_by_an_answer_to_our_own_nonce_only,
+    hellos_in_a_row_do_not_undo_the_question,
     no_time_that_cannot_be,
     group_time_moves_within_a_band,
     the_band_follows_the_crystal,
