@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pbal_controller.documents import DocumentError, read_json
 from pbal_controller.errors import KeyStoreError
+from pbal_controller.secrecy import keep_private
 
 FORMAT = "pbal-keys/1"
 MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -19,6 +20,7 @@ _SCRYPT_LOG2_N_RANGE = range(10, 21)
 def read(path: Path) -> tuple[tuple[int, int, bytes], bytes, bytes]:
     """((scrypt cost, site, salt), nonce, ciphertext) of a file. Raises KeyStoreError."""
     try:
+        keep_private(path)
         document = read_json(path, MAX_FILE_BYTES)
     except FileNotFoundError:
         raise KeyStoreError(

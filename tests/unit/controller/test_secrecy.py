@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pbal_controller.journal import Journal
+from pbal_controller.keystore import KeyStore
 from pbal_controller.secrecy import keep_private
 
 
@@ -51,6 +52,14 @@ def test_a_journal_of_an_older_version_is_made_private(tmp_path: Path, open_umas
     finally:
         journal.close()
         db.close()
+
+
+def test_a_key_store_that_was_copied_carelessly_is_made_private(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    KeyStore.create(path, b"a passphrase", 7, log2_n=10)
+    path.chmod(0o644)
+    KeyStore.open(path, b"a passphrase")
+    assert mode(path) == 0o600
 
 
 def test_what_is_private_already_is_left(tmp_path: Path) -> None:
