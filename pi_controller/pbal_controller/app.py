@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from pbal_controller import planner_memory, sdnotify
+from pbal_controller import journal_mark, planner_memory, sdnotify, standing_store
 from pbal_controller.bearers.rs485 import Rs485Bearer
 from pbal_controller.cancelling import check_cancelled
 from pbal_controller.config import Config
@@ -23,7 +23,7 @@ from pbal_controller.fleet import Fleet, Home
 from pbal_controller.group_keys import GroupKeys
 from pbal_controller.http import StatusServer, Streams
 from pbal_controller.inbox import Inbox
-from pbal_controller.journal import COUNTER_BLOCK, EPOCH_S, Journal
+from pbal_controller.journal import COUNTER_BLOCK, Journal
 from pbal_controller.journal_thread import AsyncJournal
 from pbal_controller.keystore import KeyStore
 from pbal_controller.minutes import MinuteBook, Row
@@ -31,6 +31,7 @@ from pbal_controller.planner_loop import PlannerLoop
 from pbal_controller.rollout import Rollouts
 from pbal_controller.segment import Segment
 from pbal_controller.session import GroupSession, Session
+from pbal_controller.standing import Standing
 from pbal_controller.status import summary_dict
 from pbal_controller.supervisor import Supervisor
 from pbal_controller.transformer import TransformerReading, make_meter
@@ -60,7 +61,9 @@ class Controller:
         self.wall = wall
         self.now = asyncio.get_running_loop().time
         self.started = self.now()
-        self.journal = AsyncJournal(config.journal.path)
+        self.journal = AsyncJournal(config.journal.path, wall)
+        self.standing = Standing()
+        self._mark_path = journal_mark.mark_path(config.keys.file)
         self.inbox = Inbox()
         self.streams = Streams()
         self.supervisor = Supervisor()
@@ -76,12 +79,14 @@ class Controller:
         self.bearers: dict[str, Rs485Bearer] = {}
         for name, bus in config.bus.items():
             homes = [home for home in self.fleet if home.config.bus == name]
-            segment = Segment(name, homes, self._group, config.polling, self.inbox, wall)
+            segment = Segment(
+                name, homes, self._group, config.polling, self.inbox, wall, self.standing
+            )
             self.segments[name] = segment
             self.bearers[name] = Rs485Bearer(name, bus, segment)
         self.dispatcher = Dispatcher(
             self.fleet, self.journal, self.inbox, config.dispatch, self._expedite,
-            self.streams.publish, wall,
+            self.streams.publish, wall, self.standing,
         )  # fmt: skip
         self.planner = PlannerLoop(
             self.fleet,
@@ -121,9 +126,11 @@ class Controller:
         """Run until cancelled. Raises JournalError when the journal cannot be opened."""
         await self.journal.open()
         try:
-            await self._restore_up_counters()
+            await self._judge_journal()
+            await self._restore_counters()
             await self._reserve_counters()
             recovered = await self.dispatcher.recover()
+            await self._mark_journal()
             self.planner.remember(await self.journal.call(Journal.get_blob, planner_memory.KEY))
             log.info(
                 "controller starts",
@@ -144,6 +151,7 @@ class Controller:
                 await self._write_up_counters()
                 await self._write_minutes(everything=True)
                 await self._write_planner_memory()
+                await self._mark_journal()
             await self.journal.close()
 
     def _declare_loops(self) -> None:
@@ -169,18 +177,16 @@ class Controller:
     async def _reserve_counters(self) -> None:
         for home in self.fleet:
             session = home.session
-            if session is not None and session.counters.wants_more:
+            # Not before its Hello: what the journal knew of it until then is evidence.
+            if session is not None and home.hello is not None and session.counters.wants_more:
                 first = await self.journal.call(
                     Journal.reserve, home.address, DOWN, session.key_id,
                     max(1, session.counters.floor), COUNTER_BLOCK,
                 )  # fmt: skip
                 session.counters.extend(first, COUNTER_BLOCK)
         if self._group.counters.wants_more:
-            # A new journal starts above anything an older one can have used.
-            base = max(1, int(self.wall()) - EPOCH_S)
-            known = await self.journal.call(Journal.counter, 0, GROUP, GROUP_KEY_ID)
             first = await self.journal.call(
-                Journal.reserve, 0, GROUP, GROUP_KEY_ID, known or base, COUNTER_BLOCK
+                Journal.reserve, 0, GROUP, GROUP_KEY_ID, 1, COUNTER_BLOCK
             )
             self._group.counters.extend(first, COUNTER_BLOCK)
 
@@ -194,13 +200,37 @@ class Controller:
             beat()
             await asyncio.sleep(0.2)
 
-    async def _restore_up_counters(self) -> None:
-        """What was heard before this start is refused as a replay."""
-        known = await self.journal.call(Journal.up_counters)
+    async def _judge_journal(self) -> None:
+        """Is it the one this site had, and as new as it was?"""
+        found = await self.journal.call(standing_store.mark)
+        verdict = journal_mark.judge(
+            journal_mark.read_mark(self._mark_path), found, len(self.fleet)
+        )
+        if verdict is not None:
+            self.standing.stand_down(*verdict)
+        fresh = not await self.journal.call(standing_store.has_ordered)
+        for segment in self.segments.values():
+            segment.fresh_journal = fresh
+
+    async def _mark_journal(self) -> None:
+        """Count up, then say so beside the keys; a stand-down is in the journal before."""
+        mark = await self.journal.call(standing_store.mark, count=True)
+        await asyncio.to_thread(journal_mark.write_mark, self._mark_path, mark)
+
+    async def _restore_counters(self) -> None:
+        """What was heard before this start is refused as a replay; how far we had reserved."""
+        heard = await self.journal.call(Journal.up_counters)
+        reserved = await self.journal.call(Journal.down_counters)
         for home in self.fleet:
-            key_id, counter = known.get(home.address, ("", 0))
-            if home.session is not None and key_id == home.session.key_id:
-                home.session.raise_up_floor(counter)
+            session = home.session
+            if session is None:
+                continue
+            key_id, counter = heard.get(home.address, ("", 0))
+            if key_id == session.key_id:
+                session.raise_up_floor(counter)
+            key_id, counter = reserved.get(home.address, ("", 0))
+            if key_id == session.key_id:
+                session.stored = counter
 
     async def _write_up_counters(self) -> None:
         rows = [
@@ -237,9 +267,11 @@ class Controller:
             if now >= next_memory:
                 next_memory = now + MEMORY_EVERY_S
                 await self._write_planner_memory()
+                await self._mark_journal()
             if now >= next_prune:
                 next_prune = now + 86400
-                await self.journal.call(Journal.prune, self.config.journal.keep_days)
+                if not await self.journal.call(Journal.prune, self.config.journal.keep_days):
+                    log.debug("nothing was old enough to be dropped")
             beat()
             await asyncio.sleep(1.0)
 

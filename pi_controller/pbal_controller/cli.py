@@ -19,7 +19,7 @@ from pbal_controller import __version__
 from pbal_controller.config import Config
 from pbal_controller.config_files import load, source_of
 from pbal_controller.documents import dump_json
-from pbal_controller.errors import ConfigError, ControllerError, KeyStoreError
+from pbal_controller.errors import ConfigError, ControllerError, JournalError, KeyStoreError
 from pbal_controller.keystore import KeyStore, find_passphrase, user
 from pbal_controller.secrecy import no_core_dump, private_umask
 
@@ -151,6 +151,51 @@ def release(
         print(f"home {address} is not in quarantine", file=sys.stderr)
         raise typer.Exit(6)
     print(f"home {address} released")
+
+
+@app.command()
+def adopt(config: ConfigOption = None) -> None:
+    """Decide that this controller commands again after it stood down.
+
+    Example: pbal-controller adopt
+
+    First find out why it stood down (/api/status, the log): a second controller must be off, and
+    homes that were in quarantine looked at. A running controller notices within a few seconds.
+    """
+    from pbal_controller import standing_store
+    from pbal_controller.journal import Journal
+
+    journal = Journal(load(config).journal.path)
+    try:
+        lifted = standing_store.adopt(journal)
+    finally:
+        journal.close()
+    if not lifted:
+        print("this controller does not stand down", file=sys.stderr)
+        raise typer.Exit(6)
+    for reason, detail in lifted.items():
+        print(f"lifted, {reason}: {detail}")
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where to; must not exist yet.")],
+    config: ConfigOption = None,
+) -> None:
+    """Copy the journal, also while the controller runs.
+
+    Example: pbal-controller backup /mnt/usb/journal-monday.db
+    """
+    from pbal_controller.journal import Journal
+
+    if file.exists():
+        raise JournalError(f"{file}: exists already; name a new file")
+    journal = Journal(load(config).journal.path)
+    try:
+        journal.back_up(file)
+    finally:
+        journal.close()
+    print(f"{file}: written")
 
 
 class Wish(enum.StrEnum):

@@ -15,13 +15,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from pbal_controller import standing_store
 from pbal_controller.command import Actions, Command, State
 from pbal_controller.config import DispatchConfig
 from pbal_controller.crash import crash_point
 from pbal_controller.fleet import PHASE_NAMES, Fleet, Home
-from pbal_controller.inbox import Inbox, Received, Sent
-from pbal_controller.journal import EPOCH_S, CommandRow, Journal
+from pbal_controller.inbox import Doubtful, Fact, Inbox, Received, Sent
+from pbal_controller.journal import CommandRow, Journal
 from pbal_controller.journal_thread import AsyncJournal
+from pbal_controller.numbers import EPOCH_S
+from pbal_controller.standing import Standing
 from pbal_protocol import records as r
 
 log = logging.getLogger(__name__)
@@ -52,7 +55,9 @@ class Dispatcher:
         expedite: Callable[[Home], None],
         publish: Callable[[str, dict[str, Any]], None],
         wall: Callable[[], float] = time.time,
+        standing: Standing | None = None,
     ) -> None:
+        self.standing = Standing() if standing is None else standing
         self._fleet = fleet
         self._journal = journal
         self._inbox = inbox
@@ -98,6 +103,8 @@ class Dispatcher:
         wall = self._wall()
         if wall < EPOCH_S:
             log.error("no command: this computer's clock is not set")
+            return None
+        if self.standing.why_not(asyncio.get_running_loop().time()):
             return None
         if home.phase not in (1, 2, 3) or home.phase == to_phase or to_phase not in (1, 2, 3):
             return None
@@ -152,6 +159,8 @@ class Dispatcher:
 
     async def recover(self) -> int:
         """Take up the commands that a crash or a stop left open. Returns how many."""
+        self.standing.listed(await self._journal.call(standing_store.stood_down))
+        await self._write_standing()
         for address, why in (await self._journal.call(Journal.quarantined)).items():
             home = self._fleet.get(address)
             if home is not None:
@@ -197,12 +206,18 @@ class Dispatcher:
             if now >= self._next_quarantine_look:
                 self._next_quarantine_look = now + 5.0
                 await self._look_at_quarantine()
+                await self._look_at_standing()
             beat()
 
-    async def _fact(self, item: Received | Sent) -> None:
+    async def _fact(self, item: Fact) -> None:
         command = self._open.get(item.address)
         home = self._fleet.get(item.address)
         if home is None:
+            return
+        if isinstance(item, Doubtful):
+            if not home.quarantined:
+                self._quarantine(home, item.why)
+            await self._write_quarantine()
             return
         if isinstance(item, Sent):
             if command is not None and command.id == item.command_id:
@@ -241,10 +256,7 @@ class Dispatcher:
         home = self._fleet.get(command.address)
         assert home is not None
         if actions.quarantine:
-            # In force at once; listed as soon as the journal takes it.
-            home.quarantined = self._unlisted[home.address] = actions.quarantine
-            log.error("home quarantined", extra={"home": home.address, "why": actions.quarantine})
-            self._publish("quarantine", {"home": home.address, "why": actions.quarantine})
+            self._quarantine(home, actions.quarantine)
         if actions.changed:
             # A journal that fails ends this turn here; the next one comes back to it.
             self._unwritten[command.address] = command
@@ -265,6 +277,12 @@ class Dispatcher:
             if command.state.final:
                 self._close(home, command)
             self._announce(command)
+
+    def _quarantine(self, home: Home, why: str) -> None:
+        """In force at once; listed as soon as the journal takes it."""
+        home.quarantined = self._unlisted[home.address] = why
+        log.error("home quarantined", extra={"home": home.address, "why": why})
+        self._publish("quarantine", {"home": home.address, "why": why})
 
     def _advance(self, command: Command, actions: Actions) -> None:
         home = self._fleet.get(command.address)
@@ -314,7 +332,7 @@ class Dispatcher:
 
     # -- events and quarantine -----------------------------------------------------------
 
-    async def _events(self, items: list[Received | Sent]) -> None:
+    async def _events(self, items: list[Fact]) -> None:
         """Store the nodes' events; only then acknowledge them."""
         rows = []
         last: dict[int, int] = {}
@@ -350,6 +368,17 @@ class Dispatcher:
         for address, why in list(self._unlisted.items()):
             await self._journal.call(Journal.quarantine, address, why)
             del self._unlisted[address]
+
+    async def _write_standing(self) -> None:
+        for reason, text in list(self.standing.unwritten.items()):
+            await self._journal.call(standing_store.stand_down, reason, text)
+            del self.standing.unwritten[reason]
+
+    async def _look_at_standing(self) -> None:
+        """A person may have decided that this controller commands (`pbal-controller adopt`)."""
+        await self._write_standing()
+        for reason in self.standing.listed(await self._journal.call(standing_store.stood_down)):
+            log.warning("a person lifted a stand-down", extra={"reason": reason})
 
     async def _look_at_quarantine(self) -> None:
         """A person may have released a home (`pbal-controller release`)."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pbal_controller.config import HomeConfig
+from pbal_controller.rivals import Signs
 from pbal_controller.session import Session
 from pbal_protocol import records as r
 from pbal_protocol.codec import Record
@@ -21,6 +22,8 @@ PHASE_NAMES = ("open", "A", "B", "C")
 AGE_SAMPLES = 300
 # A node's clock further ahead of ours than this: our commands reach it near or past their end.
 CLOCK_AHEAD_S = 20.0
+# So many answers in a row with counters heard before are more than a frame that came twice.
+REPLAYS = 5
 # Requests to a node that wait for their turn.
 REQUEST_LIMIT = 16
 
@@ -62,6 +65,11 @@ class Home:
     link: LinkStats = field(default_factory=LinkStats)
     ages: deque[float] = field(default_factory=lambda: deque(maxlen=AGE_SAMPLES))
     readings: int = 0
+    signs: Signs = field(default_factory=Signs)
+    replays_in_a_row: int = 0  # answers with counters heard before, since the last good one
+    # While a second controller is about: when to show it that we are here (segment._claim).
+    claim_due: float = -math.inf
+    claiming: bool = False
 
     watched: bool = False  # the dispatcher wants every reading: a command is open
 
@@ -122,6 +130,12 @@ class Home:
             return f"quarantined: {self.quarantined}"
         if self.session is None:
             return self.no_key
+        if self.replays_in_a_row >= REPLAYS:
+            return (
+                "answers with counters that were used before: its flash was set back, a second "
+                "board holds its keys, or somebody replays it; if it lasts, give it new keys "
+                "(pbal provision)"
+            )
         if self.telemetry is None or not self.alive:
             return "not heard"
         flags = self.flags

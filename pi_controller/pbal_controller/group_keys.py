@@ -28,9 +28,10 @@ from typing import Any
 
 from pbal_controller.config import SecurityConfig
 from pbal_controller.fleet import Fleet, Home
-from pbal_controller.journal import EPOCH_S, Journal
+from pbal_controller.journal import Journal
 from pbal_controller.journal_thread import AsyncJournal
 from pbal_controller.keystore import GroupGeneration, KeyStore
+from pbal_controller.numbers import EPOCH_S
 from pbal_controller.session import GroupSession
 from pbal_protocol import records as r
 from pbal_protocol.frames import GROUP, Sealer

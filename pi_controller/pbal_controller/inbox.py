@@ -29,6 +29,17 @@ class Sent:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Doubtful:
+    """A home's own frames contradict each other: no commands until a person has looked."""
+
+    address: int
+    why: str
+
+
+Fact = Received | Sent | Doubtful
+
+
 class Inbox:
     """A bounded queue that the fast side fills without waiting.
 
@@ -36,12 +47,12 @@ class Inbox:
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
-        self._items: deque[Received | Sent] = deque()
+        self._items: deque[Fact] = deque()
         self._limit = limit
         self._waiter: asyncio.Future[None] | None = None
         self.dropped = 0
 
-    def put(self, item: Received | Sent) -> None:
+    def put(self, item: Fact) -> None:
         """Add a fact."""
         if len(self._items) >= self._limit:
             self._items.popleft()
@@ -50,7 +61,7 @@ class Inbox:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def take(self, timeout_s: float) -> list[Received | Sent]:
+    async def take(self, timeout_s: float) -> list[Fact]:
         """Everything there is, after waiting at most `timeout_s` for something."""
         if not self._items:
             loop = asyncio.get_running_loop()

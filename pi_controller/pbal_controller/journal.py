@@ -8,22 +8,18 @@ a file has come.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pbal_controller.documents import dump_json
 from pbal_controller.errors import JournalError
-from pbal_controller.secrecy import keep_private
+from pbal_controller.journal_file import made_private, schema_files, trouble
+from pbal_controller.numbers import Numbers, NumbersUsedUp
 
-# 2025-01-01: command ids and group counters of a new journal start at the seconds since
-# then, so that a lost journal never repeats an id or a counter that was used before.
-EPOCH_S = 1735689600
 COUNTER_BLOCK = 256
 
 OPEN_STATES = ("journaled", "sent", "accepted", "done")
@@ -51,35 +47,21 @@ class CommandRow:
 _COMMAND_COLUMNS = ", ".join(CommandRow.__dataclass_fields__)
 
 
-def schema_files() -> list[tuple[int, str]]:
-    """The numbered schema steps: (number, SQL), in order."""
-    folder = resources.files("pbal_controller").joinpath("schema")
-    return sorted(
-        (int(entry.name.split("_")[0]), entry.read_text(encoding="utf-8"))
-        for entry in folder.iterdir()
-        if entry.name.endswith(".sql")
-    )
-
-
-def _made_private(path: Path) -> None:
-    """What homes draw, and when, is their owners' business: the file is for our user alone.
-
-    SQLite gives its own files beside it the same mode.
-    """
-    with contextlib.suppress(OSError):  # SQLite says better what is wrong
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    keep_private(path)
-
-
 class Journal:
     """The journal, synchronous. Used from one thread only, except `:memory:` in tests."""
 
-    def __init__(self, path: Path | str) -> None:
-        """Open or create. Raises JournalError: unwritable, damaged, or of a newer version."""
+    def __init__(self, path: Path | str, wall: Callable[[], float] = time.time) -> None:
+        """Open or create. Raises JournalError: unwritable, damaged, or of a newer version.
+
+        `wall` gives unix time for ids and counters.
+        """
         self.path = path
+        self.is_new = False  # this opening created it
+        self._numbers = Numbers()
+        self._wall = wall
         try:
             if str(path) != ":memory:":
-                _made_private(Path(path))
+                made_private(Path(path))
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA busy_timeout = 5000")
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -87,19 +69,28 @@ class Journal:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
             self._migrate()
+            self._read_everything_small()
             # A file that can only be read is found out here, not at the first order.
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("UPDATE meta SET value = value WHERE key = 'command_id'")
             self._db.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            raise JournalError(
-                f"{path}: the journal cannot be opened ({error}); check the directory's owner "
-                "and free space, or move the file away to start a new one"
-            ) from None
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            # SQLite's own message may hold damaged text, which Python cannot decode.
+            raise JournalError(trouble(path, error)) from None
+
+    def _read_everything_small(self) -> None:
+        """Find damage now: a row of every table, and all of those that must not be forgotten."""
+        tables = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        for (name,) in tables.fetchall():
+            self._db.execute(f'SELECT * FROM "{name}" LIMIT 1').fetchall()
+        for name in ("quarantine", "counters", "meta", "stand_down"):
+            self._db.execute(f"SELECT * FROM {name}").fetchall()
+        self.open_commands()
 
     def _migrate(self) -> None:
         steps = schema_files()
         version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
+        self.is_new = version == 0
         if version > steps[-1][0]:
             raise JournalError(
                 f"{self.path}: written by a newer pbal (schema {version}, this one knows "
@@ -120,7 +111,7 @@ class Journal:
 
     @property
     def db(self) -> sqlite3.Connection:
-        """For parts that keep tables of their own (rollout_store)."""
+        """For parts that keep tables of their own (rollout_store, standing_store)."""
         return self._db
 
     def close(self) -> None:
@@ -130,7 +121,8 @@ class Journal:
         self._db.close()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Any:
+    def transaction(self) -> Any:
+        """All of the statements inside, or none."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -152,19 +144,14 @@ class Journal:
         saving: float,
     ) -> CommandRow:
         """Give the command an id and write it down. On return it is on the disk."""
-        now = time.time()
-        with self._transaction():
-            found = self._db.execute("SELECT value FROM meta WHERE key = 'command_id'").fetchone()
-            last = int(found[0]) if found else max(1, int(now) - EPOCH_S)
+        now = self._wall()
+        with self.transaction():
+            last = int(self.meta("command_id") or 0)
             row = CommandRow(
-                last + 1, address, from_phase, to_phase, issued_s, expires_s, reason, saving,
-                updated_s=now,
+                self._next("command", last + 1, now), address, from_phase, to_phase, issued_s,
+                expires_s, reason, saving, updated_s=now,
             )  # fmt: skip
-            self._db.execute(
-                "INSERT INTO meta (key, value) VALUES ('command_id', ?) "
-                "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                (str(row.id),),
-            )
+            self.set_meta("command_id", str(row.id))
             self._db.execute(
                 f"INSERT INTO commands ({_COMMAND_COLUMNS}) "
                 f"VALUES ({', '.join('?' * len(CommandRow.__dataclass_fields__))})",
@@ -229,7 +216,7 @@ class Journal:
         Returns how many were new. On return they are on the disk and may be acknowledged.
         """
         now = time.time()
-        with self._transaction():
+        with self.transaction():
             before = self._db.total_changes
             self._db.executemany(
                 "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -272,7 +259,41 @@ class Journal:
         )
         return [dict(zip(names, row, strict=True)) for row in found]
 
+    # -- single values, copies -----------------------------------------------------------
+
+    def meta(self, key: str) -> str | None:
+        """One value by its name, or None."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Keep one value under a name."""
+        self._db.execute(
+            "INSERT INTO meta (key, value) VALUES (?, ?) "
+            "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (key, value),
+        )
+
+    def back_up(self, path: Path) -> None:
+        """Copy the journal as it is now, also while a controller uses it. Raises JournalError."""
+        try:
+            with contextlib.closing(sqlite3.connect(path)) as target:
+                self._db.backup(target)
+        except sqlite3.Error as error:
+            raise JournalError(f"{path}: the copy cannot be written ({error})") from None
+
     # -- counters ------------------------------------------------------------------------
+
+    def _next(
+        self, sequence: object, stored: int, now: float, at_least: int = 1, count: int = 1
+    ) -> int:
+        try:
+            return self._numbers.next(sequence, stored, now, at_least, count)
+        except NumbersUsedUp:
+            raise JournalError(
+                f"{self.path}: the numbers of {sequence} are used up; give the nodes new keys "
+                "(pbal provision) and start a new journal"
+            ) from None
 
     def counter(self, address: int, kind: int, key_id: str) -> int:
         """The first counter value not yet given out (0 for a new key)."""
@@ -285,13 +306,19 @@ class Journal:
     def reserve(self, address: int, kind: int, key_id: str, at_least: int, count: int) -> int:
         """Reserve `count` values none of which was given out before; returns the first.
 
-        `at_least` lifts the start (a node's reported floor). Returns only after the
-        reservation is on the disk.
+        `at_least` lifts the start (a node's reported floor); numbers.py says what else does.
+        Returns only after the reservation is on the disk. Raises JournalError: none is left.
         """
-        with self._transaction():
-            start = max(self.counter(address, kind, key_id), at_least)
+        with self.transaction():
+            stored = self.counter(address, kind, key_id)
+            start = self._next((address, kind, key_id), stored, self._wall(), at_least, count)
             self.set_counter(address, kind, key_id, start + count)
         return start
+
+    def down_counters(self) -> dict[int, tuple[str, int]]:
+        """How far frames to each address were reserved, and of which key: (key_id, end)."""
+        rows = self._db.execute("SELECT address, key_id, reserved FROM counters WHERE kind = 2")
+        return {address: (key_id, value) for address, key_id, value in rows}
 
     def set_counter(self, address: int, kind: int, key_id: str, value: int) -> None:
         """Store a counter as it is (used for the highest up counter seen)."""
@@ -308,7 +335,7 @@ class Journal:
 
     def set_up_counters(self, rows: Iterable[tuple[int, str, int]]) -> None:
         """Store the highest up counters seen: (address, key_id, counter)."""
-        with self._transaction():
+        with self.transaction():
             for address, key_id, value in rows:
                 self.set_counter(address, 1, key_id, value)
 
@@ -317,7 +344,7 @@ class Journal:
     def add_minutes(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Store minute aggregates (columns as in the schema)."""
         kept = list(rows)
-        with self._transaction():
+        with self.transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO telemetry_minute VALUES (?,?,?,?,?,?,?,?,?,?,?)", kept
             )
@@ -334,7 +361,7 @@ class Journal:
 
     def outbox_put(self, kind: str, body: dict[str, Any], max_rows: int) -> None:
         """Queue a summary for HQ; the oldest give way when the outbox is full."""
-        with self._transaction():
+        with self.transaction():
             self._db.execute(
                 "INSERT INTO outbox (kind, created_s, body) VALUES (?, ?, ?)",
                 (kind, time.time(), dump_json(body, separators=(",", ":"))),
@@ -351,7 +378,7 @@ class Journal:
 
     def outbox_acknowledged(self, ids: Iterable[int]) -> None:
         """HQ has these: forget exactly these."""
-        with self._transaction():
+        with self.transaction():
             self._db.executemany("DELETE FROM outbox WHERE id = ?", [(i,) for i in ids])
 
     def quarantine(self, address: int, reason: str) -> None:
@@ -385,11 +412,23 @@ class Journal:
         row = self._db.execute("SELECT value FROM blobs WHERE key = ?", (key,)).fetchone()
         return None if row is None else bytes(row[0])
 
-    def prune(self, keep_days: int, now_s: float | None = None) -> None:
-        """Drop aggregates, results, events and closed commands older than this."""
-        limit = (time.time() if now_s is None else now_s) - keep_days * 86400
+    def prune(self, keep_days: int, now_s: float | None = None) -> bool:
+        """Drop aggregates, results, events and closed commands older than this.
+
+        Drops nothing and returns False when what is kept would be less than half as old as it
+        may be: then the clock has jumped, or there was a long pause.
+        """
+        now = time.time() if now_s is None else now_s
+        limit = now - keep_days * 86400
+        oldest = [
+            self._db.execute(f"SELECT MIN({c}) FROM {t} WHERE {c} >= ?", (limit,)).fetchone()[0]
+            for t, c in (("telemetry_minute", "minute_s"), ("events", "received_s"),
+                         ("commands", "updated_s"))
+        ]  # fmt: skip
+        if min((x for x in oldest if x is not None), default=now) > now - keep_days * 43200:
+            return False
         marks = ", ".join("?" * len(OPEN_STATES))
-        with self._transaction():
+        with self.transaction():
             self._db.execute("DELETE FROM telemetry_minute WHERE minute_s < ?", (int(limit),))
             self._db.execute("DELETE FROM events WHERE received_s < ?", (limit,))
             self._db.execute("DELETE FROM results WHERE received_s < ?", (limit,))
@@ -397,3 +436,4 @@ class Journal:
                 f"DELETE FROM commands WHERE updated_s < ? AND state NOT IN ({marks})",
                 (limit, *OPEN_STATES),
             )
+        return True

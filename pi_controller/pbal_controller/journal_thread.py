@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from pbal_controller.errors import JournalError
 from pbal_controller.journal import Journal
+from pbal_controller.journal_file import is_damage, trouble
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,15 +21,16 @@ T = TypeVar("T")
 class AsyncJournal:
     """The journal behind one thread: calls are carried out in order, one at a time."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, wall: Callable[[], float] = time.time) -> None:
         self._path = path
+        self._wall = wall
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._journal: Journal | None = None
 
     async def open(self) -> None:
         """Open the file. Raises JournalError."""
         loop = asyncio.get_running_loop()
-        self._journal = await loop.run_in_executor(self._pool, Journal, self._path)
+        self._journal = await loop.run_in_executor(self._pool, Journal, self._path, self._wall)
 
     async def call(
         self,
@@ -45,7 +48,9 @@ class AsyncJournal:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._pool, lambda: method(journal, *args, **kwargs))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            if is_damage(error):
+                raise JournalError(trouble(self._path, error)) from error
             raise JournalError(
                 f"{self._path}: the journal failed ({error}); check its disk: free space, mounted "
                 "for writing, healthy. Nothing is ordered without it"

@@ -190,6 +190,9 @@ class PlannerLoop:
 
     def blocked(self, now: float) -> str:
         """Why no plan may be made now; empty when one may."""
+        standing = self._dispatcher.standing.why_not(now)
+        if standing:
+            return f"standing down: {standing}"
         reachable = [home for home in self._homes if home.session is not None]
         fresh = sum(home.age_s(now) <= self._config.max_age_s for home in reachable)
         need = self._config.min_fresh_share * len(reachable)

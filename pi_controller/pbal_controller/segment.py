@@ -8,6 +8,7 @@ home: `event_ack`, `result_ack`, a longer counter block.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable
 
@@ -15,14 +16,16 @@ from pbal_controller.bearers.line import Answer
 from pbal_controller.bearers.rs485 import Request
 from pbal_controller.config import PollingConfig
 from pbal_controller.crash import crash_point
-from pbal_controller.fleet import CLOCK_AHEAD_S, Home
-from pbal_controller.inbox import Inbox, Received, Sent
+from pbal_controller.fleet import CLOCK_AHEAD_S, REPLAYS, Home
+from pbal_controller.inbox import Doubtful, Inbox, Received, Sent
 from pbal_controller.polling import PollScheduler
 from pbal_controller.rollout import Rollouts
-from pbal_controller.session import GroupSession, pack, time_sync
+from pbal_controller.session import GroupSession, Session, pack, time_sync
+from pbal_controller.standing import ADOPT, Reason, Standing
 from pbal_protocol import errors as e
 from pbal_protocol import records as r
 from pbal_protocol.codec import Record
+from pbal_protocol.frames import WINDOW, peek
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,15 @@ _CLOCK_OFF_S = 2.0
 _IDLE_S = 0.03
 # The first time on the line after opening the port.
 _FIRST_SYNC_S = 2.0
+# After somebody else was seen to poll a home: no commands for so long.
+_HOLD_S = 60.0
+# While a second controller is about: one frame this often to each home, far enough above what the
+# home has accepted that the other's next one is refused. So the other learns of us, too.
+_CLAIM_EVERY_S = 30.0
+_CLAIM = 2 * WINDOW
+_CLAIM_SPREAD = 1024
+# Two masters wreck each other's frames: homes are asked less often until a person has decided.
+_RIVAL_INTERVAL_S = 1.0
 
 
 class Segment:
@@ -50,8 +62,11 @@ class Segment:
         polling: PollingConfig,
         inbox: Inbox,
         wall: Callable[[], float] = time.time,
+        standing: Standing | None = None,
     ) -> None:
         self.name = name
+        self.fresh_journal = False  # it has never ordered anything
+        self._standing = Standing() if standing is None else standing
         self.group_frames = 0
         self.last_cycle_s = 0.0
         self._homes = {home.unit: home for home in homes if home.session is not None}
@@ -97,6 +112,9 @@ class Segment:
             self._sync_due = now + self._polling.time_sync_every_s
             self.group_frames += 1
             return Request(0, self._group.seal(time_sync(0, self._wall())))
+        self.scheduler.min_interval_s = self._polling.min_interval_s
+        if self._standing.rival:
+            self.scheduler.min_interval_s = max(_RIVAL_INTERVAL_S, self._polling.min_interval_s)
         unit = self.scheduler.next(now)
         if not isinstance(unit, int):
             wait = min(unit, self._sync_due)
@@ -113,11 +131,21 @@ class Segment:
             self._cycle_from = now
         home = self._homes[unit]
         home.link.polls += 1
+        home.signs.polled()
         switch = None
         body = b""
         session = home.session
-        if session is not None and session.counters.left:
-            records = self._outgoing(home, now)
+        assert session is not None
+        if home.hello is None:
+            # Nothing is sealed before the node has told its floor.
+            if now - home.asked_hello_at >= _ASK_AGAIN_S:
+                home.asked_hello_at = now
+                body = session.knock()
+        elif session.counters.left:
+            if self._standing.rival:
+                records = self._claim(home, session, now)
+            else:
+                records = self._outgoing(home, now)
             if records:
                 body = session.seal(records)
                 switch = next((x for x in records if isinstance(x, r.Switch)), None)
@@ -141,7 +169,7 @@ class Segment:
             home.time_nonce = None
         if home.switch is not None:
             # A home that came back after a silence: what waited for it may be out of date.
-            if self._wall() < home.switch.expires_s:
+            if self._wall() < home.switch.expires_s and not self._standing.why_not(now):
                 records.append(home.switch)
             home.switch = None
         if home.result_ack is not None:
@@ -162,11 +190,26 @@ class Segment:
         if not records and home.group_key is not None:
             records.append(home.group_key)
             home.group_key = None
-        if not records and self.updates is not None:
+        if not records and self.updates is not None and not self._standing.why_not(now):
             update = self.updates.order(home, now)
             if update is not None:
                 records.append(update)
         return records
+
+    def _claim(self, home: Home, session: Session, now: float) -> list[Record]:
+        """What is sealed while a second controller is about: a claim, now and then."""
+        if now < home.claim_due:
+            return []
+        counters = session.counters
+        if not home.claiming:
+            home.claiming = True
+            spread = secrets.randbelow(_CLAIM_SPREAD)
+            counters.raise_floor(max(session.sealed, counters.floor) + _CLAIM + spread)
+        if not counters.left:
+            return []  # reserved soon
+        home.claiming = False
+        home.claim_due = now + _CLAIM_EVERY_S
+        return [r.StatusGet(what=r.WHAT_HELLO)]
 
     def handle(self, request: Request, answer: Answer | None, now: float) -> None:
         """Judge one poll's answer."""
@@ -217,17 +260,27 @@ class Segment:
             return False
         except e.ReplayError:
             home.link.replayed += 1
+            home.replays_in_a_row += 1
+            if home.replays_in_a_row == REPLAYS:
+                log.error("home repeats itself", extra={"home": home.address})
             return False
         except e.RemoteError:
             home.link.malformed += 1
             return False
         home.heard_at = now
+        home.replays_in_a_row = 0
+        if home.signs.answered(peek(body)[3]) and home.hello is not None:
+            self._standing.hold(
+                f"somebody else polls home {home.address}: a second controller, or a tool on the "
+                "line",
+                now,
+                _HOLD_S,
+            )
+            # Whose frames does it accept? Its floor tells.
+            _ask_hello(home, now)
         # A Hello first: the reading may otherwise ask for the nonce that it brings.
         for record in sorted(received, key=lambda x: isinstance(x, r.Telemetry)):
             self._apply(home, record, now)
-        if home.hello is None:
-            # Which life of the node this is, and its firmware: asked once after a start.
-            _ask_hello(home, now)
         return True
 
     # -- records -------------------------------------------------------------------------
@@ -240,6 +293,7 @@ class Segment:
         elif isinstance(record, r.Health):
             home.health = record
             home.asked_health_at = now
+            self._doubt(home, home.signs.uptime_verdict(home.boots, record.uptime_s, now))
         elif isinstance(record, r.ConfigValue):
             if record.result == r.RESULT_OK:
                 home.settings[record.key] = record.value
@@ -288,10 +342,21 @@ class Segment:
 
     def _hello(self, home: Home, hello: r.Hello) -> None:
         again = home.hello is not None and home.boots == hello.boots
+        assert home.session is not None
+        self._doubt(home, home.signs.node_verdict(hello))
+        rival = home.signs.floor_verdict(
+            hello, home.session.sealed, home.session.stored, self.fresh_journal
+        )
+        if rival:
+            known = home.session.stored or home.session.sealed
+            self._standing.stand_down(
+                Reason.RIVAL if known else Reason.LOST,
+                f"home {home.address} {rival}: a second controller (a cloned card?), or a journal "
+                f"that was lost or restored. Find out which, leave one controller running, {ADOPT}",
+            )
         home.hello = hello
         home.boots = hello.boots
-        assert home.session is not None
-        home.session.counters.raise_floor(hello.down_floor + 1)
+        home.session.counters.node_floor(hello.down_floor)
         home.time_nonce = hello.nonce
         # A node asks for the time about once an hour: only a start is worth a line.
         log.log(
@@ -304,6 +369,10 @@ class Segment:
                 "firmware": version_text(hello.fw_version),
             },
         )
+
+    def _doubt(self, home: Home, why: str) -> None:
+        if why:
+            self._inbox.put(Doubtful(home.address, why))
 
 
 def _ask_hello(home: Home, now: float) -> None:

@@ -8,14 +8,29 @@ so and sends nothing until the journal has answered.
 
 from __future__ import annotations
 
+import secrets
+import struct
 import time
 from collections.abc import Iterable
 
 from pbal_controller.journal import COUNTER_BLOCK
 from pbal_protocol.codec import Record
-from pbal_protocol.frames import DOWN, GROUP, MAX_PAYLOAD, UP, Opener, Sealer
+from pbal_protocol.frames import (
+    DOWN,
+    GROUP,
+    MAX_PAYLOAD,
+    TAG_LEN,
+    UP,
+    VERSION,
+    WINDOW,
+    Opener,
+    Sealer,
+)
 from pbal_protocol.kdf import group_key, node_keys
 from pbal_protocol.records import TimeSync, decode_all
+
+# Above what somebody else used: two that skip by chance meet about once in so many times.
+SKIP = 1 << 16
 
 
 class CounterBlock:
@@ -54,6 +69,17 @@ class CounterBlock:
         """Never use a counter below `floor` again (the node would refuse it)."""
         self.floor = max(self.floor, floor)
 
+    def node_floor(self, floor: int, skip: int | None = None) -> None:
+        """The node accepts nothing up to `floor`.
+
+        When that is not our own doing, somebody else may be about to use the next ones: go on
+        `skip` above, by default drawn from WINDOW..SKIP.
+        """
+        if floor >= max(self.next_value, self.floor):
+            if skip is None:
+                skip = WINDOW + secrets.randbelow(SKIP - WINDOW)
+            self.floor = floor + 1 + skip
+
 
 class Session:
     """The sealed conversation with one node."""
@@ -63,8 +89,23 @@ class Session:
         self.address = address
         self.key_id = key_id
         self.counters = CounterBlock()
+        self.stored = 0  # what the journal had reserved before this start; 0: nothing
         self._sealer = Sealer(down, DOWN, site_id, address)
         self._opener = Opener(up, UP, site_id, address)
+
+    @property
+    def sealed(self) -> int:
+        """The highest counter sealed in this life, 0 for none."""
+        return self._sealer.last
+
+    def knock(self) -> bytes:
+        """A frame that makes the node say Hello, sealed with nothing.
+
+        Counter 0 is below every floor: the node refuses it unread, and answers whoever lost count
+        with a Hello. So its floor is known before anything is sealed for it.
+        """
+        head = struct.pack("<BHI", VERSION << 4 | DOWN, self.address, 0)
+        return head + secrets.token_bytes(TAG_LEN + 1)
 
     @property
     def up_floor(self) -> int:

@@ -106,6 +106,8 @@ def summary_dict(c: Controller) -> dict[str, Any]:
         "uptime_s": round(now - c.started, 3),
         "healthy": not late,
         "late_loops": late,
+        "commands": not c.standing.why_not(now),
+        "stands_down": c.standing.why_not(now),
         "homes_configured": len(homes),
         "homes_alive": sum(home.alive for home in homes),
         "homes_fresh": sum(home.age_s(now) <= max_age for home in homes),

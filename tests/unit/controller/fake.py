@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pbal_protocol import records as r
-from pbal_protocol.errors import RemoteError, UnknownRecord
-from pbal_protocol.frames import DOWN, GROUP, UP, Opener, Sealer
+from pbal_protocol.errors import RemoteError, ReplayError, UnknownRecord
+from pbal_protocol.frames import DOWN, GROUP, UP, Opener, Sealer, peek
 from pbal_protocol.kdf import group_key, node_keys
 from pbal_protocol.modbus import crc16
 
@@ -63,6 +63,7 @@ class FakeNode:
         self.generation = 1
         self.group_refused = 0
         self.counter = 0
+        self.born = time.time()
         self.nonce = 0x1000 + self.address
         self.clock_offset = 0.0
         self.pending: list[r.Record] = []
@@ -88,6 +89,7 @@ class FakeNode:
     def reset(self) -> None:
         """As after a reset: clock lost, counters and results kept."""
         self.boots += 1
+        self.born = time.time()
         self.synced = False
         self.pending.clear()
         self.hello()
@@ -152,8 +154,10 @@ class FakeNode:
             got = r.decode_all(self.opener.open(frame), "down")
             if not self.knows_groups and any(isinstance(x, r.GroupKey) for x in got):
                 raise UnknownRecord("id 16")
-        except RemoteError:
-            self.refused_frames += 1
+        except RemoteError as error:
+            self.refused_frames += peek(frame)[3] > 0  # 0 only asks for a Hello
+            if isinstance(error, ReplayError):
+                self.hello()
             return
         if self.deaf:
             return
@@ -179,7 +183,8 @@ class FakeNode:
                 elif record.what == r.WHAT_RESULT and self.results:
                     self.unacked_result = self.results[max(self.results)]
                 elif record.what == r.WHAT_HEALTH:
-                    self.pending.append(r.Health(heap_used_max=60_000))
+                    uptime_s = int(time.time() - self.born)
+                    self.pending.append(r.Health(heap_used_max=60_000, uptime_s=uptime_s))
 
     def _group_key(self, order: r.GroupKey) -> None:
         if order.group_key and not self.forgets_keys:
