@@ -148,6 +148,7 @@ class Controller:
         finally:
             sdnotify.notify("STOPPING=1")
             with contextlib.suppress(Exception):
+                await self.dispatcher.write_standing()
                 await self._write_up_counters()
                 await self._write_minutes(everything=True)
                 await self._write_planner_memory()
@@ -208,9 +209,7 @@ class Controller:
         )
         if verdict is not None:
             self.standing.stand_down(*verdict)
-        fresh = not await self.journal.call(standing_store.has_ordered)
-        for segment in self.segments.values():
-            segment.fresh_journal = fresh
+        self.standing.fresh_journal = await self.journal.call(standing_store.is_fresh)
 
     async def _mark_journal(self) -> None:
         """Count up, then say so beside the keys; a stand-down is in the journal before."""

@@ -160,7 +160,7 @@ class Dispatcher:
     async def recover(self) -> int:
         """Take up the commands that a crash or a stop left open. Returns how many."""
         self.standing.listed(await self._journal.call(standing_store.stood_down))
-        await self._write_standing()
+        await self.write_standing()
         for address, why in (await self._journal.call(Journal.quarantined)).items():
             home = self._fleet.get(address)
             if home is not None:
@@ -198,6 +198,7 @@ class Dispatcher:
             await self._events(items)
             for item in items:
                 await self._fact(item)
+            await self.write_standing()
             now = loop.time()
             for command in list(self._unwritten.values()):
                 await self._carry_out(command, Actions(changed=True))
@@ -369,14 +370,14 @@ class Dispatcher:
             await self._journal.call(Journal.quarantine, address, why)
             del self._unlisted[address]
 
-    async def _write_standing(self) -> None:
+    async def write_standing(self) -> None:
+        """Why this controller stands down, as far as the journal does not have it yet."""
         for reason, text in list(self.standing.unwritten.items()):
             await self._journal.call(standing_store.stand_down, reason, text)
             del self.standing.unwritten[reason]
 
     async def _look_at_standing(self) -> None:
         """A person may have decided that this controller commands (`pbal-controller adopt`)."""
-        await self._write_standing()
         for reason in self.standing.listed(await self._journal.call(standing_store.stood_down)):
             log.warning("a person lifted a stand-down", extra={"reason": reason})
 

@@ -7,11 +7,11 @@ an hour, after the journal has counted up.
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from pbal_controller.documents import dump_json, read_json
 from pbal_controller.errors import KeyStoreError
 from pbal_controller.keystore import atomic_write
 from pbal_controller.standing import ADOPT, Reason
@@ -35,17 +35,17 @@ def mark_path(keys_file: Path) -> Path:
 def read_mark(path: Path) -> Mark | None:
     """The mark; None when there is none. A damaged one fits no journal."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return Mark(str(content["journal"]), int(content["generation"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return Mark("damaged", 0)
 
 
 def write_mark(path: Path, mark: Mark) -> None:
     """Replace the mark. A directory that cannot be written is logged, no more."""
-    text = json.dumps({"journal": mark.journal, "generation": mark.generation})
+    text = dump_json({"journal": mark.journal, "generation": mark.generation})
     try:
         atomic_write(path, text.encode() + b"\n")
     except KeyStoreError as error:

@@ -65,7 +65,6 @@ class Segment:
         standing: Standing | None = None,
     ) -> None:
         self.name = name
-        self.fresh_journal = False  # it has never ordered anything
         self._standing = Standing() if standing is None else standing
         self.group_frames = 0
         self.last_cycle_s = 0.0
@@ -345,7 +344,7 @@ class Segment:
         assert home.session is not None
         self._doubt(home, home.signs.node_verdict(hello))
         rival = home.signs.floor_verdict(
-            hello, home.session.sealed, home.session.stored, self.fresh_journal
+            hello, home.session.sealed, home.session.stored, self._standing.fresh_journal
         )
         if rival:
             known = home.session.stored or home.session.sealed

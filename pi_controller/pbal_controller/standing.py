@@ -30,6 +30,7 @@ class Standing:
     def __init__(self) -> None:
         self.reasons: dict[str, str] = {}
         self.unwritten: dict[str, str] = {}  # not in the journal yet
+        self.fresh_journal = False  # it never ordered anything, and no person has adopted it
         self._hold = ""
         self._hold_until = -math.inf
 
@@ -52,6 +53,8 @@ class Standing:
         """What the journal lists now: takes it over and returns the reasons that were lifted."""
         lifted = [r for r in self.reasons if r not in reasons and r not in self.unwritten]
         self.reasons = {**reasons, **self.unwritten}
+        if lifted:
+            self.fresh_journal = False
         return lifted
 
     @property

@@ -21,9 +21,10 @@ def mark(journal: Journal, *, count: bool = False) -> Mark:
     return Mark(name, generation)
 
 
-def has_ordered(journal: Journal) -> bool:
-    """Whether this journal ever gave out a command id."""
-    return journal.meta("command_id") is not None
+def is_fresh(journal: Journal) -> bool:
+    """Whether this journal never gave out a command id, and no person has adopted it."""
+    adopted = journal.db.execute("SELECT 1 FROM stand_down WHERE lifted_s IS NOT NULL").fetchone()
+    return journal.meta("command_id") is None and adopted is None
 
 
 def stand_down(journal: Journal, reason: str, detail: str) -> None:
