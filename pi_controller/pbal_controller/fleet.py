@@ -94,6 +94,13 @@ class Home:
         return self.config.address
 
     @property
+    def can_be_told(self) -> bool:
+        """Whether a frame can be sealed for it now: its floor is known, counters are reserved."""
+        return (
+            self.session is not None and self.hello is not None and self.session.counters.left > 0
+        )
+
+    @property
     def unit(self) -> int:
         """Modbus unit on its segment."""
         return self.config.address & 0xFF
