@@ -156,6 +156,9 @@ ahead, so that no reset reuses one. A receiver refuses a counter it has seen, on
 {window} below the highest, and one at or below its floor; it moves its window only after the
 tag matched. A group frame may carry only records marked *group* below; both ends check.
 
+Counter 0 is never sealed and never opened: a poll with it, whatever follows, makes a node answer
+with a Hello. So a controller learns the floor before it seals anything.
+
 ### The group key
 
 The group key lies in every node, so it is changed over the bus: after a node was revoked, by
