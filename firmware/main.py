@@ -3,10 +3,18 @@
 Updates never touch this file, nor /lib, from which it takes what chooses the application.
 """
 
-import gc
+import micropython
 
-# Loading leaves garbage between what stays; collected late, it leaves a heap full of holes.
-gc.threshold(4096)
+# MicroPython switches it on again for each file. An interrupt before this line ends at the prompt,
+# where boot.py's timer watches.
+micropython.kbd_intr(-1)
+del micropython
+
+import gc  # noqa: E402
+
+# Loading leaves garbage between what stays; collected late, it leaves a heap full of holes. Much
+# less than this takes seconds, a collection being 12 ms.
+gc.threshold(16384)
 
 from pbal_node.start import application  # noqa: E402
 

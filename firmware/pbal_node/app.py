@@ -23,6 +23,7 @@ from micropython import const
 
 from pbal_node import rules
 from pbal_node import selector as sel
+from pbal_node.console import Console
 from pbal_node.version import VERSION_CODE
 from pbal_node.watchdog import Watchdog
 from pbal_protocol import config as settings
@@ -70,7 +71,10 @@ _LOADING = const(67)
 
 def unload(package: str, name: str) -> None:
     """Free the code of a module that is needed once a boot."""
-    sys.modules.pop(package + "." + name, None)
+    module = sys.modules.pop(package + "." + name, None)
+    if module is not None:
+        # A stale pointer somewhere keeps an empty module at most, not all that was in it.
+        module.__dict__.clear()
     parent = sys.modules.get(package)
     if parent is not None and hasattr(parent, name):
         delattr(parent, name)
@@ -117,6 +121,7 @@ def told_wh(wh: float) -> int:
 if TYPE_CHECKING:
     from pbal_node.autonomy import Autonomy, Settings
     from pbal_node.clock import Monotonic, SiteClock
+    from pbal_node.drive import HeldDrive, LatchingDrive
     from pbal_node.events import EventLog
     from pbal_node.faults import Faults
     from pbal_node.link import Link
@@ -146,6 +151,7 @@ class App:
     supply: "Supply"
     state_store: "SelectorState"
     timing: "Timing"
+    drive: "HeldDrive | LatchingDrive"
     limits: "Limits"
     selector: "Selector"
     settings: "Settings"
@@ -172,7 +178,7 @@ class App:
 
     def __init__(self) -> None:
         # Loading leaves garbage between what stays; collected late, it leaves a heap full of holes.
-        gc.threshold(2048)
+        gc.threshold(16384)
         from pbal_node import build
 
         self.link = None
@@ -187,6 +193,7 @@ class App:
         self._pressed_ms = -1
         self._wake_selector = asyncio.Event()
         self._measure_now = False
+        self._console = Console()
         build.assemble(self)
         del build
         unload("pbal_node", "build")
@@ -553,6 +560,8 @@ class App:
             if self.led:
                 self.led.value(1 if self.selector.state == sel.CLOSED else (now // 500) & 1)
             self._poll_button(now)
+            if self._console.called():
+                raise KeyboardInterrupt("pbal: the node is stopped; reset to start it")
 
     def _every_two_seconds(self, now: int) -> None:
         """Clean the heap at a time of our choosing, note what is really used, feed the watchdog."""
@@ -589,8 +598,7 @@ class App:
     async def run(self) -> None:
         gc.collect()
         self.heap_used_max = gc.mem_alloc()
-        if self.reset_cause == machine.SOFT_RESET and hasattr(machine, "Timer"):
-            machine.Timer(0).deinit()  # boot.py's: from here on only progress feeds (S11)
+        machine.Timer(0).deinit()  # boot.py's: from here on only progress feeds (S11)
         self.watchdog = Watchdog(machine.WDT(timeout=_WDT_MS).feed, _WATCHED, self.now_ms())
         metering = self._metering
         selecting = self._selecting
@@ -604,18 +612,23 @@ class App:
 
 def main() -> None:
     """Run until reset. An error is recorded, then the node starts again."""
+    app = None
     try:
         try:
             app = App()
             asyncio.run(app.run())
         except Exception as e:  # the one place where everything ends: record, then reset
+            if app:
+                app.drive.coils_off()  # while it is at hand: nothing is loaded before it
             app = None
             sys.print_exception(e)
             gc.collect()
             from pbal_node import ending
 
             ending.crashed(e)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # by Console: nothing else raises it
+        if app:
+            app.drive.coils_off()
         from pbal_node import ending
 
         ending.by_a_person()

@@ -68,7 +68,7 @@ def _took_update() -> bool:
 def assemble(app) -> None:
     """Give `app` its parts. The outputs go off before anything else can fail (S1)."""
     board = boards.load()
-    drive = boards.drive(board)
+    drive = app.drive = boards.drive(board)
     makedirs("/cfg")
     makedirs("/log")
     _remember(app)

@@ -24,6 +24,10 @@ class HeldDrive:
         self.all_off(0)
 
     def all_off(self, now_ms: int) -> None:
+        self.coils_off()
+
+    def coils_off(self) -> None:
+        """What a program that ends leaves behind: with it the contacts open."""
         for pin in self._pins:
             pin.value(1 - self._on)
         self.driven = 0
@@ -72,9 +76,10 @@ class LatchingDrive:
         self._until = 0
         self.driven = 0
         self.busy = False
-        self._release()
+        self.coils_off()
 
-    def _release(self) -> None:
+    def coils_off(self) -> None:
+        """What a program that ends leaves behind: the contacts stay where they are."""
         for pin in self._set:
             pin.value(1 - self._on)
         for pin in self._reset:
@@ -104,4 +109,4 @@ class LatchingDrive:
 
     def poll(self, now_ms: int) -> None:
         if self.busy and now_ms >= self._until:
-            self._release()
+            self.coils_off()

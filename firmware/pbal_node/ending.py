@@ -3,18 +3,23 @@ mode. Loaded only then.
 """
 
 import asyncio
+import gc
 import sys
 import time
 
 import machine
+import micropython
 from micropython import const
 
 from pbal_node import rules
+from pbal_node.console import Console
 from pbal_node.store import STREAK, Counters, FlashStats, SelectorState, makedirs
 
 SAFE_AFTER = const(4)  # crashes in a row that lead to safe mode
 _WAIT_S = const(600)  # a node that cannot even do that tries again after this
 _WDT_MS = const(15000)
+_IDLE_S = const(600)  # at the prompt, without anything that used the heap
+_LONGEST_S = const(7200)
 _REST_S = const(60)  # safe mode gives a part that failed another try after this
 _EV_CRASH = const(13)
 
@@ -53,7 +58,8 @@ def crashed(error) -> None:
     """Leave the traceback in /log/crash.txt for the next person, and count it.
 
     When not even safe mode runs, the console is open for a while, instead of one start after the
-    other. A contact at rest stays as it is meanwhile: the home keeps its power.
+    other. A contact at rest stays as it is meanwhile: the home keeps its power. Raises
+    KeyboardInterrupt when a person asks for the prompt then.
     """
     waits = False
     try:
@@ -68,24 +74,27 @@ def crashed(error) -> None:
         if in_doubt():
             contacts_off()
         print("pbal: not even safe mode runs; /log/crash.txt says why. Ctrl-C gives the prompt.")
+        console = Console()
         wdt = machine.WDT(timeout=_WDT_MS)
         for _ in range(_WAIT_S):
             wdt.feed()
             time.sleep(1)
+            if console.called():
+                contacts_off()  # nobody watches them at the prompt
+                raise KeyboardInterrupt
 
 
 def by_a_person() -> None:
-    """Contacts off, and the watchdog, which cannot be stopped, is fed from a timer, so that copying
-    files is not cut short by a reset. What a person resets next is no crash.
+    """The prompt is next, the coils are off. The watchdog, which cannot be stopped, is fed from a
+    timer while somebody works there, so that copying files is not cut short; a node that is left at
+    its prompt restarts. What a person resets next is no crash.
     """
-    contacts_off()
+    _care(machine.WDT(timeout=_WDT_MS), gc.mem_alloc, machine.reset)
     try:
         Counters("/cfg/counters", FlashStats()).settle()
     except (OSError, ValueError):
         pass
-    wdt = machine.WDT(timeout=_WDT_MS)
-    machine.Timer(0).init(period=2000, mode=machine.Timer.PERIODIC, callback=lambda _t: wdt.feed())
-    # A soft reboot ends the timer; boot.py starts it again.
+    micropython.kbd_intr(3)  # MicroPython's own way from here on
 
 
 def in_doubt() -> bool:
@@ -95,6 +104,24 @@ def in_doubt() -> bool:
     except (OSError, ValueError):
         return True
     return bool(rules.was_interrupted(state.stage) or rules.lockout_reason(state.lockout))
+
+
+def _care(wdt, used, reset) -> None:
+    """As in boot.py, which starts it anew after a soft reboot."""
+    seen = [0, 0, 0]  # heap in use, for how long that much, how long in all
+
+    def feed(_timer) -> None:
+        now = used()
+        if now != seen[0]:
+            seen[0] = now
+            seen[1] = 0
+        seen[1] += 2
+        seen[2] += 2
+        if seen[1] > _IDLE_S or seen[2] > _LONGEST_S:
+            reset()
+        wdt.feed()
+
+    machine.Timer(0).init(period=2000, mode=machine.Timer.PERIODIC, callback=feed)
 
 
 def contacts_off() -> None:

@@ -10,6 +10,7 @@ One thread moves bytes; `close` ends it and the interpreter.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 
 from .boardport import Port, open_port
+from .chipstate import DEAF, INTERRUPTS, PROMPT, ChipState
 from .romloader import CHIPS, Flash, RomLoader
 
 VFS_OFFSET = 0x200000
@@ -89,7 +91,9 @@ class ReplBoard:
         self.url = self._port.url
         self._rom: RomLoader | None = None
         self._child: subprocess.Popen[bytes] | None = None
-        self._child_fd = -1
+        self._child_fd = self._child_end = -1
+        self._typed = bytearray()  # arrived, not yet taken by the program that runs
+        self.state = ChipState(folder / "chip.state")
         self._raw = False
         self._tail = b""
         self._started = False
@@ -139,6 +143,7 @@ class ReplBoard:
             if self._port is not None:
                 self._port.close()
                 self._port = None
+            self.state.close()
 
     def __enter__(self) -> "ReplBoard":
         return self
@@ -162,8 +167,9 @@ class ReplBoard:
             return "download"
         return "micropython" if self._child is not None else "blank"
 
-    def _start(self, download: bool) -> None:
+    def _start(self, download: bool, cause: str = "power") -> None:
         self._end_child()
+        self.state.power_up()
         self._rom = None
         self._resume_raw = False
         self.resets += 1
@@ -176,13 +182,13 @@ class ReplBoard:
             header = struct.unpack_from("<I", self.flash.data, self.chip.boot_offset)[0]
             self._send(f"invalid header: {header:#010x}\r\n".encode() * 3)
             return
-        self._spawn(soft=False)
+        self._spawn(cause)
 
-    def _spawn(self, soft: bool) -> None:
+    def _spawn(self, cause: str) -> None:
         self.flash.sync()
         parent, child = os.openpty()
         modes = termios.tcgetattr(child)
-        modes[0], modes[1], modes[3] = 0, 0, termios.ISIG
+        modes[0], modes[1], modes[3] = 0, 0, 0
         termios.tcsetattr(child, termios.TCSANOW, modes)
         self._child = subprocess.Popen(
             [
@@ -196,9 +202,10 @@ class ReplBoard:
                 str(len(self.flash.data) - VFS_OFFSET),
                 self.mac.hex(),
                 self.chip.name,
-                "soft" if soft else "hard",
+                cause,
                 "raw" if self._resume_raw else "friendly",
                 self._analog,
+                str(self.state.path),
             ],
             stdin=child,
             stdout=child,
@@ -206,8 +213,8 @@ class ReplBoard:
             start_new_session=True,
             cwd=self.folder,
         )
-        os.close(child)
-        self._child_fd = parent
+        self._child_fd, self._child_end = parent, child
+        self._typed.clear()
         self._started = False
         self._raw = False
         self._tail = b""
@@ -218,7 +225,8 @@ class ReplBoard:
                 self._child.kill()
             self._child.wait()
             os.close(self._child_fd)
-            self._child, self._child_fd = None, -1
+            os.close(self._child_end)
+            self._child, self._child_fd, self._child_end = None, -1, -1
             self.flash.reload()
 
     def _lines_changed(self, dtr: bool, rts: bool) -> None:
@@ -244,11 +252,13 @@ class ReplBoard:
                 self._boot_when_due()
                 self._from_port()
                 self._from_child()
+                self._watch_chip()
+                self._hand_over()
                 waiting = [fd for fd in (self._child_fd,) if fd >= 0]
                 if self._port is not None:
                     waiting += self._port.filenos()
             if waiting:
-                select.select(waiting, [], [], 0.02)
+                select.select(waiting, [], [], 0.001 if self._typed else 0.01)
             else:
                 time.sleep(0.02)
 
@@ -299,31 +309,65 @@ class ReplBoard:
             if self._leave_download:
                 self._start(download=False)
 
+    def _watch_chip(self) -> None:
+        """What the chip does by itself: resets, and tells what Ctrl-C is to it."""
+        if self._child is None:
+            return
+        if self.state.wants_reset:
+            self._start(download=False, cause="reset")
+        elif self.state.starved():
+            self._start(download=False, cause="watchdog")
+        else:
+            _ = self.state.mode  # looked at, so that the chip goes on
+
     def _to_child(self, data: bytes) -> None:
         assert self._child is not None
+        if not self._started:
+            return  # the interpreter is not up: on a chip these go to the boot ROM
+        mode = self.state.mode
+        if mode == DEAF:
+            self._typed += data
+            return
         for part in re.split(rb"([\x02\x03\x04\r])", data):
             if not part:
                 continue
-            if part == b"\x03" and not self._settles():
-                # Running: an interrupt, not a character. Before the interpreter is up it would
-                # hit its loader instead.
-                if self._started:
-                    self._child.send_signal(signal.SIGINT)
-                    time.sleep(0.01)
+            if part == b"\x03" and (mode == INTERRUPTS or not self._settles()):
+                # Running: an interrupt, not a character.
+                self._child.send_signal(signal.SIGINT)
+                time.sleep(0.01)
+                continue
+            if mode == INTERRUPTS:
+                self._typed += part
                 continue
             if part == b"\x02":
                 self._raw = False
-            if part in (b"\x04", b"\r") and self._started:
+            if part in (b"\x04", b"\r"):
                 self._tail = b""
-            if self._started:
-                with contextlib.suppress(OSError):
-                    os.write(self._child_fd, part)
+            with contextlib.suppress(OSError):
+                os.write(self._child_fd, part)
+
+    def _hand_over(self) -> None:
+        """A program that runs gets one byte after the other, as from the chip's own buffer: what it
+        does not take is there for the prompt.
+        """
+        if not self._typed or self._child is None or not self._started:
+            return
+        if self.state.mode == PROMPT:
+            if _PROMPT.search(self._tail):
+                data = bytes(self._typed)
+                self._typed.clear()
+                self._to_child(data)
+        elif not struct.unpack("I", fcntl.ioctl(self._child_end, termios.FIONREAD, b"\0" * 4))[0]:
+            os.write(self._child_fd, bytes((self._typed.pop(0),)))
 
     def _from_child(self) -> bool:
         if self._child is None:
             return False
         if not select.select([self._child_fd], [], [], 0)[0]:
-            return False
+            if self._child.poll() is None:
+                return False
+            self._restart_child()
+            return True
         try:
             data = os.read(self._child_fd, 4096)
         except OSError:
@@ -372,14 +416,9 @@ class ReplBoard:
         return b""
 
     def _restart_child(self) -> None:
-        assert self._child is not None
-        self._child.wait()
-        code = self._child.returncode
         raw = self._raw
         self._end_child()
-        if code == 64:  # machine.reset() in the shim
-            self._start(download=False)
-            return
         self._resume_raw = raw
         self._send(b"\r\nMPY: soft reboot\r\n")
-        self._spawn(soft=True)
+        self.state.soft_reboot()
+        self._spawn("soft")

@@ -2,21 +2,55 @@
 """Starts MicroPython as an ESP32 would: file system from flash, boot.py, main.py, then the REPL.
 
 Runs on the unix port of MicroPython, with -i so that its REPL follows. Arguments: flash file,
-offset and size of the file system, MAC as hex, chip name, "hard" or "soft", "raw" or "friendly"
-(in raw mode main.py is not run, as on the ESP32 port).
+offset and size of the file system, MAC as hex, chip name, cause of the reset ("power", "reset",
+"watchdog" or "soft"), "raw" or "friendly" (in raw mode main.py is not run, as on the ESP32 port),
+the analogue inputs, the file of the chip's state (`chipstate`).
 """
 
+import io
 import json
 import math
 import os
+import struct
 import sys
 import time
 
+import micropython
 import vfs
 
 _path, _offset, _size, _mac, _chip, _start, _mode = sys.argv[1:8]
 # Pin -> (volts RMS at the pin, degrees): what the front end would see of a 50 Hz supply.
 _analog = {int(k): v for k, v in json.loads(sys.argv[8]).items()}
+_state = open(sys.argv[9], "r+b")  # noqa: SIM115 - lives as long as the chip
+# As in chipstate.py.
+_MODE, _SEEN, _RESET, _TIMERS, _WDT_MS, _WDT_FEEDS, _PINS = 0, 1, 2, 3, 4, 8, 16
+_DEAF, _INTERRUPTS, _PROMPT = 0, 1, 2
+
+
+def _put(offset, data):
+    _state.seek(offset)
+    _state.write(data)
+
+
+def _switch(mode):
+    """What a Ctrl-C does from now on; waits until the board knows, as no interrupt may come later.
+
+    One that comes meanwhile came before the switch, and is raised after it.
+    """
+    hit = None
+    while True:
+        try:
+            _put(_MODE, bytes([mode]))
+            while True:
+                _state.seek(_SEEN)
+                if _state.read(1)[0] == mode:
+                    break
+                time.sleep_ms(1)
+            break
+        except KeyboardInterrupt as e:
+            hit = e
+    if hit:
+        raise hit
 
 
 class _FlashPart:
@@ -61,7 +95,7 @@ class _Pin:
     def __init__(self, number, mode=-1, pull=-1, value=None, **_):
         self._number = number
         if value is not None:
-            self._levels[number] = value
+            self.value(value)
         elif pull == self.PULL_UP:
             self._levels.setdefault(number, 1)
 
@@ -72,6 +106,7 @@ class _Pin:
         if level is None:
             return self._levels.get(self._number, 0)
         self._levels[self._number] = 1 if level else 0
+        _put(_PINS + self._number, b"\x01" if level else b"\x00")
 
     __call__ = value
 
@@ -107,7 +142,7 @@ class _ADC:
         return self.read_uv() * 65535 // 3100000
 
 
-class _UART:
+class _UART(io.IOBase):
     """A port with nobody on the line."""
 
     def __init__(self, number, *args, **kwargs):
@@ -141,28 +176,39 @@ class _UART:
         pass
 
     def ioctl(self, request, argument):
-        return 0
+        return argument & 4 if request == 3 else -1  # poll: there is room, and nothing to read
 
 
 class _WDT:
+    """The board resets a chip that does not feed it, also over soft reboots."""
+
+    _feeds = 0
+
     def __init__(self, id=0, timeout=5000):
-        pass
+        _put(_WDT_MS, struct.pack("<I", timeout))
+        self.feed()
 
     def feed(self):
-        pass
+        _WDT._feeds += 1
+        _put(_WDT_FEEDS, struct.pack("<I", _WDT._feeds))
 
 
 class _Timer:
+    """Nothing can call back in the middle of a program here: the board only learns that it runs."""
+
     ONE_SHOT, PERIODIC = 0, 1
+    _running = set()  # noqa: RUF012 - shared: one chip has one set of timers
 
     def __init__(self, number=-1, **_):
-        pass
+        self._number = number
 
-    def init(self, *args, **kwargs):
-        pass
+    def init(self, *args, callback=None, **kwargs):
+        self._running.add(self._number)
+        _put(_TIMERS, bytes([len(self._running)]))
 
     def deinit(self):
-        pass
+        self._running.discard(self._number)
+        _put(_TIMERS, bytes([len(self._running)]))
 
 
 class _Machine:
@@ -175,16 +221,30 @@ class _Machine:
         return bytes(int(_mac[i : i + 2], 16) for i in range(0, 12, 2))
 
     def reset(self):
-        os._exit(64) if hasattr(os, "_exit") else sys.exit(64)
+        _put(_RESET, b"\x01")
+        while True:
+            time.sleep(1)
 
     def soft_reset(self):
         sys.exit(0)
 
     def reset_cause(self):
-        return self.SOFT_RESET if _start == "soft" else self.PWRON_RESET
+        return {"soft": 5, "watchdog": 3, "reset": 2}.get(_start, self.PWRON_RESET)
 
     def freq(self, hz=None):
         return 160000000
+
+
+class _Micropython:
+    """The real module, but for what Ctrl-C does."""
+
+    def __init__(self):
+        for name in dir(micropython):
+            if name[0] != "_" and name != "kbd_intr":
+                setattr(self, name, getattr(micropython, name))
+
+    def kbd_intr(self, char):
+        _switch(_INTERRUPTS if char == 3 else _DEAF)
 
 
 # boot.py and main.py share one namespace, and may clear what they please out of it.
@@ -199,18 +259,37 @@ def _start_file(name):
     except OSError:
         return True
     try:
-        exec(compile(text, name, "exec"), _main)
+        code = compile(text, name, "exec")
+        _switch(_INTERRUPTS)
+        exec(code, _main)
+        _switch(_DEAF)
     except KeyboardInterrupt as exc:
-        sys.print_exception(exc)
+        _quietly(_switch, _DEAF)
+        _quietly(sys.print_exception, exc)
         return False
     except Exception as exc:
-        sys.print_exception(exc)
+        _quietly(_switch, _DEAF)
+        _quietly(sys.print_exception, exc)
         return False
     return True
 
 
+def _quietly(do, what):
+    """Whatever is interrupted in it."""
+    try:
+        return do(what)
+    except KeyboardInterrupt:
+        return None
+
+
 def _boot():
     sys.modules["machine"] = _Machine()
+    sys.modules["micropython"] = _Micropython()
+    if _start == "soft":
+        _state.seek(_PINS)
+        for number, level in enumerate(_state.read(64)):
+            if level:
+                _Pin._levels[number] = 1
     part = _FlashPart(_path, int(_offset), int(_size))
     try:
         disk = vfs.VfsLfs2(part)
@@ -235,6 +314,7 @@ def _boot():
             _start_file("main.py")
     except KeyboardInterrupt:
         pass
+    _quietly(_switch, _PROMPT)
 
 
 _boot()

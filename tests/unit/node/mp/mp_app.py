@@ -7,7 +7,9 @@ import sys
 import machine
 import support
 
-from pbal_protocol import frames, kdf, modbus_client, names, records
+from pbal_protocol import frames, modbus_client, names, records
+
+kdf = support.own("pbal_protocol", "kdf")
 
 ROOT = bytes(range(32))
 GROUP = bytes(range(32, 64))

@@ -147,7 +147,7 @@ def outputs_are_off_before_anything_else():
     """boot.py and the application, each by itself, whatever the last program left driven (S1)."""
     with open(BOOT) as f:
         text = f.read()
-    text = text[: text.index("_board = {}")]  # its functions: the rest waits for a person
+    text = text[: text.index("_deaf()\n_boot(")]  # its functions: the rest waits for a person
     for start in ("boot.py", "app"):
         for pin in house.coils:
             house.level[pin] = 1
@@ -160,7 +160,7 @@ def outputs_are_off_before_anything_else():
         assert [house.level[pin] for pin in sorted(house.coils)] == [0, 0, 0], start
         assert house.level[4] == 0, start + " left the RS-485 driver on"
     with open(BOOT) as f:
-        assert "\n    _board = _outputs_off()\n" in f.read(), "boot.py does not do it"
+        assert "\n        board = _outputs_off()\n" in f.read(), "boot.py does not do it"
 
 
 def only_a_long_press_clears_a_lockout():
@@ -306,8 +306,7 @@ def an_error_in_the_bearer_ends_nothing():
 
 
 def only_progress_feeds_from_the_start_on():
-    """boot.py feeds from a timer after a soft reset, for a person at the console: no longer."""
-    house.cause = machine.SOFT_RESET
+    """boot.py feeds from a timer, for a person at the console: no longer."""
     house.timer = machine.WDT().feed
     app = make()
 
@@ -317,7 +316,6 @@ def only_progress_feeds_from_the_start_on():
         task.cancel()
 
     asyncio.run(start())
-    house.cause = machine.PWRON_RESET
     assert house.timer is None, "a timer feeds the watchdog whatever the loops do"
     fed = house.fed
     assert app.watchdog.poll(app.now_ms()) and house.fed == fed + 1, "it feeds no hardware"

@@ -133,6 +133,14 @@ def install_board(name, **config):
     write_file("/board.json", json.dumps(board))
 
 
+def own(package, name):
+    """A module for the test alone: the application empties what it needs once a boot."""
+    parent = __import__(package + "." + name)
+    module = sys.modules.pop(package + "." + name)
+    delattr(parent, name)
+    return module
+
+
 def run(tests):
     """Run the given functions; prints each name, so that a failure names its test."""
     for test in tests:

@@ -1,0 +1,330 @@
+"""The way in and its end: boot.py's window, Ctrl-C in the application, a prompt left alone."""
+
+import asyncio
+import gc
+import json
+import select
+import sys
+import time
+
+import machine
+import support
+
+BOOT = [p for p in sys.path if p.endswith("/firmware")][0] + "/boot.py"
+support.ram_disk()
+BOOT = "/host" + BOOT
+support.install_board("esp32-devkitc", return_spread_ms=0)
+support.write_file(
+    "/cfg/identity.json",
+    json.dumps(
+        {
+            "eui": "0011223344556677",
+            "site": 7,
+            "address": 0x0105,
+            "root": "00" * 32,
+            "group": "11" * 32,
+            "phase": 2,
+        }
+    ),
+)
+
+from pbal_node import app as app_module  # noqa: E402
+from pbal_node import console, ending  # noqa: E402
+from pbal_node import selector as sel  # noqa: E402
+
+house = machine.house
+COILS = (18, 19, 23)
+
+# What tools send, and what noise sends. A text read of the last ones would wait for more.
+ASKS = (b"\r\x03", b"\x03\x03", b"\r\x03\x03", b"\r\x03\r\x01", b"\xc3\r\x03", b"x\r\r\x03")
+NOISE = (
+    b"",
+    b"\x03",
+    b"\r",
+    b"a",
+    b"\x03a\x03",
+    b"\xc3",
+    b"\xff" * 40,
+    b"\xe2\x82",
+    b"\x01",
+    b"\x04",
+)
+
+
+class Keys:
+    """A console on which `data` was typed; also the poll object and sys.stdin."""
+
+    POLLIN = 1
+
+    def __init__(self, data):
+        self.data = data
+        self.buffer = self.stdin = self
+
+    def __getattr__(self, name):
+        return getattr(sys, name)
+
+    def poll(self, ms=None):
+        if self.data is None or ms is None:
+            return self  # select.poll(); or the end of a file, which is always there
+        if not self.data:
+            time.sleep_ms(ms)
+        return [self] if self.data else []
+
+    def register(self, what, how):
+        pass
+
+    def read(self, n):
+        assert n == 1, "a read of more waits"
+        if self.data is None:
+            return b""
+        key = self.data[:1]
+        self.data = self.data[1:]
+        return key
+
+
+def boot(data):
+    """boot.py with `data` typed; True when it keeps main.py from starting."""
+    with open(BOOT) as f:
+        code = compile(f.read(), "boot.py", "exec")
+    keys = Keys(data)
+    names = {"__name__": "__main__"}
+    house.timer = None
+    for pin in COILS:
+        house.level[pin] = 1
+    sys.modules["select"] = sys.modules["sys"] = keys
+    try:
+        exec(code, names)
+        asked = False
+    except KeyboardInterrupt:
+        asked = True
+    finally:
+        sys.modules["select"], sys.modules["sys"] = select, sys
+    assert [house.level[pin] for pin in COILS] == [0, 0, 0]
+    assert house.timer, "nothing watches"
+    assert list(names) == ["__name__"], "left behind: %r" % names
+    return asked
+
+
+def the_window_takes_a_request_and_no_noise():
+    house.level[0] = 1
+    for data in ASKS:
+        assert boot(data), data
+    for data in NOISE:
+        assert not boot(data), data
+    assert not boot(None), "no console"
+    house.level[0] = 0  # the button held
+    assert boot(b"")
+    house.level[0] = 1
+
+
+def a_damaged_board_file_leaves_a_way_in():
+    with open("/board.json") as f:
+        text = f.read()
+    for broken in ("", "[]", "{", '{"selector": 3}'):
+        support.write_file("/board.json", broken)
+        for pin in COILS:
+            house.level[pin] = 0  # what is not known cannot be switched off
+        with open(BOOT) as f:
+            assert "except Exception as e:" in f.read()
+        real, house.level = house.level, Levels()
+        try:
+            assert boot(b"\r\x03") and not boot(b"")
+        finally:
+            house.level = real
+    support.write_file("/board.json", text)
+
+
+class Levels(dict):
+    """No pin was ever driven."""
+
+    def __getitem__(self, pin):
+        return 0
+
+
+def tick(used):
+    """One call of the timer, two seconds after the last, with `used` bytes of heap in use."""
+    Gc.used = used
+    house.timer(None)
+
+
+class Gc:
+    used = 0
+
+    def mem_alloc(self):
+        return Gc.used
+
+
+def prompts():
+    """Both places that look after a prompt, with a heap that the test moves."""
+    real = gc
+    sys.modules["gc"] = Gc()
+    try:
+        boot(b"\r\x03")
+    finally:
+        sys.modules["gc"] = real
+    yield "boot.py"
+    ending._care(machine.WDT(), Gc().mem_alloc, machine.reset)
+    yield "ending.py"
+
+
+def ticks_to_reset(used):
+    """How many calls of the timer until it resets the chip; the heap in use is used(n)."""
+    for n in range(5000):
+        fed = house.fed
+        try:
+            tick(used(n))
+        except machine.ResetError:
+            return n
+        assert house.fed == fed + 1, "cut short by the watchdog"
+    return None
+
+
+def a_prompt_left_alone_restarts_the_node():
+    for where in prompts():
+        assert 290 <= ticks_to_reset(lambda n: 7) <= 310, where
+
+
+def a_person_who_works_is_not_cut_short_but_noise_is():
+    for where in prompts():
+        # Something is copied now and then, for an hour; then the cable is pulled.
+        n = ticks_to_reset(lambda n: n // 250 if n < 1800 else 9)
+        assert 1800 + 200 <= n <= 1800 + 310, (where, n)
+    for where in prompts():
+        assert 3500 <= ticks_to_reset(lambda n: n) <= 3700, where
+
+
+def the_running_application_takes_a_request_and_no_noise():
+    for data in ASKS:
+        c = typed(data)
+        assert c.called(), data
+    for data in NOISE:
+        c = typed(data)
+        assert not c.called(), data
+    c = typed(b"\r\x03\r\x01")
+    assert c.called() and c._keys.data == b"\r\x01", "what a tool sends next is the prompt's"
+    # In pieces, as it comes.
+    c = typed(b"\r")
+    assert not c.called()
+    c._keys.data = b"\x03"
+    assert c.called()
+    # A flood holds nothing up.
+    c = typed(b"x" * 500)
+    assert not c.called() and len(c._keys.data) > 400
+    c = typed(None)
+    assert not c.called() and not c._there
+
+
+def typed(data):
+    console.sys = sys
+    c = console.Console()
+    c._keys = Keys(data)
+    console.sys = c._keys
+    return c
+
+
+def ask(app):
+    app._console._keys = Keys(b"\r\x03\x03\r\x03\x03")
+    console.sys = app._console._keys
+
+
+def stopped(during, after_ms=0):
+    """main() in which a person asks for the prompt once `during(app)` is true."""
+    real = app_module.App.run
+
+    async def run(self):
+        async def person():
+            while not during(self):
+                await asyncio.sleep_ms(20)
+            await asyncio.sleep_ms(after_ms)
+            ask(self)
+
+        asyncio.create_task(person())
+        await real(self)
+
+    app_module.App.run = run
+    console.sys = sys
+    asyncio.new_event_loop()
+    house.timer = None
+    try:
+        app_module.main()
+        raise AssertionError("main() came back")
+    except KeyboardInterrupt:
+        pass
+    finally:
+        app_module.App.run = real
+    assert sum([house.level.get(p, 0) for p in COILS]) == 0, "a contact is closed at the prompt"
+    assert house.timer, "nothing watches the prompt"
+
+
+def closed(app):
+    return app.selector.state == sel.CLOSED
+
+
+def a_person_stops_a_node_at_any_moment():
+    stopped(lambda app: True)
+    moved = set()
+    for ms in (0, 60, 130, 300):
+        ordered = []
+
+        def moving(app, ordered=ordered):
+            if closed(app) and not ordered:
+                ordered.append(app.selector)
+                app.clock.set(1000, 0, app.clock.nonce, True)
+                app.limits.dwell_ms = 0
+                target = app.selector.phase % 3 + 1
+                app.selector.command(
+                    time.ticks_us(), app.selector.phase, target, 1000, 1060, app.now_ms()
+                )
+                app.wake_selector()
+            return bool(ordered)
+
+        stopped(moving, ms)
+        moved.add(ordered[0].state)
+    assert len(moved) > 1, "it was never stopped in a transfer"
+    assert house.shorts == 0
+
+
+def the_contacts_open_before_anything_is_loaded():
+    """Also when what would be loaded is broken: the watchdog then restarts the chip."""
+
+    class Broken:
+        def __getattr__(self, name):
+            raise MemoryError
+
+    parent = sys.modules["pbal_node"]
+    sys.modules["pbal_node.ending"] = parent.ending = Broken()
+    console.sys = sys
+    try:
+        for error in (KeyboardInterrupt, RuntimeError("broken")):
+            real = app_module.App._housekeeping
+
+            async def fails(self, error=error):
+                while not closed(self):
+                    await asyncio.sleep_ms(20)
+                raise error
+
+            app_module.App._housekeeping = fails
+            asyncio.new_event_loop()
+            try:
+                app_module.main()
+                raise AssertionError
+            except (MemoryError, machine.ResetError):
+                pass
+            finally:
+                app_module.App._housekeeping = real
+            assert sum([house.level.get(p, 0) for p in COILS]) == 0, error
+    finally:
+        sys.modules["pbal_node.ending"] = parent.ending = ending
+
+
+support.run(
+    (
+        the_window_takes_a_request_and_no_noise,
+        a_damaged_board_file_leaves_a_way_in,
+        a_prompt_left_alone_restarts_the_node,
+        a_person_who_works_is_not_cut_short_but_noise_is,
+        the_running_application_takes_a_request_and_no_noise,
+        a_person_stops_a_node_at_any_moment,
+        the_contacts_open_before_anything_is_loaded,
+    )
+)
