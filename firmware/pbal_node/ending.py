@@ -66,6 +66,10 @@ def crashed(error) -> None:
         makedirs("/cfg")
         makedirs("/log")
         waits = _count()
+        if sys.path[0].startswith("/app/"):
+            from pbal_node.slots import Slots
+
+            Slots(FlashStats()).crashed()
         with open("/log/crash.txt", "w") as f:
             sys.print_exception(error, f)
     except OSError:

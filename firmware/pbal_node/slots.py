@@ -6,7 +6,7 @@ therefore never change their places:
     0 good    the slot that has proven itself: 0 factory (/lib), 1 a, 2 b
     1 prev    the one before it, 0 when there is none to go back to
     2 trial   the slot on trial, 0 none
-    3 left    boots left before the trial (or a good slot that keeps crashing) is given up
+    3 left    boots left of a trial; crashes left before a good slot is given up
     4 failed  the slot that was given up last, 0 none
     5 why     and for what (WHY_* of the protocol)
     6 needs   bit 0: the meter worked before the trial and must work again
@@ -15,11 +15,12 @@ therefore never change their places:
 Loaded only on a node that has taken an update.
 """
 
+import struct
 import sys
 
 from micropython import const
 
-from pbal_node.store import Slot, makedirs
+from pbal_node.store import FlashStats, Slot, makedirs
 from pbal_node.version import VERSION_CODE
 
 _GOOD = const(0)
@@ -31,7 +32,7 @@ _WHY = const(5)
 _NEEDS = const(6)
 _TOLD = const(7)
 _TRIAL_BOOTS = const(3)
-_GOOD_BOOTS = const(8)
+_GOOD_CRASHES = const(8)
 
 _EV_UPDATE_DONE = const(18)
 _EV_UPDATE_FAILED = const(19)
@@ -42,10 +43,29 @@ def folder(slot: int) -> str:
     return "/app/" + " ab"[slot] if slot else "/lib"
 
 
+def minimum() -> int:
+    """The version code below which nothing is taken: signed with a release that proved itself."""
+    raw = Slot("/cfg/minimum", FlashStats()).load()
+    return struct.unpack("<I", raw)[0] if raw is not None and len(raw) == 4 else 0
+
+
+def _signed_minimum(slot: int) -> int:
+    """What the slot's manifest says, which was signed; 0 when it says nothing."""
+    with open(folder(slot) + "/manifest") as lines:
+        for line in lines:
+            if line.startswith("minimum "):
+                a, b, c = line[8:].split(".")
+                return int(a) << 16 | int(b) << 8 | int(c)
+            if len(line) > 64:
+                break
+    return 0
+
+
 class Slots:
     """`stats` of the store; `s` are the eight bytes."""
 
     def __init__(self, stats) -> None:
+        self._stats = stats
         self._slot = Slot("/app/state", stats)
         raw = self._slot.load()
         self.s = bytearray(raw) if raw is not None and len(raw) == 8 else bytearray(8)
@@ -102,11 +122,20 @@ class Slots:
             if self.save():
                 emit(_EV_UPDATE_FAILED, 2, s[_WHY], s[_FAILED])
 
+    def crashed(self) -> None:
+        """The running application ended by its own error: too many of these in a row, and it is
+        given up. A trial counts its boots instead.
+        """
+        s = self.s
+        if not s[_TRIAL] and self.running and s[_GOOD] == self.running and s[_LEFT]:
+            s[_LEFT] -= 1
+            self.save()
+
     def stable(self) -> None:
         """This boot was no crash: the next crashes count from the start again."""
         s = self.s
-        if not s[_TRIAL] and s[_GOOD] == self.running and s[_LEFT] != _GOOD_BOOTS:
-            s[_LEFT] = _GOOD_BOOTS
+        if not s[_TRIAL] and s[_GOOD] == self.running and s[_LEFT] != _GOOD_CRASHES:
+            s[_LEFT] = _GOOD_CRASHES
             self.save()
 
     def prove(self, now_ms: int, proven_ms: int, heard: bool, metered: bool, emit) -> bool:
@@ -118,11 +147,21 @@ class Slots:
         s = self.s
         if now_ms < proven_ms or not heard or (s[_NEEDS] & 1 and not metered):
             return False
+        try:
+            # First: once the release counts as proven, its minimum must hold.
+            least = _signed_minimum(self.running)
+            if least > minimum():
+                floor = Slot("/cfg/minimum", self._stats)
+                floor.load()
+                if not floor.save(struct.pack("<I", least)):
+                    return False
+        except (OSError, ValueError):
+            return False
         before = bytes(s)
         s[_PREV] = s[_GOOD]
         s[_GOOD] = self.running
         s[_TRIAL] = 0
-        s[_LEFT] = _GOOD_BOOTS
+        s[_LEFT] = _GOOD_CRASHES
         if not self.save():
             s[:] = before
             return False

@@ -8,6 +8,11 @@ decision or the new one. It uses nothing of ours, because what is ours may be wh
 A new slot is on trial: it has three boots to prove itself. One that cannot be imported, hangs,
 crashes, has a file that is not what was signed, or does not prove itself in time, is left for
 the application before it, or for the factory's.
+
+A slot that has proven itself is left for its own failures only: crashes that the application
+counted itself (ending.py), an import that fails, a damaged file. Resets say nothing: whoever cuts
+the supply, or makes the watchdog bite, must not choose what runs. What is below the minimum that
+a proven release was signed with (/cfg/minimum) never runs again; the factory's is the last resort.
 """
 
 import asyncio
@@ -31,22 +36,22 @@ _IMPORT = const(11)
 _CRASHED = const(12)
 _DAMAGED = const(13)
 _UNPROVEN = const(14)
-_BOOTS = const(8)  # a good slot that was restarted this often without a quiet time is given up
+_CRASHES = const(8)  # a good slot that failed this often without a quiet time is given up
 _TRIAL_S = const(900)  # a trial not confirmed by then is over, whatever the application does
 _WDT_MS = const(60000)
 
 
-def _read():
+def _read(path="/app/state", least=16):
     """[sequence, which copy, payload] of the newest whole copy, or None."""
     best = None
     for i in (0, 1):
         try:
-            with open("/app/state.%d" % i, "rb") as f:
+            with open("%s.%d" % (path, i), "rb") as f:
                 raw = f.read(64)
         except OSError:
             continue
         n = len(raw) - 4
-        if n < 16 or struct.unpack_from("<I", raw, n)[0] != crc32(raw[:n]):
+        if n < least or struct.unpack_from("<I", raw, n)[0] != crc32(raw[:n]):
             continue
         seq = struct.unpack_from("<I", raw, 3)[0]
         if best is None or seq > best[0]:
@@ -92,6 +97,24 @@ def _whole(slot):
     return files > 0
 
 
+def _too_old(slot):
+    """True when the slot's version is below the signed minimum."""
+    found = _read("/cfg/minimum", 13)
+    if found is None or len(found[2]) != 4:
+        return False
+    code = 0
+    try:
+        with open("/app/%s/manifest" % " ab"[slot]) as lines:
+            for line in lines:
+                if line.startswith("version "):
+                    for part in line[8:].split("."):
+                        code = code << 8 | int(part)
+                    break
+    except (OSError, ValueError):
+        return True
+    return code < struct.unpack("<I", found[2])[0]
+
+
 def _give_up(s, why):
     """The trial, or else the slot in use, is over: what was before it runs again."""
     s[_FAILED] = s[_TRIAL] or s[_GOOD]
@@ -99,11 +122,13 @@ def _give_up(s, why):
     if not s[_TRIAL]:
         s[_GOOD] = s[_PREV]
         s[_PREV] = 0
+        if s[_GOOD] and _too_old(s[_GOOD]):
+            s[_GOOD] = 0
     s[_TRIAL] = 0
-    s[_LEFT] = _BOOTS
+    s[_LEFT] = _CRASHES
 
 
-def _choose(counted):
+def _choose():
     """(state, slot to run): 0 factory, 1 a, 2 b."""
     state = _read()
     if state is None:
@@ -111,11 +136,10 @@ def _choose(counted):
     s = state[2]
     before = bytes(s)
     try:
-        if s[_TRIAL] or (s[_GOOD] and counted):
-            if s[_LEFT] == 0:
-                _give_up(s, _CRASHED)
-            else:
-                s[_LEFT] -= 1
+        if (s[_TRIAL] or s[_GOOD]) and s[_LEFT] == 0:
+            _give_up(s, _CRASHED)
+        elif s[_TRIAL]:
+            s[_LEFT] -= 1
         while (s[_TRIAL] or s[_GOOD]) and not _whole(s[_TRIAL] or s[_GOOD]):
             _give_up(s, _DAMAGED)
         if s != before:
@@ -145,8 +169,7 @@ def _fail(state, why):
 
 def _watch(slot):
     """A trial that hangs is ended by the watchdog, one that leads nowhere by the clock."""
-    if hasattr(machine, "Timer"):
-        machine.Timer(0).deinit()  # boot.py's: nobody sits at the console of a trial
+    machine.Timer(0).deinit()  # boot.py's: nobody sits at the console of a trial
     machine.WDT(timeout=_WDT_MS)
     with open("/board.json") as f:
         limit_s = json.load(f).get("update", {}).get("trial_s", _TRIAL_S)
@@ -154,42 +177,29 @@ def _watch(slot):
 
 
 def _forget():
-    """Modules of ours are loaded anew, from whatever sys.path says by then."""
+    """Modules of ours are loaded anew, from whatever sys.path says by then.
+
+    They are emptied: a stale pointer to a module must not keep all that was in it.
+    """
     for name in list(sys.modules):
         if name.startswith("pbal_"):
-            del sys.modules[name]
+            module = sys.modules.pop(name)
+            if name != __name__:
+                module.__dict__.clear()
     gc.collect()
-
-
-def _learn_names():
-    """Load what an update needs, for its names only: the interpreter keeps names for ever, in
-    tables that double, and a heap full of holes has no room for the next one. What updates need
-    is left out of a heap too small for them.
-    """
-    roomy = gc.mem_free() >= (200000 if sys.maxsize >> 32 else 90000)
-    try:
-        __import__("pbal_protocol.stock")  # stock tools may ask much later, too
-        if roomy:
-            __import__("pbal_node.update")
-            __import__("pbal_protocol.ed25519")
-    except Exception as e:
-        sys.print_exception(e)
-    _forget()
 
 
 def application():
     """The entry of the application that is to run, loaded. Does not return when a slot's cannot be
     loaded: the next boot decides again.
     """
-    state, slot = _choose(machine.reset_cause() != machine.PWRON_RESET)
+    state, slot = _choose()
     trial = slot and state[2][_TRIAL]
     if slot:
         sys.path.insert(0, "/app/" + " ab"[slot])
     if trial:
         _watch(slot)
     _forget()
-    _learn_names()
-    gc.collect()
     try:
         from pbal_node.app import main
     except Exception as e:
@@ -198,5 +208,16 @@ def application():
         sys.print_exception(e)
         if trial:
             _fail(state, _IMPORT)
-        machine.reset()  # counted: after some of these the one before it runs again
+        _fail_once(state)
     return main
+
+
+def _fail_once(state):
+    """A proven slot that cannot be loaded: after some of these the one before it runs again."""
+    if state[2][_LEFT]:
+        state[2][_LEFT] -= 1
+        try:
+            _write(state)
+        except OSError:
+            pass
+    machine.reset()

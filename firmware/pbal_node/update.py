@@ -352,6 +352,8 @@ class Updater:
             raise Refused(_BOARD)
         if head.version <= VERSION_CODE and not head.downgrade:
             raise Refused(_VERSION)
+        if head.version < slots.minimum():
+            raise Refused(_VERSION)  # whatever is signed with it: its holes are known
         fs = os.statvfs("/")
         if fs[0] * fs[3] < head.size + 4096 * head.files + _SPARE_BYTES - self._used():
             raise Refused(_SPACE)

@@ -37,6 +37,11 @@ _DAMAGE = (
 )  # fmt: skip
 
 
+def version_text(code: int) -> str:
+    """A version code as major.minor.patch."""
+    return f"{code >> 16}.{code >> 8 & 0xFF}.{code & 0xFF}"
+
+
 @dataclass(frozen=True)
 class Release:
     """A release: `files` maps a path below the slot to its contents, in stream order."""
@@ -54,8 +59,7 @@ class Release:
     @property
     def version(self) -> str:
         """major.minor.patch."""
-        code = self.head.version
-        return f"{code >> 16}.{code >> 8 & 0xFF}.{code & 0xFF}"
+        return version_text(self.head.version)
 
     @property
     def stream(self) -> bytes:
@@ -87,10 +91,16 @@ class Release:
 
 
 def make(
-    files: Mapping[str, bytes], version: str, boards: list[int], *, downgrade: bool = False
+    files: Mapping[str, bytes],
+    version: str,
+    boards: list[int],
+    *,
+    downgrade: bool = False,
+    minimum: str = "",
 ) -> Release:
     """A release, not yet signed, of `files` (path below the slot -> contents).
 
+    `minimum`: a node on which it has proven itself never runs an older version than this again.
     Raises ReleaseError for a path, version or board the format cannot carry.
     """
     ordered = dict(sorted(files.items()))
@@ -98,6 +108,8 @@ def make(
     lines.append(f"files {len(ordered)} {sum(map(len, ordered.values()))}")
     if downgrade:
         lines.append("downgrade")
+    if minimum:
+        lines.append(f"minimum {minimum}")
     lines += [
         f"{hashlib.sha256(data).hexdigest()} {len(data)} {path}" for path, data in ordered.items()
     ]
@@ -127,6 +139,8 @@ def parse(manifest: bytes, files: Mapping[str, bytes], signature: bytes) -> Rele
         raise ReleaseError(f"the manifest is not understood ({error})") from None
     if len(ordered) != head.files or sum(map(len, ordered.values())) != head.size:
         raise ReleaseError("the manifest's count or size of files is wrong")
+    if head.minimum > head.version:
+        raise ReleaseError("the minimum is above the release's own version")
     if set(files) - set(ordered):
         raise ReleaseError(f"{sorted(set(files) - set(ordered))[0]} is not in the manifest")
     return Release(manifest, ordered, signature, head)

@@ -7,6 +7,7 @@ The manifest is text, one line per fact, so that a node reads it line by line:
     boards 1 3
     files 45 98765
     downgrade                     (only where an older version may be put back with it)
+    minimum 0.1.4                 (once this one is proven, nothing below runs again)
     <SHA-256> <size> <path>       (one line per file, in the order of the stream)
 
 What travels to a node is one stream: the manifest, then the files' contents one after another.
@@ -41,7 +42,9 @@ def version_code(text: str) -> int:
 
 
 class Head:
-    """What a manifest says before its files: version (code), boards, files, size, downgrade."""
+    """What a manifest says before its files: version (code), boards, files, size, downgrade,
+    minimum (code, 0 for none).
+    """
 
     def __init__(self) -> None:
         self.version = -1
@@ -49,6 +52,7 @@ class Head:
         self.files = -1
         self.size = -1
         self.downgrade = False
+        self.minimum = 0
         self._started = False
 
     def line(self, line: str) -> bool:
@@ -68,6 +72,8 @@ class Head:
         elif words[0] == "files" and len(words) == 3:
             self.files = number(words[1])
             self.size = number(words[2])
+        elif words[0] == "minimum" and len(words) == 2:
+            self.minimum = version_code(words[1])
         elif line == "downgrade":
             self.downgrade = True
         elif self.version < 0 or not self.boards or self.files < 1:

@@ -68,8 +68,24 @@ def version_file(version: str) -> bytes:
         return compile_file(source, "pbal_node.version")
 
 
-def build(boards: list[str], version: str, *, downgrade: bool = False) -> Release:
-    """A release for these boards. Raises InputError when they need different files, BoardError."""
+def build(
+    boards: list[str], version: str, *, downgrade: bool = False, minimum: str = ""
+) -> Release:
+    """A release for these boards; `minimum` as in `make`.
+
+    Raises InputError when they need different files, and for a minimum that is no version up to
+    this one; BoardError.
+    """
+    try:
+        if minimum and ota.version_code(minimum) > ota.version_code(version):
+            raise InputError(
+                f"The minimum {minimum} is above the release's own version {version}.",
+                "Give the oldest version that nodes may still go back to.",
+            )
+    except PbalError:
+        raise InputError(
+            f"{minimum!r} or {version!r} is not a version.", "Give three numbers, e.g. 0.2.0."
+        ) from None
     found = [application(board) for board in boards]
     if any(files != found[0] for files in found[1:]):
         raise InputError(
@@ -77,4 +93,4 @@ def build(boards: list[str], version: str, *, downgrade: bool = False) -> Releas
         )
     files = found[0] | {_VERSION_FILE: version_file(version)}
     ids = [int(load_board(board)["board"]["id"]) for board in boards]
-    return make(files, version, ids, downgrade=downgrade)
+    return make(files, version, ids, downgrade=downgrade, minimum=minimum)

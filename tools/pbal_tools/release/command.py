@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pbal_controller.errors import ReleaseError
-from pbal_controller.release import SUFFIX, Release, load
+from pbal_controller.release import SUFFIX, Release, load, version_text
 from pbal_protocol import ota
 
 from ..errors import CheckFailed, InputError
@@ -63,6 +63,7 @@ def facts(path: Path, release: Release) -> dict[str, Any]:
         "digest": release.digest.hex(),
         "signed": bool(release.signature),
         "downgrade": release.head.downgrade,
+        "minimum": version_text(release.head.minimum) if release.head.minimum else "",
     }
 
 
@@ -73,6 +74,8 @@ def tell(data: dict[str, Any]) -> None:
     print("  signed" if data["signed"] else "  not signed: pbal release sign FILE --key KEY")
     if data["downgrade"]:
         print("  may replace a newer version")
+    if data["minimum"]:
+        print(f"  once proven, nothing below version {data['minimum']} runs again")
 
 
 @app.command()
@@ -110,6 +113,14 @@ def build(
         bool,
         typer.Option("--allow-downgrade", help="It may replace a newer version (signed with it)."),
     ] = False,
+    minimum: Annotated[
+        str,
+        typer.Option(
+            "--minimum",
+            help="Once it has proven itself, the node never takes or goes back to an older "
+            "version than this (signed with it); the factory's stays the last resort.",
+        ),
+    ] = "",
     json_output: JsonFlag = False,
 ) -> None:
     """Compile the application into a release file, not yet signed.
@@ -120,7 +131,7 @@ def build(
 
     path = out or Path(f"pbal-{version}{SUFFIX}")
     check_writable(path)
-    release = make(board or ["esp32-devkitc"], version, downgrade=allow_downgrade)
+    release = make(board or ["esp32-devkitc"], version, downgrade=allow_downgrade, minimum=minimum)
     replace(path, release.to_bytes())
     emit(facts(path, release), json_output, tell)
 

@@ -12,7 +12,7 @@ import machine
 import support
 import vfs
 
-from pbal_node import slots, start, store, update
+from pbal_node import ending, slots, start, store, update
 from pbal_protocol import ota, records
 
 DEVICE = support.ram_disk()
@@ -102,11 +102,11 @@ def remount():
     support.mount(DEVICE)
 
 
-def boot(cold=True):
+def boot():
     """What start.py does; (which slot runs, its Slots)."""
     while "/app/a" in sys.path or "/app/b" in sys.path:
         sys.path.pop(0)
-    _state, slot = start._choose(not cold)
+    _state, slot = start._choose()
     if slot:
         sys.path.insert(0, "/app/" + " ab"[slot])
     return slot, slots.Slots(store.FlashStats())
@@ -166,7 +166,7 @@ def install(fresh=True):
         remount()
         vfs.umount("/")
         support.mount(DEVICE, True)
-    for folder in ("/lib", "/lib/pbal_node"):
+    for folder in ("/cfg", "/lib", "/lib/pbal_node"):
         store.makedirs(folder)
     for path in OLD:
         with open("/lib/" + path, "wb") as f:
@@ -403,9 +403,9 @@ def the_commit_waits_while_contacts_move():
 def three_boots_then_back():
     c = ready()
     for _ in range(3):
-        slot, place = boot(cold=False)
+        slot, place = boot()
         assert slot == 1 and place.on_trial and place.planned
-    slot, place = boot(cold=False)
+    slot, place = boot()
     assert slot == 0 and place.s[4] == 1 and place.s[5] == 12
     log = Log()
     place.tell(log.emit)
@@ -432,25 +432,30 @@ def a_damaged_file_is_not_run():
 
 def a_confirmed_slot_that_rots_or_crashes_gives_way():
     ready()
-    _slot, place = boot(cold=False)
+    _slot, place = boot()
     log = Log()
     assert not place.prove(1000, 2000, True, True, log.emit)  # too early
     assert not place.prove(3000, 2000, False, True, log.emit)  # nobody spoke to it
     assert not place.prove(3000, 2000, True, False, log.emit)  # it meters no more
     assert place.prove(3000, 2000, True, True, log.emit)
     assert log.seen == [(18, 0x100, 1)]
-    for _ in range(20):
-        assert boot(cold=True)[0] == 1  # power cuts are no crashes
+    for _ in range(40):
+        assert boot()[0] == 1  # resets from outside, of whatever kind, are no crashes
     for _ in range(8):
-        slot, place = boot(cold=False)
+        slot, place = boot()
         assert slot == 1
-    assert boot(cold=False)[0] == 0
+        place.crashed()
+    slot, place = boot()
+    assert slot == 0 and place.s[5] == 12
+    place.crashed()  # the factory's has nothing to give way to
+    assert boot()[0] == 0
     # After a quiet time the count starts again.
     ready()
-    boot(cold=False)[1].prove(3000, 2000, True, True, log.emit)
+    boot()[1].prove(3000, 2000, True, True, log.emit)
     for _ in range(20):
-        slot, place = boot(cold=False)
+        slot, place = boot()
         assert slot == 1
+        place.crashed()
         place.stable()
     os.remove("/app/a/pbal_protocol/x.py")
     assert boot()[0] == 0
@@ -458,7 +463,7 @@ def a_confirmed_slot_that_rots_or_crashes_gives_way():
 
 def the_second_update_takes_the_other_slot_and_keeps_the_first():
     ready()
-    boot(cold=False)[1].prove(3000, 2000, True, True, Log().emit)
+    boot()[1].prove(3000, 2000, True, True, Log().emit)
     other = dict(NEW)
     other["pbal_node/app.mpy"] = b"third"
     c = Controller(other, manifest(other, version="0.3.0"))
@@ -472,7 +477,7 @@ def the_second_update_takes_the_other_slot_and_keeps_the_first():
 
     run(place, work)
     assert place.begin_trial(2, True)
-    slot, place = boot(cold=False)
+    slot, place = boot()
     assert slot == 2
     place.prove(3000, 2000, True, True, Log().emit)
     assert bytes(place.s[:2]) == b"\x02\x01"
@@ -492,10 +497,90 @@ def the_second_update_takes_the_other_slot_and_keeps_the_first():
     assert boot()[0] == 1  # the one before, not the factory's
 
 
+def proven(files, version, slot, extra=""):
+    """A release in that slot, on trial and proven."""
+    c = Controller(files, manifest(files, version=version, extra=extra))
+    _slot, place = boot()
+
+    async def work(updater, app):
+        s = await c.bring(updater)
+        assert s.stage == 3, s
+
+    run(place, work)
+    assert place.begin_trial(slot, True)
+    assert boot()[0] == slot
+    return c
+
+
+def only_the_application_s_own_failure_counts():
+    """ending.py notes a crash of a slot; start.py one that cannot be loaded."""
+    ready()
+    boot()[1].prove(3000, 2000, True, True, Log().emit)
+    boot()
+    for n in range(8):
+        assert start._read()[2][3] == 8 - n
+        ending.crashed(ValueError("own"))
+        store.Counters("/cfg/counters", store.FlashStats()).settle()
+    assert boot()[0] == 0
+    ready()
+    boot()[1].prove(3000, 2000, True, True, Log().emit)
+    for _ in range(8):
+        assert boot()[0] == 1
+        try:
+            start._fail_once(start._read())
+        except Reset:
+            pass
+    assert boot()[0] == 0 and start._read()[2][5] == 12
+
+
+def nothing_below_the_signed_minimum_runs_again():
+    install()
+    proven(NEW, "0.2.0", 1)
+    boot()[1].prove(3000, 2000, True, True, Log().emit)
+    assert slots.minimum() == 0
+    newer = dict(NEW)
+    newer["pbal_node/app.mpy"] = b"newer"
+    proven(newer, "0.4.0", 2, "minimum 0.3.0\n")
+    assert slots.minimum() == 0, "a trial raises nothing"
+    slot, place = boot()
+    DEVICE.cut_after = 0
+    assert not place.prove(3000, 2000, True, True, Log().emit) and DEVICE.dead
+    remount()
+    slot, place = boot()
+    assert place.on_trial and slot == 2
+    assert place.prove(3000, 2000, True, True, Log().emit)
+    assert slots.minimum() == 0x300
+    # What is older is not taken, whatever it says, and however well it is signed.
+    for version, why in (("0.2.9", 5), ("0.3.0", 0)):
+        c = Controller(NEW, manifest(NEW, version=version, extra="downgrade\n"))
+        _slot, place = boot()
+
+        async def work(updater, app, c=c, why=why):
+            s = await c.bring(updater)
+            assert (s.stage, s.why) == (7 if why else 3, why), s
+
+        run(place, work)
+    # It crashes: the one before it is below the minimum, so the factory's is what is left.
+    install()
+    proven(NEW, "0.2.0", 1)
+    boot()[1].prove(3000, 2000, True, True, Log().emit)
+    for minimum, back_to in (("0.2.0", 1), ("0.2.1", 0)):
+        image = bytes(DEVICE.data)
+        proven(newer, "0.4.0", 2, "minimum %s\n" % minimum)
+        assert boot()[1].prove(3000, 2000, True, True, Log().emit)
+        for _ in range(8):
+            slot, place = boot()
+            assert slot == 2
+            place.crashed()
+        assert boot()[0] == back_to, minimum
+        DEVICE.data[:] = image
+        remount()
+
+
 def a_trials_clock_ends_no_other_trial():
     """It runs on after the trial was confirmed, and the next release may be ordered meanwhile."""
     ready()
-    slot, place = boot(cold=False)
+    slot, place = boot()
     assert slot == 1
 
     async def out(slot):
@@ -533,6 +618,8 @@ support.run(
         a_damaged_file_is_not_run,
         a_confirmed_slot_that_rots_or_crashes_gives_way,
         the_second_update_takes_the_other_slot_and_keeps_the_first,
+        only_the_application_s_own_failure_counts,
+        nothing_below_the_signed_minimum_runs_again,
         a_trials_clock_ends_no_other_trial,
         the_same_parser_as_the_makers,
     ]
