@@ -334,19 +334,28 @@ class ADC:
         return (uv << 12) // full << 4
 
 
+_TIMED_US = const(600000000)
+
+
 class WDT:
+    us = 0  # one chip has one
+
     def __init__(self, id=0, timeout=5000):
         if timeout <= 0:
             raise ValueError("WDT timeout too short")
-        self._us = timeout * 1000
+        WDT.us = timeout * 1000
         _chip.emit(hwmap.EV_WDT, 0, 0, timeout)
         self.feed()
+
+    @staticmethod
+    def grant(us):
+        if WDT.us:
+            struct.pack_into("<Q", _chip.page, hwmap.WDT_DEADLINE_US, time.ticks_us() + us)
 
     def feed(self):
         import gc
 
-        page = _chip.page
-        struct.pack_into("<Q", page, hwmap.WDT_DEADLINE_US, time.ticks_us() + self._us)
+        WDT.grant(WDT.us)
         _chip.add_u32(hwmap.WDT_FEEDS, 1)
         used = gc.mem_alloc()
         _chip.put_u32(hwmap.HEAP_NOW, used)
@@ -356,7 +365,8 @@ class WDT:
 
 class Timer:
     """Fires while the chip sits at its prompt, and in `machine.idle`: the interpreter that runs
-    here cannot be interrupted in the middle of a program.
+    here cannot be interrupted in the middle of a program. So a program that starts one has ten
+    minutes until the watchdog misses it, as long as boot.py's timer feeds without a person.
     """
 
     ONE_SHOT = 0
@@ -382,10 +392,12 @@ class Timer:
         self._callback = callback
         self._due = time.ticks_add(time.ticks_ms(), self._ms)
         Timer._running[self._id] = self
+        WDT.grant(_TIMED_US)
 
     def deinit(self):
         if Timer._running.get(self._id) is self:
             del Timer._running[self._id]
+            WDT.grant(WDT.us)
 
     @classmethod
     def fire(cls):
