@@ -618,7 +618,7 @@ def main() -> None:
             app = App()
             asyncio.run(app.run())
         except Exception as e:  # the one place where everything ends: record, then reset
-            if app:
+            if app and (app.selector.busy or app.drive.busy):
                 app.drive.coils_off()  # while it is at hand: nothing is loaded before it
             app = None
             sys.print_exception(e)

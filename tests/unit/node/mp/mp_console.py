@@ -294,6 +294,7 @@ def the_contacts_open_before_anything_is_loaded():
             async def fails(self, error=error):
                 await asyncio.sleep_ms(100)
                 self.drive.on(2, self.now_ms())
+                self.drive.busy = True  # at rest it may stay until the reset
                 raise error
 
             app_module.App._housekeeping = fails
