@@ -278,25 +278,24 @@ class Link:
 
     def _seal(self, tx) -> int:
         up = self._up
-        node = self._node
         if self._clock.wants_answer():
             self._hello = True
         limit = _HEAD + _MAX_PLAIN
-        at = self._put(self._now, _HEAD)
+        at = self._put(records.Telemetry, self._telemetry, _HEAD)
         if at == _HEAD:
             # No reading that a record can hold: said to be old, so nobody uses it.
-            self._telemetry = records.Telemetry(age_ms=65535, flags=node.flags())
-            at = self._put(lambda: self._telemetry, at)
+            self._telemetry = records.Telemetry()
+            at = self._put(None, records.Telemetry(age_ms=65535, flags=self._node.flags()), at)
         if self._hello and at + records.Hello.SIZE <= limit:
             self._hello = False
-            at = self._put(self._say_hello, at)
+            at = self._put(records.Hello, None, at)
         size = records.SwitchResult.SIZE
         while self._results and at + size <= limit:
-            at = self._put_result(self._results.pop(0), at)
+            at = self._put(records.SwitchResult, self._results.pop(0), at)
         # What is told once comes before what is repeated until acknowledged.
         if self._health and at + records.Health.SIZE <= limit:
             self._health = False
-            at = self._put(self._say_health, at)
+            at = self._put(records.Health, None, at)
         while self._answers and at + len(self._answers[0]) <= limit:
             raw = self._answers.pop(0)
             up[at : at + len(raw)] = raw
@@ -304,13 +303,13 @@ class Link:
         box = self._selector.outbox
         told = 0
         while told < len(box) and at + size <= limit:
-            at = self._put_result(box[told], at)
+            at = self._put(records.SwitchResult, box[told], at)
             told += 1
         pending = self._log.pending
         i = 0
         size = records.Event.SIZE
         while i < len(pending) and at + size <= limit:
-            at = self._put_event(pending[i], at)
+            at = self._put(records.Event, pending[i], at)
             i += 1
         more = (
             self._hello
@@ -328,51 +327,38 @@ class Link:
         tx[4 : 4 + n] = self._up_view[:n]
         return n
 
-    def _put(self, make, at: int) -> int:
-        """Encode the record that make() gives behind `at`; where it ends. One that cannot be told
-        is left out and reported: it must not silence the node.
+    def _put(self, cls, x, at: int) -> int:
+        """Encode a record of this class, made from x, behind `at`; where it ends. One that cannot
+        be told is left out and reported: it must not silence the node.
         """
+        node = self._node
         try:
-            return at + make().encode_into(self._up, at)
+            if cls is records.Telemetry:
+                node.fill_telemetry(x)
+            elif cls is records.Hello:
+                x = node.hello(self._opener.floor)
+            elif cls is records.Health:
+                x = node.health(self)
+            elif cls is records.Event:
+                seq, code, severity, time_s, arg0, arg1 = x
+                x = cls(seq=seq, code=code, severity=severity, time_s=time_s, arg0=arg0, arg1=arg1)
+            elif cls is records.SwitchResult:
+                x = cls(
+                    command_id=x.command_id,
+                    outcome=x.outcome,
+                    reason=x.reason,
+                    from_phase=x.from_phase,
+                    to_phase=x.to_phase,
+                    phase=x.phase,
+                    transfer_ms=min(x.transfer_ms, 65535),
+                    vout_v=x.vout_dv / 10,
+                    time_s=x.time_s,
+                    lifetime_switches=x.lifetime,
+                )
+            return at + x.encode_into(self._up, at)
         except Exception as e:
-            self._node.faults.note(_SEALING, e)
+            node.faults.note(_SEALING, e)
             return at
-
-    def _now(self):
-        self._node.fill_telemetry(self._telemetry)
-        return self._telemetry
-
-    def _say_hello(self):
-        return self._node.hello(self._opener.floor)
-
-    def _say_health(self):
-        return self._node.health(self)
-
-    def _put_event(self, event, at: int) -> int:
-        seq, code, severity, time_s, arg0, arg1 = event
-        return self._put(
-            lambda: records.Event(
-                seq=seq, code=code, severity=severity, time_s=time_s, arg0=arg0, arg1=arg1
-            ),
-            at,
-        )
-
-    def _put_result(self, r, at: int) -> int:
-        return self._put(
-            lambda: records.SwitchResult(
-                command_id=r.command_id,
-                outcome=r.outcome,
-                reason=r.reason,
-                from_phase=r.from_phase,
-                to_phase=r.to_phase,
-                phase=r.phase,
-                transfer_ms=min(r.transfer_ms, 65535),
-                vout_v=r.vout_dv / 10,
-                time_s=r.time_s,
-                lifetime_switches=r.lifetime,
-            ),
-            at,
-        )
 
     # after the answer -------------------------------------------------------------------------
 
@@ -381,7 +367,12 @@ class Link:
         try:
             self._counters.prepare(_ROOM, self._opener.floor)
             self._floors.keep(self._clock.settled_s)
-            self._tell_spent()
+            spent = self._counters.spent | (4 if self.groups.newest.floor >= _LAST else 0)
+            for i in range(3):
+                # They never start again: this needs a person.
+                if spent & ~self._spent & 1 << i:
+                    self._log.emit(_EV_COUNTERS_SPENT, 2, i + 1, 0)
+            self._spent = spent
             if self._event_ack:
                 seq, self._event_ack = self._event_ack, 0
                 self._log.ack(seq)
@@ -398,15 +389,6 @@ class Link:
             except Exception as e:
                 self._node.faults.note(records.Config.ID, e)
                 self._answer_config(key, value, _REFUSED)
-
-    def _tell_spent(self) -> None:
-        """Counters that have come to their end never start again: this needs a person."""
-        spent = self._counters.spent | (4 if self.groups.newest.floor >= _LAST else 0)
-        new = spent & ~self._spent
-        self._spent = spent
-        for i in range(3):
-            if new & 1 << i:
-                self._log.emit(_EV_COUNTERS_SPENT, 2, i + 1, 0)
 
     def _set(self, key: int, value: int) -> None:
         """One setting: refused, or in flash and in use."""

@@ -73,21 +73,14 @@ class Slot:
             if e.errno != 2:  # there, and not to be read
                 self.damaged += 1
             return None
-        found = self._parse(raw)
-        if found is None:
-            self.damaged += 1
-        return found
-
-    def _parse(self, raw: bytes):
-        if len(raw) < _HEAD_LEN + _CRC_LEN:
-            return None
-        magic, seq, n = struct.unpack_from(_HEAD, raw, 0)
-        end = _HEAD_LEN + n
-        if magic != _MAGIC or len(raw) != end + _CRC_LEN:
-            return None
-        if struct.unpack_from("<I", raw, end)[0] != crc32(raw[:end]):
-            return None
-        return seq, raw[_HEAD_LEN:end]
+        end = len(raw) - _CRC_LEN
+        if end >= _HEAD_LEN:
+            magic, seq, n = struct.unpack_from(_HEAD, raw, 0)
+            if magic == _MAGIC and n == end - _HEAD_LEN:
+                if struct.unpack_from("<I", raw, end)[0] == crc32(raw[:end]):
+                    return seq, raw[_HEAD_LEN:end]
+        self.damaged += 1
+        return None
 
     def load(self):
         self.damaged = 0
