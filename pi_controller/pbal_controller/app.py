@@ -103,7 +103,7 @@ class Controller:
             segment.updates = self.rollouts
         self.group_keys = GroupKeys(
             keys, self.fleet, self._group, self.journal, config.security, self._expedite,
-            self._revoked, self.streams.publish, wall,
+            self._revoked, self.streams.publish, wall, self.standing,
         )  # fmt: skip
         self.uplink = Uplink(self.journal, config.uplink, lambda: summary_dict(self))
         self.server = StatusServer(self)

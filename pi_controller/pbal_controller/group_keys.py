@@ -13,6 +13,9 @@ theirs or ours. Group counters go on over all keys, so none comes twice with one
 A node is never asked for proof together with anything else: firmware that does not know the record
 refuses the whole frame. Such a node is asked again more and more seldom, and served by frames of
 its own.
+
+A controller that stands down (standing.py) draws no key by itself, and uses no new one while
+another controller speaks to the homes; what a person asks for is still brought to them.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from pbal_controller.journal_thread import AsyncJournal
 from pbal_controller.keystore import GroupGeneration, KeyStore
 from pbal_controller.numbers import EPOCH_S
 from pbal_controller.session import GroupSession
+from pbal_controller.standing import Standing
 from pbal_protocol import records as r
 from pbal_protocol.frames import GROUP, Sealer
 from pbal_protocol.kdf import group_key
@@ -80,7 +84,9 @@ class GroupKeys:
         revoked: Callable[[Home], None],
         publish: Callable[[str, dict[str, Any]], None],
         wall: Callable[[], float] = time.time,
+        standing: Standing | None = None,
     ) -> None:
+        self._standing = Standing() if standing is None else standing
         self._keys = keys
         self._fleet = fleet
         self._group = group
@@ -96,7 +102,7 @@ class GroupKeys:
         self._stamp = _stamp(keys.path)
         self._offered = 0  # the generation that the homes are told, in this life of ours
         self._offered_at = 0.0
-        self._foreign_at = float("-inf")
+        self._foreign_at = self._foreign_said_at = float("-inf")
         self._recorded = 0
         self.switched_total = 0
 
@@ -107,7 +113,7 @@ class GroupKeys:
         now = asyncio.get_running_loop().time
         while True:
             await self._watch_store()
-            await self._schedule()
+            await self._schedule(now())
             await self._look(now())
             await self._switch(now())
             beat()
@@ -137,11 +143,16 @@ class GroupKeys:
     async def _change(self, why: str, above: int = 0) -> None:
         await asyncio.to_thread(self._keys.new_group_key, why, "controller", above)
 
-    async def _schedule(self) -> None:
+    async def _schedule(self, now: float) -> None:
         """By the calendar, and only while no living home is known to stay behind."""
         days = self._config.group_key_days
         newest, wall = self._keys.newest, self._wall()
-        if not days or wall < EPOCH_S or newest.number != self._keys.active.number:
+        if (
+            self._standing.why_not(now)
+            or not days
+            or wall < EPOCH_S
+            or newest.number != self._keys.active.number
+        ):
             return
         homes = [self._of(home) for home in self._members() if home.alive]
         ready = homes and all(group.holds == newest.number for group in homes)
@@ -231,16 +242,23 @@ class GroupKeys:
         """A home holds a key that is newer than ours: the store is an old copy, or it lies."""
         if now - self._foreign_at < _FOREIGN_EVERY_S:
             return
-        self._foreign_at = now
         newest = self._keys.newest.number
+        if now - self._foreign_said_at >= _FOREIGN_EVERY_S:
+            self._foreign_said_at = now
+            self._say_foreign(home, claimed, newest)
+        if self._standing.why_not(now):
+            return  # drawn when a person has adopted this state
+        self._foreign_at = now
+        await self._change(
+            f"home {home.address} holds number {claimed}", min(claimed, newest + _MAX_STEP)
+        )
+
+    def _say_foreign(self, home: Home, claimed: int, newest: int) -> None:
         log.error(
             "a home holds a group key newer than any in the key store, which is perhaps a restored "
             "backup: a newer one is drawn. Nodes revoked or given keys since the backup are not in "
             "it: revoke and provision them again",
             extra={"home": home.address, "its": claimed, "ours": newest},
-        )
-        await self._change(
-            f"home {home.address} holds number {claimed}", min(claimed, newest + _MAX_STEP)
         )
 
     # -- the change ----------------------------------------------------------------------
@@ -248,7 +266,7 @@ class GroupKeys:
     async def _switch(self, now: float) -> None:
         """Use the newest key when the homes have it, or have had their time."""
         newest = self._keys.newest
-        if self._keys.active.number == newest.number:
+        if self._keys.active.number == newest.number or self._standing.rival:
             return
         homes = self._members()
         waiting = [home for home in homes if self._of(home).holds != newest.number]

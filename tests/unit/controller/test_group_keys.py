@@ -17,6 +17,7 @@ from pbal_controller import group_keys, keystore, metrics, segment
 from pbal_controller.app import Controller
 from pbal_controller.errors import KeyStoreError
 from pbal_controller.keystore import GroupGeneration, KeyStore
+from pbal_controller.standing import Reason
 from pbal_protocol import records as r
 from pbal_protocol.errors import RemoteError
 from pbal_protocol.frames import GROUP, Opener, Sealer, peek
@@ -212,6 +213,41 @@ async def test_an_old_copy_of_the_key_store_gets_a_newer_key(
     assert all(holds(node, site.keys.newest.root) for node in nodes)
     assert "restored backup" in caplog.text
     assert site.keys.newest.why in ("home 1 holds number 3", "home 2 holds number 3")
+
+
+async def test_a_controller_that_stands_down_draws_nothing_by_itself(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = FakeNode(1)
+    site = make_site(node)
+    fast(site, group_key_days=30)
+    async with site.running() as controller:
+        await until(lambda: not behind(controller))
+        controller.standing.stand_down(Reason.RESTORED, "an older copy")
+        aged(site, 40)
+        await asyncio.sleep(0.3)
+        assert site.keys.newest.number == 1, "by the calendar"
+        node.group, node.generation = Opener(bytes(32), GROUP, SITE, 0), 5
+        node.forgets_keys = True
+        node.reset()
+        await until(lambda: "restored backup" in caplog.text)
+        assert site.keys.newest.number == 1, "because of a home's word"
+        # What a person asks for is done, and after the adoption the rest.
+        node.forgets_keys = False
+        elsewhere(site).new_group_key("by hand", "")
+        await until(lambda: site.keys.active.number == 2)
+
+
+async def test_no_key_is_taken_into_use_beside_another_controller(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    fast(site, group_key_wait_s=1.0)
+    async with site.running() as controller:
+        await until(lambda: not behind(controller))
+        controller.standing.stand_down(Reason.RIVAL, "heard")
+        elsewhere(site).new_group_key("by hand", "")
+        await until(lambda: site.keys.newest.number == 2)
+        await asyncio.sleep(1.5)
+        assert site.keys.active.number == 1
 
 
 async def test_a_lying_home_moves_the_number_a_little_once(make_site: MakeSite) -> None:
