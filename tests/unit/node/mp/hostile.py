@@ -6,7 +6,8 @@ Everything is drawn from `random`, so a seed says what comes.
 import random
 import struct
 
-from pbal_protocol import config, frames, kdf, modbus_client, records
+import support
+from pbal_protocol import config, frames, modbus_client, records
 from pbal_protocol.codec import BLOB
 from pbal_protocol.modbus import seal_adu
 
@@ -22,6 +23,7 @@ HELD = {
     config.TRIM_B_PPM: (-2000, 2000),
     config.TRIM_C_PPM: (-2000, 2000),
 }
+kdf = support.own("pbal_protocol", "kdf")
 ALL = tuple(records.RECORDS)
 DOWN = tuple([i for i in ALL if "down" in records.RECORDS[i].DIRECTION])
 SIZES = {"B": 8, "b": 8, "H": 16, "h": 16, "I": 32, "i": 32}

@@ -40,7 +40,7 @@ support.write_file(
 import hostile  # noqa: E402
 
 from pbal_node import app as app_module  # noqa: E402
-from pbal_protocol import frames, kdf, modbus_client, records  # noqa: E402
+from pbal_protocol import frames, modbus_client, records  # noqa: E402
 
 T0 = 1800000000
 BATCH = 500
@@ -64,7 +64,9 @@ class Player:
         self.app = app
         self.author = author
         self.uart = machine.UART.made[2]
-        self.opener = frames.Opener(kdf.node_keys(ROOT, SITE, ADDRESS)[0], frames.UP, SITE, ADDRESS)
+        self.opener = frames.Opener(
+            hostile.kdf.node_keys(ROOT, SITE, ADDRESS)[0], frames.UP, SITE, ADDRESS
+        )
         self.nonce = 0
         self.proven_ms = None  # monotonic; when the last true answer came
         self.latest_s = 0  # the latest time that the node ever showed

@@ -9,7 +9,9 @@ import json
 
 import machine
 import support
-from pbal_protocol import config, frames, kdf, modbus, modbus_client, names, records, stock
+from pbal_protocol import config, frames, modbus, modbus_client, names, records, stock
+
+kdf = support.own("pbal_protocol", "kdf")
 
 ROOT = bytes(range(32))
 SITE, ADDRESS = 7, 0x0105
