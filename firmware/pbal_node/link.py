@@ -221,6 +221,8 @@ class Link:
                 self._answer_config(k, 0, _UNKNOWN_KEY)
 
     def _answer_config(self, key: int, value: int, result: int) -> None:
+        if len(self._answers) >= _ANSWERS:
+            return  # not even encoded: a frame may ask for all of them a hundred times
         self._answer(records.ConfigValue(key=key, value=value, result=result).encode())
 
     def _status(self, what: int) -> None:

@@ -354,6 +354,7 @@ async def main():
             print(sent, "frames, heap", live[-1])
         if number % 20 == 5:
             await liar(p)
+        if number % 60 == 5:
             await flood(p)
         if number % 7 == 3:
             time.jump(random.getrandbits(20))  # up to 17 minutes in which nothing comes
