@@ -28,6 +28,7 @@ from pbal_controller.journal_thread import AsyncJournal
 from pbal_controller.keystore import KeyStore
 from pbal_controller.minutes import MinuteBook, Row
 from pbal_controller.planner_loop import PlannerLoop
+from pbal_controller.plausibility.book import DoubtBook
 from pbal_controller.rollout import Rollouts
 from pbal_controller.segment import Segment
 from pbal_controller.session import GroupSession, Session
@@ -95,7 +96,9 @@ class Controller:
             self.streams.publish,
             lambda: self.meter_reading,
             wall,
+            config.plausibility,
         )
+        self.doubts = DoubtBook(self.planner.watch, self.journal, wall)
         self.rollouts = Rollouts(
             self.fleet, self.journal, config.update, self.dispatcher.busy, self.streams.publish
         )
@@ -132,6 +135,7 @@ class Controller:
             recovered = await self.dispatcher.recover()
             await self._mark_journal()
             self.planner.remember(await self.journal.call(Journal.get_blob, planner_memory.KEY))
+            await self.doubts.restore(self.now())
             log.info(
                 "controller starts",
                 extra={
@@ -162,6 +166,7 @@ class Controller:
         add("counters", self._counters_loop, 30.0)
         add("dispatcher", self.dispatcher.run, 30.0)
         add("group keys", self.group_keys.run, 60.0, essential=False)
+        add("doubts", self.doubts.run, 60.0, essential=False)
         add("planner", self.planner.run, 60.0)
         add("records", self._records_loop, 30.0)
         if self.config.update.directory is not None:

@@ -136,19 +136,21 @@ def version() -> None:
 def release(
     address: Annotated[int, typer.Argument(help="Of the home.")], config: ConfigOption = None
 ) -> None:
-    """Lift a home's quarantine. Example: pbal-controller release 17
+    """Lift a home's quarantine, or a doubt. Example: pbal-controller release 17
 
     A running controller notices within a few seconds.
     """
     from pbal_controller.journal import Journal
+    from pbal_controller.plausibility.book import release as release_doubt
 
     journal = Journal(load(config).journal.path)
     try:
         found = journal.release(address)
+        found = release_doubt(journal, address) or found
     finally:
         journal.close()
     if not found:
-        print(f"home {address} is not in quarantine", file=sys.stderr)
+        print(f"home {address} is not in quarantine and not in doubt", file=sys.stderr)
         raise typer.Exit(6)
     print(f"home {address} released")
 

@@ -15,6 +15,7 @@ from pbal_controller.naming import Name
 Port = Annotated[int, Field(ge=0, le=65535)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
+DEFAULT_FUSE_A = 63.0
 
 
 class _Table(BaseModel):
@@ -81,6 +82,8 @@ class HomeConfig(_Table):
     name: Name = ""
     # Never moved by this controller; the node has a mark of its own.
     fixed: bool = False
+    # Of the home's service fuse: what it says beyond that is not believed.
+    fuse_a: float = Field(default=DEFAULT_FUSE_A, gt=0, le=400)
 
     @model_validator(mode="after")
     def _unit_in_range(self) -> HomeConfig:
@@ -130,6 +133,16 @@ class PlannerConfig(_Table):
     # How often currents are handed to the planner's memory.
     observe_every_s: Seconds = 5.0
     core: dict[str, float | int | bool | str | list[float]] = Field(default_factory=dict)
+
+
+class PlausibilityConfig(_Table):
+    """Checks of what homes say. The bound by `home.fuse_a` holds with and without them."""
+
+    enabled: bool = True
+    # A home in doubt is believed again when its word has fitted for this long.
+    clear_s: float = Field(default=1800.0, ge=1, le=7 * 86400)
+    # No home's voltage drops less than this with its own current; 0: not checked.
+    drop_floor_ohm: float = Field(default=0.005, ge=0, le=1)
 
 
 class DispatchConfig(_Table):
@@ -235,6 +248,7 @@ class Config(_Table):
     home: tuple[HomeConfig, ...] = ()
     polling: PollingConfig = PollingConfig()
     planner: PlannerConfig = PlannerConfig()
+    plausibility: PlausibilityConfig = PlausibilityConfig()
     dispatch: DispatchConfig = DispatchConfig()
     transformer: TransformerConfig = TransformerConfig()
     uplink: UplinkConfig = UplinkConfig()

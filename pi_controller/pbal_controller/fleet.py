@@ -60,6 +60,7 @@ class Home:
     clock_ahead_s: float = 0.0  # of ours, by the latest reading of a synced node
     alive: bool = False  # answers, as far as the polling knows
     quarantined: str = ""
+    doubted: str = ""  # why its word does not fit; it then takes no part in plans
     hold_until: float = -math.inf  # no commands before this monotonic time
     hold_reason: str = ""
     link: LinkStats = field(default_factory=LinkStats)
@@ -129,12 +130,22 @@ class Home:
             return complex(math.nan, math.nan)
         return complex(t.p_w, -t.q_var) / t.vout_v
 
+    def counted_a(self) -> complex:
+        """What plans take for its current: `current_a`, at most its fuse's; NaN in doubt."""
+        current = self.current_a()
+        size = abs(current)
+        if self.doubted:
+            return complex(math.nan, math.nan)
+        return current * (self.config.fuse_a / size) if size > self.config.fuse_a else current
+
     def immovable(self, now: float) -> str:
         """Why this home may not be moved now; empty when it may."""
         if self.config.fixed:
             return "fixed by the configuration"
         if self.quarantined:
             return f"quarantined: {self.quarantined}"
+        if self.doubted:
+            return f"in doubt: {self.doubted}"
         if self.session is None:
             return self.no_key
         if self.replays_in_a_row >= REPLAYS:
@@ -215,11 +226,14 @@ class Fleet:
         return percentile(everything, 0.95), worst
 
     def phase_sums(self, now: float, max_age_s: float) -> tuple[complex, complex, complex]:
-        """Sum of the homes' currents on each phase, A, each in its own phase's frame."""
+        """Sum of the homes' currents on each phase, A, each in its own phase's frame.
+
+        Of each home what counts: at most its fuse's current, nothing of a home in doubt.
+        """
         sums = [0j, 0j, 0j, 0j]
         for home in self:
             if home.phase and home.age_s(now) <= max_age_s:
-                current = home.current_a()
+                current = home.counted_a()
                 if not cmath.isnan(current):
                     sums[home.phase] += current
         return sums[1], sums[2], sums[3]

@@ -57,6 +57,8 @@ def render(c: Controller) -> str:
     out.add("homes_alive", "gauge", "Homes that answer.", s["homes_alive"])
     out.add("homes_fresh", "gauge", "Homes fresh enough to plan with.", s["homes_fresh"])
     out.add("homes_quarantined", "gauge", "Homes in quarantine.", s["homes_quarantined"])
+    out.add("homes_doubted", "gauge", "Homes whose word does not fit: not in plans.",
+            s["homes_doubted"])  # fmt: skip
     out.add("neutral_current_amperes", "gauge", "Phasor sum over fresh homes.",
             s["neutral_current_a"])  # fmt: skip
     for index, name in enumerate("ABC"):
@@ -75,6 +77,9 @@ def render(c: Controller) -> str:
     out.add("decisions_total", "counter", "Decisions made.", c.planner.decisions_total)
     out.add("decisions_skipped_total", "counter", "Decisions not made (stale, busy).",
             c.planner.skipped_total)  # fmt: skip
+    out.add("moves_held_back_total", "counter",
+            "Moves not ordered because they would hang on one home's word.",
+            c.planner.bound.held_back_total)  # fmt: skip
     out.add("decision_seconds", "gauge", "Duration of the last decision.",
             c.planner.last_decide_s)  # fmt: skip
     out.add("node_events_total", "counter", "Events stored.", c.dispatcher.events_total)
@@ -125,6 +130,9 @@ def render(c: Controller) -> str:
                 home.age_s(now), home=home.address)  # fmt: skip
     for home in c.fleet:
         out.add("home_phase", "gauge", "0 open, 1 A, 2 B, 3 C.", home.phase, home=home.address)
+    for home in c.fleet:
+        out.add("home_doubted", "gauge", "1 while its word does not fit.", int(bool(home.doubted)),
+                home=home.address)  # fmt: skip
     for home in c.fleet:
         if home.telemetry is not None:
             out.add("home_power_watts", "gauge", "Active power.", home.telemetry.p_w,

@@ -8,6 +8,7 @@ planner proposes is checked again, home by home, before it is ordered.
 from __future__ import annotations
 
 import asyncio
+import cmath
 import dataclasses
 import logging
 import math
@@ -20,16 +21,17 @@ import numpy as np
 from pbal_controller import planner_memory
 from pbal_controller.balancing import Move, Planner
 from pbal_controller.balancing import PlannerConfig as CoreConfig
-from pbal_controller.config import PlannerConfig
+from pbal_controller.balancing.phasors import TURN
+from pbal_controller.config import PlannerConfig, PlausibilityConfig
 from pbal_controller.dispatcher import Dispatcher
 from pbal_controller.errors import ConfigError
-from pbal_controller.fleet import Fleet
+from pbal_controller.fleet import ROTATION, Fleet
+from pbal_controller.plausibility import Watch, WordBound
 from pbal_controller.transformer import TransformerReading
 
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.5
-_DEAD_V = 50.0
 
 
 def core_config(config: PlannerConfig) -> CoreConfig:
@@ -73,6 +75,7 @@ class PlannerLoop:
         publish: Callable[[str, dict[str, Any]], None],
         meter: Callable[[], TransformerReading | None] = lambda: None,
         wall: Callable[[], float] = time.time,
+        plausibility: PlausibilityConfig | None = None,
     ) -> None:
         self._fleet = fleet
         self._homes = list(fleet)
@@ -82,6 +85,8 @@ class PlannerLoop:
         self._meter = meter
         self._wall = wall
         self.planner = Planner(len(self._homes), core_config(config)) if self._homes else None
+        self.watch = Watch(self._homes, plausibility or PlausibilityConfig())
+        self.bound = WordBound([home.config.fuse_a for home in self._homes])
         self.decisions_total = 0
         self.skipped_total = 0
         self.last_decision: dict[str, Any] = {}
@@ -135,6 +140,7 @@ class PlannerLoop:
                 continue
             if now >= next_observe:
                 next_observe = now + self._config.observe_every_s
+                self.judge(now)
                 self.planner.observe(self.planner_time_s(), self.currents(now), self.rest(now))
             overload = self.overload(now)
             urgent = (
@@ -150,12 +156,22 @@ class PlannerLoop:
                     await self.decide(now, overload or "it is time")
             beat()
 
+    def judge(self, now: float) -> None:
+        """See whose word fits; say who came into doubt or out of it."""
+        for change in self.watch.look(now, self._config.max_age_s, self._meter()):
+            home, why = change.home.address, change.why
+            if why:
+                log.error("home in doubt", extra={"home": home, "why": why})
+            else:
+                log.info("home no longer in doubt", extra={"home": home, "was": change.ended})
+            self._publish("doubt", {"home": home, "why": why, "was": change.ended})
+
     def currents(self, now: float) -> np.ndarray[Any, np.dtype[np.complex128]]:
-        """complex[n] A of every home in order, NaN where it is not fresh."""
+        """complex[n] A of every home in order, NaN where it is not fresh or in doubt."""
         values = np.full(len(self._homes), complex(math.nan, math.nan))
         for index, home in enumerate(self._homes):
             if home.age_s(now) <= self._config.max_age_s:
-                values[index] = home.current_a()
+                values[index] = home.counted_a()
         return values
 
     def rest(self, now: float) -> np.ndarray[Any, np.dtype[np.complex128]] | None:
@@ -164,11 +180,15 @@ class PlannerLoop:
         if meter is None:
             return None
         sums = self._fleet.phase_sums(now, self._config.max_age_s)
-        values = np.full(3, complex(math.nan, math.nan))
-        for k, (v, p_w, q_var) in enumerate(zip(meter.v, meter.p_w, meter.q_var, strict=True)):
-            if v > _DEAD_V:
-                values[k] = complex(p_w, -q_var) / v - sums[k]
-        return values
+        return np.asarray(np.array(meter.phasors_a()) - np.array(sums))
+
+    def neutral_at_transformer_a(self) -> complex | None:
+        """Phasor of the neutral current, A, by the meter; None where it does not tell."""
+        meter = self._meter()
+        if meter is None:
+            return None
+        total = sum(a * turn for a, turn in zip(meter.phasors_a(), ROTATION[1:], strict=True))
+        return None if cmath.isnan(total) else complex(total)
 
     def overload(self, now: float) -> str:
         """Which phase carries more than the limit, in words; empty when none does.
@@ -219,7 +239,8 @@ class PlannerLoop:
         phases = np.full(len(self._homes), -1, np.int64)
         immovable = []
         for index, home in enumerate(self._homes):
-            if home.age_s(now) <= self._config.max_age_s and home.phase:
+            fresh = home.age_s(now) <= self._config.max_age_s
+            if fresh and home.phase and not home.doubted:
                 phases[index] = home.phase - 1
             # The node would only wait for less load until the command expires (S6).
             heavy = abs(home.current_a()) > self._config.max_switch_a
@@ -235,6 +256,13 @@ class PlannerLoop:
             immovable=immovable,
             max_moves=room if most < 0 else min(room, most),
         )
+        proposed = len(moves)
+        rest = self.rest(now)
+        others = 0j if rest is None else complex((np.nan_to_num(rest) * TURN[:3]).sum())
+        moves = self.bound.admit(
+            moves, phases, self.currents(now), rest_a=others,
+            measured_a=self.neutral_at_transformer_a(),
+        )  # fmt: skip
         self.last_decide_s = time.perf_counter() - began
         self.decisions_total += 1
         ordered = 0
@@ -246,6 +274,7 @@ class PlannerLoop:
                 "cause": cause,
                 "skipped": "",
                 "moves": ordered,
+                "held_back": proposed - len(moves),
                 "took_s": round(self.last_decide_s, 6),
             }
         )

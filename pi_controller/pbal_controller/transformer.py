@@ -28,6 +28,7 @@ from pbal_controller.documents import DocumentError, read_json
 from pbal_controller.errors import BearerError
 
 Three = tuple[float, float, float]
+_DEAD_V = 50.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,15 @@ class TransformerReading:
     q_var: Three
     neutral_a: float = math.nan
     freq_hz: float = math.nan
+
+    def phasors_a(self) -> tuple[complex, complex, complex]:
+        """Current of each phase, A, referred to its own voltage; NaN where that is dead."""
+        nan = complex(math.nan, math.nan)
+        a, b, c = (
+            complex(p_w, -q_var) / v if v > _DEAD_V else nan
+            for v, p_w, q_var in zip(self.v, self.p_w, self.q_var, strict=True)
+        )
+        return a, b, c
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: what is no number becomes null."""

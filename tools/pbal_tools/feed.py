@@ -78,7 +78,8 @@ def reason(exc: BaseException) -> str:
 def home_cell(home: dict[str, Any], moving: set[int]) -> HomeCell:
     """One home of the status."""
     flags = home.get("flags") or []
-    trouble = home.get("quarantined") or next((f for f in flags if f in TROUBLE_FLAGS), "")
+    trouble = home.get("quarantined") or home.get("doubted")
+    trouble = trouble or next((f for f in flags if f in TROUBLE_FLAGS), "")
     if home.get("age_s") is not None and not home.get("alive"):
         trouble = trouble or "silent"
     return HomeCell(

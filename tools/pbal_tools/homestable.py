@@ -14,7 +14,9 @@ from pbal_controller.naming import check_name, one_line
 
 from .errors import InputError
 
-COLUMNS = ("address", "name", "bus", "feeder", "phase", "bearer", "fixed", "eui", "board")
+COLUMNS = (
+    "address", "name", "bus", "feeder", "phase", "bearer", "fixed", "eui", "board", "fuse_a",
+)  # fmt: skip
 _TRUE, _FALSE = {"1", "yes", "true", "y", "x"}, {"0", "no", "false", "n"}
 _PHASES = {"": None, "A": 1, "B": 2, "C": 3, "1": 1, "2": 2, "3": 3}
 _MAX_BYTES = 4 * 1024 * 1024
@@ -35,6 +37,7 @@ class Row:
     fixed: bool | None = None
     eui: str = ""
     board: str = ""
+    fuse_a: float | None = None
 
 
 def is_address(address: int) -> bool:
@@ -137,10 +140,13 @@ def _row(path: Path, line: int, columns: list[str], cells: list[str]) -> Row:
     eui = told.get("eui", "").lower().replace("-", "").replace(":", "")
     if eui and not re.fullmatch("[0-9a-f]{16}", eui):
         raise bad(f"eui {eui!r} must be 16 hex digits.")
+    fuse = told.get("fuse_a", "").replace(",", ".")
+    if fuse and not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", fuse, re.ASCII):
+        raise bad(f"fuse_a is {fuse!r}, not the rated current of a fuse, A.")
     return Row(
         line, address, told.get("name", ""), told.get("bus", ""), told.get("feeder", ""),
         _PHASES[phase], told.get("bearer", ""), fixed in _TRUE if fixed else None, eui,
-        told.get("board", ""),
+        told.get("board", ""), float(fuse) if fuse else None,
     )  # fmt: skip
 
 

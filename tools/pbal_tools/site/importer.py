@@ -47,6 +47,8 @@ def _home(path: Path, row: homestable.Row, buses: dict[str, str]) -> dict[str, A
     out |= {"address": row.address, "bus": bus}
     if row.fixed:
         out["fixed"] = True
+    if row.fuse_a is not None:
+        out["fuse_a"] = row.fuse_a
     if row.phase:
         out["phase"] = PHASES[row.phase]
     return out

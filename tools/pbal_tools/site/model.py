@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pbal_controller.config import BusConfig, TransformerConfig
+from pbal_controller.config import DEFAULT_FUSE_A, BusConfig, TransformerConfig
 from pbal_controller.documents import DocumentError, read_toml, toml_value
 from pbal_controller.naming import Name
 
@@ -51,6 +51,7 @@ class Home(_Table):
     phase: Literal["", "A", "B", "C"] = ""
     bearer: Bearer = "rs485"
     fixed: bool = False
+    fuse_a: float = Field(default=DEFAULT_FUSE_A, gt=0, le=400)
     eui: str = Field(default="", pattern=r"^($|[0-9a-f]{16}$)")
     board: Name = ""
 
@@ -188,4 +189,6 @@ def controller_toml(site: Site, keys: str, passphrase_file: str | None = None) -
             out.append(f"name = {toml_value(home.name)}")
         if home.fixed:
             out.append("fixed = true")
+        if home.fuse_a != DEFAULT_FUSE_A:
+            out.append(f"fuse_a = {home.fuse_a:g}")
     return "\n".join(out) + "\n"

@@ -1,0 +1,98 @@
+"""Doubts over restarts, and a person's word on them: the journal's blob `doubts`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from pbal_controller.journal import Journal
+from pbal_controller.journal_thread import AsyncJournal
+from pbal_controller.plausibility.watch import Watch
+
+log = logging.getLogger(__name__)
+
+KEY = "doubts"
+_EVERY_S = 5.0
+_HISTORY = 100
+
+
+def release(journal: Journal, address: int) -> bool:
+    """Strike one home off the list of those in doubt; False when it is not on it."""
+    listed = _read(journal.get_blob(KEY))
+    if str(address) not in listed["now"]:
+        return False
+    del listed["now"][str(address)]
+    journal.put_blob(KEY, json.dumps(listed).encode())
+    return True
+
+
+def _read(blob: bytes | None) -> dict[str, Any]:
+    """The list as it was written. What is damaged counts as empty, and is told of."""
+    if blob is not None:
+        try:
+            listed = json.loads(blob)
+            if isinstance(listed["now"], dict) and isinstance(listed["history"], list):
+                return dict(listed)
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("the list of homes in doubt is damaged", extra={"why": repr(error)})
+    return {"now": {}, "history": []}
+
+
+class DoubtBook:
+    """Writes down who is in doubt, and lets go whom a person has struck off the list."""
+
+    def __init__(
+        self, watch: Watch, journal: AsyncJournal, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._watch = watch
+        self._journal = journal
+        self._wall = wall
+        self._written: dict[str, dict[str, Any]] = {}
+        self._history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The last doubts, oldest first: when, which home, why; `why` is empty where one ended."""
+        return list(self._history)
+
+    async def restore(self, now: float) -> None:
+        """Take up the list before a start."""
+        listed = _read(await self._journal.call(Journal.get_blob, KEY))
+        try:
+            self._watch.restore(listed["now"], now)
+        except ValueError as error:
+            log.warning("the list of homes in doubt is damaged", extra={"why": str(error)})
+        self._history.extend(listed["history"])
+        self._written = self._watch.as_dict()
+
+    async def run(self, beat: Callable[[], None]) -> None:
+        """Keep list and homes alike until cancelled."""
+        while True:
+            await self.look()
+            beat()
+            await asyncio.sleep(_EVERY_S)
+
+    async def look(self) -> None:
+        """Once: let go who was struck off, then write down what has changed."""
+        listed = _read(await self._journal.call(Journal.get_blob, KEY))["now"]
+        for home in self._watch.homes:
+            address = str(home.address)
+            if home.doubted and address in self._written and address not in listed:
+                log.info("home released from doubt", extra={"home": home.address})
+                self._watch.release(home)
+        now = self._watch.as_dict()
+        if now == self._written:
+            return
+        for address in sorted({*now, *self._written}, key=int):
+            if now.get(address) != self._written.get(address):
+                why = now[address]["why"] if address in now else ""
+                self._history.append(
+                    {"time_s": round(self._wall(), 3), "home": int(address), "why": why}
+                )
+        text = json.dumps({"now": now, "history": list(self._history)})
+        await self._journal.call(Journal.put_blob, KEY, text.encode())
+        self._written = now

@@ -1,0 +1,162 @@
+"""What one home's word may cost: the real planner against liars of every kind, many streets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pbal_controller.balancing import Move, Planner, PlannerConfig
+from pbal_controller.balancing.phasors import TURN
+from pbal_controller.plausibility import WordBound
+
+STRATEGIES = ("constant", "swings", "any angle", "export", "any phase", "chases", "opposes")
+
+
+class Played:
+    """One street with constant true loads, balanced honestly for a while, then lied to."""
+
+    def __init__(self, seed: int, strategy: str, *, bound: bool = True, meter: bool = False):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(3, 40))
+        self.fuses = rng.choice([16.0, 25.0, 40.0, 63.0], n)
+        self.true = rng.exponential(6, n).clip(0, 0.9 * self.fuses) * np.exp(
+            -1j * rng.uniform(0, 0.5, n)
+        )
+        self.liar = liar = int(rng.integers(n))
+        if rng.random() < 0.5:
+            angle = rng.uniform(-np.pi, np.pi)
+            self.true[liar] = rng.uniform(0, self.fuses[liar]) * np.exp(1j * angle)
+        self.honest = int(rng.integers(0, 20))
+        obeys = rng.random() < 0.5
+        self.x = rng.integers(0, 3, n).astype(np.int8)
+        said = self.x.copy()
+        planner = Planner(
+            n, PlannerConfig(price=5.0, wear_budget_per_day=None, dwell_s=0, daily_cap=10000,
+                             predict=bool(rng.random() < 0.5), max_moves=int(rng.integers(-1, 4)))
+        )  # fmt: skip
+        self.bound = WordBound(self.fuses)
+        self.past = []
+        self.held = 0
+        for k in range(60):
+            says = self.true.copy()
+            if k >= self.honest:
+                says[liar], said[liar] = self._lie(strategy, k, said[liar], rng)
+            phases = self.x.copy()
+            phases[liar] = said[liar]
+            shown = self.bound.clamp(says) if bound else says
+            rest = None
+            if meter:
+                lines = [(self.true * (self.x == q)).sum() for q in range(3)]
+                rest = lines - np.array([(shown * (phases == q)).sum() for q in range(3)])
+            planner.observe(60.0 * k, shown, rest)
+            moves = planner.decide(60.0 * k, phases)
+            if bound:
+                seen = self.neutral() if meter else None
+                moves = self.bound.admit(moves, phases, says, measured_a=seen)
+            for move in moves:
+                if move.home != liar:
+                    self.x[move.home] = move.to_phase
+                else:
+                    said[liar] = move.to_phase
+                    if obeys:
+                        self.x[liar] = move.to_phase
+            self.past.append(self.x.copy())
+
+    def neutral(self) -> complex:
+        """The true one, A."""
+        return complex((self.true * TURN[self.x]).sum())
+
+    def _lie(self, strategy: str, k: int, phase: int, rng) -> tuple[complex, int]:
+        fuse, true = self.fuses[self.liar], self.true[self.liar]
+        if strategy == "constant":
+            return 40000 / 230, phase
+        if strategy == "swings":
+            return fuse * (k // 3 % 2), phase
+        if strategy == "any angle":
+            return fuse * np.exp(1j * rng.uniform(-np.pi, np.pi)), phase
+        if strategy == "export":
+            return -3 * fuse, phase
+        if strategy == "any phase":
+            return fuse, k // 4 % 3
+        if strategy == "chases":  # always on the side on which the others are already too much
+            others = (self.true * TURN[self.x]).sum() - true * TURN[self.x[self.liar]]
+            return fuse * (others / max(abs(others), 1e-9)) * np.conj(TURN[phase]), phase
+        return -true / max(abs(true), 1e-9) * fuse, phase
+
+    def others(self, x) -> complex:
+        turned = self.true * TURN[x]
+        return complex(turned.sum() - turned[self.liar])
+
+    def harm(self) -> float:
+        """Most by which the true neutral current grew after the lie began, over that of any
+        moment before, in fuses of the liar; its own load where it put it."""
+        worst = 0.0
+        for late in range(self.honest, len(self.past)):
+            own = self.true[self.liar] * TURN[self.past[late][self.liar]]
+            after = abs(self.others(self.past[late]) + own)
+            for early in range(self._since(), late):
+                before = abs(self.others(self.past[early]) + own)
+                worst = max(worst, (after - before) / self.fuses[self.liar])
+        return worst
+
+    def _since(self) -> int:
+        """The last honest moment, or the first at which the others were balanced without it."""
+        half = 0.5 * self.fuses[self.liar]
+        start = max(self.honest - 1, 0)
+        if abs(self.true[self.liar]) <= half:
+            return start
+        later = range(start, len(self.past))
+        return next((k for k in later if abs(self.others(self.past[k])) <= half), start)
+
+
+@pytest.mark.parametrize("meter", [False, True], ids=["no meter", "meter"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_no_word_costs_more_than_its_fuse(strategy, meter):
+    worst = max(Played(seed, strategy, meter=meter).harm() for seed in range(8))
+    assert worst <= 1.0 + 1e-6
+
+
+def test_without_the_bound_a_word_costs_more():
+    worst = max(Played(seed, "constant", bound=False).harm() for seed in range(8))
+    assert worst > 2.0
+
+
+def move(home: int, from_phase: int, to_phase: int) -> Move:
+    return Move(home, from_phase, to_phase, 1.0, "a test")
+
+
+@pytest.mark.parametrize(("fuse", "taken"), [(40.0, 0), (63.0, 1)])
+def test_a_move_that_hangs_on_one_word_may_unbalance_by_half_its_fuse(fuse, taken):
+    """Home 0 says 40 A on A; the others are balanced, 26 A without each other's help."""
+    bound = WordBound([fuse, 40.0, 40.0, 40.0])
+    moves = bound.admit([move(1, 0, 1)], [0, 0, 1, 2], [40.0, 15.0, 15.0, 15.0])
+    assert len(moves) == taken
+    assert bound.held_back_total == 1 - taken
+
+
+def test_balancing_without_the_word_is_free():
+    """Homes that balance each other move however large a neutral current was before."""
+    bound = WordBound(np.full(9, 25.0))
+    moves = [move(h, 0, 1 + h % 2) for h in range(6)]
+    assert len(bound.admit(moves, np.zeros(9, int), np.full(9, 10.0))) == 6
+
+
+def test_what_is_unknown_or_open_counts_nothing():
+    bound = WordBound(np.full(3, 10.0))
+    amps = [complex(np.nan, np.nan), 300.0, 5.0]
+    assert [m.home for m in bound.admit([move(2, 0, 1)], [0, -1, 0], amps)] == [2]
+
+
+def test_a_claim_is_clamped_to_the_fuse_and_keeps_its_angle():
+    amps = WordBound([10.0, 10.0, 10.0]).clamp([30 - 40j, 3 + 4j, complex(np.nan, np.nan)])
+    assert amps[:2] == pytest.approx([6 - 8j, 3 + 4j])
+    assert np.isnan(amps[2])
+
+
+def test_the_memory_stays_small():
+    bound = WordBound(np.full(3, 10.0))
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        bound.admit([], rng.integers(-1, 3, 3), [1.0, 2.0, 3.0])
+    assert len(bound._past) <= 96
+    assert (bound._first >= 0).all()
