@@ -156,3 +156,14 @@ def test_whatever_a_node_is_called_is_fit_to_be_shown(name: str) -> None:
     assert one_line(safe) == safe or "\ufffd" in safe
     made = label.svg(label.Label("24a160fffe000001", 7, 3, name, name))
     ET.fromstring(made.encode("utf-8"))
+
+
+def test_fuses_come_from_the_spreadsheet_into_the_controllers_file(tmp_path: Path) -> None:
+    site = import_csv(table(tmp_path, 'address;fuse_a\n1;"35,5"\n2;\n'), 9, "x", {"a": "/dev/x"})
+    assert [home.fuse_a for home in site.home] == [35.5, 63.0]
+    told = tomllib.loads(model.controller_toml(site, "keys.json"))["home"]
+    assert [home.get("fuse_a") for home in told] == [35.5, None]
+    with pytest.raises(InputError, match="line 2: fuse_a is 'big'"):
+        homestable.read(table(tmp_path, "address,fuse_a\n1,big\n"))
+    with pytest.raises(InputError, match="fuse_a"):
+        import_csv(table(tmp_path, "address,fuse_a\n1,0\n"), 9, "x", {"a": "/dev/x"})
