@@ -83,6 +83,8 @@ class VirtualStreet:
         )  # fmt: skip
 
     # The dispatcher, as the loop knows it.
+    standing = SimpleNamespace(why_not=lambda now: "")
+
     def busy(self, address: int) -> bool:
         return False
 
