@@ -22,6 +22,7 @@ import sys
 import termios
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -49,11 +50,13 @@ class ReplBoard:
     """One emulated board.
 
     `folder` holds its flash. `port` is "pty", "pty:PATH" (a stable name), "tcp" or "rfc2217"; `url`
-    is then what a pyserial program opens. `stub` is the ROM loader's. `leave_download` makes the
+    is then what a pyserial program opens. `stub` and `fastest` are the ROM loader's.
+    `leave_download` makes the
     board restart by itself when a flasher that wrote something hangs up, as if a person pressed
     EN. `cut_after` pulls the cable after so many bytes have arrived, once; `plug_in` mends it.
     `delay_s` slows every answer, `noise` is printed at each start before anything else.
-    `analog` gives pins a 50 Hz voltage: pin -> (volts RMS at the pin, degrees).
+    `analog` gives pins a 50 Hz voltage: pin -> (volts RMS at the pin, degrees), or for what lies
+    behind contacts pin -> {coil -> (volts, degrees)}.
     """
 
     def __init__(
@@ -70,7 +73,8 @@ class ReplBoard:
         delay_s: float = 0.0,
         noise: bytes = b"",
         heap: str = "400k",
-        analog: dict[int, tuple[float, float]] | None = None,
+        fastest: int = 0,
+        analog: Mapping[int, object] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -81,6 +85,7 @@ class ReplBoard:
         self.resets = 0
         self.sessions_flashed = 0
         self._stub = stub
+        self._fastest = fastest
         self._leave_download = leave_download
         self._delay_s = delay_s
         self._noise = noise
@@ -174,7 +179,9 @@ class ReplBoard:
         self._resume_raw = False
         self.resets += 1
         if download:
-            self._rom = RomLoader(self.chip.name, self.mac, self.flash, self._stub)
+            self._rom = RomLoader(
+                self.chip.name, self.mac, self.flash, self._stub, fastest=self._fastest
+            )
             self._send(DOWNLOAD_TEXT)
             return
         self._send(BOOT_TEXT + self._noise)

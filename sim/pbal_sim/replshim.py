@@ -19,7 +19,8 @@ import micropython
 import vfs
 
 _path, _offset, _size, _mac, _chip, _start, _mode = sys.argv[1:8]
-# Pin -> (volts RMS at the pin, degrees): what the front end would see of a 50 Hz supply.
+# Pin -> (volts RMS at the pin, degrees): what the front end would see of a 50 Hz supply; or, behind
+# contacts, coil -> (volts, degrees).
 _analog = {int(k): v for k, v in json.loads(sys.argv[8]).items()}
 _state = open(sys.argv[9], "r+b")  # noqa: SIM115 - lives as long as the chip
 # As in chipstate.py.
@@ -127,16 +128,23 @@ class _ADC:
 
     def __init__(self, pin, atten=0, **_):
         self._n = 0
-        self._rms, degrees = _analog.get(pin._number, (0.0, 0.0))
-        self._angle = math.radians(degrees)
+        self._seen = _analog.get(pin._number, (0.0, 0.0))
 
     def read_uv(self):
         self._n = (self._n * 5 + 3) & 7
         wave = 0.0
-        if self._rms:
+        rms, degrees = self._seen if isinstance(self._seen, (list, tuple)) else self._through()
+        if rms:
             turn = 2 * math.pi * 50 * (time.ticks_us() % 1000000) / 1e6
-            wave = self._rms * 1.4142136e6 * math.sin(turn + self._angle)
+            wave = rms * 1.4142136e6 * math.sin(turn + math.radians(degrees))
         return int(1300000 + 800 * (self._n - 4) + wave)
+
+    def _through(self):
+        """What a contact lets through: the first whose coil is driven."""
+        for coil, source in self._seen.items():
+            if _Pin._levels.get(int(coil)):
+                return source
+        return 0.0, 0.0
 
     def read_u16(self):
         return self.read_uv() * 65535 // 3100000

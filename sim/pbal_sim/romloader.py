@@ -180,6 +180,8 @@ class RomLoader:
     `flash_id` is the JEDEC id its flash reports (low byte maker, high byte log2 of the size).
     `stub` "runs" answers an uploaded stub as the real one would, "silent" never greets, "refuses"
     answers that there is no RAM for it, and goes on.
+    `fastest` is the highest rate that the adapter in between carries, 0 for any: above it the chip
+    says that it changes its rate and is not heard again.
     `reboot` becomes true once the flasher asked to leave download mode for the application.
     """
 
@@ -190,13 +192,16 @@ class RomLoader:
         flash: Flash | None = None,
         stub: str = "silent",
         flash_id: int = 0x164020,
+        fastest: int = 0,
     ) -> None:
         self.chip = CHIPS[chip]
         self.mac = mac
         self.flash = flash or Flash()
         self.stub = stub
         self.flash_id = flash_id
+        self.fastest = fastest
         self.is_stub = False
+        self._dead = False
         self.reboot = False
         self.bytes_programmed = 0
         self._slip = _Slip()
@@ -214,7 +219,7 @@ class RomLoader:
             _WRITE_REG: self._write_reg,
             _SPI_ATTACH: self._accept,
             _SPI_SET_PARAMS: self._accept,
-            _CHANGE_BAUDRATE: self._accept,
+            _CHANGE_BAUDRATE: self._change_rate,
             _MEM_BEGIN: self._mem_begin,
             _MEM_DATA: self._mem_data,
             _MEM_END: self._accept,
@@ -242,7 +247,7 @@ class RomLoader:
         return b"".join(self._handle(packet) for packet in self._slip.feed(data))
 
     def _handle(self, packet: bytes) -> bytes:
-        if len(packet) < 8 or packet[0] != 0:
+        if len(packet) < 8 or packet[0] != 0 or self._dead:
             return b""
         op, size, checksum = struct.unpack_from("<BHI", packet, 1)
         body = packet[8:]
@@ -283,6 +288,11 @@ class RomLoader:
         return (0 if self.is_stub else 0x20120707), b""
 
     def _accept(self, body: bytes, _: int) -> int:
+        return _STATUS_OK
+
+    def _change_rate(self, body: bytes, _: int) -> int:
+        if 0 < self.fastest < struct.unpack_from("<I", body)[0]:
+            self._dead = True
         return _STATUS_OK
 
     def _mem_begin(self, body: bytes, _: int) -> int:

@@ -124,6 +124,17 @@ def test_control_lines_reset_the_board_and_a_silent_stub_is_done_without(
     assert bytes(board.flash.data[0x1000:0x2000]) == stand_in_image(size=6000)[:0x1000]
 
 
+@pytest.mark.parametrize("words", [(), ("--no-stub",)])
+def test_an_adapter_that_cannot_do_the_faster_rate(rig: Rig, words: tuple[str, ...]) -> None:
+    board = rig.board(port="rfc2217", stub="runs", fastest=115200)
+    done = rig.pbal(
+        "flash", "--port", board.url, "--image", "image.bin", "--no-erase", *words, timeout=200
+    )
+    assert done.code == 0, done.err
+    assert "dead at 460800 baud" in done.err
+    assert "--baud 115200" in done.err
+
+
 def test_a_loader_that_refuses_the_stub_is_served_without_it(rig: Rig, flashed: Path) -> None:
     (rig.folder / "small.bin").write_bytes(stand_in_image(size=6000))
     args = ("flash", "-i", "small.bin", "--no-erase", "--before", "no-reset", "--after", "no-reset")

@@ -73,6 +73,10 @@ class Written:
     erased: bool
 
 
+class RateFailed(UnreachableError):
+    """The line does not carry the faster rate; 115200 baud may do."""
+
+
 class StubFailed(UnreachableError):
     """The chip does not run the flasher stub; the ROM loader may still do."""
 
@@ -96,9 +100,13 @@ def write(
         if at:
             seen["stage"] = "writing"
             on_step("writing", float(at[2]) / 100)
+        elif "lash size" in line and seen["stage"] == "rate":
+            seen["stage"] = "starting"  # the first answer at the new rate
         elif "rasing flash" in line or "Erasing" in line:
             seen["stage"] = "erasing"
             on_step("erasing", 0.0)
+        elif "hanging baud rate" in line or "hanging baudrate" in line:
+            seen["stage"] = "rate"
         elif "flasher running" in line:
             seen["stage"] = "starting"
         elif "unning stub" in line or "ploading stub" in line:
@@ -142,6 +150,12 @@ def explain(link: Link, done: Finished, stage: str) -> CliError:
     refused = _refused(link, text)
     if refused is not None:
         return refused
+    if stage == "rate" or "Failed to set baud rate" in text:
+        return RateFailed(
+            f"{link.port}: the line is dead at {link.baud} baud: the adapter, its driver or the "
+            "cable does not carry that.",
+            "Put it into the boot loader again and repeat with --baud 115200.",
+        )
     if stage == "stub":
         return StubFailed(
             f"{link.port}: the chip does not run esptool's flasher stub.",

@@ -208,21 +208,33 @@ def _write(
     step: Callable[[str, float], None],
     note: Callable[[str], None],
 ) -> str:
-    try:
-        return esp.write(link, image, erase, step).mac
-    except esp.StubFailed as exc:
-        note("the chip does not run the flasher stub: going on without it, which is slower")
-        plain = replace(link, stub=False)
-        if link.before == "default-reset" and ports.has_control_lines(link.port):
-            return esp.write(plain, image, erase, step).mac
-        # Nothing can reset it: a boot loader that only refused the stub still listens, one that
-        # jumped into it does not.
+    """Writes the image; with a slower rate, or without the stub, where the line or the chip cannot
+    do better. Returns the MAC.
+    """
+    resets = link.before == "default-reset" and ports.has_control_lines(link.port)
+    without_stub: esp.StubFailed | None = None
+    while True:
+        slow = not link.fast or link.baud <= 115200
         try:
-            return esp.write(replace(plain, attempts=2), image, erase, step).mac
+            return esp.write(link, image, erase, step).mac
+        except esp.RateFailed as exc:
+            # The chip listens at the new rate now: without a reset nobody reaches it.
+            if slow or not resets:
+                raise
+            note(f"{exc.message} Going on at 115200 baud; --baud 115200 does so from the start.")
+            link = replace(link, baud=115200)
+        except esp.StubFailed as exc:
+            note("the chip does not run the flasher stub: going on without it, which is slower")
+            # Nothing can reset it: a boot loader that only refused the stub still listens, one
+            # that jumped into it does not.
+            without_stub = exc
+            link = replace(link, stub=False, attempts=link.attempts if resets else 2)
         except NoBootloader:
-            raise CheckFailed(exc.message, exc.remedy) from None
-    except (CheckFailed, CliError) as exc:
-        if isinstance(exc, CheckFailed) and link.fast and link.baud > 115200:
+            if without_stub is None or resets:
+                raise
+            raise CheckFailed(without_stub.message, without_stub.remedy) from None
+        except CheckFailed as exc:
+            if slow:
+                raise
             note(f"{exc.message} Trying once more at 115200 baud.")
-            return esp.write(replace(link, baud=115200), image, erase, step).mac
-        raise
+            link = replace(link, baud=115200)
