@@ -279,7 +279,7 @@ async def main():
             bites += 1
             witness.feed()
         if time.mono_us() // 1000 >= next_ms:
-            next_ms += 75000
+            next_ms += max(75000, 1000 * SECONDS // 40)
             number += 1
             move = leave if number % 3 == 0 else transfer
             transfers.append(await move(app, number))

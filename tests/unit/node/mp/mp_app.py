@@ -214,7 +214,8 @@ async def scenario(app):
     assert c.heard["Ack"].result == names.RESULT_REFUSED
 
     assert house.shorts == 0 and house.de_errors == 0
-    assert house.fed > 3
+    # Every two seconds; how many that makes depends on the node's own random delays.
+    assert house.fed >= max(app.now_ms() // 2100 - 1, 2), (house.fed, app.now_ms())
     print(
         "heap_used_max",
         app.heap_used_max,
