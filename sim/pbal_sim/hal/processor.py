@@ -5,9 +5,9 @@
 
 Each call of a function of the node costs the chip's time for a call and its share of the work
 inside; what loops in machine code or in C has a price of its own for each byte. So a run is the
-same on every computer and under every load, and code that does less costs less. One figure
-(`CALL_US`) was fitted to one measurement, a sealed poll of 217 bytes; docs/twin.md holds the model
-against the other measurements.
+same on every computer and under every load, and code that does less costs less. `CALL_US` was
+fitted to a sealed poll of 217 bytes, the price of "fill" to a plain Modbus read; docs/twin.md holds
+the model against the other measurements.
 
 A collection costs the chip's own pause, also one that the interpreter would begin by itself: the
 model collects when so much garbage was made as the chip has room for (`garbage_bytes`).
