@@ -42,7 +42,9 @@ KINDS = (
 SECONDS = int(os.environ.get("PBAL_FLOOD_S", str(3600 // len(KINDS))))
 # What a transfer may take: 120 ms with nobody on the line.
 DARK_MS = 200
-ADDRESSED = ("segment", "bad_tags_paced", "polls_paced", "stock_paced", "group_paced")
+# Of the processor's time; 0.25 with nobody on the line.
+LOAD = 0.5
+MORE = ("segment", "stock_paced", "group_paced")  # many short frames, with pauses between
 
 pytestmark = pytest.mark.timeout(120 + SECONDS)
 
@@ -86,8 +88,8 @@ def test_no_traffic_opens_a_contact(kind: str, flood: Callable[..., dict[str, An
     assert r["shorts"] == 0 < r["phase"], r
     # Metering keeps its pace: once a second.
     assert max(r["meter_ms"], r["volts_ms"]) < 2500, r
-    if not kind.startswith(ADDRESSED):
-        assert r["load"] < 0.45, r  # of the processor's time; 0.25 with nobody on the line
+    if not kind.startswith(MORE):
+        assert r["load"] < LOAD, r
     assert r["collisions"] == 0, r
     # Everything is over as soon as the line is quiet.
     assert 0 <= r["back_ms"] <= 1000, r
@@ -104,8 +106,8 @@ def test_a_full_segment_is_answered(flood: Callable[..., dict[str, Any]]) -> Non
     [
         ("progress", "segment", lambda r: r["bites"] > 0),
         ("progress", "noise", lambda r: r["bites"] > 0),
-        ("ration", "bad_tags_paced", lambda r: max(t[2] for t in r["transfers"]) > DARK_MS),
-        ("budget", "broadcasts", lambda r: r["load"] >= 0.45),
+        ("ration", "polls_paced", lambda r: r["load"] >= LOAD),
+        ("budget", "broadcasts", lambda r: r["load"] >= LOAD),
     ],
 )
 def test_without_the_rule_it_shows(
