@@ -67,6 +67,7 @@ _EV_CLOCK_MOVED = const(22)
 # Places of an error, see faults.py.
 _SLOW_WORK = const(66)
 _LOADING = const(67)
+_METER = const(72)
 
 
 def unload(package: str, name: str) -> None:
@@ -394,7 +395,11 @@ class App:
                 await asyncio.sleep_ms(20)  # spoiled: let the bearer have its turn first
             r = self.meter.reading
             at_ms = r.at_ms
-            ok = await self.meter.read()
+            try:
+                ok = await self.meter.read()
+            except Exception as e:  # whatever came on its wire: a fault to report
+                self.faults.note(_METER, e)
+                ok = r.ok = False
             if ok and not r.plausible():
                 ok = r.ok = False  # a broken meter: no reading, and no end of the application
                 r.at_ms = at_ms

@@ -47,6 +47,7 @@ class Controller:
         up, down = kdf.node_keys(ROOT, SITE, ADDRESS)
         self.opener = frames.Opener(up, frames.UP, SITE, ADDRESS)
         self.sealer = frames.Sealer(down, frames.DOWN, SITE, ADDRESS)
+        self.sealer_key = down
         self.counter = 0
         self.heard = {}
         self.results = []
@@ -189,6 +190,13 @@ async def scenario(app):
     # Group time: cannot switch, may adjust a little.
     gk = kdf.group_key(GROUP, SITE)
     g = frames.Sealer(gk, frames.GROUP, SITE, 0)
+    await c.poll(records.ConfigGet(key=1))
+    heard_ms = app.link.heard_ms
+    assert app.now_ms() - heard_ms < 1000
+    replay = frames.Sealer(c.sealer_key, frames.DOWN, SITE, ADDRESS)
+    old = replay.seal(c.counter, records.ConfigGet(key=1).encode())
+    await asyncio.sleep_ms(100)
+    await c.raw(modbus_client.adu(ADDRESS & 0xFF, modbus_client.request_pdu(0, old)))
     before = (await c.poll()).time_s
     for n, step in enumerate((100, -100, 0xFFFFFFFF - before, -before, 1)):
         body = records.TimeSync(time_s=before + step, time_ms=900, nonce=0).encode()
@@ -196,6 +204,10 @@ async def scenario(app):
         t = await c.poll()
         assert before <= t.time_s <= before + 3, (step, t.time_s - before)
     assert t.time_s >= before + 1
+    # No group frame, nor one that came before, counts as hearing the controller (S7, a trial).
+    assert app.link.heard_ms == heard_ms
+    await c.poll(records.ConfigGet(key=1))
+    assert app.link.heard_ms > heard_ms
 
     # The group key changes: proven, both open, and the old one no more once the new one is used.
     new = bytes(range(64, 96))

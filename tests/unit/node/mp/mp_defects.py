@@ -219,6 +219,17 @@ def slow_work():
     breaks(lambda app: app.meter, "slow_work", OSError(28), lambda line: line.poll(), 66, 2)
 
 
+def the_meter():
+    async def act(line):
+        for _ in range(3):
+            await line.poll()
+            await asyncio.sleep_ms(500)
+        assert line.app.current() < 0, "a reading that did not come"
+
+    for error, kind in zip(ERRORS, KINDS):  # noqa: B905
+        breaks(lambda app: app.meter, "read", error, act, 72, kind)
+
+
 def updates():
     async def offer(line):
         await line.poll(records.Update(op=5))
@@ -303,6 +314,7 @@ support.run(
         opening_and_decoding,
         telling,
         slow_work,
+        the_meter,
         updates,
         the_bearer,
         a_node_without_keys,

@@ -197,6 +197,13 @@ def commands_expire_by_proven_time():
     os.remove("/cfg/floors.0")
 
 
+def the_groups_floor_survives_a_reset():
+    app = make()
+    generation = app.link.groups.generation
+    assert app.floors.accept_group(generation, 700, 0, app.now_ms())
+    assert make().link.groups.newest.floor == app.floors.of(generation) >= 700
+
+
 def every_hello_asks_with_a_nonce_of_its_own():
     app = make()
     asked = []
@@ -362,6 +369,7 @@ support.run(
         outputs_are_off_before_anything_else,
         only_a_long_press_clears_a_lockout,
         commands_expire_by_proven_time,
+        the_groups_floor_survives_a_reset,
         every_hello_asks_with_a_nonce_of_its_own,
         a_transfer_waits_for_a_current_zero_where_the_board_can,
         a_bearer_without_progress_starts_anew,
