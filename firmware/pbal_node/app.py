@@ -23,7 +23,7 @@ from micropython import const
 
 from pbal_node import rules
 from pbal_node import selector as sel
-from pbal_node.console import Console
+from pbal_node.console import console
 from pbal_node.version import VERSION_CODE
 from pbal_node.watchdog import Watchdog
 from pbal_protocol import config as settings
@@ -194,7 +194,7 @@ class App:
         self._pressed_ms = -1
         self._wake_selector = asyncio.Event()
         self._measure_now = False
-        self._console = Console()
+        self.console = console()
         build.assemble(self)
         del build
         unload("pbal_node", "build")
@@ -565,7 +565,7 @@ class App:
             if self.led:
                 self.led.value(1 if self.selector.state == sel.CLOSED else (now // 500) & 1)
             self._poll_button(now)
-            if self._console.called():
+            if self.console():
                 raise KeyboardInterrupt("pbal: the node is stopped; reset to start it")
 
     def _every_two_seconds(self, now: int) -> None:
@@ -631,7 +631,7 @@ def main() -> None:
             from pbal_node import ending
 
             ending.crashed(e)
-    except KeyboardInterrupt:  # by Console: nothing else raises it
+    except KeyboardInterrupt:  # by the console: nothing else raises it
         if app:
             app.drive.coils_off()
         from pbal_node import ending

@@ -12,28 +12,29 @@ from micropython import const
 
 _CTRL_C = const(3)
 _ENTER = const(13)
+_GONE = const(256)  # there is no console
 _AT_ONCE = const(64)  # bytes looked at in a turn: noise must not hold the application up
 
 
-class Console:
-    def __init__(self) -> None:
-        self._before = 0
-        self._there = True
-        self._keys = keys = select.poll()
-        keys.register(sys.stdin, select.POLLIN)
+def console():
+    """A function that is true when somebody asks for the prompt. What follows the request is left
+    to the prompt: tools send the next thing at once.
+    """
+    keys = select.poll()
+    keys.register(sys.stdin, select.POLLIN)
+    last = [0]  # what came last; a list, and no object, as names stay in the heap for ever
 
-    def called(self) -> bool:
-        """True when somebody asks for the prompt. What follows the request is left to the prompt:
-        tools send the next thing at once.
-        """
+    def asked() -> bool:
         for _ in range(_AT_ONCE):
-            if not self._there or not self._keys.poll(0):
+            if last[0] == _GONE or not keys.poll(0):
                 break
             key = sys.stdin.buffer.read(1)
             if not key:
-                self._there = False  # no console
+                last[0] = _GONE
                 break
-            if key[0] == _CTRL_C and self._before in (_ENTER, _CTRL_C):
+            if key[0] == _CTRL_C and last[0] in (_ENTER, _CTRL_C):
                 return True
-            self._before = key[0]
+            last[0] = key[0]
         return False
+
+    return asked

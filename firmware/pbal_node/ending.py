@@ -12,7 +12,7 @@ import micropython
 from micropython import const
 
 from pbal_node import rules
-from pbal_node.console import Console
+from pbal_node.console import console
 from pbal_node.store import STREAK, Counters, FlashStats, SelectorState, makedirs
 
 SAFE_AFTER = const(4)  # crashes in a row that lead to safe mode
@@ -78,12 +78,12 @@ def crashed(error) -> None:
         if in_doubt():
             contacts_off()
         print("pbal: not even safe mode runs; /log/crash.txt says why. Ctrl-C gives the prompt.")
-        console = Console()
+        asked = console()
         wdt = machine.WDT(timeout=_WDT_MS)
         for _ in range(_WAIT_S):
             wdt.feed()
             time.sleep(1)
-            if console.called():
+            if asked():
                 contacts_off()  # nobody watches them at the prompt
                 raise KeyboardInterrupt
 

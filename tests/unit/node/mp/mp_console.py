@@ -202,37 +202,50 @@ def a_person_who_works_is_not_cut_short_but_noise_is():
 
 def the_running_application_takes_a_request_and_no_noise():
     for data in ASKS:
-        c = typed(data)
-        assert c.called(), data
+        asked, _keys = typed(data)
+        assert asked(), data
     for data in NOISE:
-        c = typed(data)
-        assert not c.called(), data
-    c = typed(b"\r\x03\r\x01")
-    assert c.called() and c._keys.data == b"\r\x01", "what a tool sends next is the prompt's"
+        asked, _keys = typed(data)
+        assert not asked(), data
+    asked, keys = typed(b"\r\x03\r\x01")
+    assert asked() and keys.data == b"\r\x01", "what a tool sends next is the prompt's"
     # In pieces, as it comes.
-    c = typed(b"\r")
-    assert not c.called()
-    c._keys.data = b"\x03"
-    assert c.called()
+    asked, keys = typed(b"\r")
+    assert not asked()
+    keys.data = b"\x03"
+    assert asked()
     # A flood holds nothing up.
-    c = typed(b"x" * 500)
-    assert not c.called() and len(c._keys.data) > 400
-    c = typed(None)
-    assert not c.called() and not c._there
+    asked, keys = typed(b"x" * 500)
+    assert not asked() and len(keys.data) > 400
+    asked, keys = typed(None)
+    assert not asked()
+    keys.data = b"\r\x03"
+    assert not asked(), "it looks at a console that is not there"
 
 
 def typed(data):
-    console.sys = sys
-    c = console.Console()
-    c._keys = Keys(data)
-    console.sys = c._keys
-    return c
+    """(what the application asks, the keys) with `data` typed."""
+    keys = console.select = console.sys = Keys(data)
+    asked = console.console()
+    console.select, console.sys = select, sys
+    return with_keys(asked, keys), keys
+
+
+def with_keys(asked, keys):
+    """It reads sys.stdin of its module each time."""
+
+    def ask():
+        console.sys = keys
+        try:
+            return asked()
+        finally:
+            console.sys = sys
+
+    return ask
 
 
 def ask(app):
-    app._console._keys = Keys(b"\r\x03\x03\r\x03\x03")
-    console.sys = app._console._keys
-    app._console._there = True
+    app.console, _keys = typed(b"\r\x03\x03\r\x03\x03")
 
 
 def stopped(during, after_ms=0):
@@ -250,7 +263,6 @@ def stopped(during, after_ms=0):
         await real(self)
 
     app_module.App.run = run
-    console.sys = sys
     asyncio.new_event_loop()
     house.timer = None
     try:
@@ -286,7 +298,6 @@ def the_contacts_open_before_anything_is_loaded():
 
     parent = sys.modules["pbal_node"]
     sys.modules["pbal_node.ending"] = parent.ending = Broken()
-    console.sys = sys
     try:
         for error in (KeyboardInterrupt, RuntimeError("broken")):
             real = app_module.App._housekeeping
