@@ -9,6 +9,7 @@ It counts active power without sign, as the real one does.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pbal_sim.rules import crc16
@@ -43,6 +44,7 @@ class Pzem:
     def __init__(self, address: int = 1) -> None:
         self.address = address
         self.reading = Reading()
+        self.falsify: Callable[[Reading], Reading] | None = None  # what it tells instead
         self.energy_wh = 0.0
         self.alarm_w = 23000
         self.broken = False
@@ -51,7 +53,12 @@ class Pzem:
     def advance(self, seconds: float) -> None:
         """Counts energy for a span at the present power."""
         if self.powered:
-            self.energy_wh += abs(self.reading.p_w) * seconds / 3600.0
+            self.energy_wh += abs(self.told.p_w) * seconds / 3600.0
+
+    @property
+    def told(self) -> Reading:
+        """What the meter tells: what flows, unless it is falsified."""
+        return self.reading if self.falsify is None else self.falsify(self.reading)
 
     @property
     def powered(self) -> bool:
@@ -95,7 +102,7 @@ class Pzem:
         return bytes((function | 0x80, _ILLEGAL_FUNCTION))
 
     def _inputs(self) -> list[int]:
-        r = self.reading
+        r = self.told
         i = min(round(r.i * 1000), 0xFFFFFFFF)
         p = min(round(abs(r.p_w) * 10), 0xFFFFFFFF)
         e = int(self.energy_wh) & 0xFFFFFFFF

@@ -357,6 +357,17 @@ class Street:
         self.homes[i].contacts.set_fault(phase, fault, time.monotonic_ns() / 1000)
         self._recompute()
 
+    def lying_meter(self, i: int, watts: Callable[[], float] | None) -> None:
+        """One home's meter tells this power, with the current that fits it, whatever flows;
+        None: the truth again."""
+
+        def told(true: Reading) -> Reading:
+            assert watts is not None
+            p_w = watts()
+            return Reading(true.v, abs(p_w) / max(true.v, 1.0), p_w, true.hz, 1.0)
+
+        self.homes[i].meter.falsify = None if watts is None else told
+
     # -- figures ------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:

@@ -40,6 +40,10 @@ async def _reset(street: Street) -> None:
     await street.reset(0)
 
 
+async def _liar(street: Street) -> None:
+    street.lying_meter(0, lambda: 40_000.0)
+
+
 FAULTS: dict[str, tuple[Fault, str]] = {
     "noise": (_noise, "bit errors on the line"),
     "dead": (_dead, "the last home's node loses its supply"),
@@ -47,5 +51,6 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "babble": (_babble, "the first home's node sends noise"),
     "welded": (_welded, "a contact of the first home welds"),
     "sag": (_sag, "phase A sags by 15 %"),
+    "liar": (_liar, "the first home's meter tells of 40 kW that do not flow"),
     "reset": (_reset, "the first home's node is reset"),
 }
