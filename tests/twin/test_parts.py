@@ -253,3 +253,17 @@ def test_image_holds_what_a_board_needs() -> None:
     assert build_files("esp32-devkitc") == files
     with pytest.raises(BoardError, match="known boards"):
         build_files("no-such-board")
+
+
+def test_a_falsified_meter_tells_and_counts_what_it_is_told() -> None:
+    meter = Pzem()
+    meter.reading = Reading(230.0, 5.0, 1150.0, 50.0, 1.0)
+    meter.falsify = lambda true: Reading(true.v, 174.0, 40_000.0, true.hz, 1.0)
+    meter.advance(3600)
+    answer = meter.answer(bytes([1, 4, 0, 0, 0, 10]) + crc16(bytes([1, 4, 0, 0, 0, 10])))
+    words = [int.from_bytes(answer[k : k + 2], "big") for k in range(3, 23, 2)]
+    assert words[1] | words[2] << 16 == 174_000
+    assert words[3] | words[4] << 16 == 400_000
+    assert words[5] | words[6] << 16 == 40_000
+    meter.falsify = None
+    assert meter.told.p_w == 1150.0
