@@ -161,6 +161,9 @@ class Dispatcher:
         """Take up the commands that a crash or a stop left open. Returns how many."""
         self.standing.listed(await self._journal.call(standing_store.stood_down))
         await self.write_standing()
+        if await self._journal.call(standing_store.take_pardon):
+            for each in self._fleet:
+                each.signs.pardon()
         for address, why in (await self._journal.call(Journal.quarantined)).items():
             home = self._fleet.get(address)
             if home is not None:
@@ -380,6 +383,10 @@ class Dispatcher:
         """A person may have decided that this controller commands (`pbal-controller adopt`)."""
         for reason in self.standing.listed(await self._journal.call(standing_store.stood_down)):
             log.warning("a person lifted a stand-down", extra={"reason": reason})
+        if await self._journal.call(standing_store.take_pardon):
+            for home in self._fleet:
+                home.signs.pardon()
+                home.ask(r.StatusGet(what=r.WHAT_HELLO))
 
     async def _look_at_quarantine(self) -> None:
         """A person may have released a home (`pbal-controller release`)."""

@@ -43,8 +43,13 @@ class Signs:
         self._counter = 0
         self._polls = 0
         self._share = 0.0
+        self._pardoned = False
         # (boots, loop time of that boot as estimated, when it was estimated)
         self._boot: tuple[int, float, float] | None = None
+
+    def pardon(self) -> None:
+        """A person has decided: the next floor is what the home has accepted until then."""
+        self._pardoned = True
 
     def polled(self) -> None:
         """We polled it once more."""
@@ -74,6 +79,9 @@ class Signs:
         """
         before, self.hello = self.hello, hello
         floor = hello.down_floor
+        if self._pardoned:
+            self._pardoned = False
+            return ""
         if before is not None and before.boots == hello.boots:
             limit = max(sealed, before.down_floor)
         elif before is None and stored == 0:

@@ -42,6 +42,17 @@ def stood_down(journal: Journal) -> dict[str, str]:
 
 def adopt(journal: Journal) -> dict[str, str]:
     """A person decided that this controller commands. Returns what was lifted."""
+    journal.set_meta("pardon", "1")
     lifted = stood_down(journal)
     journal.db.execute("UPDATE stand_down SET lifted_s = ? WHERE lifted_s IS NULL", (time.time(),))
     return lifted
+
+
+def take_pardon(journal: Journal) -> bool:
+    """Whether a person has adopted since this was asked last: what homes accepted until then from
+    others is no news.
+    """
+    pardon = journal.meta("pardon") == "1"
+    if pardon:
+        journal.set_meta("pardon", "0")
+    return pardon

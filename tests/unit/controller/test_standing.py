@@ -288,6 +288,13 @@ def test_a_floor_above_ours_is_somebody_else() -> None:
     assert signs.floor_verdict(hello(limit + NODE_FLOOR_BLOCK + 1, boots=5), 1105, 1100, False)
 
 
+def test_what_a_person_has_decided_on_is_no_news() -> None:
+    signs = Signs()
+    signs.pardon()
+    assert signs.floor_verdict(hello(FOOTPRINT * 9), 0, 1100, False) == ""
+    assert signs.floor_verdict(hello(FOOTPRINT * 9 + 1), 0, 1100, False)
+
+
 def test_the_first_floor_after_a_start() -> None:
     limit = 5000 + NODE_FLOOR_BLOCK + TOOL_ALLOWANCE
     assert Signs().floor_verdict(hello(limit), 0, 5000, False) == ""

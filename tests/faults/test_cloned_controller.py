@@ -1,0 +1,138 @@
+"""A Pi's card is cloned and both copies run on one pair: both notice, neither commands.
+
+Both ports hear everything on the pair, as two adapters on it would: the homes, and each other.
+"""
+
+import asyncio
+import os
+import shutil
+import time
+import tty
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults_street import check_books
+from twin_rig import OPTIONS
+
+from bench.site import Site
+from pbal_controller import standing_store
+from pbal_controller.journal import Journal
+from pbal_sim.street import Street
+
+pytestmark = [pytest.mark.twin, pytest.mark.timeout(240)]
+
+HOMES = 4
+READ_ONLY = {**OPTIONS, "planner": {**OPTIONS["planner"], "enabled": False}}
+# The planner's own settling, which is the time in which a start listens for others.
+SETTLED = {**OPTIONS, "planner": {**OPTIONS["planner"], "settle_s": 10.0}}
+
+
+class Pair:
+    """Two more ports on a street's segment."""
+
+    def __init__(self, device: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._line = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        tty.setraw(self._line)
+        self.ports: list[str] = []
+        self._masters: list[int] = []
+        self._slaves: list[int] = []
+        self.bytes_from = [0, 0]
+        for _ in range(2):
+            master, slave = os.openpty()
+            for end in (master, slave):
+                tty.setraw(end)
+            os.set_blocking(master, False)
+            self._masters.append(master)
+            self._slaves.append(slave)
+            self.ports.append(os.ttyname(slave))
+        self._loop.add_reader(self._line, self._pass, self._line)
+        for master in self._masters:
+            self._loop.add_reader(master, self._pass, master)
+
+    def _pass(self, source: int) -> None:
+        try:
+            data = os.read(source, 4096)
+        except (BlockingIOError, OSError):
+            return
+        if source != self._line:
+            self.bytes_from[self._masters.index(source)] += len(data)
+        for end in (self._line, *self._masters):
+            if end != source:
+                try:
+                    os.write(end, data)
+                except BlockingIOError:
+                    continue  # nobody reads there: a port that is closed
+
+    def close(self) -> None:
+        """The two ports are gone."""
+        for end in (self._line, *self._masters):
+            self._loop.remove_reader(end)
+        for end in (self._line, *self._masters, *self._slaves):
+            os.close(end)
+
+
+class OnPort:
+    """A street as `bench.site.Site` wants it, with another port, folder and name."""
+
+    def __init__(self, street: Street, device: str, name: str) -> None:
+        self._street = street
+        self.device = device
+        self.name = name
+        self.workdir: Path = street.workdir / name
+        self.workdir.mkdir(exist_ok=True)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._street, name)
+
+    async def run(self, name: str, argv: list[str], env: dict[str, str] | None = None) -> int:
+        """Under the keeper; its output goes to the street's folder."""
+        return await self._street.run(f"{self.name}-{name}", argv, env)
+
+
+async def test_a_clone_on_the_same_pair(make_street: Callable[..., Street]) -> None:
+    async with make_street(HOMES) as street:
+        pair = Pair(street.device)
+        try:
+            await _both(street, pair)
+        finally:
+            pair.close()
+
+
+async def _both(street: Street, pair: Pair) -> None:
+    first = OnPort(street, pair.ports[0], "first")
+    site = Site(first, READ_ONLY)  # type: ignore[arg-type]
+    await site.start()
+    await site.until(lambda s: s["homes_fresh"] == HOMES, "all are read")
+    assert await site.stop() == 0
+    second = OnPort(street, pair.ports[1], "second")
+    shutil.copytree(site.folder, second.workdir / "controller")
+    clone = Site(second, SETTLED)  # type: ignore[arg-type]
+    site.options = SETTLED
+    began = time.monotonic()
+    await asyncio.gather(site.start(), clone.start())
+    before = list(pair.bytes_from)
+    for each in (site, clone):
+        status = await each.until(lambda s: "adopt" in s["stands_down"], "it stands down", 70)
+        assert not status["commands"]
+    took = time.monotonic() - began
+    assert took < 60, f"noticed after {took:.0f} s only"
+    assert all(b > a for a, b in zip(before, pair.bytes_from, strict=True)), "both spoke"
+    # Much is to be gained here (all homes on one phase), and still nothing is moved.
+    await asyncio.sleep(15)
+    for each in (site, clone):
+        assert (await each.status())["switches"]["ordered"] == 0
+        assert each.query("SELECT COUNT(*) FROM stand_down") == [(1,)]
+    assert not any(street.witness.transfers_of(home.index) for home in street.homes)
+    assert street.witness.report()["incidents"] == {}
+    # A person takes the clone away, and decides.
+    assert await clone.stop() == 0
+    journal = Journal(site.journal)
+    assert list(standing_store.adopt(journal)) == ["rival"]
+    journal.close()
+    await site.until(lambda s: s["switches"]["confirmed"] > 0, "it commands again", 90)
+    assert await site.stop() == 0
+    assert street.witness.report()["incidents"] == {}
+    check_books(street, site)
