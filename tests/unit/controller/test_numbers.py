@@ -155,3 +155,16 @@ def test_a_clock_that_cannot_be_true_gives_nothing() -> None:
     assert time_base(0.0) == 1
     assert time_base(EPOCH_S + 100 * 365.0 * 86400) == 1
     assert time_base(EPOCH_S + 100.0) == 100 * PER_S
+
+
+def test_what_follows_a_floor_that_is_not_ours_is_left_to_the_other() -> None:
+    ours, other = CounterBlock(), CounterBlock()
+    for block in (ours, other):
+        block.extend(1, 1 << 20)
+    heard = [other.take() for _ in range(5)][-1]
+    ours.node_floor(heard)
+    assert ours.take() > other.take() + 63, "above all that the other may use unheard"
+    # Our own doing: no gap.
+    mine = ours.take()
+    ours.node_floor(mine)
+    assert ours.take() == mine + 1

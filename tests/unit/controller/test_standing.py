@@ -227,7 +227,7 @@ async def test_a_command_under_way_is_not_sent_again(make_site: MakeSite) -> Non
         await until(lambda: node.synced)
         node.deaf = True
         assert await order(c, 1)
-        c.standing.stand_down(Reason.RIVAL, "a test")
+        c.standing.stand_down(Reason.LOST, "a test")
         await asyncio.sleep(0.3)
         node.deaf = False
         await until(lambda: not c.dispatcher.busy(1))
