@@ -18,7 +18,7 @@ from pbal_controller.bearers.rs485 import Rs485Bearer
 from pbal_controller.cancelling import check_cancelled
 from pbal_controller.config import Config
 from pbal_controller.dispatcher import Dispatcher
-from pbal_controller.errors import BearerError, KeyStoreError
+from pbal_controller.errors import BearerError, JournalError, KeyStoreError
 from pbal_controller.fleet import Fleet, Home
 from pbal_controller.group_keys import GroupKeys
 from pbal_controller.http import StatusServer, Streams
@@ -50,6 +50,7 @@ NEUTRAL_HISTORY = 900
 MEMORY_EVERY_S = 900.0
 MINUTES_KEPT = 20_000  # of all homes together: some hours of a failing journal
 SELECT_LIMIT = 1024
+ORDERS_EVERY_S = 2.0
 
 
 class Controller:
@@ -171,6 +172,7 @@ class Controller:
         add("records", self._records_loop, 30.0)
         if self.config.update.directory is not None:
             add("rollout", self.rollouts.run, 60.0, essential=False)
+        add("orders", self._orders_loop, 60.0, essential=False)
         add("uplink", self.uplink.run, 4 * self.config.uplink.every_s + 60, essential=False)
         add("watchdog", self._watchdog_loop, 60.0, essential=False)
         if self.config.http.enabled:
@@ -311,6 +313,23 @@ class Controller:
         finally:
             self.meter_reading = None
             meter.close()
+
+    async def _orders_loop(self, beat: Callable[[], None]) -> None:
+        """Say when nothing can be ordered and when again; try a journal that failed."""
+        said = ""
+        while True:
+            if self.journal.trouble:
+                with contextlib.suppress(JournalError):
+                    await self.journal.call(Journal.put_blob, "probe", b"")
+            why = self.dispatcher.why_not(self.now())
+            if why != said:
+                if why:
+                    log.error("nothing is ordered", extra={"why": why})
+                else:
+                    log.info("orders are possible again", extra={"was": said})
+                said = why
+            beat()
+            await asyncio.sleep(ORDERS_EVERY_S)
 
     async def _watchdog_loop(self, beat: Callable[[], None]) -> None:
         """Feed systemd's watchdog while no essential loop is stuck."""

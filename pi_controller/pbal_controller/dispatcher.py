@@ -95,16 +95,26 @@ class Dispatcher:
         """Whether a home has a command whose end is not known."""
         return address in self._open or address in self._settling
 
+    def why_not(self, now: float) -> str:
+        """Why nothing can be ordered now; empty when it can. `now`: the event loop's clock, s."""
+        why = [self.standing.why_not(now), self._journal.trouble]
+        wall = self._wall()
+        if wall < EPOCH_S:
+            day = time.strftime("%Y-%m-%d", time.gmtime(wall))
+            why.append(
+                f"this computer's clock is not set, it says {day}; set it (timedatectl status says "
+                "whether the network does). Commands carry the time"
+            )
+        return "; ".join(text for text in why if text)
+
     async def order(self, home: Home, to_phase: int, reason: str, saving: float) -> int | None:
         """Order one move. Returns the command id, or None when it may not be ordered now.
 
         On return the command is in the journal; sending is under way.
         """
         wall = self._wall()
-        if wall < EPOCH_S:
-            log.error("no command: this computer's clock is not set")
-            return None
-        if self.standing.why_not(asyncio.get_running_loop().time()):
+        # A journal that failed is tried all the same: the failure is its own answer.
+        if wall < EPOCH_S or self.standing.why_not(asyncio.get_running_loop().time()):
             return None
         if home.phase not in (1, 2, 3) or home.phase == to_phase or to_phase not in (1, 2, 3):
             return None

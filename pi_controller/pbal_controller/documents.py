@@ -130,11 +130,14 @@ def _whole(text: str) -> None:
 def dump_json(data: Any, **how: Any) -> str:
     """Valid JSON, whatever a measurement came to: a number that is none or infinite becomes null.
 
-    `how` is passed on to `json.dumps`. Raises TypeError for what JSON has no form for.
+    `how` is passed on to `json.dumps`. Raises TypeError for what JSON has no form for,
+    ValueError for what contains itself.
     """
     try:
         return json.dumps(data, allow_nan=False, **how)
-    except ValueError:
+    except ValueError as error:
+        if "Circular" in str(error):
+            raise
         return json.dumps(_finite(data), allow_nan=False, **how)
 
 

@@ -211,10 +211,12 @@ class StatusServer:
         )
 
     async def _healthz(self, request: web.Request) -> web.Response:
-        late = self._c.supervisor.late(self._c.now())
-        if late:
-            return web.Response(text=f"late: {', '.join(late)}\n", status=503)
-        return web.Response(text="ok\n")
+        now = self._c.now()
+        late = self._c.supervisor.late(now)
+        why_not = self._c.dispatcher.why_not(now)
+        bad = [f"late: {', '.join(late)}"] if late else []
+        bad += [f"nothing is ordered: {why_not}"] if why_not else []
+        return web.Response(text="\n".join(bad or ["ok"]) + "\n", status=503 if bad else 200)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         queue = self._c.streams.join()

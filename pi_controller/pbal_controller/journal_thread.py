@@ -18,6 +18,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+def _watched(journal: Journal, call: Callable[[], T]) -> tuple[T, bool]:
+    """What a call gave, and whether it wrote something."""
+    before = journal.db.total_changes
+    return call(), journal.db.total_changes > before
+
+
 class AsyncJournal:
     """The journal behind one thread: calls are carried out in order, one at a time."""
 
@@ -26,6 +32,7 @@ class AsyncJournal:
         self._wall = wall
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._journal: Journal | None = None
+        self.trouble = ""  # why the last write failed; empty once one succeeded again
 
     async def open(self) -> None:
         """Open the file. Raises JournalError."""
@@ -47,14 +54,21 @@ class AsyncJournal:
             raise JournalError("the journal is not open")
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._pool, lambda: method(journal, *args, **kwargs))
+            result, wrote = await loop.run_in_executor(
+                self._pool, lambda: _watched(journal, lambda: method(journal, *args, **kwargs))
+            )
         except (sqlite3.Error, UnicodeDecodeError) as error:
             if is_damage(error):
-                raise JournalError(trouble(self._path, error)) from error
-            raise JournalError(
-                f"{self._path}: the journal failed ({error}); check its disk: free space, mounted "
-                "for writing, healthy. Nothing is ordered without it"
-            ) from error
+                self.trouble = trouble(self._path, error)
+            else:
+                self.trouble = (
+                    f"{self._path}: the journal failed ({error}); check its disk: free space, "
+                    "mounted for writing, healthy. Nothing is ordered without it"
+                )
+            raise JournalError(self.trouble) from error
+        if wrote:  # reading also succeeds on a full disk
+            self.trouble = ""
+        return result
 
     async def close(self) -> None:
         """Finish what was asked and close the file."""

@@ -51,8 +51,13 @@ def render(c: Controller) -> str:
     s = summary_dict(c)
     out.add("build_info", "gauge", "Version of the controller.", 1, version=s["version"])
     out.add("uptime_seconds", "gauge", "Time since start.", s["uptime_s"])
-    out.add("healthy", "gauge", "1 while every essential loop is on time.", int(s["healthy"]))
-    out.add("commands_allowed", "gauge", "0 while the controller stands down.", int(s["commands"]))
+    out.add(
+        "healthy",
+        "gauge",
+        "1 while every essential loop is on time and moves can be ordered.",
+        int(s["healthy"]),
+    )
+    out.add("commands_allowed", "gauge", "0 while nothing can be ordered.", int(s["commands"]))
     out.add("homes", "gauge", "Configured homes.", s["homes_configured"])
     out.add("homes_alive", "gauge", "Homes that answer.", s["homes_alive"])
     out.add("homes_fresh", "gauge", "Homes fresh enough to plan with.", s["homes_fresh"])

@@ -213,6 +213,9 @@ class PlannerLoop:
         standing = self._dispatcher.standing.why_not(now)
         if standing:
             return f"standing down: {standing}"
+        trouble = self._dispatcher.why_not(now)
+        if trouble:
+            return trouble
         reachable = [home for home in self._homes if home.session is not None]
         fresh = sum(home.age_s(now) <= self._config.max_age_s for home in reachable)
         need = self._config.min_fresh_share * len(reachable)

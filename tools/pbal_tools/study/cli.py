@@ -11,6 +11,7 @@ import typer
 
 from ..context import app_context
 from ..errors import InputError
+from ..extras import require
 from ..output import JsonFlag
 from . import cliwords as o
 from .screen import finish, run_with_progress
@@ -116,6 +117,8 @@ def study(
                 "No profiles are given.",
                 "Use --profiles P.csv with --feeder or --homes, or try:  pbal study --demo",
             )
+        if feeder is not None:
+            require("study", "dss")
         _check_folder(out, feeder, profiles, homes)
         options = _options(
             feeder=feeder,
@@ -191,8 +194,8 @@ def _demo_files(
 def _check_folder(out: Path | None, *inputs: Path | None) -> None:
     if out is None:
         return
-    # The pictures need an optional extra: say so now, not after an hour of simulation.
-    from . import report  # noqa: F401
+    # Said now, not after an hour of simulation.
+    require("study", "matplotlib")
     from .output import check_folder
 
     check_folder(out, inputs)
