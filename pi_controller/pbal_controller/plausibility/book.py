@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from pbal_controller.documents import dump_json, load_json
 from pbal_controller.journal import Journal
 from pbal_controller.journal_thread import AsyncJournal
 from pbal_controller.plausibility.watch import Watch
@@ -27,7 +27,7 @@ def release(journal: Journal, address: int) -> bool:
     if str(address) not in listed["now"]:
         return False
     del listed["now"][str(address)]
-    journal.put_blob(KEY, json.dumps(listed).encode())
+    journal.put_blob(KEY, dump_json(listed).encode())
     return True
 
 
@@ -35,7 +35,7 @@ def _read(blob: bytes | None) -> dict[str, Any]:
     """The list as it was written. What is damaged counts as empty, and is told of."""
     if blob is not None:
         try:
-            listed = json.loads(blob)
+            listed = load_json(blob)
             if isinstance(listed["now"], dict) and isinstance(listed["history"], list):
                 return dict(listed)
         except (ValueError, KeyError, TypeError) as error:
@@ -93,6 +93,6 @@ class DoubtBook:
                 self._history.append(
                     {"time_s": round(self._wall(), 3), "home": int(address), "why": why}
                 )
-        text = json.dumps({"now": now, "history": list(self._history)})
+        text = dump_json({"now": now, "history": list(self._history)})
         await self._journal.call(Journal.put_blob, KEY, text.encode())
         self._written = now
