@@ -7,7 +7,7 @@
 OPEN, A, B, C = 0, 1, 2, 3
 
 # Values of `state`: where the selector is (IEC 60947-6-1 words, safety.md).
-STATE_BOOT = 0  # all drives off, nothing proven yet
+STATE_BOOT = 0  # nothing proven yet, also not which contact stayed closed
 STATE_OPEN = 1  # all contacts open, at rest
 STATE_CLOSED = 2  # one contact closed and its output proven live, at rest
 STATE_WAITING = 3  # a command is accepted, waiting for a quieter moment
@@ -16,7 +16,7 @@ STATE_DEAD_TIME = 5  # output dead, waiting the dead time
 STATE_CLOSING = 6  # close driven, proving the output live
 STATE_RETURN = 7  # waiting for good voltage after power came back
 STATE_LOCKOUT = 8  # welded contact: needs a person
-STATE_SAFE = 9  # safe mode: metering and messages only
+STATE_SAFE = 9  # safe mode, all open: a contact is in doubt
 
 # Bits of `flags`.
 FLAG_FIXED = 0x0001

@@ -1,11 +1,14 @@
 """Relay contacts between a home and the three phases: coils, delays, faults.
 
-A contact follows its coil after the operate or release delay. Faults are what relays really do:
-a welded contact stays closed whatever its coil says, a stuck one never closes.
+A contact follows its coil after the operate or release delay. Latching contacts stay where a pulse
+put them, also through a reset; a pulse that is cut before that delay is over moves nothing. Faults
+are what relays really do: a welded contact stays closed whatever its coil says, a stuck one never
+closes.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,6 +57,8 @@ class ContactSet:
         ]
         on_level = int(selector.get("on_level", 1))
         self._pins: dict[int, tuple[int, bool]] = {}
+        # Latching: since when each coil has had no current; infinity while it has.
+        self._off_us: dict[tuple[int, bool], float] = {}
         for phase, letter in enumerate("abc"):
             if self.latching:
                 self._pins[_pin(selector, f"{letter}_set")] = (phase, True)
@@ -87,6 +92,9 @@ class ContactSet:
         on = level == self._on_level
         contact = self.contacts[phase]
         if self.latching:
+            self._off_us[phase, closes] = math.inf if on else t_us
+            if closes:
+                self._driven(phase, on, t_us)
             if on:
                 self._follow(phase, closes, t_us)
             return
@@ -96,7 +104,11 @@ class ContactSet:
             self._follow(phase, on, t_us)
 
     def power_lost(self, t_us: float) -> None:
-        """The chip lost its supply or was reset: its pins float, held coils drop."""
+        """The chip lost its supply or was reset: its pins float, held coils drop, pulses end."""
+        for coil, off_us in self._off_us.items():
+            self._off_us[coil] = min(off_us, t_us)
+            if coil[1]:
+                self._driven(coil[0], False, t_us)
         for phase, contact in enumerate(self.contacts):
             if contact.driven:
                 contact.driven = False
@@ -117,6 +129,8 @@ class ContactSet:
         def move() -> None:
             if not self.latching and contact.driven != close:
                 return  # the coil changed its mind before the armature moved
+            if self.latching and self._off_us[phase, close] < due:
+                return  # the pulse was too short
             if contact.fault == ("stuck" if close else "welded") or contact.closed == close:
                 return
             contact.closed = close
