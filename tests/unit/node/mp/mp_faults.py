@@ -232,6 +232,9 @@ def safe_mode_survives_the_part_that_crashes():
     house.cause = machine.HARD_RESET
     for _ in range(4):
         fails("_metering", OSError(5))
+    state = store.SelectorState("/cfg/selector", store.FlashStats())
+    state.stage = 2  # open before: 5 s of good voltage must be seen
+    state.save()
     real = app_module.App._metering
 
     async def broken(self):
