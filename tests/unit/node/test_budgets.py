@@ -18,7 +18,7 @@ from pbal_protocol import frames, kdf, modbus_client, records
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
-CODE_BYTES = 100_000  # compiled protocol and node together
+CODE_BYTES = 112_000  # compiled protocol and node together: what an update carries over the bus
 REQUESTS = 400
 SOAK_HEAP = "256k"  # with the soak's own code and records in it
 GROWTH_BYTES = 512
