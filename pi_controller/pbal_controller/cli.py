@@ -1,14 +1,13 @@
 """The `pbal-controller` command.
 
-Exit codes: 0 done, 1 unexpected, 2 configuration (or wrong use), 3 key store, 4 journal,
-5 bearer, 6 nothing to do, 7 a release that cannot be used.
+Exit codes: 0 done, 1 unexpected, 2 configuration (or wrong use), 3 key store, 4 journal damaged,
+5 bearer, 6 nothing to do, 7 a release that cannot be used, 9 journal cannot be opened now.
 """
 
 from __future__ import annotations
 
 import datetime
 import enum
-import getpass
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -16,18 +15,20 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pbal_controller import __version__
-from pbal_controller.config import Config
 from pbal_controller.config_files import load, source_of
+from pbal_controller.config_report import describe
 from pbal_controller.documents import dump_json
 from pbal_controller.errors import ConfigError, ControllerError, JournalError, KeyStoreError
-from pbal_controller.keystore import KeyStore, find_passphrase, user
-from pbal_controller.secrecy import no_core_dump, private_umask
+from pbal_controller.keystore import KeyStore, user
+from pbal_controller.secrecy import private_umask
+from pbal_controller.site_keys import check_keys, open_keys, passphrase
 
 app = typer.Typer(
     name="pbal-controller",
     help="The controller at the transformer. Example: pbal-controller run --config pbal.toml",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 keys_app = typer.Typer(
@@ -53,19 +54,10 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def _passphrase(config: Config) -> bytes:
-    no_core_dump()
-    return find_passphrase(config.keys.passphrase_file, config.keys.credential)
-
-
-def _open_keys(config: Config) -> KeyStore:
-    keys = KeyStore.open(config.keys.file, _passphrase(config))
-    if keys.site_id != config.site.id:
-        raise KeyStoreError(
-            f"{config.keys.file}: belongs to site {keys.site_id}, the configuration says site "
-            f"{config.site.id}; correct site.id or use the right store"
-        )
-    return keys
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
 
 
 @app.command()
@@ -77,14 +69,21 @@ def run(config: ConfigOption = None) -> None:
     settings = load(config)
     logs.set_up(settings.log)
     try:
-        application.run(settings, _open_keys(settings))
+        application.run(settings, open_keys(settings))
     except ConfigError as error:
         raise ConfigError(f"{source_of(error.key, config)}: {error}") from None
 
 
 @app.command("check-config")
-def check_config(config: ConfigOption = None, json_: JsonOption = False) -> None:
-    """Say what the configuration means, or what is wrong with it.
+def check_config(
+    config: ConfigOption = None,
+    passphrase_file: Annotated[
+        Path | None,
+        typer.Option(help="Of the key store, where the configuration leaves it to systemd."),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Say what the configuration means, or what is wrong with it and with its key store.
 
     Example: pbal-controller check-config --config pbal.toml
     """
@@ -95,35 +94,22 @@ def check_config(config: ConfigOption = None, json_: JsonOption = False) -> None
         core = core_config(settings.planner)
     except ConfigError as error:
         raise ConfigError(f"{source_of(error.key, config)}: {error}") from None
+    # Before anything is printed that looks as if all were well.
+    keys = check_keys(settings, passphrase_file)
     if json_:
         print(dump_json(settings.model_dump(mode="json"), indent=2))
         return
-    name = f" {settings.site.name!r}" if settings.site.name else ""
-    print(f"site {settings.site.id}{name}")
-    for name, bus in settings.bus.items():
-        homes = [home for home in settings.home if home.bus == name]
-        print(f"bus {name}: {bus.port}, {bus.baud} baud, 8{bus.parity}{bus.stop_bits}, "
-              f"{len(homes)} homes")  # fmt: skip
-    for home in settings.home:
-        mark = ", fixed" if home.fixed else ""
-        print(f"  home {home.address}: bus {home.bus}, unit {home.address & 0xFF}{mark}"
-              f"{', ' + home.name if home.name else ''}")  # fmt: skip
-    p = settings.planner
-    if p.enabled:
-        limit = f", at once above {p.phase_limit_a:.0f} A" if p.phase_limit_a else ""
-        print(f"planner: every {p.every_s:g} s{limit}; at most {p.max_moving_share:.0%} of homes "
-              f"moving; needs {p.min_fresh_share:.0%} fresher than {p.max_age_s:g} s")  # fmt: skip
-        print(f"  core: {core}")
-    else:
-        print("planner: off, nothing is ever moved")
-    print(f"commands: expire after {settings.dispatch.ttl_s} s, "
-          f"confirmed by measurement within {settings.dispatch.confirm_s:g} s")  # fmt: skip
-    meter = settings.transformer.meter
-    print(f"transformer meter: {meter.kind if meter else 'none'}")
-    print(f"journal: {settings.journal.path}")
-    print(f"keys: {settings.keys.file}")
-    http = settings.http
-    print(f"status: http://{http.host}:{http.port}/" if http.enabled else "status: off")
+    print("\n".join(describe(settings, core, keys)))
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+    ] = False,
+) -> None:
+    """The controller at the transformer. Example: pbal-controller run --config pbal.toml"""
 
 
 @app.command()
@@ -260,15 +246,7 @@ def keys_create(config: ConfigOption = None) -> None:
     The passphrase comes from the configured file or credential, else it is asked for.
     """
     settings = load(config)
-    try:
-        passphrase = _passphrase(settings)
-    except KeyStoreError:
-        if not sys.stdin.isatty():
-            raise
-        passphrase = getpass.getpass("New passphrase: ").encode()
-        if getpass.getpass("Again: ").encode() != passphrase:
-            raise KeyStoreError("the two passphrases differ; nothing was written") from None
-    KeyStore.create(settings.keys.file, passphrase, settings.site.id)
+    KeyStore.create(settings.keys.file, passphrase(settings, ask="new"), settings.site.id)
     print(f"{settings.keys.file}: created for site {settings.site.id}")
 
 
@@ -284,7 +262,8 @@ def keys_add(
 ) -> None:
     """Add a node. Example: pbal-controller keys add 17 a4cf12fffe000011
 
-    The key is never printed; `pbal provision` puts it into the node.
+    For a node whose root key is known already (--root-file). Without it a key is drawn that no
+    node has until `pbal provision add` gives the node one; that command alone does both.
     """
     root = None
     if root_file is not None:
@@ -292,14 +271,23 @@ def keys_add(
             root = bytes.fromhex(root_file.read_text(encoding="ascii").strip())
         except (OSError, ValueError):
             raise KeyStoreError(f"{root_file}: needs one line of 64 hex digits") from None
-    node = _open_keys(load(config)).add(address, eui, root)
+    settings = load(config)
+    node = open_keys(settings, ask=True).add(address, eui, root)
     print(f"node {node.address} ({node.eui}) added, key {node.fingerprint}")
+    if root is None:
+        print(
+            "No node has this key: it was drawn just now, and keys travel over a USB cable only. "
+            f"With the node on a cable:  pbal provision add --address {address} "
+            f"--keys {settings.keys.file}"
+        )
+    else:
+        print("It is used after the next start of the controller.")
 
 
 @keys_app.command("list")
 def keys_list(config: ConfigOption = None, json_: JsonOption = False) -> None:
     """List the nodes, without their keys. Example: pbal-controller keys list --json"""
-    store = _open_keys(load(config))
+    store = open_keys(load(config), ask=True)
     rows: list[dict[str, Any]] = []
     for address in store.addresses():
         node = store.node(address)
@@ -371,7 +359,7 @@ def keys_revoke(
 
     The group key, which it knows, is replaced. A running controller acts within a second.
     """
-    store = _open_keys(load(config))
+    store = open_keys(load(config), ask=True)
     made = store.revoke(address, user())
     if json_:
         data = {"address": address, "already": made is None, "group_key": _group(store)}
@@ -394,7 +382,7 @@ def keys_rotate_group(
     A running controller takes it up within a second, brings it to every node, and uses it once
     they have proven that they have it. The status page and `keys list` say how far it is.
     """
-    store = _open_keys(load(config))
+    store = open_keys(load(config), ask=True)
     store.new_group_key(why[:200], user())
     if json_:
         print(dump_json(_group(store)))

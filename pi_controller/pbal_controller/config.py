@@ -5,10 +5,12 @@ How a configuration is read is `config_files`; what is said of a wrong one, `con
 
 from __future__ import annotations
 
+import ipaddress
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pbal_controller.naming import Name
 
@@ -48,6 +50,14 @@ class JournalConfig(_Table):
     keep_days: int = Field(default=400, ge=1, le=3650)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this computer reach a server at this address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class HttpConfig(_Table):
     """The local status server. Port 0 takes a free one; `port_file` then says which."""
 
@@ -55,6 +65,17 @@ class HttpConfig(_Table):
     host: str = "127.0.0.1"
     port: Port = 8480
     port_file: Path | None = None
+
+    @field_validator("host")
+    @classmethod
+    def _one_address(cls, host: str) -> str:
+        if host in ("", "0.0.0.0", "::", "*"):
+            raise ValueError(
+                f"{host!r} is every network of this computer, and the page asks for no password; "
+                "keep 127.0.0.1 and look at it through an SSH tunnel (docs/operations.md), or "
+                "name one address"
+            )
+        return host
 
 
 class BusConfig(_Table):
@@ -237,6 +258,11 @@ class LogConfig(_Table):
     format: Literal["json", "text"] = "text"
 
 
+def _device(port: str) -> str:
+    """The same for two names of one serial device (a link in /dev/serial/by-id, say)."""
+    return os.path.realpath(port) if port.startswith("/") else port.lower()
+
+
 class Config(_Table):
     """Everything the controller is told."""
 
@@ -276,7 +302,21 @@ class Config(_Table):
                 )
             seen[home.address] = home.name
             units.add((home.bus, home.address & 0xFF))
+        ports: dict[str, str] = {}
+        for name, bus in self.bus.items():
+            other = ports.setdefault(_device(bus.port), name)
+            if other != name:
+                raise ValueError(
+                    f"bus {other} and bus {name} are on one port, {bus.port}; each bus needs its "
+                    "own adapter"
+                )
         meter = self.transformer.meter
+        if meter is not None and meter.port and _device(meter.port) in ports:
+            name = ports[_device(meter.port)]
+            raise ValueError(
+                f'transformer.meter.port is the port of bus {name}; write bus = "{name}" in its '
+                "place"
+            )
         if meter is not None and meter.bus:
             if meter.bus not in self.bus:
                 raise ValueError(f'transformer.meter.bus "{meter.bus}" is not declared')

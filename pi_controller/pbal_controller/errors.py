@@ -3,7 +3,8 @@
 ControllerError            exit code of the command
   ConfigError              2   the configuration cannot be used as written
   KeyStoreError            3   the key store is missing, unreadable or refuses the passphrase
-  JournalError             4   the journal cannot be opened or is newer than this program
+  JournalError             4   the journal is damaged or newer than this program
+    JournalUnavailable     9   it cannot be opened now: a disk that is full, or not there yet
   BearerError              5   a port is gone or will not open
   ReleaseError             7   a release file is damaged, unsigned or not for this site
 """
@@ -37,6 +38,12 @@ class JournalError(ControllerError):
     """The journal cannot be opened, or was written by a newer version."""
 
     exit_code = 4
+
+
+class JournalUnavailable(JournalError):
+    """The journal cannot be opened now, and may be in a while: its disk is full or not there."""
+
+    exit_code = 9
 
 
 class BearerError(ControllerError):

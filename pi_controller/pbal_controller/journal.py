@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pbal_controller.documents import dump_json
-from pbal_controller.errors import JournalError
-from pbal_controller.journal_file import made_private, schema_files, trouble
+from pbal_controller.errors import JournalError, JournalUnavailable
+from pbal_controller.journal_file import is_damage, made_private, schema_files, trouble
 from pbal_controller.numbers import Numbers, NumbersUsedUp
 
 COUNTER_BLOCK = 256
@@ -76,7 +76,8 @@ class Journal:
             self._db.execute("ROLLBACK")
         except (sqlite3.Error, UnicodeDecodeError) as error:
             # SQLite's own message may hold damaged text, which Python cannot decode.
-            raise JournalError(trouble(path, error)) from None
+            kind = JournalError if is_damage(error) else JournalUnavailable
+            raise kind(trouble(path, error)) from None
 
     def _read_everything_small(self) -> None:
         """Find damage now: a row of every table, and all of those that must not be forgotten."""

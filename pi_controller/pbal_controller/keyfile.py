@@ -102,6 +102,7 @@ def find_passphrase(
     except OSError as error:
         raise KeyStoreError(
             f"{path}: cannot be read: {error.strerror}; it holds the key store's passphrase on one "
-            "line (keys.passphrase_file or systemd's LoadCredential)"
+            "line (keys.passphrase_file or systemd's LoadCredential). A new one: "
+            f"(umask 077; head -c 18 /dev/urandom | base64 > {path})"
         ) from None
     return secret.removesuffix(b"\n")

@@ -110,10 +110,12 @@ class Supervisor:
             except Exception as error:
                 check_cancelled()
                 # Whatever it was: the other loops must live, and this one be tried again.
-                why = f"{type(error).__name__}: {error}"
                 loop.outside = isinstance(error, (JournalError, OSError))
+                why = str(error) if loop.outside else f"{type(error).__name__}: {error}"
                 if not loop.failing:
-                    log.exception("loop failed", extra={"loop": loop.name})
+                    # What lies outside needs no traceback: its text says what to do.
+                    log.error("loop failed", extra={"loop": loop.name, "why": why},
+                              exc_info=not loop.outside)  # fmt: skip
             else:
                 if not loop.failing:
                     log.error("loop ended", extra={"loop": loop.name})

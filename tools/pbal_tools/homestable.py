@@ -4,9 +4,11 @@ One line for each home, a line of column names first. Only `address` is required
 the columns that it knows what to do with.
 """
 
+import codecs
 import csv
 import io
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,11 +91,34 @@ def _text(path: Path) -> str:
             data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
             raise InputError(f"{path} is larger than any list of homes.", "Name another file.")
-        return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.", "Check the path.") from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InputError(f"{path} cannot be read: {exc}.", "Save it as UTF-8 text.") from None
+    except OSError as exc:
+        raise InputError(f"{path} cannot be read: {exc}.", "Check the file.") from None
+    return _decoded(path, data)
+
+
+def _decoded(path: Path, data: bytes) -> str:
+    """The text: UTF-8, or what spreadsheets write besides. Says so where it had to guess."""
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        remedy = "Save it as 'CSV UTF-8'."
+        if utf16 or b"\0" in data:
+            raise InputError(f"{path}, line {line}: this is no text.", remedy) from None
+    try:
+        text = data.decode("cp1252")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}, line {line}: neither UTF-8 nor Windows-1252.", remedy) from None
+    shown = one_line(text.splitlines()[line - 1])[:60]
+    print(
+        f"pbal: note: {path} is not UTF-8; it is read as Windows-1252, as Excel's plain CSV is. "
+        f"Line {line} reads: {shown}",
+        file=sys.stderr,
+    )
+    return text
 
 
 def _columns(path: Path, cells: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """What a run of a street is asked for, and in what it differs from a street outside."""
 
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,5 +61,15 @@ def check(options: RunOptions) -> None:
             )
     if options.profiles is not None and not options.profiles.is_file():
         raise InputError(f"There is no file {options.profiles}.", "Give a CSV of watts per home.")
+    if options.port:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", options.port))
+            except OSError as exc:
+                raise InputError(
+                    f"Port {options.port} cannot be used for the status page ({exc.strerror}).",
+                    "Choose another one with --port, or leave it out: a free one is taken.",
+                ) from None
     if options.keep is not None and options.keep.exists() and any(options.keep.iterdir()):
         raise InputError(f"The folder {options.keep} is not empty.", "Name a new one.")

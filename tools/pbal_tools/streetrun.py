@@ -141,7 +141,7 @@ class StreetRun:
                 return f"http://127.0.0.1:{int((folder / 'http.port').read_text())}"
             self._clock()
             await asyncio.sleep(STEP_S)
-        raise CheckFailed("The controller did not start.", last_words(street.workdir))
+        raise CheckFailed("The controller's status page did not start.", last_words(street.workdir))
 
     def _controller_failed(self, street: Street, code: int) -> CliError:
         return CheckFailed(f"The controller ended by itself ({code}).", last_words(street.workdir))
@@ -224,10 +224,11 @@ def clock_time(hour: float) -> str:
 
 
 def last_words(workdir: Path) -> str:
-    """The end of the controller's log."""
+    """What the controller's log says at its end: errors and warnings, where there are any."""
     with contextlib.suppress(OSError):
         lines = (workdir / "controller.log").read_text(errors="replace").splitlines()
-        return "\n      ".join(lines[-8:])
+        bad = [line for line in lines if " ERROR " in line or " WARNING " in line]
+        return "\n      ".join((bad or lines)[-8:])
     return ""
 
 

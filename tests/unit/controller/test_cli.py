@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 
 from pbal_controller.cli import main
+from pbal_controller.errors import ConfigError, JournalError, JournalUnavailable, KeyStoreError
 from pbal_controller.journal import Journal
 from pbal_controller.keystore import KeyStore
 
@@ -56,11 +57,22 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_check_config(site: Path) -> None:
+@pytest.fixture
+def keyed(site: Path) -> Path:
+    """The same with a key store that knows its home."""
+    store = KeyStore.create(site / "keys.json", b"secret", 7, log2_n=10)
+    store.add(257, EUI)
+    return site
+
+
+def test_check_config(keyed: Path) -> None:
+    site = keyed
     done = call("check-config", "-c", "pbal.toml", cwd=site)
     assert done.returncode == 0
     assert "site 7 'Mill Lane'" in done.stdout
     assert "home 257: bus a, unit 1" in done.stdout
+    assert "0 baud, 8E1, 1 home\n" in done.stdout
+    assert "keys.json, 1 node" in done.stdout
     as_json = call("check-config", "-c", "pbal.toml", "--json", cwd=site)
     assert json.loads(as_json.stdout)["site"]["id"] == 7
 
@@ -166,3 +178,76 @@ def test_a_journal_that_cannot_be_opened(site: Path) -> None:
     assert done.returncode == 4, done.stderr
     assert "move the file away" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "words"),
+    [
+        ("'keys.json'", "'none.json'", 3, "no such file"),
+        ("'keys.pass'", "'other.pass'", 3, "passphrase does not open it"),
+        ("'keys.pass'", "'none.pass'", 3, "umask 077"),
+        ("id = 7", "id = 8", 3, "belongs to site 7"),
+        ("257", "258", 3, "no key for home 258"),
+        ("[bus.a]", "[bus.b]\nport = '/nowhere'\n[bus.a]", 2, "bus b and bus a are on one port"),
+        ("[bus.a]", "[bus.b]\nport = 'link'\n[bus.a]", 2, "on one port"),
+        ("[bus.a]", "[transformer.meter]\nkind='sdm630'\nport = '/nowhere'\n[bus.a]", 2,
+         "port of bus a"),
+        ("[bus.a]", "[http]\nhost = '0.0.0.0'\n[bus.a]", 2, "asks for no password"),
+        ("[bus.a]", "[http]\nhost = '::'\n[bus.a]", 2, "asks for no password"),
+    ],
+)  # fmt: skip
+def test_check_config_passes_nothing_that_will_not_run(
+    keyed: Path, old: str, new: str, code: int, words: str
+) -> None:
+    """What `run` would end with, or what nobody can want."""
+    (keyed / "other.pass").write_text("another")
+    (keyed / "other.pass").chmod(0o600)
+    (keyed / "link").symlink_to("/nowhere")
+    text = (keyed / "pbal.toml").read_text().replace(old, new).replace("'link'", f"'{keyed}/link'")
+    (keyed / "pbal.toml").write_text(text)
+    done = call("check-config", "-c", "pbal.toml", cwd=keyed)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+def test_check_config_with_the_passphrase_at_systemd(keyed: Path) -> None:
+    text = (keyed / "pbal.toml").read_text().replace("passphrase_file = 'keys.pass'\n", "")
+    (keyed / "pbal.toml").write_text(text + "[http]\nhost = '192.0.2.7'\n")
+    done = call("check-config", "-c", "pbal.toml", cwd=keyed)
+    assert done.returncode == 0, done.stderr
+    assert "not opened" in done.stdout
+    assert "asks for no password" in done.stdout
+    more = ("--passphrase-file", "keys.pass")
+    assert "1 node" in call("check-config", "-c", "pbal.toml", *more, cwd=keyed).stdout
+
+
+def test_a_key_that_no_node_has_is_called_that(site: Path) -> None:
+    call("keys", "create", "-c", "pbal.toml", cwd=site)
+    drawn = call("keys", "add", "257", EUI, "-c", "pbal.toml", cwd=site)
+    assert "No node has this key" in drawn.stdout
+    assert "pbal provision add --address 257" in drawn.stdout
+    (site / "root").write_text("ab" * 32)
+    given = call("keys", "add", "258", EUI, "--root-file", "root", "-c", "pbal.toml", cwd=site)
+    assert given.returncode == 0
+    assert "No node" not in given.stdout
+
+
+def test_version_and_short_help(site: Path) -> None:
+    assert call("--version", cwd=site).stdout == call("version", cwd=site).stdout != ""
+    assert "check-config" in call("-h", cwd=site).stdout
+    assert "rotate-group" in call("keys", "-h", cwd=site).stdout
+
+
+def test_what_may_pass_and_what_only_a_person_mends(site: Path) -> None:
+    """systemd tries again after the one, and leaves the unit failed after the other."""
+    unit = Path(__file__).parents[3] / "pi_controller" / "systemd" / "pbal-controller.service"
+    (line,) = [x for x in unit.read_text().splitlines() if x.startswith("RestartPreventExit")]
+    final = {int(code) for code in line.partition("=")[2].split()}
+    assert final == {ConfigError.exit_code, KeyStoreError.exit_code, JournalError.exit_code}
+    (site / "j.db").mkdir()  # as good as a disk that is not there
+    call("keys", "create", "-c", "pbal.toml", cwd=site)
+    done = call("run", "-c", "pbal.toml", cwd=site)
+    assert done.returncode == JournalUnavailable.exit_code
+    assert done.returncode not in final
+    assert "cannot be opened" in done.stderr

@@ -98,8 +98,8 @@ def test_what_is_refused_by_both_readers(tmp_path: Path, text: str, words: str) 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
-    path.write_bytes("address,name\n3,Öz\n".encode("utf-16"))
-    with pytest.raises(InputError, match="cannot be read"):
+    path.write_bytes(b"address,name\n3,\x81\0\n")
+    with pytest.raises(InputError, match="no text"):
         homestable.read(path)
     with pytest.raises(InputError, match="cannot be read"):
         homestable.read(tmp_path)
@@ -167,3 +167,25 @@ def test_fuses_come_from_the_spreadsheet_into_the_controllers_file(tmp_path: Pat
         homestable.read(table(tmp_path, "address,fuse_a\n1,big\n"))
     with pytest.raises(InputError, match="fuse_a"):
         import_csv(table(tmp_path, "address,fuse_a\n1,0\n"), 9, "x", {"a": "/dev/x"})
+
+
+def test_what_spreadsheets_write_besides_utf8(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Excel's plain CSV is in the system's old code page: it is read, and said to be."""
+    text = "address;name\n1;Hof\n2;M\u00fchlstra\u00dfe 3\n"
+    file = tmp_path / "homes.csv"
+    file.write_bytes(text.encode("cp1252"))
+    assert [row.name for row in homestable.read(file)] == ["Hof", "M\u00fchlstra\u00dfe 3"]
+    told = capsys.readouterr().err
+    assert "Windows-1252" in told
+    assert "Line 3 reads: 2;M\u00fchlstra\u00dfe 3" in told
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        file.write_bytes(text.encode(encoding))
+        assert homestable.read(file)[1].name == "M\u00fchlstra\u00dfe 3"
+    assert capsys.readouterr().err == ""
+    for data, words in ((b"address\n\x81\n", "line 2: neither"), (b"PK\x03\x04\0\xff", "no text")):
+        file.write_bytes(data)
+        with pytest.raises(InputError, match=words) as caught:
+            homestable.read(file)
+        assert "CSV UTF-8" in caught.value.remedy
