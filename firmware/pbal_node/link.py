@@ -159,7 +159,10 @@ class Link:
         if kind == records.Switch.ID:
             return self._switch(r)
         if kind == records.TimeSync.ID:
-            return _OK if self._clock.set(r.time_s, r.time_ms, r.nonce, True) else _REFUSED
+            if not self._clock.set(r.time_s, r.time_ms, r.nonce, True):
+                return _REFUSED
+            self._counters.follow(r.time_s)
+            return _OK
         if kind == records.EventAck.ID:
             self._log.forget(r.seq)
             if self._event_ack < r.seq <= self._log.newest:

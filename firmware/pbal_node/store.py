@@ -22,6 +22,8 @@ _CRC_LEN = const(4)
 _UP_BLOCK = const(4096)  # up counters reserved per flash write
 _DOWN_BLOCK = const(256)  # the down floor is raised in steps of this, and the group floor
 _LAST = const(0xFFFFFFFF)  # no counter is above this
+_EPOCH_S = const(1735689600)  # 2025-01-01: up counters follow site time from here on ...
+_PER_S = const(4)  # ... faster than a node is polled
 _SPENT_UP = const(1)  # bits of Counters.spent, as in the event COUNTERS_SPENT
 _SPENT_DOWN = const(2)
 _GROUP_EVERY_MS = const(600000)  # jumping group counters may not wear the flash faster than this
@@ -229,11 +231,19 @@ class Counters:
         before = self.up_ceiling
         if before >= _LAST:
             return False
-        self.up_ceiling = min(before + _UP_BLOCK, _LAST)
+        self.up_ceiling = min(max(before, self._up) + _UP_BLOCK, _LAST)
         if self.save():
             return True
         self.up_ceiling = before
         return False
+
+    def follow(self, site_s: int) -> None:
+        """Site time was proven: up counters go on above all that was used before it, so that a node
+        whose flash was set back to an older copy uses none again.
+        """
+        base = (site_s - _EPOCH_S) * _PER_S
+        if self._up < base < _LAST:
+            self._up = base
 
     def prepare(self, room: int, highest_down: int) -> None:
         """Reserve ahead, at a quiet moment, what the next frames will need."""

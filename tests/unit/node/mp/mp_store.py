@@ -155,6 +155,41 @@ def a_damaged_copy_gives_no_counter_twice():
     assert min(places) > 0x3FF and len(set(places)) > 1, places
 
 
+def a_flash_that_was_set_back_gives_no_counter_twice():
+    """An old copy of the flash is written back: from the next proven time on, all are new."""
+    stats = store.FlashStats()
+    t = 1790000000
+    c = store.Counters("/back", stats)
+    assert c.next_up()
+    old = []
+    for i in (0, 1):
+        try:
+            with open("/back.%d" % i, "rb") as f:
+                old.append((i, f.read()))
+        except OSError:
+            pass
+    used = []
+    for hour in range(3):  # polled four times a second, the most that a controller does by default
+        c.follow(t + 3600 * hour)
+        used += [c.next_up() for _ in range(14400)]
+    assert used == sorted(set(used)) and used[0] == (t - 1735689600) * 4 + 1
+    c.follow(t)
+    assert c.next_up() == used[-1] + 1, "never down"
+    again = store.Counters("/back", stats)
+    assert again.next_up() > used[-1] + 1, "what was reached is in flash"
+    for i, raw in old:
+        with open("/back.%d" % i, "wb") as f:
+            f.write(raw)
+    if len(old) == 1:
+        os.remove("/back.%d" % (1 - old[0][0]))
+    again = store.Counters("/back", stats)
+    again.follow(t + 3 * 3600 + 10)
+    assert again.next_up() > used[-1] + 1
+    again.follow(0)
+    again.follow(0xFFFFFFFF)
+    assert 0 < again.next_up() < 1 << 31, "a time that is none moves nothing"
+
+
 def counters_end_and_never_wrap():
     last = 0xFFFFFFFF
     stats = store.FlashStats()
@@ -326,6 +361,7 @@ support.run(
         counters_never_repeat,
         down_floor_never_falls,
         a_damaged_copy_gives_no_counter_twice,
+        a_flash_that_was_set_back_gives_no_counter_twice,
         counters_end_and_never_wrap,
         config_keeps_old_or_new,
         selector_state_keeps_old_or_new,
