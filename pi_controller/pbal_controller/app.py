@@ -18,11 +18,11 @@ from pbal_controller.bearers.rs485 import Rs485Bearer
 from pbal_controller.cancelling import check_cancelled
 from pbal_controller.config import Config
 from pbal_controller.dispatcher import Dispatcher
-from pbal_controller.errors import BearerError, JournalError, KeyStoreError
+from pbal_controller.errors import BearerError, JournalError, KeyStoreError, NumbersSpentError
 from pbal_controller.fleet import Fleet, Home
 from pbal_controller.group_keys import GroupKeys
 from pbal_controller.http import StatusServer, Streams
-from pbal_controller.inbox import Inbox
+from pbal_controller.inbox import Doubtful, Inbox
 from pbal_controller.journal import COUNTER_BLOCK, Journal
 from pbal_controller.journal_thread import AsyncJournal
 from pbal_controller.keystore import KeyStore
@@ -187,10 +187,17 @@ class Controller:
             session = home.session
             # Not before its Hello: what the journal knew of it until then is evidence.
             if session is not None and home.hello is not None and session.counters.wants_more:
-                first = await self.journal.call(
-                    Journal.reserve, home.address, DOWN, session.key_id,
-                    max(1, session.counters.floor), COUNTER_BLOCK,
-                )  # fmt: skip
+                try:
+                    first = await self.journal.call(
+                        Journal.reserve, home.address, DOWN, session.key_id,
+                        max(1, session.counters.floor), COUNTER_BLOCK,
+                    )  # fmt: skip
+                except NumbersSpentError:
+                    # Its floor is its own word: what it says must not stop the others.
+                    session.counters.spent = True
+                    why = "its floor leaves no frame counters; give it new keys (pbal provision)"
+                    self.inbox.put(Doubtful(home.address, why))
+                    continue
                 session.counters.extend(first, COUNTER_BLOCK)
         if self._group.counters.wants_more:
             first = await self.journal.call(

@@ -17,6 +17,7 @@ the site time at that moment.
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 from pbal_controller.journal import CommandRow
@@ -25,6 +26,8 @@ from pbal_protocol import records as r
 ASK_AGAIN_S = 2.0
 # This many readings that disagree, and the time to confirm over, make a verdict.
 DISAGREEING_READINGS = 3
+# A command that seems to last so much longer than any was ordered under a clock since set back, s.
+CLOCK_BACK_S = 10.0
 
 REASONS = {
     r.REASON_NONE: "",
@@ -119,8 +122,11 @@ class Command:
         grace_s: float = 10.0,
         tolerance: float = 0.03,
         recovered: bool = False,
+        ttl_s: float = math.inf,
     ) -> None:
         self.row = row
+        self.expires_s = row.expires_s
+        self._ttl_s = ttl_s
         self.state = State(row.state)
         self.attempts = row.attempts
         self.detail = row.detail
@@ -156,16 +162,19 @@ class Command:
         """Time passes: send, or send again, or ask."""
         if self.state.final:
             return Actions()
+        if self.expires_s - wall > self._ttl_s + CLOCK_BACK_S:
+            # Else it would stay open until the clock is there again, perhaps in years.
+            self.expires_s = int(wall)
         if self.state is State.DONE:
             if self._done_at is None:  # taken up after a restart: the wait starts anew
                 self._done_at = now
             return Actions()
-        if self.state is not State.ACCEPTED and wall < self.row.expires_s:
+        if self.state is not State.ACCEPTED and wall < self.expires_s:
             if now >= self._next_send:
                 self._next_send = now + self._resend_s
                 return Actions(send=True)
             return Actions()
-        if wall >= self.row.expires_s + self._grace_s / 2 and now >= self._next_ask:
+        if wall >= self.expires_s + self._grace_s / 2 and now >= self._next_ask:
             self._next_ask = now + ASK_AGAIN_S
             return Actions(ask_result=True)
         return Actions()
@@ -213,7 +222,7 @@ class Command:
             return Actions()
         if self.state is State.DONE:
             return self._confirm(reading, sampled_at, now)
-        if wall - (now - sampled_at) < self.row.expires_s + self._grace_s:
+        if wall - (now - sampled_at) < self.expires_s + self._grace_s:
             return Actions()
         return self._reconcile(reading)
 

@@ -23,7 +23,7 @@ from pbal_controller.fleet import PHASE_NAMES, Fleet, Home
 from pbal_controller.inbox import Doubtful, Fact, Inbox, Received, Sent
 from pbal_controller.journal import CommandRow, Journal
 from pbal_controller.journal_thread import AsyncJournal
-from pbal_controller.numbers import EPOCH_S
+from pbal_controller.numbers import clock_is_set
 from pbal_controller.standing import Standing
 from pbal_protocol import records as r
 
@@ -87,7 +87,7 @@ class Dispatcher:
         """Homes that may be moving now: open commands that are not long overdue."""
         wall = self._wall()
         return len(self._settling) + sum(
-            command.state is State.DONE or wall < command.row.expires_s + 30
+            command.state is State.DONE or wall < command.expires_s + 30
             for command in self._open.values()
         )
 
@@ -99,8 +99,8 @@ class Dispatcher:
         """Why nothing can be ordered now; empty when it can. `now`: the event loop's clock, s."""
         why = [self.standing.why_not(now), self._journal.trouble]
         wall = self._wall()
-        if wall < EPOCH_S:
-            day = time.strftime("%Y-%m-%d", time.gmtime(wall))
+        if not clock_is_set(wall):
+            day = _day(wall)
             why.append(
                 f"this computer's clock is not set, it says {day}; set it (timedatectl status says "
                 "whether the network does). Commands carry the time"
@@ -114,7 +114,7 @@ class Dispatcher:
         """
         wall = self._wall()
         # A journal that failed is tried all the same: the failure is its own answer.
-        if wall < EPOCH_S or self.standing.why_not(asyncio.get_running_loop().time()):
+        if not clock_is_set(wall) or self.standing.why_not(asyncio.get_running_loop().time()):
             return None
         if home.phase not in (1, 2, 3) or home.phase == to_phase or to_phase not in (1, 2, 3):
             return None
@@ -165,6 +165,7 @@ class Dispatcher:
             grace_s=c.grace_s,
             tolerance=c.vout_tolerance,
             recovered=recovered,
+            ttl_s=c.ttl_s,
         )
 
     async def recover(self) -> int:
@@ -406,6 +407,13 @@ class Dispatcher:
             if home.quarantined and home.address not in listed:
                 log.info("home released from quarantine", extra={"home": home.address})
                 home.quarantined = ""
+
+
+def _day(wall_s: float) -> str:
+    try:
+        return time.strftime("%Y-%m-%d", time.gmtime(wall_s))
+    except (OverflowError, ValueError, OSError):
+        return f"{wall_s:.0f} s since 1970"
 
 
 def _move_dict(

@@ -46,6 +46,10 @@ class JournalUnavailable(JournalError):
     exit_code = 9
 
 
+class NumbersSpentError(JournalError):
+    """The numbers of a sequence are used up; the journal itself is well."""
+
+
 class BearerError(ControllerError):
     """A bearer's port cannot be opened or has gone away."""
 

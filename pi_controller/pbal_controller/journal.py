@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pbal_controller.documents import dump_json
-from pbal_controller.errors import JournalError, JournalUnavailable
+from pbal_controller.errors import JournalError, JournalUnavailable, NumbersSpentError
 from pbal_controller.journal_file import is_damage, made_private, schema_files, trouble
 from pbal_controller.numbers import Numbers, NumbersUsedUp
 
@@ -291,7 +291,7 @@ class Journal:
         try:
             return self._numbers.next(sequence, stored, now, at_least, count)
         except NumbersUsedUp:
-            raise JournalError(
+            raise NumbersSpentError(
                 f"{self.path}: the numbers of {sequence} are used up; give the nodes new keys "
                 "(pbal provision) and start a new journal"
             ) from None

@@ -28,6 +28,14 @@ LAST = 0xFFFFFFFF
 _LATEST = LAST - FAR_AHEAD
 
 
+def clock_is_set(now_s: float) -> bool:
+    """Whether this unix time, in seconds, may be told to nodes and put into commands.
+
+    Before 2025 a clock was never set; a time that leaves the 32 bits of the wire no day is wrong.
+    """
+    return EPOCH_S <= now_s < LAST - 86400
+
+
 class NumbersUsedUp(Exception):
     """A sequence has come to the end of its 32 bits."""
 

@@ -18,6 +18,7 @@ from pbal_controller.config import PollingConfig
 from pbal_controller.crash import crash_point
 from pbal_controller.fleet import CLOCK_AHEAD_S, REPLAYS, Home
 from pbal_controller.inbox import Doubtful, Inbox, Received, Sent
+from pbal_controller.numbers import clock_is_set
 from pbal_controller.polling import PollScheduler
 from pbal_controller.rollout import Rollouts
 from pbal_controller.session import GroupSession, Session, pack, time_sync
@@ -107,6 +108,9 @@ class Segment:
         """A group time sync when due, else the poll the scheduler wants."""
         if self._sync_due == 0.0:
             self._sync_due = now + _FIRST_SYNC_S
+        # A time that cannot be is told to nobody: some of them do not fit the record either.
+        if now >= self._sync_due and not clock_is_set(self._wall()):
+            self._sync_due = now + _FIRST_SYNC_S
         if now >= self._sync_due and self._group.counters.left:
             self._sync_due = now + self._polling.time_sync_every_s
             self.group_frames += 1
@@ -164,7 +168,8 @@ class Segment:
         """What this poll tells the home, most urgent first."""
         records: list[Record] = []
         if home.time_nonce is not None:
-            records.append(time_sync(home.time_nonce, self._wall()))
+            if clock_is_set(self._wall()):
+                records.append(time_sync(home.time_nonce, self._wall()))
             home.time_nonce = None
         if home.switch is not None:
             # A home that came back after a silence: what waited for it may be out of date.

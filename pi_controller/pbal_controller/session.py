@@ -40,6 +40,7 @@ class CounterBlock:
         self.next_value = 0
         self.end = 0
         self.floor = 0
+        self.spent = False  # the journal has none above the floor
 
     @property
     def left(self) -> int:
@@ -49,7 +50,7 @@ class CounterBlock:
     @property
     def wants_more(self) -> bool:
         """Whether it is time to reserve the next block."""
-        return self.left < COUNTER_BLOCK // 2
+        return not self.spent and self.left < COUNTER_BLOCK // 2
 
     def take(self) -> int:
         """The next counter. Raises IndexError when none is left."""

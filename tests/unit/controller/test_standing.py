@@ -8,6 +8,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from pbal_controller import journal_mark, standing_store
@@ -361,3 +362,25 @@ async def test_a_flash_that_was_set_back_is_told_apart_from_silence(make_site: M
         home = c.fleet.get(1)
         await until(lambda: "used before" in home.immovable(c.now()), 5)
         assert peek(home.session.knock())[:2] == (1, DOWN)
+
+
+@pytest.mark.parametrize("floor", [0xFFFFFFFF, 0xFFFFFF00])
+async def test_a_floor_at_the_end_of_the_numbers_stops_its_own_home_only(
+    make_site: MakeSite, floor: int
+) -> None:
+    """A floor is the home's own word: the frames of all others must go on."""
+    liar = FakeNode(1)
+    site = make_site(liar, FakeNode(2), FakeNode(3))
+    liar.opener.raise_floor(floor)
+    liar.pending.clear()
+    liar.hello()
+    async with site.running() as c:
+        await until(lambda: site.nodes[2].synced and site.nodes[3].synced)
+        await until(lambda: c.fleet.get(1).quarantined)
+        assert "no frame counters" in c.fleet.get(1).quarantined
+        assert c.supervisor.loops["counters"].failing == ""
+        await until(lambda: rows(site, "SELECT address FROM quarantine") == [(1,)])
+        # It is a stranger's footprint, too; once a person has decided, the others are moved.
+        assert CliRunner().invoke(app, ["adopt", "-c", str(site.write())]).exit_code == 0
+        await until(lambda: not c.standing.reasons)
+        assert await order(c, 2)
