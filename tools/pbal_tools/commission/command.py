@@ -128,6 +128,8 @@ def scan(
         for node in told["waiting"]:
             at = f"unit {node['unit']} until it is reset" if keep else "waits at unit 247"
             _say([f"no keys   {node['eui']}  {node['board']:<18} {at}"])
+        for crowd in told["crowded"]:
+            _say([f"unit {crowd['unit']:>3}  {crowd['words']}"])
         for address in told["absent"]:
             _say([f"home {address} does not answer"])
         _say([f"{told['took_s']} s, {told['questions']} questions of the search, "
@@ -138,6 +140,9 @@ def scan(
                   "cable: pbal provision add"])  # fmt: skip
 
     emit(told, json_output, render)
+    if told["crowded"]:
+        first = told["crowded"][0]
+        raise CheckFailed(f"{first['words'].capitalize()}.", f"{first['remedy']}.")
     if not told["complete"]:
         raise CheckFailed("The search did not come to an end.", "Repeat; look for noise.")
 

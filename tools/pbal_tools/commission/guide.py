@@ -77,11 +77,12 @@ class Guide:
             + (f"   the site file has it as home {n['home']}" if n["home"] else "")
             for n in found["waiting"]
         ]
+        lines += [f"  {crowd['words']}" for crowd in found["crowded"]]
         lines += [f"  home {address} does not answer" for address in found["absent"]]
         lines.append(f"  {found['took_s']} s, {found['questions']} questions of the search, "
                      f"{found['collisions']} collisions")  # fmt: skip
         self._show(lines)
-        words = []
+        words = [crowd["words"] for crowd in found["crowded"]]
         if found["absent"]:
             words.append(f"homes {_list(found['absent'])} do not answer")
         if found["waiting"]:
@@ -92,7 +93,9 @@ class Guide:
             words.append("the search did not come to an end")
         if words:
             remedy = "Check supply and wiring of what is silent."
-            if found["waiting"]:
+            if found["crowded"]:
+                remedy = f"{found['crowded'][0]['remedy']}."
+            elif found["waiting"]:
                 remedy = ("Keys travel over a cable only, never over the line: pbal provision add "
                           "--port USB (pbal commission blink EUI shows which box).")  # fmt: skip
             elif found["strange"]:

@@ -20,6 +20,7 @@ from ..site.model import Bus
 
 _STEP_S = 0.004
 _GAP_S = 0.02  # bytes of one answer come closer together than this, also through USB
+_ALL = 1024  # bytes of which nobody needs more
 _READ_S = 0.4  # a whole answer of 256 bytes, with a slow adapter
 
 
@@ -32,6 +33,7 @@ class Line:
         self.requests = 0
         self.silent = 0
         self.garbled = 0
+        self.extra = 0  # answers after which more came: another node's
         self._port: serial.Serial  # or what pyserial makes of a URL: the same methods
         self._quiet_from = 0.0
 
@@ -96,6 +98,7 @@ class Line:
         if wait > 0:
             time.sleep(wait)
         try:
+            self.extra += bool(self._port.in_waiting)
             self._port.reset_input_buffer()
             self._port.write(frame)
             self._port.flush()
@@ -122,6 +125,23 @@ class Line:
             if more:
                 heard += more
                 last = time.monotonic()
+        self._quiet_from = time.monotonic() + _STEP_S
+        return heard
+
+    def hear(self, unit: int, pdu: bytes) -> bytes:
+        """Sends once and returns all that comes within the answer time, whoever sent it."""
+        frame = modbus_client.adu(unit, pdu)
+        self._send(frame)
+        end = time.monotonic() + len(frame) * 11 / self.bus.baud + self.answer_s
+        last = 0.0
+        heard = b""
+        while time.monotonic() < end or (heard and time.monotonic() < last + _GAP_S):
+            more = self._read(256)
+            if more:
+                heard += more
+                last = time.monotonic()
+            if len(heard) > _ALL:
+                break
         self._quiet_from = time.monotonic() + _STEP_S
         return heard
 
@@ -159,6 +179,7 @@ class Line:
                 last = now
                 want = modbus.response_length(buf, len(buf))
                 if want > 0 and len(buf) >= want:
+                    self.extra += len(buf) > want
                     return buf[:want]
             elif (buf and now - last > _GAP_S) or (not buf and now > first):
                 return buf

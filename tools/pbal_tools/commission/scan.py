@@ -1,12 +1,14 @@
 """Step 1: who is on the line? And step 2: is each home's node the one that we hold the key of?"""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from pbal_controller.naming import shown
 from pbal_protocol import discovery, modbus, records
 
 from ..errors import CliError
+from .crowd import Crowd, look
 from .job import Job
 from .line import Line
 from .search import Search
@@ -65,13 +67,18 @@ def scan(job: Job, units: range, keep: bool = False) -> dict[str, Any]:
     line.listen()
     wanted = {home.address & 0xFF: home for home in job.homes}
     heard: dict[int, dict[str, Any]] = {}
+    suspects: list[int] = []
     for unit in sorted(set(units) | set(wanted), key=lambda u: (u not in wanted, u)):
         if unit == modbus.UNPROVISIONED:
             continue
         job.note(f"unit {unit}")
+        spoiled = line.garbled + line.extra
         found = plain(line, unit, 3 if unit in wanted else 1)
         if found is not None:
             heard[unit] = found
+        if line.garbled + line.extra > spoiled:
+            suspects.append(unit)
+    crowded = crowds(line, suspects, heard)
     free = [u for u in range(246, 0, -1) if u not in heard and u not in wanted]
     window = discovery.WINDOW_MS / 1000 + line.answer_s
     search = Search(lambda pdu: line.broadcast(pdu, window), free, note=job.note)
@@ -83,18 +90,33 @@ def scan(job: Job, units: range, keep: bool = False) -> dict[str, Any]:
         waiting.append({**about, "eui": eui, "home": home.address if home else None})
     if not keep:
         line.broadcast(discovery.find_pdu(64, b"\xff" * 8, restart=True), window)
-    absent = [home.address for unit, home in sorted(wanted.items()) if unit not in heard]
+    absent = [
+        home.address for unit, home in sorted(wanted.items())
+        if unit not in heard and unit not in crowded
+    ]  # fmt: skip
     strange = [unit for unit in heard if unit not in wanted]
     return {
         "provisioned": [
             {**told, "address": wanted[unit].address if unit in wanted else None}
-            for unit, told in sorted(heard.items())
+            for unit, told in sorted(heard.items()) if unit not in crowded
+        ],
+        "crowded": [
+            {"unit": unit, "address": wanted[unit].address if unit in wanted else None,
+             "words": crowd.words, "remedy": crowd.remedy}
+            for unit, crowd in sorted(crowded.items())
         ],
         "waiting": waiting, "placed": keep, "absent": absent, "strange": strange,
         "complete": found_new.complete and not found_new.unplaced,
         "unplaced": found_new.unplaced, "questions": found_new.questions,
         "collisions": found_new.collisions, "took_s": round(time.monotonic() - begun, 1),
     }  # fmt: skip
+
+
+def crowds(line: Line, suspects: list[int], heard: Iterable[int]) -> dict[int, Crowd]:
+    """Units at which two nodes answer, among those where an answer was spoiled."""
+    other = next((unit for unit in heard if unit not in suspects), None)
+    found = {unit: look(line, unit, other) for unit in suspects}
+    return {unit: crowd for unit, crowd in found.items() if crowd is not None}
 
 
 def blink(line: Line, eui: bytes, seconds: int) -> bool:

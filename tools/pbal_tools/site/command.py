@@ -115,7 +115,7 @@ def check(
             name: [
                 {"unit": h.unit, "phase": PHASES.get(h.phase, "?"), "state": h.state,
                  "flags": h.flags, "v": [h.va_v, h.vb_v, h.vc_v]}
-                for h in told.values() if h is not None
+                for h in told.values() if h is not None and h.crowd is None
             ]
             for name, told in heard.items()
         },

@@ -44,6 +44,7 @@ class Heard:
     vc_v: float
     board: str = ""
     name: str = ""
+    crowd: tuple[str, str] | None = None  # two nodes answer: in words, and what to do
 
 
 def against_keys(site: Site, store: KeyStore) -> list[Difference]:
@@ -224,10 +225,16 @@ def against_bus(site: Site, bus: str, heard: dict[int, Heard | None]) -> list[Di
                 Difference("error", f"bus {bus}", home.address, f"unit {unit} does not answer",
                            "Check its supply, A and B, and whether it is provisioned.")
             )  # fmt: skip
+        elif told.crowd is not None:
+            out.append(Difference("error", f"bus {bus}", home.address, *told.crowd))
         else:
             out += _node(f"bus {bus}", home, told)
     for unit in sorted(set(heard) - set(homes)):
         if heard[unit] is None:
+            continue
+        crowd = getattr(heard[unit], "crowd", None)
+        if crowd is not None and unit != 247:
+            out.append(Difference("error", f"bus {bus}", None, *crowd))
             continue
         words = "an unprovisioned node answers" if unit == 247 else f"unit {unit} answers"
         out.append(
