@@ -36,8 +36,9 @@ def scan(
             told = plain(line, unit, TRIES)
             out[unit] = None
             if told is not None:
+                va_v, vb_v, vc_v = told["v"]
                 out[unit] = Heard(
-                    unit, told["phase"], told["state"], told["flags"], *told["v"],
+                    unit, told["phase"], told["state"], told["flags"], va_v, vb_v, vc_v,
                     told["board"], told["name"],
                 )  # fmt: skip
             if line.garbled + line.extra > spoiled:
