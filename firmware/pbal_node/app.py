@@ -22,7 +22,6 @@ import machine
 from micropython import const
 
 from pbal_node import rules
-from pbal_node import selector as sel
 from pbal_node.console import console
 from pbal_node.version import VERSION_CODE
 from pbal_node.watchdog import Watchdog
@@ -46,6 +45,7 @@ _WDT_MS = const(15000)
 _WATCHED = {"metering": 6000, "selector": 4000}
 _FAULT_MS = const(1500)  # output and phase disagree this long: do not trust the sensor
 _BUTTON_MS = const(5000)
+_BLIND_MS = const(5000)  # the converter gave nothing for so long
 
 # As on the wire.
 _FLAG_FIXED = const(1)
@@ -57,12 +57,21 @@ _FLAG_EVENTS_PENDING = const(32)
 _FLAG_AUTONOMOUS = const(64)
 _FLAG_SENSE_FAULT = const(128)
 _FLAG_OPTED_OUT = const(256)
+_STATE_OPEN = const(1)
+_STATE_CLOSED = const(2)
+_STATE_WAITING = const(3)
+_STATE_RETURN = const(7)
+_STATE_LOCKOUT = const(8)
 _EV_METER_FAULT = const(6)
 _EV_METER_OK = const(7)
-_BLIND_MS = const(5000)  # the converter gave nothing for so long
+_EV_SENSE_FAULT = const(15)
 _EV_UPDATE_FAILED = const(19)
 _EV_INRUSH = const(20)
 _EV_CLOCK_MOVED = const(22)
+_INFO = const(0)
+_WARNING = const(1)
+_ALARM = const(2)
+_WHY_INTERNAL = const(10)
 
 # Places of an error, see faults.py.
 _SLOW_WORK = const(66)
@@ -230,7 +239,7 @@ class App:
             unload("pbal_node", "update")
             unload("pbal_protocol", "ota")
             gc.collect()
-            self.log.emit(_EV_UPDATE_FAILED, 2, 10, 0)
+            self.log.emit(_EV_UPDATE_FAILED, _ALARM, _WHY_INTERNAL, 0)
 
     # settings -------------------------------------------------------------------------------
 
@@ -287,11 +296,11 @@ class App:
     def phase(self) -> int:
         """The closed phase, 0 while the home is open or between phases."""
         s = self.selector
-        return s.phase if s.state in (sel.CLOSED, sel.WAIT_QUIET, sel.LOCKED_OUT) else 0
+        return s.phase if s.state in (_STATE_CLOSED, _STATE_WAITING, _STATE_LOCKOUT) else 0
 
     def state(self) -> int:
         s = self.selector.state
-        return sel.RETURN if s == sel.OPEN else s
+        return _STATE_RETURN if s == _STATE_OPEN else s
 
     def flags(self) -> int:
         lim = self.limits
@@ -313,7 +322,7 @@ class App:
 
     def clock_moved(self, seconds: int, ahead_s: int) -> None:
         """Site time made a step, or is behind proven time: no command runs before that."""
-        self.log.emit(_EV_CLOCK_MOVED, 1, seconds, ahead_s)
+        self.log.emit(_EV_CLOCK_MOVED, _WARNING, seconds, ahead_s)
 
     def fill_telemetry(self, t) -> None:
         """The newest readings into a Telemetry record."""
@@ -419,7 +428,7 @@ class App:
         if not self.sense.sample():
             if self._supply_faults < 8 and self.now_ms() - max(self.sense.at_ms, 0) > _BLIND_MS:
                 self._supply_faults = 8
-                self.log.emit(sel.EV_SENSE_FAULT, 2, -15, self.sense.spoiled)
+                self.log.emit(_EV_SENSE_FAULT, _ALARM, -15, self.sense.spoiled)
             return False
         now = self.now_ms()
         v = self.sense.v
@@ -431,12 +440,12 @@ class App:
         """The output must follow the closed phase; a sensor that does not is not trusted (S1)."""
         self._check_supplies()
         s = self.selector
-        if s.busy or s.state == sel.WAIT_QUIET:
+        if s.busy or s.state == _STATE_WAITING:
             self._disagree_since = -1
             return
         v = self.sense.v
         if not self.sense.fault[0] and (
-            s.state != sel.CLOSED or self._agrees(v[0], v[s.phase], now)
+            s.state != _STATE_CLOSED or self._agrees(v[0], v[s.phase], now)
         ):
             self._disagree_since = -1
             s.sense_fault = False
@@ -444,14 +453,14 @@ class App:
             self._disagree_since = now
         elif now - self._disagree_since >= _FAULT_MS and not s.sense_fault:
             s.sense_fault = True
-            self.log.emit(sel.EV_SENSE_FAULT, 1, s.phase, int(v[0] * 10))
+            self.log.emit(_EV_SENSE_FAULT, _WARNING, s.phase, int(v[0] * 10))
 
     def _check_supplies(self) -> None:
         """A supply sensor that hangs at a rail: its phase counts as dead, and somebody hears it."""
         f = self.sense.fault
         found = (1 if f[1] else 0) | (2 if f[2] else 0) | (4 if f[3] else 0)
         if found & ~self._supply_faults:
-            self.log.emit(sel.EV_SENSE_FAULT, 1, -found, 0)
+            self.log.emit(_EV_SENSE_FAULT, _WARNING, -found, 0)
         self._supply_faults = found
 
     def _agrees(self, out_v: float, phase_v: float, now: int) -> bool:
@@ -476,15 +485,15 @@ class App:
                 self._note_inrush(r.current_a)
             if self._meter_fault:
                 self._meter_fault = False
-                self.log.emit(_EV_METER_OK, 0, 0, 0)
+                self.log.emit(_EV_METER_OK, _INFO, 0, 0)
         elif (
             not self._meter_fault
-            and self.selector.state == sel.CLOSED
+            and self.selector.state == _STATE_CLOSED
             and self.sense.out_v > 0.5 * self.limits.nominal_v
             and self.now_ms() - max(r.at_ms, self.sense.first_live_ms) > _METER_STALE_MS
         ):
             self._meter_fault = True
-            self.log.emit(_EV_METER_FAULT, 1, self.meter.errors, 0)
+            self.log.emit(_EV_METER_FAULT, _WARNING, self.meter.errors, 0)
 
     def _note_inrush(self, amps: float) -> None:
         """The first reading after a closing: above the rated current it wore the contact."""
@@ -493,7 +502,7 @@ class App:
             st = self.state_store
             st.inrushes += 1
             st.save()
-            self.log.emit(_EV_INRUSH, 1, st.inrushes, int(amps * 10))
+            self.log.emit(_EV_INRUSH, _WARNING, st.inrushes, int(amps * 10))
 
     async def _selecting(self) -> None:
         s = self.selector
@@ -563,7 +572,7 @@ class App:
                 if self.safe_mode:
                     machine.reset()
             if self.led:
-                self.led.value(1 if self.selector.state == sel.CLOSED else (now // 500) & 1)
+                self.led.value(1 if self.selector.state == _STATE_CLOSED else (now // 500) & 1)
             self._poll_button(now)
             if self.console():
                 raise KeyboardInterrupt("pbal: the node is stopped; reset to start it")

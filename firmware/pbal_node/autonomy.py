@@ -8,7 +8,6 @@ together spread over the healthy ones, and homes that come back do so one after 
 from micropython import const
 
 from pbal_node import rules
-from pbal_node.selector import CLOSED, OPEN
 
 TYPE_CHECKING = const(0)  # a type checker takes it for 1
 if TYPE_CHECKING:
@@ -22,7 +21,11 @@ _DEAD_SHARE = const(0.5)  # below this share of nominal a phase is lost, not jus
 _RETRY_MS = const(30000)  # a contact that does not close is tried again after this ...
 _RETRY_MAX_MS = const(600000)  # ... then after twice as long, up to this
 
+# As on the wire.
 _EV_PHASE_LOST = const(11)
+_WARNING = const(1)
+_STATE_OPEN = const(1)
+_STATE_CLOSED = const(2)
 
 
 class Settings:
@@ -110,9 +113,9 @@ class Autonomy:
     def poll(self, now_ms: int) -> None:
         """A few times a second, after new voltages."""
         state = self._sel.state
-        if state == CLOSED:
+        if state == _STATE_CLOSED:
             self._poll_closed(now_ms)
-        elif state == OPEN:
+        elif state == _STATE_OPEN:
             self._poll_open(now_ms)
         else:
             self._delay_ms = -1
@@ -133,7 +136,7 @@ class Autonomy:
         dead = sup.v[present] < _DEAD_SHARE * self._limits.nominal_v
         if self._lost != present and bad_ms >= cfg.confirm_ms:
             self._lost = present
-            self._emit(_EV_PHASE_LOST, 1, present, int(sup.v[present] * 10))
+            self._emit(_EV_PHASE_LOST, _WARNING, present, int(sup.v[present] * 10))
         if not rules.should_leave(bad_ms, cfg.confirm_ms, self._draw(cfg.spread_ms)):
             return
         if rules.fixed_reason(self._limits.fixed, self._limits.opted_out):

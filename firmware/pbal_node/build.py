@@ -47,6 +47,8 @@ _EV_SAFE_MODE = const(12)
 _EV_CRASH = const(13)
 _EV_WATCHDOG = const(14)
 _EV_FLASH_ERROR = const(16)
+_INFO = const(0)
+_ALARM = const(2)
 
 
 def _identity(path: str = "/cfg/identity.json") -> dict:
@@ -113,17 +115,17 @@ def _remember(app) -> None:
         app.slots is not None and app.slots.planned,
     )
     app.safe_mode = c.crashes >= _SAFE_AFTER
-    log.emit(_EV_BOOT, 0, app.reset_cause, c.boots)
+    log.emit(_EV_BOOT, _INFO, app.reset_cause, c.boots)
     if c.damaged:
-        log.emit(_EV_FLASH_ERROR, 2, c.damaged, 0)
+        log.emit(_EV_FLASH_ERROR, _ALARM, c.damaged, 0)
     if crashed:
-        log.emit(_EV_CRASH, 2, app.reset_cause, c.crashes)
+        log.emit(_EV_CRASH, _ALARM, app.reset_cause, c.crashes)
     if app.slots:
         app.slots.tell(log.emit)
     if app.reset_cause == machine.WDT_RESET:
-        log.emit(_EV_WATCHDOG, 2, 0, c.boots)
+        log.emit(_EV_WATCHDOG, _ALARM, 0, c.boots)
     if app.safe_mode:
-        log.emit(_EV_SAFE_MODE, 2, c.crashes, 0)
+        log.emit(_EV_SAFE_MODE, _ALARM, c.crashes, 0)
 
 
 def _count_boot(c: Counters, died: bool, reset: bool, planned: bool) -> bool:
@@ -228,7 +230,7 @@ def _meter(app, board: dict, hz: float):
 
         uart = _part(app, "meter's port", lambda: boards.uart_meter(board), "NoPort")
         if "meter's port" in _missing:
-            app.log.emit(_EV_METER_FAULT, 2, 0, 0)  # a dead output cannot explain its silence
+            app.log.emit(_EV_METER_FAULT, _ALARM, 0, 0)  # a dead output cannot explain its silence
         return Pzem(uart, app.now_ms, table.get("unit", 1))
     from pbal_node.metering.adc import AdcMeter, Calibration, Energy
 

@@ -17,20 +17,21 @@ from pbal_node import rules
 from pbal_node.store import RESULTS_KEPT, Result
 
 # States, as on the wire.
-_BOOT = const(0)
-_OPEN = const(1)
-_CLOSED = const(2)
-_OPENING = const(4)
-_DEAD_TIME = const(5)
-_CLOSING = const(6)
-_LOCKED_OUT = const(8)
-_SAFE = const(9)
+_STATE_BOOT = const(0)
+_STATE_OPEN = const(1)
+_STATE_CLOSED = const(2)
+_STATE_OPENING = const(4)
+_STATE_DEAD_TIME = const(5)
+_STATE_CLOSING = const(6)
+_STATE_LOCKOUT = const(8)
+_STATE_SAFE = const(9)
 
 # Outcomes, as on the wire.
 _DONE = const(2)
 _FAILED = const(4)
 
 # Reasons, as on the wire.
+_REASON_NONE = const(0)
 _REASON_TARGET_OUT_OF_BAND = const(4)
 _REASON_NOT_DEAD = const(11)
 _REASON_NOT_LIVE = const(12)
@@ -40,6 +41,9 @@ _EV_WELDED = const(2)
 _EV_AUTONOMOUS_TRANSFER = const(3)
 _EV_SENSE_FAULT = const(15)
 _EV_FLASH_ERROR = const(16)
+_INFO = const(0)
+_WARNING = const(1)
+_ALARM = const(2)
 
 # The journal's stages: store.SelectorState.
 _AT_REST = const(0)
@@ -73,7 +77,7 @@ class Changeover:
         self._site_s = site_s
         self.latest_s = site_s  # the time by which commands expire (S4)
         self._emit = emit
-        self.state = _BOOT
+        self.state = _STATE_BOOT
         self.phase = 0  # where the home is: the closed (or welded) phase, 0 = open
         self.outbox: list = []  # results the controller has not been told yet
         self.sense_fault = False
@@ -92,7 +96,7 @@ class Changeover:
         self._proofs = 0
         self._seen_ms = -1
         self._closed_ms = 0
-        self._reason = 0
+        self._reason = _REASON_NONE
         self._again = False  # closing what a reset of the processor let fall
         self._last_transfer_ms = -1  # monotonic, -1 = not since boot
         self._lost_ms = -1  # when the output went away in this transfer
@@ -138,7 +142,7 @@ class Changeover:
         self._local = local_event
         self._from = self.phase
         self._fallback = self.phase if to_phase else 0
-        self._reason = 0
+        self._reason = _REASON_NONE
         self._lost_ms = -1
         if self.at_zero is not None and self.phase:
             now_ms = self.at_zero(self.release_ms)  # type: ignore[operator]
@@ -152,7 +156,7 @@ class Changeover:
         self._opened_ms = now_ms
         self._dead_ms = -1
         self._proofs = 0
-        self.state = _OPENING
+        self.state = _STATE_OPENING
 
     def aux_closed(self) -> int:
         """What the auxiliary contacts say, -1 without them."""
@@ -189,7 +193,7 @@ class Changeover:
                     self._learn_release(self._lost_ms - opened)
             if self._proofs >= _PROOFS:
                 if self._goal:
-                    self.state = _DEAD_TIME
+                    self.state = _STATE_DEAD_TIME
                 else:
                     self._finish_open(now_ms)
         elif not rules.welded(dead, sense.out_at_ms - opened, self._timing.dead_timeout_ms):
@@ -216,7 +220,7 @@ class Changeover:
         )
         if live or not rules.contacts_open(self.aux_closed()):
             self._proofs = 0
-            self.state = _OPENING  # it came back: prove it dead again, or find it welded
+            self.state = _STATE_OPENING  # it came back: prove it dead again, or find it welded
             return
         sup = self._supply
         dead_time = self._timing.dead_time_ms
@@ -240,7 +244,7 @@ class Changeover:
         self._drive.on(goal, now_ms)
         self._closed_ms = now_ms
         self._proofs = 0
-        self.state = _CLOSING
+        self.state = _STATE_CLOSING
 
     def _target_reason(self, phase: int, now_ms: int) -> int:
         """S3 for this phase now."""
@@ -286,7 +290,7 @@ class Changeover:
         self.phase = st.proven = self._goal
         self.doubt = self._again = False
         self.fresh = True
-        self.state = _CLOSED
+        self.state = _STATE_CLOSED
         if self._from:
             self._last_transfer_ms = now_ms  # S5: the dwell is how long the home stays here
         transfer = max(0, first - self._lost_ms) if self._from and self._lost_ms >= 0 else 0
@@ -294,7 +298,7 @@ class Changeover:
         if self._local and not failed:
             self._emit(
                 self._local,
-                1 if self._local == _EV_AUTONOMOUS_TRANSFER else 0,
+                _WARNING if self._local == _EV_AUTONOMOUS_TRANSFER else _INFO,
                 self._from,
                 self._goal,
             )
@@ -306,7 +310,7 @@ class Changeover:
         self.phase = 0
         self._again = self.wants_supply = False
         stays_open = rules.safe_mode_stays_open(self.limits.safe_mode, self.doubt)
-        self.state = _SAFE if stays_open else _OPEN
+        self.state = _STATE_SAFE if stays_open else _STATE_OPEN
         # What a start finds open because of a reset, the journal goes on calling closed (S9).
         if rules.was_interrupted(self._st.stage):
             self._conclude(_FAILED, self._reason or _REASON_TARGET_OUT_OF_BAND, 0)
@@ -316,7 +320,7 @@ class Changeover:
         self._drive.all_off(now_ms)
         if not self.sense_fault:
             self.sense_fault = True
-            self._emit(_EV_SENSE_FAULT, 2, self._from, -1)
+            self._emit(_EV_SENSE_FAULT, _ALARM, self._from, -1)
         self._reason = self._reason or _REASON_NOT_DEAD
         self._finish_open(now_ms)
 
@@ -330,8 +334,8 @@ class Changeover:
             phase = self._from or self._live_phase()
         self.phase = phase
         self._st.lockout = phase
-        self.state = _LOCKED_OUT
-        self._emit(_EV_WELDED, 2, phase, self._goal)
+        self.state = _STATE_LOCKOUT
+        self._emit(_EV_WELDED, _ALARM, phase, self._goal)
         self._conclude(_FAILED, _REASON_NOT_DEAD, 0)
 
     def _live_phase(self) -> int:
@@ -379,5 +383,5 @@ class Changeover:
     def _save(self) -> bool:
         ok = self._st.save()
         if not ok:
-            self._emit(_EV_FLASH_ERROR, 2, 0, 0)
+            self._emit(_EV_FLASH_ERROR, _ALARM, 0, 0)
         return ok

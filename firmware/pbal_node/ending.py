@@ -22,6 +22,7 @@ _IDLE_S = const(600)  # at the prompt, without anything that used the heap
 _LONGEST_S = const(7200)
 _REST_S = const(60)  # safe mode gives a part that failed another try after this
 _EV_CRASH = const(13)
+_ALARM = const(2)
 
 
 def guarded(app, name: str, loop):
@@ -33,7 +34,7 @@ def guarded(app, name: str, loop):
                 await loop()
             except Exception as e:
                 sys.print_exception(e)
-                app.log.emit(_EV_CRASH, 2, -1, 0)
+                app.log.emit(_EV_CRASH, _ALARM, -1, 0)
             for _ in range(_REST_S):
                 app.watchdog.beat(name, app.now_ms())  # known and reported: not stuck
                 await asyncio.sleep(1)

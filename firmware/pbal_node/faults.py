@@ -9,6 +9,7 @@ import sys
 from micropython import const
 
 _EV_DEFECT = const(21)
+_ALARM = const(2)
 _PRINTED = const(8)  # tracebacks on the console: all of a flood would hold up the node
 
 
@@ -39,6 +40,6 @@ class Faults:
         try:
             if self.count <= _PRINTED:
                 sys.print_exception(error)
-            self._emit(_EV_DEFECT, 2, place << 8 | kind, self.count)
+            self._emit(_EV_DEFECT, _ALARM, place << 8 | kind, self.count)
         except Exception:  # no room even for the report: it is counted
             pass

@@ -27,6 +27,9 @@ _JOBS = const(16)  # settings that wait to be written
 _EV_AUTH_FAILURES = const(9)
 _EV_CONFIG_CHANGED = const(10)
 _EV_COUNTERS_SPENT = const(23)
+_INFO = const(0)
+_WARNING = const(1)
+_ALARM = const(2)
 
 # Places of an error, see faults.py; others are record ids.
 _SEALING = const(65)
@@ -41,11 +44,15 @@ _WHAT_RESULT = const(3)
 _WHAT_CONFIG = const(4)
 _ALL_KEYS = const(255)
 
-_OK = const(0)
-_UNKNOWN_KEY = const(1)
-_OUT_OF_RANGE = const(2)
-_REFUSED = const(3)
-_FLASH_ERROR = const(4)
+_MORE_PENDING = const(1)  # hints, in the plain
+_URGENT = const(2)
+_EXPIRED = const(5)  # SwitchResult.outcome
+
+_RESULT_OK = const(0)
+_RESULT_UNKNOWN_KEY = const(1)
+_RESULT_OUT_OF_RANGE = const(2)
+_RESULT_REFUSED = const(3)
+_RESULT_FLASH_ERROR = const(4)
 
 
 class Link:
@@ -125,7 +132,7 @@ class Link:
         if name == "replayed":
             self._hello = True  # who lost count (a new journal, another tool) learns our floor
         if name == "auth_failed" and count in (1, 10, 100, 1000, 10000):
-            self._log.emit(_EV_AUTH_FAILURES, 1, count, 0)
+            self._log.emit(_EV_AUTH_FAILURES, _WARNING, count, 0)
 
     def _down(self, buf, start: int, end: int) -> None:
         n = self._open(self._opener, buf, start, end)
@@ -140,13 +147,13 @@ class Link:
         except RemoteError as e:
             self._refused(e)
             return
-        result = _OK
+        result = _RESULT_OK
         for record in items:
             try:
                 result = self._act(record) or result
             except Exception as e:
                 self._node.faults.note(record.ID, e)
-                result = _REFUSED
+                result = _RESULT_REFUSED
         self._answer(records.Ack(counter=counter, result=result).encode())
 
     def _answer(self, raw: bytes) -> None:
@@ -160,9 +167,9 @@ class Link:
             return self._switch(r)
         if kind == records.TimeSync.ID:
             if not self._clock.set(r.time_s, r.time_ms, r.nonce, True):
-                return _REFUSED
+                return _RESULT_REFUSED
             self._counters.follow(r.time_s)
-            return _OK
+            return _RESULT_OK
         if kind == records.EventAck.ID:
             self._log.forget(r.seq)
             if self._event_ack < r.seq <= self._log.newest:
@@ -174,7 +181,7 @@ class Link:
                     box.remove(result)
         elif kind == records.Config.ID:
             if len(self._jobs) >= _JOBS:
-                return _REFUSED
+                return _RESULT_REFUSED
             self._jobs.append((r.key, r.value))
         elif kind == records.ConfigGet.ID:
             self._tell_config(r.key)
@@ -184,22 +191,22 @@ class Link:
             return self._group_key(r)
         elif kind == records.Update.ID:
             return self._update(r)
-        return _OK
+        return _RESULT_OK
 
     def _group_key(self, r) -> int:
         try:
             proof = self.groups.order(r)
         except ValueError:
-            return _REFUSED
+            return _RESULT_REFUSED
         if proof is not None:
             self._answer(proof)
-        return _OK
+        return _RESULT_OK
 
     def _update(self, r) -> int:
         updater = self.updater
         if updater is None:
             self.wants_updater = True  # loaded after the answer; the controller asks again
-            return _REFUSED
+            return _RESULT_REFUSED
         result = updater.order(r)
         self._answer(updater.status().encode())
         return result
@@ -208,20 +215,20 @@ class Link:
         result = self._selector.command(
             r.command_id, r.from_phase, r.to_phase, r.issued_s, r.expires_s, self._node.now_ms()
         )
-        if result.outcome == 5:
+        if result.outcome == _EXPIRED:
             self.expired += 1
         if result not in self._selector.outbox and result not in self._results:
             self._results.append(result)
         self._node.wake_selector()
-        return _OK
+        return _RESULT_OK
 
     def _tell_config(self, key: int) -> None:
         keys = self._config.keys() if key == _ALL_KEYS else [key]
         for k in keys:
             if self._config.has(k):
-                self._answer_config(k, self._config.get(k), _OK)
+                self._answer_config(k, self._config.get(k), _RESULT_OK)
             else:
-                self._answer_config(k, 0, _UNKNOWN_KEY)
+                self._answer_config(k, 0, _RESULT_UNKNOWN_KEY)
 
     def _answer_config(self, key: int, value: int, result: int) -> None:
         if len(self._answers) >= _ANSWERS:
@@ -324,7 +331,7 @@ class Link:
             or told < len(box)
             or i < len(pending)
         )
-        self.hints = (1 if more else 0) | (2 if box or pending else 0)
+        self.hints = (_MORE_PENDING if more else 0) | (_URGENT if box or pending else 0)
         counter = self._counters.next_up()
         if not counter or at == _HEAD:
             return 0  # no counter can be reserved: better silent than a nonce used twice
@@ -376,7 +383,7 @@ class Link:
             for i in range(3):
                 # They never start again: this needs a person.
                 if spent & ~self._spent & 1 << i:
-                    self._log.emit(_EV_COUNTERS_SPENT, 2, i + 1, 0)
+                    self._log.emit(_EV_COUNTERS_SPENT, _ALARM, i + 1, 0)
             self._spent = spent
             if self._event_ack:
                 seq, self._event_ack = self._event_ack, 0
@@ -393,18 +400,18 @@ class Link:
                 self._set(key, value)
             except Exception as e:
                 self._node.faults.note(records.Config.ID, e)
-                self._answer_config(key, value, _REFUSED)
+                self._answer_config(key, value, _RESULT_REFUSED)
 
     def _set(self, key: int, value: int) -> None:
         """One setting: refused, or in flash and in use."""
         config = self._config
         if not config.has(key):
-            self._answer_config(key, value, _UNKNOWN_KEY)
+            self._answer_config(key, value, _RESULT_UNKNOWN_KEY)
         elif not config.legal(key, value):
-            self._answer_config(key, config.get(key), _OUT_OF_RANGE)
+            self._answer_config(key, config.get(key), _RESULT_OUT_OF_RANGE)
         elif config.get(key) != value and not config.set(key, value):
-            self._answer_config(key, config.get(key), _FLASH_ERROR)
+            self._answer_config(key, config.get(key), _RESULT_FLASH_ERROR)
         else:
-            self._answer_config(key, value, _OK)
-            self._log.emit(_EV_CONFIG_CHANGED, 0, key, value)
+            self._answer_config(key, value, _RESULT_OK)
+            self._log.emit(_EV_CONFIG_CHANGED, _INFO, key, value)
             self._node.apply_config()

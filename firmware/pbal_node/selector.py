@@ -2,9 +2,9 @@
 
 Pure: time, pins, sensors, flash and events come from outside, and `poll(now_ms)` never blocks.
 
-    BOOT --all open--> OPEN --restore--> OPENING ... --> CLOSED --command--> WAIT_QUIET
-      |                                                  ^ | ^                 | load low
-      +--a contact stayed, proven (adopt.py)-------------+ | +---- ... OPENING +
+    BOOT --all open--> OPEN --restore--> OPENING ... --> CLOSED --command--> WAITING
+      |                                                  ^ | ^              | load low
+      +--a contact stayed, proven (adopt.py)-------------+ | +-- ... OPENING +
                     OPEN <-- ... OPENING <--release--------+
 
 What lies between OPENING and CLOSED is one changeover: changeover.py.
@@ -17,24 +17,25 @@ from pbal_node.changeover import Changeover
 from pbal_node.store import Result
 
 # States, as on the wire.
-_BOOT = const(0)
-OPEN = const(1)
-CLOSED = const(2)
-WAIT_QUIET = const(3)
-_OPENING = const(4)
-_DEAD_TIME = const(5)
-_CLOSING = const(6)
-RETURN = const(7)
-LOCKED_OUT = const(8)
-_SAFE = const(9)
+_STATE_BOOT = const(0)
+_STATE_OPEN = const(1)
+_STATE_CLOSED = const(2)
+_STATE_WAITING = const(3)
+_STATE_OPENING = const(4)
+_STATE_DEAD_TIME = const(5)
+_STATE_CLOSING = const(6)
+_STATE_RETURN = const(7)
+_STATE_LOCKOUT = const(8)
+_STATE_SAFE = const(9)
 
 # Outcomes, as on the wire.
 _ACCEPTED = const(1)
 _REFUSED = const(3)
 _FAILED = const(4)
-_OUT_OF_TIME = const(5)
+_EXPIRED = const(5)
 
 # Reasons, as on the wire.
+_REASON_NONE = const(0)
 _REASON_OVER_CURRENT = const(3)
 _REASON_WRONG_PHASE = const(7)
 _REASON_EXPIRED = const(8)
@@ -48,7 +49,10 @@ _EV_AUTONOMOUS_TRANSFER = const(3)
 _EV_POWER_RETURN = const(4)
 _EV_TRANSFER_INTERRUPTED = const(5)
 _EV_LOCKOUT_CLEARED = const(8)
-EV_SENSE_FAULT = const(15)
+_INFO = const(0)
+_WARNING = const(1)
+
+_AT_REST = const(0)  # the journal's stage: store.SelectorState
 
 TYPE_CHECKING = const(0)  # a type checker takes it for 1
 if TYPE_CHECKING:
@@ -103,7 +107,7 @@ class Selector(Changeover):
             if not stays:
                 self._drive.all_off(now_ms)
             self.phase = st.lockout
-            self.state = LOCKED_OUT
+            self.state = _STATE_LOCKOUT
             return
         if rules.may_adopt(stays, st.stage):
             from pbal_node.adopt import Adoption
@@ -111,13 +115,13 @@ class Selector(Changeover):
             self._adoption = Adoption(self._sense, self._supply, self.limits, now_ms)
         else:
             self._open(now_ms, 0)
-        self.state = _BOOT
+        self.state = _STATE_BOOT
         self.wants_supply = True
 
     def _note_interrupted(self) -> None:
         """The journal goes on saying so until all is proven open."""
         st = self._st
-        self._emit(_EV_TRANSFER_INTERRUPTED, 1, st.stage_from, st.stage_to)
+        self._emit(_EV_TRANSFER_INTERRUPTED, _WARNING, st.stage_from, st.stage_to)
         if st.stage_command:
             result = Result(
                 st.stage_command,
@@ -151,7 +155,7 @@ class Selector(Changeover):
         elif phase == 0 and adoption.may_open(self._current(), now_ms):
             self._adoption = None
             self._open(now_ms, 0)
-            self.state = _BOOT
+            self.state = _STATE_BOOT
 
     def _adopt(self, phase: int) -> None:
         """It was closed all the time: nothing moved, so nothing is counted and no dwell begins."""
@@ -159,12 +163,12 @@ class Selector(Changeover):
         self._drive.adopt(phase)
         self.wants_supply = False
         self.phase = phase
-        self.state = CLOSED
+        self.state = _STATE_CLOSED
         # The journal keeps who ordered the last transfer.
         self.autonomous = st.stage_from > 0 and st.stage_to == phase and not st.stage_command
         if st.proven != phase or st.stage:
             st.proven = phase
-            st.stage = 0
+            st.stage = _AT_REST
             self._save()
 
     def last_result(self):
@@ -177,20 +181,20 @@ class Selector(Changeover):
         """True while contacts may move, or are looked for: poll often, keep sampling the output."""
         if self._adoption:
             return self._adoption.quick
-        return self.state in (_BOOT, _OPENING, _DEAD_TIME, _CLOSING)
+        return self.state in (_STATE_BOOT, _STATE_OPENING, _STATE_DEAD_TIME, _STATE_CLOSING)
 
     @property
     def proving_live(self) -> bool:
         """True when one more, this time exact, reading of the output ends the transfer."""
-        return self.state == _CLOSING and self._proofs > 0
+        return self.state == _STATE_CLOSING and self._proofs > 0
 
     def clear_lockout(self, now_ms: int) -> bool:
         """A person on site says that the contact was replaced (S2)."""
-        if self.state != LOCKED_OUT:
+        if self.state != _STATE_LOCKOUT:
             return False
         self._st.lockout = 0
         self._save()
-        self._emit(_EV_LOCKOUT_CLEARED, 0, self.phase, 0)
+        self._emit(_EV_LOCKOUT_CLEARED, _INFO, self.phase, 0)
         self._open(now_ms, 0)
         return True
 
@@ -217,11 +221,11 @@ class Selector(Changeover):
             rules.safe_mode_reason(lim.safe_mode)
             or rules.lockout_reason(self._st.lockout)
             or rules.fixed_reason(lim.fixed, lim.opted_out)
-            or (_REASON_BUSY if self.state not in (OPEN, CLOSED) else 0)
-            or (_REASON_ALREADY_THERE if to_phase == self.phase else 0)
-            or (_REASON_WRONG_PHASE if from_phase != self.phase else 0)
+            or (_REASON_BUSY if self.state not in (_STATE_OPEN, _STATE_CLOSED) else _REASON_NONE)
+            or (_REASON_ALREADY_THERE if to_phase == self.phase else _REASON_NONE)
+            or (_REASON_WRONG_PHASE if from_phase != self.phase else _REASON_NONE)
             or self._target_reason(to_phase, now_ms)
-            or (_REASON_NOT_LIVE if self.sense_fault else 0)
+            or (_REASON_NOT_LIVE if self.sense_fault else _REASON_NONE)
         )
 
     def command(
@@ -262,7 +266,7 @@ class Selector(Changeover):
             self._st.lifetime,
         )
         if reason:
-            result.outcome = _OUT_OF_TIME if reason == _REASON_EXPIRED else _REFUSED
+            result.outcome = _EXPIRED if reason == _REASON_EXPIRED else _REFUSED
             self._st.remember(result)
             self._tell(result)
             self._dirty = True  # written at the next poll: the controller waits for an answer
@@ -271,7 +275,7 @@ class Selector(Changeover):
         self._expires_s = expires_s
         self._from = self.phase
         self._goal = to_phase
-        self.state = WAIT_QUIET
+        self.state = _STATE_WAITING
         return result
 
     def local_transfer(self, to_phase: int, now_ms: int) -> bool:
@@ -289,7 +293,7 @@ class Selector(Changeover):
         processor let fall. Moves nothing unless the home is open; in safe mode the proven phase
         only.
         """
-        if self.state != OPEN or self._st.lockout or self.sense_fault:
+        if self.state != _STATE_OPEN or self._st.lockout or self.sense_fault:
             return False
         if rules.safe_mode_reason(self.limits.safe_mode) and phase != self._st.proven:
             return False
@@ -301,7 +305,7 @@ class Selector(Changeover):
 
     def release(self, now_ms: int) -> bool:
         """Open a home whose supply is gone altogether, so that it comes back staggered (S9)."""
-        if self.state != CLOSED or rules.safe_mode_reason(self.limits.safe_mode):
+        if self.state != _STATE_CLOSED or rules.safe_mode_reason(self.limits.safe_mode):
             return False
         return self._begin(0, 0, now_ms)
 
@@ -314,13 +318,13 @@ class Selector(Changeover):
         state = self.state
         if self._adoption:
             self._poll_adoption(self._adoption, now_ms)
-        elif state == _BOOT or state == _OPENING:
+        elif state == _STATE_BOOT or state == _STATE_OPENING:
             self._poll_opening(now_ms)
-        elif state == _DEAD_TIME:
+        elif state == _STATE_DEAD_TIME:
             self._poll_dead_time(now_ms)
-        elif state == _CLOSING:
+        elif state == _STATE_CLOSING:
             self._poll_closing(now_ms)
-        elif state == WAIT_QUIET:
+        elif state == _STATE_WAITING:
             self._poll_quiet(now_ms)
 
     def _poll_quiet(self, now_ms: int) -> None:
@@ -329,7 +333,7 @@ class Selector(Changeover):
             return
         reason = rules.freshness_reason(self._site_s(), self.latest_s(), 0, self._expires_s)
         if reason:
-            self._abandon(result, _OUT_OF_TIME, _REASON_OVER_CURRENT)
+            self._abandon(result, _EXPIRED, _REASON_OVER_CURRENT)
             return
         sup = self._supply
         current = self._current()
@@ -350,7 +354,7 @@ class Selector(Changeover):
     def _abandon(self, result: Result, outcome: int, reason: int) -> None:
         """End a command that moved nothing."""
         self._command = None
-        self.state = CLOSED if self.phase else OPEN
+        self.state = _STATE_CLOSED if self.phase else _STATE_OPEN
         result.outcome = outcome
         result.reason = reason
         self._settle(result)

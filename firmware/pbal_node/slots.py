@@ -23,19 +23,21 @@ from micropython import const
 from pbal_node.store import FlashStats, Slot, makedirs
 from pbal_node.version import VERSION_CODE
 
-_GOOD = const(0)
-_PREV = const(1)
-_TRIAL = const(2)
-_LEFT = const(3)
-_FAILED = const(4)
-_WHY = const(5)
-_NEEDS = const(6)
-_TOLD = const(7)
+_AT_GOOD = const(0)
+_AT_PREV = const(1)
+_AT_TRIAL = const(2)
+_AT_LEFT = const(3)
+_AT_FAILED = const(4)
+_AT_WHY = const(5)
+_AT_NEEDS = const(6)
+_AT_TOLD = const(7)
 _TRIAL_BOOTS = const(3)
 _GOOD_CRASHES = const(8)
 
 _EV_UPDATE_DONE = const(18)
 _EV_UPDATE_FAILED = const(19)
+_INFO = const(0)
+_ALARM = const(2)
 
 
 def folder(slot: int) -> str:
@@ -75,11 +77,11 @@ class Slots:
     @property
     def planned(self) -> bool:
         """True when an update, and no crash, is behind this boot."""
-        return self.s[_TRIAL] > 0 or (self.s[_FAILED] > 0 and not self.s[_TOLD])
+        return self.s[_AT_TRIAL] > 0 or (self.s[_AT_FAILED] > 0 and not self.s[_AT_TOLD])
 
     @property
     def on_trial(self) -> bool:
-        return self.running > 0 and self.s[_TRIAL] == self.running
+        return self.running > 0 and self.s[_AT_TRIAL] == self.running
 
     def save(self) -> bool:
         try:
@@ -95,47 +97,47 @@ class Slots:
     def give_back(self, slot: int) -> bool:
         """Before a slot is emptied: nothing may lead there any more."""
         s = self.s
-        if s[_PREV] == slot or s[_FAILED] == slot:
-            if s[_PREV] == slot:
-                s[_PREV] = 0
-            if s[_FAILED] == slot:
-                s[_FAILED] = s[_WHY] = 0
+        if s[_AT_PREV] == slot or s[_AT_FAILED] == slot:
+            if s[_AT_PREV] == slot:
+                s[_AT_PREV] = 0
+            if s[_AT_FAILED] == slot:
+                s[_AT_FAILED] = s[_AT_WHY] = 0
             return self.save()
-        return s[_GOOD] != slot and s[_TRIAL] != slot
+        return s[_AT_GOOD] != slot and s[_AT_TRIAL] != slot
 
     def begin_trial(self, slot: int, meter_works: bool) -> bool:
         s = self.s
-        s[_TRIAL] = slot
-        s[_LEFT] = _TRIAL_BOOTS
-        s[_FAILED] = s[_WHY] = s[_TOLD] = 0
-        s[_NEEDS] = 1 if meter_works else 0
+        s[_AT_TRIAL] = slot
+        s[_AT_LEFT] = _TRIAL_BOOTS
+        s[_AT_FAILED] = s[_AT_WHY] = s[_AT_TOLD] = 0
+        s[_AT_NEEDS] = 1 if meter_works else 0
         if self.save():
             return True
-        s[_TRIAL] = 0
+        s[_AT_TRIAL] = 0
         return False
 
     def tell(self, emit) -> None:
         """Log once that an update was given up."""
         s = self.s
-        if s[_FAILED] and not s[_TOLD]:
-            s[_TOLD] = 1
+        if s[_AT_FAILED] and not s[_AT_TOLD]:
+            s[_AT_TOLD] = 1
             if self.save():
-                emit(_EV_UPDATE_FAILED, 2, s[_WHY], s[_FAILED])
+                emit(_EV_UPDATE_FAILED, _ALARM, s[_AT_WHY], s[_AT_FAILED])
 
     def crashed(self) -> None:
         """The running application ended by its own error: too many of these in a row, and it is
         given up. A trial counts its boots instead.
         """
         s = self.s
-        if not s[_TRIAL] and self.running and s[_GOOD] == self.running and s[_LEFT]:
-            s[_LEFT] -= 1
+        if not s[_AT_TRIAL] and self.running and s[_AT_GOOD] == self.running and s[_AT_LEFT]:
+            s[_AT_LEFT] -= 1
             self.save()
 
     def stable(self) -> None:
         """This boot was no crash: the next crashes count from the start again."""
         s = self.s
-        if not s[_TRIAL] and s[_GOOD] == self.running and s[_LEFT] != _GOOD_CRASHES:
-            s[_LEFT] = _GOOD_CRASHES
+        if not s[_AT_TRIAL] and s[_AT_GOOD] == self.running and s[_AT_LEFT] != _GOOD_CRASHES:
+            s[_AT_LEFT] = _GOOD_CRASHES
             self.save()
 
     def prove(self, now_ms: int, proven_ms: int, heard: bool, metered: bool, emit) -> bool:
@@ -145,7 +147,7 @@ class Slots:
         metered, if the one before it did.
         """
         s = self.s
-        if now_ms < proven_ms or not heard or (s[_NEEDS] & 1 and not metered):
+        if now_ms < proven_ms or not heard or (s[_AT_NEEDS] & 1 and not metered):
             return False
         try:
             # First: once the release counts as proven, its minimum must hold.
@@ -158,12 +160,12 @@ class Slots:
         except (OSError, ValueError):
             return False
         before = bytes(s)
-        s[_PREV] = s[_GOOD]
-        s[_GOOD] = self.running
-        s[_TRIAL] = 0
-        s[_LEFT] = _GOOD_CRASHES
+        s[_AT_PREV] = s[_AT_GOOD]
+        s[_AT_GOOD] = self.running
+        s[_AT_TRIAL] = 0
+        s[_AT_LEFT] = _GOOD_CRASHES
         if not self.save():
             s[:] = before
             return False
-        emit(_EV_UPDATE_DONE, 0, VERSION_CODE, self.running)
+        emit(_EV_UPDATE_DONE, _INFO, VERSION_CODE, self.running)
         return True

@@ -26,16 +26,16 @@ from binascii import crc32
 import machine
 from micropython import const
 
-_GOOD = const(0)
-_PREV = const(1)
-_TRIAL = const(2)
-_LEFT = const(3)
-_FAILED = const(4)
-_WHY = const(5)
-_IMPORT = const(11)
-_CRASHED = const(12)
-_DAMAGED = const(13)
-_UNPROVEN = const(14)
+_AT_GOOD = const(0)
+_AT_PREV = const(1)
+_AT_TRIAL = const(2)
+_AT_LEFT = const(3)
+_AT_FAILED = const(4)
+_AT_WHY = const(5)
+_WHY_IMPORT = const(11)
+_WHY_CRASHED = const(12)
+_WHY_DAMAGED = const(13)
+_WHY_UNPROVEN = const(14)
 _CRASHES = const(8)  # a good slot that failed this often without a quiet time is given up
 _TRIAL_S = const(900)  # a trial not confirmed by then is over, whatever the application does
 _WDT_MS = const(60000)
@@ -102,30 +102,30 @@ def _too_old(slot):
     found = _read("/cfg/minimum", 13)
     if found is None or len(found[2]) != 4:
         return False
-    code = 0
+    version = 0
     try:
         with open("/app/%s/manifest" % " ab"[slot]) as lines:
             for line in lines:
                 if line.startswith("version "):
                     for part in line[8:].split("."):
-                        code = code << 8 | int(part)
+                        version = version << 8 | int(part)
                     break
     except (OSError, ValueError):
         return True
-    return code < struct.unpack("<I", found[2])[0]
+    return version < struct.unpack("<I", found[2])[0]
 
 
 def _give_up(s, why):
     """The trial, or else the slot in use, is over: what was before it runs again."""
-    s[_FAILED] = s[_TRIAL] or s[_GOOD]
-    s[_WHY] = why
-    if not s[_TRIAL]:
-        s[_GOOD] = s[_PREV]
-        s[_PREV] = 0
-        if s[_GOOD] and _too_old(s[_GOOD]):
-            s[_GOOD] = 0
-    s[_TRIAL] = 0
-    s[_LEFT] = _CRASHES
+    s[_AT_FAILED] = s[_AT_TRIAL] or s[_AT_GOOD]
+    s[_AT_WHY] = why
+    if not s[_AT_TRIAL]:
+        s[_AT_GOOD] = s[_AT_PREV]
+        s[_AT_PREV] = 0
+        if s[_AT_GOOD] and _too_old(s[_AT_GOOD]):
+            s[_AT_GOOD] = 0
+    s[_AT_TRIAL] = 0
+    s[_AT_LEFT] = _CRASHES
 
 
 def _choose():
@@ -136,17 +136,17 @@ def _choose():
     s = state[2]
     before = bytes(s)
     try:
-        if (s[_TRIAL] or s[_GOOD]) and s[_LEFT] == 0:
-            _give_up(s, _CRASHED)
-        elif s[_TRIAL]:
-            s[_LEFT] -= 1
-        while (s[_TRIAL] or s[_GOOD]) and not _whole(s[_TRIAL] or s[_GOOD]):
-            _give_up(s, _DAMAGED)
+        if (s[_AT_TRIAL] or s[_AT_GOOD]) and s[_AT_LEFT] == 0:
+            _give_up(s, _WHY_CRASHED)
+        elif s[_AT_TRIAL]:
+            s[_AT_LEFT] -= 1
+        while (s[_AT_TRIAL] or s[_AT_GOOD]) and not _whole(s[_AT_TRIAL] or s[_AT_GOOD]):
+            _give_up(s, _WHY_DAMAGED)
         if s != before:
             _write(state)
     except OSError:
-        s[_TRIAL] = 0  # boots that cannot be counted are not tried
-    return state, s[_TRIAL] or s[_GOOD]
+        s[_AT_TRIAL] = 0  # boots that cannot be counted are not tried
+    return state, s[_AT_TRIAL] or s[_AT_GOOD]
 
 
 async def _guard(limit_s, slot):
@@ -155,8 +155,8 @@ async def _guard(limit_s, slot):
     """
     await asyncio.sleep(limit_s)
     state = _read()
-    if state and state[2][_TRIAL] == slot:
-        _fail(state, _UNPROVEN)
+    if state and state[2][_AT_TRIAL] == slot:
+        _fail(state, _WHY_UNPROVEN)
 
 
 def _fail(state, why):
@@ -194,7 +194,7 @@ def application():
     loaded: the next boot decides again.
     """
     state, slot = _choose()
-    trial = slot and state[2][_TRIAL]
+    trial = slot and state[2][_AT_TRIAL]
     if slot:
         sys.path.insert(0, "/app/" + " ab"[slot])
     if trial:
@@ -207,15 +207,15 @@ def application():
             raise
         sys.print_exception(e)
         if trial:
-            _fail(state, _IMPORT)
+            _fail(state, _WHY_IMPORT)
         _fail_once(state)
     return main
 
 
 def _fail_once(state):
     """A proven slot that cannot be loaded: after some of these the one before it runs again."""
-    if state[2][_LEFT]:
-        state[2][_LEFT] -= 1
+    if state[2][_AT_LEFT]:
+        state[2][_AT_LEFT] -= 1
         try:
             _write(state)
         except OSError:

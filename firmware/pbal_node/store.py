@@ -33,7 +33,7 @@ _YOUNG = const(0x40)
 _NOTED = const(0x80)
 RESULTS_KEPT = const(8)  # command results kept for repeats
 RESULT_FMT = "<IBBBBBHHII"  # one result, see `Result`
-_RESULT_LEN = const(21)
+_ENTRY_LEN = const(21)
 
 
 class FlashStats:
@@ -395,9 +395,9 @@ class SelectorState:
                 self.last_transfer_s,
                 self.inrushes,
             ) = struct.unpack_from(self._FMT, raw, 0)
-            while n + _RESULT_LEN <= len(raw):
+            while n + _ENTRY_LEN <= len(raw):
                 self.results.append(Result(*struct.unpack_from(RESULT_FMT, raw, n)))
-                n += _RESULT_LEN
+                n += _ENTRY_LEN
 
     def save(self) -> bool:
         raw = struct.pack(

@@ -37,30 +37,34 @@ _OP_OFFER = const(1)
 _OP_DATA = const(2)
 _OP_COMMIT = const(4)
 _OP_ABORT = const(5)
-_IDLE = const(0)
-_CHECKING = const(1)
-_RECEIVING = const(2)
-_READY = const(3)
-_RESTARTING = const(4)
-_ON_TRIAL = const(5)
-_PROVEN = const(6)
-_GIVEN_UP = const(7)
-_NO_KEY = const(1)
-_SIGNATURE = const(2)
-_MANIFEST = const(3)
-_BOARD = const(4)
-_VERSION = const(5)
-_SPACE = const(6)
-_HASH = const(7)
-_FLASH = const(8)
-_BUSY = const(9)
-_INTERNAL = const(10)
+_STAGE_IDLE = const(0)
+_STAGE_CHECKING = const(1)
+_STAGE_RECEIVING = const(2)
+_STAGE_READY = const(3)
+_STAGE_RESTARTING = const(4)
+_STAGE_TRIAL = const(5)
+_STAGE_GOOD = const(6)
+_STAGE_FAILED = const(7)
+_WHY_NONE = const(0)
+_WHY_NO_KEY = const(1)
+_WHY_SIGNATURE = const(2)
+_WHY_MANIFEST = const(3)
+_WHY_BOARD = const(4)
+_WHY_VERSION = const(5)
+_WHY_SPACE = const(6)
+_WHY_HASH = const(7)
+_WHY_FLASH = const(8)
+_WHY_BUSY = const(9)
+_WHY_INTERNAL = const(10)
 _UPDATE = const(71)  # a place of an error, see faults.py
-_FAILED = const(4)  # places in the state, see slots.py
-_WHY = const(5)
+_AT_FAILED = const(4)  # places in the state, see slots.py
+_AT_WHY = const(5)
 _EV_UPDATE_STARTED = const(17)
 _EV_UPDATE_FAILED = const(19)
-_REFUSED = const(3)
+_INFO = const(0)
+_ALARM = const(2)
+_RESULT_OK = const(0)
+_RESULT_REFUSED = const(3)
 
 
 class Refused(Exception):
@@ -128,8 +132,10 @@ class Updater:
         self._size = 0
         self._signature = b""
         self._next = self._want = 0
-        self._why = 0
-        self._stage = _ON_TRIAL if place.on_trial else _PROVEN if place.running else _IDLE
+        self._why = _WHY_NONE
+        self._stage = (
+            _STAGE_TRIAL if place.on_trial else _STAGE_GOOD if place.running else _STAGE_IDLE
+        )
 
     def _manifest_digest(self, slot: int) -> bytes:
         h = hashlib.sha256()
@@ -155,49 +161,49 @@ class Updater:
         elif op == _OP_OFFER:
             return self._offer(r.at, r.data)
         elif op == _OP_COMMIT:
-            if r.data != self._digest[:8] or self._stage not in (_READY, _RESTARTING):
-                return _REFUSED
+            if r.data != self._digest[:8] or self._stage not in (_STAGE_READY, _STAGE_RESTARTING):
+                return _RESULT_REFUSED
             self._commit = True
             self._wake.set()
         elif op == _OP_ABORT:
             self._orders = [None]
             self._wake.set()
-        return 0
+        return _RESULT_OK
 
     def status(self):
         """The record that answers every Update."""
         s = self._status
         digest = self._digest or self._running
         s.digest = digest[:8]
-        if self._stage == _ON_TRIAL and not self._slots.on_trial:
-            self._stage = _PROVEN
+        if self._stage == _STAGE_TRIAL and not self._slots.on_trial:
+            self._stage = _STAGE_GOOD
         s.stage = self._stage
         s.why = self._why
         s.slot = self._slots.running
         s.next = self._next
-        s.want = self._want if self._stage == _RECEIVING else 0
+        s.want = self._want if self._stage == _STAGE_RECEIVING else 0
         s.running = VERSION_CODE
         return s
 
     def _offer(self, size: int, data: bytes) -> int:
         if len(data) != 96 or not 0 < size <= ota.MANIFEST_MAX:
-            return _REFUSED
+            return _RESULT_REFUSED
         digest = bytes(data[:32])
         if digest == self._running:
-            if self._stage not in (_ON_TRIAL, _PROVEN) and not self._orders:
+            if self._stage not in (_STAGE_TRIAL, _STAGE_GOOD) and not self._orders:
                 self._rest()
         elif digest != self._digest:
-            if self._slots.on_trial or self._stage == _RESTARTING:
-                return _REFUSED
+            if self._slots.on_trial or self._stage == _STAGE_RESTARTING:
+                return _RESULT_REFUSED
             self._orders = [(digest, bytes(data[32:]), size)]
             self._digest = digest
-            self._stage = _CHECKING
-            self._why = 0
+            self._stage = _STAGE_CHECKING
+            self._why = _WHY_NONE
             self._wake.set()
-        return 0
+        return _RESULT_OK
 
     def _take(self, at: int, data: bytes) -> None:
-        if self._stage != _RECEIVING or at > self._next:
+        if self._stage != _STAGE_RECEIVING or at > self._next:
             return
         skip = self._next - at  # a chunk that came before, repeated with more behind it
         n = min(len(data) - skip, self._want, _BUF - self._fill)
@@ -208,7 +214,7 @@ class Updater:
         self._next += n
         self._want -= n
         if self._want == 0 or self._fill >= _PIECE:
-            self._stage = _CHECKING
+            self._stage = _STAGE_CHECKING
             self._wake.set()
 
     # the worker --------------------------------------------------------------------------------
@@ -220,12 +226,12 @@ class Updater:
                 self._wake.clear()
                 await self._wake.wait()
                 if not self._orders:
-                    if self._commit and self._stage == _READY:
+                    if self._commit and self._stage == _STAGE_READY:
                         try:
                             await self._restart()
                         except Exception as e:
                             self._app.faults.note(_UPDATE, e)
-                            self._give_up(_INTERNAL)
+                            self._give_up(_WHY_INTERNAL)
                     continue
             offer = self._orders.pop()
             self._commit = False
@@ -239,41 +245,41 @@ class Updater:
                 self._give_up(e.args[0])
             except RemoteError as e:
                 print("pbal: update:", e)
-                self._give_up(_MANIFEST)
+                self._give_up(_WHY_MANIFEST)
             except OSError as e:
                 print("pbal: update:", e)
-                self._give_up(_FLASH)
+                self._give_up(_WHY_FLASH)
             except Exception as e:  # a defect here must not end the node
                 self._app.faults.note(_UPDATE, e)
-                self._give_up(_INTERNAL)
+                self._give_up(_WHY_INTERNAL)
             gc.collect()
 
     def _give_up(self, why: int) -> None:
-        if why == 0:
+        if why == _WHY_NONE:
             return  # another order came meanwhile
-        self._stage = _GIVEN_UP
+        self._stage = _STAGE_FAILED
         self._why = why
         self._next = self._want = 0
-        self._app.log.emit(_EV_UPDATE_FAILED, 2, why, self._slot)
+        self._app.log.emit(_EV_UPDATE_FAILED, _ALARM, why, self._slot)
 
     async def _breathe(self) -> None:
         await asyncio.sleep_ms(0)
         if self._orders:
-            raise Refused(0)
+            raise Refused(_WHY_NONE)
 
     async def _bring(self, offer) -> None:
         self._digest, self._signature, self._size = offer
         self._fill = 0
         self._next = self._want = 0
         place = self._slots
-        failed = place.s[_FAILED]
+        failed = place.s[_AT_FAILED]
         if failed and self._manifest_digest(failed) == self._digest:
-            self._stage = _GIVEN_UP  # it had its trial; an abort forgets that
-            self._why = place.s[_WHY]
+            self._stage = _STAGE_FAILED  # it had its trial; an abort forgets that
+            self._why = place.s[_AT_WHY]
             return
         await self._check_signature()
         if not place.give_back(self._slot):
-            raise Refused(_FLASH)
+            raise Refused(_WHY_FLASH)
         await self._prepare()
         await self._manifest()
         head = await self._head()
@@ -287,14 +293,14 @@ class Updater:
                 await self._file(path, size, bytes.fromhex(digest), at)
                 at += size
         if at != self._size + head.size:
-            raise Refused(_MANIFEST)
+            raise Refused(_WHY_MANIFEST)
         self._version = head.version
         self._next = at
-        self._stage = _READY
+        self._stage = _STAGE_READY
 
     async def _check_signature(self) -> None:
         if len(self._key) != 32:
-            raise Refused(_NO_KEY)
+            raise Refused(_WHY_NO_KEY)
         from pbal_protocol import ed25519
 
         good = None
@@ -310,12 +316,12 @@ class Updater:
             del package.ed25519
         gc.collect()
         if good is not True:
-            raise Refused(_SIGNATURE)
+            raise Refused(_WHY_SIGNATURE)
 
     async def _empty(self) -> None:
         """Nothing is left in the spare slot, and the note of whose it is goes first."""
         if not self._slots.give_back(self._slot):
-            raise Refused(_FLASH)
+            raise Refused(_WHY_FLASH)
         try:
             os.remove(self._folder + "/offer")
         except OSError:
@@ -349,14 +355,14 @@ class Updater:
                 if not head.line(line.rstrip()):
                     break
         if self._app.board_id not in head.boards:
-            raise Refused(_BOARD)
+            raise Refused(_WHY_BOARD)
         if head.version <= VERSION_CODE and not head.downgrade:
-            raise Refused(_VERSION)
+            raise Refused(_WHY_VERSION)
         if head.version < slots.minimum():
-            raise Refused(_VERSION)  # whatever is signed with it: its holes are known
+            raise Refused(_WHY_VERSION)  # whatever is signed with it: its holes are known
         fs = os.statvfs("/")
         if fs[0] * fs[3] < head.size + 4096 * head.files + _SPARE_BYTES - self._used():
-            raise Refused(_SPACE)
+            raise Refused(_WHY_SPACE)
         return head
 
     def _used(self) -> int:
@@ -388,7 +394,7 @@ class Updater:
 
     async def _file(self, path: str, size: int, digest: bytes, at: int) -> None:
         """Returns when the file is in the slot and what the manifest says."""
-        self._stage = _CHECKING
+        self._stage = _STAGE_CHECKING
         target = self._folder + "/" + path
         if size_of(target) <= 0:  # a copy that a power cut ended is empty
             self._folders(path)
@@ -403,7 +409,7 @@ class Updater:
             if await self._hash(target) == digest:
                 return
             os.remove(target)
-        raise Refused(_MANIFEST if at == 0 else _HASH)
+        raise Refused(_WHY_MANIFEST if at == 0 else _WHY_HASH)
 
     def _folders(self, path: str) -> None:
         at = path.find("/")
@@ -436,11 +442,11 @@ class Updater:
             with open(target, "wb"):
                 pass
         while self._want:
-            self._stage = _RECEIVING
+            self._stage = _STAGE_RECEIVING
             self._wake.clear()
             await self._wake.wait()
             if self._orders:
-                raise Refused(0)
+                raise Refused(_WHY_NONE)
             if self._fill:
                 with open(target, "ab") as f:
                     f.write(view[: self._fill])
@@ -453,14 +459,14 @@ class Updater:
         app = self._app
         self._commit = False
         if app.selector.busy:
-            self._why = _BUSY
+            self._why = _WHY_BUSY
             return
         if not self._slots.begin_trial(self._slot, app.current() >= 0):
-            self._give_up(_FLASH)
+            self._give_up(_WHY_FLASH)
             return
-        self._stage = _RESTARTING
-        self._why = 0
-        app.log.emit(_EV_UPDATE_STARTED, 0, VERSION_CODE, self._version)
+        self._stage = _STAGE_RESTARTING
+        self._why = _WHY_NONE
+        app.log.emit(_EV_UPDATE_STARTED, _INFO, VERSION_CODE, self._version)
         await asyncio.sleep_ms(_RESTART_MS)
         while app.selector.busy:
             await asyncio.sleep_ms(50)

@@ -17,7 +17,7 @@ from pbal_protocol.modbus import crc16
 _READ_INPUT = const(0x04)
 _ANY_ADDRESS = const(0xF8)  # the general address: one meter on the wire
 _REGISTERS = const(10)
-_ANSWER = const(25)
+_ANSWER_LEN = const(25)
 _TIMEOUT_MS = const(250)
 _RX = const(64)
 # What the meter can measure (data sheet, 1), with room above 260 V, 100 A and 23 kW. It starts up
@@ -38,13 +38,13 @@ def parse(buf, n: int, unit: int, values: list) -> bool:
     none that the meter can have measured.
     """
     i = 0
-    while i + _ANSWER <= n:
+    while i + _ANSWER_LEN <= n:
         if (
             buf[i + 1] == _READ_INPUT
             and buf[i + 2] == 2 * _REGISTERS
             and (buf[i] == unit or unit == _ANY_ADDRESS)
-            and crc16(memoryview(buf)[i : i + _ANSWER - 2])
-            == buf[i + _ANSWER - 2] | buf[i + _ANSWER - 1] << 8
+            and crc16(memoryview(buf)[i : i + _ANSWER_LEN - 2])
+            == buf[i + _ANSWER_LEN - 2] | buf[i + _ANSWER_LEN - 1] << 8
         ):
             # 32-bit quantities come low word first.
             v, il, ih, pl, ph, el, eh, f, pf, alarm = struct.unpack_from(">10H", buf, i + 3)
@@ -110,9 +110,9 @@ class Pzem(Meter):
                 if done(n):
                     return n
                 if n >= _RX:
-                    keep = n - _ANSWER
-                    self.rx[:_ANSWER] = self._view[keep:n]
-                    n = _ANSWER
+                    keep = n - _ANSWER_LEN
+                    self.rx[:_ANSWER_LEN] = self._view[keep:n]
+                    n = _ANSWER_LEN
             if self._now() >= end:
                 return n
 
@@ -128,7 +128,7 @@ class Pzem(Meter):
             return False
         v = self._values
         k = len(self.request)
-        self.echo = n >= k + _ANSWER and self.rx[:k] == self.request
+        self.echo = n >= k + _ANSWER_LEN and self.rx[:k] == self.request
         ki = self.trim_i + self.bend_i * v[1] * v[1]
         r.v = v[0]
         r.current_a = v[1] * ki

@@ -5,7 +5,8 @@ order: what one home does, its neighbours measure at the next step.
 """
 
 from pbal_node import autonomy, rules, supply
-from pbal_node.selector import CLOSED, OPEN
+from pbal_protocol.names import STATE_CLOSED as CLOSED
+from pbal_protocol.names import STATE_OPEN as OPEN
 
 
 class Random:

@@ -35,7 +35,6 @@ support.write_file(
 )
 
 from pbal_node import app as app_module  # noqa: E402
-from pbal_node import selector as sel  # noqa: E402
 
 house = machine.house
 
@@ -97,7 +96,7 @@ class Controller:
 async def scenario(app):
     c = Controller()
     t = await c.until(lambda t: t.phase == 1, 15)
-    assert t.state == sel.CLOSED, t
+    assert t.state == names.STATE_CLOSED, t
     # In real time: a busy computer spoils single readings.
     await c.until(
         lambda t: abs(t.va_v - 231) < 1.2 and abs(t.vb_v - 229) < 1.2 and abs(t.vc_v - 233) < 1.2

@@ -31,7 +31,6 @@ support.write_file(
 
 from pbal_node import app as app_module  # noqa: E402
 from pbal_node import ending, store  # noqa: E402
-from pbal_node import selector as sel  # noqa: E402
 
 house = machine.house
 
@@ -71,7 +70,7 @@ def run(scenario, seconds=20):
 def garbage_on_both_uarts():
     async def scenario(app):
         up = opener()
-        while app.selector.state != sel.CLOSED:
+        while app.selector.state != names.STATE_CLOSED:
             await asyncio.sleep_ms(50)
         seed = 1
         for _ in range(150):
@@ -222,7 +221,7 @@ def fails_by_a_person():
 
 
 async def closes(app):
-    while app.selector.state != sel.CLOSED:
+    while app.selector.state != names.STATE_CLOSED:
         await asyncio.sleep_ms(50)
 
 
@@ -290,7 +289,7 @@ def waits_for_a_person(moving):
         if moving:
             app.state_store.stage = 1
             app.state_store.save()
-        return app.selector.state == sel.CLOSED
+        return app.selector.state == names.STATE_CLOSED
 
     ending.time = Time()
     fed = house.fed
@@ -352,7 +351,7 @@ def closings_into_a_high_current_are_counted():
     for count in (1, 2):
 
         async def scenario(app, count=count):
-            while app.selector.state != sel.CLOSED:
+            while app.selector.state != names.STATE_CLOSED:
                 await asyncio.sleep_ms(50)
             await asyncio.sleep_ms(3000)
             assert app.state_store.inrushes == count
@@ -368,7 +367,7 @@ def silent(app):
     """Nothing was closed and nothing will be."""
     for pin in (18, 19, 23):
         assert not house.level.get(pin)
-    assert app.phase() == 0 and app.selector.state == sel.OPEN, app.selector.state
+    assert app.phase() == 0 and app.selector.state == names.STATE_OPEN, app.selector.state
     app.clock.set(1000, 0, app.clock.nonce, True)
     r = app.selector.command(77, 0, 1, 1000, 1060, app.now_ms())
     assert r.outcome == 3, r.outcome
@@ -405,9 +404,9 @@ def a_converter_that_fails_never_switches():
         house.failing_adc = False  # it works again: so does the home
         for _ in range(150):
             await asyncio.sleep_ms(100)
-            if app.selector.state == sel.CLOSED:
+            if app.selector.state == names.STATE_CLOSED:
                 break
-        assert app.selector.state == sel.CLOSED and not app.sense_fault()
+        assert app.selector.state == names.STATE_CLOSED and not app.sense_fault()
 
     house.failing_adc = True
     try:
@@ -440,9 +439,9 @@ def a_board_without_ports_reports_and_lives():
         fed = house.fed
         for _ in range(150):
             await asyncio.sleep_ms(100)
-            if app.selector.state == sel.CLOSED:
+            if app.selector.state == names.STATE_CLOSED:
                 break
-        assert app.selector.state == sel.CLOSED  # sensing works: the home has its power
+        assert app.selector.state == names.STATE_CLOSED  # sensing works: the home has its power
         await asyncio.sleep_ms(4500)
         assert app.flags() & names.FLAG_METER_FAULT and app.current() < 0
         assert names.EVENT_METER_FAULT in [code for code, _ in codes(app)]
@@ -462,7 +461,7 @@ def a_meter_that_starts_with_the_output_is_no_fault():
 
         before = 0
         before = faults()  # of the scenarios before this one
-        while app.selector.state != sel.CLOSED:
+        while app.selector.state != names.STATE_CLOSED:
             await asyncio.sleep_ms(50)
         assert app.now_ms() > 4000, "no longer since the start than a meter may be silent"
         await asyncio.sleep_ms(2000)
@@ -485,7 +484,7 @@ def a_meter_that_starts_with_the_output_is_no_fault():
 def a_meter_that_tells_nonsense_is_a_broken_meter():
     async def scenario(app):
         up = opener()
-        while app.selector.state != sel.CLOSED or app.current() <= 0:
+        while app.selector.state != names.STATE_CLOSED or app.current() <= 0:
             await asyncio.sleep_ms(50)
         for amps, hz in ((2000.0, 50.0), (3.0, 6000.0), (30000.0, 0.0)):
             house.amps, house.meter_hz = amps, hz
@@ -530,7 +529,7 @@ def a_person_at_the_console():
     real = app_module.App._housekeeping
 
     async def interrupted(self):
-        while self.selector.state != sel.CLOSED:
+        while self.selector.state != names.STATE_CLOSED:
             await asyncio.sleep_ms(50)
         raise KeyboardInterrupt
 

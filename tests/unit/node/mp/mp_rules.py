@@ -5,9 +5,11 @@ and at least the scenario that belongs to it must fail.
 from world import TIMING, PowerCut, World
 
 from pbal_node import drive, rules, selector, store, watchdog
-from pbal_node.selector import CLOSED, LOCKED_OUT, OPEN
 from pbal_protocol import names
 from pbal_protocol.names import DONE, EXPIRED, FAILED
+from pbal_protocol.names import STATE_CLOSED as CLOSED
+from pbal_protocol.names import STATE_LOCKOUT as LOCKED_OUT
+from pbal_protocol.names import STATE_OPEN as OPEN
 from pbal_protocol.names import STATE_SAFE as SAFE
 
 

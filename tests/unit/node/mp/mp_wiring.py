@@ -21,7 +21,6 @@ BOOT = "/host" + BOOT
 
 from pbal_node import app as app_module  # noqa: E402
 from pbal_node import rs485, store  # noqa: E402
-from pbal_node import selector as sel  # noqa: E402
 from pbal_protocol import config as keys  # noqa: E402
 from pbal_protocol import modbus, modbus_client  # noqa: E402
 from pbal_protocol import names as wire  # noqa: E402
@@ -167,7 +166,7 @@ def only_a_long_press_clears_a_lockout():
     app = make()
     app.state_store.lockout = 2
     app.selector.boot(app.now_ms())
-    assert app.selector.state == sel.LOCKED_OUT
+    assert app.selector.state == wire.STATE_LOCKOUT
     pin = app.button.number
     house.level[pin] = 0
     app._poll_button(1000)
@@ -177,9 +176,9 @@ def only_a_long_press_clears_a_lockout():
     house.level[pin] = 0
     app._poll_button(7000)
     app._poll_button(11900)
-    assert app.selector.state == sel.LOCKED_OUT and app.state_store.lockout == 2
+    assert app.selector.state == wire.STATE_LOCKOUT and app.state_store.lockout == 2
     app._poll_button(12000)
-    assert app.selector.state != sel.LOCKED_OUT and app.state_store.lockout == 0
+    assert app.selector.state != wire.STATE_LOCKOUT and app.state_store.lockout == 0
     house.level[pin] = 1
 
 

@@ -9,6 +9,7 @@ import math
 import support
 
 from pbal_node import autonomy, drive, events, selector, store, supply
+from pbal_protocol import names
 
 DEVICE = support.ram_disk()
 TIMING = {
@@ -283,7 +284,7 @@ class World:
 
     def settle(self):
         """Boot until closed."""
-        self.until(lambda: self.sel.state == selector.CLOSED)
+        self.until(lambda: self.sel.state == names.STATE_CLOSED)
         return self
 
     def order(self, command_id, to_phase, from_phase=None, life_s=60, issued=0):
