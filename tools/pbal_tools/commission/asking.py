@@ -67,7 +67,7 @@ class Asker:
                 )
             return default
         hint = f" [{default}]" if default else ""
-        return input(f"  {words}{hint}: ").strip() or (default or "")
+        return _typed(f"  {words}{hint}: ").strip() or (default or "")
 
     def yes(self, key: str, words: str, default: bool | None = None) -> bool:
         """A question of yes or no. Raises InputError for another answer given in a file."""
@@ -78,6 +78,7 @@ class Asker:
                 return answer in _YES
             if self.headless:
                 raise InputError(f"{key}: {answer!r} is neither yes nor no.", "Correct it.")
+            print(f"  {answer!r} is neither yes nor no")
 
     def number(self, key: str, words: str, low: float, high: float) -> float | None:
         """A number in a range; None where it was left out."""
@@ -102,4 +103,14 @@ class Asker:
     def ready(self, key: str, words: str) -> None:
         """Waits until the crew has done something; goes on at once where nobody is there."""
         if not self.headless:
-            input(f"  {words}, then press Enter ")
+            _typed(f"  {words}, then press Enter ")
+
+
+def _typed(words: str) -> str:
+    """A line from the terminal. Raises InputError where it was closed."""
+    try:
+        return input(words)
+    except EOFError:
+        raise InputError(
+            "The terminal was closed at a question.", "The same command goes on from here."
+        ) from None

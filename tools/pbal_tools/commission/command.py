@@ -229,7 +229,11 @@ def run(
     ] = None,
     until: Annotated[str, typer.Option("--until", help="Stop after this step.")] = STEPS[-1],
     go_on: Annotated[
-        bool, typer.Option("--go-on", help="Past open points, with the homes that have none.")
+        bool,
+        typer.Option(
+            "--go-on",
+            help="Past open points, with the homes that have none; the others are not moved.",
+        ),
     ] = False,
     watch: Annotated[
         float, typer.Option("--watch", min=5, max=3600, help="Seconds to watch for the phases.")
@@ -292,7 +296,7 @@ def run(
                 console.clear()
             _say(lines)
 
-        guide = Guide(job, secret, range_, (watch, every), go_on, show)
+        guide = Guide(job, secret, range_, (watch, every), go_on, show, again=again)
         line.listen()
         end_like_ctrl_c()
         patience_s = PATIENCE_S

@@ -28,6 +28,7 @@ class Guide:
         self, job: Job, passphrase: bytes, units: range, watch: tuple[float, float], go_on: bool,
         show: Callable[[list[str]], None],
         between: Between | None = None,
+        again: str | None = None,
     ) -> None:  # fmt: skip
         self.job = job
         self.state = job.state
@@ -37,9 +38,21 @@ class Guide:
         self._go_on = go_on
         self._show = show
         self._between = between
+        self._kept = STEPS[: STEPS.index(again)] if again else ()  # as they are: see --again
+        self._points: list[str] = []
 
     def run(self, last: str = STEPS[-1]) -> None:
-        """Every step that is not done yet, up to `last`. Raises the step's error."""
+        """Every step that is not done yet, up to `last`. Raises the step's error.
+
+        Open points that were passed are said once more at the end, whatever it is.
+        """
+        try:
+            self._run(last)
+        finally:
+            if self._points:
+                self._show(["", "Open points:", *(f"  {words}" for words in self._points)])
+
+    def _run(self, last: str) -> None:
         restored = restore_all(self.job)
         if restored:
             self._show([f"put back the settings of homes {', '.join(map(str, restored))}, which "
@@ -50,17 +63,38 @@ class Guide:
             if told and told["ok"]:
                 self._show([head, f"  done {content.stamp(told['at_s'])}"])
                 continue
-            if told and self._go_on and step in _WATCHED:
+            if told and (step in self._kept or (self._go_on and step in _WATCHED)):
                 self._show([head, f"  open since {content.stamp(told['at_s'])}: {told['words']}",
                             f"  repeat it with --again {step}"])  # fmt: skip
                 continue
             getattr(self, f"_{step}")(head)
 
-    def _open(self, step: str, words: str, error: CliError, **result: Any) -> None:
-        """A step with open points: noted; it ends the run unless --go-on."""
+    def _open(
+        self, step: str, words: str, error: CliError, points: list[str] | None = None, **result: Any
+    ) -> None:
+        """A step with open points: noted; it ends the run unless --go-on.
+
+        Then the next step waits until somebody has read `points` (by default the error).
+        """
         self.state.step(step, False, words, **result)
         if not self._go_on:
             raise error
+        points = points or [f"{error.message} {error.remedy}"]
+        self._points += points
+        self._show(["  OPEN:", *(f"    {line}" for line in points)])
+        self.job.ask.ready(f"{step}.read", "Read this")
+
+    def _sound(self) -> list[int]:
+        """Homes with no open point so far. The others are named, and left as they are."""
+        sound = []
+        for address in self.job.reached():
+            notes = self.state.home(address).get("phases", {})
+            if notes.get("ok"):
+                sound.append(address)
+                continue
+            why = "; ".join([*notes.get("faults", []), *notes.get("todo", [])])
+            self._show([f"  home {address} is left out: {why or 'its phase was not measured'}"])
+        return sound
 
     # -- the steps -----------------------------------------------------------------------
 
@@ -145,7 +179,8 @@ class Guide:
             self._open(
                 "phases", f"faults at homes {_list(told['faults'])}",
                 CheckFailed(f"Home {first}: {'; '.join(told['faults'][first])}.",
-                            "Put the wiring right, then run this again."), **told,
+                            "Put the wiring right, then run this again."),
+                [f"home {a}: {'; '.join(words)}" for a, words in told["faults"].items()], **told,
             )  # fmt: skip
         elif told["unsure"]:
             first = next(iter(told["unsure"]))
@@ -160,7 +195,7 @@ class Guide:
 
     def _calibrate(self, head: str) -> None:
         self._show([head])
-        for address in self.job.reached():
+        for address in self._sound():
             if self.state.home(address).get("calibrate", {}).get("ok"):
                 continue
             wanted = self.job.ask.yes(
@@ -171,12 +206,7 @@ class Guide:
                 self.state.home(address)["calibrate"] = {"ok": True, "skipped": True}
                 self.state.save()
                 continue
-            between = self._between
-            try:
-                calibrate_home(self.job, address, between)
-            except CheckFailed as exc:
-                self.state.step("calibrate", False, exc.message)
-                raise
+            self._calibrate_home(address)
             notes = self.state.home(address)["calibrate"]
             if notes.get("skipped"):
                 self._show([f"  home {address}: no values given"])
@@ -185,11 +215,24 @@ class Guide:
             self._show([f"  home {address}:", *_columns(rows, 11)])
         self.state.step("calibrate", True)
 
+    def _calibrate_home(self, address: int) -> None:
+        """One home; whoever mistyped a value is asked again."""
+        while True:
+            try:
+                return calibrate_home(self.job, address, self._between)
+            except CheckFailed as exc:
+                self._show([f"  home {address}: {exc.message}", f"  {exc.remedy}"])
+                if self.job.ask.headless or not self.job.ask.yes(
+                    f"calibrate.{address}.again", "Give its values once more?", True
+                ):
+                    self.state.step("calibrate", False, exc.message)
+                    raise
+
     def _transfer(self, head: str) -> None:
-        homes = [
-            a for a in self.job.reached() if not self.state.home(a).get("transfer", {}).get("ok")
-        ]
-        self._show([head, f"  each home is dark three times, for less than half a second: "
+        self._show([head])
+        sound = self._sound()
+        homes = [a for a in sound if not self.state.home(a).get("transfer", {}).get("ok")]
+        self._show([f"  each home is dark three times, for less than half a second: "
                           f"{_list(homes)}"])  # fmt: skip
         if homes and not self.job.ask.yes(
             "transfer.consent", "Do the people there know, and do you want it now?", False
@@ -214,7 +257,14 @@ class Guide:
             self._show([f"  home {address}: {verdict}", *_columns(rows, 12)])
             if not told["ok"]:
                 failed.append(address)
-        if failed:
+        untested = [a for a in self.job.reached() if a not in sound]
+        if untested and not failed:
+            self._open(
+                "transfer", f"homes {_list(untested)} were not tested",
+                CheckFailed(f"Homes {_list(untested)} were not tested: they have open points.",
+                            "Put them right, then: pbal commission run ... --again phases"),
+            )  # fmt: skip
+        elif failed:
             self._open(
                 "transfer", f"homes {_list(failed)}",
                 CheckFailed(f"The transfer test of homes {_list(failed)} failed.",
