@@ -53,6 +53,7 @@ class Rig:
             "COLUMNS": "120",
             "TERM": "dumb",
             "HOME": str(self.folder),
+            "PBAL_BOARD": "esp32-devkitc",
             "XDG_STATE_HOME": str(self.folder / "state"),
             "XDG_CACHE_HOME": str(self.folder / "cache"),
             **(env or {}),

@@ -58,12 +58,22 @@ class TableLoads:
         return len(self.watts) * self.step_s
 
 
+def header(path: Path) -> list[str]:
+    """The names of the homes in a loads file, without its values. Raises LoadsError."""
+    first = next(csv.reader(io.StringIO(_text(path))), [])
+    return [c.strip() for c in first[1:]]
+
+
 def read_csv(path: Path, homes: int | None = None) -> TableLoads:
     """Reads a loads file.
 
     `homes` takes only the first so many columns. Raises LoadsError, naming the line and what
     to do, for a missing file, missing columns, gaps in time, empty or impossible values.
     """
+    return _parse(str(path), csv.reader(io.StringIO(_text(path))), homes)
+
+
+def _text(path: Path) -> str:
     try:
         raw = path.read_bytes()
     except OSError as e:
@@ -74,10 +84,9 @@ def read_csv(path: Path, homes: int | None = None) -> TableLoads:
         except (OSError, EOFError) as e:
             raise LoadsError(f"{path} is a damaged gzip file ({e}); fetch it again") from e
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as e:
         raise LoadsError(f"{path} is not text (byte {e.start}); save it as UTF-8 CSV") from e
-    return _parse(str(path), csv.reader(io.StringIO(text)), homes)
 
 
 def _parse(name: str, rows: Iterator[list[str]], homes: int | None) -> TableLoads:

@@ -115,6 +115,7 @@ app = typer.Typer(
     name="pbal",
     cls=LazyGroup,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Balances the three phases of a low-voltage transformer.\n\n"

@@ -51,7 +51,7 @@ async def fetch(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
         raise UnreachableError(
             f"No controller answers at {url} ({reason(exc)}).",
             "Is pbal-controller running there? Its port is http.port in pbal.toml; from another "
-            "computer use an SSH tunnel.",
+            "computer use an SSH tunnel. A demo whose port is another one shows it on its screen.",
         ) from None
     try:
         data = load_json(text)

@@ -80,6 +80,7 @@ class Picture:
     elapsed_s: float = 0.0
     remaining_s: float | None = None
     footer: str = ""
+    fault: str = ""  # what was broken last, on purpose
     alarm: str = ""  # why the controller orders nothing
     url: str = ""
 

@@ -11,14 +11,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from pbal_sim.loads import header
+
 from .context import app_context
-from .errors import CheckFailed
+from .errors import CheckFailed, InputError
 from .extras import require
 from .output import check_writable, write_json
 from .picture import Picture, sentence
 from .screen import ending_signals, show
 from .streetfaults import FAULTS
-from .streetoptions import RunOptions, check
+from .streetoptions import RunOptions, check, default_port
 from .streetrun import StreetRun
 from .view import save_svg
 
@@ -86,9 +88,14 @@ def run(
         typer.Option("--picture", metavar="FILE.svg", help="Write the last screen as a picture."),
     ] = None,
     port: Annotated[
-        int,
-        typer.Option(min=0, max=65535, help="Port of the controller's status page; 0: any free."),
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port of the controller's status page; 0: any free. Default: 8480 where it is "
+            "free, which `pbal monitor` looks at.",
+        ),
+    ] = None,
 ) -> None:
     """Run a street: every home a MicroPython interpreter with the node's firmware, read over
     RS-485 by the real controller, which moves homes until the phases are balanced.
@@ -108,10 +115,17 @@ def run(
         seed=seed,
         faults=tuple(name for name in faults.split(",") if name),
         keep=keep,
-        port=port,
+        port=default_port() if port is None else port,
     )
     require("sim")
     check(options)
+    if svg is not None and svg.suffix.lower() != ".svg":
+        raise InputError(f"{svg}: the picture is an SVG.", "Name a file that ends in .svg.")
+    if profiles is not None:
+        given = len(header(profiles))
+        if given > homes:
+            print(f"pbal: note: {profiles} has {given} homes, the first {homes} are used; "
+                  f"--homes {min(given, 96)} takes more", file=sys.stderr)  # fmt: skip
     for path in (json_file, svg):
         if path is not None:
             check_writable(path)
@@ -174,6 +188,7 @@ def silent(line: str) -> None:
 
 async def tell(picture: Picture, task: "asyncio.Task[None]", say: Callable[[str], None]) -> None:
     """Headless: a line whenever something happens, and the state every few seconds."""
+    fault = ""
     url, said, next_note, next_state = "", "", 0.0, 0.0
     told: set[int] = set()
     say(f"{picture.title}; {picture.footer}")
@@ -183,6 +198,9 @@ async def tell(picture: Picture, task: "asyncio.Task[None]", say: Callable[[str]
         if picture.url != url:
             url = picture.url
             say(f"{now}status page {url}  (look on: pbal monitor --url {url})")
+        if picture.fault != fault:
+            fault = picture.fault
+            say(f"{now}fault: {fault}")
         if picture.stage == "running":
             for move in reversed(picture.moves):
                 if move.done and move.command_id not in told:

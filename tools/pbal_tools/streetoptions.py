@@ -10,6 +10,7 @@ from .streetfaults import FAULTS
 
 # What the demo changes so that a minute shows what takes hours on a street. The screen says so.
 DECISION_S = 5.0
+USUAL_PORT = 8480
 DWELL_S = 20
 # A dozen homes carry a tenth of what a full street does, and their squared currents a hundredth.
 SWITCHING_PRICE_A2 = 25.0
@@ -52,6 +53,22 @@ class RunOptions:
     core: dict[str, Any] = field(default_factory=dict)
 
 
+def _free(port: int) -> str:
+    """Why a port of the loopback address cannot be used; empty when it can."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as exc:
+            return exc.strerror or str(exc)
+    return ""
+
+
+def default_port() -> int:
+    """The port that `pbal monitor` looks at, or 0, any, where another program has it."""
+    return 0 if _free(USUAL_PORT) else USUAL_PORT
+
+
 def check(options: RunOptions) -> None:
     """Raises InputError for what cannot work, before anything is started."""
     for name in options.faults:
@@ -62,14 +79,11 @@ def check(options: RunOptions) -> None:
     if options.profiles is not None and not options.profiles.is_file():
         raise InputError(f"There is no file {options.profiles}.", "Give a CSV of watts per home.")
     if options.port:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", options.port))
-            except OSError as exc:
-                raise InputError(
-                    f"Port {options.port} cannot be used for the status page ({exc.strerror}).",
-                    "Choose another one with --port, or leave it out: a free one is taken.",
-                ) from None
+        why = _free(options.port)
+        if why:
+            raise InputError(
+                f"Port {options.port} cannot be used for the status page ({why}).",
+                "Choose another one with --port, or leave it out: a free one is taken.",
+            )
     if options.keep is not None and options.keep.exists() and any(options.keep.iterdir()):
         raise InputError(f"The folder {options.keep} is not empty.", "Name a new one.")

@@ -20,6 +20,7 @@ from pbal_sim.street import Street, StreetConfig
 from .controllersetup import ControllerSetup, NodeIdentity, create_keys, write_config
 from .errors import CheckFailed, CliError
 from .feed import Feed, fetch
+from .output import counted
 from .picture import HomeCell, Picture
 from .streetfaults import FAULT_DELAY_S, FAULTS
 from .streetoptions import CONTROLLER_OPTIONS, DECISION_S, DWELL_S, NODE_SETTINGS, RunOptions
@@ -38,8 +39,10 @@ class StreetRun:
 
     def __init__(self, options: RunOptions) -> None:
         self.options = options
-        title = f"pbal · a street of {options.homes} homes on this computer"
-        self.picture = Picture(title, stage="starting", note=f"Starting {options.homes} homes.")
+        title = f"pbal · a street of {counted(options.homes, 'home')} on this computer"
+        self.picture = Picture(
+            title, stage="starting", note=f"Starting {counted(options.homes, 'home')}."
+        )
         self.picture.homes = [HomeCell(f"home {i + 1:02d}") for i in range(options.homes)]
         self.result: dict[str, Any] = {}
         self.stopping = asyncio.Event()
@@ -77,8 +80,8 @@ class StreetRun:
             while not begin.done():
                 booted = sum(home.at_main.is_set() for home in street.homes)
                 self.picture.note = (
-                    f"Starting {o.homes} homes, each a MicroPython interpreter with the node's "
-                    f"firmware: {booted} run."
+                    f"Starting {counted(o.homes, 'home')}, each a MicroPython interpreter with "
+                    f"the node's firmware: {booted} run."
                 )
                 self._clock()
                 await asyncio.wait({begin}, timeout=STEP_S)
@@ -209,6 +212,7 @@ class StreetRun:
                 self._faults_done.append(name)
                 action, words = FAULTS[name]
                 await action(street)
+                self.picture.fault = words
                 self.picture.footer = f"fault: {words} · Ctrl-C ends it"
 
     def _clock(self) -> None:

