@@ -16,8 +16,8 @@ import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-# What only CPython imports.
-HOST_ONLY = {"pbal_protocol/ccm_host.py"}
+# What a node never loads.
+HOST_ONLY = {"pbal_protocol/ccm_host.py", "pbal_protocol/flags.py"}
 
 
 def modules() -> list[list[str]]:

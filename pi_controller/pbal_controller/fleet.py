@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pbal_controller.config import HomeConfig
 from pbal_controller.rivals import Signs
 from pbal_controller.session import Session
+from pbal_protocol import flags
 from pbal_protocol import records as r
 from pbal_protocol.codec import Record
 
@@ -156,18 +157,9 @@ class Home:
             )
         if self.telemetry is None or not self.alive:
             return "not heard"
-        flags = self.flags
-        for bit, text in (
-            (r.FLAG_FIXED, "fixed at the node"),
-            (r.FLAG_OPTED_OUT, "opted out"),
-            (r.FLAG_LOCKOUT, "locked out"),
-            (r.FLAG_SAFE_MODE, "in safe mode"),
-            (r.FLAG_SENSE_FAULT, "voltage sensing faulty"),
-            (r.FLAG_METER_FAULT, "meter faulty"),
-            (r.FLAG_UNSYNCED, "clock not set"),
-        ):
-            if flags & bit:
-                return text
+        told = flags.not_moved(self.flags)
+        if told:
+            return told
         if self.clock_ahead_s > CLOCK_AHEAD_S:
             return (
                 f"its clock is {self.clock_ahead_s:.0f} s ahead of ours: commands would reach it "

@@ -14,10 +14,8 @@ from pbal_controller.fleet import Home
 from pbal_controller.release import Release
 from pbal_controller.rollout_store import RolloutRow
 from pbal_controller.transfer import Transfer
-from pbal_protocol import records as r
+from pbal_protocol.flags import FAULTS
 
-# Flags that, when they appear with a new application, speak against it.
-_BAD_FLAGS = r.FLAG_SAFE_MODE | r.FLAG_METER_FAULT | r.FLAG_SENSE_FAULT | r.FLAG_LOCKOUT
 _BEFORE = "faults before it: 0x"
 
 
@@ -70,7 +68,7 @@ class Progress:
     @property
     def new_faults(self) -> int:
         """The home's fault flags, once one is among them that it had not before the update."""
-        faults = self.home.flags & _BAD_FLAGS
+        faults = self.home.flags & FAULTS
         return faults if faults & ~self.flags_before else 0
 
     @property
@@ -78,7 +76,7 @@ class Progress:
         """Its detail while it is updated: the faults it had already speak against no release, and
         a restart of the controller must not forget them.
         """
-        faults = self.flags_before & _BAD_FLAGS
+        faults = self.flags_before & FAULTS
         return f"{_BEFORE}{faults:04x}" if faults else ""
 
     def recall_faults(self) -> None:

@@ -27,11 +27,10 @@ from pbal_protocol import errors as e
 from pbal_protocol import records as r
 from pbal_protocol.codec import Record
 from pbal_protocol.frames import WINDOW, peek
+from pbal_protocol.modbus import MORE_PENDING, URGENT
 
 log = logging.getLogger(__name__)
 
-FLAG_MORE = 1
-FLAG_EVENT = 2
 # Asking again for something the node did not give yet.
 _ASK_AGAIN_S = 2.0
 # A node's clock further off than this is set outside the usual group sync, which moves a clock
@@ -240,7 +239,7 @@ class Segment:
         if not home.alive:
             home.alive = True
             log.info("home heard", extra={"home": home.address})
-        self.scheduler.answered(home.unit, more=bool(answer.flags & (FLAG_MORE | FLAG_EVENT)))
+        self.scheduler.answered(home.unit, more=bool(answer.flags & (MORE_PENDING | URGENT)))
         if home.time_nonce is not None or home.switch is not None:
             self.scheduler.request(home.unit)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pbal_controller import __version__
 from pbal_controller.fleet import Home
 from pbal_controller.segment import version_text
+from pbal_protocol import flags
 
 if TYPE_CHECKING:
     from pbal_controller.app import Controller
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 STATES = (
     "boot", "open", "closed", "waiting", "opening", "dead-time", "closing", "return", "lockout",
     "safe",
-)  # fmt: skip
-FLAGS = (
-    "fixed", "lockout", "meter-fault", "safe-mode", "unsynced", "events-pending", "autonomous",
-    "sense-fault", "opted-out",
 )  # fmt: skip
 
 
@@ -39,7 +36,7 @@ def home_dict(home: Home, now: float, *, full: bool = False) -> dict[str, Any]:
         "age_s": None if math.isinf(age) else round(age, 3),
         "phase": home.phase,
         "state": STATES[t.state] if t is not None else None,
-        "flags": [name for bit, name in enumerate(FLAGS) if home.flags >> bit & 1],
+        "flags": flags.words(home.flags),
         "immovable": home.immovable(now),
         "quarantined": home.quarantined,
         "doubted": home.doubted,

@@ -8,6 +8,7 @@ import aiohttp
 
 from pbal_controller.documents import load_json
 from pbal_controller.naming import shown
+from pbal_protocol import flags
 
 from .errors import InputError, PeerError, UnreachableError
 from .picture import HomeCell, Link, MoveLine, Picture
@@ -28,8 +29,6 @@ STATE_WORDS = {
     "expired": "expired",
     "disagreed": "measured otherwise than ordered",
 }
-# Flags of a home that a person should look at; the others are normal life.
-TROUBLE_FLAGS = ("lockout", "safe-mode", "meter-fault", "sense-fault")
 
 
 async def fetch(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
@@ -77,9 +76,9 @@ def reason(exc: BaseException) -> str:
 
 def home_cell(home: dict[str, Any], moving: set[int]) -> HomeCell:
     """One home of the status."""
-    flags = home.get("flags") or []
+    told = home.get("flags") or []
     trouble = home.get("quarantined") or home.get("doubted")
-    trouble = trouble or next((f for f in flags if f in TROUBLE_FLAGS), "")
+    trouble = trouble or next((flag.word for flag in flags.faults_of(told)), "")
     if home.get("age_s") is not None and not home.get("alive"):
         trouble = trouble or "silent"
     return HomeCell(
@@ -88,7 +87,7 @@ def home_cell(home: dict[str, Any], moving: set[int]) -> HomeCell:
         power_w=home.get("p_w"),
         age_s=home.get("age_s"),
         moving=home["address"] in moving,
-        fixed="fixed" in flags or "opted-out" in flags,
+        fixed=any(f.word in told for f in flags.FLAGS if f.marked),
         trouble=str(trouble),
     )
 

@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pbal_protocol import config, frames, modbus, records, registers
+from pbal_protocol import config, flags, frames, modbus, records, registers
 from pbal_protocol.codec import BLOB, Record
 
 from . import wirenotes
@@ -88,7 +88,11 @@ def wire_md() -> str:
     out += "legal. Ids 20..29 are for\nfirmware updates, 30..39 are kept for addressing.\n\n"
     out += "".join(record_section(cls) for cls in records.RECORDS.values())
     out += "## Numbers\n\n### Flags\n\n"
-    out += table(("bit", "name"), [(f"0x{bit:04x}", name) for bit, name in FLAGS.items()])
+    rows: list[tuple[object, ...]] = [
+        (f"0x{f.bit:04x}", FLAGS[f.bit], f.word, f.severity, f.moving, f"the node {f.says}")
+        for f in sorted(flags.FLAGS, key=lambda f: f.bit)
+    ]
+    out += table(("bit", "name", "word", "severity", "moving", "meaning"), rows)
     for title, field in (
         ("States", "state"),
         ("Outcomes", "outcome"),
@@ -103,7 +107,7 @@ def wire_md() -> str:
     events = [(n, name, wirenotes.EVENT_ARGS.get(n, "-, -")) for n, name in ENUMS["code"].items()]
     out += table(("code", "name", "arg0, arg1"), list(events))
     out += "### Settings\n\n"
-    rows: list[tuple[object, ...]] = [
+    rows = [
         (key, name, unit, f"{low}..{high}", default)
         for key, name, unit, low, high, default in config.KEYS
     ]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pbal_controller.naming import shown
-from pbal_protocol import discovery, modbus, records
+from pbal_protocol import discovery, flags, modbus, records
 
 from ..errors import CliError
 from .crowd import Crowd, look
@@ -14,12 +14,6 @@ from .line import Line
 from .search import Search
 
 _SPANS = ((0, 5), (8, 4))  # (first register, count) of what every node shows without a key
-FLAG_WORDS = {
-    records.FLAG_LOCKOUT: "locked out: a contact welded",
-    records.FLAG_METER_FAULT: "its meter does not answer",
-    records.FLAG_SAFE_MODE: "is in safe mode: it crashed again and again",
-    records.FLAG_SENSE_FAULT: "its output sensing does not follow the closed phase",
-}
 
 
 def plain(line: Line, unit: int, tries: int) -> dict[str, Any] | None:
@@ -170,7 +164,7 @@ def _contact(job: Job, address: int, eui: str, fixed: bool) -> dict[str, Any]:
     if eui and told != eui:
         faults.append(f"the node says EUI {told}, the site file {eui}: two nodes were swapped")
     reading = talk.reading()
-    faults += [words for flag, words in FLAG_WORDS.items() if reading.flags & flag]
+    faults += [flag.says for flag in flags.faults(reading.flags)]
     if fixed and not reading.flags & records.FLAG_FIXED:
         faults.append("must never be moved, but the node is not marked fixed")
     settings = talk.settings()

@@ -12,7 +12,7 @@ import secrets
 import time
 from typing import Any
 
-from pbal_protocol import config, names, records
+from pbal_protocol import config, flags, names, records
 
 from ..errors import CheckFailed, CliError, RefusedError
 from .calibrate import put_back
@@ -103,14 +103,9 @@ def _may(job: Job, talk: Talk) -> int:
     """The phase on which a home that may be moved is now. Raises RefusedError."""
     reading = talk.reading()
     address = talk.address
-    for flag, words in (
-        (records.FLAG_FIXED, "is marked as never to be moved"),
-        (records.FLAG_OPTED_OUT, "has opted out"),
-        (records.FLAG_LOCKOUT, "is locked out by a welded contact"),
-        (records.FLAG_SAFE_MODE, "is in safe mode"),
-    ):
-        if reading.flags & flag:
-            raise RefusedError(f"Home {address} {words}.", "It is not tested.")
+    for flag in flags.found(reading.flags & ~records.FLAG_UNSYNCED):  # its clock is being set
+        if flag.moving == flags.REFUSED:
+            raise RefusedError(f"Home {address} {flag.says}.", "It is not tested.")
     if reading.phase == 0 or reading.state != names.STATE_CLOSED:
         raise RefusedError(
             f"Home {address} is not at rest on a phase (state {reading.state}).",

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pbal_controller.keystore import KeyStore
-from pbal_protocol import records
+from pbal_protocol import flags, records
 
 from .model import Home, Site
 
@@ -137,22 +137,18 @@ def _home(address: int, home: Any, seen: dict[str, Any], restart: str) -> list[D
     if not seen.get("alive"):
         out.append(differ("error", "does not answer", "Check its supply and the bus wiring."))
         return out
-    flags = seen.get("flags", [])
-    if home.fixed and "fixed" not in flags:
+    told = seen.get("flags", [])
+    if home.fixed and "fixed" not in told:
         # The node itself must refuse (S10): a mark in the controller alone is not enough.
         out.append(
             differ("error", "must never be moved, but the node is not marked fixed",
                    f"pbal node config set fixed 1 on site, or pbal provision add -a {address} "
                    "--fixed")
         )  # fmt: skip
-    if not home.fixed and "fixed" in flags:
+    if not home.fixed and "fixed" in told:
         out.append(differ("warning", "the node is marked fixed, the file does not say so",
                           "Put fixed = true into the file if that is so."))  # fmt: skip
-    out += [
-        differ("error", f"reports {flag}", "See docs/operations.md.")
-        for flag in ("lockout", "safe-mode", "meter-fault", "sense-fault")
-        if flag in flags
-    ]
+    out += [differ("error", flag.says, flag.remedy) for flag in flags.faults_of(told)]
     if seen.get("quarantined"):
         out.append(differ("error", f"is quarantined: {seen['quarantined']}", ""))
     hello = seen.get("hello") or {}
@@ -167,18 +163,6 @@ def _home(address: int, home: Any, seen: dict[str, Any], restart: str) -> list[D
     return out
 
 
-FLAG_ERRORS = {
-    records.FLAG_LOCKOUT: ("is locked out: a contact welded", "Replace the relay on site."),
-    records.FLAG_METER_FAULT: ("its meter does not answer", "Check the meter's supply and wires."),
-    records.FLAG_SENSE_FAULT: (
-        "its output sensing does not follow the closed phase", "Check the sensing wires.",
-    ),
-    records.FLAG_SAFE_MODE: (
-        "is in safe mode: it crashed again and again", "pbal node status --dark, on site.",
-    ),
-}  # fmt: skip
-
-
 def _node(source: str, home: Home, told: Heard) -> list[Difference]:
     """What a node says of itself on the bus against what the file says of its home."""
 
@@ -189,11 +173,7 @@ def _node(source: str, home: Home, told: Heard) -> list[Difference]:
     if home.fixed and not told.flags & records.FLAG_FIXED:
         out.append(differ("error", "must never be moved, but the node is not marked fixed",
                           "Provision it with --fixed."))  # fmt: skip
-    out += [
-        differ("error", words, remedy)
-        for flag, (words, remedy) in FLAG_ERRORS.items()
-        if told.flags & flag
-    ]
+    out += [differ("error", flag.says, flag.remedy) for flag in flags.faults(told.flags)]
     if home.board and told.board and home.board != told.board:
         out.append(differ("error", f"the node is a {told.board}, the file says {home.board}",
                           "Two nodes were swapped, or the file is wrong."))  # fmt: skip
