@@ -1,8 +1,9 @@
 """Every record of the wire, declared once: id, direction, fields with unit and legal range.
 
 The declarations drive both directions of the bytes (pbal_protocol.codec), `docs/wire.md`, the
-type stub beside this file and the Wireshark dissector. Ids never change their meaning; 20..29
-are for firmware updates, 30..39 are kept for addressing.
+type stub beside this file and the Wireshark dissector. What is released (released.json) never
+changes; how to add to it is in CONTRIBUTING.md. Ids 20..29 are for firmware updates, 30..39 are
+kept for addressing.
 """
 
 from pbal_protocol.codec import BLOB, SECRET, Record, declare
