@@ -19,6 +19,7 @@ from pbal_controller.cancelling import check_cancelled
 from pbal_controller.config import Config
 from pbal_controller.dispatcher import Dispatcher
 from pbal_controller.errors import BearerError, JournalError, KeyStoreError, NumbersSpentError
+from pbal_controller.firmware import Firmware
 from pbal_controller.fleet import Fleet, Home
 from pbal_controller.group_keys import GroupKeys
 from pbal_controller.http import StatusServer, Streams
@@ -105,6 +106,7 @@ class Controller:
         )
         for segment in self.segments.values():
             segment.updates = self.rollouts
+        self.firmware = Firmware(self.fleet, lambda: self.rollouts.under_way)
         self.group_keys = GroupKeys(
             keys, self.fleet, self._group, self.journal, config.security, self._expedite,
             self._revoked, self.streams.publish, wall, self.standing,
@@ -168,6 +170,7 @@ class Controller:
         add("dispatcher", self.dispatcher.run, 30.0)
         add("group keys", self.group_keys.run, 60.0, essential=False)
         add("doubts", self.doubts.run, 60.0, essential=False)
+        add("firmware", self.firmware.run, 120.0, essential=False)
         add("planner", self.planner.run, 60.0)
         add("records", self._records_loop, 30.0)
         if self.config.update.directory is not None:

@@ -64,6 +64,13 @@ def render(c: Controller) -> str:
     out.add("homes_quarantined", "gauge", "Homes in quarantine.", s["homes_quarantined"])
     out.add("homes_doubted", "gauge", "Homes whose word does not fit: not in plans.",
             s["homes_doubted"])  # fmt: skip
+    for version, count in s["firmware"]["versions"].items():
+        out.add("homes_firmware", "gauge", "Homes by the firmware they run.", count,
+                version=version)  # fmt: skip
+    out.add("homes_firmware_differing", "gauge", "Homes with another firmware than most.",
+            len(s["firmware"]["differing"]))  # fmt: skip
+    out.add("homes_firmware_lacking", "gauge", "Homes whose firmware is older than a record.",
+            len(s["firmware"]["lacking"]))  # fmt: skip
     out.add("neutral_current_amperes", "gauge", "Phasor sum over fresh homes.",
             s["neutral_current_a"])  # fmt: skip
     for index, name in enumerate("ABC"):

@@ -61,7 +61,7 @@ class Rollouts:
         that was told to restart just before would otherwise still do it after the stop.
         """
         transfer = self._transfer(home.address)
-        if transfer is None or not home.alive or not self._goes_on:
+        if transfer is None or not home.alive or not self.under_way:
             return None
         before = transfer.bytes_sent
         update = transfer.order(now)
@@ -76,7 +76,7 @@ class Rollouts:
 
     def idle_unit(self, bus: str, now: float) -> int | None:
         """The unit of a home on an idle line that could take a chunk now."""
-        if self.active is None or not self._goes_on or now < self._idle_from.get(bus, 0.0):
+        if self.active is None or not self.under_way or now < self._idle_from.get(bus, 0.0):
             return None
         for progress in self.active.homes.values():
             transfer = progress.transfer
@@ -87,7 +87,8 @@ class Rollouts:
         return None
 
     @property
-    def _goes_on(self) -> bool:
+    def under_way(self) -> bool:
+        """Whether a rollout runs now."""
         return self.active is not None and self.active.running
 
     def _transfer(self, address: int) -> Transfer | None:

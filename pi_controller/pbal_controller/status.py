@@ -113,6 +113,7 @@ def summary_dict(c: Controller) -> dict[str, Any]:
         "homes_fresh": sum(home.age_s(now) <= max_age for home in homes),
         "homes_quarantined": sum(bool(home.quarantined) for home in homes),
         "homes_doubted": sum(bool(home.doubted) for home in homes),
+        "firmware": c.firmware.as_dict(),
         "neutral_current_a": round(c.fleet.neutral_a(now, max_age), 3),
         "phase_currents_a": [round(abs(s), 3) for s in sums],
         "phase_powers_w": [round(p, 1) for p in powers],

@@ -161,7 +161,7 @@ def status(**homes: dict[str, Any]) -> dict[str, Any]:
     [
         ({"one": {"alive": False}}, "does not answer"),
         ({"two": {"flags": []}}, "not marked fixed"),
-        ({"one": {"flags": ["lockout"]}}, "reports lockout"),
+        ({"one": {"flags": ["lockout"]}}, "is locked out: a contact welded"),
         ({"one": {"bus": "south"}}, "there on south"),
         ({"one": {"address": 5}}, "is not in the site file"),
         ({"one": {"hello": {"eui": "24a160fffe000007"}}}, "swapped"),

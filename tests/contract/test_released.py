@@ -112,7 +112,8 @@ def _after(
     """The problems once the code declares something else than the snapshot in `root`."""
     (root / wirereleased.FILE).parent.mkdir(parents=True)
     (root / wirereleased.FILE).write_bytes((ROOT / wirereleased.FILE).read_bytes())
-    (root / "pyproject.toml").write_text('[project]\nversion = "9.8.7"\n')
+    (root / "firmware" / "pbal_node").mkdir(parents=True)
+    (root / "firmware" / "pbal_node" / "version.py").write_text('VERSION = "9.8.7"\n')
     wire = copy.deepcopy(wirereleased.declared())
     change(wire)
     monkeypatch.setattr(wirereleased, "declared", lambda: wire)

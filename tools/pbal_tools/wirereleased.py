@@ -11,8 +11,8 @@ The recipe is in CONTRIBUTING.md, "Changing the wire".
 import argparse
 import hashlib
 import json
+import re
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -154,14 +154,17 @@ def problems(root: Path) -> list[str]:
 
 def firmware_version(root: Path) -> str:
     """The version that the next release of the firmware has."""
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    return str(project["project"]["version"])
+    text = (root / "firmware" / "pbal_node" / "version.py").read_text(encoding="utf-8")
+    found = re.search(r'^VERSION = "(\d+\.\d+\.\d+)"', text, re.MULTILINE)
+    if found is None:
+        raise ValueError("firmware/pbal_node/version.py has no VERSION of three numbers")
+    return found[1]
 
 
 def release(root: Path, first: bool = False) -> str:
     """Write the snapshot. Raises ValueError when it would change what is released."""
     new = declared()
-    old = {"edition": 0, "since": {}, "wire": {}} if first else load(root)
+    old: dict[str, Any] = {"edition": 0, "since": {}, "wire": {}} if first else load(root)
     if not first:
         bad = [what for breaks, what in differences(old["wire"], new) if breaks]
         if bad:
