@@ -55,3 +55,20 @@ def test_keys_stay_out_of_files() -> None:
     lines = UNIT.read_text().splitlines()
     for line in ("LimitCORE=0", "MemorySwapMax=0", "UMask=0077", "StateDirectoryMode=0700"):
         assert line in lines
+
+
+def test_the_installation_page_is_about_this_unit() -> None:
+    """Paths, user and credential of docs/install.md are those of the unit file."""
+    unit = dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if "=" in line)
+    page = (UNIT.parents[2] / "docs" / "install.md").read_text()
+    program, *words = unit["ExecStart"].split()
+    assert program == "/opt/pbal/bin/pbal-controller"
+    assert f"sudo {program} check-config" in page
+    assert words[-1] in page
+    assert f"cat >{unit['LoadCredential'].partition(':')[2]}" in page
+    assert f"adduser --system --group --home /var/lib/{unit['StateDirectory']}" in page
+    assert f"-m 700 -o {unit['User']} -g {unit['Group']} /var/lib/{unit['StateDirectory']}" in page
+    assert unit["SupplementaryGroups"] in page
+    assert UNIT.name in page
+    for title in ("Install", "Upgrade, rollback", "Backup", "Remove"):
+        assert f"### {title}\n" in page
