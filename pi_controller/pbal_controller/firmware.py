@@ -6,13 +6,13 @@ Nothing is decided here. A site may run mixed versions for a while, as during a 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
 
+from pbal_controller.documents import load_json
 from pbal_controller.fleet import Fleet
 from pbal_controller.release import version_text
 
@@ -24,7 +24,7 @@ LOOK_EVERY_S = 30.0
 def released_since() -> dict[str, int]:
     """Since which firmware version (packed as in Hello) nodes have each record of the wire."""
     text = (resources.files("pbal_protocol") / "released.json").read_text(encoding="utf-8")
-    return {name: _packed(version) for name, version in json.loads(text)["since"].items()}
+    return {name: _packed(version) for name, version in load_json(text)["since"].items()}
 
 
 def _packed(version: str) -> int:

@@ -10,12 +10,12 @@ The recipe is in CONTRIBUTING.md, "Changing the wire".
 
 import argparse
 import hashlib
-import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from pbal_controller.documents import dump_json, read_json
 from pbal_protocol import config, frames, records, registers
 
 from . import wiredoc, wirenotes
@@ -59,7 +59,7 @@ def declared() -> dict[str, Any]:
 
 def digest(wire: dict[str, Any]) -> str:
     """SHA-256 of declarations, so that a snapshot that was edited by hand is noticed."""
-    return hashlib.sha256(json.dumps(wire, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(dump_json(wire, sort_keys=True).encode()).hexdigest()
 
 
 def _fields(name: str, old: list[list[Any]], new: list[list[Any]]) -> list[tuple[bool, str]]:
@@ -134,7 +134,7 @@ def _flat(tables: dict[str, Any]) -> dict[str, Any]:
 
 def load(root: Path) -> dict[str, Any]:
     """The released declarations: edition, sha256, since, wire."""
-    found: dict[str, Any] = json.loads((root / FILE).read_text(encoding="utf-8"))
+    found: dict[str, Any] = read_json(root / FILE)
     return found
 
 
@@ -177,7 +177,7 @@ def release(root: Path, first: bool = False) -> str:
         "since": since,
         "wire": new,
     }
-    (root / FILE).write_text(json.dumps(snapshot, indent=1) + "\n", encoding="utf-8")
+    (root / FILE).write_text(dump_json(snapshot, indent=1) + "\n", encoding="utf-8")
     return f"{FILE}: edition {snapshot['edition']}"
 
 
