@@ -95,6 +95,11 @@ class Dispatcher:
         """Whether a home has a command whose end is not known."""
         return address in self._open or address in self._settling
 
+    def under_way(self, address: int) -> tuple[int, int] | None:
+        """The two phases, 1..3, of a home's command whose end is not known; None without one."""
+        command = self._open.get(address)
+        return None if command is None else (command.row.from_phase, command.row.to_phase)
+
     def why_not(self, now: float) -> str:
         """Why nothing can be ordered now; empty when it can. `now`: the event loop's clock, s."""
         why = [self.standing.why_not(now), self._journal.trouble]

@@ -241,6 +241,7 @@ class PlannerLoop:
             return 0
         phases = np.full(len(self._homes), -1, np.int64)
         immovable = []
+        under_way: dict[int, tuple[int, int]] = {}
         for index, home in enumerate(self._homes):
             fresh = home.age_s(now) <= self._config.max_age_s
             if fresh and home.phase and not home.doubted:
@@ -249,6 +250,9 @@ class PlannerLoop:
             heavy = abs(home.current_a()) > self._config.max_switch_a
             if home.immovable(now) or heavy or self._dispatcher.busy(home.address):
                 immovable.append(index)
+            way = self._dispatcher.under_way(home.address)
+            if way is not None:
+                under_way[index] = (way[0] - 1, way[1] - 1)
         most = self.planner.config.max_moves
         began = time.perf_counter()
         # In a thread: a large site's decision takes longer than a frame.
@@ -264,7 +268,7 @@ class PlannerLoop:
         others = 0j if rest is None else complex((np.nan_to_num(rest) * TURN[:3]).sum())
         moves = self.bound.admit(
             moves, phases, self.currents(now), rest_a=others,
-            measured_a=self.neutral_at_transformer_a(),
+            measured_a=self.neutral_at_transformer_a(), under_way=under_way,
         )  # fmt: skip
         self.last_decide_s = time.perf_counter() - began
         self.decisions_total += 1

@@ -20,13 +20,18 @@ Moves are let through one by one while for *every* home
 Where the transformer's meter tells the true neutral phasor M, t is not free: H becomes M plus
 the change that the moves make, and the free F in the second limit becomes 0.
 
+Moves ordered before may still be under way, and each may be made or not. Both limits then hold for
+every way in which they can end that is an extreme of H (the others lie between): whatever becomes
+of them, the worst of H does not grow by what is let through now.
+
 One home lies; the words of the others are true. All is judged with the loads of the moment of
 the plan. What h does with its own contacts moves its own load; no word is needed for that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -68,13 +73,15 @@ class WordBound:
         *,
         rest_a: complex = 0j,
         measured_a: complex | None = None,
+        under_way: Mapping[int, tuple[int, int]] | None = None,
     ) -> list[Move]:
         """Those of the moves that may be made now, in an order in which each of them may.
 
         phases: int[n], 0..2, -1 open or unknown. amps: complex[n] A in each home's own phase's
         frame, NaN unknown. rest_a: neutral phasor of what has no node, A, as far as it is known.
         measured_a: the neutral phasor at the transformer, A, where there is a meter; rest_a is
-        then not used.
+        then not used. under_way: homes with a move that was ordered before and has not ended, and
+        its two phases.
         """
         x = np.asarray(phases, np.int8)
         current = np.nan_to_num(self.clamp(amps))
@@ -82,12 +89,14 @@ class WordBound:
         self._remember(x)
         street = _Street(self.fuses_a, current, x, rest_a, measured_a)
         self._first[street.others_a <= 0.5 * self.fuses_a] = len(self._past) - 1
-        street.compare_with(self._past, self._first)
+        streets = [street] + [street.instead(y) for y in _outcomes(x, current, under_way or {})]
+        for each in streets:
+            each.compare_with(self._past, self._first)
         taken: list[Move] = []
         left = list(moves)
         # What is too much now may fit after another move: again, until none more is taken.
         while left:
-            waiting = [move for move in left if not street.take(move)]
+            waiting = [move for move in left if not _take(move, streets)]
             taken += [move for move in left if move not in waiting]
             if len(waiting) == len(left):
                 break
@@ -101,6 +110,41 @@ class WordBound:
         drop = max(0, len(self._past) + 1 - KEEP)
         self._past = np.vstack((self._past[drop:], x[None]))
         self._first = np.maximum(self._first - drop, 0)
+
+
+def _outcomes(
+    x: NDArray[np.int8], current: NDArray[np.complex128], under_way: Mapping[int, tuple[int, int]]
+) -> list[NDArray[np.int8]]:
+    """Phases after those ends of the moves under way between which all their ends lie.
+
+    The sum of k phasors that are there or not is inside a polygon; of its corners, at most 2 k,
+    each is the farthest in some direction: there are just the phasors that point that way.
+    """
+    ways = {h: way for h, way in under_way.items() if x[h] in way}
+    if not ways:
+        return []
+    homes = np.array(list(ways))
+    came, goes = np.array(list(ways.values()), np.int8).T
+    steps = current[homes] * (TURN[goes] - TURN[came])
+    edges = np.sort(np.angle(np.concatenate((1j * steps, -1j * steps))))
+    between = np.exp(1j * (edges + np.roll(edges, -1)) / 2)
+    between[-1] *= -1  # from the last over the full turn to the first
+    found: dict[bytes, NDArray[np.int8]] = {}
+    for made in (steps * between[:, None].conj()).real > 0:
+        y = x.copy()
+        y[homes] = np.where(made, goes, came)
+        found[y.tobytes()] = y
+    found.pop(x.tobytes(), None)
+    return list(found.values())
+
+
+def _take(move: Move, streets: Sequence[_Street]) -> bool:
+    """Make the move if it may be made in all of them; whether it was."""
+    if not all(street.allows(move) for street in streets):
+        return False
+    for street in streets:
+        street.x = street.after(move)
+    return True
 
 
 class _Street:
@@ -134,6 +178,14 @@ class _Street:
         self._counts = np.ones((1, len(x)), bool)
         self._harm_most = fuses_a + _SLACK_A
 
+    def instead(self, x: NDArray[np.int8]) -> _Street:
+        """The same street after moves that are under way; what has no node is as it was."""
+        other = copy.copy(self)
+        other.x = x.copy()
+        other.others_a = np.abs(other._without(x) + other._base)
+        other._most = np.maximum(other.others_a, 0.5 * self._fuses) + _SLACK_A
+        return other
+
     def compare_with(self, past: NDArray[np.int8], first: NDArray[np.int64]) -> None:
         """Take int8[k, n] earlier phases; of home h those from first[h] on bind."""
         # A home that was on no phase then, or is on none now, is taken as it is now.
@@ -153,12 +205,15 @@ class _Street:
         far = np.abs(others) + self._free - np.maximum(np.abs(self._past) - self._free, 0.0)
         return np.asarray(np.where(self._counts, np.minimum(apart, far), 0.0).max(axis=0))
 
-    def take(self, move: Move) -> bool:
-        """Make the move if no word can then have cost too much; whether it was made."""
+    def after(self, move: Move) -> NDArray[np.int8]:
+        """The phases when this move is made too."""
         y = self.x.copy()
         y[move.home] = move.to_phase
-        others = self._without(y) + self._base
-        if (np.abs(others) > self._most).any() or (self._harm(others) > self._harm_most).any():
-            return False
-        self.x = y
-        return True
+        return y
+
+    def allows(self, move: Move) -> bool:
+        """Whether no word can have cost too much when this move is made too."""
+        others = self._without(self.after(move)) + self._base
+        return not (
+            (np.abs(others) > self._most).any() or (self._harm(others) > self._harm_most).any()
+        )

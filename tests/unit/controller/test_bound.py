@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pbal_controller.balancing import Move, Planner, PlannerConfig
 from pbal_controller.balancing.phasors import TURN
 from pbal_controller.plausibility import WordBound
+from pbal_controller.plausibility.bound import _outcomes
+
+from .virtual_street import VirtualStreet
 
 STRATEGIES = ("constant", "swings", "any angle", "export", "any phase", "chases", "opposes")
 
@@ -160,3 +165,103 @@ def test_the_memory_stays_small():
         bound.admit([], rng.integers(-1, 3, 3), [1.0, 2.0, 3.0])
     assert len(bound._past) <= 96
     assert (bound._first >= 0).all()
+
+
+class Delayed(Played):
+    """Decisions come faster than moves are made, and some moves are never made."""
+
+    def __init__(self, seed: int, strategy: str, *, told: bool = True, meter: bool = False):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(6, 60))
+        self.fuses = rng.choice([16.0, 25.0, 40.0, 63.0], n)
+        self.true = rng.exponential(6, n).clip(0, 0.9 * self.fuses).astype(complex)
+        self.liar = liar = int(rng.integers(n))
+        self.true[liar] = rng.uniform(0, 0.5) * self.fuses[liar]
+        self.honest = 20
+        self.x = rng.integers(0, 3, n).astype(np.int8)
+        said = self.x.copy()
+        planner = Planner(
+            n, PlannerConfig(price=5.0, wear_budget_per_day=None, dwell_s=0, daily_cap=10000)
+        )
+        bound = WordBound(self.fuses)
+        self.past = []
+        under_way: dict[int, tuple[int, int, int]] = {}  # home: when, its two phases
+        for k in range(80):
+            for h, (when, _, to) in list(under_way.items()):
+                if k >= when:
+                    del under_way[h]
+                    if h != liar and rng.random() < 0.9:
+                        self.x[h] = said[h] = to
+            says = self.true.copy()
+            if k >= self.honest:
+                says[liar], said[liar] = self._lie(strategy, k, said[liar], rng)
+            shown = bound.clamp(says)
+            lines = [(self.true * (self.x == q)).sum() for q in range(3)]
+            rest = np.array(lines) - np.array([(shown * (said == q)).sum() for q in range(3)])
+            planner.observe(10.0 * k, shown, rest if meter else None)
+            room = max(0, max(1, n // 3) - len(under_way))
+            moves = planner.decide(10.0 * k, said, immovable=list(under_way), max_moves=room)
+            moves = bound.admit(
+                moves, said, says, measured_a=self.neutral() if meter else None,
+                under_way={h: way for h, (_, *way) in under_way.items()} if told else {},
+            )  # fmt: skip
+            for move in moves[:room]:
+                when = k + int(rng.integers(1, 6))
+                under_way[move.home] = (when, move.from_phase, move.to_phase)
+            self.past.append(self.x.copy())
+
+    def _since(self) -> int:
+        half = 0.5 * self.fuses[self.liar]
+        later = range(self.honest - 1, len(self.past))
+        return next((k for k in later if abs(self.others(self.past[k])) <= half), len(self.past))
+
+
+@pytest.mark.parametrize("meter", [False, True], ids=["no meter", "meter"])
+@pytest.mark.parametrize("strategy", ["swings", "any phase", "chases"])
+def test_nor_while_moves_are_under_way(strategy, meter):
+    worst = max(Delayed(seed, strategy, meter=meter).harm() for seed in range(1000, 1004))
+    assert worst <= 1.0 + 1e-6
+
+
+def test_without_knowing_what_is_under_way_a_word_costs_more():
+    worst = max(Delayed(s, "any phase", told=False, meter=True).harm() for s in range(1000, 1004))
+    assert worst > 1.5
+
+
+def test_two_halves_of_an_unbalance_are_not_ordered_one_after_the_other():
+    """Home 0 says 63 A on A; each move alone unbalances the others by 30 A, both by 60 A."""
+    fuses, phases, amps = [63.0] * 5, [0, 0, 0, 1, 2], [63.0, 17.3, 17.3, 34.6, 34.6]
+    assert len(WordBound(fuses).admit([move(1, 0, 1)], phases, amps)) == 1
+    assert len(WordBound(fuses).admit([move(2, 0, 1)], phases, amps)) == 1
+    assert WordBound(fuses).admit([move(2, 0, 1)], phases, amps, under_way={1: (0, 1)}) == []
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 7))
+@settings(max_examples=60, deadline=None)
+def test_the_ends_looked_at_are_the_farthest(seed, k):
+    """Of all 2^k ends none is farther from the origin, or from any point, than these."""
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 3, 9).astype(np.int8)
+    current = rng.normal(0, 10, 9) + 1j * rng.normal(0, 10, 9)
+    ways = {h: (int(x[h]), int((x[h] + rng.integers(1, 3)) % 3)) for h in range(k)}
+    looked = [x, *_outcomes(x, current, ways)]
+    point = complex(rng.normal(0, 50), rng.normal(0, 50))
+
+    def far(y) -> float:
+        return abs((current * TURN[y]).sum() - point)
+
+    for bits in range(2**k):
+        y = x.copy()
+        y[:k] = [ways[h][bits >> h & 1] for h in range(k)]
+        assert far(y) <= max(map(far, looked)) + 1e-9
+
+
+def test_the_planner_s_loop_tells_what_is_under_way(monkeypatch):
+    street = VirtualStreet(4, lambda i, t: 3000.0)
+    monkeypatch.setattr(street, "under_way", lambda address: (1, 3) if address == 2 else None)
+    told = []
+    monkeypatch.setattr(
+        street.loop.bound, "admit", lambda *args, **named: told.append(named["under_way"]) or []
+    )
+    street.play(120)
+    assert {1: (0, 2)} in told

@@ -91,6 +91,9 @@ class VirtualStreet:
     def busy(self, address: int) -> bool:
         return False
 
+    def under_way(self, address: int) -> None:
+        return None
+
     def moving(self) -> int:
         return 0
 
