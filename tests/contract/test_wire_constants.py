@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pbal_protocol import config, discovery, modbus, names
+from pbal_protocol import config, discovery, modbus, names, ota
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE = ROOT / "firmware" / "pbal_node"
@@ -46,7 +46,7 @@ def wire() -> dict[str, int]:
     """Every number of the wire that has a name."""
     return {
         name: value
-        for module in (discovery, modbus, config, names)  # what two of them have, records win
+        for module in (ota, discovery, modbus, config, names)  # what two of them have, records win
         for name, value in vars(module).items()
         if name.isupper() and not name.startswith("_") and isinstance(value, int)
     }

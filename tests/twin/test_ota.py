@@ -33,7 +33,6 @@ async def poller() -> AsyncIterator[Poller]:
     """
     config = StreetConfig(
         homes=HOMES,
-        heap="256k",
         node_settings=dict(rig.FAST),
         files=rig.flash_files(trial_s=12),
         start_phases="even",

@@ -51,7 +51,7 @@ async def test_a_rollout_reaches_everybody_and_a_bad_one_nobody_else(tmp_path: P
     watts = [np.roll([4000.0, 2000.0, 1000.0, 300.0], k) for k in range(HOMES)]
     loads = TableLoads(np.array(watts), 900.0, [f"home_{i}" for i in range(HOMES)])
     files = rig.flash_files(trial_s=40)
-    street = small_street(HOMES, heap="256k", files=files, loads=loads, speed=60.0)
+    street = small_street(HOMES, files=files, loads=loads, speed=60.0)
     async with street:
         options = {**OPTIONS, "update": {
             "directory": "releases", "wave": 3, "at_once": 3, "soak_s": 1.0, "trial_s": 90.0,

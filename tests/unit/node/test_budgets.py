@@ -12,6 +12,7 @@ from typing import Any
 
 import needs
 import node_heap
+import ota_rig
 import pytest
 
 from pbal_protocol import frames, kdf, modbus_client, records
@@ -33,7 +34,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("mpy")
     fake = [HERE / "mp" / "fake" / "machine.py"]
     helpers = [
-        HERE / "mp" / n for n in ("support.py", "budget_app.py", "soak_app.py", "start_app.py")
+        HERE / "mp" / n
+        for n in ("support.py", "budget_app.py", "soak_app.py", "start_app.py", "update_app.py")
     ]
     virtual = [HERE / "mp" / "virtual" / "clockwork.py"]
     for base, files in (
@@ -126,6 +128,31 @@ def test_what_is_forgotten_at_the_start_is_freed(
         found[how] = json.loads(text.splitlines()[-2])
     # The module itself stays, with its constants.
     assert found["held"]["alloc"] - found["free"]["alloc"] < HELD_BYTES, found
+
+
+@pytest.fixture
+def updated(compiled: Path, run_mp: Callable[..., str], tmp_path: Path) -> dict[str, Any]:
+    """A node takes all of a release, its own application, under the heap limit."""
+    flash = tmp_path / "flash"
+    new_flash(flash)
+    identity = flash / "cfg" / "identity.json"
+    told = json.loads(identity.read_text()) | {"release": ota_rig.PUBLIC.hex()}
+    identity.write_text(json.dumps(told))
+    release = ota_rig.good("9.0.0")
+    (flash / "offer.bin").write_bytes(release.digest + release.signature)
+    (flash / "stream.bin").write_bytes(release.stream)
+    (compiled / "take.py").write_text("import update_app\n")
+    text = run_mp(
+        "take.py", str(flash), str(len(release.manifest)),
+        heap=node_heap.HEAP, path=(compiled, compiled), virtual=True,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(text.splitlines()[-2])
+    return found
+
+
+def test_an_update_fits_the_heap(updated: dict[str, Any]) -> None:
+    print(updated)
+    assert (updated["stage"], updated["why"]) == (records.STAGE_READY, 0)
 
 
 def test_compiled_code_is_small(compiled: Path) -> None:

@@ -13,8 +13,10 @@ import support
 import vfs
 
 from pbal_node import ending, slots, start, store, update
-from pbal_protocol import ota, records
+from pbal_protocol import records
 
+intake = support.own("pbal_node", "intake")
+ota = support.own("pbal_protocol", "ota")
 DEVICE = support.ram_disk()
 OLD = {"pbal_node/app.mpy": b"old app" * 300, "pbal_node/same.mpy": b"unchanged" * 200}
 NEW = {
@@ -75,7 +77,7 @@ class Trusting(update.Updater):
     """The signature has tests of its own; here "good" is one."""
 
     async def _check_signature(self):
-        await self._breathe()
+        await self.breathe()
         if self._signature != b"good" * 16:
             raise update.Refused(2)
 
@@ -188,7 +190,7 @@ def whole_update(controller):
         if s.stage != 3:
             assert DEVICE.dead, s  # it gave up because the flash is gone
             raise OSError
-        updater._slots.begin_trial(updater._slot, True)
+        updater.slots.begin_trial(updater.slot, True)
 
     run(place, work)
     return 0
@@ -346,7 +348,7 @@ def another_release_takes_the_place_of_an_unfinished_one():
     async def work(updater, app):
         first = Controller(NEW)
         await first.bring(updater, (2,))
-        while update.size_of("/app/a/pbal_node/deep/more.mpy") < 0:
+        while intake.size_of("/app/a/pbal_node/deep/more.mpy") < 0:
             s = updater.status()
             if s.want:
                 piece = first.stream[s.next : s.next + min(200, s.want)]
