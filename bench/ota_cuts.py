@@ -31,7 +31,7 @@ from pbal_sim.street import Street, StreetConfig
 
 async def one(n: int, image: dict[str, bytes], release: Any) -> dict[str, Any]:
     """One node, one cut at flash operation `n`; {"cut": False} when the update was over before."""
-    config = StreetConfig(homes=1, heap="256k", node_settings=dict(rig.FAST), files=image)
+    config = StreetConfig(homes=1, node_settings=dict(rig.FAST), files=image)
     async with Street(config) as street:
         poller, home = Poller(street), street.homes[0]
         try:

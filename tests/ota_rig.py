@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from pbal_controller.release import Release, make
 from pbal_protocol import ota, records
 from pbal_sim.image import build_files, compile_file
 from pbal_sim.street import Street
-from pbal_tools.release.build import application, build
+from pbal_tools.release.build import version_file
 
 BOARD = "esp32-devkitc"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -29,9 +30,29 @@ def signed(release: Release, key: Ed25519PrivateKey = KEY) -> Release:
     return dataclasses.replace(release, signature=key.sign(ota.signed(release.digest)))
 
 
+@functools.cache
+def _installed() -> dict[str, bytes]:
+    """A node's files, compiled once: a source that is edited while a test runs differs from nothing
+    that is on a node, and is not sent.
+    """
+    return build_files(BOARD)
+
+
+def _application(version: str) -> dict[str, bytes]:
+    """What a node runs, under another version."""
+    installed = _installed().items()
+    files = {path.removeprefix("/lib/"): data for path, data in installed if "/lib/" in path}
+    return files | {"pbal_node/version.mpy": version_file(version)}
+
+
+def unsigned(version: str) -> Release:
+    """The application as it is, under another version, without a signature."""
+    return make(_application(version), version, [1])
+
+
 def good(version: str = "0.2.0") -> Release:
-    """The application as it is, under another version."""
-    return signed(build([BOARD], version))
+    """The same, signed."""
+    return signed(unsigned(version))
 
 
 def changed(
@@ -40,7 +61,7 @@ def changed(
     boards: tuple[int, ...] = (1,),
 ) -> Release:
     """The application with files changed by `change`, signed."""
-    files = dict(build([BOARD], version).files)
+    files = _application(version)
     change(files)
     return signed(make(files, version, list(boards)))
 
@@ -54,7 +75,7 @@ def module(tmp: Any, text: str, name: str) -> bytes:
 
 def flash_files(**update: Any) -> dict[str, bytes]:
     """A node's files with a release key and quick trials."""
-    files = dict(build_files(BOARD))
+    files = dict(_installed())
     board = json.loads(files["/board.json"])
     board["update"] = {"key": PUBLIC.hex(), "proven_s": 2, "trial_s": 30} | update
     files["/board.json"] = json.dumps(board).encode()
@@ -133,6 +154,6 @@ async def running(poller: Poller, home: int, timeout_s: float = 30.0) -> Any:
 
 
 __all__ = [
-    "BOARD", "FAST", "KEY", "PUBLIC", "Poller", "Sender", "Street", "application", "build",
-    "changed", "flash_files", "good", "module", "running", "signed",
+    "BOARD", "FAST", "KEY", "PUBLIC", "Poller", "Sender", "Street", "changed", "flash_files",
+    "good", "module", "running", "signed", "unsigned",
 ]  # fmt: skip

@@ -24,6 +24,7 @@ _DOWN_BLOCK = const(256)  # the down floor is raised in steps of this, and the g
 _LAST = const(0xFFFFFFFF)  # no counter is above this
 _EPOCH_S = const(1735689600)  # 2025-01-01: up counters follow site time from here on ...
 _PER_S = const(4)  # ... faster than a node is polled
+_CLOCK_BLOCK = const(32768)  # reserved where it did: 2.3 hours of site time
 _SPENT_UP = const(1)  # bits of Counters.spent, as in the event COUNTERS_SPENT
 _SPENT_DOWN = const(2)
 _GROUP_EVERY_MS = const(600000)  # jumping group counters may not wear the flash faster than this
@@ -231,7 +232,10 @@ class Counters:
         before = self.up_ceiling
         if before >= _LAST:
             return False
-        self.up_ceiling = min(max(before, self._up) + _UP_BLOCK, _LAST)
+        if self._up > before:  # the clock went past the reserve, and will go on
+            self.up_ceiling = min(self._up + _CLOCK_BLOCK, _LAST)
+        else:
+            self.up_ceiling = min(before + _UP_BLOCK, _LAST)
         if self.save():
             return True
         self.up_ceiling = before

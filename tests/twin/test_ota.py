@@ -27,10 +27,7 @@ FAILED, DONE = r.EVENT_UPDATE_FAILED, r.EVENT_UPDATE_DONE
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def poller() -> AsyncIterator[Poller]:
-    """A street whose nodes know the release key; each test has a home of its own.
-
-    256 kB on the 64-bit interpreter hold what 128 kB hold on an ESP32, which has 160.
-    """
+    """A street whose nodes know the release key; each test has a home of its own."""
     config = StreetConfig(
         homes=HOMES,
         node_settings=dict(rig.FAST),

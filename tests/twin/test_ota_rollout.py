@@ -60,7 +60,7 @@ async def test_a_rollout_reaches_everybody_and_a_bad_one_nobody_else(tmp_path: P
         (site.folder / "releases").mkdir()
         await site.start(ENV)
         await site.until(lambda s: s["homes_fresh"] == HOMES, "everybody is heard")
-        unsigned = rig.build([rig.BOARD], "0.1.5")
+        unsigned = rig.unsigned("0.1.5")
         publish(site, unsigned)
         publish(site, rig.good("0.2.0"))
         status = await site.until(lambda s: "sending" in steps(s), "the first home is sent to")
