@@ -10,7 +10,7 @@ import datetime
 import enum
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -18,10 +18,19 @@ from pbal_controller import __version__
 from pbal_controller.config_files import load, source_of
 from pbal_controller.config_report import describe
 from pbal_controller.documents import dump_json
-from pbal_controller.errors import ConfigError, ControllerError, JournalError, KeyStoreError
+from pbal_controller.errors import (
+    ConfigError,
+    ControllerError,
+    JournalError,
+    JournalUnavailable,
+    KeyStoreError,
+)
 from pbal_controller.keystore import KeyStore, user
 from pbal_controller.secrecy import private_umask
 from pbal_controller.site_keys import check_keys, open_keys, passphrase
+
+if TYPE_CHECKING:
+    from pbal_controller.journal import Journal
 
 app = typer.Typer(
     name="pbal-controller",
@@ -58,6 +67,22 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         print(__version__)
         raise typer.Exit
+
+
+def _journal(config: Path | None) -> Journal:
+    """The journal of a site that has one. Raises JournalError: there is none, or it is damaged.
+
+    A command makes none: it would seem to work on a site that is not the one meant.
+    """
+    from pbal_controller.journal import Journal
+
+    path = load(config).journal.path
+    if not path.exists():
+        raise JournalUnavailable(
+            f"{path}: no journal here; the controller makes it when it first runs. "
+            "Is journal.path right, and its disk mounted?"
+        )
+    return Journal(path)
 
 
 @app.command()
@@ -126,10 +151,11 @@ def release(
 
     A running controller notices within a few seconds.
     """
-    from pbal_controller.journal import Journal
     from pbal_controller.plausibility.book import release as release_doubt
 
-    journal = Journal(load(config).journal.path)
+    if not 1 <= address <= 0xFFFF:
+        raise ConfigError(f"address {address} is outside 1..65535")
+    journal = _journal(config)
     try:
         found = journal.release(address)
         found = release_doubt(journal, address) or found
@@ -151,9 +177,8 @@ def adopt(config: ConfigOption = None) -> None:
     homes that were in quarantine looked at. A running controller notices within a few seconds.
     """
     from pbal_controller import standing_store
-    from pbal_controller.journal import Journal
 
-    journal = Journal(load(config).journal.path)
+    journal = _journal(config)
     try:
         lifted = standing_store.adopt(journal)
     finally:
@@ -174,11 +199,9 @@ def backup(
 
     Example: pbal-controller backup /mnt/usb/journal-monday.db
     """
-    from pbal_controller.journal import Journal
-
     if file.exists():
         raise JournalError(f"{file}: exists already; name a new file")
-    journal = Journal(load(config).journal.path)
+    journal = _journal(config)
     try:
         journal.back_up(file)
     finally:
@@ -209,16 +232,20 @@ def rollout(
     Example: pbal-controller rollout pause
     """
     from pbal_controller import rollout_store as store
-    from pbal_controller.journal import Journal
 
-    journal = Journal(load(config).journal.path)
+    journal = _journal(config)
     try:
         rows = [row for row in store.rollouts(journal) if version in ("", row.version)]
         if not rows:
+            if json_:
+                print("[]")
             print(f"no rollout {version}".rstrip(), file=sys.stderr)
             raise typer.Exit(6)
         if wish is not None:
             store.set_wish(journal, rows[-1].digest, wish.value)
+            if json_:
+                print(dump_json({"version": rows[-1].version, "asked": wish.value}))
+                return
             print(f"{rows[-1].version}: {wish.value} asked for; a running controller does it soon")
             return
         data: list[dict[str, Any]] = [
@@ -268,7 +295,8 @@ def keys_add(
     root = None
     if root_file is not None:
         try:
-            root = bytes.fromhex(root_file.read_text(encoding="ascii").strip())
+            with root_file.open(encoding="ascii") as file:
+                root = bytes.fromhex(file.read(100).strip())
         except (OSError, ValueError):
             raise KeyStoreError(f"{root_file}: needs one line of 64 hex digits") from None
     settings = load(config)
@@ -310,9 +338,7 @@ def keys_history(config: ConfigOption = None, json_: JsonOption = False) -> None
 
     Written by the running controller: a change shows here once it has seen it.
     """
-    from pbal_controller.journal import Journal
-
-    journal = Journal(load(config).journal.path)
+    journal = _journal(config)
     try:
         rows = journal.audit()
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from pbal_controller.errors import JournalError
+from pbal_controller.errors import JournalError, JournalUnavailable
 from pbal_controller.journal import Journal
 from pbal_controller.journal_file import is_damage, trouble
 
@@ -24,6 +26,31 @@ def _watched(journal: Journal, call: Callable[[], T]) -> tuple[T, bool]:
     return call(), journal.db.total_changes > before
 
 
+def _hold(path: Path | str) -> int:
+    """A lock beside the journal until the descriptor is closed: it has one controller at a time.
+
+    -1 where none can be made; what is wrong there, opening the journal says better. Raises
+    JournalUnavailable when another controller has it.
+    """
+    if str(path) == ":memory:":
+        return -1
+    try:
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return -1
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise JournalUnavailable(
+            f"{path}: another controller uses it (systemctl status pbal-controller); stop that "
+            "one first, or give this one a journal of its own"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    return lock
+
+
 class AsyncJournal:
     """The journal behind one thread: calls are carried out in order, one at a time."""
 
@@ -32,12 +59,18 @@ class AsyncJournal:
         self._wall = wall
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._journal: Journal | None = None
+        self._lock = -1
         self.trouble = ""  # why the last write failed; empty once one succeeded again
 
     async def open(self) -> None:
-        """Open the file. Raises JournalError."""
+        """Open the file, which no other controller may have open. Raises JournalError."""
+        self._lock = _hold(self._path)
         loop = asyncio.get_running_loop()
-        self._journal = await loop.run_in_executor(self._pool, Journal, self._path, self._wall)
+        try:
+            self._journal = await loop.run_in_executor(self._pool, Journal, self._path, self._wall)
+        except BaseException:
+            await self.close()
+            raise
 
     async def call(
         self,
@@ -76,3 +109,6 @@ class AsyncJournal:
             journal, self._journal = self._journal, None
             await asyncio.get_running_loop().run_in_executor(self._pool, journal.close)
         self._pool.shutdown(wait=True)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1

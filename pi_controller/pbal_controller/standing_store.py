@@ -42,8 +42,10 @@ def stood_down(journal: Journal) -> dict[str, str]:
 
 def adopt(journal: Journal) -> dict[str, str]:
     """A person decided that this controller commands. Returns what was lifted."""
-    journal.set_meta("pardon", "1")
     lifted = stood_down(journal)
+    if not lifted:
+        return {}  # nothing was decided on: what is found later is news
+    journal.set_meta("pardon", "1")
     journal.db.execute("UPDATE stand_down SET lifted_s = ? WHERE lifted_s IS NULL", (time.time(),))
     return lifted
 

@@ -12,6 +12,7 @@ from unittest import mock
 
 import pytest
 
+from pbal_controller import rollout_store
 from pbal_controller.cli import main
 from pbal_controller.errors import ConfigError, JournalError, JournalUnavailable, KeyStoreError
 from pbal_controller.journal import Journal
@@ -133,6 +134,7 @@ def test_a_new_group_key_by_hand(site: Path) -> None:
 
 
 def test_the_history_of_the_group_key(site: Path) -> None:
+    Journal(site / "j.db").close()
     assert call("keys", "history", "-c", "pbal.toml", cwd=site).stdout == ""
     journal = Journal(site / "j.db")
     journal.add_audit(1_800_000_000.0, "group key drawn", "2", "ann", "node 9 revoked")
@@ -151,7 +153,13 @@ def test_the_history_of_the_group_key(site: Path) -> None:
     [
         (["run", "-c", "none.toml"], 2, "no such file"),
         (["run", "-c", "pbal.toml"], 3, "keys create"),
-        (["release", "5", "-c", "pbal.toml"], 6, "not in quarantine"),
+        (["release", "5", "-c", "pbal.toml"], 9, "no journal here"),
+        (["release", "9" * 30, "-c", "pbal.toml"], 2, "outside 1..65535"),
+        (["adopt", "-c", "pbal.toml"], 9, "journal.path"),
+        (["backup", "copy.db", "-c", "pbal.toml"], 9, "no journal here"),
+        (["rollout", "-c", "pbal.toml"], 9, "no journal here"),
+        (["keys", "history", "-c", "pbal.toml"], 9, "no journal here"),
+        (["keys", "add", "5", EUI, "--root-file", "/dev/zero", "-c", "pbal.toml"], 3, "64 hex"),
         (["dance"], 2, "dance"),
     ],
 )
@@ -251,3 +259,26 @@ def test_what_may_pass_and_what_only_a_person_mends(site: Path) -> None:
     assert done.returncode == JournalUnavailable.exit_code
     assert done.returncode not in final
     assert "cannot be opened" in done.stderr
+
+
+def test_a_command_makes_no_journal(site: Path) -> None:
+    """A backup of it, or a release in it, would seem to have worked."""
+    for words in (["adopt"], ["backup", "copy.db"], ["release", "5"], ["rollout"]):
+        assert call(*words, "-c", "pbal.toml", cwd=site).returncode == 9
+    assert not (site / "j.db").exists()
+    assert not (site / "copy.db").exists()
+
+
+def test_nothing_to_do(site: Path) -> None:
+    Journal(site / "j.db").close()
+    assert call("release", "5", "-c", "pbal.toml", cwd=site).returncode == 6
+    done = call("rollout", "--json", "-c", "pbal.toml", cwd=site)
+    assert (done.returncode, json.loads(done.stdout)) == (6, [])
+
+
+def test_what_is_asked_of_a_rollout_is_json_when_asked_so(site: Path) -> None:
+    journal = Journal(site / "j.db")
+    rollout_store.add(journal, "ab", "1.2.3", "x.pbal", "running")
+    journal.close()
+    done = call("rollout", "pause", "--json", "-c", "pbal.toml", cwd=site)
+    assert json.loads(done.stdout) == {"version": "1.2.3", "asked": "pause"}

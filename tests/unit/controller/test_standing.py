@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from pbal_controller import journal_mark, standing_store
 from pbal_controller.app import Controller
 from pbal_controller.cli import app
+from pbal_controller.errors import JournalUnavailable
 from pbal_controller.journal import Journal
 from pbal_controller.journal_mark import Mark
 from pbal_controller.rivals import FOOTPRINT, NODE_FLOOR_BLOCK, TOOL_ALLOWANCE, Signs
@@ -384,3 +385,23 @@ async def test_a_floor_at_the_end_of_the_numbers_stops_its_own_home_only(
         assert CliRunner().invoke(app, ["adopt", "-c", str(site.write())]).exit_code == 0
         await until(lambda: not c.standing.reasons)
         assert await order(c, 2)
+
+
+def test_an_adoption_of_nothing_pardons_nothing_later(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.db")
+    assert standing_store.adopt(journal) == {}
+    assert not standing_store.take_pardon(journal)
+    standing_store.stand_down(journal, "rival", "why")
+    assert standing_store.adopt(journal) == {"rival": "why"}
+    assert standing_store.take_pardon(journal)
+
+
+async def test_a_journal_has_one_controller(make_site: MakeSite) -> None:
+    """Two would each take up the other's commands, and write old counters over new ones."""
+    site = make_site(FakeNode(1))
+    async with site.running() as c:
+        with pytest.raises(JournalUnavailable, match="another controller"):
+            await Controller(site.config(), site.keys).run()
+        assert await order(c, 1), "the first one goes on"
+    async with site.running() as c:
+        assert await order(c, 1)
