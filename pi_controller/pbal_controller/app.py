@@ -325,12 +325,17 @@ class Controller:
             meter.close()
 
     async def _orders_loop(self, beat: Callable[[], None]) -> None:
-        """Say when nothing can be ordered and when again; try a journal that failed."""
+        """Say when nothing can be ordered and when again; try a journal that failed; mark one
+        that has a new quarantine.
+        """
         said = ""
         while True:
             if self.journal.trouble:
                 with contextlib.suppress(JournalError):
                     await self.journal.call(Journal.put_blob, "probe", b"")
+            if self.dispatcher.to_be_marked:
+                await self._mark_journal()
+                self.dispatcher.to_be_marked = False
             why = self.dispatcher.why_not(self.now())
             if why != said:
                 if why:

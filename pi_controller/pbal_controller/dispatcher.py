@@ -74,6 +74,7 @@ class Dispatcher:
         self.ordered_total = 0
         self.finished_total: dict[str, int] = {state.value: 0 for state in State if state.final}
         self.events_total = 0
+        self.to_be_marked = False  # a copy of the journal from before this moment must show
         self._next_quarantine_look = 0.0
 
     # -- orders --------------------------------------------------------------------------
@@ -388,6 +389,7 @@ class Dispatcher:
         for address, why in list(self._unlisted.items()):
             await self._journal.call(Journal.quarantine, address, why)
             del self._unlisted[address]
+            self.to_be_marked = True
 
     async def write_standing(self) -> None:
         """Why this controller stands down, as far as the journal does not have it yet."""

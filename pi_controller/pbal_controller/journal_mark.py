@@ -1,8 +1,8 @@
 """A mark beside the key store that says which journal this site has, and how far it had come.
 
 A journal alone cannot tell that it is new where an older one was lost, or that it was set back to
-an older copy. The mark is one line of JSON, replaced atomically at each start, stop and quarter of
-an hour, after the journal has counted up.
+an older copy. The mark is one line of JSON, replaced atomically at each start, stop, quarantine
+and quarter of an hour, after the journal has counted up.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from pbal_controller import journal_mark, standing_store
 from pbal_controller.app import Controller
 from pbal_controller.cli import app
 from pbal_controller.errors import JournalUnavailable
+from pbal_controller.inbox import Doubtful
 from pbal_controller.journal import Journal
 from pbal_controller.journal_mark import Mark
 from pbal_controller.rivals import FOOTPRINT, NODE_FLOOR_BLOCK, TOOL_ALLOWANCE, Signs
@@ -405,3 +406,27 @@ async def test_a_journal_has_one_controller(make_site: MakeSite) -> None:
         assert await order(c, 1), "the first one goes on"
     async with site.running() as c:
         assert await order(c, 1)
+
+
+async def test_a_quarantine_that_was_lost_with_the_end_of_the_journal_is_missed(
+    make_site: MakeSite,
+) -> None:
+    """A power cut on a bad card may leave the file without its latest pages (the WAL)."""
+    site = make_site(FakeNode(1), FakeNode(2))
+    async with site.running() as c:
+        assert await order(c, 2)
+        await c.journal.call(lambda journal: journal.db.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+        whole = (site.folder / "journal.db").read_bytes()
+        mark = site.folder / "keys.json.journal"
+        before = mark.read_bytes()
+        c.inbox.put(Doubtful(1, "two boards"))
+        await until(lambda: c.fleet.get(1).quarantined)
+        await until(lambda: mark.read_bytes() != before)
+        marked = mark.read_bytes()
+    # As it was left by the power cut, not by the orderly end.
+    for end in ("-wal", "-shm"):
+        (site.folder / f"journal.db{end}").unlink(missing_ok=True)
+    (site.folder / "journal.db").write_bytes(whole)
+    mark.write_bytes(marked)
+    async with site.running() as c:
+        assert "older copy" in c.standing.reasons[Reason.RESTORED]
