@@ -38,12 +38,14 @@ class Site:
             create_keys(self.folder, c.site_id, street.identities[0].group, nodes)
             self._nodes = nodes
         self.options = options or {}
+        self.home_options: dict[str, Any] = {}  # keys of every [[home]]
 
     async def start(self, env: dict[str, str] | None = None) -> None:
         """Starts the controller and waits until it answers."""
         c = self.street.config
         nodes = [NodeIdentity(n.address, n.name, n.eui, n.root) for n in self.street.identities]
-        setup = ControllerSetup(self.folder, c.site_id, self.port, c.baud, nodes, self.options)
+        setup = ControllerSetup(self.folder, c.site_id, self.port, c.baud, nodes, self.options,
+                                self.home_options)  # fmt: skip
         config = write_config(setup)
         port_file = self.folder / "http.port"
         port_file.unlink(missing_ok=True)

@@ -2,7 +2,9 @@
 
     python -m bench.word_bound --fuses 63 100
 
-Where the reference data are not found, made-up households only.
+`own`: each home has the smallest usual fuse that carries all it draws, as homes have; `meter`: the
+same, with a meter at the transformer. Where the reference data are not found, made-up households
+only.
 """
 
 from __future__ import annotations
@@ -11,26 +13,41 @@ import argparse
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import _data
 from bench.control import measure
 from pbal_controller.balancing import Planner, PlannerConfig
+from pbal_controller.balancing.phasors import TURN
 from pbal_controller.plausibility import WordBound
 
+#: A, by IEC 60269-2.
+RATINGS = np.array([16.0, 20.0, 25.0, 32.0, 35.0, 40.0, 50.0, 63.0, 80.0, 100.0, 125.0])
 
-def play(case: _data.Case, fuse_a: float | None) -> tuple[float, float, int, float]:
+
+def own_fuses(case: _data.Case) -> NDArray[np.float64]:
+    """A, the smallest rating for each home that is no less than it ever draws."""
+    most = np.abs(case.currents).max(axis=0)
+    return np.asarray(RATINGS[np.searchsorted(RATINGS, most)])
+
+
+def play(
+    case: _data.Case, fuses_a: NDArray[np.float64] | None, with_meter: bool = False
+) -> tuple[float, float, int, float]:
     """(neutral cut, switchings per home and day, moves held back, ms of the bound a minute)."""
     n = len(case.start)
-    planner, bound = Planner(n, PlannerConfig()), WordBound(np.full(n, fuse_a or 1.0))
+    planner = Planner(n, PlannerConfig())
+    bound = WordBound(np.ones(n) if fuses_a is None else fuses_a)
     x = case.start.copy()
     paths = np.empty(case.currents.shape, np.int8)
     spent = 0.0
     for t, amps in enumerate(case.currents):
         planner.observe(60.0 * t, amps)
         moves = planner.decide(60.0 * t, x)
-        if fuse_a is not None:
+        if fuses_a is not None:
             began = time.process_time()
-            moves = bound.admit(moves, x, amps)
+            seen = complex((amps * TURN[x]).sum()) if with_meter else None
+            moves = bound.admit(moves, x, amps, measured_a=seen)
             spent += time.process_time() - began
         for move in moves:
             x[move.home] = move.to_phase
@@ -53,9 +70,12 @@ def main() -> None:
             continue
         most = np.abs(case.currents).max()
         print(f"{case.name}: {len(case.start)} homes, {most:.0f} A at most")
-        for fuse in (None, *args.fuses):
-            cut, switchings, held, took = play(case, fuse)
-            name = "none" if fuse is None else f"{fuse:g} A"
+        own = own_fuses(case)
+        runs: list[tuple[str, NDArray[np.float64] | None, bool]] = [("none", None, False)]
+        runs += [(f"{a:g} A", np.full(len(own), a), False) for a in args.fuses]
+        runs += [("own", own, False), ("meter", own, True)]
+        for name, fuses, with_meter in runs:
+            cut, switchings, held, took = play(case, fuses, with_meter)
             print(f"  {name:6s} cut {100 * cut:5.1f} %  {switchings:5.2f} a day  "
                   f"held back {held:4d}  {took:5.2f} ms")  # fmt: skip
 

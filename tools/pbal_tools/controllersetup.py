@@ -25,7 +25,7 @@ class ControllerSetup:
     """What goes into the controller's own configuration file.
 
     `options` are tables of pbal.toml, e.g. {"planner": {"every_s": 5}}; nested one level deeper
-    for `planner.core`.
+    for `planner.core`. `home_options` are keys of every [[home]], e.g. {"fuse_a": 25.0}.
     """
 
     folder: Path
@@ -34,6 +34,7 @@ class ControllerSetup:
     baud: int
     nodes: Sequence[NodeIdentity]
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    home_options: dict[str, Any] = field(default_factory=dict)
 
 
 def create_keys(folder: Path, site_id: int, group: bytes, nodes: Sequence[NodeIdentity]) -> None:
@@ -83,6 +84,7 @@ def write_config(setup: ControllerSetup) -> Path:
     for node in setup.nodes:
         text += f'\n[[home]]\naddress = {node.address}\nbus = "street"\n'
         text += f"name = {toml_value(node.name)}\n"
+        text += "".join(f"{k} = {toml_value(v)}\n" for k, v in setup.home_options.items())
     path = setup.folder / "pbal.toml"
     path.write_text(text, encoding="utf-8")
     return path

@@ -1,5 +1,6 @@
 """What `pbal sim run --faults` can break, and the words for it on the screen."""
 
+import time
 from collections.abc import Awaitable, Callable
 
 from pbal_sim.street import Street
@@ -41,7 +42,9 @@ async def _reset(street: Street) -> None:
 
 
 async def _liar(street: Street) -> None:
-    street.lying_meter(0, lambda: 40_000.0)
+    # What a meter of its kind can show: of more the node says that its meter is broken. Steps,
+    # because a lie that never changes is found by the fuse only.
+    street.lying_meter(0, lambda: 25_000.0 if time.monotonic() % 80 < 40 else 300.0)
 
 
 FAULTS: dict[str, tuple[Fault, str]] = {
@@ -51,6 +54,6 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "babble": (_babble, "the first home's node sends noise"),
     "welded": (_welded, "a contact of the first home welds"),
     "sag": (_sag, "phase A sags by 15 %"),
-    "liar": (_liar, "the first home's meter tells of 40 kW that do not flow"),
+    "liar": (_liar, "the first home's meter now and then tells of 25 kW that do not flow"),
     "reset": (_reset, "the first home's node is reset"),
 }

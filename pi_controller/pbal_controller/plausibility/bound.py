@@ -17,15 +17,26 @@ Moves are let through one by one while for *every* home
    is at most F against the phases now and at every plan since they last were. What a home can
    have cost already, because the loads have changed since, may stay but not grow.
 
+Between a moment before they were balanced so and one after, by 1 alone,
+
+    harm  <=  |H(x')| + |t| - | |H(x)| - |t| |  <=  F / 2 + |t|,
+
+which is at most F for a home that draws F / 2 or less. One that draws more, and happened to make
+up for how the street was built, can cost as much as this says, 1.5 F at most: it says that it
+draws nothing until the others are balanced, then what unbalances them the other way.
+
 Where the transformer's meter tells the true neutral phasor M, t is not free: H becomes M plus
-the change that the moves make, and the free F in the second limit becomes 0.
+the change that the moves make, the free F in the second limit becomes 0, and 1 bounds the true
+neutral current itself: no plan brings it above F / 2, or above what it was.
 
 Moves ordered before may still be under way, and each may be made or not. Both limits then hold for
 every way in which they can end that is an extreme of H (the others lie between): whatever becomes
 of them, the worst of H does not grow by what is let through now.
 
-One home lies; the words of the others are true. All is judged with the loads of the moment of
-the plan. What h does with its own contacts moves its own load; no word is needed for that.
+One home lies; the words of the others are true, and their fuses are not set below what they
+draw. All is judged with the loads of the moment of the plan.
+What h does with its own contacts moves its own load; no word is needed for that. It adds
+sqrt(3) |t| at most.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ enough, or when a person releases the home.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,9 +21,13 @@ from pbal_controller.plausibility.reading import Energy, Fuse, claimed_a, contra
 from pbal_controller.plausibility.steps import Look, Steps
 from pbal_controller.transformer import TransformerReading
 
+log = logging.getLogger(__name__)
+
 _DEAD_V = 50.0
 #: What is wrong in one reading must be wrong for so long; the same beside the other homes.
 _LASTS_S, _BESIDE_LASTS_S = 10.0, 60.0
+#: More than the fuse's rating for so long: `home.fuse_a` may be too low.
+_OVER_S = 600.0
 #: How far a home may be from the middle of the others, volts and hertz.
 _BESIDE_V, _BESIDE_HZ = 35.0, 1.0
 _OTHERS = 3
@@ -38,6 +43,7 @@ class _State:
     last_wrong: float = -math.inf
     clear_after_s: float = 0.0
     ended: float = -math.inf
+    hinted: bool = False
 
     def lasting(self, check: str, why: str, now: float, seconds: float) -> str:
         """`why`, once the check has found something for so long."""
@@ -151,7 +157,19 @@ class Watch:
             state.lasting("beside", beside, now, _BESIDE_LASTS_S),
             state.energy.differs(now, t),
         ]
+        self._hint(home, state, now)
         return next((why for why in found if why), "")
+
+    def _hint(self, home: Home, state: _State, now: float) -> None:
+        """Plans count a home up to its fuse: say once when that seems to be set too low."""
+        amps, fuse = abs(home.current_a()), home.config.fuse_a
+        over = f"{amps:.0f} A, home.fuse_a is {fuse:g} A" if amps > fuse else ""
+        if state.lasting("over", over, now, _OVER_S) and not state.hinted:
+            state.hinted = True
+            log.warning(
+                "home draws more than its fuse's rating; plans count no more than that",
+                extra={"home": home.address, "why": over},
+            )
 
     def _beside(self, fresh: list[bool]) -> list[str]:
         """For each home what is unlike all others; empty when nothing is."""

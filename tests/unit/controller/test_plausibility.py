@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from bench.virtual_street import VirtualStreet
 from pbal_controller.config import HomeConfig, PlausibilityConfig
 from pbal_controller.fleet import Fleet, Home
 from pbal_controller.journal import Journal
@@ -16,8 +17,6 @@ from pbal_controller.plausibility.book import DoubtBook, release
 from pbal_controller.plausibility.reading import Energy, Fuse, contradiction
 from pbal_controller.plausibility.steps import Steps
 from pbal_protocol import records as r
-
-from .virtual_street import VirtualStreet
 
 GOOD = {
     "va_v": 231.0, "vb_v": 232.0, "vc_v": 233.0, "vout_v": 230.9, "current_a": 10.0,
@@ -218,6 +217,16 @@ def test_checks_can_be_turned_off_and_the_bound_stays():
     street.play(1800)
     assert street.doubts == []
     assert abs(street.homes[3].counted_a()) == pytest.approx(40.0)
+
+
+def test_a_fuse_that_seems_set_too_low_is_told_once(caplog):
+    watch = Watch([home(1, current_a=70.0, p_w=16000.0, q_var=0.0)], PlausibilityConfig())
+    for now in range(0, 3000, 5):
+        watch.homes[0].sampled_at = float(now)
+        watch.homes[0].telemetry.e_import_wh = int(16000 * now / 3600)
+        assert watch.look(float(now), 10.0, None) == []
+        assert len(caplog.records) == (now >= 600)
+    assert caplog.records[0].why == "69 A, home.fuse_a is 63 A"
 
 
 def home(address=1, **changes) -> Home:
