@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.virtual_street import VirtualStreet
 from pbal_controller.balancing import Move, Planner, PlannerConfig
 from pbal_controller.balancing.phasors import TURN
 from pbal_controller.plausibility import WordBound
 from pbal_controller.plausibility.bound import _outcomes
-
-from .virtual_street import VirtualStreet
 
 STRATEGIES = ("constant", "swings", "any angle", "export", "any phase", "chases", "opposes")
 
@@ -100,12 +99,16 @@ class Played:
         for late in range(self.honest, len(self.past)):
             own = self.true[self.liar] * TURN[self.past[late][self.liar]]
             after = abs(self.others(self.past[late]) + own)
-            for early in range(max(self.honest - 1, 0), late):
+            for early in range(self._since(), late):
                 if not own_stays:
                     own = self.true[self.liar] * TURN[self.past[early][self.liar]]
                 before = abs(self.others(self.past[early]) + own)
                 worst = max(worst, (after - before) / self.fuses[self.liar])
         return worst
+
+    def _since(self) -> int:
+        """The last honest moment."""
+        return max(self.honest - 1, 0)
 
     def most(self) -> float:
         """What the module proves of `harm`: a fuse, and of a home that draws more than half of
@@ -249,6 +252,7 @@ class Delayed(Played):
             self.past.append(self.x.copy())
 
     def _since(self) -> int:
+        """The first moment at which the others were balanced without the liar."""
         half = 0.5 * self.fuses[self.liar]
         later = range(self.honest - 1, len(self.past))
         return next((k for k in later if abs(self.others(self.past[k])) <= half), len(self.past))
