@@ -20,6 +20,7 @@ from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
 
 from pbal_controller.backoff import Backoff
+from pbal_controller.bearers import fit
 from pbal_controller.bearers.line import (
     BITS_PER_CHAR,
     OP_GROUP,
@@ -92,6 +93,7 @@ class Rs485Bearer:
     """The owner of one segment."""
 
     def __init__(self, name: str, config: BusConfig, traffic: Traffic) -> None:
+        fit.check()
         self.name = name
         self.config = config
         self.traffic = traffic
