@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pbal_sim.loads import header
 
+from . import practice
 from .context import app_context
 from .errors import CheckFailed, InputError
 from .extras import require
@@ -40,6 +41,10 @@ def sim() -> None:
 
     Example: pbal sim run
     """
+
+
+app.command()(practice.board)
+app.command()(practice.street)
 
 
 @app.command()
