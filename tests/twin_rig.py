@@ -46,6 +46,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dispatch": {"ttl_s": 15, "confirm_s": 8.0, "resend_s": 0.5},
 }
 LATE_S = 0.2  # for the answer that is behind a late one
+GOOD_AFTER_S = 7  # of a node's start: it measures within 1.5 s, and 5 s more make a phase good
 ACCEPTED, DONE, REFUSED, FAILED, EXPIRED = 1, 2, 3, 4, 5
 
 
@@ -212,9 +213,13 @@ class Poller:
         raise AssertionError(f"home {i} never took the time")
 
     async def ready(self, i: int, timeout_s: float = 25.0) -> int:
-        """Waits until a home is closed and its clock set; its phase 1..3."""
+        """Waits until a home is closed, its clock set, and every phase was good for 5 s (S3: the
+        home's own phase closes sooner after a reset); its phase 1..3.
+        """
         await self.sync(i)
         end = time.monotonic() + timeout_s
+        while (await self.ask_health(i)).uptime_s < GOOD_AFTER_S:
+            await asyncio.sleep(0.2)
         while time.monotonic() < end:
             t = await self.telemetry(i)
             if t.phase and t.state == 2 and t.dwell_left_s == 0:
