@@ -218,8 +218,8 @@ class Poller:
         """
         await self.sync(i)
         end = time.monotonic() + timeout_s
-        while (await self.ask_health(i)).uptime_s < GOOD_AFTER_S:
-            await asyncio.sleep(0.2)
+        up_s = (await self.ask_health(i)).uptime_s
+        await asyncio.sleep(max(0, GOOD_AFTER_S - up_s))
         while time.monotonic() < end:
             t = await self.telemetry(i)
             if t.phase and t.state == 2 and t.dwell_left_s == 0:
