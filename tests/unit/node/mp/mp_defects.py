@@ -248,8 +248,8 @@ def updates():
         got = await line.poll(records.Update(op=2, at=0, data=b"x"))
         assert [r.result for r in got if r.NAME == "Ack"] == [names.RESULT_REFUSED]
         updater._restart = raising(OSError(28))
-        updater._stage = 3
-        updater._digest = bytes(32)
+        updater.stage = 3
+        updater.digest = bytes(32)
         await line.poll(records.Update(op=4, data=bytes(8)))
         await line.told(71, 2)
         assert (names.EVENT_DEFECT, records.Update.ID << 8 | 4) in line.events
