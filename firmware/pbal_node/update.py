@@ -85,7 +85,7 @@ class Updater:
         self.slots = place
         self.slot = place.spare()
         self.folder = slots.folder(self.slot)
-        self.buf: bytes | bytearray = b""  # while a slot is filled: a kilobyte
+        self.buf = bytearray(0)  # while a slot is filled: a kilobyte
         self.fill = 0
         self._wake = asyncio.Event()
         self._status = records.UpdateStatus()
@@ -224,7 +224,7 @@ class Updater:
             except Exception as e:  # a defect here must not end the node
                 self.app.faults.note(_UPDATE, e)
                 self._give_up(_WHY_INTERNAL)
-            self.buf = b""
+            self.buf = bytearray(0)
             for package, name in _UNLOADED:
                 unload(package, name)
             gc.collect()
