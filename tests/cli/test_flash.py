@@ -83,11 +83,11 @@ def test_changed_missing_and_stale_files_are_put_right(rig: Rig, flashed: Path) 
     board = rig.board(like=flashed, download=False)
     spoil = (
         "import os\n"
-        "open('/lib/pbal_node/version.mpy','wb').write(b'old')\n"
+        "with open('/lib/pbal_node/version.mpy','wb') as f: f.write(b'old')\n"
         "os.remove('/lib/pbal_protocol/kdf.mpy')\n"
-        "open('/lib/pbal_node/version.py','w').write('VERSION = 1')\n"
+        "with open('/lib/pbal_node/version.py','w') as f: f.write('VERSION = 1')\n"
         "os.mkdir('/cfg') if 'cfg' not in os.listdir('/') else 0\n"
-        "open('/cfg/keep','w').write('mine')\n"
+        "with open('/cfg/keep','w') as f: f.write('mine')\n"
     )
     mpremote(board.url, "exec", spoil)
     done = rig.pbal("flash", "--port", board.url, "--app-only", "--json")
