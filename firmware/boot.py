@@ -2,9 +2,10 @@
 
 Enter and Ctrl-C, or Ctrl-C twice, on the serial console within 0.5 s (mpremote and pbal send that),
 or the board's button held at reset, leave the board at the REPL with main.py not started. So a
-node that keeps crashing can always be flashed again. From here on Ctrl-C interrupts nothing: what
-runs looks for it where it can stop (pbal_node/console.py), so that no program ends half-way and
-leaves a contact closed.
+node that keeps crashing can always be flashed again. A node with a lock (/cfg/console.json, written
+by `pbal provision`) wants the node's secret after it, as a line: one try for each start. From here
+on Ctrl-C interrupts nothing: what runs looks for it where it can stop (pbal_node/console.py), so
+that no program ends half-way and leaves a contact closed.
 
 However the program ends, the prompt does not last: a timer feeds the watchdog while somebody works
 there, and restarts the chip when nothing happened for ten minutes.
@@ -13,26 +14,26 @@ Uses nothing of ours, because what is ours may be what is broken.
 
 import micropython
 
-micropython.kbd_intr(-1)
+try:
+    # A Ctrl-C that came before counts for nothing. It is raised at the next jump or wait: no jump
+    # stands before this wait.
+    micropython.kbd_intr(-1)
+    import time
 
+    time.sleep_ms(0)
+except KeyboardInterrupt:
+    micropython.kbd_intr(-1)
+    import time
+
+import binascii  # noqa: E402
 import gc  # noqa: E402
+import hashlib  # noqa: E402
 import json  # noqa: E402
+import os  # noqa: E402
 import select  # noqa: E402
 import sys  # noqa: E402
-import time  # noqa: E402
 
 import machine  # noqa: E402
-
-
-def _deaf():
-    """A Ctrl-C that came before the first line counts for nothing: it is raised here."""
-    for _ in range(3):
-        try:
-            micropython.kbd_intr(-1)
-            time.sleep_ms(0)
-            return
-        except KeyboardInterrupt:
-            pass
 
 
 def _outputs_off():
@@ -71,27 +72,86 @@ def _care(idle_s=600, longest_s=7200):
     machine.Timer(0).init(period=2000, mode=machine.Timer.PERIODIC, callback=feed)
 
 
-def _wants_in(board):
-    """True when the button is held, or a person or a tool asks for the prompt within the window.
+def _lock():
+    """What opens the console: salt, rounds, digests. None: it is open; {}: nothing opens it."""
+    try:
+        with open("/cfg/console.json") as f:
+            return json.load(f)
+    except OSError as e:
+        return None if e.errno == 2 else {}  # 2: no such file
+    except ValueError:
+        return {}
 
-    One byte alone is no request: it may be noise.
+
+def _opens(lock, line):
+    """True for the secret. As in pbal_node/console.py and in pbal_tools/consolelock.py."""
+    try:
+        found = hashlib.sha256(lock["salt"].encode() + line).digest()
+        for _ in range(lock["rounds"]):
+            found = hashlib.sha256(found).digest()
+        return binascii.hexlify(found).decode() in lock["digests"]
+    except (AttributeError, KeyError, TypeError):
+        return False  # a damaged file
+
+
+def _stays(lock):
+    """True when a locked board has no program to start: it must not end at the prompt instead.
+    A soft reset comes from the prompt: there the secret was told.
+    """
+    if lock is None or machine.reset_cause() == machine.SOFT_RESET:
+        return False
+    try:
+        os.stat("/main.py")
+        return False
+    except OSError:
+        return True
+
+
+def _wants_in(board, lock):
+    """True when the button is held, or a person or a tool asks for the prompt within the window,
+    and knows the secret of a locked board.
+
+    One byte alone is no request: it may be noise. Nor is a line of another length a secret.
     """
     pin = board.get("button", {}).get("pin")
     button = machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP) if pin is not None else None
     keys = select.poll()
     keys.register(sys.stdin, select.POLLIN)
-    before = b""
+    before = line = b""
+    stays = _stays(lock)
+    wait = told = 0
     end = time.ticks_add(time.ticks_ms(), 500)
-    while time.ticks_diff(end, time.ticks_ms()) > 0:
+    while stays or time.ticks_diff(end, time.ticks_ms()) > 0:
         if button is not None and not button.value():
             return True
         if keys.poll(20):
             # As bytes: a text read waits for the rest of a character.
             key = sys.stdin.buffer.read(1)
             if key == b"\x03" and before in (b"\r", b"\x03"):
-                return True
+                if lock is None:
+                    return True
+                if stays or not told:
+                    told = 1
+                    end = time.ticks_add(time.ticks_ms(), 3000)  # for the tool to find the secret
+                    node = binascii.hexlify(machine.unique_id()).decode()
+                    print("pbal: console locked, node " + node)
+                    key = b""  # the next Ctrl-C alone asks for nothing
+            elif key == b"\r":
+                if lock is not None and len(line) == 64:
+                    if _opens(lock, line):
+                        return True
+                    print("pbal: wrong secret")
+                    if not stays:
+                        return False
+                    wait = min(2 * wait + 1, 63)
+                    time.sleep(wait)
+                line = b""
+            elif key > b"\x1f":
+                line = (line + key)[:65]
+            else:
+                line = b""
             before = key
-            if not key:  # there is no console
+            if not key:  # there is no console, or it was told
                 time.sleep_ms(20)
     return False
 
@@ -103,7 +163,7 @@ def _boot(names):
     except Exception as e:
         print("pbal: /board.json is missing or damaged (%r): install the board file" % e)
     _care()
-    asked = _wants_in(board)
+    asked = _wants_in(board, _lock())
     for name in list(names):  # the namespace is main.py's, too
         if not name.startswith("__"):
             del names[name]
@@ -112,5 +172,4 @@ def _boot(names):
         raise KeyboardInterrupt("pbal: main.py not started; reset to start it")
 
 
-_deaf()
 _boot(globals())

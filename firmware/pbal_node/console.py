@@ -3,38 +3,107 @@
 Ctrl-C raises nothing in the application (boot.py, main.py): it is looked for here, between two
 turns, where the program can stop with its contacts known. Enter and Ctrl-C, or Ctrl-C twice, ask
 for the prompt; one byte alone may be noise.
+
+Where /cfg/console.json is (`pbal provision` writes it: salt, rounds, digests), they only make the
+node say that it is locked and who it is. A line of 64 characters that ends with Enter is then a try
+of the secret. It is checked in pieces, so that nothing waits for it; after a wrong one the node
+looks at none for a second, then two, four, up to a minute.
 """
 
+import json
 import select
 import sys
+from binascii import hexlify
+from hashlib import sha256
 
+import machine
 from micropython import const
 
 _CTRL_C = const(3)
 _ENTER = const(13)
+_SPACE = const(32)
 _GONE = const(256)  # there is no console
 _AT_ONCE = const(64)  # bytes looked at in a turn: noise must not hold the application up
+_SECRET = const(64)  # characters of a secret
+_ROUNDS = const(250)  # of the check in a turn
+_LONGEST = const(128)  # turns, two in a second
+_NO_SUCH_FILE = const(2)
+# Where what is kept between two turns stands in its list.
+_LAST, _WRONG, _WAIT, _LEFT, _FOUND = const(0), const(1), const(2), const(3), const(4)
+
+
+def _lock():
+    """What opens the console. None: it is open; {}: nothing opens it."""
+    try:
+        with open("/cfg/console.json") as f:
+            lock = json.load(f)
+        lock["salt"] = lock["salt"].encode()
+        return lock if lock["rounds"] > 0 and lock["digests"] else {}
+    except OSError as e:
+        return None if e.errno == _NO_SUCH_FILE else {}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def console():
-    """A function that is true when somebody asks for the prompt. What follows the request is left
-    to the prompt: tools send the next thing at once.
+    """A function that is true when somebody asks for the prompt and may have it. What follows the
+    request, or the secret, is left to the prompt: tools send the next thing at once.
     """
     keys = select.poll()
     keys.register(sys.stdin, select.POLLIN)
-    last = [0]  # what came last; a list, and no object, as names stay in the heap for ever
+    # What came last, wrong tries, turns to wait, rounds left and digest of the try that is being
+    # checked; a list, and no object, as names stay in the heap for ever.
+    kept = [0, 0, 0, 0, b""]
+    line = bytearray()
+    lock = _lock()
+
+    def right() -> bool:
+        """A piece of the check. True at its end for the secret."""
+        found = kept[_FOUND]
+        for _ in range(min(_ROUNDS, kept[_LEFT])):
+            found = sha256(found).digest()
+        kept[_FOUND] = found
+        kept[_LEFT] -= _ROUNDS
+        if kept[_LEFT] > 0:
+            return False
+        if hexlify(found).decode() in lock["digests"]:
+            return True
+        kept[_WAIT] = min(2 << kept[_WRONG], _LONGEST)
+        kept[_WRONG] = min(kept[_WRONG] + 1, 30)
+        print("pbal: wrong secret; the next in %d s" % (kept[_WAIT] // 2))
+        return False
 
     def asked() -> bool:
+        if kept[_LEFT] > 0:
+            return right()
+        if kept[_WAIT]:
+            kept[_WAIT] -= 1
         for _ in range(_AT_ONCE):
-            if last[0] == _GONE or not keys.poll(0):
+            if kept[_LAST] == _GONE or not keys.poll(0):
                 break
             key = sys.stdin.buffer.read(1)
             if not key:
-                last[0] = _GONE
+                kept[_LAST] = _GONE
                 break
-            if key[0] == _CTRL_C and last[0] in (_ENTER, _CTRL_C):
-                return True
-            last[0] = key[0]
+            last = kept[_LAST]
+            kept[_LAST] = key[0]
+            if key[0] == _CTRL_C and last in (_ENTER, _CTRL_C):
+                if lock is None:
+                    return True
+                kept[_LAST] = 0
+                line[:] = b""
+                print("pbal: console locked, node " + hexlify(machine.unique_id()).decode())
+                break
+            if lock:
+                if key[0] >= _SPACE and len(line) <= _SECRET:
+                    line.extend(key)
+                elif key[0] < _SPACE:
+                    if key[0] == _ENTER and len(line) == _SECRET and not kept[_WAIT]:
+                        kept[_FOUND] = sha256(lock["salt"] + line).digest()
+                        kept[_LEFT] = lock["rounds"]
+                    line[:] = b""
+                    if kept[_LEFT] > 0:
+                        break
         return False
 
     return asked

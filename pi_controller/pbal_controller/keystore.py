@@ -24,7 +24,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,15 @@ KEY_BYTES = 32
 
 @dataclass(frozen=True)
 class NodeKey:
-    """One node's root key. `fingerprint` names the key without giving it away."""
+    """One node's root key. `fingerprint` names the key without giving it away. `console`: how its
+    console was provisioned, "locked" or "open"; "" by a program that knew no lock.
+    """
 
     address: int
     eui: str
     root: bytes
     revoked: bool = False
+    console: str = ""
 
     def __repr__(self) -> str:
         return f"NodeKey(address={self.address}, eui={self.eui!r}, revoked={self.revoked})"
@@ -197,6 +200,7 @@ class KeyStore:
                 str(item["eui"]),
                 bytes.fromhex(item["root"]),
                 bool(item.get("revoked", False)),
+                str(item.get("console", "")),
             )
             nodes[node.address] = node
         # A store from before there were generations has one, of unknown age.
@@ -231,7 +235,13 @@ class KeyStore:
             "active": self._active,
             "release": self._release_key.hex(),
             "nodes": [
-                {"address": n.address, "eui": n.eui, "root": n.root.hex(), "revoked": n.revoked}
+                {
+                    "address": n.address,
+                    "eui": n.eui,
+                    "root": n.root.hex(),
+                    "revoked": n.revoked,
+                    "console": n.console,
+                }
                 for n in sorted(self._nodes.values(), key=lambda n: n.address)
             ],
         }
@@ -333,9 +343,9 @@ class KeyStore:
             raise KeyStoreError(f"the key of address {address} is revoked; provision the node anew")
         return node.root
 
-    def add(self, address: int, eui: str, root: bytes | None = None) -> NodeKey:
+    def add(self, address: int, eui: str, root: bytes | None = None, console: str = "") -> NodeKey:
         """Add a node; without `root` a fresh key is drawn. Raises KeyStoreError when taken."""
-        node = self._checked(address, eui, root)
+        node = replace(self._checked(address, eui, root), console=console)
         with self._changing():
             if address in self._nodes:
                 raise KeyStoreError(
@@ -353,10 +363,18 @@ class KeyStore:
                     raise KeyStoreError(f"address {node.address} has a key already")
             self._nodes.update({node.address: node for node in fresh})
 
-    def rotate(self, address: int, root: bytes | None = None) -> NodeKey:
-        """Replace a node's key (the node must be provisioned with the new one)."""
+    def rotate(
+        self, address: int, root: bytes | None = None, console: str | None = None
+    ) -> NodeKey:
+        """Replace a node's key (the node must be provisioned with the new one). `console`: how its
+        console is then; None: as before.
+        """
         with self._changing():
-            node = self._checked(address, self.node(address).eui, root)
+            old = self.node(address)
+            node = replace(
+                self._checked(address, old.eui, root),
+                console=old.console if console is None else console,
+            )
             self._nodes[address] = node
         return node
 
@@ -370,7 +388,7 @@ class KeyStore:
             old = self.node(address)
             if old.revoked:
                 return None
-            self._nodes[address] = NodeKey(old.address, old.eui, old.root, True)
+            self._nodes[address] = replace(old, revoked=True)
             made = self._draw(f"node {address} revoked", by)
         return made
 

@@ -15,6 +15,7 @@ from PIL import Image
 from pbal_controller.keystore import KeyStore
 from pbal_sim.romloader import stand_in_image
 from pbal_tools import label
+from pbal_tools.consolelock import of_store
 from pbal_tools.errors import ExitCode
 from pbal_tools.flash.repl import reach_prompt
 
@@ -62,9 +63,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made.close()
 
 
-def identity(port: str) -> dict[str, object]:
+def identity(site: Site, port: str) -> dict[str, object]:
     # The node may just be starting again: mpremote's first Ctrl-C would be lost, and it waits long.
-    reach_prompt(port, 60)
+    reach_prompt(port, 60, unlock=of_store(site.store()))
     text = mpremote(port, "exec", "print(open('/cfg/identity.json').read())")
     found: dict[str, object] = json.loads(text.strip().splitlines()[-1])
     return found
@@ -97,7 +98,7 @@ def test_a_node_gets_its_key_proves_it_and_nobody_sees_it(site: Site, flashed: P
     assert (node["address"], node["site"], node["eui"]) == (258, 7, "24a160fffe000001")
     entry = site.store().node(258)
     assert node["fingerprint"] == entry.fingerprint
-    told = identity(board.url)
+    told = identity(site, board.url)
     assert told == {
         "eui": entry.eui, "site": 7, "address": 258, "root": entry.root.hex(),
         "group": site.store().group_key.hex(), "name": "Mill Lane 2", "fixed": 1, "phase": 2,
@@ -143,7 +144,7 @@ def test_taken_addresses_rotation_and_revocation(site: Site, flashed: Path) -> N
     assert rotated.code == 0, rotated.err
     second = site.store().node(9).root
     assert second != first
-    assert identity(board.url)["root"] == second.hex()
+    assert identity(site, board.url)["root"] == second.hex()
     revoked = site.pbal("provision", "revoke", "9", *site.store_args, "--json")
     assert revoked.json == {
         "address": 9, "eui": "24a160fffe000001", "revoked": True, "group_key": 2,
@@ -154,7 +155,7 @@ def test_taken_addresses_rotation_and_revocation(site: Site, flashed: Path) -> N
     # it had been told over the bus before is gone.
     mpremote(board.url, "exec", "open('/cfg/group.0','w').write('of before')")
     assert site.pbal(*add, "--address", "10").code == 0
-    told = identity(board.url)
+    told = identity(site, board.url)
     assert (told["group"], told["generation"]) == (site.store().group_key.hex(), 2)
     assert "group." not in mpremote(board.url, "exec", "import os;print(os.listdir('/cfg'))")
 
@@ -176,14 +177,14 @@ def test_a_new_key_leaves_all_else_as_it_is(site: Site, flashed: Path) -> None:
     rotated = site.pbal("provision", "rotate", "9", *on_cable)
     assert rotated.code == 0, rotated.err
     assert rotated.json["nodes"][0]["updates"]
-    told = identity(board.url)
+    told = identity(site, board.url)
     assert (told["name"], told["fixed"], told["phase"]) == ("Surgery", 1, 2)
     assert told["release"] == public.hex()
     # The key of updates stays with a node even where the store has forgotten it.
     assert site.pbal("provision", "release-key", "--none", *site.store_args).code == 0
     moved = site.pbal("provision", "add", "-a", "9", "--movable", *on_cable)
     assert moved.code == 0, moved.err
-    told = identity(board.url)
+    told = identity(site, board.url)
     assert "fixed" not in told
     assert (told["name"], told["release"]) == ("Surgery", public.hex())
     wrong = site.pbal("provision", "release-key", "zz", *site.store_args, "--json")
@@ -217,7 +218,7 @@ def test_a_cable_pulled_while_provisioning_leaves_nothing_half_done(
         board.cut_after = None
     done = site.pbal(*args)
     assert done.code == 0, done.err
-    assert identity(board.url)["root"] == site.store().node(3).root.hex()
+    assert identity(site, board.url)["root"] == site.store().node(3).root.hex()
 
 
 def test_bulk_takes_the_boards_as_they_come(site: Site, flashed: Path) -> None:

@@ -15,6 +15,7 @@
      +-- NoBootloader     15    the chip's boot loader does not answer
      +-- NoRepl           16    MicroPython's prompt does not answer
      +-- SelfTestFailed   17    the node runs, but its self-test found a fault
+     +-- ConsoleLocked    18    the node's console is locked, and its secret is not known here
      +-- Ambiguous        20    the measurements do not tell, and pbal does not guess
 
 Foreign errors that a user can cause (a missing file, a port that is busy, a broken TOML file)
@@ -49,6 +50,7 @@ class ExitCode(enum.IntEnum):
     NO_BOOTLOADER = 15
     NO_REPL = 16
     SELF_TEST_FAILED = 17
+    CONSOLE_LOCKED = 18
     AMBIGUOUS = 20
     INTERRUPTED = 130
 
@@ -146,6 +148,12 @@ class SelfTestFailed(CliError):
     """The node runs, but its self-test found a fault."""
 
     exit_code = ExitCode.SELF_TEST_FAILED
+
+
+class ConsoleLocked(CliError):
+    """The node's console is locked, and what opens it is not known here."""
+
+    exit_code = ExitCode.CONSOLE_LOCKED
 
 
 class Ambiguous(CliError):

@@ -13,6 +13,7 @@ from pbal_sim.image import build_files
 
 from ..board import model
 from ..board.check import check
+from ..consolelock import Keys, PassFile, SecretFile, opener
 from ..context import app_context
 from ..errors import CheckFailed, InputError, MissingError, RefusedError
 from ..extras import require
@@ -127,6 +128,9 @@ def flash(
     repl_timeout: Annotated[
         float, typer.Option("--repl-timeout", help="Seconds to wait for MicroPython's prompt.")
     ] = 90.0,
+    keys: Keys = None,
+    passphrase_file: PassFile = None,
+    secret_file: SecretFile = None,
     json_output: JsonFlag = False,
 ) -> None:
     """Put MicroPython and the node's program on a board.
@@ -152,6 +156,7 @@ def flash(
         # What is missing is said before anything is asked, fetched or compiled.
         ports.check(targets[0], opening=False)
     board = board or choose.board(json_output)
+    unlock = opener(secret_file, keys, passphrase_file)
     data = model.load(board)
     errors = [str(finding) for finding in check(data) if finding.level == "error"]
     if errors:
@@ -190,6 +195,7 @@ def flash(
         forget=forget,
         again=again or bool(erase),
         repl_timeout_s=repl_timeout,
+        unlock=unlock,
     )
     console = Console(stderr=True)
     wordy = app_context(ctx).verbosity > 0

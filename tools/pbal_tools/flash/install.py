@@ -7,8 +7,10 @@ application that starts by itself, and no watchdog runs while files are copied.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from ..consolelock import Unlock, nobody
 from ..errors import CheckFailed, PeerError, SelfTestFailed
 from . import device, repl
 from .mp import Lost, Mpremote
@@ -84,13 +86,16 @@ def probe(mp: Mpremote) -> NodeInfo:
     )
 
 
-def contact(port: str, prompt_s: float, note: Callable[[str], None]) -> NodeInfo:
+def contact(
+    port: str, prompt_s: float, note: Callable[[str], None], unlock: Unlock = nobody
+) -> NodeInfo:
     """Waits for the prompt and asks the board what it is; again where it restarts meanwhile.
 
-    Raises NoRepl, port errors, PeerError, or Lost for a connection that keeps breaking.
+    Raises NoRepl, ConsoleLocked, port errors, PeerError, or Lost for a connection that keeps
+    breaking.
     """
     for attempt in range(TRIES):
-        repl.reach_prompt(port, prompt_s, note)
+        repl.reach_prompt(port, prompt_s, note, unlock=unlock)
         try:
             return probe(Mpremote(port))
         except Lost as exc:
@@ -145,6 +150,7 @@ def install(
     step: Step,
     note: Callable[[str], None],
     prompt_s: float = PROMPT_S,
+    unlock: Unlock = nobody,
 ) -> Installed:
     """Brings a board's files to `want`, verifies each hash on the board, runs the self-test and
     starts the node.
@@ -160,8 +166,9 @@ def install(
         attempt, tries = attempt + 1, tries + 1
         try:
             step("prompt" if attempt == 1 else f"prompt, try {attempt}", 0.0)
-            repl.reach_prompt(port, prompt_s, note)
-            _bring(Mpremote(port), board, version, want, result, step, note, prompt_s)
+            again = partial(repl.reach_prompt, port, prompt_s, note, unlock=unlock)
+            again()
+            _bring(Mpremote(port), board, version, want, result, step, again)
             return result
         except (Lost, Damaged) as exc:
             if result.missing < fewest:
@@ -178,8 +185,7 @@ def _bring(
     want: dict[str, bytes],
     result: Installed,
     step: Step,
-    note: Callable[[str], None],
-    prompt_s: float,
+    reach_prompt: Callable[[], object],
 ) -> None:
     info = probe(mp)
     _check_micropython(mp.port, info, want)
@@ -195,7 +201,7 @@ def _bring(
         if "/main.py" not in copy:
             copy.append("/main.py")
         mp.reset()
-        repl.reach_prompt(mp.port, prompt_s, note)
+        reach_prompt()
     if stale:
         mp.script(device.REMOVE.format(paths=stale, folders=[]))
         result.removed += stale

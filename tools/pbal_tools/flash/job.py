@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import CheckFailed, CliError, NoBootloader, NoRepl, RefusedError, describe
+from ..consolelock import Unlock, nobody
+from ..errors import CheckFailed, CliError, ConsoleLocked, NoBootloader, RefusedError, describe
 from . import esp, ports, repl, state
 from .image import Image
 from .install import Installed, NodeInfo, contact, install, probe
@@ -44,6 +45,7 @@ class Order:
     again: bool = False
     repl_timeout_s: float = 90.0
     folder: Path = field(default_factory=state.state_folder)
+    unlock: Unlock = nobody
 
 
 @dataclass
@@ -127,15 +129,16 @@ def _flash(port: str, order: Order, show: Show, report: Report) -> None:
         report.image = order.image.sha256
         _write_image(port, order, order.image, step, note, report)
     step("prompt", 0.0)
-    info = contact(port, order.repl_timeout_s, note)
+    info = contact(port, order.repl_timeout_s, note, order.unlock)
     _describe(info, report)
     if order.image is not None:
         _remember(order, info.mac, port)
     if order.erase and not order.stub and order.image is not None:
         note("without the stub only the image's area was erased; the files are replaced one by one")
     report.installed = install(
-        port, order.board, order.version, order.files, step, note, order.repl_timeout_s
-    )
+        port, order.board, order.version, order.files, step, note, order.repl_timeout_s,
+        order.unlock,
+    )  # fmt: skip
     report.application = order.version
     step("done", 1.0)
 
@@ -170,7 +173,7 @@ def _write_image(
     if (known and not order.again) or (order.erase is not False and may_ask and not order.forget):
         # A board that was stopped half-way is taken up where it was; one that carries keys is not
         # erased by accident.
-        info = _peek(port, step, 10.0 if known else 6.0)
+        info = _peek(port, step, 10.0 if known else 6.0, order)
     if info is not None and known and not order.again and order.erase is None:
         done = state.load(order.folder, info.mac)
         if done.image_sha256 == image.sha256 and done.board == order.board:
@@ -191,13 +194,25 @@ def _write_image(
     report.mac = _write(link, image, erase, step, note)
 
 
-def _peek(port: str, step: Callable[[str, float], None], within_s: float) -> NodeInfo | None:
-    """What runs on the board now, or None if nothing answers in time."""
+def _peek(
+    port: str, step: Callable[[str, float], None], within_s: float, order: Order
+) -> NodeInfo | None:
+    """What runs on the board now, or None if nothing answers in time.
+
+    A locked console belongs to a provisioned node: without its secret nothing is erased unless
+    that was asked for. Raises ConsoleLocked.
+    """
     step("looking", 0.0)
     try:
-        repl.reach_prompt(port, within_s, may_reset=False)
+        repl.reach_prompt(port, within_s, may_reset=False, unlock=order.unlock)
         return probe(Mpremote(port, silent_s=15))
-    except (NoRepl, CliError):
+    except ConsoleLocked as exc:
+        if order.forget:
+            return None
+        raise ConsoleLocked(
+            exc.message, f"{exc.remedy} --forget erases it, with its keys and counters."
+        ) from None
+    except CliError:
         return None
 
 

@@ -10,13 +10,18 @@ from collections.abc import Callable
 
 import serial
 
-from ..errors import CliError, NoRepl
+from ..consolelock import REMEDY, Unlock, nobody
+from ..errors import CliError, ConsoleLocked, NoRepl
 from . import ports
 from .run import still_wanted
 
 _PROMPT = re.compile(rb"(^|[\r\n])>>> $")
 _INTERRUPT = b"\r\x03\x03"
 _FRIENDLY = b"\r\x02"
+# What a locked node says (firmware/boot.py, pbal_node/console.py).
+_LOCKED = re.compile(rb"pbal: console locked, node ([0-9a-f]{12,16})\r?\n")
+_WRONG = re.compile(rb"pbal: wrong secret(?:; the next in (\d+) s)?\r?\n")
+_CHECKED_S = 15.0  # a node that runs checks a secret in pieces, besides its work
 
 
 def reach_prompt(
@@ -24,12 +29,14 @@ def reach_prompt(
     within_s: float,
     note: Callable[[str], None] = lambda text: None,
     may_reset: bool = True,
+    unlock: Unlock = nobody,
 ) -> str:
     """Interrupts whatever runs until MicroPython shows its prompt; returns what it said last.
 
     Ports that come back only after a while (a re-plugged cable, a restarted emulator) are opened
     again. Where the port can, a board that does not answer Ctrl-C is reset and interrupted as it
-    starts. `note` is told what a person could do meanwhile. Raises NoRepl with the likely cause.
+    starts. `note` is told what a person could do meanwhile. A node that says that it is locked is
+    told the secret that `unlock` has for it. Raises NoRepl with the likely cause, or ConsoleLocked.
     """
     deadline = time.monotonic() + within_s
     heard = b""
@@ -48,7 +55,7 @@ def reach_prompt(
         try:
             problem = None
             slice_end = min(time.monotonic() + (2.5 if resets == 0 else 6.0), deadline)
-            got, more = _interrupt(line, slice_end)
+            got, more = _interrupt(line, slice_end, unlock)
             heard = (heard + more)[-8192:]
             if got:
                 return _text(more)
@@ -56,7 +63,7 @@ def reach_prompt(
                 resets += 1
                 note("no prompt yet: resetting the board and interrupting its start")
                 _pulse_reset(line)
-                got, more = _interrupt(line, min(time.monotonic() + 6.0, deadline))
+                got, more = _interrupt(line, min(time.monotonic() + 6.0, deadline), unlock)
                 heard = (heard + more)[-8192:]
                 if got:
                     return _text(more)
@@ -106,14 +113,31 @@ def _open(port: str, timeout_s: float) -> serial.SerialBase:
     return line
 
 
-def _interrupt(line: serial.SerialBase, end: float) -> tuple[bool, bytes]:
-    """Sends Ctrl-C until the prompt stands still; returns whether it did, and what was heard."""
+def _interrupt(line: serial.SerialBase, end: float, unlock: Unlock) -> tuple[bool, bytes]:
+    """Sends Ctrl-C until the prompt stands still; returns whether it did, and what was heard.
+
+    Stays beyond `end` for as long as a locked node needs to check the secret.
+    """
     heard = b""
+    locked: _Locked | None = None
     next_at = 0.0
     quiet_since: float | None = None
     while time.monotonic() < end:
         still_wanted()
         now = time.monotonic()
+        said = _LOCKED.search(heard)
+        if said:
+            heard = heard[said.end() :]
+            if locked is None:
+                locked = _Locked(said[1].decode(), unlock)
+            locked.tell(line)
+            next_at = time.monotonic() + _CHECKED_S
+            end = max(end, next_at)
+        elif locked is not None and (wrong := _WRONG.search(heard)):
+            heard = heard[wrong.end() :]
+            wait_s = locked.refused(int(wrong[1] or 0))
+            next_at = time.monotonic() + wait_s
+            end = max(end, next_at + _CHECKED_S)
         if now >= next_at and quiet_since is None:
             line.write(_INTERRUPT if b"raw REPL" not in heard[-64:] else _FRIENDLY)
             # Often enough to fall into a short window while the board starts.
@@ -130,6 +154,32 @@ def _interrupt(line: serial.SerialBase, end: float) -> tuple[bool, bytes]:
         elif quiet_since is not None:
             quiet_since = None
     return False, heard
+
+
+class _Locked:
+    """A locked node, and the secrets that are still to try."""
+
+    def __init__(self, node: str, unlock: Unlock) -> None:
+        self.eui = node[:6] + "fffe" + node[6:] if len(node) == 12 else node.rjust(16, "0")
+        self._secrets = unlock(self.eui)
+        self._n = 0
+
+    def tell(self, line: serial.SerialBase) -> None:
+        """Sends the secret."""
+        line.write(b"\r" + self._secrets[self._n].encode() + b"\r")
+
+    def refused(self, wait_s: int) -> float:
+        """On to the next secret; how long the node wants to be left alone, in seconds.
+
+        Raises ConsoleLocked if that was the last.
+        """
+        self._n += 1
+        if self._n >= len(self._secrets):
+            raise ConsoleLocked(
+                f"The console of node {self.eui} is locked, and the secret given is not its own.",
+                REMEDY,
+            )
+        return wait_s + 0.5
 
 
 def _pulse_reset(line: serial.SerialBase) -> None:

@@ -10,6 +10,7 @@ from pbal_protocol import config as settings
 from pbal_protocol import records
 from pbal_protocol.errors import PbalError
 
+from ..consolelock import Unlock, nobody
 from ..errors import CheckFailed, InputError, PeerError, RefusedError
 from ..flash import device, ports
 from ..provision.node import Node
@@ -53,9 +54,9 @@ class Event:
 class Console:
     """A node on a serial port. Use as a context: it is restarted at the end, come what may."""
 
-    def __init__(self, port: str, note: Callable[[str], None]) -> None:
+    def __init__(self, port: str, note: Callable[[str], None], unlock: Unlock = nobody) -> None:
         ports.check(port)
-        self.node = Node(port, note)
+        self.node = Node(port, note, unlock)
         self._stack = ExitStack()
 
     def __enter__(self) -> "Console":

@@ -1,7 +1,9 @@
 """The command line of `pbal provision`."""
 
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +12,7 @@ import typer
 from pbal_controller.keystore import KeyStore, user
 
 from .. import label as labels
+from ..consolelock import KEYS, PassFile, SecretFile, Unlock, of_store, read_secret, secret
 from ..context import app_context
 from ..errors import CheckFailed, CliError, InputError, describe
 from ..flash import ports
@@ -20,12 +23,7 @@ from .work import Done, Wanted, check_address, give, provision, read_csv
 
 app = typer.Typer(no_args_is_help=True, help="Give nodes their address and keys.")
 
-KEYS = Path("/var/lib/pbal/keys.json")
 Keys = Annotated[Path, typer.Option("--keys", "-k", help="The site's key store.")]
-PassFile = Annotated[
-    Path | None,
-    typer.Option("--passphrase-file", help="Its passphrase (mode 600). Default: systemd, or ask."),
-]
 PortOption = Annotated[
     str | None, typer.Option("--port", "-p", help="Serial port. Default: the board plugged in.")
 ]
@@ -39,6 +37,21 @@ Fixed = Annotated[
         "--fixed/--movable", help="Never moved: the node refuses. Default: as it is, or movable."
     ),
 ]
+
+OpenConsole = Annotated[
+    bool | None,
+    typer.Option(
+        "--open-console/--lock-console",
+        help="Whether its console asks for no secret. Default: as it was, or locked.",
+    ),
+]
+
+
+def _unlock(secret_file: Path | None, store: KeyStore) -> Unlock:
+    if secret_file is None:
+        return of_store(store)
+    line = read_secret(secret_file)
+    return lambda eui: [line]
 
 
 def _note(ctx: typer.Context, as_json: bool) -> Callable[[str], None]:
@@ -96,22 +109,27 @@ def add(
     label: Annotated[
         Path | None, typer.Option("--label", help="Write its label (.svg or .png).")
     ] = None,
+    open_console: OpenConsole = None,
     passphrase_file: PassFile = None,
+    secret_file: SecretFile = None,
     json_output: JsonFlag = False,
 ) -> None:
     """Give the node on a cable its address and a fresh key, and prove that it has them.
 
     The key is drawn from the operating system's random source, goes into the node and into the
-    key store, and is shown nowhere.
+    key store, and is shown nowhere. The node's console asks for a secret from then on, which pbal
+    takes from the key store by itself; --open-console leaves it open.
 
     Example:  pbal provision add --address 12 --name "Mill Lane 12" --label 12.svg
     """
     check_address(address)
     if label is not None:
         labels.check(label)
-    wanted = Wanted(address, name, fixed, phase, eui)
+    wanted = Wanted(address, name, fixed, phase, eui, open_console)
     site = stores.open_store(keys, passphrase_file)
-    done = provision(_one_port(port), site, wanted, _note(ctx, json_output))
+    note = _note(ctx, json_output)
+    unlock = _unlock(secret_file, site)
+    done = provision(_one_port(port), site, wanted, note, unlock=unlock)
     _tell([done], label, json_output)
 
 
@@ -128,6 +146,7 @@ def bulk(
     label: Annotated[
         Path | None, typer.Option("--labels", help="Write a sheet of labels (.svg).")
     ] = None,
+    open_console: OpenConsole = None,
     passphrase_file: PassFile = None,
     json_output: JsonFlag = False,
 ) -> None:
@@ -141,7 +160,7 @@ def bulk(
     """
     if label is not None:
         labels.check(label)
-    rows = read_csv(table)
+    rows = [replace(row, open_console=open_console) for row in read_csv(table)]
     site = stores.open_store(keys, passphrase_file)
     note = _note(ctx, json_output)
     known = {a for a in site.addresses() if not site.node(a).revoked}
@@ -152,7 +171,7 @@ def bulk(
     for target in targets:
         try:
             ports.check(target)
-            with Node(target, note).held() as node:
+            with Node(target, note, of_store(site)).held() as node:
                 row = _row_for(node, waiting, site, note)
                 given = None if row is None else give(node, site, row, note)
             if row is None or given is None:
@@ -200,7 +219,9 @@ def rotate(
     keys: Keys = KEYS,
     name: Name = None,
     fixed: Fixed = None,
+    open_console: OpenConsole = None,
     passphrase_file: PassFile = None,
+    secret_file: SecretFile = None,
     json_output: JsonFlag = False,
 ) -> None:
     """Give a node a new key: the old one opens nothing any more. All else stays as it is.
@@ -213,8 +234,9 @@ def rotate(
     done = provision(
         _one_port(port),
         site,
-        Wanted(address, name, fixed, None, entry.eui),
+        Wanted(address, name, fixed, None, entry.eui, open_console),
         _note(ctx, json_output),
+        unlock=_unlock(secret_file, site),
     )
     _tell([done], None, json_output)
 
@@ -302,6 +324,36 @@ def _names(path: Path | None) -> dict[int, str]:
     return {row.address: row.name or "" for row in read_csv(path)}
 
 
+@app.command("secret")
+def console_secret(
+    address: Annotated[int, typer.Argument(help="The node's address.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The file to write (mode 600), or - for stdout.")
+    ],
+    keys: Keys = KEYS,
+    passphrase_file: PassFile = None,
+) -> None:
+    """The secret of one node's console, for somebody who works on it without the key store.
+
+    It opens this console (--secret-file) until the node gets its next key.
+
+    Example:  pbal provision secret 12 --out console12.key
+    """
+    site = stores.open_store(keys, passphrase_file)
+    with stores.store_errors():
+        entry = site.node(address)
+    text = secret(entry.root, site.site_id, address) + "\n"
+    if str(out) == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(f"{out} exists.", "Name a file that does not.") from None
+    print(f"{out}: the secret of the console of node {address} ({entry.eui})")
+
+
 @app.command("list")
 def list_nodes(
     keys: Keys = KEYS,
@@ -327,6 +379,7 @@ def list_nodes(
             "fingerprint": entry.fingerprint,
             "revoked": entry.revoked,
             "name": called.get(address, ""),
+            "console": entry.console or "unknown",
         }
         for address, entry in ((a, site.node(a)) for a in site.addresses())
     ]
@@ -334,7 +387,10 @@ def list_nodes(
     def render(data: dict[str, Any]) -> None:
         for row in data["nodes"]:
             state = "revoked" if row["revoked"] else row["fingerprint"]
-            print(f"{row['address']:>6}  {row['eui']}  {state}  {row['name']}".rstrip())
+            print(
+                f"{row['address']:>6}  {row['eui']}  {state:<16}  console {row['console']:<7}  "
+                f"{row['name']}".rstrip()
+            )
         print(f"site {data['site']}: {counted(len(data['nodes']), 'node')}")
 
     emit({"site": site.site_id, "nodes": rows}, json_output, render)
@@ -388,7 +444,8 @@ def _tell(
         for node in found["nodes"]:
             print(
                 f"{node['port']}: node {node['eui']} is address {node['address']} of site "
-                f"{node['site']}; key {node['fingerprint']} {node['action']}, proven by the node"
+                f"{node['site']}; key {node['fingerprint']} {node['action']}, proven by the node; "
+                f"console {node['console']}"
             )
         if found["nodes"] and not all(node["updates"] for node in found["nodes"]):
             print("note: no release key is set, so updates over the line will be refused: "

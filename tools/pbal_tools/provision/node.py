@@ -15,13 +15,16 @@ from typing import Any
 from pbal_controller.documents import dump_json
 from pbal_protocol import kdf
 
-from ..errors import CheckFailed, CliError, PeerError
+from ..consolelock import Lock, Unlock, nobody
+from ..errors import CheckFailed, CliError, ConsoleLocked, PeerError
 from ..flash import device, repl
 from ..flash.install import NodeInfo, contact
 from ..flash.mp import Mpremote
 from ..flash.run import end_like_ctrl_c
 
 IDENTITY = "/cfg/identity.json"
+LOCK = "/cfg/console.json"
+STAGED_LOCK = "/cfg/console.new"
 STAGED = "/cfg/identity.new"
 PROMPT_S = 60.0
 RESCUE_S = 15.0
@@ -62,6 +65,30 @@ for old in ('/cfg/group.0', '/cfg/group.1'):
         os.remove(old)
     except OSError:
         pass
+try:
+    os.sync()
+except AttributeError:
+    pass
+print('@E')
+"""
+
+_LOCK = """
+import json
+try:
+    with open({path!r}) as f:
+        i = json.load(f)
+except (OSError, ValueError):
+    i = {{}}
+print('@O' + json.dumps(i))
+"""
+
+_PUT_LOCK = """
+import os
+try:
+    os.rename({staged!r}, {final!r}) if {staged!r} else os.remove({final!r})
+except OSError as e:
+    if {staged!r} or e.errno != 2:
+        raise
 try:
     os.sync()
 except AttributeError:
@@ -123,8 +150,14 @@ class Identity:
 class Node:
     """A board on a port that runs our application, held at its prompt."""
 
-    def __init__(self, port: str, note: Callable[[str], None] = lambda words: None) -> None:
+    def __init__(
+        self,
+        port: str,
+        note: Callable[[str], None] = lambda words: None,
+        unlock: Unlock = nobody,
+    ) -> None:
         self.port = port
+        self._unlock = unlock
         self.mp = Mpremote(port)
         self._note = note
         self.info: NodeInfo
@@ -134,9 +167,9 @@ class Node:
     def hold(self, prompt_s: float = PROMPT_S) -> None:
         """Stops the program, contacts off, and learns what the board is.
 
-        Raises NoRepl, port errors, or PeerError where the application is missing.
+        Raises NoRepl, ConsoleLocked, port errors, or PeerError where the application is missing.
         """
-        self.info = contact(self.port, prompt_s, self._note)
+        self.info = contact(self.port, prompt_s, self._note, self._unlock)
         self._reached = True
         try:
             told = device.marked(self.mp.script(_READY), "@V")
@@ -161,10 +194,12 @@ class Node:
         try:
             self.hold(prompt_s)
             yield self
-        except BaseException:
+        except BaseException as exc:
             with suppress(CliError):
-                # Where no prompt came there is most likely nothing to restart.
-                self.release(RESCUE_S if self._reached else QUICK_S)
+                # Where no prompt came there is most likely nothing to restart; a locked node whose
+                # secret nobody knows was not stopped.
+                if self._reached or not isinstance(exc, ConsoleLocked):
+                    self.release(RESCUE_S if self._reached else QUICK_S)
             raise
         self.release()
 
@@ -173,6 +208,24 @@ class Node:
         told = device.marked(self.mp.script(_PRESENT.format(path=IDENTITY)), "@O")
         found: dict[str, Any] = device.answer(told[0]) if told else {}
         return found
+
+    def lock(self) -> Lock | None:
+        """The lock of its console; None for an open one."""
+        told = device.marked(self.mp.script(_LOCK.format(path=LOCK)), "@O")
+        return Lock.read(device.answer(told[0])) if told else None
+
+    def put_lock(self, lock: Lock | None) -> None:
+        """Writes the lock of its console, or takes it away, and reads it back. Holds from its next
+        start. Raises CheckFailed.
+        """
+        if lock is not None:
+            self.mp.copy([(STAGED_LOCK, lock.file())])
+        self.mp.script(_PUT_LOCK.format(staged=lock and STAGED_LOCK, final=LOCK))
+        if self.lock() != lock:
+            raise CheckFailed(
+                f"{self.port}: the node did not keep the lock of its console.",
+                "Run the command again.",
+            )
 
     def stage(self, identity: Identity) -> None:
         """Lays a new identity beside the present one and proves it. Raises CheckFailed."""
@@ -216,7 +269,7 @@ class Node:
                 return
             except CliError:
                 pass  # a script that was cut short may still hold the prompt
-        repl.reach_prompt(self.port, rescue_s, self._note)
+        repl.reach_prompt(self.port, rescue_s, self._note, unlock=self._unlock)
         self.mp.reset()
 
 

@@ -15,6 +15,7 @@ from pbal_controller.keystore import KEY_BYTES, KeyStore
 from pbal_controller.naming import check_name
 
 from .. import homestable
+from ..consolelock import Lock, Unlock, of_store, secret
 from ..errors import InputError, RefusedError
 from ..label import Label
 from .node import PROMPT_S, Identity, Node
@@ -32,6 +33,7 @@ class Wanted:
     fixed: bool | None = None
     phase: int | None = None
     eui: str = ""
+    open_console: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Done:
     fingerprint: str
     action: str
     updates: bool = False  # it knows the key that updates are signed with
+    console: str = "locked"  # or "open"
 
     def as_dict(self) -> dict[str, Any]:
         """For --json."""
@@ -75,17 +78,23 @@ def check_text(name: str) -> None:
 
 
 def provision(
-    port: str, store: KeyStore, wanted: Wanted, note: Note, prompt_s: float = PROMPT_S
+    port: str,
+    store: KeyStore,
+    wanted: Wanted,
+    note: Note,
+    prompt_s: float = PROMPT_S,
+    unlock: Unlock | None = None,
 ) -> Done:
     """Gives the node on a port its address and a fresh key.
 
     The same node at the same address again: a new key (so it is also how a rotation that was cut
-    short is finished). Raises RefusedError where address or node are otherwise taken.
+    short is finished). A console that is locked already is opened with `unlock`, by default with
+    what the key store knows. Raises RefusedError where address or node are otherwise taken.
     """
     check_address(wanted.address)
     if wanted.name is not None:
         check_text(wanted.name)
-    node = Node(port, note)
+    node = Node(port, note, unlock or of_store(store))
     note("stopping the node's program")
     with node.held(prompt_s):
         done = give(node, store, wanted, note)
@@ -97,25 +106,41 @@ def give(node: Node, store: KeyStore, wanted: Wanted, note: Note) -> Done:
     eui = node.info.eui
     action = _may(store, wanted, eui)
     identity = _identity(node.present(), store, wanted, eui)
+    console = _console(store, wanted, action)
+    old = node.lock()
+    lock = Lock.make(secret(identity.root, store.site_id, wanted.address), old)
     note("writing the identity")
     node.stage(identity)
+    if old is not None:
+        # Until the end the node may have either key, and the key store, too.
+        node.put_lock(lock.both(old))
     with store_errors():
         if action == "added":
             if wanted.address in store.addresses():
                 store.remove(wanted.address)  # of a node that is revoked
-            entry = store.add(wanted.address, eui, identity.root)
+            entry = store.add(wanted.address, eui, identity.root, console)
         elif store.node(wanted.address).revoked:
             store.remove(wanted.address)
-            entry = store.add(wanted.address, eui, identity.root)
+            entry = store.add(wanted.address, eui, identity.root, console)
         else:
-            entry = store.rotate(wanted.address, identity.root)
+            entry = store.rotate(wanted.address, identity.root, console)
     node.commit()
+    node.put_lock(None if console == "open" else lock)
     note("asking the node to prove it")
     node.prove(identity)
     return Done(
         node.port, eui, store.site_id, wanted.address, identity.name, identity.fixed,
-        entry.fingerprint, action, bool(identity.release),
+        entry.fingerprint, action, bool(identity.release), console,
     )  # fmt: skip
+
+
+def _console(store: KeyStore, wanted: Wanted, action: str) -> str:
+    """Whether the console is to be locked: unless it is told otherwise, now or at this address."""
+    if wanted.open_console is not None:
+        return "open" if wanted.open_console else "locked"
+    if action == "rotated":
+        return store.node(wanted.address).console or "locked"
+    return "locked"
 
 
 def _identity(old: dict[str, Any], store: KeyStore, wanted: Wanted, eui: str) -> Identity:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import os
 import select
 import sys
 import time
@@ -146,6 +147,101 @@ class Levels(dict):
 
     def __getitem__(self, pin):
         return 0
+
+
+# As pbal_tools.consolelock makes it (tests/unit/tools/test_consolelock.py has the same digest).
+SECRET = b"5a" * 32
+LOCK = {
+    "salt": "00ff",
+    "rounds": 1000,
+    "digests": ["621dcea76dcaed5ff3f24239b9909e1f38dfb5e63ad70f24ca0f96a8acb66db5"],
+}
+
+
+def locked(text=None):
+    """Whether its lock file is there changes what the function sees."""
+    support.write_file("/cfg/console.json", text or json.dumps(LOCK))
+
+
+def the_window_of_a_locked_node_takes_the_secret_and_the_button():
+    house.level[0] = 1
+    locked()
+    try:
+        for data in ASKS + NOISE:
+            assert not boot(data), data
+        for before in (b"", b"\r\x03", b"\r\x03\x03\r", b"x\r"):
+            assert boot(before + SECRET + b"\r"), before
+        for wrong in (b"0" * 64, SECRET[:-1], SECRET + b"5", SECRET[:9] + b"\x03" + SECRET[9:]):
+            assert not boot(wrong + b"\r"), wrong
+        assert not boot(SECRET), "without Enter"
+        assert not boot(b"0" * 64 + b"\r" + SECRET + b"\r"), "one try for each start"
+        house.level[0] = 0
+        assert boot(b"")
+        house.level[0] = 1
+        for damaged in ("{", "[]", "{}", "7", '{"salt": "x", "rounds": 1, "digests": 3}'):
+            locked(damaged)
+            assert not boot(b"\r\x03" + SECRET + b"\r"), damaged
+    finally:
+        os.remove("/cfg/console.json")
+
+
+def turns(asked, most=400):
+    """How many turns until it gives the prompt; None if never."""
+    for n in range(most):
+        if asked():
+            return n
+    return None
+
+
+def a_locked_node_that_runs_takes_the_secret_only():
+    locked()
+    try:
+        for data in ASKS + NOISE:
+            asked, _keys = typed(data)
+            assert turns(asked, 20) is None, data
+        for before in (b"", b"\r\x03", b"\xff" * 500 + b"\r", b"x\x03"):
+            asked, keys = typed(before + SECRET + b"\r\x01")
+            assert turns(asked) is not None, before
+            assert keys.data == b"\x01", "what follows is the prompt's"
+        for wrong in (SECRET[:-1], SECRET + b"5", SECRET[:9] + b"\x03" + SECRET[9:]):
+            asked, _keys = typed(wrong + b"\r")
+            assert turns(asked, 20) is None, wrong
+        # Wrong ones cost a pause that doubles, in which the right one counts for nothing either.
+        asked, keys = typed(b"")
+        checks = []
+        for n in range(600):
+            if not keys.data:
+                keys.data = b"0" * 64 + b"\r"
+            was = house_said(asked)
+            if was:
+                checks.append(n)
+        pauses = [b - a for a, b in zip(checks, checks[1:])]  # noqa: B905
+        assert all([b > a for a, b in zip(pauses[:5], pauses[1:6])]), pauses  # noqa: B905
+        assert max(pauses) <= 128 + 8, pauses
+        keys.data = b"\r" + SECRET + b"\r"
+        assert turns(asked, 3) is None
+        while keys.data:
+            assert not asked()
+        for _ in range(140):
+            assert not asked()
+        keys.data = b"\r" + SECRET + b"\r"
+        assert turns(asked) is not None
+        locked("{")
+        asked, _keys = typed(b"\r\x03" + SECRET + b"\r")
+        assert turns(asked, 20) is None, "a damaged lock opens for nobody"
+    finally:
+        os.remove("/cfg/console.json")
+
+
+def house_said(asked):
+    """True when the node told of a wrong secret in this turn."""
+    said = []
+    console.print = lambda *words: said.append(words[0])
+    try:
+        assert not asked()
+    finally:
+        del console.print
+    return [words for words in said if "wrong secret" in words]
 
 
 def tick(used):
@@ -325,10 +421,12 @@ def the_contacts_open_before_anything_is_loaded():
 support.run(
     (
         the_window_takes_a_request_and_no_noise,
+        the_window_of_a_locked_node_takes_the_secret_and_the_button,
         a_damaged_board_file_leaves_a_way_in,
         a_prompt_left_alone_restarts_the_node,
         a_person_who_works_is_not_cut_short_but_noise_is,
         the_running_application_takes_a_request_and_no_noise,
+        a_locked_node_that_runs_takes_the_secret_only,
         a_person_stops_a_node_at_any_moment,
         the_contacts_open_before_anything_is_loaded,
     )
