@@ -331,12 +331,13 @@ class ReplBoard:
         assert self._child is not None
         if not self._started:
             return  # the interpreter is not up: on a chip these go to the boot ROM
-        mode = self.state.mode
-        if mode == DEAF:
-            self._typed += data
-            return
         for part in re.split(rb"([\x02\x03\x04\r])", data):
             if not part:
+                continue
+            # Looked at for each: in a flood the program may have switched meanwhile.
+            mode = self.state.mode
+            if mode == DEAF:
+                self._typed += part
                 continue
             if part == b"\x03" and (mode == INTERRUPTS or not self._settles()):
                 # Running: an interrupt, not a character.

@@ -121,7 +121,7 @@ def test_with_the_key_store_all_works_and_ends_locked(rig: Locked) -> None:
 
 
 def test_ctrl_c_at_any_moment_of_a_start_gives_nothing(rig: Locked) -> None:
-    for data, every_s in ((b"\r\x03\x03", 0.2), (b"\x03" * 20, 0.005)):
+    for data, every_s in ((b"\r\x03\x03", 0.2), (b"\x03\x03", 0.01)):
         rig.node.press_reset()
         heard = say(rig.node, data, 9, every_s)
         assert "pbal: console locked, node 24a160000001" in heard
