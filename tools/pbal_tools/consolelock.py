@@ -145,6 +145,26 @@ def read_secret(path: Path) -> str:
     return text.strip()
 
 
+def write_secret(path: Path, line: str) -> bool:
+    """Writes a secret to a new file (mode 600), or to standard output for "-"; False for the
+    latter. Raises InputError where the file exists.
+    """
+    if str(path) == "-":
+        sys.stdout.write(line + "\n")
+        return False
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(line + "\n")
+    except FileExistsError:
+        raise InputError(f"{path} exists.", "Name a file that does not.") from None
+    return True
+
+
+def known_to(secret_file: Path | None, store: KeyStore) -> Unlock:
+    """The secret in the file, if there is one; else what the key store knows. Raises InputError."""
+    return of_store(store) if secret_file is None else opener(secret_file)
+
+
 def opener(
     secret_file: Path | None = None, keys: Path | None = None, passphrase_file: Path | None = None
 ) -> Unlock:

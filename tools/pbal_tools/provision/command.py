@@ -1,6 +1,5 @@
 """The command line of `pbal provision`."""
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +11,7 @@ import typer
 from pbal_controller.keystore import KeyStore, user
 
 from .. import label as labels
-from ..consolelock import KEYS, PassFile, SecretFile, Unlock, of_store, read_secret, secret
+from ..consolelock import KEYS, PassFile, SecretFile, known_to, of_store, secret, write_secret
 from ..context import app_context
 from ..errors import CheckFailed, CliError, InputError, describe
 from ..flash import ports
@@ -45,13 +44,6 @@ OpenConsole = Annotated[
         help="Whether its console asks for no secret. Default: as it was, or locked.",
     ),
 ]
-
-
-def _unlock(secret_file: Path | None, store: KeyStore) -> Unlock:
-    if secret_file is None:
-        return of_store(store)
-    line = read_secret(secret_file)
-    return lambda eui: [line]
 
 
 def _note(ctx: typer.Context, as_json: bool) -> Callable[[str], None]:
@@ -128,7 +120,7 @@ def add(
     wanted = Wanted(address, name, fixed, phase, eui, open_console)
     site = stores.open_store(keys, passphrase_file)
     note = _note(ctx, json_output)
-    unlock = _unlock(secret_file, site)
+    unlock = known_to(secret_file, site)
     done = provision(_one_port(port), site, wanted, note, unlock=unlock)
     _tell([done], label, json_output)
 
@@ -236,7 +228,7 @@ def rotate(
         site,
         Wanted(address, name, fixed, None, entry.eui, open_console),
         _note(ctx, json_output),
-        unlock=_unlock(secret_file, site),
+        unlock=known_to(secret_file, site),
     )
     _tell([done], None, json_output)
 
@@ -342,16 +334,8 @@ def console_secret(
     site = stores.open_store(keys, passphrase_file)
     with stores.store_errors():
         entry = site.node(address)
-    text = secret(entry.root, site.site_id, address) + "\n"
-    if str(out) == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
-    except FileExistsError:
-        raise InputError(f"{out} exists.", "Name a file that does not.") from None
-    print(f"{out}: the secret of the console of node {address} ({entry.eui})")
+    if write_secret(out, secret(entry.root, site.site_id, address)):
+        print(f"{out}: the secret of the console of node {address} ({entry.eui})")
 
 
 @app.command("list")
