@@ -253,8 +253,9 @@ class App:
         lim.opted_out = get(settings.OPTED_OUT)
         lim.good_time_ms = get(settings.GOOD_TIME_MS)
         lim.rated_a = min(self.board_rated_a, get(settings.RATED_SWITCH_MA) / 1000)
-        self.supply.low_v = get(settings.BAND_LOW_DV) / 10
-        self.supply.high_v = get(settings.BAND_HIGH_DV) / 10
+        # A band without the nominal voltage would keep a home open for good after an outage (S3).
+        self.supply.low_v = min(get(settings.BAND_LOW_DV) / 10, 0.95 * lim.nominal_v)
+        self.supply.high_v = max(get(settings.BAND_HIGH_DV) / 10, 1.05 * lim.nominal_v)
         self.timing.dead_time_ms = max(self.board_dead_ms, get(settings.DEAD_TIME_MS))
         s = self.settings
         s.confirm_ms = get(settings.AUTONOMY_CONFIRM_MS)
@@ -267,6 +268,20 @@ class App:
         self.meter.trim(
             get(settings.TRIM_OUT_PPM), get(settings.TRIM_I_PPM), get(settings.BEND_I_PPB)
         )
+
+    def fits(self, key: int, value: int) -> bool:
+        """False for a calibration with which the output would not follow the phase that is closed:
+        no contact could be closed with it any more (S1). One that brings them nearer always fits.
+        """
+        c = key - settings.TRIM_OUT_PPM
+        phase = self.phase()
+        if not phase or c not in (0, phase):
+            return True
+        v = self.sense.v
+        more = (1000000 + value) / (1000000 + self.config.get(key))
+        other = v[phase - c]
+        off = abs(v[c] * more - other)
+        return off <= 0.10 * self.limits.nominal_v or off <= abs(v[c] - other)
 
     # what others ask --------------------------------------------------------------------------
 

@@ -18,8 +18,9 @@ _HOLD_MAX_MS = const(1800000)  # ... up to this, so that a sagging street cannot
 _CALM_MS = const(3600000)  # so long without one forgets the doubling
 _MARGIN_DV = const(40)  # a candidate must be this far inside the band: it will carry more load
 _DEAD_SHARE = const(0.5)  # below this share of nominal a phase is lost, not just low
+_SOON_MS = const(2000)  # a return that was refused, or ended before a contact was driven
 _RETRY_MS = const(30000)  # a contact that does not close is tried again after this ...
-_RETRY_MAX_MS = const(600000)  # ... then after twice as long, up to this
+_RETRY_MAX_MS = const(600000)  # ... then, as all that fails, after twice as long, up to this
 
 # As on the wire.
 _EV_PHASE_LOST = const(11)
@@ -72,7 +73,8 @@ class Autonomy:
         self._balancer: "Balancer | None" = None  # see balance.py
         self._stagger = cold_start or rules.rests_open(state.stage)
         self._again = rules.closed_until_reset(state.stage, state.proven, cold_start)
-        self._again_ms = _RETRY_MS
+        self._trying = False  # a return was begun here
+        self._again_ms = _SOON_MS
         self._delay_ms = -1  # the random part of the wait under way, -1: not drawn
         self._hold_ms = 0
         self._hold_until = 0
@@ -124,8 +126,8 @@ class Autonomy:
         sup = self._sup
         present = self._sel.phase
         cfg = self.settings
-        self._again = False
-        self._again_ms = _RETRY_MS
+        self._again = self._trying = False
+        self._again_ms = _SOON_MS
         bad_ms = sup.bad_ms(present, now_ms)
         if bad_ms == 0 or not sup.fresh(now_ms):
             self._delay_ms = -1
@@ -182,6 +184,12 @@ class Autonomy:
     def _poll_open(self, now_ms: int) -> None:
         sup = self._sup
         cfg = self.settings
+        if self._trying:
+            self._trying = False
+            if self._sel.stayed_open:
+                self._again_ms = max(self._again_ms, _RETRY_MS)
+            self._retry_ms = now_ms + self._again_ms
+            self._again_ms = min(2 * self._again_ms, _RETRY_MAX_MS)
         if now_ms < self._retry_ms:
             return
         first = rules.restore_order(self._st.proven, self._initial)
@@ -206,10 +214,9 @@ class Autonomy:
                 self._restore(other, now_ms)
 
     def _restore(self, phase: int, now_ms: int) -> None:
-        self._retry_ms = now_ms + _RETRY_MS
         if self._sel.restore(phase, now_ms, self._again):
-            self._stagger = False
+            self._trying = True
+            self._again = self._stagger = False
             self._delay_ms = -1
-            self._retry_ms = now_ms + self._again_ms
-            self._again_ms = min(2 * self._again_ms, _RETRY_MAX_MS)
-        self._again = False
+        else:
+            self._retry_ms = now_ms + _SOON_MS  # for a passing reason: nothing moved

@@ -52,12 +52,17 @@ _ALARM = const(2)
 
 
 def _identity(path: str = "/cfg/identity.json") -> dict:
-    """The provisioned identity, empty while there is none."""
+    """The provisioned identity, empty while there is none that can be read."""
     try:
         with open(path) as f:
-            return json.load(f)
+            found = json.load(f)
     except (OSError, ValueError):
         return {}
+    if not isinstance(found, dict):
+        return {}
+    if found.get("phase") not in (1, 2, 3):
+        found["phase"] = 0
+    return found
 
 
 def _took_update() -> bool:
@@ -295,38 +300,50 @@ def _selector(app, board: dict, identity: dict, drive) -> None:
     )
 
 
+def _join(app, identity: dict) -> int:
+    """The end of the sealed link; the Modbus unit. Raises whatever a damaged identity causes."""
+    from pbal_node.groupkeys import GroupKeys, kept
+    from pbal_node.link import Link
+    from pbal_protocol import kdf
+
+    site = identity["site"]
+    address = identity["address"]
+    eui = unhexlify(identity["eui"])
+    slot = Slot("/cfg/group", app.stats)
+    generation, group = kept(
+        slot,
+        site,
+        identity.get("generation", 1),
+        kdf.group_key(unhexlify(identity["group"]), site),
+    )
+    app.link = Link(
+        kdf.node_keys(unhexlify(identity["root"]), site, address),
+        GroupKeys(site, address, generation, group, slot, app.floors.of(generation)),
+        site,
+        address,
+        app.counters,
+        app.floors,
+        app.clock,
+        app.selector,
+        app.log,
+        app.config,
+        app,
+    )
+    app.eui = eui
+    return address & 0xFF
+
+
 def _bearer(app, board: dict, identity: dict) -> None:
     app.eui = bytes(8)
     unit = _UNPROVISIONED
     if identity:
-        from pbal_node.groupkeys import GroupKeys, kept
-        from pbal_node.link import Link
-        from pbal_protocol import kdf
-
-        site = identity["site"]
-        address = identity["address"]
-        app.eui = unhexlify(identity["eui"])
-        slot = Slot("/cfg/group", app.stats)
-        generation, group = kept(
-            slot,
-            site,
-            identity.get("generation", 1),
-            kdf.group_key(unhexlify(identity["group"]), site),
-        )
-        app.link = Link(
-            kdf.node_keys(unhexlify(identity["root"]), site, address),
-            GroupKeys(site, address, generation, group, slot, app.floors.of(generation)),
-            site,
-            address,
-            app.counters,
-            app.floors,
-            app.clock,
-            app.selector,
-            app.log,
-            app.config,
-            app,
-        )
-        unit = address & 0xFF
+        try:
+            unit = _join(app, identity)
+        except MemoryError:
+            raise
+        except Exception as e:  # the home keeps its power by S8 and S9; nobody can command it
+            print("pbal: /cfg/identity.json is damaged (%r): provision the node anew" % e)
+            _missing.append("identity")
     de = boards.rs485_driver(board)
     uart = _part(app, "rs485's port", lambda: boards.uart_rs485(board), "NoPort")
     app.bearer = Rs485(
@@ -339,7 +356,7 @@ def _bearer(app, board: dict, identity: dict) -> None:
         (board["board"]["name"], VERSION, identity.get("name", "")),
         app.now_ms,
     )
-    if not identity:
+    if not app.link:
         # Now, while the heap is whole: who is searched for may have run for days.
         from pbal_node.discovery import Finder
 

@@ -83,6 +83,7 @@ class Changeover:
         self.sense_fault = False
         self.fresh = False  # closed, and the current was not yet looked at
         self.wants_supply = False  # asks for a new reading of the supplies
+        self.stayed_open = False  # the last contact that was driven did not follow
         self.autonomous = False  # the present phase was chosen by a local rule
         self.doubt = False  # a contact was moving when the node died, or did not do as it was told
         self._goal = 0  # phase to close next, 0 = stay open
@@ -143,6 +144,7 @@ class Changeover:
         self._from = self.phase
         self._fallback = self.phase if to_phase else 0
         self._reason = _REASON_NONE
+        self.stayed_open = False
         self._lost_ms = -1
         if self.at_zero is not None and self.phase:
             now_ms = self.at_zero(self.release_ms)  # type: ignore[operator]
@@ -275,6 +277,7 @@ class Changeover:
         # A reading that was begun in time and does not follow, or none for long.
         if (sense.out_at_ms >= due and not self._proofs) or now_ms >= due + _UNSEEN_MS:
             self._reason = self._reason or _REASON_NOT_LIVE
+            self.stayed_open = True
             back = self._fallback if self._fallback != goal else 0
             if back:
                 self._st.lifetime += 1

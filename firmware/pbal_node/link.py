@@ -407,7 +407,7 @@ class Link:
         config = self._config
         if not config.has(key):
             self._answer_config(key, value, _RESULT_UNKNOWN_KEY)
-        elif not config.legal(key, value):
+        elif not (config.legal(key, value) and self._node.fits(key, value)):
             self._answer_config(key, config.get(key), _RESULT_OUT_OF_RANGE)
         elif config.get(key) != value and not config.set(key, value):
             self._answer_config(key, config.get(key), _RESULT_FLASH_ERROR)

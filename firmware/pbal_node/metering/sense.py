@@ -65,7 +65,9 @@ class Sense:
 
     def trim(self, channel: int, ppm: int) -> None:
         """Calibration on site: the channel reads 1 + ppm / 10^6 times what the board file says."""
-        self._scale[channel] *= (1000000 + ppm) / (1000000 + self._trim[channel])
+        more = (1000000 + ppm) / (1000000 + self._trim[channel])
+        self._scale[channel] *= more
+        self.v[channel] *= more
         self._trim[channel] = ppm
 
     def set_frequency(self, hz: float) -> None:

@@ -95,6 +95,67 @@ def the_board_s_own_limits_bind():
     assert app.timing.dead_time_ms == 2000 and app.limits.rated_a == 5.0
 
 
+def no_band_shuts_the_nominal_voltage_out():
+    """Settings that are legal one by one, and would keep each home open after an outage."""
+    for low, high in ((2300, 1100), (800, 1100), (2300, 2900), (2300, 2310)):
+        app = make()
+        assert app.config.set(keys.BAND_LOW_DV, low) and app.config.set(keys.BAND_HIGH_DV, high)
+        app.apply_config()
+        assert app.supply.low_v <= 218.5 and app.supply.high_v >= 241.4, (low, high)
+    assert app.config.set(keys.BAND_LOW_DV, 2070) and app.config.set(keys.BAND_HIGH_DV, 2530)
+
+
+def no_calibration_makes_the_closed_phase_unfit():
+    """Legal one by one, 20 % together: no contact would follow its phase any more."""
+    app = make()
+    app.selector.state = sel.CLOSED
+    app.selector.phase = 2
+    app.sense.v[:] = [230.0, 231.0, 230.0, 229.0]
+    link = app.link
+    tried = ((keys.TRIM_OUT_PPM, -90000), (keys.TRIM_B_PPM, 80000), (keys.TRIM_A_PPM, 80000))
+    for key, value in tried:  # in one go, before anything is measured again
+        link._set(key, value)
+    get = app.config.get
+    assert get(keys.TRIM_OUT_PPM) == -90000 and get(keys.TRIM_B_PPM) == 0
+    assert get(keys.TRIM_A_PPM) == 80000  # not the phase that is closed
+    # What brings them nearer is taken, from however far, and so is all while nothing is closed.
+    app.sense.v[:] = [190.0, 231.0, 240.0, 229.0]
+    link._set(keys.TRIM_B_PPM, -50000)
+    link._set(keys.TRIM_OUT_PPM, 0)
+    assert get(keys.TRIM_B_PPM) == -50000 and get(keys.TRIM_OUT_PPM) == 0
+    app.selector.state = sel.OPEN
+    link._set(keys.TRIM_OUT_PPM, -100000)
+    assert get(keys.TRIM_OUT_PPM) == -100000
+    for key, _value in tried:
+        link._set(key, 0)
+
+
+def a_damaged_identity_costs_the_link_and_no_power():
+    """JSON that is whole, and not an identity: the node starts, unheard, and serves its home."""
+    damaged = (
+        {"root": "zz" * 32},
+        {"root": "00"},
+        {"root": None},
+        {"group": "0" * 63},
+        {"eui": "zz"},
+        {"site": "7"},
+        {"site": -5},
+        {"address": "5"},
+        {"address": 1 << 40},
+    )
+    for changes in damaged:
+        app = make(changes)
+        assert app.link is None and app.bearer.rx.unit == 247, changes
+    for phase in ("b", 9, None):
+        assert make({"phase": phase}).autonomy._initial == 0
+    assert make({"root": None, "fixed": True}).limits.fixed, "what is marked on site still binds"
+    support.install_board("esp32-devkitc")
+    for text in ("[1]", '"x"', "null", "5"):
+        support.write_file("/cfg/identity.json", text)
+        assert app_module.App().link is None
+    assert make().link
+
+
 def plain_registers_withhold_what_the_home_draws():
     app = make()
 
@@ -363,6 +424,9 @@ support.run(
         settings_that_come_later_bind_at_once,
         the_board_s_own_limits_bind,
         plain_registers_withhold_what_the_home_draws,
+        no_band_shuts_the_nominal_voltage_out,
+        no_calibration_makes_the_closed_phase_unfit,
+        a_damaged_identity_costs_the_link_and_no_power,
         an_identity_marks_a_home_as_fixed,
         a_cold_start_is_staggered_and_a_warm_one_is_not,
         outputs_are_off_before_anything_else,
