@@ -108,7 +108,7 @@ def no_band_shuts_the_nominal_voltage_out():
 def no_calibration_makes_the_closed_phase_unfit():
     """Legal one by one, 20 % together: no contact would follow its phase any more."""
     app = make()
-    app.selector.state = sel.CLOSED
+    app.selector.state = wire.STATE_CLOSED
     app.selector.phase = 2
     app.sense.v[:] = [230.0, 231.0, 230.0, 229.0]
     link = app.link
@@ -123,7 +123,7 @@ def no_calibration_makes_the_closed_phase_unfit():
     link._set(keys.TRIM_B_PPM, -50000)
     link._set(keys.TRIM_OUT_PPM, 0)
     assert get(keys.TRIM_B_PPM) == -50000 and get(keys.TRIM_OUT_PPM) == 0
-    app.selector.state = sel.OPEN
+    app.selector.state = wire.STATE_OPEN
     link._set(keys.TRIM_OUT_PPM, -100000)
     assert get(keys.TRIM_OUT_PPM) == -100000
     for key, _value in tried:
