@@ -172,6 +172,7 @@ def test_noise_never_unlocks(rig: Locked) -> None:
 
 
 def test_mpremote_after_unlock_and_a_reset_locks_again(rig: Locked) -> None:
+    rig.restart()  # what the tests before typed is not all read yet
     assert (
         rig.pbal("provision", "secret", str(ADDRESS), "--out", "c.key", *rig.store_args).code == 0
     )
