@@ -53,7 +53,7 @@ def console():
     keys.register(sys.stdin, select.POLLIN)
     # What came last, wrong tries, turns to wait, rounds left and digest of the try that is being
     # checked; a list, and no object, as names stay in the heap for ever.
-    kept = [0, 0, 0, 0, b""]
+    kept: list = [0, 0, 0, 0, b""]
     line = bytearray()
     lock = _lock()
 

@@ -266,10 +266,23 @@ def _start_file(name):
             text = file.read()
     except OSError:
         return True
+    begun = []
+
+    def begin():
+        del _main["_begin"]
+        begun.append(True)
+
     try:
-        code = compile(text, name, "exec")
-        _switch(_INTERRUPTS)
-        exec(code, _main)
+        # On the port Ctrl-C counts from the file's own first instruction on, not before.
+        code = compile("_begin();" + text, name, "exec")
+        while not begun:
+            _main["_begin"] = begin
+            try:
+                _switch(_INTERRUPTS)
+                exec(code, _main)
+            except KeyboardInterrupt:
+                if begun:
+                    raise
         _switch(_DEAF)
     except KeyboardInterrupt as exc:
         _quietly(_switch, _DEAF)

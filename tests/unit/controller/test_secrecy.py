@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -83,8 +84,17 @@ def test_every_file_of_the_command_is_private(tmp_path: Path, open_umask: object
     run = [sys.executable, "-c", "from pbal_controller.cli import main; main()"]
     config = ["--config", str(tmp_path / "pbal.toml")]
     subprocess.run([*run, "keys", "create", *config], check=True, timeout=60, capture_output=True)
-    done = subprocess.run([*run, "release", "5", *config], timeout=60, capture_output=True)
-    assert done.returncode == 6, done.stderr
+    with (tmp_path.parent / "said").open("wb") as said:
+        controller = subprocess.Popen([*run, "run", *config], stdout=said, stderr=said)
+        try:
+            for _ in range(600):
+                if (tmp_path / "keys.json.journal").exists():
+                    break
+                assert controller.poll() is None, (tmp_path.parent / "said").read_text()
+                time.sleep(0.1)
+        finally:
+            controller.terminate()
+            controller.wait(20)
     made = {p.name for p in tmp_path.iterdir()} - {"pbal.toml", "keys.pass"}
     assert {"keys.json", "journal.db"} <= made
     for name in made:
@@ -98,8 +108,8 @@ def test_who_opens_keys_leaves_no_core(tmp_path: Path) -> None:
     (tmp_path / "keys.pass").chmod(0o600)
     for ask in (
         "from pbal_tools.provision.store import passphrase; passphrase(p)",
-        "from types import SimpleNamespace as N; from pbal_controller.cli import _passphrase;"
-        "_passphrase(N(keys=N(passphrase_file=p, credential='x')))",
+        "from types import SimpleNamespace as N; from pbal_controller.site_keys import passphrase;"
+        "passphrase(N(keys=N(passphrase_file=p, credential='x')))",
     ):
         program = (
             "import ctypes, resource; from pathlib import Path; "
