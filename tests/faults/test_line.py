@@ -69,6 +69,7 @@ async def test_the_commands_answer_is_lost(make_street: Callable[..., Street]) -
             lambda s: (
                 s["homes_fresh"] == 6
                 and not any(h["immovable"] or "events-pending" in h["flags"] for h in s["homes"])
+                and not s["group_key"]["homes_behind"]
             ),
             "everything is said",
             30,
