@@ -88,7 +88,7 @@ class MeterWire:
         self._schedule(end + 4 * _CHAR_US, over)
 
     def _give(self, data: bytes, generation: int) -> None:
-        if generation != self._generation or not self._meter.powered:
+        if generation != self._generation or not self._meter.powered or self._pages.closed:
             return
         at = self._base + 4
         size = struct.unpack_from("<I", self._pages, at + hwmap.RX_SIZE)[0]
