@@ -119,6 +119,14 @@ class ReplBoard:
         with self._lock:
             self._start(download)
 
+    def until_said(self, text: bytes, within_s: float = 60.0) -> None:
+        """Waits until the program has printed `text` last. Raises TimeoutError."""
+        deadline = time.monotonic() + within_s
+        while text not in self._tail:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the board said {self._tail!r}, not {text!r}")
+            time.sleep(0.02)
+
     def pull_cable(self) -> None:
         """Takes the port away; the board loses its power with it."""
         with self._lock:

@@ -193,7 +193,8 @@ def test_a_cable_pulled_while_the_image_is_written(rig: Rig) -> None:
 
 LOOPS = {
     "sleeps": "import time\nwhile True:\n    time.sleep(1)\n",
-    "catches": "while True:\n    try:\n        while True:\n            pass\n"
+    "catches": "print('main.py runs')\n"
+    "while True:\n    try:\n        while True:\n            pass\n"
     "    except KeyboardInterrupt:\n        pass\n",
 }
 
@@ -213,7 +214,7 @@ def test_a_main_that_swallows_interrupts_is_caught_while_it_starts(rig: Rig, fla
     (rig.folder / "loop.py").write_text(LOOPS["catches"])
     mpremote(board.url, "fs", "cp", str(rig.folder / "loop.py"), ":/main.py")
     board.press_reset()
-    time.sleep(2.5)  # past boot.py's window: main.py has the board now
+    board.until_said(b"main.py runs")  # past boot.py's window
     done = rig.pbal("flash", "--port", board.url, "--app-only", timeout=150)
     assert done.code == 0, done.err
     assert "resetting the board and interrupting its start" in done.err
@@ -224,7 +225,7 @@ def test_no_prompt_is_an_error_that_says_what_to_do(rig: Rig, flashed: Path) -> 
     (rig.folder / "loop.py").write_text(LOOPS["catches"])
     mpremote(board.url, "fs", "cp", str(rig.folder / "loop.py"), ":/main.py")
     board.press_reset()
-    time.sleep(2.5)
+    board.until_said(b"main.py runs")
     done = rig.pbal("flash", "--port", board.url, "--app-only", "--repl-timeout", "8")
     assert done.code == ExitCode.NO_REPL
     assert "press the board's EN" in done.err
