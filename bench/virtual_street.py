@@ -17,9 +17,9 @@ import numpy as np
 
 from pbal_controller.balancing.phasors import TURN
 from pbal_controller.config import HomeConfig, PlannerConfig, PlausibilityConfig
-from pbal_controller.fleet import Fleet, Home
-from pbal_controller.planner_loop import PlannerLoop
-from pbal_controller.transformer import TransformerReading
+from pbal_controller.homes import Fleet, Home
+from pbal_controller.meters import TransformerReading
+from pbal_controller.moves import PlannerLoop
 from pbal_protocol import records as r
 from pbal_sim.mains import Mains
 

@@ -18,7 +18,7 @@ import needs
 import numpy as np
 from twin_rig import FAST
 
-from pbal_controller.keystore import KeyStore
+from pbal_controller.keys import KeyStore
 from pbal_sim.home import Home
 from pbal_sim.loads import TableLoads
 from pbal_sim.street import Street, StreetConfig

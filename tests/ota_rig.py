@@ -13,7 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twin_rig import FAST, Poller
 
-from pbal_controller.release import Release, make
+from pbal_controller.updates import Release, make
 from pbal_protocol import ota, records
 from pbal_sim.image import build_files, compile_file
 from pbal_sim.street import Street

@@ -13,31 +13,32 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from pbal_controller import journal_mark, planner_memory, sdnotify, standing_store
 from pbal_controller.bearers.rs485 import Rs485Bearer
-from pbal_controller.cancelling import check_cancelled
 from pbal_controller.config import Config
-from pbal_controller.dispatcher import Dispatcher
 from pbal_controller.errors import BearerError, JournalError, KeyStoreError, NumbersSpentError
-from pbal_controller.firmware import Firmware
-from pbal_controller.fleet import Fleet, Home
-from pbal_controller.group_keys import GroupKeys
-from pbal_controller.http import StatusServer, Streams
-from pbal_controller.inbox import Doubtful, Inbox
-from pbal_controller.journal import COUNTER_BLOCK, Journal
-from pbal_controller.journal_thread import AsyncJournal
-from pbal_controller.keystore import KeyStore
-from pbal_controller.minutes import MinuteBook, Row
-from pbal_controller.planner_loop import PlannerLoop
+from pbal_controller.homes import (
+    Doubtful,
+    Fleet,
+    GroupKeys,
+    GroupSession,
+    Home,
+    Inbox,
+    Segment,
+    Session,
+)
+from pbal_controller.journal import COUNTER_BLOCK, AsyncJournal, Journal, MinuteBook, Row
+from pbal_controller.keys import KeyStore
+from pbal_controller.loops import Supervisor, check_cancelled, sdnotify
+from pbal_controller.meters import TransformerReading, make_meter
+from pbal_controller.moves import Dispatcher, PlannerLoop
+from pbal_controller.moves import memory as planner_memory
 from pbal_controller.plausibility.book import DoubtBook
-from pbal_controller.rollout import Rollouts
-from pbal_controller.segment import Segment
-from pbal_controller.session import GroupSession, Session
 from pbal_controller.standing import Standing
-from pbal_controller.status import summary_dict
-from pbal_controller.supervisor import Supervisor
-from pbal_controller.transformer import TransformerReading, make_meter
+from pbal_controller.standing import mark as journal_mark
+from pbal_controller.standing import store as standing_store
+from pbal_controller.updates import Firmware, Rollouts
 from pbal_controller.uplink import Uplink
+from pbal_controller.view import StatusServer, Streams, summary_dict
 
 log = logging.getLogger(__name__)
 

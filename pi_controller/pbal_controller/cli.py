@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from pbal_controller import __version__
-from pbal_controller.config_files import load, source_of
-from pbal_controller.config_report import describe
+from pbal_controller.config import describe, load, source_of
 from pbal_controller.documents import dump_json
 from pbal_controller.errors import (
     ConfigError,
@@ -25,9 +24,8 @@ from pbal_controller.errors import (
     JournalUnavailable,
     KeyStoreError,
 )
-from pbal_controller.keystore import KeyStore, user
+from pbal_controller.keys import KeyStore, check_keys, open_keys, passphrase, user
 from pbal_controller.secrecy import private_umask
-from pbal_controller.site_keys import check_keys, open_keys, passphrase
 
 if TYPE_CHECKING:
     from pbal_controller.journal import Journal
@@ -112,7 +110,7 @@ def check_config(
 
     Example: pbal-controller check-config --config pbal.toml
     """
-    from pbal_controller.planner_loop import core_config
+    from pbal_controller.moves import core_config
 
     settings = load(config)
     try:
@@ -176,7 +174,7 @@ def adopt(config: ConfigOption = None) -> None:
     First find out why it stood down (/api/status, the log): a second controller must be off, and
     homes that were in quarantine looked at. A running controller notices within a few seconds.
     """
-    from pbal_controller import standing_store
+    from pbal_controller.standing import store as standing_store
 
     journal = _journal(config)
     try:
@@ -231,7 +229,7 @@ def rollout(
 
     Example: pbal-controller rollout pause
     """
-    from pbal_controller import rollout_store as store
+    from pbal_controller.updates import store
 
     journal = _journal(config)
     try:

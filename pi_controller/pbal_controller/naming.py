@@ -52,4 +52,9 @@ def shown(text: str) -> str:
     return "".join("\ufffd" if _refused(char) else char for char in one_line(text))
 
 
+def version_text(version: int) -> str:
+    """major.minor.patch of a packed firmware version."""
+    return f"{version >> 16}.{version >> 8 & 0xFF}.{version & 0xFF}"
+
+
 Name = Annotated[str, Field(max_length=MAX_LENGTH), AfterValidator(check_name)]

@@ -12,7 +12,7 @@ import pytest
 import serial
 from flash_rig import Rig, mpremote
 
-from pbal_controller.keystore import KeyStore
+from pbal_controller.keys import KeyStore
 from pbal_sim.chipstate import DEAF, PROMPT
 from pbal_sim.replboard import ReplBoard
 from pbal_sim.romloader import stand_in_image

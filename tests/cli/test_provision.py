@@ -12,7 +12,7 @@ import zxingcpp
 from flash_rig import Rig, mpremote
 from PIL import Image
 
-from pbal_controller.keystore import KeyStore
+from pbal_controller.keys import KeyStore
 from pbal_sim.romloader import stand_in_image
 from pbal_tools import label
 from pbal_tools.consolelock import of_store

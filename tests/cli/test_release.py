@@ -126,7 +126,7 @@ def test_a_damaged_or_unsigned_release_is_refused(made: Path, tmp_path: Path) ->
 def pbal_verify(path: Path, key: Path) -> bool:
     """As the command does it, without starting a process for each bit."""
     from pbal_controller.errors import ReleaseError
-    from pbal_controller.release import load
+    from pbal_controller.updates import load
 
     try:
         return load(path).signed_by(bytes.fromhex(key.read_text()))

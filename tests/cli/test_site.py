@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from flash_rig import Rig
 
-from pbal_controller import config_files
-from pbal_controller.keystore import KeyStore
+from pbal_controller.config import files as config_files
+from pbal_controller.keys import KeyStore
 from pbal_protocol import records
 from pbal_tools.errors import ExitCode, InputError
 from pbal_tools.site import diff, model

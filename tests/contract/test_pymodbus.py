@@ -1,8 +1,9 @@
 """The pymodbus that is installed is built as the controller's line client needs it.
 
 When this fails after an update of pymodbus: compare its transport/serialtransport.py and
-transaction/transaction.py with pi_controller/pbal_controller/bearers/line.py, mend line.py and
-fit.py, run tests/unit/controller/test_line.py, then widen VERSIONS in fit.py and pyproject.toml.
+transaction/transaction.py with pi_controller/pbal_controller/bearers/rs485/line.py, mend
+line.py and fit.py, run tests/unit/controller/test_line.py, then widen VERSIONS in fit.py and
+pyproject.toml.
 """
 
 import tomllib
@@ -14,7 +15,7 @@ from pymodbus.framer import FramerRTU
 from pymodbus.transaction import TransactionManager
 from pymodbus.transport.serialtransport import SerialTransport
 
-from pbal_controller.bearers import fit
+from pbal_controller.bearers.rs485 import fit
 from pbal_controller.errors import BearerError
 
 REMEDY = f"pip install '{fit.VERSIONS}', or see the top of this file"

@@ -16,8 +16,8 @@ import pytest
 from twin_rig import OPTIONS
 
 from bench.site import Site
-from pbal_controller import standing_store
 from pbal_controller.journal import Journal
+from pbal_controller.standing import store as standing_store
 from pbal_sim.street import Street
 
 pytestmark = [pytest.mark.twin, pytest.mark.timeout(240)]

@@ -12,7 +12,7 @@ from faults_street import small_street
 from twin_rig import OPTIONS, Poller
 
 from bench.site import Site
-from pbal_controller.keystore import KeyStore
+from pbal_controller.keys import KeyStore
 from pbal_protocol import frames, kdf, records
 from pbal_sim.rules import crc16
 from pbal_sim.street import Street

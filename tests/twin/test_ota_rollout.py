@@ -17,7 +17,7 @@ from faults_street import small_street
 from twin_rig import OPTIONS
 
 from bench.site import Site
-from pbal_controller.release import Release
+from pbal_controller.updates import Release
 from pbal_protocol import records as r
 from pbal_sim.loads import TableLoads
 

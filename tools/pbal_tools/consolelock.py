@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from pbal_controller.documents import dump_json
-from pbal_controller.keystore import KeyStore
+from pbal_controller.keys import KeyStore
 from pbal_controller.secrecy import no_core_dump
 from pbal_protocol import kdf
 

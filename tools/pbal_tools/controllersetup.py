@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pbal_controller import documents
-from pbal_controller.keystore import KeyStore
+from pbal_controller.keys import KeyStore
 
 
 @dataclass(frozen=True)

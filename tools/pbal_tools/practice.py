@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pbal_controller.keystore import KeyStore
+from pbal_controller.keys import KeyStore
 from pbal_sim.practice import PracticeStreet
 from pbal_sim.replboard import ReplBoard
 from pbal_sim.romloader import stand_in_image

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pbal_controller.documents import dump_json, load_json
-from pbal_controller.journal import Journal
-from pbal_controller.journal_thread import AsyncJournal
+from pbal_controller.journal import AsyncJournal, Journal
 from pbal_controller.plausibility.watch import Watch
 
 log = logging.getLogger(__name__)

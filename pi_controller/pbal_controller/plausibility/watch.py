@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from pbal_controller.config import PlausibilityConfig
-from pbal_controller.fleet import Home
+from pbal_controller.homes import Home
+from pbal_controller.meters import TransformerReading
 from pbal_controller.plausibility.reading import Energy, Fuse, claimed_a, contradiction
 from pbal_controller.plausibility.steps import Look, Steps
-from pbal_controller.transformer import TransformerReading
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pbal_controller.config import PlannerConfig
-from pbal_controller.planner_loop import PlannerLoop, core_config
-from pbal_controller.transformer import TransformerReading
+from pbal_controller.meters import TransformerReading
+from pbal_controller.moves import PlannerLoop, core_config
 
 
 class TwoHomes:

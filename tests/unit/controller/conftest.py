@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from pbal_controller.app import Controller
-from pbal_controller.config import Config
-from pbal_controller.config_files import load
-from pbal_controller.keystore import KeyStore
+from pbal_controller.config import Config, load
+from pbal_controller.keys import KeyStore
 
 from .fake import GROUP_ROOT, SITE, FakeBus, FakeNode, root_key
 

@@ -12,11 +12,11 @@ from unittest import mock
 
 import pytest
 
-from pbal_controller import rollout_store
 from pbal_controller.cli import main
 from pbal_controller.errors import ConfigError, JournalError, JournalUnavailable, KeyStoreError
 from pbal_controller.journal import Journal
-from pbal_controller.keystore import KeyStore
+from pbal_controller.keys import KeyStore
+from pbal_controller.updates import store as rollout_store
 
 CODE = "from pbal_controller.cli import main; main()"
 EUI = "a4cf12fffe000011"

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from pbal_controller.app import Controller
-from pbal_controller.command import Command
-from pbal_controller.journal import CommandRow, Journal
-from pbal_controller.numbers import LAST, clock_is_set
+from pbal_controller.journal import CommandRow, Journal, clock_is_set
+from pbal_controller.journal.numbers import LAST
+from pbal_controller.moves.command import Command
 
 from .conftest import Site, until
 from .fake import FakeNode

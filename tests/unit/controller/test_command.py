@@ -6,8 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pbal_controller.command import Command, State, Verdict, judge
 from pbal_controller.journal import CommandRow
+from pbal_controller.moves.command import Command, State, Verdict, judge
 from pbal_protocol import records as r
 
 T0 = 1_800_000_000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pbal_controller.config_files import load
+from pbal_controller.config import load
 from pbal_controller.errors import ConfigError
 
 GOOD = """

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pbal_controller.errors import ReleaseError
-from pbal_controller.release import load, make, parse
+from pbal_controller.updates import load, make
+from pbal_controller.updates.release import parse
 from pbal_protocol import ota
 from pbal_protocol.errors import PbalError
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbal_controller import config_files, keyfile
+from pbal_controller.config import files as config_files
 from pbal_controller.documents import (
     DocumentError,
     dump_json,
@@ -21,7 +21,9 @@ from pbal_controller.documents import (
     toml_value,
 )
 from pbal_controller.errors import ConfigError, KeyStoreError
-from pbal_controller.transformer import BearerError, FileMeter
+from pbal_controller.keys import file as keyfile
+from pbal_controller.meters import FileMeter
+from pbal_controller.meters.transformer import BearerError
 from pbal_tools.board import model as board
 from pbal_tools.commission.asking import Asker
 from pbal_tools.commission.state import FILE, State

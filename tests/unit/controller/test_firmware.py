@@ -7,8 +7,9 @@ import logging
 import pytest
 
 from pbal_controller.config import HomeConfig
-from pbal_controller.firmware import Firmware, released_since
-from pbal_controller.fleet import Fleet, Home
+from pbal_controller.homes import Fleet, Home
+from pbal_controller.updates import Firmware
+from pbal_controller.updates.firmware import released_since
 from pbal_protocol import records as r
 
 OLD, NEW = 0x000100, 0x000200
@@ -39,7 +40,7 @@ class Street:
 def said(street: Street, caplog: pytest.LogCaptureFixture) -> list[str]:
     """What two looks log."""
     caplog.clear()
-    with caplog.at_level(logging.INFO, logger="pbal_controller.firmware"):
+    with caplog.at_level(logging.INFO, logger="pbal_controller.updates.firmware"):
         street.firmware.look()
         street.firmware.look()
     return [record.getMessage() for record in caplog.records]

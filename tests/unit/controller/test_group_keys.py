@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from pbal_controller import group_keys, keystore, metrics, segment
 from pbal_controller.app import Controller
 from pbal_controller.errors import KeyStoreError
-from pbal_controller.keystore import GroupGeneration, KeyStore
+from pbal_controller.homes import group_keys, segment
+from pbal_controller.keys import GroupGeneration, KeyStore
+from pbal_controller.keys import store as keystore
 from pbal_controller.standing import Reason
+from pbal_controller.view import metrics
 from pbal_protocol import records as r
 from pbal_protocol.errors import RemoteError
 from pbal_protocol.frames import GROUP, Opener, Sealer, peek

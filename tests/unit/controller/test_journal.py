@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pbal_controller import journal as journal_module
 from pbal_controller.errors import JournalError
-from pbal_controller.journal import Journal, schema_files
-from pbal_controller.journal_thread import AsyncJournal
-from pbal_controller.numbers import EPOCH_S, JUMP, LAST, PER_S
+from pbal_controller.journal import EPOCH_S, AsyncJournal, Journal
+from pbal_controller.journal import database as journal_module
+from pbal_controller.journal.database import schema_files
+from pbal_controller.journal.numbers import JUMP, LAST, PER_S
 
 DAY_S = 86400
 

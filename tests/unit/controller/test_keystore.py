@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pbal_controller.errors import KeyStoreError
-from pbal_controller.keystore import KeyStore, find_passphrase
+from pbal_controller.keys import KeyStore, find_passphrase
 
 EUI = "a4cf12fffe000011"
 ROOT = bytes(range(32))

@@ -13,8 +13,8 @@ import serial
 from pymodbus.pdu.register_message import ReadInputRegistersRequest
 from serial.rfc2217 import PortManager
 
-from pbal_controller.bearers.line import Answer
-from pbal_controller.bearers.rs485 import PortState, Request, Rs485Bearer
+from pbal_controller.bearers.rs485 import Answer, Request, Rs485Bearer
+from pbal_controller.bearers.rs485.bearer import PortState
 from pbal_controller.config import BusConfig
 from pbal_controller.errors import BearerError
 from pbal_protocol.modbus import crc16
@@ -105,7 +105,7 @@ async def line(
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy test machine may pause for longer than a real line does."""
-    monkeypatch.setattr("pbal_controller.bearers.line.FRAME_GAP_S", 2.0)
+    monkeypatch.setattr("pbal_controller.bearers.rs485.line.FRAME_GAP_S", 2.0)
 
 
 async def test_an_answer_byte_by_byte(patient: None) -> None:

@@ -15,9 +15,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pbal_controller.journal import Journal
-from pbal_controller.numbers import (
-    EPOCH_S,
+from pbal_controller.homes.session import CounterBlock
+from pbal_controller.journal import EPOCH_S, Journal
+from pbal_controller.journal.numbers import (
     FAR_AHEAD,
     JUMP,
     LAST,
@@ -27,7 +27,6 @@ from pbal_controller.numbers import (
     NumbersUsedUp,
     time_base,
 )
-from pbal_controller.session import CounterBlock
 
 BLOCK = 256
 

@@ -16,21 +16,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pbal_controller import planner_memory, sdnotify
-from pbal_controller.backoff import Backoff
 from pbal_controller.bearers.rs485 import Rs485Bearer
 from pbal_controller.config import BusConfig, MeterConfig, PlannerConfig, UplinkConfig
 from pbal_controller.errors import BearerError, ConfigError, JournalError
-from pbal_controller.fleet import percentile
-from pbal_controller.inbox import Inbox, Sent
-from pbal_controller.journal import Journal
-from pbal_controller.journal_thread import AsyncJournal
+from pbal_controller.homes import Inbox, Sent
+from pbal_controller.homes.fleet import percentile
+from pbal_controller.homes.session import CounterBlock, pack
+from pbal_controller.journal import AsyncJournal, Journal, MinuteBook
 from pbal_controller.logs import JsonFormatter, TextFormatter
-from pbal_controller.minutes import MinuteBook
-from pbal_controller.planner_loop import core_config
-from pbal_controller.session import CounterBlock, pack
-from pbal_controller.supervisor import Supervisor
-from pbal_controller.transformer import FileMeter, make_meter, sdm630_decode
+from pbal_controller.loops import Backoff, Supervisor, sdnotify
+from pbal_controller.meters import FileMeter, make_meter, sdm630_decode
+from pbal_controller.moves import core_config
+from pbal_controller.moves import memory as planner_memory
 from pbal_controller.uplink import Uplink
 from pbal_protocol import records as r
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench.virtual_street import VirtualStreet
 from pbal_controller.config import HomeConfig, PlausibilityConfig
-from pbal_controller.fleet import Fleet, Home
+from pbal_controller.homes import Fleet, Home
 from pbal_controller.journal import Journal
 from pbal_controller.plausibility import Watch
 from pbal_controller.plausibility.book import DoubtBook, release

@@ -8,8 +8,8 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pbal_controller.backoff import Backoff
-from pbal_controller.polling import PollScheduler
+from pbal_controller.homes.polling import PollScheduler
+from pbal_controller.loops import Backoff
 
 
 def scheduler(n: int, **options: float) -> PollScheduler:

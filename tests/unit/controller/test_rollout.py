@@ -12,14 +12,12 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from pbal_controller import rollout_store as store
 from pbal_controller.config import UpdateConfig
-from pbal_controller.fleet import Home
+from pbal_controller.homes import Home
 from pbal_controller.journal import Journal
-from pbal_controller.release import Release, make
-from pbal_controller.release_folder import ReleaseFolder
-from pbal_controller.rollout import Rollouts
-from pbal_controller.rollout_progress import State, Step
+from pbal_controller.updates import Release, Rollouts, Step, make, store
+from pbal_controller.updates.folder import ReleaseFolder
+from pbal_controller.updates.progress import State
 from pbal_protocol import ota
 from pbal_protocol import records as r
 

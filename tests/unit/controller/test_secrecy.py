@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pbal_controller.journal import Journal
-from pbal_controller.keystore import KeyStore
+from pbal_controller.keys import KeyStore
 from pbal_controller.secrecy import keep_private
 
 
@@ -108,7 +108,7 @@ def test_who_opens_keys_leaves_no_core(tmp_path: Path) -> None:
     (tmp_path / "keys.pass").chmod(0o600)
     for ask in (
         "from pbal_tools.provision.store import passphrase; passphrase(p)",
-        "from types import SimpleNamespace as N; from pbal_controller.site_keys import passphrase;"
+        "from types import SimpleNamespace as N; from pbal_controller.keys import passphrase;"
         "passphrase(N(keys=N(passphrase_file=p, credential='x')))",
     ):
         program = (

@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pbal_controller import journal_mark, standing_store
 from pbal_controller.app import Controller
 from pbal_controller.cli import app
 from pbal_controller.errors import JournalUnavailable
-from pbal_controller.inbox import Doubtful
+from pbal_controller.homes import Doubtful
 from pbal_controller.journal import Journal
-from pbal_controller.journal_mark import Mark
-from pbal_controller.rivals import FOOTPRINT, NODE_FLOOR_BLOCK, TOOL_ALLOWANCE, Signs
-from pbal_controller.standing import Reason, Standing
+from pbal_controller.standing import Reason, Signs, Standing
+from pbal_controller.standing import mark as journal_mark
+from pbal_controller.standing import store as standing_store
+from pbal_controller.standing.mark import Mark
+from pbal_controller.standing.rivals import FOOTPRINT, NODE_FLOOR_BLOCK, TOOL_ALLOWANCE
 from pbal_protocol import records as r
 from pbal_protocol.frames import DOWN, peek
 
@@ -163,7 +164,7 @@ async def clone_of(site: Site) -> AsyncIterator[Controller]:
     bus.__enter__()
     text = site.write().read_text().replace(site.bus.path, bus.path)
     (folder / "pbal.toml").write_text(text)
-    from pbal_controller.config_files import load
+    from pbal_controller.config import load
 
     controller = Controller(load(folder / "pbal.toml", {}), site.keys)
     task = asyncio.create_task(controller.run())

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from pbal_controller.bearers.rs485 import PortState
+from pbal_controller.bearers.rs485.bearer import PortState
 from pbal_controller.journal import Journal
 from pbal_protocol import records as r
 

@@ -15,14 +15,14 @@ import aiohttp
 import numpy as np
 import pytest
 
-from pbal_controller import http as http_module
-from pbal_controller import journal as journal_module
 from pbal_controller.app import Controller
-from pbal_controller.command import State
 from pbal_controller.errors import JournalError
-from pbal_controller.fleet import Home
-from pbal_controller.http import MAX_CONNECTIONS
+from pbal_controller.homes import Home
 from pbal_controller.journal import Journal
+from pbal_controller.journal import database as journal_module
+from pbal_controller.moves.command import State
+from pbal_controller.view import http as http_module
+from pbal_controller.view.http import MAX_CONNECTIONS
 from pbal_protocol import records as r
 
 from .conftest import Site, rows, until

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pbal_controller.keystore import KeyStore
+from pbal_controller.keys import KeyStore
 from pbal_tools import consolelock
 from pbal_tools.consolelock import Lock
 from pbal_tools.errors import ConsoleLocked, InputError

@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from pbal_controller.keystore import KeyStore
-from pbal_controller.supervisor import Supervisor
+from pbal_controller.keys import KeyStore
+from pbal_controller.loops import Supervisor
 from pbal_tools import cli, sim, streetoptions
 from pbal_tools.board import model
 from pbal_tools.errors import InputError

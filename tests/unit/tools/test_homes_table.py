@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbal_controller import config_files
+from pbal_controller.config import files as config_files
 from pbal_controller.errors import ConfigError
 from pbal_controller.naming import check_name, one_line, shown
 from pbal_tools import homestable, label

@@ -12,7 +12,7 @@ from rich.console import Console
 from pbal_controller.documents import dump_json
 from pbal_controller.errors import JournalError, KeyStoreError
 from pbal_controller.journal import Journal
-from pbal_controller.keystore import KeyStore
+from pbal_controller.keys import KeyStore
 from pbal_protocol.modbus import UNPROVISIONED
 
 from ..errors import CheckFailed, CliError, InputError, UnreachableError

@@ -11,13 +11,8 @@ from pathlib import Path
 from pbal_controller.config import MeterConfig
 from pbal_controller.errors import BearerError
 from pbal_controller.journal import Journal
-from pbal_controller.keystore import KeyStore
-from pbal_controller.transformer import (
-    SDM630_BLOCKS,
-    FileMeter,
-    TransformerReading,
-    sdm630_decode,
-)
+from pbal_controller.keys import KeyStore
+from pbal_controller.meters import SDM630_BLOCKS, FileMeter, TransformerReading, sdm630_decode
 from pbal_protocol import frames, modbus
 from pbal_sim.boards import load_board
 from pbal_sim.errors import TwinError

@@ -10,7 +10,7 @@ from types import TracebackType
 
 import serial
 
-from pbal_controller.bearers.line import is_pty
+from pbal_controller.bearers.rs485 import is_pty
 from pbal_protocol import modbus, modbus_client
 from pbal_protocol.errors import RemoteError
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from pbal_controller.documents import dump_json, read_json
-from pbal_controller.keystore import atomic_write
+from pbal_controller.keys import atomic_write
 
 from ..errors import CheckFailed, InputError
 

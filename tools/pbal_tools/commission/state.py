@@ -11,7 +11,7 @@ from typing import Any
 
 from pbal_controller.documents import dump_json, read_json
 from pbal_controller.errors import KeyStoreError
-from pbal_controller.keystore import atomic_write
+from pbal_controller.keys import atomic_write
 
 from ..errors import InputError
 

@@ -11,8 +11,8 @@ import struct
 import time
 from collections.abc import Callable
 
-from pbal_controller.keystore import NodeKey
-from pbal_controller.session import time_sync
+from pbal_controller.homes import time_sync
+from pbal_controller.keys import NodeKey
 from pbal_protocol import config, frames, kdf, modbus, modbus_client, records
 from pbal_protocol.codec import Record
 from pbal_protocol.errors import RemoteError

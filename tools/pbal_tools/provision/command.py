@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pbal_controller.keystore import KeyStore, user
+from pbal_controller.keys import KeyStore, user
 
 from .. import label as labels
 from ..consolelock import KEYS, PassFile, SecretFile, known_to, of_store, secret, write_secret

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pbal_controller.errors import KeyStoreError
-from pbal_controller.keystore import KeyStore, find_passphrase
+from pbal_controller.keys import KeyStore, find_passphrase
 from pbal_controller.secrecy import no_core_dump
 
 from ..errors import InputError

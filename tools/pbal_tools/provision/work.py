@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pbal_controller.keystore import KEY_BYTES, KeyStore
+from pbal_controller.keys import KEY_BYTES, KeyStore
 from pbal_controller.naming import check_name
 
 from .. import homestable

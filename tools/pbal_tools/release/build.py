@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pbal_controller.release import Release, make
+from pbal_controller.updates import Release, make
 from pbal_protocol import ota
 from pbal_protocol.errors import PbalError
 from pbal_sim.boards import load_board

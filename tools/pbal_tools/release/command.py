@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from pbal_controller.errors import ReleaseError
-from pbal_controller.release import SUFFIX, Release, load, version_text
+from pbal_controller.naming import version_text
+from pbal_controller.updates import SUFFIX, Release, load
 from pbal_protocol import ota
 
 from ..errors import CheckFailed, InputError

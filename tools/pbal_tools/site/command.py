@@ -218,7 +218,7 @@ def controller_config(
 
     Example:  pbal site controller site.toml --out /etc/pbal/pbal.toml --overwrite
     """
-    from pbal_controller import config_files
+    from pbal_controller.config import files as config_files
     from pbal_controller.errors import ConfigError
 
     found = load(site)

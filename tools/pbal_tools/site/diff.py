@@ -6,7 +6,7 @@ An error is something to be put right before the site runs; a warning is worth a
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pbal_controller.keystore import KeyStore
+from pbal_controller.keys import KeyStore
 from pbal_protocol import flags, records
 
 from .model import Home, Site

@@ -1,0 +1,349 @@
+"""One RS-485 segment: its port, who may speak when, and nothing about what is said.
+
+The segment has one owner, the task inside `Rs485Bearer.run`. It asks the `Traffic` object
+it was given for the next thing to send and hands back what came of it; others may put plain
+Modbus requests (a meter on the same wires) in between through `execute`, by priority.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import heapq
+import itertools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pymodbus.exceptions import ModbusException
+from pymodbus.pdu import ModbusPDU
+
+from pbal_controller.bearers.rs485 import fit
+from pbal_controller.bearers.rs485.line import (
+    BITS_PER_CHAR,
+    OP_GROUP,
+    OP_POLL,
+    Answer,
+    LineClient,
+    LineStats,
+    SealedPDU,
+)
+from pbal_controller.config import BusConfig
+from pbal_controller.errors import BearerError
+from pbal_controller.loops import Backoff, check_cancelled
+
+log = logging.getLogger(__name__)
+
+OPEN_TIMEOUT_S = 5.0
+
+
+class PortState(enum.Enum):
+    """Where the port is in its life."""
+
+    CLOSED = "closed"
+    OPENING = "opening"
+    OPEN = "open"
+    WAITING = "waiting"  # failed; waiting before the next attempt
+
+
+@dataclass(slots=True)
+class Request:
+    """One thing to send: a poll of `unit`, or a broadcast when `unit` is 0.
+
+    `sent` is called when the bytes have been handed to the port, before any answer.
+    """
+
+    unit: int
+    body: bytes = b""
+    sent: Callable[[], None] | None = None
+    tag: object = None
+
+
+class Traffic(Protocol):
+    """What the owner of the segment serves. Both are quick and never wait."""
+
+    def next_request(self, now: float) -> Request | float:
+        """The next request, or the loop time before which there is none."""
+
+    def handle(self, request: Request, answer: Answer | None, now: float) -> None:
+        """What came of it; None is silence or an undecodable answer. Not for broadcasts."""
+
+    def lost(self) -> None:
+        """The port is gone: nobody on the segment can be heard."""
+
+
+class Priority(enum.IntEnum):
+    """Of a plain request put between the polls."""
+
+    URGENT = 0
+    NORMAL = 1
+
+
+@dataclass(order=True)
+class _Job:
+    priority: int
+    order: int
+    pdu: ModbusPDU = field(compare=False)
+    result: asyncio.Future[ModbusPDU] = field(compare=False)
+
+
+class Rs485Bearer:
+    """The owner of one segment."""
+
+    def __init__(self, name: str, config: BusConfig, traffic: Traffic) -> None:
+        fit.check()
+        self.name = name
+        self.config = config
+        self.traffic = traffic
+        self.state = PortState.CLOSED
+        self.reconnects = 0
+        self.last_error = ""
+        self.busy_s = 0.0
+        self.turnaround_s = 0.0  # smoothed, from the end of our request to the first byte back
+        self.char_s = BITS_PER_CHAR / config.baud
+        # Modbus over serial line 1.02, 2.5.1.1: above 19200 baud the silence is fixed.
+        self.silence_s = 3.5 * self.char_s if config.baud <= 19200 else 0.00175
+        self._client: LineClient | None = None
+        self._stats = LineStats()
+        self._lost = False
+        self._woken = False
+        self._sleeper: asyncio.Future[None] | None = None
+        self._jobs: list[_Job] = []
+        self._order = itertools.count()
+        self._quiet_until = 0.0
+        self._job_turn = False
+
+    # -- what others may ask -------------------------------------------------------------
+
+    @property
+    def stats(self) -> LineStats:
+        """Counts since start, over all openings of the port."""
+        return self._stats
+
+    def wake(self) -> None:
+        """Something new may be due: do not sleep through it."""
+        self._woken = True
+        if self._sleeper is not None:
+            _set(self._sleeper)
+
+    async def execute(
+        self, pdu: ModbusPDU, priority: Priority = Priority.NORMAL, timeout_s: float = 5.0
+    ) -> ModbusPDU:
+        """Run one plain Modbus request between the polls.
+
+        Raises BearerError when the port is closed, the unit is silent or answers with an
+        exception.
+        """
+        if self.state is not PortState.OPEN:
+            raise BearerError(f"bus {self.name}: the port is {self.state.value}")
+        job = _Job(priority, next(self._order), pdu, asyncio.get_running_loop().create_future())
+        heapq.heappush(self._jobs, job)
+        self.wake()
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await job.result
+        except TimeoutError:
+            raise BearerError(f"bus {self.name}: unit {pdu.dev_id} does not answer") from None
+        if answer.isError():
+            raise BearerError(
+                f"bus {self.name}: unit {pdu.dev_id} answered exception {answer.exception_code}"
+            )
+        return answer
+
+    # -- the owner -----------------------------------------------------------------------
+
+    async def run(self, beat: Callable[[], None]) -> None:
+        """Own the segment until cancelled; `beat` is called after each thing done.
+
+        Opens the port, and again after each loss, with a capped back-off.
+        """
+        backoff = Backoff(0.5, 15.0)
+        try:
+            while True:
+                try:
+                    await self._open()
+                except BearerError as error:
+                    self.state = PortState.WAITING
+                    if self.last_error != str(error):
+                        log.error("port unusable", extra={"bus": self.name, "why": str(error)})
+                    self.last_error = str(error)
+                    await asyncio.sleep(backoff.next())
+                    beat()
+                    continue
+                if self.last_error:
+                    log.info("port usable again", extra={"bus": self.name})
+                    self.last_error = ""
+                opened = asyncio.get_running_loop().time()
+                await self._serve(beat)
+                self._close()
+                self.reconnects += 1
+                if asyncio.get_running_loop().time() - opened > 30:
+                    backoff.reset()
+                self.state = PortState.WAITING
+                await asyncio.sleep(backoff.next())
+        finally:
+            self._close()
+            self.state = PortState.CLOSED
+
+    async def _open(self) -> None:
+        self.state = PortState.OPENING
+        self._lost = False
+        c = self.config
+        client = LineClient(
+            c.port,
+            baudrate=c.baud,
+            parity=c.parity,
+            stopbits=c.stop_bits,
+            local_echo=c.local_echo,
+            rts_de=c.rts_de,
+        )
+        client.line.stats = self._stats
+        client.line.on_lost = self._on_lost
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await client.open()
+        except (OSError, TimeoutError) as error:
+            client.close()
+            why = str(error) or f"it did not open within {OPEN_TIMEOUT_S:.0f} s"
+            raise BearerError(
+                f"{c.port}: {why}; check the cable, the path and its permissions"
+            ) from None
+        except BaseException:
+            client.close()
+            raise
+        self._client = client
+        self.state = PortState.OPEN
+
+    def _on_lost(self, error: Exception | None) -> None:
+        self._lost = True
+        self.last_error = f"the port was lost: {error}" if error else "the port was lost"
+        log.error("port lost", extra={"bus": self.name, "why": self.last_error})
+        self.traffic.lost()
+        self.wake()
+
+    def _close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+        for job in self._jobs:
+            if not job.result.done():
+                job.result.set_exception(BearerError(f"bus {self.name}: the port was lost"))
+        self._jobs.clear()
+
+    async def _serve(self, beat: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        assert self._client is not None
+        client = self._client
+        line = client.line
+        self._quiet_until = loop.time() + self.silence_s
+        while not self._lost:
+            now = loop.time()
+            # Between two polls at most one plain request, so that neither starves the other.
+            if self._jobs and (self._job_turn or self._jobs[0].priority == Priority.URGENT):
+                self._job_turn = False
+                await self._run_job(client, heapq.heappop(self._jobs))
+                beat()
+                continue
+            self._job_turn = True
+            self._woken = False
+            todo = self.traffic.next_request(now)
+            if not isinstance(todo, Request):
+                if self._jobs or self._woken:
+                    continue
+                beat()
+                await self._sleep(min(todo, now + 1.0), interruptible=True)
+                continue
+            if loop.time() < self._quiet_until:
+                await self._sleep(self._quiet_until)
+            began = loop.time()
+            if todo.unit == 0:
+                size = self._send_broadcast(client, todo)
+                self._quiet_until = (
+                    began
+                    + size * self.char_s
+                    + max(self.silence_s, self.config.broadcast_gap_ms / 1e3)
+                )
+                beat()
+                continue
+            packet = line.framer.buildFrame(SealedPDU(OP_POLL, todo.body, todo.unit))
+            waiter = line.start(todo.unit, packet, self.config.answer_timeout_ms / 1e3, self.char_s)
+            if todo.sent is not None:
+                todo.sent()
+            try:
+                answer = await waiter
+            finally:
+                line.abandon()
+            now = loop.time()
+            self._quiet_until = (line.last_rx if line.first_rx else now) + self.silence_s
+            self.busy_s += now - began
+            if answer is not None:
+                took = line.first_rx - began - len(packet) * self.char_s
+                self.turnaround_s += 0.05 * (took - self.turnaround_s)
+            # The silence after an answer is long enough to open and judge it in.
+            self.traffic.handle(todo, answer, now)
+            beat()
+
+    def _send_broadcast(self, client: LineClient, todo: Request) -> int:
+        packet = client.line.framer.buildFrame(SealedPDU(OP_GROUP, todo.body, 0))
+        client.line.write(packet)
+        if todo.sent is not None:
+            todo.sent()
+        return len(packet)
+
+    async def _run_job(self, client: LineClient, job: _Job) -> None:
+        if job.result.done():
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._quiet_until:
+            await self._sleep(self._quiet_until)
+        client.line.comm_params.timeout_connect = 0.5
+        try:
+            answer = await client.execute(False, job.pdu)
+        except (ModbusException, OSError) as error:
+            if not job.result.done():
+                job.result.set_exception(BearerError(f"bus {self.name}: {error}"))
+        else:
+            if not job.result.done():
+                job.result.set_result(answer)
+        finally:
+            self._quiet_until = loop.time() + self.silence_s
+        check_cancelled()
+
+    async def _sleep(self, until: float, interruptible: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_at(until, _set, done)
+        if interruptible:
+            self._sleeper = done
+        try:
+            await done
+        finally:
+            self._sleeper = None
+            timer.cancel()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the status API."""
+        s = self._stats
+        return {
+            "name": self.name,
+            "port": self.config.port,
+            "baud": self.config.baud,
+            "state": self.state.value,
+            "last_error": self.last_error,
+            "reconnects": self.reconnects,
+            "requests": s.requests,
+            "answers": s.answers,
+            "timeouts": s.timeouts,
+            "garbled": s.garbled,
+            "strays": s.strays,
+            "exceptions": s.exceptions,
+            "tx_bytes": s.tx_bytes,
+            "rx_bytes": s.rx_bytes,
+            "turnaround_s": round(self.turnaround_s, 6),
+        }
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

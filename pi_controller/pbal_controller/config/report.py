@@ -1,0 +1,42 @@
+"""What a configuration means, in words for a person: `pbal-controller check-config`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pbal_controller.config.tables import Config, is_loopback
+
+
+def describe(config: Config, core: Any, keys: str) -> list[str]:
+    """The lines. `core`: the planner's settings; `keys`: what the key store holds, in words."""
+    name = f" {config.site.name!r}" if config.site.name else ""
+    out = [f"site {config.site.id}{name}"]
+    for name, bus in config.bus.items():
+        count = sum(home.bus == name for home in config.home)
+        out.append(f"bus {name}: {bus.port}, {bus.baud} baud, 8{bus.parity}{bus.stop_bits}, "
+                   f"{count} home{'' if count == 1 else 's'}")  # fmt: skip
+    for home in config.home:
+        mark = ", fixed" if home.fixed else ""
+        out.append(f"  home {home.address}: bus {home.bus}, unit {home.address & 0xFF}{mark}"
+                   f"{', ' + home.name if home.name else ''}")  # fmt: skip
+    p = config.planner
+    if p.enabled:
+        limit = f", at once above {p.phase_limit_a:.0f} A" if p.phase_limit_a else ""
+        out += [
+            f"planner: every {p.every_s:g} s{limit}; at most {p.max_moving_share:.0%} of homes "
+            f"moving; needs {p.min_fresh_share:.0%} fresher than {p.max_age_s:g} s",
+            f"  core: {core}",
+        ]
+    else:
+        out.append("planner: off, nothing is ever moved")
+    out.append(f"commands: expire after {config.dispatch.ttl_s} s, "
+               f"confirmed by measurement within {config.dispatch.confirm_s:g} s")  # fmt: skip
+    meter = config.transformer.meter
+    out.append(f"transformer meter: {meter.kind if meter else 'none'}")
+    out.append(f"journal: {config.journal.path}")
+    out.append(f"keys: {config.keys.file}, {keys}")
+    http = config.http
+    out.append(f"status: http://{http.host}:{http.port}/" if http.enabled else "status: off")
+    if http.enabled and not is_loopback(http.host):
+        out.append("  note: it asks for no password; whoever reaches this address reads all homes")
+    return out

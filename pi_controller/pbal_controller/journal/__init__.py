@@ -1,0 +1,17 @@
+"""What must not be lost: commands, results, events, numbers and minutes, in SQLite."""
+
+from pbal_controller.journal.database import COUNTER_BLOCK, CommandRow, Journal
+from pbal_controller.journal.minutes import MinuteBook, Row
+from pbal_controller.journal.numbers import EPOCH_S, clock_is_set
+from pbal_controller.journal.thread import AsyncJournal
+
+__all__ = [
+    "COUNTER_BLOCK",
+    "EPOCH_S",
+    "AsyncJournal",
+    "CommandRow",
+    "Journal",
+    "MinuteBook",
+    "Row",
+    "clock_is_set",
+]

@@ -1,0 +1,440 @@
+"""What must not be lost: one SQLite file in WAL mode, flushed to the disk on every commit.
+
+`Journal` is plain and synchronous; the controller runs it on a thread (`journal_thread`). The
+schema is the numbered files in `schema/`, applied in order; `PRAGMA user_version` says how far
+a file has come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pbal_controller.documents import dump_json
+from pbal_controller.errors import JournalError, JournalUnavailable, NumbersSpentError
+from pbal_controller.journal.file import is_damage, made_private, schema_files, trouble
+from pbal_controller.journal.numbers import Numbers, NumbersUsedUp
+
+COUNTER_BLOCK = 256
+
+OPEN_STATES = ("journaled", "sent", "accepted", "done")
+
+
+@dataclass(frozen=True)
+class CommandRow:
+    """One ordered move as the journal has it."""
+
+    id: int
+    address: int
+    from_phase: int
+    to_phase: int
+    issued_s: int
+    expires_s: int
+    reason: str
+    saving: float
+    state: str = "journaled"
+    attempts: int = 0
+    detail: str = ""
+    transfer_ms: int = 0
+    updated_s: float = 0.0
+
+
+_COMMAND_COLUMNS = ", ".join(CommandRow.__dataclass_fields__)
+
+
+class Journal:
+    """The journal, synchronous. Used from one thread only, except `:memory:` in tests."""
+
+    def __init__(self, path: Path | str, wall: Callable[[], float] = time.time) -> None:
+        """Open or create. Raises JournalError: unwritable, damaged, or of a newer version.
+
+        `wall` gives unix time for ids and counters.
+        """
+        self.path = path
+        self.is_new = False  # this opening created it
+        self._numbers = Numbers()
+        self._wall = wall
+        try:
+            if str(path) != ":memory:":
+                made_private(Path(path))
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA busy_timeout = 5000")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            # FULL flushes the WAL on each commit: a journaled command survives a power cut.
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._migrate()
+            self._read_everything_small()
+            # A file that can only be read is found out here, not at the first order.
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("UPDATE meta SET value = value WHERE key = 'command_id'")
+            self._db.execute("ROLLBACK")
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            # SQLite's own message may hold damaged text, which Python cannot decode.
+            kind = JournalError if is_damage(error) else JournalUnavailable
+            raise kind(trouble(path, error)) from None
+
+    def _read_everything_small(self) -> None:
+        """Find damage now: a row of every table, and all of those that must not be forgotten."""
+        tables = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        for (name,) in tables.fetchall():
+            self._db.execute(f'SELECT * FROM "{name}" LIMIT 1').fetchall()
+        for name in ("quarantine", "counters", "meta", "stand_down"):
+            self._db.execute(f"SELECT * FROM {name}").fetchall()
+        self.open_commands()
+
+    def _migrate(self) -> None:
+        steps = schema_files()
+        version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
+        self.is_new = version == 0
+        if version > steps[-1][0]:
+            raise JournalError(
+                f"{self.path}: written by a newer pbal (schema {version}, this one knows "
+                f"{steps[-1][0]}); install that version again"
+            )
+        for number, sql in steps:
+            if number <= version:
+                continue
+            # executescript commits first; the explicit transaction makes a step all or nothing.
+            try:
+                self._db.executescript(
+                    f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;"
+                )
+            except sqlite3.Error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """For parts that keep tables of their own (rollout_store, standing_store)."""
+        return self._db
+
+    def close(self) -> None:
+        """Close the file; the WAL is folded back into it."""
+        with contextlib.suppress(sqlite3.Error):
+            self._db.execute("PRAGMA optimize")
+        self._db.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Any:
+        """All of the statements inside, or none."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # -- commands ------------------------------------------------------------------------
+
+    def new_command(
+        self,
+        address: int,
+        from_phase: int,
+        to_phase: int,
+        issued_s: int,
+        expires_s: int,
+        reason: str,
+        saving: float,
+    ) -> CommandRow:
+        """Give the command an id and write it down. On return it is on the disk."""
+        now = self._wall()
+        with self.transaction():
+            last = int(self.meta("command_id") or 0)
+            row = CommandRow(
+                self._next("command", last + 1, now), address, from_phase, to_phase, issued_s,
+                expires_s, reason, saving, updated_s=now,
+            )  # fmt: skip
+            self.set_meta("command_id", str(row.id))
+            self._db.execute(
+                f"INSERT INTO commands ({_COMMAND_COLUMNS}) "
+                f"VALUES ({', '.join('?' * len(CommandRow.__dataclass_fields__))})",
+                tuple(getattr(row, name) for name in CommandRow.__dataclass_fields__),
+            )
+        return row
+
+    def update_command(
+        self, command_id: int, state: str, attempts: int, detail: str = "", transfer_ms: int = 0
+    ) -> None:
+        """Record how far a command has come."""
+        self._db.execute(
+            "UPDATE commands SET state = ?, attempts = ?, detail = ?, transfer_ms = ?, "
+            "updated_s = ? WHERE id = ?",
+            (state, attempts, detail, transfer_ms, time.time(), command_id),
+        )
+
+    def open_commands(self) -> list[CommandRow]:
+        """Commands whose outcome is not known yet, oldest first."""
+        marks = ", ".join("?" * len(OPEN_STATES))
+        rows = self._db.execute(
+            f"SELECT {_COMMAND_COLUMNS} FROM commands WHERE state IN ({marks}) ORDER BY id",
+            OPEN_STATES,
+        )
+        return [CommandRow(*row) for row in rows]
+
+    def recent_commands(self, limit: int = 100) -> list[CommandRow]:
+        """The latest commands, newest first."""
+        rows = self._db.execute(
+            f"SELECT {_COMMAND_COLUMNS} FROM commands ORDER BY id DESC LIMIT ?", (limit,)
+        )
+        return [CommandRow(*row) for row in rows]
+
+    def command_counts(self) -> dict[str, int]:
+        """How many commands ended in each state, since the journal began."""
+        return dict(self._db.execute("SELECT state, COUNT(*) FROM commands GROUP BY state"))
+
+    def add_result(
+        self,
+        command_id: int,
+        address: int,
+        outcome: int,
+        reason: int,
+        phase: int,
+        transfer_ms: int,
+        vout_v: float,
+        node_time_s: int,
+    ) -> bool:
+        """Store a SwitchResult. False when this very result was stored before."""
+        done = self._db.execute(
+            "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (command_id, address, outcome, reason, phase, transfer_ms, vout_v, node_time_s,
+             time.time()),
+        )  # fmt: skip
+        return done.rowcount == 1
+
+    # -- events --------------------------------------------------------------------------
+
+    def add_events(self, rows: Iterable[tuple[int, int, int, int, int, int, int, int]]) -> int:
+        """Store events (address, boots, seq, code, severity, node_time_s, arg0, arg1).
+
+        Returns how many were new. On return they are on the disk and may be acknowledged.
+        """
+        now = time.time()
+        with self.transaction():
+            before = self._db.total_changes
+            self._db.executemany(
+                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                [(*row, now) for row in rows],
+            )
+            return self._db.total_changes - before
+
+    def recent_events(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The latest events, newest first."""
+        names = [
+            "address",
+            "boots",
+            "seq",
+            "code",
+            "severity",
+            "node_time_s",
+            "arg0",
+            "arg1",
+            "received_s",
+        ]
+        rows = self._db.execute(
+            f"SELECT {', '.join(names)} FROM events ORDER BY received_s DESC LIMIT ?", (limit,)
+        )
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    # -- what was done to the site's keys ------------------------------------------------
+
+    def add_audit(self, at_s: float, what: str, subject: str, who: str, why: str) -> None:
+        """Write down who did what, when and why; the same again is written once."""
+        self._db.execute(
+            "INSERT INTO audit VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (at_s, what, subject, who, why),
+        )
+
+    def audit(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The latest entries, newest first."""
+        names = ("at_s", "what", "subject", "who", "why")
+        found = self._db.execute(
+            f"SELECT {', '.join(names)} FROM audit ORDER BY at_s DESC LIMIT ?", (limit,)
+        )
+        return [dict(zip(names, row, strict=True)) for row in found]
+
+    # -- single values, copies -----------------------------------------------------------
+
+    def meta(self, key: str) -> str | None:
+        """One value by its name, or None."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Keep one value under a name."""
+        self._db.execute(
+            "INSERT INTO meta (key, value) VALUES (?, ?) "
+            "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (key, value),
+        )
+
+    def back_up(self, path: Path) -> None:
+        """Copy the journal as it is now, also while a controller uses it. Raises JournalError."""
+        try:
+            with contextlib.closing(sqlite3.connect(path)) as target:
+                self._db.backup(target)
+        except sqlite3.Error as error:
+            raise JournalError(f"{path}: the copy cannot be written ({error})") from None
+
+    # -- counters ------------------------------------------------------------------------
+
+    def _next(
+        self, sequence: object, stored: int, now: float, at_least: int = 1, count: int = 1
+    ) -> int:
+        try:
+            return self._numbers.next(sequence, stored, now, at_least, count)
+        except NumbersUsedUp:
+            raise NumbersSpentError(
+                f"{self.path}: the numbers of {sequence} are used up; give the nodes new keys "
+                "(pbal provision) and start a new journal"
+            ) from None
+
+    def counter(self, address: int, kind: int, key_id: str) -> int:
+        """The first counter value not yet given out (0 for a new key)."""
+        row = self._db.execute(
+            "SELECT reserved FROM counters WHERE address = ? AND kind = ? AND key_id = ?",
+            (address, kind, key_id),
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def reserve(self, address: int, kind: int, key_id: str, at_least: int, count: int) -> int:
+        """Reserve `count` values none of which was given out before; returns the first.
+
+        `at_least` lifts the start (a node's reported floor); numbers.py says what else does.
+        Returns only after the reservation is on the disk. Raises JournalError: none is left.
+        """
+        with self.transaction():
+            stored = self.counter(address, kind, key_id)
+            start = self._next((address, kind, key_id), stored, self._wall(), at_least, count)
+            self.set_counter(address, kind, key_id, start + count)
+        return start
+
+    def down_counters(self) -> dict[int, tuple[str, int]]:
+        """How far frames to each address were reserved, and of which key: (key_id, end)."""
+        rows = self._db.execute("SELECT address, key_id, reserved FROM counters WHERE kind = 2")
+        return {address: (key_id, value) for address, key_id, value in rows}
+
+    def set_counter(self, address: int, kind: int, key_id: str, value: int) -> None:
+        """Store a counter as it is (used for the highest up counter seen)."""
+        self._db.execute(
+            "INSERT INTO counters VALUES (?, ?, ?, ?) ON CONFLICT (address, kind) "
+            "DO UPDATE SET key_id = excluded.key_id, reserved = excluded.reserved",
+            (address, kind, key_id, value),
+        )
+
+    def up_counters(self) -> dict[int, tuple[str, int]]:
+        """The highest up counter seen of each address, and of which key: (key_id, counter)."""
+        rows = self._db.execute("SELECT address, key_id, reserved FROM counters WHERE kind = 1")
+        return {address: (key_id, value) for address, key_id, value in rows}
+
+    def set_up_counters(self, rows: Iterable[tuple[int, str, int]]) -> None:
+        """Store the highest up counters seen: (address, key_id, counter)."""
+        with self.transaction():
+            for address, key_id, value in rows:
+                self.set_counter(address, 1, key_id, value)
+
+    # -- telemetry, outbox, quarantine ----------------------------------------------------
+
+    def add_minutes(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Store minute aggregates (columns as in the schema)."""
+        kept = list(rows)
+        with self.transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO telemetry_minute VALUES (?,?,?,?,?,?,?,?,?,?,?)", kept
+            )
+
+    def minutes(self, address: int, since_s: int) -> list[tuple[Any, ...]]:
+        """Minute aggregates of one home since a time, oldest first."""
+        return list(
+            self._db.execute(
+                "SELECT * FROM telemetry_minute WHERE address = ? AND minute_s >= ? "
+                "ORDER BY minute_s",
+                (address, since_s),
+            )
+        )
+
+    def outbox_put(self, kind: str, body: dict[str, Any], max_rows: int) -> None:
+        """Queue a summary for HQ; the oldest give way when the outbox is full."""
+        with self.transaction():
+            self._db.execute(
+                "INSERT INTO outbox (kind, created_s, body) VALUES (?, ?, ?)",
+                (kind, time.time(), dump_json(body, separators=(",", ":"))),
+            )
+            self._db.execute(
+                "DELETE FROM outbox WHERE id <= (SELECT MAX(id) FROM outbox) - ?", (max_rows,)
+            )
+
+    def outbox_read(self, limit: int = 100) -> list[tuple[int, str, str]]:
+        """The oldest queued summaries: (id, kind, JSON body)."""
+        return list(
+            self._db.execute("SELECT id, kind, body FROM outbox ORDER BY id LIMIT ?", (limit,))
+        )
+
+    def outbox_acknowledged(self, ids: Iterable[int]) -> None:
+        """HQ has these: forget exactly these."""
+        with self.transaction():
+            self._db.executemany("DELETE FROM outbox WHERE id = ?", [(i,) for i in ids])
+
+    def quarantine(self, address: int, reason: str) -> None:
+        """No commands to this home until a person releases it."""
+        self._db.execute(
+            "INSERT INTO quarantine VALUES (?, ?, ?) ON CONFLICT (address) "
+            "DO UPDATE SET reason = excluded.reason",
+            (address, time.time(), reason),
+        )
+
+    def release(self, address: int) -> bool:
+        """Lift a quarantine. False when there was none."""
+        return (
+            self._db.execute("DELETE FROM quarantine WHERE address = ?", (address,)).rowcount == 1
+        )
+
+    def quarantined(self) -> dict[int, str]:
+        """Quarantined addresses and why."""
+        return dict(self._db.execute("SELECT address, reason FROM quarantine"))
+
+    def put_blob(self, key: str, value: bytes) -> None:
+        """Keep one value under a name, instead of what was there."""
+        self._db.execute(
+            "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (key) "
+            "DO UPDATE SET value = excluded.value, updated_s = excluded.updated_s",
+            (key, value, time.time()),
+        )
+
+    def get_blob(self, key: str) -> bytes | None:
+        """The value under a name, or None."""
+        row = self._db.execute("SELECT value FROM blobs WHERE key = ?", (key,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def prune(self, keep_days: int, now_s: float | None = None) -> bool:
+        """Drop aggregates, results, events and closed commands older than this.
+
+        Drops nothing and returns False when what is kept would be less than half as old as it
+        may be: then the clock has jumped, or there was a long pause.
+        """
+        now = time.time() if now_s is None else now_s
+        limit = now - keep_days * 86400
+        oldest = [
+            self._db.execute(f"SELECT MIN({c}) FROM {t} WHERE {c} >= ?", (limit,)).fetchone()[0]
+            for t, c in (("telemetry_minute", "minute_s"), ("events", "received_s"),
+                         ("commands", "updated_s"))
+        ]  # fmt: skip
+        if min((x for x in oldest if x is not None), default=now) > now - keep_days * 43200:
+            return False
+        marks = ", ".join("?" * len(OPEN_STATES))
+        with self.transaction():
+            self._db.execute("DELETE FROM telemetry_minute WHERE minute_s < ?", (int(limit),))
+            self._db.execute("DELETE FROM events WHERE received_s < ?", (limit,))
+            self._db.execute("DELETE FROM results WHERE received_s < ?", (limit,))
+            self._db.execute(
+                f"DELETE FROM commands WHERE updated_s < ? AND state NOT IN ({marks})",
+                (limit, *OPEN_STATES),
+            )
+        return True

@@ -1,0 +1,51 @@
+"""The journal as a file: the steps of its schema, and what is wrong with one that fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from importlib import resources
+from pathlib import Path
+
+from pbal_controller.secrecy import keep_private
+
+
+def schema_files() -> list[tuple[int, str]]:
+    """The numbered schema steps: (number, SQL), in order."""
+    folder = resources.files("pbal_controller.journal").joinpath("schema")
+    return sorted(
+        (int(entry.name.split("_")[0]), entry.read_text(encoding="utf-8"))
+        for entry in folder.iterdir()
+        if entry.name.endswith(".sql")
+    )
+
+
+def made_private(path: Path) -> None:
+    """What homes draw, and when, is their owners' business: the file is for our user alone.
+
+    SQLite gives its own files beside it the same mode.
+    """
+    with contextlib.suppress(OSError):  # SQLite says better what is wrong
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    keep_private(path)
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error says that the file's content is damaged."""
+    if isinstance(error, UnicodeDecodeError):
+        return True
+    return "malformed" in str(error) or "not a database" in str(error)
+
+
+def trouble(path: Path | str, error: Exception) -> str:
+    """What is wrong with a journal and what to do, in words."""
+    if is_damage(error):
+        return (
+            f"{path}: the journal is damaged; it was left as it is. Restore a backup "
+            "(docs/operations.md, Backup), or move the file away to start a new one: quarantines "
+            "and history are then forgotten, and the controller waits for pbal-controller adopt"
+        )
+    return (
+        f"{path}: the journal cannot be opened ({error}); check the directory's owner "
+        "and free space, or move the file away to start a new one"
+    )

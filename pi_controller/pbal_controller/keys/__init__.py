@@ -1,0 +1,25 @@
+"""The keys of the site: root keys and group keys, encrypted at rest."""
+
+from pbal_controller.keys.site import check_keys, open_keys, passphrase
+from pbal_controller.keys.store import (
+    KEY_BYTES,
+    GroupGeneration,
+    KeyStore,
+    NodeKey,
+    atomic_write,
+    find_passphrase,
+    user,
+)
+
+__all__ = [
+    "KEY_BYTES",
+    "GroupGeneration",
+    "KeyStore",
+    "NodeKey",
+    "atomic_write",
+    "check_keys",
+    "find_passphrase",
+    "open_keys",
+    "passphrase",
+    "user",
+]

@@ -1,0 +1,68 @@
+"""The site's key store as the controller's commands open it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+from pbal_controller.config import Config
+from pbal_controller.errors import KeyStoreError
+from pbal_controller.keys.store import KeyStore, find_passphrase
+from pbal_controller.secrecy import no_core_dump
+
+
+def passphrase(config: Config, ask: Literal["", "once", "new"] = "") -> bytes:
+    """From systemd's credential or the configured file, else asked for on the terminal.
+
+    `ask` says whether a person may be asked, and whether twice because it is new. Raises
+    KeyStoreError.
+    """
+    no_core_dump()
+    try:
+        return find_passphrase(config.keys.passphrase_file, config.keys.credential)
+    except KeyStoreError:
+        if not ask or not sys.stdin.isatty():
+            raise
+    secret = getpass.getpass("New passphrase: " if ask == "new" else "Passphrase: ").encode()
+    if ask == "new" and getpass.getpass("Again: ").encode() != secret:
+        raise KeyStoreError("the two passphrases differ; nothing was written")
+    return secret
+
+
+def open_keys(config: Config, *, ask: bool = False) -> KeyStore:
+    """The key store of the configured site. Raises KeyStoreError."""
+    if not config.keys.file.exists():
+        raise KeyStoreError(
+            f"{config.keys.file}: no such file; bring the key store that pbal provision made, or "
+            "make one: pbal-controller keys create"
+        )
+    keys = KeyStore.open(config.keys.file, passphrase(config, "once" if ask else ""))
+    if keys.site_id != config.site.id:
+        raise KeyStoreError(
+            f"{config.keys.file}: belongs to site {keys.site_id}, the configuration says site "
+            f"{config.site.id}; correct site.id or use the right store"
+        )
+    return keys
+
+
+def check_keys(config: Config, passphrase_file: Path | None) -> str:
+    """What the key store holds for this configuration, in words.
+
+    Raises KeyStoreError: missing, of another site, refuses the passphrase, or lacks a home's key.
+    """
+    told = passphrase_file or config.keys.passphrase_file
+    if told is None and config.keys.file.exists() and not os.environ.get("CREDENTIALS_DIRECTORY"):
+        return "not opened: its passphrase is systemd's credential (see --passphrase-file)"
+    keys = config.keys.model_copy(update={"passphrase_file": told})
+    store = open_keys(config.model_copy(update={"keys": keys}))
+    known = {address for address in store.addresses() if not store.node(address).revoked}
+    missing = [str(home.address) for home in config.home if home.address not in known]
+    if missing:
+        raise KeyStoreError(
+            f"{config.keys.file}: no key for home {', '.join(missing)}; give the node one (pbal "
+            "provision add), or take the home out of the configuration"
+        )
+    return f"{len(known)} node{'' if len(known) == 1 else 's'}"

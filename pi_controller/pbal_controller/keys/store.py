@@ -1,0 +1,421 @@
+"""Root keys of the nodes, encrypted at rest.
+
+One JSON file: the scrypt parameters, a nonce, and everything else (site, root keys, group
+keys) as one AES-256-GCM ciphertext whose associated data is the file's plain header. The
+file is 0600, replaced atomically, and flushed to the disk before it replaces the old one.
+Keys appear in no repr, no log line and no error text.
+
+The controller and the command line may both change it: every change holds a lock on the folder
+and begins with what the file says then. Group keys come in generations, at most two at a time:
+the one in use, and a newer one on its way to the nodes (group_keys.py).
+
+scrypt: RFC 7914; the default cost (N 2^15, r 8, p 1) takes about 0.1 s and 32 MiB on a
+computer and about 0.5 s on a Raspberry Pi 4.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import getpass
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from pbal_controller.documents import dump_json, load_json
+from pbal_controller.errors import KeyStoreError
+from pbal_controller.keys.file import FORMAT, atomic_write, find_passphrase, read
+
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class NodeKey:
+    """One node's root key. `fingerprint` names the key without giving it away. `console`: how its
+    console was provisioned, "locked" or "open"; "" by a program that knew no lock.
+    """
+
+    address: int
+    eui: str
+    root: bytes
+    revoked: bool = False
+    console: str = ""
+
+    def __repr__(self) -> str:
+        return f"NodeKey(address={self.address}, eui={self.eui!r}, revoked={self.revoked})"
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change when the key does (hash of a 256-bit random secret)."""
+        return hashlib.sha256(b"pbal key fingerprint" + self.root).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class GroupGeneration:
+    """One group key of the site. `made_s` is unix time, 0 when nobody wrote it down."""
+
+    number: int
+    root: bytes
+    made_s: float = 0.0
+    why: str = ""
+    by: str = ""
+
+    def __repr__(self) -> str:
+        return f"GroupGeneration({self.number}, made_s={self.made_s}, why={self.why!r})"
+
+
+def user() -> str:
+    """Who runs this program, for the records; empty when the system does not know."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _derive(passphrase: bytes, salt: bytes, log2_n: int) -> bytes:
+    return Scrypt(salt=salt, length=KEY_BYTES, n=1 << log2_n, r=8, p=1).derive(passphrase)
+
+
+class KeyStore:
+    """The key store of one site, open in memory. Every change is written at once."""
+
+    def __init__(self, path: Path, key: bytes, salt: bytes, log2_n: int, site_id: int) -> None:
+        self.path = path
+        self.site_id = site_id
+        self._key = key
+        self._salt = salt
+        self._log2_n = log2_n
+        self._nodes: dict[int, NodeKey] = {}
+        self._generations: tuple[GroupGeneration, ...] = ()
+        self._active = 1
+        self._release_key = b""
+
+    def __repr__(self) -> str:
+        return f"KeyStore({str(self.path)!r}, site_id={self.site_id}, nodes={len(self._nodes)})"
+
+    # -- opening -------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | str,
+        passphrase: bytes,
+        site_id: int,
+        *,
+        log2_n: int = 15,
+        group_key: bytes | None = None,
+    ) -> KeyStore:
+        """A new store; the group key is drawn unless nodes have one already.
+
+        Raises KeyStoreError when the file exists or a key has the wrong size.
+        """
+        path = Path(path)
+        if path.exists():
+            raise KeyStoreError(f"{path}: exists already; move it away or open it")
+        if not passphrase:
+            raise KeyStoreError("the passphrase is empty; give one of at least one byte")
+        salt = secrets.token_bytes(16)
+        store = cls(path, _derive(passphrase, salt, log2_n), salt, log2_n, site_id)
+        if group_key is not None and len(group_key) != KEY_BYTES:
+            raise KeyStoreError(f"a group key has {KEY_BYTES} bytes, not {len(group_key)}")
+        root = group_key or secrets.token_bytes(KEY_BYTES)
+        store._generations = (GroupGeneration(1, root, time.time(), "first", user()),)
+        store._write()
+        return store
+
+    @classmethod
+    def open(cls, path: Path | str, passphrase: bytes) -> KeyStore:
+        """Open a store. Raises KeyStoreError when it is missing, damaged or locked."""
+        path = Path(path)
+        (log2_n, site_id, salt), nonce, sealed = read(path)
+        store = cls(path, _derive(passphrase, salt, log2_n), salt, log2_n, site_id)
+        try:
+            store._open(nonce, sealed)
+        except InvalidTag:
+            raise KeyStoreError(
+                f"{path}: the passphrase does not open it, or the file was altered"
+            ) from None
+        return store
+
+    def reload(self) -> None:
+        """Take up what somebody else wrote. Raises KeyStoreError, and then nothing has changed."""
+        head, nonce, sealed = read(self.path)
+        if head != (self._log2_n, self.site_id, self._salt):
+            raise KeyStoreError(f"{self.path}: another key store lies here now; restart pbal")
+        try:
+            self._open(nonce, sealed)
+        except InvalidTag:
+            raise KeyStoreError(f"{self.path}: was altered; restore it from a backup") from None
+
+    def _open(self, nonce: bytes, sealed: bytes) -> None:
+        try:
+            plain = AESGCM(self._key).decrypt(nonce, sealed, self._header())
+            self._load(load_json(plain))
+        except (ValueError, KeyError, TypeError):  # a nonce of another length; other content
+            raise KeyStoreError(f"{self.path}: damaged; restore it from a backup") from None
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One change: nobody else's is lost, and one that cannot be written is not made."""
+        try:
+            lock = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise KeyStoreError(f"{self.path.parent}: {error.strerror}") from None
+        before = self._nodes, self._generations, self._active, self._release_key
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.reload()
+            before = self._nodes, self._generations, self._active, self._release_key
+            self._nodes = dict(self._nodes)
+            yield
+            self._write()
+        except BaseException:
+            self._nodes, self._generations, self._active, self._release_key = before
+            raise
+        finally:
+            os.close(lock)
+
+    def _header(self) -> bytes:
+        return f"{FORMAT}|{self.site_id}|{self._log2_n}|{_b64(self._salt)}".encode("ascii")
+
+    def _load(self, content: dict[str, Any]) -> None:
+        nodes: dict[int, NodeKey] = {}
+        for item in content["nodes"]:
+            node = NodeKey(
+                int(item["address"]),
+                str(item["eui"]),
+                bytes.fromhex(item["root"]),
+                bool(item.get("revoked", False)),
+                str(item.get("console", "")),
+            )
+            nodes[node.address] = node
+        # A store from before there were generations has one, of unknown age.
+        self._generations = tuple(
+            GroupGeneration(
+                int(item["number"]),
+                bytes.fromhex(item["root"]),
+                float(item["made_s"]),
+                str(item["why"]),
+                str(item["by"]),
+            )
+            for item in content.get("generations", ())
+        ) or (GroupGeneration(1, bytes.fromhex(content["group"])),)
+        self._active = int(content.get("active", self._generations[0].number))
+        self._release_key = bytes.fromhex(content.get("release", ""))
+        self._nodes = nodes
+
+    def _write(self) -> None:
+        content = {
+            # For a program from before there were generations.
+            "group": self.active.root.hex(),
+            "generations": [
+                {
+                    "number": g.number,
+                    "root": g.root.hex(),
+                    "made_s": g.made_s,
+                    "why": g.why,
+                    "by": g.by,
+                }
+                for g in self._generations
+            ],
+            "active": self._active,
+            "release": self._release_key.hex(),
+            "nodes": [
+                {
+                    "address": n.address,
+                    "eui": n.eui,
+                    "root": n.root.hex(),
+                    "revoked": n.revoked,
+                    "console": n.console,
+                }
+                for n in sorted(self._nodes.values(), key=lambda n: n.address)
+            ],
+        }
+        nonce = secrets.token_bytes(12)
+        sealed = AESGCM(self._key).encrypt(nonce, dump_json(content).encode(), self._header())
+        document = {
+            "format": FORMAT,
+            "site": self.site_id,
+            "log2_n": self._log2_n,
+            "salt": _b64(self._salt),
+            "nonce": _b64(nonce),
+            "sealed": _b64(sealed),
+        }
+        atomic_write(self.path, (dump_json(document, indent=1) + "\n").encode())
+
+    # -- use -----------------------------------------------------------------------------
+
+    @property
+    def newest(self) -> GroupGeneration:
+        """The newest group key: what nodes are given."""
+        return self._generations[-1]
+
+    @property
+    def active(self) -> GroupGeneration:
+        """The group key that group frames are sealed with; older than `newest` in a change."""
+        for generation in self._generations:
+            if generation.number == self._active:
+                return generation
+        return self._generations[0]
+
+    @property
+    def group_key(self) -> bytes:
+        """The root (32 bytes) of the newest group key."""
+        return self.newest.root
+
+    def new_group_key(self, why: str, by: str, above: int = 0) -> GroupGeneration:
+        """Draw the next group key, with a number above `above` too. In the file on return.
+
+        It takes the place of one that was still on its way to the nodes.
+        """
+        with self._changing():
+            made = self._draw(why, by, above)
+        return made
+
+    def _draw(self, why: str, by: str, above: int = 0) -> GroupGeneration:
+        number = max(self.newest.number, above) + 1
+        made = GroupGeneration(number, secrets.token_bytes(KEY_BYTES), time.time(), why, by)
+        self._generations = (self.active, made)
+        return made
+
+    def activate(self, number: int) -> bool:
+        """From now on group frames are sealed with this one, the newest; the older is forgotten.
+
+        False when somebody drew a newer one meanwhile: then nothing has changed.
+        """
+        with self._changing():
+            found = self.newest.number == number
+            if found:
+                self._active = number
+                self._generations = (self.newest,)
+        return found
+
+    @property
+    def release_key(self) -> bytes:
+        """The public key (Ed25519, 32 bytes) that updates of this site's nodes are signed with.
+
+        Empty for none. It is no secret, but it must be the right one: here nobody alters it unseen.
+        """
+        return self._release_key
+
+    def set_release_key(self, public: bytes) -> None:
+        """From now on nodes are provisioned with this key; b"" for none.
+
+        Raises KeyStoreError when it has the wrong size.
+        """
+        if len(public) not in (0, KEY_BYTES):
+            raise KeyStoreError(f"a release key has {KEY_BYTES} bytes, not {len(public)}")
+        with self._changing():
+            self._release_key = public
+
+    def addresses(self) -> list[int]:
+        """All known addresses, revoked ones included, in order."""
+        return sorted(self._nodes)
+
+    def node(self, address: int) -> NodeKey:
+        """The entry of an address. Raises KeyStoreError for an unknown one."""
+        try:
+            return self._nodes[address]
+        except KeyError:
+            raise KeyStoreError(
+                f"{self.path}: no key for address {address}; "
+                "add it with `pbal-controller keys add` or provision the node"
+            ) from None
+
+    def get(self, address: int) -> bytes:
+        """The root key (32 bytes) of an address. Raises KeyStoreError: unknown or revoked."""
+        node = self.node(address)
+        if node.revoked:
+            raise KeyStoreError(f"the key of address {address} is revoked; provision the node anew")
+        return node.root
+
+    def add(self, address: int, eui: str, root: bytes | None = None, console: str = "") -> NodeKey:
+        """Add a node; without `root` a fresh key is drawn. Raises KeyStoreError when taken."""
+        node = replace(self._checked(address, eui, root), console=console)
+        with self._changing():
+            if address in self._nodes:
+                raise KeyStoreError(
+                    f"address {address} has a key already; rotate or remove it first"
+                )
+            self._nodes[address] = node
+        return node
+
+    def add_many(self, nodes: list[tuple[int, str, bytes]]) -> None:
+        """Add several nodes with one write: (address, eui, root)."""
+        fresh = [self._checked(*node) for node in nodes]
+        with self._changing():
+            for node in fresh:
+                if node.address in self._nodes:
+                    raise KeyStoreError(f"address {node.address} has a key already")
+            self._nodes.update({node.address: node for node in fresh})
+
+    def rotate(
+        self, address: int, root: bytes | None = None, console: str | None = None
+    ) -> NodeKey:
+        """Replace a node's key (the node must be provisioned with the new one). `console`: how its
+        console is then; None: as before.
+        """
+        with self._changing():
+            old = self.node(address)
+            node = replace(
+                self._checked(address, old.eui, root),
+                console=old.console if console is None else console,
+            )
+            self._nodes[address] = node
+        return node
+
+    def revoke(self, address: int, by: str = "") -> GroupGeneration | None:
+        """Never speak to this node again, but keep the entry so that its address stays taken.
+
+        The node knows the group key, so the same write draws a new one, which is returned; None
+        when the node was revoked before.
+        """
+        with self._changing():
+            old = self.node(address)
+            if old.revoked:
+                return None
+            self._nodes[address] = replace(old, revoked=True)
+            made = self._draw(f"node {address} revoked", by)
+        return made
+
+    def remove(self, address: int) -> None:
+        """Forget a node and free its address."""
+        with self._changing():
+            self.node(address)
+            del self._nodes[address]
+
+    @staticmethod
+    def _checked(address: int, eui: str, root: bytes | None) -> NodeKey:
+        if not 1 <= address <= 0xFFFF:
+            raise KeyStoreError(f"address {address} is outside 1..65535")
+        try:
+            eui_bytes = bytes.fromhex(eui)
+        except ValueError:
+            eui_bytes = b""
+        if len(eui_bytes) != 8:
+            raise KeyStoreError(f"eui {eui!r} must be 16 hex digits")
+        if root is None:
+            root = secrets.token_bytes(KEY_BYTES)
+        if len(root) != KEY_BYTES:
+            raise KeyStoreError(f"a root key has {KEY_BYTES} bytes, not {len(root)}")
+        return NodeKey(address, eui.lower(), root)
+
+
+__all__ = [
+    "KEY_BYTES", "GroupGeneration", "KeyStore", "NodeKey", "atomic_write", "find_passphrase",
+    "user",
+]  # fmt: skip

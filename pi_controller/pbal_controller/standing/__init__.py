@@ -1,0 +1,6 @@
+"""Whether this controller may command: its journal, and signs of a second controller."""
+
+from pbal_controller.standing.rivals import Signs
+from pbal_controller.standing.standing import ADOPT, Reason, Standing
+
+__all__ = ["ADOPT", "Reason", "Signs", "Standing"]

@@ -1,0 +1,241 @@
+"""The local status server: page, JSON, Prometheus, event stream. It can change nothing.
+
+It listens on the loopback address by default and has no authentication; to look from
+elsewhere use an SSH tunnel (docs/operations.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from pbal_controller.documents import dump_json
+from pbal_controller.view import metrics
+from pbal_controller.view.status import home_dict, status_dict, summary_dict
+
+if TYPE_CHECKING:
+    from pbal_controller.app import Controller
+
+log = logging.getLogger(__name__)
+
+# A reader of /events that is this far behind is dropped.
+STREAM_BACKLOG = 200
+MAX_STREAMS = 20
+# More connections than this are turned away: whoever is on this computer may deny others the
+# page, but not the controller its file descriptors.
+MAX_CONNECTIONS = 64
+# The large answers are made anew at most this often, so that nobody who asks in a loop takes the
+# time in which homes are polled.
+KEEP_S = 0.2
+SUMMARY_EVERY_S = 1.0
+
+
+def _answer(data: Any, status: int = 200) -> web.Response:
+    return web.json_response(data, status=status, dumps=dump_json)
+
+
+class Streams:
+    """Hands events to the readers of /events; a slow reader loses events, never delays us."""
+
+    def __init__(self) -> None:
+        self._readers: set[asyncio.Queue[tuple[str, str]]] = set()
+        self.dropped = 0
+
+    def publish(self, kind: str, data: dict[str, Any]) -> None:
+        """Tell all readers."""
+        if not self._readers:
+            return
+        text = dump_json(data, separators=(",", ":"))
+        for reader in self._readers:
+            if reader.full():
+                self.dropped += 1
+            else:
+                reader.put_nowait((kind, text))
+
+    @property
+    def readers(self) -> int:
+        """How many are listening."""
+        return len(self._readers)
+
+    def join(self) -> asyncio.Queue[tuple[str, str]]:
+        """A new reader's queue. Raises web.HTTPServiceUnavailable when there are too many."""
+        if len(self._readers) >= MAX_STREAMS:
+            raise web.HTTPServiceUnavailable(text="too many readers of /events; close one\n")
+        queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue(STREAM_BACKLOG)
+        self._readers.add(queue)
+        return queue
+
+    def leave(self, queue: asyncio.Queue[tuple[str, str]]) -> None:
+        """The reader is gone."""
+        self._readers.discard(queue)
+
+
+class _TurnedAway(asyncio.Protocol):
+    """A connection above the limit: told so, and closed."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(
+            b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
+            b"Content-Type: text/plain\r\nContent-Length: 21\r\n\r\ntoo many connections\n"
+        )
+        transport.close()
+
+
+class StatusServer:
+    """The server as one supervised loop."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._c = controller
+        self.port = 0
+        self._kept: dict[str, tuple[float, bytes]] = {}
+
+    def _app(self) -> web.Application:
+        app = web.Application(middlewares=[self._known_host])
+        app.add_routes(
+            [
+                web.get("/", self._page),
+                web.get("/api/status", self._status),
+                web.get("/api/homes/{address}", self._home),
+                web.get("/api/moves", self._moves),
+                web.get("/api/events", self._node_events),
+                web.get("/metrics", self._metrics),
+                web.get("/events", self._events),
+                web.get("/healthz", self._healthz),
+            ]
+        )
+        return app
+
+    @web.middleware
+    async def _known_host(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        """Refuse requests that a foreign web page sends to a name it pointed at this computer."""
+        host = (request.url.host or "").lower()
+        if host not in ("localhost", "127.0.0.1", "::1", self._c.config.http.host):
+            return web.Response(
+                status=403, text=f"not served under the name {host}; use localhost\n"
+            )
+        return await handler(request)
+
+    async def run(self, beat: Callable[[], None]) -> None:
+        """Serve until cancelled."""
+        config = self._c.config.http
+        runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        listener: asyncio.Server | None = None
+
+        def take() -> asyncio.BaseProtocol:
+            served = runner.server
+            if served is None or len(served.connections) >= MAX_CONNECTIONS:
+                return _TurnedAway()
+            return served()
+
+        try:
+            try:
+                listener = await asyncio.get_running_loop().create_server(
+                    take, config.host, self.port or config.port
+                )
+            except OSError as error:
+                raise OSError(
+                    f"http: {config.host}:{config.port} cannot be used ({error.strerror}); "
+                    "set http.port to a free port, or 0"
+                ) from None
+            self.port = listener.sockets[0].getsockname()[1]
+            if config.port_file is not None:
+                await asyncio.to_thread(_write_port, config.port_file, self.port)
+            log.info("status page", extra={"url": f"http://{config.host}:{self.port}/"})
+            while True:
+                if self._c.streams.readers:
+                    self._c.streams.publish("summary", summary_dict(self._c))
+                beat()
+                await asyncio.sleep(SUMMARY_EVERY_S)
+        finally:
+            if listener is not None:
+                listener.close()
+            await runner.cleanup()
+
+    async def _page(self, request: web.Request) -> web.Response:
+        page = resources.files("pbal_controller.view").joinpath("page.html").read_text("utf-8")
+        return web.Response(
+            text=page,
+            content_type="text/html",
+            headers={
+                "Content-Security-Policy": "default-src 'none'; connect-src 'self'; "
+                "style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+                "X-Content-Type-Options": "nosniff",
+            },
+        )
+
+    def _keep(self, name: str, make: Callable[[], str]) -> bytes:
+        """The answer of that name, made anew when it is too old."""
+        now = self._c.now()
+        at, body = self._kept.get(name, (-KEEP_S, b""))
+        if now - at >= KEEP_S:
+            body = make().encode()
+            self._kept[name] = (now, body)
+        return body
+
+    async def _status(self, request: web.Request) -> web.Response:
+        body = self._keep("status", lambda: dump_json(status_dict(self._c)))
+        return web.Response(body=body, content_type="application/json", charset="utf-8")
+
+    async def _home(self, request: web.Request) -> web.Response:
+        text = request.match_info["address"]
+        home = self._c.fleet.get(int(text)) if text.isdecimal() and len(text) < 6 else None
+        if home is None:
+            known = ", ".join(str(h.address) for h in list(self._c.fleet)[:20])
+            return _answer(
+                {"error": f"no home {text}; addresses are {known or 'none'}"}, status=404
+            )
+        return _answer(home_dict(home, self._c.now(), full=True))
+
+    async def _moves(self, request: web.Request) -> web.Response:
+        return _answer({"moves": list(self._c.dispatcher.recent)[::-1]})
+
+    async def _node_events(self, request: web.Request) -> web.Response:
+        return _answer({"events": await self._c.node_events()})
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        return web.Response(
+            body=self._keep("metrics", lambda: metrics.render(self._c)),
+            headers={"Content-Type": metrics.CONTENT_TYPE},
+        )
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        now = self._c.now()
+        late = self._c.supervisor.late(now)
+        why_not = self._c.dispatcher.why_not(now)
+        bad = [f"late: {', '.join(late)}"] if late else []
+        bad += [f"nothing is ordered: {why_not}"] if why_not else []
+        return web.Response(text="\n".join(bad or ["ok"]) + "\n", status=503 if bad else 200)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        queue = self._c.streams.join()
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+        )
+        try:
+            await response.prepare(request)
+            while True:
+                kind, text = await queue.get()
+                await response.write(f"event: {kind}\ndata: {text}\n\n".encode())
+        except ConnectionError:
+            return response
+        finally:
+            self._c.streams.leave(queue)
+
+
+def _write_port(path: Path, port: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(f"{port}\n", encoding="ascii")
+    fresh.replace(path)

@@ -1,0 +1,152 @@
+"""Prometheus text exposition of the status (format 0.0.4): prefix pbal_, base units."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pbal_controller.updates import Step
+from pbal_controller.view.status import frames_dict, summary_dict
+
+if TYPE_CHECKING:
+    from pbal_controller.app import Controller
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+class Exposition:
+    """Collects metrics and renders them, each family once."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._families: set[str] = set()
+
+    def add(
+        self, name: str, type_: str, text: str, value: float | None, /, **labels: object
+    ) -> None:
+        """One sample of family `name` (without the prefix). None is left out."""
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return
+        name = f"pbal_{name}"
+        if name not in self._families:
+            self._families.add(name)
+            self._lines += [f"# HELP {name} {text}", f"# TYPE {name} {type_}"]
+        body = ",".join(f'{key}="{_escape(str(item))}"' for key, item in labels.items())
+        shown = "+Inf" if value == math.inf else repr(value)
+        self._lines.append(f"{name}{{{body}}} {shown}" if body else f"{name} {shown}")
+
+    def render(self) -> str:
+        """The whole text."""
+        return "\n".join(self._lines) + "\n"
+
+
+def render(c: Controller) -> str:
+    """All metrics of the controller."""
+    out = Exposition()
+    now = c.now()
+    s = summary_dict(c)
+    out.add("build_info", "gauge", "Version of the controller.", 1, version=s["version"])
+    out.add("uptime_seconds", "gauge", "Time since start.", s["uptime_s"])
+    out.add(
+        "healthy",
+        "gauge",
+        "1 while every essential loop is on time and moves can be ordered.",
+        int(s["healthy"]),
+    )
+    out.add("commands_allowed", "gauge", "0 while nothing can be ordered.", int(s["commands"]))
+    out.add("homes", "gauge", "Configured homes.", s["homes_configured"])
+    out.add("homes_alive", "gauge", "Homes that answer.", s["homes_alive"])
+    out.add("homes_fresh", "gauge", "Homes fresh enough to plan with.", s["homes_fresh"])
+    out.add("homes_quarantined", "gauge", "Homes in quarantine.", s["homes_quarantined"])
+    out.add("homes_doubted", "gauge", "Homes whose word does not fit: not in plans.",
+            s["homes_doubted"])  # fmt: skip
+    for version, count in s["firmware"]["versions"].items():
+        out.add("homes_firmware", "gauge", "Homes by the firmware they run.", count,
+                version=version)  # fmt: skip
+    out.add("homes_firmware_differing", "gauge", "Homes with another firmware than most.",
+            len(s["firmware"]["differing"]))  # fmt: skip
+    out.add("homes_firmware_lacking", "gauge", "Homes whose firmware is older than a record.",
+            len(s["firmware"]["lacking"]))  # fmt: skip
+    out.add("neutral_current_amperes", "gauge", "Phasor sum over fresh homes.",
+            s["neutral_current_a"])  # fmt: skip
+    for index, name in enumerate("ABC"):
+        out.add("phase_current_amperes", "gauge", "Sum of the homes' currents on a phase.",
+                s["phase_currents_a"][index], phase=name)  # fmt: skip
+    for index, name in enumerate("ABC"):
+        out.add("phase_homes", "gauge", "Homes on a phase.", s["phase_homes"][index], phase=name)
+    out.add("telemetry_age_p95_seconds", "gauge", "95th percentile of reading age, living homes.",
+            s["telemetry_age_p95_s"])  # fmt: skip
+    out.add("telemetry_age_p95_worst_seconds", "gauge", "The same, of the worst living home.",
+            s["telemetry_age_p95_worst_s"])  # fmt: skip
+    out.add("moves_ordered_total", "counter", "Moves ordered.", s["switches"]["ordered"])
+    out.add("moves_open", "gauge", "Moves whose end is not known.", s["switches"]["open"])
+    for state, count in c.dispatcher.finished_total.items():
+        out.add("moves_ended_total", "counter", "Moves by their end.", count, state=state)
+    out.add("decisions_total", "counter", "Decisions made.", c.planner.decisions_total)
+    out.add("decisions_skipped_total", "counter", "Decisions not made (stale, busy).",
+            c.planner.skipped_total)  # fmt: skip
+    out.add("moves_held_back_total", "counter",
+            "Moves not ordered because they would hang on one home's word.",
+            c.planner.bound.held_back_total)  # fmt: skip
+    out.add("decision_seconds", "gauge", "Duration of the last decision.",
+            c.planner.last_decide_s)  # fmt: skip
+    out.add("node_events_total", "counter", "Events stored.", c.dispatcher.events_total)
+    out.add("inbox_dropped_total", "counter", "Facts dropped because the journal was slow.",
+            c.inbox.dropped)  # fmt: skip
+    for kind, count in frames_dict(list(c.fleet)).items():
+        out.add("frames_total", "counter", "Polls and what came of them.", count, kind=kind)
+    for name, bearer in c.bearers.items():
+        out.add("bus_up", "gauge", "1 while the port is open.",
+                int(bearer.state.value == "open"), bus=name)  # fmt: skip
+    for name, bearer in c.bearers.items():
+        out.add("bus_reconnects_total", "counter", "Times the port was lost.",
+                bearer.reconnects, bus=name)  # fmt: skip
+    for name, bearer in c.bearers.items():
+        for kind in ("requests", "answers", "timeouts", "garbled", "strays", "exceptions"):
+            out.add("bus_transactions_total", "counter", "Of the segment, by outcome.",
+                    getattr(bearer.stats, kind), bus=name, kind=kind)  # fmt: skip
+    for name, segment in c.segments.items():
+        out.add("bus_cycle_seconds", "gauge", "Duration of the last round.",
+                segment.last_cycle_s, bus=name)  # fmt: skip
+    for loop in c.supervisor.loops.values():
+        out.add("loop_last_success_age_seconds", "gauge", "Age of a loop's last success.",
+                loop.age_s(now), loop=loop.name)  # fmt: skip
+    for loop in c.supervisor.loops.values():
+        out.add("loop_restarts_total", "counter", "Restarts of a loop.", loop.restarts,
+                loop=loop.name)  # fmt: skip
+    key = c.group_keys.as_dict()
+    out.add("group_key_number", "gauge", "The group key in use.", key["number"])
+    out.add("group_key_homes_behind", "gauge", "Homes that have not proven the newest group key.",
+            len(key["homes_behind"]))  # fmt: skip
+    out.add("group_key_alarm_homes", "gauge", "Living homes that had their time and did not.",
+            len(key["alarm"]))  # fmt: skip
+    if key["made_s"]:
+        out.add("group_key_age_seconds", "gauge", "Since the newest group key was drawn.",
+                round(c.wall() - key["made_s"], 3))  # fmt: skip
+    if c.config.update.directory is not None:
+        out.add("update_bytes_total", "counter", "Bytes of releases sent to homes.",
+                c.rollouts.bytes_total)  # fmt: skip
+        active = c.rollouts.active
+        for step in Step:
+            out.add("update_homes", "gauge", "Homes of the rollout under way, by step.",
+                    active.count(step) if active is not None else 0, step=step.value)  # fmt: skip
+    for home in c.fleet:
+        out.add("home_up", "gauge", "1 while the home answers.", int(home.alive),
+                home=home.address)  # fmt: skip
+    for home in c.fleet:
+        out.add("home_reading_age_seconds", "gauge", "Age of the latest reading.",
+                home.age_s(now), home=home.address)  # fmt: skip
+    for home in c.fleet:
+        out.add("home_phase", "gauge", "0 open, 1 A, 2 B, 3 C.", home.phase, home=home.address)
+    for home in c.fleet:
+        out.add("home_doubted", "gauge", "1 while its word does not fit.", int(bool(home.doubted)),
+                home=home.address)  # fmt: skip
+    for home in c.fleet:
+        if home.telemetry is not None:
+            out.add("home_power_watts", "gauge", "Active power.", home.telemetry.p_w,
+                    home=home.address)  # fmt: skip
+    return out.render()
