@@ -1,23 +1,33 @@
 """A street on which things go wrong at random, and the books that must be right all the same.
 
-    chaos = Chaos(street, site, seed=7)
-    await chaos.run(seconds=300)      # one fault after the other, some at the same time
-    await chaos.calm()                # all mended; raises when a home is not served again
-    chaos.check()                     # raises when something happened that nothing explains
+    chaos = Chaos(street, site, seed, faketime)
+    try:
+        await chaos.play(300)  # raises ChaosFailed: what went wrong, and all books
+    finally:
+        await chaos.close()
+
+`play` starts the controller, makes one fault after the other, some at the same time, ends them all,
+waits until every home is served again, and looks for what nothing explains.
 
 The controller is the real one, on a serial port that can be pulled (socat), with a clock that can
 be stepped (libfaketime) and a disk that can be full (RLIMIT_FSIZE, which the kernel enforces on
 every write). Nodes are the real firmware.
+
+A node that crashes four times in a row goes into safe mode, where a contact in doubt stays open for
+ten minutes (docs/safety.md). No home gets so many resets in a row: its power is cut instead, with
+which they count from zero. Safe mode has tests of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import resource
 import time
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -33,6 +43,13 @@ LOOK_S = 0.05
 _SAG_S = 3.0
 _AUTONOMOUS_EVENT = 3
 _RETURN_EVENT = 4
+_RESETS_IN_A_ROW = 3  # one more makes safe mode
+_FAULTS_END_S = 120.0  # the last faults, a controller's start on a busy computer among them
+_LOG_TAIL = 3000
+
+
+class ChaosFailed(AssertionError):
+    """A chaos run did not end as it must. Says where, why, and everything the books have."""
 
 
 class Chaos:
@@ -43,6 +60,7 @@ class Chaos:
     ) -> None:
         self.street = street
         self.site = site
+        self._seed = seed
         self.random = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.dark_s = [0.0] * len(street.homes)  # without supply, by home
@@ -53,8 +71,11 @@ class Chaos:
         self._port = street.workdir / "port"
         self._pulled = False
         self._socat = 0
-        self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._suspect: int | None = None  # the home that a check was at
+        # Of each home: resets in a row that we made, and the watchdog's before the first of them.
+        self._resets = [0] * len(street.homes)
+        self._bites = [0] * len(street.homes)
         everything: dict[str, Callable[[], Awaitable[None]]] = {
             "node-killed": self._node_killed,
             "node-reset": self._node_reset,
@@ -76,6 +97,21 @@ class Chaos:
 
     # -- running ---------------------------------------------------------------------------
 
+    async def play(self, seconds: float) -> None:
+        """The whole run, with faults for `seconds`. Raises ChaosFailed."""
+        stage = "start"
+        try:
+            await self.start()
+            stage = "faults"
+            await self.run(seconds)
+            stage = "calm"
+            await self.calm()
+            stage = "check"
+            self.check()
+        except Exception as error:
+            why = "".join(traceback.format_exception(error))
+            raise ChaosFailed(f"seed {self._seed}, at {stage}:\n{why}\n{self.account()}") from None
+
     async def start(self) -> None:
         """The controller on its port, everything well; returns when every home is read."""
         self._clock.write_text("+0")
@@ -87,7 +123,7 @@ class Chaos:
         self._spawn(self._watch_supply(), "supply")
 
     async def run(self, seconds: float) -> None:
-        """Faults at random for `seconds`."""
+        """Faults at random for `seconds`, and until the last has ended; raises what one raised."""
         end = time.monotonic() + seconds
         names = list(self._faults)
         under_way: set[asyncio.Task[None]] = set()
@@ -99,8 +135,12 @@ class Chaos:
             under_way.add(task)
             task.add_done_callback(under_way.discard)
             await asyncio.sleep(self.random.uniform(0.5, 5.0))
+            self._raise_what_failed()
         if under_way:
-            await asyncio.wait(under_way, timeout=60)
+            await asyncio.wait(under_way, timeout=_FAULTS_END_S)
+        self._raise_what_failed()
+        left = sorted(task.get_name() for task in under_way)
+        assert not left, f"faults that do not end: {left}"
 
     async def _one(self, name: str) -> None:
         self.counts[name] += 1
@@ -110,6 +150,11 @@ class Chaos:
         task: asyncio.Task[None] = asyncio.create_task(work, name=f"chaos {name}")
         self._tasks.add(task)
         return task
+
+    def _raise_what_failed(self) -> None:
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise AssertionError(f"{task.get_name()} failed: {error!r}") from error
 
     async def calm(self) -> None:
         """Ends all faults and waits until every home is closed and read again."""
@@ -137,17 +182,13 @@ class Chaos:
             await asyncio.sleep(0.1)
 
     async def close(self) -> None:
-        """Ends what the chaos itself started. Raises what one of its tasks raised."""
-        self._stopping = True
+        """Ends what the chaos itself started."""
         for task in self._tasks:
             task.cancel()
-        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.site.stop()
         if self._socat:
             self.street.kill(self._socat)
-        for problem in ended:
-            if isinstance(problem, Exception):
-                raise problem
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -184,19 +225,37 @@ class Chaos:
     async def _node_killed(self) -> None:
         async with self._some_home() as i:
             pid = self.street.homes[i].chip.pid
-            if pid:
+            if not self._may_reset(i):
+                await self._cut(i)
+            elif pid:
                 self.street.kill(pid)
             await self._up(i)
 
     async def _node_reset(self) -> None:
         async with self._some_home() as i:
-            await self.street.reset(i, chips.HARD_RESET)
+            if self._may_reset(i):
+                await self.street.reset(i, chips.HARD_RESET)
+            else:
+                await self._cut(i)
             await self._up(i)
 
     async def _node_power_cut(self) -> None:
         async with self._some_home() as i:
-            await self.street.power_cut(i, self.random.uniform(0.05, 2.0))
+            await self._cut(i)
             await self._up(i)
+
+    def _may_reset(self, i: int) -> bool:
+        """Whether one more reset in a row makes no safe mode; it is counted then."""
+        bites = self.street.homes[i].wdt_bites - self._bites[i]
+        may = self._resets[i] + bites < _RESETS_IN_A_ROW
+        self._resets[i] += may
+        return may
+
+    async def _cut(self, i: int) -> None:
+        """After a power cut the node counts its resets from zero."""
+        await self.street.power_cut(i, self.random.uniform(0.05, 2.0))
+        self._resets[i] = 0
+        self._bites[i] = self.street.homes[i].wdt_bites
 
     async def _up(self, i: int) -> None:
         """A node is left alone until it runs: what never gets to its program proves nothing."""
@@ -308,11 +367,66 @@ class Chaos:
             "longest_dark_s": round(max(self.longest_dark_s), 1),
         }
 
+    def account(self) -> str:
+        """All that helps to find out why a run failed. Never raises."""
+        parts: list[str] = []
+
+        def add(what: str, get: Callable[[], Any]) -> None:
+            try:
+                got = get()
+            except Exception as error:
+                got = f"not to be had: {error!r}"
+            parts.append(f"{what}: {got}")
+
+        add("counts", lambda: json.dumps(self.report()))
+        for task in sorted(self._tasks, key=lambda t: t.get_name()):
+            if not task.done():
+                add("under way", task.get_name)
+            elif not task.cancelled() and task.exception() is not None:
+                add(task.get_name(), lambda task=task: repr(task.exception()))  # type: ignore[misc]
+        for home in self.street.homes:
+            add(f"home {home.index}", lambda i=home.index: self._home_account(i))  # type: ignore[misc]
+        add("last lines of the controller", lambda: "\n" + self.site.log()[-_LOG_TAIL:])
+        if self._suspect is not None:
+            add(
+                "last lines of the suspect's node",
+                lambda: "\n" + self._node_log(self._suspect or 0),
+            )
+        return "\n".join(parts)
+
+    def _home_account(self, i: int) -> str:
+        """One home's books: contacts, orders, events, transfers."""
+        home, address = self.street.homes[i], self.street.identities[i].address
+        orders = self.site.query(
+            "SELECT id, from_phase, to_phase, state FROM commands WHERE address = ? ORDER BY id",
+            address,
+        )
+        events = self.site.query(
+            "SELECT boots, seq, code, arg0, arg1 FROM events WHERE address = ? "
+            "ORDER BY seq DESC LIMIT 12",
+            address,
+        )
+        moves = [
+            (t.from_phase + 1, t.to_phase + 1) for t in self.street.witness.transfers if t.home == i
+        ]
+        words = "" if home.contacts.closed else f"\n    its node: {self._node_log(i)}"
+        return (
+            f"address {address}, pid {home.chip.pid}, starts {home.chip.starts}, "
+            f"watchdog {home.wdt_bites}, resets in a row {self._resets[i]}, "
+            f"closed {home.contacts.closed}\n    orders {orders}\n    transfers {moves}\n"
+            f"    last events (boot, seq, code, arguments) {events}{words}"
+        )
+
+    def _node_log(self, i: int) -> str:
+        return self.street.homes[i].chip.log()[-_LOG_TAIL:]
+
     def check(self) -> None:
         """Raises AssertionError when something happened that no order and no rule explains."""
         assert self.street.witness.report()["incidents"] == {}, self.street.witness.report()
         for home in self.street.homes:
+            self._suspect = home.index
             self._check_home(home.index)
+        self._suspect = None
 
     def _check_home(self, i: int) -> None:
         """Every transfer has a reason, no id has two transfers, every event arrived."""
