@@ -186,7 +186,14 @@ def test_the_drawing_is_the_curve() -> None:
 def test_through_the_controller_without_the_console(rig: Rig) -> None:
     home = {"address": 12, "name": "Mill Lane", "alive": True, "phase": 2, "state": "closed",
             "age_s": 0.4, "flags": ["fixed"], "settings": {"1": 1800, "2": 6}}  # fmt: skip
-    log = [{"address": 12, "seq": 1, "code": 1, "time_s": 0}, {"address": 13, "seq": 1}]
+    # As Journal.recent_events gives them: newest first.
+    event = {"boots": 3, "code": 1, "severity": 0, "node_time_s": 1800000000, "arg0": 2, "arg1": 3,
+             "received_s": 1800000001.5}  # fmt: skip
+    log = [
+        {"address": 12, "seq": 2, **event, "code": 14, "severity": 2},
+        {"address": 13, "seq": 1, **event},
+        {"address": 12, "seq": 1, **event},
+    ]
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -204,7 +211,12 @@ def test_through_the_controller_without_the_console(rig: Rig) -> None:
     try:
         url = f"http://127.0.0.1:{server.server_port}"
         assert "phase B" in rig.pbal("node", "status", "12", "-c", url).out
-        assert rig.pbal("node", "events", "12", "-c", url, "--json").json == log[:1]
+        told = rig.pbal("node", "events", "12", "-c", url, "--json").json
+        assert [(e["seq"], e["name"], e["severity"]) for e in told] == [
+            (1, "boot", "info"), (2, "watchdog", "alarm"),
+        ]  # fmt: skip
+        assert told[0]["time_s"] == 1800000000
+        assert "2027-01-15 08:00:00" in rig.pbal("node", "events", "12", "-c", url).out
         got = rig.pbal("node", "config", "get", "-a", "12", "-c", url, "--json")
         assert got.json == {"dwell_s": 1800, "daily_cap": 6}
         assert rig.pbal("node", "status", "99", "-c", url).code == ExitCode.INPUT

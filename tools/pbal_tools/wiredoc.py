@@ -11,7 +11,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from pbal_protocol import config, flags, frames, modbus, records, registers
+from pbal_protocol import (
+    config,
+    events,
+    flags,
+    frames,
+    modbus,
+    records,
+    registers,
+    states,
+)
 from pbal_protocol.codec import BLOB, Record
 
 from . import wirenotes
@@ -93,8 +102,11 @@ def wire_md() -> str:
         for f in sorted(flags.FLAGS, key=lambda f: f.bit)
     ]
     out += table(("bit", "name", "word", "severity", "moving", "meaning"), rows)
+    rows = [
+        (s.number, ENUMS["state"][s.number], s.word, f"the node {s.says}") for s in states.STATES
+    ]
+    out += "### States\n\n" + table(("number", "name", "word", "meaning"), rows)
     for title, field in (
-        ("States", "state"),
         ("Outcomes", "outcome"),
         ("Reasons", "reason"),
         ("Results", "result"),
@@ -104,8 +116,11 @@ def wire_md() -> str:
     ):
         out += f"### {title}\n\n" + table(("number", "name"), list(ENUMS[field].items()))
     out += "### Events\n\n"
-    events = [(n, name, wirenotes.EVENT_ARGS.get(n, "-, -")) for n, name in ENUMS["code"].items()]
-    out += table(("code", "name", "arg0, arg1"), list(events))
+    rows = [
+        (e.code, ENUMS["code"][e.code], e.word, e.says, e.arg0 or "-", e.arg1 or "-")
+        for e in events.KINDS
+    ]
+    out += table(("code", "name", "word", "meaning", "arg0", "arg1"), rows)
     out += "### Settings\n\n"
     rows = [
         (key, name, unit, f"{low}..{high}", default)

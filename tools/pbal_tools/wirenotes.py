@@ -104,24 +104,6 @@ FIELDS = {
     "what": "1 Hello, 2 Health, 3 the last SwitchResult, 4 all settings",
 }
 
-EVENT_ARGS = {
-    1: "reset cause, boots",
-    2: "phase, -",
-    3: "from phase, to phase",
-    4: "phase, -",
-    5: "from phase, to phase",
-    9: "failures, -",
-    10: "key, value",
-    11: "phase, -",
-    17: "version that runs, version that comes",
-    18: "version, slot",
-    19: "why (see update failures), slot",
-    20: "closings into more than the rated current, current in 0.1 A",
-    21: "256 * place + kind of the error (docs/safety.md), how many since the start",
-    22: "seconds the clock moved, seconds that proven time is ahead of it",
-    23: "whose counters: 1 up, 2 down, 3 group; -",
-}
-
 INTRO = """\
 # The wire
 

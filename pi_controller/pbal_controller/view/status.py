@@ -11,15 +11,10 @@ from typing import TYPE_CHECKING, Any
 from pbal_controller import __version__
 from pbal_controller.homes import Home
 from pbal_controller.naming import version_text
-from pbal_protocol import flags
+from pbal_protocol import flags, states
 
 if TYPE_CHECKING:
     from pbal_controller.app import Controller
-
-STATES = (
-    "boot", "open", "closed", "waiting", "opening", "dead-time", "closing", "return", "lockout",
-    "safe",
-)  # fmt: skip
 
 
 def home_dict(home: Home, now: float, *, full: bool = False) -> dict[str, Any]:
@@ -35,7 +30,7 @@ def home_dict(home: Home, now: float, *, full: bool = False) -> dict[str, Any]:
         "alive": home.alive,
         "age_s": None if math.isinf(age) else round(age, 3),
         "phase": home.phase,
-        "state": STATES[t.state] if t is not None else None,
+        "state": states.word(t.state) if t is not None else None,
         "flags": flags.words(home.flags),
         "immovable": home.immovable(now),
         "quarantined": home.quarantined,

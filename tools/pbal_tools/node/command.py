@@ -9,6 +9,7 @@ import typer
 from rich.console import Console as Screen
 
 from pbal_controller.documents import dump_json
+from pbal_protocol import events as kinds
 
 from ..consolelock import Keys, PassFile, SecretFile, opener
 from ..errors import InputError
@@ -88,6 +89,16 @@ def _render_remote(data: dict[str, Any]) -> None:
               f"{data['hello'].get('boots')} boots")  # fmt: skip
 
 
+def _told(event: dict[str, Any]) -> dict[str, Any]:
+    """An event as a controller tells it, with the words of the console."""
+    return {
+        **event,
+        "name": kinds.word(event["code"]),
+        "severity": kinds.severity(event["severity"]),
+        "time_s": event["node_time_s"],
+    }
+
+
 @app.command()
 def events(
     ctx: typer.Context,
@@ -106,7 +117,10 @@ def events(
     """
     if wants_controller(controller, address):
         found = remote.get(str(controller), "/api/events").get("events", [])
-        data = [event for event in found if event.get("address") == address]
+        data = sorted(
+            (_told(event) for event in found if event.get("address") == address),
+            key=lambda event: (event["boots"], event["seq"]),
+        )
     else:
         with on_console(
             ctx, port, opener(secret_file, keys, passphrase_file), dark, json_output

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from pbal_protocol import config as settings
-from pbal_protocol import records
+from pbal_protocol import events as kinds
 from pbal_protocol.errors import PbalError
 
 from ..consolelock import Unlock, nobody
@@ -15,13 +15,6 @@ from ..errors import CheckFailed, InputError, PeerError, RefusedError
 from ..flash import device, ports
 from ..provision.node import Node
 from . import scripts
-
-SEVERITIES = ("info", "warning", "alarm")
-EVENT_NAMES = {
-    getattr(records, name): name[6:].lower().replace("_", "-")
-    for name in dir(records)
-    if name.startswith("EVENT_") and isinstance(getattr(records, name), int)
-}
 
 
 def allow_dark(dark: bool) -> None:
@@ -92,8 +85,7 @@ class Console:
             seq, code, severity, time_s, arg0, arg1, acked = device.answer(line)
             out.append(
                 Event(
-                    seq, code, EVENT_NAMES.get(code, str(code)),
-                    SEVERITIES[severity] if severity < 3 else str(severity),
+                    seq, code, kinds.word(code), kinds.severity(severity),
                     time_s, arg0, arg1, acked,
                 )
             )  # fmt: skip
