@@ -32,13 +32,13 @@ from pbal_controller.loops import Supervisor, check_cancelled, sdnotify
 from pbal_controller.meters import TransformerReading, make_meter
 from pbal_controller.moves import Dispatcher, PlannerLoop
 from pbal_controller.moves import memory as planner_memory
-from pbal_controller.plausibility.book import DoubtBook
+from pbal_controller.plausibility import DoubtBook
 from pbal_controller.standing import Standing
 from pbal_controller.standing import mark as journal_mark
 from pbal_controller.standing import store as standing_store
 from pbal_controller.updates import Firmware, Rollouts
 from pbal_controller.uplink import Uplink
-from pbal_controller.view import StatusServer, Streams, summary_dict
+from pbal_controller.view import SiteView, StatusServer, Streams, summary_dict
 
 log = logging.getLogger(__name__)
 
@@ -112,8 +112,34 @@ class Controller:
             keys, self.fleet, self._group, self.journal, config.security, self._expedite,
             self._revoked, self.streams.publish, wall, self.standing,
         )  # fmt: skip
-        self.uplink = Uplink(self.journal, config.uplink, lambda: summary_dict(self))
-        self.server = StatusServer(self)
+        self.view = self._view()
+        self.uplink = Uplink(self.journal, config.uplink, lambda: summary_dict(self.view))
+        self.server = StatusServer(self.view, config.http, self.streams)
+
+    def _view(self) -> SiteView:
+        return SiteView(
+            site=self.config.site,
+            max_age_s=self.config.planner.max_age_s,
+            started=self.started,
+            now=self.now,
+            wall=self.wall,
+            fleet=self.fleet,
+            moves=self.dispatcher,
+            planner=self.planner,
+            loops=self.supervisor,
+            standing=self.standing,
+            firmware=self.firmware,
+            group_keys=self.group_keys,
+            doubts=self.doubts,
+            updates=self.rollouts,
+            updates_on=self.config.update.directory is not None,
+            bearers=self.bearers,
+            rounds=self.segments,
+            transformer=lambda: self.meter_reading,
+            neutral_history=self.neutral_history,
+            facts_dropped=lambda: self.inbox.dropped,
+            node_events=self.node_events,
+        )
 
     def _expedite(self, home: Home) -> None:
         self.segments[home.config.bus].expedite(home)

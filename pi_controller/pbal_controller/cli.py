@@ -149,14 +149,14 @@ def release(
 
     A running controller notices within a few seconds.
     """
-    from pbal_controller.plausibility.book import release as release_doubt
+    from pbal_controller.plausibility import lift_doubt
 
     if not 1 <= address <= 0xFFFF:
         raise ConfigError(f"address {address} is outside 1..65535")
     journal = _journal(config)
     try:
         found = journal.release(address)
-        found = release_doubt(journal, address) or found
+        found = lift_doubt(journal, address) or found
     finally:
         journal.close()
     if not found:

@@ -1,7 +1,8 @@
 """Loops that do not end: supervision, back-off, cancellation, systemd's watchdog."""
 
+from pbal_controller.loops import sdnotify
 from pbal_controller.loops.backoff import Backoff
 from pbal_controller.loops.cancelling import check_cancelled
 from pbal_controller.loops.supervisor import Supervisor
 
-__all__ = ["Backoff", "Supervisor", "check_cancelled"]
+__all__ = ["Backoff", "Supervisor", "check_cancelled", "sdnotify"]

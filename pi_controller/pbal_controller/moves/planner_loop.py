@@ -105,6 +105,22 @@ class PlannerLoop:
         self._planner_at = now
         return self._planner_s
 
+    @property
+    def held_back_total(self) -> int:
+        """Moves not ordered because they would hang on one home's word."""
+        return self.bound.held_back_total
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the status."""
+        return {
+            "enabled": self._config.enabled,
+            "every_s": self._config.every_s,
+            "decisions": self.decisions_total,
+            "skipped": self.skipped_total,
+            "held_back": self.held_back_total,
+            "last": self.last_decision,
+        }
+
     def memory(self) -> bytes | None:
         """What the planner has learnt, for the journal; None without homes."""
         if self.planner is None:

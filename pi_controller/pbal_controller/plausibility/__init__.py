@@ -1,6 +1,7 @@
 """What the controller believes of what a home says: checks of its word, and a bound on the harm."""
 
+from pbal_controller.plausibility.book import DoubtBook, lift_doubt
 from pbal_controller.plausibility.bound import WordBound
 from pbal_controller.plausibility.watch import Change, Watch
 
-__all__ = ["Change", "Watch", "WordBound"]
+__all__ = ["Change", "DoubtBook", "Watch", "WordBound", "lift_doubt"]

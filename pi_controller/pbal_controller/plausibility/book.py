@@ -20,7 +20,7 @@ _EVERY_S = 5.0
 _HISTORY = 100
 
 
-def release(journal: Journal, address: int) -> bool:
+def lift_doubt(journal: Journal, address: int) -> bool:
     """Strike one home off the list of those in doubt; False when it is not on it."""
     listed = _read(journal.get_blob(KEY))
     if str(address) not in listed["now"]:

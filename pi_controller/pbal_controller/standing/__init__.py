@@ -1,6 +1,7 @@
 """Whether this controller may command: its journal, and signs of a second controller."""
 
+from pbal_controller.standing import mark, store
 from pbal_controller.standing.rivals import Signs
 from pbal_controller.standing.standing import ADOPT, Reason, Standing
 
-__all__ = ["ADOPT", "Reason", "Signs", "Standing"]
+__all__ = ["ADOPT", "Reason", "Signs", "Standing", "mark", "store"]

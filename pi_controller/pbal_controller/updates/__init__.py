@@ -1,8 +1,8 @@
 """Bringing releases of the firmware to the homes."""
 
+from pbal_controller.updates import store
 from pbal_controller.updates.firmware import Firmware
-from pbal_controller.updates.progress import Step
 from pbal_controller.updates.release import SUFFIX, Release, load, make
 from pbal_controller.updates.rollout import Rollouts
 
-__all__ = ["SUFFIX", "Firmware", "Release", "Rollouts", "Step", "load", "make"]
+__all__ = ["SUFFIX", "Firmware", "Release", "Rollouts", "load", "make", "store"]

@@ -266,6 +266,11 @@ class Rollouts:
 
     # -- shown ---------------------------------------------------------------------------------
 
+    def steps(self) -> dict[str, int]:
+        """Homes of the rollout under way, by step."""
+        active = self.active
+        return {step.value: active.count(step) if active is not None else 0 for step in Step}
+
     def as_dict(self) -> dict[str, Any]:
         """For /api/status."""
         active = self.active

@@ -11,16 +11,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
+from pbal_controller.config import HttpConfig
 from pbal_controller.documents import dump_json
 from pbal_controller.view import metrics
+from pbal_controller.view.site import SiteView
 from pbal_controller.view.status import home_dict, status_dict, summary_dict
-
-if TYPE_CHECKING:
-    from pbal_controller.app import Controller
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +90,10 @@ class _TurnedAway(asyncio.Protocol):
 class StatusServer:
     """The server as one supervised loop."""
 
-    def __init__(self, controller: Controller) -> None:
-        self._c = controller
+    def __init__(self, view: SiteView, config: HttpConfig, streams: Streams) -> None:
+        self._c = view
+        self._config = config
+        self._streams = streams
         self.port = 0
         self._kept: dict[str, tuple[float, bytes]] = {}
 
@@ -120,7 +121,7 @@ class StatusServer:
     ) -> web.StreamResponse:
         """Refuse requests that a foreign web page sends to a name it pointed at this computer."""
         host = (request.url.host or "").lower()
-        if host not in ("localhost", "127.0.0.1", "::1", self._c.config.http.host):
+        if host not in ("localhost", "127.0.0.1", "::1", self._config.host):
             return web.Response(
                 status=403, text=f"not served under the name {host}; use localhost\n"
             )
@@ -128,7 +129,7 @@ class StatusServer:
 
     async def run(self, beat: Callable[[], None]) -> None:
         """Serve until cancelled."""
-        config = self._c.config.http
+        config = self._config
         runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         listener: asyncio.Server | None = None
@@ -154,8 +155,8 @@ class StatusServer:
                 await asyncio.to_thread(_write_port, config.port_file, self.port)
             log.info("status page", extra={"url": f"http://{config.host}:{self.port}/"})
             while True:
-                if self._c.streams.readers:
-                    self._c.streams.publish("summary", summary_dict(self._c))
+                if self._streams.readers:
+                    self._streams.publish("summary", summary_dict(self._c))
                 beat()
                 await asyncio.sleep(SUMMARY_EVERY_S)
         finally:
@@ -199,7 +200,7 @@ class StatusServer:
         return _answer(home_dict(home, self._c.now(), full=True))
 
     async def _moves(self, request: web.Request) -> web.Response:
-        return _answer({"moves": list(self._c.dispatcher.recent)[::-1]})
+        return _answer({"moves": list(self._c.moves.recent)[::-1]})
 
     async def _node_events(self, request: web.Request) -> web.Response:
         return _answer({"events": await self._c.node_events()})
@@ -212,14 +213,14 @@ class StatusServer:
 
     async def _healthz(self, request: web.Request) -> web.Response:
         now = self._c.now()
-        late = self._c.supervisor.late(now)
-        why_not = self._c.dispatcher.why_not(now)
+        late = self._c.loops.late(now)
+        why_not = self._c.moves.why_not(now)
         bad = [f"late: {', '.join(late)}"] if late else []
         bad += [f"nothing is ordered: {why_not}"] if why_not else []
         return web.Response(text="\n".join(bad or ["ok"]) + "\n", status=503 if bad else 200)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        queue = self._c.streams.join()
+        queue = self._streams.join()
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
@@ -231,7 +232,7 @@ class StatusServer:
         except ConnectionError:
             return response
         finally:
-            self._c.streams.leave(queue)
+            self._streams.leave(queue)
 
 
 def _write_port(path: Path, port: int) -> None:

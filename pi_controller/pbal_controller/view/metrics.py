@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-from pbal_controller.updates import Step
+from pbal_controller.view.site import SiteView
 from pbal_controller.view.status import frames_dict, summary_dict
-
-if TYPE_CHECKING:
-    from pbal_controller.app import Controller
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -44,7 +40,7 @@ class Exposition:
         return "\n".join(self._lines) + "\n"
 
 
-def render(c: Controller) -> str:
+def render(c: SiteView) -> str:
     """All metrics of the controller."""
     out = Exposition()
     now = c.now()
@@ -84,38 +80,38 @@ def render(c: Controller) -> str:
             s["telemetry_age_p95_worst_s"])  # fmt: skip
     out.add("moves_ordered_total", "counter", "Moves ordered.", s["switches"]["ordered"])
     out.add("moves_open", "gauge", "Moves whose end is not known.", s["switches"]["open"])
-    for state, count in c.dispatcher.finished_total.items():
+    for state, count in c.moves.finished_total.items():
         out.add("moves_ended_total", "counter", "Moves by their end.", count, state=state)
     out.add("decisions_total", "counter", "Decisions made.", c.planner.decisions_total)
     out.add("decisions_skipped_total", "counter", "Decisions not made (stale, busy).",
             c.planner.skipped_total)  # fmt: skip
     out.add("moves_held_back_total", "counter",
             "Moves not ordered because they would hang on one home's word.",
-            c.planner.bound.held_back_total)  # fmt: skip
+            c.planner.held_back_total)  # fmt: skip
     out.add("decision_seconds", "gauge", "Duration of the last decision.",
             c.planner.last_decide_s)  # fmt: skip
-    out.add("node_events_total", "counter", "Events stored.", c.dispatcher.events_total)
+    out.add("node_events_total", "counter", "Events stored.", c.moves.events_total)
     out.add("inbox_dropped_total", "counter", "Facts dropped because the journal was slow.",
-            c.inbox.dropped)  # fmt: skip
+            c.facts_dropped())  # fmt: skip
     for kind, count in frames_dict(list(c.fleet)).items():
         out.add("frames_total", "counter", "Polls and what came of them.", count, kind=kind)
     for name, bearer in c.bearers.items():
         out.add("bus_up", "gauge", "1 while the port is open.",
-                int(bearer.state.value == "open"), bus=name)  # fmt: skip
+                int(bearer.up), bus=name)  # fmt: skip
     for name, bearer in c.bearers.items():
         out.add("bus_reconnects_total", "counter", "Times the port was lost.",
                 bearer.reconnects, bus=name)  # fmt: skip
     for name, bearer in c.bearers.items():
-        for kind in ("requests", "answers", "timeouts", "garbled", "strays", "exceptions"):
+        for kind, count in bearer.counts().items():
             out.add("bus_transactions_total", "counter", "Of the segment, by outcome.",
-                    getattr(bearer.stats, kind), bus=name, kind=kind)  # fmt: skip
-    for name, segment in c.segments.items():
+                    count, bus=name, kind=kind)  # fmt: skip
+    for name, rounds in c.rounds.items():
         out.add("bus_cycle_seconds", "gauge", "Duration of the last round.",
-                segment.last_cycle_s, bus=name)  # fmt: skip
-    for loop in c.supervisor.loops.values():
+                rounds.last_cycle_s, bus=name)  # fmt: skip
+    for loop in c.loops.loops.values():
         out.add("loop_last_success_age_seconds", "gauge", "Age of a loop's last success.",
                 loop.age_s(now), loop=loop.name)  # fmt: skip
-    for loop in c.supervisor.loops.values():
+    for loop in c.loops.loops.values():
         out.add("loop_restarts_total", "counter", "Restarts of a loop.", loop.restarts,
                 loop=loop.name)  # fmt: skip
     key = c.group_keys.as_dict()
@@ -127,13 +123,12 @@ def render(c: Controller) -> str:
     if key["made_s"]:
         out.add("group_key_age_seconds", "gauge", "Since the newest group key was drawn.",
                 round(c.wall() - key["made_s"], 3))  # fmt: skip
-    if c.config.update.directory is not None:
+    if c.updates_on:
         out.add("update_bytes_total", "counter", "Bytes of releases sent to homes.",
-                c.rollouts.bytes_total)  # fmt: skip
-        active = c.rollouts.active
-        for step in Step:
+                c.updates.bytes_total)  # fmt: skip
+        for step, count in c.updates.steps().items():
             out.add("update_homes", "gauge", "Homes of the rollout under way, by step.",
-                    active.count(step) if active is not None else 0, step=step.value)  # fmt: skip
+                    count, step=step)  # fmt: skip
     for home in c.fleet:
         out.add("home_up", "gauge", "1 while the home answers.", int(home.alive),
                 home=home.address)  # fmt: skip

@@ -6,15 +6,13 @@ docs/operations.md describes every key.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pbal_controller import __version__
 from pbal_controller.homes import Home
 from pbal_controller.naming import version_text
+from pbal_controller.view.site import SiteView
 from pbal_protocol import flags, states
-
-if TYPE_CHECKING:
-    from pbal_controller.app import Controller
 
 
 def home_dict(home: Home, now: float, *, full: bool = False) -> dict[str, Any]:
@@ -72,10 +70,10 @@ def frames_dict(homes: list[Home]) -> dict[str, int]:
     return {name: sum(getattr(home.link, name) for home in homes) for name in names}
 
 
-def summary_dict(c: Controller) -> dict[str, Any]:
+def summary_dict(c: SiteView) -> dict[str, Any]:
     """The site in a few numbers."""
     now = c.now()
-    max_age = c.config.planner.max_age_s
+    max_age = c.max_age_s
     sums = c.fleet.phase_sums(now, max_age)
     p95, worst = c.fleet.age_p95_s()
     homes = list(c.fleet)
@@ -91,11 +89,11 @@ def summary_dict(c: Controller) -> dict[str, Any]:
             if value > 50:
                 volts[index].append(value)
     heap = [home.health.heap_used_max for home in homes if home.health is not None]
-    late = c.supervisor.late(now)
-    why_not = c.dispatcher.why_not(now)
+    late = c.loops.late(now)
+    why_not = c.moves.why_not(now)
     return {
         "version": __version__,
-        "site": {"id": c.config.site.id, "name": c.config.site.name},
+        "site": {"id": c.site.id, "name": c.site.name},
         "time_s": round(c.wall(), 3),
         "uptime_s": round(now - c.started, 3),
         "healthy": not late and not why_not,
@@ -117,20 +115,20 @@ def summary_dict(c: Controller) -> dict[str, Any]:
         "telemetry_age_p95_s": round(p95, 3),
         "telemetry_age_p95_worst_s": round(worst, 3),
         "switches": {
-            "ordered": c.dispatcher.ordered_total,
-            "open": c.dispatcher.open_count,
-            **c.dispatcher.finished_total,
+            "ordered": c.moves.ordered_total,
+            "open": c.moves.open_count,
+            **c.moves.finished_total,
         },
         "frames": frames_dict(homes),
-        "node_events": c.dispatcher.events_total,
+        "node_events": c.moves.events_total,
         "node_heap_used_max_bytes": max(heap, default=None),
     }
 
 
-def status_dict(c: Controller) -> dict[str, Any]:
+def status_dict(c: SiteView) -> dict[str, Any]:
     """Everything: GET /api/status."""
     now = c.now()
-    reading = c.meter_reading
+    reading = c.transformer()
     return {
         **summary_dict(c),
         "neutral_history": [[round(t, 1), round(a, 3)] for t, a in c.neutral_history],
@@ -138,24 +136,17 @@ def status_dict(c: Controller) -> dict[str, Any]:
         "buses": [
             bearer.as_dict()
             | {
-                "cycle_s": round(c.segments[name].last_cycle_s, 4),
-                "group_frames": c.segments[name].group_frames,
+                "cycle_s": round(c.rounds[name].last_cycle_s, 4),
+                "group_frames": c.rounds[name].group_frames,
             }
             for name, bearer in c.bearers.items()
         ],
-        "planner": {
-            "enabled": c.config.planner.enabled,
-            "every_s": c.config.planner.every_s,
-            "decisions": c.planner.decisions_total,
-            "skipped": c.planner.skipped_total,
-            "held_back": c.planner.bound.held_back_total,
-            "last": c.planner.last_decision,
-        },
+        "planner": c.planner.as_dict(),
         "group_key": c.group_keys.as_dict(),
         "doubts": c.doubts.history(),
-        "updates": c.rollouts.as_dict(),
+        "updates": c.updates.as_dict(),
         "transformer": reading.as_dict() if reading is not None else None,
-        "moves": list(c.dispatcher.recent)[-20:],
+        "moves": list(c.moves.recent)[-20:],
         "loops": {
             loop.name: {
                 "age_s": round(loop.age_s(now), 3),
@@ -163,6 +154,6 @@ def status_dict(c: Controller) -> dict[str, Any]:
                 "restarts": loop.restarts,
                 "failing": loop.failing,
             }
-            for loop in c.supervisor.loops.values()
+            for loop in c.loops.loops.values()
         },
     }

@@ -80,7 +80,7 @@ async def test_by_hand_every_home_gets_it_and_then_it_is_used(make_site: MakeSit
         told = controller.group_keys.as_dict()
         assert (told["number"], told["next"], told["why"]) == (2, None, "by hand")
         assert told["homes_with_newest"] == 2
-        assert "pbal_group_key_number 2\n" in metrics.render(controller)
+        assert "pbal_group_key_number 2\n" in metrics.render(controller.view)
     log = rows(site, "SELECT what, subject, who, why FROM audit ORDER BY at_s")
     assert log[1:] == [
         ("group key drawn", "2", "somebody", "by hand"),

@@ -12,8 +12,7 @@ from bench.virtual_street import VirtualStreet
 from pbal_controller.config import HomeConfig, PlausibilityConfig
 from pbal_controller.homes import Fleet, Home
 from pbal_controller.journal import Journal
-from pbal_controller.plausibility import Watch
-from pbal_controller.plausibility.book import DoubtBook, release
+from pbal_controller.plausibility import DoubtBook, Watch, lift_doubt
 from pbal_controller.plausibility.reading import Energy, Fuse, contradiction
 from pbal_controller.plausibility.steps import Steps
 from pbal_protocol import records as r
@@ -269,12 +268,12 @@ async def test_doubts_outlast_a_restart_and_a_person_ends_them(tmp_path):
     book2 = DoubtBook(watch2, Here(journal), lambda: 6.0)
     await book2.restore(100.0)
     assert [each.doubted for each in again] == ["", "a test"]
-    assert not release(journal, 1)
-    assert release(journal, 2)
+    assert not lift_doubt(journal, 1)
+    assert lift_doubt(journal, 2)
     await book2.look()
     assert again[1].doubted == ""
     assert book2.history()[-1] == {"time_s": 6.0, "home": 2, "why": ""}
-    assert not release(journal, 2)
+    assert not lift_doubt(journal, 2)
 
 
 @pytest.mark.parametrize("blob", [b"", b"[]", b'{"now": 3, "history": []}', b"\xff",

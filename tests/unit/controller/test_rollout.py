@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pbal_controller.config import UpdateConfig
 from pbal_controller.homes import Home
 from pbal_controller.journal import Journal
-from pbal_controller.updates import Release, Rollouts, Step, make, store
+from pbal_controller.updates import Release, Rollouts, make, store
 from pbal_controller.updates.folder import ReleaseFolder
-from pbal_controller.updates.progress import State
+from pbal_controller.updates.progress import State, Step
 from pbal_protocol import ota
 from pbal_protocol import records as r
 

@@ -21,6 +21,7 @@ from pbal_controller.homes import Home
 from pbal_controller.journal import Journal
 from pbal_controller.journal import database as journal_module
 from pbal_controller.moves.command import State
+from pbal_controller.view import SiteView
 from pbal_controller.view import http as http_module
 from pbal_controller.view.http import MAX_CONNECTIONS
 from pbal_protocol import records as r
@@ -342,7 +343,7 @@ async def test_asking_in_a_loop_is_answered_from_what_is_at_hand(
     made = 0
     real = http_module.status_dict
 
-    def count(c: Controller) -> dict[str, object]:
+    def count(c: SiteView) -> dict[str, object]:
         nonlocal made
         made += 1
         return real(c)

@@ -218,7 +218,7 @@ def controller_config(
 
     Example:  pbal site controller site.toml --out /etc/pbal/pbal.toml --overwrite
     """
-    from pbal_controller.config import files as config_files
+    from pbal_controller.config import load as load_config
     from pbal_controller.errors import ConfigError
 
     found = load(site)
@@ -226,7 +226,7 @@ def controller_config(
         raise InputError(f"{site} names no bus.", "Add a table [bus.NAME] with its port.")
     _write(out, controller_toml(found, keys, passphrase_file), overwrite)
     try:
-        again = config_files.load(out, environ={})
+        again = load_config(out, environ={})
     except ConfigError as exc:
         raise CheckFailed(f"The controller would refuse {out}: {exc}", "Report this.") from None
     emit(

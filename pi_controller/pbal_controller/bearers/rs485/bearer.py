@@ -322,6 +322,23 @@ class Rs485Bearer:
             self._sleeper = None
             timer.cancel()
 
+    @property
+    def up(self) -> bool:
+        """Whether the port is open."""
+        return self.state is PortState.OPEN
+
+    def counts(self) -> dict[str, int]:
+        """Exchanges since start, by outcome."""
+        s = self._stats
+        return {
+            "requests": s.requests,
+            "answers": s.answers,
+            "timeouts": s.timeouts,
+            "garbled": s.garbled,
+            "strays": s.strays,
+            "exceptions": s.exceptions,
+        }
+
     def as_dict(self) -> dict[str, Any]:
         """For the status API."""
         s = self._stats
@@ -332,12 +349,7 @@ class Rs485Bearer:
             "state": self.state.value,
             "last_error": self.last_error,
             "reconnects": self.reconnects,
-            "requests": s.requests,
-            "answers": s.answers,
-            "timeouts": s.timeouts,
-            "garbled": s.garbled,
-            "strays": s.strays,
-            "exceptions": s.exceptions,
+            **self.counts(),
             "tx_bytes": s.tx_bytes,
             "rx_bytes": s.rx_bytes,
             "turnaround_s": round(self.turnaround_s, 6),
