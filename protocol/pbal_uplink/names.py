@@ -1,0 +1,79 @@
+"""The numbers in messages and what they are called."""
+
+from __future__ import annotations
+
+# Summary.mode, State.mode, Command.mode
+MODE_RUN, MODE_DRY_RUN, MODE_HOLD, MODE_STANDS_DOWN = 0, 1, 2, 3
+MODES = {
+    MODE_RUN: "run",
+    MODE_DRY_RUN: "dry-run",
+    MODE_HOLD: "hold",
+    MODE_STANDS_DOWN: "stands-down",
+}
+
+# Summary.losses_method
+LOSSES_NOT_KNOWN, LOSSES_FIRST_PHASES = 0, 1
+LOSSES = {LOSSES_NOT_KNOWN: "not-known", LOSSES_FIRST_PHASES: "first-phases"}
+
+# Event.kind
+KIND_NODE = 1
+KIND_SWITCHING = 2
+KIND_QUARANTINE = 3
+KIND_RELEASED = 4
+KIND_STAND_DOWN = 5
+KIND_ANSWER = 6
+KIND_THINNED = 7
+KIND_OVERLOAD = 8
+KINDS = {
+    KIND_NODE: "node",
+    KIND_SWITCHING: "switching",
+    KIND_QUARANTINE: "quarantine",
+    KIND_RELEASED: "released",
+    KIND_STAND_DOWN: "stand-down",
+    KIND_ANSWER: "answer",
+    KIND_THINNED: "thinned",
+    KIND_OVERLOAD: "overload",
+}
+
+# Event.severity, as on the wire to the nodes
+INFO, WARNING, ALARM = 0, 1, 2
+SEVERITIES = {INFO: "info", WARNING: "warning", ALARM: "alarm"}
+
+# Event.outcome: how a switching or a command of HQ ended
+OUTCOME_NONE = 0
+OUTCOME_CONFIRMED = 1
+OUTCOME_REFUSED = 2
+OUTCOME_FAILED = 3
+OUTCOME_EXPIRED = 4
+OUTCOME_DISAGREED = 5
+OUTCOME_DONE = 6
+OUTCOMES = {
+    OUTCOME_NONE: "none",
+    OUTCOME_CONFIRMED: "confirmed",
+    OUTCOME_REFUSED: "refused",
+    OUTCOME_FAILED: "failed",
+    OUTCOME_EXPIRED: "expired",
+    OUTCOME_DISAGREED: "disagreed",
+    OUTCOME_DONE: "done",
+}
+
+PHASES = {0: "open", 1: "A", 2: "B", 3: "C"}
+
+# Command.kind
+COMMAND_MODE, COMMAND_LIMITS, COMMAND_REBIRTH, COMMAND_ROLLOUT, COMMAND_READING = 1, 2, 3, 4, 5
+COMMANDS = {
+    COMMAND_MODE: "mode",
+    COMMAND_LIMITS: "limits",
+    COMMAND_REBIRTH: "rebirth",
+    COMMAND_ROLLOUT: "rollout",
+    COMMAND_READING: "reading",
+}
+
+# Bits of State.capabilities
+CAPABILITIES = {
+    0x0001: "meter",  # the transformer has a meter of its own
+    0x0002: "rating",  # its rated power is configured: loading and hot spot are known
+    0x0004: "losses",  # its resistance is configured: losses avoided are known
+    0x0008: "rollouts",  # it brings releases to the nodes
+    0x0010: "commands",  # it takes commands of HQ
+}
