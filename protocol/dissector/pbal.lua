@@ -136,8 +136,28 @@ local records = {
     {name = "want", code = "I", divisor = 1, unit = "B", low = 0, high = 4294967295},
     {name = "running", code = "I", divisor = 1, unit = "", low = 0, high = 16777215},
   }},
+  [40] = {name = "CompactTelemetry", size = 24, fields = {
+    {name = "time_low_s", code = "H", divisor = 1, unit = "s", low = 0, high = 65535},
+    {name = "va_v", code = "H", divisor = 10, unit = "V", low = 0, high = 600},
+    {name = "vb_v", code = "H", divisor = 10, unit = "V", low = 0, high = 600},
+    {name = "vc_v", code = "H", divisor = 10, unit = "V", low = 0, high = 600},
+    {name = "vout_v", code = "H", divisor = 10, unit = "V", low = 0, high = 600},
+    {name = "current_a", code = "H", divisor = 50, unit = "A", low = 0, high = 1000},
+    {name = "p_kw", code = "h", divisor = 100, unit = "kW", low = -200, high = 200},
+    {name = "phase", code = "B", divisor = 1, unit = "", low = 0, high = 3},
+    {name = "state", code = "B", divisor = 1, unit = "", low = 0, high = 9},
+    {name = "flags", code = "H", divisor = 1, unit = "", low = 0, high = 511},
+    {name = "age_s", code = "B", divisor = 10, unit = "s", low = 0, high = 25},
+    {name = "dwell_left_min", code = "B", divisor = 1, unit = "min", low = 0, high = 255},
+    {name = "switches_today", code = "B", divisor = 1, unit = "", low = 0, high = 255},
+    {name = "heard_snr_db", code = "b", divisor = 4, unit = "dB", low = -31, high = 31},
+    {name = "missed", code = "B", divisor = 1, unit = "", low = 0, high = 255},
+  }},
+  [41] = {name = "TelemetryGet", size = 2, fields = {
+    {name = "every", code = "B", divisor = 1, unit = "", low = 0, high = 255},
+  }},
 }
-local record_names = {[1] = "Telemetry", [2] = "Hello", [3] = "Switch", [4] = "SwitchResult", [5] = "Event", [6] = "EventAck", [7] = "Config", [8] = "ConfigGet", [9] = "ConfigValue", [10] = "TimeSync", [11] = "MeasureNow", [12] = "Health", [13] = "Ack", [14] = "ResultAck", [15] = "StatusGet", [16] = "GroupKey", [17] = "GroupProof", [20] = "Update", [21] = "UpdateStatus"}
+local record_names = {[1] = "Telemetry", [2] = "Hello", [3] = "Switch", [4] = "SwitchResult", [5] = "Event", [6] = "EventAck", [7] = "Config", [8] = "ConfigGet", [9] = "ConfigValue", [10] = "TimeSync", [11] = "MeasureNow", [12] = "Health", [13] = "Ack", [14] = "ResultAck", [15] = "StatusGet", [16] = "GroupKey", [17] = "GroupProof", [20] = "Update", [21] = "UpdateStatus", [40] = "CompactTelemetry", [41] = "TelemetryGet"}
 local enums = {
   state = {[0] = "BOOT", [1] = "OPEN", [2] = "CLOSED", [3] = "WAITING", [4] = "OPENING", [5] = "DEAD_TIME", [6] = "CLOSING", [7] = "RETURN", [8] = "LOCKOUT", [9] = "SAFE"},
   outcome = {[1] = "ACCEPTED", [2] = "DONE", [3] = "REFUSED", [4] = "FAILED", [5] = "EXPIRED"},

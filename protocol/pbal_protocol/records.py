@@ -3,7 +3,7 @@
 The declarations drive both directions of the bytes (pbal_protocol.codec), `docs/wire.md`, the
 type stub beside this file and the Wireshark dissector. What is released (released.json) never
 changes; how to add to it is in CONTRIBUTING.md. Ids 20..29 are for firmware updates, 30..39 are
-kept for addressing.
+kept for addressing, 40..49 are for radios and declared in pbal_protocol.radio.records.
 """
 
 from pbal_protocol.codec import BLOB, SECRET, Record, declare
@@ -271,6 +271,12 @@ for _cls in (
     declare(_cls)
     RECORDS[_cls.ID] = _cls
 del _cls
+
+if not MICROPYTHON:
+    # A node adds them only where it has a radio.
+    from pbal_protocol.radio import records as _radio
+
+    _radio.add(RECORDS)
 
 
 def decode_all(

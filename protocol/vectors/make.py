@@ -164,6 +164,27 @@ RECORDS = [
         want=512,
         running=0x000103,
     ),
+    record(
+        "CompactTelemetry",
+        "<BHHHHHHhBBHBBBbB",
+        (40, 0xF100, 2301, 2299, 2310, 2301, 216, -99, 2, 2, 0x20, 4, 30, 3, -22, 1),
+        time_low_s=0xF100,
+        va_v=230.1,
+        vb_v=229.9,
+        vc_v=231.0,
+        vout_v=230.1,
+        current_a=4.32,
+        p_kw=-0.99,
+        phase=2,
+        state=2,
+        flags=0x20,
+        age_s=0.4,
+        dwell_left_min=30,
+        switches_today=3,
+        heard_snr_db=-5.5,
+        missed=1,
+    ),
+    record("TelemetryGet", "<BB", (41, 20), every=20),
 ]
 BY_NAME = {v["record"]: v["hex"] for v in RECORDS}
 

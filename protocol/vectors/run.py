@@ -16,6 +16,10 @@ _here = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
 sys.path.insert(0, _here + "/..")
 
 from pbal_protocol import aead, ed25519, errors, frames, kdf, modbus, modbus_client, records, stock  # noqa: E402
+from pbal_protocol.radio import airtime, budget, compact, plans, slots  # noqa: E402
+from pbal_protocol.radio import records as radio_records  # noqa: E402
+
+radio_records.add(records.RECORDS)
 
 
 def unhex(text):
@@ -158,7 +162,63 @@ def signature(v, _file):
     return same(good, v.get("valid", True))
 
 
+def time_on_air(v, _file):
+    def call():
+        return airtime.time_on_air_us(
+            v["bytes"], v["sf"], v["bw_hz"], v["cr"], v["preamble"],
+            header=v["header"], crc=v["crc"],
+        )  # fmt: skip
+
+    return fails(call, v["error"]) if "error" in v else same(call(), v["us"])
+
+
+def spending(v, _file):
+    def call():
+        channels = tuple([tuple(c) for c in v["channels"]])
+        one = budget.Budget(plans.Plan(v["plan"]), channels, v.get("used_us", 0))
+        for step in v["steps"]:
+            now_ms, channel, us, wait_ms = step
+            bad = same([now_ms, channel, us, one.wait_ms(now_ms, channel, us)], step)
+            if bad:
+                return bad
+            if not wait_ms:
+                one.spend(now_ms, channel, us)
+        return None
+
+    return fails(call, v["error"]) if "error" in v else call()
+
+
+def slot_map(v, _file):
+    def call():
+        homes = [tuple(home) for home in v["homes"]]
+        return slots.SlotMap(1, slots.Shape(**v["shape"]), homes)
+
+    if "error" in v:
+        return fails(call, v["error"])
+    made = call()
+    bad = same(len(made), len(v["begin"]))
+    for address, slot in v["begin"].items():
+        bad = bad or same(made.slot(int(address)), tuple(slot))
+    for name in ("downlink_at_us", "contention_at_us", "cycle_us"):
+        bad = bad or same(getattr(made, name), v[name])
+    return bad or same(made.airtime_us(), v["airtime_us"])
+
+
+def shortened(v, _file):
+    short = compact.compact(build("Telemetry", v["whole"]), v["snr_db"], v["missed"])
+    bad = same(short.encode(), unhex(v["hex"]))
+    short = radio_records.CompactTelemetry.decode(unhex(v["hex"]))
+    last = build("Telemetry", v["last"]) if "last" in v else None
+    # As bytes, because a float of the node has 24 bits.
+    back = compact.whole(short, v["now_s"], last)
+    return bad or same(back.encode(), build("Telemetry", v["back"]).encode())
+
+
 RUN = {
+    "airtime": time_on_air,
+    "budget": spending,
+    "slots": slot_map,
+    "compact": shortened,
     "ed25519": signature,
     "ccm": ccm,
     "hkdf": hkdf,

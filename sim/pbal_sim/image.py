@@ -17,6 +17,8 @@ from pbal_sim.boards import data_folder, load_board
 from pbal_sim.errors import BoardError
 
 _SCRIPTS = ("boot.py", "main.py")
+# What only a node with a radio loads: folders of the packages.
+_RADIO = ("pbal_protocol/radio/", "pbal_node/radio/")
 # Source that contains machine code for the chip's own processor is compiled on the chip.
 _ON_CHIP = ("@micropython.viper", "@micropython.native", "@micropython.asm_")
 
@@ -76,12 +78,13 @@ def _compiled(source: Path, name: str, stamp: int) -> bytes:
 def build_files(board: str) -> dict[str, bytes]:
     """All files of a node's flash for a board: absolute path -> content.
 
-    Modules are compiled with mpy-cross, except those with machine-code emitters. Raises
-    BoardError for an unknown board or source that does not compile.
+    Modules are compiled with mpy-cross, except those with machine-code emitters; a board without
+    `[radio]` gets none of the radio's. Raises BoardError for an unknown board or source that does
+    not compile.
     """
-    files: dict[str, bytes] = {
-        "/board.json": json.dumps(load_board(board), separators=(",", ":")).encode()
-    }
+    about = load_board(board)
+    left_out = () if "radio" in about else _RADIO
+    files: dict[str, bytes] = {"/board.json": json.dumps(about, separators=(",", ":")).encode()}
     for name in _SCRIPTS:
         files["/" + name] = _script(name)
     jobs: list[tuple[str, Path, str]] = []
@@ -89,6 +92,8 @@ def build_files(board: str) -> dict[str, bytes]:
         root = _package(package)
         for path in sorted(root.rglob("*.py")):
             inside = f"{package}/{path.relative_to(root).as_posix()}"
+            if inside.startswith(left_out):
+                continue
             text = path.read_text(encoding="utf-8")
             if any(mark in text for mark in _ON_CHIP):
                 files[f"/lib/{inside}"] = text.encode()

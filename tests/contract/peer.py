@@ -7,6 +7,9 @@ import sys
 sys.path.insert(0, sys.argv[1])
 
 from pbal_protocol import aead, config, errors, frames, kdf, modbus, records
+from pbal_protocol.radio import records as radio_records
+
+radio_records.add(records.RECORDS)
 
 assert sys.implementation.name == "micropython"
 

@@ -43,7 +43,8 @@ def test_ids_are_the_ones_that_were_given_out():
     given_out = "Telemetry Hello Switch SwitchResult Event EventAck Config ConfigGet ConfigValue "
     given_out += "TimeSync MeasureNow Health Ack ResultAck StatusGet GroupKey GroupProof"
     updates = [(20, "Update"), (21, "UpdateStatus")]
-    assert [(cls.ID, cls.NAME) for cls in ALL] == [*enumerate(given_out.split(), 1), *updates]
+    radio = [(40, "CompactTelemetry"), (41, "TelemetryGet")]
+    assert [(c.ID, c.NAME) for c in ALL] == [*enumerate(given_out.split(), 1), *updates, *radio]
 
 
 def test_only_time_and_measure_now_may_go_to_a_group():
@@ -146,7 +147,7 @@ def test_what_is_no_number_is_refused(cls, field):
             cls(**filled(cls) | {field[0]: value}).encode()
 
 
-WIDTHS = {"B": 1, "H": 2, "I": 4, "i": 4}
+WIDTHS = {"B": 1, "b": 1, "H": 2, "h": 2, "I": 4, "i": 4}
 
 
 def layout(cls: type[Record]) -> dict[str, tuple[int, int, bool]]:
@@ -154,7 +155,7 @@ def layout(cls: type[Record]) -> dict[str, tuple[int, int, bool]]:
     at, out = 1, {}
     for name, code, *_ in cls.FIELDS:
         width = 8 if code == "8s" else 0 if code == BLOB else WIDTHS[code]
-        out[name] = (at, width, code == "i")
+        out[name] = (at, width, code in "bhi")
         at += width
     return out
 

@@ -41,7 +41,7 @@ def _set(*path: Any) -> Callable[[dict[str, Any]], None]:
 
 
 BREAKS = {
-    "id": _set("records", "Hello", "id", 40),
+    "id": _set("records", "Hello", "id", 90),
     "order": _swap,
     "length": _longer,
     "code": _set("records", "Telemetry", "fields", 1, 1, "I"),
@@ -59,7 +59,7 @@ BREAKS = {
     "register": lambda wire: wire["registers"].pop(),
 }
 ADDS = {
-    "record": lambda wire: wire["records"].update(New={**wire["records"]["Ack"], "id": 40}),
+    "record": lambda wire: wire["records"].update(New={**wire["records"]["Ack"], "id": 90}),
     "number": _set("numbers", "why", "NEW", 16),
     "wider": _set("records", "UpdateStatus", "fields", 2, 5, 16),
     "words": _set("records", "Hello", "meaning", "Who it is."),
@@ -98,7 +98,7 @@ def test_an_addition_is_released_on_purpose(
 
 def test_a_snapshot_edited_by_hand_is_noticed(tmp_path: Path) -> None:
     found = wirereleased.load(ROOT)
-    found["wire"]["records"]["Hello"]["id"] = 40
+    found["wire"]["records"]["Hello"]["id"] = 90
     (tmp_path / wirereleased.FILE).parent.mkdir(parents=True)
     (tmp_path / wirereleased.FILE).write_text(json.dumps(found))
     assert "by hand" in wirereleased.problems(tmp_path)[0]

@@ -48,10 +48,14 @@ def test_the_runner_sees_one_wrong_digit(name, tmp_path, micropython):
         "frames": "frame",
         "proofs": "proof",
         "ed25519": "signature",
+        "compact": "hex",
     }.get(file["kind"], "response")
     vector = file["vectors"][0]
-    if file["kind"] == "crc":
-        vector["crc"] ^= 1
+    numbers = {"crc": "crc", "airtime": "us", "slots": "cycle_us"}
+    if file["kind"] in numbers:
+        vector[numbers[file["kind"]]] ^= 1
+    elif file["kind"] == "budget":
+        vector["steps"][0][3] ^= 1
     elif file["kind"] == "pdu":
         # A wrong byte count: the frame no longer ends where its length says.
         vector["response"] = vector["response"][:3] + "4" + vector["response"][4:]

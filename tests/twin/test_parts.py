@@ -255,6 +255,13 @@ def test_image_holds_what_a_board_needs() -> None:
         build_files("no-such-board")
 
 
+def test_only_a_board_with_a_radio_carries_what_it_needs() -> None:
+    radio = {path for path in build_files("lilygo-t3") if "/radio/" in path}
+    assert "/lib/pbal_protocol/radio/airtime.mpy" in radio
+    for board in ("esp32-devkitc", "esp32-s3", "arduino-nano-esp32"):
+        assert set(build_files("lilygo-t3")) - set(build_files(board)) == radio, board
+
+
 def test_a_falsified_meter_tells_and_counts_what_it_is_told() -> None:
     meter = Pzem()
     meter.reading = Reading(230.0, 5.0, 1150.0, 50.0, 1.0)

@@ -29,6 +29,9 @@ RECORDS = {
     "GroupProof": "The newest group key that the node holds, and the proof that it does.",
     "Update": "One step of an application update (docs/ota.md); answered by an UpdateStatus.",
     "UpdateStatus": "How far an application update has come, in answer to an Update.",
+    "CompactTelemetry": "A reading of a home over a radio, where each byte costs airtime. What it "
+    "leaves out comes in every n-th reading, which is a Telemetry.",
+    "TelemetryGet": "Let the next reading be a Telemetry, and with `every` from then on each n-th.",
 }
 
 FIELDS = {
@@ -101,6 +104,13 @@ FIELDS = {
     "next": "place in the stream of the next byte the node wants",
     "want": "how many bytes it wants from there on; 0 while it is busy or done",
     "running": "version that runs, major * 65536 + minor * 256 + patch",
+    "time_low_s": "the low 16 bits of the site time in unix seconds",
+    "p_kw": "active power, positive when the home consumes",
+    "age_s": "age of the reading when the frame was sealed, rounded up",
+    "dwell_left_min": "how long the node will still refuse to switch, rounded up",
+    "heard_snr_db": "signal to noise ratio of the latest beacon that this node heard",
+    "missed": "beacons not heard since the clock of the node was set, up to 255",
+    "every": "readings from one Telemetry to the next; 0 for no change",
     "what": "1 Hello, 2 Health, 3 the last SwitchResult, 4 all settings",
 }
 
