@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 # What a node never loads.
-HOST_ONLY = {"pbal_protocol/ccm_host.py", "pbal_protocol/flags.py"}
+HOST_ONLY = {f"pbal_protocol/{name}.py" for name in ("ccm_host", "events", "flags", "states")}
 
 
 def modules() -> list[list[str]]:
