@@ -232,7 +232,12 @@ def _describe_library_error(exc: BaseException) -> Described:
     from pbal_controller.errors import ControllerError
     from pbal_protocol.errors import LocalError, RemoteError
     from pbal_sim.errors import TwinError
+    from pbal_study.errors import MissingError as StudyMissing
+    from pbal_study.errors import StudyError
 
+    if isinstance(exc, StudyError):
+        code = ExitCode.MISSING if isinstance(exc, StudyMissing) else ExitCode.INPUT
+        return Described(code, exc.message, exc.remedy)
     if isinstance(exc, DocumentError):
         return Described(ExitCode.INPUT, f"The document is broken: {exc}", "Correct it.")
     if isinstance(exc, TwinError | ControllerError):

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pbal_tools.study.judge import Judge
-from pbal_tools.study.opendss import load_feeder
-from pbal_tools.study.powerflow import PowerFlow, load_power
+from pbal_study.feeder.opendss import load_feeder
+from pbal_study.feeder.powerflow import PowerFlow, load_power
+from pbal_study.run.enginecheck import Judge
 
 
 def against_engine(

@@ -13,10 +13,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pbal_tools.errors import InputError
+from pbal_study.errors import InputError
+from pbal_study.input.homes import read_homes
+from pbal_study.input.profiles import read_profiles
 from pbal_tools.study.cli import app
-from pbal_tools.study.homes import read_homes
-from pbal_tools.study.profiles import read_profiles
 
 runner = CliRunner()
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pbal_tools.study.controllers import (
+from pbal_study.feeder.model import LoadPoint, ideal_feeder
+from pbal_study.run.controllers import (
     Loop,
     Street,
     _Run,
@@ -14,9 +15,8 @@ from pbal_tools.study.controllers import (
     known_future,
     pbal,
 )
+from pbal_study.run.metrics import judge
 from pbal_tools.study.demo import home_watts
-from pbal_tools.study.feeder import LoadPoint, ideal_feeder
-from pbal_tools.study.metrics import judge
 
 HOMES = 12
 PHASES = "AAAAAABBBBCC"

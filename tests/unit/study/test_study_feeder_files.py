@@ -5,8 +5,8 @@ from pathlib import Path
 import needs
 import pytest
 
-from pbal_tools.errors import InputError
-from pbal_tools.study.opendss import load_feeder
+from pbal_study.errors import InputError
+from pbal_study.feeder.opendss import load_feeder
 
 SMALL = (Path(__file__).parent / "data" / "small.dss").read_text()
 

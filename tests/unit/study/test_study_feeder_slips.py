@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pbal_tools.errors import InputError
-from pbal_tools.study.opendss import compile_feeder, load_feeder
-from pbal_tools.study.powerflow import PowerFlow, load_power
-from pbal_tools.study.shapes import feeder_profiles
+from pbal_study.errors import InputError
+from pbal_study.feeder.opendss import compile_feeder, load_feeder
+from pbal_study.feeder.powerflow import PowerFlow, load_power
+from pbal_study.input.shapes import feeder_profiles
 
 HEAD = "Clear\nSet DefaultBaseFrequency=50\n"
 NETWORK = """New Circuit.lane basekv=20 pu=1.0 mvasc3=250 mvasc1=200

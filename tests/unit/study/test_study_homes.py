@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pbal_tools.errors import InputError
-from pbal_tools.study.additions import (
+from pbal_study.errors import InputError
+from pbal_study.feeder.model import LoadPoint, ideal_feeder
+from pbal_study.input.additions import (
     EvOptions,
     PvOptions,
     add_cars,
@@ -16,10 +17,7 @@ from pbal_tools.study.additions import (
     clear_sky,
     pick,
 )
-from pbal_tools.study.controllers import Loop, Street
-from pbal_tools.study.demo import home_watts
-from pbal_tools.study.feeder import LoadPoint, ideal_feeder
-from pbal_tools.study.homes import (
+from pbal_study.input.homes import (
     Listed,
     apply_list,
     assign_columns,
@@ -27,8 +25,10 @@ from pbal_tools.study.homes import (
     points_of,
     read_homes,
 )
-from pbal_tools.study.profiles import Profiles
-from pbal_tools.study.ranking import measured_benefit, rank_homes
+from pbal_study.input.profiles import Profiles
+from pbal_study.run.controllers import Loop, Street
+from pbal_study.run.ranking import measured_benefit, rank_homes
+from pbal_tools.study.demo import home_watts
 
 START = np.datetime64("2026-06-21T00:00", "s")
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbal_tools.study.feeder import A
-from pbal_tools.study.metrics import (
+from pbal_study.feeder.model import A
+from pbal_study.run.metrics import (
     duration_curve,
     pvur,
     sequence,

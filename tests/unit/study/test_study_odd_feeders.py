@@ -9,15 +9,15 @@ import needs
 import numpy as np
 import pytest
 
-from pbal_tools.errors import InputError
-from pbal_tools.study.controllers import Loop, Street, as_built, best_static
-from pbal_tools.study.dssfiles import check_files
-from pbal_tools.study.judge import check_minutes
-from pbal_tools.study.metrics import judge
-from pbal_tools.study.opendss import load_feeder
-from pbal_tools.study.powerflow import MinuteFlow, PowerFlow, load_power
-from pbal_tools.study.profiles import read_profiles
-from pbal_tools.study.shapes import feeder_profiles
+from pbal_study.errors import InputError
+from pbal_study.feeder.dssfiles import check_files
+from pbal_study.feeder.opendss import load_feeder
+from pbal_study.feeder.powerflow import MinuteFlow, PowerFlow, load_power
+from pbal_study.input.profiles import read_profiles
+from pbal_study.input.shapes import feeder_profiles
+from pbal_study.run.controllers import Loop, Street, as_built, best_static
+from pbal_study.run.enginecheck import check_minutes
+from pbal_study.run.metrics import judge
 
 Compare = Callable[..., float]
 ODD = Path(__file__).parent / "data" / "odd.dss"

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pbal_tools.errors import InputError
-from pbal_tools.study import output
+from pbal_study.errors import InputError
+from pbal_study.report import files as output
 
 
 def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import needs
 import numpy as np
 import pytest
 
-from pbal_tools.errors import InputError
-from pbal_tools.study import powerflow
-from pbal_tools.study.feeder import A, LoadPoint, ideal_feeder
-from pbal_tools.study.opendss import load_feeder
-from pbal_tools.study.powerflow import MinuteFlow, PowerFlow, load_power
+from pbal_study.errors import InputError
+from pbal_study.feeder import powerflow
+from pbal_study.feeder.model import A, LoadPoint, ideal_feeder
+from pbal_study.feeder.opendss import load_feeder
+from pbal_study.feeder.powerflow import MinuteFlow, PowerFlow, load_power
 
 Compare = Callable[..., float]
 SMALL = Path(__file__).parent / "data" / "small.dss"

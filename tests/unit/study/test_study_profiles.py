@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pbal_tools.errors import InputError
+from pbal_study.errors import InputError
+from pbal_study.input.grid import _fill
+from pbal_study.input.profiles import read_profiles
 from pbal_tools.study.demo import write_profiles
-from pbal_tools.study.grid import _fill
-from pbal_tools.study.profiles import read_profiles
 
 GOOD = "time,home_01,home_02\n2026-01-12T00:00,312,48\n2026-01-12T00:01,305,-1200\n"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pbal_tools.study.thermal import ThermalModel, ageing, ageing_rate, hot_spot
+from pbal_study.run.thermal import ThermalModel, ageing, ageing_rate, hot_spot
 
 # The worked example of IEC 60076-7, annex C: an ONAF transformer, a value every 3 minutes.
 EXAMPLE = ThermalModel(

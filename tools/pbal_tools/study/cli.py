@@ -13,11 +13,11 @@ from ..context import app_context
 from ..errors import InputError
 from ..extras import require
 from ..output import JsonFlag
-from . import cliwords as o
+from . import options as o
 from .screen import finish, run_with_progress
 
 if TYPE_CHECKING:
-    from .run import Options
+    from pbal_study.run.study import Options
 
 app = typer.Typer(
     help="What balancing would gain on a street, as a report.",
@@ -83,7 +83,7 @@ def study(
     # Before NumPy is loaded: on matrices of this size a second BLAS thread only spins, and doubles
     # the processor time of a power flow.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from .controllers import Loop
+    from pbal_study.run.controllers import Loop
 
     for name, value, allowed in (
         ("--others", others, ("unseen", "metered", "remainder")),
@@ -162,7 +162,7 @@ def study(
 
 def _options(**values: Any) -> "Options":
     # Imported late: SciPy and the planner take a second, `pbal study --help` should not.
-    from .run import Options
+    from pbal_study.run.study import Options
 
     return Options(**values)
 
@@ -196,6 +196,6 @@ def _check_folder(out: Path | None, *inputs: Path | None) -> None:
         return
     # Said now, not after an hour of simulation.
     require("study", "matplotlib")
-    from .output import check_folder
+    from pbal_study.report.files import check_folder
 
     check_folder(out, inputs)

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbal_sim.households import GeneratedLoads
-
-from .feeder import Real
+from pbal_study.feeder.model import Real
 
 HOMES = 30
 START = np.datetime64("2026-01-12T00:00:00", "s")

@@ -18,12 +18,12 @@ from rich.table import Table
 from ..output import emit
 
 if TYPE_CHECKING:
-    from .run import Options, Study
+    from pbal_study.run.study import Options, Study
 
 
 def run_with_progress(options: "Options", quiet: bool) -> "Study":
     """Runs a study with a bar per stage on a terminal, a line per stage elsewhere."""
-    from .run import run_study
+    from pbal_study.run.study import run_study
 
     console = Console(stderr=True)
     with Progress(
@@ -54,9 +54,9 @@ def run_with_progress(options: "Options", quiet: bool) -> "Study":
 
 def finish(result: "Study", out: Path | None, json_output: bool) -> None:
     """Writes the files if a folder is named, and prints the result for a person or a script."""
-    from .output import as_dict, write_all
-    from .report import render
-    from .reportwords import headline
+    from pbal_study.report.files import as_dict, write_all
+    from pbal_study.report.page import render
+    from pbal_study.report.sentences import headline
 
     written: list[Path] = []
     if out is not None:

@@ -3,9 +3,9 @@
 from html import escape
 from typing import Any
 
+from ..run.study import Study
 from .drawing import COLOURS
-from .reportwords import num, pct
-from .run import Study
+from .sentences import num, pct
 
 
 def side_by_side(study: Study) -> str:

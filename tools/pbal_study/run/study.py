@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..feeder.model import Feeder, ideal_feeder
+from ..feeder.opendss import load_feeder
+from ..input.additions import EvOptions, PvOptions, add_cars, add_roofs, pick
+from ..input.homes import Listed, apply_list, assign_columns, choose_relays, points_of, read_homes
+from ..input.profiles import Profiles, read_profiles
+from ..input.shapes import feeder_profiles
 from . import controllers as c
-from .additions import EvOptions, PvOptions, add_cars, add_roofs, pick
-from .feeder import Feeder, ideal_feeder
-from .homes import Listed, apply_list, assign_columns, choose_relays, points_of, read_homes
+from .comparison import Stage, run_controllers
 from .metrics import Outcome, summarise
-from .opendss import load_feeder
-from .profiles import Profiles, read_profiles
 from .ranking import RUNS, Benefit, measured_benefit, rank_homes
-from .shapes import feeder_profiles
-from .sidebyside import Stage, run_controllers
 
 CONTROLLERS = ("as_built", "best_static", "pbal", "hindsight")
 
@@ -163,7 +163,7 @@ def _second_opinion(
     """Asks the OpenDSS engine about a few moments of the last controller that moves homes."""
     if options.feeder is None or options.load_model != "feeder":
         return None
-    from .judge import check_minutes
+    from .enginecheck import check_minutes
 
     stage("Second opinion: OpenDSS", None)
     chosen = outcomes.get("pbal", outcomes["as_built"]).trajectory

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .loadscale import is_fixed, read_scale
-from .opendss import compile_feeder
+from ..feeder.loadscale import is_fixed, read_scale
+from ..feeder.opendss import compile_feeder
 from .profiles import Profiles
 
 # A feeder file has no calendar. A year that begins on a Thursday, like any other.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .feeder import Complex, Feeder, Ints, Real
+from .model import Complex, Feeder, Ints, Real
 
 
 class LoadModel:

@@ -4,10 +4,10 @@ from html import escape
 
 import numpy as np
 
+from ..run.study import Study
 from .figures import all_figures
-from .reporttable import side_by_side
-from .reportwords import assumptions, headline, limits, num, relay_text
-from .run import Study
+from .sentences import assumptions, headline, limits, num, relay_text
+from .table import side_by_side
 
 _CSS = """
 :root{color-scheme:light}

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ..run.metrics import VOLTAGE_BAND, VUF_LIMIT, Outcome
+from ..run.study import Study
+from ..run.thermal import ageing_rate
 from .drawing import COLOURS, curves, figure
-from .metrics import VOLTAGE_BAND, VUF_LIMIT, Outcome
-from .run import Study
-from .thermal import ageing_rate
 
 
 def vuf_curve(study: Study) -> str | None:

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from .feeder import PHASE_NAMES
+from .model import PHASE_NAMES
 from .network import Network, RawLoad
 from .units import Unit, three_phase_transformers
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..feeder.model import A, Complex, Real
 from .controllers import CHUNK, Street, Trajectory
-from .feeder import A, Complex, Real
 from .thermal import Ageing, ageing
 
 Single = NDArray[np.float32]

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
 from ..errors import InputError
-from .feeder import Complex, LoadPoint, Real
+from .model import Complex, LoadPoint, Real
 
 
 @dataclass

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ..feeder.model import Complex, Feeder
+from ..feeder.opendss import compile_feeder
 from .controllers import Street, Trajectory
-from .feeder import Complex, Feeder
-from .opendss import compile_feeder
 
 
 class Judge:

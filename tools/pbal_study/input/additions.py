@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .feeder import Real
+from ..feeder.model import Real
 from .profiles import Profiles
 
 

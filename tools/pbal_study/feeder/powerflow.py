@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .feeder import Complex, Feeder, LoadPoint, Real
 from .loadmodel import LoadModel
+from .model import Complex, Feeder, LoadPoint, Real
 
 TOLERANCE_V = 1e-6
 MAX_ROUNDS = 100

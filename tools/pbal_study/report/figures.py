@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..run.metrics import duration_curve
+from ..run.study import Study
 from .drawing import COLOURS, curves, dash, figure, inline
 from .figures_grid import hot_spot, life_used, loading, losses, pvur_curve, voltages, vuf_curve
-from .metrics import duration_curve
-from .run import Study
 
 _PHASES = ("#9c4a1a", "#222222", "#7a8794")
 _ORDER = {"ranked": "by marginal benefit", "heaviest": "heaviest first"}

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pbal_controller.balancing import Planner, PlannerConfig, _core
 from pbal_controller.balancing.hindsight import at_budget, hindsight
 
-from .feeder import Complex, Feeder, Real
-from .powerflow import MinuteFlow, PowerFlow, load_power
+from ..feeder.model import Complex, Feeder, Real
+from ..feeder.powerflow import MinuteFlow, PowerFlow, load_power
 
 Progress = Callable[[int], None]
 Watts = NDArray[np.float32]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .feeder import Feeder, LoadPoint
+from ..feeder.model import Feeder, LoadPoint
 from .profiles import Profiles
 
 _PHASES = {"a": 0, "b": 1, "c": 2, "1": 0, "2": 1, "3": 2, "l1": 0, "l2": 1, "l3": 2}

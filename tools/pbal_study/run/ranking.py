@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..feeder.model import A, Complex
 from .controllers import Loop, Street, pbal
-from .feeder import A, Complex
 
 _TURN = A ** -np.arange(3.0)
 

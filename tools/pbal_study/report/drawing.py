@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from .metrics import Outcome, duration_curve
-from .run import Study
+from ..run.metrics import Outcome, duration_curve
+from ..run.study import Study
 
 COLOURS = {
     "as_built": "#8a8f98",

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pbal_tools.errors import InputError, MissingError
-from pbal_tools.study import beside
-from pbal_tools.study.controllers import Loop, Street, known_future, pbal
+from pbal_study.errors import InputError, MissingError
+from pbal_study.feeder.model import LoadPoint, ideal_feeder
+from pbal_study.run import secondprocess
+from pbal_study.run.comparison import run_controllers
+from pbal_study.run.controllers import Loop, Street, known_future, pbal
 from pbal_tools.study.demo import home_watts, write_demo
-from pbal_tools.study.feeder import LoadPoint, ideal_feeder
-from pbal_tools.study.sidebyside import run_controllers
 
 ALL = np.ones(6, dtype=bool)
 LOOP = Loop(price=20.0, budget_per_day=None)
@@ -37,7 +37,7 @@ def street(days: float = 0.2) -> Street:
 def test_both_ways_give_the_same(scratch: Path) -> None:
     on, told = street(), []
     alone = pbal(on, ALL, LOOP)
-    run = beside.Beside(on, ALL, LOOP, told.append)
+    run = secondprocess.SecondProcess(on, ALL, LOOP, told.append)
     try:
         future = known_future(on, ALL, run.so_far, LOOP, ready=run.ready)
         found = run.finish()
@@ -51,7 +51,7 @@ def test_both_ways_give_the_same(scratch: Path) -> None:
 
 
 def test_its_death_is_told(scratch: Path) -> None:
-    run = beside.Beside(street(), ALL, LOOP, lambda _: None)
+    run = secondprocess.SecondProcess(street(), ALL, LOOP, lambda _: None)
     assert run._process is not None
     run._process.kill()
     try:
@@ -64,7 +64,7 @@ def test_its_death_is_told(scratch: Path) -> None:
 
 @pytest.mark.timeout(120)
 def test_it_clears_up_when_the_first_process_is_gone(scratch: Path) -> None:
-    run = beside.Beside(street(2.0), ALL, LOOP, lambda _: None)
+    run = secondprocess.SecondProcess(street(2.0), ALL, LOOP, lambda _: None)
     process = run._process
     assert process is not None
     assert process.stdout is not None
@@ -76,7 +76,7 @@ def test_it_clears_up_when_the_first_process_is_gone(scratch: Path) -> None:
 def test_its_errors_cross_over(scratch: Path) -> None:
     on = street()
     on.flow.load_model = "magic"
-    run = beside.Beside(on, ALL, LOOP, lambda _: None)
+    run = secondprocess.SecondProcess(on, ALL, LOOP, lambda _: None)
     try:
         with pytest.raises(InputError, match="Unknown load model 'magic'") as caught:
             run.finish()
@@ -86,17 +86,17 @@ def test_its_errors_cross_over(scratch: Path) -> None:
 
 
 def test_a_short_run_or_one_processor_stays_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert type(beside.start(street(), ALL, LOOP, lambda _: None)) is beside.Inline
-    monkeypatch.setattr(beside, "WORTH_STEPS", 1)
-    monkeypatch.setattr(beside, "_processors", lambda: 1)
-    assert type(beside.start(street(), ALL, LOOP, lambda _: None)) is beside.Inline
+    assert type(secondprocess.start(street(), ALL, LOOP, lambda _: None)) is secondprocess.Inline
+    monkeypatch.setattr(secondprocess, "WORTH_STEPS", 1)
+    monkeypatch.setattr(secondprocess, "_processors", lambda: 1)
+    assert type(secondprocess.start(street(), ALL, LOOP, lambda _: None)) is secondprocess.Inline
 
 
 def test_outcomes_keep_their_order_whatever_runs_beside(
     scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beside, "WORTH_STEPS", 1)
-    monkeypatch.setattr(beside, "_processors", lambda: 2)
+    monkeypatch.setattr(secondprocess, "WORTH_STEPS", 1)
+    monkeypatch.setattr(secondprocess, "_processors", lambda: 2)
     names = ("as_built", "best_static", "pbal", "hindsight")
     stage = lambda name, total: lambda amount: None  # noqa: E731
     outcomes, extra = run_controllers(names, street(), ALL, LOOP, 20.0, stage, lambda _: 7)
@@ -113,8 +113,8 @@ def test_ctrl_c_ends_both_and_leaves_nothing(tmp_path: Path) -> None:
     code = (
         # A test run in the background of a shell hands down that SIGINT is ignored.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from pbal_tools.study import beside; beside._processors = lambda: 2;"
-        "beside.WORTH_STEPS = 1;"
+        "from pbal_study.run import secondprocess; secondprocess._processors = lambda: 2;"
+        "secondprocess.WORTH_STEPS = 1;"
         "from pbal_tools.cli import main; main()"
     )
     args = ["study", "--feeder", str(feeder), "--profiles", str(profiles)]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .feeder import Complex, Transformer
+from .model import Complex, Transformer
 from .network import Network, RawLoad
 
 LOW_VOLTAGE = 1000.0

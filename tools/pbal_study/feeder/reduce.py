@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from ..errors import InputError
 from .doubts import feeder_doubts
-from .feeder import Complex, Feeder
+from .model import Complex, Feeder
 from .network import Network, RawLoad, ports_of
 from .units import LOW_VOLTAGE, Unit, check_rotation, choose_unit, find_units, names_of
 

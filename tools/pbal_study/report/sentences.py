@@ -2,8 +2,8 @@
 
 from html import escape
 
-from .output import share_of_hindsight
-from .run import Study
+from ..run.study import Study
+from .files import share_of_hindsight
 
 
 def pct(value: float | None, digits: int = 0) -> str:

@@ -2,6 +2,8 @@
 
 import contextlib
 import csv
+import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable
@@ -11,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..output import write_json
-from .metrics import duration_curve
-from .run import Study
+from ..run.metrics import duration_curve
+from ..run.study import Study
 
 SCHEMA = 1
 FILES = ("report.html", "study.json", "summary.csv", "duration.csv", "homes.csv")
@@ -100,7 +101,8 @@ def write_all(study: Study, folder: Path, html: str) -> list[Path]:
     with tempfile.TemporaryDirectory(prefix=".study-", dir=folder) as beside:
         new = Path(beside)
         (new / "report.html").write_text(html, encoding="utf-8")
-        write_json(new / "study.json", as_dict(study))
+        text = json.dumps(_finite(as_dict(study)), allow_nan=False, indent=2, default=str)
+        (new / "study.json").write_text(text + "\n", encoding="utf-8")
         _summary(study, new)
         _durations(study, new)
         _homes(study, new)
@@ -173,6 +175,17 @@ def _homes(study: Study, folder: Path) -> None:
             row += [f"{outcome.volts_low[k]:.2f}", f"{outcome.volts_high[k]:.2f}"]
         rows.append(row)
     _write_csv(path, header, rows)
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what JSON has no number for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value
 
 
 def _yes(value: bool) -> str:

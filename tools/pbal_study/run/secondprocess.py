@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CliError, MissingError
+from ..errors import MissingError, StudyError
 from .controllers import Loop, Street, Trajectory, pbal
 
 WORTH_STEPS = 10_000
@@ -53,7 +53,7 @@ class Inline:
         """Ends the run, finished or not."""
 
 
-class Beside(Inline):
+class SecondProcess(Inline):
     """The run in a second process. `so_far` grows while it works."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Beside(Inline):
             self.so_far = Trajectory("pbal", "pbal", phases, street.start)
             with (folder / "stderr").open("wb") as errors:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "pbal_tools.study.beside", str(folder)],
+                    [sys.executable, "-m", "pbal_study.run.secondprocess", str(folder)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=errors,
@@ -131,7 +131,7 @@ class Beside(Inline):
         assert self._process is not None
         code, folder = self._process.wait(), Path(self._folder.name)
         with contextlib.suppress(OSError):
-            said: CliError = pickle.loads((folder / "failure").read_bytes())
+            said: StudyError = pickle.loads((folder / "failure").read_bytes())
             return said
         if code < 0:
             return MissingError(
@@ -152,11 +152,11 @@ class Beside(Inline):
 
 def start(
     street: Street, relays: NDArray[np.bool_], loop: Loop, progress: Progress
-) -> Inline | Beside:
+) -> Inline | SecondProcess:
     """The run beside this process where that pays and works, else here and now."""
     if len(street) >= WORTH_STEPS and _processors() > 1:
         with contextlib.suppress(OSError):  # no room for the files, or no more processes
-            return Beside(street, relays, loop, progress)
+            return SecondProcess(street, relays, loop, progress)
     return Inline(street, relays, loop, progress)
 
 
@@ -178,9 +178,9 @@ def _work(folder: Path) -> int:
     try:
         street = Street(feeder, watts, step_s, load_model)
         facts = pbal(street, relays, loop, tell, out=phases).facts
-    except CliError as exc:
+    except StudyError as exc:
         (folder / "failure").write_bytes(pickle.dumps(exc))
-        return int(exc.exit_code)
+        return 1
     except BrokenPipeError:  # nobody is left who would clear up
         shutil.rmtree(folder, ignore_errors=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

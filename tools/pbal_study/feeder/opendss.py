@@ -17,8 +17,8 @@ import scipy.sparse as sp
 from ..errors import InputError
 from .dssfiles import check_files, spelled_otherwise
 from .dssmirror import mirror
-from .feeder import Feeder, LoadPoint
 from .loadscale import LoadScale, read_scale
+from .model import Feeder, LoadPoint
 from .network import RawLoad
 from .reduce import reduce_feeder
 

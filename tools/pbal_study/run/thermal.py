@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from .feeder import Real
+from ..feeder.model import Real
 
 
 @dataclass(frozen=True)

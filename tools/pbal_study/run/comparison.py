@@ -6,8 +6,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import beside
 from . import controllers as c
+from . import secondprocess
 from .metrics import Outcome, judge
 
 Stage = Callable[[str, int | None], Callable[[int], None]]
@@ -31,7 +31,7 @@ def run_controllers(
     depend on it, or follow it week by week.
     """
     steps = len(street)
-    own: beside.Inline | None = None
+    own: secondprocess.Inline | None = None
 
     def watched(name: str, total: int | None) -> Callable[[int], None]:
         done = stage(name, total)
@@ -51,7 +51,7 @@ def run_controllers(
 
     try:
         if "pbal" in names:
-            own = beside.start(street, relays, loop, stage("pbal, minute by minute", steps))
+            own = secondprocess.start(street, relays, loop, stage("pbal, minute by minute", steps))
         see(c.as_built(street))
         if "best_static" in names:
             see(c.best_static(street, loop, watched("Best static assignment", steps)))

@@ -1,0 +1,1 @@
+"""What a study leaves behind: the report with its figures, JSON and tables."""

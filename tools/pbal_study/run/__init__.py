@@ -1,0 +1,1 @@
+"""The controllers on one street, and what each of them comes to."""
