@@ -1,1 +1,6 @@
 """The controllers on one street, and what each of them comes to."""
+
+from .controllers import Loop
+from .study import Options, Study, run_study
+
+__all__ = ["Loop", "Options", "Study", "run_study"]

@@ -1,13 +1,27 @@
-"""The words of `pbal study`'s command line: each option's name, type, limits, help and panel."""
+"""The options of `pbal study` as one object: each one's name, type, limits, help and panel."""
 
 import math
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pbal_study.errors import InputError
+
+from ..output import JsonFlag
+
+if TYPE_CHECKING:
+    from pbal_study import Loop, Options
+
 _YEAR_S = 366 * 86400
-_FILES, _STREET, _CONTROL, _REPORT = "What to study", "The street", "How pbal runs", "The report"
+
+# Each panel of the help text makes its options.
+_files = partial(typer.Option, rich_help_panel="What to study")
+_street = partial(typer.Option, rich_help_panel="The street")
+_control = partial(typer.Option, rich_help_panel="How pbal runs")
+_report = partial(typer.Option, rich_help_panel="The report")
 
 
 def _share(value: float) -> float:
@@ -22,317 +36,298 @@ def _number(value: float | None) -> float | None:
     return value
 
 
-Feeder = Annotated[
-    Path | None,
-    typer.Option("--feeder", help="OpenDSS master file.", rich_help_panel=_FILES),
-]
-Profiles = Annotated[
-    Path | None,
-    typer.Option(
-        "--profiles",
-        help="CSV or CSV.gz: time,home_01,home_02,... in watts, negative feeds in; "
-        "else the feeder's load shapes.",
-        rich_help_panel=_FILES,
-    ),
-]
-Homes = Annotated[
-    Path | None,
-    typer.Option(
-        "--homes",
-        help="CSV: home,phase[,profile,pf,relay,ev,pv]; with a feeder, home is the load name.",
-        rich_help_panel=_FILES,
-    ),
-]
-DemoFlag = Annotated[
-    bool,
-    typer.Option("--demo", help="Study a built-in street.", rich_help_panel=_FILES),
-]
-Transformer = Annotated[
-    str,
-    typer.Option("--transformer", help="Which transformer, if several.", rich_help_panel=_FILES),
-]
-Kva = Annotated[
-    float,
-    typer.Option(
-        "--kva",
-        callback=_number,
-        min=0,
-        max=1e6,
-        help="Transformer rating, kVA.",
-        rich_help_panel=_FILES,
-    ),
-]
-MainOhm = Annotated[
-    float,
-    typer.Option(
-        "--main-ohm",
-        callback=_number,
-        min=0,
-        max=10,
-        help="Without a feeder: resistance of one shared main, ohm per conductor.",
-        rich_help_panel=_FILES,
-    ),
-]
-Days = Annotated[
-    float | None,
-    typer.Option(
-        "--days",
-        callback=_number,
-        min=0.01,
-        help="Study only so many days.",
-        rich_help_panel=_FILES,
-    ),
-]
-SkipDays = Annotated[
-    float,
-    typer.Option(
-        "--skip-days", callback=_number, min=0, help="Skip the first days.", rich_help_panel=_FILES
-    ),
-]
-FillGaps = Annotated[
-    bool,
-    typer.Option(
-        "--fill-gaps", help="Fill missing values instead of refusing.", rich_help_panel=_FILES
-    ),
-]
-RepeatProfiles = Annotated[
-    bool,
-    typer.Option(
-        "--repeat-profiles",
-        help="Use columns again if there are more homes, shifted by days.",
-        rich_help_panel=_FILES,
-    ),
-]
-Participation = Annotated[
-    float,
-    typer.Option(
-        "--participation",
-        callback=_share,
-        help="Share of homes with a relay.",
-        rich_help_panel=_STREET,
-    ),
-]
-RelayHomes = Annotated[
-    str,
-    typer.Option("--relay-homes", help="random or heaviest.", rich_help_panel=_STREET),
-]
-Others = Annotated[
-    str,
-    typer.Option(
-        "--others",
-        help="What pbal knows of homes without a relay: unseen, metered, or remainder "
-        "(a transformer meter).",
-        rich_help_panel=_STREET,
-    ),
-]
-EvShare = Annotated[
-    float,
-    typer.Option(
-        "--ev",
-        callback=_share,
-        help="Share of homes that get an electric car.",
-        rich_help_panel=_STREET,
-    ),
-]
-EvKw = Annotated[
-    float,
-    typer.Option(
-        "--ev-kw", callback=_number, min=0.5, max=1000, help="Charger, kW.", rich_help_panel=_STREET
-    ),
-]
-EvKwh = Annotated[
-    float,
-    typer.Option(
-        "--ev-kwh",
-        callback=_number,
-        min=0.1,
-        max=1000,
-        help="Mean kWh a session.",
-        rich_help_panel=_STREET,
-    ),
-]
-EvArrival = Annotated[
-    float,
-    typer.Option(
-        "--ev-arrival",
-        callback=_number,
-        min=0,
-        max=24,
-        help="Mean hour of arrival.",
-        rich_help_panel=_STREET,
-    ),
-]
-EvSessions = Annotated[
-    float,
-    typer.Option("--ev-sessions", callback=_share, help="Sessions a day.", rich_help_panel=_STREET),
-]
-PvShare = Annotated[
-    float,
-    typer.Option(
-        "--pv",
-        callback=_share,
-        help="Share of homes that get a solar roof.",
-        rich_help_panel=_STREET,
-    ),
-]
-PvKw = Annotated[
-    float,
-    typer.Option(
-        "--pv-kw",
-        callback=_number,
-        min=0.1,
-        max=1000,
-        help="Mean peak kW.",
-        rich_help_panel=_STREET,
-    ),
-]
-Latitude = Annotated[
-    float,
-    typer.Option(
-        "--latitude",
-        callback=_number,
-        min=-66,
-        max=66,
-        help="For the sun, degrees.",
-        rich_help_panel=_STREET,
-    ),
-]
-PowerFactor = Annotated[
-    float | None,
-    typer.Option(
-        "--pf",
-        callback=_number,
-        min=0.1,
-        max=1,
-        help="Power factor of all homes; else the feeder's, else 0.95.",
-        rich_help_panel=_STREET,
-    ),
-]
-LoadModel = Annotated[
-    str,
-    typer.Option(
-        "--load-model",
-        help="feeder: loads follow voltage as the .dss says; power: the profile's watts.",
-        rich_help_panel=_STREET,
-    ),
-]
-Period = Annotated[
-    int,
-    typer.Option(
-        "--period", min=1, max=_YEAR_S, help="Seconds between decisions.", rich_help_panel=_CONTROL
-    ),
-]
-Delay = Annotated[
-    int,
-    typer.Option(
-        "--delay",
-        min=0,
-        max=_YEAR_S,
-        help="Age of the newest reading at a decision, s, beyond the step it averages.",
-        rich_help_panel=_CONTROL,
-    ),
-]
-FailureRate = Annotated[
-    float,
-    typer.Option(
-        "--failure-rate",
-        callback=_share,
-        help="Share of readings lost and of commands not carried out.",
-        rich_help_panel=_CONTROL,
-    ),
-]
-Objective = Annotated[
-    str,
-    typer.Option(
-        "--objective",
-        help="neutral, or losses (uses the feeder's impedance).",
-        rich_help_panel=_CONTROL,
-    ),
-]
-Price = Annotated[
-    float | None,
-    typer.Option(
-        "--price",
-        callback=_number,
-        min=0,
-        help="What a switching must save, fixed: A², or W with --objective losses; "
-        "else as shipped.",
-        rich_help_panel=_CONTROL,
-    ),
-]
-Budget = Annotated[
-    float | None,
-    typer.Option(
-        "--budget",
-        callback=_number,
-        min=0.01,
-        help="Switchings per home per day to keep to.",
-        rich_help_panel=_CONTROL,
-    ),
-]
-Dwell = Annotated[
-    int | None,
-    typer.Option(
-        "--dwell",
-        min=0,
-        max=_YEAR_S,
-        help="Seconds a home rests between switchings; else as shipped.",
-        rich_help_panel=_CONTROL,
-    ),
-]
-DailyCap = Annotated[
-    int | None,
-    typer.Option(
-        "--daily-cap",
-        min=1,
-        max=1440,
-        help="Most switchings of a home in 24 h.",
-        rich_help_panel=_CONTROL,
-    ),
-]
-Controllers = Annotated[
-    str,
-    typer.Option(
-        "--controllers",
-        help="Comma-separated: best_static,pbal,hindsight (as_built is always there).",
-        rich_help_panel=_CONTROL,
-    ),
-]
-Ambient = Annotated[
-    float,
-    typer.Option(
-        "--ambient",
-        callback=_number,
-        min=-50,
-        max=60,
-        help="Air at the transformer, °C.",
-        rich_help_panel=_REPORT,
-    ),
-]
-Tariff = Annotated[
-    float,
-    typer.Option(
-        "--tariff", callback=_number, min=0, help="Price of a kWh lost.", rich_help_panel=_REPORT
-    ),
-]
-Currency = Annotated[
-    str, typer.Option("--currency", help="Of the tariff.", rich_help_panel=_REPORT)
-]
-RankDays = Annotated[
-    float,
-    typer.Option(
-        "--rank-days",
-        callback=_number,
-        min=0,
-        help="Days on which 'which homes first' is measured; 0 skips it.",
-        rich_help_panel=_REPORT,
-    ),
-]
-Seed = Annotated[
-    int,
-    typer.Option("--seed", min=0, max=2**31 - 1, help="For all chance.", rich_help_panel=_REPORT),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", help="Folder for report.html, JSON and CSV.", rich_help_panel=_REPORT),
-]
+@dataclass(frozen=True)
+class StudyOptions:
+    """Everything that `pbal study` can be told. Units and limits stand in the help texts."""
+
+    feeder: Annotated[
+        Path | None,
+        _files("--feeder", help="OpenDSS master file."),
+    ] = None
+    profiles: Annotated[
+        Path | None,
+        _files(
+            "--profiles",
+            help="CSV or CSV.gz: time,home_01,home_02,... in watts, negative feeds in; "
+            "else the feeder's load shapes.",
+        ),
+    ] = None
+    homes: Annotated[
+        Path | None,
+        _files(
+            "--homes",
+            help="CSV: home,phase[,profile,pf,relay,ev,pv]; with a feeder, home is the load name.",
+        ),
+    ] = None
+    demo: Annotated[
+        bool,
+        _files("--demo", help="Study a built-in street."),
+    ] = False
+    transformer: Annotated[
+        str,
+        _files("--transformer", help="Which transformer, if several."),
+    ] = ""
+    kva: Annotated[
+        float,
+        _files("--kva", callback=_number, min=0, max=1e6, help="Transformer rating, kVA."),
+    ] = 0.0
+    main_ohm: Annotated[
+        float,
+        _files(
+            "--main-ohm",
+            callback=_number,
+            min=0,
+            max=10,
+            help="Without a feeder: resistance of one shared main, ohm per conductor.",
+        ),
+    ] = 0.0
+    days: Annotated[
+        float | None,
+        _files("--days", callback=_number, min=0.01, help="Study only so many days."),
+    ] = None
+    skip_days: Annotated[
+        float,
+        _files("--skip-days", callback=_number, min=0, help="Skip the first days."),
+    ] = 0.0
+    fill_gaps: Annotated[
+        bool,
+        _files("--fill-gaps", help="Fill missing values instead of refusing."),
+    ] = False
+    repeat_profiles: Annotated[
+        bool,
+        _files(
+            "--repeat-profiles", help="Use columns again if there are more homes, shifted by days."
+        ),
+    ] = False
+    participation: Annotated[
+        float,
+        _street("--participation", callback=_share, help="Share of homes with a relay."),
+    ] = 1.0
+    relay_homes: Annotated[
+        str,
+        _street("--relay-homes", help="random or heaviest."),
+    ] = "random"
+    others: Annotated[
+        str,
+        _street(
+            "--others",
+            help="What pbal knows of homes without a relay: unseen, metered, or remainder "
+            "(a transformer meter).",
+        ),
+    ] = "unseen"
+    ev: Annotated[
+        float,
+        _street("--ev", callback=_share, help="Share of homes that get an electric car."),
+    ] = 0.0
+    ev_kw: Annotated[
+        float,
+        _street("--ev-kw", callback=_number, min=0.5, max=1000, help="Charger, kW."),
+    ] = 7.4
+    ev_kwh: Annotated[
+        float,
+        _street("--ev-kwh", callback=_number, min=0.1, max=1000, help="Mean kWh a session."),
+    ] = 9.0
+    ev_arrival: Annotated[
+        float,
+        _street("--ev-arrival", callback=_number, min=0, max=24, help="Mean hour of arrival."),
+    ] = 18.0
+    ev_sessions: Annotated[
+        float,
+        _street("--ev-sessions", callback=_share, help="Sessions a day."),
+    ] = 0.7
+    pv: Annotated[
+        float,
+        _street("--pv", callback=_share, help="Share of homes that get a solar roof."),
+    ] = 0.0
+    pv_kw: Annotated[
+        float,
+        _street("--pv-kw", callback=_number, min=0.1, max=1000, help="Mean peak kW."),
+    ] = 4.0
+    latitude: Annotated[
+        float,
+        _street("--latitude", callback=_number, min=-66, max=66, help="For the sun, degrees."),
+    ] = 51.0
+    pf: Annotated[
+        float | None,
+        _street(
+            "--pf",
+            callback=_number,
+            min=0.1,
+            max=1,
+            help="Power factor of all homes; else the feeder's, else 0.95.",
+        ),
+    ] = None
+    load_model: Annotated[
+        str,
+        _street(
+            "--load-model",
+            help="feeder: loads follow voltage as the .dss says; power: the profile's watts.",
+        ),
+    ] = "feeder"
+    period: Annotated[
+        int,
+        _control("--period", min=1, max=_YEAR_S, help="Seconds between decisions."),
+    ] = 60
+    delay: Annotated[
+        int,
+        _control(
+            "--delay",
+            min=0,
+            max=_YEAR_S,
+            help="Age of the newest reading at a decision, s, beyond the step it averages.",
+        ),
+    ] = 0
+    failure_rate: Annotated[
+        float,
+        _control(
+            "--failure-rate",
+            callback=_share,
+            help="Share of readings lost and of commands not carried out.",
+        ),
+    ] = 0.0
+    objective: Annotated[
+        str,
+        _control("--objective", help="neutral, or losses (uses the feeder's impedance)."),
+    ] = "neutral"
+    price: Annotated[
+        float | None,
+        _control(
+            "--price",
+            callback=_number,
+            min=0,
+            help="What a switching must save, fixed: A², or W with --objective losses; "
+            "else as shipped.",
+        ),
+    ] = None
+    budget: Annotated[
+        float | None,
+        _control(
+            "--budget", callback=_number, min=0.01, help="Switchings per home per day to keep to."
+        ),
+    ] = None
+    dwell: Annotated[
+        int | None,
+        _control(
+            "--dwell",
+            min=0,
+            max=_YEAR_S,
+            help="Seconds a home rests between switchings; else as shipped.",
+        ),
+    ] = None
+    daily_cap: Annotated[
+        int | None,
+        _control("--daily-cap", min=1, max=1440, help="Most switchings of a home in 24 h."),
+    ] = None
+    controllers: Annotated[
+        str,
+        _control(
+            "--controllers",
+            help="Comma-separated: best_static,pbal,hindsight (as_built is always there).",
+        ),
+    ] = "best_static,pbal,hindsight"
+    ambient: Annotated[
+        float,
+        _report("--ambient", callback=_number, min=-50, max=60, help="Air at the transformer, °C."),
+    ] = 20.0
+    tariff: Annotated[
+        float,
+        _report("--tariff", callback=_number, min=0, help="Price of a kWh lost."),
+    ] = 0.25
+    currency: Annotated[str, _report("--currency", help="Of the tariff.")] = "EUR"
+    rank_days: Annotated[
+        float,
+        _report(
+            "--rank-days",
+            callback=_number,
+            min=0,
+            help="Days on which 'which homes first' is measured; 0 skips it.",
+        ),
+    ] = 3.0
+    seed: Annotated[
+        int,
+        _report("--seed", min=0, max=2**31 - 1, help="For all chance."),
+    ] = 1
+    out: Annotated[
+        Path | None,
+        _report("--out", help="Folder for report.html, JSON and CSV."),
+    ] = None
+    json_output: JsonFlag = False
+
+    def check(self) -> None:
+        """Raises InputError for a word that is none of those allowed."""
+        for name, value, allowed in (
+            ("--others", self.others, ("unseen", "metered", "remainder")),
+            ("--objective", self.objective, ("neutral", "losses")),
+            ("--relay-homes", self.relay_homes, ("random", "heaviest")),
+            ("--load-model", self.load_model, ("feeder", "power")),
+        ):
+            if value not in allowed:
+                raise InputError(f"{name} is {value!r}.", f"Use one of: {', '.join(allowed)}.")
+
+    def loop(self) -> "Loop":
+        """How pbal runs. What is not chosen stays as the planner ships it."""
+        # Imported late: the planner takes a second, `pbal study --help` should not.
+        from pbal_study import Loop
+
+        chosen: dict[str, Any] = {
+            "dwell_s": self.dwell,
+            "daily_cap": self.daily_cap,
+            "budget_per_day": self.budget,
+        }
+        chosen = {name: value for name, value in chosen.items() if value is not None}
+        if self.price is not None:
+            # A price that is given stays; only a budget given beside it may move it.
+            chosen |= {"price": self.price, "budget_per_day": self.budget}
+        losses = self.objective == "losses"
+        return Loop(
+            period_s=self.period,
+            delay_s=self.delay,
+            failure_rate=self.failure_rate,
+            beta=0.07 if losses else 1.0,
+            use_feeder=losses,
+            others=self.others,
+            **chosen,
+        )
+
+    def study(self) -> "Options":
+        """What the study itself takes."""
+        from pbal_study import Options
+
+        plain = Options()
+        return Options(
+            feeder=self.feeder,
+            profiles=self.profiles,
+            homes=self.homes,
+            transformer=self.transformer,
+            kva=self.kva,
+            main_ohm=self.main_ohm,
+            days=self.days,
+            skip_days=self.skip_days,
+            fill_gaps=self.fill_gaps,
+            repeat_profiles=self.repeat_profiles,
+            power_factor=self.pf,
+            load_model=self.load_model,
+            participation=self.participation,
+            relay_choice=self.relay_homes,
+            controllers=_names(self.controllers),
+            loop=self.loop(),
+            ambient_c=self.ambient,
+            tariff=self.tariff,
+            currency=self.currency,
+            rank_days=self.rank_days,
+            seed=self.seed,
+            ev=replace(
+                plain.ev,
+                share=self.ev,
+                charger_kw=self.ev_kw,
+                energy_kwh=self.ev_kwh,
+                arrival_h=self.ev_arrival,
+                sessions_per_day=self.ev_sessions,
+            ),
+            pv=replace(plain.pv, share=self.pv, peak_kw=self.pv_kw, latitude_deg=self.latitude),
+        )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().replace("-", "_") for name in text.split(",") if name.strip())
+    return ("as_built", *(n for n in names if n != "as_built"))

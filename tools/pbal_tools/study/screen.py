@@ -18,12 +18,12 @@ from rich.table import Table
 from ..output import emit
 
 if TYPE_CHECKING:
-    from pbal_study.run.study import Options, Study
+    from pbal_study import Options, Study
 
 
 def run_with_progress(options: "Options", quiet: bool) -> "Study":
     """Runs a study with a bar per stage on a terminal, a line per stage elsewhere."""
-    from pbal_study.run.study import run_study
+    from pbal_study import run_study
 
     console = Console(stderr=True)
     with Progress(
@@ -54,12 +54,12 @@ def run_with_progress(options: "Options", quiet: bool) -> "Study":
 
 def finish(result: "Study", out: Path | None, json_output: bool) -> None:
     """Writes the files if a folder is named, and prints the result for a person or a script."""
-    from pbal_study.report.files import as_dict, write_all
-    from pbal_study.report.page import render
-    from pbal_study.report.sentences import headline
+    from pbal_study.report import as_dict, headline, write_all
 
     written: list[Path] = []
     if out is not None:
+        from pbal_study.report.page import render
+
         written = write_all(result, out, render(result))
 
     def show(data: dict[str, Any]) -> None:
