@@ -69,6 +69,7 @@ class Home:
     readings: int = 0
     signs: Signs = field(default_factory=Signs)
     replays_in_a_row: int = 0  # answers with counters heard before, since the last good one
+    shared_until: float = -math.inf  # somebody else was seen to poll it: until when to look again
     # While a second controller is about: when to show it that we are here (segment._claim).
     claim_due: float = -math.inf
     claiming: bool = False

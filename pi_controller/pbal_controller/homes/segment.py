@@ -40,8 +40,10 @@ _CLOCK_OFF_S = 2.0
 _IDLE_S = 0.03
 # The first time on the line after opening the port.
 _FIRST_SYNC_S = 2.0
-# After somebody else was seen to poll a home: no commands for so long.
+# After somebody else was seen to poll a home: no commands for so long, and so often a look at whose
+# frames it accepts. The other stands down first, perhaps, and polls too seldom to be seen again.
 _HOLD_S = 60.0
+_LOOK_AGAIN_S = 5.0
 # While a second controller is about: one frame this often to each home, far enough above what the
 # home has accepted that the other's next one is refused. So the other learns of us, too.
 _CLAIM_EVERY_S = 30.0
@@ -194,6 +196,8 @@ class Segment:
         if home.event_ack is not None:
             records.append(r.EventAck(seq=home.event_ack))
             home.event_ack = None
+        if now < home.shared_until and now - home.asked_hello_at >= _LOOK_AGAIN_S:
+            _ask_hello(home, now)
         if home.requests:
             waiting = list(home.requests)
             fits, rest = pack(records + waiting)
@@ -293,6 +297,7 @@ class Segment:
                 _HOLD_S,
             )
             # Whose frames does it accept? Its floor tells.
+            home.shared_until = now + _HOLD_S
             _ask_hello(home, now)
         # A Hello first: the reading may otherwise ask for the nonce that it brings.
         for record in sorted(received, key=lambda x: isinstance(x, r.Telemetry)):
