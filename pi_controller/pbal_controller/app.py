@@ -66,7 +66,6 @@ class Controller:
         self.now = asyncio.get_running_loop().time
         self.started = self.now()
         self.journal = AsyncJournal(config.journal.path, wall)
-        self.standing = Standing()
         self._mark_path = journal_mark.mark_path(config.keys.file)
         self.inbox = Inbox()
         self.streams = Streams()
@@ -79,6 +78,7 @@ class Controller:
         self._minute_seen: dict[int, float] = {}
         self._group = GroupSession(config.site.id, keys.active.root, GROUP_KEY_ID)
         self.fleet = Fleet(_make_home(config, keys, home) for home in config.home)
+        self.standing = Standing(sum(home.session is not None for home in self.fleet))
         self.segments: dict[str, Segment] = {}
         self.bearers: dict[str, Rs485Bearer] = {}
         for name, bus in config.bus.items():

@@ -73,6 +73,7 @@ class Home:
     # While a second controller is about: when to show it that we are here (segment._claim).
     claim_due: float = -math.inf
     claiming: bool = False
+    knock_due: float = -math.inf  # while homes are asked whether they confirm what one has said
 
     watched: bool = False  # the dispatcher wants every reading: a command is open
 

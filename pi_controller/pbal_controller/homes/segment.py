@@ -22,7 +22,7 @@ from pbal_controller.homes.polling import PollScheduler
 from pbal_controller.homes.session import GroupSession, Session, pack, time_sync
 from pbal_controller.journal import clock_is_set
 from pbal_controller.naming import version_text
-from pbal_controller.standing import ADOPT, Reason, Standing
+from pbal_controller.standing import POLLED_S, Reason, Standing
 from pbal_protocol import errors as e
 from pbal_protocol import records as r
 from pbal_protocol.codec import Record
@@ -40,10 +40,13 @@ _CLOCK_OFF_S = 2.0
 _IDLE_S = 0.03
 # The first time on the line after opening the port.
 _FIRST_SYNC_S = 2.0
-# After somebody else was seen to poll a home: no commands for so long, and so often a look at whose
-# frames it accepts. The other stands down first, perhaps, and polls too seldom to be seen again.
-_HOLD_S = 60.0
+# After somebody else was seen to poll a home: so often a look at whose frames it accepts. The other
+# stands down first, perhaps, and polls too seldom to be seen again.
 _LOOK_AGAIN_S = 5.0
+# While a home's word that somebody else commands it waits for another's: each one is made to tell
+# its floor this often, by a poll that is sealed with nothing, which no second controller's counters
+# can make it refuse.
+_KNOCK_EVERY_S = 15.0
 # While a second controller is about: one frame this often to each home, far enough above what the
 # home has accepted that the other's next one is refused. So the other learns of us, too.
 _CLAIM_EVERY_S = 30.0
@@ -158,8 +161,11 @@ class Segment:
             if now - home.asked_hello_at >= _ASK_AGAIN_S:
                 home.asked_hello_at = now
                 body = session.knock()
+        elif self._standing.asking(now) and now >= home.knock_due:
+            home.knock_due = now + _KNOCK_EVERY_S
+            body = session.knock()
         elif session.counters.left:
-            if self._standing.rival:
+            if self._standing.rival or self._standing.waiting(home.address, now):
                 records = self._claim(home, session, now)
             else:
                 records = self._outgoing(home, now)
@@ -187,7 +193,7 @@ class Segment:
             home.time_nonce = None
         if home.switch is not None:
             # A home that came back after a silence: what waited for it may be out of date.
-            if self._wall() < home.switch.expires_s and not self._standing.why_not(now):
+            if self._wall() < home.switch.expires_s and self._may_command(home, now):
                 records.append(home.switch)
             home.switch = None
         if home.result_ack is not None:
@@ -215,6 +221,10 @@ class Segment:
             if update is not None:
                 records.append(update)
         return records
+
+    def _may_command(self, home: Home, now: float) -> bool:
+        accused = home.address in self._standing.accused
+        return not (accused or home.quarantined or self._standing.why_not(now))
 
     def _claim(self, home: Home, session: Session, now: float) -> list[Record]:
         """What is sealed while a second controller is about: a claim, now and then."""
@@ -290,14 +300,11 @@ class Segment:
         home.heard_at = now
         home.replays_in_a_row = 0
         if home.signs.answered(peek(body)[3]) and home.hello is not None:
-            self._standing.hold(
-                f"somebody else polls home {home.address}: a second controller, or a tool on the "
-                "line",
-                now,
-                _HOLD_S,
-            )
+            if not self._standing.polled_by_others(home.address, now):
+                home.hold_until = max(home.hold_until, now + POLLED_S)
+                home.hold_reason = "somebody else polls it: another master, or the node itself"
             # Whose frames does it accept? Its floor tells.
-            home.shared_until = now + _HOLD_S
+            home.shared_until = now + POLLED_S
             _ask_hello(home, now)
         # A Hello first: the reading may otherwise ask for the nonce that it brings.
         for record in sorted(received, key=lambda x: isinstance(x, r.Telemetry)):
@@ -310,7 +317,7 @@ class Segment:
         if isinstance(record, r.Telemetry):
             self._telemetry(home, record, now)
         elif isinstance(record, r.Hello):
-            self._hello(home, record)
+            self._hello(home, record, now)
         elif isinstance(record, r.Health):
             home.health = record
             home.asked_health_at = now
@@ -361,7 +368,7 @@ class Segment:
                 extra={"home": home.address, "ahead_s": round(ahead_s, 1)},
             )
 
-    def _hello(self, home: Home, hello: r.Hello) -> None:
+    def _hello(self, home: Home, hello: r.Hello, now: float) -> None:
         again = home.hello is not None and home.boots == hello.boots
         assert home.session is not None
         self._doubt(home, home.signs.node_verdict(hello))
@@ -370,11 +377,8 @@ class Segment:
         )
         if rival:
             known = home.session.stored or home.session.sealed
-            self._standing.stand_down(
-                Reason.RIVAL if known else Reason.LOST,
-                f"home {home.address} {rival}: a second controller (a cloned card?), or a journal "
-                f"that was lost or restored. Find out which, leave one controller running, {ADOPT}",
-            )
+            reason = Reason.RIVAL if known else Reason.LOST
+            self._standing.accuse(home.address, reason, rival, now, bool(home.quarantined))
         home.hello = hello
         home.boots = hello.boots
         home.session.counters.node_floor(hello.down_floor)

@@ -123,6 +123,8 @@ class Dispatcher:
             return None
         if self.busy(home.address) or home.quarantined or home.session is None:
             return None
+        if home.address in self.standing.accused:
+            return None
         self._settling.add(home.address)
         try:
             # Issued a second ago, so that a node whose clock is a little behind accepts it.
@@ -402,6 +404,11 @@ class Dispatcher:
             for home in self._fleet:
                 home.signs.pardon()
                 home.ask(r.StatusGet(what=r.WHAT_HELLO))
+        for address, why in self.standing.alone(asyncio.get_running_loop().time()).items():
+            accused = self._fleet.get(address)
+            if accused is not None and not accused.quarantined:
+                self._quarantine(accused, why)
+        await self._write_quarantine()
 
     async def _look_at_quarantine(self) -> None:
         """A person may have released a home (`pbal-controller release`)."""
@@ -411,6 +418,7 @@ class Dispatcher:
             if home.quarantined and home.address not in listed:
                 log.info("home released from quarantine", extra={"home": home.address})
                 home.quarantined = ""
+                self.standing.forgive(home.address)
 
 
 def _day(wall_s: float) -> str:

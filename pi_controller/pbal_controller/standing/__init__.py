@@ -2,6 +2,6 @@
 
 from pbal_controller.standing import mark, store
 from pbal_controller.standing.rivals import Signs
-from pbal_controller.standing.standing import ADOPT, Reason, Standing
+from pbal_controller.standing.standing import ADOPT, POLLED_S, Reason, Standing
 
-__all__ = ["ADOPT", "Reason", "Signs", "Standing", "mark", "store"]
+__all__ = ["ADOPT", "POLLED_S", "Reason", "Signs", "Standing", "mark", "store"]

@@ -1,8 +1,16 @@
 """Whether this controller may command, and if not, why.
 
-Two kinds of reasons. What authentic frames or the journal itself prove is kept in the journal
-until a person lifts it (`pbal-controller adopt`). What anybody on the line can bring about only
-holds commands back for a while, so that nobody without a key can stop a site for good.
+What the journal itself proves, or the frames of two homes, is kept in the journal until a person
+lifts it (`pbal-controller adopt`).
+
+One home alone can forge everything that it says: a floor of counters, answers to polls of its own.
+So one home's word that somebody else commands it (`accuse`) holds commands back for a minute, in
+which all homes are asked. A second controller speaks to all of them, and another home confirms it.
+When none does, the home that said it is put in quarantine by itself, and the others go on. It gets
+no second minute until a person has released it. A site with one home has nobody to confirm it.
+
+What anybody on the line can bring about (polls, `polled_by_others`) only holds commands back for a
+while: of one home, and of the site when two are polled.
 """
 
 from __future__ import annotations
@@ -10,6 +18,7 @@ from __future__ import annotations
 import enum
 import logging
 import math
+from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +33,30 @@ class Reason(enum.StrEnum):
     RESTORED = "restored"  # the journal is an older copy of itself
 
 
+#: For so long commands wait for a second home to confirm what one has said.
+CONFIRM_S = 60.0
+#: After somebody else was seen to poll homes: no commands for so long.
+POLLED_S = 60.0
+#: Homes that must say so.
+WITNESSES = 2
+
+
+@dataclass(frozen=True)
+class Accusation:
+    """What one home's frames say about somebody else who commands it."""
+
+    at: float  # event loop's clock, s
+    why: str
+
+
 class Standing:
     """Shared by the segments, who find out, and by those who would command."""
 
-    def __init__(self) -> None:
+    def __init__(self, homes: int = 1) -> None:
+        """`homes`: how many have keys, and so could confirm what one says."""
+        self._witnesses = max(1, min(WITNESSES, homes))
+        self.accused: dict[int, Accusation] = {}  # by the homes with these addresses
+        self._polled: dict[int, float] = {}  # homes that somebody else polls: when it was seen
         self.reasons: dict[str, str] = {}
         self.unwritten: dict[str, str] = {}  # not in the journal yet
         self.fresh_journal = False  # it never ordered anything, and no person has adopted it
@@ -40,6 +69,71 @@ class Standing:
             return False
         self.reasons[reason.value] = self.unwritten[reason.value] = text
         log.error("the controller stands down", extra={"reason": reason.value, "why": text})
+        return True
+
+    def accuse(self, address: int, reason: Reason, why: str, now: float, known: bool) -> None:
+        """A home accepted frames of somebody else who has its keys, by its own word.
+
+        Stands down once enough homes say so. `why` goes on behind "home 257 "; `known`: the home is
+        in quarantine, so that its word alone holds nothing back. `now`: event loop's clock, s.
+        """
+        again = address in self.accused
+        if not again:
+            self.accused[address] = Accusation(now, why)
+        text = f"home {address} {why}"
+        if len(self.accused) >= self._witnesses:
+            others = sorted(self.accused.keys() - {address})
+            also = f"; so do homes {', '.join(map(str, others[:5]))}" if others else ""
+            self.stand_down(
+                reason,
+                f"{text}{also}: a second controller (a cloned card?), or a journal that was lost "
+                f"or restored. Find out which, leave one controller running, {ADOPT}",
+            )
+        elif not again and not known:
+            wait = f"{text}; waiting {CONFIRM_S:.0f} s for another home to confirm it"
+            self.hold(wait, now, CONFIRM_S)
+
+    def waiting(self, address: int, now: float) -> bool:
+        """Whether a home's accusation is so new that others are still asked."""
+        accusation = self.accused.get(address)
+        return accusation is not None and now - accusation.at < CONFIRM_S
+
+    def asking(self, now: float) -> bool:
+        """Whether all homes are asked, because one has accused somebody."""
+        return any(self.waiting(address, now) for address in self.accused)
+
+    def alone(self, now: float) -> dict[int, str]:
+        """Homes whose word no other has confirmed in time, and what they said."""
+        if self.reasons:
+            return {}
+        return {
+            address: (
+                f"{each.why}. No other home confirms it: somebody may have this home's keys; look "
+                "at it, give it new ones (pbal provision)"
+            )
+            for address, each in self.accused.items()
+            if not self.waiting(address, now)
+        }
+
+    def forgive(self, address: int) -> None:
+        """A person has released this home: what it says from now on is news."""
+        self.accused.pop(address, None)
+
+    def polled_by_others(self, address: int, now: float) -> bool:
+        """Somebody else polls this home. Holds commands back when others are polled, too.
+
+        Returns whether it does; False when only this home is concerned.
+        """
+        self._polled[address] = now
+        recent = [a for a, at in self._polled.items() if now - at < POLLED_S]
+        if len(recent) < self._witnesses:
+            return False
+        homes = ", ".join(str(a) for a in sorted(recent)[:5])
+        self.hold(
+            f"somebody else polls home {homes}: a second controller, or a tool on the line",
+            now,
+            POLLED_S,
+        )
         return True
 
     def hold(self, text: str, now: float, for_s: float) -> None:
@@ -55,6 +149,7 @@ class Standing:
         self.reasons = {**reasons, **self.unwritten}
         if lifted:
             self.fresh_journal = False
+            self.accused.clear()
         return lifted
 
     @property

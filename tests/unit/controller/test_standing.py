@@ -15,9 +15,11 @@ from pbal_controller.app import Controller
 from pbal_controller.cli import app
 from pbal_controller.errors import JournalUnavailable
 from pbal_controller.homes import Doubtful
+from pbal_controller.homes import segment as segment_module
 from pbal_controller.journal import Journal
 from pbal_controller.standing import Reason, Signs, Standing
 from pbal_controller.standing import mark as journal_mark
+from pbal_controller.standing import standing as standing_module
 from pbal_controller.standing import store as standing_store
 from pbal_controller.standing.mark import Mark
 from pbal_controller.standing.rivals import FOOTPRINT, NODE_FLOOR_BLOCK, TOOL_ALLOWANCE
@@ -367,9 +369,96 @@ async def test_a_flash_that_was_set_back_is_told_apart_from_silence(make_site: M
         assert peek(home.session.knock())[:2] == (1, DOWN)
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are asked for a second instead of a minute."""
+    monkeypatch.setattr(standing_module, "CONFIRM_S", 1.0)
+    monkeypatch.setattr(segment_module, "_KNOCK_EVERY_S", 0.2)
+
+
+def raise_floor(node: FakeNode, by: int = 1 << 20) -> None:
+    """What a node says whose owner has its keys."""
+    node.opener.raise_floor(node.opener.floor + by)
+    node.hello()
+
+
+async def test_one_home_s_word_stops_that_home_alone(make_site: MakeSite, quick: None) -> None:
+    """An insider can forge all that his node says."""
+    site = make_site(*(FakeNode(a, phase=a % 3 + 1) for a in (1, 2, 3)))
+    async with site.running() as c:
+        await until(lambda: all(n.synced for n in site.nodes.values()))
+        raise_floor(site.nodes[1])
+        await until(lambda: "home 1 accepted frame" in c.standing.why_not(c.now()))
+        assert await order(c, 2) is None, "nothing until the others were asked"
+        await until(lambda: c.fleet.get(1).quarantined)
+        assert "No other home confirms it" in c.fleet.get(1).quarantined
+        await until(lambda: not c.standing.why_not(c.now()))
+        assert c.standing.reasons == {}
+        assert await order(c, 2)
+        assert await order(c, 1) is None
+        # Again, as often as he likes: nobody else waits for it.
+        for _ in range(3):
+            raise_floor(site.nodes[1])
+            await asyncio.sleep(0.3)
+            assert c.standing.why_not(c.now()) == ""
+        await until(lambda: rows(site, "SELECT address FROM quarantine") == [(1,)])
+    async with site.running() as c:
+        await until(lambda: all(n.synced for n in site.nodes.values()))
+        raise_floor(site.nodes[1])
+        await asyncio.sleep(0.5)
+        assert c.standing.why_not(c.now()) == "", "nor after a restart"
+        assert await order(c, 3)
+        # A second home says so, too: no single key can do that.
+        raise_floor(site.nodes[2])
+        await until(lambda: c.standing.rival)
+        assert "so do homes 1" in c.standing.reasons[Reason.RIVAL]
+
+
+async def test_a_released_home_s_word_is_news_again(make_site: MakeSite, quick: None) -> None:
+    site = make_site(FakeNode(1), FakeNode(2))
+    async with site.running() as c:
+        await until(lambda: all(n.synced for n in site.nodes.values()))
+        raise_floor(site.nodes[1])
+        await until(lambda: rows(site, "SELECT address FROM quarantine") == [(1,)])
+        done = CliRunner().invoke(app, ["release", "1", "-c", str(site.write())])
+        assert done.exit_code == 0, done.output
+        await until(lambda: not c.fleet.get(1).quarantined, 10)
+        await until(lambda: c.standing.accused == {})
+        assert await order(c, 1)
+        raise_floor(site.nodes[1])
+        await until(lambda: 1 in c.standing.accused)
+        assert c.standing.reasons == {}
+
+
+def test_homes_must_agree_in_time_or_one_is_alone() -> None:
+    standing = Standing(homes=5)
+    standing.accuse(1, Reason.RIVAL, "said so", 100.0, known=False)
+    assert "home 1 said so; waiting 60 s" in standing.why_not(159.0)
+    assert standing.asking(159.0)
+    assert standing.alone(159.0) == {}
+    assert standing.why_not(160.0) == ""
+    assert list(standing.alone(160.0)) == [1]
+    standing.accuse(1, Reason.RIVAL, "said so again", 170.0, known=True)
+    assert standing.why_not(170.0) == ""
+    standing.accuse(2, Reason.RIVAL, "too", 180.0, known=True)
+    assert standing.rival
+    assert standing.alone(180.0) == {}
+    assert Standing(homes=0).accuse(1, Reason.LOST, "x", 0.0, known=False) is None
+
+
+def test_polls_of_one_home_hold_that_home_only() -> None:
+    standing = Standing(homes=5)
+    assert not standing.polled_by_others(1, 100.0)
+    assert not standing.polled_by_others(1, 130.0)
+    assert standing.why_not(130.0) == ""
+    assert standing.polled_by_others(2, 150.0)
+    assert "polls home 1, 2" in standing.why_not(209.0)
+    assert standing.why_not(210.0) == ""
+
+
 @pytest.mark.parametrize("floor", [0xFFFFFFFF, 0xFFFFFF00])
 async def test_a_floor_at_the_end_of_the_numbers_stops_its_own_home_only(
-    make_site: MakeSite, floor: int
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch, floor: int
 ) -> None:
     """A floor is the home's own word: the frames of all others must go on."""
     liar = FakeNode(1)
@@ -377,16 +466,16 @@ async def test_a_floor_at_the_end_of_the_numbers_stops_its_own_home_only(
     liar.opener.raise_floor(floor)
     liar.pending.clear()
     liar.hello()
+    monkeypatch.setattr(standing_module, "CONFIRM_S", 3.0)
     async with site.running() as c:
         await until(lambda: site.nodes[2].synced and site.nodes[3].synced)
         await until(lambda: c.fleet.get(1).quarantined)
         assert "no frame counters" in c.fleet.get(1).quarantined
         assert c.supervisor.loops["counters"].failing == ""
         await until(lambda: rows(site, "SELECT address FROM quarantine") == [(1,)])
-        # It is a stranger's footprint, too; once a person has decided, the others are moved.
-        assert CliRunner().invoke(app, ["adopt", "-c", str(site.write())]).exit_code == 0
-        await until(lambda: not c.standing.reasons)
-        assert await order(c, 2)
+        assert c.standing.reasons == {}
+        await until(lambda: not c.standing.why_not(c.now()))
+        assert await order(c, 2), "nobody has to decide on the others"
 
 
 def test_an_adoption_of_nothing_pardons_nothing_later(tmp_path: Path) -> None:
