@@ -21,6 +21,8 @@ from pbal_controller.journal.file import is_damage, made_private, schema_files, 
 from pbal_controller.journal.numbers import Numbers, NumbersUsedUp
 
 COUNTER_BLOCK = 256
+#: Of one home; more than 50 a day for as long as they are kept by default.
+EVENTS_KEPT = 20_000
 
 OPEN_STATES = ("journaled", "sent", "accepted", "done")
 
@@ -416,9 +418,11 @@ class Journal:
     def prune(self, keep_days: int, now_s: float | None = None) -> bool:
         """Drop aggregates, results, events and closed commands older than this.
 
-        Drops nothing and returns False when what is kept would be less than half as old as it
+        Of each home's events and results the latest EVENTS_KEPT stay, whatever their age. Drops
+        nothing else and returns False when what is kept would be less than half as old as it
         may be: then the clock has jumped, or there was a long pause.
         """
+        self._thin()
         now = time.time() if now_s is None else now_s
         limit = now - keep_days * 86400
         oldest = [
@@ -438,3 +442,22 @@ class Journal:
                 (limit, *OPEN_STATES),
             )
         return True
+
+    def _thin(self) -> None:
+        """What one home says has its share of the disk, and its own oldest give way."""
+        with self.transaction():
+            for table in ("events", "results"):
+                many = self._db.execute(
+                    f"SELECT address FROM {table} GROUP BY address HAVING COUNT(*) > ?",
+                    (EVENTS_KEPT,),
+                ).fetchall()
+                for (address,) in many:
+                    (oldest,) = self._db.execute(
+                        f"SELECT received_s FROM {table} WHERE address = ? "
+                        "ORDER BY received_s DESC LIMIT 1 OFFSET ?",
+                        (address, EVENTS_KEPT - 1),
+                    ).fetchone()
+                    self._db.execute(
+                        f"DELETE FROM {table} WHERE address = ? AND received_s < ?",
+                        (address, oldest),
+                    )

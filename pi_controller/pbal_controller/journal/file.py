@@ -30,6 +30,33 @@ def made_private(path: Path) -> None:
     keep_private(path)
 
 
+class Whereabouts:
+    """Whether the files of an open journal are still where they were opened.
+
+    SQLite goes on in a file that was removed or replaced, and never says so: what it then writes
+    is gone with the process.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._paths = [] if str(path) == ":memory:" else [f"{path}", f"{path}-wal"]
+        self._known: dict[str, tuple[int, int]] = {}
+        self.gone()
+
+    def gone(self) -> str:
+        """The file that is no longer the one that was opened; empty when all are."""
+        for path in self._paths:
+            try:
+                found = os.stat(path)
+            except OSError:
+                if path in self._known:
+                    return path
+                continue  # not made yet
+            place = (found.st_dev, found.st_ino)
+            if self._known.setdefault(path, place) != place:
+                return path
+        return ""
+
+
 def is_damage(error: Exception) -> bool:
     """Whether an error says that the file's content is damaged."""
     if isinstance(error, UnicodeDecodeError):

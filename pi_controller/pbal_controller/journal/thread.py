@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import sqlite3
 import time
@@ -14,14 +15,23 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from pbal_controller.errors import JournalError, JournalUnavailable
 from pbal_controller.journal.database import Journal
-from pbal_controller.journal.file import is_damage, trouble
+from pbal_controller.journal.file import Whereabouts, is_damage, trouble
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _watched(journal: Journal, call: Callable[[], T]) -> tuple[T, bool]:
-    """What a call gave, and whether it wrote something."""
+class _Gone(Exception):
+    """A file of the journal is not the one that was opened."""
+
+
+def _watched(journal: Journal, whereabouts: Whereabouts, call: Callable[[], T]) -> tuple[T, bool]:
+    """What a call gave, and whether it wrote something. Raises _Gone before it."""
+    gone = whereabouts.gone()
+    if gone:
+        raise _Gone(gone)
     before = journal.db.total_changes
     return call(), journal.db.total_changes > before
 
@@ -59,7 +69,9 @@ class AsyncJournal:
         self._wall = wall
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._journal: Journal | None = None
+        self._whereabouts = Whereabouts(":memory:")
         self._lock = -1
+        self._moved = False
         self.trouble = ""  # why the last write failed; empty once one succeeded again
 
     async def open(self) -> None:
@@ -68,6 +80,7 @@ class AsyncJournal:
         loop = asyncio.get_running_loop()
         try:
             self._journal = await loop.run_in_executor(self._pool, Journal, self._path, self._wall)
+            self._whereabouts = Whereabouts(self._path)
         except BaseException:
             await self.close()
             raise
@@ -80,7 +93,8 @@ class AsyncJournal:
     ) -> T:
         """Run one journal method, e.g. `await journal.call(Journal.open_commands)`.
 
-        Raises JournalError when the file cannot be written or read (full, damaged, locked).
+        Raises JournalError when the file cannot be written or read (full, damaged, locked), or is
+        not where it was opened.
         """
         journal = self._journal
         if journal is None:
@@ -88,8 +102,21 @@ class AsyncJournal:
         loop = asyncio.get_running_loop()
         try:
             result, wrote = await loop.run_in_executor(
-                self._pool, lambda: _watched(journal, lambda: method(journal, *args, **kwargs))
+                self._pool,
+                lambda: _watched(
+                    journal, self._whereabouts, lambda: method(journal, *args, **kwargs)
+                ),
             )
+        except _Gone as gone:
+            if not self._moved:
+                log.error("the journal was removed or replaced", extra={"file": str(gone)})
+            self._moved = True
+            self.trouble = (
+                f"{gone}: removed or replaced while the controller runs; what it wrote since then "
+                "is lost when it ends. Put the file back, or restart the controller "
+                "(docs/operations.md, Backup). Nothing is ordered meanwhile"
+            )
+            raise JournalError(self.trouble) from None
         except (sqlite3.Error, UnicodeDecodeError) as error:
             if is_damage(error):
                 self.trouble = trouble(self._path, error)
@@ -99,6 +126,10 @@ class AsyncJournal:
                     "mounted for writing, healthy. Nothing is ordered without it"
                 )
             raise JournalError(self.trouble) from error
+        if self._moved:
+            self._moved = False
+            self.trouble = ""
+            log.warning("the journal is in its place again")
         if wrote:  # reading also succeeds on a full disk
             self.trouble = ""
         return result

@@ -20,6 +20,7 @@ from pbal_controller.crash import crash_point
 from pbal_controller.homes import PHASE_NAMES, Doubtful, Fact, Fleet, Home, Inbox, Received, Sent
 from pbal_controller.journal import AsyncJournal, CommandRow, Journal, clock_is_set
 from pbal_controller.moves.command import Actions, Command, State
+from pbal_controller.moves.rations import Rations
 from pbal_controller.standing import Standing
 from pbal_controller.standing import store as standing_store
 from pbal_protocol import records as r
@@ -67,6 +68,7 @@ class Dispatcher:
         # What a failing journal has not taken yet: states of commands, and quarantines.
         self._unwritten: dict[int, Command] = {}
         self._unlisted: dict[int, str] = {}
+        self._rations = Rations()
         self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)
         self.ordered_total = 0
         self.finished_total: dict[str, int] = {state.value: 0 for state in State if state.final}
@@ -255,6 +257,10 @@ class Dispatcher:
     async def _result(
         self, home: Home, command: Command | None, result: r.SwitchResult, at: float
     ) -> None:
+        ours = command is not None and command.id == result.command_id
+        key = (result.command_id, result.outcome, result.reason)
+        if not ours and not self._rations.result(home.address, key, at):
+            return
         await self._journal.call(
             Journal.add_result,
             result.command_id,
@@ -266,7 +272,7 @@ class Dispatcher:
             result.vout_v,
             result.time_s,
         )
-        if command is not None and command.id == result.command_id:
+        if command is not None and ours:
             await self._carry_out(command, command.result(result, at))
         elif result.outcome != r.ACCEPTED:
             # The end of a command that is closed here already: the node may forget it.
@@ -350,6 +356,11 @@ class Dispatcher:
             self.recent.append(move)
         self._publish("move", move)
 
+    @property
+    def put_off_total(self) -> int:
+        """Events and results that were more than their home's share of the journal."""
+        return self._rations.put_off_total
+
     # -- events and quarantine -----------------------------------------------------------
 
     async def _events(self, items: list[Fact]) -> None:
@@ -363,6 +374,9 @@ class Dispatcher:
                 if home.hello is None:
                     continue  # of which life of the node? It says so soon, and the event again.
                 event = item.record
+                key = (event.code, event.time_s)
+                if not self._rations.event(item.address, home.boots, event.seq, key, item.at):
+                    continue
                 rows.append(
                     (item.address, home.boots, event.seq, event.code, event.severity,
                      event.time_s, event.arg0, event.arg1)

@@ -91,6 +91,9 @@ def render(c: SiteView) -> str:
     out.add("decision_seconds", "gauge", "Duration of the last decision.",
             c.planner.last_decide_s)  # fmt: skip
     out.add("node_events_total", "counter", "Events stored.", c.moves.events_total)
+    out.add("node_events_put_off_total", "counter",
+            "Events and results above their home's share of the journal; it says them again.",
+            c.moves.put_off_total)  # fmt: skip
     out.add("inbox_dropped_total", "counter", "Facts dropped because the journal was slow.",
             c.facts_dropped())  # fmt: skip
     for kind, count in frames_dict(list(c.fleet)).items():

@@ -32,6 +32,8 @@ class MovesView(Protocol):
     @property
     def events_total(self) -> int: ...
     @property
+    def put_off_total(self) -> int: ...
+    @property
     def recent(self) -> Collection[dict[str, Any]]:
         """The latest moves, oldest first."""
 

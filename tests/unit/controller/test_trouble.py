@@ -24,6 +24,7 @@ from pbal_controller.moves.command import State
 from pbal_controller.view import SiteView
 from pbal_controller.view import http as http_module
 from pbal_controller.view.http import MAX_CONNECTIONS
+from pbal_controller.view.status import summary_dict
 from pbal_protocol import records as r
 
 from .conftest import Site, rows, until
@@ -54,6 +55,39 @@ async def test_nothing_is_ordered_without_the_journal(make_site: MakeSite) -> No
         assert site.nodes[1].executed == {}
         assert home.switch is None
         await refuse_writes(c, False)
+        assert await c.dispatcher.order(home, 2, "a test", 1.0)
+        await until(lambda: c.dispatcher.finished_total["confirmed"] == 1)
+
+
+def swapped(path: Path) -> None:
+    """Another file in its place, as after `cp backup.db journal.db.new; mv`."""
+    path.rename(path.with_suffix(".aside"))
+    path.write_bytes(path.with_suffix(".aside").read_bytes())
+
+
+@pytest.mark.parametrize("end", ["", "-wal"])
+@pytest.mark.parametrize("how", [lambda p: p.rename(p.with_suffix(".aside")), swapped])
+async def test_a_journal_that_was_removed_or_replaced_is_noticed(
+    make_site: MakeSite, how: Callable[[Path], None], end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite would go on in a file that nobody finds again."""
+    site = make_site(FakeNode(1))
+    path = site.folder / f"journal.db{end}"
+    async with site.running() as c:
+        home = c.fleet.get(1)
+        await until(lambda: site.nodes[1].synced and home.readings > 2)
+        how(path)
+        await until(lambda: f"{path.name}: removed or replaced" in c.dispatcher.why_not(c.now()))
+        assert not summary_dict(c)["healthy"]
+        with pytest.raises(JournalError, match="removed or replaced"):
+            await c.dispatcher.order(home, 2, "a test", 1.0)
+        before = home.readings
+        await until(lambda: home.readings > before + 10)
+        assert site.nodes[1].executed == {}
+        assert caplog.text.count("the journal was removed or replaced") == 1
+        # Put back, it goes on.
+        path.with_suffix(".aside").rename(path)
+        await until(lambda: not c.dispatcher.why_not(c.now()))
         assert await c.dispatcher.order(home, 2, "a test", 1.0)
         await until(lambda: c.dispatcher.finished_total["confirmed"] == 1)
 
