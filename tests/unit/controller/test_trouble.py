@@ -78,7 +78,7 @@ async def test_a_journal_that_was_removed_or_replaced_is_noticed(
         await until(lambda: site.nodes[1].synced and home.readings > 2)
         how(path)
         await until(lambda: f"{path.name}: removed or replaced" in c.dispatcher.why_not(c.now()))
-        assert not summary_dict(c)["healthy"]
+        assert not summary_dict(c.view)["healthy"]
         with pytest.raises(JournalError, match="removed or replaced"):
             await c.dispatcher.order(home, 2, "a test", 1.0)
         before = home.readings

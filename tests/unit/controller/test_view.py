@@ -30,7 +30,7 @@ def view(**changes: Any) -> SiteView:
         "fleet": Fleet(homes),
         "moves": N(
             ordered_total=3, open_count=1, finished_total={"confirmed": 2}, events_total=4,
-            recent=[{"id": n} for n in range(30)], why_not=lambda now: "",
+            put_off_total=0, recent=[{"id": n} for n in range(30)], why_not=lambda now: "",
         ),
         "planner": N(
             decisions_total=5, skipped_total=6, held_back_total=7, last_decide_s=0.25,
