@@ -20,7 +20,7 @@ from pbal_sim.image import build_files
 ROOT = Path(__file__).resolve().parents[1]
 MP = ROOT / "tests" / "unit" / "node" / "mp"
 BOARD = "esp32-devkitc"
-WIDTH = 1.45  # bytes on the 64-bit interpreter for one on the chip (tests/node_heap.py)
+WIDTH = 1.45  # bytes on the 64-bit interpreter for one on the chip (tests/rigs/node_heap.py)
 COLLECTION_S = 0.012  # measured on an emulated ESP32
 MEASURED_S = 10.0  # there, from reset to the application's loops
 RESET_S = 0.7  # there, from reset to boot.py's first lines

@@ -21,8 +21,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import ota_rig as rig
-from ota_rig import Sender
-from twin_rig import Poller
+from rigs.ota import Sender
+from rigs.twin import Poller
 
 from pbal_protocol import records as r
 from pbal_sim.hal import hwmap

@@ -11,10 +11,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-import needs
 import pytest
 import pytest_asyncio
 from hypothesis import settings
+from rigs import needs
 
 # A busy computer is not a defect: no example has a deadline.
 settings.register_profile("pbal", deadline=None)

@@ -7,10 +7,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-import needs
 import pytest
 import serial
-from flash_rig import Rig, mpremote
+from rigs import needs
+from rigs.flash import Rig, mpremote
 
 from pbal_controller.keys import KeyStore
 from pbal_sim.chipstate import DEAF, PROMPT

@@ -5,8 +5,8 @@ import re
 import subprocess
 from pathlib import Path
 
-import needs
 import pytest
+from rigs import needs
 
 from pbal_tools import clidoc
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import serial
-from flash_rig import Rig, mpremote
+from rigs.flash import Rig, mpremote
 
 from pbal_sim.image import build_files
 from pbal_sim.romloader import stand_in_image

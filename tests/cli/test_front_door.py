@@ -7,8 +7,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-import needs
 import pytest
+from rigs import needs
 from typer.testing import CliRunner
 
 from pbal_tools import cli, errors, output

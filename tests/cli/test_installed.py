@@ -9,9 +9,9 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import needs
 import pytest
 import setuptools
+from rigs import needs
 
 
 @pytest.fixture(scope="module")

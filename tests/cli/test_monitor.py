@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
-import needs
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from rigs import needs
 
 from pbal_tools import feed
 from pbal_tools.errors import InputError, PeerError, UnreachableError

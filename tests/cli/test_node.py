@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from flash_rig import Rig, mpremote
+from rigs.flash import Rig, mpremote
 
 from pbal_sim.replboard import ReplBoard
 from pbal_sim.romloader import stand_in_image

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import needs
 import pytest
+from rigs import needs
 
 pytestmark = [pytest.mark.twin, pytest.mark.timeout(240)]
 

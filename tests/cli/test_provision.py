@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import zxingcpp
-from flash_rig import Rig, mpremote
 from PIL import Image
+from rigs.flash import Rig, mpremote
 
 from pbal_controller.keys import KeyStore
 from pbal_sim.romloader import stand_in_image

@@ -9,9 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
-import needs
-import node_heap
 import pytest
+from rigs import needs, node_heap
 
 from pbal_tools import streetoptions, streetresult
 from pbal_tools.errors import InputError

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flash_rig import Rig
+from rigs.flash import Rig
 
 from pbal_controller.config import files as config_files
 from pbal_controller.keys import KeyStore

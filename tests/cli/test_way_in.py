@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 import serial
-from flash_rig import Rig, mpremote
+from rigs.flash import Rig, mpremote
 
 from pbal_sim.chipstate import DEAF, PROMPT
 from pbal_sim.replboard import ReplBoard

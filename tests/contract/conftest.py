@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from needs import require_tool
+from rigs.needs import require_tool
 
 PEER = Path(__file__).with_name("peer.py")
 

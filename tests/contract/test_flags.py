@@ -3,7 +3,7 @@
 import ast
 
 import pytest
-from needs import ROOT
+from rigs.needs import ROOT
 
 from pbal_protocol import flags, names
 

@@ -6,7 +6,7 @@ import struct
 import subprocess
 
 import pytest
-from needs import ROOT, require_tool
+from rigs.needs import ROOT, require_tool
 
 from pbal_protocol import frames, kdf, modbus_client, records
 from pbal_tools import wirebytes

@@ -9,7 +9,7 @@ import pytest
 from contract.strategies import any_record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from needs import ROOT
+from rigs.needs import ROOT
 
 from pbal_protocol import config, frames, kdf, modbus, modbus_client, records
 from pbal_protocol.aead import Ccm

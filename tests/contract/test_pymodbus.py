@@ -10,10 +10,10 @@ import tomllib
 from collections.abc import Iterator
 
 import pytest
-from needs import ROOT
 from pymodbus.framer import FramerRTU
 from pymodbus.transaction import TransactionManager
 from pymodbus.transport.serialtransport import SerialTransport
+from rigs.needs import ROOT
 
 from pbal_controller.bearers.rs485 import fit
 from pbal_controller.errors import BearerError

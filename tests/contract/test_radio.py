@@ -5,7 +5,7 @@ import itertools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from needs import ROOT
+from rigs.needs import ROOT
 
 from pbal_protocol import frames, records
 from pbal_protocol.errors import FieldError, ForbiddenError, RangeError

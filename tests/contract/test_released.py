@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from needs import ROOT
+from rigs.needs import ROOT
 
 from pbal_tools import wirereleased
 

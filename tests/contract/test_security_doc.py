@@ -2,7 +2,7 @@
 
 import re
 
-from needs import ROOT
+from rigs.needs import ROOT
 
 ROOMS = ("protocol", "firmware", "pi_controller", "tools", "sim", "tests")
 TEXT = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")

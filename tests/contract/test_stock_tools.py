@@ -11,7 +11,7 @@ import tty
 from collections.abc import Iterator
 
 import pytest
-from needs import missing, require_tool
+from rigs.needs import missing, require_tool
 
 from pbal_protocol import modbus, modbus_client, records, stock
 

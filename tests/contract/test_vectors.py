@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from needs import ROOT
+from rigs.needs import ROOT
 
 VECTORS = ROOT / "protocol" / "vectors"
 FILES = sorted(path.name for path in VECTORS.glob("*.json"))

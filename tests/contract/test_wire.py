@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from needs import ROOT, require_tool
+from rigs.needs import ROOT, require_tool
 
 from pbal_protocol import frames, kdf, modbus_client, records
 from pbal_protocol.codec import BLOB

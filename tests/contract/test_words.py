@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 import pytest
-from needs import ROOT
+from rigs.needs import ROOT
 
 from pbal_protocol import events, names, states
 

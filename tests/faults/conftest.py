@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from faults_street import small_street
+from rigs.street import small_street
 
 from pbal_sim.street import Street
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from faults_street import small_street
-from twin_rig import DONE, Poller, other, until
+from rigs.street import small_street
+from rigs.twin import DONE, Poller, other, until
 
 from pbal_protocol import aead, frames, kdf, records
 from pbal_sim.rules import crc16

@@ -6,11 +6,10 @@ The same again: PBAL_CHAOS_SEED=<the seed that was printed>
 
 import json
 
-import chaos
-import needs
 import pytest
-from faults_street import small_street
-from twin_rig import OPTIONS
+from rigs import chaos, needs
+from rigs.street import small_street
+from rigs.twin import OPTIONS
 
 from bench.site import Site
 

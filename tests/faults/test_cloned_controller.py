@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twin_rig import OPTIONS
+from rigs.twin import OPTIONS
 
 from bench.site import Site
 from pbal_controller.journal import Journal

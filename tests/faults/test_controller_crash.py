@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from faults_street import check_books, settled
-from twin_rig import OPTIONS
+from rigs.street import check_books, settled
+from rigs.twin import OPTIONS
 
 from bench.site import Site
 from pbal_sim.street import Street

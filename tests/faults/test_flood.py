@@ -10,8 +10,8 @@ import os
 import time
 
 import pytest
-from faults_street import small_street
-from twin_rig import DONE, Poller, other
+from rigs.street import small_street
+from rigs.twin import DONE, Poller, other
 
 from pbal_sim.rules import crc16
 from pbal_sim.street import Street

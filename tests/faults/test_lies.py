@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from twin_rig import FAST, OPTIONS
+from rigs.twin import FAST, OPTIONS
 
 from bench.site import Site
 from pbal_protocol import frames, kdf, records

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from faults_street import check_books, settled
-from twin_rig import OPTIONS, until
+from rigs.street import check_books, settled
+from rigs.twin import OPTIONS, until
 
 from bench.site import Site
 from pbal_sim.hal import hwmap

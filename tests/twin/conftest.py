@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 import pytest_asyncio
-from twin_rig import FAST, Poller
+from rigs.twin import FAST, Poller
 
 from pbal_sim.loads import TableLoads
 from pbal_sim.street import Street, StreetConfig

@@ -3,10 +3,10 @@
 import asyncio
 import time
 
-import node_heap
 import numpy as np
 import pytest
-from twin_rig import FAST, Poller, until
+from rigs import node_heap
+from rigs.twin import FAST, Poller, until
 
 from pbal_sim.boards import board_names
 from pbal_sim.hal import hwmap

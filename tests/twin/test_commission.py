@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 import serial
-from commission_rig import HOMES, KEYED, Rig, commissioned_street, save_pictures
-from twin_rig import until
+from rigs.commission import HOMES, KEYED, Rig, commissioned_street, save_pictures
+from rigs.twin import until
 
 from pbal_tools.errors import ExitCode
 
@@ -154,7 +154,7 @@ async def test_calibration_is_written_read_back_and_proven(rig: Rig) -> None:
 
 async def test_a_laptop_that_dies_leaves_nothing_changed(rig: Rig) -> None:
     (rig.folder / "answers.json").write_text(json.dumps(AGREED))
-    import needs
+    from rigs import needs
 
     process = await asyncio.create_subprocess_exec(
         needs.require_tool("pbal"), "commission", "run", "site.toml", "-k", "keys.json",

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 import pytest
-from faults_street import small_street
-from twin_rig import OPTIONS, Poller
+from rigs.street import small_street
+from rigs.twin import OPTIONS, Poller
 
 from bench.site import Site
 from pbal_controller.keys import KeyStore

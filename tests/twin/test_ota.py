@@ -7,12 +7,12 @@ import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import ota_rig as rig
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from ota_rig import Sender
-from twin_rig import Poller, until
+from rigs import ota as rig
+from rigs.ota import Sender
+from rigs.twin import Poller, until
 
 from pbal_protocol import records as r
 from pbal_sim.hal import hwmap

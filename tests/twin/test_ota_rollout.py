@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ota_rig as rig
 import pytest
-from faults_street import small_street
-from twin_rig import OPTIONS
+from rigs import ota as rig
+from rigs.street import small_street
+from rigs.twin import OPTIONS
 
 from bench.site import Site
 from pbal_controller.updates import Release

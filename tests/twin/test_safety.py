@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from twin_rig import DONE, EXPIRED, FAILED, FAST, REFUSED, Poller, other, until
+from rigs.twin import DONE, EXPIRED, FAILED, FAST, REFUSED, Poller, other, until
 
 from pbal_protocol import config as keys
 from pbal_protocol import records

@@ -11,10 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-import node_heap
 import pytest
-from needs import missing, require_tool
-from twin_rig import Poller, until
+from rigs import node_heap
+from rigs.needs import missing, require_tool
+from rigs.twin import Poller, until
 
 from pbal_protocol import config
 from pbal_sim.street import Street

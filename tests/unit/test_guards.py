@@ -4,8 +4,8 @@ import sys
 import textwrap
 from pathlib import Path
 
-import needs
 import pytest
+from rigs import needs
 
 pytest_plugins = ["pytester"]
 

@@ -25,7 +25,7 @@ CALL_US = 110  # a call of a function of the node, with its share of the code in
 STEP_US = 250  # asyncio takes the next task: queue, poll of the streams, resume (assumed)
 LOOK_US = 12  # time.ticks_us() and the arithmetic around it (assumed)
 COLLECTION_US = 12000  # gc.collect() with the application loaded (measured)
-GARBAGE_BYTES = 100000  # 70 kB free on the chip, 1.45 times as much here (tests/node_heap.py)
+GARBAGE_BYTES = 100000  # 70 kB free on the chip, 1.45 times as much here (tests/rigs/node_heap.py)
 
 # Functions that are not like the others: (microseconds, nanoseconds per byte or sample, which
 # argument says how many).

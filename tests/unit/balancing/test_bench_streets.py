@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from needs import require_shared
+from rigs.needs import require_shared
 
 from bench import _data
 from bench._spread import spread

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from needs import require_shared
+from rigs.needs import require_shared
 
 from bench import _data, cold_start
 from bench.cold_start import (

@@ -9,8 +9,8 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-import needs
 import pytest
+from rigs import needs
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent

@@ -1,4 +1,4 @@
-"""The node's budgets, enforced: heap (tests/node_heap.py), no growth, flash writes, size of the
+"""The node's budgets, enforced: heap (rigs/node_heap.py), no growth, flash writes, size of the
 compiled code.
 """
 
@@ -10,10 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import needs
-import node_heap
-import ota_rig
 import pytest
+from rigs import needs, node_heap, ota
 
 from pbal_protocol import frames, kdf, modbus_client, records
 
@@ -138,9 +136,9 @@ def updated(compiled: Path, run_mp: Callable[..., str], tmp_path: Path) -> dict[
     flash = tmp_path / "flash"
     new_flash(flash)
     identity = flash / "cfg" / "identity.json"
-    told = json.loads(identity.read_text()) | {"release": ota_rig.PUBLIC.hex()}
+    told = json.loads(identity.read_text()) | {"release": ota.PUBLIC.hex()}
     identity.write_text(json.dumps(told))
-    release = ota_rig.good("9.0.0")
+    release = ota.good("9.0.0")
     (flash / "offer.bin").write_bytes(release.digest + release.signature)
     (flash / "stream.bin").write_bytes(release.stream)
     (compiled / "take.py").write_text("import update_app\n")

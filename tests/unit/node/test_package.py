@@ -15,8 +15,8 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import needs
 import pytest
+from rigs import needs
 
 ROOT = Path(__file__).resolve().parents[3]
 FIRMWARE = ROOT / "firmware"

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import needs
 import pytest
+from rigs import needs
 
 ROOT = Path(__file__).resolve().parents[3]
 STUBS = Path(sys.executable).parent.parent / "esp32-stubs"

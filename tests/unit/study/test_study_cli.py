@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import needs
 import pytest
 import typer
+from rigs import needs
 from typer.testing import CliRunner
 
 from pbal_study.errors import InputError

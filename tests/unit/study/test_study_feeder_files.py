@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import needs
 import pytest
+from rigs import needs
 
 from pbal_study.errors import InputError
 from pbal_study.feeder.opendss import load_feeder

@@ -5,9 +5,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import needs
 import numpy as np
 import pytest
+from rigs import needs
 
 from pbal_study.errors import InputError
 from pbal_study.feeder.dssfiles import check_files

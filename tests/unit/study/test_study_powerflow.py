@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import needs
 import numpy as np
 import pytest
+from rigs import needs
 
 from pbal_study.errors import InputError
 from pbal_study.feeder import powerflow

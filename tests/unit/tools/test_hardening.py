@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import needs
 import pytest
+from rigs import needs
 
 PAGE = (needs.ROOT / "docs" / "hardening.md").read_text()
 BLOCKS = re.findall(r"<!-- virtual chip: (\w+) -->\n```sh\n(.*?)```", PAGE, re.DOTALL)

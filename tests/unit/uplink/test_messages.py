@@ -8,7 +8,7 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from needs import ROOT
+from rigs.needs import ROOT
 
 from pbal_uplink import (
     MESSAGES,

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from needs import ROOT
+from rigs.needs import ROOT
 
 from pbal_tools import uplinkdoc
 from pbal_uplink import MESSAGES, Event, Summary, schema

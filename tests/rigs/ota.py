@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from twin_rig import FAST, Poller
 
 from pbal_controller.updates import Release, make
 from pbal_protocol import ota, records
 from pbal_sim.image import build_files, compile_file
 from pbal_sim.street import Street
 from pbal_tools.release.build import version_file
+from rigs.twin import FAST, Poller
 
 BOARD = "esp32-devkitc"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

@@ -1,11 +1,11 @@
 """Small streets with quick nodes for the fault tests."""
 
 import numpy as np
-from twin_rig import FAST
 
 from bench.site import Site
 from pbal_sim.loads import TableLoads
 from pbal_sim.street import Street, StreetConfig
+from rigs.twin import FAST
 
 
 def small_street(homes: int, **change: object) -> Street:

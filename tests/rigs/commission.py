@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import needs
 import numpy as np
-from twin_rig import FAST
 
 from pbal_controller.keys import KeyStore
 from pbal_sim.home import Home
 from pbal_sim.loads import TableLoads
 from pbal_sim.street import Street, StreetConfig
+from rigs import needs
+from rigs.twin import FAST
 
 KEYED = 3  # homes with keys: 1 and 2 are right, 3 has its wires of A and B swapped
 HOMES = 5

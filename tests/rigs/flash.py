@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import needs
-
 from pbal_sim.replboard import ReplBoard
+from rigs import needs
 
 
 @dataclass

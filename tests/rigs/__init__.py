@@ -1,0 +1,1 @@
+"""What tests share: streets, boards, releases, commissioning, chaos, and what a test needs."""
