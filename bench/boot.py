@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pbal_sim.image import build_files
+from pbal_build import build_files
 
 ROOT = Path(__file__).resolve().parents[1]
 MP = ROOT / "tests" / "unit" / "node" / "mp"

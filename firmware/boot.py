@@ -25,15 +25,15 @@ except KeyboardInterrupt:
     micropython.kbd_intr(-1)
     import time
 
-import binascii  # noqa: E402
-import gc  # noqa: E402
-import hashlib  # noqa: E402
-import json  # noqa: E402
-import os  # noqa: E402
-import select  # noqa: E402
-import sys  # noqa: E402
+import binascii
+import gc
+import hashlib
+import json
+import os
+import select
+import sys
 
-import machine  # noqa: E402
+import machine
 
 
 def _outputs_off():

@@ -2,7 +2,7 @@
 
 TwinError
 +-- LoadsError        a loads file or a generator setting that cannot be used
-+-- BoardError        a board file that is missing, or that the twin cannot build
++-- FlashError        a flash image that cannot be made
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ class LoadsError(TwinError):
     """A loads file or a generator setting that cannot be used."""
 
 
-class BoardError(TwinError):
-    """A board file that is missing, or that the twin cannot build."""
+class FlashError(TwinError):
+    """A flash image that cannot be made."""

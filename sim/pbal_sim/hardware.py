@@ -10,9 +10,9 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from pbal_sim.errors import BoardError
+from pbal_build import compile_file
+from pbal_sim.errors import FlashError
 from pbal_sim.hal import hwmap
-from pbal_sim.image import compile_file
 from pbal_sim.supervisor import Supervisor, memory_file
 
 FLASH_SIZE = 2 * 1024 * 1024
@@ -56,7 +56,7 @@ async def make_flash(
 ) -> tuple[bytes, str]:
     """A littlefs image with `files`, formatted by the interpreter itself, and its name for itself.
 
-    Raises BoardError when the files do not fit.
+    Raises FlashError when the files do not fit.
     """
     pack = memory_file("files", 0)
     flash = memory_file("flash", size)
@@ -86,7 +86,7 @@ async def make_flash(
         status = await asyncio.wait_for(supervisor.wait(pid), 60)
         if status:
             words = log.read_text(errors="replace").strip()
-            raise BoardError(f"the flash image could not be made: {words or status}")
+            raise FlashError(f"the flash image could not be made: {words or status}")
         return os.pread(flash, size, 0), log.read_text(errors="replace").splitlines()[0]
     finally:
         for fd in (pack, flash, page, log_fd):

@@ -24,15 +24,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pbal_build import build_files, load_board
 from pbal_sim import chip as chips
 from pbal_sim import figures
-from pbal_sim.boards import load_board
 from pbal_sim.errors import TwinError
 from pbal_sim.frontend import FrontEnd
 from pbal_sim.hal import hwmap
 from pbal_sim.hardware import build_hal, make_flash
 from pbal_sim.home import Home
-from pbal_sim.image import build_files
 from pbal_sim.installation import (
     first_files,
     identity_of,

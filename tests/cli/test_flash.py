@@ -18,7 +18,7 @@ import pytest
 import serial
 from rigs.flash import Rig, mpremote
 
-from pbal_sim.image import build_files
+from pbal_build import build_files
 from pbal_sim.romloader import stand_in_image
 from pbal_tools.errors import ExitCode
 

@@ -56,7 +56,7 @@ def test_the_firmware_is_found(installed: Path) -> None:
     done = pbal(installed, "release", "build", "--version", "9.9.9", "--out", "x.pbal")
     assert done.returncode == 0, done.stderr
     code = (
-        "from pbal_sim.image import build_files\nimport pbal_sim.boards as b\n"
+        "from pbal_build import build_files\nimport pbal_build.boards as b\n"
         f"assert b.__file__.startswith({str(installed)!r}), b.__file__\n"
         "f = build_files('esp32-s3')\nassert {'/boot.py', '/main.py', '/board.json'} <= set(f)\n"
     )

@@ -47,7 +47,7 @@ def test_the_key_is_private_and_encrypted(made: Path) -> None:
 
 
 def test_a_release_holds_what_flash_installs_and_is_the_same_twice(made: Path) -> None:
-    from pbal_sim.image import build_files
+    from pbal_build import build_files
 
     want = {
         path.removeprefix("/lib/"): data

@@ -12,9 +12,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from pbal_build import build_files, compile_file
 from pbal_controller.updates import Release, make
 from pbal_protocol import ota, records
-from pbal_sim.image import build_files, compile_file
 from pbal_sim.street import Street
 from pbal_tools.release.build import version_file
 from rigs.twin import FAST, Poller

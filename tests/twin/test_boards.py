@@ -8,7 +8,7 @@ import pytest
 from rigs import node_heap
 from rigs.twin import FAST, Poller, until
 
-from pbal_sim.boards import board_names
+from pbal_build import board_names
 from pbal_sim.hal import hwmap
 from pbal_sim.loads import TableLoads
 from pbal_sim.street import Street, StreetConfig

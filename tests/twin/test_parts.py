@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pbal_build import BuildError, build_files
 from pbal_sim.contacts import ContactSet
-from pbal_sim.errors import BoardError, LoadsError
+from pbal_sim.errors import LoadsError
 from pbal_sim.households import GeneratedLoads
-from pbal_sim.image import build_files
 from pbal_sim.line import CONTROLLER, Line, Transmission, char_us
 from pbal_sim.loads import read_csv
 from pbal_sim.mains import Mains, MainsConfig
@@ -251,7 +251,7 @@ def test_image_holds_what_a_board_needs() -> None:
     files = build_files("esp32-devkitc")
     assert {"/boot.py", "/main.py", "/board.json", "/lib/pbal_node/app.mpy"} <= set(files)
     assert build_files("esp32-devkitc") == files
-    with pytest.raises(BoardError, match="known boards"):
+    with pytest.raises(BuildError, match="known boards"):
         build_files("no-such-board")
 
 

@@ -50,7 +50,7 @@ def run_inner(
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
     )
     # Not as the option `pythonpath`, which pytest splits at spaces.
-    monkeypatch.setenv("PYTHONPATH", str(Path(needs.__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(needs.__file__).parents[1]))
     pytester.makepyfile(textwrap.dedent(source))
     return pytester.runpytest_subprocess("-p", "no:cacheprovider")
 

@@ -228,6 +228,7 @@ def _describe_os_error(exc: OSError) -> Described:
 
 def _describe_library_error(exc: BaseException) -> Described:
     # Imported here so that `pbal --help` does not pay for it.
+    from pbal_build import BuildError
     from pbal_controller.documents import DocumentError
     from pbal_controller.errors import ControllerError
     from pbal_protocol.errors import LocalError, RemoteError
@@ -240,7 +241,7 @@ def _describe_library_error(exc: BaseException) -> Described:
         return Described(code, exc.message, exc.remedy)
     if isinstance(exc, DocumentError):
         return Described(ExitCode.INPUT, f"The document is broken: {exc}", "Correct it.")
-    if isinstance(exc, TwinError | ControllerError):
+    if isinstance(exc, TwinError | BuildError | ControllerError):
         return Described(ExitCode.INPUT, str(exc))
     if isinstance(exc, RemoteError):
         return Described(ExitCode.PEER, f"{type(exc).__name__}: {exc}")

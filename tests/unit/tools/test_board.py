@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
+from pbal_build import CHIPS, check, uses
 from pbal_tools.board import model
-from pbal_tools.board.check import check, uses
-from pbal_tools.board.chips import CHIPS
 from pbal_tools.board.picture import svg
 from pbal_tools.errors import InputError
 

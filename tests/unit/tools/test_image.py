@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pbal_build import CHIPS
 from pbal_sim.romloader import stand_in_image
-from pbal_tools.board.chips import CHIPS
 from pbal_tools.errors import WrongImage
 from pbal_tools.flash import espimage, image
 

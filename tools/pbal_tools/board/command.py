@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
+from pbal_build import CHIPS, Finding, check, uses
+
 from ..errors import CheckFailed, InputError
 from ..output import JsonFlag, check_writable, emit
 from . import model
-from .check import Finding, check, uses
-from .chips import CHIPS
 from .picture import svg
 
 app = typer.Typer(no_args_is_help=True, help="List and check the board files.")

@@ -7,9 +7,7 @@ does not say.
 from dataclasses import dataclass
 from html import escape
 
-from .check import Use, check, uses
-from .chips import CHIPS
-from .model import Board
+from pbal_build import CHIPS, Board, Use, check, uses
 
 ROW = 26
 GAP = 22

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pbal_build import BuildError, load_board
 from pbal_controller.config import MeterConfig
 from pbal_controller.errors import BearerError
 from pbal_controller.journal import Journal
 from pbal_controller.keys import KeyStore
 from pbal_controller.meters import SDM630_BLOCKS, FileMeter, TransformerReading, sdm630_decode
 from pbal_protocol import frames, modbus
-from pbal_sim.boards import load_board
-from pbal_sim.errors import TwinError
 
 from ..errors import InputError
 from ..site.model import Bus, Home, Site
@@ -137,7 +136,7 @@ def signed_meter(board: str) -> bool:
     """Whether the meter of a board tells import from export: a PZEM does not."""
     try:
         return str(load_board(board).get("meter", {}).get("kind", "pzem")) == "adc"
-    except (TwinError, OSError, ValueError):
+    except (BuildError, OSError, ValueError):
         return False
 
 

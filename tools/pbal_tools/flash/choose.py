@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
+from pbal_build import CHIPS, Board
+
 from ..board import model
-from ..board.chips import CHIPS
 from ..errors import CliError, InputError
 from . import image as images
 
@@ -46,7 +47,7 @@ def board(json_output: bool) -> str:
         print(f"  {told!r} is none of them", file=sys.stderr)
 
 
-def image(data: model.Board, pins: Path, json_output: bool) -> str:
+def image(data: Board, pins: Path, json_output: bool) -> str:
     """An image file that is here and fits the board, offered on the terminal; "" for none.
 
     Nothing is offered where an image is pinned, or where nobody can be asked.
@@ -68,7 +69,7 @@ def image(data: model.Board, pins: Path, json_output: bool) -> str:
     return ""
 
 
-def _fitting(data: model.Board) -> list[images.Image]:
+def _fitting(data: Board) -> list[images.Image]:
     chip = CHIPS[data.board.chip]
     found = []
     for folder in FOLDERS:

@@ -7,12 +7,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pbal_sim.boards import board_names
-from pbal_sim.errors import TwinError
-from pbal_sim.image import build_files
+from pbal_build import BuildError, board_names, build_files, check
 
 from ..board import model
-from ..board.check import check
 from ..consolelock import Keys, PassFile, SecretFile, opener
 from ..context import app_context
 from ..errors import CheckFailed, InputError, MissingError, RefusedError
@@ -42,7 +39,7 @@ def application(board: str) -> tuple[str, dict[str, bytes]]:
         # Only /board.json differs from board to board.
         files = build_files(board if board in known else known[0])
         files["/board.json"] = model.node_file(board)
-    except TwinError as exc:
+    except BuildError as exc:
         raise InputError(str(exc), "See `pbal board check`.") from None
     return _version(), files
 

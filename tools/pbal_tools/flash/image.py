@@ -13,10 +13,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pbal_build import CHIPS, Board, Chip
 from pbal_controller.documents import dump_json, read_json
 
-from ..board.chips import CHIPS, Chip
-from ..board.model import Board
 from ..errors import InputError, UnreachableError, WrongImage
 from . import espimage
 

@@ -7,11 +7,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from pbal_build import build_files, compile_file, load_board
 from pbal_controller.updates import Release, make
 from pbal_protocol import ota
 from pbal_protocol.errors import PbalError
-from pbal_sim.boards import load_board
-from pbal_sim.image import build_files, compile_file
 
 from ..errors import InputError
 
@@ -74,7 +73,7 @@ def build(
     """A release for these boards; `minimum` as in `make`.
 
     Raises InputError when they need different files, and for a minimum that is no version up to
-    this one; BoardError.
+    this one; BuildError.
     """
     try:
         if minimum and ota.version_code(minimum) > ota.version_code(version):

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pbal_sim.errors import BoardError
+from .errors import BuildError
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -15,7 +15,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 def data_folder(checkout: str, package: str) -> Path:
     """A folder of data: of the checkout, else the one that a wheel carries as a package.
 
-    Raises BoardError when there is neither.
+    Raises BuildError when there is neither.
     """
     here = _CHECKOUT / checkout
     if (_CHECKOUT / "pyproject.toml").is_file() and here.is_dir():
@@ -25,7 +25,7 @@ def data_folder(checkout: str, package: str) -> Path:
     for where in (spec.submodule_search_locations or []) if spec else []:
         if Path(where).is_dir():
             return Path(where)
-    raise BoardError(f"the files of {checkout}/ are not installed; install pbal from its wheel")
+    raise BuildError(f"the files of {checkout}/ are not installed; install pbal from its wheel")
 
 
 def _folder() -> Path:
@@ -39,11 +39,11 @@ def board_names() -> list[str]:
 
 
 def load_board(name: str) -> dict[str, Any]:
-    """Reads one board file. Raises BoardError when it is unknown or not TOML."""
+    """Reads one board file. Raises BuildError when it is unknown or not TOML."""
     path = _folder() / f"{name}.toml"
     if not path.is_file():
-        raise BoardError(f"unknown board {name!r}; known boards: {', '.join(board_names())}")
+        raise BuildError(f"unknown board {name!r}; known boards: {', '.join(board_names())}")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as e:
-        raise BoardError(f"boards/{name}.toml is not valid TOML: {e}") from e
+        raise BuildError(f"boards/{name}.toml is not valid TOML: {e}") from e

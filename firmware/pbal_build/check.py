@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .chips import CHIPS, Chip
-from .model import Board
+from .schema import Board
 
 
 @dataclass(frozen=True)
