@@ -1,0 +1,23 @@
+"""Radios of the twin: emulated SX1276 chips on a shared medium, and a Pi's ways to them.
+
+Exported here is what others use; the rest of the folder is the room's own.
+"""
+
+from pbal_sim.radio.air import Air, Jammer, Transmission, Tuning
+from pbal_sim.radio.clock import VirtualClock
+from pbal_sim.radio.pi import Pi
+from pbal_sim.radio.propagation import FREE, OPEN_COUNTRY, PathLoss
+from pbal_sim.radio.sx1276 import Sx1276
+
+__all__ = [
+    "FREE",
+    "OPEN_COUNTRY",
+    "Air",
+    "Jammer",
+    "PathLoss",
+    "Pi",
+    "Sx1276",
+    "Transmission",
+    "Tuning",
+    "VirtualClock",
+]
