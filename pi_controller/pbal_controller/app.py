@@ -13,18 +13,22 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from pbal_controller.bearers.rs485 import Rs485Bearer
-from pbal_controller.config import Config
+from pbal_controller.bearers import Bearer, Registers
+from pbal_controller.config import Config, HomeConfig
 from pbal_controller.errors import BearerError, JournalError, KeyStoreError, NumbersSpentError
 from pbal_controller.homes import (
+    Conversation,
     Doubtful,
     Fleet,
     GroupKeys,
     GroupSession,
     Home,
     Inbox,
-    Segment,
+    Path,
+    Rounds,
+    Router,
     Session,
+    SiteHost,
 )
 from pbal_controller.journal import COUNTER_BLOCK, AsyncJournal, Journal, MinuteBook, Row
 from pbal_controller.keys import KeyStore
@@ -79,17 +83,13 @@ class Controller:
         self._group = GroupSession(config.site.id, keys.active.root, GROUP_KEY_ID)
         self.fleet = Fleet(_make_home(config, keys, home) for home in config.home)
         self.standing = Standing(sum(home.session is not None for home in self.fleet))
-        self.segments: dict[str, Segment] = {}
-        self.bearers: dict[str, Rs485Bearer] = {}
-        for name, bus in config.bus.items():
-            homes = [home for home in self.fleet if home.config.bus == name]
-            segment = Segment(
-                name, homes, self._group, config.polling, self.inbox, wall, self.standing
-            )
-            self.segments[name] = segment
-            self.bearers[name] = Rs485Bearer(name, bus, segment)
+        self.rounds: dict[str, Rounds] = {}
+        self.bearers: dict[str, Bearer] = {}
+        self.router = Router()
+        self.host = SiteHost(self.inbox, self.standing, wall)
+        self._carry()
         self.dispatcher = Dispatcher(
-            self.fleet, self.journal, self.inbox, config.dispatch, self._expedite,
+            self.fleet, self.journal, self.inbox, config.dispatch, self.router.expedite,
             self.streams.publish, wall, self.standing,
         )  # fmt: skip
         self.planner = PlannerLoop(
@@ -105,16 +105,40 @@ class Controller:
         self.rollouts = Rollouts(
             self.fleet, self.journal, config.update, self.dispatcher.busy, self.streams.publish
         )
-        for segment in self.segments.values():
-            segment.updates = self.rollouts
+        self.host.updates = self.rollouts
+        for rounds in self.rounds.values():
+            rounds.updates = self.rollouts
         self.firmware = Firmware(self.fleet, lambda: self.rollouts.under_way)
         self.group_keys = GroupKeys(
-            keys, self.fleet, self._group, self.journal, config.security, self._expedite,
+            keys, self.fleet, self._group, self.journal, config.security, self.router.expedite,
             self._revoked, self.streams.publish, wall, self.standing,
         )  # fmt: skip
         self.view = self._view()
         self.uplink = Uplink(self.journal, config.uplink, lambda: summary_dict(self.view))
         self.server = StatusServer(self.view, config.http, self.streams)
+
+    def _carry(self) -> None:
+        """The bearers of the configuration, and over each the rounds of its homes."""
+        config = self.config
+        for name, (kind, settings) in config.bearers().items():
+            rounds = Rounds(
+                name, self.router, self._group, config.polling, self.inbox, self.standing, self.wall
+            )
+            bearer = kind.make(name, settings, rounds)
+            rounds.serve(bearer)
+            self.router.add_bearer(name, rounds, bearer)
+            self.rounds[name] = rounds
+            self.bearers[name] = bearer
+        for home in self.fleet:
+            if home.session is not None:
+                polling = config.polling
+                talk = Conversation(
+                    home,
+                    self.host,
+                    health_every_s=polling.health_every_s,
+                    max_delay_s=polling.max_delay_s,
+                )
+                self.router.add_home(talk)
 
     def _view(self) -> SiteView:
         return SiteView(
@@ -134,19 +158,15 @@ class Controller:
             updates=self.rollouts,
             updates_on=self.config.update.directory is not None,
             bearers=self.bearers,
-            rounds=self.segments,
+            rounds=self.rounds,
             transformer=lambda: self.meter_reading,
             neutral_history=self.neutral_history,
             facts_dropped=lambda: self.inbox.dropped,
             node_events=self.node_events,
         )
 
-    def _expedite(self, home: Home) -> None:
-        self.segments[home.config.bus].expedite(home)
-        self.bearers[home.config.bus].wake()
-
     def _revoked(self, home: Home) -> None:
-        self.segments[home.config.bus].drop(home)
+        self.router.drop(home)
         home.no_key = f"the key of address {home.address} is revoked; provision the node anew"
 
     async def node_events(self) -> list[dict[str, Any]]:
@@ -329,7 +349,9 @@ class Controller:
     async def _meter_loop(self, beat: Callable[[], None]) -> None:
         config = self.config.transformer.meter
         assert config is not None
-        meter = make_meter(config, self.bearers)
+        shared = self.bearers[config.bus] if config.bus else None
+        assert shared is None or isinstance(shared, Registers)  # the configuration was checked
+        meter = make_meter(config, shared)
         failing = ""
         try:
             while True:
@@ -383,14 +405,15 @@ class Controller:
             await asyncio.sleep(min(interval or 10.0, 10.0))
 
 
-def _make_home(config: Config, keys: KeyStore, home: Any) -> Home:
+def _make_home(config: Config, keys: KeyStore, home: HomeConfig) -> Home:
     try:
         root = keys.get(home.address)
         key_id = keys.node(home.address).fingerprint
     except KeyStoreError as error:
         log.error("home has no key", extra={"home": home.address, "why": str(error)})
         return Home(home, None, str(error))
-    return Home(home, Session(config.site.id, home.address, root, key_id))
+    paths = tuple(Path(bearer, where) for bearer, where in config.ways(home))
+    return Home(home, Session(config.site.id, home.address, root, key_id), paths=paths)
 
 
 def loop_factory() -> asyncio.AbstractEventLoop:

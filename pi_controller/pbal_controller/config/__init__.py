@@ -1,11 +1,10 @@
 """What the controller can be told: tables with bounds, files, complaints with a remedy."""
 
+from pbal_controller.bearers.rs485 import BusConfig
 from pbal_controller.config.files import load, source_of
 from pbal_controller.config.report import describe
 from pbal_controller.config.tables import (
     DEFAULT_FUSE_A,
-    BusConfig,
-    Config,
     DispatchConfig,
     HomeConfig,
     HttpConfig,
@@ -20,6 +19,7 @@ from pbal_controller.config.tables import (
     UpdateConfig,
     UplinkConfig,
 )
+from pbal_controller.config.whole import Config
 
 __all__ = [
     "DEFAULT_FUSE_A",

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pbal_controller.config.complaints import Source, complaints, defined_in
-from pbal_controller.config.tables import Config
+from pbal_controller.config.whole import Config
 from pbal_controller.documents import DocumentError, load_toml, read_toml
 from pbal_controller.errors import ConfigError
 

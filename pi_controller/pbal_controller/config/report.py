@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pbal_controller.config.tables import Config, is_loopback
+from pbal_controller.config.tables import is_loopback
+from pbal_controller.config.whole import Config
+
+
+def _homes_on(config: Config, bearer: str) -> int:
+    return sum(any(way.bearer == bearer for way in home.ways) for home in config.home)
 
 
 def describe(config: Config, core: Any, keys: str) -> list[str]:
@@ -12,12 +17,19 @@ def describe(config: Config, core: Any, keys: str) -> list[str]:
     name = f" {config.site.name!r}" if config.site.name else ""
     out = [f"site {config.site.id}{name}"]
     for name, bus in config.bus.items():
-        count = sum(home.bus == name for home in config.home)
+        count = _homes_on(config, name)
         out.append(f"bus {name}: {bus.port}, {bus.baud} baud, 8{bus.parity}{bus.stop_bits}, "
                    f"{count} home{'' if count == 1 else 's'}")  # fmt: skip
+    for name, bearer in config.bearer.items():
+        count = _homes_on(config, name)
+        out.append(f"bearer {name}: {bearer.kind}, {count} home{'' if count == 1 else 's'}")
     for home in config.home:
         mark = ", fixed" if home.fixed else ""
-        out.append(f"  home {home.address}: bus {home.bus}, unit {home.address & 0xFF}{mark}"
+        ways = "; then ".join(
+            f"bus {bearer}, unit {where}" if bearer in config.bus else f"bearer {bearer}, {where}"
+            for bearer, where in config.ways(home)
+        )
+        out.append(f"  home {home.address}: {ways}{mark}"
                    f"{', ' + home.name if home.name else ''}")  # fmt: skip
     p = config.planner
     if p.enabled:

@@ -1,16 +1,22 @@
 """What the controller can be told: one table for each of its parts, with defaults and bounds.
 
-How a configuration is read is `config_files`; what is said of a wrong one, `config_complaints`.
+All of them together are `whole`; how they are read is `files`, what is said of wrong ones
+`complaints`.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from pbal_controller.naming import Name
 
@@ -20,18 +26,20 @@ Seconds = Annotated[float, Field(gt=0, le=86400)]
 DEFAULT_FUSE_A = 63.0
 
 
-class _Table(BaseModel):
+class Table(BaseModel):
+    """A table that refuses keys it does not know."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SiteConfig(_Table):
+class SiteConfig(Table):
     """The transformer this controller looks after."""
 
     id: int = Field(ge=0, le=0xFFFFFFFF)
     name: Name = ""
 
 
-class KeysConfig(_Table):
+class KeysConfig(Table):
     """Where the encrypted key store is and where its passphrase comes from.
 
     With neither `passphrase_file` nor a file `credential` in `$CREDENTIALS_DIRECTORY`
@@ -43,7 +51,7 @@ class KeysConfig(_Table):
     credential: str = "pbal-keys"
 
 
-class JournalConfig(_Table):
+class JournalConfig(Table):
     """The SQLite file of what must not be lost."""
 
     path: Path = Path("/var/lib/pbal/journal.db")
@@ -58,7 +66,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class HttpConfig(_Table):
+class HttpConfig(Table):
     """The local status server. Port 0 takes a free one; `port_file` then says which."""
 
     enabled: bool = True
@@ -78,28 +86,34 @@ class HttpConfig(_Table):
         return host
 
 
-class BusConfig(_Table):
-    """One RS-485 segment; `port` is any pyserial URL."""
+class BearerConfig(BaseModel):
+    """One bearer of any kind; its other keys are those of that kind (docs/bearers.md)."""
 
-    port: str
-    baud: int = Field(default=115200, ge=1200, le=4_000_000)
-    parity: Literal["N", "E", "O"] = "E"
-    stop_bits: Literal[1, 2] = 1
-    # A node begins to answer within this long or is taken for silent this time.
-    answer_timeout_ms: float = Field(default=60.0, ge=5, le=2000)
-    # Quiet time the nodes need after a broadcast before the next request.
-    broadcast_gap_ms: float = Field(default=10.0, ge=2, le=1000)
-    # Adapters that hear themselves.
-    local_echo: bool = False
-    # The kernel drives DE through RTS (TIOCSRS485); most adapters do it in hardware.
-    rts_de: bool = False
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: str = Field(min_length=1, max_length=64)
 
 
-class HomeConfig(_Table):
-    """One home. `address` is segment * 256 + Modbus unit (1..247)."""
+class PathConfig(Table):
+    """One way to a home: a bearer, and where on it the home is.
+
+    Without `at` the place follows from the home's address, as the bearer's kind has it.
+    """
+
+    bearer: Name
+    at: int | str | None = None
+
+
+class HomeConfig(Table):
+    """One home. `address` is segment * 256 + Modbus unit (1..247) on an RS-485 bus.
+
+    `bus = "NAME"` is short for `paths = [{ bearer = "NAME" }]`.
+    """
 
     address: int = Field(ge=1, le=0xFFFF)
-    bus: Name
+    bus: Name | None = None
+    # Ways to it, the preferred one first; the next is used while those before do not answer.
+    paths: tuple[PathConfig, ...] = ()
     name: Name = ""
     # Never moved by this controller; the node has a mark of its own.
     fixed: bool = False
@@ -107,16 +121,32 @@ class HomeConfig(_Table):
     fuse_a: float = Field(default=DEFAULT_FUSE_A, gt=0, le=400)
 
     @model_validator(mode="after")
-    def _unit_in_range(self) -> HomeConfig:
-        unit = self.address & 0xFF
-        if not 1 <= unit <= 247:
+    def _one_or_the_other(self) -> HomeConfig:
+        if self.bus is None and not self.paths:
             raise ValueError(
-                f"address {self.address} has Modbus unit {unit}; use segment * 256 + a unit 1..247"
+                f'home {self.address} has no way to it; write bus = "NAME", the name of a [bus.*] '
+                'table, or paths = [{ bearer = "NAME" }]'
+            )
+        if self.bus is not None and self.paths:
+            raise ValueError(
+                f"home {self.address} has both bus and paths; put the bus into paths, the "
+                "preferred one first, and drop bus"
+            )
+        names = [path.bearer for path in self.ways]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"home {self.address} has two paths over {twice}; one bearer is one path"
             )
         return self
 
+    @property
+    def ways(self) -> tuple[PathConfig, ...]:
+        """Its paths, however they were written."""
+        return self.paths or (PathConfig(bearer=self.bus or ""),)
 
-class PollingConfig(_Table):
+
+class PollingConfig(Table):
     """How the homes of a segment are kept fresh."""
 
     # Never ask one healthy home more often than this; a full segment is limited by the line.
@@ -133,7 +163,7 @@ class PollingConfig(_Table):
     max_delay_s: Seconds = 10.0
 
 
-class PlannerConfig(_Table):
+class PlannerConfig(Table):
     """When to decide and how much may move. `core` goes to the balancing core as it is."""
 
     enabled: bool = True
@@ -156,7 +186,7 @@ class PlannerConfig(_Table):
     core: dict[str, float | int | bool | str | list[float]] = Field(default_factory=dict)
 
 
-class PlausibilityConfig(_Table):
+class PlausibilityConfig(Table):
     """Checks of what homes say. The bound by `home.fuse_a` holds with and without them."""
 
     enabled: bool = True
@@ -166,7 +196,7 @@ class PlausibilityConfig(_Table):
     drop_floor_ohm: float = Field(default=0.005, ge=0, le=1)
 
 
-class DispatchConfig(_Table):
+class DispatchConfig(Table):
     """How a command is carried out and proven."""
 
     ttl_s: int = Field(default=60, ge=5, le=3600)
@@ -179,7 +209,7 @@ class DispatchConfig(_Table):
     vout_tolerance: float = Field(default=0.03, gt=0, le=0.2)
 
 
-class MeterConfig(_Table):
+class MeterConfig(Table):
     """The transformer's own three-phase meter, optional."""
 
     kind: Literal["sdm630", "file"]
@@ -207,14 +237,14 @@ class MeterConfig(_Table):
         return self
 
 
-class TransformerConfig(_Table):
+class TransformerConfig(Table):
     """The transformer: its rating and its meter."""
 
     rated_kva: float | None = Field(default=None, gt=0)
     meter: MeterConfig | None = None
 
 
-class UplinkConfig(_Table):
+class UplinkConfig(Table):
     """Summaries for HQ. `null` delivers nothing: the outbox keeps the latest `max_rows`."""
 
     kind: Literal["null"] = "null"
@@ -222,7 +252,7 @@ class UplinkConfig(_Table):
     max_rows: int = Field(default=100_000, ge=100)
 
 
-class UpdateConfig(_Table):
+class UpdateConfig(Table):
     """Application updates: releases put into `directory` are brought to the homes."""
 
     directory: Path | None = None
@@ -242,7 +272,7 @@ class UpdateConfig(_Table):
     line_share: Share = 0.5
 
 
-class SecurityConfig(_Table):
+class SecurityConfig(Table):
     """The group key, which lies in every node (docs/operations.md)."""
 
     # A new one this often, once every living home has taken the one before; 0: never.
@@ -251,77 +281,8 @@ class SecurityConfig(_Table):
     group_key_wait_s: float = Field(default=3600.0, ge=1, le=43200)
 
 
-class LogConfig(_Table):
+class LogConfig(Table):
     """Structured logging to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "text"] = "text"
-
-
-def _device(port: str) -> str:
-    """The same for two names of one serial device (a link in /dev/serial/by-id, say)."""
-    return os.path.realpath(port) if port.startswith("/") else port.lower()
-
-
-class Config(_Table):
-    """Everything the controller is told."""
-
-    site: SiteConfig
-    keys: KeysConfig = KeysConfig()
-    journal: JournalConfig = JournalConfig()
-    http: HttpConfig = HttpConfig()
-    bus: dict[Name, BusConfig]
-    home: tuple[HomeConfig, ...] = ()
-    polling: PollingConfig = PollingConfig()
-    planner: PlannerConfig = PlannerConfig()
-    plausibility: PlausibilityConfig = PlausibilityConfig()
-    dispatch: DispatchConfig = DispatchConfig()
-    transformer: TransformerConfig = TransformerConfig()
-    uplink: UplinkConfig = UplinkConfig()
-    update: UpdateConfig = UpdateConfig()
-    security: SecurityConfig = SecurityConfig()
-    log: LogConfig = LogConfig()
-
-    @model_validator(mode="after")
-    def _references(self) -> Config:
-        seen: dict[int, str] = {}
-        units: set[tuple[str, int]] = set()
-        for home in self.home:
-            if home.bus not in self.bus:
-                known = ", ".join(sorted(self.bus)) or "none is declared"
-                raise ValueError(
-                    f'home {home.address} is on bus "{home.bus}", which is not declared '
-                    f"(known: {known}); add a table [bus.{home.bus}] or correct the home"
-                )
-            if home.address in seen:
-                raise ValueError(f"two homes have address {home.address}; addresses are unique")
-            if (home.bus, home.address & 0xFF) in units:
-                raise ValueError(
-                    f"two homes on bus {home.bus} have unit {home.address & 0xFF}; "
-                    "use another bus or another unit"
-                )
-            seen[home.address] = home.name
-            units.add((home.bus, home.address & 0xFF))
-        ports: dict[str, str] = {}
-        for name, bus in self.bus.items():
-            other = ports.setdefault(_device(bus.port), name)
-            if other != name:
-                raise ValueError(
-                    f"bus {other} and bus {name} are on one port, {bus.port}; each bus needs its "
-                    "own adapter"
-                )
-        meter = self.transformer.meter
-        if meter is not None and meter.port and _device(meter.port) in ports:
-            name = ports[_device(meter.port)]
-            raise ValueError(
-                f'transformer.meter.port is the port of bus {name}; write bus = "{name}" in its '
-                "place"
-            )
-        if meter is not None and meter.bus:
-            if meter.bus not in self.bus:
-                raise ValueError(f'transformer.meter.bus "{meter.bus}" is not declared')
-            if (meter.bus, meter.unit) in units:
-                raise ValueError(
-                    f"transformer.meter.unit {meter.unit} is the unit of a home on the same bus"
-                )
-        return self

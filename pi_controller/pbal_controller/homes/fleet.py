@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pbal_controller.config import HomeConfig
+from pbal_controller.homes.path import Path
 from pbal_controller.homes.session import Session
 from pbal_controller.standing import Signs
 from pbal_protocol import flags
@@ -27,6 +28,8 @@ CLOCK_AHEAD_S = 20.0
 REPLAYS = 5
 # Requests to a node that wait for their turn.
 REQUEST_LIMIT = 16
+# Asking again for a Hello that did not come yet.
+ASK_AGAIN_S = 2.0
 
 
 @dataclass(slots=True)
@@ -64,13 +67,14 @@ class Home:
     doubted: str = ""  # why its word does not fit; it then takes no part in plans
     hold_until: float = -math.inf  # no commands before this monotonic time
     hold_reason: str = ""
+    paths: tuple[Path, ...] = ()  # ways to it, the preferred one first
     link: LinkStats = field(default_factory=LinkStats)
     ages: deque[float] = field(default_factory=lambda: deque(maxlen=AGE_SAMPLES))
     readings: int = 0
     signs: Signs = field(default_factory=Signs)
     replays_in_a_row: int = 0  # answers with counters heard before, since the last good one
     shared_until: float = -math.inf  # somebody else was seen to poll it: until when to look again
-    # While a second controller is about: when to show it that we are here (segment._claim).
+    # While a second controller is about: when to show it that we are here (host.instead).
     claim_due: float = -math.inf
     claiming: bool = False
     knock_due: float = -math.inf  # while homes are asked whether they confirm what one has said
@@ -92,6 +96,18 @@ class Home:
         if record not in self.requests:
             self.requests.append(record)
 
+    def may_ask_hello(self, now: float) -> bool:
+        """Whether to have it say who it is; not again while the answer may be coming."""
+        if now - self.asked_hello_at < ASK_AGAIN_S:
+            return False
+        self.asked_hello_at = now
+        return True
+
+    def ask_hello(self, now: float) -> None:
+        """Have the node say who it is, with a new nonce."""
+        if self.may_ask_hello(now):
+            self.ask(r.StatusGet(what=r.WHAT_HELLO))
+
     @property
     def address(self) -> int:
         """Site address: segment * 256 + unit."""
@@ -105,14 +121,13 @@ class Home:
         )
 
     @property
-    def unit(self) -> int:
-        """Modbus unit on its segment."""
-        return self.config.address & 0xFF
-
-    @property
     def phase(self) -> int:
         """As the node reports it: 0 open or unknown, 1..3."""
         return int(self.telemetry.phase) if self.telemetry is not None else 0
+
+    def reached_over(self, bearer: str) -> bool:
+        """Whether it answers over this bearer."""
+        return any(path.alive and path.bearer == bearer for path in self.paths)
 
     def age_s(self, now: float) -> float:
         """Age of the latest reading, seconds; infinite when there is none."""

@@ -18,7 +18,6 @@ from pbal_protocol.codec import Record
 from pbal_protocol.frames import (
     DOWN,
     GROUP,
-    MAX_PAYLOAD,
     TAG_LEN,
     UP,
     VERSION,
@@ -123,12 +122,15 @@ class Session:
 
     def seal(self, records: Iterable[Record]) -> bytes:
         """One frame with these records. Raises IndexError when no counter is left."""
-        payload = b"".join(record.encode() for record in records)
+        return self.seal_payload(b"".join(record.encode() for record in records))
+
+    def seal_payload(self, payload: bytes) -> bytes:
+        """One frame with these records, encoded. Raises IndexError when no counter is left."""
         return self._sealer.seal(self.counters.take(), payload)
 
 
 class GroupSession:
-    """The site's group frames: time and measure-now, to everybody on a segment."""
+    """The site's group frames: time and measure-now, to everybody on a bearer."""
 
     def __init__(self, site_id: int, site_group_key: bytes, key_id: str) -> None:
         self.key_id = key_id
@@ -151,13 +153,3 @@ def time_sync(nonce: int, now_s: float | None = None) -> TimeSync:
     now = time.time() if now_s is None else now_s
     ms = int(now * 1000)
     return TimeSync(time_s=ms // 1000, time_ms=ms % 1000, nonce=nonce)
-
-
-def pack(records: list[Record]) -> tuple[list[Record], list[Record]]:
-    """Split records into those that fit one frame, in order, and the rest."""
-    size = 0
-    for index, record in enumerate(records):
-        size += len(record.encode())
-        if size > MAX_PAYLOAD:
-            return records[:index], records[index:]
-    return records, []

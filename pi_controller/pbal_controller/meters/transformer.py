@@ -18,11 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pymodbus.client import AsyncModbusSerialClient
-from pymodbus.exceptions import ModbusException
-from pymodbus.pdu.register_message import ReadInputRegistersRequest
-
-from pbal_controller.bearers.rs485 import Rs485Bearer
+from pbal_controller.bearers import Registers
+from pbal_controller.bearers.rs485 import serial_registers
 from pbal_controller.config import MeterConfig
 from pbal_controller.documents import DocumentError, read_json
 from pbal_controller.errors import BearerError
@@ -109,55 +106,25 @@ def _finite(reading: TransformerReading) -> TransformerReading:
 
 
 class Sdm630:
-    """An SDM630 on a port of its own or on a segment that it shares with the homes."""
+    """An SDM630, on whatever its registers are read by."""
 
-    def __init__(self, config: MeterConfig, shared: Rs485Bearer | None = None) -> None:
-        self._config = config
-        self._shared = shared
-        self._client: AsyncModbusSerialClient | None = None
+    def __init__(self, unit: int, registers: Registers) -> None:
+        self._unit = unit
+        self._registers = registers
 
     async def read(self) -> TransformerReading:
         """Read the three blocks, one after another."""
         blocks = []
-        for start, count in SDM630_BLOCKS:
-            blocks.append(await self._registers(start, count))
-        return sdm630_decode(blocks)
-
-    async def _registers(self, start: int, count: int) -> list[int]:
-        unit = self._config.unit
-        if self._shared is not None:
-            request = ReadInputRegistersRequest(dev_id=unit, address=start, count=count)
-            answer = await self._shared.execute(request)
-        else:
-            client = await self._own_client()
+        for first, count in SDM630_BLOCKS:
             try:
-                answer = await client.read_input_registers(start, count=count, device_id=unit)
-            except (ModbusException, OSError) as error:
-                self.close()
-                raise BearerError(f"transformer meter, unit {unit}: {error}") from None
-        if answer.isError() or len(answer.registers) != count:
-            raise BearerError(f"transformer meter, unit {unit}: no such registers {start}")
-        return list(answer.registers)
-
-    async def _own_client(self) -> AsyncModbusSerialClient:
-        if self._client is None or not self._client.connected:
-            self.close()
-            c = self._config
-            client = AsyncModbusSerialClient(
-                c.port, baudrate=c.baud, parity=c.parity, stopbits=c.stop_bits,
-                timeout=0.5, retries=1, reconnect_delay=0,
-            )  # fmt: skip
-            if not await client.connect():
-                client.close()
-                raise BearerError(f"transformer meter: {c.port} does not open")
-            self._client = client
-        return self._client
+                blocks.append(await self._registers.input_registers(self._unit, first, count))
+            except BearerError as error:
+                raise BearerError(f"transformer meter: {error}") from None
+        return sdm630_decode(blocks)
 
     def close(self) -> None:
         """Close the port, if it is ours."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        self._registers.close()
 
 
 _MAX_FILE_BYTES = 65536
@@ -226,9 +193,12 @@ class FileMeter:
         """Nothing to let go of."""
 
 
-def make_meter(config: MeterConfig, buses: dict[str, Rs485Bearer]) -> TransformerMeter:
-    """The meter that the configuration asks for."""
+def make_meter(config: MeterConfig, shared: Registers | None = None) -> TransformerMeter:
+    """The meter that the configuration asks for; `shared`: the bus that it names."""
     if config.kind == "file":
         assert config.path is not None
         return FileMeter(config.path, config.max_age_s)
-    return Sdm630(config, buses[config.bus] if config.bus else None)
+    if not config.bus:
+        shared = serial_registers(config.port, config.baud, config.parity, config.stop_bits)
+    assert shared is not None
+    return Sdm630(config.unit, shared)

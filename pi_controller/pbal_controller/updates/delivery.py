@@ -11,6 +11,8 @@ from pbal_protocol import records as r
 
 # Bytes of the stream in one frame; the sealed frame then has 223.
 CHUNK = 200
+# What its record takes of a frame: identifier, op, offset (4), length, and the chunk.
+ROOM = CHUNK + 7
 # Asking again a node that is busy (it verifies, copies, writes) or that only waits.
 ASK_AGAIN_S = 0.4
 WATCH_S = 2.0

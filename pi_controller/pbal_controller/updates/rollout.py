@@ -17,7 +17,7 @@ from pbal_controller.config import UpdateConfig
 from pbal_controller.homes import Fleet, Home
 from pbal_controller.journal import AsyncJournal
 from pbal_controller.updates import store
-from pbal_controller.updates.delivery import Delivery
+from pbal_controller.updates.delivery import ROOM, Delivery
 from pbal_controller.updates.folder import ReleaseFolder
 from pbal_controller.updates.progress import Progress, Rollout, State, Step
 from pbal_controller.updates.steps import next_step
@@ -27,9 +27,6 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
 _LOOK_S = 3.0
-_ASK_AGAIN_S = 3.0
-# One exchange with a full chunk at 115200 baud; sets the pace in otherwise idle line time.
-_EXCHANGE_S = 0.04
 
 
 class Rollouts:
@@ -56,12 +53,12 @@ class Rollouts:
 
     # -- asked by the segments, between two frames ---------------------------------------------
 
-    def order(self, home: Home, now: float) -> r.Update | None:
+    def order(self, home: Home, room: int, now: float) -> r.Update | None:
         """What this poll of the home may carry for the rollout. Nothing while it is held: a home
         that was told to restart just before would otherwise still do it after the stop.
         """
         delivery = self._delivery(home.address)
-        if delivery is None or not home.alive or not self.under_way:
+        if delivery is None or not home.alive or not self.under_way or room < ROOM:
             return None
         before = delivery.bytes_sent
         update = delivery.order(now)
@@ -74,16 +71,16 @@ class Rollouts:
         if delivery is not None:
             delivery.received(status, now)
 
-    def idle_unit(self, bus: str, now: float) -> int | None:
-        """The unit of a home on an idle line that could take a chunk now."""
-        if self.active is None or not self.under_way or now < self._idle_from.get(bus, 0.0):
+    def idle_home(self, bearer: str, exchange_s: float, now: float) -> int | None:
+        """The address of a home on an idle bearer that could take a chunk now."""
+        if self.active is None or not self.under_way or now < self._idle_from.get(bearer, 0.0):
             return None
         for progress in self.active.homes.values():
             delivery = progress.delivery
             home = progress.home
-            if delivery is not None and home.alive and home.config.bus == bus and delivery.hungry:
-                self._idle_from[bus] = now + _EXCHANGE_S / self._config.line_share
-                return home.unit
+            if delivery is not None and home.reached_over(bearer) and delivery.hungry:
+                self._idle_from[bearer] = now + exchange_s / self._config.line_share
+                return home.address
         return None
 
     @property
@@ -190,7 +187,7 @@ class Rollouts:
     # -- one step of the rollout ---------------------------------------------------------------
 
     async def _advance(self, rollout: Rollout, now: float) -> None:
-        self._enlist(rollout, now)
+        self._enlist(rollout)
         for progress in list(rollout.homes.values()):
             await self._step(rollout, progress, now)
             if not rollout.running:
@@ -198,17 +195,15 @@ class Rollouts:
         if not any(p.step.under_way for p in rollout.homes.values()):
             await self._next_wave(rollout, now)
 
-    def _enlist(self, rollout: Rollout, now: float) -> None:
+    def _enlist(self, rollout: Rollout) -> None:
         """Homes whose board the release is made for."""
         boards = rollout.release.head.boards
         for home in self._fleet:
             if home.session is None:
                 continue
             if home.hello is None:
-                if home.alive and now - home.asked_hello_at >= _ASK_AGAIN_S:
-                    home.asked_hello_at = now
-                    home.requests.append(r.StatusGet(what=r.WHAT_HELLO))
-            elif home.address not in rollout.homes and home.hello.board in boards:
+                continue  # its conversation asks for it
+            if home.address not in rollout.homes and home.hello.board in boards:
                 rollout.homes[home.address] = Progress(home)
 
     async def _next_wave(self, rollout: Rollout, now: float) -> None:

@@ -22,8 +22,8 @@ def home_dict(home: Home, now: float, *, full: bool = False) -> dict[str, Any]:
     link = home.link
     item: dict[str, Any] = {
         "address": home.address,
-        "unit": home.unit,
-        "bus": home.config.bus,
+        "unit": home.address & 0xFF,
+        "bus": home.config.ways[0].bearer,
         "name": home.config.name,
         "alive": home.alive,
         "age_s": None if math.isinf(age) else round(age, 3),

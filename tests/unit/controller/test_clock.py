@@ -42,7 +42,7 @@ async def test_a_clock_that_cannot_be_is_told_to_nobody(
         read = home.readings
         await until(lambda: home.readings > read)
         # Set at last: homes get the time, and may be moved.
-        c.segments["street"]._wall = c.dispatcher._wall = time.time
+        c.rounds["street"].clock = c.host.clock = c.dispatcher._wall = time.time
         await until(lambda: all(node.synced for node in site.nodes.values()))
         await until(lambda: site.bus.broadcasts > 0)
         await until(lambda: not home.flags)

@@ -15,12 +15,13 @@ import pytest
 
 from pbal_controller.app import Controller
 from pbal_controller.errors import KeyStoreError
-from pbal_controller.homes import group_keys, segment
+from pbal_controller.homes import Conversation, group_keys, rounds
 from pbal_controller.keys import GroupGeneration, KeyStore
 from pbal_controller.keys import store as keystore
 from pbal_controller.standing import Reason
 from pbal_controller.view import metrics
 from pbal_protocol import records as r
+from pbal_protocol.codec import Record
 from pbal_protocol.errors import RemoteError
 from pbal_protocol.frames import GROUP, Opener, Sealer, peek
 from pbal_protocol.kdf import group_key
@@ -34,7 +35,7 @@ MakeSite = Callable[..., Site]
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_keys, "SETTLE_S", 1.0)
-    monkeypatch.setattr(segment, "_FIRST_SYNC_S", 0.05)
+    monkeypatch.setattr(rounds, "_FIRST_SYNC_S", 0.05)
     monkeypatch.setattr(group_keys, "_TICK_S", 0.02)
     monkeypatch.setattr(group_keys, "_AGAIN_S", 0.3)
 
@@ -175,12 +176,20 @@ async def test_a_key_goes_in_a_frame_of_its_own(make_site: MakeSite) -> None:
     home.group_key = wanted = r.GroupKey(generation=1, challenge=1)
     home.event_ack = 7
     home.ask(r.StatusGet(what=r.WHAT_HELLO))
-    outgoing = controller.segments["street"]._outgoing
-    assert outgoing(home, 0.0) == [r.EventAck(seq=7), r.StatusGet(what=r.WHAT_HELLO)]
+    home.hello = r.Hello(board=1)
+    assert home.session is not None
+    home.session.counters.extend(1, 256)
+    talk = Conversation(home, controller.host, health_every_s=60.0)
+
+    def outgoing() -> list[Record]:
+        frame = talk.outgoing(240, 0.0)
+        return r.decode_all(site.nodes[1].opener.open(frame), "down") if frame else []
+
+    assert outgoing() == [r.EventAck(seq=7), r.StatusGet(what=r.WHAT_HELLO)]
     home.result_ack = 3
-    assert outgoing(home, 0.0) == [r.ResultAck(command_id=3)]
-    assert outgoing(home, 0.0) == [wanted]
-    assert outgoing(home, 0.0) == []
+    assert outgoing() == [r.ResultAck(command_id=3)]
+    assert outgoing() == [wanted]
+    assert outgoing() == []
 
 
 async def test_a_home_that_takes_no_key_is_told_of(make_site: MakeSite) -> None:

@@ -13,8 +13,8 @@ import serial
 from pymodbus.pdu.register_message import ReadInputRegistersRequest
 from serial.rfc2217 import PortManager
 
-from pbal_controller.bearers.rs485 import Answer, Request, Rs485Bearer
-from pbal_controller.bearers.rs485.bearer import PortState
+from pbal_controller.bearers import EVERYBODY, Answer, Request
+from pbal_controller.bearers.rs485.bearer import PortState, Rs485Bearer
 from pbal_controller.config import BusConfig
 from pbal_controller.errors import BearerError
 from pbal_protocol.modbus import crc16
@@ -41,8 +41,11 @@ class Script:
     def lost(self) -> None:
         pass
 
+    def unasked(self, where: object, frame: bytes, now: float) -> None:
+        raise AssertionError("a bus hears nothing unasked")
+
     def handle(self, request: Request, answer: Answer | None, now: float) -> None:
-        self.got.append((request.unit, answer))
+        self.got.append((request.to, answer))
         self.took.append(now - self._at)
 
 
@@ -116,7 +119,7 @@ async def test_an_answer_byte_by_byte(patient: None) -> None:
         pieces += [frame[k : k + 1], 0.001]
     async with line(lambda _: pieces, script) as (_, bus):
         await until(lambda: script.got)
-        assert script.got == [(5, Answer(3, b"hello"))]
+        assert script.got == [(5, Answer(b"hello", True))]
         sent = bytes((5, 100, 0, 3)) + b"abc"
         assert bus.requests == [sent + crc16(sent).to_bytes(2, "little")]
 
@@ -129,7 +132,7 @@ async def test_a_slow_answer_is_not_cut_off_once_it_has_begun(patient: None) -> 
         pieces += [frame[k : k + 40], 0.015]
     async with line(lambda _: pieces, script):
         await until(lambda: script.got)
-        assert script.got[0][1] == Answer(0, b"y" * 200)
+        assert script.got[0][1] == Answer(b"y" * 200)
 
 
 async def test_silence_costs_its_time_out_and_no_more() -> None:
@@ -156,7 +159,7 @@ async def test_a_late_answer_is_not_taken_for_the_next_node() -> None:
     async with line(reply, script) as (bearer, _):
         await until(lambda: len(script.got) == 3)
         assert script.got[0] == (5, None)
-        assert [got for _, got in script.got[1:]] == [Answer(0, b"six")] * 2
+        assert [got for _, got in script.got[1:]] == [Answer(b"six")] * 2
         assert bearer.stats.strays >= 1
 
 
@@ -223,7 +226,7 @@ async def test_an_exception_answer_is_no_answer() -> None:
 
 async def test_broadcasts_expect_nothing_and_leave_a_gap() -> None:
     at: list[float] = []
-    script = Script([Request(0, b"g" * 20), Request(5)])
+    script = Script([Request(EVERYBODY, b"g" * 20), Request(5)])
 
     def reply(data: bytes) -> list[bytes | float]:
         at.append(asyncio.get_running_loop().time())
@@ -313,12 +316,12 @@ async def test_a_serial_server_on_the_network(scheme: str) -> None:
     task = asyncio.create_task(bearer.run(lambda: None))
     try:
         await until(lambda: script.got)
-        assert script.got == [(5, Answer(0, b"tcp"))]
+        assert script.got == [(5, Answer(b"tcp"))]
         open_links[0].close()
         await until(lambda: len(open_links) == 2)
         script.todo.append(Request(6))
         await until(lambda: len(script.got) >= 2)
-        assert script.got[-1] == (6, Answer(0, b"tcp"))
+        assert script.got[-1] == (6, Answer(b"tcp"))
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

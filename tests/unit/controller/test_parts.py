@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pbal_controller.bearers.rs485 import Rs485Bearer
+from pbal_controller.bearers.rs485.bearer import Rs485Bearer
 from pbal_controller.config import BusConfig, MeterConfig, PlannerConfig, UplinkConfig
 from pbal_controller.errors import BearerError, ConfigError, JournalError
 from pbal_controller.homes import Inbox, Sent
 from pbal_controller.homes.fleet import percentile
-from pbal_controller.homes.session import CounterBlock, pack
+from pbal_controller.homes.session import CounterBlock
 from pbal_controller.journal import AsyncJournal, Journal, MinuteBook
 from pbal_controller.logs import JsonFormatter, TextFormatter
 from pbal_controller.loops import Backoff, Supervisor, sdnotify
@@ -199,13 +199,6 @@ def test_counter_block() -> None:
     assert block.take() == 10_000
 
 
-def test_pack_keeps_order_and_limit() -> None:
-    waiting = [r.StatusGet(what=1) for _ in range(200)]
-    fits, rest = pack(waiting)
-    assert len(fits) + len(rest) == 200
-    assert sum(len(x.encode()) for x in fits) <= 225 < sum(len(x.encode()) for x in fits) + 2
-
-
 def test_percentile() -> None:
     assert percentile([], 0.95) == 0
     assert percentile([1.0, 2.0, 3.0], 0.5) == 2.0
@@ -254,13 +247,16 @@ class Idle:
     def handle(self, request, answer, now) -> None:
         raise AssertionError
 
+    def unasked(self, where, frame, now) -> None:
+        raise AssertionError
+
 
 async def test_sdm630_on_a_port_of_its_own_and_on_a_shared_one() -> None:
     def number(register: int) -> float:
         return struct.unpack(">f", struct.pack(">HH", register, register + 1))[0]
 
     with FakeBus([]) as bus:
-        alone = make_meter(MeterConfig(kind="sdm630", port=bus.path), {})
+        alone = make_meter(MeterConfig(kind="sdm630", port=bus.path))
         reading = await alone.read()
         alone.close()
         assert reading.v == (number(0), number(2), number(4))
@@ -270,7 +266,7 @@ async def test_sdm630_on_a_port_of_its_own_and_on_a_shared_one() -> None:
         task = asyncio.create_task(bearer.run(lambda: None))
         try:
             await until(lambda: bearer.state.value == "open")
-            shared = make_meter(MeterConfig(kind="sdm630", bus="a"), {"a": bearer})
+            shared = make_meter(MeterConfig(kind="sdm630", bus="a"), bearer)
             assert await shared.read() == reading
         finally:
             task.cancel()
@@ -280,7 +276,7 @@ async def test_sdm630_on_a_port_of_its_own_and_on_a_shared_one() -> None:
 
 async def test_a_meter_that_is_not_there() -> None:
     with pytest.raises(BearerError, match="does not open"):
-        await make_meter(MeterConfig(kind="sdm630", port="/nowhere"), {}).read()
+        await make_meter(MeterConfig(kind="sdm630", port="/nowhere")).read()
 
 
 async def test_file_meter(tmp_path: Path) -> None:
@@ -312,7 +308,7 @@ async def test_a_meter_file_whose_writer_has_died(tmp_path: Path) -> None:
     os.utime(path, (now - 30,) * 2)
     assert (await FileMeter(path).read()).i == (80.0, 20.0, 20.0)
     with pytest.raises(BearerError, match="30 seconds ago"):
-        await make_meter(MeterConfig(kind="file", path=path, max_age_s=10), {}).read()
+        await make_meter(MeterConfig(kind="file", path=path, max_age_s=10)).read()
     # A writer that copies an old reading into a new file.
     path.write_text(json.dumps({**data, "time_s": now - 600}))
     with pytest.raises(BearerError, match="10 minutes ago"):

@@ -93,7 +93,7 @@ async def to_ready(rollouts: Rollouts, now: float = 1.0) -> Home:
     """The first home has all of it, and is about to be told to restart."""
     assert (await advance(rollouts, now))[1] == "sending"
     one: Home = rollouts._fleet.get(1)  # type: ignore[assignment]
-    assert rollouts.order(one, now) is not None
+    assert rollouts.order(one, 225, now) is not None
     rollouts.received(one, said(r.STAGE_READY), now)
     assert (await advance(rollouts, now))[1] == "ready"
     return one
@@ -103,7 +103,7 @@ async def test_a_home_that_never_comes_back_stops_the_rollout(rollouts: Rollouts
     """Also where the answer to the order to restart was lost, so that no trial was ever seen."""
     one = await to_ready(rollouts)
     await advance(rollouts, 2.0)
-    order = rollouts.order(one, 4.0)
+    order = rollouts.order(one, 225, 4.0)
     assert order is not None
     assert order.op == r.OP_COMMIT
     one.alive = False
@@ -131,11 +131,11 @@ async def test_nothing_is_sent_while_the_rollout_is_held(
     await advance(rollouts, 2.0)  # the order to restart is due
     store.set_wish(journal, PAPER.digest.hex(), "pause")
     await rollouts._look()
-    assert rollouts.order(one, 10.0) is None
-    assert rollouts.idle_unit("north", 10.0) is None
+    assert rollouts.order(one, 225, 10.0) is None
+    assert rollouts.idle_home("north", 0.04, 10.0) is None
     store.set_wish(journal, PAPER.digest.hex(), "resume")
     await rollouts._look()
-    order = rollouts.order(one, 20.0)
+    order = rollouts.order(one, 225, 20.0)
     assert order is not None
     assert order.op == r.OP_COMMIT
 

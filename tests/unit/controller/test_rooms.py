@@ -46,7 +46,7 @@ def through_walls(path: Path, text: str) -> list[str]:
         package, _, inner = node.module.partition(".")
         if package != "pbal_controller" or not inner or inner.split(".")[0] not in ROOMS:
             continue
-        if inner.split(".")[0] in OPEN or (mine and f"{inner}.".startswith(f"{mine}.")):
+        if inner.split(".")[0] in OPEN or inner.split(".")[0] == mine.split(".")[0]:
             continue
         names = {alias.name for alias in node.names}
         if inner in ROOMS | INNER:

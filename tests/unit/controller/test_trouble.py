@@ -240,7 +240,7 @@ async def test_a_command_that_waited_too_long_does_not_leave(make_site: MakeSite
         await c.dispatcher.order(home, 2, "a test", 1.0)
         assert home.switch is not None
         late = time.time() + 3600
-        c.segments["street"]._wall = lambda: late
+        c.rounds["street"].clock = c.host.clock = lambda: late
         node.silent = False
         await until(lambda: home.alive and home.switch is None)
         polled = node.polled

@@ -1,6 +1,33 @@
-"""RS-485: one segment of homes behind one serial port, by Modbus RTU."""
+"""RS-485: one segment of homes behind one serial port, by Modbus RTU.
 
-from pbal_controller.bearers.rs485.bearer import Request, Rs485Bearer
-from pbal_controller.bearers.rs485.line import Answer, is_pty
+The door loads nothing of pymodbus, which takes a while; making a bearer does.
+"""
 
-__all__ = ["Answer", "Request", "Rs485Bearer", "is_pty"]
+from __future__ import annotations
+
+from typing import Literal
+
+from pbal_controller.bearers.base import Bearer, Registers, Traffic
+from pbal_controller.bearers.kinds import Kind
+from pbal_controller.bearers.rs485.settings import BusConfig, is_pty, locate
+
+
+def make(name: str, config: BusConfig, traffic: Traffic) -> Bearer:
+    """The owner of one segment. Raises BearerError: the pymodbus that is installed does not fit."""
+    from pbal_controller.bearers.rs485.bearer import Rs485Bearer
+
+    return Rs485Bearer(name, config, traffic)
+
+
+def serial_registers(
+    port: str, baud: int, parity: Literal["N", "E", "O"], stop_bits: Literal[1, 2]
+) -> Registers:
+    """Ordinary Modbus devices on a port of their own."""
+    from pbal_controller.bearers.rs485.registers import SerialRegisters
+
+    return SerialRegisters(port, baud, parity, stop_bits)
+
+
+KIND = Kind("rs485", BusConfig, locate, make)
+
+__all__ = ["KIND", "BusConfig", "is_pty", "serial_registers"]

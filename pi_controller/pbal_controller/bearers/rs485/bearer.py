@@ -14,28 +14,36 @@ import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
+from pymodbus.pdu.register_message import ReadInputRegistersRequest
 
+from pbal_controller.bearers.base import EVERYBODY, Request, Traffic, Where
 from pbal_controller.bearers.rs485 import fit
 from pbal_controller.bearers.rs485.line import (
     BITS_PER_CHAR,
     OP_GROUP,
     OP_POLL,
-    Answer,
     LineClient,
     LineStats,
     SealedPDU,
 )
-from pbal_controller.config import BusConfig
+from pbal_controller.bearers.rs485.registers import registers_of
+from pbal_controller.bearers.rs485.settings import BusConfig
 from pbal_controller.errors import BearerError
 from pbal_controller.loops import Backoff, check_cancelled
+from pbal_protocol.modbus import MAX_BODY
 
 log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 5.0
+# Around a sealed frame: unit, function, op, length and checksum. An answer with a reading and
+# little else. What a node takes to begin its answer (docs/node.md).
+_POLL_CHARS = 6
+_ANSWER_CHARS = 80
+_TURNAROUND_S = 0.004
 
 
 class PortState(enum.Enum):
@@ -45,32 +53,6 @@ class PortState(enum.Enum):
     OPENING = "opening"
     OPEN = "open"
     WAITING = "waiting"  # failed; waiting before the next attempt
-
-
-@dataclass(slots=True)
-class Request:
-    """One thing to send: a poll of `unit`, or a broadcast when `unit` is 0.
-
-    `sent` is called when the bytes have been handed to the port, before any answer.
-    """
-
-    unit: int
-    body: bytes = b""
-    sent: Callable[[], None] | None = None
-    tag: object = None
-
-
-class Traffic(Protocol):
-    """What the owner of the segment serves. Both are quick and never wait."""
-
-    def next_request(self, now: float) -> Request | float:
-        """The next request, or the loop time before which there is none."""
-
-    def handle(self, request: Request, answer: Answer | None, now: float) -> None:
-        """What came of it; None is silence or an undecodable answer. Not for broadcasts."""
-
-    def lost(self) -> None:
-        """The port is gone: nobody on the segment can be heard."""
 
 
 class Priority(enum.IntEnum):
@@ -94,6 +76,7 @@ class Rs485Bearer:
     def __init__(self, name: str, config: BusConfig, traffic: Traffic) -> None:
         fit.check()
         self.name = name
+        self.room = MAX_BODY
         self.config = config
         self.traffic = traffic
         self.state = PortState.CLOSED
@@ -257,7 +240,7 @@ class Rs485Bearer:
             if loop.time() < self._quiet_until:
                 await self._sleep(self._quiet_until)
             began = loop.time()
-            if todo.unit == 0:
+            if todo.to is EVERYBODY:
                 size = self._send_broadcast(client, todo)
                 self._quiet_until = (
                     began
@@ -266,8 +249,9 @@ class Rs485Bearer:
                 )
                 beat()
                 continue
-            packet = line.framer.buildFrame(SealedPDU(OP_POLL, todo.body, todo.unit))
-            waiter = line.start(todo.unit, packet, self.config.answer_timeout_ms / 1e3, self.char_s)
+            unit: int = todo.to  # type: ignore[assignment]  # as `locate` made it
+            packet = line.framer.buildFrame(SealedPDU(OP_POLL, todo.frame, unit))
+            waiter = line.start(unit, packet, self.config.answer_timeout_ms / 1e3, self.char_s)
             if todo.sent is not None:
                 todo.sent()
             try:
@@ -285,7 +269,7 @@ class Rs485Bearer:
             beat()
 
     def _send_broadcast(self, client: LineClient, todo: Request) -> int:
-        packet = client.line.framer.buildFrame(SealedPDU(OP_GROUP, todo.body, 0))
+        packet = client.line.framer.buildFrame(SealedPDU(OP_GROUP, todo.frame, 0))
         client.line.write(packet)
         if todo.sent is not None:
             todo.sent()
@@ -327,6 +311,28 @@ class Rs485Bearer:
         """Whether the port is open."""
         return self.state is PortState.OPEN
 
+    def reaches(self, where: Where) -> str:
+        """All units are on the same wires: they are reached while the port is open."""
+        return "" if self.up else self.last_error or f"the port is {self.state.value}"
+
+    def cost_s(self, size: int) -> float:
+        """Both silences, both frames, and the time in which a node begins to answer."""
+        chars = size + _POLL_CHARS + _ANSWER_CHARS
+        return 2 * self.silence_s + chars * self.char_s + _TURNAROUND_S
+
+    def freshness_s(self, homes: int) -> float:
+        """One round, in which each is asked once."""
+        return homes * self.cost_s(0)
+
+    async def input_registers(self, unit: int, first: int, count: int) -> list[int]:
+        """As `Registers` says, between the polls."""
+        request = ReadInputRegistersRequest(dev_id=unit, address=first, count=count)
+        answer = await self.execute(request)
+        return registers_of(answer, unit, first, count)
+
+    def close(self) -> None:
+        """The port is the homes': it stays open."""
+
     def counts(self) -> dict[str, int]:
         """Exchanges since start, by outcome."""
         s = self._stats
@@ -344,6 +350,7 @@ class Rs485Bearer:
         s = self._stats
         return {
             "name": self.name,
+            "kind": "rs485",
             "port": self.config.port,
             "baud": self.config.baud,
             "state": self.state.value,

@@ -30,11 +30,16 @@ from pymodbus.pdu import DecodePDU, ModbusPDU
 from pymodbus.transaction import TransactionManager
 from pymodbus.transport.serialtransport import SerialTransport
 
+from pbal_controller.bearers.base import Answer
+from pbal_controller.bearers.rs485.settings import is_pty
+from pbal_protocol.modbus import MORE_PENDING, URGENT
+
 FUNCTION = 100
 OP_POLL = 0
 OP_GROUP = 1
 BITS_PER_CHAR = 11
 MAX_ADU = 256
+_HINTS = MORE_PENDING | URGENT
 # Silence this long inside an answer ends it. USB adapters hold bytes back for up to 16 ms, and
 # a busy computer may look away for a moment; only a damaged answer costs this time.
 FRAME_GAP_S = 0.040
@@ -65,14 +70,6 @@ class SealedPDU(ModbusPDU):
 
     def __str__(self) -> str:
         return f"SealedPDU({self.dev_id}, {self.op}, {len(self.body)} B)"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back: the plain hint flags and the sealed frame (empty when none)."""
-
-    flags: int
-    body: bytes
 
 
 @dataclass(slots=True)
@@ -199,7 +196,7 @@ class _Line(TransactionManager):
             return int(used)
         if pdu[0] == FUNCTION and len(pdu) == 3 + pdu[2]:
             self.stats.answers += 1
-            self._finish(Answer(pdu[1], bytes(pdu[3:])))
+            self._finish(Answer(bytes(pdu[3:]), bool(pdu[1] & _HINTS)))
         else:
             self.stats.exceptions += 1
             self._finish(None)
@@ -262,11 +259,6 @@ class _Line(TransactionManager):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def is_pty(port: str) -> bool:
-    """Whether a port is a pseudo-terminal (also through a symbolic link)."""
-    return os.path.realpath(port).startswith("/dev/pts/")
 
 
 class LineClient(AsyncModbusSerialClient):

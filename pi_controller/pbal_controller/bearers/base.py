@@ -1,0 +1,112 @@
+"""What a bearer is: it carries sealed frames between us and nodes, and knows nothing of meanings.
+
+A bearer runs as one supervised loop. In its turn it asks the `Traffic` it was given for the next
+frame, carries it, and hands back what came of it. So the one who has the medium says when there is
+room on it, and the one who knows the homes says what is worth sending then. docs/bearers.md is the
+recipe for a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+# Where a node is on one bearer: a Modbus unit, a host and port, a short radio address.
+Where = Hashable
+# In place of a place: every node that hears this bearer.
+EVERYBODY = None
+
+
+@dataclass(slots=True)
+class Request:
+    """One thing to carry.
+
+    `frame` is one sealed frame, or empty: then the node is only asked for what it has to say.
+    `sent` is called once the bytes have been handed to the medium, before any answer. `tag` is the
+    sender's own and comes back with the answer.
+    """
+
+    to: Where | None  # EVERYBODY: a group frame, which nobody answers
+    frame: bytes = b""
+    sent: Callable[[], None] | None = None
+    tag: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. `more` is the node's unsealed hint that it has more to say; never trusted."""
+
+    frame: bytes
+    more: bool = False
+
+
+class Traffic(Protocol):
+    """Whom a bearer serves. Every call is quick and never waits."""
+
+    def next_request(self, now: float) -> Request | float:
+        """The next thing to carry, or the loop time before which there is none."""
+
+    def handle(self, request: Request, answer: Answer | None, now: float) -> None:
+        """What came of a request; None: silence, or nothing that can be read. Not for EVERYBODY."""
+
+    def unasked(self, where: Where, frame: bytes, now: float) -> None:
+        """A frame that came without being asked for, as on a radio."""
+
+    def lost(self) -> None:
+        """The medium is gone: nobody is reached until it is back."""
+
+
+class Bearer(Protocol):
+    """One medium with the nodes on it."""
+
+    @property
+    def name(self) -> str:
+        """As in the configuration."""
+
+    @property
+    def room(self) -> int:
+        """Bytes that one sealed frame may have."""
+
+    @property
+    def up(self) -> bool:
+        """Whether it can carry anything now."""
+
+    @property
+    def reconnects(self) -> int:
+        """How often the medium was lost and taken up again."""
+
+    def reaches(self, where: Where) -> str:
+        """Why a node cannot be reached now; empty when it can, as far as is known."""
+
+    def cost_s(self, size: int) -> float:
+        """Time of the medium that a frame of `size` bytes takes with its answer, s."""
+
+    def freshness_s(self, homes: int) -> float:
+        """How old the readings of so many homes are at most, when all answer, s."""
+
+    def wake(self) -> None:
+        """Something new may be due: do not sleep through it."""
+
+    async def run(self, beat: Callable[[], None]) -> None:
+        """Carry until cancelled; `beat` is called after each thing done, and while idle."""
+
+    def counts(self) -> dict[str, int]:
+        """Exchanges since start, by outcome."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the status API: at least `name`, and what else helps a person."""
+
+
+@runtime_checkable
+class Registers(Protocol):
+    """A bearer, or a port, on whose wires ordinary Modbus devices stand too."""
+
+    async def input_registers(self, unit: int, first: int, count: int) -> list[int]:
+        """Input registers (function 04), 0-based as on the wire, 16 bits each.
+
+        Raises BearerError when the unit is silent, refuses, or the port is closed.
+        """
+
+    def close(self) -> None:
+        """Let go of what was opened for this alone."""

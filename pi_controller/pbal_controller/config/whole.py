@@ -1,0 +1,170 @@
+"""Everything the controller is told, and whether its tables fit together."""
+
+from __future__ import annotations
+
+import os
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from pbal_controller.bearers import Kind, Where, find
+from pbal_controller.bearers.rs485 import BusConfig
+from pbal_controller.config.tables import (
+    BearerConfig,
+    DispatchConfig,
+    HomeConfig,
+    HttpConfig,
+    JournalConfig,
+    KeysConfig,
+    LogConfig,
+    PlannerConfig,
+    PlausibilityConfig,
+    PollingConfig,
+    SecurityConfig,
+    SiteConfig,
+    Table,
+    TransformerConfig,
+    UpdateConfig,
+    UplinkConfig,
+)
+from pbal_controller.naming import Name
+
+
+class Config(Table):
+    """Everything the controller is told."""
+
+    site: SiteConfig
+    keys: KeysConfig = KeysConfig()
+    journal: JournalConfig = JournalConfig()
+    http: HttpConfig = HttpConfig()
+    # RS-485 segments, and bearers of any kind by name.
+    bus: dict[Name, BusConfig] = Field(default_factory=dict)
+    bearer: dict[Name, BearerConfig] = Field(default_factory=dict)
+    home: tuple[HomeConfig, ...] = ()
+    polling: PollingConfig = PollingConfig()
+    planner: PlannerConfig = PlannerConfig()
+    plausibility: PlausibilityConfig = PlausibilityConfig()
+    dispatch: DispatchConfig = DispatchConfig()
+    transformer: TransformerConfig = TransformerConfig()
+    uplink: UplinkConfig = UplinkConfig()
+    update: UpdateConfig = UpdateConfig()
+    security: SecurityConfig = SecurityConfig()
+    log: LogConfig = LogConfig()
+
+    def bearers(self) -> dict[str, tuple[Kind, BaseModel]]:
+        """Every bearer by name: its kind, and the settings of that kind."""
+        made: dict[str, tuple[Kind, BaseModel]] = {
+            name: (find("rs485"), bus) for name, bus in self.bus.items()
+        }
+        for name, bearer in self.bearer.items():
+            kind = find(bearer.kind)
+            made[name] = kind, kind.settings.model_validate(bearer.model_extra or {})
+        return made
+
+    def ways(self, home: HomeConfig) -> list[tuple[str, Where]]:
+        """The paths to a home: bearer, and where on it the home is."""
+        bearers = self.bearers()
+        found = []
+        for way in home.ways:
+            kind, settings = bearers[way.bearer]
+            found.append((way.bearer, kind.locate(settings, home.address, way.at)))
+        return found
+
+    @model_validator(mode="after")
+    def _references(self) -> Config:
+        _check(self)
+        return self
+
+
+def _check(config: Config) -> None:
+    """Raises ValueError that names what does not fit, and what to do."""
+    _bearers(config)
+    _ports(config, _homes(config))
+
+
+def _device(port: str) -> str:
+    """The same for two names of one serial device (a link in /dev/serial/by-id, say)."""
+    return os.path.realpath(port) if port.startswith("/") else port.lower()
+
+
+def _bearers(config: Config) -> None:
+    if not config.bus and not config.bearer:
+        raise ValueError(
+            "no bearer is declared; add a table [bus.NAME] with the port of an RS-485 segment"
+        )
+    for name, bearer in config.bearer.items():
+        if name in config.bus:
+            raise ValueError(f"bus {name} and bearer {name} have one name; rename one")
+        try:
+            kind = find(bearer.kind)
+            kind.settings.model_validate(bearer.model_extra or {})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"bearer.{name}.{key}: {first['msg']}") from None
+        except ValueError as error:
+            raise ValueError(f"bearer.{name}: {error}") from None
+
+
+def _homes(config: Config) -> set[tuple[str, Where]]:
+    """The places that are taken."""
+    known = config.bearers()
+    seen: set[int] = set()
+    places: set[tuple[str, Where]] = set()
+    for index, home in enumerate(config.home):
+        for way in home.ways:
+            if way.bearer not in known:
+                names = ", ".join(sorted(known)) or "none is declared"
+                what = "bus" if home.bus is not None else "bearer"
+                raise ValueError(
+                    f'home {home.address} is on {what} "{way.bearer}", which is not declared '
+                    f"(known: {names}); add a table [{what}.{way.bearer}] or correct the home"
+                )
+        if home.address in seen:
+            raise ValueError(f"two homes have address {home.address}; addresses are unique")
+        seen.add(home.address)
+        for way in home.ways:
+            kind, settings = known[way.bearer]
+            try:
+                place = way.bearer, kind.locate(settings, home.address, way.at)
+            except ValueError as error:
+                raise ValueError(f"home[{index}] (address {home.address}): {error}") from None
+            if place in places:
+                if kind.name == "rs485":
+                    raise ValueError(
+                        f"two homes on bus {way.bearer} have unit {place[1]}; "
+                        "use another bus or another unit"
+                    )
+                raise ValueError(f"two homes are at {place[1]} on bearer {way.bearer}")
+            places.add(place)
+    return places
+
+
+def _ports(config: Config, places: set[tuple[str, Where]]) -> None:
+    ports: dict[str, str] = {}
+    buses = {
+        name: settings
+        for name, (_, settings) in config.bearers().items()
+        if isinstance(settings, BusConfig)
+    }
+    for name, bus in buses.items():
+        other = ports.setdefault(_device(bus.port), name)
+        if other != name:
+            raise ValueError(
+                f"bus {other} and bus {name} are on one port, {bus.port}; each bus needs its "
+                "own adapter"
+            )
+    meter = config.transformer.meter
+    if meter is not None and meter.port and _device(meter.port) in ports:
+        name = ports[_device(meter.port)]
+        raise ValueError(
+            f'transformer.meter.port is the port of bus {name}; write bus = "{name}" in its place'
+        )
+    if meter is not None and meter.bus:
+        if meter.bus not in buses:
+            raise ValueError(
+                f'transformer.meter.bus "{meter.bus}" is not declared as an RS-485 bus'
+            )
+        if (meter.bus, meter.unit) in places:
+            raise ValueError(
+                f"transformer.meter.unit {meter.unit} is the unit of a home on the same bus"
+            )

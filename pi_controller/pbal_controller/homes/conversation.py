@@ -1,0 +1,280 @@
+"""The sealed conversation with one home: what it is to be told next, and what its frame means.
+
+No clock, no port, no bearer: whoever carries the frames asks for the next one, given the room there
+is, and hands in what came. So the controller, the commissioning on a laptop and the test rigs hold
+the same conversation, over whatever carries it:
+
+    frame = talk.outgoing(room, now)
+    talk.received(answer, now)
+
+`now` is seconds of one monotonic clock. Nothing here waits, and nothing is said twice on its own:
+what a lost frame took along is asked for again by whoever still needs it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+
+from pbal_controller.homes.fleet import CLOCK_AHEAD_S, REPLAYS, Home
+from pbal_controller.homes.session import Session, time_sync
+from pbal_controller.journal import clock_is_set
+from pbal_controller.naming import version_text
+from pbal_protocol import errors as e
+from pbal_protocol import records as r
+from pbal_protocol.codec import Record
+from pbal_protocol.frames import HEADER_LEN, MAX_PAYLOAD, TAG_LEN, peek
+
+log = logging.getLogger(__name__)
+
+OVERHEAD = HEADER_LEN + TAG_LEN
+# A node's clock further off than this is set outside the usual group sync, which moves a clock
+# by no more than that. Whole seconds on the wire make one second normal.
+_CLOCK_OFF_S = 2.0
+# After somebody else was seen to poll a home: so often a look at whose frames it accepts. The other
+# stands down first, perhaps, and polls too seldom to be seen again.
+_LOOK_AGAIN_S = 5.0
+
+
+class Host:
+    """Whoever holds conversations: what one asks of it, and tells it. Quick, never waiting.
+
+    This one is the plainest: it forbids nothing, adds nothing, and drops what it is told.
+    """
+
+    def wall(self) -> float:
+        """Unix time, s."""
+        return time.time()
+
+    def may_switch(self, home: Home, now: float) -> bool:
+        """Whether this home may be told to change its phase."""
+        return True
+
+    def may_update(self, home: Home, now: float) -> bool:
+        """Whether this home may be told of an update."""
+        return True
+
+    def knocks(self, home: Home, now: float) -> bool:
+        """Whether this poll is to make it say Hello, with nothing sealed."""
+        return False
+
+    def instead(self, home: Home, now: float) -> list[Record] | None:
+        """What this frame says in place of everything else; None: nothing, say the usual."""
+        return None
+
+    def update(self, home: Home, room: int, now: float) -> r.Update | None:
+        """What this frame may carry of an update, in at most `room` bytes of payload."""
+        return None
+
+    def polled_by_others(self, home: Home, now: float) -> None:
+        """Its counter went further than we asked it: it answers somebody else."""
+
+    def greeting(self, home: Home, hello: r.Hello, now: float) -> None:
+        """A Hello came, and is not taken over yet: `home.hello` is the one before."""
+
+    def record(self, home: Home, record: Record, now: float) -> None:
+        """A record that was authentic, unseen and, if a reading, fresh; `home` knows it by now."""
+
+
+class Conversation:
+    """With one home that has a session."""
+
+    def __init__(
+        self,
+        home: Home,
+        host: Host,
+        *,
+        health_every_s: float = math.inf,
+        max_delay_s: float = math.inf,
+    ) -> None:
+        assert home.session is not None
+        self.home = home
+        self.session: Session = home.session
+        # The Switch that the latest frame carries: whoever sends it says when it has left.
+        self.carries: r.Switch | None = None
+        self._host = host
+        self._health_every_s = health_every_s
+        self._max_delay_s = max_delay_s
+        self._parts: list[bytes] = []
+        self._left = 0
+
+    # -- what the home is told -----------------------------------------------------------
+
+    def outgoing(self, room: int, now: float) -> bytes:
+        """The next frame, of at most `room` bytes; empty when there is nothing to tell."""
+        home = self.home
+        self.carries = None
+        if home.hello is None:
+            # Nothing is sealed before the node has told its floor.
+            return self.session.knock() if home.may_ask_hello(now) else b""
+        if self._host.knocks(home, now):
+            return self.session.knock()
+        if not self.session.counters.left:
+            return b""
+        self._left = min(room - OVERHEAD, MAX_PAYLOAD)
+        self._parts.clear()
+        instead = self._host.instead(home, now)
+        if instead is not None:
+            for record in instead:
+                self._put(record)
+        else:
+            self._tell(now)
+        if not self._parts:
+            return b""
+        return self.session.seal_payload(b"".join(self._parts))
+
+    def _put(self, record: Record) -> bool:
+        """Into the frame, where there is room for it."""
+        part = record.encode()
+        if len(part) > self._left:
+            return False
+        self._left -= len(part)
+        self._parts.append(part)
+        return True
+
+    def _tell(self, now: float) -> None:
+        """Most urgent first; what finds no room waits for the next frame."""
+        home = self.home
+        if home.time_nonce is not None:
+            wall = self._host.wall()
+            if not clock_is_set(wall) or self._put(time_sync(home.time_nonce, wall)):
+                home.time_nonce = None
+        if home.switch is not None:
+            # A home that came back after a silence: what waited for it may be out of date.
+            if self._host.wall() >= home.switch.expires_s or not self._host.may_switch(home, now):
+                home.switch = None
+            elif self._put(home.switch):
+                self.carries = home.switch
+                home.switch = None
+        if home.result_ack is not None and self._put(r.ResultAck(command_id=home.result_ack)):
+            home.result_ack = None
+        if home.event_ack is not None and self._put(r.EventAck(seq=home.event_ack)):
+            home.event_ack = None
+        if now < home.shared_until and now - home.asked_hello_at >= _LOOK_AGAIN_S:
+            home.ask_hello(now)
+        if home.requests:
+            while home.requests and self._put(home.requests[0]):
+                home.requests.popleft()
+            return
+        if now - home.asked_health_at >= self._health_every_s and home.alive:
+            home.asked_health_at = now
+            self._put(r.StatusGet(what=r.WHAT_HEALTH))
+        # These have a frame of their own.
+        if not self._parts and home.group_key is not None and self._put(home.group_key):
+            home.group_key = None
+        if not self._parts and self._host.may_update(home, now):
+            update = self._host.update(home, self._left, now)
+            if update is not None:
+                self._put(update)
+
+    # -- what its frame means ------------------------------------------------------------
+
+    def received(self, frame: bytes, now: float) -> bool:
+        """Take in one frame of the home; False when it was not authentic, or seen before."""
+        home = self.home
+        if not frame:
+            home.link.malformed += 1
+            return False
+        try:
+            records = self.session.open(frame)
+        except e.AuthError:
+            home.link.auth_failed += 1
+            return False
+        except e.ReplayError:
+            home.link.replayed += 1
+            home.replays_in_a_row += 1
+            if home.replays_in_a_row == REPLAYS:
+                log.error("home repeats itself", extra={"home": home.address})
+            return False
+        except e.RemoteError:
+            home.link.malformed += 1
+            return False
+        home.heard_at = now
+        home.replays_in_a_row = 0
+        if home.signs.answered(peek(frame)[3]) and home.hello is not None:
+            self._host.polled_by_others(home, now)
+            # Whose frames does it accept? Its floor tells.
+            home.ask_hello(now)
+        # A Hello first: the reading may otherwise ask for the nonce that it brings.
+        for record in sorted(records, key=_is_reading):
+            self._take(record, now)
+        return True
+
+    def _take(self, record: Record, now: float) -> None:
+        home = self.home
+        if isinstance(record, r.Telemetry):
+            if not self._telemetry(record, now):
+                return
+        elif isinstance(record, r.Hello):
+            self._hello(record, now)
+        elif isinstance(record, r.Health):
+            home.health = record
+            home.asked_health_at = now
+        elif isinstance(record, r.ConfigValue):
+            if record.result == r.RESULT_OK:
+                home.settings[record.key] = record.value
+        elif isinstance(record, r.GroupProof):
+            home.group_proof = record
+        self._host.record(home, record, now)
+
+    def _telemetry(self, reading: r.Telemetry, now: float) -> bool:
+        """Whether the reading is fresh enough to be used."""
+        home = self.home
+        age = reading.age_ms / 1000
+        unsynced = bool(reading.flags & r.FLAG_UNSYNCED) or reading.time_s == 0
+        if unsynced:
+            # Only an answer to the nonce of its latest Hello sets its clock: ask for one.
+            if home.time_nonce is None:
+                home.ask_hello(now)
+        else:
+            behind = self._host.wall() - reading.time_s - age
+            if abs(behind) > _CLOCK_OFF_S:
+                # Moved so far only in answer to a nonce: its Hello brings one.
+                home.ask_hello(now)
+            self._note_clock(-behind)
+            if behind > self._max_delay_s:
+                # Held back on the way, or the node's clock is far behind: not used.
+                home.link.delayed += 1
+                return False
+        home.telemetry = reading
+        home.sampled_at = now - age
+        home.readings += 1
+        return True
+
+    def _note_clock(self, ahead_s: float) -> None:
+        """A node whose clock is ahead takes every command for old."""
+        home = self.home
+        was, home.clock_ahead_s = home.clock_ahead_s, ahead_s
+        if (ahead_s > CLOCK_AHEAD_S) != (was > CLOCK_AHEAD_S):
+            log.log(
+                logging.WARNING if ahead_s > CLOCK_AHEAD_S else logging.INFO,
+                "clock of a home and ours differ"
+                if ahead_s > CLOCK_AHEAD_S
+                else "clock of a home and ours agree again",
+                extra={"home": home.address, "ahead_s": round(ahead_s, 1)},
+            )
+
+    def _hello(self, hello: r.Hello, now: float) -> None:
+        home = self.home
+        again = home.hello is not None and home.boots == hello.boots
+        self._host.greeting(home, hello, now)
+        home.hello = hello
+        home.boots = hello.boots
+        self.session.counters.node_floor(hello.down_floor)
+        home.time_nonce = hello.nonce
+        # A node asks for the time about once an hour: only a start is worth a line.
+        log.log(
+            logging.DEBUG if again else logging.INFO,
+            "home said hello",
+            extra={
+                "home": home.address,
+                "boots": hello.boots,
+                "reset_cause": hello.reset_cause,
+                "firmware": version_text(hello.fw_version),
+            },
+        )
+
+
+def _is_reading(record: Record) -> bool:
+    return isinstance(record, r.Telemetry)

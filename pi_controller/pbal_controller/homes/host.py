@@ -1,0 +1,134 @@
+"""The controller as the host of its conversations: standing, facts for the slow half, updates."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from pbal_controller.homes.conversation import Host
+from pbal_controller.homes.fleet import Home
+from pbal_controller.homes.inbox import Doubtful, Inbox, Received
+from pbal_controller.standing import POLLED_S, Reason, Standing
+from pbal_protocol import records as r
+from pbal_protocol.codec import Record
+from pbal_protocol.frames import WINDOW
+
+# While a home's word that somebody else commands it waits for another's: each one is made to tell
+# its floor this often, by a poll that is sealed with nothing, which no second controller's counters
+# can make it refuse.
+_KNOCK_EVERY_S = 15.0
+# While a second controller is about: one frame this often to each home, far enough above what the
+# home has accepted that the other's next one is refused. So the other learns of us, too.
+_CLAIM_EVERY_S = 30.0
+_CLAIM = 2 * WINDOW
+_CLAIM_SPREAD = 1024
+
+
+class Updates(Protocol):
+    """Whoever brings updates, asked between two frames."""
+
+    def order(self, home: Home, room: int, now: float) -> r.Update | None:
+        """What this frame may carry, in at most `room` bytes."""
+
+    def received(self, home: Home, status: r.UpdateStatus, now: float) -> None:
+        """A home's answer."""
+
+    def idle_home(self, bearer: str, exchange_s: float, now: float) -> int | None:
+        """The address of a home on an idle bearer that could take more now.
+
+        `exchange_s`: what one exchange with a full frame takes of the medium.
+        """
+
+
+class SiteHost(Host):
+    """Shared by the conversations of one site."""
+
+    def __init__(
+        self, inbox: Inbox, standing: Standing, wall: Callable[[], float] = time.time
+    ) -> None:
+        self.updates: Updates | None = None
+        self.clock = wall
+        self._inbox = inbox
+        self._standing = standing
+
+    def wall(self) -> float:
+        """Unix time, s."""
+        return self.clock()
+
+    def may_switch(self, home: Home, now: float) -> bool:
+        """Not while the site or this home stands under suspicion."""
+        accused = home.address in self._standing.accused
+        return not (accused or home.quarantined or self._standing.why_not(now))
+
+    def may_update(self, home: Home, now: float) -> bool:
+        """Not while the site stands under suspicion."""
+        return not self._standing.why_not(now)
+
+    def knocks(self, home: Home, now: float) -> bool:
+        """While one home's word waits for another's, each is asked now and then."""
+        if not self._standing.asking(now) or now < home.knock_due:
+            return False
+        home.knock_due = now + _KNOCK_EVERY_S
+        return True
+
+    def instead(self, home: Home, now: float) -> list[Record] | None:
+        """While a second controller is about, or may be: a claim, now and then, nothing else."""
+        if not (self._standing.rival or self._standing.waiting(home.address, now)):
+            return None
+        if now < home.claim_due:
+            return []
+        session = home.session
+        assert session is not None
+        counters = session.counters
+        if not home.claiming:
+            home.claiming = True
+            spread = secrets.randbelow(_CLAIM_SPREAD)
+            counters.raise_floor(max(session.sealed, counters.floor) + _CLAIM + spread)
+        if not counters.left:
+            return []  # reserved soon
+        home.claiming = False
+        home.claim_due = now + _CLAIM_EVERY_S
+        return [r.StatusGet(what=r.WHAT_HELLO)]
+
+    def update(self, home: Home, room: int, now: float) -> r.Update | None:
+        """As the rollout wants it."""
+        return None if self.updates is None else self.updates.order(home, room, now)
+
+    def polled_by_others(self, home: Home, now: float) -> None:
+        """Hold commands back for a while, and look whose frames it accepts."""
+        if not self._standing.polled_by_others(home.address, now):
+            home.hold_until = max(home.hold_until, now + POLLED_S)
+            home.hold_reason = "somebody else polls it: another master, or the node itself"
+        home.shared_until = now + POLLED_S
+
+    def greeting(self, home: Home, hello: r.Hello, now: float) -> None:
+        """What it says about the node itself, and about who else sealed frames for it."""
+        session = home.session
+        assert session is not None
+        self._doubt(home, home.signs.node_verdict(hello))
+        rival = home.signs.floor_verdict(
+            hello, session.sealed, session.stored, self._standing.fresh_journal
+        )
+        if rival:
+            known = session.stored or session.sealed
+            reason = Reason.RIVAL if known else Reason.LOST
+            self._standing.accuse(home.address, reason, rival, now, bool(home.quarantined))
+
+    def record(self, home: Home, record: Record, now: float) -> None:
+        """What the slow half or an update waits for goes there."""
+        if isinstance(record, r.Telemetry):
+            if home.watched:
+                self._inbox.put(Received(home.address, record, now))
+        elif isinstance(record, (r.SwitchResult, r.Event)):
+            self._inbox.put(Received(home.address, record, now))
+        elif isinstance(record, r.UpdateStatus):
+            if self.updates is not None:
+                self.updates.received(home, record, now)
+        elif isinstance(record, r.Health):
+            self._doubt(home, home.signs.uptime_verdict(home.boots, record.uptime_s, now))
+
+    def _doubt(self, home: Home, why: str) -> None:
+        if why:
+            self._inbox.put(Doubtful(home.address, why))

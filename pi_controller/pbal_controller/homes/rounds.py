@@ -1,0 +1,210 @@
+"""The rounds over one bearer: which home is asked next, and what its silence means.
+
+Everything here is quick and never waits: it runs in the silence between two frames. What is said
+and meant is `conversation`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from pbal_controller.bearers import EVERYBODY, Answer, Bearer, Request, Where
+from pbal_controller.config import PollingConfig
+from pbal_controller.crash import crash_point
+from pbal_controller.homes.conversation import Conversation
+from pbal_controller.homes.fleet import Home
+from pbal_controller.homes.host import Updates
+from pbal_controller.homes.inbox import Inbox, Sent
+from pbal_controller.homes.path import Path
+from pbal_controller.homes.polling import PollScheduler
+from pbal_controller.homes.router import Router
+from pbal_controller.homes.session import GroupSession, time_sync
+from pbal_controller.journal import clock_is_set
+from pbal_controller.standing import Standing
+
+log = logging.getLogger(__name__)
+
+# An idle line is used for an application update only when nobody is due for this long.
+_IDLE_S = 0.03
+# The first time on the line after opening the port.
+_FIRST_SYNC_S = 2.0
+# Two masters wreck each other's frames: homes are asked less often until a person has decided.
+_RIVAL_INTERVAL_S = 1.0
+
+
+class Rounds:
+    """The traffic of one bearer (see `bearers.Traffic`)."""
+
+    def __init__(
+        self,
+        name: str,
+        router: Router,
+        group: GroupSession,
+        polling: PollingConfig,
+        inbox: Inbox,
+        standing: Standing,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = name
+        self.clock = wall
+        self.group_frames = 0
+        self.last_cycle_s = 0.0
+        self.updates: Updates | None = None
+        self._router = router
+        self._standing = standing
+        self._group = group
+        self._polling = polling
+        self._inbox = inbox
+        self._bearer: Bearer | None = None
+        self._room = 0
+        self._exchange_s = 0.0
+        self._homes: dict[int, tuple[Conversation, Path]] = {}
+        self._at: dict[Where, int] = {}
+        self._sync_due = 0.0
+        self._cycle_from = 0.0
+        self._cycle_home = 0
+        self.scheduler = PollScheduler(
+            min_interval_s=polling.min_interval_s,
+            dead_after=polling.dead_after,
+            dead_backoff_s=polling.dead_backoff_s,
+            dead_backoff_max_s=polling.dead_backoff_max_s,
+            dead_share=polling.dead_share,
+        )
+
+    def serve(self, bearer: Bearer) -> None:
+        """The bearer that these rounds go over; before the first request."""
+        self._bearer = bearer
+        self._room = bearer.room
+        self._exchange_s = bearer.cost_s(bearer.room)
+
+    # -- whose round it is ---------------------------------------------------------------
+
+    def join(self, talk: Conversation, path: Path) -> None:
+        """Ask this home from now on."""
+        address = talk.home.address
+        self._homes[address] = talk, path
+        self._at[path.where] = address
+        self.scheduler.add(address)
+        if not self._cycle_home:
+            self._cycle_home = address
+
+    def leave(self, address: int) -> None:
+        """Ask it no more."""
+        found = self._homes.pop(address, None)
+        if found is None:
+            return
+        self._at.pop(found[1].where, None)
+        self.scheduler.remove(address)
+        if self._cycle_home == address:
+            self._cycle_home = next(iter(self._homes), 0)
+
+    def expedite(self, address: int) -> None:
+        """This home has something to be told: poll it out of turn."""
+        if address in self._homes:
+            self.scheduler.request(address)
+
+    # -- Traffic -------------------------------------------------------------------------
+
+    def next_request(self, now: float) -> Request | float:
+        """A group time sync when due, else the poll the scheduler wants."""
+        if self._sync_due == 0.0:
+            self._sync_due = now + _FIRST_SYNC_S
+        # A time that cannot be is told to nobody: some of them do not fit the record either.
+        if now >= self._sync_due and not clock_is_set(self.clock()):
+            self._sync_due = now + _FIRST_SYNC_S
+        if now >= self._sync_due and self._group.counters.left:
+            self._sync_due = now + self._polling.time_sync_every_s
+            self.group_frames += 1
+            return Request(EVERYBODY, self._group.seal(time_sync(0, self.clock())))
+        self.scheduler.min_interval_s = self._polling.min_interval_s
+        if self._standing.rival:
+            self.scheduler.min_interval_s = max(_RIVAL_INTERVAL_S, self._polling.min_interval_s)
+        address = self.scheduler.next(now)
+        if not isinstance(address, int):
+            wait = min(address, self._sync_due)
+            extra = None
+            if self.updates is not None:
+                extra = self.updates.idle_home(self.name, self._exchange_s, now)
+            if extra is None or extra not in self._homes or wait - now < _IDLE_S:
+                return wait
+            # Nobody is due: time that an application update may use.
+            self.scheduler.request(extra)
+            address = self.scheduler.next(now)
+            if not isinstance(address, int):
+                return min(address, self._sync_due)
+        if address == self._cycle_home:
+            self.last_cycle_s = now - self._cycle_from if self._cycle_from else 0.0
+            self._cycle_from = now
+        talk, path = self._homes[address]
+        home = talk.home
+        home.link.polls += 1
+        home.signs.polled()
+        frame = talk.outgoing(self._room, now)
+        sent = None
+        if talk.carries is not None:
+            sent = self._sent_hook(address, talk.carries.command_id, now)
+        return Request(path.where, frame, sent, talk)
+
+    def _sent_hook(self, address: int, command_id: int, now: float) -> Callable[[], None]:
+        def sent() -> None:
+            crash_point("sent")
+            self._inbox.put(Sent(address, command_id, now))
+
+        return sent
+
+    def handle(self, request: Request, answer: Answer | None, now: float) -> None:
+        """Judge one poll's answer."""
+        talk: Conversation = request.tag
+        home = talk.home
+        address = home.address
+        if home.session is None:
+            return  # revoked while it was being asked
+        good = False
+        if answer is None:
+            home.link.lost += 1
+        else:
+            good = talk.received(answer.frame, now)
+        found = self._homes.get(address)
+        if found is None:
+            return  # another path answered while it was being asked over this one
+        if not good:
+            # Something may answer, but nothing authentic came: do not let it set the pace.
+            self.scheduler.missed(address, now, now - self.scheduler.last_turn(address))
+            if found[1].alive and self.scheduler.is_dead(address):
+                self._heard(home, found[1], False)
+                if not home.alive:
+                    silent = "home silent" if answer is None else "home answers nothing usable"
+                    log.warning(silent, extra={"home": address})
+            return
+        assert answer is not None
+        home.link.answers += 1
+        self.scheduler.answered(address, more=answer.more)
+        if not (found[1].alive and home.alive):
+            self._heard(home, found[1], True)
+        if home.time_nonce is not None or home.switch is not None:
+            self.scheduler.request(address)
+
+    def _heard(self, home: Home, path: Path, alive: bool) -> None:
+        was = home.alive
+        self._router.heard(home, path, alive)
+        if home.alive and not was:
+            log.info("home heard", extra={"home": home.address})
+
+    def unasked(self, where: Where, frame: bytes, now: float) -> None:
+        """A frame that came on its own."""
+        address = self._at.get(where)
+        if address is None:
+            return
+        talk, path = self._homes[address]
+        if talk.received(frame, now):
+            talk.home.link.answers += 1
+            self.scheduler.answered(address)
+            if not path.alive:
+                self._heard(talk.home, path, True)
+
+    def lost(self) -> None:
+        """The medium is gone: no home is heard over it until it answers again."""
+        for talk, path in list(self._homes.values()):
+            self._router.heard(talk.home, path, False)
