@@ -15,7 +15,7 @@ from pbal_controller.app import Controller
 from pbal_controller.cli import app
 from pbal_controller.errors import JournalUnavailable
 from pbal_controller.homes import Doubtful
-from pbal_controller.homes import segment as segment_module
+from pbal_controller.homes import host as host_module
 from pbal_controller.journal import Journal
 from pbal_controller.standing import Reason, Signs, Standing
 from pbal_controller.standing import mark as journal_mark
@@ -373,7 +373,7 @@ async def test_a_flash_that_was_set_back_is_told_apart_from_silence(make_site: M
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Others are asked for a second instead of a minute."""
     monkeypatch.setattr(standing_module, "CONFIRM_S", 1.0)
-    monkeypatch.setattr(segment_module, "_KNOCK_EVERY_S", 0.2)
+    monkeypatch.setattr(host_module, "_KNOCK_EVERY_S", 0.2)
 
 
 def raise_floor(node: FakeNode, by: int = 1 << 20) -> None:
