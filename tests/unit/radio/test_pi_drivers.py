@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import needs
 import pytest
+from rigs import needs
 
 from pbal_sim.radio import Pi, Sx1276
 from pbal_sim.radio import registers as r
