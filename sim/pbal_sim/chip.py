@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pbal_sim.errors import TwinError
 from pbal_sim.hal import hwmap
-from pbal_sim.supervisor import Supervisor, memory_file
+from pbal_sim.processclient import ProcessClient, memory_file
 
 PWRON_RESET = 1
 HARD_RESET = 2
@@ -60,7 +60,7 @@ class Chip:
     def __init__(
         self,
         index: int,
-        supervisor: Supervisor,
+        processes: ProcessClient,
         pages: mmap.mmap,
         pages_fd: int,
         image: bytes,
@@ -73,7 +73,7 @@ class Chip:
     ) -> None:
         self.index = index
         self.base = index * hwmap.PAGE_SIZE
-        self._supervisor = supervisor
+        self._supervisor = processes
         self._pages = pages
         self._pages_fd = pages_fd
         wiring.write(pages, self.base)

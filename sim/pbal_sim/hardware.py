@@ -13,7 +13,7 @@ from pathlib import Path
 from pbal_build import compile_file
 from pbal_sim.errors import FlashError
 from pbal_sim.hal import hwmap
-from pbal_sim.supervisor import Supervisor, memory_file
+from pbal_sim.processclient import ProcessClient, memory_file
 
 FLASH_SIZE = 2 * 1024 * 1024
 _SOURCE = Path(__file__).resolve().parent / "hal"
@@ -52,7 +52,7 @@ def _build(folder: Path, source: str, name: str, *options: str) -> None:
 
 
 async def make_flash(
-    supervisor: Supervisor, hal: Path, files: Mapping[str, bytes], size: int = FLASH_SIZE
+    processes: ProcessClient, hal: Path, files: Mapping[str, bytes], size: int = FLASH_SIZE
 ) -> tuple[bytes, str]:
     """A littlefs image with `files`, formatted by the interpreter itself, and its name for itself.
 
@@ -61,7 +61,7 @@ async def make_flash(
     pack = memory_file("files", 0)
     flash = memory_file("flash", size)
     page = memory_file("page", 4096)
-    log = supervisor.workdir / "mkflash.log"
+    log = processes.workdir / "mkflash.log"
     log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.pwrite(flash, b"\xff" * size, 0)
@@ -82,8 +82,8 @@ async def make_flash(
             "hal": str(hal),
             "code": "import mkflash; mkflash.run({flash}, {size}, 10)",
         }
-        pid = await supervisor.spawn(message, [log_fd, pack, page, flash])
-        status = await asyncio.wait_for(supervisor.wait(pid), 60)
+        pid = await processes.spawn(message, [log_fd, pack, page, flash])
+        status = await asyncio.wait_for(processes.wait(pid), 60)
         if status:
             words = log.read_text(errors="replace").strip()
             raise FlashError(f"the flash image could not be made: {words or status}")

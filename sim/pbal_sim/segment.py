@@ -13,7 +13,7 @@ from typing import Any
 
 from pbal_sim.errors import TwinError
 from pbal_sim.hal import hwmap
-from pbal_sim.supervisor import Supervisor
+from pbal_sim.processclient import ProcessClient
 
 
 class Segment:
@@ -38,7 +38,7 @@ class Segment:
         self._ready: asyncio.Future[str] | None = None
 
     async def start(
-        self, supervisor: Supervisor, wires: Sequence[socket.socket], pages_fd: int
+        self, processes: ProcessClient, wires: Sequence[socket.socket], pages_fd: int
     ) -> None:
         """Starts the bus process; the wires are its own from now on."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -47,9 +47,9 @@ class Segment:
         loop = asyncio.get_running_loop()
         self._ready = loop.create_future()
         loop.add_reader(ours.fileno(), self._read)
-        log = os.open(supervisor.workdir / "bus.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = os.open(processes.workdir / "bus.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            self.pid = await supervisor.spawn(
+            self.pid = await processes.spawn(
                 {
                     "do": "call",
                     "name": "pbal-bus",
@@ -71,7 +71,7 @@ class Segment:
         self.device = await asyncio.wait_for(self._ready, 20)
 
     def close(self) -> None:
-        """Forgets the bus process; the keeper ends it."""
+        """Forgets the bus process; the process server ends it."""
         if self._control is not None:
             asyncio.get_running_loop().remove_reader(self._control.fileno())
             self._control.close()

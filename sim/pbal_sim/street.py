@@ -5,7 +5,7 @@
         await asyncio.sleep(10)
         print(street.snapshot())
 
-Everything runs in processes under a keeper; leaving the context, Ctrl-C, a crash or SIGKILL of
+Everything runs under a process server; leaving the context, Ctrl-C, a crash or SIGKILL of
 this process leaves none of them and no file behind.
 """
 
@@ -41,10 +41,10 @@ from pbal_sim.installation import (
 )
 from pbal_sim.mains import Mains
 from pbal_sim.neutral import NeutralHistory
+from pbal_sim.processclient import ProcessClient, memory_file
 from pbal_sim.pzem import Reading
 from pbal_sim.segment import Segment
 from pbal_sim.streetconfig import StreetConfig, loads_of
-from pbal_sim.supervisor import Supervisor, memory_file
 from pbal_sim.witness import Witness
 
 __all__ = ["Street", "StreetConfig"]
@@ -87,7 +87,7 @@ class Street:
         self.clock_us = 0.0
         self.interpreter = ""
         self.boot_s = 0.0
-        self._supervisor = Supervisor(self._ended)
+        self._supervisor = ProcessClient(self._ended)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pages: mmap.mmap | None = None
         self._front: FrontEnd | None = None
@@ -186,7 +186,7 @@ class Street:
         return self.segment.device
 
     async def run(self, name: str, argv: list[str], env: dict[str, str] | None = None) -> int:
-        """Starts another program under the keeper; its output goes to `workdir/NAME.log`."""
+        """Starts another program; its output goes to `workdir/NAME.log`."""
         log = os.open(self.workdir / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             return await self._supervisor.spawn(

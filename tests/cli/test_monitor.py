@@ -12,7 +12,7 @@ import pytest_asyncio
 from aiohttp import web
 from rigs import needs
 
-from pbal_tools import feed
+from pbal_tools import statusclient
 from pbal_tools.errors import InputError, PeerError, UnreachableError
 from pbal_tools.monitor import Watcher
 from pbal_tools.picture import Picture, sentence
@@ -91,7 +91,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 def test_a_status_becomes_a_picture() -> None:
     picture = Picture("x")
-    feed.Feed(picture).apply(STATUS)
+    statusclient.Feed(picture).apply(STATUS)
     assert picture.neutral_a == 12.0
     assert picture.neutral_before_a == 30.0
     assert [home.name for home in picture.homes] == ["No. 1", "2", "No. 3"]
@@ -109,28 +109,28 @@ def test_a_status_becomes_a_picture() -> None:
 
 def test_a_group_key_on_its_way_and_homes_it_left_behind() -> None:
     picture = Picture("x")
-    feed.Feed(picture).apply(STATUS)
+    statusclient.Feed(picture).apply(STATUS)
     assert "group key" not in link_line(picture.link).plain
     behind = [{"address": 3, "state": "not heard"}]
     key = {"number": 2, "next": 3, "homes_with_newest": 2, "homes_behind": behind, "alarm": []}
-    feed.Feed(picture).apply(STATUS | {"group_key": key})
+    statusclient.Feed(picture).apply(STATUS | {"group_key": key})
     assert link_line(picture.link).plain.endswith(" · group key 3 at 2/3")
     assert not picture.link.group_key_alarm
-    feed.Feed(picture).apply(STATUS | {"group_key": key | {"next": None}})
+    statusclient.Feed(picture).apply(STATUS | {"group_key": key | {"next": None}})
     assert "group key" not in link_line(picture.link).plain
-    feed.Feed(picture).apply(STATUS | {"group_key": key | {"next": None, "alarm": [3]}})
+    statusclient.Feed(picture).apply(STATUS | {"group_key": key | {"next": None, "alarm": [3]}})
     assert link_line(picture.link).plain.endswith(" · 1 without the group key")
     assert picture.link.group_key_alarm
 
 
 def test_a_node_that_waits_is_told_from_one_that_moves() -> None:
     accepted = STATUS["moves"][0] | {"state": "accepted"}
-    assert feed.move_line(accepted | {"issued_s": 999}, {}, 1000.0).waiting is False
-    assert feed.move_line(accepted | {"issued_s": 990}, {}, 1000.0).waiting is True
+    assert statusclient.move_line(accepted | {"issued_s": 999}, {}, 1000.0).waiting is False
+    assert statusclient.move_line(accepted | {"issued_s": 990}, {}, 1000.0).waiting is True
 
 
 def test_frame_rate_forgets_a_restart() -> None:
-    rate = feed.FrameRate()
+    rate = statusclient.FrameRate()
     assert rate.update(0.0, 100) is None
     assert rate.update(1.0, 150) == 50.0
     assert rate.update(2.0, 10) is None
@@ -139,13 +139,13 @@ def test_frame_rate_forgets_a_restart() -> None:
 
 async def test_nothing_there(session: aiohttp.ClientSession) -> None:
     with pytest.raises(UnreachableError, match="refused"):
-        await feed.fetch(session, "http://127.0.0.1:9")
+        await statusclient.fetch(session, "http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("url", ["street", "127.0.0.1:8480", "ftp://127.0.0.1", "http://", ""])
 async def test_no_address(session: aiohttp.ClientSession, url: str) -> None:
     with pytest.raises(InputError, match="is no address"):
-        await feed.fetch(session, url)
+        await statusclient.fetch(session, url)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ async def test_another_program_answers(
 ) -> None:
     server.status, server.body = status, body
     with pytest.raises(PeerError, match="not a pbal controller"):
-        await feed.fetch(session, server.url)
+        await statusclient.fetch(session, server.url)
 
 
 async def test_the_view_outlives_a_restart_of_the_controller(

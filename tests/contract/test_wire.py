@@ -9,7 +9,7 @@ from rigs.needs import ROOT, require_tool
 
 from pbal_protocol import frames, kdf, modbus_client, records
 from pbal_protocol.codec import BLOB
-from pbal_tools import pcap, wiredoc, wirenotes
+from pbal_tools import pcap, wiredoc, wiretexts
 
 DISSECTOR = ROOT / "protocol" / "dissector" / "pbal.lua"
 UP, DOWN = kdf.node_keys(bytes(32), 7, 0x0105)
@@ -42,9 +42,9 @@ def test_an_old_file_is_noticed(tmp_path: Path, capsys):
 
 
 def test_every_record_and_field_has_words_and_every_word_a_field():
-    assert set(wirenotes.RECORDS) == {cls.NAME for cls in records.RECORDS.values()}
+    assert set(wiretexts.RECORDS) == {cls.NAME for cls in records.RECORDS.values()}
     used = {f[0] for cls in records.RECORDS.values() for f in cls.FIELDS}
-    assert set(wirenotes.FIELDS) == used
+    assert set(wiretexts.FIELDS) == used
 
 
 def test_every_number_of_the_wire_has_a_name():

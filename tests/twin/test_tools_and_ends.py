@@ -192,7 +192,7 @@ async def test_a_street_that_ends_leaves_nothing(how: signal.Signals) -> None:
     assert child.stdout is not None
     workdir = (await asyncio.wait_for(child.stdout.readline(), 40)).decode().strip()
     assert os.path.isdir(workdir)  # noqa: ASYNC240
-    assert len(family(workdir)) == 4  # the keeper, the bus, two nodes
+    assert len(family(workdir)) == 4  # the process server, the bus, two nodes
     child.send_signal(how)
     await asyncio.wait_for(child.wait(), 20)
     await until(lambda: not family(workdir) and not os.path.exists(workdir), "nothing is left", 10)

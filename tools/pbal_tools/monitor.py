@@ -12,9 +12,9 @@ from rich.console import Console
 from pbal_controller.documents import dump_json
 
 from .errors import CliError
-from .feed import Feed, fetch
 from .picture import Picture
 from .screen import ending_signals, show
+from .statusclient import Feed, fetch
 from .view import render
 
 DEFAULT_URL = "http://127.0.0.1:8480"

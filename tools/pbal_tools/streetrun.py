@@ -19,9 +19,9 @@ from pbal_sim.street import Street, StreetConfig
 
 from .controllersetup import ControllerSetup, NodeIdentity, create_keys, write_config
 from .errors import CheckFailed, CliError
-from .feed import Feed, fetch
 from .output import counted
 from .picture import HomeCell, Picture
+from .statusclient import Feed, fetch
 from .streetfaults import FAULT_DELAY_S, FAULTS
 from .streetoptions import CONTROLLER_OPTIONS, DECISION_S, DWELL_S, NODE_SETTINGS, RunOptions
 from .streetresult import result_of

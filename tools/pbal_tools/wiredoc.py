@@ -24,7 +24,7 @@ from pbal_protocol import (
 from pbal_protocol.codec import BLOB, Record
 from pbal_protocol.radio import records as radio_records
 
-from . import wirenotes
+from . import wiretexts
 from .wirelua import dissector
 
 SIZES = {"B": 1, "b": 1, "H": 2, "h": 2, "I": 4, "i": 4, "8s": 8}
@@ -75,14 +75,14 @@ def record_section(cls: type[Record]) -> str:
     """One record's heading, purpose and layout."""
     size = f"{cls.SIZE} bytes" + (" and a blob" if cls.FIELDS[-1][1] == BLOB else "")
     out = f"### {cls.ID} {cls.NAME}\n\n"
-    out += f"{' or '.join(cls.DIRECTION)}, {size} with its id. {wirenotes.RECORDS[cls.NAME]}\n\n"
+    out += f"{' or '.join(cls.DIRECTION)}, {size} with its id. {wiretexts.RECORDS[cls.NAME]}\n\n"
     rows: list[tuple[object, ...]] = []
     at = 1
     for name, code, divisor, unit, low, high in cls.FIELDS:
         kind = "length (u8), bytes" if code == BLOB else TYPES[code]
         scale = f"{1 / divisor:g} {unit}".strip() if divisor > 1 else unit
         bounds = f"{low}..{high}" if code not in ("8s",) else ""
-        rows.append((at, name, kind, scale, bounds, wirenotes.FIELDS[name]))
+        rows.append((at, name, kind, scale, bounds, wiretexts.FIELDS[name]))
         at += SIZES.get(code, 0)
     return out + table(("at", "field", "type", "step", "legal", "meaning"), rows)
 
@@ -90,7 +90,7 @@ def record_section(cls: type[Record]) -> str:
 def wire_md() -> str:
     """The text of docs/wire.md."""
     kinds = ", ".join(f"{number} {name}" for number, name in frames.KINDS.items())
-    out = wirenotes.INTRO.format(
+    out = wiretexts.INTRO.format(
         version=frames.VERSION, kinds=kinds, max_frame=frames.MAX_FRAME, window=frames.WINDOW - 1
     )
     out += "## Records\n\nA record is its id (1 byte) and a fixed little-endian body. A value on "
@@ -129,7 +129,7 @@ def wire_md() -> str:
         for key, name, unit, low, high, default in config.KEYS
     ]
     out += table(("key", "name", "unit", "legal", "default"), rows)
-    out += wirenotes.MODBUS.format(
+    out += wiretexts.MODBUS.format(
         baud="115200 baud, 8 data bits, even parity, 1 stop bit", silence=modbus.silence_us(115200)
     )
     out += "### Input registers\n\nBig endian; high word first.\n\n"

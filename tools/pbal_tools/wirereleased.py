@@ -18,7 +18,7 @@ from typing import Any
 from pbal_controller.documents import dump_json, read_json
 from pbal_protocol import config, frames, records, registers
 
-from . import wiredoc, wirenotes
+from . import wiredoc, wiretexts
 
 ROOT = wiredoc.ROOT
 FILE = Path("protocol") / "pbal_protocol" / "released.json"
@@ -46,8 +46,8 @@ def declared() -> dict[str, Any]:
                 "direction": list(cls.DIRECTION),
                 "size": cls.SIZE,
                 "fields": [list(field) for field in cls.FIELDS],
-                "meaning": wirenotes.RECORDS.get(cls.NAME, ""),
-                "meanings": [wirenotes.FIELDS.get(field[0], "") for field in cls.FIELDS],
+                "meaning": wiretexts.RECORDS.get(cls.NAME, ""),
+                "meanings": [wiretexts.FIELDS.get(field[0], "") for field in cls.FIELDS],
             }
             for cls in records.RECORDS.values()
         },

@@ -25,7 +25,7 @@ from pbal_controller.keys import file as keyfile
 from pbal_controller.meters import FileMeter
 from pbal_controller.meters.transformer import BearerError
 from pbal_tools.board import model as board
-from pbal_tools.commission.asking import Asker
+from pbal_tools.commission.questions import Asker
 from pbal_tools.commission.state import FILE, State
 from pbal_tools.errors import InputError, PeerError
 from pbal_tools.flash import device, image

@@ -13,8 +13,8 @@ import pytest
 
 from pbal_controller.app import Controller
 from pbal_controller.journal import Journal
-from pbal_tools.feed import Feed
 from pbal_tools.picture import Picture, sentence
+from pbal_tools.statusclient import Feed
 
 from .conftest import Site, until
 from .fake import FakeNode

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from pbal_protocol import config, discovery, modbus, modbus_client
 from pbal_sim.boardport import open_port
-from pbal_tools.commission import calibrate, content, evidence, phases, search, sign, transfer
-from pbal_tools.commission.asking import Asker
+from pbal_tools.commission import calibrate, content, evidence, phases, search, signature, transfer
+from pbal_tools.commission.htmlreport import page
 from pbal_tools.commission.line import Line
-from pbal_tools.commission.page import page
-from pbal_tools.commission.paper import paper
+from pbal_tools.commission.pdfreport import paper
+from pbal_tools.commission.questions import Asker
 from pbal_tools.commission.state import STEPS, State
 from pbal_tools.commission.watch import at_times
 from pbal_tools.errors import CheckFailed, InputError
@@ -528,13 +528,13 @@ def record() -> dict[str, Any]:
 def written(folder: Path, tmp_path: Path) -> str:
     """A signed report; the public key."""
     folder.mkdir()
-    key = sign.signing_key(tmp_path / "keys.json", b"passphrase")
-    public = sign.public_hex(key)
+    key = signature.signing_key(tmp_path / "keys.json", b"passphrase")
+    public = signature.public_hex(key)
     report = content.content(SITE, record(), "A. Tester", "")
     (folder / "report.json").write_text(json.dumps(report))
     (folder / "report.html").write_text(page(report, record(), public), encoding="utf-8")
     paper(folder / "report.pdf", report, record(), public)
-    sign.sign(folder, 7, key)
+    signature.sign(folder, 7, key)
     return public
 
 
@@ -580,43 +580,45 @@ def test_the_pages_are_whole_and_carry_no_foreign_markup(tmp_path: Path) -> None
     assert pictures == 2
 
 
-@pytest.mark.parametrize("name", sign.FILES)
+@pytest.mark.parametrize("name", signature.FILES)
 def test_a_changed_report_is_noticed(tmp_path: Path, name: str) -> None:
     public = written(tmp_path / "r", tmp_path)
-    assert sign.verify(tmp_path / "r", public)["site"] == 7
+    assert signature.verify(tmp_path / "r", public)["site"] == 7
     path = tmp_path / "r" / name
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(CheckFailed, match=f"Changed after it was signed: {name}"):
-        sign.verify(tmp_path / "r", public)
+        signature.verify(tmp_path / "r", public)
     # Nor do new digests help somebody who lacks the key.
-    told = json.loads((tmp_path / "r" / sign.FILE).read_text())
-    told["sha256"] = sign._digests(tmp_path / "r")
-    (tmp_path / "r" / sign.FILE).write_text(json.dumps(told))
+    told = json.loads((tmp_path / "r" / signature.FILE).read_text())
+    told["sha256"] = signature._digests(tmp_path / "r")
+    (tmp_path / "r" / signature.FILE).write_text(json.dumps(told))
     with pytest.raises(CheckFailed, match="does not fit"):
-        sign.verify(tmp_path / "r", public)
+        signature.verify(tmp_path / "r", public)
     path.unlink()
     with pytest.raises(InputError, match="missing"):
-        sign.verify(tmp_path / "r", public)
+        signature.verify(tmp_path / "r", public)
 
 
 def test_only_the_trusted_key_counts(tmp_path: Path) -> None:
     public = written(tmp_path / "r", tmp_path)
-    assert sign.trusted(None, tmp_path / "keys.json") == public
-    assert sign.trusted(str(tmp_path / "keys.sign.pub"), None) == public
+    assert signature.trusted(None, tmp_path / "keys.json") == public
+    assert signature.trusted(str(tmp_path / "keys.sign.pub"), None) == public
     with pytest.raises(CheckFailed, match="not by"):
-        sign.verify(tmp_path / "r", "00" * 32)
+        signature.verify(tmp_path / "r", "00" * 32)
     with pytest.raises(InputError, match="no public key"):
-        sign.trusted("abc", None)
+        signature.trusted("abc", None)
     with pytest.raises(InputError, match="Whose"):
-        sign.trusted(None, None)
+        signature.trusted(None, None)
     # The private key is encrypted, and is drawn once only.
     private = (tmp_path / "keys.sign.pem").read_text()
     assert "ENCRYPTED" in private
-    assert sign.public_hex(sign.signing_key(tmp_path / "keys.json", b"passphrase")) == public
+    assert (
+        signature.public_hex(signature.signing_key(tmp_path / "keys.json", b"passphrase")) == public
+    )
     with pytest.raises(InputError, match="does not open"):
-        sign.signing_key(tmp_path / "keys.json", b"another")
+        signature.signing_key(tmp_path / "keys.json", b"another")
 
 
 def test_steps_have_titles() -> None:

@@ -12,8 +12,8 @@ import pytest
 from pbal_protocol import modbus, modbus_client
 from pbal_sim.boardport import PtyPort
 from pbal_tools.commission import scan as scanning
-from pbal_tools.commission.crowd import ROUNDS, look
 from pbal_tools.commission.line import Line
+from pbal_tools.commission.sharedunit import ROUNDS, look
 from pbal_tools.site import bus as buses
 from pbal_tools.site import model
 from pbal_tools.site.diff import against_bus

@@ -30,7 +30,7 @@ def test_the_table_is_that_of_the_project() -> None:
 def test_every_module_of_an_extra_that_we_import_is_known() -> None:
     """What is neither ours, nor the library's, nor of the plain installation, is in the table."""
     plain = {line.split(">")[0] for line in PROJECT["dependencies"]} | {"serial", "starlette"}
-    ours = {"pbal_tools", "pbal_controller", "pbal_protocol", "pbal_sim", "pbal_node"}
+    ours = {path.name for path in needs.ROOT.glob("*/pbal_*")}
     for path in (needs.ROOT / "tools" / "pbal_tools").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = []

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pbal_tools.commission import asking, guide
-from pbal_tools.commission.asking import Asker
+from pbal_tools.commission import guide, questions
 from pbal_tools.commission.guide import Guide
+from pbal_tools.commission.questions import Asker
 from pbal_tools.commission.state import State
 from pbal_tools.errors import CheckFailed, InputError
 
@@ -143,7 +143,7 @@ def test_a_typo_and_a_closed_terminal(
 ) -> None:
     typed = iter(("yess", "y", "23,0x", "23,5"))
     monkeypatch.setattr("builtins.input", lambda words: next(typed))
-    monkeypatch.setattr(asking.sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(questions.sys.stdin, "isatty", lambda: True, raising=False)
     ask = Asker(None)
     assert ask.yes("a", "Sure?")
     assert ask.number("b", "volts", 20, 300) == 23.5

@@ -22,12 +22,12 @@ from ..output import JsonFlag, emit
 from ..provision.store import passphrase as ask_passphrase
 from ..site.command import SITE
 from ..site.model import Bus, Site, load
-from . import content, sign
+from . import content, signature
 from . import scan as scanning
-from .asking import Asker
 from .guide import Guide
 from .job import Job, Meter
 from .line import Line
+from .questions import Asker
 from .state import STEPS, State, default_folder
 from .talk import PATIENCE_S
 
@@ -377,7 +377,7 @@ def verify(
 
     Example:  pbal commission verify commission-7-north/report-20260401-101500 --keys keys.json
     """
-    told = sign.verify(folder, sign.trusted(public, keys))
+    told = signature.verify(folder, signature.trusted(public, keys))
     emit(told, json_output,
          lambda _: print(f"{folder}: whole and unchanged, signed by {told['public']} for site "
                          f"{told['site']}"))  # fmt: skip

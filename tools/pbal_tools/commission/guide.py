@@ -12,7 +12,7 @@ from . import content
 from .calibrate import calibrate_home
 from .job import Job, rel
 from .scan import contact, scan
-from .sign import key_paths, public_hex, sign, signing_key
+from .signature import key_paths, public_hex, sign, signing_key
 from .state import STEPS
 from .transfer import restore_all, tour
 from .watch import identify
@@ -291,8 +291,8 @@ class Guide:
 def write_report(job: Job, passphrase: bytes) -> tuple[dict[str, Any], Path]:
     """Writes JSON, HTML, PDF and signature into the record's folder, and verifies them."""
 
-    from .page import page
-    from .paper import paper
+    from .htmlreport import page
+    from .pdfreport import paper
 
     crew = job.ask.text("report.crew", "Who commissioned it", "")
     remarks = job.ask.text("report.remarks", "Remarks", "")

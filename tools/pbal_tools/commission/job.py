@@ -18,8 +18,8 @@ from pbal_protocol import frames, modbus
 
 from ..errors import InputError
 from ..site.model import Bus, Home, Site
-from .asking import Asker
 from .line import Line
+from .questions import Asker
 from .state import State
 from .talk import Talk
 

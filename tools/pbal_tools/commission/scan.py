@@ -8,10 +8,10 @@ from pbal_controller.naming import shown
 from pbal_protocol import discovery, flags, modbus, records
 
 from ..errors import CliError
-from .crowd import Crowd, look
 from .job import Job
 from .line import Line
 from .search import Search
+from .sharedunit import Crowd, look
 
 _SPANS = ((0, 5), (8, 4))  # (first register, count) of what every node shows without a key
 

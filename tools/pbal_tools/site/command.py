@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import aiohttp
 import typer
 
-from .. import feed
+from .. import statusclient
 from ..errors import CheckFailed, InputError
 from ..output import JsonFlag, check_writable, counted, emit
 from ..provision.store import open_store
@@ -140,7 +140,7 @@ async def _status(url: str, site: Site) -> dict[str, Any]:
     """The controller's status, with each labelled home's hello, which carries its EUI."""
     named = {home.address for home in site.home if home.eui}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-        status = await feed.fetch(session, url)
+        status = await statusclient.fetch(session, url)
         for item in status["homes"]:
             if item.get("address") in named:
                 where = f"{url.rstrip('/')}/api/homes/{item['address']}"

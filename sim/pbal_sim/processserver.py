@@ -1,9 +1,9 @@
-"""The keeper: one small process that starts, watches and ends every process of a street.
+"""The process server: one small process that starts, watches and ends every process of a street.
 
 It holds the MicroPython interpreter's library loaded, so that a chip is one `fork` away
 (a few milliseconds) rather than the start of a whole CPython. Everything else that a street
 needs (the bus, the controller) is its child as well. When the street's own process ends, for
-whatever reason, the socket to the keeper closes: the keeper kills all its children, removes
+whatever reason, the socket to it closes: it kills all its children, removes
 the street's working folder and ends. Nothing is left behind even after SIGKILL.
 
 Wire: a SOCK_SEQPACKET socket, one JSON object per packet, file descriptors beside it.
@@ -92,8 +92,8 @@ def _child(send: Callable[[], NoReturn], keep: list[int], log: int, first: int) 
         os._exit(70)
 
 
-class Keeper:
-    """The loop in the keeper process; `main` is its entry."""
+class ProcessServer:
+    """The loop in the process server; `main` is its entry."""
 
     def __init__(self, sock: socket.socket, workdir: Path) -> None:
         self._sock = sock
@@ -216,8 +216,8 @@ def _exec(message: dict[str, Any]) -> NoReturn:
 
 
 def main(argv: list[str]) -> None:
-    """Entry of the keeper process: `python -m pbal_sim.keeper FD WORKDIR`."""
-    name_process("pbal-keeper")
+    """Entry of the process server: `python -m pbal_sim.processserver FD WORKDIR`."""
+    name_process("pbal-processes")
     # Ctrl-C belongs to the street's own process, which ends us in good order.
     for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, signal.SIG_IGN)
@@ -226,11 +226,11 @@ def main(argv: list[str]) -> None:
     from pbal_sim import bus  # noqa: F401
 
     sock = socket.socket(fileno=int(argv[0]))
-    keeper = Keeper(sock, Path(argv[1]))
+    server = ProcessServer(sock, Path(argv[1]))
     try:
-        keeper.run()
+        server.run()
     finally:
-        keeper.close()
+        server.close()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The street's end of the keeper: start, kill and await processes from asyncio."""
+"""The street's end of the process server: start, kill and await processes from asyncio."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from typing import Any
 from pbal_sim.errors import TwinError
 
 
-class Supervisor:
-    """Starts the keeper process and speaks to it.
+class ProcessClient:
+    """Starts the process server and speaks to it.
 
     `on_exit(pid, name, status)` is called for every process that ends.
     """
@@ -36,12 +36,18 @@ class Supervisor:
         self._sock: socket.socket | None = None
 
     async def start(self) -> None:
-        """Starts the keeper. Raises TwinError when the interpreter is not installed."""
+        """Starts the process server. Raises TwinError when the interpreter is not installed."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
             self._process = subprocess.Popen(  # noqa: ASYNC220  (returns at once)
-                [sys.executable, "-m", "pbal_sim.keeper", str(theirs.fileno()), str(self.workdir)],
+                [
+                    sys.executable,
+                    "-m",
+                    "pbal_sim.processserver",
+                    str(theirs.fileno()),
+                    str(self.workdir),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
@@ -83,7 +89,7 @@ class Supervisor:
             except BlockingIOError:
                 await asyncio.sleep(0.002)
             except OSError as e:
-                raise TwinError(f"the street's keeper process has ended ({e})") from e
+                raise TwinError(f"the street's process server has ended ({e})") from e
         return await future
 
     def kill(self, pid: int, sig: int = signal.SIGKILL) -> None:
@@ -132,7 +138,7 @@ class Supervisor:
         if self._sock is not None:
             asyncio.get_running_loop().remove_reader(self._sock.fileno())
         error = TwinError(
-            "the street's keeper process ended; is the extra `sim` of pbal installed?"
+            "the street's process server ended; is the extra `sim` of pbal installed?"
         )
         pending = list(self._tickets.values())
         for futures in self._waiting_exit.values():
