@@ -25,7 +25,7 @@ class Watched:
         self.used = False
 
     def write(self, text: str) -> int:
-        """Writes; also what prints nothing counts as nothing."""
+        """Writes `text`; an empty text does not count as output."""
         self.used = self.used or bool(text)
         return self._stream.write(text)
 

@@ -78,7 +78,7 @@ class Supervisor:
     def stuck(self, now: float) -> list[str]:
         """Late loops that a restart of the process may help.
 
-        One that is tried again and again and fails for a full disk is none of them: a restart
+        A loop that is retried and fails because the disk is full is not one: a restart
         would only take the status page and the readings away as well.
         """
         return [

@@ -180,7 +180,7 @@ def test_on_a_terminal_the_board_is_asked_for(
     monkeypatch.setattr("sys.stdin", io.StringIO("99\nesp32-s3\n"))
     assert choose.board(False) == "esp32-s3"
     told = capsys.readouterr().err
-    assert "'99' is none of them" in told
+    assert "'99' is not in the list" in told
     assert "lilygo-t3" in told
     monkeypatch.setattr("sys.stdin", io.StringIO("1\n"))
     assert choose.board(False) == model.names()[0]

@@ -44,7 +44,7 @@ def board(json_output: bool) -> str:
             return names[int(told) - 1]
         if not told:
             raise InputError("No board was named.", "Say --board NAME, or answer.")
-        print(f"  {told!r} is none of them", file=sys.stderr)
+        print(f"  {told!r} is not in the list", file=sys.stderr)
 
 
 def image(data: Board, pins: Path, json_output: bool) -> str:

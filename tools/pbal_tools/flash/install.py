@@ -102,7 +102,7 @@ def contact(
             if attempt == TRIES - 1:
                 raise
             note(f"{exc.message} Asking again.")
-    raise AssertionError("no way here")
+    raise AssertionError("unreachable")
 
 
 def listing(mp: Mpremote) -> tuple[dict[str, tuple[int, str]], list[str]]:
