@@ -10,7 +10,6 @@ import random
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from pbal_sim.home import Home
 from pbal_sim.loads import TableLoads
 from pbal_sim.street import Street, StreetConfig
 from rigs import needs
+from rigs.flash import Ran
 from rigs.twin import FAST
 
 KEYED = 3  # homes with keys: 1 and 2 are right, 3 has its wires of A and B swapped
@@ -52,19 +52,6 @@ class MixedStreet(Street):
             one[keys[0]], one[keys[1]] = one[keys[1]], one[keys[0]]
         board["config"] = dict(self.config.node_settings)
         return dict(board)
-
-
-@dataclass
-class Ran:
-    """A finished command."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 class Rig:
