@@ -1,6 +1,8 @@
 """The board file (/board.json) turned into pins and ports. A board is data."""
 
 import json
+import os
+import sys
 
 import machine
 
@@ -13,6 +15,8 @@ _ATTEN = {
     11: machine.ADC.ATTN_11DB,
 }
 PHASES = ("a", "b", "c")
+
+missing: list = []  # parts that could not be opened
 
 
 def load(path: str = "/board.json") -> dict:
@@ -34,6 +38,15 @@ def drive(board: dict):
         reset_pins = _off_pins([p + "_reset" for p in PHASES], t, 1 - on)
         return LatchingDrive(set_pins, reset_pins, on, t.get("pulse_ms", 50))
     return HeldDrive(_off_pins(PHASES, t, 1 - on), on)
+
+
+def forget_unused(*used) -> None:
+    """Free the code of the drives that this board has not got: `used` are the ones that it has."""
+    module = sys.modules.pop("pbal_node.drive")
+    kinds = [type(part) for part in used]
+    for kind in (HeldDrive, LatchingDrive, Aux):
+        if kind not in kinds:
+            delattr(module, kind.__name__)
 
 
 def aux(board: dict):
@@ -99,3 +112,34 @@ def per_channel(board: dict, name: str, default: float) -> list:
     """A [sense] value that is one number, or one per channel (vout, va, vb, vc)."""
     value = board["sense"].get(name, default)
     return list(value) if isinstance(value, list) else [value] * 4
+
+
+def part(name: str, make, instead: str):
+    """make(), or what stands in for a part that is not there: a fault to report, not a crash."""
+    try:
+        return make()
+    except (OSError, ValueError, RuntimeError) as e:
+        print("pbal: %s does not work: %r" % (name, e))
+        missing.append(name)
+        from pbal_node import absent
+
+        return getattr(absent, instead)()
+
+
+def tell_missing(stats) -> None:
+    """/log/missing.txt says which parts could not be opened; there is none while all could."""
+    path = "/log/missing.txt"
+    text = "\n".join(missing)
+    try:
+        with open(path) as f:
+            before = f.read()
+    except OSError:
+        before = ""
+    try:
+        if text and text != before:
+            with open(path, "w") as f:
+                f.write(text)
+        elif before and not text:
+            os.remove(path)
+    except OSError:
+        stats.errors += 1

@@ -5,6 +5,8 @@ Everything else moves the clock only within a band around the last proven answer
 judged expired by `latest_s`, which goes back only after a long run of answers that agree.
 """
 
+import os
+
 from micropython import const
 
 from pbal_node.version import BUILD_S
@@ -22,6 +24,17 @@ _APART_MS = const(300000)  # answers closer together than this count as one
 _RUN_MS = const(3600000)  # answers that agree for so long ...
 _RUN = const(5)  # ... and at least so many settle what time it is
 _AHEAD_MS = const(60000)  # proven time further ahead than this was wrong: it gives way then
+
+
+def random_u32() -> int:
+    """A nonce: 30 random bits, as much as a small integer of the chip holds without a sign."""
+    r = os.urandom(4)
+    return r[0] | r[1] << 8 | r[2] << 16 | (r[3] & 0x3F) << 24
+
+
+def randrange(n: int) -> int:
+    """A random number, 0..n-1: a delay, a choice."""
+    return random_u32() % n
 
 
 class Monotonic:

@@ -24,13 +24,16 @@ def own_eui() -> bytes:
 
 
 class Finder:
-    """`bearer`: its decoder's unit is what PLACE changes; `node` has the LED."""
+    """`decoder`: its unit is what PLACE changes; `led`: a pin, or None. While it blinks for
+    somebody who searches, `blinking` is true.
+    """
 
-    def __init__(self, bearer, node) -> None:
-        self._bearer = bearer
-        self._node = node
+    def __init__(self, decoder, led, now_ms) -> None:
+        self._decoder = decoder
+        self._led = led
+        self._now_ms = now_ms
         self.eui = own_eui()
-        self._led = None
+        self.blinking = False
         self._until_ms = 0
 
     def take(self, buf, n: int, tx) -> int:
@@ -38,13 +41,13 @@ class Finder:
         op = self._act(buf, n)
         if not op:
             return 0
-        return discovery.answer_into(tx, op, self.eui, self._bearer.rx.unit)
+        return discovery.answer_into(tx, op, self.eui, self._decoder.unit)
 
     def _act(self, buf, n: int) -> int:
         """Do what is asked; the op to answer, 0 for silence."""
         op = buf[2]
         body = bytes(memoryview(buf)[4 : n - 2])
-        rx = self._bearer.rx
+        rx = self._decoder
         if op == discovery.OP_FIND and len(body) == 10:
             if body[0] & discovery.FLAG_RESTART:
                 rx.unit = modbus.UNPROVISIONED
@@ -69,22 +72,16 @@ class Finder:
         return 0
 
     def _blink(self, seconds: int) -> None:
-        node = self._node
-        self._until_ms = node.now_ms() + 1000 * seconds
-        if self._led is None and node.led is not None and seconds:
-            self._led = node.led
-            node.led = None  # the application's own blinking pauses
-            asyncio.create_task(self._blinking())
+        self._until_ms = self._now_ms() + 1000 * seconds
+        if self._led is not None and seconds and not self.blinking:
+            self.blinking = True
+            asyncio.create_task(self._blink_until())
 
-    async def _blinking(self) -> None:
-        led = self._led
-        if led is None:
-            return
+    async def _blink_until(self) -> None:
         level = 1
-        while self._node.now_ms() < self._until_ms:
-            led.value(level)
+        while self._now_ms() < self._until_ms:
+            self._led.value(level)
             level ^= 1
             await asyncio.sleep_ms(_BLINK_MS)
-        led.value(0)
-        self._node.led = led
-        self._led = None
+        self._led.value(0)
+        self.blinking = False

@@ -25,7 +25,7 @@ _EV_CRASH = const(13)
 _ALARM = const(2)
 
 
-def guarded(app, name: str, loop):
+def guarded(name: str, loop, beat, emit, now_ms):
     """The loop for safe mode: if it fails, it does not take along what keeps the node reachable."""
 
     async def run() -> None:
@@ -34,9 +34,9 @@ def guarded(app, name: str, loop):
                 await loop()
             except Exception as e:
                 sys.print_exception(e)
-                app.log.emit(_EV_CRASH, _ALARM, -1, 0)
+                emit(_EV_CRASH, _ALARM, -1, 0)
             for _ in range(_REST_S):
-                app.watchdog.beat(name, app.now_ms())  # known and reported: not stuck
+                beat(name, now_ms())  # known and reported: not stuck
                 await asyncio.sleep(1)
 
     return run

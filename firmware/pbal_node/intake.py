@@ -120,7 +120,7 @@ class Intake:
             for line in lines:
                 if not head.line(line.rstrip()):
                     break
-        if self._u.app.board_id not in head.boards:
+        if self._u.board_id not in head.boards:
             raise Refused(_WHY_BOARD)
         if head.version <= VERSION_CODE and not head.downgrade:
             raise Refused(_WHY_VERSION)

@@ -1,7 +1,8 @@
-"""Opens DOWN frames, acts on their records, seals UP frames.
+"""Opens DOWN frames, acts on their records, seals UP frames. Any bearer may bring and fetch them.
 
 One poll is one call: the DOWN frame in the request is processed first, the answer carries one
-sealed frame with Telemetry and whatever else is due and fits. Nothing here touches flash while
+sealed frame with Telemetry and whatever else is due and fits. It is written into the bearer's own
+buffer, where the bearer wants it (docs/node.md, "Bearers"). Nothing here touches flash while
 the poller waits, except where safety asks for it (a counter above the stored floor); everything
 slow is left to `slow_work`, which runs after the answer.
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _MAX_PLAIN = const(200)  # plaintext bytes an answer aims at
 _HEAD = const(7)
+_TAG = const(8)
 _ROOM = const(96)  # up counters kept in hand
 _ANSWERS = const(48)  # encoded records that wait for room in an answer
 _JOBS = const(16)  # settings that wait to be written
@@ -56,29 +58,23 @@ _RESULT_FLASH_ERROR = const(4)
 
 
 class Link:
-    """`keys`: (up, down) keys; `groups`: the group's; `node`: the application, which fills in the
-    records.
+    """`ends`: Sealer (up), Opener (down) and the group's keys; `memory`: counters and floors in
+    flash; `settings`: see settings.py; `report` fills in the records, see report.py.
     """
 
-    def __init__(
-        self, keys, groups, site, address, counters, floors, clock, selector, log, config, node
-    ) -> None:
-        up, down = keys
-        # A reserved block is used from its start; the first counter sealed is above all earlier.
-        self._sealer = frames.Sealer(up, frames.UP, site, address)
-        self._opener = frames.Opener(down, frames.DOWN, site, address, counters.down_floor)
-        self.groups = groups
-        self._counters = counters
-        self._floors = floors
+    def __init__(self, ends, memory, clock, selector, settings, report, log, faults) -> None:
+        self._sealer, self._opener, self.groups = ends
+        self._counters, self._floors = memory
         self._clock = clock
         self._selector = selector
+        self._settings = settings
+        self._report = report
         self._log = log
-        self._config = config
-        self._node = node
+        self._faults = faults
+        # Called when there is a command, and when the controller wants a reading now.
+        self.wake_selector = self.wake_meter = lambda: None
         self._rx = bytearray(256)
         self._rx_view = memoryview(self._rx)
-        self._up = bytearray(256)
-        self._up_view = memoryview(self._up)
         self._telemetry = records.Telemetry()
         self._hello = True
         self._health = False
@@ -90,27 +86,25 @@ class Link:
         self.hints = 0
         self.bad = {"bad_crc": 0, "auth_failed": 0, "replayed": 0, "malformed": 0}
         self.expired = 0
-        self.last_poll_ms = -1
         self.heard_ms = 0  # the last authentic, unseen frame for this node alone
         self.updater: "Updater | None" = None
         self.wants_updater = False
 
     # down -------------------------------------------------------------------------------------
 
-    def poll(self, buf, start: int, end: int, tx) -> int:
-        """Process the DOWN frame buf[start:end] (may be empty), write the answer's frame to tx[4:];
-        returns its length. Sets `hints`.
+    def poll(self, buf, start: int, end: int, tx, at: int, room: int) -> int:
+        """Process the DOWN frame buf[start:end] (may be empty), write the answer's frame of at most
+        `room` bytes to tx[at:]; returns its length, 0 when there is none. Sets `hints`.
         """
-        self.last_poll_ms = self._node.now_ms()
         if end > start:
             try:
                 self._down(buf, start, end)
             except Exception as e:
-                self._node.faults.note(_DOWN_FRAME, e)
+                self._faults.note(_DOWN_FRAME, e)
         try:
-            return self._seal(tx)
+            return self._seal(tx, at, room)
         except Exception as e:
-            self._node.faults.note(_SEALING, e)
+            self._faults.note(_SEALING, e)
             return 0
 
     def _open(self, opener, buf, start: int, end: int, last: bool = True) -> int:
@@ -141,7 +135,7 @@ class Link:
         counter = frames.peek(self._rx_view)[3]
         if not self._counters.accept_down(counter):
             return  # flash refuses: acting would let a reboot accept this frame again
-        self.heard_ms = self._node.now_ms()
+        self.heard_ms = self._report.now_ms()
         try:
             items = records.decode_all(self._rx_view[_HEAD : _HEAD + n], "down")
         except RemoteError as e:
@@ -152,7 +146,7 @@ class Link:
             try:
                 result = self._act(record) or result
             except Exception as e:
-                self._node.faults.note(record.ID, e)
+                self._faults.note(record.ID, e)
                 result = _RESULT_REFUSED
         self._answer(records.Ack(counter=counter, result=result).encode())
 
@@ -213,20 +207,20 @@ class Link:
 
     def _switch(self, r) -> int:
         result = self._selector.command(
-            r.command_id, r.from_phase, r.to_phase, r.issued_s, r.expires_s, self._node.now_ms()
+            r.command_id, r.from_phase, r.to_phase, r.issued_s, r.expires_s, self._report.now_ms()
         )
         if result.outcome == _EXPIRED:
             self.expired += 1
         if result not in self._selector.outbox and result not in self._results:
             self._results.append(result)
-        self._node.wake_selector()
+        self.wake_selector()
         return _RESULT_OK
 
     def _tell_config(self, key: int) -> None:
-        keys = self._config.keys() if key == _ALL_KEYS else [key]
-        for k in keys:
-            if self._config.has(k):
-                self._answer_config(k, self._config.get(k), _RESULT_OK)
+        config = self._settings.config
+        for k in config.keys() if key == _ALL_KEYS else [key]:
+            if config.has(k):
+                self._answer_config(k, config.get(k), _RESULT_OK)
             else:
                 self._answer_config(k, 0, _RESULT_UNKNOWN_KEY)
 
@@ -254,7 +248,7 @@ class Link:
         try:
             self._group_frame(buf, start, end)
         except Exception as e:
-            self._node.faults.note(_GROUP_FRAME, e)
+            self._faults.note(_GROUP_FRAME, e)
 
     def _group_frame(self, buf, start: int, end: int) -> None:
         groups = self.groups
@@ -265,7 +259,7 @@ class Link:
             counter = frames.peek(self._rx_view)[3]
             settled_s = self._clock.settled_s
             if not self._floors.accept_group(
-                groups.generation, counter, settled_s, self._node.now_ms()
+                groups.generation, counter, settled_s, self._report.now_ms()
             ):
                 return  # a reset would let it come again
         elif older is not None:
@@ -284,44 +278,45 @@ class Link:
         if r.ID == records.TimeSync.ID:
             self._clock.set(r.time_s, r.time_ms, r.nonce, False)
         elif r.ID == records.MeasureNow.ID:
-            self._node.wake_meter()
+            self.wake_meter()
 
     # up ---------------------------------------------------------------------------------------
 
-    def _seal(self, tx) -> int:
-        up = self._up
+    def _seal(self, tx, start: int, room: int) -> int:
+        head = start + _HEAD
         if self._clock.wants_answer():
             self._hello = True
-        limit = _HEAD + _MAX_PLAIN
-        at = self._put(records.Telemetry, self._telemetry, _HEAD)
-        if at == _HEAD:
+        limit = head + min(_MAX_PLAIN, room - _HEAD - _TAG)
+        at = self._put(records.Telemetry, self._telemetry, tx, head)
+        if at == head:
             # No reading that a record can hold: said to be old, so nobody uses it.
             self._telemetry = records.Telemetry()
-            at = self._put(None, records.Telemetry(age_ms=65535, flags=self._node.flags()), at)
+            bare = records.Telemetry(age_ms=65535, flags=self._report.flags())
+            at = self._put(None, bare, tx, at)
         if self._hello and at + records.Hello.SIZE <= limit:
             self._hello = False
-            at = self._put(records.Hello, None, at)
+            at = self._put(records.Hello, None, tx, at)
         size = records.SwitchResult.SIZE
         while self._results and at + size <= limit:
-            at = self._put(records.SwitchResult, self._results.pop(0), at)
+            at = self._put(records.SwitchResult, self._results.pop(0), tx, at)
         # What is told once comes before what is repeated until acknowledged.
         if self._health and at + records.Health.SIZE <= limit:
             self._health = False
-            at = self._put(records.Health, None, at)
+            at = self._put(records.Health, None, tx, at)
         while self._answers and at + len(self._answers[0]) <= limit:
             raw = self._answers.pop(0)
-            up[at : at + len(raw)] = raw
+            tx[at : at + len(raw)] = raw
             at += len(raw)
         box = self._selector.outbox
         told = 0
         while told < len(box) and at + size <= limit:
-            at = self._put(records.SwitchResult, box[told], at)
+            at = self._put(records.SwitchResult, box[told], tx, at)
             told += 1
         pending = self._log.pending
         i = 0
         size = records.Event.SIZE
         while i < len(pending) and at + size <= limit:
-            at = self._put(records.Event, pending[i], at)
+            at = self._put(records.Event, pending[i], tx, at)
             i += 1
         more = (
             self._hello
@@ -333,43 +328,28 @@ class Link:
         )
         self.hints = (_MORE_PENDING if more else 0) | (_URGENT if box or pending else 0)
         counter = self._counters.next_up()
-        if not counter or at == _HEAD:
+        if not counter or at == head:
             return 0  # no counter can be reserved: better silent than a nonce used twice
-        n = self._sealer.seal_into(counter, up, at - _HEAD)
-        tx[4 : 4 + n] = self._up_view[:n]
-        return n
+        return self._sealer.seal_into(counter, tx, at - head, start)
 
-    def _put(self, cls, x, at: int) -> int:
-        """Encode a record of this class, made from x, behind `at`; where it ends. One that cannot
+    def _put(self, cls, x, tx, at: int) -> int:
+        """Encode a record of this class, made from x, to tx[at:]; where it ends. One that cannot
         be told is left out and reported: it must not silence the node.
         """
-        node = self._node
         try:
             if cls is records.Telemetry:
-                node.fill_telemetry(x)
+                self._report.fill_telemetry(x)
             elif cls is records.Hello:
-                x = node.hello(self._opener.floor)
+                x = self._report.hello(self._opener.floor)
             elif cls is records.Health:
-                x = node.health(self)
+                x = self._report.health(self)
             elif cls is records.Event:
-                seq, code, severity, time_s, arg0, arg1 = x
-                x = cls(seq=seq, code=code, severity=severity, time_s=time_s, arg0=arg0, arg1=arg1)
+                x = self._report.event(x)
             elif cls is records.SwitchResult:
-                x = cls(
-                    command_id=x.command_id,
-                    outcome=x.outcome,
-                    reason=x.reason,
-                    from_phase=x.from_phase,
-                    to_phase=x.to_phase,
-                    phase=x.phase,
-                    transfer_ms=min(x.transfer_ms, 65535),
-                    vout_v=x.vout_dv / 10,
-                    time_s=x.time_s,
-                    lifetime_switches=x.lifetime,
-                )
-            return at + x.encode_into(self._up, at)
+                x = self._report.result(x)
+            return at + x.encode_into(tx, at)
         except Exception as e:
-            node.faults.note(_SEALING, e)
+            self._faults.note(_SEALING, e)
             return at
 
     # after the answer -------------------------------------------------------------------------
@@ -388,30 +368,30 @@ class Link:
             if self._event_ack:
                 seq, self._event_ack = self._event_ack, 0
                 self._log.ack(seq)
-            proof = self.groups.slow_work(self._node.now_ms())
+            proof = self.groups.slow_work(self._report.now_ms())
             if proof is not None:
                 self._answer(proof)
         except Exception as e:
-            self._node.faults.note(_SLOW_WORK, e)
+            self._faults.note(_SLOW_WORK, e)
         # Not between two phases: a longer good time would keep the home open for that long.
         while self._jobs and not self._selector.busy:
             key, value = self._jobs.pop(0)
             try:
                 self._set(key, value)
             except Exception as e:
-                self._node.faults.note(records.Config.ID, e)
+                self._faults.note(records.Config.ID, e)
                 self._answer_config(key, value, _RESULT_REFUSED)
 
     def _set(self, key: int, value: int) -> None:
         """One setting: refused, or in flash and in use."""
-        config = self._config
+        config = self._settings.config
         if not config.has(key):
             self._answer_config(key, value, _RESULT_UNKNOWN_KEY)
-        elif not (config.legal(key, value) and self._node.fits(key, value)):
+        elif not (config.legal(key, value) and self._settings.fits(key, value)):
             self._answer_config(key, config.get(key), _RESULT_OUT_OF_RANGE)
         elif config.get(key) != value and not config.set(key, value):
             self._answer_config(key, config.get(key), _RESULT_FLASH_ERROR)
         else:
             self._answer_config(key, value, _RESULT_OK)
             self._log.emit(_EV_CONFIG_CHANGED, _INFO, key, value)
-            self._node.apply_config()
+            self._settings.apply()

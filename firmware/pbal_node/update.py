@@ -19,7 +19,7 @@ import machine
 from micropython import const
 
 from pbal_node import slots
-from pbal_node.app import unload
+from pbal_node.modules import unload
 from pbal_node.version import VERSION_CODE
 from pbal_protocol import records
 from pbal_protocol.errors import RemoteError
@@ -65,24 +65,32 @@ class Refused(Exception):
     """The update cannot be taken; the argument is the WHY_* number."""
 
 
-def attach(app, place: "slots.Slots") -> "Updater":
-    """An updater at work for this application."""
+def attach(release_key: str, place, board_id: int, selector, meter, log, faults) -> "Updater":
+    """An updater at work for this application; arguments as for `Updater`, the key in hex."""
     try:
-        key = unhexlify(app.release_key)
+        key = unhexlify(release_key)
     except (ValueError, TypeError):
         key = b""  # updates are refused, nothing else
-    updater = Updater(app, key, place)
+    updater = Updater(key, place, board_id, selector, meter, log, faults)
     asyncio.create_task(updater.run())
     return updater
 
 
 class Updater:
-    """`key`: the release key (32 bytes, b"" for none); `app` gives selector, log, restart."""
+    """`key`: the release key (32 bytes, b"" for none); `place`: the slots; `selector`: no restart
+    while it is busy; `meter`: its current() is negative while it is silent.
+    """
 
-    def __init__(self, app, key: bytes, place: "slots.Slots") -> None:
-        self.app = app
+    def __init__(
+        self, key: bytes, place: "slots.Slots", board_id: int, selector, meter, log, faults
+    ) -> None:
         self._key = key
         self.slots = place
+        self.board_id = board_id
+        self._selector = selector
+        self._meter = meter
+        self._log = log
+        self._faults = faults
         self.slot = place.spare()
         self.folder = slots.folder(self.slot)
         self.buf = bytearray(0)  # while a slot is filled: a kilobyte
@@ -200,7 +208,7 @@ class Updater:
                         try:
                             await self._restart()
                         except Exception as e:
-                            self.app.faults.note(_UPDATE, e)
+                            self._faults.note(_UPDATE, e)
                             self._give_up(_WHY_INTERNAL)
                     continue
             offer = self._orders.pop()
@@ -222,7 +230,7 @@ class Updater:
                 print("pbal: update:", e)
                 self._give_up(_WHY_FLASH)
             except Exception as e:  # a defect here must not end the node
-                self.app.faults.note(_UPDATE, e)
+                self._faults.note(_UPDATE, e)
                 self._give_up(_WHY_INTERNAL)
             self.buf = bytearray(0)
             for package, name in _UNLOADED:
@@ -235,7 +243,7 @@ class Updater:
         self.stage = _STAGE_FAILED
         self._why = why
         self.next = self.want = 0
-        self.app.log.emit(_EV_UPDATE_FAILED, _ALARM, why, self.slot)
+        self._log.emit(_EV_UPDATE_FAILED, _ALARM, why, self.slot)
 
     async def breathe(self) -> None:
         """Let others work. Raises Refused when another order came meanwhile."""
@@ -292,18 +300,17 @@ class Updater:
 
     async def _restart(self) -> None:
         """Start the trial: the state first, then the reset, at a moment when nothing moves."""
-        app = self.app
         self._commit = False
-        if app.selector.busy:
+        if self._selector.busy:
             self._why = _WHY_BUSY
             return
-        if not self.slots.begin_trial(self.slot, app.current() >= 0):
+        if not self.slots.begin_trial(self.slot, self._meter.current() >= 0):
             self._give_up(_WHY_FLASH)
             return
         self.stage = _STAGE_RESTARTING
         self._why = _WHY_NONE
-        app.log.emit(_EV_UPDATE_STARTED, _INFO, VERSION_CODE, self._version)
+        self._log.emit(_EV_UPDATE_STARTED, _INFO, VERSION_CODE, self._version)
         await asyncio.sleep_ms(_RESTART_MS)
-        while app.selector.busy:
+        while self._selector.busy:
             await asyncio.sleep_ms(50)
         machine.reset()

@@ -102,23 +102,23 @@ class Sealer(_End):
         self.seal_into(counter, buf, n)
         return bytes(buf)
 
-    def seal_into(self, counter: int, buf: bytearray, n: int) -> int:
-        """Seal in place the `n` bytes of payload at buf[7:]; return the frame's length.
+    def seal_into(self, counter: int, buf: bytearray, n: int, at: int = 0) -> int:
+        """Seal in place the `n` bytes of payload at buf[at + 7:]; return the frame's length.
 
-        `buf` needs 15 bytes more than the payload. Raises as `seal` does.
+        The frame begins at buf[at]; it has 15 bytes more than the payload. Raises as `seal` does.
         """
-        if not 1 <= n <= MAX_PAYLOAD or _H + n + _T > len(buf):
+        if not 1 <= n <= MAX_PAYLOAD or at + _H + n + _T > len(buf):
             raise SpaceError("payload: %d bytes" % n)
         if not self.last < counter <= COUNTER_MAX:
             raise CounterError("counter %d after %d" % (counter, self.last))
         if self.kind == GROUP:
-            foreign = first_foreign(buf, _H, _H + n, "group")
+            foreign = first_foreign(buf, at + _H, at + _H + n, "group")
             if foreign:
                 raise ForbiddenError("%s in a group frame" % RECORDS[foreign].NAME)
         self.last = counter
-        struct.pack_into("<BHI", buf, 0, self._first, self.address, counter)
+        struct.pack_into("<BHI", buf, at, self._first, self.address, counter)
         struct.pack_into("<I", self._nonce, 7, counter)
-        return self._ccm.seal_at(self._nonce, buf, 0, _H, _H + n)
+        return self._ccm.seal_at(self._nonce, buf, at, at + _H, at + _H + n) - at
 
 
 class Opener(_End):

@@ -44,7 +44,7 @@ support.write_file(
 )
 
 from pbal_node import app as app_module  # noqa: E402
-from pbal_node import rs485  # noqa: E402
+from pbal_node.bearers import rs485  # noqa: E402
 from pbal_protocol import frames, kdf, modbus, modbus_client, records  # noqa: E402
 
 KIND = sys.argv[2]
@@ -169,7 +169,7 @@ def remove(rule):
 
         def alive(self, now_ms):
             if self._parked and not self._uart.any():
-                self._node.watchdog.beat("bearer", now_ms)
+                self._report.measuring.watchdog.beat("bearer", now_ms)
 
         bearer.alive = alive
     elif rule == "ration":
@@ -259,7 +259,7 @@ async def main():
     await asyncio.sleep_ms(3000)
     witness.moves.clear()
     witness.fed_us = time.mono_us()
-    app.loop_max_ms = 0
+    app.report.loop_max_ms = 0
     meter = [app.meter.reading.at_ms, 0]
     ages = []
     transfers = []
@@ -311,19 +311,19 @@ async def main():
                 "opened": len(offs),
                 "transfers": transfers,
                 "locked_out": app.selector.state == STATE_LOCKOUT,
-                "phase": app.phase(),
+                "phase": app.report.phase(),
                 "shorts": house.shorts,
                 "back_ms": back_ms,
                 "meter_ms": meter[1],
                 "volts_ms": ages[-1] if ages else 0,
-                "loop_max_ms": app.loop_max_ms,
+                "loop_max_ms": app.report.loop_max_ms,
                 "asked": segment.asked,
                 "answered": segment.answered,
                 "collisions": wire.collisions,
-                "served": app.bearer.answered,
-                "late": app.bearer.late,
-                "rationed": app.bearer.rationed,
-                "reopened": app.bearer.reopened,
+                "served": app.bearers[0].answered,
+                "late": app.bearers[0].late,
+                "rationed": app.bearers[0].rationed,
+                "reopened": app.bearers[0].reopened,
                 "resets": house.resets,
             }
         )

@@ -156,7 +156,7 @@ class Player:
         if random.getrandbits(5) == 0:
             self.author.find_group(self.app.link.groups.newest)
         if random.getrandbits(7) == 0:  # a good command, whatever the settings make of it
-            body = self.author.to_node(self.author.switch(self.app.phase() or 1))
+            body = self.author.to_node(self.author.switch(self.app.report.phase() or 1))
             self.hear(await self.send(self.author.request(body)))
         if random.getrandbits(6) == 0:
             machine.UART.made[1].rx += hostile.noise(random.randint(1, 60))  # the meter's wire
@@ -208,7 +208,7 @@ async def batch(p, n):
     accepted = p.accepted
     if random.getrandbits(1):
         await calm_settings(p)
-        phase = app.phase()
+        phase = app.report.phase()
         if phase:
             body = p.author.to_node(p.author.switch(phase))
             p.hear(await p.send(p.author.request(body)))
@@ -223,7 +223,7 @@ async def batch(p, n):
             break
         await asyncio.sleep_ms(100)
     await p.ask()
-    assert p.telemetry.phase and app.selector.state == 2, (app.selector.state, app.flags())
+    assert p.telemetry.phase and app.selector.state == 2, (app.selector.state, app.report.flags())
     assert len(house.closed()) == 1 and house.shorts == 0 and house.de_errors == 0
     assert house.resets == 0 and not app.faults.count, "a defect was caught"
 
@@ -251,7 +251,7 @@ async def liar(p):
         edge = hostile.LAST if lie == 3 else random.choice(hostile.EDGES)
         await p.sync(edge if lie % 4 == 3 else seconds() + off)
         await asyncio.sleep_ms(1500)
-        body = author.to_node(author.switch(p.app.phase() or 1))
+        body = author.to_node(author.switch(p.app.report.phase() or 1))
         p.hear(await p.send(author.request(body)))
         for _ in range(50):
             await p.one()

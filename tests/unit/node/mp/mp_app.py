@@ -156,7 +156,7 @@ async def scenario(app):
     await c.poll(records.Config(key=1, value=60), records.Config(key=1, value=-5))
     await asyncio.sleep_ms(700)
     await c.poll()
-    assert app.config.get(1) == 60
+    assert app.settings.config.get(1) == 60
     # Events until acknowledged.
     assert c.events
     last = max(e.seq for e in c.events)
@@ -229,15 +229,15 @@ async def scenario(app):
     assert house.fed >= max(app.now_ms() // 2100 - 1, 2), (house.fed, app.now_ms())
     print(
         "heap_used_max",
-        app.heap_used_max,
+        app.report.heap_used_max,
         "loop_max_ms",
-        app.loop_max_ms,
+        app.report.loop_max_ms,
         "spoiled",
         app.sense.spoiled,
         "writes",
         app.stats.writes,
         "late",
-        app.bearer.late,
+        app.bearers[0].late,
     )
 
 

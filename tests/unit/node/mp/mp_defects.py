@@ -34,7 +34,7 @@ def identity(there=True):
 
 identity()
 from pbal_node import app as app_module  # noqa: E402
-from pbal_node import rs485  # noqa: E402
+from pbal_node.bearers import rs485  # noqa: E402
 
 house = machine.house
 ERRORS = (MemoryError("no room"), OSError(28), OverflowError("too big"), KeyError("what"))
@@ -173,13 +173,13 @@ def telling():
         got = await line.poll()
         assert got[0].NAME == "Telemetry" and got[0].age_ms == 65535, "a reading that is none"
 
-    breaks(lambda app: app, "fill_telemetry", ValueError(), old, 65, 3)
+    breaks(lambda app: app.report, "fill_telemetry", ValueError(), old, 65, 3)
 
     async def hello(line):
         got = await line.poll(records.StatusGet(what=1))
         assert [r.NAME for r in got][:2] == ["Telemetry", "Ack"], got
 
-    breaks(lambda app: app, "hello", MemoryError(), hello, 65, 1)
+    breaks(lambda app: app.report, "hello", MemoryError(), hello, 65, 1)
 
     async def silent(line):
         assert await line.poll() == []
@@ -209,8 +209,8 @@ def slow_work():
         await line.poll(records.Config(key=config.DWELL_S, value=1234))
 
     for error, kind in zip(ERRORS, KINDS):  # noqa: B905
-        breaks(lambda app: app.config, "set", error, settings, records.Config.ID, kind)
-    breaks(lambda app: app, "apply_config", ZeroDivisionError(), settings, records.Config.ID, 3)
+        breaks(lambda app: app.settings.config, "set", error, settings, records.Config.ID, kind)
+    breaks(lambda app: app.settings, "apply", ZeroDivisionError(), settings, records.Config.ID, 3)
 
     async def ack(line):
         await line.poll(records.EventAck(seq=line.app.log.newest))
@@ -224,7 +224,7 @@ def the_meter():
         for _ in range(3):
             await line.poll()
             await asyncio.sleep_ms(500)
-        assert line.app.current() < 0, "a reading that did not come"
+        assert line.app.measuring.current() < 0, "a reading that did not come"
 
     for error, kind in zip(ERRORS, KINDS):  # noqa: B905
         breaks(lambda app: app.meter, "read", error, act, 72, kind)
@@ -260,18 +260,20 @@ def updates():
 
 def the_bearer():
     for error, kind in zip(ERRORS, KINDS):  # noqa: B905
-        breaks(lambda app: app.bearer, "_serve", error, lambda line: line.poll(), 64, kind)
-        breaks(lambda app: app.bearer.rx, "feed", error, lambda line: line.poll(), 64, kind)
-    breaks(lambda app: app.bearer._uart, "write", OSError(5), lambda line: line.poll(), 64, 2)
-    breaks(lambda app: app.bearer._uart, "txdone", OSError(5), lambda line: line.poll(), 64, 2)
-    breaks(lambda app: app.bearer._uart, "readinto", OSError(5), lambda line: line.poll(), 64, 2)
+        breaks(lambda app: app.bearers[0], "_serve", error, lambda line: line.poll(), 64, kind)
+        breaks(lambda app: app.bearers[0].rx, "feed", error, lambda line: line.poll(), 64, kind)
+    breaks(lambda app: app.bearers[0]._uart, "write", OSError(5), lambda line: line.poll(), 64, 2)
+    breaks(lambda app: app.bearers[0]._uart, "txdone", OSError(5), lambda line: line.poll(), 64, 2)
+    breaks(
+        lambda app: app.bearers[0]._uart, "readinto", OSError(5), lambda line: line.poll(), 64, 2
+    )
 
     async def plain(line):
         answer = await line.plain()
         assert answer[1:3] == bytes((0x84, modbus.SERVER_FAILURE)), answer
 
     breaks(lambda app: stock.Stock, "respond", IndexError(), plain, 68, 4)
-    breaks(lambda app: app.bearer, "_load_stock", MemoryError(), plain, 68, 1)
+    breaks(lambda app: app.bearers[0], "_load_stock", MemoryError(), plain, 68, 1)
     assert rs485
 
 
@@ -279,7 +281,7 @@ def a_node_without_keys():
     identity(False)
 
     async def scenario(app):
-        app.bearer.finder.take = raising(IndexError())
+        app.bearers[0].finder.take = raising(IndexError())
         uart = machine.UART.made[2]
         uart.rx += modbus_client.adu(0, bytes((100, 2, 10)) + bytes(10))
         await asyncio.sleep_ms(50)

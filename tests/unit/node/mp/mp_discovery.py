@@ -79,9 +79,9 @@ async def scenario(app):
         if not seen or seen[-1] != house.level[LED]:
             seen.append(house.level[LED])
     assert len(seen) >= 4, seen
-    assert app.led is None
+    assert app.finder.blinking
     await asyncio.sleep_ms(900)
-    assert app.led is not None
+    assert not app.finder.blinking
 
 
 async def main():

@@ -31,6 +31,7 @@ support.write_file(
 
 from pbal_node import app as app_module  # noqa: E402
 from pbal_node import ending, store  # noqa: E402
+from pbal_node.measuring import Measuring  # noqa: E402
 
 house = machine.house
 
@@ -109,9 +110,9 @@ def a_silence_of_minutes_ends_a_frame():
     run(scenario, 7200)
 
 
-def fails(method="_housekeeping", error=None, when=None):
+def fails(method="_housekeeping", error=None, when=None, of=app_module.App):
     """main() with a method of the application that fails; must end in a reset of the chip."""
-    real = getattr(app_module.App, method)
+    real = getattr(of, method)
 
     async def broken(self):
         await asyncio.sleep_ms(20)
@@ -120,7 +121,7 @@ def fails(method="_housekeeping", error=None, when=None):
         raise error or RuntimeError("broken")
 
     resets = house.resets
-    setattr(app_module.App, method, broken)
+    setattr(of, method, broken)
     asyncio.new_event_loop()
     try:
         app_module.main()
@@ -128,7 +129,7 @@ def fails(method="_housekeeping", error=None, when=None):
     except machine.ResetError:
         pass
     finally:
-        setattr(app_module.App, method, real)
+        setattr(of, method, real)
     assert house.resets == resets + 1
 
 
@@ -230,11 +231,11 @@ def safe_mode_survives_the_part_that_crashes():
     app_module.App().counters.settle()
     house.cause = machine.HARD_RESET
     for _ in range(4):
-        fails("_metering", OSError(5))
+        fails("run", OSError(5), of=Measuring)
     state = store.SelectorState("/cfg/selector", store.FlashStats())
     state.stage = 2  # open before: 5 s of good voltage must be seen
     state.save()
-    real = app_module.App._metering
+    real = Measuring.run
 
     async def broken(self):
         raise OSError(5)
@@ -252,11 +253,11 @@ def safe_mode_survives_the_part_that_crashes():
         assert house.fed > fed
         assert (names.EVENT_CRASH, -1) in codes(app)
 
-    app_module.App._metering = broken
+    Measuring.run = broken
     try:
         run(scenario)
     finally:
-        app_module.App._metering = real
+        Measuring.run = real
 
 
 def not_even_safe_mode_runs():
@@ -367,7 +368,7 @@ def silent(app):
     """Nothing was closed and nothing will be."""
     for pin in (18, 19, 23):
         assert not house.level.get(pin)
-    assert app.phase() == 0 and app.selector.state == names.STATE_OPEN, app.selector.state
+    assert app.report.phase() == 0 and app.selector.state == names.STATE_OPEN, app.selector.state
     app.clock.set(1000, 0, app.clock.nonce, True)
     r = app.selector.command(77, 0, 1, 1000, 1060, app.now_ms())
     assert r.outcome == 3, r.outcome
@@ -406,7 +407,7 @@ def a_converter_that_fails_never_switches():
             await asyncio.sleep_ms(100)
             if app.selector.state == names.STATE_CLOSED:
                 break
-        assert app.selector.state == names.STATE_CLOSED and not app.sense_fault()
+        assert app.selector.state == names.STATE_CLOSED and not app.measuring.sense_fault()
 
     house.failing_adc = True
     try:
@@ -443,7 +444,7 @@ def a_board_without_ports_reports_and_lives():
                 break
         assert app.selector.state == names.STATE_CLOSED  # sensing works: the home has its power
         await asyncio.sleep_ms(4500)
-        assert app.flags() & names.FLAG_METER_FAULT and app.current() < 0
+        assert app.report.flags() & names.FLAG_METER_FAULT and app.measuring.current() < 0
         assert names.EVENT_METER_FAULT in [code for code, _ in codes(app)]
         assert house.fed > fed
 
@@ -467,12 +468,12 @@ def a_meter_that_starts_with_the_output_is_no_fault():
         await asyncio.sleep_ms(2000)
         house.meter_silent = False  # it lives off the line that it measures, and has started
         await asyncio.sleep_ms(3000)
-        assert not faults() and app.current() > 0
+        assert not faults() and app.measuring.current() > 0
         house.meter_silent = True
         await asyncio.sleep_ms(3000)
         assert not faults()
         await asyncio.sleep_ms(3000)
-        assert faults() == 1 and app.flags() & names.FLAG_METER_FAULT
+        assert faults() == 1 and app.report.flags() & names.FLAG_METER_FAULT
 
     house.meter_silent = True
     try:
@@ -484,7 +485,7 @@ def a_meter_that_starts_with_the_output_is_no_fault():
 def a_meter_that_tells_nonsense_is_a_broken_meter():
     async def scenario(app):
         up = opener()
-        while app.selector.state != names.STATE_CLOSED or app.current() <= 0:
+        while app.selector.state != names.STATE_CLOSED or app.measuring.current() <= 0:
             await asyncio.sleep_ms(50)
         for amps, hz in ((2000.0, 50.0), (3.0, 6000.0), (30000.0, 0.0)):
             house.amps, house.meter_hz = amps, hz
@@ -492,10 +493,10 @@ def a_meter_that_tells_nonsense_is_a_broken_meter():
             t = await poll(up)
             assert t is not None and t.current_a == 0 and t.phase == 2, t
         await asyncio.sleep_ms(4500)
-        assert app.flags() & names.FLAG_METER_FAULT and app.current() < 0
+        assert app.report.flags() & names.FLAG_METER_FAULT and app.measuring.current() < 0
         house.amps, house.meter_hz = 3.0, 50.0
         await asyncio.sleep_ms(1500)
-        assert not app.flags() & names.FLAG_METER_FAULT and app.current() == 3.0
+        assert not app.report.flags() & names.FLAG_METER_FAULT and app.measuring.current() == 3.0
 
     try:
         run(scenario, 40)

@@ -12,7 +12,7 @@ from pbal_protocol.modbus import crc16
 from pbal_node.clock import Monotonic
 from pbal_node.metering import pzem, pzem_setup
 from pbal_node.metering.sense import Sense
-from pbal_node.pace import Pace
+from pbal_node.measuring import Rhythm
 
 # An answer of a real meter: 225.7 V, 0.108 A, 24.4 W, 38 Wh, 50.0 Hz, PF 1.00.
 KNOWN = bytes.fromhex("01041408D1006C000000F400000026000001F4006400005134")
@@ -314,17 +314,17 @@ def told_ages(period, jitter=0, seconds=60):
 
     A reading takes 90 ms.
     """
-    pace = Pace()
+    rhythm = Rhythm()
     ages, gaps = [], []
     start, done, poll, turn = 0, 90, period, 0
-    begin = start + max(pace.rest_ms(start, done), done)
+    begin = start + max(rhythm.rest_ms(start, done), done)
     while poll < 1000 * seconds:
         if begin < poll:
             gaps.append(begin - start)
             start, done = begin, begin + 90
-            begin = done + pace.rest_ms(start, done)
+            begin = done + rhythm.rest_ms(start, done)
         else:
-            pace.answered(poll)
+            rhythm.answered(poll)
             ages.append(poll - done if poll >= done else poll - start + (gaps[-1] if gaps else 0))
             turn += 1
             poll += period + (jitter if turn % 2 else -jitter)

@@ -63,14 +63,15 @@ class Selector:
 class App:
     """What the updater asks of the application."""
 
-    board_id = 1
-
     def __init__(self):
         self.log = Log()
         self.selector = Selector()
 
     def current(self):
         return 1.0
+
+    def updater(self, place, key=b"k" * 32, cls=update.Updater):
+        return cls(key, place, 1, self.selector, self, self.log, None)
 
 
 class Trusting(update.Updater):
@@ -148,7 +149,7 @@ def run(place, work):
 
     async def main():
         app = App()
-        updater = Trusting(app, b"k" * 32, place)
+        updater = app.updater(place, cls=Trusting)
         task = asyncio.create_task(updater.run())
         try:
             return await work(updater, app)
@@ -288,7 +289,7 @@ def no_key_no_update():
     _slot, place = boot()
 
     async def main():
-        updater = update.Updater(App(), b"", place)
+        updater = App().updater(place, b"")
         task = asyncio.create_task(updater.run())
         s = await Controller(NEW).bring(updater)
         task.cancel()

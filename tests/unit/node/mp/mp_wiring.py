@@ -20,7 +20,9 @@ support.ram_disk()
 BOOT = "/host" + BOOT
 
 from pbal_node import app as app_module  # noqa: E402
-from pbal_node import rs485, store  # noqa: E402
+from pbal_node import store  # noqa: E402
+from pbal_node.bearers import rs485  # noqa: E402
+from pbal_node.watchdog import Watchdog  # noqa: E402
 from pbal_protocol import config as keys  # noqa: E402
 from pbal_protocol import modbus, modbus_client  # noqa: E402
 from pbal_protocol import names as wire  # noqa: E402
@@ -56,7 +58,7 @@ def settings_reach_the_limits():
         return_spread_ms=3456,
         silent_hours=5,
     )
-    lim, own = app.limits, app.settings
+    lim, own = app.limits, app.autonomy.settings
     assert (lim.dwell_ms, lim.daily_cap, lim.good_time_ms) == (77000, 3, 9000)
     assert (app.supply.low_v, app.supply.high_v) == (210.0, 250.0)
     assert (own.confirm_ms, own.spread_ms, own.return_spread_ms) == (1234, 2345, 3456)
@@ -73,15 +75,15 @@ def settings_that_come_later_bind_at_once():
         (keys.OPTED_OUT, 1),
         (keys.BAND_LOW_DV, 2150),
     ):
-        assert app.config.set(key, value)
-    app.apply_config()
+        assert app.settings.config.set(key, value)
+    app.settings.apply()
     lim = app.limits
     assert (lim.dwell_ms, lim.daily_cap, lim.fixed, lim.opted_out) == (600000, 2, 1, 1)
     assert app.supply.low_v == 215.0
     again = make()  # and after a reset
     assert again.limits.fixed and again.limits.opted_out and again.limits.daily_cap == 2
     for key, value in ((keys.FIXED, 0), (keys.OPTED_OUT, 0), (keys.DWELL_S, 1800)):
-        assert app.config.set(key, value)
+        assert app.settings.config.set(key, value)
 
 
 def the_board_s_own_limits_bind():
@@ -99,10 +101,14 @@ def no_band_shuts_the_nominal_voltage_out():
     """Settings that are legal one by one, and would keep each home open after an outage."""
     for low, high in ((2300, 1100), (800, 1100), (2300, 2900), (2300, 2310)):
         app = make()
-        assert app.config.set(keys.BAND_LOW_DV, low) and app.config.set(keys.BAND_HIGH_DV, high)
-        app.apply_config()
+        assert app.settings.config.set(keys.BAND_LOW_DV, low) and app.settings.config.set(
+            keys.BAND_HIGH_DV, high
+        )
+        app.settings.apply()
         assert app.supply.low_v <= 218.5 and app.supply.high_v >= 241.4, (low, high)
-    assert app.config.set(keys.BAND_LOW_DV, 2070) and app.config.set(keys.BAND_HIGH_DV, 2530)
+    assert app.settings.config.set(keys.BAND_LOW_DV, 2070) and app.settings.config.set(
+        keys.BAND_HIGH_DV, 2530
+    )
 
 
 def no_calibration_makes_the_closed_phase_unfit():
@@ -115,7 +121,7 @@ def no_calibration_makes_the_closed_phase_unfit():
     tried = ((keys.TRIM_OUT_PPM, -90000), (keys.TRIM_B_PPM, 80000), (keys.TRIM_A_PPM, 80000))
     for key, value in tried:  # in one go, before anything is measured again
         link._set(key, value)
-    get = app.config.get
+    get = app.settings.config.get
     assert get(keys.TRIM_OUT_PPM) == -90000 and get(keys.TRIM_B_PPM) == 0
     assert get(keys.TRIM_A_PPM) == 80000  # not the phase that is closed
     # What brings them nearer is taken, from however far, and so is all while nothing is closed.
@@ -145,7 +151,7 @@ def a_damaged_identity_costs_the_link_and_no_power():
     )
     for changes in damaged:
         app = make(changes)
-        assert app.link is None and app.bearer.rx.unit == 247, changes
+        assert app.link is None and app.bearers[0].rx.unit == 247, changes
     for phase in ("b", 9, None):
         assert make({"phase": phase}).autonomy._initial == 0
     assert make({"root": None, "fixed": True}).limits.fixed, "what is marked on site still binds"
@@ -163,8 +169,8 @@ def plain_registers_withhold_what_the_home_draws():
         adu = bytearray(8)
         adu[:6] = bytes((5, 4, 0, first, 0, count))
         modbus.seal_adu(adu, 6)
-        app.bearer._plain(adu, 8)
-        return bytes(app.bearer._tx[1:3])
+        app.bearers[0]._plain(adu, 8)
+        return bytes(app.bearers[0]._tx[1:3])
 
     refused = b"\x84\x02"
     assert ask(0, 5) == b"\x04\x0a" and ask(8, 4) == b"\x04\x08"
@@ -172,11 +178,11 @@ def plain_registers_withhold_what_the_home_draws():
         for count in range(1, 13 - first):
             touched = first <= 7 and first + count > 5
             assert (ask(first, count) == refused) == touched, (first, count)
-    assert app.config.set(keys.PLAIN_REGISTERS, 1)
+    assert app.settings.config.set(keys.PLAIN_REGISTERS, 1)
     assert ask(0, 12) == b"\x04\x18"
-    assert app.config.set(keys.PLAIN_REGISTERS, 0)
+    assert app.settings.config.set(keys.PLAIN_REGISTERS, 0)
     assert ask(6, 2) == refused
-    app.bearer._link = None  # as on a node without keys
+    app.bearers[0]._link = None  # as on a node without keys
     assert ask(0, 12) == b"\x04\x18"
 
 
@@ -190,8 +196,8 @@ def an_identity_marks_a_home_as_fixed():
         assert r.reason == wire.REASON_FIXED, r.reason
         # Nobody takes that back from afar.
         key = keys.FIXED if name == "fixed" else keys.OPTED_OUT
-        assert not app.config.set(key, 0) and app.config.get(key) == 1
-        app.apply_config()
+        assert not app.settings.config.set(key, 0) and app.settings.config.get(key) == 1
+        app.settings.apply()
         assert getattr(app.limits, name) == 1
 
 
@@ -268,14 +274,14 @@ def every_hello_asks_with_a_nonce_of_its_own():
     app = make()
     asked = []
     for _ in range(3):
-        asked.append(app.hello(0).nonce)
+        asked.append(app.report.hello(0).nonce)
         time.sleep_ms(1000)
     assert len(set(asked)) == 3 and app.clock.nonce == asked[2]
 
 
 def a_transfer_waits_for_a_current_zero_where_the_board_can():
     app = make()
-    assert app.selector.at_zero == app.at_zero
+    assert app.selector.at_zero == app.measuring.at_zero
 
 
 def a_bearer_without_progress_starts_anew():
@@ -283,7 +289,7 @@ def a_bearer_without_progress_starts_anew():
     with its port opened again, and nothing is reset.
     """
     app = make()
-    bearer = app.bearer
+    bearer = app.bearers[0]
     assert isinstance(bearer, rs485.Rs485)
     uart = bearer._uart
 
@@ -330,7 +336,7 @@ def a_port_out_of_order_is_opened_again():
     real = machine.UART.readinto
     for broken in (lambda uart, buf: None, fails):
         app = make()
-        bearer = app.bearer
+        bearer = app.bearers[0]
         uart = bearer._uart
         uart.rx = b"x"
 
@@ -364,7 +370,7 @@ def a_port_out_of_order_is_opened_again():
 def an_error_in_the_bearer_ends_nothing():
     """S11: whatever a frame made of it, the application goes on and the bearer answers again."""
     app = make()
-    bearer = app.bearer
+    bearer = app.bearers[0]
     real = bearer._serve
 
     def broken(buf, n):
@@ -409,7 +415,7 @@ def only_progress_feeds_from_the_start_on():
 def every_loop_can_starve_the_watchdog():
     fed = []
     for stuck in ("metering", "selector"):
-        w = app_module.Watchdog(lambda: fed.append(1), app_module._WATCHED, 0)
+        w = Watchdog(lambda: fed.append(1), app_module._WATCHED, 0)
         for n in app_module._WATCHED:
             if n != stuck:
                 w.beat(n, 15000)

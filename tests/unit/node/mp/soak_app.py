@@ -168,12 +168,12 @@ async def main():
         live[hour] = gc.mem_alloc()
         writes[hour] = app.stats.writes
         assert not task.done(), "the application ended"
-        loop_max_ms = max(loop_max_ms, app.loop_max_ms)
+        loop_max_ms = max(loop_max_ms, app.report.loop_max_ms)
         spent = time.ticks_diff(time.ticks_ms(), start)
         time.jump(3600000 - spent)
         now_s += 3600
         await asyncio.sleep_ms(2000)
-        app.loop_max_ms = 0  # the jump was none of the loop's
+        app.report.loop_max_ms = 0  # the jump was none of the loop's
     total = gc.mem_alloc() + gc.mem_free()
     print(
         json.dumps(
@@ -185,10 +185,10 @@ async def main():
                 "asked": c.asked,
                 "answers": c.answers,
                 "slowest_us": c.slowest_us,
-                "heap_used_max": app.heap_used_max,
+                "heap_used_max": app.report.heap_used_max,
                 "uptime_s": app.now_ms() // 1000,
                 "lifetime": app.state_store.lifetime,
-                "phase": app.phase(),
+                "phase": app.report.phase(),
                 "errors": app.stats.errors,
                 "group_floor": app.floors.group,
                 "defects": app.faults.count,

@@ -1,9 +1,10 @@
 """The RS-485 bearer: a Modbus RTU server that carries sealed frames in function 100.
 
-It knows frames, not meanings: requests go to `link`, answers come back in the same buffer. DE is
-raised before the first byte, and dropped as soon as the UART reports that the last stop bit has
-left, without giving the event loop a chance to be late: a driver that stays on for longer than
-t3.5 would talk over the next request.
+A bearer (docs/node.md, "Bearers"): it knows frames, not meanings. Requests go to `link`, which puts
+the answer's frame into this bearer's buffer, behind Modbus's own bytes. DE is raised before the
+first byte, and dropped as soon as the UART reports that the last stop bit has left, without giving
+the event loop a chance to be late: a driver that stays on for longer than t3.5 would talk over the
+next request.
 
 Anybody may send anything on this line, at any rate (S11): one turn of the loop takes a bounded
 time, and what nobody signed may take only a share of the node's time, so that metering and the
@@ -18,7 +19,6 @@ import time
 
 from micropython import const
 
-from pbal_node.pace import Pace
 from pbal_protocol import modbus
 
 TYPE_CHECKING = const(0)  # a type checker takes it for 1
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pbal_node.discovery import Finder
     from pbal_protocol import records, stock
 
+_FRAME_AT = const(4)  # of function 100: unit, function, flags, length come before the frame
+_CRC = const(2)
 _CHUNK = const(256)
 _BITS = const(11)  # start, 8 data, even parity, stop
 _WRAPPED_US = const(2000000)  # longer than any chunk takes on the slowest line
@@ -51,12 +53,14 @@ _ETIMEDOUT = const(116)
 
 
 class Rs485:
-    """`uart`: machine.UART (8E1, timeout 0); `de`: pin; `link`: see link.py, None while the node is
-    not provisioned; `node` fills in the plain registers; `identity`: board, version and name for
-    43/14. Counters: answered, late, rationed (requests that nobody looked at), reopened; rx's.
+    """`port`: machine.UART (8E1, timeout 0), driver pin, baud. `link`: see link.py, None while
+    the node has no keys. `report` fills in the plain registers, if `config` opens them. `rhythm`
+    hears of each answer. Counters: answered, late, rationed (requests that nobody looked at),
+    reopened; bad_crc, malformed.
     """
 
-    def __init__(self, uart, de, baud: int, unit: int, link, node, identity, now_ms) -> None:
+    def __init__(self, port, unit: int, link, report, config, selector, faults, rhythm) -> None:
+        uart, de, baud = port
         self._uart = uart
         self._stream = asyncio.StreamReader(uart)
         self._de = de
@@ -64,12 +68,14 @@ class Rs485:
         self._char_us = 1000000 * _BITS // baud
         self._t35_us = modbus.silence_us(baud)
         self._link = link
-        self._node = node
-        self._identity = identity
+        self._report = report
+        self._config = config
+        self._selector = selector
+        self._faults = faults
+        self._rhythm = rhythm
         self._stock: "stock.Stock | None" = None
         self._telemetry: "records.Telemetry | None" = None
         self.finder: "Finder | None" = None  # answers searches while there is no link
-        self._now = now_ms
         self.rx = modbus.RtuServer(unit)
         self._chunk = bytearray(_CHUNK)
         self._tx = bytearray(256)
@@ -79,14 +85,23 @@ class Rs485:
         self._stuck = False
         self._parked = False  # waiting for bytes, nothing left to do
         self._turns = 0  # since the last look
-        self._turned_ms = self._credit_ms = now_ms()
+        self._turned_ms = self._credit_ms = report.now_ms()
         self._credit_us = _CREDIT_US
         self.answered = 0
         self.late = 0
         self.rationed = 0
         self.reopened = 0
-        self.pace = Pace()
         de.value(0)
+
+    @property
+    def bad_crc(self) -> int:
+        """Frames that were damaged on the way."""
+        return self.rx.bad_crc
+
+    @property
+    def malformed(self) -> int:
+        """What was no frame: too long, or cut off by a silence."""
+        return self.rx.malformed
 
     # progress ---------------------------------------------------------------------------------
 
@@ -110,17 +125,17 @@ class Rs485:
         """
         rest_ms = _AGAIN_MS
         while True:
-            began_ms = self._now()
+            began_ms = self._report.now_ms()
             self._task = task = asyncio.create_task(self._listen())
             try:
                 await task
             except asyncio.CancelledError:
                 if not self._stuck:
                     raise  # the application ends
-                self._node.faults.note(_BEARER, OSError(_ETIMEDOUT))
+                self._faults.note(_BEARER, OSError(_ETIMEDOUT))
             except Exception as e:
                 self._stuck = self._parked  # while it read: the port's
-                self._node.faults.note(_BEARER, e)
+                self._faults.note(_BEARER, e)
             self._task = None
             self._parked = False
             self.rx.silence()  # what was half received is lost
@@ -133,8 +148,8 @@ class Rs485:
                 # The driver is installed anew: it may hold a fault, or bytes that it never gives.
                 self._uart.init(self._baud, 8, 0, 1, txbuf=_TXBUF, rxbuf=_RXBUF)
             except OSError as e:
-                self._node.faults.note(_BEARER, e)
-            if self._now() - began_ms > _AGAIN_MAX_MS:
+                self._faults.note(_BEARER, e)
+            if self._report.now_ms() - began_ms > _AGAIN_MAX_MS:
                 rest_ms = _AGAIN_MS
             await asyncio.sleep_ms(rest_ms)
             rest_ms = min(2 * rest_ms, _AGAIN_MAX_MS)
@@ -190,8 +205,8 @@ class Rs485:
 
     def _credit(self) -> int:
         """What is left for what nobody signed, in microseconds of the node's time."""
-        now_ms = self._now()
-        busy = self._node.selector.busy
+        now_ms = self._report.now_ms()
+        busy = self._selector.busy
         gone_ms = min(now_ms - self._credit_ms, _REFILL_MS)
         self._credit_ms = now_ms
         more = gone_ms * (_BUSY_SHARE_US if busy else _SHARE_US)
@@ -214,7 +229,7 @@ class Rs485:
                 if size:
                     self._send(size)
             elif link and buf[2] == modbus.OP_GROUP:
-                link.group(buf, 4, n - 2)
+                link.group(buf, _FRAME_AT, n - _CRC)
         finally:
             if not link or heard_ms == link.heard_ms:
                 self._credit_us -= time.ticks_diff(time.ticks_us(), start)
@@ -224,7 +239,7 @@ class Rs485:
         tx = self._tx
         tx[0] = buf[0]
         if function != modbus.PBAL or not self._link:
-            if not self._stock and self._node.selector.busy:
+            if not self._stock and self._selector.busy:
                 self.rationed += 1  # loading takes longer than a contact may wait
                 return
             self._send(self._plain(buf, n))
@@ -232,11 +247,12 @@ class Rs485:
         if buf[2] != modbus.OP_POLL:
             size = self._exception(function, modbus.ILLEGAL_VALUE)
         else:
-            size = self._link.poll(buf, 4, n - 2, tx)  # writes at tx[4:]
+            room = modbus.MAX_BODY
+            size = self._link.poll(buf, _FRAME_AT, n - _CRC, tx, _FRAME_AT, room)
             tx[1] = modbus.PBAL
             tx[2] = self._link.hints
             tx[3] = size
-            size += 4
+            size += _FRAME_AT
         self._send(modbus.seal_adu(tx, size))
 
     def _exception(self, function: int, code: int) -> int:
@@ -249,11 +265,11 @@ class Rs485:
         try:
             stock = self._stock or self._load_stock()
             # Anybody on the pair may ask.
-            stock.withheld = bool(self._link) and not self._node.config.get(_PLAIN_REGISTERS)
-            self._node.fill_telemetry(self._telemetry)
+            stock.withheld = bool(self._link) and not self._config.get(_PLAIN_REGISTERS)
+            self._report.fill_telemetry(self._telemetry)
             return stock.respond(buf, n, self._telemetry, self._tx)
         except Exception as e:
-            self._node.faults.note(_PLAIN, e)
+            self._faults.note(_PLAIN, e)
             return modbus.seal_adu(self._tx, self._exception(buf[1], modbus.SERVER_FAILURE))
 
     def _load_stock(self) -> "stock.Stock":
@@ -261,7 +277,7 @@ class Rs485:
         gc.collect()  # room in one piece: a heap that worked for days is in crumbs
         from pbal_protocol import records, stock
 
-        board, version, name = self._identity
+        board, version, name = self._report.identity
         self._telemetry = records.Telemetry()
         self._stock = stock.Stock(
             {
@@ -303,4 +319,4 @@ class Rs485:
             self._de.value(0)
         self._rx_us = ticks()
         self.answered += 1
-        self.pace.answered(self._now())
+        self._rhythm.answered(self._report.now_ms())
