@@ -17,6 +17,8 @@ from .boards import data_folder, load_board
 from .errors import BuildError
 
 _SCRIPTS = ("boot.py", "main.py")
+# What a node never loads; firmware/make_package.py leaves out the same.
+HOST_ONLY = {f"pbal_protocol/{name}.py" for name in ("ccm_host", "events", "flags", "states")}
 # What only a node with a radio loads: folders of the packages.
 _RADIO = ("pbal_protocol/radio/", "pbal_node/radio/")
 # Source that contains machine code for the chip's own processor is compiled on the chip.
@@ -92,6 +94,8 @@ def build_files(board: str) -> dict[str, bytes]:
         root = _package(package)
         for path in sorted(root.rglob("*.py")):
             inside = f"{package}/{path.relative_to(root).as_posix()}"
+            if inside in HOST_ONLY:
+                continue
             if inside.startswith(left_out):
                 continue
             text = path.read_text(encoding="utf-8")

@@ -8,7 +8,14 @@ import pytest
 pytestmark = pytest.mark.timeout(400)
 FILES = sorted(p.name for p in (Path(__file__).parent / "mp").glob("mp_*.py"))
 # The whole application waits a lot; these need no real clock.
-IN_VIRTUAL_TIME = {"mp_app.py", "mp_console.py", "mp_defects.py", "mp_faults.py", "mp_wiring.py"}
+IN_VIRTUAL_TIME = {
+    "mp_app.py",
+    "mp_bearers.py",
+    "mp_console.py",
+    "mp_defects.py",
+    "mp_faults.py",
+    "mp_wiring.py",
+}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from rigs import needs
 
+from pbal_sim.image import HOST_ONLY
+
 ROOT = Path(__file__).resolve().parents[3]
 FIRMWARE = ROOT / "firmware"
 
@@ -32,6 +34,7 @@ def test_package_json_lists_every_module_by_relative_path() -> None:
         assert "://" not in source
         assert (FIRMWARE / source).is_file(), source
         assert source.endswith(target)
+    assert HOST_ONLY.isdisjoint(dict(data["urls"])), "the image and the package differ"
     assert "pbal_node/app.py" in dict(data["urls"])
     assert "pbal_protocol/frames.py" in dict(data["urls"])
 
