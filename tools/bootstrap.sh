@@ -75,6 +75,7 @@ SYSTEM_TOOLS=(
     "socat socat serial links between programs"
     "tmux tmux the live views"
     "faketime faketime steps of the controller's clock"
+    "/usr/sbin/mosquitto mosquitto the uplink's broker"
 )
 
 present() {

@@ -37,12 +37,13 @@ from pbal_controller.meters import TransformerReading, make_meter
 from pbal_controller.moves import Dispatcher, PlannerLoop
 from pbal_controller.moves import memory as planner_memory
 from pbal_controller.plausibility import DoubtBook
-from pbal_controller.standing import Standing
+from pbal_controller.standing import Restraint, Standing
 from pbal_controller.standing import mark as journal_mark
 from pbal_controller.standing import store as standing_store
 from pbal_controller.updates import Firmware, Rollouts
-from pbal_controller.uplink import Uplink
-from pbal_controller.view import SiteView, StatusServer, Streams, summary_dict
+from pbal_controller.updates import store as rollout_store
+from pbal_controller.uplink import Commands, StateMaker, Summaries, Uplink, outbox
+from pbal_controller.view import SiteView, StatusServer, Streams
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Controller:
         self.now = asyncio.get_running_loop().time
         self.started = self.now()
         self.journal = AsyncJournal(config.journal.path, wall)
+        self.restraint = Restraint()
         self._mark_path = journal_mark.mark_path(config.keys.file)
         self.inbox = Inbox()
         self.streams = Streams()
@@ -100,6 +102,7 @@ class Controller:
             lambda: self.meter_reading,
             wall,
             config.plausibility,
+            self.restraint,
         )
         self.doubts = DoubtBook(self.planner.watch, self.journal, wall)
         self.rollouts = Rollouts(
@@ -114,7 +117,7 @@ class Controller:
             self._revoked, self.streams.publish, wall, self.standing,
         )  # fmt: skip
         self.view = self._view()
-        self.uplink = Uplink(self.journal, config.uplink, lambda: summary_dict(self.view))
+        self._build_uplink()
         self.server = StatusServer(self.view, config.http, self.streams)
 
     def _carry(self) -> None:
@@ -139,6 +142,23 @@ class Controller:
                     max_delay_s=polling.max_delay_s,
                 )
                 self.router.add_home(talk)
+
+    def _build_uplink(self) -> None:
+        config = self.config
+        maker = StateMaker(config, self.restraint, self.standing, self.wall, self.now)
+        self.summaries = Summaries(
+            self.journal, self.fleet, config.site.id, config.uplink, config.transformer,
+            config.planner.max_age_s, lambda: self.meter_reading, maker.mode, self.wall,
+            lambda: self.uplink.wake(),
+        )  # fmt: skip
+        self.commands = Commands(
+            self.journal, config.uplink, config.planner, config.site.id, self.restraint, self.wall,
+            rollout_store.resume if config.update.directory is not None else None,
+        )  # fmt: skip
+        self.uplink = Uplink(
+            self.journal, config.uplink, config.site.id, maker.state, self.commands,
+            lambda: self.summaries.reading(self.now()), self.wall,
+        )  # fmt: skip
 
     def _view(self) -> SiteView:
         return SiteView(
@@ -186,6 +206,8 @@ class Controller:
             await self._mark_journal()
             self.planner.remember(await self.journal.call(Journal.get_blob, planner_memory.KEY))
             await self.doubts.restore(self.now())
+            await self.commands.restore()
+            await self.journal.call(outbox.switch, self.config.uplink.kind != "null")
             log.info(
                 "controller starts",
                 extra={
@@ -223,7 +245,9 @@ class Controller:
         if self.config.update.directory is not None:
             add("rollout", self.rollouts.run, 60.0, essential=False)
         add("orders", self._orders_loop, 60.0, essential=False)
-        add("uplink", self.uplink.run, 4 * self.config.uplink.every_s + 60, essential=False)
+        add("summaries", self.summaries.run, 60.0, essential=False)
+        if self.config.uplink.kind != "null":
+            add("uplink", self.uplink.run, 120.0, essential=False)
         add("watchdog", self._watchdog_loop, 60.0, essential=False)
         if self.config.http.enabled:
             add("http", self.server.run, 30.0, essential=False)

@@ -111,6 +111,7 @@ def check_config(
     Example: pbal-controller check-config --config pbal.toml
     """
     from pbal_controller.moves import core_config
+    from pbal_controller.uplink.tls import check as check_uplink
 
     settings = load(config)
     try:
@@ -119,10 +120,14 @@ def check_config(
         raise ConfigError(f"{source_of(error.key, config)}: {error}") from None
     # Before anything is printed that looks as if all were well.
     keys = check_keys(settings, passphrase_file)
+    try:
+        uplink = check_uplink(settings.uplink) if settings.uplink.kind != "null" else []
+    except ConfigError as error:
+        raise ConfigError(f"{source_of(error.key, config)}: {error}") from None
     if json_:
         print(dump_json(settings.model_dump(mode="json"), indent=2))
         return
-    print("\n".join(describe(settings, core, keys)))
+    print("\n".join([*describe(settings, core, keys), *uplink]))
 
 
 @app.callback()

@@ -222,9 +222,9 @@ class Message:
 M = TypeVar("M", bound=Message)
 
 
-@dataclass_transform(
-    frozen_default=True, kw_only_default=True, field_specifiers=(number, octets, text)
-)
+# Without field_specifiers every field counts as one with a default; which are not is found out when
+# a message is made.
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 def message(cls: type[M]) -> type[M]:
     """Make a declared class a message: a frozen dataclass with its record of packed bytes."""
     made = dataclass(frozen=True, kw_only=True)(cls)

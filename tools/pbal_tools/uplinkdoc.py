@@ -9,10 +9,10 @@ Writes docs/uplink.md and protocol/pbal_uplink/schema.json (the JSON Schema of e
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
+from pbal_controller.documents import dump_json
 from pbal_uplink import MESSAGES, VERSION, Field, Message, compact, metrics, names, schema
 
 from . import uplinkwords
@@ -103,7 +103,7 @@ def outputs() -> dict[str, str]:
     """Every generated file: path below the project's root -> text."""
     return {
         "docs/uplink.md": uplink_md(),
-        "protocol/pbal_uplink/schema.json": json.dumps(schema.schemas(), indent=1) + "\n",
+        "protocol/pbal_uplink/schema.json": dump_json(schema.schemas(), indent=1) + "\n",
     }
 
 

@@ -129,6 +129,12 @@ def _absolute(config: Config, base: Path) -> Config:
             "journal": config.journal.model_copy(update={"path": fix(config.journal.path)}),
             "http": config.http.model_copy(update={"port_file": fix(config.http.port_file)}),
             "update": config.update.model_copy(update={"directory": fix(config.update.directory)}),
+            "uplink": config.uplink.model_copy(
+                update={
+                    name: fix(getattr(config.uplink, name))
+                    for name in ("ca", "crl", "certificate", "key")
+                }
+            ),
             "transformer": config.transformer.model_copy(update={"meter": meter}),
         }
     )

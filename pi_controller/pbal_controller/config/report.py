@@ -45,10 +45,27 @@ def describe(config: Config, core: Any, keys: str) -> list[str]:
                f"confirmed by measurement within {config.dispatch.confirm_s:g} s")  # fmt: skip
     meter = config.transformer.meter
     out.append(f"transformer meter: {meter.kind if meter else 'none'}")
+    out += _uplink(config)
     out.append(f"journal: {config.journal.path}")
     out.append(f"keys: {config.keys.file}, {keys}")
     http = config.http
     out.append(f"status: http://{http.host}:{http.port}/" if http.enabled else "status: off")
     if http.enabled and not is_loopback(http.host):
         out.append("  note: it asks for no password; whoever reaches this address reads all homes")
+    return out
+
+
+def _uplink(config: Config) -> list[str]:
+    u = config.uplink
+    if u.kind == "null":
+        return ["uplink: none"]
+    node = u.node or str(config.site.id)
+    out = [
+        f"uplink: {u.host}:{u.port}, Sparkplug {u.group}/{node}, {u.form}, every {u.window_s} s, "
+        f"acknowledged by the {u.acknowledged_by}"
+    ]
+    if u.hq_keys:
+        out.append(f"  commands of {len(u.hq_keys)} HQ keys: {', '.join(u.allow) or 'none'}")
+    else:
+        out.append("  commands: none, there is no HQ key")
     return out

@@ -240,16 +240,74 @@ class MeterConfig(Table):
 class TransformerConfig(Table):
     """The transformer: its rating and its meter."""
 
-    rated_kva: float | None = Field(default=None, gt=0)
+    rated_kva: float | None = Field(default=None, gt=0, le=100_000)
+    # Of the name plate: the loss at rated current in all three phases (for losses avoided).
+    load_loss_w: float | None = Field(default=None, gt=0, le=1_000_000)
+    # Resistance of one conductor of the main line, out to where its homes are on average.
+    line_ohm: float | None = Field(default=None, gt=0, le=100)
+    # The air around it, for the estimate of its hottest spot: a warm day's mean.
+    ambient_c: float = Field(default=30.0, ge=-40, le=60)
     meter: MeterConfig | None = None
 
 
-class UplinkConfig(Table):
-    """Summaries for HQ. `null` delivers nothing: the outbox keeps the latest `max_rows`."""
+# An id within a Sparkplug topic: no level separator, no wildcard.
+TopicId = Annotated[str, Field(pattern=r"^[^/+#\x00-\x1f]{1,64}$")]
+HqCommand = Literal["mode", "limits", "rebirth", "rollout", "reading"]
 
-    kind: Literal["null"] = "null"
-    every_s: Seconds = 60.0
-    max_rows: int = Field(default=100_000, ge=100)
+
+class UplinkConfig(Table):
+    """Summaries, events and state for HQ (docs/uplink.md).
+
+    `null` sends nothing: the outbox keeps the latest summaries. `sparkplug` is Sparkplug B over
+    MQTT with TLS 1.3 and this site's certificate.
+    """
+
+    kind: Literal["null", "sparkplug"] = "null"
+    # A summary of so long a time; windows end on the clock.
+    window_s: int = Field(default=300, ge=10, le=3600)
+    # More than these are thinned out, the oldest first.
+    max_summaries: int = Field(default=20_000, ge=100, le=1_000_000)
+    host: str = ""
+    port: int = Field(default=8883, ge=1, le=65535)
+    # Sparkplug's group id (a region, say) and edge node id (default: the site's number).
+    group: TopicId = "pbal"
+    node: TopicId | None = None
+    # The authority that signed the broker's certificate, and its list of revoked ones.
+    ca: Path | None = None
+    crl: Path | None = None
+    # This site's own certificate and key.
+    certificate: Path | None = None
+    key: Path | None = None
+    mqtt: Literal["3.1.1", "5"] = "5"
+    # One metric of bytes a message, or one metric a field, for hosts that are not pbal's.
+    form: Literal["packed", "plain"] = "packed"
+    # Who says that a message is stored: HQ itself, or the broker that took it (QoS 1).
+    acknowledged_by: Literal["host", "broker"] = "host"
+    # Sparkplug's primary host: nothing is sent while it is offline. Empty: no matter.
+    primary_host: str = Field(default="", pattern=r"^[^/+#\x00-\x1f]{0,64}$")
+    keepalive_s: int = Field(default=900, ge=15, le=3600)
+    # Summaries of many sites do not all come in the same second.
+    spread_s: float = Field(default=60.0, ge=0, le=600)
+    # What waited while HQ was away goes out at this rate, after what is new.
+    replay_per_s: float = Field(default=5.0, gt=0, le=1000)
+    # Not acknowledged after this long: sent again.
+    resend_s: Seconds = 900.0
+    # The longest pause between two attempts to connect; a modem's bytes cost money.
+    retry_s: float = Field(default=900.0, ge=1, le=86400)
+    # HQ's command keys (Ed25519, public, hex), and which commands this site takes.
+    hq_keys: tuple[Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")], ...] = ()
+    allow: tuple[HqCommand, ...] = ("rebirth", "reading")
+
+    @model_validator(mode="after")
+    def _complete(self) -> UplinkConfig:
+        if self.kind == "null":
+            return self
+        for name in ("host", "ca", "certificate", "key"):
+            if not getattr(self, name):
+                raise ValueError(
+                    f'kind "sparkplug" needs {name}; docs/operations.md (Uplink) has an example'
+                )
+        return self
 
 
 class UpdateConfig(Table):

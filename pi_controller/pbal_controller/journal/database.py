@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pbal_controller.documents import dump_json
 from pbal_controller.errors import JournalError, JournalUnavailable, NumbersSpentError
 from pbal_controller.journal.file import is_damage, made_private, schema_files, trouble
 from pbal_controller.journal.numbers import Numbers, NumbersUsedUp
@@ -342,7 +341,7 @@ class Journal:
             for address, key_id, value in rows:
                 self.set_counter(address, 1, key_id, value)
 
-    # -- telemetry, outbox, quarantine ----------------------------------------------------
+    # -- telemetry, quarantine --------------------------------------------------------------
 
     def add_minutes(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Store minute aggregates (columns as in the schema)."""
@@ -361,28 +360,6 @@ class Journal:
                 (address, since_s),
             )
         )
-
-    def outbox_put(self, kind: str, body: dict[str, Any], max_rows: int) -> None:
-        """Queue a summary for HQ; the oldest give way when the outbox is full."""
-        with self.transaction():
-            self._db.execute(
-                "INSERT INTO outbox (kind, created_s, body) VALUES (?, ?, ?)",
-                (kind, time.time(), dump_json(body, separators=(",", ":"))),
-            )
-            self._db.execute(
-                "DELETE FROM outbox WHERE id <= (SELECT MAX(id) FROM outbox) - ?", (max_rows,)
-            )
-
-    def outbox_read(self, limit: int = 100) -> list[tuple[int, str, str]]:
-        """The oldest queued summaries: (id, kind, JSON body)."""
-        return list(
-            self._db.execute("SELECT id, kind, body FROM outbox ORDER BY id LIMIT ?", (limit,))
-        )
-
-    def outbox_acknowledged(self, ids: Iterable[int]) -> None:
-        """HQ has these: forget exactly these."""
-        with self.transaction():
-            self._db.executemany("DELETE FROM outbox WHERE id = ?", [(i,) for i in ids])
 
     def quarantine(self, address: int, reason: str) -> None:
         """No commands to this home until a person releases it."""

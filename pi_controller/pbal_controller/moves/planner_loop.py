@@ -13,7 +13,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,12 @@ from pbal_controller.balancing import PlannerConfig as CoreConfig
 from pbal_controller.balancing.phasors import TURN
 from pbal_controller.config import PlannerConfig, PlausibilityConfig
 from pbal_controller.errors import ConfigError
-from pbal_controller.homes import ROTATION, Fleet
+from pbal_controller.homes import PHASE_NAMES, ROTATION, Fleet, Home
 from pbal_controller.meters import TransformerReading
 from pbal_controller.moves import memory as planner_memory
 from pbal_controller.moves.dispatcher import Dispatcher
 from pbal_controller.plausibility import Watch, WordBound
+from pbal_controller.standing import Mode, Restraint
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,9 @@ class PlannerLoop:
         meter: Callable[[], TransformerReading | None] = lambda: None,
         wall: Callable[[], float] = time.time,
         plausibility: PlausibilityConfig | None = None,
+        restraint: Restraint | None = None,
     ) -> None:
+        self.restraint = restraint or Restraint()
         self._fleet = fleet
         self._homes = list(fleet)
         self._dispatcher = dispatcher
@@ -212,7 +215,7 @@ class PlannerLoop:
         The transformer's meter, where there is one, sees what no node sees; the larger of its
         reading and the homes' sum counts.
         """
-        limit = self._config.phase_limit_a
+        limit = self.restraint.limit_a(self._config.phase_limit_a)
         if limit is None:
             return ""
         amps = [abs(s) for s in self._fleet.phase_sums(now, self._config.max_age_s)]
@@ -229,7 +232,7 @@ class PlannerLoop:
         standing = self._dispatcher.standing.why_not(now)
         if standing:
             return f"standing down: {standing}"
-        trouble = self._dispatcher.why_not(now)
+        trouble = self._dispatcher.why_not(now) or self.restraint.why_not()
         if trouble:
             return trouble
         reachable = [home for home in self._homes if home.session is not None]
@@ -241,7 +244,8 @@ class PlannerLoop:
 
     def room(self) -> int:
         """How many more homes may start moving now."""
-        allowed = max(1, int(self._config.max_moving_share * len(self._homes)))
+        share = self.restraint.moving_share(self._config.max_moving_share)
+        allowed = max(1, int(share * len(self._homes)))
         return max(0, allowed - self._dispatcher.moving())
 
     async def decide(self, now: float, cause: str) -> int:
@@ -289,14 +293,16 @@ class PlannerLoop:
         self.last_decide_s = time.perf_counter() - began
         self.decisions_total += 1
         ordered = 0
-        for move in moves[:room]:
+        dry = self.restraint.mode is Mode.DRY_RUN
+        for move in moves[:room] if not dry else ():
             ordered += await self._order(move, now)
         self._note(
             {
                 "time_s": self._wall(),
                 "cause": cause,
-                "skipped": "",
+                "skipped": "dry run: nothing is ordered" if dry else "",
                 "moves": ordered,
+                **({"would_move": _would_move(moves[:room], self._homes)} if dry else {}),
                 "held_back": proposed - len(moves),
                 "took_s": round(self.last_decide_s, 6),
             }
@@ -317,3 +323,16 @@ class PlannerLoop:
     def _note(self, decision: dict[str, Any]) -> None:
         self.last_decision = decision
         self._publish("decision", decision)
+
+
+def _would_move(moves: Sequence[Move], homes: Sequence[Home]) -> list[dict[str, Any]]:
+    """What a dry run would have ordered, for people."""
+    return [
+        {
+            "home": homes[move.home].address,
+            "from": PHASE_NAMES[move.from_phase + 1],
+            "to": PHASE_NAMES[move.to_phase + 1],
+            "why": move.reason,
+        }
+        for move in moves
+    ]

@@ -71,3 +71,15 @@ def set_home(journal: Journal, digest: str, address: int, state: str, detail: st
         "updated_s = excluded.updated_s",
         (digest, address, state, detail, time.time()),
     )
+
+
+def resume(journal: Journal, digest: bytes) -> bool:
+    """Wish that the rollout whose digest begins so goes on. False when there is none.
+
+    Within a transaction of the caller.
+    """
+    done = journal.db.execute(
+        "UPDATE rollouts SET wish = 'resume' WHERE substr(digest, 1, ?) = ?",
+        (2 * len(digest), digest.hex()),
+    )
+    return done.rowcount > 0

@@ -1,5 +1,9 @@
-"""Summaries for HQ."""
+"""The way to HQ: summaries and events, an outbox, Sparkplug over MQTT, commands."""
 
-from pbal_controller.uplink.summaries import Uplink
+from pbal_controller.uplink import outbox, tls
+from pbal_controller.uplink.commands import Commands
+from pbal_controller.uplink.link import Uplink
+from pbal_controller.uplink.state import StateMaker
+from pbal_controller.uplink.summaries import Summaries
 
-__all__ = ["Uplink"]
+__all__ = ["Commands", "StateMaker", "Summaries", "Uplink", "outbox", "tls"]

@@ -1,4 +1,4 @@
-"""Supervisor, inbox, minutes, counters, meter, notify, logs, uplink: each by itself."""
+"""Supervisor, inbox, minutes, counters, meter, notify, logs: each by itself."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ import numpy as np
 import pytest
 
 from pbal_controller.bearers.rs485.bearer import Rs485Bearer
-from pbal_controller.config import BusConfig, MeterConfig, PlannerConfig, UplinkConfig
+from pbal_controller.config import BusConfig, MeterConfig, PlannerConfig
 from pbal_controller.errors import BearerError, ConfigError, JournalError
 from pbal_controller.homes import Inbox, Sent
 from pbal_controller.homes.fleet import percentile
 from pbal_controller.homes.session import CounterBlock
-from pbal_controller.journal import AsyncJournal, Journal, MinuteBook
+from pbal_controller.journal import MinuteBook
 from pbal_controller.logs import JsonFormatter, TextFormatter
 from pbal_controller.loops import Backoff, Supervisor, sdnotify
 from pbal_controller.meters import FileMeter, make_meter, sdm630_decode
 from pbal_controller.moves import core_config
 from pbal_controller.moves import memory as planner_memory
-from pbal_controller.uplink import Uplink
 from pbal_protocol import records as r
 
 from .conftest import until
@@ -337,36 +336,6 @@ def test_registers_of_a_meter_that_are_no_number() -> None:
         blocks[0][6:8] = words
         with pytest.raises(BearerError, match="no numbers"):
             sdm630_decode(blocks)
-
-
-# -- uplink -------------------------------------------------------------------------------
-
-
-class Half:
-    """A sink that acknowledges every other item."""
-
-    def __init__(self) -> None:
-        self.seen: list[int] = []
-
-    async def deliver(self, items: list[tuple[int, str, str]]) -> list[int]:
-        self.seen += [item[0] for item in items]
-        return [item[0] for item in items[::2]]
-
-
-async def test_uplink_deletes_only_what_was_acknowledged(tmp_path: Path) -> None:
-    journal = AsyncJournal(tmp_path / "j.db")
-    await journal.open()
-    nobody = Uplink(journal, UplinkConfig(), lambda: {"n": 1})
-    for _ in range(3):
-        await nobody.round()
-    sink = Half()
-    made = Uplink(journal, UplinkConfig(), lambda: {"n": 2}, sink)
-    await made.round()
-    assert sink.seen == [1, 2, 3, 4]
-    left = await journal.call(Journal.outbox_read)
-    assert [item[0] for item in left] == [2, 4]
-    assert made.acknowledged_total == 2
-    await journal.close()
 
 
 # -- systemd, logs ------------------------------------------------------------------------
