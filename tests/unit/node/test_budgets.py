@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from rigs import needs, node_heap, ota
 
+from pbal_build.image import HOST_ONLY
 from pbal_protocol import frames, kdf, modbus_client, records
-from pbal_sim.image import HOST_ONLY
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent

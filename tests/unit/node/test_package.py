@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from rigs import needs
 
-from pbal_sim.image import HOST_ONLY
+from pbal_build.image import HOST_ONLY
 
 ROOT = Path(__file__).resolve().parents[3]
 FIRMWARE = ROOT / "firmware"
