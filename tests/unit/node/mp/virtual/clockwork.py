@@ -22,10 +22,16 @@ core.ticks_diff = lambda a, b: a - b
 core.ticks_add = lambda a, b: a + b
 
 
+def _readable(stream):
+    """A UART says how many bytes it has; a ThreadSafeFlag answers only as the poll asks."""
+    any_ = getattr(stream, "any", None)
+    return any_() if any_ else stream.ioctl(3, 1)
+
+
 def _wait(self, dt):
     if charge:
         charge(step_us)
-    ready = [e for e in self.map.values() if e[0] is not None and e[2].any()]
+    ready = [e for e in self.map.values() if e[0] is not None and _readable(e[2])]
     for entry in ready:
         core._task_queue.push(entry[0], core.ticks())
         entry[0] = None

@@ -1,0 +1,459 @@
+"""Driver of the SX1276/77/78/79: start something, ask for what became of it with `poll`.
+
+Register and field names are those of Semtech's data sheet (rev. 7), and sections are given where a
+value is not plain; errata 2.1 and 2.3 are from the SX1276 errata note. Bus and pins come from
+outside: `spi` needs write and write_readinto, a pin is called with its level.
+
+Nothing is allocated once it is made: frames are read and written in pieces of 16 bytes through
+views that exist from the start. What a piece has too much stays unused, in FIFO and buffer.
+
+Two things go wrong with real modules: a dip of the supply resets the chip without a word, and a
+spike makes it hang. So `check` holds every register that was set against the chip, a transmission
+that does not end in time is noticed, and both bring the chip up again.
+"""
+
+import time
+
+from micropython import const
+
+from pbal_protocol.errors import PbalError, RangeError
+from pbal_protocol.radio import airtime
+
+_REG_FIFO = const(0x00)
+_REG_OP_MODE = const(0x01)
+_REG_FRF_MSB = const(0x06)
+_REG_FRF_MID = const(0x07)
+_REG_FRF_LSB = const(0x08)
+_REG_PA_CONFIG = const(0x09)
+_REG_OCP = const(0x0B)
+_REG_LNA = const(0x0C)
+_REG_FIFO_ADDR_PTR = const(0x0D)
+_REG_FIFO_TX_BASE_ADDR = const(0x0E)
+_REG_FIFO_RX_BASE_ADDR = const(0x0F)
+_REG_FIFO_RX_CURRENT_ADDR = const(0x10)
+_REG_IRQ_FLAGS_MASK = const(0x11)
+_REG_IRQ_FLAGS = const(0x12)
+_REG_RX_NB_BYTES = const(0x13)
+_REG_RX_PACKET_CNT_VALUE_LSB = const(0x17)
+_REG_PKT_SNR_VALUE = const(0x19)
+_REG_PKT_RSSI_VALUE = const(0x1A)
+_REG_RSSI_VALUE = const(0x1B)
+_REG_HOP_CHANNEL = const(0x1C)
+_REG_MODEM_CONFIG1 = const(0x1D)
+_REG_MODEM_CONFIG2 = const(0x1E)
+_REG_SYMB_TIMEOUT_LSB = const(0x1F)
+_REG_PREAMBLE_MSB = const(0x20)
+_REG_PREAMBLE_LSB = const(0x21)
+_REG_PAYLOAD_LENGTH = const(0x22)
+_REG_MAX_PAYLOAD_LENGTH = const(0x23)
+_REG_HOP_PERIOD = const(0x24)
+_REG_MODEM_CONFIG3 = const(0x26)
+_REG_IF_FREQ1 = const(0x2F)
+_REG_IF_FREQ2 = const(0x30)
+_REG_DETECT_OPTIMIZE = const(0x31)
+_REG_INVERT_IQ = const(0x33)
+_REG_HIGH_BW_OPTIMIZE1 = const(0x36)
+_REG_DETECTION_THRESHOLD = const(0x37)
+_REG_SYNC_WORD = const(0x39)
+_REG_HIGH_BW_OPTIMIZE2 = const(0x3A)
+_REG_INVERT_IQ2 = const(0x3B)
+_REG_DIO_MAPPING1 = const(0x40)
+_REG_VERSION = const(0x42)
+_REG_PA_DAC = const(0x4D)
+
+_VERSION = const(0x12)
+_LONG_RANGE_MODE = const(0x80)
+_MODE_SLEEP = const(0x80)
+_MODE_STDBY = const(0x81)
+_MODE_TX = const(0x83)
+_MODE_RX_CONTINUOUS = const(0x85)
+_MODE_CAD = const(0x87)
+
+_IRQ_RX_DONE = const(0x40)
+_IRQ_PAYLOAD_CRC_ERROR = const(0x20)
+_IRQ_VALID_HEADER = const(0x10)
+_IRQ_TX_DONE = const(0x08)
+_IRQ_CAD_DONE = const(0x04)
+_IRQ_CAD_DETECTED = const(0x01)
+_IRQ_UNUSED = const(0x82)  # RxTimeout, FhssChangeChannel
+_CRC_ON_PAYLOAD = const(0x40)
+
+_DIO0_RX_DONE = const(0x00)
+_DIO0_TX_DONE = const(0x40)
+_DIO0_CAD_DONE = const(0x80)
+
+_PIECE = const(16)
+_HF_HZ = const(525000000)  # bands 1 and 2 end there (section 5.3.3)
+_TX_LATE_US = const(30000)
+_RESET_MS = const(6)  # section 7.2.2 asks for 5
+
+# What `poll` found.
+NOTHING, HEARD, SENT, IDLE, BUSY, FAILED = 0, 1, 2, 3, 4, 5
+
+
+class RadioError(PbalError):
+    """The chip is not there, or does not keep what it is told."""
+
+
+class SX127x:
+    """One chip. `stamp_us` is when DIO0 rose last, or when `poll` saw what had happened.
+
+    After HEARD the frame is buf[:length], with `rssi_dbm` and `snr_q4` (quarters of a decibel).
+    """
+
+    def __init__(self, spi, cs, reset=None, boost=True, band_hz=(862000000, 1020000000)) -> None:
+        self._spi = spi
+        self._cs = cs
+        self._reset = reset
+        self._boost = boost
+        self._band_hz = band_hz
+        self._out = bytearray(2)
+        self._back = bytearray(2)
+        self._first = memoryview(self._out)[:1]
+        self.buf = bytearray(256)
+        view = memoryview(self.buf)
+        self._pieces = tuple([view[i : i + _PIECE] for i in range(0, 256, _PIECE)])
+        self._want = bytearray(80)  # register, value, register, value, ...
+        self._count = 0
+        self._settings = None
+        self._sf = 7
+        self._bw_hz = 125000
+        self._cr = 5
+        self._preamble = 8
+        self._rssi_offset = 157
+        self._mode = _MODE_SLEEP
+        self._due_us = 0
+        self._packets = 0
+        self.flag = None  # with set(): called when DIO0 rises
+        self.stamp_us = 0
+        self._stamped = False
+        self.length = 0
+        self.rssi_dbm = 0
+        self.snr_q4 = 0
+        # Counted since the start.
+        self.sent = 0
+        self.heard = 0
+        self.bad_crc = 0
+        self.bad_header = 0
+        self.missed = 0  # good frames that a later one replaced before they were read
+        self.restarts = 0
+        cs(1)
+
+    # -- the bus ----------------------------------------------------------------------------------
+
+    def _read(self, register: int) -> int:
+        self._out[0] = register
+        self._out[1] = 0
+        self._cs(0)
+        self._spi.write_readinto(self._out, self._back)
+        self._cs(1)
+        return self._back[1]
+
+    def _write(self, register: int, value: int) -> None:
+        self._out[0] = register | 0x80
+        self._out[1] = value
+        self._cs(0)
+        self._spi.write(self._out)
+        self._cs(1)
+
+    def _set(self, register: int, value: int) -> None:
+        """Write a register, and remember what must be in it."""
+        self._write(register, value)
+        i = 0
+        while i < self._count and self._want[i] != register:
+            i += 2
+        if i == self._count:
+            self._count += 2
+        self._want[i] = register
+        self._want[i + 1] = value
+
+    def _enter(self, mode: int) -> None:
+        self._write(_REG_OP_MODE, mode)
+        self._mode = mode
+
+    # -- setting up -------------------------------------------------------------------------------
+
+    def begin(self, hz, sf=7, bw_hz=125000, cr=5, power_dbm=14, preamble=8, sync=0x12) -> None:
+        """Reset the chip and configure it; it then stands by.
+
+        Raises RadioError when no SX127x answers, before anything is written; RangeError for what it
+        or its module can not do.
+        """
+        airtime.check(sf, bw_hz, cr, preamble)
+        low, high = self._band_hz
+        if not low <= hz <= high:
+            raise RangeError("%d Hz: this module is made for %d to %d Hz" % (hz, low, high))
+        least, most = (2, 20) if self._boost else (0, 14)
+        if not least <= power_dbm <= most:
+            raise RangeError("%d dBm: this module has %d to %d" % (power_dbm, least, most))
+        self._settings = (hz, sf, bw_hz, cr, power_dbm, preamble, sync)
+        self._bring_up()
+
+    def _bring_up(self) -> None:
+        hz, sf, bw_hz, cr, power_dbm, preamble, sync = self._settings
+        if self._reset is not None:
+            self._reset(0)
+            time.sleep_ms(1)
+            self._reset(1)
+            time.sleep_ms(_RESET_MS)
+        found = self._read(_REG_VERSION)
+        if found != _VERSION:
+            raise RadioError(
+                "no SX127x answers (version 0x%02x): check its 3.3 V, the SPI pins and the chip "
+                "select" % found
+            )
+        self._count = 0
+        # LongRangeMode changes in sleep only (section 4.1): sleep first, then LoRa.
+        self._write(_REG_OP_MODE, _MODE_SLEEP & ~_LONG_RANGE_MODE)
+        self._write(_REG_OP_MODE, _MODE_SLEEP)
+        self._write(_REG_OP_MODE, _MODE_STDBY)
+        self._mode = _MODE_STDBY
+        if self._read(_REG_OP_MODE) != _MODE_STDBY:
+            raise RadioError("the SX127x does not enter LoRa mode: check the SPI wires")
+        self._cr = cr
+        self._preamble = preamble
+        self._set_frequency(hz)
+        self._set_power(power_dbm)
+        self._set(_REG_LNA, 0x23)  # highest gain, LnaBoostHf (section 5.5.4)
+        self._set(_REG_FIFO_TX_BASE_ADDR, 0)
+        self._set(_REG_FIFO_RX_BASE_ADDR, 0)
+        self._set(_REG_IRQ_FLAGS_MASK, _IRQ_UNUSED)
+        self._set(_REG_PREAMBLE_MSB, preamble >> 8)
+        self._set(_REG_PREAMBLE_LSB, preamble & 0xFF)
+        self._set(_REG_MAX_PAYLOAD_LENGTH, 0xFF)
+        self._set(_REG_HOP_PERIOD, 0)
+        self._set(_REG_INVERT_IQ, 0x27)
+        self._set(_REG_INVERT_IQ2, 0x1D)
+        self._set(_REG_SYNC_WORD, sync)
+        self._set(_REG_DETECTION_THRESHOLD, 0x0A)  # SF7 to SF12
+        self._set_modulation(sf, bw_hz, hz)
+        self._write(_REG_IRQ_FLAGS, 0xFF)
+        self._packets = self._read(_REG_RX_PACKET_CNT_VALUE_LSB)
+        self._stamped = False
+
+    def _set_frequency(self, hz: int) -> None:
+        # Frf = hz * 2**19 / 32 MHz = hz * 256 / 15625 (section 4.1.4), without a long product.
+        frf = (hz // 15625 << 8) + ((hz % 15625 << 8) + 7812) // 15625
+        self._set(_REG_FRF_MSB, frf >> 16)
+        self._set(_REG_FRF_MID, frf >> 8 & 0xFF)
+        self._set(_REG_FRF_LSB, frf & 0xFF)
+        self._rssi_offset = 157 if hz > _HF_HZ else 164
+
+    def _set_power(self, dbm: int) -> None:
+        """Section 5.4: PA_BOOST makes 2 to 17 dBm, with PaDac 0x87 5 to 20; RFO here 0 to 14.
+
+        Above 17 dBm the module may send 1 % of the time, and needs 120 mA (table 6).
+        """
+        if not self._boost:
+            self._set(_REG_PA_CONFIG, 0x70 | dbm)
+            self._set(_REG_PA_DAC, 0x84)
+            self._set(_REG_OCP, 0x2B)  # 100 mA
+        elif dbm > 17:
+            self._set(_REG_PA_CONFIG, 0x80 | dbm - 5)
+            self._set(_REG_PA_DAC, 0x87)
+            self._set(_REG_OCP, 0x31)  # 140 mA
+        else:
+            self._set(_REG_PA_CONFIG, 0x80 | dbm - 2)
+            self._set(_REG_PA_DAC, 0x84)
+            self._set(_REG_OCP, 0x2B)
+
+    def _set_modulation(self, sf: int, bw_hz: int, hz: int) -> None:
+        self._sf = sf
+        self._bw_hz = bw_hz
+        number = airtime.BANDWIDTHS.index(bw_hz)
+        # Explicit header always: an implicit one left over by whoever had the chip loses frames.
+        self._set(_REG_MODEM_CONFIG1, number << 4 | self._cr - 4 << 1)
+        self._set(_REG_MODEM_CONFIG2, sf << 4 | 0x04)  # RxPayloadCrcOn
+        self._set(_REG_SYMB_TIMEOUT_LSB, 0x64)
+        slow = airtime.low_data_rate(sf, bw_hz)
+        self._set(_REG_MODEM_CONFIG3, 0x0C if slow else 0x04)  # AgcAutoOn
+        if bw_hz == 500000:
+            # Errata 2.1: sensitivity at 500 kHz. 2.3: the automatic IF stays on.
+            self._set(_REG_HIGH_BW_OPTIMIZE1, 0x02)
+            self._set(_REG_HIGH_BW_OPTIMIZE2, 0x64 if hz > _HF_HZ else 0x7F)
+            self._set(_REG_DETECT_OPTIMIZE, 0xC3)
+        else:
+            # Errata 2.3: spurious reception.
+            self._set(_REG_HIGH_BW_OPTIMIZE1, 0x03)
+            self._set(_REG_DETECT_OPTIMIZE, 0x43)
+            self._set(_REG_IF_FREQ1, 0x40 if bw_hz >= 62500 else 0x44 if bw_hz > 7800 else 0x48)
+            self._set(_REG_IF_FREQ2, 0x00)
+
+    def change(self, sf=0, power_dbm=None) -> None:
+        """Another spreading factor or power, from standby on."""
+        hz, old_sf, bw_hz, cr, old_dbm, preamble, sync = self._settings
+        sf = sf or old_sf
+        power_dbm = old_dbm if power_dbm is None else power_dbm
+        airtime.check(sf, bw_hz, cr, preamble)
+        self._settings = (hz, sf, bw_hz, cr, power_dbm, preamble, sync)
+        self._enter(_MODE_STDBY)
+        self._set_modulation(sf, bw_hz, hz)
+        self._set_power(power_dbm)
+
+    # -- what it does -----------------------------------------------------------------------------
+
+    def time_on_air_us(self, size: int) -> int:
+        """How long a frame of this size takes."""
+        return airtime.time_on_air_us(size, self._sf, self._bw_hz, self._cr, self._preamble)
+
+    def on_dio0(self, _pin=None) -> None:
+        """The interrupt: stamp the time, set the flag, nothing else."""
+        self.stamp_us = time.ticks_us()
+        self._stamped = True
+        if self.flag is not None:
+            self.flag.set()
+
+    def listen(self) -> None:
+        """Receive until told otherwise."""
+        self._enter(_MODE_STDBY)
+        self._write(_REG_IRQ_FLAGS, 0xFF)
+        self._write(_REG_DIO_MAPPING1, _DIO0_RX_DONE)
+        self._stamped = False
+        self._enter(_MODE_RX_CONTINUOUS)
+
+    def standby(self) -> None:
+        """Neither send nor listen; whatever was under way is given up."""
+        self._enter(_MODE_STDBY)
+
+    def sleep(self) -> None:
+        """As little current as it can; the FIFO is lost."""
+        self._enter(_MODE_SLEEP)
+
+    def look(self) -> None:
+        """Channel activity detection: `poll` then says IDLE or BUSY, after about two symbols."""
+        self._enter(_MODE_STDBY)
+        self._write(_REG_IRQ_FLAGS, 0xFF)
+        self._write(_REG_DIO_MAPPING1, _DIO0_CAD_DONE)
+        self._stamped = False
+        self._due(4 * airtime.symbol_us(self._sf, self._bw_hz))
+        self._enter(_MODE_CAD)
+
+    def send(self, size: int) -> None:
+        """Send buf[:size]; `poll` then says SENT. Raises RangeError."""
+        if not 1 <= size <= 255:
+            raise RangeError("a frame of %d bytes: a LoRa frame has 1 to 255" % size)
+        self._enter(_MODE_STDBY)
+        self._write(_REG_IRQ_FLAGS, 0xFF)
+        self._write(_REG_DIO_MAPPING1, _DIO0_TX_DONE)
+        self._write(_REG_FIFO_ADDR_PTR, 0)
+        self._move(size, True)
+        self._write(_REG_PAYLOAD_LENGTH, size)
+        self._stamped = False
+        self._due(self.time_on_air_us(size))
+        self._enter(_MODE_TX)
+
+    def _due(self, us: int) -> None:
+        self._due_us = time.ticks_add(time.ticks_us(), us + _TX_LATE_US)
+
+    def _move(self, size: int, out: bool) -> None:
+        """Whole pieces of `buf` into or out of the FIFO."""
+        self._out[0] = _REG_FIFO | 0x80 if out else _REG_FIFO
+        spi = self._spi
+        self._cs(0)
+        spi.write(self._first)
+        i = 0
+        while size > 0:
+            if out:
+                spi.write(self._pieces[i])
+            else:
+                spi.readinto(self._pieces[i])
+            i += 1
+            size -= _PIECE
+        self._cs(1)
+
+    def poll(self) -> int:
+        """Return what happened since: NOTHING, HEARD, SENT, IDLE, BUSY or FAILED.
+
+        FAILED: it did not end in time, or the chip had lost its settings; it was brought up again
+        and stands by. Raises RadioError when that did not work either.
+        """
+        mode = self._mode
+        if mode == _MODE_STDBY or mode == _MODE_SLEEP:
+            return NOTHING
+        flags = self._read(_REG_IRQ_FLAGS)
+        if mode == _MODE_RX_CONTINUOUS:
+            if flags & _IRQ_RX_DONE:
+                return self._take(flags)
+            return NOTHING
+        if flags & (_IRQ_TX_DONE | _IRQ_CAD_DONE):
+            self._saw()
+            self._write(_REG_IRQ_FLAGS, 0xFF)
+            self._mode = _MODE_STDBY
+            if mode == _MODE_TX:
+                self.sent += 1
+                return SENT
+            return BUSY if flags & _IRQ_CAD_DETECTED else IDLE
+        if time.ticks_diff(time.ticks_us(), self._due_us) > 0:
+            self.recover()
+            return FAILED
+        return NOTHING
+
+    def _saw(self) -> None:
+        """Without an interrupt, now is when it happened."""
+        if not self._stamped:
+            self.stamp_us = time.ticks_us()
+        self._stamped = False
+
+    def _take(self, flags: int) -> int:
+        """A frame is in the FIFO. The flags go first: what comes now must make an edge again."""
+        self._saw()
+        self._write(_REG_IRQ_FLAGS, flags)
+        packets = self._read(_REG_RX_PACKET_CNT_VALUE_LSB)
+        fresh = packets - self._packets & 0xFF
+        self._packets = packets
+        if not flags & _IRQ_VALID_HEADER:
+            self.bad_header += 1
+            return NOTHING
+        if flags & _IRQ_PAYLOAD_CRC_ERROR:
+            self.bad_crc += 1
+            self.missed += fresh
+            return NOTHING
+        if fresh > 1:
+            self.missed += fresh - 1
+        if not self._read(_REG_HOP_CHANNEL) & _CRC_ON_PAYLOAD:
+            self.bad_crc += 1  # not one of ours, nothing says that it is whole
+            return NOTHING
+        size = self._read(_REG_RX_NB_BYTES)
+        self._write(_REG_FIFO_ADDR_PTR, self._read(_REG_FIFO_RX_CURRENT_ADDR))
+        self._move(size, False)
+        self.length = size
+        snr = self._read(_REG_PKT_SNR_VALUE)
+        if snr > 127:
+            snr -= 256
+        rssi = self._read(_REG_PKT_RSSI_VALUE) - self._rssi_offset
+        # Below the noise the ratio counts too (section 5.5.5).
+        self.rssi_dbm = rssi + (snr >> 2) if snr < 0 else rssi
+        self.snr_q4 = snr
+        self.heard += 1
+        return HEARD
+
+    def rssi_now_dbm(self) -> int:
+        """Power in the channel now, while it listens."""
+        return self._read(_REG_RSSI_VALUE) - self._rssi_offset
+
+    # -- when it goes wrong -----------------------------------------------------------------------
+
+    def check(self) -> bool:
+        """Hold every register that was set against the chip; False when it had to be brought up
+        again. It then stands by. Raises RadioError when that did not work.
+        """
+        good = self._read(_REG_VERSION) == _VERSION
+        i = 0
+        while good and i < self._count:
+            good = self._read(self._want[i]) == self._want[i + 1]
+            i += 2
+        if good:
+            mode = self._read(_REG_OP_MODE)
+            # Sending and looking end by themselves.
+            good = mode == self._mode or (
+                mode == _MODE_STDBY and self._mode in (_MODE_TX, _MODE_CAD)
+            )
+        if not good:
+            self.recover()
+        return good
+
+    def recover(self) -> None:
+        """Bring the chip up again as it was configured. Raises RadioError."""
+        self.restarts += 1
+        self._mode = _MODE_STDBY
+        self._bring_up()
