@@ -3,6 +3,7 @@
 TwinError
 +-- LoadsError        a loads file or a generator setting that cannot be used
 +-- FlashError        a flash image that cannot be made
++-- BrokerError       a broker that is not installed or does not start
 """
 
 from __future__ import annotations
@@ -18,3 +19,7 @@ class LoadsError(TwinError):
 
 class FlashError(TwinError):
     """A flash image that cannot be made."""
+
+
+class BrokerError(TwinError):
+    """A broker that is not installed or does not start; the text says why."""

@@ -53,6 +53,12 @@ Commands to a site are metrics of NCMD:
 | `Outbox/Stored` | UInt64Array | the tokens of messages that HQ has stored: the site forgets them |
 | `Command` | Bytes | a sealed command |
 
+HQ acknowledges when some messages of a site are stored, at the latest an hour after the first of
+them: each acknowledgement costs a modem's bytes. A host that has missed something (a gap in `seq`,
+data without a birth, its own restart) asks for a rebirth; the site then sends once more what is not
+acknowledged. Host applications that are no HQ of pbal acknowledge nothing; the site is then set to
+believe the broker (`uplink.acknowledged_by`).
+
 A sealed command is the id of HQ's key (the first 8 bytes of the SHA-256 of its public key), an
 Ed25519 signature (64 bytes) over the text `pbal uplink command 1`, a zero byte and the packed
 command, and then the packed command itself.

@@ -290,8 +290,8 @@ class UplinkConfig(Table):
     spread_s: float = Field(default=60.0, ge=0, le=600)
     # What waited while HQ was away goes out at this rate, after what is new.
     replay_per_s: float = Field(default=5.0, gt=0, le=1000)
-    # Not acknowledged after this long: sent again.
-    resend_s: Seconds = 900.0
+    # Not acknowledged after this long: sent again. HQ acknowledges once an hour.
+    resend_s: Seconds = 7200.0
     # The longest pause between two attempts to connect; a modem's bytes cost money.
     retry_s: float = Field(default=900.0, ge=1, le=86400)
     # HQ's command keys (Ed25519, public, hex), and which commands this site takes.

@@ -7,6 +7,7 @@ import pytest
 from rigs.uplink import (
     GROUP,
     NODE,
+    PLACE,
     Broker,
     Hq,
     Line,
@@ -112,7 +113,7 @@ async def test_rebirth_on_request_and_not_more_often_than_it_may(pki, broker, jo
         await hq.until(lambda: hq.births)
         began = time.monotonic()
         for _ in range(50):
-            await hq.command(ask)
+            await hq.command(ask, PLACE)
         await hq.until(lambda: len(hq.births) == 2)
         assert time.monotonic() - began > 5, "a host that asks and asks gets few births"
         await queue(journal, 1)
@@ -233,6 +234,6 @@ async def test_a_reading_on_demand_is_sent_at_once_and_not_queued(pki, broker, j
     settings = config(pki, broker.port, pki.issue("site"))
     async with Hq(pki, broker.port) as hq, running(journal, settings, Orders(), reading):
         await hq.until(lambda: hq.births)
-        await hq.command(sparkplug.Metric(sparkplug.COMMAND, b"x", sparkplug.BYTES))
+        await hq.command(sparkplug.Metric(sparkplug.COMMAND, b"x", sparkplug.BYTES), PLACE)
         await hq.until(lambda: hq.got)
     assert hq.got == [(Summary(site=7, start_s=300, length_s=17), False)]
