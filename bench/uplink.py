@@ -209,8 +209,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"kB a day, {LIMIT_KB:g} allowed with TLS and MQTT; 100 homes, every {WINDOW_S} s")
         for r in results:
             print(
-                f"  {r['form']:<7} {r['payload_kb']:>6.1f} with TLS and MQTT, {r['wire_kb']:.1f} with TCP and "
-                f"IP ({r['segments']} segments), of which connecting {r['connect_wire_kb']:.1f}; "
+                f"  {r['form']:<7} {r['payload_kb']:>6.1f}; with TCP and IP {r['wire_kb']:.1f}"
+                f" ({r['segments']} segments), of it connecting {r['connect_wire_kb']:.1f}; "
                 f"{r['summaries']} summaries of {r['summary_bytes']} bytes, {r['events']} events"
             )
     return int(any(r["form"] == "packed" and r["payload_kb"] > LIMIT_KB for r in results))
