@@ -286,8 +286,8 @@ class PlannerLoop:
         proposed = len(moves)
         rest = self.rest(now)
         others = 0j if rest is None else complex((np.nan_to_num(rest) * TURN[:3]).sum())
-        moves = self.bound.admit(
-            moves, phases, self.currents(now), rest_a=others,
+        moves = await asyncio.to_thread(
+            self.bound.admit, moves, phases, self.currents(now), rest_a=others,
             measured_a=self.neutral_at_transformer_a(), under_way=under_way,
         )  # fmt: skip
         self.last_decide_s = time.perf_counter() - began

@@ -29,9 +29,11 @@ Where the transformer's meter tells the true neutral phasor M, t is not free: H 
 the change that the moves make, the free F in the second limit becomes 0, and 1 bounds the true
 neutral current itself: no plan brings it above F / 2, or above what it was.
 
-Moves ordered before may still be under way, and each may be made or not. Both limits then hold for
-every way in which they can end that is an extreme of H (the others lie between): whatever becomes
-of them, the worst of H does not grow by what is let through now.
+Moves ordered before may still be under way, and each may be made or not, as may each move of this
+plan: a node can refuse. Both limits hold for every way in which all of these can end, against the
+way in which what was ordered before ends alike and nothing of this plan is made. (Of many moves
+ordered before, for the ends that are an extreme of H.) So that all ends can be looked at, a plan
+gets at most as many moves through as make MOST_ENDS of them; the rest is proposed anew.
 
 One home lies; the words of the others are true, and their fuses are not set below what they
 draw. All is judged with the loads of the moment of the plan.
@@ -52,6 +54,8 @@ from pbal_controller.balancing.phasors import TURN
 
 #: Phases of earlier plans that are kept.
 KEEP = 96
+#: Ways in which moves that are not made yet can end: those of six moves, each made or not.
+MOST_ENDS = 64
 _SLACK_A = 1e-6
 
 
@@ -100,14 +104,15 @@ class WordBound:
         self._remember(x)
         street = _Street(self.fuses_a, current, x, rest_a, measured_a)
         self._first[street.others_a <= 0.5 * self.fuses_a] = len(self._past) - 1
-        streets = [street] + [street.instead(y) for y in _outcomes(x, current, under_way or {})]
+        streets = [street.instead(y) for y in _ends(x, current, under_way or {})]
         for each in streets:
             each.compare_with(self._past, self._first)
+        room = max(MOST_ENDS, 2 * len(streets))
         taken: list[Move] = []
         left = list(moves)
         # What is too much now may fit after another move: again, until none more is taken.
         while left:
-            waiting = [move for move in left if not _take(move, streets)]
+            waiting = [move for move in left if not _take(move, streets, room)]
             taken += [move for move in left if move not in waiting]
             if len(waiting) == len(left):
                 break
@@ -123,17 +128,34 @@ class WordBound:
         self._first = np.maximum(self._first - drop, 0)
 
 
-def _outcomes(
+def _ends(
     x: NDArray[np.int8], current: NDArray[np.complex128], under_way: Mapping[int, tuple[int, int]]
 ) -> list[NDArray[np.int8]]:
-    """Phases after those ends of the moves under way between which all their ends lie.
+    """Phases after every way in which the moves under way can end; of many, after the farthest."""
+    ways = {h: way for h, way in under_way.items() if x[h] in way}
+    if 2 ** len(ways) > MOST_ENDS // 2:
+        return [x, *_farthest(x, current, ways)]
+    ends = [x]
+    for h, way in ways.items():
+        other = way[1] if x[h] == way[0] else way[0]
+        ends += [_moved(end, h, other) for end in ends]
+    return ends
+
+
+def _moved(x: NDArray[np.int8], home: int, phase: int) -> NDArray[np.int8]:
+    y = x.copy()
+    y[home] = phase
+    return y
+
+
+def _farthest(
+    x: NDArray[np.int8], current: NDArray[np.complex128], ways: Mapping[int, tuple[int, int]]
+) -> list[NDArray[np.int8]]:
+    """Phases after those ends of moves under way between which all their ends lie.
 
     The sum of k phasors that are there or not is inside a polygon; of its corners, at most 2 k,
     each is the farthest in some direction: there are just the phasors that point that way.
     """
-    ways = {h: way for h, way in under_way.items() if x[h] in way}
-    if not ways:
-        return []
     homes = np.array(list(ways))
     came, goes = np.array(list(ways.values()), np.int8).T
     steps = current[homes] * (TURN[goes] - TURN[came])
@@ -149,12 +171,14 @@ def _outcomes(
     return list(found.values())
 
 
-def _take(move: Move, streets: Sequence[_Street]) -> bool:
-    """Make the move if it may be made in all of them; whether it was."""
-    if not all(street.allows(move) for street in streets):
+def _take(move: Move, streets: list[_Street], room: int) -> bool:
+    """Let the move through if it may be made in all of them, and add those where it is made.
+
+    No more than `room` of them come together.
+    """
+    if 2 * len(streets) > room or not all(street.allows(move) for street in streets):
         return False
-    for street in streets:
-        street.x = street.after(move)
+    streets += [street.made(move) for street in streets]
     return True
 
 
@@ -190,7 +214,7 @@ class _Street:
         self._harm_most = fuses_a + _SLACK_A
 
     def instead(self, x: NDArray[np.int8]) -> _Street:
-        """The same street after moves that are under way; what has no node is as it was."""
+        """The same street after some of the moves under way; what has no node is as it was."""
         other = copy.copy(self)
         other.x = x.copy()
         other.others_a = np.abs(other._without(x) + other._base)
@@ -215,6 +239,12 @@ class _Street:
         apart = np.abs(others - self._past)
         far = np.abs(others) + self._free - np.maximum(np.abs(self._past) - self._free, 0.0)
         return np.asarray(np.where(self._counts, np.minimum(apart, far), 0.0).max(axis=0))
+
+    def made(self, move: Move) -> _Street:
+        """The same when this move of the plan is made too: measured by what it was without."""
+        other = copy.copy(self)
+        other.x = self.after(move)
+        return other
 
     def after(self, move: Move) -> NDArray[np.int8]:
         """The phases when this move is made too."""

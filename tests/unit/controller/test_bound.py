@@ -11,7 +11,7 @@ from bench.virtual_street import VirtualStreet
 from pbal_controller.balancing import Move, Planner, PlannerConfig
 from pbal_controller.balancing.phasors import TURN
 from pbal_controller.plausibility import WordBound
-from pbal_controller.plausibility.bound import _outcomes
+from pbal_controller.plausibility.bound import _ends, _farthest
 
 STRATEGIES = ("constant", "swings", "any angle", "export", "any phase", "chases", "opposes")
 
@@ -278,6 +278,47 @@ def test_two_halves_of_an_unbalance_are_not_ordered_one_after_the_other():
     assert WordBound(fuses).admit([move(2, 0, 1)], phases, amps, under_way={1: (0, 1)}) == []
 
 
+def unbalanced_by_some(seed: int) -> float:
+    """Most by which some, and not all, of the moves let through unbalance the others for a home,
+    A above what may be."""
+    rng = np.random.default_rng(seed)
+    n = 12
+    fuses = rng.choice([16.0, 25.0, 40.0], n)
+    amps = rng.exponential(8, n).clip(0, fuses).astype(complex)
+    x = rng.integers(0, 3, n).astype(np.int8)
+    tries = [
+        move(h, int(x[h]), int((x[h] + rng.integers(1, 3)) % 3)) for h in rng.permutation(n)[:8]
+    ]
+    taken = WordBound(fuses).admit(tries, x, amps)
+
+    def others(y) -> np.ndarray:
+        turned = amps * TURN[y]
+        return np.abs(turned.sum() - turned)
+
+    most = np.maximum(others(x), 0.5 * fuses)
+    worst = -np.inf
+    for bits in range(2 ** len(taken)):
+        y = x.copy()
+        for k, each in enumerate(taken):
+            if bits >> k & 1:
+                y[each.home] = each.to_phase
+        worst = max(worst, (others(y) - most).max())
+    return worst
+
+
+def test_nor_when_nodes_refuse_some_moves_of_a_plan():
+    assert max(unbalanced_by_some(seed) for seed in range(300)) <= 1e-5
+
+
+def test_many_under_way_still_let_one_through():
+    fuses, amps = np.full(30, 63.0), np.full(30, 3.0)
+    x = np.zeros(30, np.int8)
+    ways = dict.fromkeys(range(10), (0, 1))
+    taken = WordBound(fuses).admit([move(h, 0, 2) for h in range(10, 20)], x, amps, under_way=ways)
+    assert len(taken) >= 1
+    assert len(WordBound(fuses).admit([move(h, 0, 2) for h in range(20)], x, amps)) == 6
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 7))
 @settings(max_examples=60, deadline=None)
 def test_the_ends_looked_at_are_the_farthest(seed, k):
@@ -286,7 +327,9 @@ def test_the_ends_looked_at_are_the_farthest(seed, k):
     x = rng.integers(0, 3, 9).astype(np.int8)
     current = rng.normal(0, 10, 9) + 1j * rng.normal(0, 10, 9)
     ways = {h: (int(x[h]), int((x[h] + rng.integers(1, 3)) % 3)) for h in range(k)}
-    looked = [x, *_outcomes(x, current, ways)]
+    looked = _ends(x, current, ways)
+    assert len(looked) == 2**k if k <= 5 else len(looked) <= 2 * k + 1
+    corners = [x, *_farthest(x, current, ways)]
     point = complex(rng.normal(0, 50), rng.normal(0, 50))
 
     def far(y) -> float:
@@ -296,6 +339,7 @@ def test_the_ends_looked_at_are_the_farthest(seed, k):
         y = x.copy()
         y[:k] = [ways[h][bits >> h & 1] for h in range(k)]
         assert far(y) <= max(map(far, looked)) + 1e-9
+        assert far(y) <= max(map(far, corners)) + 1e-9
 
 
 def test_the_planner_s_loop_tells_what_is_under_way(monkeypatch):
