@@ -1,5 +1,9 @@
 """The event log: numbered, kept in flash, sent again until the controller acknowledged it.
 
+The oldest that are not acknowledged are held in memory and sent first; those behind them wait in
+flash, as an acknowledgment covers all numbers below it. So a home that was not heard for days tells
+all that its flash still has.
+
 Two append-only segments of fixed-size entries with a check byte each; when the newer one is full
 the older is replaced. A torn last entry (power cut) is dropped on loading, the others stay. Repeats
 of the same code are rationed, so that a fault that flickers does not wear the flash.
@@ -13,7 +17,7 @@ from micropython import const
 _FMT = const("<IBBIiiB")  # seq, code, severity, time_s, arg0, arg1, check
 _LEN = const(19)
 SEGMENT = const(128)  # entries per segment
-PENDING = const(16)  # unacknowledged events kept in memory; older ones stay readable in flash
+PENDING = const(16)  # the oldest unacknowledged events, kept in memory; newer ones wait in flash
 _I32 = const(0x7FFFFFFF)
 _REFILL_MS = const(300000)  # one more event of the same code per 5 minutes ...
 _BURST = const(6)  # ... after so many in a row
@@ -51,21 +55,27 @@ class EventLog:
             for entry in self.read(i):
                 n += 1
                 newest = entry[0]
-                if entry[0] > self.acked:
-                    self.pending.append(entry)
             if newest > last:
                 last = newest
                 self._segment = i
                 self._count = n
             if newest > self._seq:
                 self._seq = newest
-        self.pending.sort()
-        self._trim()
+        self._fill()
 
-    def _trim(self) -> None:
-        while len(self.pending) > PENDING:
-            self.pending.pop(0)
-            self.dropped += 1
+    def _fill(self) -> None:
+        """Take from flash what memory has room for, oldest first."""
+        pending = self.pending
+        last = pending[-1][0] if pending else self.acked
+        self._waits = False
+        for i in (1 - self._segment, self._segment):
+            for entry in self.read(i):
+                if entry[0] <= last:
+                    continue
+                if len(pending) >= PENDING:
+                    self._waits = True
+                    return
+                pending.append(entry)
 
     def read(self, segment: int):
         """Yield the whole entries of a segment, oldest first."""
@@ -103,8 +113,10 @@ class EventLog:
         arg0 = min(max(arg0, -_I32), _I32)
         arg1 = min(max(arg1, -_I32), _I32)
         entry = (self._seq, code, severity, self._site_s(), arg0, arg1)
-        self.pending.append(entry)
-        self._trim()
+        if len(self.pending) >= PENDING:
+            self._waits = True
+        if not self._waits:
+            self.pending.append(entry)
         self._append(entry)
 
     def _append(self, entry) -> None:
@@ -123,6 +135,8 @@ class EventLog:
                 f.write(self._buf)
         except OSError:
             self._stats.errors += 1
+            if self._waits:
+                self.dropped += 1
             return
         self._count += 1
         self._stats.writes += 1
@@ -159,3 +173,5 @@ class EventLog:
         self.acked = seq
         self.forget(seq)
         self._slot.save(struct.pack("<I", seq))
+        if self._waits:
+            self._fill()

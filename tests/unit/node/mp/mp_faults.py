@@ -134,7 +134,7 @@ def fails(method="_housekeeping", error=None, when=None, of=app_module.App):
 
 
 def codes(app):
-    return [(e[1], e[4]) for e in app.log.pending]
+    return [(e[1], e[4]) for e in support.newest(app.log)]
 
 
 def safe_mode_after_repeated_crashes():

@@ -339,6 +339,46 @@ def event_log_turns_over_and_acknowledges():
     assert stats.writes - writes <= 6 and again.dropped >= 994
 
 
+def a_backlog_is_told_from_its_beginning():
+    """More than memory holds: nothing is skipped, whatever resets come in between."""
+    now = [0]
+
+    def open_log():
+        stats = store.FlashStats()
+        return events.EventLog("/bk", store.Slot("/bkack", stats), lambda: now[0], lambda: 7, stats)
+
+    many = 2 * events.SEGMENT - 20
+    log = open_log()
+    for i in range(many):
+        now[0] += 300000
+        log.emit(1 + i % 16, 0, i)
+        if i % 37 == 36:
+            log = open_log()
+    told = []
+    while log.pending:
+        assert len(log.pending) <= events.PENDING
+        told += [e[0] for e in log.pending]
+        log.forget(told[-1])  # at once; the flash follows
+        log.ack(told[-1])
+        if len(told) % 3 == 0:
+            log = open_log()
+        if len(told) < 60:
+            now[0] += 300000
+            log.emit(3, 0, 0)  # what happens meanwhile waits behind it
+    assert told == list(range(1, log.newest + 1)), told
+    # What flash did not take cannot be told later: it counts as lost, and no more.
+    for i in range(events.PENDING + 5):
+        now[0] += 300000
+        if i == events.PENDING:
+            log._path = "/no/such/folder"
+        log.emit(1 + i % 16, 0, i)
+    assert log.dropped == 5 and len(log.pending) == events.PENDING
+    log.ack(log.newest)
+    assert log.pending == []
+    log.emit(9, 0)
+    assert len(log.pending) == 1
+
+
 def torn_tail_is_cut_off():
     stats = store.FlashStats()
 
@@ -368,6 +408,7 @@ support.run(
         damaged_slots_are_refused,
         event_log_survives,
         event_log_turns_over_and_acknowledges,
+        a_backlog_is_told_from_its_beginning,
         torn_tail_is_cut_off,
     )
 )

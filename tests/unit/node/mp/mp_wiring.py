@@ -258,7 +258,7 @@ def commands_expire_by_proven_time():
     assert app.clock.latest_s() == t + 7200
     order = (app.selector.phase, 2, t, t + 60, app.now_ms())
     assert app.selector.command(1, *order).reason == wire.REASON_EXPIRED
-    moved = [e[4:] for e in app.log.pending if e[1] == wire.EVENT_CLOCK_MOVED]
+    moved = [e[4:] for e in support.newest(app.log) if e[1] == wire.EVENT_CLOCK_MOVED]
     assert moved == [(0, 7200)] or moved == [(0, 7199)], moved
     os.remove("/cfg/floors.0")
 
@@ -323,7 +323,7 @@ def a_bearer_without_progress_starts_anew():
 
     asyncio.run(scenario())
     assert house.resets == 0 and (wire.EVENT_DEFECT, 64 << 8 | 2) in [
-        (e[1], e[4]) for e in app.log.pending
+        (e[1], e[4]) for e in support.newest(app.log)
     ]
 
 

@@ -141,6 +141,11 @@ def own(package, name):
     return module
 
 
+def newest(log):
+    """A node's latest events, oldest first; what waits to be told begins with the oldest."""
+    return sorted([entry for i in (0, 1) for entry in log.read(i)])[-16:]
+
+
 def run(tests):
     """Run the given functions; prints each name, so that a failure names its test."""
     for test in tests:
