@@ -33,6 +33,7 @@ from pbal_controller.standing import Mode, Restraint
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.5
+_BOUND = "bound"  # in the memory, beside what the planner keeps
 
 
 def core_config(config: PlannerConfig) -> CoreConfig:
@@ -128,7 +129,8 @@ class PlannerLoop:
         """What the planner has learnt, for the journal; None without homes."""
         if self.planner is None:
             return None
-        return planner_memory.pack(self.planner.state(), [home.address for home in self._homes])
+        state = self.planner.state() | {_BOUND: self.bound.state()}
+        return planner_memory.pack(state, [home.address for home in self._homes])
 
     def remember(self, blob: bytes | None) -> None:
         """Take up what `memory` gave before a restart; what does not fit is left."""
@@ -139,7 +141,10 @@ class PlannerLoop:
             # From a run whose clock was ahead: as if it had been just now.
             times = state["wear"]["times_s"]
             state["wear"]["times_s"] = np.minimum(times, self.planner_time_s())
+            bound = state.pop(_BOUND, None)  # none from older versions
             self.planner.load(state)
+            if bound is not None:
+                self.bound.load(bound)
         except (ValueError, KeyError, TypeError) as error:
             log.warning("the planner starts with an empty memory", extra={"why": str(error)})
             self.planner = Planner(len(self._homes), core_config(self._config))

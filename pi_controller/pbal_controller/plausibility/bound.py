@@ -9,25 +9,16 @@ of h has no part in it and can do harm only by moving *other* homes, from x to x
 
 Moves are let through one by one while for *every* home
 
-1. |H(x')| <= max(|H(x)|, F / 2): for its sake the others are unbalanced by half its fuse's
-   current at most. This needs no memory. Where the others were balanced within F / 2 at one
-   time they stay so, any two such states are F apart at most, and the harm is at most F, for
-   every t, against every earlier moment since.
-2. where they are not yet balanced so (as a street is built), the lesser of the two limits above
-   is at most F against the phases now and at every plan since they last were. What a home can
-   have cost already, because the loads have changed since, may stay but not grow.
-
-Between a moment before they were balanced so and one after, by 1 alone,
-
-    harm  <=  |H(x')| + |t| - | |H(x)| - |t| |  <=  F / 2 + |t|,
-
-which is at most F for a home that draws F / 2 or less. One that draws more, and happened to make
-up for how the street was built, can cost as much as this says, 1.5 F at most: it says that it
-draws nothing until the others are balanced, then what unbalances them the other way.
+1. the lesser of the two is at most F against the phases now and against all that are remembered,
+   KEEP of them, over restarts too. What a home can have cost already, because the loads have
+   changed since, may stay but not grow.
+2. |H(x')| <= max(|H(x)|, F): for its sake the others are unbalanced by its fuse's current at most.
+   This needs no memory, and bounds what a word can do over phases that are forgotten:
+   |H(x') + t| <= 2 F, or what the others were unbalanced by anyway and t.
 
 Where the transformer's meter tells the true neutral phasor M, t is not free: H becomes M plus
-the change that the moves make, the free F in the second limit becomes 0, and 1 bounds the true
-neutral current itself: no plan brings it above F / 2, or above what it was.
+the change that the moves make, and one rule is enough: no plan brings the true neutral current
+above F / 2, or above what it was.
 
 Moves ordered before may still be under way, and each may be made or not, as may each move of this
 plan: a node can refuse. Both limits hold for every way in which all of these can end, against the
@@ -45,6 +36,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,8 +44,8 @@ from numpy.typing import ArrayLike, NDArray
 from pbal_controller.balancing import Move
 from pbal_controller.balancing.phasors import TURN
 
-#: Phases of earlier plans that are kept.
-KEEP = 96
+#: Phases of earlier plans that are kept: some ten days of a street of 60 homes.
+KEEP = 1000
 #: Ways in which moves that are not made yet can end: those of six moves, each made or not.
 MOST_ENDS = 64
 _SLACK_A = 1e-6
@@ -69,7 +61,6 @@ class WordBound:
         self.fuses_a = np.asarray(fuses_a, np.float64)
         n = len(self.fuses_a)
         self._past = np.empty((0, n), np.int8)
-        self._first = np.zeros(n, np.int64)  # of the past phases that still bind, for each home
         self.held_back_total = 0
 
     def clamp(self, amps: ArrayLike) -> NDArray[np.complex128]:
@@ -103,10 +94,10 @@ class WordBound:
         current[x < 0] = 0.0
         self._remember(x)
         street = _Street(self.fuses_a, current, x, rest_a, measured_a)
-        self._first[street.others_a <= 0.5 * self.fuses_a] = len(self._past) - 1
         streets = [street.instead(y) for y in _ends(x, current, under_way or {})]
-        for each in streets:
-            each.compare_with(self._past, self._first)
+        if measured_a is None:
+            for each in streets:
+                each.compare_with(self._past)
         room = max(MOST_ENDS, 2 * len(streets))
         taken: list[Move] = []
         left = list(moves)
@@ -120,12 +111,23 @@ class WordBound:
         self.held_back_total += len(left)
         return taken
 
+    def state(self) -> dict[str, Any]:
+        """What is remembered, for a restart."""
+        return {"past": self._past}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave. Raises ValueError when it is about other homes."""
+        past = np.asarray(state["past"])
+        if past.dtype != np.int8 or past.ndim != 2 or past.shape[1] != len(self.fuses_a):
+            raise ValueError("bound: no phases of these homes")
+        if len(past) and not ((past >= -1) & (past <= 2)).all():
+            raise ValueError("bound: no phases")
+        self._past = past[-KEEP:]
+
     def _remember(self, x: NDArray[np.int8]) -> None:
         if len(self._past) and not (self._past[-1] != x).any():
             return
-        drop = max(0, len(self._past) + 1 - KEEP)
-        self._past = np.vstack((self._past[drop:], x[None]))
-        self._first = np.maximum(self._first - drop, 0)
+        self._past = np.vstack((self._past[max(0, len(self._past) + 1 - KEEP) :], x[None]))
 
 
 def _ends(
@@ -183,10 +185,7 @@ def _take(move: Move, streets: list[_Street], room: int) -> bool:
 
 
 class _Street:
-    """Homes on phases `x`, and what each one's word can have cost.
-
-    others_a: |H| for each home, A, on the phases it was made with.
-    """
+    """Homes on phases `x`, and what each one's word can have cost."""
 
     def __init__(
         self,
@@ -205,40 +204,40 @@ class _Street:
             self._free = fuses_a
         else:
             self._base = measured_a - self._without(x)
-            self._free = np.zeros(len(x))
-        others = self._without(x) + self._base
-        self.others_a = np.abs(others)
-        self._most = np.maximum(self.others_a, 0.5 * fuses_a) + _SLACK_A
-        self._past = others[None]
-        self._counts = np.ones((1, len(x)), bool)
-        self._harm_most = fuses_a + _SLACK_A
+            self._free = 0.5 * fuses_a
+        self._most = self._allowed()
+        self._past: NDArray[np.complex128] | None = None
+        self._harm_most = fuses_a
 
     def instead(self, x: NDArray[np.int8]) -> _Street:
         """The same street after some of the moves under way; what has no node is as it was."""
         other = copy.copy(self)
         other.x = x.copy()
-        other.others_a = np.abs(other._without(x) + other._base)
-        other._most = np.maximum(other.others_a, 0.5 * self._fuses) + _SLACK_A
+        other._most = other._allowed()
         return other
 
-    def compare_with(self, past: NDArray[np.int8], first: NDArray[np.int64]) -> None:
-        """Take int8[k, n] earlier phases; of home h those from first[h] on bind."""
+    def compare_with(self, past: NDArray[np.int8]) -> None:
+        """Bound the harm against int8[k, n] earlier phases, too."""
         # A home that was on no phase then, or is on none now, is taken as it is now.
-        was = np.where((past < 0) | self._unknown, self.x, past)
-        turned = self._current * TURN[was]
+        turned = self._current * TURN[np.where((past < 0) | self._unknown, self.x, past)]
         self._past = turned.sum(axis=1)[:, None] - turned + self._base
-        self._counts = np.arange(len(past))[:, None] >= first
-        harm_now = self._harm(self._without(self.x) + self._base)
-        self._harm_most = np.maximum(harm_now, self._fuses) + _SLACK_A
+        self._harm_most = np.maximum(self._harm(self._others(self.x)), self._fuses) + _SLACK_A
 
     def _without(self, x: NDArray[np.int8]) -> NDArray[np.complex128]:
         turned = self._current * TURN[x]
         return np.asarray(turned.sum() - turned)
 
+    def _others(self, x: NDArray[np.int8]) -> NDArray[np.complex128]:
+        return np.asarray(self._without(x) + self._base)
+
+    def _allowed(self) -> NDArray[np.float64]:
+        return np.asarray(np.maximum(np.abs(self._others(self.x)), self._free) + _SLACK_A)
+
     def _harm(self, others: NDArray[np.complex128]) -> NDArray[np.float64]:
+        assert self._past is not None
         apart = np.abs(others - self._past)
-        far = np.abs(others) + self._free - np.maximum(np.abs(self._past) - self._free, 0.0)
-        return np.asarray(np.where(self._counts, np.minimum(apart, far), 0.0).max(axis=0))
+        past = np.maximum(np.abs(self._past) - self._fuses, 0.0)
+        return np.asarray(np.minimum(apart, np.abs(others) + self._fuses - past).max(axis=0))
 
     def made(self, move: Move) -> _Street:
         """The same when this move of the plan is made too: measured by what it was without."""
@@ -248,13 +247,11 @@ class _Street:
 
     def after(self, move: Move) -> NDArray[np.int8]:
         """The phases when this move is made too."""
-        y = self.x.copy()
-        y[move.home] = move.to_phase
-        return y
+        return _moved(self.x, move.home, move.to_phase)
 
     def allows(self, move: Move) -> bool:
         """Whether no word can have cost too much when this move is made too."""
-        others = self._without(self.after(move)) + self._base
-        return not (
-            (np.abs(others) > self._most).any() or (self._harm(others) > self._harm_most).any()
-        )
+        others = self._others(self.after(move))
+        if (np.abs(others) > self._most).any():
+            return False
+        return self._past is None or not (self._harm(others) > self._harm_most).any()

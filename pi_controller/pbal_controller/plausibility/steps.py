@@ -7,7 +7,9 @@ A step of one home's word, and a switching of the home is a step on two phases, 
 
 Steps are judged over windows of six looks: two before, two after, and a step that is over in
 between, so that readings of different age agree. Only windows count in which the home's own
-step is most of what happened. With little evidence nothing is said:
+step is most of what happened. What has no node steps too, at any moment: readings of one look that
+were taken before and after it differ. How much the other homes' voltages disagree on what happened
+on a phase says how well it is known, and counts as error. With little evidence nothing is said:
 
 * voltage: the mean of the last 3, 8 or 32 steps is beyond the limit by four standard errors;
 * meter: the last K steps in a row were not seen. What has no node switches too and may hide a
@@ -166,7 +168,8 @@ class Steps:
             others = others[np.isfinite(others)]
             if len(others) < 2:
                 continue
-            apart = float(own[home] - np.median(others))
+            middle = float(np.median(others))
+            apart = float(own[home] - middle)
             if moved[home] < 1.0:
                 self._volt_noise.append(abs(apart))
             elif home in homes and abs(step[home, k].real) >= _STEP_A:
@@ -174,8 +177,9 @@ class Steps:
                     continue
                 quarter = float(np.quantile(self._volt_noise, 0.25))
                 sigma = max(_LEAST_V, quarter / _QUARTER_REAL)
+                error = math.hypot(sigma, _disagreement(others, middle))
                 amps = float(step[home, k].real)
-                self.drop[home].add(-apart / amps, sigma / abs(amps))
+                self.drop[home].add(-apart / amps, error / abs(amps))
 
     def _verdicts(self, homes: NDArray[np.int64]) -> dict[int, str]:
         out: dict[int, str] = {}
@@ -209,3 +213,11 @@ class Steps:
             f"the transformer's meter saw {100 * max(sum(last) / run, 0.0):.0f} % of its last "
             f"{run} changes"
         )
+
+
+def _disagreement(others: NDArray[np.float64], middle: float) -> float:
+    """How far the homes are apart on one change of voltage, V; one of many that is far out is not
+    believed alone.
+    """
+    apart = np.sort(np.abs(others - middle))
+    return float(apart[-2] if len(apart) > 3 else apart[-1])
