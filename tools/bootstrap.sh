@@ -74,6 +74,7 @@ SYSTEM_TOOLS=(
     "tshark tshark the Wireshark dissector"
     "socat socat serial links between programs"
     "tmux tmux the live views"
+    "chromium chromium the pages"
     "faketime faketime steps of the controller's clock"
     "/usr/sbin/mosquitto mosquitto the uplink's broker"
 )

@@ -88,7 +88,7 @@ class Controller:
         self.rounds: dict[str, Rounds] = {}
         self.bearers: dict[str, Bearer] = {}
         self.router = Router()
-        self.host = SiteHost(self.inbox, self.standing, wall)
+        self.host = SiteHost(self.inbox, self.standing, wall, config.planner.dry_run)
         self._carry()
         self.dispatcher = Dispatcher(
             self.fleet, self.journal, self.inbox, config.dispatch, self.router.expedite,
@@ -164,6 +164,7 @@ class Controller:
         return SiteView(
             site=self.config.site,
             max_age_s=self.config.planner.max_age_s,
+            phase_limit_a=self.config.planner.phase_limit_a,
             started=self.started,
             now=self.now,
             wall=self.wall,

@@ -111,17 +111,19 @@ def check_config(
     Example: pbal-controller check-config --config pbal.toml
     """
     from pbal_controller.moves import core_config
-    from pbal_controller.uplink.tls import check as check_uplink
+    from pbal_controller.uplink import tls
+    from pbal_controller.view import read_token
 
     settings = load(config)
     try:
         core = core_config(settings.planner)
+        read_token(settings.http.token_file)
     except ConfigError as error:
         raise ConfigError(f"{source_of(error.key, config)}: {error}") from None
     # Before anything is printed that looks as if all were well.
     keys = check_keys(settings, passphrase_file)
     try:
-        uplink = check_uplink(settings.uplink) if settings.uplink.kind != "null" else []
+        uplink = tls.check(settings.uplink) if settings.uplink.kind != "null" else []
     except ConfigError as error:
         raise ConfigError(f"{source_of(error.key, config)}: {error}") from None
     if json_:

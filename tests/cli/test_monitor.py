@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -140,6 +141,20 @@ def test_frame_rate_forgets_a_restart() -> None:
 async def test_nothing_there(session: aiohttp.ClientSession) -> None:
     with pytest.raises(UnreachableError, match="refused"):
         await statusclient.fetch(session, "http://127.0.0.1:9")
+
+
+async def test_a_token_that_is_asked_for(
+    session: aiohttp.ClientSession, server: Server, tmp_path: Path
+) -> None:
+    server.status, server.body = 401, "token"
+    with pytest.raises(InputError, match="asks for its token") as refused:
+        await statusclient.fetch(session, server.url)
+    assert "--token-file" in refused.value.remedy
+    (tmp_path / "token").write_text("abc\n")
+    assert statusclient.bearer(tmp_path / "token") == {"Authorization": "Bearer abc"}
+    assert statusclient.bearer(None) == {}
+    with pytest.raises(InputError, match="cannot be read"):
+        statusclient.bearer(tmp_path / "none")
 
 
 @pytest.mark.parametrize("url", ["street", "127.0.0.1:8480", "ftp://127.0.0.1", "http://", ""])

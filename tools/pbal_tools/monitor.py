@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import aiohttp
@@ -14,7 +15,7 @@ from pbal_controller.documents import dump_json
 from .errors import CliError
 from .picture import Picture
 from .screen import ending_signals, show
-from .statusclient import Feed, fetch
+from .statusclient import Feed, bearer, fetch
 from .view import render
 
 DEFAULT_URL = "http://127.0.0.1:8480"
@@ -61,10 +62,10 @@ class Watcher:
         self._picture.title = f"pbal monitor · {name or self._url}"
 
 
-async def watch(url: str, console: Console, once: bool) -> None:
+async def watch(url: str, console: Console, once: bool, headers: dict[str, str]) -> None:
     """The live screen until Ctrl-C, or one screen."""
     picture = Picture("pbal monitor", footer=f"{url} · Ctrl-C ends the view, not the controller")
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers=headers) as session:
         watcher = Watcher(url, session, picture)
         await watcher.first()
         if once:
@@ -74,9 +75,9 @@ async def watch(url: str, console: Console, once: bool) -> None:
             await show(console, picture, watcher.update)
 
 
-async def status_json(url: str) -> None:
+async def status_json(url: str, headers: dict[str, str]) -> None:
     """The status, once, as the controller gives it."""
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers=headers) as session:
         print(dump_json(await fetch(session, url), indent=2))
 
 
@@ -89,6 +90,10 @@ def monitor(
     json_output: Annotated[
         bool, typer.Option("--json", help="Print the status once as JSON, for scripts.")
     ] = False,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="PBAL_TOKEN_FILE", help="Holds the token of http.token_file there."),
+    ] = None,
 ) -> None:
     """Watch a running controller live: phases, neutral current, homes, link, moves and reasons.
 
@@ -98,7 +103,7 @@ def monitor(
     pbal monitor --json
     """
     if json_output:
-        asyncio.run(status_json(url))
+        asyncio.run(status_json(url, bearer(token_file)))
         return
     once = once or not sys.stdout.isatty()
-    asyncio.run(watch(url, Console(), once))
+    asyncio.run(watch(url, Console(), once, bearer(token_file)))

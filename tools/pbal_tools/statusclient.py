@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -31,6 +32,19 @@ STATE_WORDS = {
 }
 
 
+def bearer(token_file: Path | None) -> dict[str, str]:
+    """The header that shows the token in a file to a status server. Raises InputError."""
+    if token_file is None:
+        return {}
+    try:
+        token = token_file.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InputError(
+            f"{token_file} cannot be read ({exc}).", "Name the file of the token."
+        ) from None
+    return {"Authorization": f"Bearer {token}"}
+
+
 async def fetch(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     """GET /api/status.
 
@@ -56,6 +70,11 @@ async def fetch(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
         data = load_json(text)
     except ValueError:
         data = None
+    if status == 401:
+        raise InputError(
+            f"The controller at {url} asks for its token.",
+            "Give --token-file, a copy of the file that http.token_file names in its pbal.toml.",
+        )
     if status != 200 or not isinstance(data, dict) or "homes" not in data:
         raise PeerError(
             f"What answers at {url} is not a pbal controller (HTTP status {status}).",

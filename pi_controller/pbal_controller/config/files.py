@@ -127,7 +127,12 @@ def _absolute(config: Config, base: Path) -> Config:
                 }
             ),
             "journal": config.journal.model_copy(update={"path": fix(config.journal.path)}),
-            "http": config.http.model_copy(update={"port_file": fix(config.http.port_file)}),
+            "http": config.http.model_copy(
+                update={
+                    "port_file": fix(config.http.port_file),
+                    "token_file": fix(config.http.token_file),
+                }
+            ),
             "update": config.update.model_copy(update={"directory": fix(config.update.directory)}),
             "uplink": config.uplink.model_copy(
                 update={

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pbal_controller.config.tables import is_loopback
 from pbal_controller.config.whole import Config
 
 
@@ -50,8 +49,8 @@ def describe(config: Config, core: Any, keys: str) -> list[str]:
     out.append(f"keys: {config.keys.file}, {keys}")
     http = config.http
     out.append(f"status: http://{http.host}:{http.port}/" if http.enabled else "status: off")
-    if http.enabled and not is_loopback(http.host):
-        out.append("  note: it asks for no password; whoever reaches this address reads all homes")
+    if http.enabled and http.token_file is not None:
+        out.append(f"  readers show the token in {http.token_file}")
     return out
 
 

@@ -67,23 +67,36 @@ def is_loopback(host: str) -> bool:
 
 
 class HttpConfig(Table):
-    """The local status server. Port 0 takes a free one; `port_file` then says which."""
+    """The local status server. Port 0 takes a free one; `port_file` then says which.
+
+    `token_file` holds what a reader has to show; it must be set to listen beyond this computer.
+    """
 
     enabled: bool = True
     host: str = "127.0.0.1"
     port: Port = 8480
     port_file: Path | None = None
+    token_file: Path | None = None
 
     @field_validator("host")
     @classmethod
     def _one_address(cls, host: str) -> str:
         if host in ("", "0.0.0.0", "::", "*"):
             raise ValueError(
-                f"{host!r} is every network of this computer, and the page asks for no password; "
+                f"{host!r} is every network of this computer; "
                 "keep 127.0.0.1 and look at it through an SSH tunnel (docs/operations.md), or "
                 "name one address"
             )
         return host
+
+    @model_validator(mode="after")
+    def _guarded(self) -> HttpConfig:
+        if self.enabled and self.token_file is None and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host} can be reached from other computers: set token_file, a file "
+                "with a secret of at least 32 characters (openssl rand -hex 32), or keep 127.0.0.1"
+            )
+        return self
 
 
 class BearerConfig(BaseModel):
@@ -167,6 +180,8 @@ class PlannerConfig(Table):
     """When to decide and how much may move. `core` goes to the balancing core as it is."""
 
     enabled: bool = True
+    # Plan and explain, order nothing; the status tells what it would have saved.
+    dry_run: bool = False
     every_s: Seconds = 60.0
     # First decision this long after start, so that every home has been heard.
     settle_s: float = Field(default=10.0, ge=0, le=3600)

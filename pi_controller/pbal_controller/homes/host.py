@@ -46,19 +46,26 @@ class SiteHost(Host):
     """Shared by the conversations of one site."""
 
     def __init__(
-        self, inbox: Inbox, standing: Standing, wall: Callable[[], float] = time.time
+        self,
+        inbox: Inbox,
+        standing: Standing,
+        wall: Callable[[], float] = time.time,
+        dry_run: bool = False,
     ) -> None:
         self.updates: Updates | None = None
         self.clock = wall
         self._inbox = inbox
         self._standing = standing
+        self._dry_run = dry_run
 
     def wall(self) -> float:
         """Unix time, s."""
         return self.clock()
 
     def may_switch(self, home: Home, now: float) -> bool:
-        """Not while the site or this home stands under suspicion."""
+        """Not in a dry run, nor while the site or this home stands under suspicion."""
+        if self._dry_run:
+            return False  # nor what was ordered before the mode was set
         accused = home.address in self._standing.accused
         return not (accused or home.quarantined or self._standing.why_not(now))
 

@@ -14,6 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,14 @@ import numpy as np
 from pbal_controller.balancing import Move, Planner
 from pbal_controller.balancing import PlannerConfig as CoreConfig
 from pbal_controller.balancing.phasors import TURN
+from pbal_controller.balancing.wear import Wear
 from pbal_controller.config import PlannerConfig, PlausibilityConfig
 from pbal_controller.errors import ConfigError
 from pbal_controller.homes import PHASE_NAMES, ROTATION, Fleet, Home
 from pbal_controller.meters import TransformerReading
 from pbal_controller.moves import memory as planner_memory
 from pbal_controller.moves.dispatcher import Dispatcher
+from pbal_controller.moves.dryrun import DryRun
 from pbal_controller.plausibility import Watch, WordBound
 from pbal_controller.standing import Mode, Restraint
 
@@ -91,6 +94,8 @@ class PlannerLoop:
         self.planner = Planner(len(self._homes), core_config(config)) if self._homes else None
         self.watch = Watch(self._homes, plausibility or PlausibilityConfig())
         self.bound = WordBound([home.config.fuse_a for home in self._homes])
+        self.dry_run: DryRun | None = None
+        self._worn: Wear | None = None  # what relays were really spent on, during a dry run
         self.decisions_total = 0
         self.skipped_total = 0
         self.last_decision: dict[str, Any] = {}
@@ -118,6 +123,7 @@ class PlannerLoop:
         """For the status."""
         return {
             "enabled": self._config.enabled,
+            "dry_run": self.dry_run.as_dict() if self.dry_run is not None else None,
             "every_s": self._config.every_s,
             "decisions": self.decisions_total,
             "skipped": self.skipped_total,
@@ -130,6 +136,8 @@ class PlannerLoop:
         if self.planner is None:
             return None
         state = self.planner.state() | {_BOUND: self.bound.state()}
+        if self._worn is not None:
+            state["wear"] = self._worn.state()
         return planner_memory.pack(state, [home.address for home in self._homes])
 
     def remember(self, blob: bytes | None) -> None:
@@ -166,6 +174,9 @@ class PlannerLoop:
                 next_observe = now + self._config.observe_every_s
                 self.judge(now)
                 self.planner.observe(self.planner_time_s(), self.currents(now), self.rest(now))
+                dry = self._in_dry_run()
+                if dry is not None:
+                    dry.sample(self.neutral_a(now), now, self._config.max_age_s, self._wall())
             overload = self.overload(now)
             urgent = (
                 overload != ""
@@ -214,6 +225,14 @@ class PlannerLoop:
         total = sum(a * turn for a, turn in zip(meter.phasors_a(), ROTATION[1:], strict=True))
         return None if cmath.isnan(total) else complex(total)
 
+    def neutral_a(self, now: float) -> complex:
+        """Phasor of the neutral current, A: by the meter, else the sum of the fresh homes."""
+        measured = self.neutral_at_transformer_a()
+        if measured is None:
+            sums = self._fleet.phase_sums(now, self._config.max_age_s)
+            measured = sum((a * t for a, t in zip(sums, ROTATION[1:], strict=True)), 0j)
+        return measured
+
     def overload(self, now: float) -> str:
         """Which phase carries more than the limit, in words; empty when none does.
 
@@ -234,12 +253,15 @@ class PlannerLoop:
 
     def blocked(self, now: float) -> str:
         """Why no plan may be made now; empty when one may."""
-        standing = self._dispatcher.standing.why_not(now)
-        if standing:
-            return f"standing down: {standing}"
-        trouble = self._dispatcher.why_not(now) or self.restraint.why_not()
-        if trouble:
-            return trouble
+        if self.restraint.why_not():
+            return self.restraint.why_not()
+        if self.dry_run is None:
+            standing = self._dispatcher.standing.why_not(now)
+            if standing:
+                return f"standing down: {standing}"
+            trouble = self._dispatcher.why_not(now)
+            if trouble:
+                return trouble
         reachable = [home for home in self._homes if home.session is not None]
         fresh = sum(home.age_s(now) <= self._config.max_age_s for home in reachable)
         need = self._config.min_fresh_share * len(reachable)
@@ -253,9 +275,24 @@ class PlannerLoop:
         allowed = max(1, int(share * len(self._homes)))
         return max(0, allowed - self._dispatcher.moving())
 
+    def _in_dry_run(self) -> DryRun | None:
+        """The dry run, where the configuration or HQ wants one; begun and ended here."""
+        assert self.planner is not None
+        if self._config.dry_run or self.restraint.mode is Mode.DRY_RUN:
+            if self.dry_run is None:
+                self.dry_run = DryRun(self._homes)
+                # Moves that nobody makes wear no relays.
+                self._worn, self.planner.wear = self.planner.wear, deepcopy(self.planner.wear)
+        elif self.dry_run is not None:
+            self.dry_run = None
+            if self._worn is not None:
+                self.planner.wear, self._worn = self._worn, None
+        return self.dry_run
+
     async def decide(self, now: float, cause: str) -> int:
         """Make one decision and order its moves. Returns how many were ordered."""
         assert self.planner is not None
+        dry = self._in_dry_run()
         why = self.blocked(now)
         room = self.room()
         if not why and room == 0:
@@ -278,6 +315,12 @@ class PlannerLoop:
             way = self._dispatcher.under_way(home.address)
             if way is not None:
                 under_way[index] = (way[0] - 1, way[1] - 1)
+        measured = self.neutral_at_transformer_a()
+        if dry is not None:
+            dry.see()
+            phases = dry.phases(phases)
+            if measured is not None:
+                measured = dry.would_be(measured, now, self._config.max_age_s)
         most = self.planner.config.max_moves
         began = time.perf_counter()
         # In a thread: a large site's decision takes longer than a frame.
@@ -293,21 +336,27 @@ class PlannerLoop:
         others = 0j if rest is None else complex((np.nan_to_num(rest) * TURN[:3]).sum())
         moves = await asyncio.to_thread(
             self.bound.admit, moves, phases, self.currents(now), rest_a=others,
-            measured_a=self.neutral_at_transformer_a(), under_way=under_way,
+            measured_a=measured, under_way=under_way,
         )  # fmt: skip
         self.last_decide_s = time.perf_counter() - began
         self.decisions_total += 1
         ordered = 0
-        dry = self.restraint.mode is Mode.DRY_RUN
-        for move in moves[:room] if not dry else ():
-            ordered += await self._order(move, now)
+        for move in moves[:room]:
+            if dry is not None:
+                dry.take(move, self._wall())
+            else:
+                ordered += await self._order(move, now)
         self._note(
             {
                 "time_s": self._wall(),
                 "cause": cause,
                 "skipped": "dry run: nothing is ordered" if dry else "",
                 "moves": ordered,
-                **({"would_move": _would_move(moves[:room], self._homes)} if dry else {}),
+                **(
+                    {"would_move": _would_move(moves[:room], self._homes)}
+                    if dry is not None
+                    else {}
+                ),
                 "held_back": proposed - len(moves),
                 "took_s": round(self.last_decide_s, 6),
             }

@@ -52,7 +52,9 @@ class StateMaker:
             return names.MODE_STANDS_DOWN
         if self._restraint.mode is Mode.HOLD or not self._config.planner.enabled:
             return names.MODE_HOLD
-        return names.MODE_DRY_RUN if self._restraint.mode is Mode.DRY_RUN else names.MODE_RUN
+        if self._restraint.mode is Mode.DRY_RUN or self._config.planner.dry_run:
+            return names.MODE_DRY_RUN
+        return names.MODE_RUN
 
     def _capabilities(self) -> int:
         t = self._config.transformer

@@ -1,7 +1,6 @@
 """The local status server: page, JSON, Prometheus, event stream. It can change nothing.
 
-It listens on the loopback address by default and has no authentication; to look from
-elsewhere use an SSH tunnel (docs/operations.md).
+It listens on the loopback address by default; beyond it readers show a token (`access`).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from aiohttp import web
 
 from pbal_controller.config import HttpConfig
 from pbal_controller.documents import dump_json
-from pbal_controller.view import metrics
+from pbal_controller.view import access, metrics
 from pbal_controller.view.site import SiteView
 from pbal_controller.view.status import home_dict, status_dict, summary_dict
 
@@ -33,6 +32,14 @@ MAX_CONNECTIONS = 64
 # time in which homes are polled.
 KEEP_S = 0.2
 SUMMARY_EVERY_S = 1.0
+
+
+# The page: its address, its file here, and what that is.
+PAGE = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
 
 
 def _answer(data: Any, status: int = 200) -> web.Response:
@@ -93,6 +100,7 @@ class StatusServer:
     def __init__(self, view: SiteView, config: HttpConfig, streams: Streams) -> None:
         self._c = view
         self._config = config
+        self._token = access.read_token(config.token_file)
         self._streams = streams
         self.port = 0
         self._kept: dict[str, tuple[float, bytes]] = {}
@@ -101,7 +109,7 @@ class StatusServer:
         app = web.Application(middlewares=[self._known_host])
         app.add_routes(
             [
-                web.get("/", self._page),
+                *(web.get(path, self._file) for path in PAGE),
                 web.get("/api/status", self._status),
                 web.get("/api/homes/{address}", self._home),
                 web.get("/api/moves", self._moves),
@@ -125,7 +133,7 @@ class StatusServer:
             return web.Response(
                 status=403, text=f"not served under the name {host}; use localhost\n"
             )
-        return await handler(request)
+        return access.refuse(request, self._token) or await handler(request)
 
     async def run(self, beat: Callable[[], None]) -> None:
         """Serve until cancelled."""
@@ -164,15 +172,18 @@ class StatusServer:
                 listener.close()
             await runner.cleanup()
 
-    async def _page(self, request: web.Request) -> web.Response:
-        page = resources.files("pbal_controller.view").joinpath("page.html").read_text("utf-8")
+    async def _file(self, request: web.Request) -> web.Response:
+        name, kind = PAGE[request.path]
+        text = resources.files("pbal_controller.view").joinpath(name).read_text("utf-8")
         return web.Response(
-            text=page,
-            content_type="text/html",
+            text=text,
+            content_type=kind,
             headers={
                 "Content-Security-Policy": "default-src 'none'; connect-src 'self'; "
-                "style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+                "style-src 'self'; script-src 'self'; frame-ancestors 'none'",
                 "X-Content-Type-Options": "nosniff",
+                "Referrer-Policy": "no-referrer",
+                "Cache-Control": "no-cache",
             },
         )
 

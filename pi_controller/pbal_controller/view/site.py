@@ -131,6 +131,7 @@ class SiteView:
 
     site: SiteConfig
     max_age_s: float  # a reading older than this does not count
+    phase_limit_a: float | None
     started: float
     now: Callable[[], float]
     wall: Callable[[], float]

@@ -108,6 +108,8 @@ def summary_dict(c: SiteView) -> dict[str, Any]:
         "homes_doubted": sum(bool(home.doubted) for home in homes),
         "firmware": c.firmware.as_dict(),
         "neutral_current_a": round(c.fleet.neutral_a(now, max_age), 3),
+        "phase_phasors_a": [[round(s.real, 3), round(s.imag, 3)] for s in sums],
+        "phase_limit_a": c.phase_limit_a,
         "phase_currents_a": [round(abs(s), 3) for s in sums],
         "phase_powers_w": [round(p, 1) for p in powers],
         "phase_voltages_v": [round(sum(v) / len(v), 2) if v else None for v in volts],

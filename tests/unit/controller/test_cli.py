@@ -200,8 +200,10 @@ def test_a_journal_that_cannot_be_opened(site: Path) -> None:
         ("[bus.a]", "[bus.b]\nport = 'link'\n[bus.a]", 2, "on one port"),
         ("[bus.a]", "[transformer.meter]\nkind='sdm630'\nport = '/nowhere'\n[bus.a]", 2,
          "port of bus a"),
-        ("[bus.a]", "[http]\nhost = '0.0.0.0'\n[bus.a]", 2, "asks for no password"),
-        ("[bus.a]", "[http]\nhost = '::'\n[bus.a]", 2, "asks for no password"),
+        ("[bus.a]", "[http]\nhost = '0.0.0.0'\n[bus.a]", 2, "every network"),
+        ("[bus.a]", "[http]\nhost = '::'\n[bus.a]", 2, "every network"),
+        ("[bus.a]", "[http]\nhost = '192.0.2.7'\n[bus.a]", 2, "set token_file"),
+        ("[bus.a]", "[http]\ntoken_file = '/nowhere'\n[bus.a]", 2, "openssl rand"),
     ],
 )  # fmt: skip
 def test_check_config_passes_nothing_that_will_not_run(
@@ -221,11 +223,12 @@ def test_check_config_passes_nothing_that_will_not_run(
 
 def test_check_config_with_the_passphrase_at_systemd(keyed: Path) -> None:
     text = (keyed / "pbal.toml").read_text().replace("passphrase_file = 'keys.pass'\n", "")
-    (keyed / "pbal.toml").write_text(text + "[http]\nhost = '192.0.2.7'\n")
+    (keyed / "pbal.toml").write_text(text + "[http]\nhost = '192.0.2.7'\ntoken_file = 'token'\n")
+    (keyed / "token").write_text("0123456789abcdef" * 3)
     done = call("check-config", "-c", "pbal.toml", cwd=keyed)
     assert done.returncode == 0, done.stderr
     assert "not opened" in done.stdout
-    assert "asks for no password" in done.stdout
+    assert "readers show the token in" in done.stdout
     more = ("--passphrase-file", "keys.pass")
     assert "1 node" in call("check-config", "-c", "pbal.toml", *more, cwd=keyed).stdout
 

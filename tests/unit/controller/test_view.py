@@ -24,6 +24,7 @@ def view(**changes: Any) -> SiteView:
     parts: dict[str, Any] = {
         "site": SiteConfig(id=7, name="Mill Lane"),
         "max_age_s": 10.0,
+        "phase_limit_a": None,
         "started": 100.0,
         "now": lambda: 160.0,
         "wall": lambda: 1_800_000_000.0,
