@@ -142,6 +142,17 @@ class Controller:
                     max_delay_s=polling.max_delay_s,
                 )
                 self.router.add_home(talk)
+        for name, bearer in self.bearers.items():
+            homes = sum(path.bearer == name for home in self.fleet for path in home.paths)
+            fresh_s = bearer.freshness_s(homes)
+            if homes and fresh_s > config.planner.max_age_s:
+                log.warning(
+                    "readings over this bearer are too old to plan with",
+                    extra={
+                        "bearer": name, "homes": homes, "age_s": round(fresh_s, 1),
+                        "remedy": "fewer homes on it, a faster one, or a greater planner.max_age_s",
+                    },
+                )  # fmt: skip
 
     def _build_uplink(self) -> None:
         config = self.config

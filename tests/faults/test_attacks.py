@@ -60,7 +60,7 @@ async def test_forged_with_another_key(poller: Poller) -> None:
         n = poller.street.identities[0]
         _, wrong = kdf.node_keys(os.urandom(32), 1, n.address)
         sealer = frames.Sealer(wrong, frames.DOWN, 1, n.address)
-        await poller.raw(poller.adu(0, sealer.seal(poller.counters[0] + 50, order.encode())))
+        await poller.raw(poller.adu(0, sealer.seal(poller.sealed(0) + 50, order.encode())))
 
     await refused(poller, "auth_failed", attack)
 

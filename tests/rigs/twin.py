@@ -10,7 +10,9 @@ import tty
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pbal_protocol import frames, kdf, records
+from pbal_controller.config import HomeConfig
+from pbal_controller.homes import Conversation, Home, Host, Session, time_sync
+from pbal_protocol import records
 from pbal_sim.rules import crc16
 from pbal_sim.street import Street
 
@@ -47,6 +49,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 LATE_S = 0.2  # for the answer that is behind a late one
 GOOD_AFTER_S = 7  # of a node's start: it measures within 1.5 s, and 5 s more make a phase good
+# Counters of frames to nodes: from here on, and so many.
+_FIRST, _COUNTERS = 1001, 1 << 30
 ACCEPTED, DONE, REFUSED, FAILED, EXPIRED = 1, 2, 3, 4, 5
 
 
@@ -66,6 +70,16 @@ def _acknowledged(got: list[Any], counter: int) -> bool:
     return any(isinstance(r, records.Ack) and r.counter == counter for r in got)
 
 
+class _Told(Host):
+    """Keeps what a node's latest frame said."""
+
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+
+    def record(self, home: Home, record: Any, now: float) -> None:
+        self.got.append(record)
+
+
 class Poller:
     """Homes by index, as in the street. Keeps counters across node restarts."""
 
@@ -78,13 +92,13 @@ class Poller:
         asyncio.get_running_loop().add_reader(self._fd, self._read)
         site = street.config.site_id
         self._site = site
-        self.sealers: list[Any] = []
-        self._openers: list[Any] = []
-        for n in street.identities:
-            up, down = kdf.node_keys(n.root, site, n.address)
-            self.sealers.append(frames.Sealer(down, frames.DOWN, site, n.address))
-            self._openers.append(frames.Opener(up, frames.UP, site, n.address))
-        self.counters = [1000] * len(street.identities)
+        self.talks: list[Conversation] = []
+        self._told = [_Told() for _ in street.identities]
+        for n, told in zip(street.identities, self._told, strict=True):
+            session = Session(site, n.address, n.root, "")
+            session.counters.extend(_FIRST, _COUNTERS)
+            home = Home(HomeConfig(address=n.address, bus="line"), session)
+            self.talks.append(Conversation(home, told, floor_skip=0))
         self.events: list[list[Any]] = [[] for _ in street.identities]
         self._acked = [0] * len(street.identities)
         self.health: list[Any] = [None] * len(street.identities)
@@ -134,9 +148,12 @@ class Poller:
                 return bytes(self._in)
 
     def seal(self, i: int, *items: Any) -> bytes:
-        """A sealed DOWN frame with records, next counter."""
-        self.counters[i] += 1
-        return self.sealers[i].seal(self.counters[i], b"".join(r.encode() for r in items))
+        """A sealed DOWN frame with exactly these records, next counter."""
+        return self.talks[i].session.seal(items)
+
+    def sealed(self, i: int) -> int:
+        """The latest counter sealed for a home."""
+        return self.talks[i].session.sealed
 
     def adu(self, i: int, body: bytes = b"") -> bytes:
         """A poll request."""
@@ -150,7 +167,12 @@ class Poller:
         body = answer[4:-2]
         if not body:
             return []
-        items = list(records.decode_all(self._openers[i].open(body), "up"))
+        items = self._told[i].got = []
+        if not self.talks[i].received(body, time.monotonic()):
+            link = self.talks[i].home.link
+            raise AssertionError(
+                f"home {i} sent a frame that is not its own, or an old one: {link}"
+            )
         for r in items:
             if isinstance(r, records.Event):
                 if all(e.seq != r.seq for e in self.events[i]):
@@ -159,7 +181,6 @@ class Poller:
                 self.results.setdefault(r.command_id, []).append(r)
             elif isinstance(r, records.Hello):
                 self.hellos[i].append(r)
-                self.counters[i] = max(self.counters[i], r.down_floor + 1)
             elif isinstance(r, records.Health):
                 self.health[i] = r
         return items
@@ -173,7 +194,7 @@ class Poller:
             items = (*items, records.EventAck(seq=newest))
         for _ in range(tries):
             body = self.seal(i, *items) if items else b""
-            sealed = self.counters[i]
+            sealed = self.sealed(i)
             got = self.open(i, await self.raw(self.adu(i, body)))
             if got and items and not _acknowledged(got, sealed):
                 # Perhaps the answer to the request before, late on a busy computer: taken for
@@ -201,15 +222,7 @@ class Poller:
             await self.poll(i, records.StatusGet(what=1))
             await self.poll(i)
             if self.hellos[i]:
-                now = time.time()
-                await self.poll(
-                    i,
-                    records.TimeSync(
-                        time_s=int(now),
-                        time_ms=int(now * 1000) % 1000,
-                        nonce=self.hellos[i][-1].nonce,
-                    ),
-                )
+                await self.poll(i, time_sync(self.hellos[i][-1].nonce))
         raise AssertionError(f"home {i} never took the time")
 
     async def ready(self, i: int, timeout_s: float = 25.0) -> int:

@@ -87,7 +87,12 @@ class Conversation:
         *,
         health_every_s: float = math.inf,
         max_delay_s: float = math.inf,
+        floor_skip: int | None = None,
     ) -> None:
+        """`health_every_s`: how often its health is asked for. `max_delay_s`: a synced node's
+        reading older than this on arrival was delayed on the way, and is not used. `floor_skip`: as
+        `CounterBlock.node_floor` has it.
+        """
         assert home.session is not None
         self.home = home
         self.session: Session = home.session
@@ -96,6 +101,7 @@ class Conversation:
         self._host = host
         self._health_every_s = health_every_s
         self._max_delay_s = max_delay_s
+        self._floor_skip = floor_skip
         self._parts: list[bytes] = []
         self._left = 0
 
@@ -261,7 +267,7 @@ class Conversation:
         self._host.greeting(home, hello, now)
         home.hello = hello
         home.boots = hello.boots
-        self.session.counters.node_floor(hello.down_floor)
+        self.session.counters.node_floor(hello.down_floor, self._floor_skip)
         home.time_nonce = hello.nonce
         # A node asks for the time about once an hour: only a start is worth a line.
         log.log(

@@ -55,6 +55,10 @@ def home_dict(home: Home, now: float, *, full: bool = False) -> dict[str, Any]:
             "switches_today": t.switches_today,
         }
     if full:
+        item["paths"] = [
+            {"bearer": path.bearer, "alive": path.alive, "resting": path.resting}
+            for path in home.paths
+        ]
         item["age_samples_s"] = [round(x, 3) for x in home.ages]
         item["settings"] = {str(key): value for key, value in sorted(home.settings.items())}
         item["health"] = home.health.as_dict() if home.health is not None else None

@@ -165,6 +165,19 @@ class Line:
             self.garbled += 1
         return None
 
+    def exchange(self, unit: int, frame: bytes) -> bytes | None:
+        """Carries a sealed frame, or an empty one that only asks; the node's frame.
+
+        None where it stays silent, empty where what came is no frame.
+        """
+        answer = self.request(unit, modbus_client.request_pdu(modbus.OP_POLL, frame), 1)
+        if answer is None:
+            return None
+        try:
+            return modbus_client.parse_pdu(answer)[1]
+        except RemoteError:
+            return b""
+
     def _collect(self, sent: int) -> bytes:
         now = time.monotonic()
         first = now + sent * 11 / self.bus.baud + self.answer_s

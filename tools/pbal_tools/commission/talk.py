@@ -1,21 +1,22 @@
 """The sealed conversation with one provisioned node, from a laptop instead of the controller.
 
+It is the controller's own `Conversation`, with another host: nothing is commanded by itself, events
+are left for the controller, and the clock is set only where the node has none.
+
 Counters: a counter that was used once with a key may never be used again. They come from the
 controller's journal where it is given, else from this commissioning's own record, well above the
 floor that the node reports; and the conversation ends with a frame that the node has acknowledged,
 so that the controller, who asks for the floor, continues above everything sent from here.
 """
 
-import secrets
-import struct
 import time
 from collections.abc import Callable
 
-from pbal_controller.homes import time_sync
+from pbal_controller.config import HomeConfig
+from pbal_controller.homes import Conversation, Home, Host, Session
 from pbal_controller.keys import NodeKey
-from pbal_protocol import config, frames, kdf, modbus, modbus_client, records
+from pbal_protocol import config, modbus, records
 from pbal_protocol.codec import Record
-from pbal_protocol.errors import RemoteError
 
 from ..errors import CheckFailed, PeerError, UnreachableError
 from .line import Line
@@ -28,49 +29,69 @@ PATIENCE_S = 12.0
 _PAUSE_S = 0.05
 
 
+class _Told(Host):
+    """Keeps what one node says."""
+
+    def __init__(self) -> None:
+        self.got: list[Record] = []  # by the latest exchange
+        self.results: dict[int, records.SwitchResult] = {}
+        self.config: dict[int, records.ConfigValue] = {}
+        self.acked = -1
+
+    def record(self, home: Home, record: Record, now: float) -> None:
+        self.got.append(record)
+        if isinstance(record, records.SwitchResult):
+            self.results[record.command_id] = record
+        elif isinstance(record, records.ConfigValue):
+            self.config[record.key] = record
+        elif isinstance(record, records.Ack):
+            self.acked = max(self.acked, record.counter)
+
+
 class Talk:
     """One node: what it said last of everything, and what it is to be told."""
 
     def __init__(
         self, line: Line, site_id: int, key: NodeKey, reserve: Reserve, bottom: int = 0
     ) -> None:
-        up, down = kdf.node_keys(key.root, site_id, key.address)
         self.address = key.address
         self.unit = key.address & 0xFF
         self.eui = key.eui
         self.line = line
-        self._fingerprint = key.fingerprint
-        self._sealer = frames.Sealer(down, frames.DOWN, site_id, key.address)
-        self._opener = frames.Opener(up, frames.UP, site_id, key.address, bottom)
-        self._reserve = reserve
-        self._next = self._end = 0
-        self._floor = 0
-        self.hello: records.Hello | None = None
-        self.telemetry: records.Telemetry | None = None
-        self.results: dict[int, records.SwitchResult] = {}
-        self.config: dict[int, records.ConfigValue] = {}
-        self.health: records.Health | None = None
-        self.acked = -1
+        self.session = Session(site_id, key.address, key.root, key.fingerprint)
+        self.session.raise_up_floor(bottom)
+        self.home = Home(HomeConfig(address=key.address, bus="line"), self.session)
         self.refused = 0  # answers that were not authentic
+        self._told = _Told()
+        self._conversation = Conversation(self.home, self._told, floor_skip=_GAP)
+        self._reserve = reserve
+
+    @property
+    def hello(self) -> records.Hello | None:
+        """Its latest name."""
+        return self.home.hello
+
+    @property
+    def telemetry(self) -> records.Telemetry | None:
+        """Its latest reading."""
+        return self.home.telemetry
+
+    @property
+    def health(self) -> records.Health | None:
+        """Its latest counters."""
+        return self.home.health
+
+    @property
+    def results(self) -> dict[int, records.SwitchResult]:
+        """What became of commands, by their ids."""
+        return self._told.results
+
+    @property
+    def config(self) -> dict[int, records.ConfigValue]:
+        """Its settings as it told them, by key."""
+        return self._told.config
 
     # -- frames --------------------------------------------------------------------------
-
-    def _counter(self) -> int:
-        if self._next >= self._end or self._next <= self._floor:
-            least = max(1, self._floor + _GAP if self._floor >= self._end else self._floor + 1)
-            self._next = self._reserve(self.address, self._fingerprint, least, _BLOCK)
-            self._end = self._next + _BLOCK
-        self._next += 1
-        return self._next - 1
-
-    def knock(self) -> None:
-        """Makes the node say its name, and with it its floor, without using up any counter.
-
-        Counter 0 is below every floor: the node refuses the frame unread, and answers whoever lost
-        count with a Hello.
-        """
-        head = struct.pack("<BHI", frames.VERSION << 4 | frames.DOWN, self.address, 0)
-        self._exchange(head + secrets.token_bytes(16))
 
     def poll(self, *items: Record, tries: int = 3) -> list[Record]:
         """One exchange; the records that came, [] when the node stays silent.
@@ -78,45 +99,35 @@ class Talk:
         Repeats carry a new counter; what is repeated must do no harm twice (a Switch keeps its id).
         """
         for _ in range(tries):
-            frame = b""
-            if items:
-                frame = self._sealer.seal(
-                    self._counter(), b"".join(item.encode() for item in items)
-                )
-            got = self._exchange(frame)
+            for item in items:
+                self.home.ask(item)
+            got = self._exchange()
             if got:
                 return got
             time.sleep(_PAUSE_S)
         return []
 
-    def _exchange(self, frame: bytes) -> list[Record]:
-        answer = self.line.request(self.unit, modbus_client.request_pdu(modbus.OP_POLL, frame), 1)
-        if answer is None:
-            return []
-        try:
-            body = modbus_client.parse_pdu(answer)[1]
-            got = records.decode_all(self._opener.open(body), "up")
-        except RemoteError:
+    def _exchange(self) -> list[Record]:
+        now = time.monotonic()
+        counters = self.session.counters
+        if self.home.hello is not None and not counters.left:
+            first = self._reserve(
+                self.address, self.session.key_id, max(1, counters.floor), _BLOCK
+            )  # fmt: skip
+            counters.extend(first, _BLOCK)
+        if self._has_time():
+            self.home.time_nonce = None
+        frame = self._conversation.outgoing(modbus.MAX_BODY, now)
+        self.home.signs.polled()
+        answer = self.line.exchange(self.unit, frame)
+        self._told.got = []
+        if answer is not None and not self._conversation.received(answer, time.monotonic()):
             self.refused += 1
-            return []
-        for record in got:
-            self._take(record)
-        return got
+        return self._told.got
 
-    def _take(self, record: Record) -> None:
-        if isinstance(record, records.Telemetry):
-            self.telemetry = record
-        elif isinstance(record, records.Hello):
-            self.hello = record
-            self._floor = max(self._floor, record.down_floor)
-        elif isinstance(record, records.SwitchResult):
-            self.results[record.command_id] = record
-        elif isinstance(record, records.ConfigValue):
-            self.config[record.key] = record
-        elif isinstance(record, records.Health):
-            self.health = record
-        elif isinstance(record, records.Ack):
-            self.acked = max(self.acked, record.counter)
+    def _has_time(self) -> bool:
+        reading = self.telemetry
+        return bool(reading and reading.time_s and not reading.flags & records.FLAG_UNSYNCED)
 
     def until(
         self, true: Callable[[], bool], what: str, *ask: Record, patience_s: float = PATIENCE_S
@@ -164,33 +175,16 @@ class Talk:
         """
         self.until(lambda: self.telemetry is not None, "a reading")
 
-        def named() -> bool:
-            if self.hello is None:
-                self.knock()
-            return self.hello is not None
-
-        self.until(named, "its name")
-        if self._next:
-            self.acked = -1
+        self.until(lambda: self.hello is not None, "its name")
+        if self.session.sealed:
+            self._told.acked = -1
         ask = records.StatusGet(what=records.WHAT_HELLO)
-        self.until(lambda: self.acked > 0, "a fresh acknowledgement", ask)
+        self.until(lambda: self._told.acked > 0, "a fresh acknowledgement", ask)
         self.sync()
 
     def sync(self) -> None:
-        """Sets the node's clock, echoing its nonce, if it has none."""
-        assert self.telemetry is not None
-        if self.telemetry.time_s and not self.telemetry.flags & records.FLAG_UNSYNCED:
-            return
-
-        def set_it() -> bool:
-            self.poll(records.StatusGet(what=records.WHAT_HELLO))
-            self.poll()
-            assert self.hello is not None
-            self.poll(time_sync(self.hello.nonce))
-            self.poll()
-            return bool(self.telemetry and self.telemetry.time_s)
-
-        self.until(set_it, "the time")
+        """Sets the node's clock, if it has none: each Hello brings a nonce that is answered."""
+        self.until(self._has_time, "the time", records.StatusGet(what=records.WHAT_HELLO))
 
     def reading(self) -> records.Telemetry:
         """A reading sealed just now. Raises UnreachableError."""
@@ -235,9 +229,9 @@ class Talk:
 
     def finish(self, patience_s: float = PATIENCE_S) -> None:
         """The last word: one more frame acknowledged, so that its counter is the node's floor."""
-        if self._next:
-            last = self._next  # the counter of the frame that asks
+        if self.session.sealed:
+            last = self.session.sealed + 1  # at least: the counter of the frame that asks
             self.until(
-                lambda: self.acked >= last, "the last acknowledgement",
+                lambda: self._told.acked >= last, "the last acknowledgement",
                 records.StatusGet(what=records.WHAT_HELLO), patience_s=patience_s,
             )  # fmt: skip

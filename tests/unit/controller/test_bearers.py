@@ -1,0 +1,368 @@
+"""Bearers of any kind: named in the configuration, and one of another make in sixty lines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pbal_controller.app import Controller
+from pbal_controller.bearers import Answer, Request, find, kinds, known, register
+from pbal_controller.bearers.lossy import LossyBearer, LossyConfig
+from pbal_controller.config import load
+from pbal_controller.errors import ConfigError
+from pbal_controller.keys import KeyStore
+from pbal_controller.view.status import home_dict
+
+from . import toy_bearer
+from .conftest import FAST, toml, until
+from .fake import GROUP_ROOT, SITE, FakeNode, root_key
+
+ROOT = Path(__file__).resolve().parents[3]
+TOY = Path(toy_bearer.__file__)
+
+
+@pytest.fixture(autouse=True)
+def _toy() -> Iterator[None]:
+    register(toy_bearer.KIND)
+    yield
+    kinds._made.pop("toy")
+
+
+class Wireless(asyncio.DatagramProtocol):
+    """A node at a UDP port."""
+
+    def __init__(self, node: FakeNode) -> None:
+        self.node = node
+        self.off = False
+        self.asked = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.asked += 1
+        answer = None if self.off else self.node.answer(data[1:])
+        if answer is not None:
+            self.transport.sendto(bytes((len(answer[1]),)) + answer[1], addr)
+
+    @property
+    def place(self) -> str:
+        host, port = self.transport.get_extra_info("sockname")
+        return f"{host}:{port}"
+
+
+@contextlib.asynccontextmanager
+async def wireless(node: FakeNode) -> AsyncIterator[Wireless]:
+    """A node at a UDP port of this computer."""
+    loop = asyncio.get_running_loop()
+    transport, made = await loop.create_datagram_endpoint(
+        lambda: Wireless(node), ("127.0.0.1", 0)
+    )  # fmt: skip
+    with contextlib.closing(transport):
+        yield made
+
+
+def write(folder: Path, bearers: str, homes: str) -> Path:
+    """A configuration with these tables."""
+    (folder / "keys.pass").write_bytes(b"secret\n")
+    text = f"[site]\nid = {SITE}\n{bearers}\n"
+    text += '[keys]\nfile = "keys.json"\npassphrase_file = "keys.pass"\n'
+    text += '[journal]\npath = "journal.db"\n'
+    for name, table in FAST.items():
+        text += f"[{name}]\n" + "".join(f"{k} = {toml(v)}\n" for k, v in table.items())
+    path = folder / "pbal.toml"
+    path.write_text(text + homes)
+    return path
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, bearers: str, homes: str, *addresses: int):
+    """A controller at work with these bearers and homes."""
+    keys = KeyStore.create(
+        folder / "keys.json", b"secret", SITE, log2_n=10, group_key=GROUP_ROOT
+    )  # fmt: skip
+    keys.add_many([(a, "00" * 8, root_key(a)) for a in addresses])
+    controller = Controller(load(write(folder, bearers, homes), {}), keys)
+    task = asyncio.create_task(controller.run())
+    try:
+        await until(lambda: controller.ready.is_set() or task.done())
+        yield controller
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def home(address: int, *paths: str) -> str:
+    """A home with paths."""
+    return f"[[home]]\naddress = {address}\npaths = [{', '.join(paths)}]\n"
+
+
+# -- another's bearer ---------------------------------------------------------------------
+
+
+def test_the_toy_is_small_and_is_the_one_in_the_document() -> None:
+    text = TOY.read_text("utf-8")
+    assert len(text.splitlines()) < 60
+    assert f"```python\n{text}```" in (ROOT / "docs" / "bearers.md").read_text("utf-8")
+
+
+async def test_homes_are_read_and_moved_over_the_toy(tmp_path: Path) -> None:
+    async with wireless(FakeNode(1)) as one, wireless(FakeNode(2, phase=2)) as two:
+        homes = home(1, f'{{ bearer = "air", at = "{one.place}" }}')
+        homes += home(2, f'{{ bearer = "air", at = "{two.place}" }}')
+        async with running(tmp_path, '[bearer.air]\nkind = "toy"', homes, 1, 2) as c:
+            await until(lambda: one.node.synced and two.node.synced)
+            moved = c.fleet.get(2)
+            await until(lambda: moved.phase == 2 and not moved.immovable(c.now()))
+            assert await c.dispatcher.order(moved, 3, "a test", 1.0)
+            await until(lambda: c.dispatcher.finished_total["confirmed"] == 1)
+            assert two.node.true_phase == 3
+            assert list(two.node.executed.values()) == [1]
+            two.off = True
+            await until(lambda: not moved.alive)
+            assert c.fleet.get(1).alive
+
+
+# -- several paths ------------------------------------------------------------------------
+
+
+async def test_the_first_path_that_answers_is_used_and_the_others_rest(tmp_path: Path) -> None:
+    node = FakeNode(1)
+    tables = '[bearer.near]\nkind = "toy"\n[bearer.far]\nkind = "toy"'
+    async with wireless(node) as near, wireless(node) as far:
+        ways = [
+            f'{{ bearer = "near", at = "{near.place}" }}',
+            f'{{ bearer = "far", at = "{far.place}" }}',
+        ]
+        async with running(tmp_path, tables, home(1, *ways), 1) as c:
+            one = c.fleet.get(1)
+            first, second = one.paths
+            await until(lambda: first.alive and second.resting and node.synced)
+            before = far.asked
+            await until(lambda: near.asked > 20)
+            await asyncio.sleep(0.2)
+            assert far.asked <= before + 1
+            assert one.reached_over("near")
+            assert not one.reached_over("far")
+            # The near one falls silent: the far one takes over, and orders go over it.
+            near.off = True
+            await until(lambda: second.alive and not first.alive and one.alive)
+            await until(lambda: not one.immovable(c.now()))
+            assert await c.dispatcher.order(one, 2, "a test", 1.0)
+            await until(lambda: c.dispatcher.finished_total["confirmed"] == 1)
+            assert node.true_phase == 2
+            # It is tried again meanwhile, and used once it answers.
+            near.off = False
+            await until(lambda: first.alive and second.resting)
+            quiet = far.asked
+            await asyncio.sleep(0.3)
+            assert far.asked <= quiet + 1
+            assert one.alive
+
+
+async def test_a_home_that_no_path_reaches_is_silent_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = FakeNode(1)
+    tables = '[bearer.near]\nkind = "toy"\n[bearer.gone]\nkind = "null"\nanswer_timeout_ms = 20'
+    async with wireless(node) as near:
+        ways = ['{ bearer = "gone" }', f'{{ bearer = "near", at = "{near.place}" }}']
+        async with running(tmp_path, tables, home(1, *ways), 1) as c:
+            one = c.fleet.get(1)
+            await until(lambda: one.alive)
+            assert home_dict(one, c.now(), full=True)["paths"] == [
+                {"bearer": "gone", "alive": False, "resting": False},
+                {"bearer": "near", "alive": True, "resting": False},
+            ]
+            assert c.router.why_unreached(one.paths[0]) == "this bearer carries nothing"
+            assert c.router.why_unreached(one.paths[1]) == ""
+            near.off = True
+            await until(lambda: not one.alive)
+            near.off = False
+            await until(lambda: one.alive)
+    messages = [x.message for x in caplog.records]
+    assert messages.count("readings over this bearer are too old to plan with") == 1
+    assert messages.count("home silent") == 1
+    assert messages.count("home heard") == 2
+
+
+async def test_a_revoked_home_is_asked_over_no_path(tmp_path: Path) -> None:
+    node = FakeNode(1)
+    tables = '[bearer.near]\nkind = "toy"\n[bearer.far]\nkind = "toy"'
+    async with wireless(node) as near, wireless(node) as far:
+        ways = [
+            f'{{ bearer = "near", at = "{near.place}" }}',
+            f'{{ bearer = "far", at = "{far.place}" }}',
+        ]
+        async with running(tmp_path, tables, home(1, *ways), 1) as c:
+            await until(lambda: c.fleet.get(1).alive)
+            c.router.drop(c.fleet.get(1))
+            await asyncio.sleep(0.15)
+            asked = near.asked, far.asked
+            await asyncio.sleep(0.4)
+            assert (near.asked, far.asked) == asked
+
+
+# -- the bearers that come with pbal ------------------------------------------------------
+
+
+async def test_a_lossy_bearer_loses_and_nothing_happens_twice(tmp_path: Path) -> None:
+    table = (
+        '[bearer.air]\nkind = "lossy"\nlose_down = 0.3\nlose_up = 0.3\nseed = 5\n'
+        'over = { kind = "toy", answer_timeout_s = 0.05 }'
+    )
+    async with wireless(FakeNode(1)) as one:
+        homes = home(1, f'{{ bearer = "air", at = "{one.place}" }}')
+        async with running(tmp_path, table, homes, 1) as c:
+            first = c.fleet.get(1)
+            await until(lambda: one.node.synced and not first.immovable(c.now()), 20)
+            assert await c.dispatcher.order(first, 2, "a test", 1.0)
+            await until(lambda: c.dispatcher.finished_total["confirmed"] == 1, 20)
+            assert list(one.node.executed.values()) == [1]
+            counts = c.bearers["air"].counts()
+            assert counts["lost_down"] > 0
+            assert counts["lost_up"] > 0
+            assert first.link.lost >= counts["lost_up"]
+
+
+def test_what_is_lost_on_its_way_is_neither_carried_nor_answered() -> None:
+    class Traffic:
+        def __init__(self) -> None:
+            self.came: list[Any] = []
+
+        def next_request(self, now: float) -> Request:
+            return Request(3, b"frame", tag="mine")
+
+        def handle(self, request: Request, answer: Answer | None, now: float) -> None:
+            self.came.append((request.tag, request.frame, answer))
+
+        def unasked(self, where: Any, frame: bytes, now: float) -> None:
+            self.came.append(frame)
+
+        def lost(self) -> None:
+            self.came.append("lost")
+
+    over = {"kind": "null"}
+    for down, up, carried, heard in ((0, 0, b"frame", 1), (1, 0, b"", 0), (0, 1, b"frame", 0)):
+        traffic = Traffic()
+        config = LossyConfig(over=over, lose_down=down, lose_up=up)
+        losing = LossyBearer("air", config, traffic)._losing
+        request = losing.next_request(0.0)
+        assert isinstance(request, Request)
+        assert (request.to, request.frame) == (3, carried)
+        losing.handle(request, Answer(b"answer"), 0.1)
+        answer = Answer(b"answer") if heard else None
+        assert traffic.came == [("mine", b"frame", answer)]
+        losing.unasked(3, b"news", 0.2)
+        assert (b"news" in traffic.came) is not bool(up)
+        losing.lost()
+        assert traffic.came[-1] == "lost"
+
+
+# -- what the configuration says ----------------------------------------------------------
+
+BASE = f"[site]\nid = {SITE}\n"
+BUS = BASE + '[bus.a]\nport = "/dev/ttyUSB0"\n[bus.b]\nport = "/dev/ttyUSB1"\n'
+
+
+def test_bus_is_short_for_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "pbal.toml"
+    path.write_text(BUS + '[[home]]\naddress = 257\nbus = "a"\n')
+    short = load(path, {})
+    path.write_text(BUS + '[[home]]\naddress = 257\npaths = [{ bearer = "a" }]\n')
+    written = load(path, {})
+    assert short.ways(short.home[0]) == written.ways(written.home[0]) == [("a", 1)]
+    path.write_text(
+        BUS
+        + home(257, '{ bearer = "b", at = 9 }', '{ bearer = "a" }')
+        + home(258, '{ bearer="a" }')
+    )
+    config = load(path, {})
+    assert [config.ways(each) for each in config.home] == [[("b", 9), ("a", 1)], [("a", 2)]]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (BUS + "[[home]]\naddress = 257\n", ["home 257", "no way", 'bus = "NAME"', "paths"]),
+        (
+            BUS + '[[home]]\naddress = 257\nbus = "a"\npaths = [{ bearer = "b" }]\n',
+            ["home 257", "both bus and paths", "drop bus"],
+        ),
+        (BUS + home(257, '{ bearer = "x" }'), ['bearer "x"', "known: a, b", "[bearer.x]"]),
+        (BUS + home(257, '{ bearer = "a" }', '{ bearer = "a", at = 2 }'), ["two paths over a"]),
+        (BUS + home(257, '{ bearer = "a", at = 0 }'), ["home[0]", "at = 0", "1..247"]),
+        (BUS + home(257, '{ bearer = "a", at = "x" }'), ["home[0]", "at = 'x'", "1..247"]),
+        (
+            BUS + home(257, '{ bearer = "a" }') + home(300, '{ bearer = "a", at = 1 }'),
+            ["two homes on bus a have unit 1"],
+        ),
+        (BUS + '[bearer.a]\nkind = "null"\n', ["bus a and bearer a", "rename"]),
+        (BASE, ["no bearer", "[bus.NAME]"]),
+        (BASE + '[bearer.a]\nkind = "smoke"\n', ["bearer.a", '"smoke"', "null, rs485"]),
+        (BASE + '[bearer.a]\nkind = "rs485"\n', ["bearer.a.port", "required"]),
+        (BASE + '[bearer.a]\nkind = "null"\ncolour = 1\n', ["bearer.a.colour", "not permitted"]),
+        (
+            BASE + '[bearer.a]\nkind = "lossy"\nover = { kind = "smoke" }\n',
+            ["bearer.a.over", '"smoke"'],
+        ),
+        (
+            BASE + '[bearer.air]\nkind = "toy"\n' + home(1, '{ bearer = "air" }'),
+            ["home[0]", "HOST:PORT"],
+        ),
+        (
+            BUS + '[bearer.air]\nkind = "rs485"\nport = "/dev/ttyUSB0"\n',
+            ["on one port", "/dev/ttyUSB0"],
+        ),
+        (
+            BUS + '[bearer.n]\nkind = "null"\n[transformer.meter]\nkind = "sdm630"\nbus = "n"\n',
+            ["transformer.meter.bus", '"n"', "RS-485"],
+        ),
+    ],
+)
+def test_complaints_about_bearers_and_paths(tmp_path: Path, text: str, parts: list[str]) -> None:
+    path = tmp_path / "pbal.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_a_bearer_of_kind_rs485_is_a_bus_by_another_name(tmp_path: Path) -> None:
+    path = tmp_path / "pbal.toml"
+    path.write_text(
+        BASE + '[bearer.a]\nkind = "rs485"\nport = "/dev/ttyUSB0"\nbaud = 9600\n'
+        "[transformer.meter]\nkind = 'sdm630'\nbus = 'a'\nunit = 100\n"
+        + home(257, '{ bearer = "a" }')
+    )
+    config = load(path, {})
+    kind, settings = config.bearers()["a"]
+    assert (kind.name, settings.baud) == ("rs485", 9600)
+    assert config.ways(config.home[0]) == [("a", 1)]
+
+
+def test_a_kind_of_another_package_is_found_by_its_entry_point(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    point = SimpleNamespace(name="smoke", load=lambda: toy_bearer.KIND.__class__(
+        "smoke", toy_bearer.ToyConfig, toy_bearer.locate, toy_bearer.ToyBearer
+    ))  # fmt: skip
+    asked = []
+
+    def entry_points(group: str, name: str | None = None) -> list[Any]:
+        asked.append(group)
+        return [point] if name in (None, "smoke") else []
+
+    monkeypatch.setattr(kinds, "entry_points", entry_points)
+    assert find("smoke").settings is toy_bearer.ToyConfig
+    assert set(asked) == {"pbal.bearers"}
+    assert {"lossy", "null", "rs485", "smoke", "toy"} <= set(known())
+    kinds._made.pop("smoke")
