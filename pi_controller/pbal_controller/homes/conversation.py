@@ -202,8 +202,10 @@ class Conversation:
             self._host.polled_by_others(home, now)
             # Whose frames does it accept? Its floor tells.
             home.ask_hello(now)
-        # A Hello first: the reading may otherwise ask for the nonce that it brings.
-        for record in sorted(records, key=_is_reading):
+        if len(records) > 1:
+            # A Hello first: the reading may otherwise ask for the nonce that it brings.
+            records.sort(key=_is_reading)
+        for record in records:
             self._take(record, now)
         return True
 

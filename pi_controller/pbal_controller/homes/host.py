@@ -75,7 +75,7 @@ class SiteHost(Host):
 
     def knocks(self, home: Home, now: float) -> bool:
         """While one home's word waits for another's, each is asked now and then."""
-        if not self._standing.asking(now) or now < home.knock_due:
+        if not self._standing.accused or now < home.knock_due or not self._standing.asking(now):
             return False
         home.knock_due = now + _KNOCK_EVERY_S
         return True

@@ -202,11 +202,15 @@ async def test_a_revoked_home_is_asked_over_no_path(tmp_path: Path) -> None:
             f'{{ bearer = "far", at = "{far.place}" }}',
         ]
         async with running(tmp_path, tables, home(1, *ways), 1) as c:
-            await until(lambda: c.fleet.get(1).alive)
+            first, second = c.fleet.get(1).paths
+            await until(lambda: first.alive)
+            near.off = True
+            await until(lambda: second.alive)
+            await until(lambda: near.asked > 10)  # the first is tried now and then
             c.router.drop(c.fleet.get(1))
             await asyncio.sleep(0.15)
             asked = near.asked, far.asked
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.6)
             assert (near.asked, far.asked) == asked
 
 
