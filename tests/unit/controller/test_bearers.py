@@ -214,6 +214,25 @@ async def test_a_revoked_home_is_asked_over_no_path(tmp_path: Path) -> None:
             assert (near.asked, far.asked) == asked
 
 
+async def test_a_frame_that_comes_unasked_counts_once(tmp_path: Path) -> None:
+    """As on a radio, where a node speaks in its own time."""
+    node = FakeNode(1)
+    tables = '[bearer.air]\nkind = "null"\nanswer_timeout_ms = 10'
+    async with running(tmp_path, tables, home(1, '{ bearer = "air" }'), 1) as c:
+        one = c.fleet.get(1)
+        await until(lambda: one.link.lost > 5)
+        assert not one.alive
+        answer = node.answer(b"")
+        assert answer is not None
+        rounds = c.rounds["air"]
+        rounds.unasked("nobody is here", answer[1], c.now())
+        assert one.readings == 0
+        rounds.unasked(1, answer[1], c.now())
+        assert (one.readings, one.alive) == (1, True)
+        rounds.unasked(1, answer[1], c.now())
+        assert (one.readings, one.link.replayed) == (1, 1)
+
+
 # -- the bearers that come with pbal ------------------------------------------------------
 
 
