@@ -1,41 +1,103 @@
-"""The MicroPython half of bench.boot: loads the application as a start does and says what it cost.
+"""The MicroPython half of bench.boot: starts the application as main.py does, from a flash as the
+chip's, and says what that took of flash, heap and look-ups.
 
-argv: folder for the flash, "now" or "before". Prints one JSON line.
+argv: folder for board files (unused), folder with the image's files, "now", "plain" (without
+pbal_node.importer) or "before", and "flash" to count its reads or "heap" to count allocations: the
+flash in memory makes garbage of its own. Prints one JSON line.
 """
 
 import gc
 import json
+import os
 import sys
 
 import machine  # noqa: F401  (the stand-in is no part of the start)
 import micropython
 import support
 
-support.host_folder(sys.argv[2])
-support.install_board("esp32-devkitc")
+from pbal_protocol import modbus
 
-gc.collect()
-begin = micropython.mem_total()
-if sys.argv[3] == "before":
-    for name in ("pbal_protocol.stock", "pbal_node.update", "pbal_protocol.ed25519"):
-        __import__(name)
-    names = list(sys.modules)
-    for name in names:
+IMAGE, HOW, WHAT = sys.argv[2:]
+reads = [0, 0]
+
+
+class Flash(support.RamBlocks):
+    """Counts what the file system reads of it."""
+
+    def readblocks(self, block, buf, off=0):
+        reads[0] += 1
+        reads[1] += len(buf)
+        super().readblocks(block, buf, off)
+
+
+def files(folder, inside=""):
+    for name, kind, *_ in sorted(os.ilistdir(folder)):
+        if kind == 0x4000:
+            yield from files(folder + "/" + name, inside + "/" + name)
+        else:
+            with open(folder + "/" + name, "rb") as f:
+                yield inside + "/" + name, f.read()
+
+
+def install():
+    content = list(files(IMAGE))
+    support._keep_host()
+    support.mount(Flash(256), True)
+    os.chdir("/")
+    made = set()
+    for path, data in content:
+        folder = ""
+        for part in path.split("/")[1:-1]:
+            folder += "/" + part
+            if folder not in made:
+                made.add(folder)
+                os.mkdir(folder)
+        with open(path, "wb") as f:
+            f.write(data)
+
+
+def forget():
+    for name in list(sys.modules):
         if name.startswith("pbal_"):
             del sys.modules[name]
     gc.collect()
-else:
-    names = []
-learnt = micropython.mem_total() - begin
-from pbal_node import app  # noqa: E402
 
+
+if WHAT == "flash":
+    install()
+else:
+    support.host_folder(IMAGE)
+crc16 = modbus.crc16  # the stand-in's own
+forget()
+sys.path[:] = ["", ".frozen", "/lib"]
+gc.collect()
+begin = micropython.mem_total()
+reads[:] = [0, 0]
+loaded = learnt = 0
+if HOW == "before":
+    for name in ("pbal_node.app", "pbal_node.build", "pbal_node.link"):
+        __import__(name)
+    for name in ("pbal_protocol.stock", "pbal_node.update", "pbal_protocol.ed25519"):
+        __import__(name)
+    loaded = len([n for n in sys.modules if n.startswith("pbal_")])
+    forget()
+    learnt = micropython.mem_total() - begin
+from pbal_node.start import application  # noqa: E402
+
+main = application()
+from pbal_node import app, importer  # noqa: E402
+
+if HOW != "now":
+    importer.Importer.begin = lambda self: None
 app.App()
 print(
     json.dumps(
         {
             "learnt": learnt,
             "loaded": micropython.mem_total() - begin - learnt,
-            "modules": [[n for n in names if n.startswith("pbal_")], list(sys.modules)],
+            "modules": loaded + len([n for n in sys.modules if n.startswith("pbal_")]),
+            "reads": reads[0],
+            "bytes": reads[1],
         }
     )
 )

@@ -18,7 +18,7 @@ import sys
 import machine
 from micropython import const
 
-from pbal_node.modules import unload
+from pbal_node import unload
 
 TYPE_CHECKING = const(0)  # a type checker takes it for 1
 
@@ -101,6 +101,19 @@ class App:
     def __init__(self) -> None:
         # Loading leaves garbage between what stays; collected late, it leaves a heap full of holes.
         gc.threshold(16384)
+        from pbal_node.importer import Importer
+
+        importer = Importer()
+        importer.begin()
+        try:
+            self._build()
+        finally:
+            importer.end()
+            unload("pbal_node", "importer")
+        gc.collect()
+        gc.threshold(gc.mem_free() // 8 + gc.mem_alloc())
+
+    def _build(self) -> None:
         from pbal_node import build
         from pbal_node.console import console
         from pbal_node.watchdog import Watchdog
@@ -122,8 +135,6 @@ class App:
         unload("pbal_protocol", "kdf")
         # It feeds nothing until run().
         self._watch(Watchdog(lambda: None, _WATCHED, self.now_ms()))
-        gc.collect()
-        gc.threshold(gc.mem_free() // 8 + gc.mem_alloc())
 
     def now_ms(self) -> int:
         """Milliseconds since boot."""

@@ -18,8 +18,7 @@ from binascii import unhexlify
 import machine
 from micropython import const
 
-from pbal_node import slots
-from pbal_node.modules import unload
+from pbal_node import slots, unload
 from pbal_node.version import VERSION_CODE
 from pbal_protocol import records
 from pbal_protocol.errors import RemoteError
