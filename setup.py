@@ -31,7 +31,7 @@ extensions = [
 # Every room keeps its packages under its own folder. The boards and the two scripts of the
 # node's flash are no packages in the checkout; a wheel carries them as data under these names.
 package_dir = {"pbal_boards": "boards", "pbal_firmware": "firmware"}
-packages = list(package_dir)
+packages = [*package_dir, "pbal_boards.meters"]
 for room in ("protocol", "firmware", "pi_controller", "tools", "sim"):
     found = find_namespace_packages(room, include=["pbal_*"], exclude=["*__pycache__*"])
     packages += found

@@ -15,7 +15,7 @@ from typing import Any
 
 from pbal_controller.bearers import Bearer, Registers
 from pbal_controller.config import Config, HomeConfig
-from pbal_controller.errors import BearerError, JournalError, KeyStoreError, NumbersSpentError
+from pbal_controller.errors import JournalError, KeyStoreError, NumbersSpentError
 from pbal_controller.homes import (
     Conversation,
     Doubtful,
@@ -32,8 +32,8 @@ from pbal_controller.homes import (
 )
 from pbal_controller.journal import COUNTER_BLOCK, AsyncJournal, Journal, MinuteBook, Row
 from pbal_controller.keys import KeyStore
-from pbal_controller.loops import Supervisor, check_cancelled, sdnotify
-from pbal_controller.meters import TransformerReading, make_meter
+from pbal_controller.loops import Supervisor, sdnotify
+from pbal_controller.meters import HomeNow, MeterLoop
 from pbal_controller.moves import Dispatcher, PlannerLoop
 from pbal_controller.moves import memory as planner_memory
 from pbal_controller.plausibility import DoubtBook
@@ -77,7 +77,6 @@ class Controller:
         self.streams = Streams()
         self.supervisor = Supervisor()
         self.neutral_history: deque[tuple[float, float]] = deque(maxlen=NEUTRAL_HISTORY)
-        self.meter_reading: TransformerReading | None = None
         self.ready = asyncio.Event()
         self._minutes = MinuteBook()
         self._minutes_left: list[Row] = []
@@ -90,6 +89,7 @@ class Controller:
         self.router = Router()
         self.host = SiteHost(self.inbox, self.standing, wall, config.planner.dry_run)
         self._carry()
+        self.meter = self._metering()
         self.dispatcher = Dispatcher(
             self.fleet, self.journal, self.inbox, config.dispatch, self.router.expedite,
             self.streams.publish, wall, self.standing,
@@ -99,7 +99,7 @@ class Controller:
             self.dispatcher,
             config.planner,
             self.streams.publish,
-            lambda: self.meter_reading,
+            lambda: self.meter.reading,
             wall,
             config.plausibility,
             self.restraint,
@@ -159,7 +159,7 @@ class Controller:
         maker = StateMaker(config, self.restraint, self.standing, self.wall, self.now)
         self.summaries = Summaries(
             self.journal, self.fleet, config.site.id, config.uplink, config.transformer,
-            config.planner.max_age_s, lambda: self.meter_reading, maker.mode, self.wall,
+            config.planner.max_age_s, lambda: self.meter.reading, maker.mode, self.wall,
             lambda: self.uplink.wake(),
         )  # fmt: skip
         self.commands = Commands(
@@ -191,7 +191,8 @@ class Controller:
             updates_on=self.config.update.directory is not None,
             bearers=self.bearers,
             rounds=self.rounds,
-            transformer=lambda: self.meter_reading,
+            transformer=lambda: self.meter.reading,
+            residual=self.meter,
             neutral_history=self.neutral_history,
             facts_dropped=lambda: self.inbox.dropped,
             node_events=self.node_events,
@@ -264,7 +265,7 @@ class Controller:
         if self.config.http.enabled:
             add("http", self.server.run, 30.0, essential=False)
         if self.config.transformer.meter is not None:
-            add("meter", self._meter_loop, 60.0, essential=False)
+            add("meter", self.meter.run, 60.0, essential=False)
 
     # -- counters ------------------------------------------------------------------------
 
@@ -382,32 +383,24 @@ class Controller:
             await self.journal.call(Journal.add_minutes, rows)
             self._minutes_left = []
 
-    async def _meter_loop(self, beat: Callable[[], None]) -> None:
-        config = self.config.transformer.meter
-        assert config is not None
-        shared = self.bearers[config.bus] if config.bus else None
+    def _metering(self) -> MeterLoop:
+        config = self.config.transformer
+        shared = self.bearers[config.meter.bus] if config.meter and config.meter.bus else None
         assert shared is None or isinstance(shared, Registers)  # the configuration was checked
-        meter = make_meter(config, shared)
-        failing = ""
-        try:
-            while True:
-                try:
-                    self.meter_reading = await meter.read()
-                except BearerError as error:
-                    check_cancelled()
-                    self.meter_reading = None
-                    if not failing:
-                        log.warning("transformer meter silent", extra={"why": str(error)})
-                    failing = str(error)
-                else:
-                    if failing:
-                        log.info("transformer meter heard again")
-                    failing = ""
-                    beat()
-                await asyncio.sleep(config.every_s)
-        finally:
-            self.meter_reading = None
-            meter.close()
+        return MeterLoop(config, shared, self._homes_now, self.streams.publish)
+
+    def _homes_now(self) -> list[HomeNow]:
+        now, max_age_s = self.now(), self.config.planner.max_age_s
+        return [
+            HomeNow(
+                home.address,
+                home.phase,
+                home.current_a(),
+                home.age_s(now) <= max_age_s and not home.doubted,
+                home.config.fuse_a,
+            )
+            for home in self.fleet
+        ]
 
     async def _orders_loop(self, beat: Callable[[], None]) -> None:
         """Say when nothing can be ordered and when again; try a journal that failed; mark one

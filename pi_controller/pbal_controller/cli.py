@@ -110,6 +110,7 @@ def check_config(
 
     Example: pbal-controller check-config --config pbal.toml
     """
+    from pbal_controller.meters import profile_of
     from pbal_controller.moves import core_config
     from pbal_controller.uplink import tls
     from pbal_controller.view import read_token
@@ -118,6 +119,8 @@ def check_config(
     try:
         core = core_config(settings.planner)
         read_token(settings.http.token_file)
+        if settings.transformer.meter is not None:
+            profile_of(settings.transformer.meter)
     except ConfigError as error:
         raise ConfigError(f"{source_of(error.key, config)}: {error}") from None
     # Before anything is printed that looks as if all were well.

@@ -52,7 +52,9 @@ def create_keys(folder: Path, site_id: int, group: bytes, nodes: Sequence[NodeId
 
 def toml_value(value: Any) -> str:
     """A TOML value for the plain types a configuration holds."""
-    return documents.toml_value(value if isinstance(value, bool | int | float) else str(value))
+    return documents.toml_value(
+        value if isinstance(value, bool | int | float | list) else str(value)
+    )
 
 
 def toml_tables(tables: dict[str, dict[str, Any]], prefix: str = "") -> str:

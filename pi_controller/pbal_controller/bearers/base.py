@@ -108,5 +108,8 @@ class Registers(Protocol):
         Raises BearerError when the unit is silent, refuses, or the port is closed.
         """
 
+    async def holding_registers(self, unit: int, first: int, count: int) -> list[int]:
+        """The same of holding registers (function 03): some devices have only these."""
+
     def close(self) -> None:
         """Let go of what was opened for this alone."""

@@ -117,7 +117,10 @@ def _absolute(config: Config, base: Path) -> Config:
 
     meter = config.transformer.meter
     if meter is not None:
-        meter = meter.model_copy(update={"path": fix(meter.path)})
+        profile = meter.profile
+        if profile.endswith(".toml"):
+            profile = str(fix(Path(profile)))
+        meter = meter.model_copy(update={"path": fix(meter.path), "profile": profile})
     return config.model_copy(
         update={
             "keys": config.keys.model_copy(

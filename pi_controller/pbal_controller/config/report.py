@@ -43,7 +43,8 @@ def describe(config: Config, core: Any, keys: str) -> list[str]:
     out.append(f"commands: expire after {config.dispatch.ttl_s} s, "
                f"confirmed by measurement within {config.dispatch.confirm_s:g} s")  # fmt: skip
     meter = config.transformer.meter
-    out.append(f"transformer meter: {meter.kind if meter else 'none'}")
+    named = f", profile {meter.profile}" if meter and meter.profile else ""
+    out.append(f"transformer meter: {meter.kind if meter else 'none'}{named}")
     out += _uplink(config)
     out.append(f"journal: {config.journal.path}")
     out.append(f"keys: {config.keys.file}, {keys}")

@@ -227,14 +227,21 @@ class DispatchConfig(Table):
 class MeterConfig(Table):
     """The transformer's own three-phase meter, optional."""
 
-    kind: Literal["sdm630", "file"]
+    # "sdm630" is the old name of kind "modbus" with that profile.
+    kind: Literal["modbus", "sdm630", "file"]
+    # A file of boards/meters by its name, or the path of one (docs/meters.md).
+    profile: str = Field(default="", max_length=4096)
     # Its own port, or the name of a bus that it shares with the homes.
     port: str = ""
     bus: str = ""
-    baud: int = Field(default=9600, ge=1200, le=1_000_000)
-    parity: Literal["N", "E", "O"] = "N"
-    stop_bits: Literal[1, 2] = 1
+    # Without them as the profile has it.
+    baud: int | None = Field(default=None, ge=1200, le=1_000_000)
+    parity: Literal["N", "E", "O"] | None = None
+    stop_bits: Literal[1, 2] | None = None
+    # Of the first device where each phase has its own.
     unit: int = Field(default=1, ge=1, le=247)
+    # Which phases the meter's L1, L2, L3 are on, if not as the profile has it.
+    phases: Literal["ABC", "ACB", "BAC", "BCA", "CAB", "CBA"] | None = None
     path: Path | None = None
     every_s: Seconds = 2.0
     # A file that was written longer ago is no reading.
@@ -242,14 +249,33 @@ class MeterConfig(Table):
 
     @model_validator(mode="after")
     def _needs(self) -> MeterConfig:
-        if self.kind == "sdm630" and bool(self.port) == bool(self.bus):
+        if self.kind == "modbus" and not self.profile:
             raise ValueError(
-                'kind "sdm630" needs either port, e.g. port = "/dev/ttyUSB1", or bus, the name '
-                "of a [bus.*] table"
+                'kind "modbus" needs profile, e.g. profile = "sdm630"; `pbal meter list` names them'
+            )
+        if self.kind != "modbus" and self.profile:
+            raise ValueError(f'kind "{self.kind}" takes no profile; write kind = "modbus"')
+        if self.kind != "file" and bool(self.port) == bool(self.bus):
+            raise ValueError(
+                f'kind "{self.kind}" needs either port, e.g. port = "/dev/ttyUSB1", or bus, the '
+                "name of a [bus.*] table"
             )
         if self.kind == "file" and self.path is None:
             raise ValueError('kind "file" needs path, e.g. path = "/run/pbal/meter.json"')
         return self
+
+
+class ResidualConfig(Table):
+    """What the transformer's meter and the homes together may differ by (docs/meters.md)."""
+
+    enabled: bool = True
+    # A on each phase that is known to have no node: street lighting, homes without one.
+    known_a: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    # More than this, and than this share of the phase's current, is worth an alarm ...
+    limit_a: float = Field(default=10.0, gt=0, le=1000)
+    limit_share: float = Field(default=0.1, ge=0, le=1)
+    # ... once it has been so, and told the same, for so long; as long without: it is over.
+    lasts_s: float = Field(default=900.0, ge=1, le=86400)
 
 
 class TransformerConfig(Table):
@@ -263,6 +289,7 @@ class TransformerConfig(Table):
     # The air around it, for the estimate of its hottest spot: a warm day's mean.
     ambient_c: float = Field(default=30.0, ge=-40, le=60)
     meter: MeterConfig | None = None
+    residual: ResidualConfig = ResidualConfig()
 
 
 # An id within a Sparkplug topic: no level separator, no wildcard.

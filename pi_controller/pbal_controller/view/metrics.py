@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from pbal_controller.meters import RESIDUAL_KINDS
 from pbal_controller.view.site import SiteView
 from pbal_controller.view.status import frames_dict, summary_dict
 
@@ -38,6 +39,32 @@ class Exposition:
     def render(self) -> str:
         """The whole text."""
         return "\n".join(self._lines) + "\n"
+
+
+def _transformer(out: Exposition, c: SiteView) -> None:
+    """The transformer's meter, while it is heard, and what it sees beside the homes."""
+    reading = c.transformer()
+    if reading is None:
+        return
+    said, differs = reading.as_dict(), c.residual.as_dict()
+    for name, key, text in (
+        ("transformer_voltage_volts", "v", "Phase to neutral, by the transformer's meter."),
+        ("transformer_current_amperes", "i_a", "By the transformer's meter."),
+        ("transformer_power_watts", "p_w", "Active power, by the transformer's meter."),
+    ):
+        for phase, value in zip("ABC", said[key], strict=True):
+            out.add(name, "gauge", text, value, phase=phase)
+    for phase, value in zip("ABC", differs["residual_a"], strict=True):
+        out.add("transformer_residual_amperes", "gauge",
+                "What the meter sees beside the homes, mean of a minute.",
+                value, phase=phase)  # fmt: skip
+    kinds: dict[str, int] = {}
+    for alarm in differs["alarms"]:
+        kinds[alarm["kind"]] = kinds.get(alarm["kind"], 0) + 1
+    for kind in RESIDUAL_KINDS:
+        out.add("transformer_residual_alarms", "gauge",
+                "Lasting differences of the meter and the homes, by kind.",
+                kinds.get(kind, 0), kind=kind)  # fmt: skip
 
 
 def render(c: SiteView) -> str:
@@ -126,6 +153,7 @@ def render(c: SiteView) -> str:
     if key["made_s"]:
         out.add("group_key_age_seconds", "gauge", "Since the newest group key was drawn.",
                 round(c.wall() - key["made_s"], 3))  # fmt: skip
+    _transformer(out, c)
     if c.updates_on:
         out.add("update_bytes_total", "counter", "Bytes of releases sent to homes.",
                 c.updates.bytes_total)  # fmt: skip

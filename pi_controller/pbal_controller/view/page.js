@@ -54,6 +54,8 @@ function problems(s) {
   if (s.homes_quarantined) bad.push(count(s.homes_quarantined, "home") + " in quarantine");
   const key = s.group_key;
   if (key && key.alarm.length) bad.push("without the group key: " + key.alarm.join(", "));
+  for (const r of s.residual ? s.residual.alarms : [])
+    bad.push((r.home ? `home ${r.home} ` : "transformer: ") + r.why);
   for (const h of s.homes) if (h.doubted) bad.push(`home ${h.address} in doubt: ${h.doubted}`);
   return bad;
 }

@@ -148,6 +148,7 @@ class SiteView:
     bearers: Mapping[str, BearerView]
     rounds: Mapping[str, RoundView]
     transformer: Callable[[], Shown | None]
+    residual: Shown  # what the meter sees beside the homes
     neutral_history: Iterable[tuple[float, float]]  # unix time, A
     facts_dropped: Callable[[], int]
     node_events: Callable[[], Awaitable[list[dict[str, Any]]]]

@@ -152,6 +152,7 @@ def status_dict(c: SiteView) -> dict[str, Any]:
         "doubts": c.doubts.history(),
         "updates": c.updates.as_dict(),
         "transformer": reading.as_dict() if reading is not None else None,
+        "residual": c.residual.as_dict(),
         "moves": list(c.moves.recent)[-20:],
         "loops": {
             loop.name: {

@@ -204,6 +204,8 @@ def test_a_journal_that_cannot_be_opened(site: Path) -> None:
         ("[bus.a]", "[http]\nhost = '::'\n[bus.a]", 2, "every network"),
         ("[bus.a]", "[http]\nhost = '192.0.2.7'\n[bus.a]", 2, "set token_file"),
         ("[bus.a]", "[http]\ntoken_file = '/nowhere'\n[bus.a]", 2, "openssl rand"),
+        ("[bus.a]", "[transformer.meter]\nkind='modbus'\nprofile='sdm1'\nport='/x'\n[bus.a]", 2,
+         "no meter profile 'sdm1'"),
     ],
 )  # fmt: skip
 def test_check_config_passes_nothing_that_will_not_run(

@@ -20,10 +20,9 @@ from pbal_controller.documents import (
     read_toml,
     toml_value,
 )
-from pbal_controller.errors import ConfigError, KeyStoreError
+from pbal_controller.errors import BearerError, ConfigError, KeyStoreError
 from pbal_controller.keys import file as keyfile
 from pbal_controller.meters import FileMeter
-from pbal_controller.meters.transformer import BearerError
 from pbal_tools.board import model as board
 from pbal_tools.commission.questions import Asker
 from pbal_tools.commission.state import FILE, State

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import math
 import os
 import socket
-import struct
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pbal_controller.bearers.rs485.bearer import Rs485Bearer
-from pbal_controller.config import BusConfig, MeterConfig, PlannerConfig
+from pbal_controller.config import MeterConfig, PlannerConfig
 from pbal_controller.errors import BearerError, ConfigError, JournalError
 from pbal_controller.homes import Inbox, Sent
 from pbal_controller.homes.fleet import percentile
@@ -25,13 +22,12 @@ from pbal_controller.homes.session import CounterBlock
 from pbal_controller.journal import MinuteBook
 from pbal_controller.logs import JsonFormatter, TextFormatter
 from pbal_controller.loops import Backoff, Supervisor, sdnotify
-from pbal_controller.meters import FileMeter, make_meter, sdm630_decode
+from pbal_controller.meters import FileMeter, make_meter
 from pbal_controller.moves import core_config
 from pbal_controller.moves import memory as planner_memory
 from pbal_protocol import records as r
 
 from .conftest import until
-from .fake import FakeBus
 
 # -- supervisor ---------------------------------------------------------------------------
 
@@ -217,62 +213,6 @@ def test_core_config() -> None:
 # -- transformer meter --------------------------------------------------------------------
 
 
-def test_sdm630_registers() -> None:
-    values = [0.0] * 15
-    values[0:3] = [231.5, 229.0, 230.25]
-    values[3:6] = [10.5, 20.0, 30.0]
-    values[6:9] = [1000.0, 2000.0, -3000.0]
-    values[12:15] = [1.0, 2.0, 3.0]
-    words = [struct.unpack(">HH", struct.pack(">f", v)) for v in values]
-    first = [w for pair in words for w in pair]
-    pair = list(struct.unpack(">HH", struct.pack(">f", 50.0)))
-    reading = sdm630_decode([first, pair, pair])
-    assert reading.v == (231.5, 229.0, 230.25)
-    assert reading.i == (10.5, 20.0, 30.0)
-    assert reading.p_w == (1000.0, 2000.0, -3000.0)
-    assert reading.q_var == (1.0, 2.0, 3.0)
-    assert reading.freq_hz == 50.0
-
-
-class Idle:
-    """A Traffic with nothing to say."""
-
-    def next_request(self, now: float) -> float:
-        return now + 0.05
-
-    def lost(self) -> None:
-        pass
-
-    def handle(self, request, answer, now) -> None:
-        raise AssertionError
-
-    def unasked(self, where, frame, now) -> None:
-        raise AssertionError
-
-
-async def test_sdm630_on_a_port_of_its_own_and_on_a_shared_one() -> None:
-    def number(register: int) -> float:
-        return struct.unpack(">f", struct.pack(">HH", register, register + 1))[0]
-
-    with FakeBus([]) as bus:
-        alone = make_meter(MeterConfig(kind="sdm630", port=bus.path))
-        reading = await alone.read()
-        alone.close()
-        assert reading.v == (number(0), number(2), number(4))
-        assert reading.q_var[2] == number(28)
-        assert reading.neutral_a == number(224)
-        bearer = Rs485Bearer("a", BusConfig(port=bus.path), Idle())
-        task = asyncio.create_task(bearer.run(lambda: None))
-        try:
-            await until(lambda: bearer.state.value == "open")
-            shared = make_meter(MeterConfig(kind="sdm630", bus="a"), bearer)
-            assert await shared.read() == reading
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-
 async def test_a_meter_that_is_not_there() -> None:
     with pytest.raises(BearerError, match="does not open"):
         await make_meter(MeterConfig(kind="sdm630", port="/nowhere")).read()
@@ -324,18 +264,6 @@ async def test_a_meter_file_with_what_is_no_number(tmp_path: Path, bad: str) -> 
         path.write_text("{" + ", ".join(f'"{k}": {v}' for k, v in data.items()) + "}")
         with pytest.raises(BearerError):
             await FileMeter(path).read()
-
-
-def test_registers_of_a_meter_that_are_no_number() -> None:
-    nan = struct.unpack(">HH", struct.pack(">f", math.nan))
-    inf = struct.unpack(">HH", struct.pack(">f", math.inf))
-    for words in (nan, inf):
-        blocks = [[0] * 30, [0, 0], [0, 0]]
-        blocks[1] = list(words)
-        assert sdm630_decode(blocks).as_dict()["freq_hz"] is None
-        blocks[0][6:8] = words
-        with pytest.raises(BearerError, match="no numbers"):
-            sdm630_decode(blocks)
 
 
 # -- systemd, logs ------------------------------------------------------------------------

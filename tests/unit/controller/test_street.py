@@ -208,9 +208,9 @@ async def test_the_transformer_meter_counts_for_overload(make_site: MakeSite) ->
     site.changes["planner"] = {"enabled": True, "every_s": 600, "phase_limit_a": 200.0}
     async with site.running() as c:
         await until(lambda: "overload: phase B" in str(c.planner.last_decision.get("cause")))
-        await until(lambda: c.meter_reading is not None)
+        await until(lambda: c.meter.reading is not None)
         (site.folder / "meter.json").write_text("")
-        await until(lambda: c.meter_reading is None)
+        await until(lambda: c.meter.reading is None)
 
 
 async def test_a_node_that_resets_gets_its_clock_back(make_site: MakeSite) -> None:

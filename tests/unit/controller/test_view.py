@@ -53,6 +53,7 @@ def view(**changes: Any) -> SiteView:
                                 as_dict=lambda: {"name": "street"})},
         "rounds": {"street": N(last_cycle_s=0.5, group_frames=11)},
         "transformer": lambda: None,
+        "residual": N(as_dict=lambda: {"residual_a": [None] * 3, "alarms": []}),
         "neutral_history": [(1_800_000_000.0, 12.5)],
         "facts_dropped": lambda: 13,
         "node_events": _no_events,

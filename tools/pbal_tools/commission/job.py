@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -10,11 +11,11 @@ from pathlib import Path
 
 from pbal_build import BuildError, load_board
 from pbal_controller.config import MeterConfig
-from pbal_controller.errors import BearerError
+from pbal_controller.errors import BearerError, ConfigError
 from pbal_controller.journal import Journal
 from pbal_controller.keys import KeyStore
-from pbal_controller.meters import SDM630_BLOCKS, FileMeter, TransformerReading, sdm630_decode
-from pbal_protocol import frames, modbus
+from pbal_controller.meters import FileMeter, TransformerReading, checked, line_of, profile_of
+from pbal_protocol import frames
 
 from ..errors import InputError
 from ..site.model import Bus, Home, Site
@@ -25,11 +26,18 @@ from .talk import Talk
 
 
 class Meter:
-    """The transformer's three-phase meter, read without an event loop of ours."""
+    """The transformer's three-phase meter, read without an event loop of ours.
+
+    Raises InputError: the site file names a profile that is not there.
+    """
 
     def __init__(self, config: MeterConfig, shared: Line | None) -> None:
         self._config = config
         self._shared = shared
+        try:
+            self._profile = profile_of(config)
+        except ConfigError as exc:
+            raise InputError(f"transformer.meter: {exc}.", "Correct the site file.") from exc
         self._own: Line | None = None
         self.failed = ""
         self.at_s = 0.0  # when the last reading was true
@@ -38,10 +46,11 @@ class Meter:
     def open(self) -> Iterator["Meter"]:
         """Holds the meter's own port, where it has one."""
         c = self._config
-        if c.kind == "file" or self._shared is not None:
+        if self._profile is None or self._shared is not None:
             yield self
             return
-        bus = Bus(port=c.port, baud=c.baud, parity=c.parity, stop_bits=c.stop_bits)
+        own = line_of(c, self._profile)
+        bus = Bus(port=c.port, baud=own.baud, parity=own.parity, stop_bits=own.stop_bits)
         with Line(bus, answer_s=0.3) as line:
             self._own = line
             yield self
@@ -56,25 +65,26 @@ class Meter:
                 self.at_s = path.stat().st_mtime  # as old as the file is
                 return told
             begun = time.time()
-            read = self._sdm630()
+            read = self._asked()
             self.at_s = (begun + time.time()) / 2
             return read
         except (BearerError, OSError) as exc:
             self.failed = str(exc)
             return None
 
-    def _sdm630(self) -> TransformerReading | None:
-        line = self._own or self._shared
+    def _asked(self) -> TransformerReading | None:
+        line, profile = self._own or self._shared, self._profile
         assert line is not None
+        assert profile is not None
         blocks = []
-        for start, count in SDM630_BLOCKS:
-            pdu = bytes((modbus.READ_INPUT_REGISTERS, 0, start, 0, count))
-            answer = line.request(self._config.unit, pdu, 3)
-            if answer is None or len(answer) != 2 + 2 * count:
-                self.failed = f"the meter at unit {self._config.unit} does not answer"
+        for ask in profile.asks(self._config.unit):
+            pdu = struct.pack(">BHH", ask.function, ask.first, ask.count)
+            answer = line.request(ask.unit, pdu, 3)
+            if answer is None or len(answer) != 2 + 2 * ask.count:
+                self.failed = f"the meter at unit {ask.unit} does not answer"
                 return None
             blocks.append([answer[k] << 8 | answer[k + 1] for k in range(2, len(answer), 2)])
-        return sdm630_decode(blocks)
+        return checked(profile, profile.decode(blocks, self._config.phases))
 
 
 @dataclass

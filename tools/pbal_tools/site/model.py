@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pbal_controller.config import DEFAULT_FUSE_A, BusConfig, TransformerConfig
+from pbal_controller.config import DEFAULT_FUSE_A, BusConfig, ResidualConfig, TransformerConfig
 from pbal_controller.documents import DocumentError, read_toml, toml_value
 from pbal_controller.naming import Name
 
@@ -170,6 +170,8 @@ def _transformer(site: Site) -> list[str]:
         out += ["", "[transformer]", f"rated_kva = {site.transformer.rated_kva:g}"]
     if site.transformer.meter is not None:
         out += ["", "[transformer.meter]", *_rows(site.transformer.meter, set())]
+    if site.transformer.residual != ResidualConfig():
+        out += ["", "[transformer.residual]", *_rows(site.transformer.residual, set())]
     return out
 
 

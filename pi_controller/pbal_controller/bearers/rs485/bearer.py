@@ -18,7 +18,10 @@ from typing import Any
 
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
-from pymodbus.pdu.register_message import ReadInputRegistersRequest
+from pymodbus.pdu.register_message import (
+    ReadHoldingRegistersRequest,
+    ReadInputRegistersRequest,
+)
 
 from pbal_controller.bearers.base import EVERYBODY, Request, Traffic, Where
 from pbal_controller.bearers.rs485 import fit
@@ -327,6 +330,12 @@ class Rs485Bearer:
     async def input_registers(self, unit: int, first: int, count: int) -> list[int]:
         """As `Registers` says, between the polls."""
         request = ReadInputRegistersRequest(dev_id=unit, address=first, count=count)
+        answer = await self.execute(request)
+        return registers_of(answer, unit, first, count)
+
+    async def holding_registers(self, unit: int, first: int, count: int) -> list[int]:
+        """As `Registers` says, between the polls."""
+        request = ReadHoldingRegistersRequest(dev_id=unit, address=first, count=count)
         answer = await self.execute(request)
         return registers_of(answer, unit, first, count)
 

@@ -1,13 +1,15 @@
-"""Ordinary Modbus devices: their input registers, on a serial port of their own."""
+"""Ordinary Modbus devices: their registers, on a serial port of their own."""
 
 from __future__ import annotations
 
+import termios
 from typing import Literal
 
 from pymodbus.client import AsyncModbusSerialClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
 
+from pbal_controller.bearers.rs485.settings import is_pty
 from pbal_controller.errors import BearerError
 
 _TIMEOUT_S = 0.5
@@ -28,15 +30,23 @@ class SerialRegisters:
     ) -> None:
         self._port = port
         self._baud = baud
-        self._parity = parity
+        self._parity: Literal["N", "E", "O"] = "N" if is_pty(port) else parity
         self._stop_bits = stop_bits
         self._client: AsyncModbusSerialClient | None = None
 
     async def input_registers(self, unit: int, first: int, count: int) -> list[int]:
         """As `Registers` says."""
+        return await self._read(4, unit, first, count)
+
+    async def holding_registers(self, unit: int, first: int, count: int) -> list[int]:
+        """As `Registers` says."""
+        return await self._read(3, unit, first, count)
+
+    async def _read(self, function: int, unit: int, first: int, count: int) -> list[int]:
         client = await self._opened()
+        read = client.read_holding_registers if function == 3 else client.read_input_registers
         try:
-            answer = await client.read_input_registers(first, count=count, device_id=unit)
+            answer = await read(first, count=count, device_id=unit)
         except (ModbusException, OSError) as error:
             self.close()
             raise BearerError(f"unit {unit}: {error}") from None
@@ -49,7 +59,13 @@ class SerialRegisters:
                 self._port, baudrate=self._baud, parity=self._parity, stopbits=self._stop_bits,
                 timeout=_TIMEOUT_S, retries=1, reconnect_delay=0,
             )  # fmt: skip
-            if not await client.connect():
+            try:
+                opened = await client.connect()
+            except termios.error as error:  # no OSError: the adapter refuses the settings
+                client.close()
+                line = f"{self._baud} 8{self._parity}{self._stop_bits}"
+                raise BearerError(f"{self._port} refuses {line}: {error.args[-1]}") from None
+            if not opened:
                 client.close()
                 raise BearerError(f"{self._port} does not open")
             self._client = client

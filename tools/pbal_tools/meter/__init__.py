@@ -1,0 +1,5 @@
+"""`pbal meter`: the transformer's meter, as its profile says."""
+
+from .command import app
+
+__all__ = ["app"]
