@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs a street on this computer and shows the neutral current fall.
 #   ./demo.sh            the live picture; Ctrl-C ends it
+#   ./demo.sh --uplink   also HQ: a broker on loopback, and what a subscriber hears there
 #   ./demo.sh --help     what else it can do
 set -euo pipefail
 root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)

@@ -13,7 +13,7 @@ import pytest
 from rigs import needs, node_heap
 
 from pbal_tools import streetoptions, streetresult
-from pbal_tools.errors import InputError
+from pbal_tools.errors import InputError, MissingError
 from pbal_tools.sim import interpreter_name
 
 
@@ -129,6 +129,34 @@ def test_ending_it_leaves_no_process(sig: signal.Signals, booted: bool) -> None:
     assert left == []
     if sig != signal.SIGKILL:
         assert run.returncode == (0 if booted else 130), told
+
+
+@pytest.mark.twin
+@pytest.mark.timeout(240)
+def test_hq_hears_of_a_street(tmp_path: Path) -> None:
+    """A subscriber on a real broker gets the controller's summaries and switchings."""
+    needs.require_file("/usr/sbin/mosquitto", "mosquitto")
+    target = tmp_path / "result.json"
+    run = start("--uplink", "--headless", "--seconds", "50", "--homes", "8", "--json", str(target))
+    out, _ = run.communicate(timeout=200)
+    assert run.returncode == 0, out
+    heard = json.loads(target.read_text())["uplink"]
+    assert heard["births"] == 1
+    assert heard["summaries"] >= 2
+    last = heard["last_summary"]
+    assert last["homes"] == last["homes_fresh"] == 8
+    assert last["ia_mean_a"] + last["ib_mean_a"] + last["ic_mean_a"] > 1
+    assert 200 < last["va_mean_v"] < 260
+    assert last["losses_method"] == 1
+    assert len(re.findall(r"HQ: (?:info|warning|alarm): ", out)) == heard["events"]
+    assert re.search(r"HQ: info: home \d+, switching [ABC] to [ABC], confirmed", out)
+    assert re.search(r"HQ: 10 s, mean A [0-9.]+ B [0-9.]+ C [0-9.]+ N [0-9.]+ A", out)
+
+
+def test_without_a_broker_the_uplink_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pbal_sim.hq.program", lambda: None)
+    with pytest.raises(MissingError, match="Mosquitto"):
+        streetoptions.check(streetoptions.RunOptions(uplink=True))
 
 
 @pytest.mark.parametrize(

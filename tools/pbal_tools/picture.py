@@ -83,6 +83,7 @@ class Picture:
     fault: str = ""  # what was broken last, on purpose
     alarm: str = ""  # why the controller orders nothing
     url: str = ""
+    told: list[str] = field(default_factory=list)  # what others hear of it, a line each
 
     def record(self, time_s: float) -> None:
         """Adds the present neutral current to the history."""

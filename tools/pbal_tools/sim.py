@@ -17,7 +17,7 @@ from . import practice
 from .context import app_context
 from .errors import CheckFailed, InputError
 from .extras import require
-from .output import check_writable, write_json
+from .output import check_writable, counted, write_json
 from .picture import Picture, sentence
 from .screen import ending_signals, show
 from .streetfaults import FAULTS
@@ -92,6 +92,13 @@ def run(
         Path | None,
         typer.Option("--picture", metavar="FILE.svg", help="Write the last screen as a picture."),
     ] = None,
+    uplink: Annotated[
+        bool,
+        typer.Option(
+            "--uplink",
+            help="Also HQ: a broker (Mosquitto) on loopback, and what a subscriber hears there.",
+        ),
+    ] = False,
     port: Annotated[
         int | None,
         typer.Option(
@@ -110,6 +117,7 @@ def run(
     pbal sim run --homes 60 --headless --seconds 90 --json result.json
     pbal sim run --profiles street.csv.gz --speed 60
     pbal sim run --faults noise,dead
+    pbal sim run --uplink
     """
     options = RunOptions(
         homes=homes,
@@ -120,6 +128,7 @@ def run(
         seed=seed,
         faults=tuple(name for name in faults.split(",") if name),
         keep=keep,
+        uplink=uplink,
         port=default_port() if port is None else port,
     )
     require("sim")
@@ -196,6 +205,7 @@ async def tell(picture: Picture, task: "asyncio.Task[None]", say: Callable[[str]
     fault = ""
     url, said, next_note, next_state = "", "", 0.0, 0.0
     told: set[int] = set()
+    heard = 0
     say(f"{picture.title}; {picture.footer}")
     while not task.done():
         now = f"{picture.elapsed_s:6.1f} s  "
@@ -206,6 +216,9 @@ async def tell(picture: Picture, task: "asyncio.Task[None]", say: Callable[[str]
         if picture.fault != fault:
             fault = picture.fault
             say(f"{now}fault: {fault}")
+        for line in picture.told[heard:]:
+            heard += 1
+            say(now + line)
         if picture.stage == "running":
             for move in reversed(picture.moves):
                 if move.done and move.command_id not in told:
@@ -229,6 +242,13 @@ def state_line(picture: Picture) -> str:
         f"A {a:.1f}  B {b:.1f}  C {c:.1f}  neutral {picture.neutral_a or 0.0:.1f} A; "
         f"{link.fresh}/{link.known} homes fresh{age}, {link.frames_lost} frames lost"
     )
+
+
+def uplink_lines(uplink: dict[str, Any] | None) -> list[str]:
+    """What HQ heard in a run, in words; nothing where there was no HQ."""
+    if uplink is None:
+        return []
+    return [f"HQ stored {uplink['summaries']} summaries and {counted(uplink['events'], 'event')}"]
 
 
 def interpreter_name(implementation: str) -> str:
@@ -256,5 +276,6 @@ def print_result(result: dict[str, Any], console: Console) -> None:
         f"95 % of readings younger than {result['telemetry_age_p95_s']:.2f} s",
         f"node             {result['node_heap_peak_bytes'] / 1024:.0f} KiB of heap at most",
         *(f"note             {note}" for note in result["notes"]),
+        *(f"uplink           {told}" for told in uplink_lines(result.get("uplink"))),
     ]
     console.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from .errors import InputError
 from .streetfaults import FAULTS
+from .streetuplink import require_broker
 
 # What the demo changes so that a minute shows what takes hours on a street. The screen says so.
 DECISION_S = 5.0
@@ -50,6 +51,7 @@ class RunOptions:
     faults: tuple[str, ...] = ()
     keep: Path | None = None
     port: int = 0
+    uplink: bool = False
     core: dict[str, Any] = field(default_factory=dict)
 
 
@@ -76,6 +78,8 @@ def check(options: RunOptions) -> None:
             raise InputError(
                 f"There is no fault {name!r}.", f"There are: {', '.join(sorted(FAULTS))}."
             )
+    if options.uplink:
+        require_broker()
     if options.profiles is not None and not options.profiles.is_file():
         raise InputError(f"There is no file {options.profiles}.", "Give a CSV of watts per home.")
     if options.port:

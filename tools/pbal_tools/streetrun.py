@@ -25,6 +25,7 @@ from .statusclient import Feed, fetch
 from .streetfaults import FAULT_DELAY_S, FAULTS
 from .streetoptions import CONTROLLER_OPTIONS, DECISION_S, DWELL_S, NODE_SETTINGS, RunOptions
 from .streetresult import result_of
+from .streetuplink import StreetUplink
 
 POLL_S = 0.5
 STEP_S = 0.1
@@ -107,7 +108,27 @@ class StreetRun:
         self.picture.note = "Starting the controller."
         folder = street.workdir / "controller"
         folder.mkdir(mode=0o700)
-        config = self._configure(street, folder)
+        hq, tables = None, {}
+        if self.options.uplink:
+            hq = StreetUplink(street.workdir / "hq", self._heard)
+            tables = await hq.start()
+        try:
+            await self._with_hq(street, folder, tables)
+            if hq is not None and self.result:
+                self.result["uplink"] = hq.result()
+        finally:
+            if hq is not None:
+                await hq.stop()
+
+    def _heard(self, line: str) -> None:
+        """What HQ heard: a line when headless, the footer of the live picture."""
+        self.picture.told.append(line)
+        self.picture.footer = f"{line} · Ctrl-C ends it"
+
+    async def _with_hq(
+        self, street: Street, folder: Path, tables: dict[str, dict[str, Any]]
+    ) -> None:
+        config = self._configure(street, folder, tables)
         pid = await street.run(
             "controller",
             [sys.executable, "-c", START, "run", "--config", str(config)],
@@ -125,11 +146,12 @@ class StreetRun:
                     await asyncio.wait_for(asyncio.shield(ended), CONTROLLER_STOP_S)
             ended.cancel()
 
-    def _configure(self, street: Street, folder: Path) -> Path:
+    def _configure(self, street: Street, folder: Path, tables: dict[str, dict[str, Any]]) -> Path:
         c = street.config
         nodes = [NodeIdentity(n.address, n.name, n.eui, n.root) for n in street.identities]
         create_keys(folder, c.site_id, street.identities[0].group, nodes)
         options = {name: dict(table) for name, table in CONTROLLER_OPTIONS.items()}
+        options |= tables
         options["planner"]["core"] = {**options["planner"]["core"], **self.options.core}
         return write_config(
             ControllerSetup(folder, c.site_id, street.device, c.baud, nodes, options)

@@ -111,7 +111,7 @@ class Window:
             out[f"e{p}_export_kwh"] = min(655.0, self._export[k] / 1000)
         if len(means) == 3:
             out["pvur_percent"] = min(100.0, pvur_percent(means))
-        if rated_kva is not None:
+        if rated_kva is not None and self.samples:
             rated_a = rated_current_a(rated_kva)
             out["load_mean_percent"] = min(1000.0, self._va / n / (rated_kva * 10))
             out["load_max_percent"] = min(1000.0, 100 * max(self._max[:3]) / rated_a)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pbal_sim.errors import BrokerError
 from pbal_sim.hq.pki import Pki
+from pbal_sim.processserver import die_with_parent
 
 PROGRAM = "/usr/sbin/mosquitto"  # not on every user's PATH
 _START_S = 20.0
@@ -83,8 +84,9 @@ class Broker:
             raise BrokerError("mosquitto is not installed (Debian package mosquitto)")
         with (self.folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [found, "-c", str(self._conf)], stdout=log, stderr=subprocess.STDOUT, env=self._env
-            )
+                [found, "-c", str(self._conf)], stdout=log, stderr=subprocess.STDOUT,
+                env=self._env, preexec_fn=die_with_parent,
+            )  # fmt: skip
         until = time.monotonic() + _START_S
         while time.monotonic() < until and self._process.poll() is None:
             with contextlib.suppress(OSError):

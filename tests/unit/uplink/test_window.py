@@ -41,7 +41,7 @@ def test_means_and_extremes():
 
 
 def test_an_empty_window_says_that_nothing_was_seen():
-    got = Window(T, 300).fields(None)
+    got = Window(T, 300).fields(100.0)
     made = Summary(site=7, **got)
     assert made.complete_percent == 0
     assert made.va_mean_v is made.load_mean_percent is made.rs485_percent is None
