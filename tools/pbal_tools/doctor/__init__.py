@@ -1,0 +1,5 @@
+"""`pbal doctor`: looks over a controller's computer and says what to mend."""
+
+from .command import app
+
+__all__ = ["app"]
