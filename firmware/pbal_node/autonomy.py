@@ -75,6 +75,7 @@ class Autonomy:
         self._again = rules.closed_until_reset(state.stage, state.proven, cold_start)
         self._trying = False  # a return was begun here
         self._again_ms = _SOON_MS
+        self._next = False  # the last return failed for its contact: another one need not wait
         self._delay_ms = -1  # the random part of the wait under way, -1: not drawn
         self._hold_ms = 0
         self._hold_until = 0
@@ -88,17 +89,18 @@ class Autonomy:
         return self._delay_ms
 
     def choose(self, present: int, now_ms: int) -> int:
-        """A healthy phase other than `present`, 0 when there is none.
+        """A healthy phase other than `present` whose contact works, 0 when there is none.
 
         Random, leaning by the voltage (rules.lean): the lighter phase is likelier, and no phase
         takes everybody.
         """
         sup = self._sup
+        fails = self._sel.contacts.fails
         margin = _MARGIN_DV / 10.0
         need_ms = max(self.settings.good_time_ms, rules.GOOD_TIME_MIN_MS)
         phases = []
         for p in (1, 2, 3):
-            if p == present or sup.good_ms(p, now_ms) < need_ms:
+            if p == present or sup.good_ms(p, now_ms) < need_ms or rules.given_up(fails[p]):
                 continue
             if min(sup.v[p] - sup.low_v, sup.high_v - sup.v[p]) > margin:
                 phases.append(p)
@@ -128,6 +130,7 @@ class Autonomy:
         cfg = self.settings
         self._again = self._trying = False
         self._again_ms = _SOON_MS
+        self._retry_ms = 0
         bad_ms = sup.bad_ms(present, now_ms)
         if bad_ms == 0 or not sup.fresh(now_ms):
             self._delay_ms = -1
@@ -186,34 +189,58 @@ class Autonomy:
         cfg = self.settings
         if self._trying:
             self._trying = False
-            if self._sel.stayed_open:
+            # A contact that has not failed need not wait for one that has.
+            self._next = self._sel.stayed_open
+            if self._next:
                 self._again_ms = max(self._again_ms, _RETRY_MS)
             self._retry_ms = now_ms + self._again_ms
             self._again_ms = min(2 * self._again_ms, _RETRY_MAX_MS)
-        if now_ms < self._retry_ms:
+        to = self._aim(now_ms)
+        if now_ms < self._retry_ms and not (self._next and self._sel.contacts.fails[to] == 0):
             return
-        first = rules.restore_order(self._st.proven, self._initial)
         if self._again and sup.fresh(now_ms):
-            good_ms = sup.good_ms(first, now_ms)
+            good_ms = sup.good_ms(to, now_ms)
             if good_ms >= rules.need_ms(0, True):
-                self._restore(first, now_ms)
+                self._restore(to, now_ms)
                 return
-            if good_ms or rules.in_band(sup.v[first], sup.low_v, sup.high_v):
+            if good_ms or rules.in_band(sup.v[to], sup.low_v, sup.high_v):
                 return
             # Its supply went away, too: that is an outage.
             self._again = False
-            self._stagger = sup.v[first] < _DEAD_SHARE * self._limits.nominal_v
+            self._stagger = sup.v[to] < _DEAD_SHARE * self._limits.nominal_v
+            to = self._aim(now_ms)
         random_ms = self._draw(cfg.return_spread_ms) if self._stagger else 0
-        if first and rules.may_restore(sup.good_ms(first, now_ms), cfg.good_time_ms, random_ms):
-            self._restore(first, now_ms)
-        elif not (first and sup.good_ms(first, now_ms) > 0):
-            if first and rules.fixed_reason(self._limits.fixed, self._limits.opted_out):
-                return  # S10: a fixed home waits for its own phase
-            other = self.choose(0, now_ms)
-            if other and rules.may_restore(sup.good_ms(other, now_ms), cfg.good_time_ms, random_ms):
-                self._restore(other, now_ms)
+        if to and rules.may_restore(sup.good_ms(to, now_ms), cfg.good_time_ms, random_ms):
+            self._restore(to, now_ms)
+
+    def _aim(self, now_ms: int) -> int:
+        """S9: the phase to close next, 0 for none: the one that was proven last; another healthy
+        one when it has no good voltage, or its contact failed twice.
+        """
+        sup = self._sup
+        first = rules.restore_order(self._st.proven, self._initial)
+        if self._again:
+            return first
+        if first and rules.fixed_reason(self._limits.fixed, self._limits.opted_out):
+            return first  # S10: a fixed home waits for its own phase
+        if first and rules.safe_mode_reason(self._limits.safe_mode):
+            return first
+        fails = self._sel.contacts.fails
+        if first and sup.good_ms(first, now_ms) > 0 and not rules.given_up(fails[first]):
+            return first
+        other = self.choose(0, now_ms)
+        if other:
+            return other
+        # The contacts of all healthy phases have failed: the one that failed least.
+        least = 0
+        for p in (1, 2, 3):
+            if rules.given_up(fails[p]) and sup.good_ms(p, now_ms) > 0:
+                if not least or fails[p] < fails[least]:
+                    least = p
+        return least
 
     def _restore(self, phase: int, now_ms: int) -> None:
+        self._next = False
         if self._sel.restore(phase, now_ms, self._again):
             self._trying = True
             self._again = self._stagger = False

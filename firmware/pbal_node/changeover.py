@@ -14,6 +14,7 @@ A transfer is journalled before the first contact moves (S12) and its result bef
 from micropython import const
 
 from pbal_node import rules
+from pbal_node.contacts import Contacts
 from pbal_node.store import RESULTS_KEPT, Result
 
 # States, as on the wire.
@@ -41,6 +42,9 @@ _EV_WELDED = const(2)
 _EV_AUTONOMOUS_TRANSFER = const(3)
 _EV_SENSE_FAULT = const(15)
 _EV_FLASH_ERROR = const(16)
+_EV_CONTACT_FAULT = const(24)
+_FELL_OPEN = const(1)  # the second argument of CONTACT_FAULT
+_NOT_CLOSED = const(2)
 _INFO = const(0)
 _WARNING = const(1)
 _ALARM = const(2)
@@ -84,6 +88,7 @@ class Changeover:
         self.fresh = False  # closed, and the current was not yet looked at
         self.wants_supply = False  # asks for a new reading of the supplies
         self.stayed_open = False  # the last contact that was driven did not follow
+        self.contacts = Contacts()
         self.autonomous = False  # the present phase was chosen by a local rule
         self.doubt = False  # a contact was moving when the node died, or did not do as it was told
         self._goal = 0  # phase to close next, 0 = stay open
@@ -93,6 +98,8 @@ class Changeover:
         self._expires_s = 0
         self._local = 0  # event to emit when a local move is done
         self._opened_ms = 0
+        self._off_ms = 0  # when the coils were told to let go
+        self._held = 0  # the contact that was driven last, 0: any may have been, before the start
         self._dead_ms = -1
         self._proofs = 0
         self._seen_ms = -1
@@ -106,6 +113,7 @@ class Changeover:
         # at_zero(release_ms) waits until opening would meet a current zero; returns the time.
         self.at_zero: object = None
         self.aux: object = None  # closed() of the auxiliary contacts, where the board has them
+        self.meter: object = None  # a witness of what the output carries: metering/base.py
         self.release_ms = timing.release_ms  # as measured on this contact, at first the board's
 
     # moving -----------------------------------------------------------------------------------
@@ -121,14 +129,15 @@ class Changeover:
         """Journal, then open. False (and nothing moved) when the journal cannot be written."""
         st = self._st
         stage = st.stage
+        moves = to_phase > 0 and 0 != self.phase != to_phase  # to another phase
         before = (st.lifetime, st.day, st.today, st.last_transfer_s)
         st.stage = _UNDER_WAY
-        st.stage_from = self.phase
+        st.stage_from = self.phase if self.phase != to_phase else 0
         st.stage_to = to_phase
         st.stage_command = self._command.command_id if self._command else 0
         if to_phase:
             st.lifetime += 1
-        if to_phase and self.phase:
+        if moves:
             site = self._site_s()
             st.today = self.switches_today() + 1
             if site:
@@ -138,11 +147,12 @@ class Changeover:
             st.stage = stage
             st.lifetime, st.day, st.today, st.last_transfer_s = before
             return False
-        if to_phase and self.phase:
+        if moves:
             self._last_transfer_ms = now_ms
         self._local = local_event
         self._from = self.phase
-        self._fallback = self.phase if to_phase else 0
+        # Not to a contact that fell open: the autonomy chooses then.
+        self._fallback = self.phase if moves and not self.contacts.fails[self.phase] else 0
         self._reason = _REASON_NONE
         self.stayed_open = False
         self._lost_ms = -1
@@ -153,6 +163,8 @@ class Changeover:
 
     def _open(self, now_ms: int, goal: int) -> None:
         self._drive.all_off(now_ms)
+        if self.state != _STATE_OPEN:
+            self._off_ms = now_ms
         self.wants_supply = False
         self._goal = goal
         self._opened_ms = now_ms
@@ -233,6 +245,11 @@ class Changeover:
             return
         if old or now_ms - sense.out_at_ms > _PROOF_MS:
             return
+        off_ms = now_ms - self._off_ms
+        if not rules.opening_shown(
+            self.aux_closed(), self._hidden(), off_ms, self._timing.dead_timeout_ms
+        ):
+            return
         goal = self._goal
         reason = self._target_reason(goal, now_ms)
         if reason:
@@ -243,10 +260,20 @@ class Changeover:
                 self._finish_open(now_ms)
             return
         self.doubt = True  # until it is proven
+        self._held = goal
         self._drive.on(goal, now_ms)
         self._closed_ms = now_ms
         self._proofs = 0
         self.state = _STATE_CLOSING
+
+    def _hidden(self) -> bool:
+        """A contact may be closed still, and its phase have no voltage that would show it."""
+        v = self._supply.v
+        nominal = self.limits.nominal_v
+        for p in (1, 2, 3):
+            if self._held in (0, p) and rules.may_hide(v[p], nominal):
+                return True
+        return False
 
     def _target_reason(self, phase: int, now_ms: int) -> int:
         """S3 for this phase now."""
@@ -278,6 +305,8 @@ class Changeover:
         if (sense.out_at_ms >= due and not self._proofs) or now_ms >= due + _UNSEEN_MS:
             self._reason = self._reason or _REASON_NOT_LIVE
             self.stayed_open = True
+            if self.contacts.failed(goal):
+                self._emit(_EV_CONTACT_FAULT, _ALARM, goal, _NOT_CLOSED)
             back = self._fallback if self._fallback != goal else 0
             if back:
                 self._st.lifetime += 1
@@ -291,10 +320,11 @@ class Changeover:
         if first < self._closed_ms:
             first = now_ms
         self.phase = st.proven = self._goal
+        self.contacts.closed(self.phase)
         self.doubt = self._again = False
         self.fresh = True
         self.state = _STATE_CLOSED
-        if self._from:
+        if 0 != self._from != self._goal:
             self._last_transfer_ms = now_ms  # S5: the dwell is how long the home stays here
         transfer = max(0, first - self._lost_ms) if self._from and self._lost_ms >= 0 else 0
         failed = self._reason

@@ -124,6 +124,7 @@ def _selector(app, board: dict, identity: dict) -> None:
     app.selector.latest_s = app.clock.latest_s
     app.selector.at_zero = app.measuring.at_zero
     app.selector.aux = boards.aux(board)
+    app.selector.meter = app.meter
     app.release_slot = Slot("/cfg/release", app.stats)
     raw = app.release_slot.load()
     if raw is not None and len(raw) == 2:

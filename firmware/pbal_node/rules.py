@@ -25,6 +25,7 @@ _REASON_UNSYNCED = const(9)
 _REASON_SAFE_MODE = const(13)
 _REASON_NOT_YET_VALID = const(16)
 
+FAILS_MOST = 2  # a contact that failed so often in a row waits until no other is left
 GOOD_TIME_MIN_MS = 5000  # S3: never closer to a sick supply than this, whatever the config
 GOOD_AGAIN_MS = 1000  # S9: the phase that was closed until only the processor was reset
 CLOCK_SLACK_S = const(2)  # S4: a command may be "issued" this far in our future
@@ -53,6 +54,13 @@ def dead_time_over(dead_since_ms: int, now_ms: int, dead_time_ms: int) -> bool:
     return now_ms - dead_since_ms >= dead_time_ms
 
 
+def opening_shown(aux: int, hidden: bool, off_for_ms: int, dead_timeout_ms: int) -> bool:
+    """S1: that all contacts are open is shown by auxiliary contacts, or by the dead output; where
+    it may be dead for want of a voltage (`hidden`), only by the longest time a contact takes.
+    """
+    return aux >= 0 or not hidden or off_for_ms >= dead_timeout_ms
+
+
 def may_drive(driven: int, phase: int) -> bool:
     """S1: a contact may be driven only while no other one is (`driven`: 0 or the driven phase)."""
     return driven == 0 or driven == phase
@@ -61,6 +69,11 @@ def may_drive(driven: int, phase: int) -> bool:
 def same_height(out_v: float, phase_v: float, nominal_v: float) -> bool:
     """S1: the output is alive and within 15 % of nominal of the phase."""
     return abs(out_v - phase_v) <= _FOLLOW * nominal_v and not output_dead(out_v, nominal_v)
+
+
+def may_hide(phase_v: float, nominal_v: float) -> bool:
+    """S1: a contact that is closed to this phase leaves the output dead, or nearly so."""
+    return phase_v < 0.25 * nominal_v
 
 
 def same_angle(alike: float) -> bool:
@@ -84,6 +97,18 @@ def lockout_reason(lockout: int) -> int:
 def contacts_agree(aux: int, phase: int) -> bool:
     """S2: the auxiliary contacts show the phase that is meant, and only that."""
     return aux < 0 or aux == 1 << phase - 1
+
+
+def fell_open(dead: bool, aux: int, nothing_flows: bool) -> bool:
+    """S2: the closed contact is open: the output is dead on a good phase, and the auxiliary
+    contacts say so, or where there are none the meter.
+    """
+    return dead and (nothing_flows if aux < 0 else aux == 0)
+
+
+def given_up(fails: int) -> bool:
+    """S9: this contact failed twice in a row: another one is tried before it."""
+    return fails >= FAILS_MOST
 
 
 # S3: only onto a good phase -------------------------------------------------------------------

@@ -49,8 +49,11 @@ _EV_AUTONOMOUS_TRANSFER = const(3)
 _EV_POWER_RETURN = const(4)
 _EV_TRANSFER_INTERRUPTED = const(5)
 _EV_LOCKOUT_CLEARED = const(8)
+_EV_CONTACT_FAULT = const(24)
+_FELL_OPEN = const(1)  # the second argument of CONTACT_FAULT
 _INFO = const(0)
 _WARNING = const(1)
+_ALARM = const(2)
 
 _AT_REST = const(0)  # the journal's stage: store.SelectorState
 
@@ -161,6 +164,7 @@ class Selector(Changeover):
         """It was closed all the time: nothing moved, so nothing is counted and no dwell begins."""
         st = self._st
         self._drive.adopt(phase)
+        self._held = phase
         self.wants_supply = False
         self.phase = phase
         self.state = _STATE_CLOSED
@@ -324,8 +328,33 @@ class Selector(Changeover):
             self._poll_dead_time(now_ms)
         elif state == _STATE_CLOSING:
             self._poll_closing(now_ms)
-        elif state == _STATE_WAITING:
-            self._poll_quiet(now_ms)
+        elif state == _STATE_WAITING or state == _STATE_CLOSED:
+            if self._fell_open(now_ms):
+                self._close_again(now_ms)
+            elif state == _STATE_WAITING:
+                self._poll_quiet(now_ms)
+
+    def _fell_open(self, now_ms: int) -> bool:
+        """S2: the contact that should be closed is proven open. In safe mode nothing follows."""
+        if rules.safe_mode_reason(self.limits.safe_mode):
+            return False
+        good_ms = self._supply.good_ms(self.phase, now_ms)
+        nominal = self.limits.nominal_v
+        return self.contacts.fell(
+            self._sense, good_ms, nominal, self.aux_closed(), self.meter, now_ms
+        )
+
+    def _close_again(self, now_ms: int) -> None:
+        """Open what fell open, prove the output dead, and close it once more, or what a command
+        wants. The second time in a day all stays open: S9 chooses another phase.
+        """
+        phase = self.phase
+        self._emit(_EV_CONTACT_FAULT, _ALARM, phase, _FELL_OPEN)
+        once_more = self.contacts.once_more(phase, now_ms)
+        if self._command is not None:
+            self._begin(self._goal, 0, now_ms)
+        else:
+            self._begin(phase if once_more else 0, _EV_POWER_RETURN if once_more else 0, now_ms)
 
     def _poll_quiet(self, now_ms: int) -> None:
         result = self._command

@@ -148,6 +148,13 @@ KINDS = (
         "no frame counters are left: new keys are needed",
         "whose counters: 1 up, 2 down, 3 group",
     ),
+    Kind(
+        names.EVENT_CONTACT_FAULT,
+        "contact-fault",
+        "a contact does not do as it is told",
+        "phase",
+        "1 it fell open, 2 it does not close",
+    ),
 )
 
 SEVERITIES = {names.INFO: "info", names.WARNING: "warning", names.ALARM: "alarm"}

@@ -4,7 +4,7 @@ Voltages are those of resistive loads on a feeder with phase and neutral resista
 order: what one home does, its neighbours measure at the next step.
 """
 
-from pbal_node import autonomy, rules, supply
+from pbal_node import autonomy, contacts, rules, supply
 from pbal_protocol.names import STATE_CLOSED as CLOSED
 from pbal_protocol.names import STATE_OPEN as OPEN
 
@@ -43,6 +43,7 @@ class Contacts:
         self.phase = phase
         self.moved_ms = -1
         self.today = 0
+        self.contacts = contacts.Contacts()
 
     def dwell_left_ms(self, now_ms):
         since = -1 if self.moved_ms < 0 else now_ms - self.moved_ms
