@@ -1,6 +1,6 @@
 """Random episodes of the selector and its contacts, judged by a witness of its own.
 
-PBAL_CONTACT_EPISODES and PBAL_CONTACT_SEED ask for more, or for others; the same seed makes the same
+PBAL_CONTACT_EPISODES and PBAL_CONTACT_SEED ask for more, or for others; a seed makes the same
 episodes.
 """
 
