@@ -48,10 +48,12 @@ _LOADING = const(67)
 if TYPE_CHECKING:
     from pbal_node.autonomy import Autonomy
     from pbal_node.clock import Monotonic, SiteClock
+    from pbal_node.counters import Counters, Floors
     from pbal_node.discovery import Finder
     from pbal_node.drive import HeldDrive, LatchingDrive
     from pbal_node.events import EventLog
     from pbal_node.faults import Faults
+    from pbal_node.journal import SelectorState
     from pbal_node.link import Link
     from pbal_node.measuring import Measuring
     from pbal_node.metering.base import Meter
@@ -60,7 +62,7 @@ if TYPE_CHECKING:
     from pbal_node.selector import Limits, Selector, Timing
     from pbal_node.settings import Settings
     from pbal_node.slots import Slots
-    from pbal_node.store import Counters, FlashStats, Floors, SelectorState, Slot
+    from pbal_node.store import FlashStats, Slot
     from pbal_node.supply import Supply
 
 

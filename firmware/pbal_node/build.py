@@ -15,18 +15,12 @@ from micropython import const
 from pbal_node import board as boards
 from pbal_node.bearers.rs485 import Rs485
 from pbal_node.clock import Monotonic, SiteClock, random_u32
+from pbal_node.counters import STREAK, Counters, Floors
 from pbal_node.events import EventLog
 from pbal_node.faults import Faults
 from pbal_node.hardware import fit
 from pbal_node.report import Report
-from pbal_node.store import (
-    STREAK,
-    Counters,
-    FlashStats,
-    Floors,
-    Slot,
-    makedirs,
-)
+from pbal_node.store import FlashStats, Slot, makedirs
 from pbal_node.version import VERSION
 
 _SAFE_AFTER = const(4)  # crashes in a row, as in ending.py
@@ -85,7 +79,7 @@ def assemble(app) -> None:
 def _remember(app) -> None:
     """Clock, flash, event log; then count this boot."""
     app.mono = Monotonic(time.ticks_ms, time.ticks_diff)
-    app.stats = FlashStats()
+    app.stats = FlashStats(app.now_ms)
     app.floors = Floors("/cfg/floors", app.stats)
     app.clock = SiteClock(app.mono, random_u32(), app.floors.proven_s, app.clock_moved)
     app.counters = c = Counters("/cfg/counters", app.stats)

@@ -15,7 +15,7 @@ from micropython import const
 
 from pbal_node import rules
 from pbal_node.contacts import Contacts
-from pbal_node.store import RESULTS_KEPT, Result
+from pbal_node.journal import RESULTS_KEPT, Result
 
 # States, as on the wire.
 _STATE_BOOT = const(0)
@@ -49,7 +49,7 @@ _INFO = const(0)
 _WARNING = const(1)
 _ALARM = const(2)
 
-# The journal's stages: store.SelectorState.
+# The journal's stages: journal.SelectorState.
 _AT_REST = const(0)
 _UNDER_WAY = const(1)
 _AT_REST_OPEN = const(2)

@@ -13,7 +13,9 @@ from micropython import const
 
 from pbal_node import rules
 from pbal_node.console import console
-from pbal_node.store import STREAK, Counters, FlashStats, SelectorState, makedirs
+from pbal_node.counters import STREAK, Counters
+from pbal_node.journal import SelectorState
+from pbal_node.store import FlashStats, makedirs
 
 SAFE_AFTER = const(4)  # crashes in a row that lead to safe mode
 _WAIT_S = const(600)  # a node that cannot even do that tries again after this

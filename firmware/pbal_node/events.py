@@ -39,6 +39,7 @@ class EventLog:
         self._now = now_ms
         self._site_s = site_s
         self._stats = stats
+        stats.emit = self.emit
         self.pending: list = []  # (seq, code, severity, time_s, arg0, arg1), oldest first
         self.dropped = 0
         self._recent: dict = {}  # code -> [how many may still be logged, since when]
@@ -139,7 +140,7 @@ class EventLog:
                 self.dropped += 1
             return
         self._count += 1
-        self._stats.writes += 1
+        self._stats.wrote()
 
     def _torn(self, path: str) -> bool:
         """True when the file is longer or shorter than its whole entries."""
@@ -172,6 +173,6 @@ class EventLog:
             return
         self.acked = seq
         self.forget(seq)
-        self._slot.save(struct.pack("<I", seq))
+        self._slot.save(struct.pack("<I", seq), True)
         if self._waits:
             self._fill()

@@ -33,7 +33,7 @@ def kept(slot, site: int, generation: int, key: bytes) -> tuple:
 
 class GroupKeys:
     """`key`: the group frames' key of `generation`; `slot`: where the next one is kept;
-    `floor`: what flash has of this generation's counters (store.Floors).
+    `floor`: what flash has of this generation's counters (counters.Floors).
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class GroupKeys:
         same = opener.proof(0, r.challenge) == self.newest.proof(0, r.challenge)
         if not same or r.generation != self.generation:
             raw = struct.pack(_FMT, self._site, r.generation, r.group_key)
-            if not self._slot.save(raw):
+            if not self._slot.save(raw, True):
                 return None  # no proof: the controller tells it again
             self.generation = r.generation
         if not same:

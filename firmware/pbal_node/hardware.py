@@ -13,11 +13,12 @@ from pbal_node import board as boards
 from pbal_node.autonomy import Autonomy
 from pbal_node.autonomy import Settings as Autonomous
 from pbal_node.clock import randrange
+from pbal_node.journal import SelectorState
 from pbal_node.measuring import Measuring, Rhythm
 from pbal_node.metering.sense import Sense
 from pbal_node.selector import Limits, Selector, Timing
 from pbal_node.settings import Settings, legal_beside
-from pbal_node.store import Config, SelectorState, Slot
+from pbal_node.store import Config, Slot
 from pbal_node.supply import Supply
 from pbal_protocol import config as settings
 

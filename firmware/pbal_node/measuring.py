@@ -12,10 +12,10 @@ TYPE_CHECKING = const(0)  # a type checker takes it for 1
 if TYPE_CHECKING:
     from pbal_node.events import EventLog
     from pbal_node.faults import Faults
+    from pbal_node.journal import SelectorState
     from pbal_node.metering.base import Meter
     from pbal_node.metering.sense import Sense
     from pbal_node.selector import Limits, Selector
-    from pbal_node.store import SelectorState
     from pbal_node.supply import Supply
     from pbal_node.watchdog import Watchdog
 

@@ -11,11 +11,13 @@ from pbal_protocol import records
 TYPE_CHECKING = const(0)  # a type checker takes it for 1
 if TYPE_CHECKING:
     from pbal_node.clock import Monotonic, SiteClock
+    from pbal_node.counters import Counters
     from pbal_node.events import EventLog
+    from pbal_node.journal import Result, SelectorState
     from pbal_node.link import Link
     from pbal_node.measuring import Measuring
     from pbal_node.selector import Limits, Selector
-    from pbal_node.store import Counters, FlashStats, Result, SelectorState
+    from pbal_node.store import FlashStats
 
 # As on the wire.
 _FLAG_FIXED = const(1)

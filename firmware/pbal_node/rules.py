@@ -9,7 +9,7 @@ Phases are 1, 2, 3; 0 means open. Reasons are the wire's SwitchResult reasons.
 from micropython import const
 
 # SwitchResult reasons, as on the wire; a const with _ before it takes no room on the node.
-_AT_REST = const(0)  # the journal's stages: store.SelectorState
+_AT_REST = const(0)  # the journal's stages: journal.SelectorState
 _UNDER_WAY = const(1)
 _AT_REST_OPEN = const(2)
 _FOLLOW = const(0.15)  # as high: within this share of nominal

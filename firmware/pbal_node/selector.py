@@ -14,7 +14,7 @@ from micropython import const
 
 from pbal_node import rules
 from pbal_node.changeover import Changeover
-from pbal_node.store import Result
+from pbal_node.journal import Result
 
 # States, as on the wire.
 _STATE_BOOT = const(0)
@@ -55,7 +55,7 @@ _INFO = const(0)
 _WARNING = const(1)
 _ALARM = const(2)
 
-_AT_REST = const(0)  # the journal's stage: store.SelectorState
+_AT_REST = const(0)  # the journal's stage: journal.SelectorState
 
 TYPE_CHECKING = const(0)  # a type checker takes it for 1
 if TYPE_CHECKING:
@@ -318,7 +318,7 @@ class Selector(Changeover):
         self._drive.poll(now_ms)
         if self._dirty:
             self._dirty = False
-            self._save()
+            self._st.save(True)  # where that is refused, it is kept in memory
         state = self.state
         if self._adoption:
             self._poll_adoption(self._adoption, now_ms)

@@ -58,7 +58,7 @@ local records = {
   }},
   [5] = {name = "Event", size = 19, fields = {
     {name = "seq", code = "I", divisor = 1, unit = "", low = 0, high = 4294967295},
-    {name = "code", code = "B", divisor = 1, unit = "", low = 1, high = 24},
+    {name = "code", code = "B", divisor = 1, unit = "", low = 1, high = 25},
     {name = "severity", code = "B", divisor = 1, unit = "", low = 0, high = 2},
     {name = "time_s", code = "I", divisor = 1, unit = "s", low = 0, high = 4294967295},
     {name = "arg0", code = "i", divisor = 1, unit = "", low = -2147483647, high = 2147483647},
@@ -162,7 +162,7 @@ local enums = {
   state = {[0] = "BOOT", [1] = "OPEN", [2] = "CLOSED", [3] = "WAITING", [4] = "OPENING", [5] = "DEAD_TIME", [6] = "CLOSING", [7] = "RETURN", [8] = "LOCKOUT", [9] = "SAFE"},
   outcome = {[1] = "ACCEPTED", [2] = "DONE", [3] = "REFUSED", [4] = "FAILED", [5] = "EXPIRED"},
   reason = {[0] = "NONE", [1] = "DWELL", [2] = "DAILY_CAP", [3] = "OVER_CURRENT", [4] = "TARGET_OUT_OF_BAND", [5] = "LOCKOUT", [6] = "FIXED", [7] = "WRONG_PHASE", [8] = "EXPIRED", [9] = "UNSYNCED", [10] = "BUSY", [11] = "NOT_DEAD", [12] = "NOT_LIVE", [13] = "SAFE_MODE", [14] = "INTERRUPTED", [15] = "ALREADY_THERE", [16] = "NOT_YET_VALID"},
-  code = {[1] = "BOOT", [2] = "WELDED", [3] = "AUTONOMOUS_TRANSFER", [4] = "POWER_RETURN", [5] = "TRANSFER_INTERRUPTED", [6] = "METER_FAULT", [7] = "METER_OK", [8] = "LOCKOUT_CLEARED", [9] = "AUTH_FAILURES", [10] = "CONFIG_CHANGED", [11] = "PHASE_LOST", [12] = "SAFE_MODE", [13] = "CRASH", [14] = "WATCHDOG", [15] = "SENSE_FAULT", [16] = "FLASH_ERROR", [17] = "UPDATE_STARTED", [18] = "UPDATE_DONE", [19] = "UPDATE_FAILED", [20] = "INRUSH", [21] = "DEFECT", [22] = "CLOCK_MOVED", [23] = "COUNTERS_SPENT", [24] = "CONTACT_FAULT"},
+  code = {[1] = "BOOT", [2] = "WELDED", [3] = "AUTONOMOUS_TRANSFER", [4] = "POWER_RETURN", [5] = "TRANSFER_INTERRUPTED", [6] = "METER_FAULT", [7] = "METER_OK", [8] = "LOCKOUT_CLEARED", [9] = "AUTH_FAILURES", [10] = "CONFIG_CHANGED", [11] = "PHASE_LOST", [12] = "SAFE_MODE", [13] = "CRASH", [14] = "WATCHDOG", [15] = "SENSE_FAULT", [16] = "FLASH_ERROR", [17] = "UPDATE_STARTED", [18] = "UPDATE_DONE", [19] = "UPDATE_FAILED", [20] = "INRUSH", [21] = "DEFECT", [22] = "CLOCK_MOVED", [23] = "COUNTERS_SPENT", [24] = "CONTACT_FAULT", [25] = "WRITES_REFUSED"},
   severity = {[0] = "INFO", [1] = "WARNING", [2] = "ALARM"},
   result = {[0] = "OK", [1] = "UNKNOWN_KEY", [2] = "OUT_OF_RANGE", [3] = "REFUSED", [4] = "FLASH_ERROR"},
   what = {[1] = "HELLO", [2] = "HEALTH", [3] = "RESULT", [4] = "CONFIG"},

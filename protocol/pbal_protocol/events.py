@@ -155,6 +155,13 @@ KINDS = (
         "phase",
         "1 it fell open, 2 it does not close",
     ),
+    Kind(
+        names.EVENT_WRITES_REFUSED,
+        "writes-refused",
+        "more was to be written to flash than the ration allows",
+        "writes since the start",
+        "how many were refused so far",
+    ),
 )
 
 SEVERITIES = {names.INFO: "info", names.WARNING: "warning", names.ALARM: "alarm"}

@@ -113,7 +113,7 @@ class Event(Record):
     DIRECTION = ("up",)
     FIELDS = (
         ("seq", "I", 1, "", 0, _U32),
-        ("code", "B", 1, "", 1, 24),
+        ("code", "B", 1, "", 1, 25),
         ("severity", "B", 1, "", 0, 2),
         _TIME,
         ("arg0", "i", 1, "", -_I32, _I32),

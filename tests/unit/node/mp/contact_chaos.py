@@ -12,7 +12,7 @@ The witness knows what the contacts truly did, and nothing of pbal_node: it has 
 import random
 import sys
 
-from pbal_node import autonomy, drive, rules, selector, store, supply
+from pbal_node import autonomy, drive, journal, rules, selector, supply
 from pbal_protocol import names
 
 NOMINAL = 230.0
@@ -60,14 +60,14 @@ class Slot:
     def load(self):
         return FLASH.get(self.path)
 
-    def save(self, payload):
+    def save(self, payload, asked=False):
         if Slot.refuses:
             return False
         FLASH[self.path] = bytes(payload)
         return True
 
 
-store.Slot = Slot
+journal.Slot = Slot
 
 
 class Stop(Exception):
@@ -241,7 +241,7 @@ class Rig:
         kinds = ("set", "reset") if self.latching else ("held",)
         self.coils = [Coil(self, p, kind) for kind in kinds for p in (1, 2, 3)]
         self.seen = []
-        state = self.state = store.SelectorState("/s", None)
+        state = self.state = journal.SelectorState("/s", None)
         self.journalled = state.stage == 1
         self.limits = selector.Limits()
         self.limits.dwell_ms = 0

@@ -8,7 +8,7 @@ import random
 
 import support
 
-from pbal_node import clock, store
+from pbal_node import clock, counters, store
 from pbal_node.clock import Monotonic, SiteClock
 from pbal_node.version import BUILD_S
 
@@ -235,35 +235,35 @@ def flash_keeps_what_was_proven():
         except OSError:
             pass
     stats = store.FlashStats()
-    f = store.Floors("/f", stats)
+    f = counters.Floors("/f", stats)
     f.keep(0)
     assert stats.writes == 0
     f.keep(T)
     for s in range(0, 86400, 500):
         f.keep(T + s)
     assert stats.writes <= 5, "proven time wears the flash"
-    assert store.Floors("/f", stats).proven_s >= T + 64800
+    assert counters.Floors("/f", stats).proven_s >= T + 64800
     f.keep(T - 1000)
-    assert store.Floors("/f", stats).proven_s == T - 1000
+    assert counters.Floors("/f", stats).proven_s == T - 1000
 
 
 def a_group_frame_counts_once_also_over_a_reset():
     stats = store.FlashStats()
-    f = store.Floors("/g", stats)
+    f = counters.Floors("/g", stats)
     assert f.accept_group(0, 1, 0, 0) and f.accept_group(0, 256, 0, 1000)
     assert stats.writes == 1
-    assert store.Floors("/g", stats).of(0) >= 256
+    assert counters.Floors("/g", stats).of(0) >= 256
     # Counters that jump wear nothing: one write in ten minutes.
     taken = [f.accept_group(0, k * 1000, 0, k * 1000) for k in range(2, 3600)]
     assert stats.writes <= 8 and sum(taken) < 10
     ms = 10**9
     assert f.accept_group(0, LAST - 5, T, ms) and f.group == LAST
     assert f.accept_group(0, LAST, T, ms), "the last one"
-    again = store.Floors("/g", stats)
+    again = counters.Floors("/g", stats)
     assert again.of(0) == LAST and again.proven_s == T
     assert again.of(1) == 0, "a new key begins at zero"
     assert again.accept_group(1, 5, 0, 0) and again.proven_s == T
-    assert store.Floors("/g", stats).of(1) >= 5 and store.Floors("/g", stats).of(0) == 0
+    assert counters.Floors("/g", stats).of(1) >= 5 and counters.Floors("/g", stats).of(0) == 0
 
 
 SCENARIOS = (
@@ -303,8 +303,8 @@ REMOVALS = (
     (SiteClock, "_settled", always, a_wrong_clock_for_minutes_raises_nothing),
     (SiteClock, "_settled", lambda self, now: False, a_wrong_clock_for_minutes_raises_nothing),
     (SiteClock, "wants_answer", lambda self: False, group_time_alone_is_not_enough),
-    (store.Floors, "accept_group", always, a_group_frame_counts_once_also_over_a_reset),
-    (store.Floors, "keep", lambda self, s: None, flash_keeps_what_was_proven),
+    (counters.Floors, "accept_group", always, a_group_frame_counts_once_also_over_a_reset),
+    (counters.Floors, "keep", lambda self, s: None, flash_keeps_what_was_proven),
 )
 
 for scenario in SCENARIOS:

@@ -296,7 +296,7 @@ def a_node_without_keys():
 
 
 def app_module_result(**fields):
-    from pbal_node.store import Result
+    from pbal_node.journal import Result
 
     return Result(**fields)
 

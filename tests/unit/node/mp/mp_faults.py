@@ -30,7 +30,7 @@ support.write_file(
 )
 
 from pbal_node import app as app_module  # noqa: E402
-from pbal_node import ending, store  # noqa: E402
+from pbal_node import ending, journal, store  # noqa: E402
 from pbal_node.measuring import Measuring  # noqa: E402
 
 house = machine.house
@@ -232,7 +232,7 @@ def safe_mode_survives_the_part_that_crashes():
     house.cause = machine.HARD_RESET
     for _ in range(4):
         fails("run", OSError(5), of=Measuring)
-    state = store.SelectorState("/cfg/selector", store.FlashStats())
+    state = journal.SelectorState("/cfg/selector", store.FlashStats())
     state.stage = 2  # open before: 5 s of good voltage must be seen
     state.save()
     real = Measuring.run
@@ -361,7 +361,7 @@ def closings_into_a_high_current_are_counted():
         house.amps = 60.0
         run(scenario)
         house.amps = 3.0
-    assert store.SelectorState("/cfg/selector", store.FlashStats()).inrushes == 2
+    assert journal.SelectorState("/cfg/selector", store.FlashStats()).inrushes == 2
 
 
 def silent(app):

@@ -134,7 +134,7 @@ def what_the_identity_says_newer_counts():
 def a_full_flash_gives_no_proof():
     keys = made()
     before = keys.generation
-    keys._slot.save = lambda payload: False
+    keys._slot.save = lambda payload, asked: False
     keys.order(told(9, KEYS[3]))
     assert keys.slow_work(0) is None and keys.generation == before and keys.older is None
 

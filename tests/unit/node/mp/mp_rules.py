@@ -4,7 +4,7 @@ and at least the scenario that belongs to it must fail.
 
 from world import TIMING, PowerCut, World
 
-from pbal_node import drive, rules, selector, store, watchdog
+from pbal_node import drive, journal, rules, selector, watchdog
 from pbal_protocol import names
 from pbal_protocol.names import DONE, EXPIRED, FAILED
 from pbal_protocol.names import STATE_CLOSED as CLOSED
@@ -269,7 +269,7 @@ def s4_results_nobody_fetches_are_bounded():
     w.settle()
     for n in range(1, 40):
         w.order(n, 1)  # ALREADY_THERE
-    assert len(w.sel.outbox) == store.RESULTS_KEPT and w.sel.outbox[-1].command_id == 39
+    assert len(w.sel.outbox) == journal.RESULTS_KEPT and w.sel.outbox[-1].command_id == 39
 
 
 def s5_dwell_and_daily_cap():
@@ -487,7 +487,7 @@ def s12_journal_comes_first():
     w.settle()
     moves = w.moves
     save = w.state.save
-    w.state.save = lambda: False  # flash refuses
+    w.state.save = lambda asked=False: False  # flash refuses
     w.order(1, 2)
     w.run(3000)
     assert w.moves == moves and w.contact[1], "moved without a journal"
@@ -671,7 +671,7 @@ def a_return_refused_for_a_passing_reason_is_soon_tried_again():
     w.latch = [0, 0, 0, 0]
     w.boot(cold=False)
     save = w.state.save
-    w.state.save = lambda: False
+    w.state.save = lambda asked=False: False
     w.run(10000)
     assert not sum(w.contact)
     w.state.save = save

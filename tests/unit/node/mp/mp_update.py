@@ -12,7 +12,7 @@ import machine
 import support
 import vfs
 
-from pbal_node import ending, slots, start, store, update
+from pbal_node import counters, ending, slots, start, store, update
 from pbal_protocol import records
 
 intake = support.own("pbal_node", "intake")
@@ -523,7 +523,7 @@ def only_the_application_s_own_failure_counts():
     for n in range(8):
         assert start._read()[2][3] == 8 - n
         ending.crashed(ValueError("own"))
-        store.Counters("/cfg/counters", store.FlashStats()).settle()
+        counters.Counters("/cfg/counters", store.FlashStats()).settle()
     assert boot()[0] == 0
     ready()
     boot()[1].prove(3000, 2000, True, True, Log().emit)

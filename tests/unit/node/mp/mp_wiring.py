@@ -20,7 +20,7 @@ support.ram_disk()
 BOOT = "/host" + BOOT
 
 from pbal_node import app as app_module  # noqa: E402
-from pbal_node import store  # noqa: E402
+from pbal_node import counters, store  # noqa: E402
 from pbal_node.bearers import rs485  # noqa: E402
 from pbal_node.watchdog import Watchdog  # noqa: E402
 from pbal_protocol import config as keys  # noqa: E402
@@ -252,7 +252,7 @@ def only_a_long_press_clears_a_lockout():
 def commands_expire_by_proven_time():
     """What flash remembers of site time reaches the selector; a clock behind it runs nothing."""
     t = 1800000000
-    store.Floors("/cfg/floors", store.FlashStats()).keep(t + 7200)
+    counters.Floors("/cfg/floors", store.FlashStats()).keep(t + 7200)
     app = make()
     assert app.clock.set(t, 0, app.clock.nonce, True) and app.clock.now_s() == t
     assert app.clock.latest_s() == t + 7200

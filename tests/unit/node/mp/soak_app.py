@@ -18,12 +18,12 @@ from machine import house
 support.host_folder(sys.argv[2])
 support.install_board("esp32-devkitc", return_spread_ms=1000, autonomy_spread_ms=2000)
 
-from pbal_node import store  # noqa: E402
+from pbal_node import journal, store  # noqa: E402
 
 # What a node keeps of the past is there from the start: what grows later is a leak.
-state = store.SelectorState("/cfg/selector", store.FlashStats())
-for n in range(store.RESULTS_KEPT):
-    state.remember(store.Result(n + 1, 2, 0, 1, 2, 2, 170, 2301, 5, 6))
+state = journal.SelectorState("/cfg/selector", store.FlashStats())
+for n in range(journal.RESULTS_KEPT):
+    state.remember(journal.Result(n + 1, 2, 0, 1, 2, 2, 170, 2301, 5, 6))
 state.save()
 del state
 

@@ -8,7 +8,7 @@ import math
 
 import support
 
-from pbal_node import autonomy, drive, events, selector, store, supply
+from pbal_node import autonomy, drive, events, journal, selector, store, supply
 from pbal_protocol import names
 
 DEVICE = support.ram_disk()
@@ -134,7 +134,7 @@ class World:
                 self.moved_ms[p] = self.now
         self.seen = []
         self.stats = store.FlashStats()
-        self.state = store.SelectorState("/s", self.stats)
+        self.state = journal.SelectorState("/s", self.stats)
         self.log = events.EventLog(
             "/log", store.Slot("/a", self.stats), lambda: self.now, self.site_s, self.stats
         )
