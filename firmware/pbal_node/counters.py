@@ -1,8 +1,8 @@
 """What no reset may forget or use twice: frame counters, starts and crashes, floors of time.
 
-Up counters are reserved in flash in blocks before they are used, floors are raised before a frame is
-acted on. A flash that is set back to an older copy knows nothing of what was used since. So each
-start jumps ahead by chance, and until site time is proven it uses only every fourth number, which
+Up counters are reserved in flash in blocks before they are used, floors are raised before a frame
+is acted on. A flash that is set back to an older copy knows nothing of what was used since. So each
+start jumps ahead by chance, and until site time is proven it uses every fourth number only, which
 nothing uses later; from then on counters follow the time (`Counters.follow`).
 """
 

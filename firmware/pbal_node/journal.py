@@ -1,4 +1,4 @@
-"""The selector's record in flash: where the home is, a transfer under way, the last results (S12)."""
+"""The selector's record in flash: where the home is, a transfer under way, the last results."""
 
 import struct
 
