@@ -71,6 +71,7 @@ def assemble(app) -> None:
     fit(app, board, identity)
     app.report = app.settings.report = _report(app, board, identity)
     app.settings.apply()
+    app.settings.forget()
     _bearers(app, board, identity)
     boards.tell_missing(app.stats)
     boards.forget_unused(app.drive, app.selector.aux)

@@ -17,7 +17,7 @@ from pbal_node.journal import SelectorState
 from pbal_node.measuring import Measuring, Rhythm
 from pbal_node.metering.sense import Sense
 from pbal_node.selector import Limits, Selector, Timing
-from pbal_node.settings import Settings, legal_beside
+from pbal_node.settings import Settings
 from pbal_node.store import Config, Slot
 from pbal_node.supply import Supply
 from pbal_protocol import config as settings
@@ -150,7 +150,9 @@ def _selector(app, board: dict, identity: dict) -> None:
 
 def _settings(app, board: dict, identity: dict) -> Settings:
     s = Settings()
-    s.config = _config(app, board, identity)
+    s.marked = []
+    s.config = _config(app, board, identity, s.marked)
+    s.stats = app.stats
     s.limits = app.limits
     s.supply = app.supply
     s.timing = app.timing
@@ -162,17 +164,21 @@ def _settings(app, board: dict, identity: dict) -> Settings:
     return s
 
 
-def _config(app, table: dict, identity: dict) -> Config:
+def _config(app, table: dict, identity: dict, marked: list) -> Config:
     defaults = {row[0]: row[5] for row in settings.KEYS}
     board = {}
     names = {row[1]: row[0] for row in settings.KEYS}
     for name, value in table.get("config", {}).items():
         if name in names:
             board[names[name]] = value
-    marked = []
     for name in ("fixed", "opted_out"):
         if name in identity:
             board[names[name]] = 1 if identity[name] else 0
             if identity[name]:
                 marked.append(names[name])
-    return Config("/cfg/config", app.stats, defaults, board, legal_beside(marked))
+    from pbal_node.applying import legal
+
+    def allowed(key, value):
+        return legal(key, value, marked)
+
+    return Config("/cfg/config", app.stats, defaults, board, allowed)

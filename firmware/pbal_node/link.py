@@ -52,9 +52,7 @@ _EXPIRED = const(5)  # SwitchResult.outcome
 
 _RESULT_OK = const(0)
 _RESULT_UNKNOWN_KEY = const(1)
-_RESULT_OUT_OF_RANGE = const(2)
 _RESULT_REFUSED = const(3)
-_RESULT_FLASH_ERROR = const(4)
 
 
 class Link:
@@ -376,22 +374,20 @@ class Link:
         # Not between two phases: a longer good time would keep the home open for that long.
         while self._jobs and not self._selector.busy:
             key, value = self._jobs.pop(0)
-            try:
-                self._set(key, value)
-            except Exception as e:
-                self._faults.note(records.Config.ID, e)
-                self._answer_config(key, value, _RESULT_REFUSED)
+            self._set(key, value)
+            if not self._jobs:
+                self._settings.forget()
 
     def _set(self, key: int, value: int) -> None:
         """One setting: refused, or in flash and in use."""
+        try:
+            result = self._settings.take(key, value)
+        except Exception as e:
+            self._faults.note(records.Config.ID, e)
+            result = _RESULT_REFUSED
         config = self._settings.config
-        if not config.has(key):
-            self._answer_config(key, value, _RESULT_UNKNOWN_KEY)
-        elif not (config.legal(key, value) and self._settings.fits(key, value)):
-            self._answer_config(key, config.get(key), _RESULT_OUT_OF_RANGE)
-        elif config.get(key) != value and not config.set(key, value):
-            self._answer_config(key, config.get(key), _RESULT_FLASH_ERROR)
-        else:
-            self._answer_config(key, value, _RESULT_OK)
+        if result == _RESULT_OK:
             self._log.emit(_EV_CONFIG_CHANGED, _INFO, key, value)
-            self._settings.apply()
+        elif config.has(key):
+            value = config.get(key)
+        self._answer_config(key, value, result)

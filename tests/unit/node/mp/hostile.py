@@ -7,9 +7,11 @@ import random
 import struct
 
 import support
-from pbal_protocol import config, frames, modbus_client, records
+from pbal_protocol import frames, modbus_client, records
 from pbal_protocol.codec import BLOB
 from pbal_protocol.modbus import seal_adu
+
+config = support.own("pbal_protocol", "config")
 
 LAST = 0xFFFFFFFF
 EDGES = (0, 1, 2, 3, 4, 5, 127, 128, 255, 256, 999, 1000, 65535, 65536, 0x7FFFFFFF, 1 << 31, LAST)

@@ -9,9 +9,10 @@ import json
 
 import machine
 import support
-from pbal_protocol import config, frames, modbus, modbus_client, names, records, stock
+from pbal_protocol import frames, modbus, modbus_client, names, records, stock
 
 kdf = support.own("pbal_protocol", "kdf")
+config = support.own("pbal_protocol", "config")
 
 ROOT = bytes(range(32))
 SITE, ADDRESS = 7, 0x0105
@@ -210,7 +211,7 @@ def slow_work():
 
     for error, kind in zip(ERRORS, KINDS):  # noqa: B905
         breaks(lambda app: app.settings.config, "set", error, settings, records.Config.ID, kind)
-    breaks(lambda app: app.settings, "apply", ZeroDivisionError(), settings, records.Config.ID, 3)
+    breaks(lambda app: app.settings, "take", ZeroDivisionError(), settings, records.Config.ID, 3)
 
     async def ack(line):
         await line.poll(records.EventAck(seq=line.app.log.newest))

@@ -23,10 +23,10 @@ from pbal_node import app as app_module  # noqa: E402
 from pbal_node import counters, store  # noqa: E402
 from pbal_node.bearers import rs485  # noqa: E402
 from pbal_node.watchdog import Watchdog  # noqa: E402
-from pbal_protocol import config as keys  # noqa: E402
 from pbal_protocol import modbus, modbus_client  # noqa: E402
 from pbal_protocol import names as wire  # noqa: E402
 
+keys = support.own("pbal_protocol", "config")  # the application empties its own
 house = machine.house
 
 
@@ -123,17 +123,74 @@ def no_calibration_makes_the_closed_phase_unfit():
         link._set(key, value)
     get = app.settings.config.get
     assert get(keys.TRIM_OUT_PPM) == -90000 and get(keys.TRIM_B_PPM) == 0
-    assert get(keys.TRIM_A_PPM) == 80000  # not the phase that is closed
-    # What brings them nearer is taken, from however far, and so is all while nothing is closed.
+    assert get(keys.TRIM_A_PPM) == 0  # nor could the home move there
+    # What brings them nearer is taken, from however far.
     app.sense.v[:] = [190.0, 231.0, 240.0, 229.0]
     link._set(keys.TRIM_B_PPM, -50000)
     link._set(keys.TRIM_OUT_PPM, 0)
     assert get(keys.TRIM_B_PPM) == -50000 and get(keys.TRIM_OUT_PPM) == 0
-    app.selector.state = wire.STATE_OPEN
-    link._set(keys.TRIM_OUT_PPM, -100000)
-    assert get(keys.TRIM_OUT_PPM) == -100000
     for key, _value in tried:
-        link._set(key, 0)
+        assert app.settings.config.set(key, 0)
+    app.settings.apply()
+    # A phase without a voltage, and a home that is open, have nothing to be judged by: calibrations
+    # are taken back, but not made.
+    app.sense.v[:] = [230.0, 100.0, 230.0, 229.0]
+    take = app.settings.take
+    assert take(keys.TRIM_A_PPM, 1000) == wire.RESULT_REFUSED
+    assert take(keys.TRIM_C_PPM, 30000) == wire.RESULT_OK
+    app.selector.state = wire.STATE_OPEN
+    assert take(keys.TRIM_OUT_PPM, -1000) == take(keys.TRIM_C_PPM, 31000) == wire.RESULT_REFUSED
+    assert take(keys.TRIM_C_PPM, 10000) == wire.RESULT_OK == take(keys.TRIM_C_PPM, 0)
+    # A meter that came calibrated is believed, and no phase is calibrated out of the band.
+    app.selector.state = wire.STATE_CLOSED
+    app.sense.v[:] = [231.0, 230.0, 230.0, 240.0]
+    assert take(keys.TRIM_C_PPM, 60000) == wire.RESULT_OUT_OF_RANGE
+    r = app.meter.reading
+    r.ok, r.v = True, 231.0
+    assert (
+        take(keys.TRIM_OUT_PPM, 60000) == take(keys.TRIM_B_PPM, -60000) == wire.RESULT_OUT_OF_RANGE
+    )
+    assert take(keys.TRIM_OUT_PPM, 40000) == take(keys.TRIM_OUT_PPM, 0) == wire.RESULT_OK
+    r.ok = False
+
+
+def settings_are_plausible_on_this_board():
+    """What is legal on the wire, and would harm the home or keep it dark."""
+    app = make()
+    take = app.settings.take
+    get = app.settings.config.get
+    for key, bad, good in (
+        (keys.BAND_LOW_DV, 1600, 1620),
+        (keys.BAND_HIGH_DV, 2650, 2640),
+        (keys.RATED_SWITCH_MA, 1900, 2000),
+        (keys.GOOD_TIME_MS, 300001, 300000),
+        (keys.DEAD_TIME_MS, 5001, 5000),
+        (keys.AUTONOMY_CONFIRM_MS, 300001, 300000),
+        (keys.AUTONOMY_SPREAD_MS, 300001, 300000),
+        (keys.RETURN_SPREAD_MS, 900001, 900000),
+        (keys.BEND_I_PPB, -1000000, -10000),
+        (keys.TRIM_I_PPM, -100000, -90000),
+    ):
+        before = get(key)
+        if key == keys.BEND_I_PPB:
+            assert take(keys.RATED_SWITCH_MA, 20000) == wire.RESULT_OK
+        assert take(key, bad) == wire.RESULT_OUT_OF_RANGE and get(key) == before, key
+        assert take(key, good) == wire.RESULT_OK and get(key) == good, key
+    assert take(keys.BEND_I_PPB, -30000) == wire.RESULT_OUT_OF_RANGE  # not beside that trim
+    # What an older program left in flash binds no further than that.
+    assert app.settings.config.set(keys.BAND_HIGH_DV, 2900)
+    assert app.settings.config.set(keys.BAND_LOW_DV, 800)
+    app.settings.apply()
+    assert app.supply.high_v == 264.5 and app.supply.low_v == 161.0
+    # The ration says that it is not for ever.
+    app.stats._left = 0
+    assert take(keys.DWELL_S, 700) == wire.RESULT_REFUSED and get(keys.DWELL_S) == 1800
+    assert app.log.pending[-1][1] == wire.EVENT_WRITES_REFUSED
+    app.stats._left = 9
+    for key in app.settings.config.keys():
+        support_defaults = {row[0]: row[5] for row in keys.KEYS}
+        assert app.settings.config.set(key, support_defaults[key])
+        app.stats._left = 9
 
 
 def a_damaged_identity_costs_the_link_and_no_power():
@@ -196,7 +253,8 @@ def an_identity_marks_a_home_as_fixed():
         assert r.reason == wire.REASON_FIXED, r.reason
         # Nobody takes that back from afar.
         key = keys.FIXED if name == "fixed" else keys.OPTED_OUT
-        assert not app.settings.config.set(key, 0) and app.settings.config.get(key) == 1
+        assert app.settings.take(key, 0) == wire.RESULT_OUT_OF_RANGE
+        assert app.settings.config.get(key) == 1
         app.settings.apply()
         assert getattr(app.limits, name) == 1
 
@@ -432,6 +490,7 @@ support.run(
         plain_registers_withhold_what_the_home_draws,
         no_band_shuts_the_nominal_voltage_out,
         no_calibration_makes_the_closed_phase_unfit,
+        settings_are_plausible_on_this_board,
         a_damaged_identity_costs_the_link_and_no_power,
         an_identity_marks_a_home_as_fixed,
         a_cold_start_is_staggered_and_a_warm_one_is_not,
