@@ -162,6 +162,8 @@ class Intake:
         """Returns when the file is in the slot and what the manifest says."""
         self._u.stage = _STAGE_CHECKING
         target = self._u.folder + "/" + path
+        if size_of(target) < size:
+            self._u.slots.stats.wrote(1 + size // 4096)
         if size_of(target) <= 0:  # a copy that a power cut ended is empty
             self._folders(path)
             await self._copy(path, size, digest, target)

@@ -67,7 +67,7 @@ class Slots:
     """`stats` of the store; `s` are the eight bytes."""
 
     def __init__(self, stats) -> None:
-        self._stats = stats
+        self.stats = stats
         self._slot = Slot("/app/state", stats)
         raw = self._slot.load()
         self.s = bytearray(raw) if raw is not None and len(raw) == 8 else bytearray(8)
@@ -153,7 +153,7 @@ class Slots:
             # First: once the release counts as proven, its minimum must hold.
             least = _signed_minimum(self.running)
             if least > minimum():
-                floor = Slot("/cfg/minimum", self._stats)
+                floor = Slot("/cfg/minimum", self.stats)
                 floor.load()
                 if not floor.save(struct.pack("<I", least)):
                     return False

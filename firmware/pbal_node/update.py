@@ -172,6 +172,8 @@ class Updater:
         elif digest != self.digest:
             if self.slots.on_trial or self.stage == _STAGE_RESTARTING:
                 return _RESULT_REFUSED
+            if not self.slots.stats.may():
+                return _RESULT_REFUSED
             self._orders = [(digest, bytes(data[32:]), size)]
             self.digest = digest
             self.stage = _STAGE_CHECKING

@@ -313,7 +313,7 @@ async def the_end_of_counters(p):
     answers = 0
     for _ in range(150):
         answers += 1 if await p.poll() else 0
-    assert answers == 100, answers
+    assert 70 <= answers <= 75, answers  # three of four numbers
     await asyncio.sleep_ms(1500)
     raw = await p.send(author.request(b""))
     assert raw[3] == 0, "sealed with a counter that was used"
