@@ -36,8 +36,8 @@ TAKERS = {
 }
 # Functions that return one.
 GIVES = re.compile(r"order|_offer|_act|_group_key|_update|_switch|_refusal|.*_reason")
-# The `stage` of store.py is the journal's. In discovery.py 0 is no order.
-NOT_THE_WIRE = {"store.py", "discovery.py"}
+# The `stage` of journal.py is the journal's. In discovery.py 0 is no order.
+NOT_THE_WIRE = {"journal.py", "discovery.py"}
 # It has functions of its own for this, as it loads nothing of ours.
 STARTS = {"start.py": {"_give_up": (1,), "_fail": (1,)}}
 
