@@ -87,6 +87,7 @@ class Limits:
     opted_out = 0
     daily_cap = 6
     dwell_ms = 1800000
+    safe_mode = False
 
 
 class Home:
