@@ -22,7 +22,11 @@ SENT: tuple[type[Message], ...] = (Summary, Event, State)
 
 
 def datatype(field: Field) -> int:
-    """The Sparkplug data type of a field."""
+    """The Sparkplug data type of a field.
+
+    None is UInt32: the specification puts it into `int_value`, Tahu's Java and JavaScript libraries
+    into `long_value`, so no reader would be sure of it.
+    """
     if field.is_text:
         return sparkplug.STRING
     if field.is_bytes:
@@ -31,7 +35,7 @@ def datatype(field: Field) -> int:
         return sparkplug.FLOAT
     if field.low < 0:
         return sparkplug.INT32
-    return sparkplug.UINT64 if field.code == "Q" else sparkplug.UINT32
+    return {"B": sparkplug.UINT8, "H": sparkplug.UINT16}.get(field.code, sparkplug.UINT64)
 
 
 def token(message: Message) -> int:

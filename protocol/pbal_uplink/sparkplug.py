@@ -25,12 +25,12 @@ COMMAND = "Command"
 STORED = "Outbox/Stored"
 
 # Data types, section 6.4.16 of the specification.
-INT32, INT64, UINT32, UINT64 = 3, 4, 7, 8
+INT32, INT64, UINT8, UINT16, UINT32, UINT64 = 3, 4, 5, 6, 7, 8
 FLOAT, DOUBLE, BOOLEAN, STRING = 9, 10, 11, 12
 BYTES, UINT64_ARRAY = 17, 29
 _VALUE_FIELD = {
     1: "int_value", 2: "int_value", INT32: "int_value", INT64: "long_value",
-    5: "int_value", 6: "int_value", UINT32: "int_value", UINT64: "long_value",
+    UINT8: "int_value", UINT16: "int_value", UINT32: "int_value", UINT64: "long_value",
     FLOAT: "float_value", DOUBLE: "double_value", BOOLEAN: "boolean_value",
     STRING: "string_value", 13: "long_value", 14: "string_value", 15: "string_value",
     BYTES: "bytes_value", UINT64_ARRAY: "bytes_value",

@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 _SIZES = {"B": 1, "b": 1, "H": 2, "h": 2, "I": 4, "i": 4, "Q": 8, "8s": 8}
 _TYPES = {"B": "u8", "b": "i8", "H": "u16", "h": "i16", "I": "u32", "i": "i32", "Q": "u64",
           "8s": "8 bytes"}  # fmt: skip
-_DATATYPES = {3: "Int32", 7: "UInt32", 8: "UInt64", 9: "Float", 12: "String", 17: "Bytes"}
+_DATATYPES = {3: "Int32", 5: "UInt8", 6: "UInt16", 8: "UInt64", 9: "Float", 12: "String",
+              17: "Bytes"}  # fmt: skip
 
 
 def _legal(field: Field) -> str:
