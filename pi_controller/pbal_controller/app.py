@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import resource
-import selectors
-import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,10 +12,10 @@ from typing import Any
 
 from pbal_controller.bearers import Bearer, Registers
 from pbal_controller.config import Config, HomeConfig
-from pbal_controller.errors import JournalError, KeyStoreError, NumbersSpentError
+from pbal_controller.errors import JournalError, KeyStoreError
 from pbal_controller.homes import (
     Conversation,
-    Doubtful,
+    Counters,
     Fleet,
     GroupKeys,
     GroupSession,
@@ -30,7 +27,7 @@ from pbal_controller.homes import (
     Session,
     SiteHost,
 )
-from pbal_controller.journal import COUNTER_BLOCK, AsyncJournal, Journal, MinuteBook, Row
+from pbal_controller.journal import AsyncJournal, Journal, MinuteBook, Row
 from pbal_controller.keys import KeyStore
 from pbal_controller.loops import Supervisor, sdnotify
 from pbal_controller.meters import HomeNow, MeterLoop
@@ -47,16 +44,9 @@ from pbal_controller.view import SiteView, StatusServer, Streams
 
 log = logging.getLogger(__name__)
 
-DOWN, GROUP = 2, 3
-GROUP_KEY_ID = "group"
-# How often the highest counters heard are written down (an SD card wears with every write); a
-# start takes them up again. A frame replayed from within this time after a crash is refused by
-# its age (polling.max_delay_s); results and events change nothing when they come again.
-UP_COUNTERS_EVERY_S = 60.0
 NEUTRAL_HISTORY = 900
 MEMORY_EVERY_S = 900.0
 MINUTES_KEPT = 20_000  # of all homes together: some hours of a failing journal
-SELECT_LIMIT = 1024
 ORDERS_EVERY_S = 2.0
 
 
@@ -81,9 +71,10 @@ class Controller:
         self._minutes = MinuteBook()
         self._minutes_left: list[Row] = []
         self._minute_seen: dict[int, float] = {}
-        self._group = GroupSession(config.site.id, keys.active.root, GROUP_KEY_ID)
+        self._group = GroupSession(config.site.id, keys.active.root, "group")
         self.fleet = Fleet(_make_home(config, keys, home) for home in config.home)
         self.standing = Standing(sum(home.session is not None for home in self.fleet))
+        self.counters = Counters(self.fleet, self._group, self.journal, self.inbox, self.now)
         self.rounds: dict[str, Rounds] = {}
         self.bearers: dict[str, Bearer] = {}
         self.router = Router()
@@ -213,8 +204,8 @@ class Controller:
         await self.journal.open()
         try:
             await self._judge_journal()
-            await self._restore_counters()
-            await self._reserve_counters()
+            await self.counters.restore()
+            await self.counters.reserve()
             recovered = await self.dispatcher.recover()
             await self._mark_journal()
             self.planner.remember(await self.journal.call(Journal.get_blob, planner_memory.KEY))
@@ -238,7 +229,7 @@ class Controller:
             sdnotify.notify("STOPPING=1")
             with contextlib.suppress(Exception):
                 await self.dispatcher.write_standing()
-                await self._write_up_counters()
+                await self.counters.write_heard()
                 await self._write_minutes(everything=True)
                 await self._write_planner_memory()
                 await self._mark_journal()
@@ -248,7 +239,7 @@ class Controller:
         add = self.supervisor.add
         for name, bearer in self.bearers.items():
             add(f"bus {name}", bearer.run, 60.0)
-        add("counters", self._counters_loop, 30.0)
+        add("counters", self.counters.run, 30.0)
         add("dispatcher", self.dispatcher.run, 30.0)
         add("group keys", self.group_keys.run, 60.0, essential=False)
         add("doubts", self.doubts.run, 60.0, essential=False)
@@ -267,40 +258,7 @@ class Controller:
         if self.config.transformer.meter is not None:
             add("meter", self.meter.run, 60.0, essential=False)
 
-    # -- counters ------------------------------------------------------------------------
-
-    async def _reserve_counters(self) -> None:
-        for home in self.fleet:
-            session = home.session
-            # Not before its Hello: what the journal knew of it until then is evidence.
-            if session is not None and home.hello is not None and session.counters.wants_more:
-                try:
-                    first = await self.journal.call(
-                        Journal.reserve, home.address, DOWN, session.key_id,
-                        max(1, session.counters.floor), COUNTER_BLOCK,
-                    )  # fmt: skip
-                except NumbersSpentError:
-                    # Its floor is its own word: what it says must not stop the others.
-                    session.counters.spent = True
-                    why = "its floor leaves no frame counters; give it new keys (pbal provision)"
-                    self.inbox.put(Doubtful(home.address, why))
-                    continue
-                session.counters.extend(first, COUNTER_BLOCK)
-        if self._group.counters.wants_more:
-            first = await self.journal.call(
-                Journal.reserve, 0, GROUP, GROUP_KEY_ID, 1, COUNTER_BLOCK
-            )
-            self._group.counters.extend(first, COUNTER_BLOCK)
-
-    async def _counters_loop(self, beat: Callable[[], None]) -> None:
-        written = self.now()
-        while True:
-            await self._reserve_counters()
-            if self.now() - written >= UP_COUNTERS_EVERY_S:
-                written = self.now()
-                await self._write_up_counters()
-            beat()
-            await asyncio.sleep(0.2)
+    # -- the journal ---------------------------------------------------------------------
 
     async def _judge_journal(self) -> None:
         """Is it the one this site had, and as new as it was?"""
@@ -316,29 +274,6 @@ class Controller:
         """Count up, then say so beside the keys; a stand-down is in the journal before."""
         mark = await self.journal.call(standing_store.mark, count=True)
         await asyncio.to_thread(journal_mark.write_mark, self._mark_path, mark)
-
-    async def _restore_counters(self) -> None:
-        """What was heard before this start is refused as a replay; how far we had reserved."""
-        heard = await self.journal.call(Journal.up_counters)
-        reserved = await self.journal.call(Journal.down_counters)
-        for home in self.fleet:
-            session = home.session
-            if session is None:
-                continue
-            key_id, counter = heard.get(home.address, ("", 0))
-            if key_id == session.key_id:
-                session.raise_up_floor(counter)
-            key_id, counter = reserved.get(home.address, ("", 0))
-            if key_id == session.key_id:
-                session.stored = counter
-
-    async def _write_up_counters(self) -> None:
-        rows = [
-            (home.address, home.session.key_id, home.session.up_floor)
-            for home in self.fleet
-            if home.session is not None and home.session.up_floor
-        ]
-        await self.journal.call(Journal.set_up_counters, rows)
 
     async def _write_planner_memory(self) -> None:
         memory = self.planner.memory()
@@ -443,52 +378,3 @@ def _make_home(config: Config, keys: KeyStore, home: HomeConfig) -> Home:
         return Home(home, None, str(error))
     paths = tuple(Path(bearer, where) for bearer, where in config.ways(home))
     return Home(home, Session(config.site.id, home.address, root, key_id), paths=paths)
-
-
-def loop_factory() -> asyncio.AbstractEventLoop:
-    """An event loop whose timers are good to microseconds.
-
-    epoll rounds every wait up to a millisecond, which is more than half of the silence
-    between two Modbus frames; select does not. The controller has few descriptors, and `run`
-    and its unit file keep them below select's limit of 1024.
-    """
-    return asyncio.SelectorEventLoop(selectors.SelectSelector())
-
-
-async def serve(config: Config, keys: KeyStore) -> None:
-    """Run until SIGINT, SIGTERM or SIGHUP. Raises ControllerErrors that a person can act on."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-    stopping = False
-
-    def stop() -> None:
-        nonlocal stopping
-        stopping = True
-        task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop)
-    try:
-        await Controller(config, keys).run()
-    except asyncio.CancelledError:
-        if not stopping:
-            raise
-        log.info("controller stops")
-
-
-def _stay_below_select() -> None:
-    """No descriptor that select does not know, also where no unit file sees to it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft > SELECT_LIMIT:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (SELECT_LIMIT, hard))
-
-
-def run(config: Config, keys: KeyStore) -> None:
-    """Run the controller in an event loop of its own."""
-    _stay_below_select()
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(serve(config, keys))
-
-
-__all__ = ["Controller", "loop_factory", "run", "serve"]

@@ -86,13 +86,12 @@ def _journal(config: Path | None) -> Journal:
 @app.command()
 def run(config: ConfigOption = None) -> None:
     """Run the controller until it is stopped. Example: pbal-controller run --config pbal.toml"""
-    from pbal_controller import app as application
-    from pbal_controller import logs
+    from pbal_controller import logs, process
 
     settings = load(config)
     logs.set_up(settings.log)
     try:
-        application.run(settings, open_keys(settings))
+        process.run(settings, open_keys(settings))
     except ConfigError as error:
         raise ConfigError(f"{source_of(error.key, config)}: {error}") from None
 

@@ -1,6 +1,7 @@
 """The homes: what is known of each, the sealed conversation with it, and whom to ask next."""
 
 from pbal_controller.homes.conversation import Conversation, Host
+from pbal_controller.homes.counters import Counters
 from pbal_controller.homes.fleet import PHASE_NAMES, ROTATION, Fleet, Home
 from pbal_controller.homes.group_keys import GroupKeys
 from pbal_controller.homes.host import SiteHost
@@ -14,6 +15,7 @@ __all__ = [
     "PHASE_NAMES",
     "ROTATION",
     "Conversation",
+    "Counters",
     "Doubtful",
     "Fact",
     "Fleet",

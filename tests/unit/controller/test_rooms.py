@@ -76,3 +76,27 @@ def test_a_way_past_a_door_is_seen(line: str) -> None:
 def test_a_room_knows_its_own_files() -> None:
     line = "from pbal_controller.journal.numbers import Numbers"
     assert not through_walls(CONTROLLER / "journal" / "x.py", line)
+
+
+def test_pymodbus_is_known_to_the_rs485_bearer_only() -> None:
+    """What a wire is made of stays behind its bearer."""
+    users = [
+        path
+        for path in CONTROLLER.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pymodbus"))
+        or (isinstance(node, ast.Import) and any(a.name.startswith("pymodbus") for a in node.names))
+    ]
+    assert users
+    assert {path.parent for path in users} == {CONTROLLER / "bearers" / "rs485"}
+
+
+def test_every_file_stands_in_the_table() -> None:
+    """docs/architecture.md names each file of a room, but of the rooms with a page of their own."""
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    files = [
+        path
+        for path in CONTROLLER.rglob("*.py")
+        if path.name != "__init__.py" and path.parent.name not in ("balancing", "plausibility")
+    ]
+    assert [str(path) for path in files if f"`{path.name}`" not in text] == []
