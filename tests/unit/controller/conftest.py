@@ -29,6 +29,8 @@ def toml(value: Any) -> str:
     """A TOML scalar."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
     return repr(value) if isinstance(value, int | float) else f'"{value}"'
 
 
