@@ -110,7 +110,7 @@ class Home:
 
     @property
     def address(self) -> int:
-        """Site address: segment * 256 + unit."""
+        """Site address; on RS-485: segment * 256 + unit."""
         return self.config.address
 
     @property

@@ -1,4 +1,4 @@
-"""What the segments hand to the slower half of the controller: facts, in order, bounded."""
+"""What the rounds hand to the slower half of the controller: facts, in order, bounded."""
 
 from __future__ import annotations
 

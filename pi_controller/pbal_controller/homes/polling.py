@@ -1,4 +1,4 @@
-"""Whom to ask next on one segment: pure, no clock of its own, no port.
+"""Whom to ask next over one bearer: pure, no clock of its own, no port.
 
 - A home that flagged an event, or that has a command waiting, goes first, but such urgent
   turns alternate with the regular round, so that no home can starve the others.
@@ -22,8 +22,8 @@ from pbal_controller.loops import Backoff
 
 
 @dataclass(slots=True)
-class _Unit:
-    unit: int
+class _Home:
+    address: int
     backoff: Backoff
     misses: int = 0
     dead: bool = False
@@ -33,7 +33,7 @@ class _Unit:
 
 
 class PollScheduler:
-    """Decides the order of polls on one segment."""
+    """Decides the order of polls over one bearer."""
 
     def __init__(
         self,
@@ -50,118 +50,118 @@ class PollScheduler:
         self.dead_share = dead_share
         self._make_backoff = make_backoff
         self._backoff_s = (dead_backoff_s, dead_backoff_max_s)
-        self._units: dict[int, _Unit] = {}
+        self._homes: dict[int, _Home] = {}
         self._round: deque[int] = deque()
         self._urgent: deque[int] = deque()
         self._dead: list[tuple[float, int]] = []
         self._dead_not_before = float("-inf")
         self._urgent_turn = True
 
-    def add(self, unit: int) -> None:
-        """Start polling a unit."""
-        if unit not in self._units:
-            self._units[unit] = _Unit(unit, self._make_backoff(*self._backoff_s))
-            self._round.append(unit)
+    def add(self, address: int) -> None:
+        """Start polling the home at this address."""
+        if address not in self._homes:
+            self._homes[address] = _Home(address, self._make_backoff(*self._backoff_s))
+            self._round.append(address)
 
-    def remove(self, unit: int) -> None:
-        """Never poll this unit again."""
-        del self._units[unit]
+    def remove(self, address: int) -> None:
+        """Never poll this home again."""
+        del self._homes[address]
         for queue in (self._round, self._urgent):
-            if unit in queue:
-                queue.remove(unit)
-        self._dead = [entry for entry in self._dead if entry[1] != unit]
+            if address in queue:
+                queue.remove(address)
+        self._dead = [entry for entry in self._dead if entry[1] != address]
         heapq.heapify(self._dead)
 
-    def is_dead(self, unit: int) -> bool:
-        """Whether a unit is backed off."""
-        return self._units[unit].dead
+    def is_dead(self, address: int) -> bool:
+        """Whether a home is backed off."""
+        return self._homes[address].dead
 
-    def last_turn(self, unit: int) -> float:
-        """When the unit was last polled."""
-        return self._units[unit].last_turn
+    def last_turn(self, address: int) -> float:
+        """When a home was last polled."""
+        return self._homes[address].last_turn
 
     @property
     def healthy(self) -> int:
         """Units in the regular round."""
         return len(self._round)
 
-    def request(self, unit: int) -> None:
-        """This unit has something to say or to be told: poll it out of turn.
+    def request(self, address: int) -> None:
+        """This home has something to say or to be told: poll it out of turn.
 
-        A unit that is backed off keeps its back-off.
+        A home that is backed off keeps its back-off.
         """
-        state = self._units[unit]
+        state = self._homes[address]
         if not state.urgent and not state.dead:
             state.urgent = True
-            self._urgent.append(unit)
+            self._urgent.append(address)
 
     def next(self, now: float) -> int | float:
-        """The unit to poll now (int), or the time (float) before which none is due."""
+        """The address to poll now (int), or the time (float) before which none is due."""
         if self._urgent and (self._urgent_turn or not self._round):
             self._urgent_turn = False
-            unit = self._urgent.popleft()
-            self._units[unit].urgent = False
-            return self._take(unit, now)
+            address = self._urgent.popleft()
+            self._homes[address].urgent = False
+            return self._take(address, now)
         self._urgent_turn = True
         dead_due = self._dead[0][0] if self._dead else float("inf")
         if self._round:
             dead_due = max(dead_due, self._dead_not_before)
         if dead_due <= now:
-            _, unit = heapq.heappop(self._dead)
-            return self._take(unit, now)
+            _, address = heapq.heappop(self._dead)
+            return self._take(address, now)
         if self._round:
-            unit = self._round[0]
-            due = self._units[unit].last_turn + self.min_interval_s
+            address = self._round[0]
+            due = self._homes[address].last_turn + self.min_interval_s
             if due <= now:
-                return self._take(unit, now)
+                return self._take(address, now)
         else:
             due = float("inf")
         if self._urgent:
             self._urgent_turn = False
-            unit = self._urgent.popleft()
-            self._units[unit].urgent = False
-            return self._take(unit, now)
+            address = self._urgent.popleft()
+            self._homes[address].urgent = False
+            return self._take(address, now)
         return min(due, dead_due)
 
-    def _take(self, unit: int, now: float) -> int:
-        state = self._units[unit]
+    def _take(self, address: int, now: float) -> int:
+        state = self._homes[address]
         state.last_turn = now
         if not state.dead:
-            # To the back of the round, also when it had its turn out of order. A unit polled
+            # To the back of the round, also when it had its turn out of order. A home polled
             # in order is at the front, so this is cheap in the usual case.
-            if self._round[0] == unit:
+            if self._round[0] == address:
                 self._round.rotate(-1)
             else:
-                self._round.remove(unit)
-                self._round.append(unit)
-        return unit
+                self._round.remove(address)
+                self._round.append(address)
+        return address
 
-    def answered(self, unit: int, *, more: bool = False) -> None:
-        """The unit answered; `more` when it flagged an event or pending records."""
-        state = self._units[unit]
+    def answered(self, address: int, *, more: bool = False) -> None:
+        """The home answered; `more` when it flagged an event or pending records."""
+        state = self._homes[address]
         state.misses = 0
         if state.dead:
             state.dead = False
             state.backoff.reset()
-            self._round.append(unit)
+            self._round.append(address)
         if more:
-            self.request(unit)
+            self.request(address)
 
-    def missed(self, unit: int, now: float, cost_s: float) -> None:
-        """The unit did not answer; `cost_s` of line time was spent waiting for it."""
-        state = self._units[unit]
+    def missed(self, address: int, now: float, cost_s: float) -> None:
+        """The home did not answer; `cost_s` of line time was spent waiting for it."""
+        state = self._homes[address]
         state.misses += 1
         if not state.dead:
             if state.misses < self.dead_after:
                 if state.misses == 1:
-                    self.request(unit)
+                    self.request(address)
                 return
             state.dead = True
-            self._round.remove(unit)
+            self._round.remove(address)
             if state.urgent:
                 state.urgent = False
-                self._urgent.remove(unit)
+                self._urgent.remove(address)
         state.next_try = now + state.backoff.next()
-        heapq.heappush(self._dead, (state.next_try, unit))
+        heapq.heappush(self._dead, (state.next_try, address))
         share = self.dead_share
         self._dead_not_before = now + (cost_s / share if share > 0 else 3600.0)

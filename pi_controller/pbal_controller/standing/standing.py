@@ -50,7 +50,7 @@ class Accusation:
 
 
 class Standing:
-    """Shared by the segments, who find out, and by those who would command."""
+    """Shared by the conversations, who find out, and by those who would command."""
 
     def __init__(self, homes: int = 1) -> None:
         """`homes`: how many have keys, and so could confirm what one says."""

@@ -30,7 +30,7 @@ _LOOK_S = 3.0
 
 
 class Rollouts:
-    """The supervised loop, and what the segments ask between two frames."""
+    """The supervised loop, and what the rounds ask between two frames."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Rollouts:
         self._folder = ReleaseFolder(config)
         self._idle_from: dict[str, float] = {}
 
-    # -- asked by the segments, between two frames ---------------------------------------------
+    # -- asked by the rounds, between two frames ---------------------------------------------
 
     def order(self, home: Home, room: int, now: float) -> r.Update | None:
         """What this poll of the home may carry for the rollout. Nothing while it is held: a home
