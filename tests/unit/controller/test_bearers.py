@@ -14,7 +14,7 @@ import pytest
 from pbal_controller.app import Controller
 from pbal_controller.bearers import Answer, Request, find, kinds, known, register
 from pbal_controller.bearers.lossy import LossyBearer, LossyConfig
-from pbal_controller.config import load
+from pbal_controller.config import describe, load
 from pbal_controller.errors import ConfigError
 from pbal_controller.keys import KeyStore
 from pbal_controller.view.status import home_dict
@@ -309,6 +309,21 @@ def test_bus_is_short_for_a_path(tmp_path: Path) -> None:
     )
     config = load(path, {})
     assert [config.ways(each) for each in config.home] == [[("b", 9), ("a", 1)], [("a", 2)]]
+
+
+def test_check_config_says_every_way_to_a_home(tmp_path: Path) -> None:
+    path = tmp_path / "pbal.toml"
+    path.write_text(
+        BUS
+        + '[bearer.gone]\nkind = "null"\n'
+        + home(257, '{ bearer = "b", at = 9 }', '{ bearer = "gone" }')
+        + '[[home]]\naddress = 258\nbus = "a"\nfixed = true\n'
+    )
+    lines = describe(load(path, {}), None, "two keys")
+    assert "bus a: /dev/ttyUSB0, 115200 baud, 8E1, 1 home" in lines
+    assert "bearer gone: null, 1 home" in lines
+    assert "  home 257: bus b, unit 9; then bearer gone, 257" in lines
+    assert "  home 258: bus a, unit 2, fixed" in lines
 
 
 @pytest.mark.parametrize(
