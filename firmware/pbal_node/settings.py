@@ -2,7 +2,7 @@
 
 from micropython import const
 
-from pbal_node.modules import unload
+from pbal_node import unload
 
 TYPE_CHECKING = const(0)  # a type checker takes it for 1
 if TYPE_CHECKING:
