@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pbal_controller.bearers import Bearer, Registers
@@ -39,8 +39,9 @@ from pbal_controller.standing import mark as journal_mark
 from pbal_controller.standing import store as standing_store
 from pbal_controller.updates import Firmware, Rollouts
 from pbal_controller.updates import store as rollout_store
-from pbal_controller.uplink import Commands, StateMaker, Summaries, Uplink, outbox
+from pbal_controller.uplink import Commands, SiteAlarm, StateMaker, Summaries, Uplink, outbox
 from pbal_controller.view import SiteView, StatusServer, Streams
+from pbal_uplink import names
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +108,8 @@ class Controller:
             keys, self.fleet, self._group, self.journal, config.security, self.router.expedite,
             self._revoked, self.streams.publish, wall, self.standing,
         )  # fmt: skip
-        self.view = self._view()
         self._build_uplink()
+        self.view = self._view()
         self.server = StatusServer(self.view, config.http, self.streams)
 
     def _carry(self) -> None:
@@ -151,7 +152,7 @@ class Controller:
         self.summaries = Summaries(
             self.journal, self.fleet, config.site.id, config.uplink, config.transformer,
             config.planner.max_age_s, lambda: self.meter.reading, maker.mode, self.wall,
-            lambda: self.uplink.wake(),
+            lambda: self.uplink.wake(), self._site_alarms,
         )  # fmt: skip
         self.commands = Commands(
             self.journal, config.uplink, config.planner, config.site.id, self.restraint, self.wall,
@@ -161,6 +162,19 @@ class Controller:
             self.journal, config.uplink, config.site.id, maker.state, self.commands,
             lambda: self.summaries.reading(self.now()), self.wall,
         )  # fmt: skip
+
+    def _site_alarms(self) -> Iterator[SiteAlarm]:
+        """What HQ is to know of as long as it lasts."""
+        overload = self.planner.overload(self.now())
+        if overload:
+            yield SiteAlarm(names.KIND_OVERLOAD, "overload", overload)
+        for alarm in self.meter.as_dict()["alarms"]:
+            home = alarm["home"] or 0
+            key = f"{alarm['kind']} {alarm['phases']} {home}"
+            yield SiteAlarm(names.KIND_RESIDUAL, key, alarm["why"], home)
+        for each in self.fleet:
+            if each.doubted:
+                yield SiteAlarm(names.KIND_DOUBT, str(each.address), each.doubted, each.address)
 
     def _view(self) -> SiteView:
         return SiteView(
@@ -184,6 +198,7 @@ class Controller:
             rounds=self.rounds,
             transformer=lambda: self.meter.reading,
             residual=self.meter,
+            uplink=self.uplink,
             neutral_history=self.neutral_history,
             facts_dropped=lambda: self.inbox.dropped,
             node_events=self.node_events,

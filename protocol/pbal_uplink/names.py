@@ -24,6 +24,8 @@ KIND_STAND_DOWN = 5
 KIND_ANSWER = 6
 KIND_THINNED = 7
 KIND_OVERLOAD = 8
+KIND_RESIDUAL = 9  # the transformer's meter and the homes differ, lastingly
+KIND_DOUBT = 10  # a home's word does not fit
 KINDS = {
     KIND_NODE: "node",
     KIND_SWITCHING: "switching",
@@ -33,6 +35,8 @@ KINDS = {
     KIND_ANSWER: "answer",
     KIND_THINNED: "thinned",
     KIND_OVERLOAD: "overload",
+    KIND_RESIDUAL: "residual",
+    KIND_DOUBT: "doubt",
 }
 
 # Event.severity, as on the wire to the nodes

@@ -10,7 +10,7 @@ import asyncio
 import cmath
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pbal_controller.config import TransformerConfig, UplinkConfig
@@ -19,6 +19,7 @@ from pbal_controller.homes import ROTATION, Fleet, Home
 from pbal_controller.journal import AsyncJournal, Journal, clock_is_set
 from pbal_controller.meters import TransformerReading
 from pbal_controller.uplink import outbox
+from pbal_controller.uplink.alarms import AlarmBook, SiteAlarm
 from pbal_controller.uplink.thermal import Heat
 from pbal_controller.uplink.window import (
     Sample,
@@ -28,13 +29,13 @@ from pbal_controller.uplink.window import (
     rated_current_a,
     resistance,
 )
-from pbal_uplink import Summary
+from pbal_uplink import Event, Summary
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 _DEAD_V = 50.0
-_UNWRITTEN = 300  # summaries kept while the journal fails: a day
+_UNWRITTEN = 300  # messages kept while the journal fails: a day
 _HEAT = "uplink_heat"
 _HEAT_KEPT_S = 86_400  # a temperature from longer ago says nothing
 _AUTONOMOUS = 3  # the node event of a transfer by itself (docs/wire.md)
@@ -188,6 +189,7 @@ class Summaries:
         mode: Callable[[], int],
         wall: Callable[[], float],
         queued: Callable[[], None] = lambda: None,
+        alarms: Callable[[], Iterable[SiteAlarm]] = tuple,
     ) -> None:
         self._journal = journal
         self._fleet = fleet
@@ -198,12 +200,13 @@ class Summaries:
         self._mode = mode
         self._wall = wall
         self._queued = queued
+        self._alarms = alarms
+        self._book = AlarmBook(site)
         self._sampler = Sampler(fleet, transformer, max_age_s, meter)
         self._window: Window | None = None
         self._heat: Heat | None = None
-        self._unwritten: list[Summary] = []
+        self._unwritten: list[Summary | Event] = []
         self._started = False
-        self.last: Summary | None = None
 
     async def run(self, beat: Callable[[], None]) -> None:
         """Sample until cancelled."""
@@ -224,6 +227,8 @@ class Summaries:
         wall = self._wall()
         if clock_is_set(wall):
             await self._sample(now, wall)
+            if self._config.kind != "null":
+                self._unwritten += self._book.begun(self._alarms(), wall)
         await self._write()
         if await self._journal.call(outbox.take_facts, self._site):
             self._queued()
@@ -288,10 +293,9 @@ class Summaries:
     async def _write(self) -> None:
         """What is made goes into the outbox; while the journal fails it is kept here."""
         while self._unwritten:
-            summary = self._unwritten[0]
-            gone = await self._journal.call(outbox.put, summary, self._config.max_summaries)
+            message = self._unwritten[0]
+            gone = await self._journal.call(outbox.put, message, self._config.max_summaries)
             self._unwritten.pop(0)
-            self.last = summary
             if gone:
                 log.warning("the outbox is full: summaries were dropped", extra={"count": gone})
             self._queued()

@@ -153,6 +153,10 @@ def render(c: SiteView) -> str:
     if key["made_s"]:
         out.add("group_key_age_seconds", "gauge", "Since the newest group key was drawn.",
                 round(c.wall() - key["made_s"], 3))  # fmt: skip
+    uplink = c.uplink.as_dict()
+    out.add("uplink_online", "gauge", "1 while HQ can hear this site.", int(uplink["online"]))
+    out.add("uplink_acknowledged_total", "counter", "Messages that HQ has stored.",
+            uplink["acknowledged"])  # fmt: skip
     _transformer(out, c)
     if c.updates_on:
         out.add("update_bytes_total", "counter", "Bytes of releases sent to homes.",

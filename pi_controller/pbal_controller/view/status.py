@@ -153,6 +153,7 @@ def status_dict(c: SiteView) -> dict[str, Any]:
         "updates": c.updates.as_dict(),
         "transformer": reading.as_dict() if reading is not None else None,
         "residual": c.residual.as_dict(),
+        "uplink": c.uplink.as_dict(),
         "moves": list(c.moves.recent)[-20:],
         "loops": {
             loop.name: {

@@ -144,3 +144,15 @@ async def test_without_an_uplink_no_fact_is_noted(make_site: MakeSite) -> None:
         await until(lambda: c.dispatcher.finished_total["confirmed"] == 1)
         assert "uplink" not in c.supervisor.loops
         assert await c.journal.call(outbox.take_facts, SITE) == 0
+
+
+async def test_an_overload_is_an_alarm_at_hq(make_site: MakeSite, pki, broker) -> None:
+    site = with_uplink(make_site(FakeNode(1, p_w=4000.0)), pki, broker.port)
+    site.changes["planner"] = {"phase_limit_a": 10.0}
+    site.changes["uplink"]["window_s"] = 3600
+    async with Hq(pki, broker.port) as host, site.running() as c:
+        await host.until(lambda: any(isinstance(m, Event) for m, _ in host.got))
+        ((event, _),) = host.got
+        assert (event.kind, event.severity) == (names.KIND_OVERLOAD, names.ALARM)
+        assert "limit 10 A" in event.detail
+        await until(lambda: c.uplink.as_dict()["acknowledged"] == 1)
