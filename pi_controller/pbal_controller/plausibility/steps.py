@@ -9,7 +9,7 @@ Steps are judged over windows of six looks: two before, two after, and a step th
 between, so that readings of different age agree. Only windows count in which the home's own
 step is most of what happened. What has no node steps too, at any moment: readings of one look that
 were taken before and after it differ. How much the other homes' voltages disagree on what happened
-on a phase says how well it is known, and counts as error. With little evidence nothing is said:
+on a phase bounds how well it is known. With little evidence nothing is said:
 
 * voltage: the mean of the last 3, 8 or 32 steps is beyond the limit by four standard errors;
 * meter: the last K steps in a row were not seen. What has no node switches too and may hide a
@@ -177,7 +177,7 @@ class Steps:
                     continue
                 quarter = float(np.quantile(self._volt_noise, 0.25))
                 sigma = max(_LEAST_V, quarter / _QUARTER_REAL)
-                error = math.hypot(sigma, _disagreement(others, middle))
+                error = max(sigma, _disagreement(others, middle))
                 amps = float(step[home, k].real)
                 self.drop[home].add(-apart / amps, error / abs(amps))
 
