@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from rigs.twin import FAST, OPTIONS
 
+from bench import site as site_module
 from bench.site import Site
 from pbal_protocol import frames, kdf, records
 from pbal_protocol.errors import PbalError
@@ -30,10 +31,20 @@ pytestmark = [pytest.mark.twin, pytest.mark.timeout(200)]
 HOMES = 8
 LIAR = 2
 FUSE_A = 25.0
+#: What a fuse carries for five minutes, and its node says all the time.
+CLAIM_A, CLAIM_S = 1.95 * FUSE_A, 30.0
 STEP_S = 5.0
 LOOK_S = 0.7
 #: Some lines drop no voltage that can be seen; what is told then is this.
 OHM = 0.1
+
+
+#: Ahead of the controller's start: it believes every word, and lets every move through.
+_UNBOUND = (
+    "from pbal_controller.homes import Home; from pbal_controller.plausibility import WordBound; "
+    "Home.counted_a = Home.current_a; WordBound.clamp = lambda self, amps: amps; "
+    "WordBound.admit = lambda self, moves, *args, **named: list(moves); "
+)
 
 
 class TurnByTurn:
@@ -210,13 +221,27 @@ def says(amps: Callable[[], float]) -> Callable[[records.Telemetry], records.Tel
 
 
 @pytest.mark.parametrize("with_meter", [False, True], ids=["no-meter", "meter"])
-async def test_an_insider_costs_less_than_his_fuse_and_a_fuse_names_him(with_meter: bool) -> None:
-    """For a while a claim that nothing gives away, then one that no fuse carries."""
+async def test_without_the_bound_the_same_word_costs_more(
+    with_meter: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the test below can fail: the controller without clamp and bound."""
+    monkeypatch.setattr(site_module, "_RUN", _UNBOUND + site_module._RUN)
     async with watched(with_meter) as seen:
         await asyncio.sleep(10)
         began = time.monotonic()
-        seen.insider.says = says(lambda: 0.99 * FUSE_A)
-        await asyncio.sleep(20)
+        seen.insider.says = says(lambda: CLAIM_A)
+        await asyncio.sleep(CLAIM_S)
+        assert seen.worst_a(began) > seen.worst_a(began - 5, began) + FUSE_A
+
+
+@pytest.mark.parametrize("with_meter", [False, True], ids=["no-meter", "meter"])
+async def test_an_insider_costs_less_than_his_fuse_and_a_fuse_names_him(with_meter: bool) -> None:
+    """For a while a claim that no fuse gives away within minutes, then one that none carries."""
+    async with watched(with_meter) as seen:
+        await asyncio.sleep(10)
+        began = time.monotonic()
+        seen.insider.says = says(lambda: CLAIM_A)
+        await asyncio.sleep(CLAIM_S)
         seen.insider.says = says(lambda: 40_000 / 230)
         assert f"a fuse of {FUSE_A:g} A blows" in await seen.named(20)
         await seen.balanced_on(8)
