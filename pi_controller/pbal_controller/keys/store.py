@@ -155,7 +155,10 @@ class KeyStore:
         """Take up what somebody else wrote. Raises KeyStoreError, and then nothing has changed."""
         head, nonce, sealed = read(self.path)
         if head != (self._log2_n, self.site_id, self._salt):
-            raise KeyStoreError(f"{self.path}: another key store lies here now; restart pbal")
+            raise KeyStoreError(
+                f"{self.path}: another key store lies here now; put this site's back, "
+                "or restart the controller if it was replaced on purpose"
+            )
         try:
             self._open(nonce, sealed)
         except InvalidTag:

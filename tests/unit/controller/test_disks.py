@@ -1,0 +1,140 @@
+"""A disk that is really full, another site's key store swapped in, a flood of requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from pbal_controller.errors import JournalError
+from pbal_controller.keys import KeyStore
+
+from .conftest import Site, rows, until
+from .fake import FakeNode, root_key
+
+MakeSite = Callable[..., Site]
+
+
+def mount(*words: str) -> None:
+    subprocess.run(["mount", *words], check=True, capture_output=True, timeout=20)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """The test's folder on a file system of 1 MB of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a file system")
+    try:
+        mount("-t", "tmpfs", "-o", "size=1m,mode=700", "pbal-test", str(tmp_path))
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no file system can be mounted here: {error}")
+    try:
+        yield tmp_path
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True, timeout=20)
+
+
+@contextlib.contextmanager
+def full(disk: Path) -> Iterator[None]:
+    """Not a byte is left on it."""
+    path = disk / "something.else"
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+async def test_a_full_disk(disk: Path, make_site: MakeSite) -> None:
+    """Nothing is ordered, nothing acknowledged, readings go on; and it comes back by itself."""
+    site = make_site(FakeNode(1), FakeNode(2))
+    async with site.running() as c:
+        home, node = c.fleet.get(1), site.nodes[1]
+        await until(lambda: all(n.synced for n in site.nodes.values()) and home.readings > 2)
+        with full(disk):
+            with contextlib.suppress(JournalError):  # the last page that was reserved
+                while await c.dispatcher.order(home, 2, "a test", 1.0):
+                    await until(lambda: not c.dispatcher.busy(1), 20)
+                    await until(lambda: home.phase, 20)
+            moved = sum(node.executed.values())
+            node.event()
+            before = home.readings
+            await until(lambda: home.readings > before + 50)
+            assert node.events, "acknowledged, and written down nowhere"
+            assert sum(node.executed.values()) == moved
+            assert "journal" in c.dispatcher.why_not(c.now())
+            assert c.supervisor.loops["bus street"].restarts == 0
+        await until(lambda: not c.dispatcher.why_not(c.now()), 20)
+        await until(lambda: not node.events, 20)
+        other = c.fleet.get(2)
+        assert await c.dispatcher.order(other, other.phase % 3 + 1, "a test", 1.0)
+        await until(lambda: not c.dispatcher.busy(2), 20)
+    assert rows(site, "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_the_key_store_of_another_site_changes_nothing(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = make_site(FakeNode(1))
+    keys = site.folder / "keys.json"
+    kept = keys.read_bytes()
+    async with site.running() as c:
+        home = c.fleet.get(1)
+        await until(lambda: site.nodes[1].synced and home.readings > 2)
+        other = site.folder / "other.json"
+        KeyStore.create(other, b"secret", 99, log2_n=10).add_many([(1, "00" * 8, root_key(9))])
+        shutil.copy(other, keys)
+        os.utime(keys)
+        await until(lambda: "another key store lies here" in caplog.text, 10)
+        before = home.readings
+        await until(lambda: home.readings > before + 20)
+        assert await c.dispatcher.order(home, 2, "a test", 1.0)
+        await until(lambda: c.dispatcher.finished_total["confirmed"] == 1)
+        assert home.session is not None
+        keys.write_bytes(kept)
+        await asyncio.sleep(1.5)
+        assert c.group_keys.as_dict()["number"] == 1
+    assert caplog.text.count("loop failed") == 1, "told once"
+
+
+async def test_a_flood_of_requests_stops_no_polling(make_site: MakeSite) -> None:
+    site = make_site(*(FakeNode(k) for k in (1, 2, 3)))
+    async with site.running() as c:
+        await until(lambda: all(n.synced for n in site.nodes.values()))
+        await until(lambda: c.server.port)
+        port = c.server.port
+
+        async def polled(seconds: float) -> float:
+            before = [home.readings for home in c.fleet]
+            await asyncio.sleep(seconds)
+            return min(h.readings - b for h, b in zip(c.fleet, before, strict=True)) / seconds
+
+        quiet = await polled(2.0)
+
+        async def ask(http: aiohttp.ClientSession, path: str) -> None:
+            while True:
+                with contextlib.suppress(aiohttp.ClientError, OSError):
+                    async with http.get(f"http://127.0.0.1:{port}{path}") as answer:
+                        await answer.read()
+                await asyncio.sleep(0)
+
+        async with aiohttp.ClientSession() as http:
+            paths = ("/", "/api/status", "/api/moves", "/metrics", "/api/homes/1", "/nothing")
+            tasks = [asyncio.create_task(ask(http, path)) for path in paths * 10]
+            flooded = await polled(4.0)
+            assert await c.dispatcher.order(c.fleet.get(1), 2, "a test", 1.0)
+            await until(lambda: c.dispatcher.finished_total["confirmed"] == 1)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert flooded > 0.1 * quiet, (quiet, flooded)
+        assert max(home.age_s(c.now()) for home in c.fleet) < 5
