@@ -7,7 +7,9 @@ of h has no part in it and can do harm only by moving *other* homes, from x to x
     harm = |H(x') + t| - |H(x) + t|  <=  |H(x') - H(x)|                       for every t
                                      <=  |H(x')| + F - max(|H(x)| - F, 0)      for |t| <= F
 
-Moves are let through one by one while for *every* home
+Moves are let through one by one while for *every* home one of two sets of rules holds, by its fuse.
+
+Small fuses, below LARGE_A:
 
 1. the lesser of the two is at most F against the phases now and against all that are remembered,
    KEEP of them, over restarts too. What a home can have cost already, because the loads have
@@ -15,6 +17,24 @@ Moves are let through one by one while for *every* home
 2. |H(x')| <= max(|H(x)|, F): for its sake the others are unbalanced by its fuse's current at most.
    This needs no memory, and bounds what a word can do over phases that are forgotten:
    |H(x') + t| <= 2 F, or what the others were unbalanced by anyway and t.
+
+Large fuses. A street is mostly balanced within half of them, and phases of long ago would only hold
+its moves back:
+
+1. |H(x')| <= max(|H(x)|, F / 2). Where the others were balanced within F / 2 at one time they stay
+   so, any two such states are F apart at most, and the harm is at most F, for every t, against
+   every earlier moment since.
+2. where they are not yet balanced so (as a street is built), the lesser of the two limits above
+   is at most F against the phases now and at every plan since they last were; it may stay but not
+   grow, as above.
+
+Between a moment before they were balanced so and one after, by 1 alone,
+
+    harm  <=  |H(x')| + |t| - | |H(x)| - |t| |  <=  F / 2 + |t|,
+
+which is at most F for a home that draws F / 2 or less. One that draws more, and happened to make
+up for how the street was built, can cost as much as this says, 1.5 F at most: it says that it
+draws nothing until the others are balanced, then what unbalances them the other way.
 
 Where the transformer's meter tells the true neutral phasor M, t is not free: H becomes M plus
 the change that the moves make, and one rule is enough: no plan brings the true neutral current
@@ -46,6 +66,8 @@ from pbal_controller.balancing.phasors import TURN
 
 #: Phases of earlier plans that are kept: some ten days of a street of 60 homes.
 KEEP = 1000
+#: A, from which on a fuse is large: `python -m bench.word_bound` says what either costs.
+LARGE_A = 50.0
 #: Ways in which moves that are not made yet can end: those of six moves, each made or not.
 MOST_ENDS = 64
 _SLACK_A = 1e-6
@@ -61,6 +83,8 @@ class WordBound:
         self.fuses_a = np.asarray(fuses_a, np.float64)
         n = len(self.fuses_a)
         self._past = np.empty((0, n), np.int8)
+        self._large = self.fuses_a >= LARGE_A
+        self._first = np.zeros(n, np.int64)  # of the past phases that bind, for each home
         self.held_back_total = 0
 
     def clamp(self, amps: ArrayLike) -> NDArray[np.complex128]:
@@ -96,8 +120,10 @@ class WordBound:
         street = _Street(self.fuses_a, current, x, rest_a, measured_a)
         streets = [street.instead(y) for y in _ends(x, current, under_way or {})]
         if measured_a is None:
+            balanced = np.abs(street.others_a) <= 0.5 * self.fuses_a
+            self._first[balanced & self._large] = len(self._past) - 1
             for each in streets:
-                each.compare_with(self._past)
+                each.compare_with(self._past, self._first)
         room = max(MOST_ENDS, 2 * len(streets))
         taken: list[Move] = []
         left = list(moves)
@@ -123,11 +149,14 @@ class WordBound:
         if len(past) and not ((past >= -1) & (past <= 2)).all():
             raise ValueError("bound: no phases")
         self._past = past[-KEEP:]
+        self._first[:] = 0
 
     def _remember(self, x: NDArray[np.int8]) -> None:
         if len(self._past) and not (self._past[-1] != x).any():
             return
-        self._past = np.vstack((self._past[max(0, len(self._past) + 1 - KEEP) :], x[None]))
+        drop = max(0, len(self._past) + 1 - KEEP)
+        self._past = np.vstack((self._past[drop:], x[None]))
+        self._first = np.maximum(self._first - drop, 0)
 
 
 def _ends(
@@ -185,7 +214,10 @@ def _take(move: Move, streets: list[_Street], room: int) -> bool:
 
 
 class _Street:
-    """Homes on phases `x`, and what each one's word can have cost."""
+    """Homes on phases `x`, and what each one's word can have cost.
+
+    others_a: |H| for each home, A, on the phases it was made with.
+    """
 
     def __init__(
         self,
@@ -201,12 +233,14 @@ class _Street:
         self.x = x.copy()
         if measured_a is None:
             self._base = np.full(len(x), rest_a, np.complex128)
-            self._free = fuses_a
+            self._free = np.where(fuses_a < LARGE_A, fuses_a, 0.5 * fuses_a)
         else:
             self._base = measured_a - self._without(x)
             self._free = 0.5 * fuses_a
+        self.others_a = np.abs(self._others(x))
         self._most = self._allowed()
         self._past: NDArray[np.complex128] | None = None
+        self._binds = np.ones((1, len(x)), bool)
         self._harm_most = fuses_a
 
     def instead(self, x: NDArray[np.int8]) -> _Street:
@@ -216,11 +250,12 @@ class _Street:
         other._most = other._allowed()
         return other
 
-    def compare_with(self, past: NDArray[np.int8]) -> None:
-        """Bound the harm against int8[k, n] earlier phases, too."""
+    def compare_with(self, past: NDArray[np.int8], first: NDArray[np.int64]) -> None:
+        """Bound the harm against int8[k, n] earlier phases, too: for home h those from first[h]."""
         # A home that was on no phase then, or is on none now, is taken as it is now.
         turned = self._current * TURN[np.where((past < 0) | self._unknown, self.x, past)]
         self._past = turned.sum(axis=1)[:, None] - turned + self._base
+        self._binds = np.arange(len(past))[:, None] >= first
         self._harm_most = np.maximum(self._harm(self._others(self.x)), self._fuses) + _SLACK_A
 
     def _without(self, x: NDArray[np.int8]) -> NDArray[np.complex128]:
@@ -237,7 +272,8 @@ class _Street:
         assert self._past is not None
         apart = np.abs(others - self._past)
         past = np.maximum(np.abs(self._past) - self._fuses, 0.0)
-        return np.asarray(np.minimum(apart, np.abs(others) + self._fuses - past).max(axis=0))
+        least = np.minimum(apart, np.abs(others) + self._fuses - past)
+        return np.asarray(np.where(self._binds, least, 0.0).max(axis=0))
 
     def made(self, move: Move) -> _Street:
         """The same when this move of the plan is made too: measured by what it was without."""
