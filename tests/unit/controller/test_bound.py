@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bench.virtual_street import VirtualStreet
 from pbal_controller.balancing import Move, Planner, PlannerConfig
 from pbal_controller.balancing.phasors import TURN
+from pbal_controller.moves import memory as planner_memory
 from pbal_controller.plausibility import WordBound
 from pbal_controller.plausibility import bound as bound_module
 from pbal_controller.plausibility.bound import _ends, _farthest
@@ -395,3 +396,16 @@ def test_the_planner_s_loop_tells_what_is_under_way(monkeypatch):
     )
     street.play(120)
     assert {1: (0, 2)} in told
+
+
+def test_the_planner_s_loop_keeps_what_the_bound_remembers():
+    before, after = (VirtualStreet(6, lambda i, t: 500.0 + 900.0 * i) for _ in range(2))
+    before.play(400)
+    assert len(before.loop.bound._past) > 1
+    after.loop.remember(before.loop.memory())
+    assert (after.loop.bound._past == before.loop.bound._past).all()
+    # From a version that knew no such thing.
+    older = planner_memory.pack(before.loop.planner.state(), [h.address for h in before.homes])
+    fresh = VirtualStreet(6, lambda i, t: 500.0)
+    fresh.loop.remember(older)
+    assert len(fresh.loop.bound._past) == 0
