@@ -2,6 +2,7 @@
 # Style, types, room boundaries and tests. Arguments go to pytest, with paths relative to this
 # folder:  ./test.sh tests/cli -k help
 #   CI=true ./test.sh      a missing tool fails its tests instead of skipping them
+#   PBAL_LONG=1 ./test.sh  also the tests that take minutes, which CI=true runs, too
 #   PBAL_WORKERS=0 ./test.sh   in one process, one test after the other
 set -uo pipefail
 root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
@@ -40,7 +41,7 @@ once_more=(--reruns 1)
 pytest_side_by_side=("$bin/python" -m pytest -n "${PBAL_WORKERS:-2}" --dist loadfile)
 
 # Nodes and streets run the firmware in real time, one after the other.
-in_real_time() { "$bin/python" -m pytest "${once_more[@]}" "$@"; }
+in_real_time() { "$bin/python" -m pytest "${once_more[@]}" --durations 30 --durations-min 5 "$@"; }
 
 # What only computes takes the processors while nothing in real time wants them. Becomes the command.
 in_the_gaps() {

@@ -38,8 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the task guard around every coroutine test, outside its other fixtures."""
+    """Leaves long tests out where nobody asked for them; puts the task guard around every
+    coroutine test, outside its other fixtures.
+    """
     for item in items:
+        if item.get_closest_marker("long") and not needs.long_tests():
+            item.add_marker(pytest.mark.skip(reason="takes minutes: PBAL_LONG=1 or CI=true"))
         function = getattr(item, "obj", None)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(function):
             item.fixturenames.insert(0, "no_leaked_tasks")

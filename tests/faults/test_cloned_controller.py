@@ -20,7 +20,7 @@ from pbal_controller.journal import Journal
 from pbal_controller.standing import store as standing_store
 from pbal_sim.street import Street
 
-pytestmark = [pytest.mark.twin, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.twin, pytest.mark.long, pytest.mark.timeout(240)]
 
 HOMES = 4
 READ_ONLY = {**OPTIONS, "planner": {**OPTIONS["planner"], "enabled": False}}

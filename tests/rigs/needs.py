@@ -21,6 +21,11 @@ def in_ci() -> bool:
     return os.environ.get("CI", "").lower() in ("true", "1")
 
 
+def long_tests() -> bool:
+    """True where the tests that take minutes run, too."""
+    return in_ci() or os.environ.get("PBAL_LONG", "") not in ("", "0")
+
+
 def missing(what: str, remedy: str) -> None:
     """Fails the test in CI and skips it elsewhere."""
     if in_ci():
