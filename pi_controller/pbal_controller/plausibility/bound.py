@@ -118,12 +118,11 @@ class WordBound:
         current[x < 0] = 0.0
         self._remember(x)
         street = _Street(self.fuses_a, current, x, rest_a, measured_a)
-        streets = [street.instead(y) for y in _ends(x, current, under_way or {})]
         if measured_a is None:
             balanced = np.abs(street.others_a) <= 0.5 * self.fuses_a
             self._first[balanced & self._large] = len(self._past) - 1
-            for each in streets:
-                each.compare_with(self._past, self._first)
+            street.compare_with(self._past, self._first)
+        streets = [street.instead(y) for y in _ends(x, current, under_way or {})]
         room = max(MOST_ENDS, 2 * len(streets))
         taken: list[Move] = []
         left = list(moves)
@@ -248,6 +247,7 @@ class _Street:
         other = copy.copy(self)
         other.x = x.copy()
         other._most = other._allowed()
+        other._bound_harm()
         return other
 
     def compare_with(self, past: NDArray[np.int8], first: NDArray[np.int64]) -> None:
@@ -256,7 +256,12 @@ class _Street:
         turned = self._current * TURN[np.where((past < 0) | self._unknown, self.x, past)]
         self._past = turned.sum(axis=1)[:, None] - turned + self._base
         self._binds = np.arange(len(past))[:, None] >= first
-        self._harm_most = np.maximum(self._harm(self._others(self.x)), self._fuses) + _SLACK_A
+        self._bound_harm()
+
+    def _bound_harm(self) -> None:
+        if self._past is not None:
+            harm_now = self._harm(self._others(self.x))
+            self._harm_most = np.maximum(harm_now, self._fuses) + _SLACK_A
 
     def _without(self, x: NDArray[np.int8]) -> NDArray[np.complex128]:
         turned = self._current * TURN[x]
