@@ -316,7 +316,7 @@ class App:
         self._watch(Watchdog(machine.WDT(timeout=_WDT_MS).feed, _WATCHED, self.now_ms()))
         loops = [self.measuring.run, self._selecting]
         if self.safe_mode:
-            from pbal_node.ending import guarded
+            from pbal_node.shutdown import guarded
 
             beat = self.watchdog.beat
             loops = [
@@ -343,15 +343,15 @@ def main() -> None:
             app = None
             sys.print_exception(e)
             gc.collect()
-            from pbal_node import ending
+            from pbal_node import shutdown
 
-            ending.crashed(e)
+            shutdown.crashed(e)
     except KeyboardInterrupt:  # by the console: nothing else raises it
         if app:
             app.drive.coils_off()
-        from pbal_node import ending
+        from pbal_node import shutdown
 
-        ending.by_a_person()
+        shutdown.by_a_person()
         raise
     except Exception as e:  # recorded or not: the next boot knows that this one did not last
         sys.print_exception(e)

@@ -121,9 +121,9 @@ def part(name: str, make, instead: str):
     except (OSError, ValueError, RuntimeError) as e:
         print("pbal: %s does not work: %r" % (name, e))
         missing.append(name)
-        from pbal_node import absent
+        from pbal_node import placeholders
 
-        return getattr(absent, instead)()
+        return getattr(placeholders, instead)()
 
 
 def tell_missing(stats) -> None:

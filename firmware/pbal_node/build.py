@@ -23,7 +23,7 @@ from pbal_node.report import Report
 from pbal_node.store import FlashStats, Slot, makedirs
 from pbal_node.version import VERSION
 
-_SAFE_AFTER = const(4)  # crashes in a row, as in ending.py
+_SAFE_AFTER = const(4)  # crashes in a row, as in shutdown.py
 _UNPROVISIONED = const(247)
 
 _EV_BOOT = const(1)

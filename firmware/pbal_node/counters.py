@@ -34,7 +34,7 @@ class Counters:
     """Frame counters that no reboot may reuse, the boot count and the crash streak.
 
     `crashes` counts the starts in a row that did not last. A crash that the application saw itself
-    is counted when it happens (ending.py), because the next boot (build.py) cannot tell it from a
+    is counted when it happens (shutdown.py), because the next boot (build.py) cannot tell it from a
     reset that a person asked for: the port reports both as HARD_RESET.
     """
 

@@ -10,7 +10,7 @@ crashes, has a file that is not what was signed, or does not prove itself in tim
 the application before it, or for the factory's.
 
 A slot that has proven itself is left for its own failures only: crashes that the application
-counted itself (ending.py), an import that fails, a damaged file. Resets say nothing: whoever cuts
+counted itself (shutdown.py), an import that fails, a damaged file. Resets say nothing: whoever cuts
 the supply, or makes the watchdog bite, must not choose what runs. What is below the minimum that
 a proven release was signed with (/cfg/minimum) never runs again; the factory's is the last resort.
 """

@@ -57,7 +57,7 @@ _ALARM = const(2)
 _RESULT_OK = const(0)
 _RESULT_REFUSED = const(3)
 # Nothing of these stays between two orders.
-_UNLOADED = (("pbal_node", "intake"), ("pbal_protocol", "ota"), ("pbal_protocol", "ed25519"))
+_UNLOADED = (("pbal_node", "delivery"), ("pbal_protocol", "ota"), ("pbal_protocol", "ed25519"))
 
 
 class Refused(Exception):
@@ -216,9 +216,9 @@ class Updater:
             self._commit = False
             try:
                 if offer is None:
-                    from pbal_node.intake import Intake
+                    from pbal_node.delivery import Delivery
 
-                    await Intake(self).empty()
+                    await Delivery(self).empty()
                     self._rest()
                 else:
                     await self._bring(offer)
@@ -271,9 +271,9 @@ class Updater:
             self._why = place.s[_AT_WHY]
             return
         await self._check_signature()
-        from pbal_node.intake import Intake
+        from pbal_node.delivery import Delivery
 
-        self._version = await Intake(self).fill()
+        self._version = await Delivery(self).fill()
         self.stage = _STAGE_READY
 
     async def _check_signature(self) -> None:

@@ -30,7 +30,7 @@ support.write_file(
 )
 
 from pbal_node import app as app_module  # noqa: E402
-from pbal_node import console, ending  # noqa: E402
+from pbal_node import console, shutdown  # noqa: E402
 
 house = machine.house
 COILS = (18, 19, 23)
@@ -267,8 +267,8 @@ def prompts():
     finally:
         sys.modules["gc"] = real
     yield "boot.py"
-    ending._care(machine.WDT(), Gc().mem_alloc, machine.reset)
-    yield "ending.py"
+    shutdown._care(machine.WDT(), Gc().mem_alloc, machine.reset)
+    yield "shutdown.py"
 
 
 def ticks_to_reset(used):
@@ -394,7 +394,7 @@ def the_contacts_open_before_anything_is_loaded():
             raise MemoryError
 
     parent = sys.modules["pbal_node"]
-    sys.modules["pbal_node.ending"] = parent.ending = Broken()
+    sys.modules["pbal_node.shutdown"] = parent.shutdown = Broken()
     try:
         for error in (KeyboardInterrupt, RuntimeError("broken")):
             real = app_module.App._housekeeping
@@ -416,7 +416,7 @@ def the_contacts_open_before_anything_is_loaded():
                 app_module.App._housekeeping = real
             assert sum([house.level.get(p, 0) for p in COILS]) == 0, error
     finally:
-        sys.modules["pbal_node.ending"] = parent.ending = ending
+        sys.modules["pbal_node.shutdown"] = parent.shutdown = shutdown
 
 
 support.run(

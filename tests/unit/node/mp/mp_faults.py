@@ -30,7 +30,7 @@ support.write_file(
 )
 
 from pbal_node import app as app_module  # noqa: E402
-from pbal_node import ending, journal, store  # noqa: E402
+from pbal_node import shutdown, journal, store  # noqa: E402
 from pbal_node.measuring import Measuring  # noqa: E402
 
 house = machine.house
@@ -187,7 +187,7 @@ def what_a_person_does_is_no_crash():
         for _ in range(6):
             fails_by_a_person()
             assert not app_module.App().safe_mode
-            ending.by_a_person()
+            shutdown.by_a_person()
     # A start that lasted is no crash either, whoever reset the chip then.
     house.cause = machine.HARD_RESET
     for _ in range(6):
@@ -274,7 +274,7 @@ def waits_for_a_person(moving):
     for _ in range(4):
         fails()
     naps = []
-    real = ending.time
+    real = shutdown.time
 
     class Time:
         def sleep(self, s):
@@ -292,12 +292,12 @@ def waits_for_a_person(moving):
             app.state_store.save()
         return app.selector.state == names.STATE_CLOSED
 
-    ending.time = Time()
+    shutdown.time = Time()
     fed = house.fed
     try:
         fails(when=closed)
     finally:
-        ending.time = real
+        shutdown.time = real
     assert sum(naps) == 600 and house.fed - fed >= 600
     house.cause = machine.PWRON_RESET
     assert not app_module.App().safe_mode

@@ -12,10 +12,10 @@ import machine
 import support
 import vfs
 
-from pbal_node import counters, ending, slots, start, store, update
+from pbal_node import counters, shutdown, slots, start, store, update
 from pbal_protocol import records
 
-intake = support.own("pbal_node", "intake")
+delivery = support.own("pbal_node", "delivery")
 ota = support.own("pbal_protocol", "ota")
 DEVICE = support.ram_disk()
 OLD = {"pbal_node/app.mpy": b"old app" * 300, "pbal_node/same.mpy": b"unchanged" * 200}
@@ -349,7 +349,7 @@ def another_release_takes_the_place_of_an_unfinished_one():
     async def work(updater, app):
         first = Controller(NEW)
         await first.bring(updater, (2,))
-        while intake.size_of("/app/a/pbal_node/deep/more.mpy") < 0:
+        while delivery.size_of("/app/a/pbal_node/deep/more.mpy") < 0:
             s = updater.status()
             if s.want:
                 piece = first.stream[s.next : s.next + min(200, s.want)]
@@ -516,13 +516,13 @@ def proven(files, version, slot, extra=""):
 
 
 def only_the_application_s_own_failure_counts():
-    """ending.py notes a crash of a slot; start.py one that cannot be loaded."""
+    """shutdown.py notes a crash of a slot; start.py one that cannot be loaded."""
     ready()
     boot()[1].prove(3000, 2000, True, True, Log().emit)
     boot()
     for n in range(8):
         assert start._read()[2][3] == 8 - n
-        ending.crashed(ValueError("own"))
+        shutdown.crashed(ValueError("own"))
         counters.Counters("/cfg/counters", store.FlashStats()).settle()
     assert boot()[0] == 0
     ready()

@@ -54,7 +54,7 @@ def wipe(path: str):
     os.rmdir(path)
 
 
-class Intake:
+class Delivery:
     """Work for one order. `updater` says what is on offer and holds the stream's place."""
 
     def __init__(self, updater) -> None:
