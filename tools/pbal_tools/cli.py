@@ -39,6 +39,7 @@ NOUNS: dict[str, Noun] = {
     "site": Noun("pbal_tools.site", "The site file: check, show, import."),
     "meter": Noun("pbal_tools.meter", "Find out how the transformer's meter is read."),
     "doctor": Noun("pbal_tools.doctor", "Look over a controller's computer; says what to mend."),
+    "backup": Noun("pbal_tools.backup", "A site in one encrypted file: make, check, restore."),
     "commission": Noun("pbal_tools.commission", "Commission a street, step by step."),
     "node": Noun("pbal_tools.node", "Talk to one node: state, self-test, logs."),
 }

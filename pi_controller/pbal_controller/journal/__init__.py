@@ -3,6 +3,7 @@
 from pbal_controller.journal.database import COUNTER_BLOCK, CommandRow, Journal
 from pbal_controller.journal.minutes import MinuteBook, Row
 from pbal_controller.journal.numbers import EPOCH_S, clock_is_set
+from pbal_controller.journal.restored import lift_numbers
 from pbal_controller.journal.thread import AsyncJournal
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "MinuteBook",
     "Row",
     "clock_is_set",
+    "lift_numbers",
 ]

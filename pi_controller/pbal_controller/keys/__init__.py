@@ -1,5 +1,6 @@
 """The keys of the site: root keys and group keys, encrypted at rest."""
 
+from pbal_controller.keys.file import site_of as read_keys_site
 from pbal_controller.keys.site import check_keys, open_keys, passphrase
 from pbal_controller.keys.store import (
     KEY_BYTES,
@@ -21,5 +22,6 @@ __all__ = [
     "find_passphrase",
     "open_keys",
     "passphrase",
+    "read_keys_site",
     "user",
 ]

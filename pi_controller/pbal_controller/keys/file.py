@@ -46,6 +46,11 @@ def read(path: Path) -> tuple[tuple[int, int, bytes], bytes, bytes]:
     return (log2_n, site_id, salt), nonce, sealed
 
 
+def site_of(path: Path) -> int:
+    """The site whose keys a file holds, by its plain header. Raises KeyStoreError."""
+    return read(path)[0][1]
+
+
 def atomic_write(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace a file so that a power cut leaves either the old or the new content.
 
