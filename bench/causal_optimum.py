@@ -186,7 +186,7 @@ def hindsight(
 def planned(drawn: Floats, start: Phases, config: PlannerConfig, learn: int) -> Phases:
     """Paths int8[T - learn, n] of the planner; the first `learn` minutes it only watches."""
     case = _data.Case("", drawn.astype(np.complex128), start)
-    return drive(case, config, Trial(watch=learn))[learn:]
+    return drive(case, config, Trial(delay=-1, watch=learn))[learn:]
 
 
 def measure(

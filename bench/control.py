@@ -5,10 +5,10 @@ of the hindsight optimum, on measured homes where they are there and on made-up 
     python -m bench.control --full --json          IEEE day, 30 held-out homes x 15 days, 60 homes
 
 Neutral cut is 1 - mean |I_N| / mean |I_N| as built, over all minutes; cut_rms is the same of
-the RMS value. Loss cut is that of sum i^H Re(Z) i, at constant current. With a delay of 0 a
-decision sees the minute it acts in; with 1, the one before. Switchings are per home that has a
-relay. The hindsight optimum keeps the
-same budget of switchings but no dwell and no daily cap, and knows every minute to come.
+the RMS value. Loss cut is that of sum i^H Re(Z) i, at constant current. A decision
+sees the minute before the one it acts in; with a delay, one that is so much older. Switchings are
+per home that has a relay. The hindsight optimum keeps the same budget of switchings but no dwell
+and no daily cap, and knows every minute to come.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ OTHERS = ("metered", "remainder", "none")
 class Trial:
     """Under which conditions the causal controllers run: minutes, and who has a relay.
 
+    delay: age of the data beyond the minute before; -1 shows the very minute a decision acts in,
+        as the exact controllers of causal_optimum.py and causal_bound.py are shown it.
     others: what is known of homes without one: `metered`, each of them; `remainder`, what they
         draw together on each phase, as a transformer's meter shows it; `none`, nothing.
     watch: so many minutes they only look on and learn.
@@ -79,9 +81,11 @@ def drive(case: _data.Case, config: PlannerConfig, trial: Trial) -> NDArray[np.i
     x = case.start.copy()
     paths = np.empty(case.currents.shape, np.int8)
     for t in range(len(paths)):
-        if t >= delay and t % trial.every == 0:
-            seen = t - delay
-            planner.observe(60.0 * seen, own[seen], None if rest is None else rest[seen])
+        seen = t - 1 - delay
+        if seen >= 0 and t % trial.every == 0:
+            # A minute's mean is there when the minute is over.
+            at_s = 60.0 * min(seen + 1, t)
+            planner.observe(at_s, own[seen], None if rest is None else rest[seen])
             for move in planner.decide(60.0 * t, x[nodes]) if t >= trial.watch else ():
                 x[nodes[move.home]] = move.to_phase
         paths[t] = x
@@ -199,7 +203,9 @@ def main() -> None:
     parser.add_argument("--days", type=int, help="days of the made-up and persistent homes")
     parser.add_argument("--homes", type=int, default=40, help="homes of the made-up street")
     parser.add_argument("--seed", type=int, default=1, help="seed of the made-up street")
-    parser.add_argument("--delay", type=int, default=0, help="age of the data, minutes")
+    parser.add_argument(
+        "--delay", type=int, default=0, help="age of the data beyond the minute before, minutes"
+    )
     parser.add_argument("--sweeps", type=int, default=60,
                         help="effort of the hindsight optimum; 0 leaves it out")  # fmt: skip
     parser.add_argument("--every", type=int, default=1, help="minutes between decisions")

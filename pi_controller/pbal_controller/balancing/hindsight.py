@@ -18,6 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from ._paths import Street
 
 
+#: Partners that each home is tried with, two homes' paths at once; more homes than these make the
+#: number of pairs grow in step with the homes, no longer with their square.
+PARTNERS = 64
+
+
 @dataclass(frozen=True)
 class Hindsight:
     """paths int8[T, n]; cost of the objective; switchings in all; price they were found at."""
@@ -43,7 +48,8 @@ def hindsight(
     """Best paths for a price in A^2 x steps per switching (times beta).
 
     currents: complex[T, n] A, own-phase reference. start: int[n], phases before step 0.
-    movable: bool[n]. sweeps: annealing sweeps. warm: paths int[T, n] to start from.
+    movable: bool[n]. sweeps: annealing sweeps. warm: paths int[T, n] to start from. pairs: try
+    two homes at once as well; without, a search of days is a sixth too dear.
     """
     amps = np.asarray(currents, np.complex128)
     steps, n = amps.shape
@@ -66,7 +72,7 @@ def hindsight(
             temperature = hot * (1e-4 ** (k / max(sweeps - 1, 1)))
             for h in rng.permutation(free):
                 street.sample(int(h), price, temperature)
-        _settle(street, free, price, rng, pairs)
+        _settle(street, free, price, rng, _together(amps, free) if pairs else None)
     switchings = int((np.diff(paths, axis=1) != 0).sum() + (paths[:, 0] != x0).sum())
     return Hindsight(paths.T.copy(), float(street.total(price)), switchings, price)
 
@@ -76,9 +82,12 @@ def _settle(
     free: NDArray[np.int64],
     price: float,
     rng: np.random.Generator,
-    pairs: bool,
+    together: NDArray[np.bool_] | None,
 ) -> None:
-    """Exact passes until a whole round of them gains nothing."""
+    """Exact passes until a whole round of them gains nothing.
+
+    together: bool[n, n], which two homes are tried at once; None for no pairs.
+    """
     cost = street.total(price)
     while True:
         for h in rng.permutation(free):
@@ -87,16 +96,34 @@ def _settle(
         if now < cost * (1 - 1e-9):
             cost = now
             continue
-        if not pairs:
+        if together is None:
             return
         order = rng.permutation(free)
         for k, h in enumerate(order):
             for g in order[:k]:
-                street.two(int(h), int(g), price)
+                if together[h, g]:
+                    street.two(int(h), int(g), price)
         now = street.total(price)
         if now >= cost * (1 - 1e-4):
             return
         cost = now
+
+
+def _together(amps: NDArray[np.complex128], free: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """bool[n, n], symmetric: each home and those with which it shares most load at the same
+    time, PARTNERS of them; all pairs where the homes are no more than that."""
+    size = np.abs(amps)
+    shared = size.T @ size
+    np.fill_diagonal(shared, -1.0)
+    able = np.zeros(len(shared), bool)
+    able[free] = True
+    shared[:, ~able] = -1.0
+    best = np.argsort(-shared, axis=1, kind="stable")[:, :PARTNERS]
+    out = np.zeros(shared.shape, bool)
+    np.put_along_axis(out, best, True, axis=1)
+    out &= able & able[:, None]
+    np.fill_diagonal(out, False)
+    return np.asarray(out | out.T)
 
 
 def at_budget(

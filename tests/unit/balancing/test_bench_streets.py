@@ -31,7 +31,8 @@ def test_a_home_makes_way_for_those_without_a_relay_as_far_as_they_are_seen(
     case = _case(np.full((3, 3), 10.0), [0, 0, 2])
     paths = drive(case, EAGER, Trial(movable=np.array([False, True, False]), others=others))
     assert (paths[:, [0, 2]] == [0, 2]).all()
-    assert (paths[:, 1] == (1 if moves else 0)).all()
+    assert paths[0, 1] == 0  # nothing has been seen yet
+    assert (paths[1:, 1] == (1 if moves else 0)).all()
 
 
 def test_the_remainder_is_told_by_phase() -> None:
@@ -76,7 +77,12 @@ def test_a_decision_sees_what_was_so_long_ago_and_is_made_so_often() -> None:
     amps = np.zeros((40, 2))
     amps[10:] = 10.0
     case = _case(amps, [0, 0])
-    for trial, at in ((Trial(), 10), (Trial(delay=3), 13), (Trial(delay=3, every=8), 16)):
+    for trial, at in (
+        (Trial(), 11),
+        (Trial(delay=-1), 10),
+        (Trial(delay=3), 14),
+        (Trial(delay=3, every=8), 16),
+    ):
         paths = drive(case, EAGER, trial)
         assert np.flatnonzero((paths != 0).any(axis=1))[0] == at
 

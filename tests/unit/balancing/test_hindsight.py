@@ -56,3 +56,44 @@ def test_budget_is_kept_and_used():
     assert 0.8 * 40 <= found.switchings <= 1.01 * 40
     before = np.abs(neutral_current(currents, start)).mean()
     assert np.abs(neutral_current(currents, found.paths)).mean() < 0.8 * before
+
+
+def exact(currents, start, price):
+    """The least cost there is: dynamic programming over all assignments at once."""
+    steps, n = currents.shape
+    states = np.array(list(itertools.product(range(3), repeat=n)), np.int8)
+    away = price * (states[:, None] != states[None]).sum(axis=2)
+    least = price * (states != start).sum(axis=1).astype(float)
+    for t in range(steps):
+        if t:
+            least = (least[:, None] + away).min(axis=0)
+        turned = currents[t] * np.exp(-2j * np.pi / 3 * states)
+        least = least + np.abs(turned.sum(axis=1)) ** 2
+    return least.min()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_three_days_come_close_to_the_exact_optimum(seed):
+    currents = street(5, 3, seed).reshape(-1, 5, 5).mean(axis=1) / 230 + 0j
+    start = np.arange(5) % 3
+    best = exact(currents, start, 400.0)
+    assert best * (1 - 1e-9) <= hindsight(currents, start, 400.0, sweeps=25).cost < 1.01 * best
+
+
+def test_more_homes_than_partners_still_have_pairs(monkeypatch):
+    from pbal_controller.balancing import hindsight as module
+
+    currents = street(12, 1, 4)[:700] / 230 + 0j
+    start = np.arange(12) % 3
+    free = np.arange(10)
+    every = module._together(currents, free)
+    assert every.sum() == 10 * 9
+    monkeypatch.setattr(module, "PARTNERS", 3)
+    some = module._together(currents, free)
+    assert (some == some.T).all()
+    assert not some[10:].any()
+    assert (some[:10].sum(axis=1) >= 3).all()
+    assert some.sum() < 10 * 9
+    found = hindsight(currents, start, 500.0, sweeps=10)
+    assert found.cost == pytest.approx(objective(currents, start, found.paths, 500.0))
+    assert found.cost <= hindsight(currents, start, 500.0, sweeps=10, pairs=False).cost
