@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from .errors import InputError, MissingError, StudyError
 
 if TYPE_CHECKING:
-    from .run import Loop, Options, Study, run_study
+    from .run import Loop, MoneyOptions, Options, Study, run_study
 
 __all__ = [
     "InputError",
     "Loop",
     "MissingError",
+    "MoneyOptions",
     "Options",
     "Study",
     "StudyError",

@@ -82,6 +82,7 @@ def test_the_page_stands_alone(demo: Path) -> None:
     )
     for words in ("PVUR", "insulation life used", "% of rated", "kWh, ", "hot-spot temperature"):
         assert words in page
+    assert "<title>pbal study: demo_feeder.dss</title>" in page
     for words in ("Side by side", "Honest limits", "Assumptions", "EN 50160", "IEC 60076-7"):
         assert words in page
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from pbal_study import Options
 from pbal_study.errors import InputError
 from pbal_study.report import files as output
 
@@ -56,3 +57,10 @@ def test_older_results_stay_whole_if_the_new_ones_fail(
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == dict.fromkeys(
         output.FILES, "older"
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "title"), [("oak/Master.dss", "oak/Master.dss"), ("oak/lane_7.dss", "lane_7.dss")]
+)
+def test_a_study_is_called_by_the_feeders_file(tmp_path: Path, path: str, title: str) -> None:
+    assert Options(feeder=tmp_path / path).title == title

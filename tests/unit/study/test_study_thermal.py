@@ -98,3 +98,29 @@ def test_an_absurd_overload_still_gives_numbers() -> None:
     assert hot.max() > 100_000
     assert np.isfinite(found.life_used_h)
     assert found.relative_rate > 1e80
+
+
+def test_each_winding_ages_by_its_own_load_on_the_oil_of_all() -> None:
+    """One phase heavy after the other: no winding ages as if it had carried all of it."""
+    heavy, light = 140.0, 40.0
+    turns = np.full((3 * 480, 3), light)
+    for phase in range(3):
+        turns[480 * phase : 480 * (phase + 1), phase] = heavy
+    alone = np.tile([heavy, light, light], (3 * 480, 1))
+    shared, hot = ageing(turns, 100.0, 60, 20.0)
+    single, _ = ageing(alone, 100.0, 60, 20.0)
+    assert shared.life_used_h < 0.5 * single.life_used_h
+    # The oil is the same, so is the highest hot spot; and one winding's is what is returned.
+    assert shared.peak_hot_spot_c == pytest.approx(single.peak_hot_spot_c, abs=1.0)
+    assert hot.shape == (1440,)
+    assert ageing_rate(hot).sum() / 60 == pytest.approx(shared.life_used_h)
+
+
+def test_windings_side_by_side_are_those_alone() -> None:
+    rng = np.random.default_rng(3)
+    load = rng.uniform(0, 1.5, (300, 3))
+    oil_load = np.sqrt((load**2).mean(axis=1))
+    _, together = hot_spot(oil_load, load, 60, 20.0)
+    for phase in range(3):
+        _, one = hot_spot(oil_load, load[:, phase], 60, 20.0)
+        assert together[:, phase] == pytest.approx(one)

@@ -4,6 +4,6 @@
 """
 
 from .files import as_dict, check_folder, write_all
-from .sentences import headline
+from .sentences import headline, money_text, room_text
 
-__all__ = ["as_dict", "check_folder", "headline", "write_all"]
+__all__ = ["as_dict", "check_folder", "headline", "money_text", "room_text", "write_all"]

@@ -50,7 +50,8 @@ def losses(study: Study) -> str | None:
         ax.bar_label(
             bars,
             labels=[
-                f"{lost:.{digits}f} kWh, {lost * study.options.tariff:.2f} {study.options.currency}"
+                f"{lost:.{digits}f} kWh, {lost * study.options.money.energy_price:.2f} "
+                f"{study.options.money.currency}"
                 for lost in kwh
             ],
             padding=4,

@@ -28,6 +28,7 @@ def as_dict(study: Study) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "feeder": {
+            "title": study.options.title,
             "name": feeder.name,
             "homes": feeder.n_homes,
             "fixed_loads": len(feeder.fixed),
@@ -50,6 +51,7 @@ def as_dict(study: Study) -> dict[str, Any]:
         "relay_choice": study.relay_choice,
         "relay_order": [names[k] for k in study.relay_order],
         "relay_benefit": [vars(b) for b in study.benefits],
+        "objectives": [w.as_dict() for w in study.objectives],
         "engine_difference_a": study.engine_difference_a,
         "notes": study.notes,
     }

@@ -6,8 +6,16 @@ import numpy as np
 
 from ..run.study import Study
 from .figures import all_figures
-from .sentences import assumptions, headline, limits, num, relay_text
-from .table import side_by_side
+from .sentences import (
+    assumptions,
+    headline,
+    limits,
+    money_text,
+    num,
+    relay_text,
+    room_text,
+)
+from .table import money_table, objectives_table, side_by_side
 
 _CSS = """
 :root{color-scheme:light}
@@ -105,8 +113,9 @@ def render(study: Study) -> str:
     pictures = all_figures(study)
     end = study.profiles.start + np.timedelta64(round(study.days * 86400), "s")
     period = f"{str(study.profiles.start)[:10]} to {str(end)[:10]}"
+    circuit = f"Circuit {feeder.name}: " if options.feeder is not None else ""
     sub = (
-        f"{feeder.n_homes} homes "
+        f"{circuit}{feeder.n_homes} homes "
         f"({', '.join(f'{(feeder.phases == p).sum()} on {q}' for p, q in enumerate('ABC'))}), "
         f"{int(study.relays.sum())} with a relay. "
         f"{num(study.days, 0 if study.days >= 2 else 1)} days, {period}, "
@@ -115,10 +124,12 @@ def render(study: Study) -> str:
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         "<meta name='viewport' content='width=device-width,initial-scale=1'>",
-        f"<title>pbal study: {escape(feeder.name)}</title><style>{_CSS}</style></head><body><main>",
-        f"<h1>What phase balancing would do for {escape(feeder.name)}</h1>",
+        f"<title>pbal study: {escape(options.title)}</title>",
+        f"<style>{_CSS}</style></head><body><main>",
+        f"<h1>What phase balancing would do for {escape(options.title)}</h1>",
         f"<p class='sub'>{escape(sub)}</p>",
         f"<p class='lead'>{escape(headline(study))}</p>",
+        *_money(study),
         "<h2>Side by side</h2>",
         f"<div class='wide'>{side_by_side(study)}</div>",
         "<p class='quiet'>As built: every home where it is now. Best static: all homes "
@@ -128,6 +139,13 @@ def render(study: Study) -> str:
         "switches as often as pbal did; a yardstick, not a product. ✓ and ✗: the EN 50160 "
         "test.</p>",
     ]
+    weighed = objectives_table(study)
+    if weighed:
+        days = num(study.objectives[0].days, 1)
+        parts.append(
+            f"<h2>Losses or neutral current</h2><div class='wide'>{weighed}</div><p class='quiet'>"
+            f"What pbal would do with either objective, on the first {days} days.</p>"
+        )
     for name, (title, caption) in _CAPTIONS.items():
         if name in pictures:
             parts.append(
@@ -147,6 +165,19 @@ def render(study: Study) -> str:
         "option and figure.</p></main></body></html>"
     )
     return "\n".join(parts)
+
+
+def _money(study: Study) -> list[str]:
+    """Whether it pays, and what it is made of."""
+    text, room = money_text(study), room_text(study)
+    if not text:
+        return []
+    return [
+        "<h2>Does it pay?</h2>",
+        f"<p>{escape(text)}</p>",
+        f"<p>{escape(room)}</p>" if room else "",
+        f"<div class='wide'>{money_table(study)}</div>",
+    ]
 
 
 def _list(items: list[str]) -> str:

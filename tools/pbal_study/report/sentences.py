@@ -2,6 +2,7 @@
 
 from html import escape
 
+from ..run.money import as_a_year, verdict
 from ..run.study import Study
 from .files import share_of_hindsight
 
@@ -39,7 +40,8 @@ def headline(study: Study) -> str:
         text += (
             f", and {'cut' if cut >= 0 else 'raise'} the losses in lines and transformer by "
             f"{pct(abs(cut), 1)} ({num(abs(kwh), 0)} kWh a year, "
-            f"{num(abs(own['losses']['saved_per_year']), 0)} {study.options.currency})"
+            f"{num(abs(own['losses']['saved_per_year']), 0)} {study.options.money.currency}, "
+            f"{as_a_year(study.days)})"
         )
     text += f", with {own['switchings']['per_home_per_day']:.1f} switchings per relay per day."
     share = share_of_hindsight(study)
@@ -55,6 +57,29 @@ def headline(study: Study) -> str:
             f"{'cut' if cut >= 0 else 'raise'} it by {pct(abs(cut))}."
         )
     return text
+
+
+def money_text(study: Study) -> str:
+    """Whether pbal pays here, in plain sentences; empty where pbal was not run."""
+    own = study.summary.get("pbal")
+    if own is None:
+        return ""
+    return verdict(study.options.money, study.days, own["money"])
+
+
+def room_text(study: Study) -> str:
+    """How much more load fits, as built and with pbal; empty where no limit is known."""
+    own, built = (study.summary.get(k, {}).get("money", {}) for k in ("pbal", "as_built"))
+    if "room_kw" not in own:
+        return ""
+    limit = study.options.loop.phase_limit_a or 0.0
+    what = "the phase limit" if study.options.phase_limit_a else "the transformer's rating"
+    return (
+        f"Until {what} of {num(limit, 0)} A per phase is reached in the worst 10 minutes, "
+        f"{num(own['room_kw'])} kW more fit with pbal, spread over the phases, where "
+        f"{num(built['room_kw'])} kW fit as built: {own['room_cars']} or {built['room_cars']} "
+        f"chargers of {study.options.ev.charger_kw:g} kW that all charge then."
+    )
 
 
 def relay_text(study: Study) -> str:
@@ -99,7 +124,7 @@ def assumptions(study: Study) -> list[str]:
             if loop.use_feeder
             else "the neutral current only"
         )
-        + f"; {_price(loop.price, loop.budget_per_day, loop.use_feeder)}.",
+        + f"; {_price(loop.price, loop.budget_per_day, bool(loop.use_feeder))}.",
         "Loads follow voltage as the feeder file says."
         if o.load_model == "feeder" and o.feeder
         else "Loads draw the profile's watts at any voltage.",
@@ -116,7 +141,8 @@ def assumptions(study: Study) -> list[str]:
         )
     if study.feeder.exact:
         items.append(
-            f"Losses are valued at {o.tariff:g} {o.currency}/kWh and scaled to a year by days."
+            f"Losses are valued at {o.money.energy_price:g} {o.money.currency}/kWh and scaled to a "
+            "year by days."
         )
     if study.feeder.transformer.rated_current_a > 0:
         items.append(
@@ -124,7 +150,8 @@ def assumptions(study: Study) -> list[str]:
             "ambient; IEC 60076-7: top-oil rise 55 K, "
             "hot-spot gradient 23 K, R = 5, x = 0.8, y = 1.6, 180 and 4 min, k11 = 1, k21 = 1, "
             "k22 = 2; oil heated by the mean of "
-            "the phases' losses, hot spot in the most loaded phase."
+            "the phases' losses, each winding with a hot spot of its own; the one that ages most "
+            "counts."
         )
     if study.engine_difference_a is not None:
         items.append(

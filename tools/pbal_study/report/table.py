@@ -3,6 +3,7 @@
 from html import escape
 from typing import Any
 
+from ..run.money import as_a_year
 from ..run.study import Study
 from .drawing import COLOURS
 from .sentences import num, pct
@@ -31,22 +32,23 @@ def side_by_side(study: Study) -> str:
     row("exceeded 5 % of the time, A", lambda s: num(s["neutral_a"]["p95"]))
     row("highest, A", lambda s: num(s["neutral_a"]["max"]))
     row("highest phase current, A", lambda s: num(max(s["phase_a"]["max"]), 0))
+    row("highest phase current over 10 minutes, A", lambda s: num(s["peak_10min"]["phase_a"], 0))
     first = study.summary[columns[0]]
     if "losses" in first:
         group("Losses in lines and transformer")
         row("kWh in this period", lambda s: num(s["losses"]["kwh"]))
         row(
-            f"their cost, {escape(study.options.currency)}",
+            f"their cost, {escape(study.options.money.currency)}",
             lambda s: num(s["losses"]["cost"], 2 if s["losses"]["cost"] < 100 else 0),
         )
         row("share of energy", lambda s: pct(s["losses"]["share_of_energy"], 2))
         row("cut", lambda s: _change(s["losses"]["cut"], 1))
         row(
-            "saved a year, kWh",
+            f"saved a year, kWh ({as_a_year(study.days)})",
             lambda s: "&ndash;" if s is first else num(s["losses"]["saved_kwh_per_year"], 0),
         )
         row(
-            f"saved a year, {escape(study.options.currency)}",
+            f"saved a year, {escape(study.options.money.currency)}",
             lambda s: "&ndash;" if s is first else num(s["losses"]["saved_per_year"], 0),
         )
         group("Voltage quality")
@@ -67,6 +69,7 @@ def side_by_side(study: Study) -> str:
         )
     if "transformer" in first:
         group("Transformer (IEC 60076-7)")
+        row("highest phase load over 10 minutes", lambda s: pct(s["peak_10min"]["loading"]))
         row("highest phase load", lambda s: pct(s["transformer"]["peak_load"]))
         row("highest hot-spot, °C", lambda s: num(s["transformer"]["peak_hot_spot_c"]))
         row("ageing, 1 = normal", lambda s: _small(s["transformer"]["ageing_rate"]))
@@ -83,6 +86,51 @@ def side_by_side(study: Study) -> str:
         ),
     )
     return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def money_table(study: Study) -> str:
+    """Money of the controllers that need relays, as HTML; a year's figures say what they are of."""
+    names = [n for n in ("pbal", "hindsight") if n in study.summary]
+    if not names:
+        return ""
+    unit, of = escape(study.options.money.currency), as_a_year(study.days)
+    lines = (
+        (f"cost of relays and controller, {unit}", "invested", 0),
+        (f"losses saved a year, {unit} ({of})", "saved_per_year", 0),
+        (f"wear of relays a year, {unit} ({of})", "wear_per_year", 1),
+        (f"carbon saved a year, kg ({of})", "carbon_kg_per_year", 0),
+        ("pay-back, years", "pay_back_years", 1),
+        (f"net present value, {unit}", "net_present_value", 0),
+        ("capacity released, kW", "capacity_released_kw", 1),
+        ("still fits at the peak, kW", "room_kw", 1),
+    )
+    head = "".join(f"<th class='{n}'>{escape(study.summary[n]['title'])}</th>" for n in names)
+    rows = "".join(
+        f"<tr><td>{label}</td>"
+        + "".join(
+            f"<td class='{n}'>{num(study.summary[n]['money'].get(key), digits)}</td>" for n in names
+        )
+        + "</tr>"
+        for label, key, digits in lines
+    )
+    return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def objectives_table(study: Study) -> str:
+    """pbal with either objective on the first days, as HTML; empty where one only is known."""
+    if not study.objectives:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(w.objective)}</td><td>{_change(w.neutral_cut)}</td>"
+        f"<td>{_change(w.loss_cut, 1)}</td><td>{num(w.peak_phase_a, 0)}</td>"
+        f"<td>{num(w.switchings_per_home_per_day, 2)}</td></tr>"
+        for w in study.objectives
+    )
+    return (
+        "<table><thead><tr><th>objective</th><th>neutral cut</th><th>losses cut</th>"
+        "<th>highest phase over 10 minutes, A</th><th>switchings per home per day</th></tr>"
+        f"</thead><tbody>{rows}</tbody></table>"
+    )
 
 
 def _small(value: float) -> str:

@@ -39,12 +39,15 @@ class Loop:
     price: float | None = _SHIPPED.price
     """What a switching must save: A^2, or watts with `use_feeder`; None: the planner decides."""
     beta: float = 1.0
-    use_feeder: bool = False
-    """Price losses with the feeder's impedance, not the neutral current alone."""
+    use_feeder: bool | None = False
+    """Price losses with the feeder's impedance, not the neutral current alone; None: where the
+    impedance is known (a study decides it when it has read the feeder)."""
+    phase_limit_a: float | None = None
+    """What a phase may carry at the transformer, A: an excess is brought down at any price."""
     budget_per_day: float | None = _SHIPPED.wear_budget_per_day
-    others: str = "unseen"
-    """What the planner knows of homes without a relay: `unseen`, `metered` (a node that only
-    measures) or `remainder` (a transformer meter shows what they draw together, per phase)."""
+    others: str = "remainder"
+    """What the planner knows of homes without a relay: `remainder` (a transformer meter shows what
+    they draw together, per phase), `metered` (a node that only measures) or `unseen`."""
     seed: int = 1
 
 
@@ -288,6 +291,7 @@ class _Run:
                 wear_budget_per_day=loop.budget_per_day,
                 fixed=tuple(still),
                 resistance=resistance,
+                limits_a=loop.phase_limit_a,
                 stale_s=max(180.0, 3.0 * street.step_s),
                 seed=loop.seed,
             ),

@@ -209,6 +209,7 @@ def summarise(
             "p99": [float(x) for x in np.percentile(outcome.phase_a, 99, axis=0)],
             "max": [float(x) for x in outcome.phase_a.max(axis=0)],
         },
+        "peak_10min": _peak(outcome, street.feeder.transformer.rated_current_a),
         "switchings": {
             "per_home_per_day": float(per_day.mean()),
             "per_day": float(count.sum() / days),
@@ -249,6 +250,16 @@ def summarise(
             "ageing_cut": _cut(outcome.ageing.life_used_h, base.ageing.life_used_h),
         }
     return result
+
+
+def _peak(outcome: Outcome, rated_a: float) -> dict[str, Any]:
+    """The highest 10-minute current of any phase, which is what blows fuses, A; and what of the
+    transformer's rating it is, None where that is not known."""
+    tens: NDArray[np.floating] = outcome.phase_a
+    if outcome.step_s < TEN_MINUTES <= len(tens) * outcome.step_s:
+        tens = ten_minute_rms(tens, outcome.step_s)
+    highest = float(tens.max())
+    return {"phase_a": highest, "loading": highest / rated_a if rated_a > 0 else None}
 
 
 def _cut(value: float, base: float) -> float:

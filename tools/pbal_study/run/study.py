@@ -18,10 +18,13 @@ from ..input.shapes import feeder_profiles
 from . import controllers as c
 from .comparison import Stage, run_controllers
 from .metrics import Outcome, summarise
+from .money import MoneyOptions, balance
+from .objectives import LOSSES_BETA, Weighed, both_objectives
 from .ranking import RUNS, Benefit, measured_benefit, rank_homes
 
 CONTROLLERS = ("as_built", "best_static", "pbal", "hindsight")
 
+_COMMON = ("master", "main", "run", "feeder", "circuit", "model", "homes")
 ENGINE_TOLERANCE_A = 0.01
 """Our power flow and the engine agree to this, or the report says so."""
 
@@ -51,10 +54,21 @@ class Options:
     ev: EvOptions = field(default_factory=EvOptions)
     pv: PvOptions = field(default_factory=PvOptions)
     ambient_c: float = 20.0
-    tariff: float = 0.25
-    currency: str = "EUR"
+    money: MoneyOptions = field(default_factory=MoneyOptions)
+    phase_limit_a: float | None = None
+    """What a phase may carry at the transformer; None: the transformer's rated current."""
     rank_days: float = 3.0
     seed: int = 1
+
+    @property
+    def title(self) -> str:
+        """What the study is called: the feeder's file, or the list of homes. A file whose name
+        says nothing is named with its folder."""
+        path = self.feeder or self.homes
+        if path is None:
+            return "a street"
+        folder = path.resolve().parent.name
+        return f"{folder}/{path.name}" if path.stem.lower() in _COMMON else path.name
 
     def as_dict(self) -> dict[str, Any]:
         """For the JSON: plain types only."""
@@ -77,6 +91,7 @@ class Study:
     relay_order: list[int]
     relay_curve: list[float]
     benefits: list[Benefit]
+    objectives: list[Weighed]
     mean_w: NDArray[np.float64]
     notes: list[str]
     engine_difference_a: float | None
@@ -108,6 +123,7 @@ def run_study(options: Options, stage: Stage) -> Study:
     mean_w = watts[:, : feeder.n_homes].mean(axis=0, dtype=np.float64)
     relays = choose_relays(rows, mean_w, options.participation, options.relay_choice, options.seed)
     loop = _loop(options, profiles, feeder, notes)
+    options = replace(options, loop=loop)  # with what the feeder decides
     outcomes, first = run_controllers(
         options.controllers,
         street,
@@ -115,7 +131,7 @@ def run_study(options: Options, stage: Stage) -> Study:
         loop,
         options.ambient_c,
         stage,
-        lambda watched: _relays_first(options, street, mean_w, loop, watched),
+        lambda watched: _relays_first(options, street, mean_w, relays, loop, watched),
     )
     rated = np.array([home.v_base for home in feeder.homes])
     deep = [o.trajectory.title for o in outcomes.values() if (o.volts_low < 0.7 * rated).any()]
@@ -134,9 +150,22 @@ def run_study(options: Options, stage: Stage) -> Study:
         )
     base = outcomes["as_built"]
     summary = {
-        name: summarise(outcome, base, street, relays, options.tariff)
+        name: summarise(outcome, base, street, relays, options.money.energy_price)
         for name, outcome in outcomes.items()
     }
+    limit_a = loop.phase_limit_a or 0.0
+    for name, own in summary.items():
+        with_relay = int(relays.sum()) if name in ("pbal", "hindsight") else 0
+        own["money"] = balance(
+            options.money,
+            with_relay,
+            street.days,
+            own,
+            summary["as_built"],
+            limit_a,
+            options.ev.charger_kw,
+        )
+    notes += _peaks(summary)
     return Study(
         options,
         feeder,
@@ -151,6 +180,19 @@ def run_study(options: Options, stage: Stage) -> Study:
         notes,
         difference,
     )
+
+
+def _peaks(summary: dict[str, dict[str, Any]]) -> list[str]:
+    """A note where pbal raises the highest 10-minute phase current."""
+    if "pbal" not in summary:
+        return []
+    own, built = (summary[k]["peak_10min"]["phase_a"] for k in ("pbal", "as_built"))
+    if own <= 1.005 * built:
+        return []
+    return [
+        f"Beware: with pbal the highest 10-minute phase current is {own:.0f} A, as built "
+        f"{built:.0f} A. --phase-limit sets what a phase may carry."
+    ]
 
 
 def _second_opinion(
@@ -181,21 +223,25 @@ def _relays_first(
     options: Options,
     street: c.Street,
     mean_w: NDArray[np.float64],
+    relays: NDArray[np.bool_],
     loop: c.Loop,
     stage: Stage,
-) -> tuple[str, list[int], list[float], list[Benefit]]:
-    """The recommended order of homes, its expected curve, and what was measured."""
+) -> tuple[str, list[int], list[float], list[Benefit], list[Weighed]]:
+    """The recommended order of homes, its expected curve, what was measured of it, and both
+    objectives."""
     stage("Ranking the homes", None)
     order, curve = rank_homes(street, seed=options.seed)
     if options.rank_days == 0 or "pbal" not in options.controllers:
-        return "ranked", order, curve, []
+        return "ranked", order, curve, [], []
     orders = {"ranked": order, "heaviest": np.argsort(-mean_w, kind="stable").tolist()}
     steps = min(len(street), round(options.rank_days * 86400 / street.step_s))
     done = stage("Which homes first", RUNS * steps)
     best, benefits = measured_benefit(street, orders, loop, days=options.rank_days, progress=done)
     if best != "ranked":
         order, curve = rank_homes(street, seed=options.seed, order=orders[best])
-    return best, order, curve, benefits
+    done = stage("Both objectives", 2 * steps if street.feeder.exact else 0)
+    weighed = both_objectives(street, relays, loop, days=options.rank_days, progress=done)
+    return best, order, curve, benefits, weighed
 
 
 def _check(options: Options) -> None:
@@ -280,6 +326,10 @@ def _loop(options: Options, profiles: Profiles, feeder: Feeder, notes: list[str]
         raise InputError(
             f"A delay of {loop.delay_s} s is longer than the profiles.", "Lower --delay."
         )
+    limit_a = options.phase_limit_a or feeder.transformer.rated_current_a
+    loop = replace(loop, phase_limit_a=limit_a if limit_a > 0 else None)
+    if loop.use_feeder is None:
+        loop = replace(loop, use_feeder=feeder.exact, beta=LOSSES_BETA if feeder.exact else 1.0)
     if loop.use_feeder and not feeder.exact:
         raise InputError(
             "--objective losses needs the feeder's impedance.",

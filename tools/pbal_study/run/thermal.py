@@ -46,10 +46,11 @@ def hot_spot(
     ambient_c: float | Real,
     model: ThermalModel = ONAN,
 ) -> tuple[Real, Real]:
-    """Top-oil and hot-spot temperature in degrees C for each step, shape [T] each.
+    """Top-oil temperature [T] and hot-spot temperatures, of the shape of `load_winding`, degrees C.
 
-    `load_oil` is the load factor whose square heats the oil (RMS over the three phases),
-    `load_winding` that of the most loaded winding; 1 is rated current. The start is the steady
+    `load_oil` [T] is the load factor whose square heats the oil (RMS over the three phases),
+    `load_winding` that of one winding [T] or of several [T, windings]; 1 is rated current. The
+    windings share the oil; each has a hot spot of its own. The start is the steady
     state of the first step's load. Each step uses the exact solution for a constant load, so any
     step length is stable.
     """
@@ -63,13 +64,14 @@ def hot_spot(
     quick = _follow(m.k21 * gradient, minutes / (m.k22 * m.winding_minutes))
     slow = _follow((m.k21 - 1) * gradient, minutes * m.k22 / m.oil_minutes)
     top_oil = oil + ambient_c
-    return top_oil, top_oil + quick - slow
+    over_oil = quick - slow
+    return top_oil, np.asarray((top_oil.T + over_oil.T).T)
 
 
 def _follow(target: Real, step_over_tau: float) -> Real:
-    """First-order response to a staircase, starting settled at its first value."""
+    """First-order response to a staircase [T, ...], starting settled at its first value."""
     keep = float(np.exp(-step_over_tau))
-    out, _ = lfilter([1 - keep], [1, -keep], target, zi=[keep * target[0]])
+    out, _ = lfilter([1 - keep], [1, -keep], target, axis=0, zi=keep * target[:1])
     return np.asarray(out)
 
 
@@ -86,8 +88,9 @@ class Ageing:
     peak_load: float
     """Highest load factor of any phase, 1 is rated."""
     peak_hot_spot_c: float
+    """Of any winding."""
     life_used_h: float
-    """Hours of normal insulation life used."""
+    """Hours of normal insulation life used by the winding that used most."""
     relative_rate: float
     """Life used over time passed; 1 is normal ageing."""
 
@@ -99,14 +102,17 @@ def ageing(
     ambient_c: float | Real,
     model: ThermalModel = ONAN,
 ) -> tuple[Ageing, Real]:
-    """Ageing for phase currents [T, 3] of a transformer of `rated_a`, and the hot-spot [T].
+    """Ageing for phase currents [T, 3] of a transformer of `rated_a`, and the hot spot [T] of the
+    winding that ages most.
 
-    With unequal phases the oil is heated by the mean of the three phases' losses and the hot
-    spot sits in the most loaded phase.
+    With unequal phases the oil, which all windings share, is heated by the mean of the three
+    phases' losses; each winding has its own gradient over it and ages by its own hot spot. The
+    transformer has reached its end when the first winding has.
     """
     load = np.asarray(phase_current_a, dtype=float) / rated_a
-    _, hot = hot_spot(np.sqrt((load**2).mean(axis=1)), load.max(axis=1), step_s, ambient_c, model)
-    rate = ageing_rate(hot, model)
+    _, hot = hot_spot(np.sqrt((load**2).mean(axis=1)), load, step_s, ambient_c, model)
     hours = len(load) * step_s / 3600
-    used = float(rate.sum() * step_s / 3600)
-    return Ageing(float(load.max()), float(hot.max()), used, used / hours), hot
+    each = ageing_rate(hot, model).sum(axis=0) * step_s / 3600
+    worst = int(np.argmax(each))
+    used = float(each[worst])
+    return Ageing(float(load.max()), float(hot.max()), used, used / hours), hot[:, worst]

@@ -21,6 +21,7 @@ _YEAR_S = 366 * 86400
 _files = partial(typer.Option, rich_help_panel="What to study")
 _street = partial(typer.Option, rich_help_panel="The street")
 _control = partial(typer.Option, rich_help_panel="How pbal runs")
+_money = partial(typer.Option, rich_help_panel="Money")
 _report = partial(typer.Option, rich_help_panel="The report")
 
 
@@ -111,10 +112,10 @@ class StudyOptions:
         str,
         _street(
             "--others",
-            help="What pbal knows of homes without a relay: unseen, metered, or remainder "
-            "(a transformer meter).",
+            help="What pbal knows of homes without a relay: remainder (a transformer meter), "
+            "metered, or unseen.",
         ),
-    ] = "unseen"
+    ] = "remainder"
     ev: Annotated[
         float,
         _street("--ev", callback=_share, help="Share of homes that get an electric car."),
@@ -188,7 +189,7 @@ class StudyOptions:
     objective: Annotated[
         str,
         _control("--objective", help="neutral, or losses (uses the feeder's impedance)."),
-    ] = "neutral"
+    ] = "auto"
     price: Annotated[
         float | None,
         _control(
@@ -218,6 +219,15 @@ class StudyOptions:
         int | None,
         _control("--daily-cap", min=1, max=1440, help="Most switchings of a home in 24 h."),
     ] = None
+    phase_limit: Annotated[
+        float | None,
+        _control(
+            "--phase-limit",
+            callback=_number,
+            min=1,
+            help="What a phase may carry at the transformer, A; else its rated current.",
+        ),
+    ] = None
     controllers: Annotated[
         str,
         _control(
@@ -231,9 +241,45 @@ class StudyOptions:
     ] = 20.0
     tariff: Annotated[
         float,
-        _report("--tariff", callback=_number, min=0, help="Price of a kWh lost."),
+        _money("--tariff", callback=_number, min=0, help="Price of a kWh lost."),
     ] = 0.25
-    currency: Annotated[str, _report("--currency", help="Of the tariff.")] = "EUR"
+    currency: Annotated[str, _money("--currency", help="Of all prices.")] = "EUR"
+    relay_cost: Annotated[
+        float,
+        _money("--relay-cost", callback=_number, min=0, help="One home's node, installed."),
+    ] = 60.0
+    controller_cost: Annotated[
+        float,
+        _money("--controller-cost", callback=_number, min=0, help="One transformer's, installed."),
+    ] = 250.0
+    relay_life: Annotated[
+        float,
+        _money("--relay-life", callback=_number, min=1, help="Switchings that a relay lasts."),
+    ] = 100_000.0
+    years: Annotated[
+        float,
+        _money("--years", callback=_number, min=1, max=100, help="Of the net present value."),
+    ] = 15.0
+    discount: Annotated[
+        float, _money("--discount", callback=_share, help="Rate a year, 0.05 is 5 %.")
+    ] = 0.05
+    carbon: Annotated[
+        float,
+        _money("--carbon", callback=_number, min=0, help="kg of CO2 per kWh lost."),
+    ] = 0.2
+    carbon_price: Annotated[
+        float,
+        _money("--carbon-price", callback=_number, min=0, help="Price of a tonne of CO2."),
+    ] = 0.0
+    capacity_value: Annotated[
+        float,
+        _money(
+            "--capacity-value",
+            callback=_number,
+            min=0,
+            help="What a released kW is worth, once: a reinforcement put off.",
+        ),
+    ] = 0.0
     rank_days: Annotated[
         float,
         _report(
@@ -257,7 +303,7 @@ class StudyOptions:
         """Raises InputError for a word that is none of those allowed."""
         for name, value, allowed in (
             ("--others", self.others, ("unseen", "metered", "remainder")),
-            ("--objective", self.objective, ("neutral", "losses")),
+            ("--objective", self.objective, ("auto", "neutral", "losses")),
             ("--relay-homes", self.relay_homes, ("random", "heaviest")),
             ("--load-model", self.load_model, ("feeder", "power")),
         ):
@@ -278,7 +324,10 @@ class StudyOptions:
         if self.price is not None:
             # A price that is given stays; only a budget given beside it may move it.
             chosen |= {"price": self.price, "budget_per_day": self.budget}
-        losses = self.objective == "losses"
+        losses: bool | None = self.objective == "losses"
+        if self.objective == "auto":
+            # A price in A^2 asks for the neutral current.
+            losses = None if self.price is None else False
         return Loop(
             period_s=self.period,
             delay_s=self.delay,
@@ -291,7 +340,7 @@ class StudyOptions:
 
     def study(self) -> "Options":
         """What the study itself takes."""
-        from pbal_study import Options
+        from pbal_study import MoneyOptions, Options
 
         plain = Options()
         return Options(
@@ -312,8 +361,19 @@ class StudyOptions:
             controllers=_names(self.controllers),
             loop=self.loop(),
             ambient_c=self.ambient,
-            tariff=self.tariff,
-            currency=self.currency,
+            money=MoneyOptions(
+                relay_cost=self.relay_cost,
+                controller_cost=self.controller_cost,
+                relay_life=self.relay_life,
+                years=self.years,
+                discount=self.discount,
+                energy_price=self.tariff,
+                carbon_kg_per_kwh=self.carbon,
+                carbon_price=self.carbon_price,
+                capacity_value=self.capacity_value,
+                currency=self.currency,
+            ),
+            phase_limit_a=self.phase_limit,
             rank_days=self.rank_days,
             seed=self.seed,
             ev=replace(

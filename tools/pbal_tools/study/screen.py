@@ -54,7 +54,7 @@ def run_with_progress(options: "Options", quiet: bool) -> "Study":
 
 def finish(result: "Study", out: Path | None, json_output: bool) -> None:
     """Writes the files if a folder is named, and prints the result for a person or a script."""
-    from pbal_study.report import as_dict, headline, write_all
+    from pbal_study.report import as_dict, headline, money_text, room_text, write_all
 
     written: list[Path] = []
     if out is not None:
@@ -64,7 +64,9 @@ def finish(result: "Study", out: Path | None, json_output: bool) -> None:
 
     def show(data: dict[str, Any]) -> None:
         console = Console()
-        console.print(headline(result), highlight=False)
+        for text in (headline(result), money_text(result), room_text(result)):
+            if text:
+                console.print(text, highlight=False)
         console.print(_table(data))
         for path in written:
             console.print(f"wrote {path}", highlight=False, soft_wrap=True)
@@ -86,6 +88,7 @@ def _table(data: dict[str, Any]) -> Table:
 
     row("neutral current, mean A", lambda s: f"{s['neutral_a']['mean']:.1f}")
     row("  cut", lambda s: f"{s['neutral_a']['cut']:.0%}")
+    row("highest phase, 10 min, A", lambda s: f"{s['peak_10min']['phase_a']:.0f}")
     first = next(iter(figures.values()))
     if "losses" in first:
         row("losses, kWh", lambda s: f"{s['losses']['kwh']:.1f}")
