@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import InputError, MissingError, StudyError
 
 if TYPE_CHECKING:
-    from .run import Loop, MoneyOptions, Options, Study, run_study
+    from .run import Loop, MoneyOptions, Options, Quantity, Study, run_study
 
 __all__ = [
     "InputError",
@@ -20,6 +20,7 @@ __all__ = [
     "MissingError",
     "MoneyOptions",
     "Options",
+    "Quantity",
     "Study",
     "StudyError",
     "run_study",

@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._paths import Street
 
-
 #: Partners that each home is tried with, two homes' paths at once; more homes than these make the
 #: number of pairs grow in step with the homes, no longer with their square.
 PARTNERS = 64

@@ -16,12 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from .config import PlannerConfig
+from .lasting import Lasting
 from .moves import Move, explain
 from .persistence import Persistence
 from .phasors import TURN, neutral_current, phase_currents
 from .readings import Readings
 from .waiting import gains, lumped, put_off
-from .wear import Wear
+from .wear import COURSE, Wear
 
 #: The time ahead, minutes: each bucket counts with its mean, in the middle.
 _EDGES = np.array([0, 1, 2, 4, 8, 16, 32, 64, 128.0])
@@ -33,7 +34,11 @@ _RECENT_S = 900.0
 _RECENT_SHARE = 0.25 * -np.expm1(-_MIDDLES / 4.0)
 _RARE_SHARE = 1.6
 _RARE_MIN = 15.0
+#: The mean of 15 minutes blurs the steps of a load: how much less they are believed there.
+_RARE_STEPS = 0.7
 _REST_SHARE = 0.3 - 0.4 * np.expm1(-_MIDDLES / 8.0)
+#: What the imbalance that lasts counts for, beside the time ahead.
+_LASTING = 1.0
 _THREE = np.arange(3, dtype=np.int8)
 _LATE_S = 600.0
 _EVER_S = 1e300
@@ -69,6 +74,8 @@ class Planner:
         self._next = 0
         self._homes = Readings(n_homes)
         self._rest = Readings(3)
+        self.lasting = Lasting(n_homes, COURSE)
+        self._rest_lasting = Lasting(3, COURSE, pooled=False)
         self._newest_s = -np.inf
         self._decided_s = -np.inf
         self._clock_s = 0.0  # what the clock was set back by, in all
@@ -76,10 +83,10 @@ class Planner:
         self._loose = np.ones(n_homes, bool)
         self._loose[list(self.config.fixed)] = False
         self._every = np.arange(n_homes)
-        self._gram: NDArray[np.float64] | None = None  # kept: fresh pages cost time
         tau = self.config.horizon_min
         weights = tau * (np.exp(-_EDGES[:-1] / tau) - np.exp(-_EDGES[1:] / tau))
         self._weights = weights / weights.sum()
+        self._gram: NDArray[np.float64] | None = None  # kept: fresh pages cost time
 
     # ------------------------------------------------------------------ doors
 
@@ -112,11 +119,14 @@ class Planner:
         self, time_s: float, amps: NDArray[np.complex128], other: NDArray[np.complex128] | None
     ) -> None:
         lag_s = max(_RECENT_S, 120.0 * self.persistence.every_min)
+        hour = (time_s + self.config.utc_offset_s) % 86400.0 / 3600.0
         if other is not None:
-            self._rest.observe(time_s, other, lag_s)
+            seen = self._rest.observe(time_s, other, lag_s)
+            self._rest_lasting.observe(time_s, other, seen, hour)
         self._newest_s = time_s
         known = self._homes.observe(time_s, amps, lag_s)
         if self.config.predict:
+            self.lasting.observe(time_s, amps, known, hour)
             self.persistence.observe(time_s, np.where(known, amps.real, np.nan))
         elif time_s - self._times[self._next - 1] >= self.config.window_s / len(self._times):
             self._times[self._next] = time_s
@@ -196,7 +206,8 @@ class Planner:
 
     def state(self) -> dict[str, Any]:
         """Wear and what has been learnt: nested dicts of arrays and numbers, for a journal."""
-        return {"version": 2, "wear": self.wear.state(), "persistence": self.persistence.state()}
+        return {"version": 2, "wear": self.wear.state(), "persistence": self.persistence.state(),
+                "lasting": self.lasting.state()}  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
         """Take up what `state` gave, as it was or with lists for arrays.
@@ -207,8 +218,11 @@ class Planner:
             raise ValueError(f"planner state: version {state.get('version')!r} is not known")
         wear = Wear(self.n, self.config)
         wear.load_state(state["wear"])
+        lasting = Lasting(self.n, COURSE)
+        if "lasting" in state:  # older states have none
+            lasting.load(state["lasting"])
         self.persistence.load(state["persistence"])
-        self.wear = wear
+        self.wear, self.lasting = wear, lasting
 
     # ------------------------------------------------------------------ inside
 
@@ -281,6 +295,8 @@ class Planner:
         # Many homes as one: no steps to follow, but its mean tells more than its last value.
         share = _REST_SHARE if self.config.predict else np.array((0.0, 1.0))
         ahead = last + share[:, None] * np.where(known, self._rest.recent - last, 0.0)
+        if self.config.predict:
+            ahead = np.vstack((ahead, np.where(known, self._rest_lasting.mean(), 0.0)))
         return np.append(now, last), np.hstack((scenarios, ahead))
 
     def _over(self, now: NDArray[np.complex128], x: NDArray[np.int8]) -> bool:
@@ -293,7 +309,9 @@ class Planner:
     ) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
         if self.config.predict:
             ahead = self.persistence.forecast(time_s, _MIDDLES)
-            return self._currents(ahead, now, known, self._recent_share()), self._weights
+            soon = self._currents(ahead, now, known, self._recent_share())
+            lasting = np.where(known, self.lasting.mean(), 0.0)
+            return np.vstack((soon, lasting)), np.append(self._weights, _LASTING)
         recent = self._ring[time_s - self._times <= self.config.window_s]
         count = np.isfinite(recent).sum(axis=0)
         mean = np.nansum(recent, axis=0) / np.maximum(count, 1)
@@ -302,8 +320,12 @@ class Planner:
         return np.stack((now, mean)), np.array((1 - w, w))
 
     def _recent_share(self) -> NDArray[np.float64]:
+        return np.asarray(_RECENT_SHARE * (1.0 + (_RARE_SHARE - 1.0) * self._rare()))
+
+    def _rare(self) -> float:
+        """How rare readings are: 0 every minute, 1 every 15 minutes or less often."""
         rare = (self.persistence.every_min - 1.0) / (_RARE_MIN - 1.0)
-        return np.asarray(_RECENT_SHARE * (1.0 + (_RARE_SHARE - 1.0) * min(max(rare, 0.0), 1.0)))
+        return min(max(rare, 0.0), 1.0)
 
     def _currents(
         self,
@@ -313,7 +335,7 @@ class Planner:
         share: NDArray[np.float64],
     ) -> NDArray[np.complex128]:
         """Forecasts of `persistence`, float[..., k, n] A, as currents; share [k] of the mean."""
-        lean = self._lean(now)
+        lean = self._lean(now) * (1.0 - _RARE_STEPS * self._rare())
         change = level - self.persistence.level
         unknown = np.flatnonzero(~known)
         if unknown.size:
@@ -355,26 +377,33 @@ class Planner:
         gain = gains(c.beta, resistance)
         rng = np.random.default_rng((c.seed, int(abs(time_s))))
         share, soon, n = self._recent_share()[_LOOK:], scenarios[:_LOOK], self.n
+        lasting = scenarios[-1]
         if resistance is None:
             # Who stays counts in the sum only: as one load.
             own, others = now[:n], np.where(moves, 0.0, TURN[start])
             amps = own + share[:, None] * np.where(known, self._homes.recent - own, 0.0)
             lean = self._lean(own) * (known * (1.0 - share[:, None]))
+            lean *= 1.0 - _RARE_STEPS * self._rare()
             chances = self.persistence.chances(time_s, _EDGES[_LOOK], _MIDDLES[_LOOK:], rng)
             later = lumped(moves[:n], start[:n], amps, lean, chances)
-            later[:, :, -1] += scenarios[_LOOK:, n:] @ others[n:]
+            later[:, :, -1] += scenarios[_LOOK:-1, n:] @ others[n:]
+            lasting = np.append(lasting[moves], lasting @ others)
             soon = np.column_stack((soon[:, moves], soon @ others))
         else:
             level = self.persistence.sample(time_s, _EDGES[_LOOK], _MIDDLES[_LOOK:], rng)
             later = self._currents(level, now[:n], known, self._recent_share()[_LOOK:])
-            rest = np.broadcast_to(scenarios[_LOOK:, n:], (*later.shape[:2], len(start) - n))
+            rest = np.broadcast_to(scenarios[_LOOK:-1, n:], (*later.shape[:2], len(start) - n))
             later = np.concatenate((later, rest), axis=2)
             moves = np.ones(len(start), bool)
+        always = np.broadcast_to(lasting, (len(later), 1, len(lasting)))
+        later = np.concatenate((later, always), axis=1)
         one = np.zeros(int(resistance is None), np.int8)
         stay = np.append(start[moves], one)
         x = start.copy()
         x[moves] = put_off(
             stay, np.append(best[moves], one), price[moves],
-            (soon, self._weights[:_LOOK]), (later, self._weights[_LOOK:]), gain,
+            (soon, self._weights[:_LOOK]),
+            (later, np.append(self._weights[_LOOK:], _LASTING)),
+            gain,
         )[:moves.sum()]  # fmt: skip
         return best if self._over(now, x) else x

@@ -58,6 +58,9 @@ _LITTLE = 1e-9
 _BRAKE = 3.0
 _BRAKE_HARD = 12.0
 _TOO_MUCH = 1.1
+# The same below: what is left over lowers the price within the day, down to so much.
+_CATCH_UP = 3.0
+_LEAST_OF_DAY = 0.3
 # A day of the development homes, made smooth: mean square of the current, and switchings at
 # a fixed price, by the hour; each with mean 1.
 _LOAD = np.array(
@@ -68,6 +71,8 @@ _SPENT = np.array(
 )
 _LOAD /= _LOAD.mean()
 _SPENT /= _SPENT.mean()
+#: A typical home's mean current by the hour, with mean 1.
+COURSE = np.sqrt(_LOAD) / np.sqrt(_LOAD).mean()
 
 
 class Wear:
@@ -241,6 +246,7 @@ class Wear:
             day = today.sum() / self.per_day + 1.0 - self._begun
             price *= min(max(day, 1.0), _TOO_MUCH) ** _BRAKE
             price *= max(day / _TOO_MUCH, 1.0) ** _BRAKE_HARD
+            price *= min(max(day, _LEAST_OF_DAY), 1.0) ** _CATCH_UP
         if self.config.home_prices is not None:
             price = price * np.asarray(self.config.home_prices, np.float64)
         return np.asarray(price)

@@ -29,7 +29,7 @@ def test_a_load_that_comes_and_goes_counts_by_its_mean():
         on = minute // 15 % 2 == 0
         planner.observe(60.0 * minute, np.array([10.0, 10.0 * on], complex))
     assert not on
-    later = planner._scenarios(149 * 60.0, planner._homes.last, np.ones(2, bool))[0][:, 1].real
+    later = planner._scenarios(149 * 60.0, planner._homes.last, np.ones(2, bool))[0][:-1, 1].real
     assert later[0] == 0.0
     assert 0.5 < later[-1] < 2.5  # up to a quarter of some five amperes
     # Where readings are rare, more of it.
@@ -43,7 +43,7 @@ def test_a_step_that_goes_takes_its_share_of_reactive_current_along():
     for minute, size in enumerate((0.5, 12.5)):
         planner.observe(60.0 * minute, np.array([size * lag, -3 + 2j]))
     now = planner._homes.last
-    later = planner._scenarios(60.0, now, np.ones(2, bool))[0]
+    later = planner._scenarios(60.0, now, np.ones(2, bool))[0][:-1]  # the last is what lasts
     assert abs(later[-1, 0]) < 0.5 * abs(now[0])
     assert np.angle(later[:, 0]) == pytest.approx(-0.6)
     assert later[:, 1] == pytest.approx(now[1])
@@ -63,5 +63,5 @@ def test_what_has_no_node_counts_by_its_mean_as_well():
     for minute in range(120):
         planner.observe(60.0 * minute, [1.0], rest=[20.0 * (minute % 2 == 0), 0, 0])
     known = np.ones(3, bool)
-    _, ahead = planner._with_rest(planner._rest.last, known, np.ones(1, complex), np.ones((8, 1)))
-    assert ahead[:, 1].real == pytest.approx(np.linspace(3.0, 7.0, 8), abs=1.2)
+    _, ahead = planner._with_rest(planner._rest.last, known, np.ones(1, complex), np.ones((9, 1)))
+    assert ahead[:-1, 1].real == pytest.approx(np.linspace(3.0, 7.0, 8), abs=1.2)

@@ -167,9 +167,11 @@ def test_a_restart_right_after_a_decision_knows_what_was_switched(by):
     for minute in range(1, 40):
         time_s = 1.7e9 + 60.0 * minute
         second.observe(time_s, lopsided)
-        if moves := second.decide(time_s, x):
+        # Who stands idle may go before, as long as little is known of him.
+        again = [move.home for move in second.decide(time_s, x) if move.home in moved]
+        if again:
             break
-    assert moves
+    assert again
     assert minute == 31  # half an hour from when the switching was seen
 
 

@@ -11,6 +11,7 @@ from ..errors import InputError
 
 _EARLY = 315532800  # 1980: no meter reading is older, a count of rows or hours is
 _COUNTS = (1, 5, 10, 15, 30)  # steps of rows and hours, and of minutes, read as seconds
+_DIGITS = re.compile(r"(19|20)\d\d[01]\d[0-3]\d[0-2]\d[0-5]\d([0-5]\d)?")
 _COMPACT = re.compile(r"(19|20)\d\d[01]\d[0-3]\d([0-2]\d[0-5]\d([0-5]\d)?)?")
 
 
@@ -19,13 +20,25 @@ class Clock:
     seconds. Offsets from UTC are honoured, and the first one is taken as the file's clock, so
     that evenings stay evenings."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, start: np.datetime64 | None = None, step_s: int | None = None
+    ) -> None:
+        """start, step_s: the time of the first row and between rows, where the first column does
+        not tell; rows then count, one after the other."""
         self._path = path
+        self._start, self._step_s, self._rows = start, step_s, 0
         self._offset: timedelta | None = None
         self._started = False
 
     def seconds(self, row: int, stamps: list[str]) -> NDArray[np.int64]:
         """One block of stamps, the first of them in row `row`."""
+        if self._start is not None and self._step_s is not None:
+            begin = int(self._start.astype("datetime64[s]").astype(np.int64))
+            places = np.arange(self._rows, self._rows + len(stamps), dtype=np.int64)
+            self._rows += len(stamps)
+            return begin + places * self._step_s
+        if _DIGITS.fullmatch(stamps[0].strip()):
+            return self._compact(row, stamps)
         if _is_number(stamps[0]):
             return self._unix(row, stamps)
         # Blank cells would pass as NumPy's own "no time", and NumPy forgets offsets.
@@ -42,6 +55,20 @@ class Clock:
             [self._careful(row + k, stamp.strip().strip('"')) for k, stamp in enumerate(stamps)],
             dtype=np.int64,
         )
+
+    def _compact(self, row: int, stamps: list[str]) -> NDArray[np.int64]:
+        """202601311805 or 20260131180530: a date without marks."""
+        marked = []
+        for k, stamp in enumerate(stamps):
+            d = stamp.strip()
+            if not _DIGITS.fullmatch(d):
+                raise self._no_time(row + k, d)
+            marked.append(f"{d[:4]}-{d[4:6]}-{d[6:8]}T{d[8:10]}:{d[10:12]}:{d[12:14] or '00'}")
+        try:
+            self._started = True
+            return np.array(marked, dtype="datetime64[s]").astype(np.int64)
+        except ValueError:
+            raise self._no_time(row, stamps[0].strip()) from None
 
     def _unix(self, row: int, stamps: list[str]) -> NDArray[np.int64]:
         for k, stamp in enumerate(stamps):
@@ -71,7 +98,7 @@ class Clock:
                 f"seconds in {1970 + int(values[0] // 31556952)}: these look like row numbers, or "
                 "hours or minutes of a year.",
                 "Write times as 2026-01-31T18:05 or as Unix seconds: hours times 3600, minutes "
-                "times 60.",
+                "times 60; or say --start 2026-01-01 --step SECONDS.",
             )
         return np.round(values).astype(np.int64)
 

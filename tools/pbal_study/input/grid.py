@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .quantity import Quantity
 
 Watts = NDArray[np.float32]
 
@@ -21,15 +22,22 @@ _UNLIKELY_W = 100_000.0
 
 
 def regular(
-    path: Path, names: tuple[str, ...], times: NDArray[np.int64], watts: Watts, fill_gaps: bool
+    path: Path,
+    names: tuple[str, ...],
+    times: NDArray[np.int64],
+    values: NDArray[np.floating],
+    fill_gaps: bool,
+    quantity: Quantity,
 ) -> tuple[int, Watts, tuple[str, ...]]:
     """Step in seconds (a minute or more), watts [T, N] without gaps, and notes.
 
-    `times` are seconds, `watts` [rows, N] with NaN where a cell is empty. Raises InputError.
+    `times` are seconds, `values` [rows, N] of a quantity, NaN where a cell is empty. Raises
+    InputError.
     """
-    notes: list[str] = []
     step = _step(path, times)
-    full = _on_grid(path, np.round((times - times[0]) / step).astype(np.int64), times, watts)
+    index = np.round((times - times[0]) / step).astype(np.int64)
+    values, notes = quantity.watts(path, names, _on_grid(path, index, times, values), step)
+    full = values.astype(np.float32, copy=False)
     missing = np.isnan(full)
     count = int(missing.sum())
     if count:
@@ -59,7 +67,7 @@ def regular(
         )
     if len(full) < 2:
         raise InputError(f"{path}: less than two time steps.", "Give at least an hour of profiles.")
-    _doubt_units(path, names, full, step, notes)
+    _doubt_units(path, names, full, step, notes, bool(quantity.unit))
     return step, np.ascontiguousarray(full), tuple(notes)
 
 
@@ -95,7 +103,12 @@ def _step(path: Path, times: NDArray[np.int64]) -> int:
     return step
 
 
-def _on_grid(path: Path, index: NDArray[np.int64], times: NDArray[np.int64], watts: Watts) -> Watts:
+def _on_grid(
+    path: Path,
+    index: NDArray[np.int64],
+    times: NDArray[np.int64],
+    watts: NDArray[np.floating],
+) -> NDArray[np.floating]:
     """Rows at their places; NaN where none is."""
     rows = int(index[-1]) + 1
     if rows == len(watts):
@@ -107,27 +120,29 @@ def _on_grid(path: Path, index: NDArray[np.int64], times: NDArray[np.int64], wat
             f"{_iso(times[k + 1])}.",
             "Check the times; --days and --skip-days choose a stretch without that gap.",
         )
-    full = np.full((rows, watts.shape[1]), np.nan, dtype=np.float32)
+    full = np.full((rows, watts.shape[1]), np.nan, dtype=watts.dtype)
     full[index] = watts
     return full
 
 
 def _doubt_units(
-    path: Path, names: tuple[str, ...], full: Watts, step: int, notes: list[str]
+    path: Path, names: tuple[str, ...], full: Watts, step: int, notes: list[str], said: bool
 ) -> None:
-    """Refuses kilowatts; mentions columns that look like them, and homes that draw too much."""
+    """Refuses kilowatts unless the unit was said; mentions columns that look like them, and homes
+    that draw too much."""
     highest = np.maximum(full.max(axis=0), -full.min(axis=0))
     peak = float(highest.max())
     if peak == 0:
         raise InputError(
             f"{path}: every value is zero.", "Check the export, and --days and --skip-days."
         )
-    if peak < _KILOWATTS:
+    if peak < _KILOWATTS and not said:
         raise InputError(
             f"{path}: no value exceeds {peak:.3g}; the profiles look like kilowatts, or like "
             f"kilowatt-hours per {_interval(step)}.",
             f"Give watts: multiply kilowatts by 1000, kilowatt-hours per {_interval(step)} by "
-            f"{3_600_000 // step if 3_600_000 % step == 0 else 3_600_000 / step:g}.",
+            f"{3_600_000 // step if 3_600_000 % step == 0 else 3_600_000 / step:g}; or say "
+            "--unit kW, or --unit kWh.",
         )
     small = [n for n, w in zip(names, highest, strict=True) if 0 < w < _KILOWATTS]
     if small:

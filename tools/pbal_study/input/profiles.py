@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .clock import Clock
 from .grid import check_order, regular
+from .quantity import Quantity
 
 _BLOCK_ROWS = 8192
 _TIME_NAMES = ("time", "timestamp", "datetime", "date_time", "utc")
@@ -68,20 +69,26 @@ def read_profiles(
     skip_days: float = 0.0,
     fill_gaps: bool = False,
     progress: Progress | None = None,
+    quantity: Quantity | None = None,
 ) -> Profiles:
-    """Reads a profile file; raises InputError that names the row and says what to do."""
+    """Reads a profile file; raises InputError that names the row and says what to do.
+
+    quantity: what the values are; left out, watts or what the column names say.
+    """
+    quantity = quantity or Quantity()
     if path.is_dir():
         raise InputError(f"{path} is a folder.", "Give the CSV file in it that holds the profiles.")
     if not path.is_file():
         raise InputError(f"No such profile file: {path}", "Check the path given with --profiles.")
     stamps: list[NDArray[np.int64]] = []
-    blocks: list[NDArray[np.float32]] = []
+    blocks: list[NDArray[np.floating]] = []
     first: int | None = None
     last: np.int64 | None = None
-    clock = Clock(path)
+    clock = Clock(path, quantity.start, quantity.step_s)
     try:
         with _open(path) as lines:
             names = _header(path, lines.readline())
+            quantity, names, named = quantity.with_names(path, names)
             for row, block in _blocks(lines):
                 times, watts = _parse(path, row, block, names, clock)
                 check_order(path, times if last is None else np.append(last, times))
@@ -91,7 +98,8 @@ def read_profiles(
                 if days is not None:
                     keep &= times < first + (skip_days + days) * 86400
                 stamps.append(times[keep])
-                blocks.append(watts[keep])
+                # A count has more digits than single precision keeps.
+                blocks.append(watts[keep] if quantity.cumulative else watts[keep].astype("f4"))
                 if progress is not None:
                     progress(len(block))
                 if days is not None and times[-1] >= first + (skip_days + days) * 86400:
@@ -109,7 +117,8 @@ def read_profiles(
         )
     times, watts = np.concatenate(stamps), np.vstack(blocks)
     blocks.clear()
-    step, full, notes = regular(path, names, times, watts, fill_gaps)
+    step, full, notes = regular(path, names, times, watts, fill_gaps, quantity)
+    notes = (named, *notes) if named else notes
     return Profiles(np.datetime64(int(times[0]), "s"), step, names, full, notes)
 
 
@@ -167,7 +176,7 @@ def _blocks(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
 
 def _parse(
     path: Path, row: int, block: list[str], names: tuple[str, ...], clock: Clock
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     stamps, values = [], []
     for line in block:
         stamp, _, rest = line.partition(",")
@@ -190,7 +199,7 @@ def _parse(
         raise InputError(
             f"{path} row {row + at[0]}: {names[at[1]]} is infinite.", "Give watts as a number."
         )
-    return times, table.astype(np.float32)
+    return times, table
 
 
 def _row(path: Path, row: int, text: str, names: tuple[str, ...]) -> list[float]:

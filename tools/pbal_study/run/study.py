@@ -14,6 +14,7 @@ from ..feeder.opendss import load_feeder
 from ..input.additions import EvOptions, PvOptions, add_cars, add_roofs, pick
 from ..input.homes import Listed, apply_list, assign_columns, choose_relays, points_of, read_homes
 from ..input.profiles import Profiles, read_profiles
+from ..input.quantity import Quantity
 from ..input.shapes import feeder_profiles
 from . import controllers as c
 from .comparison import Stage, run_controllers
@@ -45,6 +46,8 @@ class Options:
     skip_days: float = 0.0
     fill_gaps: bool = False
     repeat_profiles: bool = False
+    quantity: Quantity = field(default_factory=Quantity)
+    """What the values of the profile file are."""
     power_factor: float | None = None
     load_model: str = "feeder"
     participation: float = 1.0
@@ -265,6 +268,7 @@ def _profiles(options: Options, progress: Callable[[int], None]) -> Profiles:
             skip_days=options.skip_days,
             fill_gaps=options.fill_gaps,
             progress=progress,
+            quantity=options.quantity,
         )
     if options.feeder is None:
         raise InputError("No profiles are given.", "Use --profiles P.csv, or --feeder, or --demo.")

@@ -13,7 +13,7 @@ from pbal_study.errors import InputError
 from ..output import JsonFlag
 
 if TYPE_CHECKING:
-    from pbal_study import Loop, Options
+    from pbal_study import Loop, Options, Quantity
 
 _YEAR_S = 366 * 86400
 
@@ -100,6 +100,20 @@ class StudyOptions:
             "--repeat-profiles", help="Use columns again if there are more homes, shifted by days."
         ),
     ] = False
+    unit: Annotated[
+        str,
+        _files("--unit", help="Of the values: W, kW, or Wh or kWh per interval; else as named."),
+    ] = ""
+    cumulative: Annotated[
+        bool, _files("--cumulative", help="The values are a meter's count, in --unit Wh or kWh.")
+    ] = False
+    start: Annotated[
+        str,
+        _files("--start", help="Time of the first row, where the first column is a number."),
+    ] = ""
+    step: Annotated[
+        int | None, _files("--step", min=1, max=3600, help="Seconds between rows, with --start.")
+    ] = None
     participation: Annotated[
         float,
         _street("--participation", callback=_share, help="Share of homes with a relay."),
@@ -310,6 +324,20 @@ class StudyOptions:
             if value not in allowed:
                 raise InputError(f"{name} is {value!r}.", f"Use one of: {', '.join(allowed)}.")
 
+    def quantity(self) -> "Quantity":
+        """What the values of the profiles are. Raises InputError."""
+        import numpy as np
+
+        from pbal_study import Quantity
+
+        try:
+            start = np.datetime64(self.start, "s") if self.start else None
+        except ValueError:
+            raise InputError(
+                f"--start is {self.start!r}, not a time.", "Write it as 2026-01-31T18:05."
+            ) from None
+        return Quantity(self.unit, self.cumulative, start, self.step)
+
     def loop(self) -> "Loop":
         """How pbal runs. What is not chosen stays as the planner ships it."""
         # Imported late: the planner takes a second, `pbal study --help` should not.
@@ -354,6 +382,7 @@ class StudyOptions:
             skip_days=self.skip_days,
             fill_gaps=self.fill_gaps,
             repeat_profiles=self.repeat_profiles,
+            quantity=self.quantity(),
             power_factor=self.pf,
             load_model=self.load_model,
             participation=self.participation,

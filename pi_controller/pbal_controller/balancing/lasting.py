@@ -1,0 +1,72 @@
+"""What each load draws in the long run: the imbalance that lasts.
+
+A feeder that is lopsided as built stays so for years; a kettle is off in three minutes. The mean
+current of every load over the past hours tells the first from the second. A load that has been
+watched for a short time only counts as an average one of the street, so that at first it is the
+number of homes on a phase that is balanced. A mean of some hours stands for other hours too, by a
+typical day's course.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: How fast the past fades, hours; how long an average load of the street counts for.
+_FADE_H = 36.0
+_PRIOR_H = 2.0
+_LONGEST_H = 1.0
+
+
+class Lasting:
+    """Mean currents of n loads, A. Memory: three numbers a load."""
+
+    def __init__(self, n: int, course: NDArray[np.float64], *, pooled: bool = True) -> None:
+        """course: float64[24], a typical load's current by the hour, with mean 1.
+        pooled: loads are alike, and stand for each other until they are known."""
+        self.sum = np.zeros(n, np.complex128)
+        self.weight = np.zeros(n)
+        self._course = course
+        self._pooled = pooled
+        self._last_s: float | None = None
+
+    def observe(
+        self, time_s: float, amps: NDArray[np.complex128], known: NDArray[np.bool_], hour: float
+    ) -> None:
+        """Take one reading, of the time since the one before. hour: local time of day."""
+        spent_h = 0.0 if self._last_s is None else (time_s - self._last_s) / 3600.0
+        self._last_s = time_s
+        spent_h = min(max(spent_h, 0.0), _LONGEST_H)
+        fade = np.exp(-spent_h / _FADE_H)
+        self.sum *= fade
+        self.weight *= fade
+        self.sum[known] += spent_h * amps[known]
+        self.weight[known] += spent_h * self._course[int(hour) % 24]
+
+    def mean(self) -> NDArray[np.complex128]:
+        """complex128[n] A, a typical day's mean; nothing where nothing is known of anybody."""
+        seen = float(self.weight.sum())
+        if seen <= 0:
+            return np.zeros(len(self.sum), np.complex128)
+        if not self._pooled:
+            return np.asarray(self.sum / np.maximum(self.weight, 1e-9))
+        average = self.sum.sum() / seen
+        return np.asarray((self.sum + _PRIOR_H * average) / (self.weight + _PRIOR_H))
+
+    def state(self) -> dict[str, Any]:
+        """What has been learnt, for a journal."""
+        return {"re": self.sum.real.copy(), "im": self.sum.imag.copy(), "hours": self.weight.copy()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave. Raises ValueError where it is of another street or damaged;
+        then nothing has changed."""
+        read = {k: np.array(state[k], np.float64) for k in ("re", "im", "hours")}
+        for name, value in read.items():
+            if value.shape != self.weight.shape:
+                raise ValueError(f"{name}: expected {len(self.weight)} homes, got {value.shape}")
+            if not np.isfinite(value).all() or (name == "hours" and (value < 0).any()):
+                raise ValueError(f"{name}: expected numbers, and hours that are not negative")
+        self.sum = read["re"] + 1j * read["im"]
+        self.weight = read["hours"]

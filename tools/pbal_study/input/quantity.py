@@ -1,0 +1,118 @@
+"""What the values of a profile file are: watts, kilowatts, energy per interval, a meter's count.
+
+The user says it, or the column names do (`home_01 [kWh]`); nothing is guessed from the values, but
+a count that only grows is asked about, because as watts it would make a report of nonsense.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+
+UNITS = ("W", "kW", "Wh", "kWh")
+#: `home kWh`, `home_kW`, `home [W]`; a bare W might be the home's own, as in `Flat W`.
+_NAMED = re.compile(r"^(.+?)(?:[\s_]+(kwh?|wh)|[\s_]*[\[(](k?wh?)[\])])\s*$", re.IGNORECASE)
+#: Rows that must grow in every column before they are taken for a count.
+_COUNT_ROWS = 24
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """unit: one of UNITS, empty for what the column names say, else watts; energy is that of the
+    interval, or with `cumulative` a count that grows. start, step_s: the times of rows whose first
+    column is a number of its own."""
+
+    unit: str = ""
+    cumulative: bool = False
+    start: np.datetime64 | None = None
+    step_s: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.unit and self.unit not in UNITS:
+            raise InputError(f"--unit is {self.unit!r}.", f"Use one of: {', '.join(UNITS)}.")
+        if (self.start is None) != (self.step_s is None):
+            raise InputError(
+                "--start and --step belong together.",
+                "Give the time of the first row and the seconds between rows.",
+            )
+
+    def with_names(
+        self, path: Path, names: tuple[str, ...]
+    ) -> tuple["Quantity", tuple[str, ...], str]:
+        """With the unit that the column names say, the names without it, and a note.
+
+        Raises InputError where columns say different units, or another one than `unit`.
+        """
+        found = [_NAMED.match(name) for name in names]
+        named = {(m[2] or m[3]).lower() for m in found if m is not None}
+        if not named:
+            return self, names, ""
+        if len(named) > 1 or not all(found):
+            raise InputError(
+                f"{path}: the column names say different units.",
+                "Bring all columns to one unit, or take the units out of the names.",
+            )
+        said = {u.lower(): u for u in UNITS}[named.pop()]
+        if self.unit and self.unit != said:
+            raise InputError(
+                f"{path}: the columns are named in {said}, --unit says {self.unit}.",
+                "Leave out --unit, or correct the names.",
+            )
+        bare = tuple(m[1] for m in found if m is not None)
+        quantity = Quantity(said, self.cumulative, self.start, self.step_s)
+        return quantity, bare, f"The columns' names say {said}."
+
+    def watts(
+        self, path: Path, names: tuple[str, ...], values: NDArray[np.floating], step_s: int
+    ) -> tuple[NDArray[np.floating], list[str]]:
+        """Values [T, N] on a regular grid, NaN where missing, as watts, and notes.
+
+        A count gives one row less: the first interval is that from the first row to the second.
+        """
+        notes: list[str] = []
+        unit = self.unit or "W"
+        if self.cumulative:
+            if not unit.endswith("h"):
+                raise InputError(
+                    "--cumulative is about a meter's count.",
+                    "Say what it counts: --unit Wh or --unit kWh.",
+                )
+            values = np.diff(values, axis=0)
+            back = np.argwhere(values < 0)
+            if len(back):
+                row, column = back[0]
+                raise InputError(
+                    f"{path}: the count of {names[column]} falls at row {row + 3}.",
+                    "A meter was changed or has wrapped: split the file there, or leave the cells "
+                    "around it empty and use --fill-gaps.",
+                )
+            notes.append(f"The values are a count of {unit}; its rises were taken.")
+        elif self.unit:
+            notes.append(
+                f"The values are {unit}" + (" per interval." if unit.endswith("h") else ".")
+            )
+        else:
+            _ask_about_counts(path, values)
+        factor = 1000.0 if unit.startswith("k") else 1.0
+        if unit.endswith("h"):
+            factor *= 3600.0 / step_s
+        return (values if factor == 1 else values * factor), notes
+
+
+def _ask_about_counts(path: Path, values: NDArray[np.floating]) -> None:
+    """Raises InputError where every column only grows: no home's power does."""
+    if len(values) < _COUNT_ROWS:
+        return
+    rises = np.diff(values, axis=0)
+    known = np.isfinite(rises)
+    grows = np.where(known, rises, 0.0) >= 0
+    moved = (np.where(known, rises, 0.0) > 0).sum(axis=0)
+    if grows.all() and (moved >= _COUNT_ROWS // 4).all():
+        raise InputError(
+            f"{path}: every column only grows, as a meter's count does.",
+            "Say so: --cumulative --unit kWh (or Wh). If these are watts after all: --unit W.",
+        )
