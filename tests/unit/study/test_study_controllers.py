@@ -105,7 +105,7 @@ def test_knowing_the_others_helps() -> None:
     on = street(1.0)
     relays = np.zeros(HOMES, dtype=bool)
     relays[[0, 1, 2, 6]] = True
-    blind = mean_neutral(on, pbal(on, relays, LOOP))
+    blind = mean_neutral(on, pbal(on, relays, replace(LOOP, others="unseen")))
     metered = mean_neutral(on, pbal(on, relays, replace(LOOP, others="metered")))
     remainder = mean_neutral(on, pbal(on, relays, replace(LOOP, others="remainder")))
     assert metered < blind
