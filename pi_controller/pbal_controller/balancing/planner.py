@@ -86,6 +86,7 @@ class Planner:
         tau = self.config.horizon_min
         weights = tau * (np.exp(-_EDGES[:-1] / tau) - np.exp(-_EDGES[1:] / tau))
         self._weights = weights / weights.sum()
+        self._padded: NDArray[np.float64] | None = None  # resistance with the rest's, zero
         self._gram: NDArray[np.float64] | None = None  # kept: fresh pages cost time
 
     # ------------------------------------------------------------------ doors
@@ -178,7 +179,9 @@ class Planner:
             start = np.append(start, _THREE)
             price = np.vstack((price, np.where(np.eye(3, dtype=bool), 0.0, np.inf)))
             if resistance is not None:
-                resistance = np.pad(resistance, ((0, 3), (0, 3), (0, 0)))
+                if self._padded is None:
+                    self._padded = np.pad(resistance, ((0, 3), (0, 3), (0, 0)))
+                resistance = self._padded
         if self._gram is not None and len(self._gram) != len(start):
             self._gram = None
         gram = self._gram = _core.build_gram(scenarios, weights, c.beta, resistance, self._gram)

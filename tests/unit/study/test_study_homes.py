@@ -27,7 +27,7 @@ from pbal_study.input.homes import (
 )
 from pbal_study.input.profiles import Profiles
 from pbal_study.run.controllers import Loop, Street
-from pbal_study.run.ranking import measured_benefit, rank_homes
+from pbal_study.run.ranking import RUNS, measured_benefit, rank_homes
 from pbal_tools.study.demo import home_watts
 
 START = np.datetime64("2026-06-21T00:00", "s")
@@ -266,7 +266,17 @@ def test_measured_benefit_ends_at_all_homes() -> None:
     on = Street(ideal_feeder(points), home_watts(1, 2, 9)[1020:], 60, "power")
     order, _ = rank_homes(on)
     orders = {"ranked": order, "heaviest": order[::-1]}
-    best, found = measured_benefit(on, orders, Loop(price=5.0), days=0.2)
+    told: list[int] = []
+    best, found, known = measured_benefit(
+        on, orders, Loop(price=5.0), days=0.2, progress=told.append
+    )
+    assert sum(told) == RUNS * 288
+    assert [(b.choice, b.relays, b.others) for b in known] == [
+        (best, 3, "remainder"),
+        (best, 3, "unseen"),
+    ]
+    metered = next(b.cut for b in found if b.choice == best and b.relays == 3)
+    assert known[1].cut < metered  # who is not seen cannot be balanced against
     thirds = {b.choice: b.cut for b in found if b.relays == 3}
     assert thirds.keys() == orders.keys()
     assert thirds[best] == max(thirds.values())

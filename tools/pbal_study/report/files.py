@@ -50,7 +50,7 @@ def as_dict(study: Study) -> dict[str, Any]:
         "share_of_hindsight": share_of_hindsight(study),
         "relay_choice": study.relay_choice,
         "relay_order": [names[k] for k in study.relay_order],
-        "relay_benefit": [vars(b) for b in study.benefits],
+        "relay_benefit": [vars(b) for b in (*study.benefits, *study.less_known)],
         "objectives": [w.as_dict() for w in study.objectives],
         "engine_difference_a": study.engine_difference_a,
         "notes": study.notes,

@@ -1,6 +1,7 @@
 """The report's sentences: the answer in short, who should get a relay, assumptions and limits."""
 
 from html import escape
+from itertools import pairwise
 
 from ..run.money import as_a_year, verdict
 from ..run.study import Study
@@ -102,6 +103,23 @@ def relay_text(study: Study) -> str:
             unused = next(c for c in how if c != study.relay_choice)
             text += f"; {how[unused]}, the same number of relays reaches {pct(other)}"
         text += "."
+    if study.less_known:
+        cut = next(
+            b.cut for b in study.benefits if b.relays == third and b.choice == study.relay_choice
+        )
+        said = {"remainder": "seen by a transformer meter only", "unseen": "not seen at all"}
+        text += f" The cut is then {pct(cut)} with the other homes metered, " + ", ".join(
+            f"{pct(b.cut)} with them {said[b.others]}" for b in study.less_known
+        )
+        text += "."
+    own = [b for b in study.benefits if b.choice == study.relay_choice]
+    steps = [
+        f"{pct((b.cut - a.cut) / (b.relays - a.relays), 2)} from {a.relays} to {b.relays}"
+        for a, b in pairwise(own)
+        if b.relays > a.relays
+    ]
+    if steps:
+        text += f" Each further relay adds to the cut: {', '.join(steps)}."
     return f"<p>{text} The full order is in homes.csv.</p>"
 
 

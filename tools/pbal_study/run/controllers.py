@@ -277,6 +277,9 @@ class _Run:
         self.delay, part = divmod(loop.delay_s, street.step_s)
         self.older = part / street.step_s  # of a reading that lies across two steps
         self.rng = np.random.default_rng([loop.seed, 5])
+        # Where every load of the street has a node, nothing is left over for the meter to show.
+        unknown = len(self.nodes) < len(relays) or street.feeder.n_fixed_ports > 0
+        self.metered_rest = loop.others == "remainder" and unknown
         still = [k for k, home in enumerate(self.nodes) if not relays[home]]
         resistance = None
         if loop.use_feeder:
@@ -370,7 +373,7 @@ class _Run:
     ) -> tuple[Complex, Complex | None]:
         """What the nodes measure, and what the transformer's meter sees beside them."""
         own = meter.currents(power)[self.nodes]
-        if self.loop.others != "remainder":
+        if not self.metered_rest:
             return own, None
         phase = now[self.nodes]
         seen = np.array([own[phase == p].sum() for p in range(3)])

@@ -87,9 +87,12 @@ class Benefit:
     share_of_all: float
     """Of the cut with a relay on every home."""
     switchings_per_day: float
+    others: str = "metered"
+    """What the planner knew of the homes without a relay (`Loop.others`)."""
 
 
-RUNS = 6
+KNOWN = ("remainder", "unseen")
+RUNS = 6 + len(KNOWN)
 """Runs of the planner that `measured_benefit` needs."""
 
 
@@ -100,24 +103,25 @@ def measured_benefit(
     *,
     days: float = 3.0,
     progress: Callable[[int], None] | None = None,
-) -> tuple[str, list[Benefit]]:
+) -> tuple[str, list[Benefit], list[Benefit]]:
     """Which of the orders did better, and what the real planner reached with how many relays.
 
     The first third of each order; then a sixth, half, two thirds of the better one, and all. On
-    the first `days` only. Every home is metered here, so that the relays are all that differs.
-    Neutral currents are at nominal voltage.
+    the first `days` only. Every home is metered in these, so that the relays are all that differs;
+    last comes the better third again with the others known as a remainder and not at all. Neutral
+    currents are at nominal voltage.
     """
-    loop = replace(loop, others="metered")
     steps = min(len(street), max(2, round(days * 86400 / street.step_s)))
     currents = street.currents(0, steps)
     homes = street.feeder.n_homes
     everyone = np.tile(street.all_start().astype(np.int64), (steps, 1))
     built = float(np.abs((currents * _TURN[everyone]).sum(axis=1)).mean())
 
-    def run(choice: str, count: int) -> tuple[str, int, float, float]:
+    def run(choice: str, count: int, others: str = "metered") -> tuple[str, int, float, float]:
         relays = np.zeros(homes, bool)
         relays[orders[choice][:count]] = True
-        trajectory = pbal(street, relays, loop, progress, steps)
+        its = replace(loop, others=others)
+        trajectory = pbal(street, relays, its, progress, steps)
         everyone[:, :homes] = trajectory.phases
         after = float(np.abs((currents * _TURN[everyone]).sum(axis=1)).mean())
         per_day = float(trajectory.switchings().sum() / (steps * street.step_s / 86400))
@@ -129,7 +133,9 @@ def measured_benefit(
     others = {max(1, round(homes * share)) for share in (1 / 6, 1 / 2, 2 / 3, 1)} - {third}
     found += [run(best, count) for count in sorted(others)]
     full = max(found, key=lambda f: f[1])[2]
-    return best, [
-        Benefit(how, n, cut, cut / full if full > 0 else 0.0, per_day)
-        for how, n, cut, per_day in sorted(found, key=lambda f: f[1])
-    ]
+
+    def told(how: str, n: int, cut: float, per_day: float, others: str = "metered") -> Benefit:
+        return Benefit(how, n, cut, cut / full if full > 0 else 0.0, per_day, others)
+
+    benefits = [told(*f) for f in sorted(found, key=lambda f: f[1])]
+    return best, benefits, [told(*run(best, third, others), others) for others in KNOWN]

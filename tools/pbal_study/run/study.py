@@ -94,6 +94,8 @@ class Study:
     relay_order: list[int]
     relay_curve: list[float]
     benefits: list[Benefit]
+    less_known: list[Benefit]
+    """The first third of relays where the other homes are not all metered."""
     objectives: list[Weighed]
     mean_w: NDArray[np.float64]
     notes: list[str]
@@ -229,22 +231,24 @@ def _relays_first(
     relays: NDArray[np.bool_],
     loop: c.Loop,
     stage: Stage,
-) -> tuple[str, list[int], list[float], list[Benefit], list[Weighed]]:
+) -> tuple[str, list[int], list[float], list[Benefit], list[Benefit], list[Weighed]]:
     """The recommended order of homes, its expected curve, what was measured of it, and both
     objectives."""
     stage("Ranking the homes", None)
     order, curve = rank_homes(street, seed=options.seed)
     if options.rank_days == 0 or "pbal" not in options.controllers:
-        return "ranked", order, curve, [], []
+        return "ranked", order, curve, [], [], []
     orders = {"ranked": order, "heaviest": np.argsort(-mean_w, kind="stable").tolist()}
     steps = min(len(street), round(options.rank_days * 86400 / street.step_s))
     done = stage("Which homes first", RUNS * steps)
-    best, benefits = measured_benefit(street, orders, loop, days=options.rank_days, progress=done)
+    best, benefits, known = measured_benefit(
+        street, orders, loop, days=options.rank_days, progress=done
+    )
     if best != "ranked":
         order, curve = rank_homes(street, seed=options.seed, order=orders[best])
     done = stage("Both objectives", 2 * steps if street.feeder.exact else 0)
     weighed = both_objectives(street, relays, loop, days=options.rank_days, progress=done)
-    return best, order, curve, benefits, weighed
+    return best, order, curve, benefits, known, weighed
 
 
 def _check(options: Options) -> None:
