@@ -4,6 +4,14 @@
 """
 
 from .files import as_dict, check_folder, write_all
-from .sentences import headline, money_text, room_text
+from .sentences import headline, hosting_text, money_text, room_text
 
-__all__ = ["as_dict", "check_folder", "headline", "money_text", "room_text", "write_all"]
+__all__ = [
+    "as_dict",
+    "check_folder",
+    "headline",
+    "hosting_text",
+    "money_text",
+    "room_text",
+    "write_all",
+]

@@ -52,6 +52,7 @@ def as_dict(study: Study) -> dict[str, Any]:
         "relay_order": [names[k] for k in study.relay_order],
         "relay_benefit": [vars(b) for b in (*study.benefits, *study.less_known)],
         "objectives": [w.as_dict() for w in study.objectives],
+        "hosting": [h.as_dict() for h in study.hosting],
         "engine_difference_a": study.engine_difference_a,
         "notes": study.notes,
     }

@@ -9,6 +9,7 @@ from .figures import all_figures
 from .sentences import (
     assumptions,
     headline,
+    hosting_text,
     limits,
     money_text,
     num,
@@ -169,13 +170,14 @@ def render(study: Study) -> str:
 
 def _money(study: Study) -> list[str]:
     """Whether it pays, and what it is made of."""
-    text, room = money_text(study), room_text(study)
+    text, room, hosts = money_text(study), room_text(study), hosting_text(study)
     if not text:
         return []
     return [
         "<h2>Does it pay?</h2>",
         f"<p>{escape(text)}</p>",
         f"<p>{escape(room)}</p>" if room else "",
+        f"<p>{escape(hosts)}</p>" if hosts else "",
         f"<div class='wide'>{money_table(study)}</div>",
     ]
 

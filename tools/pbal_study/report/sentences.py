@@ -83,6 +83,18 @@ def room_text(study: Study) -> str:
     )
 
 
+def hosting_text(study: Study) -> str:
+    """How many homes may have a car or a roof, as built and with pbal; empty where not asked."""
+    words = {"ev": "a car", "pv": "a solar roof"}
+    parts = []
+    for h in study.hosting:
+        who = "as built" if h.controller == "as_built" else "with pbal"
+        share = "not even none" if h.share < 0 else pct(h.share)
+        more = f", then {h.first}" if h.first else ""
+        parts.append(f"{who} {share} of the homes may have {words[h.what]}{more}")
+    return "; ".join(parts).capitalize() + "." if parts else ""
+
+
 def relay_text(study: Study) -> str:
     """Which homes should get a relay first, and what is known of it."""
     names = [study.feeder.homes[k].name for k in study.relay_order]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..input.quantity import Quantity
 from ..input.shapes import feeder_profiles
 from . import controllers as c
 from .comparison import Stage, run_controllers
+from .hosting import Hosted, hosted
 from .metrics import Outcome, summarise
 from .money import MoneyOptions, balance
 from .objectives import LOSSES_BETA, Weighed, both_objectives
@@ -61,6 +63,8 @@ class Options:
     phase_limit_a: float | None = None
     """What a phase may carry at the transformer; None: the transformer's rated current."""
     rank_days: float = 3.0
+    hosting: Sequence[str] = ()
+    """What to sweep for hosting capacity: `ev`, `pv`."""
     seed: int = 1
 
     @property
@@ -97,6 +101,7 @@ class Study:
     less_known: list[Benefit]
     """The first third of relays where the other homes are not all metered."""
     objectives: list[Weighed]
+    hosting: list[Hosted]
     mean_w: NDArray[np.float64]
     notes: list[str]
     engine_difference_a: float | None
@@ -121,6 +126,7 @@ def run_study(options: Options, stage: Stage) -> Study:
     watts, notes = assign_columns(feeder, rows, profiles, options.repeat_profiles)
     notes = [*feeder.notes, *profiles.notes, *notes]
     rows = rows[: feeder.n_homes]
+    bare = replace(profiles, watts=watts.copy()) if options.hosting else None
     watts, cars, roofs = _add(options, profiles, rows, watts)
     # Only the homes' own columns are kept: a year's are a hundred megabytes.
     profiles = replace(profiles, watts=watts)
@@ -153,6 +159,7 @@ def run_study(options: Options, stage: Stage) -> Study:
             f"{ENGINE_TOLERANCE_A:g} A they should; the feeder holds something this study does "
             "not treat as OpenDSS does."
         )
+    hosts = [] if bare is None else _hosting(options, bare, feeder, rows, relays, stage)
     base = outcomes["as_built"]
     summary = {
         name: summarise(outcome, base, street, relays, options.money.energy_price)
@@ -181,6 +188,7 @@ def run_study(options: Options, stage: Stage) -> Study:
         outcomes,
         summary,
         *first,
+        hosts,
         mean_w,
         notes,
         difference,
@@ -251,7 +259,44 @@ def _relays_first(
     return best, order, curve, benefits, known, weighed
 
 
+def _hosting(
+    options: Options,
+    bare: Profiles,
+    feeder: Feeder,
+    rows: list[Listed],
+    relays: NDArray[np.bool_],
+    stage: Stage,
+) -> list[Hosted]:
+    """Hosting capacity as built and with pbal, over `rank_days` about the highest load."""
+    steps = min(len(bare.watts), max(2, round((options.rank_days or 3.0) * 86400 / bare.step_s)))
+    peak = int(np.argmax(np.abs(bare.watts).sum(axis=1)))
+    first = min(max(0, peak - steps // 2), len(bare.watts) - steps)
+    begin = bare.start + np.timedelta64(first * bare.step_s, "s")
+    part = replace(bare, start=begin, watts=bare.watts[first : first + steps])
+    loop = options.loop
+
+    def street_at(what: str, share: float) -> c.Street:
+        asked = {what: replace(getattr(options, what), share=share)}
+        watts, _, _ = _add(replace(options, **asked), part, rows, part.watts.copy())
+        return c.Street(feeder, watts, part.step_s, options.load_model)
+
+    follow: dict[str, Callable[[c.Street], c.Trajectory]] = {"as_built": c.as_built}
+    if "pbal" in options.controllers:
+        follow["pbal"] = lambda street: c.pbal(street, relays, loop)
+    found = []
+    for what in options.hosting:
+        stage(f"Hosting capacity: {what}", None)
+        found += [
+            hosted(what, name, partial(street_at, what), how, loop.phase_limit_a or 0.0)
+            for name, how in follow.items()
+        ]
+    return found
+
+
 def _check(options: Options) -> None:
+    wrong = [what for what in options.hosting if what not in ("ev", "pv")]
+    if wrong:
+        raise InputError(f"--hosting is {wrong[0]!r}.", "Use ev, pv, or ev,pv.")
     odd = [name for name in options.controllers if name not in CONTROLLERS]
     if odd:
         raise InputError(

@@ -294,6 +294,10 @@ class StudyOptions:
             help="What a released kW is worth, once: a reinforcement put off.",
         ),
     ] = 0.0
+    hosting: Annotated[
+        str,
+        _report("--hosting", help="Sweep the share of homes with cars or roofs: ev, pv or ev,pv."),
+    ] = ""
     rank_days: Annotated[
         float,
         _report(
@@ -404,6 +408,7 @@ class StudyOptions:
             ),
             phase_limit_a=self.phase_limit,
             rank_days=self.rank_days,
+            hosting=tuple(word.strip() for word in self.hosting.split(",") if word.strip()),
             seed=self.seed,
             ev=replace(
                 plain.ev,

@@ -54,7 +54,7 @@ def run_with_progress(options: "Options", quiet: bool) -> "Study":
 
 def finish(result: "Study", out: Path | None, json_output: bool) -> None:
     """Writes the files if a folder is named, and prints the result for a person or a script."""
-    from pbal_study.report import as_dict, headline, money_text, room_text, write_all
+    from pbal_study.report import as_dict, headline, hosting_text, money_text, room_text, write_all
 
     written: list[Path] = []
     if out is not None:
@@ -64,7 +64,7 @@ def finish(result: "Study", out: Path | None, json_output: bool) -> None:
 
     def show(data: dict[str, Any]) -> None:
         console = Console()
-        for text in (headline(result), money_text(result), room_text(result)):
+        for text in (headline(result), money_text(result), room_text(result), hosting_text(result)):
             if text:
                 console.print(text, highlight=False)
         console.print(_table(data))
