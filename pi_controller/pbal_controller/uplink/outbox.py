@@ -1,8 +1,9 @@
 """The outbox: messages for HQ in the journal, each until HQ itself says that it has stored it.
 
 Summaries are bounded: when there are too many, every second one of the older half goes, so that
-what is oldest is kept more coarsely. Events are never thinned out. These are functions over a
-Journal, for its thread.
+what is oldest is kept more coarsely. Events are never thinned out; but what one home itself says
+has its share of the disk, as in the journal, and its own oldest give way. These are functions over
+a Journal, for its thread.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pbal_controller.documents import load_json
-from pbal_controller.journal import Journal
+from pbal_controller.journal import EVENTS_KEPT, Journal
 from pbal_controller.uplink.facts import event_of, thinned
-from pbal_uplink import Event, Message, Summary, metrics
+from pbal_uplink import Event, Message, Summary, metrics, names
 
 SUMMARY, EVENT = "summary", "event"
 _BDSEQ, _THINNED, _ON = "uplink_bdseq", "uplink_thinned", "uplink"
@@ -58,10 +59,14 @@ def insert(journal: Journal, message: Summary | Event) -> None:
     """Queue a message within a transaction of the caller."""
     kind = SUMMARY if isinstance(message, Summary) else EVENT
     at_s = message.start_s if isinstance(message, Summary) else message.at_s
+    address = 0
+    if isinstance(message, Event) and message.kind == names.KIND_NODE:
+        address = message.address
     body = message.encode()
     journal.db.execute(
-        "INSERT INTO outbox (kind, at_s, body, token) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (kind, at_s, body, token_bytes(metrics.token_of(body))),
+        "INSERT INTO outbox (kind, at_s, body, token, address) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT DO NOTHING",
+        (kind, at_s, body, token_bytes(metrics.token_of(body)), address),
     )
 
 
@@ -96,10 +101,25 @@ def take_facts(journal: Journal, site: int, limit: int = 500) -> int:
     ).fetchall()
     if found:
         with journal.transaction():
+            homes = set()
             for _, at_s, fact in found:
-                insert(journal, event_of(site, at_s, load_json(fact)))
+                event = event_of(site, at_s, load_json(fact))
+                insert(journal, event)
+                if event.kind == names.KIND_NODE:
+                    homes.add(event.address)
+            for address in homes:
+                _share(journal, address)
             journal.db.execute("DELETE FROM facts WHERE id <= ?", (found[-1][0],))
     return len(found)
+
+
+def _share(journal: Journal, address: int) -> None:
+    """What one home says of itself keeps to its share; its own oldest give way."""
+    journal.db.execute(
+        "DELETE FROM outbox WHERE address = ? AND id <= (SELECT id FROM outbox WHERE address = ? "
+        "AND address > 0 ORDER BY id DESC LIMIT 1 OFFSET ?)",
+        (address, address, EVENTS_KEPT),
+    )
 
 
 def last_id(journal: Journal) -> int:

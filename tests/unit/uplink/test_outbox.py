@@ -133,6 +133,22 @@ def test_every_alarm_and_every_switching_becomes_one_event(journal):
     assert events(journal) == told, "facts are taken once"
 
 
+def test_one_home_that_floods_crowds_out_only_itself(journal, monkeypatch):
+    monkeypatch.setattr(outbox, "EVENTS_KEPT", 20)
+    now = int(time.time())
+    journal.quarantine(257, "welded")
+    journal.add_events([(258, 1, 1, 2, 2, now, 0, 0)])
+    for start in range(0, 100, 10):
+        journal.add_events([(257, 1, start + n, 2, 2, now, start + n, 0) for n in range(10)])
+        outbox.take_facts(journal, 7)
+    told = events(journal)
+    assert [e.arg0 for e in told if e.address == 257 and e.kind == names.KIND_NODE] == list(
+        range(80, 100)
+    )
+    assert next(e.kind for e in told if e.address == 257) == names.KIND_QUARANTINE
+    assert len([e for e in told if e.address == 258]) == 1
+
+
 def test_without_an_uplink_nothing_is_noted(journal):
     outbox.switch(journal, False)
     journal.quarantine(257, "welded")

@@ -6,8 +6,10 @@ CREATE TABLE outbox (
     kind         TEXT    NOT NULL,         -- summary, event
     at_s         INTEGER NOT NULL,         -- start of the window, or time of the event
     body         BLOB    NOT NULL,         -- the packed message (pbal_uplink)
-    token        BLOB    NOT NULL UNIQUE   -- by which HQ acknowledges it, 8 bytes
+    token        BLOB    NOT NULL UNIQUE,  -- by which HQ acknowledges it, 8 bytes
+    address      INTEGER NOT NULL DEFAULT 0  -- the home whose own word it is, else 0
 );
+CREATE INDEX outbox_address ON outbox (address, id) WHERE address > 0;
 CREATE INDEX outbox_kind ON outbox (kind, id);
 
 -- Where each home was when it was first heard: what "losses avoided" compares with.
