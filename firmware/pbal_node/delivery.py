@@ -11,8 +11,8 @@ import os
 from micropython import const
 
 from pbal_node import slots
+from pbal_node.slots import Refused
 from pbal_node.store import makedirs
-from pbal_node.update import Refused
 from pbal_node.version import VERSION_CODE
 from pbal_protocol import ota
 

@@ -63,6 +63,10 @@ def _signed_minimum(slot: int) -> int:
     return 0
 
 
+class Refused(Exception):
+    """The update cannot be taken; the argument is the WHY_* number."""
+
+
 class Slots:
     """`stats` of the store; `s` are the eight bytes."""
 

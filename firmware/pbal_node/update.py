@@ -19,6 +19,7 @@ import machine
 from micropython import const
 
 from pbal_node import slots, unload
+from pbal_node.slots import Refused
 from pbal_node.version import VERSION_CODE
 from pbal_protocol import records
 from pbal_protocol.errors import RemoteError
@@ -58,10 +59,6 @@ _RESULT_OK = const(0)
 _RESULT_REFUSED = const(3)
 # Nothing of these stays between two orders.
 _UNLOADED = (("pbal_node", "delivery"), ("pbal_protocol", "ota"), ("pbal_protocol", "ed25519"))
-
-
-class Refused(Exception):
-    """The update cannot be taken; the argument is the WHY_* number."""
 
 
 def attach(release_key: str, place, board_id: int, selector, meter, log, faults) -> "Updater":
