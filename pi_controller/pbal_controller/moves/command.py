@@ -251,6 +251,10 @@ class Command:
             return self._finish(State.CONFIRMED, "measured; the node's answer was lost")
         if judge(reading, self.row.from_phase, self._tolerance) is Verdict.AGREES:
             return self._finish(State.EXPIRED, "no answer; measured on its old phase")
+        own = judge(reading, reading.phase, self._tolerance)
+        if own is Verdict.AGREES and reading.flags & r.FLAG_AUTONOMOUS:
+            # It left a sick phase meanwhile, says so, and is where it says.
+            return self._finish(State.EXPIRED, "no answer; it moved on by itself (autonomy)")
         if judge(reading, self.row.to_phase, self._tolerance) is Verdict.MOVING:
             return Actions()
         if reading.phase == 0:

@@ -122,6 +122,26 @@ def test_lost_command_measured_on_the_old_phase() -> None:
     assert c.state is State.EXPIRED
 
 
+def late_readings(**told) -> Command:
+    """A command that nobody answered, then readings on a third phase."""
+    c = command("sent")
+    for k in range(5):
+        if c.state.final:
+            break
+        c.reading(reading(3, **told), 80.0 + k, 80.0 + k, T0 + 80 + k)
+    return c
+
+
+def test_a_home_that_left_a_sick_phase_meanwhile_is_no_liar() -> None:
+    """The command was never sent: its controller was down, and the node moved on by itself."""
+    c = late_readings(flags=r.FLAG_AUTONOMOUS)
+    assert c.state is State.EXPIRED
+    assert "by itself" in c.detail
+    # Only where it says so, and is where it says.
+    assert late_readings().state is State.DISAGREED
+    assert late_readings(flags=r.FLAG_AUTONOMOUS, vout=240.0).state is State.DISAGREED
+
+
 def test_a_reading_from_before_the_end_decides_nothing() -> None:
     c = command()
     c.sent()
