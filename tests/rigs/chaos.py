@@ -65,6 +65,7 @@ class Chaos:
         self.counts: Counter[str] = Counter()
         self.dark_s = [0.0] * len(street.homes)  # without supply, by home
         self.longest_dark_s = [0.0] * len(street.homes)
+        self.longest_stall_s = 0.0  # of the street itself, whose contacts move late then
         self.offset_s = 0
         self._faketime = faketime
         self._clock = street.workdir / "clock"
@@ -213,6 +214,7 @@ class Chaos:
                     self.longest_dark_s[i] = max(self.longest_dark_s[i], now - begin)
                     since[i] = None
             await asyncio.sleep(LOOK_S)
+            self.longest_stall_s = max(self.longest_stall_s, time.monotonic() - now - LOOK_S)
 
     # -- faults of nodes ---------------------------------------------------------------------
 
@@ -365,6 +367,8 @@ class Chaos:
             "node_starts": sum(h.chip.starts for h in self.street.homes),
             "watchdog_resets": sum(h.wdt_bites for h in self.street.homes),
             "longest_dark_s": round(max(self.longest_dark_s), 1),
+            # A busy computer's doing: from some 0.1 s on a contact may look welded.
+            "longest_stall_s": round(self.longest_stall_s, 2),
         }
 
     def account(self) -> str:
