@@ -1,7 +1,8 @@
 """Runs first after every reset: outputs off, the watchdog on, a window in which a person gets in.
 
-Enter and Ctrl-C, or Ctrl-C twice, on the serial console within 0.5 s (mpremote and pbal send that),
-or the board's button held at reset, leave the board at the REPL with main.py not started. So a
+Enter and Ctrl-C on the serial console within 0.5 s, three such bytes in a row as tools send them or
+two as a person types them, with nothing else for 0.1 s before, or the board's button held at reset,
+leave the board at the REPL with main.py not started. So a
 node that keeps crashing can always be flashed again. A node with a lock (/cfg/console.json, written
 by `pbal provision`) wants the node's secret after it, as a line: one try for each start. From here
 on Ctrl-C interrupts nothing: what runs looks for it where it can stop (pbal_node/console.py), so
@@ -86,6 +87,8 @@ def _lock():
 def _opens(lock, line):
     """True for the secret. As in pbal_node/console.py and in pbal_tools/consolelock.py."""
     try:
+        if not 0 < lock["rounds"] <= 10000:
+            return False  # a try must end
         found = hashlib.sha256(lock["salt"].encode() + line).digest()
         for _ in range(lock["rounds"]):
             found = hashlib.sha256(found).digest()
@@ -111,32 +114,34 @@ def _wants_in(board, lock):
     """True when the button is held, or a person or a tool asks for the prompt within the window,
     and knows the secret of a locked board.
 
-    One byte alone is no request: it may be noise. Nor is a line of another length a secret.
+    What comes without a pause before it is no request: it may be noise. Nor is a line of another
+    length a secret.
     """
     pin = board.get("button", {}).get("pin")
     button = machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP) if pin is not None else None
     keys = select.poll()
     keys.register(sys.stdin, select.POLLIN)
-    before = line = b""
+    seen = line = b""  # since a pause; since Enter
+    idle = 0
     stays = _stays(lock)
     wait = told = 0
     end = time.ticks_add(time.ticks_ms(), 500)
     while stays or time.ticks_diff(end, time.ticks_ms()) > 0:
         if button is not None and not button.value():
             return True
-        if keys.poll(20):
+        asked = False
+        if not keys.poll(20):
+            idle += 1
+            asked = idle == 5 and len(seen) == 2 and seen[-1:] == b"\x03"
+        else:
             # As bytes: a text read waits for the rest of a character.
             key = sys.stdin.buffer.read(1)
-            if key == b"\x03" and before in (b"\r", b"\x03"):
-                if lock is None:
-                    return True
-                if stays or not told:
-                    told = 1
-                    end = time.ticks_add(time.ticks_ms(), 3000)  # for the tool to find the secret
-                    node = binascii.hexlify(machine.unique_id()).decode()
-                    print("pbal: console locked, node " + node)
-                    key = b""  # the next Ctrl-C alone asks for nothing
-            elif key == b"\r":
+            if idle >= 5:
+                seen = b""
+            idle = 0
+            seen = (seen + key)[:4]
+            asked = len(seen) == 3 and b"\x03" in seen
+            if key == b"\r":
                 if lock is not None and len(line) == 64:
                     if _opens(lock, line):
                         return True
@@ -150,9 +155,17 @@ def _wants_in(board, lock):
                 line = (line + key)[:65]
             else:
                 line = b""
-            before = key
-            if not key:  # there is no console, or it was told
+            if not key:  # there is no console
                 time.sleep_ms(20)
+        if asked and not seen.strip(b"\r\x03"):
+            if lock is None:
+                return True
+            if stays or not told:
+                told = 1
+                end = time.ticks_add(time.ticks_ms(), 3000)  # for the tool to find the secret
+                print(
+                    "pbal: console locked, node " + binascii.hexlify(machine.unique_id()).decode()
+                )
     return False
 
 

@@ -128,7 +128,7 @@ class App:
         self.bearers: list = []  # see docs/node.md, "Bearers"
         self._pressed_ms = -1
         self._wake_selector = asyncio.Event()
-        self.console = console()
+        self.console = console(lambda *what: self.log.emit(*what))
         build.assemble(self)
         del build
         unload("pbal_node", "build")

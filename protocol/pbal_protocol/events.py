@@ -62,8 +62,9 @@ KINDS = (
     Kind(
         names.EVENT_AUTH_FAILURES,
         "auth-failures",
-        "frames came that no key opens",
+        "frames came that no key opens, or wrong secrets at the console",
         "how many",
+        "0 frames, 1 the console",
     ),
     Kind(names.EVENT_CONFIG_CHANGED, "config-changed", "a setting was changed", "key", "value"),
     Kind(

@@ -17,8 +17,10 @@ from pbal_sim.chipstate import DEAF, PROMPT
 from pbal_sim.replboard import ReplBoard
 from pbal_sim.romloader import stand_in_image
 from pbal_tools import consolelock
-from pbal_tools.errors import ExitCode
+from pbal_tools.errors import ConsoleLocked, ExitCode
 from pbal_tools.flash.repl import reach_prompt
+from pbal_tools.provision.node import Node
+from pbal_tools.provision.work import Wanted, provision
 
 pytestmark = [pytest.mark.timeout(280), pytest.mark.keeps_processes]
 PASSPHRASE = b"correct horse battery"
@@ -213,7 +215,37 @@ def test_a_broken_program_leaves_the_prompt_closed_and_the_way_in_open(rig: Lock
     wait_for("it runs", lambda: runs(rig.node))
 
 
-def test_a_cut_rotation_leaves_both_secrets_and_open_is_open(rig: Locked) -> None:
+def test_a_cut_rotation_leaves_both_secrets(rig: Locked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cable is pulled when the key store has the new key and the node has not."""
+    store, before = rig.store(), rig.secret()
+
+    def pulled(self: Node) -> None:
+        raise OSError("the cable is pulled")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="pulled"):
+        patch.setattr(Node, "commit", pulled)
+        provision(rig.node.url, store, Wanted(ADDRESS), lambda _: None)
+    assert rig.secret() != before, "the key store has the new one"
+    for line in (before, rig.secret()):
+        rig.restart()
+        reach_prompt(rig.node.url, 60, unlock=lambda _, line=line: [line])
+        assert (
+            len(json.loads(mpremote(rig.node.url, "fs", "cat", ":/cfg/console.json"))["digests"])
+            == 2
+        )
+    # The same once more finishes it: then only the newest opens.
+    done = rig.pbal("provision", "rotate", str(ADDRESS), "-p", rig.node.url, *rig.store_args)
+    assert done.code == 0, done.err
+    rig.restart()
+    with pytest.raises(ConsoleLocked):
+        reach_prompt(rig.node.url, 60, unlock=lambda _: [before])
+    reach_prompt(rig.node.url, 60, unlock=lambda _: [rig.secret()])
+    assert (
+        len(json.loads(mpremote(rig.node.url, "fs", "cat", ":/cfg/console.json"))["digests"]) == 1
+    )
+
+
+def test_a_rotation_keeps_the_lock_and_open_is_open(rig: Locked) -> None:
     rotated = rig.pbal("provision", "rotate", str(ADDRESS), "-p", rig.node.url, *rig.store_args)
     assert rotated.code == 0, rotated.err
     assert "console locked" in rotated.out

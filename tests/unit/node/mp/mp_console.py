@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import os
+import random
 import select
 import sys
 import time
@@ -36,7 +37,7 @@ house = machine.house
 COILS = (18, 19, 23)
 
 # What tools send, and what noise sends. A text read of the last ones would wait for more.
-ASKS = (b"\r\x03", b"\x03\x03", b"\r\x03\x03", b"\r\x03\r\x01", b"\xc3\r\x03", b"x\r\r\x03")
+ASKS = (b"\r\x03", b"\x03\x03", b"\r\x03\x03", b"\r\x03\r\x01", b"\x03\x03\x03\x03")
 NOISE = (
     b"",
     b"\x03",
@@ -48,6 +49,12 @@ NOISE = (
     b"\xe2\x82",
     b"\x01",
     b"\x04",
+    # More than two bytes that happen to be right: dense noise has them every eight minutes.
+    b"\xc3\r\x03",
+    b"x\r\r\x03",
+    b"\x03\x03\xff",
+    b"\x80\x03\x03" * 20,
+    b"\r\r\r\r",
 )
 
 
@@ -136,7 +143,7 @@ def a_damaged_board_file_leaves_a_way_in():
             assert "except Exception as e:" in f.read()
         real, house.level = house.level, Levels()
         try:
-            assert boot(b"\r\x03") and not boot(b"")
+            assert boot(b"\r\x03\x03") and not boot(b"")
         finally:
             house.level = real
     support.write_file("/board.json", text)
@@ -156,6 +163,8 @@ LOCK = {
     "rounds": 1000,
     "digests": ["621dcea76dcaed5ff3f24239b9909e1f38dfb5e63ad70f24ca0f96a8acb66db5"],
 }
+NO_DIGEST = '{"salt": "x", "rounds": 1, "digests": 3}'
+ENDLESS = json.dumps(dict(LOCK, rounds=1000000000))
 
 
 def locked(text=None):
@@ -179,7 +188,7 @@ def the_window_of_a_locked_node_takes_the_secret_and_the_button():
         house.level[0] = 0
         assert boot(b"")
         house.level[0] = 1
-        for damaged in ("{", "[]", "{}", "7", '{"salt": "x", "rounds": 1, "digests": 3}'):
+        for damaged in ("{", "[]", "{}", "7", NO_DIGEST, ENDLESS):
             locked(damaged)
             assert not boot(b"\r\x03" + SECRET + b"\r"), damaged
     finally:
@@ -207,8 +216,10 @@ def a_locked_node_that_runs_takes_the_secret_only():
         for wrong in (SECRET[:-1], SECRET + b"5", SECRET[:9] + b"\x03" + SECRET[9:]):
             asked, _keys = typed(wrong + b"\r")
             assert turns(asked, 20) is None, wrong
-        # Wrong ones cost a pause that doubles, in which the right one counts for nothing either.
-        asked, keys = typed(b"")
+        # Wrong ones cost a pause that doubles, in which the right one counts for nothing either;
+        # the first, the tenth ... are events.
+        told = []
+        asked, keys = typed(b"", lambda *what: told.append(what))
         checks = []
         for n in range(600):
             if not keys.data:
@@ -219,6 +230,8 @@ def a_locked_node_that_runs_takes_the_secret_only():
         pauses = [b - a for a, b in zip(checks, checks[1:])]  # noqa: B905
         assert all([b > a for a, b in zip(pauses[:5], pauses[1:6])]), pauses  # noqa: B905
         assert max(pauses) <= 128 + 8, pauses
+        assert [a for a in told if a[0] != 9 or a[3] != 1] == [], told
+        assert [a[2] for a in told] == [1, 10], told
         keys.data = b"\r" + SECRET + b"\r"
         assert turns(asked, 3) is None
         while keys.data:
@@ -227,6 +240,9 @@ def a_locked_node_that_runs_takes_the_secret_only():
             assert not asked()
         keys.data = b"\r" + SECRET + b"\r"
         assert turns(asked) is not None
+        locked(ENDLESS)
+        asked, _keys = typed(SECRET + b"\r")
+        assert turns(asked, 20) is None, "a try that does not end"
         locked("{")
         asked, _keys = typed(b"\r\x03" + SECRET + b"\r")
         assert turns(asked, 20) is None, "a damaged lock opens for nobody"
@@ -300,17 +316,40 @@ def a_person_who_works_is_not_cut_short_but_noise_is():
 def the_running_application_takes_a_request_and_no_noise():
     for data in ASKS:
         asked, _keys = typed(data)
-        assert asked(), data
+        assert turns(asked, 2) is not None, data
     for data in NOISE:
         asked, _keys = typed(data)
-        assert not asked(), data
+        assert turns(asked, 9) is None, data
     asked, keys = typed(b"\r\x03\r\x01")
-    assert asked() and keys.data == b"\r\x01", "what a tool sends next is the prompt's"
+    assert asked() and keys.data == b"\x01", "what a tool sends next is the prompt's"
     # In pieces, as it comes.
     asked, keys = typed(b"\r")
     assert not asked()
     keys.data = b"\x03"
+    assert not asked() and asked()
+    # Noise just before, or just behind, makes it noise; a second later it is a request again.
+    asked, keys = typed(b"\xff")
+    assert not asked()
+    keys.data = b"\r\x03\x03"
+    assert turns(asked, 3) is None
+    keys.data = b"\r\x03\x03"
     assert asked()
+    # A tool that goes on asking gets in, whatever came before.
+    asked, keys = typed(b"\xff" * 200)
+    for _ in range(9):
+        keys.data += b"\r\x03\x03" * 2
+        if asked():
+            break
+    else:
+        raise AssertionError("never let in")
+    # An hour of dense noise, half of it the right bytes, and of one byte at a time.
+    for many, some in ((60, b"\x03\x03\r\x00\x80\xff"), (1, bytes(range(256)))):
+        asked, keys = typed(b"\xff")
+        assert not asked()
+        random.seed(many)
+        for _ in range(7200):
+            keys.data = bytes([random.choice(some) for _ in range(many)])
+            assert not asked(), many
     # A flood holds nothing up.
     asked, keys = typed(b"x" * 500)
     assert not asked() and len(keys.data) > 400
@@ -320,10 +359,10 @@ def the_running_application_takes_a_request_and_no_noise():
     assert not asked(), "it looks at a console that is not there"
 
 
-def typed(data):
+def typed(data, emit=None):
     """(what the application asks, the keys) with `data` typed."""
     keys = console.select = console.sys = Keys(data)
-    asked = console.console()
+    asked = console.console(emit)
     console.select, console.sys = select, sys
     return with_keys(asked, keys), keys
 
