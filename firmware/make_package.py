@@ -17,7 +17,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 # What a node never loads.
-HOST_ONLY = {f"pbal_protocol/{name}.py" for name in ("ccm_host", "events", "flags", "states")}
+HOST_ONLY = {
+    f"pbal_protocol/{name}.py" for name in ("ccm_host", "events", "flags", "names", "states")
+}
 
 
 def modules() -> list[list[str]]:

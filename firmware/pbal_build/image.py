@@ -18,7 +18,9 @@ from .errors import BuildError
 
 _SCRIPTS = ("boot.py", "main.py")
 # What a node never loads; firmware/make_package.py leaves out the same.
-HOST_ONLY = {f"pbal_protocol/{name}.py" for name in ("ccm_host", "events", "flags", "states")}
+HOST_ONLY = {
+    f"pbal_protocol/{name}.py" for name in ("ccm_host", "events", "flags", "names", "states")
+}
 # What only a node with a radio loads: folders of the packages.
 _RADIO = ("pbal_protocol/radio/", "pbal_node/radio/")
 # Source that contains machine code for the chip's own processor is compiled on the chip.
