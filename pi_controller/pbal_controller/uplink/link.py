@@ -112,9 +112,11 @@ class Uplink:
 
     def as_dict(self) -> dict[str, Any]:
         """For the status."""
+        configured = self._config.kind != "null"
         return {
+            "configured": configured,
             "online": self.born,
-            "why": "" if self.born else self.why,
+            "why": "" if self.born or not configured else self.why,
             "connections": self.connections_total,
             "births": self.births_total,
             "sent": self.sent_total,

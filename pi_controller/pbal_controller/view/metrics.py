@@ -41,6 +41,15 @@ class Exposition:
         return "\n".join(self._lines) + "\n"
 
 
+def _uplink(out: Exposition, c: SiteView) -> None:
+    """The way to HQ, where one is configured."""
+    uplink = c.uplink.as_dict()
+    if uplink["configured"]:
+        out.add("uplink_online", "gauge", "1 while HQ can hear this site.", int(uplink["online"]))
+        out.add("uplink_acknowledged_total", "counter", "Messages that HQ has stored.",
+                uplink["acknowledged"])  # fmt: skip
+
+
 def _transformer(out: Exposition, c: SiteView) -> None:
     """The transformer's meter, while it is heard, and what it sees beside the homes."""
     reading = c.transformer()
@@ -153,10 +162,7 @@ def render(c: SiteView) -> str:
     if key["made_s"]:
         out.add("group_key_age_seconds", "gauge", "Since the newest group key was drawn.",
                 round(c.wall() - key["made_s"], 3))  # fmt: skip
-    uplink = c.uplink.as_dict()
-    out.add("uplink_online", "gauge", "1 while HQ can hear this site.", int(uplink["online"]))
-    out.add("uplink_acknowledged_total", "counter", "Messages that HQ has stored.",
-            uplink["acknowledged"])  # fmt: skip
+    _uplink(out, c)
     _transformer(out, c)
     if c.updates_on:
         out.add("update_bytes_total", "counter", "Bytes of releases sent to homes.",

@@ -54,7 +54,7 @@ def view(**changes: Any) -> SiteView:
         "rounds": {"street": N(last_cycle_s=0.5, group_frames=11)},
         "transformer": lambda: None,
         "residual": N(as_dict=lambda: {"residual_a": [None] * 3, "alarms": []}),
-        "uplink": N(as_dict=lambda: {"online": True, "acknowledged": 4}),
+        "uplink": N(as_dict=lambda: {"configured": True, "online": True, "acknowledged": 4}),
         "neutral_history": [(1_800_000_000.0, 12.5)],
         "facts_dropped": lambda: 13,
         "node_events": _no_events,
