@@ -222,6 +222,7 @@ class Controller:
             await self.counters.restore()
             await self.counters.reserve()
             recovered = await self.dispatcher.recover()
+            await self.journal.call(Journal.note_change, "configuration", self.config.digest())
             await self._mark_journal()
             self.planner.remember(await self.journal.call(Journal.get_blob, planner_memory.KEY))
             await self.doubts.restore(self.now())

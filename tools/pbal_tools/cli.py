@@ -40,6 +40,7 @@ NOUNS: dict[str, Noun] = {
     "meter": Noun("pbal_tools.meter", "Find out how the transformer's meter is read."),
     "doctor": Noun("pbal_tools.doctor", "Look over a controller's computer; says what to mend."),
     "backup": Noun("pbal_tools.backup", "A site in one encrypted file: make, check, restore."),
+    "audit": Noun("pbal_tools.audit", "The log of what was ordered and decided."),
     "commission": Noun("pbal_tools.commission", "Commission a street, step by step."),
     "node": Noun("pbal_tools.node", "Talk to one node: state, self-test, logs."),
 }

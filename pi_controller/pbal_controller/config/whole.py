@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -26,6 +27,7 @@ from pbal_controller.config.tables import (
     UpdateConfig,
     UplinkConfig,
 )
+from pbal_controller.documents import dump_json
 from pbal_controller.naming import Name
 
 
@@ -49,6 +51,11 @@ class Config(Table):
     update: UpdateConfig = UpdateConfig()
     security: SecurityConfig = SecurityConfig()
     log: LogConfig = LogConfig()
+
+    def digest(self) -> str:
+        """16 hex digits that change when anything in it does (SHA-256 of its JSON)."""
+        text = dump_json(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def bearers(self) -> dict[str, tuple[Kind, BaseModel]]:
         """Every bearer by name: its kind, and the settings of that kind."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pbal_controller.errors import JournalError, JournalUnavailable, NumbersSpentError
+from pbal_controller.journal import chain
 from pbal_controller.journal.file import is_damage, made_private, schema_files, trouble
 from pbal_controller.journal.numbers import Numbers, NumbersUsedUp
 
@@ -64,6 +65,7 @@ class Journal:
             if str(path) != ":memory:":
                 made_private(Path(path))
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            chain.equip(self._db)
             self._db.execute("PRAGMA busy_timeout = 5000")
             self._db.execute("PRAGMA journal_mode = WAL")
             # FULL flushes the WAL on each commit: a journaled command survives a power cut.
@@ -260,6 +262,17 @@ class Journal:
             f"SELECT {', '.join(names)} FROM audit ORDER BY at_s DESC LIMIT ?", (limit,)
         )
         return [dict(zip(names, row, strict=True)) for row in found]
+
+    def note_change(self, what: str, subject: str, why: str = "") -> bool:
+        """Put into the audit log what now holds, if it is not what held before; whether it was."""
+        if self.meta(f"noted {what}") == subject:
+            return False
+        with self.transaction():
+            self.set_meta(f"noted {what}", subject)
+            self._db.execute(
+                "INSERT INTO audit_in VALUES (?, ?, ?, ?)", (self._wall(), what, subject, why)
+            )
+        return True
 
     # -- single values, copies -----------------------------------------------------------
 
