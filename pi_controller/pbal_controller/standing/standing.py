@@ -149,7 +149,9 @@ class Standing:
         self.reasons = {**reasons, **self.unwritten}
         if lifted:
             self.fresh_journal = False
+            # What homes said until now is what the person has decided on.
             self.accused.clear()
+            self._hold_until = -math.inf
         return lifted
 
     @property

@@ -446,6 +446,16 @@ def test_homes_must_agree_in_time_or_one_is_alone() -> None:
     assert Standing(homes=0).accuse(1, Reason.LOST, "x", 0.0, known=False) is None
 
 
+def test_a_person_s_decision_ends_the_waiting_too() -> None:
+    standing = Standing(homes=5)
+    standing.stand_down(Reason.RIVAL, "found before a restart")
+    standing.unwritten.clear()
+    standing.accuse(1, Reason.RIVAL, "said so", 100.0, known=False)
+    assert standing.listed({}) == ["rival"]
+    assert standing.why_not(101.0) == ""
+    assert standing.accused == {}
+
+
 def test_polls_of_one_home_hold_that_home_only() -> None:
     standing = Standing(homes=5)
     assert not standing.polled_by_others(1, 100.0)
