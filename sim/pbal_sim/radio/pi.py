@@ -33,11 +33,19 @@ class Wired:
 
 
 class Pi:
-    """The computer. A transfer takes its bits' time and `overhead_us` where `spend_us` is given."""
+    """The computer. A transfer takes its bits' time and `overhead_us` where `spend_us` is given.
+
+    `devices`: which /dev/spidevB.D there are, whether or not something is connected; none where the
+    overlay for SPI is not set.
+    """
 
     def __init__(
-        self, spend_us: Callable[[float], None] | None = None, overhead_us: float = 15.0
+        self,
+        spend_us: Callable[[float], None] | None = None,
+        overhead_us: float = 15.0,
+        devices: tuple[tuple[int, int], ...] = ((0, 0), (0, 1)),
     ) -> None:
+        self.devices = devices
         self._spend_us = spend_us or (lambda us: None)
         self._overhead_us = overhead_us
         self._radios: list[Wired] = []
@@ -155,7 +163,7 @@ class Pi:
                 self._place: tuple[int, int] | None = None
 
             def open(self, bus: int, device: int) -> None:
-                if not any((w.bus, w.select) == (bus, device) for w in pi._radios):
+                if (bus, device) not in pi.devices:
                     raise FileNotFoundError(2, "No such file or directory")
                 self._place = (bus, device)
 

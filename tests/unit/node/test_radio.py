@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
+from rigs import pi_radio
 
 from pbal_protocol.radio.airtime import low_data_rate
 from pbal_sim.radio import FREE, Air, PathLoss, Sx1276, VirtualClock
@@ -29,6 +31,7 @@ class Board:
         self.edges = 0
         self.edge_us = 0
         self.asked = 0
+        self.stack = contextlib.ExitStack()
         self.fresh()
 
     # -- what the program may ask of the test -----------------------------------------------------
@@ -141,6 +144,31 @@ class Board:
         self.clock.advance(60_000)
         self._say(self.other, [0] * 60)
 
+    # -- the two drivers of a Raspberry Pi, beside the node's --------------------------------------
+
+    def crosstalk(self) -> None:
+        """A place with the node, rfm9x on the peer and pyLoRa on the third radio."""
+        self.fresh()
+        self.rfm9x = self.stack.enter_context(pi_radio.rfm9x(self.clock, self.peer))
+        self.pylora = self.stack.enter_context(pi_radio.pylora(self.clock, self.other))
+
+    def pi_listen(self) -> None:
+        self.rfm9x.listen()
+        self.pylora.listen()
+        self.pylora.heard.clear()
+
+    def pi_heard(self) -> list[list[int] | None]:
+        self.clock.advance(1000)
+        got = self.rfm9x.receive(timeout=0.01, with_header=True)
+        return [got and list(got), *map(list, self.pylora.heard)]
+
+    def rfm9x_say(self, data: list[int]) -> None:
+        pi_radio.say(self.rfm9x, bytes(data))
+
+    def pylora_say(self, data: list[int]) -> None:
+        self.pylora.send(bytes(data))
+        self.clock.advance(200_000)
+
     # -- the wire ---------------------------------------------------------------------------------
 
     def _serve(self, kind: str, data: bytes) -> bytes:
@@ -194,9 +222,10 @@ def on_the_board(*wanted: str) -> str:
         pass_fds=[theirs.fileno()],
     )
     theirs.close()
+    board = Board()
     try:
-        with ours:
-            Board().serve(ours)
+        with ours, board.stack:
+            board.serve(ours)
         text, _ = process.communicate(timeout=20)
     finally:
         process.kill()

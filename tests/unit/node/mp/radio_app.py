@@ -344,6 +344,26 @@ def test_another_spreading_factor_and_power():
     assert tell("registers", [0x1E, 0x09]) == [0xB4, 0x8F]
 
 
+def test_three_drivers_understand_each_other():
+    """The node's, rfm9x and pyLoRa: each speaks, the two others hear it."""
+    tell("crosstalk")
+    one = make()
+    one.begin(HZ, power_dbm=17)
+    for size in (39, 5, 200):
+        data = bytes([(3 * i + size) & 0xFF for i in range(size)])
+        tell("pi_listen")
+        one.send(fill(one, data))
+        until(one, sx127x.SENT)
+        assert tell("pi_heard") == [list(data)] * 2, size
+        for speaker, other in (("rfm9x_say", 1), ("pylora_say", 0)):
+            tell("pi_listen")
+            one.listen()
+            tell(speaker, list(data))
+            until(one, sx127x.HEARD)
+            assert one.buf[: one.length] == data
+            assert tell("pi_heard")[other] == list(data), (speaker, size)
+
+
 async def _hear(connected, count):
     one = begun()
     radio_wire.dio0.connected = connected
