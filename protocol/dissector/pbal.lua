@@ -156,8 +156,23 @@ local records = {
   [41] = {name = "TelemetryGet", size = 2, fields = {
     {name = "every", code = "B", divisor = 1, unit = "", low = 0, high = 255},
   }},
+  [42] = {name = "Beacon", size = 20, fields = {
+    {name = "time_s", code = "I", divisor = 1, unit = "s", low = 0, high = 4294967295},
+    {name = "time_ms", code = "H", divisor = 1, unit = "ms", low = 0, high = 999},
+    {name = "round", code = "H", divisor = 1, unit = "", low = 0, high = 65535},
+    {name = "map_version", code = "B", divisor = 1, unit = "", low = 0, high = 255},
+    {name = "repair", code = "B", divisor = 1, unit = "", low = 0, high = 255},
+    {name = "shape", code = "8s", divisor = 1, unit = "", low = 8, high = 8},
+    {name = "heard", code = "*", divisor = 1, unit = "", low = 0, high = 32},
+  }},
+  [43] = {name = "SlotAssign", size = 8, fields = {
+    {name = "map_version", code = "B", divisor = 1, unit = "", low = 0, high = 255},
+    {name = "slot", code = "B", divisor = 1, unit = "", low = 0, high = 255},
+    {name = "begin_us", code = "I", divisor = 1, unit = "us", low = 0, high = 4294967295},
+    {name = "sf", code = "B", divisor = 1, unit = "", low = 7, high = 12},
+  }},
 }
-local record_names = {[1] = "Telemetry", [2] = "Hello", [3] = "Switch", [4] = "SwitchResult", [5] = "Event", [6] = "EventAck", [7] = "Config", [8] = "ConfigGet", [9] = "ConfigValue", [10] = "TimeSync", [11] = "MeasureNow", [12] = "Health", [13] = "Ack", [14] = "ResultAck", [15] = "StatusGet", [16] = "GroupKey", [17] = "GroupProof", [20] = "Update", [21] = "UpdateStatus", [40] = "CompactTelemetry", [41] = "TelemetryGet"}
+local record_names = {[1] = "Telemetry", [2] = "Hello", [3] = "Switch", [4] = "SwitchResult", [5] = "Event", [6] = "EventAck", [7] = "Config", [8] = "ConfigGet", [9] = "ConfigValue", [10] = "TimeSync", [11] = "MeasureNow", [12] = "Health", [13] = "Ack", [14] = "ResultAck", [15] = "StatusGet", [16] = "GroupKey", [17] = "GroupProof", [20] = "Update", [21] = "UpdateStatus", [40] = "CompactTelemetry", [41] = "TelemetryGet", [42] = "Beacon", [43] = "SlotAssign"}
 local enums = {
   state = {[0] = "BOOT", [1] = "OPEN", [2] = "CLOSED", [3] = "WAITING", [4] = "OPENING", [5] = "DEAD_TIME", [6] = "CLOSING", [7] = "RETURN", [8] = "LOCKOUT", [9] = "SAFE"},
   outcome = {[1] = "ACCEPTED", [2] = "DONE", [3] = "REFUSED", [4] = "FAILED", [5] = "EXPIRED"},

@@ -185,6 +185,27 @@ RECORDS = [
         missed=1,
     ),
     record("TelemetryGet", "<BB", (41, 20), every=20),
+    record(
+        "Beacon",
+        "<BIHHBB8sB2s",
+        (42, T, 250, 513, 3, 1, b"\x09\4\2\1\0\0\x1e\x27", 2, b"\x05\x80"),
+        time_s=T,
+        time_ms=250,
+        round=513,
+        map_version=3,
+        repair=1,
+        shape="0904020100001e27",
+        heard="0580",
+    ),
+    record(
+        "SlotAssign",
+        "<BBBIB",
+        (43, 3, 15, 363048, 9),
+        map_version=3,
+        slot=15,
+        begin_us=363048,
+        sf=9,
+    ),
 ]
 BY_NAME = {v["record"]: v["hex"] for v in RECORDS}
 

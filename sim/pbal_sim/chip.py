@@ -34,6 +34,7 @@ class Wiring:
     adc: dict[int, int]
     uart: dict[int, tuple[int, int, int]]
     kind: str = "esp32"
+    radio: tuple[int, int, int] | None = None  # sck, mosi, miso
 
     def write(self, page: mmap.mmap, base: int) -> None:
         """Fills in the page of a chip."""
@@ -42,6 +43,8 @@ class Wiring:
             known = ", ".join(hwmap.CHIPS)
             raise TwinError(f"no simulated chip of kind {self.kind!r}; known: {known}")
         page[base + hwmap.CHIP] = hwmap.CHIPS.index(self.kind)
+        page[base + hwmap.RADIO] = 0 if self.radio is None else 1
+        page[base + hwmap.RADIO_SPI : base + hwmap.RADIO_SPI + 3] = bytes(self.radio or (0, 0, 0))
         n = hwmap.PINS
         page[base + hwmap.WATCH : base + hwmap.WATCH + n] = bytes(
             self.watch.get(p, 0) for p in range(n)
@@ -90,9 +93,12 @@ class Chip:
         self.bus_end, self._bus_chip = _wire()
         self.event_end, self._event_chip = _wire()
         self.meter_end, self._meter_chip = _wire()
+        self.spi_end, self._spi_chip = _wire()
+        self._spi_chip.setblocking(True)  # an access lasts until it is answered
         self._log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.event_end.setblocking(False)
         self.meter_end.setblocking(False)
+        self.spi_end.setblocking(False)
 
     async def start(self, cause: int) -> int:
         """Gives the chip supply; returns its pid."""
@@ -112,6 +118,7 @@ class Chip:
             self._event_chip.fileno(),
             self._bus_chip.fileno(),
             self._meter_chip.fileno(),
+            self._spi_chip.fileno(),
             self._pages_fd,
             self.flash_fd,
         ]
@@ -147,6 +154,8 @@ class Chip:
             self._event_chip,
             self.meter_end,
             self._meter_chip,
+            self.spi_end,
+            self._spi_chip,
         ):
             wire.close()
         os.close(self.flash_fd)

@@ -15,6 +15,7 @@ from pbal_sim.contacts import ContactSet
 from pbal_sim.hal import hwmap
 from pbal_sim.metering import MeterWire
 from pbal_sim.pzem import Pzem, Reading
+from pbal_sim.radio import RadioWire
 from pbal_sim.witness import Witness
 
 
@@ -63,6 +64,7 @@ class Home:
             lambda phase, on, t: witness.driven(index, phase, on, t),
         )
         self.meter_wire: MeterWire
+        self.radio_wire: RadioWire | None = None
 
     def attach(self) -> None:
         """Joins the wires once the chip exists."""
@@ -93,6 +95,8 @@ class Home:
         self.readable()
         self._buffer.clear()
         self.meter_wire.reset()
+        if self.radio_wire is not None:
+            self.radio_wire.reset()
         self.contacts.power_lost(time.monotonic_ns() / 1000)
 
     def readable(self) -> None:

@@ -82,6 +82,9 @@ def wiring_of(board: dict[str, Any], contact_pins: Iterable[int], eui: str) -> W
     rs485, meter = board["uart"]["rs485"], board["uart"].get("meter")
     watch = dict.fromkeys(contact_pins, hwmap.WATCH_CONTACT)
     watch[rs485["de"]] = hwmap.WATCH_DE
+    radio = board.get("radio")
+    if radio:
+        watch |= dict.fromkeys((radio["cs"], radio["reset"]), hwmap.WATCH_RADIO)
     uart = {rs485["id"]: (hwmap.LINK_RS485, rs485["tx"], rs485["rx"])}
     if meter is not None:
         uart[meter["id"]] = (hwmap.LINK_METER, meter["tx"], meter["rx"])
@@ -92,6 +95,7 @@ def wiring_of(board: dict[str, Any], contact_pins: Iterable[int], eui: str) -> W
         adc={sense[k]: n for n, k in enumerate(hwmap.CHANNELS) if k in sense},
         uart=uart,
         kind=board["board"].get("chip", "esp32"),
+        radio=(radio["sck"], radio["mosi"], radio["miso"]) if radio else None,
     )
 
 

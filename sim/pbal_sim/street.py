@@ -43,6 +43,7 @@ from pbal_sim.mains import Mains
 from pbal_sim.neutral import NeutralHistory
 from pbal_sim.processclient import ProcessClient, memory_file
 from pbal_sim.pzem import Reading
+from pbal_sim.radio import Air, RadioWire, Sx1276
 from pbal_sim.segment import Segment
 from pbal_sim.streetconfig import StreetConfig, loads_of
 from pbal_sim.witness import Witness
@@ -51,6 +52,7 @@ __all__ = ["Street", "StreetConfig"]
 
 _TICK_S = 0.1
 _WATCH_S = 0.1
+_APART_M = 25.0  # from one home with a radio to the next
 _BOOT_S = 30.0
 _EXACT_HOMES = 16
 
@@ -87,6 +89,7 @@ class Street:
         self.clock_us = 0.0
         self.interpreter = ""
         self.boot_s = 0.0
+        self.air = Air(lambda: time.monotonic_ns() // 1000, seed=c.seed)  # for boards with a radio
         self._supervisor = ProcessClient(self._ended)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pages: mmap.mmap | None = None
@@ -136,6 +139,8 @@ class Street:
         for home in self.homes:
             loop.add_reader(home.chip.event_end.fileno(), home.readable)
             loop.add_reader(home.chip.meter_end.fileno(), home.meter_wire.readable)
+            if home.radio_wire is not None:
+                loop.add_reader(home.chip.spi_end.fileno(), home.radio_wire.readable)
         self._task(self._tick(), "street mains")
         self._task(self._watch(), "street watchdogs")
         gate = asyncio.Semaphore(c.boot_parallel)
@@ -165,6 +170,7 @@ class Street:
         for home in self.homes:
             loop.remove_reader(home.chip.event_end.fileno())
             loop.remove_reader(home.chip.meter_end.fileno())
+            loop.remove_reader(home.chip.spi_end.fileno())
         await self._supervisor.stop()
         for home in self.homes:
             home.chip.close()
@@ -231,6 +237,11 @@ class Street:
         )
         home.chip.first_files = first_files(c, i, identity)
         home.attach()
+        if "radio" in self.board:
+            radio = Sx1276(self.air, f"home {i + 1}", (_APART_M * (i + 1), 0.0))
+            home.radio_wire = RadioWire(
+                home.chip.spi_end, radio, self.board["radio"], home.chip.set_input, self._schedule
+            )
         home.on_reset = lambda: self._task(self.reset(i, chips.HARD_RESET), "chip reset")
         button = self.board.get("button", {}).get("pin")
         if button is not None:

@@ -43,12 +43,13 @@ def test_ids_are_the_ones_that_were_given_out():
     given_out = "Telemetry Hello Switch SwitchResult Event EventAck Config ConfigGet ConfigValue "
     given_out += "TimeSync MeasureNow Health Ack ResultAck StatusGet GroupKey GroupProof"
     updates = [(20, "Update"), (21, "UpdateStatus")]
-    radio = [(40, "CompactTelemetry"), (41, "TelemetryGet")]
+    radio = list(enumerate(["CompactTelemetry", "TelemetryGet", "Beacon", "SlotAssign"], 40))
     assert [(c.ID, c.NAME) for c in ALL] == [*enumerate(given_out.split(), 1), *updates, *radio]
 
 
-def test_only_time_and_measure_now_may_go_to_a_group():
-    assert [cls.NAME for cls in ALL if "group" in cls.DIRECTION] == ["TimeSync", "MeasureNow"]
+def test_only_time_measure_now_and_beacons_may_go_to_a_group():
+    group = [cls.NAME for cls in ALL if "group" in cls.DIRECTION]
+    assert group == ["TimeSync", "MeasureNow", "Beacon"]
 
 
 def test_the_whole_answer_fits_a_frame():

@@ -4,7 +4,7 @@ A node without a radio does not load them. One with a radio calls `add(RECORDS)`
 pbal_protocol.records does, so that the wire's page, stub and dissector have them.
 """
 
-from pbal_protocol.codec import Record, declare
+from pbal_protocol.codec import BLOB, Record, declare
 
 
 class CompactTelemetry(Record):
@@ -37,12 +37,41 @@ class TelemetryGet(Record):
     FIELDS = (("every", "B", 1, "", 0, 255),)
 
 
-ALL = (CompactTelemetry, TelemetryGet)
+class Beacon(Record):
+    ID = 42
+    NAME = "Beacon"
+    DIRECTION = ("group",)
+    FIELDS = (
+        ("time_s", "I", 1, "s", 0, 0xFFFFFFFF),
+        ("time_ms", "H", 1, "ms", 0, 999),
+        ("round", "H", 1, "", 0, 0xFFFF),
+        ("map_version", "B", 1, "", 0, 255),
+        ("repair", "B", 1, "", 0, 255),
+        ("shape", "8s", 1, "", 8, 8),
+        ("heard", BLOB, 1, "", 0, 32),
+    )
+
+
+class SlotAssign(Record):
+    ID = 43
+    NAME = "SlotAssign"
+    DIRECTION = ("down",)
+    FIELDS = (
+        ("map_version", "B", 1, "", 0, 255),
+        ("slot", "B", 1, "", 0, 255),
+        ("begin_us", "I", 1, "us", 0, 0xFFFFFFFF),
+        ("sf", "B", 1, "", 7, 12),
+    )
+
+
+ALL = (CompactTelemetry, TelemetryGet, Beacon, SlotAssign)
+
+for _cls in ALL:
+    declare(_cls)
+del _cls
 
 
 def add(known: dict[int, type[Record]]) -> None:
     """Make these records known to pbal_protocol.records.RECORDS."""
     for cls in ALL:
-        if cls.ID not in known:
-            declare(cls)
-            known[cls.ID] = cls
+        known[cls.ID] = cls

@@ -52,6 +52,44 @@ class TelemetryGet(Record):
     @classmethod
     def decode(cls, buf: bytes | bytearray | memoryview) -> Self: ...
 
+class Beacon(Record):
+    time_s: int
+    time_ms: int
+    round: int
+    map_version: int
+    repair: int
+    shape: bytes
+    heard: bytes
+    def __init__(
+        self,
+        *,
+        time_s: int = ...,
+        time_ms: int = ...,
+        round: int = ...,
+        map_version: int = ...,
+        repair: int = ...,
+        shape: bytes = ...,
+        heard: bytes = ...,
+    ) -> None: ...
+    @classmethod
+    def decode(cls, buf: bytes | bytearray | memoryview) -> Self: ...
+
+class SlotAssign(Record):
+    map_version: int
+    slot: int
+    begin_us: int
+    sf: int
+    def __init__(
+        self,
+        *,
+        map_version: int = ...,
+        slot: int = ...,
+        begin_us: int = ...,
+        sf: int = ...,
+    ) -> None: ...
+    @classmethod
+    def decode(cls, buf: bytes | bytearray | memoryview) -> Self: ...
+
 ALL: tuple[type[Record], ...]
 
 def add(known: dict[int, type[Record]]) -> None: ...

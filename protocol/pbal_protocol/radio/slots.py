@@ -29,7 +29,7 @@ class Shape:
         *,
         bw_hz: int = 125000,
         beacon_sf: int = 7,
-        beacon_bytes: int = 64,
+        beacon_bytes: int = 67,  # for 255 homes, sealed
         downlinks: int = 2,
         downlink_bytes: int = 64,
         up_bytes: int = UP_BYTES,

@@ -49,10 +49,13 @@ UID = 612  # 6 bytes
 WATCH = 640  # + pin: 0, WATCH_DE or WATCH_CONTACT
 WATCH_DE = 1
 WATCH_CONTACT = 2
+WATCH_RADIO = 3
 ADC_OF = 704  # + pin: channel, 255 = nothing connected
 UART_OF = 768  # + 4 * uart: link (255 = nothing), tx pin, rx pin
 CHIP = 784  # u8: which chip this is
 CHIPS = ("esp32", "esp32s3")
+RADIO = 785  # u8: 1 when the board has one
+RADIO_SPI = 786  # sck, mosi, miso
 PINS = 64  # pins a page has room for
 FILES = 4096  # u32 length, then JSON {path: text}: written to the flash before boot.py runs
 FILES_MAX = PAGE_SIZE - FILES - 4
@@ -60,7 +63,8 @@ FILES_MAX = PAGE_SIZE - FILES - 4
 # Descriptors of a chip's process: events, then one per link, and the one that never speaks.
 FD_EVENTS = 10
 FD_LINK = 11
-FD_SILENT = 15
+FD_SPI = 13  # the radio's bus
+FD_SILENT = 16
 
 # --- stages --------------------------------------------------------------------------
 STAGE_RESET = 0
@@ -83,6 +87,10 @@ EV_WDT = 7  # c = timeout in ms: a watchdog was started
 
 LINK_RS485 = 0
 LINK_METER = 1
+
+# On the radio's bus: u8 kind, u16 length, then the bytes. A move is answered with as many.
+SPI_MOVE = 1
+SPI_PIN = 2  # pin, level
 
 CUT_NONE = 0
 CUT_PIN = 1  # just before the n-th change of a watched pin

@@ -30,6 +30,12 @@ def prepare(page, flash, size):
     import _start  # noqa: F401
     import esp32  # noqa: F401
 
+    if _chip.page[hwmap.RADIO]:
+        import _spi
+
+        machine.SPI = _spi.SPI
+        machine.Pin.radio = _spi.pin
+
     vfs.umount("/")
     vfs.mount(vfs.VfsLfs2(Flash(flash, size), progsize=32, readsize=32, lookahead=32), "/")
     sys.path[:] = ["", ".frozen", "/lib"]

@@ -71,6 +71,7 @@ class Pin:
     IRQ_FALLING = 2
     IRQ_RISING = 1
     _all = {}
+    radio = None  # what a pin of the radio calls, see _spi
 
     def __new__(cls, pin, *args, **kw):
         if isinstance(pin, Pin):
@@ -113,7 +114,9 @@ class Pin:
         if contact and _chip.cut(hwmap.CUT_PIN):
             _chip.stop()
         self._level = level
-        if watch == hwmap.WATCH_DE:
+        if watch == hwmap.WATCH_RADIO:
+            Pin.radio(self._pin, level)
+        elif watch == hwmap.WATCH_DE:
             _uart_event(hwmap.LINK_RS485, hwmap.EV_PIN, self._pin, level)
         elif watch:
             _chip.emit(hwmap.EV_PIN, self._pin, level)

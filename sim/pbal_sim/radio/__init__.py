@@ -5,17 +5,21 @@ Exported here is what others use; the rest of the folder is the room's own.
 
 from pbal_sim.radio.air import Air, Jammer, Transmission, Tuning
 from pbal_sim.radio.clock import VirtualClock
+from pbal_sim.radio.ear import Ear
 from pbal_sim.radio.pi import Pi
 from pbal_sim.radio.propagation import FREE, OPEN_COUNTRY, PathLoss
 from pbal_sim.radio.sx1276 import Sx1276
+from pbal_sim.radio.wire import RadioWire
 
 __all__ = [
     "FREE",
     "OPEN_COUNTRY",
     "Air",
+    "Ear",
     "Jammer",
     "PathLoss",
     "Pi",
+    "RadioWire",
     "Sx1276",
     "Transmission",
     "Tuning",
