@@ -401,7 +401,7 @@ def test_the_planner_s_loop_tells_what_is_under_way(monkeypatch):
 
 def test_the_planner_s_loop_keeps_what_the_bound_remembers():
     before, after = (VirtualStreet(6, lambda i, t: 500.0 + 900.0 * i) for _ in range(2))
-    before.play(400)
+    before.play(4 * 3600)  # it takes its time until what lasts is known
     assert len(before.loop.bound._past) > 1
     after.loop.remember(before.loop.memory())
     assert (after.loop.bound._past == before.loop.bound._past).all()
