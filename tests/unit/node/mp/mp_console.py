@@ -241,8 +241,10 @@ def a_locked_node_that_runs_takes_the_secret_only():
         keys.data = b"\r" + SECRET + b"\r"
         assert turns(asked) is not None
         locked(ENDLESS)
-        asked, _keys = typed(SECRET + b"\r")
-        assert turns(asked, 20) is None, "a try that does not end"
+        asked, keys = typed(SECRET + b"\r")
+        assert turns(asked, 20) is None
+        keys.data = b"x"
+        assert not asked() and not keys.data, "a try that does not end"
         locked("{")
         asked, _keys = typed(b"\r\x03" + SECRET + b"\r")
         assert turns(asked, 20) is None, "a damaged lock opens for nobody"
