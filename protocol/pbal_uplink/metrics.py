@@ -1,9 +1,9 @@
 """The messages as Sparkplug metrics, in two forms from the same declarations.
 
-*Packed*: one metric of bytes a message (`Summary`, `Event`, `State`), a sixth of the bytes; pbal's
-own HQ reads it. *Plain*: one metric a field (`Summary/ia_mean_a`), which any Sparkplug host shows.
-An alias means the same in both: the message's id for the packed metric, and id * 100 + 1, + 2, ...
-for its fields in the order of their declaration.
+*Packed*: one metric of bytes a message (`Summary`, `Event`, `State`), a quarter of the traffic;
+pbal's own HQ reads it. *Plain*: one metric a field (`Summary/ia_mean_a`), which any Sparkplug host
+shows. An alias means the same in both: the message's id for the packed metric, and id * 100 + 1,
++ 2, ... for its fields in the order of their declaration.
 """
 
 from __future__ import annotations

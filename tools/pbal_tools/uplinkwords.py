@@ -43,7 +43,7 @@ A site is an edge node of Sparkplug B 3.0. Its messages stand in the payloads in
 - *packed*: one metric of bytes a message, named `Summary`, `Event` or `State`, whose alias is the
   message's id;
 - *plain*: one metric a field, such as `Summary/ia_mean_a`, with the aliases of the tables above and
-  its unit as the property `engUnit`. Any Sparkplug host shows it, at six times the bytes.
+  its unit as the property `engUnit`. Any Sparkplug host shows it, at four times the traffic.
 
 Commands to a site are metrics of NCMD:
 
