@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from pbal_controller.documents import load_json
 from pbal_controller.journal import Journal, entries, faults
+from pbal_controller.journal.chain import link
 from pbal_controller.standing import Reason
 from pbal_controller.standing import store as standing_store
 from pbal_controller.updates import store as update_store
@@ -110,6 +112,15 @@ def test_an_edit_is_found(path: Path, column: str) -> None:
     value = "1.0" if column == "at_s" else "'x'"
     [*found] = spoil(path, f"UPDATE audit_log SET {column} = {value} WHERE seq = 4")
     assert any("entry 4 was changed" in words for words in found)
+
+
+def test_an_edit_with_a_link_made_anew_is_found_by_the_next(path: Path) -> None:
+    rows = log(path)
+    row = rows[3]
+    values = (row.seq, row.at_s, row.what, row.subject, row.who, "made up")
+    changed = replace(row, why="made up", link=link(rows[2].link, *values))
+    found = list(faults([*rows[:3], changed, *rows[4:]]))
+    assert found == ["entry 5 was changed, or what was before it"]
 
 
 def test_a_cut_in_the_middle_is_found(path: Path) -> None:
