@@ -205,6 +205,11 @@ def test_journal(tmp_path: Path, config: Path) -> None:
     assert levels(site.journal(made)) == [
         ("journal", "error"), ("journal", "warning"), ("journal", "ok")
     ]  # fmt: skip
+    with sqlite3.connect(tmp_path / "journal.db") as db:
+        db.execute("UPDATE audit_log SET why = 'x' WHERE seq = 1")
+    db.close()
+    [first, *_] = site.journal(made)
+    assert (first.level, "audit log" in first.words) == ("error", True)
     data = bytearray((tmp_path / "journal.db").read_bytes())
     data[4096 * 2 :] = os.urandom(len(data) - 4096 * 2)
     (tmp_path / "journal.db").write_bytes(data)

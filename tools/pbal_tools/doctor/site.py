@@ -11,6 +11,7 @@ from pathlib import Path
 from pbal_controller.bearers.rs485 import BusConfig
 from pbal_controller.config import Config
 from pbal_controller.errors import KeyStoreError
+from pbal_controller.journal import entries, faults
 from pbal_controller.keys import check_keys
 
 from .finding import Finding, Machine
@@ -94,6 +95,7 @@ def journal(config: Config) -> Iterator[Finding]:
                 row[0] for row in db.execute("SELECT reason FROM stand_down WHERE lifted_s IS NULL")
             ]
             (quarantined,) = db.execute("SELECT COUNT(*) FROM quarantine").fetchone()
+            audit = next(faults(entries(db)), "") if told == "ok" else ""
     except (sqlite3.Error, UnicodeDecodeError) as exc:
         yield Finding(
             "journal", "error", f"{path}: cannot be read ({exc})",
@@ -105,6 +107,11 @@ def journal(config: Config) -> Iterator[Finding]:
             "journal", "error", f"{path}: damaged ({told})", "Restore it: pbal backup restore."
         )
         return
+    if audit:
+        yield Finding(
+            "journal", "error", f"the audit log is not whole: {audit}",
+            "pbal audit verify; find out who had access to the Pi.",
+        )  # fmt: skip
     if reasons:
         yield Finding(
             "journal", "error", f"the controller stands down ({', '.join(reasons)})",
