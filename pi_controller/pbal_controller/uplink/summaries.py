@@ -157,8 +157,8 @@ def note_first_phases(journal: Journal, found: dict[int, int], wall: float) -> N
         )
 
 
-def counts(journal: Journal, from_s: float, to_s: float) -> dict[str, int]:
-    """How switchings ended within a time, and the transfers that nodes made by themselves."""
+def counts(journal: Journal, from_s: float, to_s: float) -> tuple[dict[str, int], int]:
+    """How switchings ended within a time, by end, and the transfers nodes made by themselves."""
     out = {
         state: min(255, count)
         for state, count in journal.db.execute(
@@ -171,7 +171,7 @@ def counts(journal: Journal, from_s: float, to_s: float) -> dict[str, int]:
         "SELECT COUNT(*) FROM events WHERE code = ? AND received_s >= ? AND received_s < ?",
         (_AUTONOMOUS, from_s, to_s),
     ).fetchone()
-    return out | {"autonomous": min(255, alone)}
+    return out, min(255, alone)
 
 
 class Summaries:
@@ -263,6 +263,9 @@ class Summaries:
             fields["hotspot_c"] = max(-50.0, min(400.0, spot))
             kept = [window.start_s + window.length_s, *vars_of(self._heat)]
             await self._journal.call(Journal.put_blob, _HEAT, dump_json(kept).encode())
+        ended, alone = await self._journal.call(
+            counts, window.start_s, window.start_s + window.length_s
+        )
         homes = list(self._fleet)
         return Summary(
             site=self._site,
@@ -271,7 +274,8 @@ class Summaries:
             homes_fresh=sum(home.age_s(now) <= self._max_age_s for home in homes),
             homes_quarantined=sum(bool(home.quarantined) for home in homes),
             mode=self._mode(),
-            **await self._journal.call(counts, window.start_s, window.start_s + window.length_s),
+            autonomous=alone,
+            **ended,
             **fields,
         )
 
