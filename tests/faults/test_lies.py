@@ -237,16 +237,6 @@ async def test_without_the_bound_the_same_word_costs_more(
         assert seen.worst_a(began) > seen.worst_a(began - 5, began) + FUSE_A
 
 
-async def test_the_meter_names_an_insider_whose_voltage_fits() -> None:
-    """His steps never come to the transformer, those of the others do."""
-    async with watched(True) as seen:
-        await asyncio.sleep(60)  # the meter has to have followed the others
-        assert (await seen.site.status())["homes_doubted"] == 0
-        began = time.monotonic()
-        seen.insider.says = says(lambda: 24.0 if (time.monotonic() - began) % 12 < 6 else 4.0)
-        assert "the transformer's meter saw" in await seen.named(100)
-
-
 @pytest.mark.parametrize("with_meter", [False, True], ids=["no-meter", "meter"])
 async def test_an_insider_costs_less_than_his_fuse_and_a_fuse_names_him(with_meter: bool) -> None:
     """For a while a claim that no fuse gives away within minutes, then one that none carries."""
