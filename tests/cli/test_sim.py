@@ -137,19 +137,23 @@ def test_hq_hears_of_a_street(tmp_path: Path) -> None:
     """A subscriber on a real broker gets the controller's summaries and switchings."""
     needs.require_file("/usr/sbin/mosquitto", "mosquitto")
     target = tmp_path / "result.json"
-    run = start("--uplink", "--headless", "--seconds", "50", "--homes", "8", "--json", str(target))
+    run = start("--uplink", "--headless", "--seconds", "60", "--homes", "12", "--json", str(target))
     out, _ = run.communicate(timeout=200)
     assert run.returncode == 0, out
-    heard = json.loads(target.read_text())["uplink"]
+    result = json.loads(target.read_text())
+    heard = result["uplink"]
     assert heard["births"] == 1
     assert heard["summaries"] >= 2
     last = heard["last_summary"]
-    assert last["homes"] == last["homes_fresh"] == 8
+    assert last["homes"] == last["homes_fresh"] == 12
     assert last["ia_mean_a"] + last["ib_mean_a"] + last["ic_mean_a"] > 1
     assert 200 < last["va_mean_v"] < 260
     assert last["losses_method"] == 1
     assert len(re.findall(r"HQ: (?:info|warning|alarm): ", out)) == heard["events"]
-    assert re.search(r"HQ: info: home \d+, switching [ABC] to [ABC], confirmed", out)
+    seen = len(re.findall(r"HQ: info: home \d+, switching [ABC] to [ABC], confirmed", out))
+    # What ends with the run may be counted here and not have been heard there.
+    assert result["switches_confirmed"] - 1 <= seen <= result["switches_confirmed"]
+    assert seen >= 1
     assert re.search(r"HQ: 10 s, mean A [0-9.]+ B [0-9.]+ C [0-9.]+ N [0-9.]+ A", out)
 
 
