@@ -77,7 +77,6 @@ SYSTEM_TOOLS=(
     "chromium chromium the pages"
     "faketime faketime steps of the controller's clock"
     "/usr/sbin/mosquitto mosquitto the uplink's broker"
-    "npm npm an independent decoder of Sparkplug"
 )
 
 present() {

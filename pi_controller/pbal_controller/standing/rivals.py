@@ -29,10 +29,20 @@ FOOTPRINT = 1 << 24
 FOREIGN_SHARE = 0.4
 _SMOOTH = 0.1
 _RESET_GAP = 1024  # a node that lost the rest of its block of up counters
+# Until site time is proven a node uses only the multiples of this for its frames, and from then on
+# only the other numbers (firmware/pbal_node/counters.py).
+LANE = 4
 # Two estimates of when a node booted may differ by this much, s, and by this share of the time
 # between them (crystals differ by less).
 _BOOT_SLACK_S = 10.0
 _DRIFT = 2e-4
+
+
+def frames_between(before: int, counter: int) -> int:
+    """How many frames a node sealed after the one with `before`, up to the one with `counter`."""
+    if counter % LANE == 0:
+        return counter // LANE - before // LANE
+    return (counter - counter // LANE) - (before - before // LANE)
 
 
 class Signs:
@@ -57,13 +67,14 @@ class Signs:
 
     def answered(self, counter: int) -> bool:
         """An authentic answer with this counter. True when it must be answering others, too."""
-        extra = counter - self._counter - self._polls
+        gap = counter - self._counter
+        extra = frames_between(self._counter, counter) - self._polls
         known = self._counter > 0
         # Frames may come late, but never twice: a lower counter says nothing about others.
         if counter > self._counter:
             self._counter = counter
             self._polls = 0
-        if not known or extra >= _RESET_GAP:
+        if not known or gap >= _RESET_GAP:
             return False
         self._share += _SMOOTH * (min(max(extra, 0), 3) - self._share)
         if self._share < FOREIGN_SHARE:

@@ -15,6 +15,7 @@ import tty
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pbal_controller.standing.rivals import LANE
 from pbal_protocol import records as r
 from pbal_protocol.errors import RemoteError, ReplayError, UnknownRecord
 from pbal_protocol.frames import DOWN, GROUP, UP, Opener, Sealer, peek
@@ -28,6 +29,13 @@ GROUP_ROOT = bytes(range(32, 64))
 def root_key(address: int) -> bytes:
     """A key that is the same in every run."""
     return bytes([address & 0xFF, address >> 8]) * 16
+
+
+def next_up(counter: int, proven: bool) -> int:
+    """The counter of a node's next frame, as firmware/pbal_node/counters.py gives them."""
+    if proven:
+        return counter + (2 if counter % LANE == LANE - 1 else 1)
+    return counter + LANE - counter % LANE
 
 
 @dataclass
@@ -237,7 +245,7 @@ class FakeNode:
         if self.unacked_result:
             out.append(self.unacked_result)
         out += self.events[:2]
-        self.counter += 1
+        self.counter = next_up(self.counter, self.synced)
         sealed = self.sealer.seal(self.counter, b"".join(x.encode() for x in out))
         if self.lose_answers:
             self.lose_answers -= 1

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from rigs import needs
 from typer.testing import CliRunner
 
 from pbal_controller.app import Controller
@@ -22,12 +23,18 @@ from pbal_controller.standing import mark as journal_mark
 from pbal_controller.standing import standing as standing_module
 from pbal_controller.standing import store as standing_store
 from pbal_controller.standing.mark import Mark
-from pbal_controller.standing.rivals import FOOTPRINT, NODE_FLOOR_BLOCK, TOOL_ALLOWANCE
+from pbal_controller.standing.rivals import (
+    FOOTPRINT,
+    LANE,
+    NODE_FLOOR_BLOCK,
+    TOOL_ALLOWANCE,
+    frames_between,
+)
 from pbal_protocol import records as r
 from pbal_protocol.frames import DOWN, peek
 
 from .conftest import Site, rows, until
-from .fake import FakeBus, FakeNode
+from .fake import FakeBus, FakeNode, next_up
 
 MakeSite = Callable[..., Site]
 
@@ -314,26 +321,51 @@ def test_the_first_floor_after_a_start() -> None:
     assert Signs().floor_verdict(hello(FOOTPRINT), 0, 0, False) == ""
 
 
-def test_answers_to_others() -> None:
+NUMBERINGS = {
+    "before site time": lambda counter: next_up(counter, False),
+    "with site time": lambda counter: next_up(counter, True),
+    "of older firmware": lambda counter: counter + 1,
+}
+
+
+@pytest.mark.parametrize("step", NUMBERINGS.values(), ids=NUMBERINGS)
+def test_answers_to_others(step: Callable[[int], int]) -> None:
     signs = Signs()
-    counter = 100
+    counter = step(100)
     for _ in range(50):  # alone, with lost answers
         signs.polled()
         signs.polled()
-        counter += 2
+        counter = step(step(counter))
         assert not signs.answered(counter)
     for k in range(200):  # every tenth request doubled on the line
         signs.polled()
-        counter += 2 if k % 10 == 0 else 1
+        counter = step(step(counter)) if k % 10 == 0 else step(counter)
         assert not signs.answered(counter)
     noticed = 0
-    for _ in range(10):  # as many polls as ours
+    for _ in range(60):  # as many polls as ours
         signs.polled()
-        counter += 2
+        counter = step(step(counter))
         noticed += signs.answered(counter)
     assert noticed
     signs.polled()
     assert not signs.answered(counter + 4000), "it lost the rest of a block in a reset"
+
+
+def test_a_node_is_proven_site_time_and_nobody_else_polled_it() -> None:
+    signs = Signs()
+    counter = 1000
+    for proven in (False, True):
+        for _ in range(100):
+            signs.polled()
+            counter = next_up(counter, proven)
+            assert not signs.answered(counter)
+
+
+def test_the_node_numbers_its_frames_as_we_count_them() -> None:
+    source = (needs.ROOT / "firmware/pbal_node/counters.py").read_text()
+    assert f"_LANE = const({LANE})" in source
+    assert frames_between(4, 8) == frames_between(8, 9) == frames_between(7, 9) == 1
+    assert frames_between(1, 11) == 8
 
 
 def test_two_boards_with_the_same_keys() -> None:
@@ -365,7 +397,7 @@ async def test_a_flash_that_was_set_back_is_told_apart_from_silence(make_site: M
     site = make_site(FakeNode(1))
     node = site.nodes[1]
     async with site.running() as c:
-        await until(lambda: node.counter > 20)
+        await until(lambda: node.synced and node.counter > 300)
         node.sealer.last = node.counter = 0
         home = c.fleet.get(1)
         await until(lambda: "used before" in home.immovable(c.now()), 5)
