@@ -16,7 +16,6 @@ from pbal_node.store import makedirs
 from pbal_node.version import VERSION_CODE
 from pbal_protocol import ota
 
-_BUF = const(1024)
 _TRIES = const(3)
 _SPARE_BYTES = const(65536)  # flash that must stay free for settings, events, a log
 
@@ -67,7 +66,6 @@ class Delivery:
         u = self._u
         if not u.slots.give_back(u.slot):
             raise Refused(_WHY_FLASH)
-        u.buf = bytearray(_BUF)
         await self._prepare()
         await self._file("manifest", u.size, u.digest, 0)
         head = await self._head()

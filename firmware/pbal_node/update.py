@@ -25,6 +25,7 @@ from pbal_protocol import records
 from pbal_protocol.errors import RemoteError
 
 _MANIFEST_MAX = const(16384)  # pbal_protocol.ota
+_BUF = const(1024)
 _PIECE = const(816)  # flushed from here on: one more chunk always fits
 _RESTART_MS = const(1000)  # so that the controller hears of it
 
@@ -267,6 +268,9 @@ class Updater:
             self.stage = _STAGE_FAILED  # it had its trial; an abort forgets that
             self._why = place.s[_AT_WHY]
             return
+        gc.collect()
+        # Now: what is loaded below leaves holes, and none of them may be a kilobyte.
+        self.buf = bytearray(_BUF)
         await self._check_signature()
         from pbal_node.delivery import Delivery
 
