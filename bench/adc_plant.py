@@ -14,6 +14,16 @@ FULL_UV = 1200000
 BIAS_UV = 1300000
 
 
+def two_point(low: float, low_true: float, high: float, high_true: float) -> tuple:
+    """(g0, g1) so that x (g0 + g1 x^2) is right at both points. ValueError when they coincide."""
+    if low <= 0 or high <= low:
+        raise ValueError("two-point calibration needs two different, positive points")
+    a = low_true / low
+    b = high_true / high
+    g1 = (b - a) / (high * high - low * low)
+    return a - g1 * low * low, g1
+
+
 class Plant:
     def __init__(self, noise=0.01, of_signal=False, curve_uv=8000, conv_us=45):
         self.us = 0
@@ -139,6 +149,7 @@ class Bench:
             points.append((v, i, p.v, p.i))  # the noise is taken off already
             m.phi_rad = phi
         low, high = points
-        c.gv = adc.two_point(low[0], low[2], high[0], high[2])
-        c.gi = adc.two_point(low[1], low[3], high[1], high[3])
-        m.calibrate_phase(0.0)
+        c.gv = two_point(low[0], low[2], high[0], high[2])
+        c.gi = two_point(low[1], low[3], high[1], high[3])
+        # The load is a heater, so what angle is left is the current's phase error and the skew.
+        c.phase_rad = -m.phi_rad - 2 * math.pi * m._hz * m._skew_us / 1000000

@@ -128,8 +128,8 @@ class App:
         self.bearers: list = []  # see docs/node.md, "Bearers"
         self._pressed_ms = -1
         self._wake_selector = asyncio.Event()
-        self.console = console(lambda *what: self.log.emit(*what))
         build.assemble(self)
+        self.console = console(self.log.emit)
         del build
         unload("pbal_node", "build")
         unload("pbal_node", "hardware")

@@ -43,16 +43,6 @@ _QUIET = const(0.0004)  # of full scale: a current below this is noise
 _FMT = const("<II")  # import and export in 0.1 Wh
 
 
-def two_point(low: float, low_true: float, high: float, high_true: float) -> tuple:
-    """(g0, g1) so that x (g0 + g1 x^2) is right at both points. ValueError when they coincide."""
-    if low <= 0 or high <= low:
-        raise ValueError("two-point calibration needs two different, positive points")
-    a = low_true / low
-    b = high_true / high
-    g1 = (b - a) / (high * high - low * low)
-    return a - g1 * low * low, g1
-
-
 class Calibration:
     """Gains of voltage and current and the phase error, kept as JSON in a slot."""
 
@@ -180,7 +170,7 @@ class AdcMeter(Meter):
         self._found = [0.0] * 6  # of one burst: V, I, P, V1 I1 cos, V1 I1 sin, angle of V
         self._sum = [0.0] * 5
         self._steady = Steady(4)  # I squared, V1 I1 cos, V1 I1 sin, P
-        self.raw_v = self.raw_i = 0.0  # uncalibrated RMS, for the two-point calibration
+        self.raw_v = self.raw_i = 0.0  # uncalibrated RMS, for a calibration
         self.phi_rad = 0.0  # measured angle between voltage and current, uncorrected
 
     def burst(self) -> int:
@@ -346,14 +336,5 @@ class AdcMeter(Meter):
         square -= self.calibration.noise_a * self.calibration.noise_a
         return math.sqrt(square) if square > 0 else 0.0
 
-    def calibrate_zero(self) -> None:
-        """With the output open: learn the noise of the current channel. Not yet saved."""
-        self.calibration.noise_a = math.sqrt(self.raw_i * self.raw_i + self.calibration.noise_a**2)
-
     def slow_work(self) -> None:
         self.energy.save_if_due(self._now())
-
-    def calibrate_phase(self, true_phi_rad: float) -> None:
-        """With a load of known angle (0 for a heater): learn the phase error. Not yet saved."""
-        d = true_phi_rad - self.phi_rad
-        self.calibration.phase_rad = d - 2 * math.pi * self._hz * self._skew_us / 1000000

@@ -31,7 +31,7 @@ support.write_file(
 )
 
 from pbal_node import app as app_module  # noqa: E402
-from pbal_node import console, shutdown  # noqa: E402
+from pbal_node import console, lock, shutdown  # noqa: E402
 
 house = machine.house
 COILS = (18, 19, 23)
@@ -210,16 +210,27 @@ def a_locked_node_that_runs_takes_the_secret_only():
             asked, _keys = typed(data)
             assert turns(asked, 20) is None, data
         for before in (b"", b"\r\x03", b"\xff" * 500 + b"\r", b"x\x03"):
-            asked, keys = typed(before + SECRET + b"\r\x01")
+            asked, keys = requested(before + SECRET + b"\r\x01")
             assert turns(asked) is not None, before
             assert keys.data == b"\x01", "what follows is the prompt's"
         for wrong in (SECRET[:-1], SECRET + b"5", SECRET[:9] + b"\x03" + SECRET[9:]):
-            asked, _keys = typed(wrong + b"\r")
+            asked, _keys = requested(wrong + b"\r")
             assert turns(asked, 20) is None, wrong
+        asked, _keys = typed(SECRET + b"\r")
+        assert turns(asked, 20) is None, "before anybody asked for the prompt"
+        # Where there is no room for the lock's code, nothing happens; later there may be.
+        asked, keys = typed(b"\r\x03\x03")
+        sys.modules["pbal_node.lock"] = NoRoom()
+        assert not asked()
+        sys.modules["pbal_node.lock"] = lock
+        keys.data = b"\r\x03\x03"
+        assert not asked()
+        keys.data = SECRET + b"\r"
+        assert turns(asked) is not None
         # Wrong ones cost a pause that doubles, in which the right one counts for nothing either;
         # the first, the tenth ... are events.
         told = []
-        asked, keys = typed(b"", lambda *what: told.append(what))
+        asked, keys = requested(b"", lambda *what: told.append(what))
         checks = []
         for n in range(600):
             if not keys.data:
@@ -241,25 +252,40 @@ def a_locked_node_that_runs_takes_the_secret_only():
         keys.data = b"\r" + SECRET + b"\r"
         assert turns(asked) is not None
         locked(ENDLESS)
-        asked, keys = typed(SECRET + b"\r")
+        asked, keys = requested(SECRET + b"\r")
         assert turns(asked, 20) is None
         keys.data = b"x"
         assert not asked() and not keys.data, "a try that does not end"
         locked("{")
-        asked, _keys = typed(b"\r\x03" + SECRET + b"\r")
+        asked, _keys = requested(SECRET + b"\r")
         assert turns(asked, 20) is None, "a damaged lock opens for nobody"
     finally:
         os.remove("/cfg/console.json")
 
 
+def requested(data, emit=None):
+    """As typed(), on a locked node that was asked for the prompt before."""
+    asked, keys = typed(b"\r\x03\x03", emit)
+    assert not asked()
+    keys.data = data
+    return asked, keys
+
+
+class NoRoom:
+    """A module that finds no room."""
+
+    def __getattr__(self, name):
+        raise MemoryError
+
+
 def house_said(asked):
     """True when the node told of a wrong secret in this turn."""
     said = []
-    console.print = lambda *words: said.append(words[0])
+    lock.print = lambda *words: said.append(words[0])
     try:
         assert not asked()
     finally:
-        del console.print
+        del lock.print
     return [words for words in said if "wrong secret" in words]
 
 
