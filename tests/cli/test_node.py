@@ -128,7 +128,7 @@ def test_a_lockout_is_cleared_only_by_somebody_who_replaced_the_relay(
 ) -> None:
     board = rig.board(like=flashed, download=False)
     weld = (
-        "from pbal_node.store import SelectorState, FlashStats\n"
+        "from pbal_node.journal import SelectorState\nfrom pbal_node.store import FlashStats\n"
         "s = SelectorState('/cfg/selector', FlashStats())\ns.lockout = 2\ns.save()\n"
     )
     mpremote(board.url, "exec", weld)

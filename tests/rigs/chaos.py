@@ -39,6 +39,7 @@ from pbal_sim.street import Street
 
 BACK_S = 10.0  # after the faults end, every home is closed and read again within so long
 LOOK_S = 0.05
+UNSEEN_S = 0.4  # a node reads its supply at most so long before its contact is closed
 # A phase that sags is left by itself after confirmation and delay (twin_rig.FAST).
 _SAG_S = 3.0
 _AUTONOMOUS_EVENT = 3
@@ -63,6 +64,7 @@ class Chaos:
         self._seed = seed
         self.random = random.Random(seed)
         self.counts: Counter[str] = Counter()
+        self.sags: list[tuple[int, float]] = []  # phase, monotonic time at which it left its band
         self.dark_s = [0.0] * len(street.homes)  # without supply, by home
         self.longest_dark_s = [0.0] * len(street.homes)
         self.longest_stall_s = 0.0  # of the street itself, whose contacts move late then
@@ -290,6 +292,7 @@ class Chaos:
 
     async def _phase_sags(self) -> None:
         phase = self.random.randrange(3)
+        self.sags.append((phase, time.monotonic()))
         self.street.set_phase(phase, self.random.choice((0.0, 0.8)))
         await asyncio.sleep(self.random.uniform(0.2, _SAG_S))
         self.street.set_phase(phase, 1.0)
@@ -426,11 +429,25 @@ class Chaos:
 
     def check(self) -> None:
         """Raises AssertionError when something happened that no order and no rule explains."""
-        assert self.street.witness.report()["incidents"] == {}, self.street.witness.report()
+        seen = self.street.witness.incidents
+        wrong = [incident for incident in seen if not self._unseen(incident)]
+        self.counts["closings-into-a-sag-just-begun"] = len(seen) - len(wrong)
+        assert wrong == [], (wrong, self.sags)
         for home in self.street.homes:
             self._suspect = home.index
             self._check_home(home.index)
         self._suspect = None
+
+    def _unseen(self, incident: Any) -> bool:
+        """A closing onto a phase that left its band so shortly before that no reading could tell:
+        the last one is taken before the contact is driven, and the contact takes its time.
+        """
+        since = [
+            incident.t_us / 1e6 - begin
+            for phase, begin in self.sags
+            if incident.detail.startswith("ABC"[phase])
+        ]
+        return incident.kind == "closed-out-of-band" and any(0 <= x <= UNSEEN_S for x in since)
 
     def _check_home(self, i: int) -> None:
         """Every transfer has a reason, no id has two transfers, every event arrived."""

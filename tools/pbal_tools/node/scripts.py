@@ -7,7 +7,12 @@ from pbal_controller.documents import dump_json
 
 _COMMON = """
 import gc, json, os, time
-from pbal_node.store import Config, Counters, FlashStats, SelectorState, Slot, makedirs
+from pbal_node.store import Config, FlashStats, Slot, makedirs
+try:
+    from pbal_node.counters import Counters
+    from pbal_node.journal import SelectorState
+except ImportError:  # a node of before they had files of their own
+    from pbal_node.store import Counters, SelectorState
 from pbal_node.events import EventLog
 from pbal_protocol import config as settings
 makedirs('/cfg')
