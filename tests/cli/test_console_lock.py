@@ -135,6 +135,7 @@ def test_ctrl_c_at_any_moment_of_a_start_gives_nothing(rig: Locked) -> None:
 def test_a_wrong_secret_is_told_counted_and_slowed(rig: Locked) -> None:
     rig.restart()
     wrong = b"\r" + b"0" * 64 + b"\r"
+    assert "console locked" in say(rig.node, b"\r\x03\x03", 2, 0.7), "it looks for no secret before"
     heard = say(rig.node, wrong, 12, 0.3)
     # Without the growing pause it would have been forty tries, or six that are checked in turn.
     tries = [line for line in heard.splitlines() if "wrong secret" in line]
