@@ -18,6 +18,7 @@ SECONDS = chaos.seconds()
 
 
 @pytest.mark.twin
+@pytest.mark.long
 @pytest.mark.timeout(SECONDS + 240)
 async def test_chaos(capsys: pytest.CaptureFixture[str]) -> None:
     """Nodes and controller killed, ports pulled, disks full, clock steps, noise."""

@@ -26,7 +26,7 @@ from pbal_sim.rules import crc16
 from pbal_sim.street import Street, StreetConfig
 from pbal_sim.transformermeter import keep_file
 
-pytestmark = [pytest.mark.twin, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.twin, pytest.mark.long, pytest.mark.timeout(200)]
 
 HOMES = 8
 LIAR = 2

@@ -21,7 +21,7 @@ from pbal_controller.updates import Release
 from pbal_protocol import records as r
 from pbal_sim.loads import TableLoads
 
-pytestmark = [pytest.mark.twin, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.twin, pytest.mark.long, pytest.mark.timeout(240)]
 
 ENV = {"PBAL_UPDATE__KEYS": json.dumps([rig.PUBLIC.hex()])}
 HOMES = 4
