@@ -39,7 +39,9 @@ from pbal_sim.street import Street
 
 BACK_S = 10.0  # after the faults end, every home is closed and read again within so long
 LOOK_S = 0.05
-UNSEEN_S = 0.4  # a node reads its supply at most so long before its contact is closed
+# A reading of the supply older than 60 ms closes no contact, one takes 25 ms and sees a cycle
+# of the mains (changeover.py), and the slowest contact of the board takes 15 ms (operate_ms).
+UNSEEN_S = 0.06 + 0.025 + 0.02 + 0.015
 # A phase that sags is left by itself after confirmation and delay (twin_rig.FAST).
 _SAG_S = 3.0
 _AUTONOMOUS_EVENT = 3
@@ -440,14 +442,17 @@ class Chaos:
 
     def _unseen(self, incident: Any) -> bool:
         """A closing onto a phase that left its band so shortly before that no reading could tell:
-        the last one is taken before the contact is driven, and the contact takes its time.
+        the last one is taken before the contact is driven, and the contact takes its time. What the
+        street itself stood still, as measured, comes to it.
         """
         since = [
             incident.t_us / 1e6 - begin
             for phase, begin in self.sags
             if incident.detail.startswith("ABC"[phase])
         ]
-        return incident.kind == "closed-out-of-band" and any(0 <= x <= UNSEEN_S for x in since)
+        return incident.kind == "closed-out-of-band" and any(
+            0 <= x <= UNSEEN_S + self.longest_stall_s for x in since
+        )
 
     def _check_home(self, i: int) -> None:
         """Every transfer has a reason, no id has two transfers, every event arrived."""
