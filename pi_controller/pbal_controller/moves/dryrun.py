@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbal_controller.balancing import Move
-from pbal_controller.homes import ROTATION, Home
+from pbal_controller.homes import PHASE_NAMES, ROTATION, Home
 
 _KEPT_MOVES = 50
 _KEPT_SAMPLES = 900
@@ -49,14 +49,15 @@ class DryRun:
         would = np.asarray(self._phases, np.int64) - 1
         return np.where(measured < 0, measured, would)
 
-    def take(self, move: Move, wall: float) -> None:
-        """A move that would be ordered now."""
+    def take(self, move: Move, wall: float) -> dict[str, Any]:
+        """A move that would be ordered now; returns it in the words of a decision."""
+        home = self._homes[move.home].address
         self._phases[move.home] = move.to_phase + 1
         self.moves_total += 1
         self.moves.append(
             {
                 "issued_s": round(wall, 3),
-                "home": self._homes[move.home].address,
+                "home": home,
                 "from": move.from_phase + 1,
                 "to": move.to_phase + 1,
                 "state": "not ordered",
@@ -65,6 +66,8 @@ class DryRun:
                 "saving": float(move.saving),
             }
         )
+        begin, end = (PHASE_NAMES[phase + 1] for phase in (move.from_phase, move.to_phase))
+        return {"home": home, "from": begin, "to": end, "why": move.reason}
 
     def would_be(self, measured: complex, now: float, max_age_s: float) -> complex:
         """The neutral current as it would be, A, from the measured one; both in phase A's frame."""

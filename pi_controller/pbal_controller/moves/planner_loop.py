@@ -13,7 +13,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -25,7 +25,7 @@ from pbal_controller.balancing.phasors import TURN
 from pbal_controller.balancing.wear import Wear
 from pbal_controller.config import PlannerConfig, PlausibilityConfig
 from pbal_controller.errors import ConfigError
-from pbal_controller.homes import PHASE_NAMES, ROTATION, Fleet, Home
+from pbal_controller.homes import ROTATION, Fleet
 from pbal_controller.meters import TransformerReading
 from pbal_controller.moves import memory as planner_memory
 from pbal_controller.moves.dispatcher import Dispatcher
@@ -341,9 +341,10 @@ class PlannerLoop:
         self.last_decide_s = time.perf_counter() - began
         self.decisions_total += 1
         ordered = 0
+        would_move = []
         for move in moves[:room]:
             if dry is not None:
-                dry.take(move, self._wall())
+                would_move.append(dry.take(move, self._wall()))
             else:
                 ordered += await self._order(move, now)
         self._note(
@@ -352,11 +353,7 @@ class PlannerLoop:
                 "cause": cause,
                 "skipped": "dry run: nothing is ordered" if dry else "",
                 "moves": ordered,
-                **(
-                    {"would_move": _would_move(moves[:room], self._homes)}
-                    if dry is not None
-                    else {}
-                ),
+                **({"would_move": would_move} if dry is not None else {}),
                 "held_back": proposed - len(moves),
                 "took_s": round(self.last_decide_s, 6),
             }
@@ -377,16 +374,3 @@ class PlannerLoop:
     def _note(self, decision: dict[str, Any]) -> None:
         self.last_decision = decision
         self._publish("decision", decision)
-
-
-def _would_move(moves: Sequence[Move], homes: Sequence[Home]) -> list[dict[str, Any]]:
-    """What a dry run would have ordered, for people."""
-    return [
-        {
-            "home": homes[move.home].address,
-            "from": PHASE_NAMES[move.from_phase + 1],
-            "to": PHASE_NAMES[move.to_phase + 1],
-            "why": move.reason,
-        }
-        for move in moves
-    ]
