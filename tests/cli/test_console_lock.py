@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 import serial
 from rigs import needs
-from rigs.flash import Rig, mpremote
+from rigs.flash import Rig, mpremote, runs, wait_for
 
 from pbal_controller.keys import KeyStore
-from pbal_sim.chipstate import DEAF, PROMPT
+from pbal_sim.chipstate import PROMPT
 from pbal_sim.replboard import ReplBoard
 from pbal_sim.romloader import stand_in_image
 from pbal_tools import consolelock
@@ -65,19 +65,6 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
         yield made
     finally:
         made.close()
-
-
-def runs(board: ReplBoard) -> bool:
-    """The application has taken the watchdog over from boot.py's timer."""
-    return board.state.mode == DEAF and board.state.watched and not board.state.timed
-
-
-def wait_for(what: str, true: object, within_s: float = 40.0) -> None:
-    assert callable(true)
-    end = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end, f"never: {what}"
-        time.sleep(0.02)
 
 
 def say(board: ReplBoard, data: bytes, for_s: float, every_s: float = 0.0) -> str:

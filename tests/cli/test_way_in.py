@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 import serial
-from rigs.flash import Rig, mpremote
+from rigs.flash import Rig, mpremote, runs, wait_for
 
 from pbal_sim.chipstate import DEAF, PROMPT
 from pbal_sim.replboard import ReplBoard
@@ -52,26 +52,11 @@ def closed(board: ReplBoard) -> list[int]:
     return [pin for pin in COILS if board.state.pin(pin)]
 
 
-def wait_for(what: str, true: object, within_s: float = 40.0) -> None:
-    """Until `true()`; fails with `what` was waited for."""
-    assert callable(true)
-    end = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end, f"never: {what}"
-        time.sleep(0.02)
-
-
 def safe_at_the_prompt(board: ReplBoard) -> None:
     """No contact closed, and a watchdog that a timer feeds: it does not stay for ever."""
     assert closed(board) == []
     assert board.state.watched
     assert board.state.timed
-
-
-def runs(board: ReplBoard) -> bool:
-    """The application has taken the watchdog over from boot.py's timer."""
-    state = board.state
-    return state.mode == DEAF and state.watched and not state.timed
 
 
 def ask(board: ReplBoard, words: bytes, every_s: float = 0.0, within_s: float = 30.0) -> None:

@@ -4,10 +4,13 @@ import json
 import os
 import shutil
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pbal_sim.chipstate import DEAF
 from pbal_sim.replboard import ReplBoard
 from rigs import needs
 
@@ -89,3 +92,17 @@ def mpremote(port: str, *words: str) -> str:
         env={**os.environ, "XDG_CONFIG_HOME": "/nonexistent"},
     )
     return done.stdout
+
+
+def runs(board: ReplBoard) -> bool:
+    """The application has taken the watchdog over from boot.py's timer."""
+    state = board.state
+    return state.mode == DEAF and state.watched and not state.timed
+
+
+def wait_for(what: str, true: Callable[[], object], within_s: float = 40.0) -> None:
+    """Until `true()`; fails with `what` was waited for."""
+    end = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.02)

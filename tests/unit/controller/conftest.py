@@ -34,6 +34,19 @@ def toml(value: Any) -> str:
     return repr(value) if isinstance(value, int | float) else f'"{value}"'
 
 
+@contextlib.asynccontextmanager
+async def at_work(controller: Controller) -> AsyncIterator[Controller]:
+    """A controller that runs; cancelled at the end."""
+    task = asyncio.create_task(controller.run())
+    try:
+        await until(lambda: controller.ready.is_set() or task.done())
+        yield controller
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
 class Site:
     """One site's files and its fake street."""
 
@@ -76,15 +89,8 @@ class Site:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Controller]:
         """A controller at work; cancelled at the end."""
-        controller = Controller(self.config(), self.keys)
-        task = asyncio.create_task(controller.run())
-        try:
-            await until(lambda: controller.ready.is_set() or task.done())
+        async with at_work(Controller(self.config(), self.keys)) as controller:
             yield controller
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
 
 async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:

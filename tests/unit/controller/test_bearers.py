@@ -20,7 +20,7 @@ from pbal_controller.keys import KeyStore
 from pbal_controller.view.status import home_dict
 
 from . import toy_bearer
-from .conftest import FAST, toml, until
+from .conftest import FAST, at_work, toml, until
 from .fake import GROUP_ROOT, SITE, FakeNode, root_key
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -88,15 +88,8 @@ async def running(folder: Path, bearers: str, homes: str, *addresses: int):
         folder / "keys.json", b"secret", SITE, log2_n=10, group_key=GROUP_ROOT
     )  # fmt: skip
     keys.add_many([(a, "00" * 8, root_key(a)) for a in addresses])
-    controller = Controller(load(write(folder, bearers, homes), {}), keys)
-    task = asyncio.create_task(controller.run())
-    try:
-        await until(lambda: controller.ready.is_set() or task.done())
+    async with at_work(Controller(load(write(folder, bearers, homes), {}), keys)) as controller:
         yield controller
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def home(address: int, *paths: str) -> str:

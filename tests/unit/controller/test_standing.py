@@ -33,7 +33,7 @@ from pbal_controller.standing.rivals import (
 from pbal_protocol import records as r
 from pbal_protocol.frames import DOWN, peek
 
-from .conftest import Site, rows, until
+from .conftest import Site, at_work, rows, until
 from .fake import FakeBus, FakeNode, next_up
 
 MakeSite = Callable[..., Site]
@@ -175,15 +175,10 @@ async def clone_of(site: Site) -> AsyncIterator[Controller]:
     (folder / "pbal.toml").write_text(text)
     from pbal_controller.config import load
 
-    controller = Controller(load(folder / "pbal.toml", {}), site.keys)
-    task = asyncio.create_task(controller.run())
     try:
-        await until(lambda: controller.ready.is_set() or task.done())
-        yield controller
+        async with at_work(Controller(load(folder / "pbal.toml", {}), site.keys)) as controller:
+            yield controller
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
         bus.unplug()
 
 

@@ -29,19 +29,7 @@ support.install_board(
 
 SITE, ADDRESS, UNIT = 7, 0x0105, 5
 ROOT, GROUP = bytes(range(32)), bytes(range(32, 64))
-support.write_file(
-    "/cfg/identity.json",
-    json.dumps(
-        {
-            "eui": "0011223344556677",
-            "site": SITE,
-            "address": ADDRESS,
-            "root": ROOT.hex(),
-            "group": GROUP.hex(),
-            "phase": 1,
-        }
-    ),
-)
+support.install_identity(SITE, ADDRESS, ROOT, GROUP, phase=1)
 
 from pbal_node import app as app_module  # noqa: E402
 from pbal_node.bearers import rs485  # noqa: E402

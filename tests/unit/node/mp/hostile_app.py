@@ -22,20 +22,7 @@ support.ram_disk()
 support.install_board("esp32-devkitc", return_spread_ms=500, dwell_s=1, daily_cap=200)
 SITE, ADDRESS = 7, 0x0105
 ROOT, GROUP = bytes(range(32)), bytes(range(32, 64))
-support.write_file(
-    "/cfg/identity.json",
-    json.dumps(
-        {
-            "eui": "0011223344556677",
-            "site": SITE,
-            "address": ADDRESS,
-            "root": ROOT.hex(),
-            "group": GROUP.hex(),
-            "phase": 1,
-            "release": bytes(range(32)).hex(),
-        }
-    ),
-)
+support.install_identity(SITE, ADDRESS, ROOT, GROUP, phase=1, release=bytes(range(32)).hex())
 
 import hostile  # noqa: E402
 

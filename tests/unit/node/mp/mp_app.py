@@ -1,7 +1,6 @@
 """The whole application against one simulated home, polled by a controller in the same process."""
 
 import asyncio
-import json
 import sys
 
 import machine
@@ -20,19 +19,7 @@ if len(sys.argv) > 2:
 else:
     support.ram_disk()
 support.install_board("esp32-devkitc", return_spread_ms=500)
-support.write_file(
-    "/cfg/identity.json",
-    json.dumps(
-        {
-            "eui": "0011223344556677",
-            "site": SITE,
-            "address": ADDRESS,
-            "root": ROOT.hex(),
-            "group": GROUP.hex(),
-            "phase": 1,
-        }
-    ),
-)
+support.install_identity(SITE, ADDRESS, ROOT, GROUP, phase=1)
 
 from pbal_node import app as app_module  # noqa: E402
 

@@ -3,7 +3,6 @@ frames look like and however small they are, and the node needs to know nothing 
 """
 
 import asyncio
-import json
 
 import machine
 import support
@@ -13,18 +12,7 @@ from pbal_protocol import frames, kdf, records
 support.ram_disk()
 support.install_board("esp32-devkitc", return_spread_ms=0)
 SITE, ADDRESS, KEY = 7, 0x0105, bytes(range(32))
-support.write_file(
-    "/cfg/identity.json",
-    json.dumps(
-        {
-            "eui": "0011223344556677",
-            "site": SITE,
-            "address": ADDRESS,
-            "root": KEY.hex(),
-            "group": KEY.hex(),
-        }
-    ),
-)
+support.install_identity(SITE, ADDRESS, KEY, KEY)
 
 from pbal_node import app as app_module  # noqa: E402
 

@@ -16,19 +16,7 @@ BOOT = [p for p in sys.path if p.endswith("/firmware")][0] + "/boot.py"
 support.ram_disk()
 BOOT = "/host" + BOOT
 support.install_board("esp32-devkitc", return_spread_ms=0)
-support.write_file(
-    "/cfg/identity.json",
-    json.dumps(
-        {
-            "eui": "0011223344556677",
-            "site": 7,
-            "address": 0x0105,
-            "root": "00" * 32,
-            "group": "11" * 32,
-            "phase": 2,
-        }
-    ),
-)
+support.install_identity(7, 0x0105, bytes(32), b"\x11" * 32, phase=2)
 
 from pbal_node import app as app_module  # noqa: E402
 from pbal_node import console, lock, shutdown  # noqa: E402

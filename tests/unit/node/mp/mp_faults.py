@@ -1,7 +1,6 @@
 """Crashes, safe mode, garbage on the line, a stuck loop, a person at the console."""
 
 import asyncio
-import json
 import os
 import time
 
@@ -15,19 +14,7 @@ ROOT = bytes(range(32))
 
 support.ram_disk()
 support.install_board("esp32-devkitc", return_spread_ms=0)
-support.write_file(
-    "/cfg/identity.json",
-    json.dumps(
-        {
-            "eui": "0011223344556677",
-            "site": 7,
-            "address": 0x0105,
-            "root": ROOT.hex(),
-            "group": ROOT.hex(),
-            "phase": 2,
-        }
-    ),
-)
+support.install_identity(7, 0x0105, ROOT, ROOT, phase=2)
 
 from pbal_node import app as app_module  # noqa: E402
 from pbal_node import shutdown, journal, store  # noqa: E402

@@ -17,19 +17,7 @@ import support
 support.ram_disk()
 support.install_board("esp32-devkitc", return_spread_ms=0)
 ROOT, GROUP = bytes(range(32)), bytes(range(32, 64))
-support.write_file(
-    "/cfg/identity.json",
-    json.dumps(
-        {
-            "eui": "0011223344556677",
-            "site": 7,
-            "address": 0x0105,
-            "root": ROOT.hex(),
-            "group": GROUP.hex(),
-            "phase": 1,
-        }
-    ),
-)
+support.install_identity(7, 0x0105, ROOT, GROUP, phase=1)
 
 from pbal_node import app as app_module  # noqa: E402
 from pbal_protocol import frames, kdf, modbus_client, records, stock  # noqa: E402, F401

@@ -133,6 +133,19 @@ def install_board(name, **config):
     write_file("/board.json", json.dumps(board))
 
 
+def install_identity(site, address, root, group, **more):
+    """/cfg/identity.json as provisioning writes it; the keys are bytes."""
+    known = {
+        "eui": "0011223344556677",
+        "site": site,
+        "address": address,
+        "root": root.hex(),
+        "group": group.hex(),
+    }
+    known.update(more)
+    write_file("/cfg/identity.json", json.dumps(known))
+
+
 def own(package, name):
     """A module for the test alone: the application empties what it needs once a boot."""
     parent = __import__(package + "." + name)
