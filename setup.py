@@ -32,7 +32,7 @@ extensions = [
 # node's flash are no packages in the checkout; a wheel carries them as data under these names.
 package_dir = {"pbal_boards": "boards", "pbal_firmware": "firmware"}
 packages = [*package_dir, "pbal_boards.meters"]
-for room in ("protocol", "firmware", "pi_controller", "tools", "sim"):
+for room in ("protocol", "firmware", "pi_controller", "tools", "sim", "hq"):
     found = find_namespace_packages(room, include=["pbal_*"], exclude=["*__pycache__*"])
     packages += found
     package_dir |= {name: f"{room}/{name}" for name in found if "." not in name}

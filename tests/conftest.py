@@ -21,7 +21,7 @@ settings.register_profile("pbal", deadline=None)
 settings.load_profile("pbal")
 
 PR_SET_CHILD_SUBREAPER = 36
-OUR_LOGGERS = ("pbal_controller", "pbal_sim", "pbal_tools", "pbal_protocol")
+OUR_LOGGERS = ("pbal_controller", "pbal_hq", "pbal_sim", "pbal_tools", "pbal_protocol")
 LEAVE_GRACE_S = 3.0
 
 

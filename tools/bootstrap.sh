@@ -77,6 +77,7 @@ SYSTEM_TOOLS=(
     "chromium chromium the pages"
     "faketime faketime steps of the controller's clock"
     "/usr/sbin/mosquitto mosquitto the uplink's broker"
+    "/usr/lib/postgresql postgresql HQ's database"
 )
 
 present() {

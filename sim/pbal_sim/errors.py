@@ -4,6 +4,7 @@ TwinError
 +-- LoadsError        a loads file or a generator setting that cannot be used
 +-- FlashError        a flash image that cannot be made
 +-- BrokerError       a broker that is not installed or does not start
++-- DatabaseError     a database that is not installed or does not start
 """
 
 from __future__ import annotations
@@ -23,3 +24,7 @@ class FlashError(TwinError):
 
 class BrokerError(TwinError):
     """A broker that is not installed or does not start; the text says why."""
+
+
+class DatabaseError(TwinError):
+    """A database that is not installed or does not start; the text says why."""

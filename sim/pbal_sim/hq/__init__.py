@@ -1,7 +1,8 @@
-"""HQ on one computer: certificates, a real broker, and a host application that listens."""
+"""HQ on one computer: certificates, real broker and database, and a host that listens."""
 
 from pbal_sim.hq.broker import Broker, free_port, program
 from pbal_sim.hq.host import HOST, Host
 from pbal_sim.hq.pki import Pki, now
+from pbal_sim.hq.postgres import Postgres
 
-__all__ = ["HOST", "Broker", "Host", "Pki", "free_port", "now", "program"]
+__all__ = ["HOST", "Broker", "Host", "Pki", "Postgres", "free_port", "now", "program"]

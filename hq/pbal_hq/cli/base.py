@@ -1,0 +1,46 @@
+"""What all commands share: options, output, and errors as exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", envvar="PBAL_HQ_CONFIG", help="Default /etc/pbal-hq/hq.toml."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
+
+T = TypeVar("T")
+
+
+def group(help_: str) -> typer.Typer:
+    """A noun with commands below it."""
+    return typer.Typer(help=help_, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def wait_for(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine to its end."""
+    return asyncio.run(work)
+
+
+def print_json(data: Any) -> None:
+    """One JSON document on standard output; times as ISO 8601."""
+    json.dump(data, sys.stdout, indent=2, default=str)
+    print()
+
+
+def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Rows for a person."""
+    table = Table(*heads, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console(soft_wrap=not sys.stdout.isatty()).print(table, markup=False)

@@ -1,0 +1,74 @@
+"""The command itself.
+
+Exit codes: 0 done, 1 unexpected, 2 configuration (or wrong use), 3 certificates, 4 database,
+5 broker, 6 nothing to do, 7 a file that cannot be imported, 8 the bus's files.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from pbal_hq import __version__
+from pbal_hq.cli import db
+from pbal_hq.cli.base import ConfigOption, JsonOption, print_json
+from pbal_hq.config import describe, load
+from pbal_hq.errors import HqError
+
+app = typer.Typer(
+    name="pbal-hq",
+    help="HQ: what transformers report, for those who decide. Example: pbal-hq all",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+app.add_typer(db.app, name="db")
+
+
+def main() -> NoReturn:
+    """Entry point: errors a person can act on become one message and an exit code."""
+    os.umask(0o077)  # keys and tokens are for our user alone
+    try:
+        app()
+    except HqError as error:
+        print(f"pbal-hq: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+    ] = False,
+) -> None:
+    """HQ: what transformers report, for those who decide. Example: pbal-hq all"""
+
+
+@app.command("check-config")
+def check_config(config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """Say what the configuration means, or what is wrong with it.
+
+    Example: pbal-hq check-config --config hq.toml
+    """
+    settings = load(config)
+    lines = describe(settings)
+    if json_:
+        data = settings.model_dump(mode="json")
+        data["database"]["url"] = lines[1].removeprefix("database: ").rpartition(", at most")[0]
+        print_json(data)
+        return
+    print("\n".join(lines))

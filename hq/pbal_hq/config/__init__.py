@@ -1,0 +1,30 @@
+"""The configuration of HQ: what can be told it (tables), and how it is read (files)."""
+
+from pbal_hq.config.files import DEFAULT_CONFIG, load
+from pbal_hq.config.report import describe
+from pbal_hq.config.tables import (
+    BrokerConfig,
+    BusConfig,
+    Config,
+    DatabaseConfig,
+    EnrolConfig,
+    IngestConfig,
+    LogConfig,
+    StoreConfig,
+    Table,
+)
+
+__all__ = [
+    "DEFAULT_CONFIG",
+    "BrokerConfig",
+    "BusConfig",
+    "Config",
+    "DatabaseConfig",
+    "EnrolConfig",
+    "IngestConfig",
+    "LogConfig",
+    "StoreConfig",
+    "Table",
+    "describe",
+    "load",
+]

@@ -1,0 +1,33 @@
+"""What `pbal-hq check-config` shows."""
+
+from __future__ import annotations
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from pbal_hq.config.tables import Config
+from pbal_hq.errors import ConfigError
+
+
+def without_password(url: str) -> str:
+    """A connection string that may be shown. Raises ConfigError where it is none."""
+    try:
+        parts = conninfo_to_dict(url)
+    except ProgrammingError as error:
+        raise ConfigError(f"database.url: {str(error).strip()}") from None
+    if "password" in parts:
+        parts["password"] = "***"
+    return make_conninfo("", **parts)
+
+
+def describe(config: Config) -> list[str]:
+    """The configuration in words, one fact a line. Raises ConfigError."""
+    c = config
+    return [
+        f"data: {c.data}",
+        f"database: {without_password(c.database.url)}, at most {c.database.pool_max} connections",
+        f"broker: {c.broker.host}:{c.broker.port}, host application {c.broker.host_id}",
+        f"enrolment: {c.enrol.listen}:{c.enrol.port}, tokens for {c.enrol.token_hours:g} h, "
+        f"certificates for {c.enrol.certificate_days} days",
+        f"kept: summaries {c.store.raw_days} days, hours {c.store.hourly_days} days, days for ever",
+    ]

@@ -1,0 +1,113 @@
+"""What HQ can be told: one table for each part, with its bounds and defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TopicId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=604_800)]
+
+
+class Table(BaseModel):
+    """Base of all tables: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LogConfig(Table):
+    """What is logged to standard error, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class DatabaseConfig(Table):
+    """PostgreSQL 15 or newer, with TimescaleDB or without."""
+
+    # A libpq connection string or URL; a password belongs into ~/.pgpass or a variable.
+    url: str = "postgresql:///pbal_hq"
+    pool_max: int = Field(default=10, ge=1, le=200)
+    # How long a request waits for a connection.
+    timeout_s: Seconds = 10.0
+
+
+class BrokerConfig(Table):
+    """The MQTT broker, and HQ's own certificate towards it."""
+
+    host: str = "localhost"
+    port: Port = 8883
+    # Sparkplug's id of this host application: its STATE topic.
+    host_id: TopicId = "hq"
+    # Default: the files that `pbal-hq init` makes below `data`.
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    keepalive_s: int = Field(default=60, ge=5, le=3600)
+    # The broker's process, which takes a new revocation list on SIGHUP. None: the file that the
+    # configuration of `pbal-hq init` has the broker write.
+    pid_file: Path | None = None
+    # Instead of a signal to the process in pid_file, e.g. "systemctl reload mosquitto".
+    reload_command: tuple[str, ...] = ()
+
+
+class EnrolConfig(Table):
+    """Where sites fetch and renew their certificates (docs/hq.md)."""
+
+    listen: str = "0.0.0.0"
+    port: Port = 8884
+    # How long a one-time token is good, and a certificate.
+    token_hours: float = Field(default=72.0, gt=0, le=24 * 30)
+    certificate_days: int = Field(default=90, ge=1, le=825)
+    # Attempts from one address in a minute.
+    attempts_per_minute: int = Field(default=20, ge=1, le=10_000)
+
+
+class BusConfig(Table):
+    """What lies between the roles; in one process, files below `data`."""
+
+    # What every consumer has taken is kept for so long, for a look back.
+    keep_hours: float = Field(default=24.0, ge=0, le=24 * 30)
+    # The broker gets no acknowledgement when the bus has less free space than this.
+    min_free_mb: int = Field(default=200, ge=1, le=1_000_000)
+
+
+class IngestConfig(Table):
+    """The Sparkplug host application."""
+
+    # A message that is missing from a site's sequence is waited for so long.
+    reorder_s: Seconds = 5.0
+    # Pauses between requests for a rebirth of the same site: they double from first to last.
+    rebirth_first_s: Seconds = 10.0
+    rebirth_last_s: Seconds = 3600.0
+    # A site is told what is stored when so many of its messages are, and no later than this.
+    stored_batch: int = Field(default=12, ge=1, le=1000)
+    stored_within_s: Seconds = 3600.0
+    # What is refused is kept, per site, up to so many.
+    dead_per_site: int = Field(default=1000, ge=1, le=1_000_000)
+
+
+class StoreConfig(Table):
+    """How long what is kept."""
+
+    raw_days: int = Field(default=90, ge=2, le=3660)
+    hourly_days: int = Field(default=1830, ge=7, le=36_600)
+    # TimescaleDB: "auto" uses it where the server has it, "never" does not.
+    timescale: Literal["auto", "never"] = "auto"
+
+
+class Config(Table):
+    """All of it."""
+
+    # Certificates, the broker's configuration, the bus.
+    data: Path = Path("/var/lib/pbal-hq")
+    log: LogConfig = LogConfig()
+    database: DatabaseConfig = DatabaseConfig()
+    broker: BrokerConfig = BrokerConfig()
+    enrol: EnrolConfig = EnrolConfig()
+    bus: BusConfig = BusConfig()
+    ingest: IngestConfig = IngestConfig()
+    store: StoreConfig = StoreConfig()

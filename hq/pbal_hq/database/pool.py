@@ -1,0 +1,74 @@
+"""Connections to PostgreSQL, and what is wrong where there are none."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from pbal_hq.config import DatabaseConfig
+from pbal_hq.errors import DatabaseError
+
+OLDEST = 150_000  # PostgreSQL 15, as server_version says it
+
+Connection = AsyncConnection[tuple[Any, ...]]
+Database = AsyncConnectionPool[Connection]
+
+
+def explain(error: psycopg.Error) -> str:
+    """What a failure means, and what to do."""
+    text = str(error).strip() or type(error).__name__
+    if isinstance(error, PoolTimeout):
+        return "the database gave no connection in time; does it run, is it overloaded?"
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        # libpq gives no code here: no server, no such database and a refusal look alike.
+        return (
+            f"the database cannot be reached (database.url): {text}\n"
+            "Does it run? A database that is not there yet: createdb pbal_hq, then pbal-hq init"
+        )
+    if error.sqlstate == "42P01":
+        return f"{text}; the schema is older than this program: pbal-hq db migrate"
+    return f"the database: {text}"
+
+
+@contextlib.asynccontextmanager
+async def connected(config: DatabaseConfig) -> AsyncIterator[Connection]:
+    """One connection, for a command. Raises DatabaseError, also for what fails within."""
+    try:
+        async with await AsyncConnection.connect(
+            config.url, connect_timeout=int(max(2, config.timeout_s))
+        ) as db:
+            await _fits(db)
+            yield db
+    except psycopg.Error as error:
+        raise DatabaseError(explain(error)) from error
+
+
+async def _fits(db: Connection) -> None:
+    if db.info.server_version < OLDEST:
+        raise DatabaseError(
+            f"the database is PostgreSQL {db.info.server_version // 10_000}; 15 or newer is needed"
+        )
+
+
+@contextlib.asynccontextmanager
+async def pool(config: DatabaseConfig) -> AsyncIterator[Database]:
+    """A pool of connections; each comes back rolled back. Opens also while the database is away."""
+    made: Database = AsyncConnectionPool(
+        config.url,
+        min_size=1,
+        max_size=config.pool_max,
+        timeout=config.timeout_s,
+        open=False,
+        kwargs={"connect_timeout": int(max(2, config.timeout_s))},
+        check=AsyncConnectionPool.check_connection,
+    )
+    await made.open()
+    try:
+        yield made
+    finally:
+        await made.close()

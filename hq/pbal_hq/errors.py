@@ -1,0 +1,61 @@
+"""HQ's own errors, one tree.
+
+HqError                    exit code of the command
+  ConfigError              2   the configuration, or what was asked, cannot be used as written
+  CertificateError         3   the authority's key or a certificate is missing or cannot be used
+  DatabaseError            4   the database does not answer, or has a schema that does not fit
+  BrokerError              5   the broker does not answer, or does not let HQ in
+  NothingToDo              6   there is no such site, user, ...
+  BadInput                 7   a file that was given to be imported cannot be used
+  BusError                 8   the bus's files are damaged, or cannot be written now
+"""
+
+from __future__ import annotations
+
+
+class HqError(Exception):
+    """Base of all errors a person can act on; its text says what to do."""
+
+    exit_code = 1
+
+
+class ConfigError(HqError):
+    """The configuration, or what was asked, cannot be used as written."""
+
+    exit_code = 2
+
+
+class CertificateError(HqError):
+    """The authority's key or a certificate is missing, damaged or does not fit."""
+
+    exit_code = 3
+
+
+class DatabaseError(HqError):
+    """The database does not answer, refuses us, or has a schema that does not fit."""
+
+    exit_code = 4
+
+
+class BrokerError(HqError):
+    """The broker does not answer, or does not let HQ in."""
+
+    exit_code = 5
+
+
+class NothingToDo(HqError):
+    """What was named does not exist, or is as wanted already."""
+
+    exit_code = 6
+
+
+class BadInput(HqError):
+    """A file that was given to be imported cannot be used; the text names line and column."""
+
+    exit_code = 7
+
+
+class BusError(HqError):
+    """The bus's files are damaged, or cannot be written now."""
+
+    exit_code = 8

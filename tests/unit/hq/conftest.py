@@ -1,0 +1,3 @@
+"""Fixtures of HQ's tests."""
+
+from rigs.hq import database_url, empty_url, postgres  # noqa: F401

@@ -1,0 +1,127 @@
+"""The schema's steps on a real PostgreSQL."""
+
+import dataclasses
+
+import pytest
+from rigs.hq import execute
+
+from pbal_hq.config import DatabaseConfig
+from pbal_hq.database import Step, connected, migrate, pending, steps
+from pbal_hq.errors import DatabaseError
+from pbal_uplink import Event, Summary
+
+
+def names(found):
+    return [step.number for step in found]
+
+
+async def test_every_step_is_applied_once(empty_url):
+    async with connected(DatabaseConfig(url=empty_url)) as db:
+        assert names(await pending(db)) == names(steps())
+        assert names(await migrate(db)) == names(steps())
+        assert await migrate(db) == []
+        assert await pending(db) == []
+
+
+@pytest.mark.parametrize("upto", range(1, len(steps())))
+async def test_every_earlier_schema_comes_up(empty_url, upto):
+    async with connected(DatabaseConfig(url=empty_url)) as db:
+        await migrate(db, known=steps()[:upto])
+        assert names(await migrate(db)) == names(steps()[upto:])
+
+
+async def test_a_step_that_lands_late_is_applied(empty_url):
+    known = [Step(2, "b", "CREATE TABLE b ()"), Step(4, "d", "CREATE TABLE d ()")]
+    async with connected(DatabaseConfig(url=empty_url)) as db:
+        await migrate(db, known=known)
+        late = Step(3, "c", "CREATE TABLE c ()")
+        assert names(await migrate(db, known=sorted([*known, late], key=lambda s: s.number))) == [3]
+
+
+async def test_an_edited_step_is_refused(empty_url):
+    known = [Step(1, "a", "CREATE TABLE a ()")]
+    async with connected(DatabaseConfig(url=empty_url)) as db:
+        await migrate(db, known=known)
+        edited = [dataclasses.replace(known[0], sql="CREATE TABLE a (x int)")]
+        with pytest.raises(DatabaseError, match="0001_a is not the one"):
+            await migrate(db, known=edited)
+
+
+async def test_a_newer_schema_is_refused(empty_url):
+    known = [Step(1, "a", "SELECT 1"), Step(2, "b", "SELECT 1")]
+    async with connected(DatabaseConfig(url=empty_url)) as db:
+        await migrate(db, known=known)
+        with pytest.raises(DatabaseError, match="0002, which this program does not know"):
+            await pending(db, known[:1])
+
+
+async def test_a_step_that_fails_leaves_nothing(empty_url):
+    known = [Step(1, "a", "CREATE TABLE a (); SELECT 1/0")]
+    async with connected(DatabaseConfig(url=empty_url)) as db:
+        with pytest.raises(DatabaseError, match="step 0001_a"):
+            await migrate(db, known=known)
+    assert execute(empty_url, "SELECT to_regclass('a') IS NULL") == [(True,)]
+    assert execute(empty_url, "SELECT count(*) FROM schema_step") == [(0,)]
+
+
+async def test_no_server_is_told(tmp_path):
+    with pytest.raises(DatabaseError, match="cannot be reached"):
+        async with connected(DatabaseConfig(url=f"host={tmp_path} dbname=x")):
+            pass
+
+
+async def test_no_database_is_told(postgres):
+    with pytest.raises(DatabaseError, match="pbal-hq init"):
+        async with connected(DatabaseConfig(url=f"host={postgres.folder} user=postgres dbname=x")):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("table", "message", "other"),
+    [
+        ("summary", Summary, {"site": "site_id", "start_s": "start_at"}),
+        ("event", Event, {"site": "site_id", "at_s": "at"}),
+    ],
+)
+def test_every_field_of_a_message_has_its_column(database_url, table, message, other):
+    found = execute(
+        database_url,
+        "SELECT column_name FROM information_schema.columns WHERE table_name = %s",
+        table,
+    )
+    columns = {name for (name,) in found}
+    assert {other.get(field.name, field.name) for field in message.DECLARED} <= columns
+
+
+def tree(url):
+    above = None
+    for level in ("state", "district", "division", "feeder"):
+        ((above,),) = execute(
+            url,
+            "INSERT INTO area (parent_id, level, code, name) VALUES (%s, %s, %s, %s) RETURNING id",
+            above, level, level[:2], level,
+        )  # fmt: skip
+    return above
+
+
+def test_areas_know_what_they_lie_within(database_url):
+    feeder = tree(database_url)
+    rows = execute(
+        database_url,
+        "SELECT a.level FROM area_within w JOIN area a ON a.id = w.ancestor_id "
+        "WHERE w.area_id = %s ORDER BY area_level(a.level)",
+        feeder,
+    )
+    assert [level for (level,) in rows] == ["state", "district", "division", "feeder"]
+
+
+def test_an_area_of_the_wrong_level_is_refused(database_url):
+    import psycopg
+
+    feeder = tree(database_url)
+    with pytest.raises(psycopg.Error, match="cannot stand below a feeder"):
+        execute(
+            database_url,
+            "INSERT INTO area (parent_id, level, code, name) VALUES (%s, 'state', 'x', '')",
+            feeder,
+        )
