@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import AsyncConnection
@@ -15,8 +15,8 @@ from pbal_hq.errors import DatabaseError
 
 OLDEST = 150_000  # PostgreSQL 15, as server_version says it
 
-Connection = AsyncConnection[tuple[Any, ...]]
-Database = AsyncConnectionPool[Connection]
+Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
+Database: TypeAlias = AsyncConnectionPool[Connection]
 
 
 def explain(error: psycopg.Error) -> str:

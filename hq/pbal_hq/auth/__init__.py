@@ -1,0 +1,49 @@
+"""Who somebody is, and what they may do where.
+
+roles     roles and permissions as data, grants in the tree, the scope of a query
+people    users;  sessions: logging in, staying in, out
+keyring   keys made from the portal's master secret
+"""
+
+from pbal_hq.auth import people, sessions, tokens, totp
+from pbal_hq.auth.errors import AuthError, NotAllowed, NotKnown, TooMany, WeakPassword
+from pbal_hq.auth.keyring import Keyring, make_master, read_masters
+from pbal_hq.auth.roles import (
+    IN_SCOPE,
+    MEANINGS,
+    NEED_TOTP,
+    ROLES,
+    WHOLE_TREE,
+    Grant,
+    Permission,
+    Role,
+    Scope,
+)
+from pbal_hq.auth.tries import Tries
+from pbal_hq.auth.who import Who
+
+__all__ = [
+    "IN_SCOPE",
+    "MEANINGS",
+    "NEED_TOTP",
+    "ROLES",
+    "WHOLE_TREE",
+    "AuthError",
+    "Grant",
+    "Keyring",
+    "NotAllowed",
+    "NotKnown",
+    "Permission",
+    "Role",
+    "Scope",
+    "TooMany",
+    "Tries",
+    "WeakPassword",
+    "Who",
+    "make_master",
+    "people",
+    "read_masters",
+    "sessions",
+    "tokens",
+    "totp",
+]

@@ -1,0 +1,243 @@
+"""Users: made, given roles, taken out again, by administrators of the whole tree; and what each
+does with their own account. Every change is in the audit log, in the same transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.errors import ForeignKeyViolation, UniqueViolation
+from psycopg.rows import class_row
+
+from pbal_hq import audit
+from pbal_hq.auth import passwords, sessions, totp
+from pbal_hq.auth.errors import AuthError, NotAllowed, NotKnown, WeakPassword
+from pbal_hq.auth.keyring import Keyring
+from pbal_hq.auth.roles import Grant, Permission, Role
+from pbal_hq.auth.who import Who
+from pbal_hq.database import Connection
+from pbal_hq.errors import BadInput, NothingToDo
+
+NAME = re.compile(r"[a-z][a-z0-9._-]{1,39}")
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user as administrators see them. `roles`: words for a person."""
+
+    id: int
+    name: str
+    full_name: str
+    active: bool
+    totp_confirmed: bool
+    password_is_initial: bool
+    created_at: Any
+    roles: list[str]
+
+
+_PEOPLE = (
+    "SELECT p.id, p.name, p.full_name, p.active, p.totp_confirmed, p.password_is_initial,"
+    " p.created_at, coalesce(array_agg(g.role || ' of ' || CASE WHEN g.whole THEN 'the whole tree'"
+    " WHEN g.area_id IS NOT NULL THEN a.level || ' ' || a.name ELSE 'transformer ' || t.code END"
+    " ORDER BY g.id) FILTER (WHERE g.id IS NOT NULL), '{}') AS roles FROM person p"
+    " LEFT JOIN person_grant g ON g.person_id = p.id LEFT JOIN area a ON a.id = g.area_id"
+    " LEFT JOIN transformer t ON t.id = g.transformer_id"
+)
+
+
+def _initial() -> str:
+    return secrets.token_urlsafe(15)
+
+
+async def people(conn: Connection, who: Who) -> list[Person]:
+    """All users. Raises NotAllowed."""
+    who.scope(Permission.USER_MANAGE)
+    async with conn.cursor(row_factory=class_row(Person)) as cursor:
+        await cursor.execute(_PEOPLE + " GROUP BY p.id ORDER BY p.name")
+        return await cursor.fetchall()
+
+
+async def create(
+    conn: Connection, who: Who, name: str, full_name: str, grants: Sequence[Grant]
+) -> tuple[int, str]:
+    """(id, first password, which they change at once). Raises NotAllowed, BadInput."""
+    who.scope(Permission.USER_MANAGE)
+    return await _create(conn, who.name, name, full_name, grants)
+
+
+async def first_administrator(conn: Connection, name: str) -> str:
+    """The first password of the first user. Raises NothingToDo where there are users already."""
+    async with conn.transaction():
+        await conn.execute("LOCK TABLE person IN SHARE ROW EXCLUSIVE MODE")
+        row = await (await conn.execute("SELECT count(*) FROM person")).fetchone()
+        if row and row[0]:
+            raise NothingToDo("there are users already: an administrator makes others")
+        _, password = await _create(
+            conn, "command line", name, "", [Grant(Role.ADMINISTRATOR, whole=True)]
+        )
+    return password
+
+
+async def _create(
+    conn: Connection, actor: str, name: str, full_name: str, grants: Sequence[Grant]
+) -> tuple[int, str]:
+    if not NAME.fullmatch(name):
+        raise BadInput(
+            "A user's name has 2 to 40 characters: a letter, then letters, digits, '.', '_' or "
+            "'-', all small."
+        )
+    password = _initial()
+    hashed = await asyncio.to_thread(passwords.make_hash, password, name)
+    try:
+        async with conn.transaction():
+            row = await (
+                await conn.execute(
+                    "INSERT INTO person (name, full_name, password_hash) VALUES (%s, %s, %s)"
+                    " RETURNING id",
+                    (name, full_name[:120], hashed),
+                )
+            ).fetchone()
+            assert row is not None
+            await audit.append(conn, actor, "user.create", f"user {name}", {"full": full_name})
+            await _give(conn, actor, row[0], name, grants)
+    except UniqueViolation:
+        raise BadInput(f"There is a user {name} already.") from None
+    return row[0], password
+
+
+async def _give(
+    conn: Connection, actor: str, person_id: int, name: str, grants: Sequence[Grant]
+) -> None:
+    await conn.execute("DELETE FROM person_grant WHERE person_id = %s", (person_id,))
+    for g in dict.fromkeys(grants):
+        try:
+            await conn.execute(
+                "INSERT INTO person_grant (person_id, role, whole, area_id, transformer_id)"
+                " VALUES (%s, %s, %s, %s, %s)",
+                (person_id, g.role, g.whole, g.area_id, g.transformer_id),
+            )
+        except ForeignKeyViolation:
+            raise BadInput("There is no such area or transformer.") from None
+    told = [{"role": g.role, "whole": g.whole, "area": g.area_id, "transformer": g.transformer_id}
+            for g in dict.fromkeys(grants)]  # fmt: skip
+    await audit.append(conn, actor, "user.grants", f"user {name}", {"grants": told})
+
+
+async def set_grants(conn: Connection, who: Who, person_id: int, grants: Sequence[Grant]) -> None:
+    """Raises NotAllowed, NothingToDo, BadInput."""
+    who.scope(Permission.USER_MANAGE)
+    async with conn.transaction():
+        await _give(conn, who.name, person_id, await _name(conn, person_id), grants)
+        await _somebody_left(conn)
+
+
+async def set_active(conn: Connection, who: Who, person_id: int, active: bool) -> None:
+    """Let somebody in again, or out at once. Raises NotAllowed, NothingToDo, BadInput."""
+    who.scope(Permission.USER_MANAGE)
+    async with conn.transaction():
+        name = await _name(conn, person_id)
+        await conn.execute("UPDATE person SET active = %s WHERE id = %s", (active, person_id))
+        if not active:
+            await sessions.end_all(conn, person_id, "deactivated")
+        action = "user.activate" if active else "user.deactivate"
+        await audit.append(conn, who.name, action, f"user {name}")
+        await _somebody_left(conn)
+
+
+async def reset(conn: Connection, who: Who, person_id: int) -> str:
+    """A new first password; the second factor is set up anew. Raises NotAllowed, NothingToDo."""
+    who.scope(Permission.USER_MANAGE)
+    password = _initial()
+    async with conn.transaction():
+        name = await _name(conn, person_id)
+        hashed = await asyncio.to_thread(passwords.make_hash, password, name)
+        await conn.execute(
+            "UPDATE person SET password_hash = %s, password_is_initial = true, totp_sealed = NULL,"
+            " totp_confirmed = false WHERE id = %s",
+            (hashed, person_id),
+        )
+        await sessions.end_all(conn, person_id, "reset")
+        await audit.append(conn, who.name, "user.reset", f"user {name}")
+    return password
+
+
+async def _name(conn: Connection, person_id: int) -> str:
+    row = await (
+        await conn.execute("SELECT name FROM person WHERE id = %s FOR UPDATE", (person_id,))
+    ).fetchone()
+    if row is None:
+        raise NothingToDo("There is no such user.")
+    return str(row[0])
+
+
+async def _somebody_left(conn: Connection) -> None:
+    """Somebody has to be left who can manage users."""
+    # Two administrators who take out each other at once wait here for one another.
+    await conn.execute("SELECT pg_advisory_xact_lock(hashtext('pbal administrators'))")
+    row = await (
+        await conn.execute(
+            "SELECT count(*) FROM person p JOIN person_grant g ON g.person_id = p.id"
+            " WHERE p.active AND g.whole AND g.role = 'administrator'"
+        )
+    ).fetchone()
+    if row is None or not row[0]:
+        raise BadInput("Nobody would be left who can manage users. Make another administrator.")
+
+
+async def change_password(conn: Connection, who: Who, old: str, new: str) -> None:
+    """One's own; other sessions end. Raises NotKnown, WeakPassword."""
+    row = await (
+        await conn.execute("SELECT password_hash FROM person WHERE id = %s", (who.id,))
+    ).fetchone()
+    if row is None or not await asyncio.to_thread(passwords.matches, row[0], old):
+        await audit.append(conn, who.name, "user.password.refused", f"user {who.name}")
+        raise NotKnown("The password in use is another.")
+    if old == new:
+        raise WeakPassword("Choose another password than the one in use.")
+    hashed = await asyncio.to_thread(passwords.make_hash, new, who.name)
+    async with conn.transaction():
+        await conn.execute(
+            "UPDATE person SET password_hash = %s, password_is_initial = false WHERE id = %s",
+            (hashed, who.id),
+        )
+        await sessions.end_all(conn, who.id, "password changed", but=who.session_id)
+        await audit.append(conn, who.name, "user.password", f"user {who.name}")
+
+
+async def begin_totp(conn: Connection, keys: Keyring, who: Who) -> str:
+    """A new secret, which counts once `confirm_totp` saw a code of it. Raises NotAllowed."""
+    if who.pending == "password":
+        raise NotAllowed("Choose your own password first.")
+    secret = totp.make_secret()
+    changed = await conn.execute(
+        "UPDATE person SET totp_sealed = %s WHERE id = %s AND NOT totp_confirmed",
+        (keys.seal(secret), who.id),
+    )
+    if not changed.rowcount:
+        raise NotAllowed("The second factor is set up. An administrator can reset it.")
+    return secret
+
+
+async def confirm_totp(conn: Connection, keys: Keyring, who: Who, code: str, now_s: float) -> None:
+    """Raises AuthError where the code does not fit."""
+    async with conn.transaction():
+        row = await (
+            await conn.execute(
+                "SELECT totp_sealed, totp_step FROM person WHERE id = %s AND NOT totp_confirmed"
+                " AND totp_sealed IS NOT NULL FOR UPDATE",
+                (who.id,),
+            )
+        ).fetchone()
+        if row is None:
+            raise NotAllowed("There is no second factor to confirm.")
+        step = totp.step_of(keys.unseal(row[0]), code, now_s, row[1])
+        if step is None:
+            raise AuthError("The code does not fit. Check the clock of your device.")
+        await conn.execute(
+            "UPDATE person SET totp_confirmed = true, totp_step = %s WHERE id = %s", (step, who.id)
+        )
+        await audit.append(conn, who.name, "user.totp", f"user {who.name}")

@@ -1,0 +1,196 @@
+"""Logging in, staying in, and out: each of them an entry in the audit log.
+
+login    name, password and code -> an access token of minutes and a refresh token
+refresh  a refresh token -> new ones; it counts once. One that comes again was copied: the
+         whole session ends, for both who hold it
+find     an access token -> who it is, as the database knows them now
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from pbal_hq import audit
+from pbal_hq.auth import passwords, tokens, totp
+from pbal_hq.auth.errors import NotKnown
+from pbal_hq.auth.keyring import Keyring
+from pbal_hq.auth.roles import Grant, Role, needs_totp
+from pbal_hq.auth.who import Who
+from pbal_hq.database import Connection
+
+SESSION_S = 12 * 3600
+# Two pages asked for at once by one browser bring the same refresh token twice.
+GRACE_S = 10
+_WRONG = "Name, password or code is wrong."
+
+
+@dataclass(frozen=True)
+class Login:
+    """What somebody holds who is logged in. `refresh` None: the one they have stays good."""
+
+    access: str
+    refresh: str | None
+    session_id: int
+
+
+_GRANTS = "SELECT role, whole, area_id, transformer_id FROM person_grant WHERE person_id = %s"
+
+
+async def grants_of(conn: Connection, person_id: int) -> tuple[Grant, ...]:
+    """The grants of a user."""
+    rows = await (await conn.execute(_GRANTS + " ORDER BY id", (person_id,))).fetchall()
+    return tuple(Grant(Role(role), whole, area, one) for role, whole, area, one in rows)
+
+
+async def login(
+    conn: Connection, keys: Keyring, name: str, password: str, code: str, now_s: float, address: str
+) -> Login:
+    """Raises NotKnown. The caller has counted the try (tries.py)."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute("SELECT * FROM person WHERE name = %s", (name,))
+        row = await cursor.fetchone()
+    stored = row["password_hash"] if row else None
+    # Argon2 is slow by design: on a thread, so that others are served meanwhile.
+    right = await asyncio.to_thread(passwords.matches, stored, password)
+    why = ""
+    if row is None or not right:
+        why = "password"
+    elif not row["active"]:
+        why = "inactive"
+    elif row["totp_confirmed"] and not await _code_fits(conn, keys, row, code, now_s):
+        why = "code"
+    if row is None or why:
+        # What is no name of a user may be a password in the wrong field: it is not written down.
+        actor = name if row else "unknown"
+        await audit.append(conn, actor, "login.refused", "portal", {"why": why, "from": address})
+        raise NotKnown(_WRONG)
+    async with conn.transaction():
+        if passwords.is_outdated(row["password_hash"]):
+            fresh = await asyncio.to_thread(passwords.make_hash, password, name)
+            await conn.execute(
+                "UPDATE person SET password_hash = %s WHERE id = %s", (fresh, row["id"])
+            )
+        refresh, hashed = tokens.make_refresh()
+        made = await conn.execute(
+            "INSERT INTO session (person_id, refresh_hash, rotated_at, started_at, expires_at,"
+            " address) VALUES (%s, %s, to_timestamp(%s), to_timestamp(%s), to_timestamp(%s), %s)"
+            " RETURNING id",
+            (row["id"], hashed, now_s, now_s, now_s + SESSION_S, address),
+        )
+        session_id = (await _one(made))[0]
+        await audit.append(conn, name, "login", "portal",
+                           {"from": address, "session": session_id})  # fmt: skip
+    access = tokens.make_access(keys, tokens.Access(row["id"], session_id), now_s)
+    return Login(access, refresh, session_id)
+
+
+async def _code_fits(
+    conn: Connection, keys: Keyring, row: dict[str, Any], code: str, now_s: float
+) -> bool:
+    step = totp.step_of(keys.unseal(row["totp_sealed"]), code, now_s, row["totp_step"])
+    if step is None:
+        return False
+    # Of two who bring the same code at once, one is first.
+    taken = await conn.execute(
+        "UPDATE person SET totp_step = %s WHERE id = %s AND totp_step < %s",
+        (step, row["id"], step),
+    )
+    return taken.rowcount == 1
+
+
+async def refresh(conn: Connection, keys: Keyring, token: str, now_s: float) -> Login:
+    """Exchange a refresh token. Raises NotKnown."""
+    hashed = tokens.refresh_hash(token)
+    copied = False
+    async with conn.transaction():
+        row = await (
+            await conn.execute(
+                "SELECT s.id, s.person_id, s.refresh_hash = %(h)s,"
+                " extract(epoch FROM u.used_at)::float8, p.name"
+                " FROM session s JOIN person p ON p.id = s.person_id"
+                " LEFT JOIN session_used u ON u.session_id = s.id AND u.refresh_hash = %(h)s"
+                " WHERE (s.refresh_hash = %(h)s OR u.refresh_hash IS NOT NULL)"
+                " AND s.ended_at IS NULL AND s.expires_at > to_timestamp(%(now)s) AND p.active"
+                " FOR UPDATE OF s",
+                {"h": hashed, "now": now_s},
+            )
+        ).fetchone()
+        if row is None:
+            raise NotKnown("The login has expired.")
+        session_id, person_id, current, used_s, name = row
+        new: str | None = None
+        if current:
+            new, new_hash = tokens.make_refresh()
+            await conn.execute(
+                "INSERT INTO session_used (refresh_hash, session_id, used_at)"
+                " VALUES (%s, %s, to_timestamp(%s))",
+                (hashed, session_id, now_s),
+            )
+            await conn.execute(
+                "UPDATE session SET refresh_hash = %s, rotated_at = to_timestamp(%s) WHERE id = %s",
+                (new_hash, now_s, session_id),
+            )
+        elif now_s - used_s > GRACE_S:
+            copied = True
+            await end(conn, session_id, "refresh token came again")
+            await audit.append(conn, name, "login.copied", f"session {session_id}")
+    if copied:
+        raise NotKnown("The login was used from two places and has ended.")
+    access = tokens.make_access(keys, tokens.Access(person_id, session_id), now_s)
+    return Login(access, new, session_id)
+
+
+async def find(conn: Connection, keys: Keyring, access: str, now_s: float) -> Who:
+    """Who holds this access token. Raises NotKnown."""
+    said = tokens.read_access(keys, access, now_s)
+    row = await (
+        await conn.execute(
+            "SELECT p.id, p.name, p.full_name, p.password_is_initial, p.totp_confirmed"
+            " FROM session s JOIN person p ON p.id = s.person_id"
+            " WHERE s.id = %s AND p.id = %s AND s.ended_at IS NULL AND p.active"
+            " AND s.expires_at > to_timestamp(%s)",
+            (said.session_id, said.user_id, now_s),
+        )
+    ).fetchone()
+    if row is None:
+        raise NotKnown("The login has ended.")
+    person_id, name, full_name, initial, has_totp = row
+    grants = await grants_of(conn, person_id)
+    pending = "password" if initial else ""
+    if not pending and needs_totp(grants) and not has_totp:
+        pending = "totp"
+    return Who(person_id, name, full_name, said.session_id, grants, pending)
+
+
+async def end(conn: Connection, session_id: int, why: str) -> None:
+    """End one session."""
+    await conn.execute(
+        "UPDATE session SET ended_at = now(), ended_why = %s WHERE id = %s AND ended_at IS NULL",
+        (why, session_id),
+    )
+
+
+async def end_all(conn: Connection, person_id: int, why: str, but: int | None = None) -> None:
+    """End every session of a user, save one."""
+    await conn.execute(
+        "UPDATE session SET ended_at = now(), ended_why = %s"
+        " WHERE person_id = %s AND ended_at IS NULL AND id IS DISTINCT FROM %s",
+        (why, person_id, but),
+    )
+
+
+async def logout(conn: Connection, who: Who) -> None:
+    """End the session in use."""
+    async with conn.transaction():
+        await end(conn, who.session_id, "logout")
+        await audit.append(conn, who.name, "logout", "portal", {"session": who.session_id})
+
+
+async def _one(cursor: Any) -> tuple[Any, ...]:
+    row = await cursor.fetchone()
+    assert row is not None
+    return tuple(row)
