@@ -1,0 +1,34 @@
+"""Alarms: raised once for one trouble, handled by people, closed when it is over.
+
+take     events of sites become alarms;  watch: detectors over summaries become alarms
+handle   acknowledge, comment, shelve, close: by people
+detect   the detectors: pure functions with windows and hysteresis
+"""
+
+from pbal_hq.alarms.handle import (
+    Alarm,
+    Note,
+    acknowledge,
+    close,
+    comment,
+    get,
+    listed,
+    notes,
+    shelve,
+)
+from pbal_hq.alarms.take import raise_alarm, settle, take_events
+
+__all__ = [
+    "Alarm",
+    "Note",
+    "acknowledge",
+    "close",
+    "comment",
+    "get",
+    "listed",
+    "notes",
+    "raise_alarm",
+    "settle",
+    "shelve",
+    "take_events",
+]

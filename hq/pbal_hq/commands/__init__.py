@@ -1,0 +1,34 @@
+"""Orders to sites: asked for by one person, released by a second where it matters, signed.
+
+rules   which kind needs which permission, and which a second person
+orders  the life of an order;  signer: HQ's command key
+"""
+
+from pbal_hq.commands.orders import (
+    LONGEST_S,
+    SHORTEST_S,
+    Command,
+    approve,
+    ask,
+    lapse,
+    listed,
+    withdraw,
+)
+from pbal_hq.commands.rules import Wish, needs_second, permission
+from pbal_hq.commands.signer import Signer, make_key
+
+__all__ = [
+    "LONGEST_S",
+    "SHORTEST_S",
+    "Command",
+    "Signer",
+    "Wish",
+    "approve",
+    "ask",
+    "lapse",
+    "listed",
+    "make_key",
+    "needs_second",
+    "permission",
+    "withdraw",
+]

@@ -1,0 +1,25 @@
+"""What the database knows of transformers, for people: every question within somebody's scope.
+
+overview      counts, savings, the tree;  transformers: the ranking, the map
+transformer   one of them: now, its day, its switchings
+"""
+
+from pbal_hq.fleet.one import Day, Event, Transformer, day, events, transformer
+from pbal_hq.fleet.overview import Area, Counts, areas, counts
+from pbal_hq.fleet.ranking import SORTS, Row, transformers
+
+__all__ = [
+    "SORTS",
+    "Area",
+    "Counts",
+    "Day",
+    "Event",
+    "Row",
+    "Transformer",
+    "areas",
+    "counts",
+    "day",
+    "events",
+    "transformer",
+    "transformers",
+]
