@@ -34,9 +34,9 @@ step "style (ruff check)" "$bin/ruff" check .
 step "format (ruff format)" "$bin/ruff" format --check --output-format concise .
 step "types (mypy)" "$bin/mypy"
 step "rooms (import-linter)" "$bin/lint-imports"
-# A test that another program kept from running in time gets a second try, which pytest reports as a
-# rerun; what fails twice has failed.
-once_more=(--reruns 1)
+# A test that another program kept from running in time gets a second try. The summary names it and
+# says why the first try failed. What fails twice has failed.
+once_more=(--reruns 1 --rerun-show-tracebacks)
 # A file's tests stay together: they share what they start.
 pytest_side_by_side=("$bin/python" -m pytest -n "${PBAL_WORKERS:-2}" --dist loadfile)
 
@@ -57,8 +57,8 @@ else
     said=$(mktemp)
     # Of the node's own tests these alone wait in real time; the others have a clock of their own.
     node_in_real_time=tests/unit/node/test_on_micropython.py
-    in_the_gaps "${pytest_side_by_side[@]}" "${once_more[@]}" tests/contract tests/unit tests/cli \
-        --ignore "$node_in_real_time" >"$said" 2>&1 </dev/null &
+    in_the_gaps "${pytest_side_by_side[@]}" "${once_more[@]}" --timeout 600 --durations 30 \
+        --durations-min 5 tests/contract tests/unit tests/cli --ignore "$node_in_real_time" >"$said" 2>&1 </dev/null &
     beside=$!
     trap 'kill "$beside" 2>/dev/null; rm -f "$said"' EXIT
     the_others() {

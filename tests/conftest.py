@@ -22,7 +22,7 @@ settings.load_profile("pbal")
 
 PR_SET_CHILD_SUBREAPER = 36
 OUR_LOGGERS = ("pbal_controller", "pbal_hq", "pbal_sim", "pbal_tools", "pbal_protocol")
-LEAVE_GRACE_S = 3.0
+LEAVE_GRACE_S = needs.PATIENCE_S
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -67,18 +67,30 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
         made.close()
 
 
-def say(board: ReplBoard, data: bytes, for_s: float, every_s: float = 0.0) -> str:
-    """Types `data`, again and again if told to, for so long; what was heard."""
+def say(
+    board: ReplBoard,
+    data: bytes,
+    for_s: float,
+    every_s: float = 0.0,
+    words: str = "",
+    times: int = 1,
+) -> str:
+    """Types `data`, again and again if told to, for at least so long and until `words` were heard
+    so many times; what was heard.
+    """
     heard = b""
     with serial.Serial(board.url, 115200, timeout=0.02) as line:
-        end = time.monotonic() + for_s
+        start = time.monotonic()
         again = 0.0
-        while time.monotonic() < end:
+        while True:
+            past_s = time.monotonic() - start
+            told = heard.count(words.encode()) >= times
+            if past_s >= (for_s if told else needs.PATIENCE_S):
+                return heard.decode(errors="replace")
             if time.monotonic() >= again:
                 line.write(data)
                 again = time.monotonic() + (every_s or 3600)
             heard += line.read(4096)
-    return heard.decode(errors="replace")
 
 
 def test_without_the_secret_it_is_refused_in_words_and_goes_on(rig: Locked) -> None:
@@ -112,7 +124,7 @@ def test_with_the_key_store_all_works_and_ends_locked(rig: Locked) -> None:
 def test_ctrl_c_at_any_moment_of_a_start_gives_nothing(rig: Locked) -> None:
     for data, every_s in ((b"\r\x03\x03", 0.2), (b"\x03\x03", 0.01)):
         rig.node.press_reset()
-        heard = say(rig.node, data, 9, every_s)
+        heard = say(rig.node, data, 9, every_s, "console locked, node 24a160000001")
         assert "pbal: console locked, node 24a160000001" in heard
         assert ">>>" not in heard
         assert rig.secret() not in heard
@@ -122,13 +134,16 @@ def test_ctrl_c_at_any_moment_of_a_start_gives_nothing(rig: Locked) -> None:
 def test_a_wrong_secret_is_told_counted_and_slowed(rig: Locked) -> None:
     rig.restart()
     wrong = b"\r" + b"0" * 64 + b"\r"
-    assert "console locked" in say(rig.node, b"\r\x03\x03", 2, 0.7), "it looks for no secret before"
-    heard = say(rig.node, wrong, 12, 0.3)
-    # Without the growing pause it would have been forty tries, or six that are checked in turn.
+    asked = say(rig.node, b"\r\x03\x03", 0.5, 0.7, "console locked")
+    assert "console locked" in asked, "it looks for no secret before"
+    start = time.monotonic()
+    heard = say(rig.node, wrong, 0.0, 0.3, "wrong secret", 3)
+    # Without the growing pause the third would follow at once.
     tries = [line for line in heard.splitlines() if "wrong secret" in line]
-    assert 2 <= len(tries) <= 4, heard
+    assert len(tries) == 3, heard
     assert tries[0].endswith("next in 1 s")
     assert tries[1].endswith("next in 2 s")
+    assert time.monotonic() - start >= 3.0
     assert ">>>" not in heard
     (rig.folder / "wrong.key").write_text("0" * 64)
     (rig.folder / "wrong.key").chmod(0o600)
@@ -139,7 +154,7 @@ def test_a_wrong_secret_is_told_counted_and_slowed(rig: Locked) -> None:
     assert runs(rig.node)
     # At a start there is one try, and the node goes on without waiting for another.
     rig.node.press_reset()
-    heard = say(rig.node, wrong, 6, 0.1)
+    heard = say(rig.node, wrong, 6, 0.1, "pbal: wrong secret\r\n")
     assert "pbal: wrong secret\r\n" in heard
     assert ">>>" not in heard
 
@@ -191,7 +206,7 @@ def test_a_broken_program_leaves_the_prompt_closed_and_the_way_in_open(rig: Lock
     mpremote(rig.node.url, "fs", "cp", str(rig.folder / "broken.py"), ":/lib/pbal_node/start.py")
     mpremote(rig.node.url, "fs", "rm", ":/lib/pbal_node/start.mpy")
     rig.node.press_reset()
-    heard = say(rig.node, b"\x03", 5, 0.05)
+    heard = say(rig.node, b"\x03", 5, 0.05, "ValueError: broken")
     assert "ValueError: broken" in heard
     assert ">>>" not in heard
     reach_prompt(rig.node.url, 60, unlock=consolelock.of_store(rig.store()))

@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from rigs import needs
 from typer.testing import CliRunner
 
 from pbal_controller.config import Config, load
@@ -267,7 +268,7 @@ def status() -> Iterator[Any]:
     yield state
     server.shutdown()
     server.server_close()
-    thread.join(5)
+    thread.join(needs.PATIENCE_S)
 
 
 def test_the_running_controller(config: Path, status: Any) -> None:
@@ -412,7 +413,7 @@ def tls_server(tmp_path: Path) -> Iterator[Any]:
     thread.start()
     yield state
     stop.set()
-    thread.join(5)
+    thread.join(needs.PATIENCE_S)
     listener.close()
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import serial
+from rigs import needs
 from rigs.flash import Rig, mpremote
 
 from pbal_build import build_files
@@ -393,7 +394,9 @@ def test_an_interrupted_flash_ends_at_once_and_leaves_no_tool_behind(
         connection, _ = silent.accept()  # esptool is there and waits for an answer
         with connection:
             running.send_signal(number)
-            out, err = running.communicate(timeout=30)  # its own patience would be minutes
+            out, err = running.communicate(
+                timeout=needs.PATIENCE_S
+            )  # its own patience would be minutes
     assert running.returncode == ExitCode.INTERRUPTED
     assert json.loads(out)["error"] == "Interrupted."
     assert "goes on from here" in err

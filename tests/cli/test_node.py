@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rigs import needs
 from rigs.flash import Rig, mpremote
 
 from pbal_sim.replboard import ReplBoard
@@ -57,7 +58,7 @@ def test_without_consent_to_darkness_nothing_is_touched(rig: Rig, flashed: Path)
 
 def _started_again(board: ReplBoard) -> None:
     """The board sees its control lines move a moment after the command has let go of them."""
-    end_s = time.monotonic() + 10.0
+    end_s = time.monotonic() + needs.PATIENCE_S
     while board.resets < 2 and time.monotonic() < end_s:
         time.sleep(0.02)
     assert board.resets == 2

@@ -36,7 +36,7 @@ def practice(folder: Path, *words: str) -> Iterator[list[str]]:
         yield lines
     finally:
         process.send_signal(signal.SIGINT)
-        code = process.wait(30)
+        code = process.wait(needs.PATIENCE_S)
     assert code == 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import zxingcpp
 from PIL import Image
+from rigs import needs
 from rigs.flash import Rig, mpremote
 
 from pbal_controller.keys import KeyStore
@@ -198,7 +199,7 @@ def test_a_node_that_is_refused_is_not_left_standing_still(site: Site, flashed: 
     refused = site.pbal("provision", "add", "-a", "9", "--eui", "0011223344556677",
                         "--port", board.url, *site.store_args)  # fmt: skip
     assert refused.code == ExitCode.REFUSED
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + needs.PATIENCE_S
     while board.resets == resets and time.monotonic() < deadline:
         time.sleep(0.05)
     assert board.resets == resets + 1

@@ -77,9 +77,9 @@ def test_a_headless_run_moves_homes_and_reports(tmp_path: Path) -> None:
 
 
 @pytest.mark.twin
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_monitor_shows_a_running_street() -> None:
-    run = start("--headless", "--homes", "2", "--seconds", "60", "--port", "0")
+    run = start("--headless", "--homes", "2", "--seconds", "150", "--port", "0")
     try:
         assert run.stdout is not None
         for line in run.stdout:
@@ -90,22 +90,22 @@ def test_monitor_shows_a_running_street() -> None:
         url = found[1]
         pbal = needs.require_tool("pbal")
         told = subprocess.run(
-            [pbal, "monitor", "--url", url, "--json"], capture_output=True, text=True, timeout=30,
-            check=True,
+            [pbal, "monitor", "--url", url, "--json"], capture_output=True, text=True,
+            timeout=needs.PATIENCE_S, check=True,
         )  # fmt: skip
         assert len(json.loads(told.stdout)["homes"]) == 2
         shown = subprocess.run(
-            [pbal, "monitor", "--url", url, "--once"], capture_output=True, text=True, timeout=30,
-            check=True,
+            [pbal, "monitor", "--url", url, "--once"], capture_output=True, text=True,
+            timeout=needs.PATIENCE_S, check=True,
         )  # fmt: skip
         assert "neutral current" in shown.stdout
     finally:
         run.send_signal(signal.SIGINT)
-        run.communicate(timeout=30)
+        run.communicate(timeout=needs.PATIENCE_S)
 
 
 @pytest.mark.twin
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("booted", [False, True])
 def test_ending_it_leaves_no_process(sig: signal.Signals, booted: bool) -> None:
@@ -122,8 +122,8 @@ def test_ending_it_leaves_no_process(sig: signal.Signals, booted: bool) -> None:
         assert len(below) >= 1 + 1 + 3, "no interpreters were found below it"
     run.send_signal(sig)
     told = run.stdout.read()
-    run.wait(timeout=20)
-    deadline = time.monotonic() + 15
+    run.wait(timeout=needs.PATIENCE_S)
+    deadline = time.monotonic() + needs.PATIENCE_S
     while (left := [pid for pid in below if alive(pid)]) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left == []

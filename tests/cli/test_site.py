@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rigs import needs
 from rigs.flash import Rig
 
 from pbal_controller.config import files as config_files
@@ -258,7 +259,7 @@ def test_a_live_bus_is_scanned_with_a_stock_driver(rig: Rig, tmp_path: Path) -> 
         assert (2, "must never be moved, but the node is not marked fixed") in found
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(needs.PATIENCE_S)
         stop.set()
         thread.join()
         for pair in ends:

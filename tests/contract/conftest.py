@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rigs import needs
 from rigs.needs import require_tool
 
 PEER = Path(__file__).with_name("peer.py")
@@ -64,7 +65,7 @@ class Peer:
         """End the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        assert self._process.wait(timeout=10) == 0
+        assert self._process.wait(timeout=needs.PATIENCE_S) == 0
         assert self._process.stdout is not None
         self._process.stdout.close()
 

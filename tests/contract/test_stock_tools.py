@@ -11,6 +11,7 @@ import tty
 from collections.abc import Iterator
 
 import pytest
+from rigs import needs
 from rigs.needs import missing, require_tool
 
 from pbal_protocol import modbus, modbus_client, records, stock
@@ -71,7 +72,7 @@ class Node(threading.Thread):
 
     def close(self) -> None:
         os.write(self._bell, b".")
-        self.join(5)
+        self.join(needs.PATIENCE_S)
         for fd in (self.master, self._slave, self._wake, self._bell):
             os.close(fd)
 
@@ -88,7 +89,10 @@ def mbpoll(node: Node, *options: str) -> "subprocess.CompletedProcess[str]":
     # -P none: a pty has no parity bit.
     command = [require_tool("mbpoll"), "-m", "rtu", "-a", str(UNIT), "-b", "115200", "-P", "none"]
     return subprocess.run(
-        [*command, "-o", "2", *options, node.path], capture_output=True, text=True, timeout=20
+        [*command, "-o", "2", *options, node.path],
+        capture_output=True,
+        text=True,
+        timeout=needs.PATIENCE_S,
     )
 
 
@@ -143,7 +147,7 @@ def test_mbpoll_cannot_write(node, table):
         ],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=needs.PATIENCE_S,
     )
     assert "Illegal function" in done.stdout + done.stderr
     assert node.served in ([5], [6])

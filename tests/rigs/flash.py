@@ -100,7 +100,7 @@ def runs(board: ReplBoard) -> bool:
     return state.mode == DEAF and state.watched and not state.timed
 
 
-def wait_for(what: str, true: Callable[[], object], within_s: float = 40.0) -> None:
+def wait_for(what: str, true: Callable[[], object], within_s: float = needs.PATIENCE_S) -> None:
     """Until `true()`; fails with `what` was waited for."""
     end = time.monotonic() + within_s
     while not true():

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pymodbus.server import ModbusSerialServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from . import needs
+
 
 class ModbusLine:
     """Devices (unit -> function 3 or 4 -> first register -> words) at the pty `path`.
@@ -57,14 +59,14 @@ class ModbusLine:
 
     def __enter__(self) -> ModbusLine:
         self._thread.start()
-        if not self._started.wait(10) or self._failed is not None:
+        if not self._started.wait(needs.PATIENCE_S) or self._failed is not None:
             raise RuntimeError(f"the Modbus server does not start: {self._failed!r}")
         return self
 
     def __exit__(self, *exc: object) -> None:
         if self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(needs.PATIENCE_S)
         assert not self._thread.is_alive()
 
     async def _serve(self) -> None:

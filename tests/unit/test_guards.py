@@ -45,7 +45,9 @@ def run_inner(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> pytest.RunResult:
     conftest = (needs.ROOT / "tests" / "conftest.py").read_text()
-    pytester.makeconftest(conftest.replace("LEAVE_GRACE_S = 3.0", "LEAVE_GRACE_S = 0.2"))
+    pytester.makeconftest(
+        conftest.replace("LEAVE_GRACE_S = needs.PATIENCE_S", "LEAVE_GRACE_S = 0.2")
+    )
     pytester.makeini(
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
     )

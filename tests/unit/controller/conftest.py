@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rigs import needs
 
 from pbal_controller.app import Controller
 from pbal_controller.config import Config, load
@@ -93,7 +94,7 @@ class Site:
             yield controller
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = needs.PATIENCE_S) -> None:
     """Wait for something to become true."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110

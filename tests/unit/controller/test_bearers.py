@@ -238,9 +238,9 @@ async def test_a_lossy_bearer_loses_and_nothing_happens_twice(tmp_path: Path) ->
         homes = home(1, f'{{ bearer = "air", at = "{one.place}" }}')
         async with running(tmp_path, table, homes, 1) as c:
             first = c.fleet.get(1)
-            await until(lambda: one.node.synced and not first.immovable(c.now()), 20)
+            await until(lambda: one.node.synced and not first.immovable(c.now()))
             assert await c.dispatcher.order(first, 2, "a test", 1.0)
-            await until(lambda: c.dispatcher.finished_total["confirmed"] == 1, 20)
+            await until(lambda: c.dispatcher.finished_total["confirmed"] == 1)
             assert list(one.node.executed.values()) == [1]
             counts = c.bearers["air"].counts()
             assert counts["lost_down"] > 0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from rigs import needs
 
 from pbal_controller.errors import JournalError
 from pbal_controller.keys import KeyStore
@@ -23,7 +24,7 @@ MakeSite = Callable[..., Site]
 
 
 def mount(*words: str) -> None:
-    subprocess.run(["mount", *words], check=True, capture_output=True, timeout=20)
+    subprocess.run(["mount", *words], check=True, capture_output=True, timeout=needs.PATIENCE_S)
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield tmp_path
     finally:
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True, timeout=20)
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True, timeout=needs.PATIENCE_S)
 
 
 @contextlib.contextmanager
@@ -63,8 +64,8 @@ async def test_a_full_disk(disk: Path, make_site: MakeSite) -> None:
         with full(disk):
             with contextlib.suppress(JournalError):  # the last page that was reserved
                 while await c.dispatcher.order(home, 2, "a test", 1.0):
-                    await until(lambda: not c.dispatcher.busy(1), 20)
-                    await until(lambda: home.phase, 20)
+                    await until(lambda: not c.dispatcher.busy(1))
+                    await until(lambda: home.phase)
             moved = sum(node.executed.values())
             node.event()
             before = home.readings
@@ -73,11 +74,11 @@ async def test_a_full_disk(disk: Path, make_site: MakeSite) -> None:
             assert sum(node.executed.values()) == moved
             assert "journal" in c.dispatcher.why_not(c.now())
             assert c.supervisor.loops["bus street"].restarts == 0
-        await until(lambda: not c.dispatcher.why_not(c.now()), 20)
-        await until(lambda: not node.events, 20)
+        await until(lambda: not c.dispatcher.why_not(c.now()))
+        await until(lambda: not node.events)
         other = c.fleet.get(2)
         assert await c.dispatcher.order(other, other.phase % 3 + 1, "a test", 1.0)
-        await until(lambda: not c.dispatcher.busy(2), 20)
+        await until(lambda: not c.dispatcher.busy(2))
     assert rows(site, "PRAGMA integrity_check") == [("ok",)]
 
 
@@ -94,7 +95,7 @@ async def test_the_key_store_of_another_site_changes_nothing(
         KeyStore.create(other, b"secret", 99, log2_n=10).add_many([(1, "00" * 8, root_key(9))])
         shutil.copy(other, keys)
         os.utime(keys)
-        await until(lambda: "another key store lies here" in caplog.text, 10)
+        await until(lambda: "another key store lies here" in caplog.text)
         before = home.readings
         await until(lambda: home.readings > before + 20)
         assert await c.dispatcher.order(home, 2, "a test", 1.0)

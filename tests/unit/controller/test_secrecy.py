@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from rigs import needs
 
 from pbal_controller.journal import Journal
 from pbal_controller.keys import KeyStore
@@ -94,7 +95,7 @@ def test_every_file_of_the_command_is_private(tmp_path: Path, open_umask: object
                 time.sleep(0.1)
         finally:
             controller.terminate()
-            controller.wait(20)
+            controller.wait(needs.PATIENCE_S)
     made = {p.name for p in tmp_path.iterdir()} - {"pbal.toml", "keys.pass"}
     assert {"keys.json", "journal.db"} <= made
     for name in made:

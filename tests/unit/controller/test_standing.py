@@ -395,7 +395,7 @@ async def test_a_flash_that_was_set_back_is_told_apart_from_silence(make_site: M
         await until(lambda: node.synced and node.counter > 300)
         node.sealer.last = node.counter = 0
         home = c.fleet.get(1)
-        await until(lambda: "used before" in home.immovable(c.now()), 5)
+        await until(lambda: "used before" in home.immovable(c.now()))
         assert peek(home.session.knock())[:2] == (1, DOWN)
 
 
@@ -452,7 +452,7 @@ async def test_a_released_home_s_word_is_news_again(make_site: MakeSite, quick: 
         await until(lambda: rows(site, "SELECT address FROM quarantine") == [(1,)])
         done = CliRunner().invoke(app, ["release", "1", "-c", str(site.write())])
         assert done.exit_code == 0, done.output
-        await until(lambda: not c.fleet.get(1).quarantined, 10)
+        await until(lambda: not c.fleet.get(1).quarantined)
         await until(lambda: c.standing.accused == {})
         assert await order(c, 1)
         raise_floor(site.nodes[1])

@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 import pytest
+from rigs import needs
 
 from pbal_controller.app import Controller
 from pbal_controller.errors import JournalError
@@ -222,7 +223,7 @@ async def test_a_hangup_stops_it_in_order(make_site: MakeSite) -> None:
         await until(lambda: site.nodes[1].synced, 90)
     finally:
         one.send_signal(signal.SIGHUP)
-        assert await asyncio.wait_for(one.wait(), 30) == 0
+        assert await asyncio.wait_for(one.wait(), needs.PATIENCE_S) == 0
     assert rows(site, "SELECT kind FROM counters WHERE kind = 1") == [(1,)]
 
 
@@ -359,14 +360,16 @@ async def test_idle_connections_take_the_page_and_nothing_else(make_site: MakeSi
             for _ in range(MAX_CONNECTIONS)
         ]
         reader, writer = await asyncio.open_connection("127.0.0.1", c.server.port)
-        assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 503")
+        assert (await asyncio.wait_for(reader.readline(), needs.PATIENCE_S)).startswith(
+            b"HTTP/1.1 503"
+        )
         writer.close()
         before = c.fleet.get(1).readings
         await until(lambda: c.fleet.get(1).readings > before + 5)
         for _, one in held:
             one.close()
         url = f"http://127.0.0.1:{c.server.port}/healthz"
-        async with asyncio.timeout(10), aiohttp.ClientSession() as http:
+        async with asyncio.timeout(needs.PATIENCE_S), aiohttp.ClientSession() as http:
             while (await http.get(url)).status != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 

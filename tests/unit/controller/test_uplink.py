@@ -91,10 +91,10 @@ async def test_hold_and_dry_run_stop_the_planner_and_run_starts_it(
             await host.until(lambda: host.births)
             await order(host, 1, names.MODE_HOLD)
             await host.until(lambda: answers(host) == [(1, "done")])
-            await until(lambda: c.planner.last_decision.get("skipped") == "held by HQ", 30)
+            await until(lambda: c.planner.last_decision.get("skipped") == "held by HQ")
             await order(host, 2, names.MODE_DRY_RUN, Ed25519PrivateKey.generate())
             await order(host, 3, names.MODE_DRY_RUN)
-            await until(lambda: c.planner.last_decision.get("would_move"), 30)
+            await until(lambda: c.planner.last_decision.get("would_move"))
             told = c.planner.last_decision
             assert told["moves"] == 0
             assert "dry run" in told["skipped"]
@@ -103,11 +103,11 @@ async def test_hold_and_dry_run_stop_the_planner_and_run_starts_it(
         # It lasts over a restart.
         site.changes["planner"]["settle_s"] = 1.0
         async with site.running() as c:
-            await until(lambda: c.planner.last_decision.get("would_move"), 30)
+            await until(lambda: c.planner.last_decision.get("would_move"))
             await host.until(lambda: len(host.births) >= 2)
             assert rows(site, "SELECT COUNT(*) FROM commands") == [(0,)]
             await order(host, 4, names.MODE_RUN)
-            await until(lambda: c.dispatcher.finished_total["confirmed"] >= 1, 30)
+            await until(lambda: c.dispatcher.finished_total["confirmed"] >= 1)
         assert [number for number, _ in answers(host)] == [1, 3, 4], "2 was not HQ's"
 
 
@@ -115,7 +115,7 @@ async def test_without_a_broker_everything_else_goes_on(make_site: MakeSite, pki
     site = with_uplink(make_site(FakeNode(1), FakeNode(2, phase=2)), pki, broker.port)
     broker.kill()
     async with site.running() as c:
-        await until(lambda: "does the broker run" in c.uplink.why, 20)
+        await until(lambda: "does the broker run" in c.uplink.why)
         await until(lambda: site.nodes[1].synced and c.fleet.get(1).readings > 2)
         await c.dispatcher.order(c.fleet.get(1), 3, "a test", 1.0)
         await until(lambda: c.dispatcher.finished_total["confirmed"] == 1)
@@ -131,7 +131,7 @@ async def test_certificates_that_are_no_use_stop_nothing_else(
     config = site.config()
     config.uplink.key.write_text("no key")
     async with site.running() as c:
-        await until(lambda: "cannot be used" in c.uplink.why, 20)
+        await until(lambda: "cannot be used" in c.uplink.why)
         await until(lambda: c.fleet.get(1).readings > 2)
         assert c.supervisor.late(c.now()) == []
 

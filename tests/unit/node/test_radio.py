@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from rigs import pi_radio
+from rigs import needs, pi_radio
 
 from pbal_protocol.radio.airtime import low_data_rate
 from pbal_sim.radio import FREE, Air, PathLoss, Sx1276, VirtualClock
@@ -226,7 +226,7 @@ def on_the_board(*wanted: str) -> str:
     try:
         with ours, board.stack:
             board.serve(ours)
-        text, _ = process.communicate(timeout=20)
+        text, _ = process.communicate(timeout=needs.PATIENCE_S)
     finally:
         process.kill()
         process.wait()

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
+from rigs import needs
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -97,7 +98,7 @@ def test_the_command(lock: ModuleType) -> None:
     def run(*words: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, str(ROOT / "tools" / "lock.py"), *words],
-            capture_output=True, text=True, timeout=30, check=False,
+            capture_output=True, text=True, timeout=needs.PATIENCE_S, check=False,
         )  # fmt: skip
 
     assert run().returncode == run("select").returncode == run("mend").returncode == 2
