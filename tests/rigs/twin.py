@@ -12,8 +12,7 @@ from typing import Any
 
 from pbal_controller.config import HomeConfig
 from pbal_controller.homes import Conversation, Home, Host, Session, time_sync
-from pbal_protocol import records
-from pbal_sim.rules import crc16
+from pbal_protocol import errors, modbus, modbus_client, records
 from pbal_sim.street import Street
 
 FAST = {
@@ -157,14 +156,14 @@ class Poller:
 
     def adu(self, i: int, body: bytes = b"") -> bytes:
         """A poll request."""
-        frame = bytes((self.unit(i), 100, 0, len(body))) + body
-        return frame + crc16(frame)
+        return modbus_client.adu(self.unit(i), modbus_client.request_pdu(modbus.OP_POLL, body))
 
     def open(self, i: int, answer: bytes) -> list[Any]:
         """The records of an answer; [] when it is none."""
-        if len(answer) < 6 or crc16(answer[:-2]) != answer[-2:] or answer[1] != 100:
+        try:
+            _, body = modbus_client.parse_pdu(modbus_client.split_adu(answer)[1])
+        except errors.RemoteError:
             return []
-        body = answer[4:-2]
         if not body:
             return []
         items = self._told[i].got = []

@@ -7,10 +7,11 @@ must be stopped; a port that it holds is refused, and so is a line on which some
 import contextlib
 import time
 from types import TracebackType
+from typing import Any
 
 import serial
 
-from pbal_controller.bearers.rs485 import is_pty
+from pbal_controller.bearers.rs485 import open_port
 from pbal_protocol import modbus, modbus_client
 from pbal_protocol.errors import RemoteError
 
@@ -34,7 +35,7 @@ class Line:
         self.silent = 0
         self.garbled = 0
         self.extra = 0  # answers after which more came: another node's
-        self._port: serial.Serial  # or what pyserial makes of a URL: the same methods
+        self._port: Any  # pyserial's
         self._quiet_from = 0.0
 
     def __enter__(self) -> "Line":
@@ -49,23 +50,11 @@ class Line:
             raise
         return self
 
-    def _open(self) -> serial.Serial:
+    def _open(self) -> Any:
         try:
-            port = serial.serial_for_url(
-                self.bus.port,
-                baudrate=self.bus.baud,
-                bytesize=8,
-                parity="N" if is_pty(self.bus.port) else self.bus.parity,
-                stopbits=self.bus.stop_bits,
-                timeout=_STEP_S,
-                # RFC 2217 knows no write timeout, and says so with an exception of its own.
-                write_timeout=None if self.bus.port.startswith("rfc2217://") else 2.0,
-                exclusive=True,
-            )
-            port.reset_input_buffer()
-        except (OSError, ValueError) as exc:
+            return open_port(self.bus, timeout_s=_STEP_S, write_timeout_s=2.0)
+        except OSError as exc:
             raise ports.explain(self.bus.port, exc) from None
-        return port
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None

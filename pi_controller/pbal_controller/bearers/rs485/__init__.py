@@ -5,11 +5,11 @@ The door loads nothing of pymodbus, which takes a while; making a bearer does.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pbal_controller.bearers.base import Bearer, Registers, Traffic
 from pbal_controller.bearers.kinds import Kind
-from pbal_controller.bearers.rs485.settings import BusConfig, is_pty, locate
+from pbal_controller.bearers.rs485.settings import BusConfig, locate
 
 
 def make(name: str, config: BusConfig, traffic: Traffic) -> Bearer:
@@ -28,6 +28,16 @@ def serial_registers(
     return SerialRegisters(port, baud, parity, stop_bits)
 
 
+def open_port(config: BusConfig, *, timeout_s: float, write_timeout_s: float) -> Any:
+    """A segment's port for a program that masters it by itself: port.py. Raises OSError."""
+    from pbal_controller.bearers.rs485 import port
+
+    return port.open_port(
+        config.port, baud=config.baud, parity=config.parity, stop_bits=config.stop_bits,
+        timeout_s=timeout_s, write_timeout_s=write_timeout_s, rts_de=config.rts_de,
+    )  # fmt: skip
+
+
 KIND = Kind("rs485", BusConfig, locate, make)
 
-__all__ = ["KIND", "BusConfig", "is_pty", "serial_registers"]
+__all__ = ["KIND", "BusConfig", "open_port", "serial_registers"]

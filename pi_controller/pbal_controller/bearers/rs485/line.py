@@ -18,7 +18,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +30,7 @@ from pymodbus.transaction import TransactionManager
 from pymodbus.transport.serialtransport import SerialTransport
 
 from pbal_controller.bearers.base import Answer
-from pbal_controller.bearers.rs485.settings import is_pty
+from pbal_controller.bearers.rs485.port import open_port
 from pbal_protocol.modbus import MORE_PENDING, URGENT
 
 FUNCTION = 100
@@ -300,38 +299,23 @@ class LineClient(AsyncModbusSerialClient):
         loop = asyncio.get_running_loop()
         given_up = False
 
-        def open_port() -> Any:
+        def opened() -> Any:
             # In a thread: socket:// and rfc2217:// connect while they open.
-            port = serial.serial_for_url(
-                params.host,
-                baudrate=params.baudrate,
-                bytesize=8,
-                # A pseudo-terminal has no parity bit, and refuses to be asked for one.
-                parity="N" if is_pty(params.host) else params.parity,
-                stopbits=params.stopbits,
-                timeout=0,
-                # An RFC 2217 port knows no such time, and refuses to be given one.
-                write_timeout=None if params.host.startswith("rfc2217://") else 0,
-                exclusive=True,
-            )
-            if self._rts_de:
-                from serial.rs485 import RS485Settings
-
-                port.rs485_mode = RS485Settings()
-            port.reset_input_buffer()
+            port = open_port(
+                params.host, baud=params.baudrate, parity=params.parity,
+                stop_bits=params.stopbits, timeout_s=0, write_timeout_s=0, rts_de=self._rts_de,
+            )  # fmt: skip
             if given_up:
                 port.close()
             return port
 
         try:
-            opened = await loop.run_in_executor(None, open_port)
-        except (ValueError, termios.error) as error:
-            raise OSError(str(error)) from error
+            port = await loop.run_in_executor(None, opened)
         except asyncio.CancelledError:
             given_up = True
             raise
         self.line.is_closing = False
-        transport = FastTransport(loop, self.line, opened)
+        transport = FastTransport(loop, self.line, port)
         self.line.transport = transport
         transport.setup()
 

@@ -9,7 +9,7 @@ from pymodbus.client import AsyncModbusSerialClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
 
-from pbal_controller.bearers.rs485.settings import is_pty
+from pbal_controller.bearers.rs485.port import is_pty
 from pbal_controller.errors import BearerError
 
 _TIMEOUT_S = 0.5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -43,8 +42,3 @@ def locate(settings: BusConfig, address: int, at: object) -> Where:
     if isinstance(at, bool) or not isinstance(at, int) or not 1 <= at <= MAX_UNIT:
         raise ValueError(f"at = {at!r} is no Modbus unit; use a number 1..247")
     return at
-
-
-def is_pty(port: str) -> bool:
-    """Whether a port is a pseudo-terminal (also through a symbolic link)."""
-    return os.path.realpath(port).startswith("/dev/pts/")
