@@ -27,7 +27,7 @@ from pbal_controller.homes import (
     Session,
     SiteHost,
 )
-from pbal_controller.journal import AsyncJournal, Journal, MinuteBook, Row
+from pbal_controller.journal import AsyncJournal, Journal, MinuteBook, Row, note_change, prune
 from pbal_controller.keys import KeyStore
 from pbal_controller.loops import Supervisor, sdnotify
 from pbal_controller.meters import HomeNow, MeterLoop
@@ -222,7 +222,7 @@ class Controller:
             await self.counters.restore()
             await self.counters.reserve()
             recovered = await self.dispatcher.recover()
-            await self.journal.call(Journal.note_change, "configuration", self.config.digest())
+            await self.journal.call(note_change, "configuration", self.config.digest())
             await self._mark_journal()
             self.planner.remember(await self.journal.call(Journal.get_blob, planner_memory.KEY))
             await self.doubts.restore(self.now())
@@ -321,7 +321,7 @@ class Controller:
                 await self._mark_journal()
             if now >= next_prune:
                 next_prune = now + 86400
-                if not await self.journal.call(Journal.prune, self.config.journal.keep_days):
+                if not await self.journal.call(prune, self.config.journal.keep_days):
                     log.debug("nothing was old enough to be dropped")
             beat()
             await asyncio.sleep(1.0)
@@ -362,9 +362,9 @@ class Controller:
             if self.journal.trouble:
                 with contextlib.suppress(JournalError):
                     await self.journal.call(Journal.put_blob, "probe", b"")
-            if self.dispatcher.to_be_marked:
+            if self.dispatcher.quarantine.to_be_marked:
                 await self._mark_journal()
-                self.dispatcher.to_be_marked = False
+                self.dispatcher.quarantine.to_be_marked = False
             why = self.dispatcher.why_not(self.now())
             if why != said:
                 if why:

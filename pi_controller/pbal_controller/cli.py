@@ -151,10 +151,10 @@ def version() -> None:
 
 
 @app.command()
-def release(
+def lift(
     address: Annotated[int, typer.Argument(help="Of the home.")], config: ConfigOption = None
 ) -> None:
-    """Lift a home's quarantine, or a doubt. Example: pbal-controller release 17
+    """Lift a home's quarantine, or a doubt. Example: pbal-controller lift 17
 
     A running controller notices within a few seconds.
     """
@@ -164,14 +164,14 @@ def release(
         raise ConfigError(f"address {address} is outside 1..65535")
     journal = _journal(config)
     try:
-        found = journal.release(address)
+        found = journal.lift_quarantine(address)
         found = lift_doubt(journal, address) or found
     finally:
         journal.close()
     if not found:
         print(f"home {address} is not in quarantine and not in doubt", file=sys.stderr)
         raise typer.Exit(6)
-    print(f"home {address} released")
+    print(f"home {address}: lifted")
 
 
 @app.command()
@@ -345,9 +345,11 @@ def keys_history(config: ConfigOption = None, json_: JsonOption = False) -> None
 
     Written by the running controller: a change shows here once it has seen it.
     """
+    from pbal_controller.journal import latest_audit
+
     journal = _journal(config)
     try:
-        rows = journal.audit()
+        rows = latest_audit(journal)
     finally:
         journal.close()
     if json_:

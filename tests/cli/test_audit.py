@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pbal_controller.documents import load_json
-from pbal_controller.journal import Journal, entries, faults
+from pbal_controller.journal import Journal, add_audit, entries, faults, note_change
 from pbal_controller.journal.chain import link
 from pbal_controller.standing import Reason
 from pbal_controller.standing import store as standing_store
@@ -27,15 +27,15 @@ def path(tmp_path: Path) -> Path:
     """A journal in which everything happened once."""
     path = tmp_path / "journal.db"
     journal = Journal(path)
-    assert journal.note_change("configuration", "abc")
-    assert not journal.note_change("configuration", "abc")
+    assert note_change(journal, "configuration", "abc")
+    assert not note_change(journal, "configuration", "abc")
     row = journal.new_command(257, 1, 2, 1000, 1060, "less neutral current", 3.0)
     journal.update_command(row.id, "sent", 1)
     journal.update_command(row.id, "confirmed", 1)
     journal.quarantine(258, "it disagreed")
-    journal.release(258)
-    journal.add_audit(1.8e9, "group key drawn", "2", "ann", "node 9 revoked")
-    journal.add_audit(1.8e9, "group key drawn", "2", "ann", "node 9 revoked")
+    journal.lift_quarantine(258)
+    add_audit(journal, 1.8e9, "group key drawn", "2", "ann", "node 9 revoked")
+    add_audit(journal, 1.8e9, "group key drawn", "2", "ann", "node 9 revoked")
     standing_store.stand_down(journal, Reason.RIVAL, "another one")
     standing_store.adopt(journal)
     journal.db.execute(

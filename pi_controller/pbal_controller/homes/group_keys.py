@@ -32,7 +32,7 @@ from typing import Any
 from pbal_controller.config import SecurityConfig
 from pbal_controller.homes.fleet import Fleet, Home
 from pbal_controller.homes.session import GroupSession
-from pbal_controller.journal import EPOCH_S, AsyncJournal, Journal
+from pbal_controller.journal import EPOCH_S, AsyncJournal, add_audit
 from pbal_controller.keys import GroupGeneration, KeyStore
 from pbal_controller.standing import Standing
 from pbal_protocol import records as r
@@ -133,7 +133,7 @@ class GroupKeys:
             if newest.number != self._keys.active.number:
                 log.info("new group key", extra={"generation": newest.number, "why": newest.why})
             await self._journal.call(
-                Journal.add_audit, newest.made_s, "group key drawn", str(newest.number), newest.by,
+                add_audit, newest.made_s, "group key drawn", str(newest.number), newest.by,
                 newest.why,
             )  # fmt: skip
             self._recorded = newest.number
@@ -293,7 +293,7 @@ class GroupKeys:
         )
         self._publish("group_key", self.as_dict())
         await self._journal.call(
-            Journal.add_audit, wall, "group key in use", str(newest.number), "controller",
+            add_audit, wall, "group key in use", str(newest.number), "controller",
             f"homes without it: {', '.join(map(str, behind)) or 'none'}",
         )  # fmt: skip
 

@@ -1,9 +1,11 @@
 """What must not be lost: commands, results, events, numbers and minutes, in SQLite."""
 
+from pbal_controller.journal.audit import add_audit, latest_audit, note_change
 from pbal_controller.journal.chain import Entry, entries, faults
-from pbal_controller.journal.database import COUNTER_BLOCK, EVENTS_KEPT, CommandRow, Journal
+from pbal_controller.journal.database import COUNTER_BLOCK, CommandRow, Journal
 from pbal_controller.journal.minutes import MinuteBook, Row
 from pbal_controller.journal.numbers import EPOCH_S, clock_is_set
+from pbal_controller.journal.pruning import EVENTS_KEPT, prune
 from pbal_controller.journal.restored import lift_numbers
 from pbal_controller.journal.thread import AsyncJournal
 
@@ -17,8 +19,12 @@ __all__ = [
     "Journal",
     "MinuteBook",
     "Row",
+    "add_audit",
     "clock_is_set",
     "entries",
     "faults",
+    "latest_audit",
     "lift_numbers",
+    "note_change",
+    "prune",
 ]

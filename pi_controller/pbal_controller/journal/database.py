@@ -21,9 +21,6 @@ from pbal_controller.journal.file import is_damage, made_private, schema_files, 
 from pbal_controller.journal.numbers import Numbers, NumbersUsedUp
 
 COUNTER_BLOCK = 256
-#: Of one home; more than 50 a day for as long as they are kept by default.
-EVENTS_KEPT = 20_000
-
 OPEN_STATES = ("journaled", "sent", "accepted", "done")
 
 
@@ -60,7 +57,7 @@ class Journal:
         self.path = path
         self.is_new = False  # this opening created it
         self._numbers = Numbers()
-        self._wall = wall
+        self.wall = wall
         try:
             if str(path) != ":memory:":
                 made_private(Path(path))
@@ -115,7 +112,7 @@ class Journal:
 
     @property
     def db(self) -> sqlite3.Connection:
-        """For parts that keep tables of their own (rollout_store, standing_store)."""
+        """For parts that keep tables of their own (updates/store.py, standing/store.py)."""
         return self._db
 
     def close(self) -> None:
@@ -148,7 +145,7 @@ class Journal:
         saving: float,
     ) -> CommandRow:
         """Give the command an id and write it down. On return it is on the disk."""
-        now = self._wall()
+        now = self.wall()
         with self.transaction():
             last = int(self.meta("command_id") or 0)
             row = CommandRow(
@@ -246,34 +243,6 @@ class Journal:
         )
         return [dict(zip(names, row, strict=True)) for row in rows]
 
-    # -- what was done to the site's keys ------------------------------------------------
-
-    def add_audit(self, at_s: float, what: str, subject: str, who: str, why: str) -> None:
-        """Write down who did what, when and why; the same again is written once."""
-        self._db.execute(
-            "INSERT INTO audit VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (at_s, what, subject, who, why),
-        )
-
-    def audit(self, limit: int = 100) -> list[dict[str, Any]]:
-        """The latest entries, newest first."""
-        names = ("at_s", "what", "subject", "who", "why")
-        found = self._db.execute(
-            f"SELECT {', '.join(names)} FROM audit ORDER BY at_s DESC LIMIT ?", (limit,)
-        )
-        return [dict(zip(names, row, strict=True)) for row in found]
-
-    def note_change(self, what: str, subject: str, why: str = "") -> bool:
-        """Put into the audit log what now holds, if it is not what held before; whether it was."""
-        if self.meta(f"noted {what}") == subject:
-            return False
-        with self.transaction():
-            self.set_meta(f"noted {what}", subject)
-            self._db.execute(
-                "INSERT INTO audit_in VALUES (?, ?, ?, ?)", (self._wall(), what, subject, why)
-            )
-        return True
-
     # -- single values, copies -----------------------------------------------------------
 
     def meta(self, key: str) -> str | None:
@@ -326,7 +295,7 @@ class Journal:
         """
         with self.transaction():
             stored = self.counter(address, kind, key_id)
-            start = self._next((address, kind, key_id), stored, self._wall(), at_least, count)
+            start = self._next((address, kind, key_id), stored, self.wall(), at_least, count)
             self.set_counter(address, kind, key_id, start + count)
         return start
 
@@ -375,14 +344,14 @@ class Journal:
         )
 
     def quarantine(self, address: int, reason: str) -> None:
-        """No commands to this home until a person releases it."""
+        """No commands to this home until a person lifts it."""
         self._db.execute(
             "INSERT INTO quarantine VALUES (?, ?, ?) ON CONFLICT (address) "
             "DO UPDATE SET reason = excluded.reason",
             (address, time.time(), reason),
         )
 
-    def release(self, address: int) -> bool:
+    def lift_quarantine(self, address: int) -> bool:
         """Lift a quarantine. False when there was none."""
         return (
             self._db.execute("DELETE FROM quarantine WHERE address = ?", (address,)).rowcount == 1
@@ -404,50 +373,3 @@ class Journal:
         """The value under a name, or None."""
         row = self._db.execute("SELECT value FROM blobs WHERE key = ?", (key,)).fetchone()
         return None if row is None else bytes(row[0])
-
-    def prune(self, keep_days: int, now_s: float | None = None) -> bool:
-        """Drop aggregates, results, events and closed commands older than this.
-
-        Of each home's events and results the latest EVENTS_KEPT stay, whatever their age. Drops
-        nothing else and returns False when what is kept would be less than half as old as it
-        may be: then the clock has jumped, or there was a long pause.
-        """
-        self._thin()
-        now = time.time() if now_s is None else now_s
-        limit = now - keep_days * 86400
-        oldest = [
-            self._db.execute(f"SELECT MIN({c}) FROM {t} WHERE {c} >= ?", (limit,)).fetchone()[0]
-            for t, c in (("telemetry_minute", "minute_s"), ("events", "received_s"),
-                         ("commands", "updated_s"))
-        ]  # fmt: skip
-        if min((x for x in oldest if x is not None), default=now) > now - keep_days * 43200:
-            return False
-        marks = ", ".join("?" * len(OPEN_STATES))
-        with self.transaction():
-            self._db.execute("DELETE FROM telemetry_minute WHERE minute_s < ?", (int(limit),))
-            self._db.execute("DELETE FROM events WHERE received_s < ?", (limit,))
-            self._db.execute("DELETE FROM results WHERE received_s < ?", (limit,))
-            self._db.execute(
-                f"DELETE FROM commands WHERE updated_s < ? AND state NOT IN ({marks})",
-                (limit, *OPEN_STATES),
-            )
-        return True
-
-    def _thin(self) -> None:
-        """What one home says has its share of the disk, and its own oldest give way."""
-        with self.transaction():
-            for table in ("events", "results"):
-                many = self._db.execute(
-                    f"SELECT address FROM {table} GROUP BY address HAVING COUNT(*) > ?",
-                    (EVENTS_KEPT,),
-                ).fetchall()
-                for (address,) in many:
-                    (oldest,) = self._db.execute(
-                        f"SELECT received_s FROM {table} WHERE address = ? "
-                        "ORDER BY received_s DESC LIMIT 1 OFFSET ?",
-                        (address, EVENTS_KEPT - 1),
-                    ).fetchone()
-                    self._db.execute(
-                        f"DELETE FROM {table} WHERE address = ? AND received_s < ?",
-                        (address, oldest),
-                    )

@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pbal_controller.config import DispatchConfig
 from pbal_controller.crash import crash_point
-from pbal_controller.homes import PHASE_NAMES, Doubtful, Fact, Fleet, Home, Inbox, Received, Sent
+from pbal_controller.homes import PHASE_NAMES, Doubtful, Fact, Fleet, Home, Inbox, Sent
 from pbal_controller.journal import AsyncJournal, CommandRow, Journal, clock_is_set
 from pbal_controller.moves.command import Actions, Command, State
+from pbal_controller.moves.history import RECENT, History
+from pbal_controller.moves.node_events import NodeEvents
+from pbal_controller.moves.quarantine import Quarantine
 from pbal_controller.moves.rations import Rations
 from pbal_controller.standing import Standing
 from pbal_controller.standing import store as standing_store
@@ -27,7 +29,6 @@ from pbal_protocol import records as r
 
 log = logging.getLogger(__name__)
 
-RECENT = 200
 # How long a home is left alone after its node would or could not, by outcome.
 HOLD_S = {
     State.REFUSED: 300.0,
@@ -61,19 +62,17 @@ class Dispatcher:
         self._inbox = inbox
         self._config = config
         self._expedite = expedite
-        self._publish = publish
         self._wall = wall
         self._open: dict[int, Command] = {}
         self._settling: set[int] = set()
-        # What a failing journal has not taken yet: states of commands, and quarantines.
+        # States of commands that a failing journal has not taken yet.
         self._unwritten: dict[int, Command] = {}
-        self._unlisted: dict[int, str] = {}
         self._rations = Rations()
-        self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)
+        self._history = History(publish)
+        self._events = NodeEvents(fleet, journal, self._rations, publish)
+        self.quarantine = Quarantine(fleet, journal, publish, self.standing.forgive)
         self.ordered_total = 0
         self.finished_total: dict[str, int] = {state.value: 0 for state in State if state.final}
-        self.events_total = 0
-        self.to_be_marked = False  # a copy of the journal from before this moment must show
         self._next_quarantine_look = 0.0
 
     # -- orders --------------------------------------------------------------------------
@@ -155,7 +154,7 @@ class Dispatcher:
                 "why": reason,
             },
         )
-        self._announce(self._open[home.address])
+        self._history.changed(self._open[home.address])
         command = self._open[home.address]
         self._advance(command, command.tick(asyncio.get_running_loop().time(), self._wall()))
         return row.id
@@ -182,10 +181,7 @@ class Dispatcher:
         if await self._journal.call(standing_store.take_pardon):
             for each in self._fleet:
                 each.signs.pardon()
-        for address, why in (await self._journal.call(Journal.quarantined)).items():
-            home = self._fleet.get(address)
-            if home is not None:
-                home.quarantined = why
+        await self.quarantine.recover()
         rows = await self._journal.call(Journal.open_commands)
         for row in rows:
             home = self._fleet.get(row.address)
@@ -204,9 +200,7 @@ class Dispatcher:
                 "command taken up again",
                 extra={"home": row.address, "command": row.id, "state": row.state},
             )
-        for row in reversed(await self._journal.call(Journal.recent_commands, RECENT)):
-            self.recent.append(_move_dict(row, row.state, row.attempts, row.detail,
-                                          row.transfer_ms, False))  # fmt: skip
+        self._history.fill(await self._journal.call(Journal.recent_commands, RECENT))
         return len(rows)
 
     # -- the loop ------------------------------------------------------------------------
@@ -216,7 +210,7 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         while True:
             items = await self._inbox.take(_TICK_S)
-            await self._events(items)
+            await self._events.take(items)
             for item in items:
                 await self._fact(item)
             await self.write_standing()
@@ -227,7 +221,7 @@ class Dispatcher:
                 await self._carry_out(command, command.tick(now, self._wall()))
             if now >= self._next_quarantine_look:
                 self._next_quarantine_look = now + 5.0
-                await self._look_at_quarantine()
+                await self.quarantine.look()
                 await self._look_at_standing()
             beat()
 
@@ -238,8 +232,8 @@ class Dispatcher:
             return
         if isinstance(item, Doubtful):
             if not home.quarantined:
-                self._quarantine(home, item.why)
-            await self._write_quarantine()
+                self.quarantine.put(home, item.why)
+            await self.quarantine.write()
             return
         if isinstance(item, Sent):
             if command is not None and command.id == item.command_id:
@@ -282,11 +276,11 @@ class Dispatcher:
         home = self._fleet.get(command.address)
         assert home is not None
         if actions.quarantine:
-            self._quarantine(home, actions.quarantine)
+            self.quarantine.put(home, actions.quarantine)
         if actions.changed:
             # A journal that fails ends this turn here; the next one comes back to it.
             self._unwritten[command.address] = command
-            await self._write_quarantine()
+            await self.quarantine.write()
             await self._journal.call(
                 Journal.update_command,
                 command.id,
@@ -302,13 +296,7 @@ class Dispatcher:
         if actions.changed:
             if command.state.final:
                 self._close(home, command)
-            self._announce(command)
-
-    def _quarantine(self, home: Home, why: str) -> None:
-        """In force at once; listed as soon as the journal takes it."""
-        home.quarantined = self._unlisted[home.address] = why
-        log.error("home quarantined", extra={"home": home.address, "why": why})
-        self._publish("quarantine", {"home": home.address, "why": why})
+            self._history.changed(command)
 
     def _advance(self, command: Command, actions: Actions) -> None:
         home = self._fleet.get(command.address)
@@ -343,66 +331,22 @@ class Dispatcher:
             },
         )
 
-    def _announce(self, command: Command) -> None:
-        move = _move_dict(
-            command.row, command.state.value, command.attempts, command.detail,
-            command.transfer_ms, command.recovered,
-        )  # fmt: skip
-        for index, old in enumerate(self.recent):
-            if old["id"] == move["id"]:
-                self.recent[index] = move
-                break
-        else:
-            self.recent.append(move)
-        self._publish("move", move)
+    @property
+    def recent(self) -> Sequence[dict[str, Any]]:
+        """The latest moves, oldest first."""
+        return self._history.moves
+
+    @property
+    def events_total(self) -> int:
+        """Events of nodes that were new to the journal, since the start."""
+        return self._events.total
 
     @property
     def put_off_total(self) -> int:
         """Events and results that were more than their home's share of the journal."""
         return self._rations.put_off_total
 
-    # -- events and quarantine -----------------------------------------------------------
-
-    async def _events(self, items: list[Fact]) -> None:
-        """Store the nodes' events; only then acknowledge them."""
-        rows = []
-        last: dict[int, int] = {}
-        for item in items:
-            if isinstance(item, Received) and isinstance(item.record, r.Event):
-                home = self._fleet.get(item.address)
-                assert home is not None
-                if home.hello is None:
-                    continue  # of which life of the node? It says so soon, and the event again.
-                event = item.record
-                key = (event.code, event.time_s)
-                if not self._rations.event(item.address, home.boots, event.seq, key, item.at):
-                    continue
-                rows.append(
-                    (item.address, home.boots, event.seq, event.code, event.severity,
-                     event.time_s, event.arg0, event.arg1)
-                )  # fmt: skip
-                last[item.address] = max(event.seq, last.get(item.address, 0))
-        if not rows:
-            return
-        new = await self._journal.call(Journal.add_events, rows)
-        self.events_total += new
-        for address, seq in last.items():
-            home = self._fleet.get(address)
-            if home is not None:
-                home.event_ack = max(seq, home.event_ack or 0)
-        if new:
-            for row in rows:
-                self._publish(
-                    "node_event",
-                    {"home": row[0], "seq": row[2], "code": row[3], "severity": row[4],
-                     "time_s": row[5], "arg0": row[6], "arg1": row[7]},
-                )  # fmt: skip
-
-    async def _write_quarantine(self) -> None:
-        for address, why in list(self._unlisted.items()):
-            await self._journal.call(Journal.quarantine, address, why)
-            del self._unlisted[address]
-            self.to_be_marked = True
+    # -- standing ------------------------------------------------------------------------
 
     async def write_standing(self) -> None:
         """Why this controller stands down, as far as the journal does not have it yet."""
@@ -421,18 +365,8 @@ class Dispatcher:
         for address, why in self.standing.alone(asyncio.get_running_loop().time()).items():
             accused = self._fleet.get(address)
             if accused is not None and not accused.quarantined:
-                self._quarantine(accused, why)
-        await self._write_quarantine()
-
-    async def _look_at_quarantine(self) -> None:
-        """A person may have released a home (`pbal-controller release`)."""
-        await self._write_quarantine()
-        listed = await self._journal.call(Journal.quarantined)
-        for home in self._fleet:
-            if home.quarantined and home.address not in listed:
-                log.info("home released from quarantine", extra={"home": home.address})
-                home.quarantined = ""
-                self.standing.forgive(home.address)
+                self.quarantine.put(accused, why)
+        await self.quarantine.write()
 
 
 def _day(wall_s: float) -> str:
@@ -440,23 +374,3 @@ def _day(wall_s: float) -> str:
         return time.strftime("%Y-%m-%d", time.gmtime(wall_s))
     except (OverflowError, ValueError, OSError):
         return f"{wall_s:.0f} s since 1970"
-
-
-def _move_dict(
-    row: CommandRow, state: str, attempts: int, detail: str, transfer_ms: int, recovered: bool
-) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "home": row.address,
-        "from": row.from_phase,
-        "to": row.to_phase,
-        "issued_s": row.issued_s,
-        "expires_s": row.expires_s,
-        "reason": row.reason,
-        "saving": round(row.saving, 3),
-        "state": state,
-        "attempts": attempts,
-        "detail": detail,
-        "transfer_ms": transfer_ms,
-        "recovered": recovered,
-    }

@@ -81,7 +81,7 @@ class DoubtBook:
         for home in self._watch.homes:
             address = str(home.address)
             if home.doubted and address in self._written and address not in listed:
-                log.info("home released from doubt", extra={"home": home.address})
+                log.info("doubt about a home lifted", extra={"home": home.address})
                 self._watch.release(home)
         now = self._watch.as_dict()
         if now == self._written:

@@ -7,7 +7,7 @@ One home alone can forge everything that it says: a floor of counters, answers t
 So one home's word that somebody else commands it (`accuse`) holds commands back for a minute, in
 which all homes are asked. A second controller speaks to all of them, and another home confirms it.
 When none does, the home that said it is put in quarantine by itself, and the others go on. It gets
-no second minute until a person has released it. A site with one home has nobody to confirm it.
+no second minute until a person has lifted that. A site with one home has nobody to confirm it.
 
 What anybody on the line can bring about (polls, `polled_by_others`) only holds commands back for a
 while: of one home, and of the site when two are polled.
@@ -116,7 +116,7 @@ class Standing:
         }
 
     def forgive(self, address: int) -> None:
-        """A person has released this home: what it says from now on is news."""
+        """A person has lifted this home's quarantine: what it says from now on is news."""
         self.accused.pop(address, None)
 
     def polled_by_others(self, address: int, now: float) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 from pbal_controller.cli import main
 from pbal_controller.errors import ConfigError, JournalError, JournalUnavailable, KeyStoreError
-from pbal_controller.journal import Journal
+from pbal_controller.journal import Journal, add_audit
 from pbal_controller.keys import KeyStore
 from pbal_controller.updates import store as rollout_store
 
@@ -137,9 +137,9 @@ def test_the_history_of_the_group_key(site: Path) -> None:
     Journal(site / "j.db").close()
     assert call("keys", "history", "-c", "pbal.toml", cwd=site).stdout == ""
     journal = Journal(site / "j.db")
-    journal.add_audit(1_800_000_000.0, "group key drawn", "2", "ann", "node 9 revoked")
-    journal.add_audit(1_800_000_000.0, "group key drawn", "2", "ann", "node 9 revoked")
-    journal.add_audit(1_800_000_060.0, "group key in use", "2", "controller", "homes: none")
+    add_audit(journal, 1_800_000_000.0, "group key drawn", "2", "ann", "node 9 revoked")
+    add_audit(journal, 1_800_000_000.0, "group key drawn", "2", "ann", "node 9 revoked")
+    add_audit(journal, 1_800_000_060.0, "group key in use", "2", "controller", "homes: none")
     journal.close()
     text = call("keys", "history", "-c", "pbal.toml", cwd=site).stdout
     assert text.count("\n") == 2
@@ -153,8 +153,8 @@ def test_the_history_of_the_group_key(site: Path) -> None:
     [
         (["run", "-c", "none.toml"], 2, "no such file"),
         (["run", "-c", "pbal.toml"], 3, "keys create"),
-        (["release", "5", "-c", "pbal.toml"], 9, "no journal here"),
-        (["release", "9" * 30, "-c", "pbal.toml"], 2, "outside 1..65535"),
+        (["lift", "5", "-c", "pbal.toml"], 9, "no journal here"),
+        (["lift", "9" * 30, "-c", "pbal.toml"], 2, "outside 1..65535"),
         (["adopt", "-c", "pbal.toml"], 9, "journal.path"),
         (["backup", "copy.db", "-c", "pbal.toml"], 9, "no journal here"),
         (["rollout", "-c", "pbal.toml"], 9, "no journal here"),
@@ -268,7 +268,7 @@ def test_what_may_pass_and_what_only_a_person_mends(site: Path) -> None:
 
 def test_a_command_makes_no_journal(site: Path) -> None:
     """A backup of it, or a release in it, would seem to have worked."""
-    for words in (["adopt"], ["backup", "copy.db"], ["release", "5"], ["rollout"]):
+    for words in (["adopt"], ["backup", "copy.db"], ["lift", "5"], ["rollout"]):
         assert call(*words, "-c", "pbal.toml", cwd=site).returncode == 9
     assert not (site / "j.db").exists()
     assert not (site / "copy.db").exists()
@@ -276,7 +276,7 @@ def test_a_command_makes_no_journal(site: Path) -> None:
 
 def test_nothing_to_do(site: Path) -> None:
     Journal(site / "j.db").close()
-    assert call("release", "5", "-c", "pbal.toml", cwd=site).returncode == 6
+    assert call("lift", "5", "-c", "pbal.toml", cwd=site).returncode == 6
     done = call("rollout", "--json", "-c", "pbal.toml", cwd=site)
     assert (done.returncode, json.loads(done.stdout)) == (6, [])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pbal_controller.errors import JournalError
-from pbal_controller.journal import EPOCH_S, AsyncJournal, Journal
+from pbal_controller.journal import EPOCH_S, AsyncJournal, Journal, prune
 from pbal_controller.journal import database as journal_module
 from pbal_controller.journal.database import schema_files
 from pbal_controller.journal.numbers import JUMP, LAST, PER_S
@@ -116,8 +116,8 @@ def test_quarantine(path: Path) -> None:
     journal.quarantine(5, "lied")
     journal.quarantine(5, "lied again")
     assert journal.quarantined() == {5: "lied again"}
-    assert journal.release(5)
-    assert not journal.release(5)
+    assert journal.lift_quarantine(5)
+    assert not journal.lift_quarantine(5)
     journal.close()
 
 
@@ -128,7 +128,7 @@ def test_prune_keeps_open_commands(path: Path) -> None:
     now = time.time() + 3 * DAY_S
     minute = [1, 1.0, 1.0, 1.0, 230.0, 231.0, 1, 0, 0]
     journal.add_minutes([(5, 60, *minute), *((5, now - h * 3600, *minute) for h in range(23))])
-    assert journal.prune(1, now_s=now)
+    assert prune(journal, 1, now_s=now)
     assert [x.id for x in journal.recent_commands()] == [still]
     assert len(journal.minutes(5, 0)) == 23
     journal.close()
@@ -143,7 +143,7 @@ def test_a_clock_that_jumps_years_ahead_prunes_nothing(path: Path) -> None:
     journal.add_minutes([(5, now - d * DAY_S, *minute) for d in range(300)])
     later = now + 3650 * DAY_S
     journal.add_minutes([(5, later, *minute)])  # written since the clock is wrong
-    assert not journal.prune(400, now_s=later + 600)
+    assert not prune(journal, 400, now_s=later + 600)
     assert len(journal.minutes(5, 0)) == 301
     assert [x.id for x in journal.recent_commands()] == [closed]
     journal.close()

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pbal_controller.journal import Journal
-from pbal_controller.journal import database as database_module
+from pbal_controller.journal import Journal, prune
+from pbal_controller.journal import pruning as pruning_module
 from pbal_controller.moves import rations as rations_module
 from pbal_controller.moves.rations import BURST, REFILL_S, Rations
 from pbal_protocol import records as r
@@ -88,7 +88,7 @@ async def test_an_insider_does_not_fill_the_journal(
 
 
 def test_of_one_home_s_events_the_latest_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_module, "EVENTS_KEPT", 50)
+    monkeypatch.setattr(pruning_module, "EVENTS_KEPT", 50)
     journal = Journal(":memory:")
     now = time.time()
     for seq in range(1, 200):
@@ -97,7 +97,7 @@ def test_of_one_home_s_events_the_latest_stay(monkeypatch: pytest.MonkeyPatch) -
         )
         journal.add_result(seq, 1, 3, 0, 1, 0, 230.0, 0)
     journal.add_events([(2, 1, 1, 2, 0, 0, 0, 0)])
-    assert not journal.prune(400)
+    assert not prune(journal, 400)
     assert [e["seq"] for e in journal.recent_events(500) if e["address"] == 1] == list(
         range(199, 149, -1)
     )

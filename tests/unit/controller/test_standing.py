@@ -450,7 +450,7 @@ async def test_a_released_home_s_word_is_news_again(make_site: MakeSite, quick: 
         await until(lambda: all(n.synced for n in site.nodes.values()))
         raise_floor(site.nodes[1])
         await until(lambda: rows(site, "SELECT address FROM quarantine") == [(1,)])
-        done = CliRunner().invoke(app, ["release", "1", "-c", str(site.write())])
+        done = CliRunner().invoke(app, ["lift", "1", "-c", str(site.write())])
         assert done.exit_code == 0, done.output
         await until(lambda: not c.fleet.get(1).quarantined)
         await until(lambda: c.standing.accused == {})

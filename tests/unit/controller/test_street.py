@@ -81,7 +81,7 @@ async def test_a_home_that_lies_is_quarantined_until_released(make_site: MakeSit
     async with site.running() as c:
         assert c.fleet.get(1).quarantined, "a restart does not lift it"
         journal = Journal(site.folder / "journal.db")
-        journal.release(1)
+        journal.lift_quarantine(1)
         journal.close()
         await until(lambda: not c.fleet.get(1).quarantined)
 

@@ -113,7 +113,7 @@ def test_every_alarm_and_every_switching_becomes_one_event(journal):
     journal.update_command(second, "disagreed", 1, "the node said done; é" + "x" * 300)
     journal.quarantine(258, "lied")
     journal.quarantine(258, "lied again")
-    journal.release(258)
+    journal.lift_quarantine(258)
     told = events(journal)
     assert [(e.kind, e.severity, e.address) for e in told] == [
         (names.KIND_NODE, names.ALARM, 257),
@@ -154,7 +154,7 @@ def test_without_an_uplink_nothing_is_noted(journal):
     journal.quarantine(257, "welded")
     assert events(journal) == []
     outbox.switch(journal, True)
-    journal.release(257)
+    journal.lift_quarantine(257)
     assert [e.kind for e in events(journal)] == [names.KIND_RELEASED]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pbal_controller.config import Config, load
 from pbal_controller.errors import ConfigError, ControllerError
-from pbal_controller.journal import Journal, clock_is_set, lift_numbers
+from pbal_controller.journal import Journal, add_audit, clock_is_set, lift_numbers
 from pbal_controller.keys import read_keys_site, user
 from pbal_controller.standing import ADOPT, Reason
 from pbal_controller.standing import store as standing_store
@@ -134,7 +134,7 @@ def prepared(journal: Path, header: Header, now_s: float) -> None:
     opened = Journal(journal, lambda: now_s)
     try:
         lift_numbers(opened, now_s)
-        opened.add_audit(now_s, "restored from a backup", str(header.site), user(), made)
+        add_audit(opened, now_s, "restored from a backup", str(header.site), user(), made)
         standing_store.stand_down(
             opened,
             Reason.RESTORED,

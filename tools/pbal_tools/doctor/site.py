@@ -120,7 +120,7 @@ def journal(config: Config) -> Iterator[Finding]:
     if quarantined:
         yield Finding(
             "journal", "warning", f"{quarantined} home(s) in quarantine",
-            "Look at them, then pbal-controller release ADDRESS.",
+            "Look at them, then pbal-controller lift ADDRESS.",
         )  # fmt: skip
     wal = Path(f"{path}-wal")
     if wal.exists() and wal.stat().st_size > _BIG_WAL:
