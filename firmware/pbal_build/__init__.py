@@ -7,7 +7,7 @@ from .boards import board_names, data_folder, load_board
 from .check import Finding, Use, check, uses
 from .chips import CHIPS, Chip
 from .errors import BuildError
-from .image import build_files, compile_file, compiler, module_name
+from .image import build_files, compile_file, compiler, module_name, modules, readable
 from .schema import Board, FlashPin, Head
 
 __all__ = [
@@ -27,5 +27,7 @@ __all__ = [
     "data_folder",
     "load_board",
     "module_name",
+    "modules",
+    "readable",
     "uses",
 ]

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
+from . import names
 from .boards import data_folder, load_board
 from .errors import BuildError
 
@@ -74,39 +75,81 @@ def module_name(inside: str) -> str:
     return inside.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
+def _sources() -> tuple[tuple[str, Path, int], ...]:
+    """(path in the package's folder, file, time of its last change) of what a node may load."""
+    found = []
+    for package in ("pbal_protocol", "pbal_node"):
+        root = _package(package)
+        for path in sorted(root.rglob("*.py")):
+            inside = f"{package}/{path.relative_to(root).as_posix()}"
+            if inside not in HOST_ONLY:
+                found.append((inside, path, path.stat().st_mtime_ns))
+    return tuple(found)
+
+
+@lru_cache(maxsize=4)
+def _shortened(
+    sources: tuple[tuple[str, Path, int], ...],
+) -> tuple[names.Plan, dict[str, str], dict[str, str]]:
+    """(what names became, text to compile, text that the chip compiles), by path."""
+    plain: dict[str, str] = {}
+    on_chip: dict[str, str] = {}
+    for inside, path, _ in sources:
+        text = path.read_text(encoding="utf-8")
+        (on_chip if any(mark in text for mark in _ON_CHIP) else plain)[inside] = text
+    plan = names.plan(
+        {module_name(inside): text for inside, text in (plain | on_chip).items()},
+        as_it_is=[module_name(inside) for inside in on_chip],
+    )
+    short = {
+        inside: names.shorten(text, plan[module_name(inside)]) for inside, text in plain.items()
+    }
+    return plan, short, on_chip
+
+
 @lru_cache(maxsize=1024)
-def _compiled(source: Path, name: str, stamp: int) -> bytes:
-    return compile_file(source, name)
+def _compiled(inside: str, text: str) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="pbal-src-") as folder:
+        path = Path(folder, Path(inside).name)
+        path.write_text(text, encoding="utf-8")
+        try:
+            return compile_file(path, module_name(inside))
+        except BuildError as e:
+            raise BuildError(str(e).replace(str(path), inside)) from e
+
+
+def modules() -> dict[str, bytes]:
+    """Every module that a node may load, the radio's too: path in its package's folder -> content.
+
+    Compiled with mpy-cross, private names shortened (`names.py`); what has a machine-code emitter
+    is source as it is. Raises BuildError for source that does not compile.
+    """
+    _, short, on_chip = _shortened(_sources())
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
+        results = list(pool.map(_compiled, short, short.values()))
+    files = {f"{inside[:-3]}.mpy": data for inside, data in zip(short, results, strict=True)}
+    return files | {inside: text.encode() for inside, text in on_chip.items()}
+
+
+def readable(report: str) -> str:
+    """A node's traceback with the names of the source, where the node runs this installation's
+    application: private names of compiled modules are shortened.
+    """
+    return names.readable(report, _shortened(_sources())[0])
 
 
 def build_files(board: str) -> dict[str, bytes]:
     """All files of a node's flash for a board: absolute path -> content.
 
-    Modules are compiled with mpy-cross, except those with machine-code emitters; a board without
-    `[radio]` gets none of the radio's. Raises BuildError for an unknown board or source that does
-    not compile.
+    A board without `[radio]` gets none of the radio's modules. Raises BuildError for an unknown
+    board or source that does not compile.
     """
     about = load_board(board)
     left_out = () if "radio" in about else _RADIO
     files: dict[str, bytes] = {"/board.json": json.dumps(about, separators=(",", ":")).encode()}
     for name in _SCRIPTS:
         files["/" + name] = _script(name)
-    jobs: list[tuple[str, Path, str]] = []
-    for package in ("pbal_protocol", "pbal_node"):
-        root = _package(package)
-        for path in sorted(root.rglob("*.py")):
-            inside = f"{package}/{path.relative_to(root).as_posix()}"
-            if inside in HOST_ONLY:
-                continue
-            if inside.startswith(left_out):
-                continue
-            text = path.read_text(encoding="utf-8")
-            if any(mark in text for mark in _ON_CHIP):
-                files[f"/lib/{inside}"] = text.encode()
-            else:
-                jobs.append((f"/lib/{inside[:-3]}.mpy", path, module_name(inside)))
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
-        results = pool.map(lambda j: _compiled(j[1], j[2], j[1].stat().st_mtime_ns), jobs)
-        for (target, _, _), data in zip(jobs, results, strict=True):
-            files[target] = data
+    for inside, data in modules().items():
+        if not inside.startswith(left_out):
+            files[f"/lib/{inside}"] = data
     return dict(sorted(files.items()))

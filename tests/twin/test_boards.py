@@ -102,10 +102,11 @@ async def test_a_board_measures_and_switches(board: str) -> None:
             assert home.contacts.closed == [to - 1]
             assert 0 < result.transfer_ms < 1500
             told_s = await after_a_reset(street, poller, to)
-            print(f"{board}: proven {told_s:.2f} s after a reset")
             assert told_s < 6  # with 5 s of good voltage it would be more
             assert (await poller.ask_health(0)).heap_free > 0
             report = street.report()
+            used = report["node_heap_peak_bytes"]
+            print(f"{board}: proven {told_s:.2f} s after a reset; {used} B of heap")
             assert report["incidents"] == {}
             assert report["node_starts"] == 2, home.chip.log()
             assert report["node_heap_peak_bytes"] <= node_heap.USED_BYTES

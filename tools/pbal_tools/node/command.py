@@ -3,11 +3,13 @@
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console as Screen
 
+from pbal_build import readable
 from pbal_controller.documents import dump_json
 from pbal_protocol import events as kinds
 
@@ -47,6 +49,7 @@ def status(
         ctx, port, opener(secret_file, keys, passphrase_file), dark, json_output
     ) as console:
         data = console.status()
+    data["crash"] = readable(data["crash"])
     emit(data, json_output, _render_status)
 
 
@@ -140,6 +143,26 @@ def events(
         print(f"{len(rows)} events")
 
     emit(data, json_output, render)
+
+
+@app.command()
+def traceback(
+    report: Annotated[
+        Path | None, typer.Argument(help="A file with it; else it is read from standard input.")
+    ] = None,
+) -> None:
+    """A node's traceback, as its console or /log/crash.txt has it, with the names of the source.
+
+    Private names are short on a node (`_a`). They are those of the application that comes with
+    this pbal: for a node with another version use the pbal of that version.
+
+    Example:  pbal node traceback crash.txt
+    """
+    try:
+        text = report.read_text(encoding="utf-8", errors="replace") if report else sys.stdin.read()
+    except OSError as exc:
+        raise InputError(f"{report} cannot be read: {exc.strerror}.", "Check the path.") from None
+    sys.stdout.write(readable(text))
 
 
 @app.command()

@@ -1,7 +1,8 @@
 """The application takes a whole update under the heap limit, in virtual time.
 
 argv: boards folder, a folder for the flash with offer.bin (32 bytes of SHA-256, then the signature)
-and stream.bin (manifest and files), length of the manifest. The updater gets its orders directly:
+and stream.bin (manifest and files), length of the manifest, then "run", or "share" for what this
+test takes of the heap and nothing else. The updater gets its orders directly:
 what a sealed frame needs of the heap test_budgets measures by itself.
 Prints one JSON line.
 """
@@ -25,6 +26,10 @@ support.host_folder(sys.argv[2])
 support.install_board("esp32-devkitc", return_spread_ms=0)
 gc.collect()
 ours = gc.mem_alloc() - before  # virtual time, fake hardware and this test: no node carries them
+if sys.argv[4] == "share":
+    print(json.dumps({"ours": ours}))
+    print("ok")
+    sys.exit()
 
 from pbal_node import app as app_module  # noqa: E402
 from pbal_protocol import records  # noqa: E402
@@ -69,6 +74,7 @@ async def main():
     found["peaks"] = peaks
     found["stage"], found["why"] = s.stage, s.why
     found["after"] = used()
+    found["ours"] = ours
     found["total"] = gc.mem_alloc() + gc.mem_free() - ours
     print(json.dumps(found))
     print("ok")

