@@ -7,22 +7,27 @@ site 7 in F1, T2 with site 8 in F2. Users NAME-whole, NAME-d1, NAME-t2 of each r
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pyotp
 from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
 
 from pbal_hq.auth import Grant, Keyring, Role, passwords, sessions, totp
 from pbal_hq.commands import Signer
 from pbal_hq.database import Connection
+from pbal_uplink import Summary
 
 PASSWORD = "correct horse battery staple"
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 MASTER = bytes(range(32))
 PLACES = ("whole", "d1", "t2")
+SITES = {"T1": 7, "T2": 8}
 
 
 @dataclass
@@ -123,3 +128,105 @@ def signer(key=None) -> Signer:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     return Signer(key or Ed25519PrivateKey.generate())
+
+
+async def alarm(conn: Connection, fleet: Fleet, where: str, kind: str = "overload") -> int:
+    """An open alarm with words that only those who may see T1 or T2 may read."""
+    return int(
+        await _one(
+            conn, "INSERT INTO alarm (transformer_id, kind, address, severity, detail, raised_at,"
+            " last_at) VALUES (%s, %s, (random() * 1e9)::int, 2, %s, now(), now()) RETURNING id",
+            fleet.transformers[where], kind, f"secret-{where}",
+        )
+    )  # fmt: skip
+
+
+async def command(conn: Connection, site: int, asked_by: str, where: str) -> int:
+    """An order that waits for a second person: run."""
+    from pbal_hq.commands import Wish
+
+    number = int(await _one(conn, "SELECT (random() * 2 ^ 52)::bigint + 1"))
+    now_s = int(time.time())
+    words = Wish("mode", "run").words(site, number, now_s, now_s + 3600, f"secret-{where}")
+    await conn.execute(
+        "INSERT INTO command (id, site_id, kind, fields, status, asked_by, expires_at,"
+        " needs_second) VALUES (%s, %s, 1, %s, 'asked', %s, now() + interval '1 hour', true)",
+        (number, site, Jsonb(words.as_dict()), asked_by),
+    )
+    return number
+
+
+async def summaries(
+    conn: Connection, fleet: Fleet, where: str, *, windows: int = 12, end_s: float | None = None
+) -> None:
+    """The last windows of a transformer, phase A loaded most; live figures stand at the last."""
+    row = await (
+        await conn.execute("SELECT relkind FROM pg_class WHERE relname = 'summary'")
+    ).fetchone()
+    if row == ("p",):
+        await conn.execute("CREATE TABLE IF NOT EXISTS summary_any PARTITION OF summary DEFAULT")
+    site, last = SITES[where], int((end_s or time.time()) // 300 * 300) - 300
+    for n in range(windows):
+        start = last - 300 * (windows - 1 - n)
+        a = 60 + 10 * math.sin(n / 6)
+        message = Summary(
+            site=site, start_s=start, length_s=300, ia_mean_a=a, ib_mean_a=30, ic_mean_a=25,
+            in_mean_a=a - 27.5, ia_max_a=a + 5, ib_max_a=33, ic_max_a=28, in_max_a=a - 20,
+            va_min_v=221.5, vb_min_v=229, vc_min_v=230, va_mean_v=225, vb_mean_v=231, vc_mean_v=232,
+            va_max_v=229, vb_max_v=233, vc_max_v=234, ea_import_kwh=1.1, eb_import_kwh=0.6,
+            ec_import_kwh=0.5, load_mean_percent=28, load_max_percent=100 * a / 144,
+            losses_avoided_wh=40, losses_method=1, homes=12, homes_alive=11, homes_fresh=10,
+            rs485_percent=99.5, confirmed=int(n == windows - 2), complete_percent=100,
+        )  # fmt: skip
+        values = message.as_dict()
+        del values["site"], values["start_s"]
+        values |= {
+            "site_id": site, "transformer_id": fleet.transformers[where], "historical": False,
+            "start_at": datetime.fromtimestamp(start, UTC),
+            "received_at": datetime.fromtimestamp(start + 301, UTC),
+        }  # fmt: skip
+        await conn.execute(
+            f"INSERT INTO summary ({', '.join(values)}) VALUES"
+            f" ({', '.join(f'%({name})s' for name in values)})",
+            values,
+        )
+    await conn.execute(
+        "INSERT INTO site_live (site_id, online, online_at, seen_at, summary_at, state_at, state)"
+        " VALUES (%s, true, now(), now(), to_timestamp(%s), now(), %s) ON CONFLICT (site_id)"
+        " DO UPDATE SET online = true, seen_at = now(), summary_at = excluded.summary_at",
+        (site, last, Jsonb({"capabilities": 0x10, "mode": 0, "version": 0x000100,
+                            "phase_limit_a": 130.0, "name": f"secret-{where}"})),
+    )  # fmt: skip
+
+
+async def event(conn: Connection, fleet: Fleet, where: str, **values: Any) -> None:
+    """An event of a site; see the table for its columns."""
+    row = {
+        "site_id": SITES[where],
+        "event_id": int(await _one(conn, "SELECT (random() * 1e15)::bigint")),
+        "transformer_id": fleet.transformers[where], "at": datetime.now(UTC),
+        "received_at": datetime.now(UTC), "kind": 8, "severity": 2, "address": 0, "code": 0,
+        "outcome": 0, "from_phase": 0, "to_phase": 0, "command_id": 0, "arg0": 0, "arg1": 0,
+        "detail": f"secret-{where}",
+    } | values  # fmt: skip
+    await conn.execute(
+        f"INSERT INTO event ({', '.join(row)}) VALUES ({', '.join(f'%({n})s' for n in row)})", row
+    )
+
+
+@contextlib.asynccontextmanager
+async def portal(url: str, signing: Any = None) -> AsyncIterator[Any]:
+    """A client of the whole application on a database. `client.desk` is its desk."""
+    import httpx
+
+    from pbal_hq.api import Desk
+    from pbal_hq.config import DatabaseConfig, PortalConfig
+    from pbal_hq.database import pool
+    from pbal_hq.portal import make
+
+    async with pool(DatabaseConfig(url=url)) as database:
+        desk = Desk(database, Keyring([MASTER]), signer(signing), PortalConfig())
+        transport = httpx.ASGITransport(make(desk), raise_app_exceptions=True)
+        async with httpx.AsyncClient(transport=transport, base_url="https://hq.test") as client:
+            client.desk = desk
+            yield client

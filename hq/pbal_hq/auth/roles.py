@@ -10,6 +10,8 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from pbal_hq.errors import BadInput
+
 
 class Permission(enum.StrEnum):
     """One thing that somebody may do."""
@@ -97,7 +99,9 @@ class Grant:
 
     def __post_init__(self) -> None:
         if self.whole + (self.area_id is not None) + (self.transformer_id is not None) != 1:
-            raise ValueError("a grant is for the whole tree, for an area or for a transformer")
+            raise BadInput(
+                "A grant is for the whole tree, for an area or for a transformer: one of them."
+            )
 
 
 @dataclass(frozen=True)

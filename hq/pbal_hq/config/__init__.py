@@ -10,6 +10,7 @@ from pbal_hq.config.tables import (
     EnrolConfig,
     IngestConfig,
     LogConfig,
+    PortalConfig,
     StoreConfig,
     Table,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "EnrolConfig",
     "IngestConfig",
     "LogConfig",
+    "PortalConfig",
     "StoreConfig",
     "Table",
     "describe",

@@ -99,6 +99,24 @@ class StoreConfig(Table):
     timescale: Literal["auto", "never"] = "auto"
 
 
+class PortalConfig(Table):
+    """The portal and its API: pages for people (docs/hq-portal.md)."""
+
+    listen: str = "127.0.0.1"
+    port: Port | Literal[0] = 8443
+    # TLS of its own; without them a reverse proxy on this computer does it.
+    certificate: Path | None = None
+    key: Path | None = None
+    # Addresses whose X-Forwarded-For and X-Forwarded-Proto are believed.
+    proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    # Cookies also go over plain HTTP: for a demonstration on one computer, never in a network.
+    plain_http: bool = False
+    # The master secret of logins and stored second factors; default: portal.secret below `data`.
+    secret_file: Path | None = None
+    # The key that signs orders to sites; default: command.key below `data`.
+    command_key: Path | None = None
+
+
 class Config(Table):
     """All of it."""
 
@@ -111,3 +129,4 @@ class Config(Table):
     bus: BusConfig = BusConfig()
     ingest: IngestConfig = IngestConfig()
     store: StoreConfig = StoreConfig()
+    portal: PortalConfig = PortalConfig()

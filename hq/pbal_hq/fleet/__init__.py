@@ -2,8 +2,10 @@
 
 overview      counts, savings, the tree;  transformers: the ranking, the map
 transformer   one of them: now, its day, its switchings
+dead_letters  what could not be taken
 """
 
+from pbal_hq.fleet.dead import DeadLetter, dead_letters
 from pbal_hq.fleet.one import Day, Event, Transformer, day, events, transformer
 from pbal_hq.fleet.overview import Area, Counts, areas, counts
 from pbal_hq.fleet.ranking import SORTS, Row, transformers
@@ -13,12 +15,14 @@ __all__ = [
     "Area",
     "Counts",
     "Day",
+    "DeadLetter",
     "Event",
     "Row",
     "Transformer",
     "areas",
     "counts",
     "day",
+    "dead_letters",
     "events",
     "transformer",
     "transformers",

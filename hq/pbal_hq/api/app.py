@@ -1,0 +1,29 @@
+"""The application: the API, and the pages where they are given."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from pbal_hq import __version__
+from pbal_hq.api import faults, grid, people
+from pbal_hq.api.declare import Routes, include
+from pbal_hq.api.desk import Desk
+from pbal_hq.api.headers import guard
+
+API: list[Routes] = [people.routes, grid.routes]
+
+
+def make_app(
+    desk: Desk, pages: list[Routes] | None = None, show: faults.Show | None = None
+) -> FastAPI:
+    """The ASGI application. `pages`: routes for people; `show`: an error as a page."""
+    # The interactive documentation loads scripts of others: the schema alone is served.
+    app = FastAPI(
+        title="pbal HQ", version=__version__, openapi_url="/api/v1/openapi.json",
+        docs_url=None, redoc_url=None,
+    )  # fmt: skip
+    app.state.desk = desk
+    faults.install(app, show)
+    include(app, [*API, *(pages or [])])
+    app.middleware("http")(guard)
+    return app

@@ -1,0 +1,47 @@
+"""What every route works with: the database, the keys, the clock, the counts of tries."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from pbal_hq.auth import Keyring, Tries
+from pbal_hq.commands import Signer
+from pbal_hq.config import PortalConfig
+from pbal_hq.database import Connection, Database
+
+
+@dataclass
+class Desk:
+    """One for the whole portal."""
+
+    database: Database
+    keys: Keyring
+    signer: Signer
+    config: PortalConfig
+    wall: Callable[[], float] = time.time
+    # Logins: ten at once and one each half minute for a name, more for an address, behind which
+    # a whole office may sit.
+    tries_of_name: Tries = field(default_factory=lambda: Tries(10, 30.0))
+    tries_of_address: Tries = field(default_factory=lambda: Tries(30, 2.0))
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection in autocommit: a transaction is what says so, and a refusal's entry in the
+        audit log stays although the request fails."""
+        async with self.database.connection() as conn:
+            await conn.set_autocommit(True)
+            try:
+                yield conn
+            finally:
+                if not conn.closed:
+                    await conn.rollback()
+                    await conn.set_autocommit(False)
+
+    def count_try(self, name: str, address: str) -> None:
+        """A login is tried. Raises TooMany."""
+        now_s = self.wall()
+        self.tries_of_address.take(address, now_s)
+        self.tries_of_name.take(name, now_s)

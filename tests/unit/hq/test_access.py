@@ -1,0 +1,197 @@
+"""Every route with every role at every place: who gets what, and that nothing leaks."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rigs import people
+from rigs.people import PLACES, SITES
+
+from pbal_hq.api import API, Open, table
+from pbal_hq.auth import ROLES, WHOLE_TREE, Permission, Role
+
+ROUTES = table(API)
+# Which of T1 and T2 a place holds.
+HOLDS = {"whole": {"T1", "T2"}, "d1": {"T1"}, "t2": {"T2"}}
+OWN = [r for r in ROUTES if isinstance(r.may, Permission)]
+
+BODIES = {
+    "/api/v1/users": {
+        "name": "",
+        "full_name": "X",
+        "grants": [{"role": "official", "whole": True}],
+    },
+    "/api/v1/users/{user_id}/grants": {"grants": [{"role": "official", "whole": True}]},
+    "/api/v1/users/{user_id}/active": {"active": False},
+    "/api/v1/alarms/{alarm_id}/acknowledge": {"words": "seen"},
+    "/api/v1/alarms/{alarm_id}/comment": {"words": "seen"},
+    "/api/v1/alarms/{alarm_id}/shelve": {"for_s": 3600, "words": "crew is there"},
+    "/api/v1/alarms/{alarm_id}/close": {"words": "done"},
+    "/api/v1/transformers/{transformer_id}/commands": {"kind": "mode", "mode": "hold", "why": "x"},
+}
+
+
+def expected(route, role, place, where):
+    """The status: by the table of roles, and by whether the object is in the scope."""
+    if route.may not in ROLES[role] or (route.may in WHOLE_TREE and place != "whole"):
+        return 403
+    one_thing = any(f"{{{name}}}" in route.path for name in
+                    ("transformer_id", "alarm_id", "command_id"))  # fmt: skip
+    if one_thing and where not in HOLDS[place]:
+        # A part of a transformer that is not there for somebody is an empty list.
+        return 200 if route.path.endswith(("/day", "/events")) else 404
+    return {"/api/v1/users": 201, "/api/v1/transformers/{transformer_id}/commands": 201}.get(
+        route.path if route.method == "POST" else "", 204 if route.method == "PUT" else 200
+    )
+
+
+class Street:
+    """The fleet with something to find at both transformers."""
+
+    def __init__(self, conn, fleet):
+        self.conn, self.fleet, self.n = conn, fleet, 0
+
+    async def fill(self):
+        for where, site in SITES.items():
+            await people.summaries(self.conn, self.fleet, where)
+            await people.event(self.conn, self.fleet, where)
+            await people.alarm(self.conn, self.fleet, where)
+            await people.command(self.conn, site, "somebody", where)
+        await self.conn.execute("UPDATE transformer SET name = 'secret-' || code")
+
+    async def path(self, route, where):
+        """The route's path with a fresh object of T1 or T2 in it."""
+        self.n += 1
+        path = route.path
+        if "{transformer_id}" in path:
+            path = path.replace("{transformer_id}", str(self.fleet.transformers[where]))
+        if "{alarm_id}" in path:
+            alarm = await people.alarm(self.conn, self.fleet, where)
+            path = path.replace("{alarm_id}", str(alarm))
+        if "{command_id}" in path:
+            command = await people.command(self.conn, SITES[where], "someone", where)
+            path = path.replace("{command_id}", str(command))
+        if "{user_id}" in path:
+            user = await people.person(self.conn, people.Fleet(), f"dummy{self.n}")
+            path = path.replace("{user_id}", str(user))
+        if "{area_id}" in path:
+            area = self.fleet.areas["D1" if where == "T1" else "D2"]
+            path = path.replace("{area_id}", str(area))
+        if path.endswith("/day"):
+            now = datetime.now(UTC)
+            path += f"?since={(now - timedelta(days=1)).isoformat()}&until={now.isoformat()}"
+            path = path.replace("+", "%2B")
+        return path
+
+
+@pytest.fixture
+async def street(database_url):
+    async with people.connected(database_url) as conn:
+        made = Street(conn, await people.make(conn))
+        await people.person(conn, made.fleet, "someone", people.Grant(Role.ENGINEER, whole=True))
+        await made.fill()
+        yield made
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_every_cell(street, database_url, role):
+    assert len(OWN) >= 25
+    async with people.portal(database_url) as client:
+        for place in PLACES:
+            _, access = await people.who(street.conn, f"{role}-{place}")
+            headers = {"authorization": f"Bearer {access}"}
+            for route in OWN:
+                for where in ("T1", "T2"):
+                    path = await street.path(route, where)
+                    body = BODIES.get(route.path)
+                    if body is not None and "name" in body:
+                        body = body | {"name": f"made{street.n}"}
+                    if route.method == "GET":
+                        body = None
+                    got = await client.request(route.method, path, json=body, headers=headers)
+                    cell = f"{role} of {place}: {route.method} {path}"
+                    wanted = expected(route, role, place, where)
+                    assert got.status_code == wanted, f"{cell}: {got.status_code} {got.text}"
+                    for hidden in {"T1", "T2"} - HOLDS[place]:
+                        assert f"secret-{hidden}" not in got.text, cell
+                    if (
+                        wanted == 200
+                        and route.may not in WHOLE_TREE
+                        and where in HOLDS[place]
+                        and route.path.endswith(("/transformers", "/alarms", "/commands"))
+                    ):
+                        assert f"secret-{where}" in got.text, cell
+
+
+async def test_nobody_gets_in_without_a_login(street, database_url):
+    async with people.portal(database_url) as client:
+        for route in ROUTES:
+            if route.may is Open.ANYBODY:
+                continue
+            path = await street.path(route, "T1")
+            for headers in ({}, {"authorization": "Bearer x.y.z"}, {"authorization": "Basic eDp5"}):
+                got = await client.request(route.method, path, headers=headers)
+                assert got.status_code == 401, f"{route.method} {path}"
+
+
+async def test_a_first_password_opens_nothing(street, database_url):
+    await street.conn.execute("UPDATE person SET password_is_initial = true")
+    _, access = await people.who(street.conn, "administrator-whole")
+    async with people.portal(database_url) as client:
+        for route in OWN:
+            path = await street.path(route, "T1")
+            got = await client.request(
+                route.method, path, headers={"authorization": f"Bearer {access}"}
+            )
+            assert got.status_code == 403, f"{route.method} {path}"
+            assert "own password" in got.text
+
+
+def test_a_route_without_a_permission_stops_the_start():
+    from fastapi import FastAPI
+
+    from pbal_hq.api import Routes
+    from pbal_hq.api.declare import include
+
+    routes = Routes("", "x")
+
+    @routes.router.get("/x")
+    async def forgotten() -> None: ...
+
+    with pytest.raises(LookupError, match="does not say"):
+        include(FastAPI(), [routes])
+
+
+async def test_login_refresh_and_its_rate(database_url):
+    async with people.connected(database_url) as conn:
+        await people.make(conn)
+    async with people.portal(database_url) as client:
+        given = {"name": "operator-d1", "password": people.PASSWORD, "code": people.code()}
+        got = (await client.post("/api/v1/login", json=given)).json()
+        me = await client.get("/api/v1/me", headers={"authorization": f"Bearer {got['access']}"})
+        assert me.json()["name"] == "operator-d1"
+        assert "command.run" in me.json()["permissions"]
+        again = await client.post("/api/v1/refresh", json={"refresh": got["refresh"]})
+        assert again.status_code == 200
+        client.desk.wall = lambda: time.time() + 60
+        late = await client.post("/api/v1/refresh", json={"refresh": got["refresh"]})
+        assert late.status_code == 401
+        wrong = given | {"password": "wrong wrong wrong"}
+        codes = [(await client.post("/api/v1/login", json=wrong)).status_code for _ in range(12)]
+        assert codes == [401] * 10 + [429] * 2
+        other = {"name": "operator-t2", "password": people.PASSWORD,
+                 "code": people.code(time.time() + 60)}  # fmt: skip
+        assert (await client.post("/api/v1/login", json=other)).status_code == 200
+
+
+async def test_an_answer_has_a_tag(street, database_url):
+    _, access = await people.who(street.conn, "official-whole")
+    headers = {"authorization": f"Bearer {access}"}
+    async with people.portal(database_url) as client:
+        first = await client.get("/api/v1/areas", headers=headers)
+        again = headers | {"if-none-match": first.headers["etag"]}
+        second = await client.get("/api/v1/areas", headers=again)
+        assert (second.status_code, second.content) == (304, b"")
+        schema = (await client.get("/api/v1/openapi.json")).json()
+        assert "/api/v1/transformers" in schema["paths"]
+        assert "default-src 'none'" in first.headers["content-security-policy"]
