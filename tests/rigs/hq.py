@@ -4,12 +4,20 @@ from rigs.hq import database_url, postgres  # noqa: F401 (fixtures)
 """
 
 import asyncio
+import contextlib
+import datetime
 import itertools
+import socket
+import ssl
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pbal_sim.hq import free_port
+from pbal_sim.processserver import die_with_parent
 from rigs.needs import require_file, require_module
 
 _numbers = itertools.count()
@@ -73,3 +81,113 @@ async def migrated(url: str) -> None:
 
     async with connected(DatabaseConfig(url=url)) as db:
         await migrate(db)
+
+
+class Mosquitto:
+    """The broker as `pbal-hq init` configures it. Without Mosquitto the test skips."""
+
+    def __init__(self, conf: Path, port: int) -> None:
+        self._program = require_file("/usr/sbin/mosquitto", "mosquitto")
+        self._conf, self._port = conf, port
+        self._log = conf.with_suffix(".log")
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._program, "-c", self._conf], stdout=log, stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent,
+            )  # fmt: skip
+        until = time.monotonic() + 60
+        while time.monotonic() < until and self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self._port), 1).close()
+                return
+            time.sleep(0.05)
+        self.kill()
+        pytest.fail(f"mosquitto did not start: {self.log()}")
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")[-3000:]
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(30)
+            self._process = None
+
+    def stop(self) -> None:
+        """End it as systemd would: what it holds is written down."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+            self._process = None
+
+
+class Headquarters:
+    """An initialised HQ: configuration, authority, broker (running), migrated database."""
+
+    def __init__(self, folder: Path, url: str, **more: dict) -> None:
+        from pbal_hq.broker import BrokerFiles
+        from pbal_hq.ca import Pki
+        from pbal_hq.config import Config
+        from pbal_hq.enrol import set_up
+
+        tables = {
+            "data": folder / "hq", "database": {"url": url},
+            "broker": {"port": free_port()}, "enrol": {"listen": "127.0.0.1", "port": 0},
+        }  # fmt: skip
+        for name, table in more.items():
+            tables[name] = {**tables.get(name, {}), **table}
+        self.config = Config.model_validate(tables)
+        set_up(self.config, "test HQ", ("localhost", "127.0.0.1"), "127.0.0.1")
+        self.pki = Pki(self.config.data / "pki")
+        self.url = url
+        conf = BrokerFiles(self.config.data / "broker").conf
+        self.broker = Mosquitto(conf, self.config.broker.port)
+
+    async def add_site(self, site: int, **how: object) -> str:
+        """A site and its transformer; returns its one-time token."""
+        from pbal_hq.ca import fingerprint
+        from pbal_hq.database import connected
+        from pbal_hq.registry import NewSite, add_site, add_transformer, new_token
+
+        authority = fingerprint(self.pki.authority().certificate)
+        async with connected(self.config.database) as db:
+            transformer = await add_transformer(db, f"TR-{site}", "KL/ERN/ALU/F12", rated_kva=100)
+            await add_site(db, NewSite(site, transformer, **how))
+            return (await new_token(db, site, authority, 1, "test")).text
+
+    async def certificate(self, site: int) -> tuple[Path, Path]:
+        """(certificate, key) of a site, noted as one that was given out."""
+        from pbal_hq.database import connected
+        from pbal_hq.registry import note_certificate, site_of
+
+        now = datetime.datetime.now(datetime.UTC)
+        async with connected(self.config.database) as db:
+            node = (await site_of(db, site)).node
+            issued = self.pki.authority().client_with_key(node, 10, now)
+            await note_certificate(db, issued.certificate, site)
+        folder = self.config.data.parent / "sites"
+        folder.mkdir(exist_ok=True)
+        cert, key = folder / f"{node}.crt", folder / f"{node}.key"
+        cert.write_bytes(issued.pem)
+        key.touch(mode=0o600)
+        key.write_bytes(issued.key)
+        return cert, key
+
+    def context(self, cert: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+        """TLS of a client."""
+        made = ssl.create_default_context(cafile=str(self.pki.ca))
+        if cert is not None:
+            made.load_cert_chain(cert, key)
+        return made
+
+
+@pytest.fixture
+def hq(tmp_path: Path, database_url: str) -> Iterator[Headquarters]:
+    """An HQ whose broker runs."""
+    made = Headquarters(tmp_path, database_url)
+    made.broker.start()
+    yield made
+    made.broker.kill()

@@ -13,8 +13,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from pbal_hq import __version__
-from pbal_hq.cli import db
+from pbal_hq.cli import db, site, transformer
 from pbal_hq.cli.base import ConfigOption, JsonOption, print_json
+from pbal_hq.cli.init import init
 from pbal_hq.config import describe, load
 from pbal_hq.errors import HqError
 
@@ -26,7 +27,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+app.command()(init)
 app.add_typer(db.app, name="db")
+app.add_typer(site.app, name="site")
+app.add_typer(transformer.app, name="transformer")
 
 
 def main() -> NoReturn:

@@ -58,7 +58,9 @@ class EnrolConfig(Table):
     """Where sites fetch and renew their certificates (docs/hq.md)."""
 
     listen: str = "0.0.0.0"
-    port: Port = 8884
+    port: Port | Literal[0] = 8884
+    # Where sites reach the broker; default: as HQ does (broker.host).
+    broker_host: str = ""
     # How long a one-time token is good, and a certificate.
     token_hours: float = Field(default=72.0, gt=0, le=24 * 30)
     certificate_days: int = Field(default=90, ge=1, le=825)

@@ -81,7 +81,8 @@ CREATE TABLE enrol_token (
     made_by text NOT NULL DEFAULT '',
     expires_at timestamptz NOT NULL,
     used_at timestamptz,
-    used_from text
+    used_from text,
+    used_key bytea                   -- SHA-256 of the public key it was used for
 );
 
 CREATE TABLE certificate (
@@ -91,7 +92,7 @@ CREATE TABLE certificate (
     not_before timestamptz NOT NULL,
     not_after timestamptz NOT NULL,
     issued_at timestamptz NOT NULL DEFAULT now(),
-    revoked_at timestamptz,
+    revoked_at timestamptz,          -- on the next revocation list
     why text NOT NULL DEFAULT ''
 );
 CREATE INDEX certificate_site ON certificate (site_id);

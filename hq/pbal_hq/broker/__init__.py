@@ -1,0 +1,6 @@
+"""Mosquitto: its configuration, its list of who may what, and how a client is put out at once."""
+
+from pbal_hq.broker.control import kick, lets_in, refuses, reload
+from pbal_hq.broker.files import BrokerFiles, access_list
+
+__all__ = ["BrokerFiles", "access_list", "kick", "lets_in", "refuses", "reload"]

@@ -1,0 +1,87 @@
+"""The broker's configuration and access list, below `data/broker`.
+
+A client's name is the name in its certificate (use_identity_as_username), and its client id is its
+name, whatever it says (use_username_as_clientid): no site can take over another's session. A site's
+name is its Sparkplug edge node id; the patterns let it speak and hear as itself only.
+"""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+
+from pbal_hq.ca import BROKER, HQ, Pki, write_whole
+from pbal_hq.config import Config
+from pbal_uplink import sparkplug
+
+_SAID = ("NBIRTH", "NDATA", "NDEATH")
+# What the broker holds for HQ while HQ is away, messages of QoS 1.
+_QUEUED = 1_000_000
+
+
+def access_list(host_id: str) -> str:
+    """Who may what: HQ all of Sparkplug, a site its own words. Everything else is forbidden."""
+    space = sparkplug.NAMESPACE
+    lines = [
+        f"user {HQ}",
+        f"topic readwrite {space}/#",
+        "",
+        "# Every other client, by the name in its certificate (%u).",
+        *(f"pattern write {space}/+/{kind}/%u" for kind in _SAID),
+        f"pattern read {space}/+/NCMD/%u",
+        f"pattern read {sparkplug.state_topic(host_id)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+class BrokerFiles:
+    """The folder of the broker."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.conf = folder / "mosquitto.conf"
+        self.acl = folder / "acl"
+        self.pid = folder / "mosquitto.pid"
+
+    def configuration(self, config: Config, pki: Pki, address: str = "") -> str:
+        """mosquitto.conf."""
+        listener = f"listener {config.broker.port} {address}".rstrip()
+        return "\n".join(
+            [
+                "# Made by pbal-hq init; made again by it, so do not edit.",
+                "per_listener_settings false",
+                listener,
+                # Started as root, it becomes this user, who may read the key.
+                f"user {getpass.getuser()}",
+                f"cafile {pki.ca}",
+                f"crlfile {pki.crl}",
+                f"certfile {pki.certificate(BROKER)}",
+                f"keyfile {pki.key(BROKER)}",
+                "tls_version tlsv1.3",
+                "require_certificate true",
+                "use_identity_as_username true",
+                "use_username_as_clientid true",
+                "allow_anonymous false",
+                f"acl_file {self.acl}",
+                f"pid_file {self.pid}",
+                # What HQ has not taken outlives a restart of the broker.
+                "persistence true",
+                f"persistence_location {self.folder}/",
+                "autosave_interval 60",
+                f"max_queued_messages {_QUEUED}",
+                "max_inflight_messages 500",
+                "max_packet_size 262144",
+                "sys_interval 0",
+                "log_dest stderr",
+                "log_type error",
+                "log_type warning",
+                "log_type notice",
+                "connection_messages true",
+                "",
+            ]
+        )
+
+    def write(self, config: Config, pki: Pki, address: str = "") -> None:
+        """Both files."""
+        write_whole(self.acl, access_list(config.broker.host_id).encode(), 0o600)
+        write_whole(self.conf, self.configuration(config, pki, address).encode())

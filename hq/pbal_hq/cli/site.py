@@ -1,0 +1,165 @@
+"""`pbal-hq site`: sites, their tokens, and revoking them."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from pbal_hq.ca import Pki, fingerprint
+from pbal_hq.cli.base import ConfigOption, JsonOption, group, print_json, print_table, wait_for
+from pbal_hq.config import Config, load
+from pbal_hq.database import Connection, connected
+from pbal_hq.enrol import Outcome
+from pbal_hq.enrol import revoke as revoke_site
+from pbal_hq.registry import (
+    NewSite,
+    Site,
+    Token,
+    add_site,
+    list_sites,
+    new_token,
+    site_of,
+    transformer_of,
+)
+
+app = group("The sites: controllers at transformers. Example: pbal-hq site list")
+
+Number = Annotated[int, typer.Argument(metavar="SITE", help="Its number, as it is configured.")]
+
+
+async def _token(db: Connection, settings: Config, site: int) -> Token:
+    authority = Pki(settings.data / "pki").authority().certificate
+    hours = settings.enrol.token_hours
+    return await new_token(db, site, fingerprint(authority), hours, getpass.getuser())
+
+
+def _show_token(site: int, token: Token, json_: bool) -> None:
+    if json_:
+        print_json({"site": site, "token": token.text, "expires_at": token.expires_at})
+        return
+    print(token.text)
+    print(
+        f"Good once, until {token.expires_at.astimezone():%Y-%m-%d %H:%M}, for site {site}. "
+        "It is shown only now."
+    )
+
+
+@app.command()
+def add(
+    site: Number,
+    transformer: Annotated[str, typer.Option(help="The code of its transformer.")],
+    group: Annotated[str, typer.Option(help="Sparkplug's group id, a region say.")] = "pbal",
+    node: Annotated[str, typer.Option(help="Its name at the broker. Default: its number.")] = "",
+    name: Annotated[str, typer.Option(help="For people.")] = "",
+    config: ConfigOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Add a site and print its one-time token.
+
+    Example: pbal-hq site add 1007 --transformer TR-0012 --group kerala
+    """
+    settings = load(config)
+
+    async def work() -> Token:
+        async with connected(settings.database) as db:
+            found = await transformer_of(db, transformer)
+            await add_site(db, NewSite(site, found, group, node, name))
+            return await _token(db, settings, site)
+
+    _show_token(site, wait_for(work()), json_)
+
+
+@app.command()
+def token(site: Number, config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """A new one-time token for a site; the one before is no longer good.
+
+    Example: pbal-hq site token 1007
+    """
+    settings = load(config)
+
+    async def work() -> Token:
+        async with connected(settings.database) as db:
+            await site_of(db, site)
+            return await _token(db, settings, site)
+
+    _show_token(site, wait_for(work()), json_)
+
+
+@app.command("list")
+def list_(
+    removed: Annotated[bool, typer.Option("--removed", help="Also those that were.")] = False,
+    config: ConfigOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """All sites. Example: pbal-hq site list --json"""
+    settings = load(config)
+
+    async def work() -> list[Site]:
+        async with connected(settings.database) as db:
+            return await list_sites(db, removed=removed)
+
+    rows = wait_for(work())
+    if json_:
+        print_json([asdict(row) for row in rows])
+        return
+    print_table(
+        ("site", "transformer", "group", "node", "name", "online", "heard", "certificate until"),
+        (
+            (r.site, r.transformer, r.group, r.node, r.name,
+             "removed" if r.removed else "yes" if r.online else "no",
+             r.seen_at and f"{r.seen_at:%Y-%m-%d %H:%M}", r.not_after and r.not_after.date())
+            for r in rows
+        ),
+    )  # fmt: skip
+
+
+@app.command()
+def revoke(
+    site: Number,
+    why: Annotated[str, typer.Option("--why", help="For the records.")],
+    config: ConfigOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Revoke a site's certificates at once; a new token lets it in again.
+
+    Example: pbal-hq site revoke 1007 --why "the Pi was stolen"
+    """
+    _revoke(load(config), site, why, json_, remove=False)
+
+
+@app.command()
+def remove(
+    site: Number,
+    why: Annotated[str, typer.Option("--why", help="For the records.")],
+    config: ConfigOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Take a site off its transformer, for another; what it told stays.
+
+    Example: pbal-hq site remove 1007 --why "controller replaced by 1008"
+    """
+    _revoke(load(config), site, why, json_, remove=True)
+
+
+def _revoke(settings: Config, site: int, why: str, json_: bool, *, remove: bool) -> None:
+    async def work() -> Outcome:
+        async with connected(settings.database) as db:
+            return await revoke_site(db, settings, site, why, remove=remove)
+
+    outcome = wait_for(work())
+    if json_:
+        print_json(asdict(outcome))
+    else:
+        print(f"site {site} ({outcome.node}): {outcome.certificates} certificates revoked")
+        if not outcome.trouble:
+            print("The broker has ended its session and lets it in no more.")
+    if outcome.trouble:
+        typer.echo(
+            f"pbal-hq: {outcome.trouble}\nHQ takes nothing of the site any more; "
+            "the broker will refuse it once it has read its list (restart it).",
+            err=True,
+        )
+        raise typer.Exit(5)

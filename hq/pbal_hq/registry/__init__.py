@@ -1,0 +1,32 @@
+"""The registry: areas, transformers, sites, their certificates and tokens."""
+
+from pbal_hq.registry.certificates import (
+    Place,
+    known_certificate,
+    note_certificate,
+    revoke_site,
+    revoked,
+)
+from pbal_hq.registry.sites import NewSite, Site, add_site, list_sites, remove_site, site_of
+from pbal_hq.registry.tokens import Token, new_token, use_token
+from pbal_hq.registry.tree import add_transformer, area_path, transformer_of
+
+__all__ = [
+    "NewSite",
+    "Place",
+    "Site",
+    "Token",
+    "add_site",
+    "add_transformer",
+    "area_path",
+    "known_certificate",
+    "list_sites",
+    "new_token",
+    "note_certificate",
+    "remove_site",
+    "revoke_site",
+    "revoked",
+    "site_of",
+    "transformer_of",
+    "use_token",
+]

@@ -1,0 +1,90 @@
+"""`pbal-hq` as a person uses it, from nothing."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from pbal_hq.cli import main
+
+
+@dataclass
+class Done:
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """The command within this process: it starts in seconds otherwise."""
+
+    def run_it(*words, code=0):
+        monkeypatch.setattr(sys, "argv", ["pbal-hq", *map(str, words)])
+        mask = os.umask(0o022)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        os.umask(mask)
+        said = capsys.readouterr()
+        assert (ended.value.code or 0) == code, said.err
+        return Done(said.out, said.err)
+
+    return run_it
+
+
+@pytest.fixture
+def config(run, tmp_path, empty_url):
+    """What `init` made."""
+    path = tmp_path / "etc" / "hq.toml"
+    run("init", "-c", path, "--data", tmp_path / "data", "--database", empty_url,
+        "--host", "hq.example.org")  # fmt: skip
+    return path
+
+
+def test_init_again_keeps_what_is_there(run, config, tmp_path):
+    pki = tmp_path / "data" / "pki"
+    before = {path.name: path.read_bytes() for path in pki.iterdir()}
+    said = json.loads(run("init", "-c", config, "--json").stdout)
+    assert said["steps"] == []
+    assert {path.name: path.read_bytes() for path in pki.iterdir()} == before
+    for key in pki.glob("*.key"):
+        assert key.stat().st_mode & 0o077 == 0, key
+    assert config.stat().st_mode & 0o077 == 0
+
+
+def test_a_site_from_nothing_to_gone(run, config):
+    where = ("-c", config)
+    run("site", "add", 7, "--transformer", "TR-1", *where, code=6)
+    run("transformer", "add", "TR-1", "--in", "KL/ERN/ALU/F12", "--kva", 100, *where)
+    run("transformer", "add", "TR-1", "--in", "KL/ERN/ALU/F12", *where, code=7)
+    run("transformer", "add", "TR-2", "--in", "KL/ERN", *where, code=7)
+    first = run("site", "add", 7, "--transformer", "TR-1", *where).stdout.split()[0]
+    second = json.loads(run("site", "token", 7, "--json", *where).stdout)["token"]
+    assert first.split(".")[0] == "pbal1"
+    assert first != second
+    for words in (
+        (7, "--node", "x"), (8, "--node", "7"), (8,), (9, "--node", "pbal-hq"),
+        (9, "--node", "UP"), (9, "--node", "a/b"), (0,), (9, "--group", "a+b"),
+    ):  # fmt: skip
+        run("site", "add", *words, "--transformer", "TR-1", *where, code=7)
+    assert [row["node"] for row in json.loads(run("site", "list", "--json", *where).stdout)] == [
+        "7"
+    ]
+    # Nothing runs there that could be told, and it says so.
+    done = run("site", "revoke", 7, "--why", "test", *where, code=5)
+    assert "HQ takes nothing of the site any more" in done.stderr
+    run("site", "remove", 7, "--why", "test", *where, code=5)
+    run("site", "token", 7, *where, code=6)
+    assert json.loads(run("site", "list", "--json", *where).stdout) == []
+    assert "removed" in run("site", "list", "--removed", *where).stdout
+
+
+def test_without_its_authority_it_says_what_to_do(run, config, tmp_path):
+    run("transformer", "add", "TR-1", "--in", "KL/ERN/ALU/F12", "-c", config)
+    os.unlink(tmp_path / "data" / "pki" / "ca.key")
+    done = run("site", "add", 7, "--transformer", "TR-1", "-c", config, code=3)
+    assert "ca.key" in done.stderr
+    # The site was not added without a token.
+    assert json.loads(run("site", "list", "--json", "-c", config).stdout) == []
