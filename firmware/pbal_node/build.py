@@ -13,7 +13,6 @@ import machine
 from micropython import const
 
 from pbal_node import board as boards
-from pbal_node.bearers.rs485 import Rs485
 from pbal_node.clock import Monotonic, SiteClock, random_u32
 from pbal_node.counters import STREAK, Counters, Floors
 from pbal_node.events import EventLog
@@ -189,6 +188,21 @@ def _join(app, identity: dict) -> int:
     return address & 0xFF
 
 
+def _network(app, identity: dict) -> bool:
+    """The bearer over Wi-Fi, in place of RS-485; False when that cannot be."""
+    from pbal_node.bearers.udp import make
+
+    try:
+        app.bearers.append(make(app, identity))
+    except MemoryError:
+        raise
+    except Exception as e:  # printed without what it holds: it may be a network's key
+        print("pbal: the network of /cfg/identity.json is damaged (%s)" % type(e).__name__)
+        boards.missing.append("network")
+        return False
+    return True
+
+
 def _bearers(app, board: dict, identity: dict) -> None:
     unit = _UNPROVISIONED
     if identity:
@@ -199,7 +213,11 @@ def _bearers(app, board: dict, identity: dict) -> None:
         except Exception as e:  # the home keeps its power by S8 and S9; nobody can command it
             print("pbal: /cfg/identity.json is damaged (%r): provision the node anew" % e)
             boards.missing.append("identity")
-    de = boards.rs485_driver(board)
+    de = boards.rs485_driver(board)  # off, also where nobody speaks on the line
+    if app.link and "udp" in identity and _network(app, identity):
+        return
+    from pbal_node.bearers.rs485 import Rs485
+
     uart = boards.part("rs485's port", lambda: boards.uart_rs485(board), "NoPort")
     rs485 = Rs485(
         (uart, de, board["uart"]["rs485"].get("baud", 115200)),

@@ -18,7 +18,7 @@ class Faults:
 
     Places, as in the event: the id of the record that was acted on, or 64 bearer, 65 sealing, 66
     slow work, 67 loading the updater, 68 a plain Modbus request, 69 a down frame, 70 a group frame,
-    71 an update, 72 the meter.
+    71 an update, 72 the meter, 73 the network.
     """
 
     def __init__(self, emit) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pbal_protocol import (
     config,
+    datagram,
     events,
     flags,
     frames,
@@ -129,6 +130,10 @@ def wire_md() -> str:
         for key, name, unit, low, high, default in config.KEYS
     ]
     out += table(("key", "name", "unit", "legal", "default"), rows)
+    out += wiretexts.UDP.format(
+        port=datagram.PORT, poll=datagram.POLL, group=datagram.GROUP, frames=datagram.FRAMES,
+        most=datagram.MAX_DATAGRAM,
+    )  # fmt: skip
     out += wiretexts.MODBUS.format(
         baud="115200 baud, 8 data bits, even parity, 1 stop bit", silence=modbus.silence_us(115200)
     )

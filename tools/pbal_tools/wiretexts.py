@@ -181,6 +181,25 @@ controller that does not know the record never gets one.
 """
 
 
+UDP = """\
+## In UDP
+
+Over Wi-Fi, Ethernet or PPP, port {port} at the controller. A datagram is one byte, its kind, then
+one or more items: address of the node (2, little endian), hints, length, and so many bytes of a
+sealed frame.
+
+| kind | direction | items |
+| --- | --- | --- |
+| {poll:#04x} poll | to nodes | each says what it has to say; the frame may be empty |
+| {group:#04x} group | to nodes | group frames, address 0; no answer |
+| {frames:#04x} frames | to the controller | what nodes say, asked or not; hints as on Modbus |
+
+A datagram has at most {most} bytes; one of several items goes to, or comes from, a bridge. A node
+speaks first. Nothing outside a seal is trusted: the source of a frame that opened says where a home
+is.
+
+"""
+
 MODBUS = """\
 ## Modbus RTU
 

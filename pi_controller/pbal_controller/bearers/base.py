@@ -50,8 +50,15 @@ class Traffic(Protocol):
     def handle(self, request: Request, answer: Answer | None, now: float) -> None:
         """What came of a request; None: silence, or nothing that can be read. Not for EVERYBODY."""
 
-    def unasked(self, where: Where, frame: bytes, now: float) -> None:
-        """A frame that came without being asked for, as on a radio."""
+    def offered(self, request: Request, answer: Answer, now: float) -> bool:
+        """As `handle`, on a medium where anybody may answer in a node's place: what is not the
+        node's own new frame changes nothing, and the request still waits. Whether it was.
+        """
+
+    def unasked(self, where: Where, frame: bytes, now: float, more: bool = False) -> bool:
+        """A frame that came without being asked for, as on a radio. Whether it is the node's own
+        and new; nothing else is to be believed, least of all where it came from.
+        """
 
     def lost(self) -> None:
         """The medium is gone: nobody is reached until it is back."""

@@ -1,6 +1,6 @@
 """Which kinds of bearers there are, by name.
 
-Three come with pbal. Another package adds its own with an entry point in the group
+Four come with pbal. Another package adds its own with an entry point in the group
 `pbal.bearers`, or by calling `register`; the configuration then names it as `kind`.
 """
 
@@ -18,7 +18,7 @@ from pbal_controller.bearers.base import Bearer, Traffic, Where
 
 ENTRY_POINTS = "pbal.bearers"
 _OURS = {
-    name: f"pbal_controller.bearers.{name}" for name in ("lossy", "null", "rs485")
+    name: f"pbal_controller.bearers.{name}" for name in ("lossy", "null", "rs485", "udp")
 }  # each has a `KIND`
 _made: dict[str, Kind] = {}
 

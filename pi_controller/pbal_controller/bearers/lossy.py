@@ -81,11 +81,17 @@ class _Losing:
             answer = None
         self._traffic.handle(request, answer, now)
 
-    def unasked(self, where: Where, frame: bytes, now: float) -> None:
+    def offered(self, request: Request, answer: Answer, now: float) -> bool:
+        if isinstance(request.tag, _Emptied) or self._random.random() < self._config.lose_up:
+            self.lost_up += not isinstance(request.tag, _Emptied)
+            return False
+        return self._traffic.offered(request, answer, now)
+
+    def unasked(self, where: Where, frame: bytes, now: float, more: bool = False) -> bool:
         if self._random.random() < self._config.lose_up:
             self.lost_up += 1
-            return
-        self._traffic.unasked(where, frame, now)
+            return False
+        return self._traffic.unasked(where, frame, now, more)
 
     def lost(self) -> None:
         self._traffic.lost()

@@ -176,8 +176,13 @@ class Conversation:
 
     # -- what its frame means ------------------------------------------------------------
 
-    def received(self, frame: bytes, now: float) -> bool:
-        """Take in one frame of the home; False when it was not authentic, or seen before."""
+    def received(self, frame: bytes, now: float, anybody: bool = False) -> bool:
+        """Take in one frame of the home; False when it was not authentic, or seen before.
+
+        `anybody`: on this medium a node speaks by itself, too, and anybody, or the medium, may
+        repeat what is said. So a frame seen before says nothing about the home, and neither does a
+        counter that went further than we asked.
+        """
         home = self.home
         if not frame:
             home.link.malformed += 1
@@ -189,6 +194,8 @@ class Conversation:
             return False
         except e.ReplayError:
             home.link.replayed += 1
+            if anybody:
+                return False
             home.replays_in_a_row += 1
             if home.replays_in_a_row == REPLAYS:
                 log.error("home repeats itself", extra={"home": home.address})
@@ -198,7 +205,10 @@ class Conversation:
             return False
         home.heard_at = now
         home.replays_in_a_row = 0
-        if home.signs.answered(peek(frame)[3]) and home.hello is not None:
+        counter = peek(frame)[3]
+        if anybody:
+            home.signs.heard(counter)
+        elif home.signs.answered(counter) and home.hello is not None:
             self._host.polled_by_others(home, now)
             # Whose frames does it accept? Its floor tells.
             home.ask_hello(now)

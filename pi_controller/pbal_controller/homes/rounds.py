@@ -179,12 +179,26 @@ class Rounds:
                     log.warning(silent, extra={"home": address})
             return
         assert answer is not None
+        self._answered(talk, found[1], answer.more)
+
+    def offered(self, request: Request, answer: Answer, now: float) -> bool:
+        """Judge what may be a poll's answer; what does not open leaves the poll waiting."""
+        talk: Conversation = request.tag
+        if talk.home.session is None or not talk.received(answer.frame, now, anybody=True):
+            return False
+        found = self._homes.get(talk.home.address)
+        if found is not None:
+            self._answered(talk, found[1], answer.more)
+        return True
+
+    def _answered(self, talk: Conversation, path: Path, more: bool) -> None:
+        home = talk.home
         home.link.answers += 1
-        self.scheduler.answered(address, more=answer.more)
-        if not (found[1].alive and home.alive):
-            self._heard(home, found[1], True)
+        self.scheduler.answered(home.address, more=more)
+        if not (path.alive and home.alive):
+            self._heard(home, path, True)
         if home.time_nonce is not None or home.switch is not None:
-            self.scheduler.request(address)
+            self.scheduler.request(home.address)
 
     def _heard(self, home: Home, path: Path, alive: bool) -> None:
         was = home.alive
@@ -192,17 +206,18 @@ class Rounds:
         if home.alive and not was:
             log.info("home heard", extra={"home": home.address})
 
-    def unasked(self, where: Where, frame: bytes, now: float) -> None:
+    def unasked(self, where: Where, frame: bytes, now: float, more: bool = False) -> bool:
         """A frame that came on its own."""
         address = self._at.get(where)
         if address is None:
-            return
+            return False
         talk, path = self._homes[address]
-        if talk.received(frame, now):
-            talk.home.link.answers += 1
-            self.scheduler.answered(address)
-            if not path.alive:
-                self._heard(talk.home, path, True)
+        if talk.home.session is None:
+            return False
+        if not talk.received(frame, now, anybody=True):
+            return False
+        self._answered(talk, path, more)
+        return True
 
     def lost(self) -> None:
         """The medium is gone: no home is heard over it until it answers again."""

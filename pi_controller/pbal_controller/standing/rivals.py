@@ -65,6 +65,12 @@ class Signs:
         """We polled it once more."""
         self._polls += 1
 
+    def heard(self, counter: int) -> None:
+        """An authentic frame with this counter, on a medium where a node speaks by itself, too."""
+        if counter > self._counter:
+            self._counter = counter
+            self._polls = 0
+
     def answered(self, counter: int) -> bool:
         """An authentic answer with this counter. True when it must be answering others, too."""
         gap = counter - self._counter

@@ -259,8 +259,13 @@ def test_what_is_lost_on_its_way_is_neither_carried_nor_answered() -> None:
         def handle(self, request: Request, answer: Answer | None, now: float) -> None:
             self.came.append((request.tag, request.frame, answer))
 
-        def unasked(self, where: Any, frame: bytes, now: float) -> None:
+        def offered(self, request: Request, answer: Answer, now: float) -> bool:
+            self.came.append((request.tag, answer.frame))
+            return True
+
+        def unasked(self, where: Any, frame: bytes, now: float, more: bool = False) -> bool:
             self.came.append(frame)
+            return True
 
         def lost(self) -> None:
             self.came.append("lost")
@@ -276,8 +281,12 @@ def test_what_is_lost_on_its_way_is_neither_carried_nor_answered() -> None:
         losing.handle(request, Answer(b"answer"), 0.1)
         answer = Answer(b"answer") if heard else None
         assert traffic.came == [("mine", b"frame", answer)]
-        losing.unasked(3, b"news", 0.2)
+        assert losing.unasked(3, b"news", 0.2) is not bool(up)
         assert (b"news" in traffic.came) is not bool(up)
+        # One that never arrived is answered by nobody.
+        reached = not down and not up
+        assert losing.offered(request, Answer(b"word"), 0.2) is reached
+        assert (("mine", b"word") in traffic.came) is reached
         losing.lost()
         assert traffic.came[-1] == "lost"
 

@@ -14,6 +14,7 @@ IN_VIRTUAL_TIME = {
     "mp_console.py",
     "mp_defects.py",
     "mp_faults.py",
+    "mp_udp.py",
     "mp_wiring.py",
 }
 

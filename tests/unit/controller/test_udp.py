@@ -1,0 +1,447 @@
+"""Homes over UDP: read and moved over a network that loses, repeats and reorders; what opened, and
+nothing else, says where a home is; junk costs a share of the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rigs.badnetwork import BadNetwork
+from rigs.needs import require_module
+
+from pbal_controller.bearers import EVERYBODY, Request
+from pbal_controller.bearers.udp import UdpBearer, UdpConfig
+from pbal_controller.bearers.udp.ration import Allowance, Ration
+from pbal_controller.config import load
+from pbal_controller.errors import ConfigError
+from pbal_protocol import datagram
+
+from .conftest import until
+from .fake import SITE, FakeNode
+from .test_bearers import running
+
+AIR = '[bearer.air]\nkind = "udp"\nhost = "127.0.0.1"\nport = 0\nanswer_timeout_ms = 150\n'
+
+
+class Wireless(asyncio.DatagramProtocol):
+    """A node that speaks UDP: it speaks first, and answers when it is polled."""
+
+    def __init__(self, node: FakeNode) -> None:
+        self.node = node
+        self.off = False
+        self.asked = 0
+        self.groups = 0
+        self.transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def speak(self, frame: bytes = b"") -> None:
+        """What it has to say."""
+        told = self.node.answer(frame)
+        if told is not None and not self.off:
+            hints, sealed = told
+            self.transport.sendto(
+                datagram.datagram(datagram.FRAMES, self.node.address, hints, sealed)
+            )
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        for address, _, frame in datagram.items(data) or ():
+            if data[0] == datagram.GROUP:
+                self.groups += 1
+                self.node.group_frame(frame)
+            elif data[0] == datagram.POLL and address == self.node.address:
+                self.asked += 1
+                self.speak(frame)
+
+    def error_received(self, exc: Exception) -> None:
+        """The controller is not there yet."""
+
+
+@contextlib.asynccontextmanager
+async def wireless(port: int, *nodes: FakeNode) -> AsyncIterator[list[Wireless]]:
+    """Nodes that speak to a port, each now and then by itself while nobody asks it."""
+    loop = asyncio.get_running_loop()
+    made: list[Wireless] = []
+
+    async def keep(one: Wireless) -> None:
+        while True:
+            before = one.asked
+            await asyncio.sleep(0.3)
+            if one.asked == before:
+                one.speak()
+
+    for node in nodes:
+        _, one = await loop.create_datagram_endpoint(
+            lambda node=node: Wireless(node), remote_addr=("127.0.0.1", port)
+        )
+        made.append(one)
+        one.speak()
+    tasks = [loop.create_task(keep(one)) for one in made]
+    try:
+        yield made
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for one in made:
+            one.transport.close()
+
+
+def homes(*addresses: int) -> str:
+    return "".join(f'[[home]]\naddress = {a}\npaths = [{{ bearer = "air" }}]\n' for a in addresses)
+
+
+def forged_of(data: bytes) -> bytes:
+    """A datagram as a node's, with a counter that was never used: only its seal is wrong."""
+    at = datagram.HEAD + 3
+    return data[:at] + b"\xff\xff\xff\x7f" + data[at + 4 :]
+
+
+async def opened(controller: Any) -> UdpBearer:
+    bearer = controller.bearers["air"]
+    assert isinstance(bearer, UdpBearer)
+    await until(lambda: bearer.up)
+    return bearer
+
+
+# -- read and moved -----------------------------------------------------------------------
+
+
+async def test_homes_are_read_and_moved(tmp_path: Path) -> None:
+    async with running(tmp_path, AIR, homes(1, 2, 300), 1, 2, 300) as c:
+        bearer = await opened(c)
+        nodes = FakeNode(1), FakeNode(2, phase=2), FakeNode(300)
+        assert "has not spoken" in bearer.reaches(1)
+        async with wireless(bearer.port, *nodes) as (_, two, _):
+            await until(lambda: all(node.synced for node in nodes), 20)
+            assert bearer.reaches(1) == ""
+            moved = c.fleet.get(2)
+            await until(lambda: moved.phase == 2 and not moved.immovable(c.now()), 20)
+            assert await c.dispatcher.order(moved, 3, "a test", 1.0)
+            await until(lambda: c.dispatcher.finished_total["confirmed"] == 1, 20)
+            assert two.node.true_phase == 3
+            two.off = True
+            await until(lambda: not moved.alive, 20)
+            assert c.fleet.get(1).alive
+            assert bearer.counts()["answers"] > 10
+            assert not c.standing.accused
+
+
+async def test_loss_reorder_and_repetition_are_harmless(tmp_path: Path) -> None:
+    async with running(tmp_path, AIR, homes(1, 2), 1, 2) as c:
+        bearer = await opened(c)
+        one, two = FakeNode(1), FakeNode(2, phase=2)
+        async with (
+            BadNetwork(bearer.port, lose=0.15, twice=0.3, late=0.3, late_s=0.2) as network,
+            wireless(network.port, one, two),
+        ):
+            moved = c.fleet.get(1)
+            await until(lambda: one.synced and not moved.immovable(c.now()), 30)
+            for phase in (2, 3, 1):
+                done = c.dispatcher.finished_total["confirmed"]
+                await until(lambda: not moved.immovable(c.now()), 30)
+                assert await c.dispatcher.order(moved, phase, "a test", 1.0)
+                await until(lambda d=done: c.dispatcher.finished_total["confirmed"] > d, 30)
+                assert one.true_phase == phase
+            assert list(one.executed.values()) == [1, 1, 1]
+            await until(lambda: network.lost > 20 and network.repeated > 20, 30)
+            # A repeated frame is the network's doing: it says nothing against home or site.
+            assert moved.link.replayed > 5
+            assert "used before" not in moved.immovable(c.now())
+            assert not c.standing.accused
+            assert not c.standing.rival
+
+
+async def test_a_home_that_speaks_from_elsewhere_is_followed(tmp_path: Path) -> None:
+    async with running(tmp_path, AIR, homes(1), 1) as c:
+        bearer = await opened(c)
+        async with BadNetwork(bearer.port) as network, wireless(network.port, FakeNode(1)):
+            home = c.fleet.get(1)
+            await until(lambda: home.alive, 20)
+            before = bearer.places[1]
+            network.move()
+            await until(lambda: bearer.places[1] != before, 20)
+            read = home.readings
+            await until(lambda: home.readings > read + 3, 20)
+            assert bearer.moved >= 1
+
+
+# -- who may say where a home is ----------------------------------------------------------
+
+
+async def test_only_what_opened_says_where_a_home_is(tmp_path: Path) -> None:
+    async with running(tmp_path, AIR, homes(1), 1) as c:
+        bearer = await opened(c)
+        home = c.fleet.get(1)
+        async with BadNetwork(bearer.port) as network, wireless(network.port, FakeNode(1)):
+            await until(lambda: home.readings > 5, 20)
+            place = bearer.places[1]
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+                other.bind(("127.0.0.1", 0))
+                # What was said before, said again from elsewhere; and one that was altered.
+                old = network.seen[0]
+                altered = forged_of(old)
+                junk = bearer.junk
+                for data in (old, altered, b"", b"\xa3", old[:-1], b"\xa3" + bytes(1300)):
+                    other.sendto(data, ("127.0.0.1", bearer.port))
+                await until(lambda: bearer.junk >= junk + 6, 20)
+            assert bearer.places[1] == place
+            assert home.link.auth_failed >= 1
+            read = home.readings
+            await until(lambda: home.readings > read + 3, 20)
+            assert home.alive
+
+
+async def test_an_answer_that_somebody_invents_does_not_end_the_wait(tmp_path: Path) -> None:
+    """A flood of frames that bear the home's address, while it is asked and answers."""
+    async with running(tmp_path, AIR, homes(1), 1) as c:
+        bearer = await opened(c)
+        home = c.fleet.get(1)
+        async with BadNetwork(bearer.port) as network, wireless(network.port, FakeNode(1)):
+            await until(lambda: home.readings > 5, 20)
+            good = network.seen[-1]
+            forged = forged_of(good)
+            lost, read = home.link.lost, home.readings
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+                for _ in range(30):
+                    other.sendto(forged, ("127.0.0.1", bearer.port))
+                    await asyncio.sleep(0.01)
+            await until(lambda: home.readings > read + 5, 20)
+            assert home.link.lost - lost <= 2
+            assert home.link.auth_failed > 0
+
+
+async def test_a_flood_of_junk_costs_a_share_of_the_time(tmp_path: Path) -> None:
+    async with running(tmp_path, AIR, homes(1), 1) as c:
+        bearer = await opened(c)
+        home = c.fleet.get(1)
+        async with BadNetwork(bearer.port) as network, wireless(network.port, FakeNode(1)):
+            await until(lambda: home.readings > 5, 20)
+            forged = forged_of(network.seen[-1])
+            looked = bearer.junk
+            end = time.monotonic() + 2.0
+            sent = 0
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+                while time.monotonic() < end:
+                    for _ in range(200):
+                        other.sendto(forged, ("127.0.0.1", bearer.port))
+                        sent += 1
+                    await asyncio.sleep(0)
+            # Most of it was not even opened, however it was said.
+            assert sent > 2000
+            assert bearer.rationed > 0
+            assert bearer.junk - looked < sent / 2
+            read = home.readings
+            await until(lambda: home.readings > read + 5, 20)
+
+
+# -- the bearer alone ---------------------------------------------------------------------
+
+
+class Script:
+    """Traffic that hands out what it is given, and notes what came of it."""
+
+    def __init__(self, *todo: Request) -> None:
+        self.todo = list(todo)
+        self.handled: list[tuple[Any, Any]] = []
+        self.offers: list[bytes] = []
+        self.opens = True
+
+    def next_request(self, now: float) -> Request | float:
+        return self.todo.pop(0) if self.todo else now + 60
+
+    def handle(self, request: Request, answer: Any, now: float) -> None:
+        self.handled.append((request.tag, answer))
+
+    def offered(self, request: Request, answer: Any, now: float) -> bool:
+        self.offers.append(answer.frame)
+        if self.opens:
+            self.handled.append((request.tag, answer.frame))
+        return self.opens
+
+    def unasked(self, where: Any, frame: bytes, now: float, more: bool = False) -> bool:
+        return self.opens
+
+    def lost(self) -> None:
+        pass
+
+
+@contextlib.asynccontextmanager
+async def carrying(script: Script, **settings: Any) -> AsyncIterator[UdpBearer]:
+    config = UdpConfig(host="127.0.0.1", port=0, **settings)
+    bearer = UdpBearer("air", config, script)
+    task = asyncio.create_task(bearer.run(lambda: None))
+    try:
+        await until(lambda: bearer.up)
+        yield bearer
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert not bearer.up
+
+
+def frame_of(address: int, body: bytes = b"x" * 9) -> bytes:
+    return bytes((0x11,)) + address.to_bytes(2, "little") + bytes(4) + body
+
+
+async def test_a_silent_home_keeps_nobody_waiting_and_two_requests_to_one_are_in_order() -> None:
+    script = Script()
+    async with carrying(script, answer_timeout_ms=3000, per_s=2000) as bearer:
+        with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as node:
+            node.bind(("127.0.0.1", 0))
+            node.setblocking(False)
+            loop = asyncio.get_running_loop()
+
+            def say(address: int, body: bytes) -> None:
+                data = datagram.datagram(datagram.FRAMES, address, 0, frame_of(address, body))
+                node.sendto(data, ("127.0.0.1", bearer.port))
+
+            for address in (1, 2):
+                say(address, b"hello-hi!")
+            await until(lambda: len(bearer.places) == 2)
+            script.todo = [Request(1, b"a", tag="a"), Request(1, b"b", tag="b"),
+                           Request(2, b"c", tag="c")]  # fmt: skip
+            bearer.wake()
+            came = [datagram.items(await loop.sock_recv(node, 300)) for _ in range(2)]
+            assert came == [[(1, 0, b"a")], [(2, 0, b"c")]]
+            say(2, b"of-two-ok")
+            await until(lambda: [tag for tag, _ in script.handled] == ["c"])
+            say(1, b"of-one-ok")
+            assert datagram.items(await loop.sock_recv(node, 300)) == [(1, 0, b"b")]
+            script.opens = False
+            say(1, b"forged---")
+            await until(lambda: len(script.offers) == 3)
+            assert [tag for tag, _ in script.handled] == ["c", "a"]
+            script.opens = True
+            say(1, b"again-ok-")
+            await until(lambda: [tag for tag, _ in script.handled] == ["c", "a", "b"])
+            assert bearer.timeouts == 0
+
+
+async def test_a_group_frame_goes_once_to_each_place() -> None:
+    script = Script()
+    async with carrying(script) as bearer:
+        with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as node:
+            node.bind(("127.0.0.1", 0))
+            node.setblocking(False)
+            for address in (1, 2):  # two homes behind one bridge
+                data = datagram.datagram(datagram.FRAMES, address, 0, frame_of(address))
+                node.sendto(data, ("127.0.0.1", bearer.port))
+            await until(lambda: len(bearer.places) == 2)
+            sent = []
+            script.todo = [Request(EVERYBODY, b"the time", lambda: sent.append(1))]
+            bearer.wake()
+            loop = asyncio.get_running_loop()
+            data = await asyncio.wait_for(loop.sock_recv(node, 300), 10)
+            assert data[0] == datagram.GROUP
+            assert datagram.items(data) == [(0, 0, b"the time")]
+            await asyncio.sleep(0.1)
+            with pytest.raises(BlockingIOError):
+                node.recv(300)
+            assert sent == [1]
+
+
+async def test_a_port_that_is_taken_is_one_line_and_is_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    holder.bind(("127.0.0.1", 0))
+    config = UdpConfig(host="127.0.0.1", port=holder.getsockname()[1])
+    bearer = UdpBearer("air", config, Script())
+    task = asyncio.create_task(bearer.run(lambda: None))
+    try:
+        await until(lambda: bearer.last_error)
+        assert "in use" in bearer.reaches(1)
+        holder.close()
+        await until(lambda: bearer.up, 20)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert [x.message for x in caplog.records if x.levelname == "ERROR"] == ["port unusable"]
+
+
+def test_several_hundred_homes_are_fresh_enough_to_plan_with() -> None:
+    bearer = UdpBearer("air", UdpConfig(), Script())
+    assert bearer.freshness_s(500) < 10
+
+
+def test_a_share_is_spent_by_who_spends_it_and_comes_back() -> None:
+    ration = Ration(each=0.01, all_of_them=0.1)
+    assert ration.allows("a", 0.0)
+    ration.spend("a", 0.02)
+    assert not ration.allows("a", 0.5)
+    others = [name for name in "bcdefgh" if ration.allows(name, 0.5)]
+    assert len(others) >= 5
+    assert ration.allows("a", 1.6)
+    for number in range(200):
+        ration.spend(f"host {number}", 0.001)
+    assert not ration.allows("one more", 1.6)
+    allowance = Allowance(0.5)
+    assert allowance.left(100.0)
+    allowance.spend(0.6)
+    assert not allowance.left(100.1)
+    assert allowance.left(100.3)
+
+
+# -- what the configuration says ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("table", "home", "words"),
+    [
+        ('host = "example.org"', "", "is no address"),
+        ("port = 70000", "", "less than or equal to 65535"),
+        ("per_s = 0", "", "greater than or equal to 1"),
+        ('mdns = "Site Seven"', "", "is no name for mdns"),
+        ("", 'at = "192.168.1.5"', "says by itself where it is"),
+        ("prot = 7225", "", "prot"),
+    ],
+)
+def test_what_cannot_be_is_said(tmp_path: Path, table: str, home: str, words: str) -> None:
+    text = f'[site]\nid = {SITE}\n[bearer.air]\nkind = "udp"\n{table}\n[[home]]\naddress = 1\n'
+    text += f'paths = [{{ bearer = "air"{", " + home if home else ""} }}]\n'
+    path = tmp_path / "pbal.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load(path, {})
+    assert words in str(error.value)
+
+
+def test_mdns_without_its_package_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pbal\[mdns\]"):
+        UdpConfig(mdns="pbal-7")
+
+
+async def test_the_name_is_answered_by_mdns() -> None:
+    """A one-shot query as the node sends it, to the real responder."""
+    require_module("zeroconf", "mdns")
+    from pbal_controller.bearers.udp.announce import announced
+
+    query = b"\x12\x34" + bytes((0, 0, 0, 1)) + bytes(6)
+    query += b"\x0apbal-test7\x05local\x00\x00\x01\x80\x01"
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as node:
+        node.setblocking(False)
+        node.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+        node.bind(("127.0.0.1", 0))
+        loop = asyncio.get_running_loop()
+        async with announced("pbal-test7", "127.0.0.1", 7225):
+            for _ in range(20):
+                node.sendto(query, ("224.0.0.251", 5353))
+                with contextlib.suppress(TimeoutError):
+                    data = await asyncio.wait_for(loop.sock_recv(node, 1500), 1.0)
+                    break
+            else:
+                pytest.fail("no answer")
+    assert data[:2] == b"\x12\x34"
+    assert socket.inet_aton("127.0.0.1") in data
