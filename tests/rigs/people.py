@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyotp
@@ -230,3 +231,31 @@ async def portal(url: str, signing: Any = None) -> AsyncIterator[Any]:
         async with httpx.AsyncClient(transport=transport, base_url="https://hq.test") as client:
             client.desk = desk
             yield client
+
+
+@contextlib.asynccontextmanager
+async def served(url: str, folder: Path, **portal_config: Any) -> AsyncIterator[str]:
+    """The portal as its role runs it, on loopback; its address."""
+    import asyncio
+
+    from pbal_hq.config import Config, DatabaseConfig, PortalConfig
+    from pbal_hq.database import pool
+    from pbal_hq.portal import run, set_up
+
+    settings = Config(
+        data=folder, database=DatabaseConfig(url=url),
+        portal=PortalConfig(port=0, plain_http=True, **portal_config),
+    )  # fmt: skip
+    (folder / "portal.secret").write_text(MASTER.hex() + "\n")
+    set_up(settings)
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    async with pool(settings.database) as database:
+        task = asyncio.create_task(run(settings, database, port.set_result))
+        try:
+            done, _ = await asyncio.wait([task, port], return_when=asyncio.FIRST_COMPLETED)
+            if task in done:
+                task.result()
+            yield f"http://127.0.0.1:{await port}"
+        finally:
+            task.cancel()
+            await asyncio.wait([task])

@@ -16,13 +16,14 @@ from pbal_hq.alarms.handle import (
     notes,
     shelve,
 )
-from pbal_hq.alarms.take import raise_alarm, settle, take_events
+from pbal_hq.alarms.take import close_quiet, raise_alarm, settle, take_events
 
 __all__ = [
     "Alarm",
     "Note",
     "acknowledge",
     "close",
+    "close_quiet",
     "comment",
     "get",
     "listed",

@@ -32,6 +32,7 @@ _MOST = 1_000_000
 
 async def guard(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Response:
     """Middleware."""
+    request.state.cookies = []  # (name, value, how); routes put them in
     answer = await call_next(request)
     path = request.url.path
     for name, value in _ALWAYS.items():
@@ -40,7 +41,7 @@ async def guard(request: Request, call_next: Callable[[Request], Awaitable[Any]]
     answer.headers.setdefault("cache-control", kept)
     if request.url.scheme == "https":
         answer.headers["strict-transport-security"] = "max-age=31536000"
-    for name, value, how in getattr(request.state, "cookies", ()):
+    for name, value, how in request.state.cookies:
         answer.set_cookie(name, value, **how)
     if request.method == "GET" and path.startswith("/api/") and answer.status_code == 200:
         return await _tagged(request, answer)

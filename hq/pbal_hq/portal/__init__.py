@@ -1,13 +1,25 @@
-"""Pages for people over the same functions as the API."""
+"""Pages for people, rendered on the server, over the same functions as the API.
+
+entry   login and account;  grid: transformers, alarms, orders;  office: users, audit, dead letters
+serve   the role;  visitor: who looks, cookies, forms;  render, charts: templates and pictures
+"""
 
 from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
 
 from pbal_hq.api import Desk, make_app
+from pbal_hq.portal import entry, grid, office
+from pbal_hq.portal.render import HERE, show
+from pbal_hq.portal.serve import chores, desk, run, set_up
+
+PAGES = [entry.routes, grid.routes, office.routes]
 
 
 def make(desk: Desk) -> FastAPI:
     """The application with its pages."""
-    return make_app(desk)
+    app = make_app(desk, PAGES, show)
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    return app
 
 
-__all__ = ["make"]
+__all__ = ["PAGES", "chores", "desk", "make", "run", "set_up"]

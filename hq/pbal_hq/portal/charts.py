@@ -1,0 +1,83 @@
+"""Pictures as SVG, drawn on the server: no script is needed, and the style sheet colours them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+
+from markupsafe import Markup
+
+from pbal_hq.fleet import Day, Row
+
+WIDTH, HEIGHT = 900, 220
+
+
+def course(days: Sequence[Day], since: datetime, until: datetime) -> tuple[Markup, float]:
+    """(the phases' and the neutral's mean currents over time, the value at the top in A).
+
+    A gap of more than two windows is left open.
+    """
+    top = max([1.0, *(max(d.ia_a, d.ib_a, d.ic_a, d.in_a) for d in days)]) * 1.05
+    span = (until - since).total_seconds()
+
+    def x(at: datetime) -> float:
+        return WIDTH * (at - since).total_seconds() / span
+
+    parts: list[Markup] = []
+    for name in ("ia_a", "ib_a", "ic_a", "in_a"):
+        line: list[str] = []
+        last: datetime | None = None
+        for d in days:
+            if last is not None and (d.start_at - last).total_seconds() > 900:
+                parts.append(_line(name, line))
+                line = []
+            y = HEIGHT * (1 - getattr(d, name) / top)
+            line.append(f"{x(d.start_at):.1f},{y:.1f}")
+            last = d.start_at
+        parts.append(_line(name, line))
+    parts += [
+        Markup('<line class="move" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="{1}"/>').format(
+            x(d.start_at), HEIGHT
+        )
+        for d in days
+        if d.confirmed
+    ]
+    return Markup("").join(parts), top
+
+
+def _line(name: str, points: Sequence[str]) -> Markup:
+    return Markup('<polyline class="{}" points="{}"/>').format(name[:2], " ".join(points))
+
+
+def bars(
+    values: Sequence[tuple[str, float, float]], limit: float | None
+) -> list[tuple[str, str, float, float, float | None]]:
+    """(name, mean A, largest A) -> (name, class, both and the limit in percent of the longest)."""
+    longest = max([1.0, limit or 0.0, *(most for _, _, most in values)]) * 1.05
+    return [
+        (name, f"i{name.lower()}", 100 * mean / longest, 100 * most / longest,
+         None if limit is None or name == "N" else 100 * limit / longest)
+        for name, mean, most in values
+    ]  # fmt: skip
+
+
+def fleet_map(rows: Sequence[Row]) -> list[tuple[float, float, Row]]:
+    """(x, y, transformer) in percent of a square map, north up; those without a place are left out.
+
+    Equirectangular about the middle latitude, both axes to the same scale: good for a district.
+    """
+    placed = [(r.longitude, r.latitude, r) for r in rows
+              if r.longitude is not None and r.latitude is not None]  # fmt: skip
+    if not placed:
+        return []
+    middle = math.radians((min(p[1] for p in placed) + max(p[1] for p in placed)) / 2)
+    flat = [(lon * math.cos(middle), lat, row) for lon, lat, row in placed]
+    west, east = min(p[0] for p in flat), max(p[0] for p in flat)
+    south, north = min(p[1] for p in flat), max(p[1] for p in flat)
+    size = max(east - west, north - south, 1e-4)
+    return [
+        (4 + 92 * (x - (west + east) / 2 + size / 2) / size,
+         96 - 92 * (y - (south + north) / 2 + size / 2) / size, row)
+        for x, y, row in flat
+    ]  # fmt: skip

@@ -1,0 +1,165 @@
+"""The portal as a role: the web server, and what is done again and again beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import uvicorn
+from psycopg_pool import PoolTimeout
+
+from pbal_hq import alarms, commands
+from pbal_hq.api import Desk
+from pbal_hq.auth import Keyring, make_master, read_masters
+from pbal_hq.commands import Signer
+from pbal_hq.config import Config
+from pbal_hq.database import Database
+from pbal_hq.errors import ConfigError
+
+log = logging.getLogger(__name__)
+EVERY_S = 5.0
+
+
+def secret_file(settings: Config) -> Path:
+    """Where the master secret of logins is."""
+    return settings.portal.secret_file or settings.data / "portal.secret"
+
+
+def command_key(settings: Config) -> Path:
+    """Where the key that signs orders is."""
+    return settings.portal.command_key or settings.data / "command.key"
+
+
+def set_up(settings: Config) -> list[str]:
+    """Make the two secrets that are not there yet; lines for a person. Raises ConfigError,
+    CertificateError."""
+    lines = []
+    secret = secret_file(settings)
+    try:
+        if not secret.exists():
+            with os.fdopen(
+                os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
+            ) as out:
+                out.write(make_master() + "\n")
+            lines.append(f"secret of logins: {secret}")
+    except OSError as error:
+        raise ConfigError(f"{secret}: {error.strerror}") from None
+    key = command_key(settings)
+    if not key.exists():
+        commands.make_key(key)
+        lines.append(f"command key: {key}")
+    lines.append(f"for uplink.hq_keys of every site: {Signer.read(key).public_hex}")
+    return lines
+
+
+def desk(settings: Config, database: Database) -> Desk:
+    """What the routes work with. Raises ConfigError, CertificateError."""
+    secret = secret_file(settings)
+    try:
+        masters = read_masters(secret)
+    except OSError as error:
+        raise ConfigError(f"{secret}: {error.strerror}; pbal-hq portal init makes it") from None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return Desk(database, Keyring(masters), Signer.read(command_key(settings)), settings.portal)
+
+
+class _Server(uvicorn.Server):
+    """Signals are for who started us; `up` is set when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        if self.started:
+            self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
+
+
+async def run(
+    settings: Config, database: Database, ready: Callable[[int], None] | None = None
+) -> None:
+    """Serve until cancelled; `ready` hears the port. Raises ConfigError, CertificateError."""
+    from pbal_hq.portal import make
+
+    mine = desk(settings, database)
+    c = settings.portal
+    if (c.certificate is None) != (c.key is None):
+        raise ConfigError("portal: certificate and key are given both or neither")
+    how = uvicorn.Config(
+        make(mine), host=c.listen, port=c.port, log_config=None, access_log=False,
+        proxy_headers=True, forwarded_allow_ips=list(c.proxies), server_header=False,
+        ssl_certfile=c.certificate, ssl_keyfile=c.key, timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    try:
+        how.load()
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"portal.certificate, portal.key: {error}") from None
+    if how.ssl is not None:
+        how.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    server = _Server(how)
+    serving = asyncio.create_task(_serve(server, c.listen, c.port), name="portal")
+    chores = asyncio.create_task(_chores(mine), name="portal's chores")
+    told = asyncio.create_task(_tell(server, ready), name="portal's start")
+    try:
+        done, _ = await asyncio.wait([serving, chores], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        server.should_exit = True
+        chores.cancel()
+        told.cancel()
+        await asyncio.wait([serving, chores, told])
+
+
+async def _serve(server: uvicorn.Server, host: str, port: int) -> None:
+    try:
+        await server.serve()
+    except SystemExit:  # uvicorn's way to say that the port is taken
+        raise ConfigError(f"portal: {host}:{port} cannot be listened on; is it taken?") from None
+
+
+async def _tell(server: _Server, ready: Callable[[int], None] | None) -> None:
+    await server.up.wait()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    log.info("the portal listens", extra={"port": port})
+    if ready is not None:
+        ready(port)
+
+
+async def chores(mine: Desk) -> None:
+    """Once: events become alarms, what is over is closed, orders that waited too long expire."""
+    async with mine.connection() as conn:
+        while await alarms.take_events(conn):
+            pass
+        await alarms.close_quiet(conn, [])
+        await commands.lapse(conn, mine.wall())
+
+
+async def _chores(mine: Desk) -> None:
+    failing = False
+    while True:
+        try:
+            await chores(mine)
+            if failing:
+                log.info("the database answers again")
+            failing = False
+        except (psycopg.Error, PoolTimeout) as error:
+            if not failing:
+                log.error("the database does not answer", extra={"why": str(error).strip()})
+            failing = True
+        await asyncio.sleep(EVERY_S)

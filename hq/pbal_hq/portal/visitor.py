@@ -1,0 +1,105 @@
+"""Who looks at a page: cookies, and forms that only our own pages can send.
+
+Two cookies, for the access and the refresh token: HttpOnly, SameSite=Strict, Secure, for this host
+alone (__Host-). An access token that has run out is renewed on the way, so a form that was being
+filled in is not lost. A form counts only with the token of its session (CSRF), from our own origin.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from starlette.datastructures import UploadFile
+
+from pbal_hq.api import Conn, Desk, TheDesk
+from pbal_hq.auth import NotAllowed, NotKnown, Who, sessions, tokens
+
+_LARGEST_FORM = 20_000_000
+
+
+def _names(desk: Desk) -> tuple[str, str]:
+    host = "" if desk.config.plain_http else "__Host-"
+    return f"{host}pbal", f"{host}pbal-refresh"
+
+
+def keep(request: Request, desk: Desk, login: sessions.Login) -> None:
+    """Have the answer set the cookies of a login."""
+    how = {"path": "/", "httponly": True, "samesite": "strict",
+           "secure": not desk.config.plain_http, "max_age": sessions.SESSION_S}  # fmt: skip
+    access, refresh = _names(desk)
+    request.state.cookies.append((access, login.access, how))
+    if login.refresh is not None:
+        request.state.cookies.append((refresh, login.refresh, how))
+
+
+def drop(request: Request, desk: Desk) -> None:
+    """Have the answer delete them."""
+    how = {"path": "/", "httponly": True, "samesite": "strict",
+           "secure": not desk.config.plain_http, "max_age": 0}  # fmt: skip
+    for name in _names(desk):
+        request.state.cookies.append((name, "", how))
+
+
+async def visitor(request: Request, conn: Conn, desk: TheDesk) -> Who:
+    """Who it is. Raises NotKnown."""
+    access, refresh = (request.cookies.get(name, "") for name in _names(desk))
+    now_s = desk.wall()
+    try:
+        who = await sessions.find(conn, desk.keys, access, now_s)
+    except NotKnown:
+        if not refresh:
+            raise
+        login = await sessions.refresh(conn, desk.keys, refresh, now_s)
+        keep(request, desk, login)
+        who = await sessions.find(conn, desk.keys, login.access, now_s)
+    request.state.who = who
+    return who
+
+
+Visitor = Annotated[Who, Depends(visitor)]
+
+
+def check_origin(request: Request) -> None:
+    """Raises NotAllowed for a form that another site's page sent."""
+    origin = request.headers.get("origin")
+    host = request.headers.get("host", "")
+    strange = origin is not None and not hmac.compare_digest(urlsplit(origin).netloc, host)
+    if strange or request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        raise NotAllowed("This form came from another page than ours.")
+
+
+async def fields(request: Request) -> dict[str, str]:
+    """The fields of a form, the first of each name."""
+    if int(request.headers.get("content-length") or 0) > _LARGEST_FORM:
+        raise NotAllowed("This is larger than 20 MB.")
+    given = await request.form(max_files=1, max_fields=400)
+    out: dict[str, str] = {}
+    for name, value in given.multi_items():
+        if isinstance(value, UploadFile):
+            out[name] = (await value.read()).decode("utf-8-sig", errors="replace")
+        else:
+            out.setdefault(name, value.strip())
+    return out
+
+
+async def form(request: Request, who: Visitor, desk: TheDesk) -> Mapping[str, str]:
+    """The fields of a form of this session. Raises NotAllowed."""
+    check_origin(request)
+    given = await fields(request)
+    if not tokens.form_token_fits(desk.keys, who.session_id, given.get("token", "")):
+        raise NotAllowed("This form is of an earlier login. Go back, load the page anew.")
+    return given
+
+
+Form = Annotated[Mapping[str, str], Depends(form)]
+
+
+def safe_path(text: Any) -> str:
+    """A path of ours to go on to, else the first page."""
+    path = str(text or "")
+    ok = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if ok else "/"

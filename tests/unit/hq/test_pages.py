@@ -1,0 +1,220 @@
+"""Every page in a real browser: it loads, asks nobody else, fits a phone; the forms work."""
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+import pytest
+from rigs import browser, people
+from rigs.people import PASSWORD
+
+SHOTS = os.environ.get("PBAL_SHOTS")
+# Chromium beside other tests at idle priority.
+pytestmark = pytest.mark.timeout(600)
+PATIENCE_MS = 120_000
+
+
+@pytest.fixture
+async def fleet(database_url):
+    async with people.connected(database_url) as conn:
+        made = await people.make(conn)
+        for where in ("T1", "T2"):
+            await people.summaries(conn, made, where, windows=280)
+        await people.alarm(conn, made, "T1")
+        await people.event(
+            conn, made, "T1", kind=2, severity=0, address=4, outcome=1, from_phase=1, to_phase=2,
+            detail="moved to take 9 A from phase A",
+        )  # fmt: skip
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def logged_in(address, name, **how):
+    async with browser.opened(f"{address}/login", within=address, **how) as page:
+        page.set_default_timeout(PATIENCE_MS)
+        await page.fill("#name", name)
+        await page.fill("#password", PASSWORD)
+        await page.fill("#code", people.code())
+        await page.click("main button")
+        await page.wait_for_selector("text=Log out")
+        yield page
+
+
+async def fits(page):
+    """Nothing is wider than the screen."""
+    wide, screen = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert wide <= screen, f"{page.url}: {wide} px on a screen of {screen}"
+
+
+async def shot(page, name):
+    if SHOTS:
+        await page.screenshot(path=str(Path(SHOTS) / f"hq-{name}.png"), full_page=True)
+
+
+# What a reader of contrast would measure, WCAG 2: text against what is behind it.
+CONTRAST = """() => {
+  const parse = c => c.match(/[\\d.]+/g).map(Number);
+  const lum = ([r, g, b]) => [r, g, b].map(v => v / 255).map(
+    v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
+  ).reduce((s, v, i) => s + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const c = parse(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] === 1) return c;
+    }
+    return [255, 255, 255];
+  };
+  const bad = [];
+  for (const e of document.querySelectorAll("main *, header *")) {
+    if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
+    if (!e.getClientRects().length || e.closest("svg") || e.matches("option, title")) continue;
+    const a = lum(parse(getComputedStyle(e).color)), b = lum(behind(e));
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) bad.push(`${e.tagName} ${e.textContent.trim().slice(0, 30)} ${ratio}`);
+  }
+  const unnamed = [...document.querySelectorAll("input:not([type=hidden]),select,textarea")]
+    .filter(e => !e.labels.length).map(e => `no label: ${e.name}`);
+  return bad.concat(unnamed);
+}"""
+
+PAGES = {
+    "engineer-whole": ("/", "/transformers?sort=load", "/map", "/transformers/{T1}", "/alarms",
+                       "/alarms/1", "/commands", "/dead-letters", "/account"),
+    "administrator-whole": ("/users", "/audit", "/dead-letters"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, False), (1280, True)])
+async def test_every_page(database_url, fleet, tmp_path, width, dark):
+    async with people.served(database_url, tmp_path) as address:
+        for name, paths in PAGES.items():
+            async with logged_in(address, name, width=width, dark=dark) as page:
+                for path in paths:
+                    path = path.replace("{T1}", str(fleet.transformers["T1"]))
+                    answer = await page.goto(address + path)
+                    assert answer.ok, f"{path}: {answer.status}"
+                    await fits(page)
+                    assert await page.evaluate(CONTRAST) == [], path
+                    assert await page.locator("h1").count() == 1
+                    word = re.sub(r"\W+", "-", path.split("?")[0]).strip("-") or "overview"
+                    await shot(page, f"{word}-{width}{'-dark' if dark else ''}")
+            # A code counts once: the next login is another person's.
+
+
+async def test_an_alarm_is_handled(database_url, fleet, tmp_path):
+    async with (
+        people.served(database_url, tmp_path) as address,
+        logged_in(address, "operator-d1") as page,
+    ):
+        await page.click("nav >> text=Alarms")
+        await page.click("main >> text=overload")
+        await page.fill("#ack", "crew is on the way")
+        await page.click("text=Acknowledge")
+        assert "acknowledged by operator-d1" in await page.inner_text("main")
+        await page.fill("#shelve", "<b>works</b> until evening")
+        await page.click("button:has-text('Shelve')")
+        text = await page.inner_text("main")
+        assert "shelved, acknowledged by" in text
+        assert "<b>works</b> until evening" in text
+        await page.click("nav >> text=Overview")
+        assert "0\nin trouble" in await page.inner_text("main")
+
+
+async def test_a_new_user_from_first_password_to_second_factor(database_url, fleet, tmp_path):
+    import pyotp
+
+    async with people.served(database_url, tmp_path) as address:
+        async with logged_in(address, "administrator-whole") as page:
+            await page.goto(f"{address}/users")
+            await page.fill("#name", "newcomer")
+            await page.select_option("#role-new", "operator")
+            await page.select_option("#place-new", "whole")
+            await page.click("button:has-text('Make')")
+            first = await page.inner_text("div.box code")
+        async with browser.opened(f"{address}/login", within=address) as page:
+            page.set_default_timeout(PATIENCE_MS)
+            await page.fill("#name", "newcomer")
+            await page.fill("#password", first)
+            await page.click("main button")
+            await page.wait_for_selector("text=Choose your own password first")
+            await page.fill("#old", first)
+            await page.fill("#new", "a quite new sentence")
+            await page.click("text=Change it")
+            await page.wait_for_selector("text=Set it up first")
+            await page.click("button:has-text('Set it up')")
+            secret = await page.inner_text("main code")
+            assert await page.evaluate("document.querySelector('img.qr').naturalWidth") > 50
+            await page.fill("#code", pyotp.TOTP(secret).now())
+            await page.click("text=Confirm")
+            await page.wait_for_selector("h1:has-text('Overview')")
+
+
+async def test_the_session_goes_on_when_the_access_token_ran_out(database_url, fleet, tmp_path):
+    async with (
+        people.served(database_url, tmp_path) as address,
+        logged_in(address, "operator-d1") as page,
+    ):
+        before = {c["name"]: c for c in await page.context.cookies()}
+        assert all(c["httpOnly"] and c["sameSite"] == "Strict" for c in before.values())
+        await page.context.clear_cookies(name="pbal")
+        await page.goto(f"{address}/alarms")
+        assert await page.inner_text("h1") == "Alarms"
+        after = {c["name"]: c["value"] for c in await page.context.cookies()}
+        assert after["pbal-refresh"] != before["pbal-refresh"]["value"]
+        await page.click("text=Log out")
+        await page.wait_for_selector("h1:has-text('Log in')")
+        await page.goto(f"{address}/alarms")
+        assert await page.inner_text("h1") == "Log in"
+
+
+async def test_a_forged_form_changes_nothing(database_url, fleet):
+    async with people.connected(database_url) as conn, people.portal(database_url) as client:
+        who, access = await people.who(conn, "operator-whole")
+        client.cookies.set("__Host-pbal", access)
+        from pbal_hq.auth import tokens
+
+        right = tokens.form_token(client.desk.keys, who.session_id)
+        to = "/alarms/1/acknowledge"
+        for token, headers in (
+            ("", {}),
+            ("0" * 64, {}),
+            (tokens.form_token(client.desk.keys, who.session_id + 1), {}),
+            (right, {"origin": "https://evil.test"}),
+            (right, {"origin": "null"}),
+            (right, {"sec-fetch-site": "cross-site"}),
+        ):
+            got = await client.post(to, data={"token": token, "words": "x"}, headers=headers)
+            assert got.status_code == 403, (token, headers)
+        row = await (await conn.execute("SELECT acknowledged_at FROM alarm")).fetchone()
+        assert row == (None,)
+        ok = await client.post(to, data={"token": right}, headers={"origin": "https://hq.test"})
+        assert ok.status_code == 303
+        # The API takes no cookie, so no form of another site can reach it.
+        api = await client.post("/api/v1/alarms/1/comment", json={"words": "x"})
+        assert api.status_code == 401
+
+
+async def test_pages_refuse_as_the_api_does(database_url, fleet):
+    from pbal_hq.api import table
+    from pbal_hq.auth import Permission
+    from pbal_hq.portal import PAGES as ROUTES
+
+    async with people.connected(database_url) as conn, people.portal(database_url) as client:
+        _, access = await people.who(conn, "official-d1")
+        for route in table(ROUTES):
+            if not isinstance(route.may, Permission):
+                continue
+            path = re.sub(r"{(\w+)}", str(fleet.transformers["T2"]), route.path)
+            client.cookies.clear()
+            got = await client.request(route.method, path)
+            assert got.status_code in (303, 401), path
+            client.cookies.set("__Host-pbal", access)
+            got = await client.request(route.method, path)
+            may = route.may in (Permission.TREE_READ, Permission.ALARM_READ, Permission.REPORT_READ)
+            one = "{transformer_id}" in route.path or "{alarm_id}" in route.path
+            assert got.status_code == ((404 if one else 200) if may else 403), path
+            assert "secret-T2" not in got.text
+        csp = got.headers["content-security-policy"]
+        assert "unsafe" not in csp
+        assert "<script>" not in got.text
