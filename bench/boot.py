@@ -45,7 +45,13 @@ def load(folder: Path, how: str, what: str) -> dict[str, int]:
     (flash / "cfg").mkdir(parents=True)
     (flash / "cfg" / "identity.json").write_text(
         json.dumps(
-            {"eui": "00" * 8, "site": 1, "address": 5, "root": "00" * 32, "group": "11" * 32}
+            {
+                "eui": "010203fffe040506",
+                "site": 1,
+                "address": 5,
+                "root": "00" * 32,
+                "group": "11" * 32,
+            }
         )
     )
     (folder / "go.py").write_text("import _boot_load\n")

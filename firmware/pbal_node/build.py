@@ -151,7 +151,9 @@ def _report(app, board: dict, identity: dict) -> Report:
 
 
 def _join(app, identity: dict) -> int:
-    """The end of the sealed link; the Modbus unit. Raises whatever a damaged identity causes."""
+    """The end of the sealed link; the Modbus unit. Raises whatever a damaged identity causes, and
+    ValueError for one that was copied from another chip.
+    """
     from pbal_node.groupkeys import GroupKeys, kept
     from pbal_node.link import Link
     from pbal_protocol import frames, kdf
@@ -159,6 +161,10 @@ def _join(app, identity: dict) -> int:
     site = identity["site"]
     address = identity["address"]
     eui = unhexlify(identity["eui"])
+    uid = machine.unique_id()
+    if eui != uid[:3] + b"\xff\xfe" + uid[3:6]:
+        # Its keys are another chip's, which seals with the same counters.
+        raise ValueError("given to the node " + identity["eui"])
     slot = Slot("/cfg/group", app.stats)
     generation, group = kept(
         slot,
@@ -211,7 +217,7 @@ def _bearers(app, board: dict, identity: dict) -> None:
         except MemoryError:
             raise
         except Exception as e:  # the home keeps its power by S8 and S9; nobody can command it
-            print("pbal: /cfg/identity.json is damaged (%r): provision the node anew" % e)
+            print("pbal: /cfg/identity.json cannot be used (%r): provision the node anew" % e)
             boards.missing.append("identity")
     de = boards.rs485_driver(board)  # off, also where nobody speaks on the line
     if app.link and "udp" in identity and _network(app, identity):

@@ -32,7 +32,8 @@ def identity_of(config: StreetConfig, i: int) -> Identity:
     """The identity of home `i` (0..); the same for the same seed."""
     rng = random.Random(f"pbal street {config.seed} {i}")
     group = random.Random(f"pbal street {config.seed} group").randbytes(32)
-    eui = f"0250424c{config.seed & 0xFFFF:04x}{i + 1:04x}"
+    # As of a chip whose MAC address is 02:50, the seed, the home.
+    eui = f"0250{config.seed >> 8 & 0xFF:02x}fffe{config.seed & 0xFF:02x}{i + 1:04x}"
     address = config.segment_no * 256 + i + 1
     return Identity(address, f"home {i + 1:02d}", eui, rng.randbytes(32), group)
 
@@ -78,7 +79,7 @@ def with_settings(config: StreetConfig, files: dict[str, bytes]) -> dict[str, by
 
 
 def wiring_of(board: dict[str, Any], contact_pins: Iterable[int], eui: str) -> Wiring:
-    """What the board joins to its chip; the chip's own id is the end of the EUI."""
+    """What the board joins to its chip, whose own id is the EUI without its middle."""
     rs485, meter = board["uart"]["rs485"], board["uart"].get("meter")
     watch = dict.fromkeys(contact_pins, hwmap.WATCH_CONTACT)
     watch[rs485["de"]] = hwmap.WATCH_DE
@@ -90,7 +91,7 @@ def wiring_of(board: dict[str, Any], contact_pins: Iterable[int], eui: str) -> W
         uart[meter["id"]] = (hwmap.LINK_METER, meter["tx"], meter["rx"])
     sense = board["sense"]
     return Wiring(
-        uid=bytes.fromhex(eui[4:]),
+        uid=bytes.fromhex(eui[:6] + eui[10:]),
         watch=watch,
         adc={sense[k]: n for n, k in enumerate(hwmap.CHANNELS) if k in sense},
         uart=uart,

@@ -37,8 +37,7 @@ async def rig() -> AsyncIterator[Rig]:
 
 def euis(rig: Rig) -> set[str]:
     """What the nodes without keys must say: their chips' MAC addresses with ff fe inside."""
-    macs = [n.eui[4:] for n in rig.street.identities[KEYED:]]
-    return {mac[:6] + "fffe" + mac[6:] for mac in macs}
+    return {n.eui for n in rig.street.identities[KEYED:]}
 
 
 async def test_a_port_in_use_and_a_line_in_use_are_refused(rig: Rig) -> None:

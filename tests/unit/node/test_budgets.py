@@ -73,7 +73,7 @@ def new_flash(flash: Path) -> tuple[bytes, int, int]:
     (flash / "cfg" / "identity.json").write_text(
         json.dumps(
             {
-                "eui": "0011223344556677",
+                "eui": "010203fffe040506",
                 "site": site,
                 "address": address,
                 "root": root.hex(),

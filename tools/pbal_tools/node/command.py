@@ -60,6 +60,9 @@ def _render_status(data: dict[str, Any]) -> None:
         else "not provisioned"
     )
     print(f"{data['board']}, firmware {data['firmware']}, {who} {data['name']}".rstrip())
+    if data["copied"]:
+        print("ITS FLASH IS ANOTHER BOARD'S COPY: it seals nothing, no controller hears it")
+        print("      give it keys of its own:  pbal provision")
     phase = data["proven_phase"]
     print(f"last proven phase: {PHASES[phase] if phase < 4 else phase}")
     if data["lockout_phase"]:

@@ -69,10 +69,12 @@ try:
         crash = c.read(1000)
 except OSError:
     crash = ''
+u = hexlify(machine.unique_id()).decode()
 gc.collect()
 print('@S' + json.dumps({
     'firmware': VERSION, 'board': load('/board.json').get('board', {}).get('name', ''),
-    'mac': hexlify(machine.unique_id()).decode(), 'provisioned': bool(identity),
+    'mac': u, 'provisioned': bool(identity),
+    'copied': bool(identity) and identity.get('eui') != u[:6] + 'fffe' + u[6:],
     'eui': identity.get('eui', ''), 'site': identity.get('site', 0),
     'address': identity.get('address', 0), 'name': identity.get('name', ''),
     'proven_phase': s.proven, 'lockout_phase': s.lockout, 'transfer_unfinished': bool(s.stage),

@@ -90,7 +90,7 @@ async def scenario(app):
     )
     await c.until(lambda t: t.current_a == 3.0, 5)
     hello = c.heard["Hello"]
-    assert hello.eui.hex() == "0011223344556677"
+    assert hello.eui.hex() == "010203fffe040506"
 
     # S4: unsynced, refused; a TimeSync without our nonce changes nothing.
     await c.poll(records.TimeSync(time_s=1000000, time_ms=0, nonce=hello.nonce ^ 1))

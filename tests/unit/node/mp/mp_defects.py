@@ -23,7 +23,7 @@ support.install_board("esp32-devkitc", return_spread_ms=0)
 
 def identity(there=True):
     known = {
-        "eui": "0011223344556677",
+        "eui": "010203fffe040506",
         "site": SITE,
         "address": ADDRESS,
         "root": ROOT.hex(),

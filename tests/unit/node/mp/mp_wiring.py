@@ -34,7 +34,7 @@ def make(identity=None, **config):
     """The application on a fresh boot."""
     support.install_board("esp32-devkitc", **config)
     known = {
-        "eui": "0011223344556677",
+        "eui": "010203fffe040506",
         "site": 7,
         "address": 0x0105,
         "root": ROOT.hex(),
@@ -217,6 +217,24 @@ def a_damaged_identity_costs_the_link_and_no_power():
         support.write_file("/cfg/identity.json", text)
         assert app_module.App().link is None
     assert make().link
+
+
+def an_identity_copied_from_another_chip_seals_nothing():
+    """Its own chip may run beside this one: one key, and the same counters."""
+    app = make({"fixed": True})
+    assert app.link and app.finder is None
+    kept = machine.unique_id
+    machine.unique_id = lambda: b"\x01\x02\x03\x04\x05\x07"
+    try:
+        app = make({"fixed": True})
+    finally:
+        machine.unique_id = kept
+    assert app.link is None and app.bearers[0].rx.unit == 247
+    assert app.finder.eui.hex() == "010203fffe040507", "found by its own EUI"
+    assert app.limits.fixed and app.autonomy._initial == 1, "the home is what it was"
+    with open("/log/missing.txt") as f:
+        assert f.read() == "identity"
+    make()
 
 
 def plain_registers_withhold_what_the_home_draws():
@@ -492,6 +510,7 @@ support.run(
         no_calibration_makes_the_closed_phase_unfit,
         settings_are_plausible_on_this_board,
         a_damaged_identity_costs_the_link_and_no_power,
+        an_identity_copied_from_another_chip_seals_nothing,
         an_identity_marks_a_home_as_fixed,
         a_cold_start_is_staggered_and_a_warm_one_is_not,
         outputs_are_off_before_anything_else,

@@ -136,7 +136,7 @@ def install_board(name, **config):
 def install_identity(site, address, root, group, **more):
     """/cfg/identity.json as provisioning writes it; the keys are bytes."""
     known = {
-        "eui": "0011223344556677",
+        "eui": "010203fffe040506",
         "site": site,
         "address": address,
         "root": root.hex(),
