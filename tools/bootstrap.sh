@@ -78,6 +78,7 @@ SYSTEM_TOOLS=(
     "faketime faketime steps of the controller's clock"
     "/usr/sbin/mosquitto mosquitto the uplink's broker"
     "/usr/lib/postgresql postgresql HQ's database"
+    "debootstrap debootstrap the Debian package"
 )
 
 present() {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from pbal_controller import __version__
+from pbal_controller import __version__, onsite
 from pbal_controller.config import describe, load, source_of
 from pbal_controller.documents import dump_json
 from pbal_controller.errors import (
@@ -42,6 +42,8 @@ keys_app = typer.Typer(
     help="The encrypted key store. Example: pbal-controller keys list", no_args_is_help=True
 )
 app.add_typer(keys_app, name="keys")
+app.command()(onsite.health)
+app.command()(onsite.setup)
 
 ConfigOption = Annotated[
     Path | None,

@@ -1,0 +1,168 @@
+"""Commands for the Pi itself: putting a site's files in place, and how the controller does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pbal_controller.config import Config, load
+from pbal_controller.documents import dump_json, load_json
+from pbal_controller.errors import BearerError, ConfigError, KeyStoreError
+from pbal_controller.keys import atomic_write, check_keys, passphrase
+from pbal_controller.view import read_token
+
+DEFAULT_CONFIG = Path("/etc/pbal/pbal.toml")
+_ANSWER_S = 10.0
+_MOST = 16 << 20  # bytes of an answer
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", envvar="PBAL_CONFIG", help="Default /etc/pbal/pbal.toml."),
+]
+
+
+def _ask(settings: Config) -> dict[str, Any]:
+    """The status of the controller of this configuration. Raises BearerError: none answers."""
+    http = settings.http
+    port = http.port
+    if http.port_file is not None:
+        with contextlib.suppress(OSError, ValueError):
+            port = int(http.port_file.read_text("ascii"))
+    host = "127.0.0.1" if http.host in ("0.0.0.0", "::", "") else http.host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/api/status"
+    request = urllib.request.Request(url)
+    token = read_token(http.token_file)
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    # This computer's own server: whatever proxy the environment names is not asked.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=_ANSWER_S) as answer:
+            data = load_json(answer.read(_MOST).decode())
+    except (OSError, ValueError) as error:
+        raise BearerError(
+            f"no controller answers at {url} ({error}); does it run? systemctl status "
+            "pbal-controller"
+        ) from None
+    if not isinstance(data, dict) or "homes_alive" not in data:
+        raise BearerError(f"what answers at {url} is not a pbal controller; see http.port")
+    return data
+
+
+def health(
+    config: ConfigOption = None,
+    json_: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """How well the running controller does. Example: pbal-controller health
+
+    Exit code 0: all loops work and moves may be ordered; 5: none answers; 6: it runs, and says what
+    is not well.
+    """
+    settings = load(config)
+    data: dict[str, Any]
+    if settings.http.enabled:
+        try:
+            status = _ask(settings)
+        except BearerError as error:
+            if json_:
+                print(dump_json({"answers": False, "why": str(error)}))
+                raise typer.Exit(5) from None
+            raise
+        data = {
+            "answers": True, "version": status["version"], "late": status["late_loops"],
+            "nothing_ordered": status["why_no_commands"], "homes": status["homes_configured"],
+            "homes_alive": status["homes_alive"],
+        }  # fmt: skip
+    else:
+        # Its readiness and its watchdog are systemd's business; more it does not tell.
+        data = {"answers": True, "version": "", "late": [], "nothing_ordered": "", "homes": 0,
+                "homes_alive": 0}  # fmt: skip
+    wrong = [f"late: {', '.join(data['late'])}"] if data["late"] else []
+    wrong += [f"nothing is ordered: {data['nothing_ordered']}"] if data["nothing_ordered"] else []
+    if json_:
+        print(dump_json(data))
+    else:
+        print("\n".join(wrong or ["ok"]))
+        print(f"{data['homes_alive']} of {data['homes']} homes answer")
+    if wrong:
+        raise typer.Exit(6)
+
+
+def _read(folder: Path, name: str) -> bytes:
+    path = folder / name
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); the folder holds keys.json (pbal "
+            "provision) and pbal.toml (pbal site controller)"
+        ) from None
+
+
+def _place(path: Path, data: bytes, mode: int, like: Path | None = None) -> None:
+    """Put a file in place, of the owner of a folder. Raises ConfigError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, data, mode)
+        owner = (like or path.parent).stat()
+        if os.geteuid() == 0:
+            os.chown(path, owner.st_uid, owner.st_gid)
+    except (OSError, KeyStoreError) as error:
+        raise ConfigError(f"{path}: cannot be written ({error}); is this root?") from None
+
+
+def setup(
+    folder: Annotated[Path, typer.Argument(help="Holds pbal.toml and keys.json of the site.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="Where to.")] = DEFAULT_CONFIG,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="Of the key store. Default: asked for.")
+    ] = None,
+) -> None:
+    """Put a site's configuration, keys and passphrase in place. Example: pbal-controller setup .
+
+    Everything is checked first; nothing is written where a check fails. A key store that is there
+    already is never replaced by another one.
+    """
+    text, keys = _read(folder, "pbal.toml"), _read(folder, "keys.json")
+    settings = load(folder / "pbal.toml")
+    there = settings.keys.file
+    if there.exists() and there.read_bytes() != keys:
+        raise KeyStoreError(
+            f"{there}: a key store is there already, and it is the original from the first "
+            "start on. To add nodes bring that one to the laptop; to begin anew move it away"
+        )
+    secret = _secret(settings, passphrase_file)
+    here = settings.model_copy(
+        update={"keys": settings.keys.model_copy(update={"file": folder / "keys.json"})}
+    )
+    with tempfile.TemporaryDirectory() as private:
+        trial = Path(private) / "keys.pass"
+        trial.touch(0o600)
+        trial.write_bytes(secret + b"\n")
+        nodes = check_keys(here, trial)
+    _place(config.parent / "keys.pass", secret + b"\n", 0o600)
+    _place(config, text, 0o644)
+    _place(there, keys, 0o600, there.parent)
+    print(f"{config}: site {settings.site.id}, {len(settings.home)} homes")
+    print(f"{there}: {nodes}")
+    print(f"{config.parent / 'keys.pass'}: the passphrase")
+    print("Start it:  sudo systemctl enable --now pbal-controller")
+
+
+def _secret(settings: Config, file: Path | None) -> bytes:
+    if file is not None:
+        try:
+            return file.read_bytes().removesuffix(b"\n")
+        except OSError as error:
+            raise KeyStoreError(f"{file}: cannot be read ({error.strerror})") from None
+    if not sys.stdin.isatty():
+        raise KeyStoreError("no terminal to ask for the passphrase; name --passphrase-file")
+    blank = settings.keys.model_copy(update={"passphrase_file": None, "credential": "none"})
+    return passphrase(settings.model_copy(update={"keys": blank}), "once")

@@ -1,0 +1,294 @@
+#!/usr/bin/env python3
+"""The controller as a Debian package: one command, for the computer it runs on.
+
+    tools/deb.py [--out FOLDER] [--version VERSION]
+
+Writes FOLDER/pbal-controller_VERSION_ARCHITECTURE.deb (default folder: dist; default version: that
+of pyproject.toml). The package brings an environment of its own with the versions of
+requirements.lock: their hashes are checked, nothing else is taken. Its Python is Debian's, of this
+computer's release. For arm64 or armhf run it on such a computer, or in an emulated one: nothing is
+cross-compiled.
+
+What was downloaded and compiled is kept under build/deb and used again, also without a network,
+until the lock or the source changes.
+
+Needs Debian packages: python3 python3-venv python3-dev gcc dpkg-dev.
+Exit codes: 0 written, 2 wrong use, 4 something is missing or failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipapp
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DEBIAN = ROOT / "pi_controller" / "debian"
+UNITS = ROOT / "pi_controller" / "systemd"
+NAME = "pbal-controller"
+PYTHON = "/usr/bin/python3"
+PAYLOAD = Path("usr/lib/pbal/dist")
+#: What the environment holds beside what every installation of pbal has.
+EXTRAS = ("pi",)
+_SCRIPT = """\
+#!/bin/sh
+'''exec' "$(dirname -- "$(readlink -f -- "$0")")/python" -I "$0" "$@"
+' '''
+"""
+_VERSION = re.compile(r"[0-9][A-Za-z0-9.+~]*(-[A-Za-z0-9.+~]+)?")
+
+
+class BuildError(Exception):
+    """What is missing or failed, and what to do."""
+
+
+def run(*words: str | Path, cwd: Path | None = None) -> str:
+    """A program's output. Raises BuildError with the end of what it said."""
+    try:
+        done = subprocess.run(
+            [str(word) for word in words], capture_output=True, text=True, check=False, cwd=cwd
+        )
+    except FileNotFoundError:
+        raise BuildError(
+            f"{words[0]} is missing: apt install python3 python3-venv python3-dev gcc dpkg-dev"
+        ) from None
+    if done.returncode:
+        end = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+        raise BuildError(f"{' '.join(str(word) for word in words[:6])} ... failed:\n{end}")
+    return done.stdout
+
+
+def project_version() -> str:
+    """The version of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return str(project["project"]["version"])
+
+
+def locked(folder: Path, name: str, *groups: str) -> Path:
+    """The lock's entries of these groups as a file for pip."""
+    path = folder / f"{name}.txt"
+    text = run(sys.executable, ROOT / "tools" / "lock.py", "select", *groups)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def builder(cache: Path) -> Path:
+    """An environment with the locked tools that compile; returns its Python."""
+    stamp = hashlib.sha256((ROOT / "requirements.lock").read_bytes()).hexdigest()
+    home = cache / "builder"
+    if (home / "stamp").is_file() and (home / "stamp").read_text() == stamp:
+        return home / "bin" / "python"
+    shutil.rmtree(home, ignore_errors=True)
+    run(PYTHON, "-m", "venv", home)
+    python = home / "bin" / "python"
+    pip = (python, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps")
+    run(*pip, "-r", locked(home, "build", "build"))
+    (home / "stamp").write_text(stamp)
+    return python
+
+
+def library_wheels(cache: Path, python: Path) -> Path:
+    """Wheels of all that pbal needs on a controller; compiled here where there is none."""
+    lock = locked(cache, "core", "core", *EXTRAS)
+    name = hashlib.sha256(lock.read_bytes() + run(python, "-VV").encode()).hexdigest()[:16]
+    wheels = cache / f"wheels-{name}"
+    if not wheels.is_dir():
+        with tempfile.TemporaryDirectory(dir=cache) as work:
+            run(python, "-m", "pip", "wheel", "--quiet", "--require-hashes", "--no-deps",
+                "--no-build-isolation", "-r", lock, "-w", work)  # fmt: skip
+            Path(work).chmod(0o755)
+            shutil.copytree(work, f"{wheels}.new", dirs_exist_ok=True)
+        Path(f"{wheels}.new").rename(wheels)
+    return wheels
+
+
+def own_wheel(cache: Path, python: Path) -> Path:
+    """The wheel of pbal itself, from a copy of the source: a checkout may hold older leftovers."""
+    with tempfile.TemporaryDirectory(dir=cache) as work:
+        source = Path(work) / "source"
+        shutil.copytree(
+            ROOT, source,
+            ignore=shutil.ignore_patterns(
+                ".*", "build", "dist", "tests", "docs", "bench", "__pycache__", "*.egg-info",
+                "*.so", "_core.c", "_paths.c", "node_modules",
+            ),
+        )  # fmt: skip
+        digest = hashlib.sha256(run(python, "-VV").encode())
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                digest.update(f"{path.relative_to(source)}\0{path.stat().st_mode}\0".encode())
+                digest.update(path.read_bytes())
+        kept = cache / f"own-{digest.hexdigest()[:16]}"
+        if not kept.is_dir():
+            out = Path(work) / "wheel"
+            run(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+                source, "-w", out)  # fmt: skip
+            out.rename(kept)
+    return next(kept.glob("pbal-*.whl"))
+
+
+def wheels(cache: Path) -> tuple[Path, Path]:
+    """The folder of the libraries' wheels, and pbal's own wheel. Raises BuildError."""
+    cache.mkdir(parents=True, exist_ok=True)
+    python = builder(cache)
+    return library_wheels(cache, python), own_wheel(cache, python)
+
+
+def _requirement(wheel: Path) -> str:
+    name, version = wheel.name.split("-")[:2]
+    return f"{name}=={version}"
+
+
+def environment(cache: Path) -> Path:
+    """The environment as the package brings it: movable, with its bytecode, without pip."""
+    libraries, own = wheels(cache)
+    wanted = "".join(f"{_requirement(w)}\n" for w in [*sorted(libraries.glob("*.whl")), own])
+    digest = hashlib.sha256(wanted.encode() + own.read_bytes() + Path(__file__).read_bytes())
+    kept = cache / f"environment-{digest.hexdigest()[:16]}"
+    if not kept.is_dir():
+        for old in cache.glob("environment-*"):
+            shutil.rmtree(old)
+        work = cache / "environment.new"
+        shutil.rmtree(work, ignore_errors=True)
+        _fill(work, cache, wanted)
+        (work / ".pbal-build").write_text(f"{digest.hexdigest()}\n")
+        work.rename(kept)
+    return kept
+
+
+def _fill(home: Path, cache: Path, wanted: str) -> None:
+    libraries, own = wheels(cache)
+    run(PYTHON, "-m", "venv", "--without-pip", "--symlinks", home)
+    (cache / "wanted.txt").write_text(wanted, encoding="utf-8")
+    run(builder(cache), "-m", "pip", "--python", home / "bin" / "python", "install", "--quiet",
+        "--no-index", "--no-deps", "--no-compile", "--find-links", libraries,
+        "--find-links", own.parent, "-r", cache / "wanted.txt")  # fmt: skip
+    for path in (home / "bin").iterdir():
+        if path.name.startswith("pbal"):
+            body = path.read_text(encoding="utf-8").split("\n", 1)[1]
+            path.write_text(_SCRIPT + body, encoding="utf-8")
+        elif not path.name.startswith("python"):
+            path.unlink()
+    # The line with the command that made it names this computer's folders.
+    config = (home / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
+    kept = [line for line in config if not line.startswith("command")]
+    (home / "pyvenv.cfg").write_text("\n".join([*kept, ""]), encoding="utf-8")
+    site = next(home.glob("lib/python3*/site-packages"))
+    # Libraries' own tests: a third of the size.
+    for folder in [*site.glob("numpy/**/tests"), *site.glob("scipy/**/tests")]:
+        shutil.rmtree(folder)
+    # The service cannot write here: without bytecode each start would compile all of it.
+    run(home / "bin" / "python", "-m", "compileall", "-q", "-j", "2", "-s", home, "-p", "/opt/pbal",
+        "--invalidation-mode", "unchecked-hash", site)  # fmt: skip
+    shutil.rmtree(home / "include", ignore_errors=True)
+
+
+def lay_out(root: Path, version: str) -> None:
+    """Everything beside the environment: units, slots, configuration, documents."""
+    lib = root / "usr/lib/pbal"
+    with tempfile.TemporaryDirectory() as work:
+        shutil.copytree(
+            ROOT / "pi_controller" / "pbal_slots", Path(work) / "pbal_slots",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )  # fmt: skip
+        zipapp.create_archive(
+            work, lib / "pbal-slots", f"{PYTHON} -I", main="pbal_slots.cli:main", compressed=True
+        )
+    units = root / "usr/lib/systemd/system"
+    units.mkdir(parents=True)
+    for unit in sorted(UNITS.glob("*.service")):
+        shutil.copy(unit, units)
+    for source, target in (
+        (DEBIAN / "50-site.toml", root / "etc/pbal/conf.d"),
+        (DEBIAN / "default", root / "etc/default"),
+    ):
+        target.mkdir(parents=True)
+        name = NAME if source.name == "default" else source.name
+        shutil.copyfile(source, target / name)
+    documents = root / "usr/share/doc" / NAME
+    shutil.copytree(DEBIAN / "examples", documents / "examples")
+    shutil.copyfile(ROOT / "LICENSE", documents / "copyright")
+    shutil.copyfile(ROOT / "CHANGELOG.md", documents / "CHANGELOG.md")
+    programs = root / "usr/bin"
+    programs.mkdir(parents=True)
+    for name in ("pbal", "pbal-controller"):
+        (programs / name).symlink_to(f"/opt/pbal/bin/{name}")
+    sbin = root / "usr/sbin"
+    sbin.mkdir(parents=True)
+    (sbin / "pbal-slots").symlink_to("../lib/pbal/pbal-slots")
+    control = root / "DEBIAN"
+    control.mkdir()
+    short = run(PYTHON, "-c", "import sys; print('python%d.%d' % sys.version_info[:2])").strip()
+    size = sum(path.lstat().st_size for path in root.rglob("*") if not path.is_dir()) // 1024
+    fields = {
+        "VERSION": version, "ARCHITECTURE": run("dpkg", "--print-architecture").strip(),
+        "PYTHON": short, "SIZE": str(size),
+    }  # fmt: skip
+    for path in sorted(DEBIAN.iterdir()):
+        if path.name in ("control", "conffiles", "preinst", "postinst", "prerm", "postrm"):
+            text = path.read_text(encoding="utf-8")
+            for key, value in fields.items():
+                text = text.replace(f"@{key}@", value)
+            (control / path.name).write_text(text, encoding="utf-8")
+            (control / path.name).chmod(0o644 if path.name.startswith("con") else 0o755)
+
+
+def _modes(root: Path) -> None:
+    """Readable by all and writable by root alone, whatever the umask of this shell."""
+    for path in [root, *root.rglob("*")]:
+        if not path.is_symlink():
+            keep = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if keep else 0o644)
+
+
+def build(out: Path, version: str, cache: Path) -> Path:
+    """Write the package; returns its path. Raises BuildError."""
+    if not _VERSION.fullmatch(version):
+        raise BuildError(f"{version!r} is no version of a Debian package, such as 0.2.0 or 0.2.0~1")
+    for needed in ("dpkg-deb", "dpkg", PYTHON):
+        if shutil.which(needed) is None:
+            raise BuildError(f"{needed} is missing: apt install python3 dpkg")
+    cache.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as work:
+        root = Path(work) / NAME
+        shutil.copytree(environment(cache), root / PAYLOAD, symlinks=True)
+        lay_out(root, version)
+        _modes(root)
+        return pack(root, out)
+
+
+def pack(root: Path, out: Path) -> Path:
+    """A laid out tree as a package in `out`; returns its path. Raises BuildError."""
+    said = run("dpkg-deb", "--root-owner-group", "-Zzstd", "-z3", "--build", root, out)
+    found = re.search(r"in '([^']+\.deb)'", said)
+    if found is None:
+        raise BuildError(f"dpkg-deb did not say what it wrote:\n{said}")
+    return Path(found[1])
+
+
+def main(words: list[str]) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="tools/deb.py", description="The controller as a Debian package."
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="default: dist")
+    parser.add_argument("--version", default=project_version(), help="default: pyproject.toml's")
+    args = parser.parse_args(words)
+    try:
+        print(build(args.out, args.version, ROOT / "build" / "deb"))
+    except (BuildError, OSError) as error:
+        print(f"deb: {error}", file=sys.stderr)
+        return 4
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
