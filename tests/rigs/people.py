@@ -136,7 +136,8 @@ async def alarm(conn: Connection, fleet: Fleet, where: str, kind: str = "overloa
     return int(
         await _one(
             conn, "INSERT INTO alarm (transformer_id, kind, address, severity, detail, raised_at,"
-            " last_at) VALUES (%s, %s, (random() * 1e9)::int, 2, %s, now(), now()) RETURNING id",
+            " last_at) VALUES (%s, %s, (random() * 60000)::int + 1, 2, %s, now(), now())"
+            " RETURNING id",
             fleet.transformers[where], kind, f"secret-{where}",
         )
     )  # fmt: skip

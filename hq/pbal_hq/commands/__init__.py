@@ -1,9 +1,10 @@
 """Orders to sites: asked for by one person, released by a second where it matters, signed.
 
 rules   which kind needs which permission, and which a second person
-orders  the life of an order;  signer: HQ's command key
+orders  the life of an order;  signer: HQ's command key;  dispatch: what is due to be sent
 """
 
+from pbal_hq.commands.dispatch import CHANNEL, Due, Send, dispatch, take_answers
 from pbal_hq.commands.orders import (
     LONGEST_S,
     SHORTEST_S,
@@ -18,17 +19,22 @@ from pbal_hq.commands.rules import Wish, needs_second, permission
 from pbal_hq.commands.signer import Signer, make_key
 
 __all__ = [
+    "CHANNEL",
     "LONGEST_S",
     "SHORTEST_S",
     "Command",
+    "Due",
+    "Send",
     "Signer",
     "Wish",
     "approve",
     "ask",
+    "dispatch",
     "lapse",
     "listed",
     "make_key",
     "needs_second",
     "permission",
+    "take_answers",
     "withdraw",
 ]

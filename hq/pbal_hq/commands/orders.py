@@ -21,6 +21,7 @@ from psycopg.types.json import Jsonb
 from pbal_hq import audit
 from pbal_hq.auth import IN_SCOPE, NotAllowed, Permission, Who, sessions
 from pbal_hq.auth.roles import scope
+from pbal_hq.commands.dispatch import CHANNEL
 from pbal_hq.commands.rules import Wish, needs_second, permission
 from pbal_hq.commands.signer import Signer
 from pbal_hq.database import Connection
@@ -248,4 +249,4 @@ def _wish(command: Command) -> Wish:
 
 async def _tell(conn: Connection) -> None:
     """Wake the bridge."""
-    await conn.execute("NOTIFY pbal_command")
+    await conn.execute(f"NOTIFY {CHANNEL}")

@@ -142,11 +142,12 @@ async def _tell(server: _Server, ready: Callable[[int], None] | None) -> None:
 
 
 async def chores(mine: Desk) -> None:
-    """Once: events become alarms, what is over is closed, orders that waited too long expire."""
+    """Once: events become alarms, what is over is closed, answers end orders, others expire."""
     async with mine.connection() as conn:
         while await alarms.take_events(conn):
             pass
         await alarms.close_quiet(conn, [])
+        await commands.take_answers(conn)
         await commands.lapse(conn, mine.wall())
 
 

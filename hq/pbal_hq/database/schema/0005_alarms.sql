@@ -48,3 +48,4 @@ ALTER TABLE command
     ADD CONSTRAINT command_two_people CHECK (approved_by IS DISTINCT FROM asked_by),
     ADD CONSTRAINT command_second CHECK (sealed IS NULL OR NOT needs_second OR approved_by IS NOT NULL);
 CREATE INDEX command_newest ON command (asked_at DESC, id DESC);
+CREATE INDEX event_answer ON event (command_id) WHERE kind = 6;

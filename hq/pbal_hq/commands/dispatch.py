@@ -1,0 +1,87 @@
+"""Sealed orders on their way: what is due, and what the sites answered.
+
+Sparkplug's commands go with QoS 0, so an order is offered again every RESEND_S until the site
+answers or it expires; a site carries an id out once and answers a repeated one as before. Nothing
+is offered whose asker or second person may no longer log in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from pbal_hq.database import Connection
+from pbal_uplink import names
+
+RESEND_S = 60.0
+CHANNEL = "pbal_command"  # NOTIFY, when an order was sealed
+_BATCH = 200
+
+
+@dataclass(frozen=True)
+class Due:
+    """One sealed order. `key`: group/node of the site."""
+
+    id: int
+    key: str
+    sealed: bytes
+
+
+Send = Callable[[Sequence[Due]], Awaitable[None]]
+
+_DUE = """
+SELECT c.id, s.group_id || '/' || s.node AS key, c.sealed
+FROM command c JOIN site s ON s.id = c.site_id
+WHERE c.sealed IS NOT NULL AND s.removed_at IS NULL AND c.expires_at > to_timestamp(%(now)s)
+AND (c.status = 'approved'
+     OR c.status = 'sent' AND c.sent_at <= to_timestamp(%(now)s - %(again)s))
+AND NOT EXISTS (SELECT 1 FROM person p WHERE p.name IN (c.asked_by, c.approved_by)
+                AND NOT p.active)
+ORDER BY c.id LIMIT %(most)s FOR UPDATE OF c SKIP LOCKED
+"""
+
+
+async def dispatch(conn: Connection, send: Send, now_s: float) -> int:
+    """Give what is due to `send` and note it as sent; how many.
+
+    A crash in between sends once more, which changes nothing. `send` may raise: then nothing is
+    noted. An order that is taken back meanwhile waits for this, and is then refused as sent.
+    """
+    async with conn.transaction(), conn.cursor(row_factory=class_row(Due)) as cursor:
+        await cursor.execute(_DUE, {"now": now_s, "again": RESEND_S, "most": _BATCH})
+        due = await cursor.fetchall()
+        if not due:
+            return 0
+        await send(due)
+        await conn.execute(
+            "UPDATE command SET status = 'sent', sent_at = to_timestamp(%s) WHERE id = ANY(%s)",
+            (now_s, [each.id for each in due]),
+        )
+    return len(due)
+
+
+# What an answer makes of an order.
+_ENDS = {
+    names.OUTCOME_DONE: "done",
+    names.OUTCOME_REFUSED: "refused",
+    names.OUTCOME_EXPIRED: "expired",
+}
+
+
+async def take_answers(conn: Connection) -> int:
+    """End orders by the answers that sites gave (events of kind answer); how many.
+
+    An answer counts for an order of that site alone. One that comes late, from a backlog, also
+    ends an order that HQ took for expired.
+    """
+    done = await conn.execute(
+        "UPDATE command c SET status = CASE e.outcome WHEN %(done)s THEN 'done'"
+        " WHEN %(refused)s THEN 'refused' WHEN %(expired)s THEN 'expired' ELSE 'failed' END,"
+        " answer = e.detail, answered_at = e.at FROM event e WHERE e.kind = %(kind)s"
+        " AND e.command_id = c.id AND e.site_id = c.site_id AND c.answered_at IS NULL"
+        " AND c.sent_at IS NOT NULL",
+        {"kind": names.KIND_ANSWER} | {word: outcome for outcome, word in _ENDS.items()},
+    )
+    return done.rowcount
