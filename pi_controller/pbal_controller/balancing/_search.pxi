@@ -42,6 +42,28 @@ cdef double lowest_moves(const Problem *p, double *low) noexcept nogil:
     return least
 
 
+cdef inline double spread(const Problem *p, Py_ssize_t h, Py_ssize_t g) noexcept nogil:
+    """The largest less the least of C[h, g, :]."""
+    cdef const double *c = p.gram + 3 * (h * p.n + g)
+    cdef double low = c[0] if c[0] < c[1] else c[1]
+    cdef double high = c[0] if c[0] > c[1] else c[1]
+    low = c[2] if c[2] < low else low
+    high = c[2] if c[2] > high else high
+    return high - low
+
+
+cdef void reaches(const Problem *p, double *reach) noexcept nogil:
+    """The most that a move of each home and one of another can add to each other."""
+    cdef Py_ssize_t h, g
+    cdef double most, one
+    for h in range(p.n):
+        most = 0.0
+        for g in range(p.n):
+            one = spread(p, h, g)
+            most = one if g != h and one > most else most
+        reach[h] = 4.0 * most
+
+
 cdef Py_ssize_t list_moved(const Problem *p, Py_ssize_t *moved) noexcept nogil:
     """The homes that are elsewhere than at the start, ascending; returns how many."""
     cdef Py_ssize_t h, count = 0
@@ -56,14 +78,15 @@ cdef bint improve_pairs(Problem *p, double *low, double *root, Py_ssize_t *moved
     """One pass of pair moves (a swap is one kind): for each home its best partner
     among those after it. Ends early when time is up.
 
-    ``low``, ``root`` and ``moved`` [n] are scratch. The interaction of two moves is at least
-    -6 |i_h| |i_g| in the Gram's own norm when C is neutral-only, and no pass is made over
-    partners that cannot reach a gain; with a resistance array the bound is skipped
-    (root holds infinity). Where two more may not move, one of a pair must have moved before.
+    ``low``, ``root`` and ``moved`` [n] are scratch. No pass is made over partners that cannot
+    reach a gain. The interaction of two moves is at least -6 |i_h| |i_g| in the Gram's own norm
+    when C is neutral-only (root holds the norms), and always at least -4 times the spread of
+    C[h, g, :] (root holds the most that makes with any partner). Where two more may not move, one
+    of a pair must have moved before.
     """
     cdef Py_ssize_t h, g, k, best_g, m, count = 0
     cdef int q, v, best_q = 0, best_v = 0
-    cdef double best, delta, d_h
+    cdef double best, delta, d_h, bound
     cdef Py_ssize_t homes[2]
     cdef int to[2]
     cdef bint any_gain = False
@@ -81,15 +104,18 @@ cdef bint improve_pairs(Problem *p, double *low, double *root, Py_ssize_t *moved
             break
         best = -p.eps
         best_g = -1
-        if low[h] + least - 6.0 * root[h] * most >= best:
+        if low[h] + least - (6.0 * root[h] * most if p.pure else root[h]) >= best:
             continue
         few = p.max_moves >= 0 and p.moved + 2 > p.max_moves and p.x[h] == p.x_now[h]
-        if not few and low[h] + pbal_min_reach(p.n - h - 1, low + h + 1, root + h + 1,
+        if p.pure and not few and low[h] + pbal_min_reach(p.n - h - 1, low + h + 1, root + h + 1,
                                                6.0 * root[h]) >= best:
             continue
         for k in range(count if few else p.n - h - 1):
             g = moved[k] if few else h + 1 + k
-            if g <= h or low[h] + low[g] - 6.0 * root[h] * root[g] >= best:
+            if g <= h:
+                continue
+            bound = 6.0 * root[h] * root[g] if p.pure else 4.0 * spread(p, h, g)
+            if low[h] + low[g] - bound >= best:
                 continue
             for q in range(3):
                 if q == p.x[h]:

@@ -18,6 +18,7 @@ cdef struct Problem:
     Py_ssize_t moved
     Py_ssize_t max_moves
     double eps
+    bint pure                    # C[h, g, :] sums to zero: the neutral alone is priced
     double end_s                 # on the clock of now_s; infinity: take the time it takes
 
 

@@ -25,6 +25,33 @@ def check_files(path: Path) -> None:
     _walk(path.resolve(), ())
 
 
+_CIRCUIT = re.compile(r"\s*new\s+(object\s*=\s*)?[\"']?circuit\.", re.IGNORECASE)
+
+
+def defines_circuit(path: Path) -> bool:
+    """Whether this very file, not one that it includes, holds the line `New Circuit.NAME`."""
+    return any(_CIRCUIT.match(line) for _, line in lines_of(path))
+
+
+def files_of(path: Path) -> list[Path]:
+    """A feeder file and all that it includes or reads values from, as far as they exist, sorted."""
+    todo, seen = [path.resolve()], set()
+    while todo:
+        file = todo.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        for _, line in lines_of(file):
+            include = INCLUDE.match(line)
+            for name in [unquoted(include.group(2))] if include else _data_files(line):
+                target = existing(file.parent, name)
+                if target is not None and include is not None:
+                    todo.append(target)
+                elif target is not None:
+                    seen.add(target)
+    return sorted(seen)
+
+
 def _walk(path: Path, above: tuple[Path, ...]) -> None:
     if path in above:
         chain = " -> ".join(p.name for p in (*above[above.index(path) :], path))

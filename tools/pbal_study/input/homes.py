@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..feeder.model import Feeder, LoadPoint
 from .profiles import Profiles
 
-_PHASES = {"a": 0, "b": 1, "c": 2, "1": 0, "2": 1, "3": 2, "l1": 0, "l2": 1, "l3": 2}
+PHASES = {"a": 0, "b": 1, "c": 2, "1": 0, "2": 1, "3": 2, "l1": 0, "l2": 1, "l3": 2}
 _YES = {
     "yes": True,
     "y": True,
@@ -121,7 +121,7 @@ def _listed(path: Path, number: int, columns: list[str], cells: list[str]) -> Li
             raise InputError(
                 f"{where}: pf is {cell['pf']!r}.", "Use a power factor from 0.1 to 1, with a point."
             )
-    phase = known("phase", dict(_PHASES))
+    phase = known("phase", dict(PHASES))
     yes = {c: known(c, dict(_YES)) for c in ("relay", "ev", "pv")}
     return Listed(
         name=cell["home"],

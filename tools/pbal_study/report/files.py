@@ -66,12 +66,14 @@ def share_of_hindsight(study: Study) -> float | None:
     return float(both[0]["neutral_a"]["cut"] / both[1]["neutral_a"]["cut"])
 
 
-def check_folder(out: Path, inputs: Iterable[Path | None]) -> None:
-    """Says before the work starts that the results could not be written after it, or would take
-    the place of a file that is read. Leaves nothing behind. Raises InputError."""
+def check_folder(out: Path, inputs: Iterable[Path | None], names: Iterable[str] = FILES) -> None:
+    """Says before the work starts that the results, files of these names, could not be written
+    after it, or would take the place of a file that is read. Leaves nothing behind. Raises
+    InputError."""
+    inputs = list(inputs)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is not a folder.", "Give --out a folder.")
-    for name in FILES:
+    for name in names:
         if (out / name).is_dir():
             raise InputError(f"{out / name} is a folder.", "Give --out another folder.")
         for path in inputs:

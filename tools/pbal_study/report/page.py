@@ -18,7 +18,7 @@ from .sentences import (
 )
 from .table import money_table, objectives_table, side_by_side
 
-_CSS = """
+CSS = """
 :root{color-scheme:light}
 body{font:16px/1.5 system-ui,"Segoe UI",Roboto,"Liberation Sans",sans-serif;color:#1d232b;
  margin:0;background:#fff}
@@ -126,7 +126,7 @@ def render(study: Study) -> str:
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         "<meta name='viewport' content='width=device-width,initial-scale=1'>",
         f"<title>pbal study: {escape(options.title)}</title>",
-        f"<style>{_CSS}</style></head><body><main>",
+        f"<style>{CSS}</style></head><body><main>",
         f"<h1>What phase balancing would do for {escape(options.title)}</h1>",
         f"<p class='sub'>{escape(sub)}</p>",
         f"<p class='lead'>{escape(headline(study))}</p>",

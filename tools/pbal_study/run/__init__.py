@@ -3,6 +3,15 @@
 from ..input.quantity import Quantity
 from .controllers import Loop
 from .money import MoneyOptions
-from .study import Options, Study, run_study
+from .study import Options, Study, read_feeder, run_study, study_of
 
-__all__ = ["Loop", "MoneyOptions", "Options", "Quantity", "Study", "run_study"]
+__all__ = [
+    "Loop",
+    "MoneyOptions",
+    "Options",
+    "Quantity",
+    "Study",
+    "read_feeder",
+    "run_study",
+    "study_of",
+]

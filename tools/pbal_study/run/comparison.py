@@ -24,6 +24,7 @@ def run_controllers(
     ambient_c: float,
     stage: Stage,
     meanwhile: Callable[[Stage], T],
+    beside: bool = True,
 ) -> tuple[dict[str, Outcome], T]:
     """The outcome of every controller in `names`, as built first, and what `meanwhile` returned.
 
@@ -51,7 +52,9 @@ def run_controllers(
 
     try:
         if "pbal" in names:
-            own = secondprocess.start(street, relays, loop, stage("pbal, minute by minute", steps))
+            own = secondprocess.start(
+                street, relays, loop, stage("pbal, minute by minute", steps), beside
+            )
         see(c.as_built(street))
         if "best_static" in names:
             see(c.best_static(street, loop, watched("Best static assignment", steps)))

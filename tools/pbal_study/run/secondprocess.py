@@ -151,10 +151,14 @@ class SecondProcess(Inline):
 
 
 def start(
-    street: Street, relays: NDArray[np.bool_], loop: Loop, progress: Progress
+    street: Street,
+    relays: NDArray[np.bool_],
+    loop: Loop,
+    progress: Progress,
+    beside: bool = True,
 ) -> Inline | SecondProcess:
     """The run beside this process where that pays and works, else here and now."""
-    if len(street) >= WORTH_STEPS and _processors() > 1:
+    if beside and len(street) >= WORTH_STEPS and _processors() > 1:
         with contextlib.suppress(OSError):  # no room for the files, or no more processes
             return SecondProcess(street, relays, loop, progress)
     return Inline(street, relays, loop, progress)

@@ -66,6 +66,9 @@ class Options:
     hosting: Sequence[str] = ()
     """What to sweep for hosting capacity: `ev`, `pv`."""
     seed: int = 1
+    brief: bool = False
+    """One of many: in this process alone, without the order of the homes, what either objective
+    would do, and the OpenDSS engine's second opinion."""
 
     @property
     def title(self) -> str:
@@ -117,12 +120,22 @@ def run_study(options: Options, stage: Stage) -> Study:
     """Does it all. Raises InputError for everything that is wrong with the input."""
     _check(options)
     profiles = _profiles(options, stage("Reading the profiles", None))
+    feeder, rows = read_feeder(options, read_homes(options.homes) if options.homes else [])
+    return study_of(options, profiles, feeder, rows, stage)
+
+
+def study_of(
+    options: Options, profiles: Profiles, feeder: Feeder, rows: list[Listed], stage: Stage
+) -> Study:
+    """The same for profiles and a feeder that have been read.
+
+    rows: of `read_feeder`. Raises InputError for what does not fit together.
+    """
     if profiles.days < 1 / 24:
         raise InputError(
             f"The profiles cover {profiles.days * 1440:.0f} minutes; the study needs an hour.",
             "Give longer profiles; a week shows a street's habits, a year its seasons.",
         )
-    feeder, rows = _feeder(options, profiles)
     watts, notes = assign_columns(feeder, rows, profiles, options.repeat_profiles)
     notes = [*feeder.notes, *profiles.notes, *notes]
     rows = rows[: feeder.n_homes]
@@ -143,6 +156,7 @@ def run_study(options: Options, stage: Stage) -> Study:
         options.ambient_c,
         stage,
         lambda watched: _relays_first(options, street, mean_w, relays, loop, watched),
+        not options.brief,
     )
     rated = np.array([home.v_base for home in feeder.homes])
     deep = [o.trajectory.title for o in outcomes.values() if (o.volts_low < 0.7 * rated).any()]
@@ -152,7 +166,9 @@ def run_study(options: Options, stage: Stage) -> Study:
             "and the figures of those moments are formal. The feeder is overloaded, or the "
             "profiles are not in watts."
         )
-    difference = _second_opinion(options, street, outcomes, stage, notes)
+    difference = None
+    if not options.brief:
+        difference = _second_opinion(options, street, outcomes, stage, notes)
     if difference is not None and difference > ENGINE_TOLERANCE_A:
         notes.append(
             f"Beware: our power flow and OpenDSS differ by {difference:.2g} A, more than the "
@@ -242,6 +258,8 @@ def _relays_first(
 ) -> tuple[str, list[int], list[float], list[Benefit], list[Benefit], list[Weighed]]:
     """The recommended order of homes, its expected curve, what was measured of it, and both
     objectives."""
+    if options.brief:
+        return "ranked", [], [], [], [], []
     stage("Ranking the homes", None)
     order, curve = rank_homes(street, seed=options.seed)
     if options.rank_days == 0 or "pbal" not in options.controllers:
@@ -324,8 +342,9 @@ def _profiles(options: Options, progress: Callable[[int], None]) -> Profiles:
     return feeder_profiles(options.feeder, days=options.days, skip_days=options.skip_days)
 
 
-def _feeder(options: Options, profiles: Profiles) -> tuple[Feeder, list[Listed]]:
-    listed = read_homes(options.homes) if options.homes else []
+def read_feeder(options: Options, listed: list[Listed]) -> tuple[Feeder, list[Listed]]:
+    """The feeder that the options name, joined with a list of homes; without one, the homes of the
+    list behind one main. Returns a row per load."""
     if options.feeder is not None:
         feeder = load_feeder(options.feeder, options.transformer)
         if options.kva:

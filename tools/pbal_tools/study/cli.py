@@ -13,11 +13,12 @@ from pbal_study.errors import InputError
 from ..context import app_context
 from ..extras import require
 from ..optionobject import from_options
+from .fleet import fleet
+from .fleetoptions import FleetCommandOptions
 from .options import StudyOptions
 from .screen import finish, run_with_progress
 
 app = typer.Typer(
-    help="What balancing would gain on a street, as a report.",
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -27,8 +28,13 @@ _EPILOG = (
     "--profiles year.csv.gz --participation 0.5 --out my_study"
 )
 
+_FLEET_EPILOG = (
+    "Examples:  pbal study fleet stations.csv --profiles pool.csv.gz --out my_fleet   |   "
+    "pbal study fleet --feeders networks --profiles pool.csv.gz --days 7 --out my_fleet"
+)
 
-@app.command(epilog=_EPILOG)
+
+@app.callback(invoke_without_command=True, epilog=_EPILOG)
 @from_options(StudyOptions)
 def study(ctx: typer.Context, options: StudyOptions) -> None:
     """What would pbal do for my feeder?
@@ -36,6 +42,8 @@ def study(ctx: typer.Context, options: StudyOptions) -> None:
     Simulates as built, best static, pbal and the hindsight optimum side by side with an exact
     unbalanced power flow, and writes a report (HTML), all figures (JSON) and tables (CSV).
     """
+    if ctx.invoked_subcommand is not None:
+        return
     # Before NumPy is loaded: on matrices of this size a second BLAS thread only spins, and doubles
     # the processor time of a power flow.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -54,6 +62,9 @@ def study(ctx: typer.Context, options: StudyOptions) -> None:
         quiet = options.json_output or app_context(ctx).quiet
         result = run_with_progress(options.study(), quiet)
     finish(result, options.out, options.json_output)
+
+
+app.command("fleet", epilog=_FLEET_EPILOG)(from_options(FleetCommandOptions)(fleet))
 
 
 def _demo(stack: ExitStack, options: StudyOptions) -> StudyOptions:
