@@ -61,5 +61,5 @@ def set_up(config: LogConfig) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(config.level.upper())
-    for name in ("aiohttp.access", "asyncio", "psycopg.pool"):
+    for name in ("aiohttp.access", "asyncio", "psycopg.pool", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)

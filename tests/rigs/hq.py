@@ -128,6 +128,7 @@ class Headquarters:
     """An initialised HQ: configuration, authority, broker (running), migrated database."""
 
     def __init__(self, folder: Path, url: str, **more: dict) -> None:
+        from pbal_hq import portal
         from pbal_hq.broker import BrokerFiles
         from pbal_hq.ca import Pki
         from pbal_hq.config import Config
@@ -141,6 +142,7 @@ class Headquarters:
             tables[name] = {**tables.get(name, {}), **table}
         self.config = Config.model_validate(tables)
         set_up(self.config, "test HQ", ("localhost", "127.0.0.1"), "127.0.0.1")
+        portal.set_up(self.config)
         self.pki = Pki(self.config.data / "pki")
         self.url = url
         conf = BrokerFiles(self.config.data / "broker").conf

@@ -16,6 +16,7 @@ from pbal_hq import __version__
 from pbal_hq.cli import db, site, transformer
 from pbal_hq.cli.base import ConfigOption, JsonOption, print_json
 from pbal_hq.cli.init import init
+from pbal_hq.cli.run import run, run_all
 from pbal_hq.config import describe, load
 from pbal_hq.errors import HqError
 
@@ -28,6 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(init)
+app.command("all")(run_all)
+app.command()(run)
 app.add_typer(db.app, name="db")
 app.add_typer(site.app, name="site")
 app.add_typer(transformer.app, name="transformer")

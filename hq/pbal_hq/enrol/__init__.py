@@ -1,7 +1,7 @@
 """Certificates for sites: the first with a one-time token, renewed, revoked at once."""
 
 from pbal_hq.enrol.issuing import Given, Issuing, Refused
-from pbal_hq.enrol.revoking import Outcome, revoke, write_list
+from pbal_hq.enrol.revoking import Outcome, pid_file, revoke, write_list
 from pbal_hq.enrol.server import Ration, serve
 from pbal_hq.enrol.setup import Made, set_up
 
@@ -12,6 +12,7 @@ __all__ = [
     "Outcome",
     "Ration",
     "Refused",
+    "pid_file",
     "revoke",
     "serve",
     "set_up",

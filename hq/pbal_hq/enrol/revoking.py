@@ -58,7 +58,7 @@ async def revoke(
     pki.write_crl(authority, [*await revoked(db), (serial, now)], now)
     trouble = ""
     try:
-        await broker.reload(config.broker, _pid_file(config))
+        await broker.reload(config.broker, pid_file(config))
         await broker.refuses(config.broker, pki, canary)
         await broker.kick(config.broker, pki, authority, found.node)
     except BrokerError as error:
@@ -66,5 +66,6 @@ async def revoke(
     return Outcome(site, found.node, count, trouble)
 
 
-def _pid_file(config: Config) -> Path:
+def pid_file(config: Config) -> Path:
+    """Where the broker's process id is."""
     return config.broker.pid_file or BrokerFiles(config.data / "broker").pid

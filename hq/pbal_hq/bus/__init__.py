@@ -1,0 +1,12 @@
+"""What lies between HQ's roles: records in topics, in order, taken by groups of consumers.
+
+base    the contract
+file    the small form: one SQLite file, durable, for all roles on one computer
+topics  which topics there are and what is in them
+"""
+
+from pbal_hq.bus import topics
+from pbal_hq.bus.base import Bus, Done, New, Record
+from pbal_hq.bus.file import FileBus
+
+__all__ = ["Bus", "Done", "FileBus", "New", "Record", "topics"]

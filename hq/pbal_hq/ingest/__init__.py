@@ -1,0 +1,25 @@
+"""HQ as a Sparkplug host application.
+
+bridge    the broker's messages onto the bus, acknowledged when they are there; what goes out
+client    the MQTT client of the bridge
+session   what is known of one edge node: births, sequence, aliases: pure
+decode    raw messages to summaries, events and states
+wording   the forms of records on the bus
+"""
+
+from pbal_hq.ingest.bridge import Bridge
+from pbal_hq.ingest.decode import Decoder
+from pbal_hq.ingest.session import Node, Verdict
+from pbal_hq.ingest.wording import Dead, Message, Out, Presence, Raw
+
+__all__ = [
+    "Bridge",
+    "Dead",
+    "Decoder",
+    "Message",
+    "Node",
+    "Out",
+    "Presence",
+    "Raw",
+    "Verdict",
+]

@@ -1,0 +1,141 @@
+"""Between the broker and the bus: what sites say goes onto the bus, what HQ says to the sites.
+
+A message is acknowledged to the broker when it is durable on the bus. The host application's STATE
+says online with a timestamp, and the will says offline with the same one (Sparkplug 3.0, 5.13).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Callable
+
+from pbal_hq.bus import Bus, Done, New, topics
+from pbal_hq.ca import HQ, Pki
+from pbal_hq.config import Config
+from pbal_hq.errors import BrokerError, CertificateError
+from pbal_hq.ingest.client import Arrived, Client
+from pbal_hq.ingest.outbound import Acknowledgements, Packet
+from pbal_hq.ingest.wording import KINDS, Out, Raw
+from pbal_uplink import sparkplug
+
+log = logging.getLogger(__name__)
+
+GROUP = "bridge"
+_TICK_S = 1.0
+_STALE_MS = 60_000  # a request for a rebirth that waited longer is forgotten
+_MAX_PAYLOAD = 262_144
+
+
+class Bridge:
+    """One connection to the broker, made anew by whoever runs it."""
+
+    def __init__(self, bus: Bus, config: Config, wall: Callable[[], float] = time.time) -> None:
+        self._bus = bus
+        self._config = config
+        self._wall = wall
+        self.online = False
+        self.received_total = 0
+        self.strange_total = 0
+
+    def _now_ms(self) -> int:
+        return int(self._wall() * 1000)
+
+    def _context(self) -> ssl.SSLContext:
+        broker, pki = self._config.broker, Pki(self._config.data / "pki")
+        ca = broker.ca or pki.ca
+        certificate, key = broker.certificate or pki.certificate(HQ), broker.key or pki.key(HQ)
+        try:
+            made = ssl.create_default_context(cafile=str(ca))
+            made.minimum_version = ssl.TLSVersion.TLSv1_3
+            made.load_cert_chain(certificate, key)
+        except (OSError, ssl.SSLError) as error:
+            raise CertificateError(
+                f"{ca}, {certificate}, {key}: cannot be used: {error}; pbal-hq init makes them"
+            ) from None
+        return made
+
+    async def run(self, beat: Callable[[], None]) -> None:
+        """One connection until it ends. Raises BrokerError, BusError, CertificateError."""
+        broker = self._config.broker
+        state = sparkplug.state_topic(broker.host_id)
+        at_ms = self._now_ms()
+        client = Client(
+            broker.host, broker.port, HQ, self._context(),
+            will=(state, sparkplug.write_state(False, at_ms)), keepalive_s=broker.keepalive_s,
+        )  # fmt: skip
+        try:
+            # Subscribed before it says that it is online: nobody speaks to deaf ears.
+            await client.open([f"{sparkplug.NAMESPACE}/+/{kind}/#" for kind in KINDS])
+            client.publish(state, sparkplug.write_state(True, at_ms), qos=1, retain=True)
+            self.online = True
+            log.info("broker is there", extra={"host": broker.host, "port": broker.port})
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._inward(client, beat), name="pbal-hq bridge in")
+                group.create_task(self._outward(client), name="pbal-hq bridge out")
+        except ExceptionGroup as group_error:
+            raise group_error.exceptions[0] from None
+        finally:
+            if self.online:
+                client.publish(state, sparkplug.write_state(False, at_ms), qos=1, retain=True)
+            self.online = False
+            await client.close()
+
+    # -- inward -----------------------------------------------------------------------------
+
+    async def _inward(self, client: Client, beat: Callable[[], None]) -> None:
+        while True:
+            found = await client.arrived(_TICK_S)
+            if found:
+                await self._bus.append([new for each in found if (new := self._raw(each))])
+                client.acknowledge(found)
+                self.received_total += len(found)
+            beat()
+
+    def _raw(self, arrived: Arrived) -> New | None:
+        parts = arrived.topic.split("/")
+        if len(parts) != 4 or len(arrived.payload) > _MAX_PAYLOAD:
+            self.strange_total += 1  # the access list lets no site say such a thing
+            return None
+        _, group, kind, node = parts
+        return New(
+            topics.RAW,
+            f"{group}/{node}",
+            Raw(kind, 1 if arrived.mid else 0, arrived.payload).encode(),
+        )
+
+    # -- outward ----------------------------------------------------------------------------
+
+    async def _outward(self, client: Client) -> None:
+        at = said = await self._bus.committed(GROUP, topics.OUT)
+        waiting = Acknowledgements(
+            self._config.ingest.stored_batch, self._config.ingest.stored_within_s
+        )
+        while True:
+            records = await self._bus.read(topics.OUT, at, 500)
+            now_ms = self._now_ms()
+            for record in records:
+                at = record.offset
+                out = Out.decode(record.value)
+                waiting.add(record.key, out.stored, at, record.at_ms)
+                if out.rebirth and now_ms - record.at_ms < _STALE_MS:
+                    # What is stored is not sent again for it.
+                    for packet in (*waiting.flush(record.key), Packet.rebirth(record.key)):
+                        self._send(client, packet)
+                if out.command:
+                    self._send(client, Packet.command(record.key, bytes.fromhex(out.command)))
+            for packet in waiting.due(now_ms):
+                self._send(client, packet)
+            done = waiting.done(at)
+            if done > said:
+                said = done
+                await self._bus.append((), [Done(GROUP, topics.OUT, done)])
+            if not records:
+                await self._bus.wait((topics.OUT,), _TICK_S)
+
+    def _send(self, client: Client, packet: Packet) -> None:
+        # Sparkplug's commands are QoS 0: what is lost is asked or said again.
+        if not client.publish(packet.topic, packet.encode(self._now_ms())):
+            raise BrokerError("the broker takes nothing")

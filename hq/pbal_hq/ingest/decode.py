@@ -1,0 +1,140 @@
+"""Raw messages to summaries, events, states and dead letters; and what to ask nodes for.
+
+What a batch came to, the memory of its nodes and the progress are one append of the bus: after a
+crash each raw message counts once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from pbal_hq.bus import Bus, Done, New, Record, topics
+from pbal_hq.config import IngestConfig
+from pbal_hq.ingest.session import Node, Verdict
+from pbal_hq.ingest.wording import KINDS, Dead, Message, Out, Presence, Raw
+from pbal_uplink import BadMessage, Event, State, Summary, metrics
+from pbal_uplink import Message as Said
+
+log = logging.getLogger(__name__)
+
+GROUP = "decode"
+_BATCH = 500
+_TOPIC: dict[type[Said], str] = {Summary: topics.SUMMARY, Event: topics.EVENT}
+
+
+class Decoder:
+    """One consumer of the raw topic."""
+
+    def __init__(
+        self, bus: Bus, config: IngestConfig, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._bus = bus
+        self._config = config
+        self._wall = wall
+        self._nodes: dict[str, Node] = {}
+        self._waiting: set[str] = set()  # nodes with a gap
+        self.taken_total = 0
+        self.dead_total = 0
+        self.rebirths_total = 0
+
+    def _now_ms(self) -> int:
+        return int(self._wall() * 1000)
+
+    async def run(self, beat: Callable[[], None]) -> None:
+        """Decode until cancelled. Raises BusError."""
+        kept = await self._bus.latest(topics.NODE)
+        self._nodes = {key: Node.decode(value) for key, value in kept.items()}
+        self._waiting = {key for key, node in self._nodes.items() if node.gap_ms is not None}
+        at = await self._bus.committed(GROUP, topics.RAW)
+        while True:
+            records = await self._bus.read(topics.RAW, at, _BATCH)
+            if records or self._waiting:
+                out, changed = self.batch(records)
+                if records:
+                    at = records[-1].offset
+                if out or changed or records:
+                    out += [New(topics.NODE, key, self._nodes[key].encode()) for key in changed]
+                    await self._bus.append(out, [Done(GROUP, topics.RAW, at)])
+            beat()
+            if not records:
+                await self._bus.wait((topics.RAW,), 1.0)
+
+    def batch(self, records: list[Record]) -> tuple[list[New], list[str]]:
+        """What these raw records come to, and which nodes changed."""
+        out: list[New] = []
+        changed: dict[str, None] = {}
+        for record in records:
+            out += self._one(record)
+            changed[record.key] = None
+        now_ms = self._now_ms()
+        for key in list(self._waiting):
+            node = self._nodes[key]
+            if node.is_missing(now_ms, self._config.reorder_s * 1000):
+                changed[key] = None
+                out += self._ask(key, node, "a message is missing")
+            if node.gap_ms is None:
+                self._waiting.discard(key)
+        return out, list(changed)
+
+    def _one(self, record: Record) -> list[New]:
+        raw = Raw.decode(record.value)
+        key, at_ms = record.key, record.at_ms
+        self.taken_total += 1
+        if raw.kind not in KINDS:
+            return self._dead(key, raw, f"{raw.kind} is not for pbal's HQ", at_ms)
+        node = self._nodes.setdefault(key, Node())
+        verdict = node.take(raw.kind, raw.payload, record.offset, at_ms)
+        out: list[New] = []
+        if verdict.dead:
+            out += self._dead(key, raw, verdict.dead, at_ms)
+        said: list[tuple[Said, bool]] = []
+        if verdict.payload is not None:
+            try:
+                said = metrics.messages(verdict.payload.metrics)
+            except BadMessage as error:
+                out += self._dead(key, raw, str(error), at_ms)
+        if verdict.online is not None:
+            out.append(self._presence(key, node, verdict, said, at_ms))
+            log.info("site came" if verdict.online else "site went", extra={"node": key})
+        out += [
+            New(self._topic(message), key, _message(message, historical, at_ms).encode())
+            for message, historical in said
+            if verdict.online is None or not isinstance(message, State)
+        ]
+        if node.gap_ms is not None:
+            self._waiting.add(key)
+        if verdict.rebirth:
+            out += self._ask(key, node, verdict.dead or "it was not born")
+        return out
+
+    @staticmethod
+    def _topic(message: Said) -> str:
+        return _TOPIC.get(type(message), topics.STATE)
+
+    @staticmethod
+    def _presence(
+        key: str, node: Node, verdict: Verdict, said: list[tuple[Said, bool]], at_ms: int
+    ) -> New:
+        states = [message for message, _ in said if isinstance(message, State)]
+        state = _message(states[-1], False, at_ms) if states else None
+        online = bool(verdict.online)
+        return New(topics.STATE, key, Presence(online, node.bdseq, at_ms, state).encode())
+
+    def _dead(self, key: str, raw: Raw, reason: str, at_ms: int) -> list[New]:
+        self.dead_total += 1
+        dead = Dead.of(raw.kind, reason, raw.payload, at_ms)
+        return [New(topics.DEAD, key, dead.encode())]
+
+    def _ask(self, key: str, node: Node, why: str) -> list[New]:
+        c = self._config
+        if not node.may_ask(self._now_ms(), c.rebirth_first_s * 1000, c.rebirth_last_s * 1000):
+            return []
+        self.rebirths_total += 1
+        log.info("a rebirth is asked for", extra={"node": key, "why": why})
+        return [New(topics.OUT, key, Out(rebirth=True).encode())]
+
+
+def _message(said: Said, historical: bool, at_ms: int) -> Message:
+    return Message(f"{metrics.token(said):016x}", at_ms, historical, said.as_dict())

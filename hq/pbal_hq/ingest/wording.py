@@ -1,0 +1,98 @@
+"""The forms of records on the bus, and their bytes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+KINDS = ("NBIRTH", "NDATA", "NDEATH")
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A message of a node as the broker gave it."""
+
+    kind: str
+    qos: int
+    payload: bytes
+
+    def encode(self) -> bytes:
+        """Its bytes on the bus."""
+        return f"{self.kind} {self.qos}\n".encode() + self.payload
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Raw of its bytes."""
+        head, _, payload = data.partition(b"\n")
+        kind, _, qos = head.decode(errors="replace").rpartition(" ")
+        return cls(kind, int(qos), payload)
+
+
+@dataclass(frozen=True)
+class _Json:
+    def encode(self) -> bytes:
+        """Its bytes on the bus."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """The record of its bytes."""
+        return cls(**json.loads(data))
+
+
+@dataclass(frozen=True)
+class Message(_Json):
+    """A summary, event or state. `token`: hex, the same at the site; it is the trace id, too."""
+
+    token: str
+    received_ms: int
+    historical: bool
+    fields: dict[str, Any]  # pbal_uplink's as_dict
+
+
+@dataclass(frozen=True)
+class Presence(_Json):
+    """A birth or death. `at_ms`: when HQ's broker gave it to HQ."""
+
+    online: bool
+    bdseq: int | None
+    at_ms: int
+    state: Message | None = None
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """The record of its bytes."""
+        found = json.loads(data)
+        state = found.pop("state")
+        return cls(**found, state=None if state is None else Message(**state))
+
+
+@dataclass(frozen=True)
+class Dead(_Json):
+    """A message that could not be used."""
+
+    kind: str
+    reason: str
+    payload: str  # base64
+    at_ms: int
+
+    @classmethod
+    def of(cls, kind: str, reason: str, payload: bytes, at_ms: int) -> Self:
+        """With the payload's bytes."""
+        return cls(kind, reason, base64.b64encode(payload).decode(), at_ms)
+
+    @property
+    def data(self) -> bytes:
+        """The payload."""
+        return base64.b64decode(self.payload)
+
+
+@dataclass(frozen=True)
+class Out(_Json):
+    """For the bridge to send to a node: a request for a rebirth, what is stored, a command."""
+
+    rebirth: bool = False
+    stored: list[str] = field(default_factory=list)  # tokens, hex
+    command: str = ""  # sealed, hex

@@ -1,0 +1,167 @@
+"""HQ's roles: what `pbal-hq all` runs in one process and `pbal-hq run ROLE` by itself.
+
+All of them share one bus and one pool of connections. A role is a loop that may fail and is run
+again; what it has not finished it finds on the bus.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from pbal_hq import enrol, store
+from pbal_hq.broker import reload
+from pbal_hq.bus import FileBus, topics
+from pbal_hq.ca import Pki
+from pbal_hq.config import Config
+from pbal_hq.database import Database, connected, pending, pool
+from pbal_hq.errors import BrokerError, ConfigError, DatabaseError
+from pbal_hq.ingest import Bridge, Decoder, decode, orders
+from pbal_hq.ingest import bridge as bridging
+from pbal_hq.supervisor import Beat, Supervisor
+
+log = logging.getLogger(__name__)
+
+_SUMS_EVERY_S = 5.0
+_PRUNE_EVERY_S = 3600.0
+_TRIM_EVERY_S = 60.0
+
+# Who takes which topic: what all have taken may go.
+CONSUMERS = {
+    topics.RAW: (decode.GROUP,),
+    topics.OUT: (bridging.GROUP,),
+    **dict.fromkeys(store.TOPICS, (store.GROUP,)),
+}
+
+
+@dataclass
+class Hq:
+    """What roles share."""
+
+    config: Config
+    bus: FileBus
+    database: Database
+
+    @property
+    def pki(self) -> Pki:
+        """The authority's files."""
+        return Pki(self.config.data / "pki")
+
+
+@contextlib.asynccontextmanager
+async def opened(config: Config) -> AsyncIterator[Hq]:
+    """Bus and pool, open. Raises BusError."""
+    path = config.data / "bus" / "bus.db"
+    async with (
+        FileBus(path, min_free_mb=config.bus.min_free_mb) as bus,
+        pool(config.database) as database,
+    ):
+        yield Hq(config, bus, database)
+
+
+async def _bridge(hq: Hq, beat: Beat) -> None:
+    await Bridge(hq.bus, hq.config).run(beat)
+
+
+async def _decode(hq: Hq, beat: Beat) -> None:
+    await Decoder(hq.bus, hq.config.ingest).run(beat)
+
+
+async def _store(hq: Hq, beat: Beat) -> None:
+    await store.Writer(hq.bus, hq.database, hq.config.store).run(beat)
+
+
+async def _sums(hq: Hq, beat: Beat) -> None:
+    while True:
+        await store.sum_due(hq.database, beat)
+        beat()
+        await asyncio.sleep(_SUMS_EVERY_S)
+
+
+async def _orders(hq: Hq, beat: Beat) -> None:
+    await orders.send_orders(hq.database, hq.bus, beat)
+
+
+async def _enrol(hq: Hq, beat: Beat) -> None:
+    issuing = enrol.Issuing(hq.database, hq.pki.authority(), hq.config)
+    async with enrol.serve(issuing, hq.pki, hq.config.enrol) as port:
+        log.info("enrolment is open", extra={"port": port})
+        while True:
+            beat()
+            await asyncio.sleep(10)
+
+
+async def _keep_house(hq: Hq, beat: Beat) -> None:
+    """What is too old goes; the revocation list is renewed long before it expires."""
+    pruned = float("-inf")
+    clock = asyncio.get_running_loop().time
+    while True:
+        if clock() - pruned >= _PRUNE_EVERY_S:
+            async with hq.database.connection() as db:
+                gone = await store.prune(db, hq.config, datetime.datetime.now(datetime.UTC))
+                await enrol.write_list(db, hq.pki)
+            log.debug("pruned", extra=gone)
+            try:
+                await reload(hq.config.broker, enrol.pid_file(hq.config))
+            except BrokerError as error:
+                log.warning("the broker could not be told", extra={"why": str(error)})
+            pruned = clock()
+        while await hq.bus.trim(CONSUMERS, hq.config.bus.keep_hours * 3600):
+            beat()
+        beat()
+        await asyncio.sleep(_TRIM_EVERY_S)
+
+
+async def _portal(hq: Hq, beat: Beat) -> None:
+    from pbal_hq import portal  # a second of imports that no other role needs
+
+    await portal.run(hq.config, hq.database, lambda port: beat())
+
+
+ROLES: dict[str, Callable[[Hq, Beat], Awaitable[None]]] = {
+    "bridge": _bridge,
+    "decode": _decode,
+    "store": _store,
+    "sums": _sums,
+    "orders": _orders,
+    "enrol": _enrol,
+    "house": _keep_house,
+    "portal": _portal,
+}
+
+
+async def check(config: Config) -> None:
+    """Whether HQ can start at all. Raises DatabaseError, CertificateError."""
+    Pki(config.data / "pki").authority()
+    async with connected(config.database) as db:
+        if left := await pending(db):
+            raise DatabaseError(
+                f"the database lacks {len(left)} steps of the schema: pbal-hq db migrate"
+            )
+
+
+async def run(config: Config, names: list[str]) -> None:
+    """Run these roles until cancelled. Raises HqErrors that keep HQ from starting."""
+    strange = [name for name in names if name not in ROLES]
+    if strange:
+        raise ConfigError(f"there is no role {strange[0]}; roles are {', '.join(ROLES)}")
+    await check(config)
+    async with opened(config) as hq:
+        supervisor = Supervisor()
+        for name in names:
+            supervisor.add(name, _bound(ROLES[name], hq))
+        log.info("HQ runs", extra={"roles": " ".join(names)})
+        await supervisor.run()
+
+
+def _bound(
+    role: Callable[[Hq, Beat], Awaitable[None]], hq: Hq
+) -> Callable[[Beat], Awaitable[None]]:
+    async def body(beat: Beat) -> None:
+        await role(hq, beat)
+
+    return body

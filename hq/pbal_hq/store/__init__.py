@@ -1,0 +1,14 @@
+"""From the bus into the database, and what becomes of it there.
+
+writer     batches of summaries, events and states, each once
+series     the summaries' table: insert, partitions, retention
+presence   who is there and how it is
+sums       hours and days of what changed
+prune      what is too old
+"""
+
+from pbal_hq.store.prune import prune
+from pbal_hq.store.sums import sum_due, sum_up
+from pbal_hq.store.writer import GROUP, TOPICS, Writer
+
+__all__ = ["GROUP", "TOPICS", "Writer", "prune", "sum_due", "sum_up"]

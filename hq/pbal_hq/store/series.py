@@ -1,0 +1,149 @@
+"""The summaries' table: one row for each window of a transformer, however often it comes.
+
+Of two summaries of the same window (a reading of the running one, a controller that was restarted
+within it) the one with more sampled seconds stays; of equal ones the later.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+
+from pbal_hq.database import Connection
+from pbal_uplink import Summary
+
+_TYPES = {"B": "smallint", "H": "int", "h": "smallint", "i": "int", "I": "bigint"}
+_KEPT = [field for field in Summary.DECLARED if field.name not in ("site", "start_s")]
+_NAMES = [field.name for field in _KEPT]
+_HEAD = {
+    "transformer_id": "int", "start_at": "timestamptz", "site_id": "bigint",
+    "historical": "boolean", "received_at": "timestamptz",
+}  # fmt: skip
+_COLUMNS = _HEAD | {field.name: "real" if field.is_float else _TYPES[field.code] for field in _KEPT}
+
+
+def _insert() -> str:
+    names = ", ".join(_COLUMNS)
+    arrays = ", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())
+    sets = ", ".join(
+        f"{name} = EXCLUDED.{name}"
+        for name in _COLUMNS
+        if name not in ("transformer_id", "start_at")
+    )
+    return (
+        f"INSERT INTO summary ({names}) SELECT * FROM unnest({arrays}) "
+        f"ON CONFLICT (transformer_id, start_at) DO UPDATE SET {sets} "
+        "WHERE EXCLUDED.length_s * EXCLUDED.complete_percent "
+        ">= summary.length_s * summary.complete_percent"
+    )
+
+
+_INSERT = _insert()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One summary on its way into the table. `fields`: pbal_uplink's as_dict."""
+
+    transformer: int
+    start: datetime.datetime
+    site: int
+    historical: bool
+    received: datetime.datetime
+    fields: dict[str, Any]
+
+    @property
+    def sampled(self) -> int:
+        """How much of it was sampled, in seconds * percent."""
+        return int(self.fields["length_s"] * self.fields["complete_percent"])
+
+
+def once(rows: Iterable[Row]) -> list[Row]:
+    """One row for each window, as the table would keep it."""
+    best: dict[tuple[int, datetime.datetime], Row] = {}
+    for row in rows:
+        key = (row.transformer, row.start)
+        if key not in best or row.sampled >= best[key].sampled:
+            best[key] = row
+    return list(best.values())
+
+
+async def insert(db: Connection, rows: Sequence[Row]) -> None:
+    """Insert or replace, and note the hours that changed. Within the caller's transaction."""
+    if not rows:
+        return
+    kept = once(rows)
+    await _make_partitions(db, {row.start.date() for row in kept})
+    values: list[list[Any]] = [
+        [row.transformer for row in kept],
+        [row.start for row in kept],
+        [row.site for row in kept],
+        [row.historical for row in kept],
+        [row.received for row in kept],
+        *([row.fields[name] for row in kept] for name in _NAMES),
+    ]
+    await db.execute(_INSERT.encode(), values)
+    hours = {(row.transformer, row.start.replace(minute=0, second=0)) for row in kept}
+    await db.execute(
+        "INSERT INTO summary_due SELECT * FROM unnest(%s::int[], %s::timestamptz[]) "
+        "ON CONFLICT DO NOTHING",
+        ([hour[0] for hour in hours], [hour[1] for hour in hours]),
+    )
+
+
+async def partitioned(db: Connection) -> bool:
+    """Whether the table is PostgreSQL's own partitioning, and not TimescaleDB's."""
+    cursor = await db.execute("SELECT relkind = 'p' FROM pg_class WHERE oid = 'summary'::regclass")
+    row = await cursor.fetchone()
+    return bool(row and row[0])
+
+
+def _partition(day: datetime.date) -> str:
+    return f"summary_p{day:%Y%m%d}"
+
+
+async def _make_partitions(db: Connection, days: set[datetime.date]) -> None:
+    cursor = await db.execute(
+        "SELECT name FROM unnest(%s::text[]) name WHERE to_regclass(name) IS NULL",
+        ([_partition(day) for day in days],),
+    )
+    missing = {name for (name,) in await cursor.fetchall()}
+    if not missing or not await partitioned(db):
+        return
+    # Two writers must not make the same one.
+    await db.execute("SELECT pg_advisory_xact_lock(hashtext('pbal summary partitions'))")
+    for day in sorted(days):
+        if _partition(day) in missing:
+            await db.execute(
+                sql.SQL(
+                    "CREATE TABLE IF NOT EXISTS {} PARTITION OF summary "
+                    "FOR VALUES FROM ({}) TO ({})"
+                ).format(
+                    sql.Identifier(_partition(day)),
+                    sql.Literal(f"{day} 00:00+00"),
+                    sql.Literal(f"{day + datetime.timedelta(days=1)} 00:00+00"),
+                )
+            )
+
+
+async def drop_before(db: Connection, day: datetime.date) -> int:
+    """Drop the days before `day`; returns how many partitions or chunks."""
+    if not await partitioned(db):
+        cursor = await db.execute(
+            "SELECT count(drop_chunks) FROM drop_chunks('summary', %s::timestamptz)", (day,)
+        )
+        row = await cursor.fetchone()
+        return int(row[0]) if row else 0
+    cursor = await db.execute(
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+        "WHERE i.inhparent = 'summary'::regclass AND c.relname < %s ORDER BY 1",
+        (_partition(day),),
+    )
+    names = [name for (name,) in await cursor.fetchall()]
+    for name in names:
+        await db.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+    return len(names)

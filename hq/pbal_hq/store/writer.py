@@ -1,0 +1,272 @@
+"""Takes what was decoded from the bus into the database, and has the sites told that it is stored.
+
+The database's transaction comes first, then the bus's progress: after a crash in between the same
+records come again and are the same rows. What the database does not take is a dead letter with the
+reason, and holds nothing up.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from pbal_hq.bus import Bus, Done, New, Record, topics
+from pbal_hq.config import StoreConfig
+from pbal_hq.database import Connection, Database
+from pbal_hq.ingest.wording import Dead, Message, Out, Presence
+from pbal_hq.store import series
+from pbal_hq.store.events import Happened, insert_events, settle_commands
+from pbal_hq.store.presence import Came, Known, Seen, note_presence, note_seen, note_states
+
+log = logging.getLogger(__name__)
+
+GROUP = "store"
+TOPICS = (topics.SUMMARY, topics.EVENT, topics.STATE, topics.DEAD)
+_BATCH = 1000
+_AHEAD = datetime.timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class _Site:
+    site: int
+    transformer: int
+    trusted: bool  # not removed, and not revoked
+
+
+@dataclass
+class _Batch:
+    """What a batch of records comes to."""
+
+    summaries: list[series.Row] = field(default_factory=list)
+    events: list[Happened] = field(default_factory=list)
+    states: list[Known] = field(default_factory=list)
+    sessions: list[Came] = field(default_factory=list)
+    seen: dict[int, Seen] = field(default_factory=dict)
+    dead: list[tuple[str, str, Dead]] = field(default_factory=list)  # origin, node, letter
+    stored: dict[str, list[str]] = field(default_factory=dict)  # tokens by node
+
+
+def _at(seconds: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+
+
+def _clean(value: Any) -> Any:
+    """PostgreSQL's texts hold no zero byte."""
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
+
+
+class Writer:
+    """One consumer of what was decoded."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        database: Database,
+        config: StoreConfig,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._bus = bus
+        self._database = database
+        self._config = config
+        self._wall = wall
+        self.stored_total = 0
+        self.dead_total = 0
+
+    async def run(self, beat: Callable[[], None]) -> None:
+        """Store until cancelled. Raises BusError and psycopg.Error; then it may run again."""
+        at = {topic: await self._bus.committed(GROUP, topic) for topic in TOPICS}
+        while True:
+            found = [
+                (topic, record)
+                for topic in TOPICS
+                for record in await self._bus.read(topic, at[topic], _BATCH)
+            ]
+            if found:
+                stored = await self._store(found)
+                for topic, record in found:
+                    at[topic] = max(at[topic], record.offset)
+                out = [
+                    New(topics.OUT, node, Out(stored=tokens).encode())
+                    for node, tokens in stored.items()
+                ]
+                await self._bus.append(out, [Done(GROUP, topic, at[topic]) for topic in TOPICS])
+            beat()
+            if not found:
+                await self._bus.wait(TOPICS, 1.0)
+
+    async def _store(self, found: list[tuple[str, Record]]) -> dict[str, list[str]]:
+        """Returns the tokens that are stored, by node."""
+        async with self._database.connection() as db:
+            try:
+                return await self._transaction(db, found)
+            except (psycopg.DataError, psycopg.IntegrityError) as error:
+                log.warning("a batch is stored one by one", extra={"why": str(error).strip()})
+            stored: dict[str, list[str]] = {}
+            for each in found:
+                try:
+                    one = await self._transaction(db, [each])
+                except (psycopg.DataError, psycopg.IntegrityError) as error:
+                    one = await self._give_up(db, *each, str(error).strip())
+                for node, tokens in one.items():
+                    stored.setdefault(node, []).extend(tokens)
+            return stored
+
+    async def _transaction(
+        self, db: Connection, found: list[tuple[str, Record]]
+    ) -> dict[str, list[str]]:
+        async with db.transaction():
+            sites = await _sites(db, {record.key for _, record in found})
+            batch = _Batch()
+            for topic, record in found:
+                self._sort(batch, topic, record, sites.get(record.key))
+            # Before what refers to it: site_live has a row for each site that was heard.
+            if batch.seen:
+                await note_seen(db, batch.seen)
+            await series.insert(db, batch.summaries)
+            await insert_events(db, batch.events)
+            await settle_commands(db, batch.events)
+            await note_presence(db, batch.sessions)
+            await note_states(db, batch.states)
+            await _bury(db, batch.dead)
+        self.stored_total += len(batch.summaries) + len(batch.events)
+        self.dead_total += len(batch.dead)
+        return batch.stored
+
+    async def _give_up(
+        self, db: Connection, topic: str, record: Record, why: str
+    ) -> dict[str, list[str]]:
+        """Keep a record that the database refuses as a dead letter."""
+        dead = _letter(topic, record, f"the database refuses it: {why}")
+        async with db.transaction():
+            await _bury(db, [dead])
+        self.dead_total += 1
+        # It is kept, and is not to come again.
+        token = json.loads(record.value).get("token")
+        return {record.key: [token]} if token else {}
+
+    # -- sorting ----------------------------------------------------------------------------
+
+    def _sort(self, batch: _Batch, topic: str, record: Record, site: _Site | None) -> None:
+        if topic == topics.DEAD:
+            batch.dead.append((_origin(topic, record), record.key, Dead.decode(record.value)))
+            return
+
+        def refuse(reason: str) -> None:
+            batch.dead.append(_letter(topic, record, reason))
+
+        if site is None:
+            refuse("no site of this group and node is registered")
+        elif not site.trusted:
+            refuse("the site is revoked or removed")
+        elif topic == topics.STATE and "online" in json.loads(record.value):
+            self._presence(batch, site, Presence.decode(record.value), refuse)
+        else:
+            self._message(batch, topic, record.key, site, Message.decode(record.value), refuse)
+
+    def _presence(
+        self, batch: _Batch, site: _Site, told: Presence, refuse: Callable[[str], None]
+    ) -> None:
+        at = _at(told.at_ms / 1000)
+        self._heard(batch, site, at)
+        batch.sessions.append(Came(site.site, at, told.online, told.bdseq))
+        if told.state is not None and self._is_of(site, told.state, refuse):
+            self._state(batch, site, told.state)
+
+    def _message(
+        self,
+        batch: _Batch,
+        topic: str,
+        node: str,
+        site: _Site,
+        message: Message,
+        refuse: Callable[[str], None],
+    ) -> None:
+        if not self._is_of(site, message, refuse):
+            return
+        received = _at(message.received_ms / 1000)
+        self._heard(batch, site, received)
+        if topic == topics.STATE:
+            self._state(batch, site, message)
+            return
+        # Also of what is refused from here on: it is kept, and is not to come again.
+        batch.stored.setdefault(node, []).append(message.token)
+        if topic == topics.EVENT:
+            fields = {name: _clean(value) for name, value in message.fields.items()}
+            batch.events.append(
+                Happened(site.site, site.transformer, received, message.token, fields)
+            )
+            return
+        start = _at(message.fields["start_s"])
+        now = _at(self._wall())
+        # A day less than what is kept: hours are summed up from whole days only.
+        if start < now - datetime.timedelta(days=self._config.raw_days - 1):
+            refuse(f"older than what is kept ({self._config.raw_days} days): {start:%Y-%m-%d}")
+        elif start > now + _AHEAD:
+            refuse(f"from the future ({start:%Y-%m-%d %H:%M}); is the site's clock set?")
+        else:
+            batch.summaries.append(
+                series.Row(site.transformer, start, site.site, message.historical, received,
+                           message.fields)
+            )  # fmt: skip
+            seen = batch.seen[site.site]
+            seen.summary = start if seen.summary is None else max(seen.summary, start)
+
+    @staticmethod
+    def _is_of(site: _Site, message: Message, refuse: Callable[[str], None]) -> bool:
+        said = message.fields["site"]
+        if said != site.site:
+            refuse(f"it says that it is of site {said}, and is site {site.site}'s node")
+        return bool(said == site.site)
+
+    @staticmethod
+    def _heard(batch: _Batch, site: _Site, at: datetime.datetime) -> None:
+        seen = batch.seen.setdefault(site.site, Seen(at))
+        seen.heard = max(seen.heard, at)
+
+    @staticmethod
+    def _state(batch: _Batch, site: _Site, message: Message) -> None:
+        fields = {name: _clean(value) for name, value in message.fields.items()}
+        batch.states.append(Known(site.site, _at(message.fields["at_s"]), fields))
+
+
+def _origin(topic: str, record: Record) -> str:
+    return f"{topic}:{record.offset}"
+
+
+def _letter(topic: str, record: Record, reason: str) -> tuple[str, str, Dead]:
+    kind = topic.rpartition(".")[2]
+    return _origin(topic, record), record.key, Dead.of(kind, reason, record.value, record.at_ms)
+
+
+async def _sites(db: Connection, nodes: set[str]) -> dict[str, _Site]:
+    cursor = await db.execute(
+        "SELECT s.group_id || '/' || s.node, s.id, s.transformer_id, s.removed_at IS NULL AND "
+        "EXISTS (SELECT 1 FROM certificate c WHERE c.site_id = s.id AND c.revoked_at IS NULL) "
+        "FROM site s JOIN unnest(%s::text[], %s::text[]) AS n (g, node) "
+        "ON s.node = n.node AND s.group_id = n.g",
+        _split(nodes),
+    )
+    return {key: _Site(site, transformer, trusted)
+            for key, site, transformer, trusted in await cursor.fetchall()}  # fmt: skip
+
+
+def _split(nodes: set[str]) -> tuple[list[str], list[str]]:
+    parts = [node.partition("/") for node in nodes]
+    return [part[0] for part in parts], [part[2] for part in parts]
+
+
+async def _bury(db: Connection, dead: list[tuple[str, str, Dead]]) -> None:
+    for origin, node, letter in dead:
+        await db.execute(
+            "INSERT INTO dead_letter (at, source, kind, reason, payload, origin) "
+            "VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (origin) DO NOTHING",
+            (_at(letter.at_ms / 1000), _clean(node), letter.kind, _clean(letter.reason),
+             letter.data, origin),
+        )  # fmt: skip

@@ -1,0 +1,88 @@
+"""The one place that creates HQ's tasks: each loop is restarted when it fails, with a capped
+back-off, and says once that it fails and once that it works again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import psycopg
+
+from pbal_hq.database import explain
+from pbal_hq.errors import HqError
+
+log = logging.getLogger(__name__)
+
+_FIRST_S, _LAST_S = 0.5, 30.0
+# A loop that has failed counts as working when it has run so long.
+_PROBATION_S = 10.0
+
+Beat = Callable[[], None]
+Body = Callable[[Beat], Awaitable[None]]
+
+
+@dataclass
+class Loop:
+    """One loop, and how it is."""
+
+    name: str
+    body: Body
+    failing: str = ""
+    failures: int = 0
+    restarts: int = 0
+    started: float = 0.0
+    success: float | None = None
+
+
+class Supervisor:
+    """Holds the loops and runs them."""
+
+    def __init__(self) -> None:
+        self.loops: dict[str, Loop] = {}
+
+    def add(self, name: str, body: Body) -> None:
+        """Declare a loop: `body(beat)` runs for ever, and calls `beat` after each success."""
+        self.loops[name] = Loop(name, body)
+
+    async def run(self) -> None:
+        """Run all loops until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for loop in self.loops.values():
+                group.create_task(self._supervise(loop), name=f"pbal-hq {loop.name}")
+
+    async def _supervise(self, loop: Loop) -> None:
+        clock = asyncio.get_running_loop().time
+
+        def beat() -> None:
+            loop.success = now = clock()
+            if loop.failing and now - loop.started >= _PROBATION_S:
+                log.info("role works again", extra={"role": loop.name})
+                loop.failing, loop.failures = "", 0
+
+        while True:
+            loop.started = clock()
+            try:
+                await loop.body(beat)
+                why = "it returned"
+            except asyncio.CancelledError:
+                raise
+            except (HqError, psycopg.Error) as error:
+                # Its text says what to do; no traceback helps.
+                why = explain(error) if isinstance(error, psycopg.Error) else str(error)
+            except Exception as error:
+                why = f"{type(error).__name__}: {error}"
+                log.exception("role failed", extra={"role": loop.name})
+            if clock() - loop.started >= _PROBATION_S:
+                loop.failures = 0
+            if why != loop.failing:
+                log.error("role does not work", extra={"role": loop.name, "why": why})
+            loop.failing = why
+            loop.restarts += 1
+            pause = min(_LAST_S, _FIRST_S * 2.0 ** min(20, loop.failures))
+            loop.failures += 1
+            # Shortened by chance: many do not come back in step.
+            await asyncio.sleep(pause * (1 - 0.5 * random.random()))
