@@ -8,6 +8,7 @@ HqError                    exit code of the command
   NothingToDo              6   there is no such site, user, ...
   BadInput                 7   a file that was given to be imported cannot be used
   BusError                 8   the bus's files are damaged, or cannot be written now
+  BrokenChain              9   the audit log was changed (pbal_hq.audit)
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ verify   whether the chain holds, from the first entry or from one that is known
 export   the entries as lines of JSON
 """
 
-from pbal_hq.audit.chain import ZERO, Entry, Verdict, export, link, verify
+from pbal_hq.audit.chain import ZERO, BrokenChain, Entry, Verdict, export, link, verify
 from pbal_hq.audit.log import append, page
 
-__all__ = ["ZERO", "Entry", "Verdict", "append", "export", "link", "page", "verify"]
+__all__ = ["ZERO", "BrokenChain", "Entry", "Verdict", "append", "export", "link", "page", "verify"]

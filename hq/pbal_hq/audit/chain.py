@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from psycopg.rows import class_row
 
 from pbal_hq.database import Connection
+from pbal_hq.errors import HqError
 
 ZERO = bytes(32)
 COLUMNS = (
@@ -39,6 +40,12 @@ class Entry:
     detail: str
     prev: bytes
     hash: bytes
+
+
+class BrokenChain(HqError):
+    """The audit log was changed."""
+
+    exit_code = 9
 
 
 @dataclass(frozen=True)

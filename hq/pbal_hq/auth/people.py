@@ -151,6 +151,18 @@ async def set_active(conn: Connection, who: Who, person_id: int, active: bool) -
 async def reset(conn: Connection, who: Who, person_id: int) -> str:
     """A new first password; the second factor is set up anew. Raises NotAllowed, NothingToDo."""
     who.scope(Permission.USER_MANAGE)
+    return await _reset(conn, who.name, person_id)
+
+
+async def reset_by_name(conn: Connection, name: str) -> str:
+    """The same for whoever has this computer's command line. Raises NothingToDo."""
+    row = await (await conn.execute("SELECT id FROM person WHERE name = %s", (name,))).fetchone()
+    if row is None:
+        raise NothingToDo(f"there is no user {name}; the first is made by: pbal-hq user first NAME")
+    return await _reset(conn, "command line", row[0])
+
+
+async def _reset(conn: Connection, actor: str, person_id: int) -> str:
     password = _initial()
     async with conn.transaction():
         name = await _name(conn, person_id)
@@ -161,7 +173,7 @@ async def reset(conn: Connection, who: Who, person_id: int) -> str:
             (hashed, person_id),
         )
         await sessions.end_all(conn, person_id, "reset")
-        await audit.append(conn, who.name, "user.reset", f"user {name}")
+        await audit.append(conn, actor, "user.reset", f"user {name}")
     return password
 
 

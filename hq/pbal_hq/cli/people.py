@@ -1,0 +1,105 @@
+"""`pbal-hq user`: the first user, and who lost all ways in."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pbal_hq import audit
+from pbal_hq.auth import people
+from pbal_hq.cli.base import ConfigOption, JsonOption, group, print_json, wait_for
+from pbal_hq.config import load
+from pbal_hq.database import connected
+
+app = group("Users; the portal manages all but the first. Example: pbal-hq user first admin")
+Name = Annotated[str, typer.Argument(help="To log in with: small letters and digits.")]
+
+
+@app.command()
+def first(name: Name, config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """Make the first user, an administrator of everything; prints the first password.
+
+    Example: pbal-hq user first admin
+    """
+    settings = load(config)
+
+    async def work() -> str:
+        async with connected(settings.database) as db:
+            await db.set_autocommit(True)
+            return await people.first_administrator(db, name)
+
+    _tell(name, wait_for(work()), json_)
+
+
+@app.command()
+def reset(name: Name, config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """Give a user a new first password and another second factor, from this computer.
+
+    Example: pbal-hq user reset admin
+    """
+    settings = load(config)
+
+    async def work() -> str:
+        async with connected(settings.database) as db:
+            await db.set_autocommit(True)
+            return await people.reset_by_name(db, name)
+
+    _tell(name, wait_for(work()), json_)
+
+
+def _tell(name: str, password: str, json_: bool) -> None:
+    if json_:
+        print_json({"name": name, "password": password})
+    else:
+        print(f"{name}: first password {password}\nIt is changed at the first login.")
+
+
+log = group("The audit log. Example: pbal-hq audit verify")
+
+
+@log.command()
+def verify(
+    known: Annotated[
+        str, typer.Option(help="ID:HASH, noted before: whether that entry is still there.")
+    ] = "",
+    config: ConfigOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Check the whole chain; exit code 9 where it does not hold. Example: pbal-hq audit verify
+
+    Note the last entry's number and hash elsewhere: only they show that entries at the end are
+    missing.
+    """
+    number, _, text = known.partition(":")
+    try:
+        noted = (int(number), bytes.fromhex(text)) if known else None
+    except ValueError:
+        raise typer.BadParameter("as ID:HASH, for example 120:9f86d0...") from None
+    settings = load(config)
+
+    async def work() -> audit.Verdict:
+        async with connected(settings.database) as db:
+            return await audit.verify(db, noted)
+
+    v = wait_for(work())
+    if json_:
+        print_json({"ok": v.ok, "entries": v.entries, "last": f"{v.last_id}:{v.last_hash.hex()}",
+                    "wrong": v.wrong})  # fmt: skip
+    elif v.ok:
+        print(f"{v.entries} entries fit; the last is {v.last_id}:{v.last_hash.hex()}")
+    if not v.ok:
+        raise audit.BrokenChain(f"the audit log: {v.wrong}")
+
+
+@log.command()
+def export(config: ConfigOption = None) -> None:
+    """Print every entry as a line of JSON. Example: pbal-hq audit export > audit.jsonl"""
+    settings = load(config)
+
+    async def work() -> None:
+        async with connected(settings.database) as db:
+            async for line in audit.export(db):
+                print(line)
+
+    wait_for(work())
