@@ -39,7 +39,15 @@ from pbal_controller.standing import mark as journal_mark
 from pbal_controller.standing import store as standing_store
 from pbal_controller.updates import Firmware, Rollouts
 from pbal_controller.updates import store as rollout_store
-from pbal_controller.uplink import Commands, SiteAlarm, StateMaker, Summaries, Uplink, outbox
+from pbal_controller.uplink import (
+    Commands,
+    Renewal,
+    SiteAlarm,
+    StateMaker,
+    Summaries,
+    Uplink,
+    outbox,
+)
 from pbal_controller.view import SiteView, StatusServer, Streams
 from pbal_uplink import names
 
@@ -268,6 +276,9 @@ class Controller:
         add("summaries", self.summaries.run, 60.0, essential=False)
         if self.config.uplink.kind != "null":
             add("uplink", self.uplink.run, 120.0, essential=False)
+            if self.config.uplink.renew_url:
+                renewal = Renewal(self.config.uplink, self.config.site.id, self.journal, self.wall)
+                add("certificate", renewal.run, 120.0, essential=False)
         add("watchdog", self._watchdog_loop, 60.0, essential=False)
         if self.config.http.enabled:
             add("http", self.server.run, 30.0, essential=False)

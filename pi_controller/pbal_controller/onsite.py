@@ -1,8 +1,10 @@
-"""Commands for the Pi itself: putting a site's files in place, and how the controller does."""
+"""Commands for the Pi itself: a site's files in place, its certificate, how the controller does."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import datetime
 import os
 import sys
 import tempfile
@@ -12,10 +14,11 @@ from typing import Annotated, Any
 
 import typer
 
-from pbal_controller.config import Config, load
-from pbal_controller.documents import dump_json, load_json
+from pbal_controller.config import Config, load, source_of
+from pbal_controller.documents import dump_json, load_json, toml_value
 from pbal_controller.errors import BearerError, ConfigError, KeyStoreError
 from pbal_controller.keys import atomic_write, check_keys, passphrase
+from pbal_controller.uplink import certificate, enrolment
 from pbal_controller.view import read_token
 
 DEFAULT_CONFIG = Path("/etc/pbal/pbal.toml")
@@ -166,3 +169,61 @@ def _secret(settings: Config, file: Path | None) -> bytes:
         raise KeyStoreError("no terminal to ask for the passphrase; name --passphrase-file")
     blank = settings.keys.model_copy(update={"passphrase_file": None, "credential": "none"})
     return passphrase(settings.model_copy(update={"keys": blank}), "once")
+
+
+def enrol(
+    url: Annotated[str, typer.Argument(help="HQ's enrolment, such as https://hq.example:8884.")],
+    token: Annotated[str, typer.Argument(help="As pbal-hq site token prints it; good once.")],
+    config: ConfigOption = None,
+) -> None:
+    """Get this site's certificate from HQ. Example: pbal-controller enrol https://hq:8884 pbal1...
+
+    The key is drawn here and stays here. Certificate, key and HQ's authority are put beside the key
+    store, and the uplink's settings into conf.d/60-uplink.toml. The controller renews the
+    certificate by itself from then on.
+    """
+    main = config or DEFAULT_CONFIG
+    settings = load(main)
+    folder = settings.keys.file.parent / "uplink"
+    pem, key, ca = folder / "site.pem", folder / "site.key", folder / "hq-ca.pem"
+    made = main.parent / "conf.d" / "60-uplink.toml"
+    where = source_of(("uplink", "host"), main) if settings.uplink.kind != "null" else str(made)
+    if where != str(made):
+        raise ConfigError(
+            f"{where} configures the uplink already; take its [uplink] table out, and enrol again"
+        )
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            owner = folder.parent.stat()
+            os.chown(folder, owner.st_uid, owner.st_gid)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made ({error.strerror}); is this root?") from None
+
+    async def ask() -> enrolment.Given:
+        trusted = await enrolment.authority(url, token)
+        csr = await asyncio.to_thread(certificate.request, key, str(settings.site.id))
+        return await enrolment.enrol(url, token, csr, trusted)
+
+    given = asyncio.run(ask())
+    if given.site != settings.site.id:
+        raise ConfigError(
+            f"the token is for site {given.site}, this is site {settings.site.id} (site.id)"
+        )
+    _place(ca, given.authority.encode(), 0o644)
+    now = datetime.datetime.now(datetime.UTC)
+    certificate.install(pem, key, given.certificate, given.authority, now)
+    kept = {
+        "kind": "sparkplug", "host": given.host, "port": given.port, "group": given.group,
+        "node": given.node, "primary_host": given.host_id, "ca": str(ca),
+        "certificate": str(pem), "key": str(key), "renew_url": url,
+    }  # fmt: skip
+    lines = [f"{name} = {toml_value(value)}" for name, value in kept.items()]
+    head = "# Written by pbal-controller enrol."
+    _place(made, "\n".join([head, "[uplink]", *lines, ""]).encode(), 0o644)
+    until = certificate.read(pem).not_valid_after_utc
+    print(f"site {given.site}: certificate until {until:%Y-%m-%d}, renewed by itself")
+    print(f"{made}: broker {given.host}:{given.port}")
+    print("The unit lets the controller speak to this computer alone; for HQ:")
+    print("  sudo systemctl edit pbal-controller    ->  [Service]  IPAddressAllow=HQ's address")
+    print("Then:  sudo systemctl restart pbal-controller")

@@ -64,6 +64,7 @@ def _uplink(config: Config) -> list[str]:
         f"uplink: {u.host}:{u.port}, Sparkplug {u.group}/{node}, {u.form}, every {u.window_s} s, "
         f"acknowledged by the {u.acknowledged_by}"
     ]
+    out.append(f"  certificate: renewed at {u.renew_url or 'no address, by hand'}")
     if u.hq_keys:
         out.append(f"  commands of {len(u.hq_keys)} HQ keys: {', '.join(u.allow) or 'none'}")
     else:

@@ -320,6 +320,8 @@ class UplinkConfig(Table):
     # This site's own certificate and key.
     certificate: Path | None = None
     key: Path | None = None
+    # HQ's enrolment endpoint, which renews the certificate; empty: nobody renews it.
+    renew_url: str = Field(default="", pattern=r"^(https://[^/?#@\s]+/?)?$")
     mqtt: Literal["3.1.1", "5"] = "5"
     # One metric of bytes a message, or one metric a field, for hosts that are not pbal's.
     form: Literal["packed", "plain"] = "packed"

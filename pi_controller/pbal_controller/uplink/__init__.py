@@ -1,10 +1,22 @@
 """The way to HQ: summaries and events, an outbox, Sparkplug over MQTT, commands."""
 
-from pbal_controller.uplink import outbox, tls
+from pbal_controller.uplink import certificate, enrolment, outbox, tls
 from pbal_controller.uplink.alarms import SiteAlarm
 from pbal_controller.uplink.commands import Commands
 from pbal_controller.uplink.link import Uplink
+from pbal_controller.uplink.renewal import Renewal
 from pbal_controller.uplink.state import StateMaker
 from pbal_controller.uplink.summaries import Summaries
 
-__all__ = ["Commands", "SiteAlarm", "StateMaker", "Summaries", "Uplink", "outbox", "tls"]
+__all__ = [
+    "Commands",
+    "Renewal",
+    "SiteAlarm",
+    "StateMaker",
+    "Summaries",
+    "Uplink",
+    "certificate",
+    "enrolment",
+    "outbox",
+    "tls",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import socket
 import ssl
@@ -18,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pbal_controller.config import UplinkConfig
 from pbal_controller.errors import ConfigError
+from pbal_controller.uplink.certificate import settle
 
 _RENEW_DAYS = 14
 
@@ -37,6 +39,9 @@ def context(config: UplinkConfig) -> ssl.SSLContext:
     """The TLS context. Raises ConfigError for files that cannot be used."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_3
+    if config.certificate is not None and config.key is not None:
+        with contextlib.suppress(OSError):
+            settle(config.certificate, config.key)
     for key, path in (("ca", config.ca), ("crl", config.crl)):
         if path is None:
             continue
@@ -64,6 +69,8 @@ def check(config: UplinkConfig, now: datetime.datetime | None = None) -> list[st
     now = now or datetime.datetime.now(datetime.UTC)
     assert config.certificate is not None, "the tables see to it"
     assert config.key is not None
+    with contextlib.suppress(OSError):
+        settle(config.certificate, config.key)
     key = _private(config.key)
     try:
         certificate = x509.load_pem_x509_certificate(_read("certificate", config.certificate))
