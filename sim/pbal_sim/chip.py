@@ -35,6 +35,7 @@ class Wiring:
     uart: dict[int, tuple[int, int, int]]
     kind: str = "esp32"
     radio: tuple[int, int, int] | None = None  # sck, mosi, miso
+    wifi: tuple[str, str] | None = None  # name and key of the network around it
 
     def write(self, page: mmap.mmap, base: int) -> None:
         """Fills in the page of a chip."""
@@ -45,6 +46,11 @@ class Wiring:
         page[base + hwmap.CHIP] = hwmap.CHIPS.index(self.kind)
         page[base + hwmap.RADIO] = 0 if self.radio is None else 1
         page[base + hwmap.RADIO_SPI : base + hwmap.RADIO_SPI + 3] = bytes(self.radio or (0, 0, 0))
+        page[base + hwmap.WIFI] = page[base + hwmap.WIFI_REACH] = int(self.wifi is not None)
+        for at, text in zip((hwmap.WIFI_NAME, hwmap.WIFI_KEY), self.wifi or (), strict=False):
+            raw = text.encode()
+            page[base + at] = len(raw)
+            page[base + at + 1 : base + at + 1 + len(raw)] = raw
         n = hwmap.PINS
         page[base + hwmap.WATCH : base + hwmap.WATCH + n] = bytes(
             self.watch.get(p, 0) for p in range(n)
@@ -137,6 +143,10 @@ class Chip:
         self.pid = await self._supervisor.spawn(message, fds)
         self.starts += 1
         return self.pid
+
+    def wifi_in_reach(self, heard: bool) -> None:
+        """Whether the chip hears its network."""
+        self._pages[self.base + hwmap.WIFI_REACH] = int(heard)
 
     async def stop(self) -> None:
         """Takes the supply away and waits until the process is gone."""

@@ -17,7 +17,7 @@ from pbal_sim.processclient import ProcessClient, memory_file
 
 FLASH_SIZE = 2 * 1024 * 1024
 _SOURCE = Path(__file__).resolve().parent / "hal"
-_PLAIN = ("_chip", "_flash", "_spi", "_start", "machine", "esp32", "launcher", "mkflash")
+_PLAIN = ("_chip", "_flash", "_spi", "_start", "machine", "esp32", "network", "launcher", "mkflash")
 # Processors for which mpy-cross emits machine code that the unix port runs.
 _FAST = {"x86_64": "x64"}
 

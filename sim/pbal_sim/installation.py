@@ -10,7 +10,7 @@ from typing import Any
 
 from pbal_sim.chip import Wiring
 from pbal_sim.hal import hwmap
-from pbal_sim.streetconfig import StreetConfig
+from pbal_sim.streetconfig import WIFI, StreetConfig
 
 # A little less than pbal_sim.hal holds (HEAP_HAL in a chip's page is the measured figure): a node
 # never gets more than its heap.
@@ -65,8 +65,14 @@ def first_files(config: StreetConfig, i: int, identity: Identity) -> dict[str, s
                 "phase": _first_phase(config, i) + 1,
                 "fixed": i in config.fixed,
             }
+            | (_on_wifi(config) if i in config.wifi else {})
         )
     return files
+
+
+def _on_wifi(config: StreetConfig) -> dict[str, Any]:
+    host, port = config.controller
+    return {"udp": {"host": host, "port": port, "wifi": [list(WIFI)]}}
 
 
 def with_settings(config: StreetConfig, files: dict[str, bytes]) -> dict[str, bytes]:
@@ -78,7 +84,9 @@ def with_settings(config: StreetConfig, files: dict[str, bytes]) -> dict[str, by
     return {**files, "/board.json": json.dumps(board, separators=(",", ":")).encode()}
 
 
-def wiring_of(board: dict[str, Any], contact_pins: Iterable[int], eui: str) -> Wiring:
+def wiring_of(
+    board: dict[str, Any], contact_pins: Iterable[int], eui: str, wifi: bool = False
+) -> Wiring:
     """What the board joins to its chip, whose own id is the EUI without its middle."""
     rs485, meter = board["uart"]["rs485"], board["uart"].get("meter")
     watch = dict.fromkeys(contact_pins, hwmap.WATCH_CONTACT)
@@ -97,6 +105,7 @@ def wiring_of(board: dict[str, Any], contact_pins: Iterable[int], eui: str) -> W
         uart=uart,
         kind=board["board"].get("chip", "esp32"),
         radio=(radio["sck"], radio["mosi"], radio["miso"]) if radio else None,
+        wifi=WIFI if wifi else None,
     )
 
 

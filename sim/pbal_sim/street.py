@@ -229,7 +229,7 @@ class Street:
             self._pages,
             self._pages_fd,
             image,
-            wiring_of(self.board, home.contacts.pins, identity.eui),
+            wiring_of(self.board, home.contacts.pins, identity.eui, i in c.wifi),
             heap=interpreter_heap(c.heap),
             hal=hal,
             log=self.workdir / f"node-{i + 1:02d}.log",

@@ -9,6 +9,8 @@ from pbal_sim.errors import TwinError
 from pbal_sim.loads import Loads, read_csv
 from pbal_sim.mains import MainsConfig
 
+WIFI = ("pbal street", "only on this computer")  # name and key of the street's network
+
 
 @dataclass
 class StreetConfig:
@@ -37,6 +39,8 @@ class StreetConfig:
     mains: MainsConfig = field(default_factory=MainsConfig)
     fixed: frozenset[int] = frozenset()  # homes that must never be moved
     provision: bool = True
+    wifi: frozenset[int] = frozenset()  # homes on the Wi-Fi, which leave the wires alone, ...
+    controller: tuple[str, int] = ("127.0.0.1", 7225)  # ... and whom they speak to
     boot_parallel: int = 4
     pair_frames: bool | None = None  # see pbal_sim.receivers; default: above 16 homes
 

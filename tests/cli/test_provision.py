@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 from rigs import needs
 from rigs.flash import Rig, mpremote
 
-from pbal_controller.keys import KeyStore
+from pbal_controller.keys import KeyStore, Network
 from pbal_sim.romloader import stand_in_image
 from pbal_tools import label
 from pbal_tools.consolelock import of_store
@@ -129,6 +130,57 @@ def test_the_proof_fails_for_a_node_that_holds_something_else(site: Site, flashe
         with pytest.raises(CheckFailed):
             node.prove(wrong, "/cfg/identity.new")
     assert "root" not in repr(right)
+    # The network is a part of it.
+    network = Network("pbal-7.local", 7225, (("Mill Lane", "correct horse"),))
+    there = replace(right, network=network)
+    node.stage(there)
+    for other in (network.with_wifi("Mill Lane", "correct house"), replace(network, port=1), None):
+        with pytest.raises(CheckFailed):
+            node.prove(replace(right, network=other), "/cfg/identity.new")
+
+
+WIFI_KEY = "a long key, with \\ and ümlaut"
+
+
+def test_a_node_gets_the_wifi_and_nobody_sees_its_key(site: Site, flashed: Path) -> None:
+    board = site.board(like=flashed, download=False)
+    add = ("provision", "add", "--address", "3", "--port", board.url, *site.store_args)
+    early = site.pbal(*add, "--wifi")
+    assert early.code == ExitCode.INPUT
+    assert "pbal provision wifi" in early.err
+    key = site.folder / "wifi.key"
+    key.write_text(WIFI_KEY + "\n")
+    wifi = ("provision", "wifi", *site.store_args, "--password-file", str(key))
+    open_to_all = site.pbal(*wifi, "Mill Lane", "--controller", "pbal-7.local")
+    assert open_to_all.code == ExitCode.INPUT
+    assert "chmod 600" in open_to_all.err
+    key.chmod(0o600)
+    said = [
+        site.pbal(*wifi, "Mill Lane"),
+        site.pbal(*wifi, "Mill Lane", "--controller", "example.org"),
+        site.pbal(*wifi, "x" * 33, "--controller", "pbal-7.local"),
+    ]
+    assert [one.code for one in said] == [ExitCode.INPUT] * 3
+    assert "IPv4 address" in said[1].err
+    said.append(site.pbal(*wifi, "Mill Lane", "--controller", "pbal-7.local", "--json"))
+    assert said[-1].json == {
+        "keys": str(site.keys), "site": 7, "wifi": ["Mill Lane"],
+        "controller": "pbal-7.local", "udp_port": 7225,
+    }  # fmt: skip
+    said.append(site.pbal(*add, "--wifi", "--json"))
+    assert said[-1].json["nodes"][0]["wifi"] is True
+    told = identity(site, board.url)["udp"]
+    assert told == {"host": "pbal-7.local", "port": 7225, "wifi": [["Mill Lane", WIFI_KEY]]}
+    # A new key changes nothing else; back to the wires only when asked.
+    said.append(site.pbal("provision", "rotate", "3", "--port", board.url, *site.store_args))
+    assert identity(site, board.url)["udp"] == told
+    said.append(site.pbal("provision", "rotate", "3", "--wired", "--port", board.url,
+                          *site.store_args))  # fmt: skip
+    assert "udp" not in identity(site, board.url)
+    assert all(one.code == 0 for one in said[3:]), [one.err for one in said]
+    everything = "".join(one.out + one.err for one in said) + site.keys.read_text()
+    assert WIFI_KEY not in everything
+    assert WIFI_KEY not in repr(site.store().network)
 
 
 def test_taken_addresses_rotation_and_revocation(site: Site, flashed: Path) -> None:

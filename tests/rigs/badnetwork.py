@@ -38,7 +38,7 @@ class BadNetwork:
         self.lost = self.repeated = self.delayed = self.carried = 0
         self.cut = False
         self.seen: list[bytes] = []  # the latest that nodes said
-        self._to = ("127.0.0.1", port)
+        self.controller = port
         self._random = random.Random(seed)
         self._near: _Side
         self._far: dict[Any, _Side] = {}
@@ -72,7 +72,7 @@ class BadNetwork:
     def _from_node(self, data: bytes, node: Any) -> None:
         self.seen = [*self.seen[-99:], data]
         if node in self._far:
-            self._carry(self._far[node], data, self._to)
+            self._carry(self._far[node], data, ("127.0.0.1", self.controller))
             return
         task = asyncio.get_running_loop().create_task(self._open(node, data))
         self._opening.add(task)
@@ -85,7 +85,7 @@ class BadNetwork:
             local_addr=("127.0.0.1", 0),
         )
         self._far[node] = side
-        self._carry(side, data, self._to)
+        self._carry(side, data, ("127.0.0.1", self.controller))
 
     def _carry(self, side: _Side, data: bytes, to: Any) -> None:
         if self.cut or self._random.random() < self.lose:

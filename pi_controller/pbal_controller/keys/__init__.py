@@ -1,6 +1,7 @@
 """The keys of the site: root keys and group keys, encrypted at rest."""
 
 from pbal_controller.keys.file import site_of as read_keys_site
+from pbal_controller.keys.network import Network, checked_host
 from pbal_controller.keys.site import check_keys, open_keys, passphrase
 from pbal_controller.keys.store import (
     KEY_BYTES,
@@ -16,9 +17,11 @@ __all__ = [
     "KEY_BYTES",
     "GroupGeneration",
     "KeyStore",
+    "Network",
     "NodeKey",
     "atomic_write",
     "check_keys",
+    "checked_host",
     "find_passphrase",
     "open_keys",
     "passphrase",

@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from pbal_controller.documents import dump_json, load_json
 from pbal_controller.errors import KeyStoreError
 from pbal_controller.keys.file import FORMAT, atomic_write, find_passphrase, read
+from pbal_controller.keys.network import Network
 
 KEY_BYTES = 32
 
@@ -103,6 +104,7 @@ class KeyStore:
         self._generations: tuple[GroupGeneration, ...] = ()
         self._active = 1
         self._release_key = b""
+        self._network: Network | None = None
 
     def __repr__(self) -> str:
         return f"KeyStore({str(self.path)!r}, site_id={self.site_id}, nodes={len(self._nodes)})"
@@ -178,19 +180,26 @@ class KeyStore:
             lock = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise KeyStoreError(f"{self.path.parent}: {error.strerror}") from None
-        before = self._nodes, self._generations, self._active, self._release_key
+        before = self._state()
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.reload()
-            before = self._nodes, self._generations, self._active, self._release_key
+            before = self._state()
             self._nodes = dict(self._nodes)
             yield
             self._write()
         except BaseException:
-            self._nodes, self._generations, self._active, self._release_key = before
+            (
+                self._nodes, self._generations, self._active, self._release_key, self._network,
+            ) = before  # fmt: skip
             raise
         finally:
             os.close(lock)
+
+    def _state(
+        self,
+    ) -> tuple[dict[int, NodeKey], tuple[GroupGeneration, ...], int, bytes, Network | None]:
+        return self._nodes, self._generations, self._active, self._release_key, self._network
 
     def _header(self) -> bytes:
         return f"{FORMAT}|{self.site_id}|{self._log2_n}|{_b64(self._salt)}".encode("ascii")
@@ -219,6 +228,8 @@ class KeyStore:
         ) or (GroupGeneration(1, bytes.fromhex(content["group"])),)
         self._active = int(content.get("active", self._generations[0].number))
         self._release_key = bytes.fromhex(content.get("release", ""))
+        found = content.get("network")
+        self._network = None if found is None else Network.from_dict(found)
         self._nodes = nodes
 
     def _write(self) -> None:
@@ -237,6 +248,7 @@ class KeyStore:
             ],
             "active": self._active,
             "release": self._release_key.hex(),
+            "network": None if self._network is None else self._network.as_dict(),
             "nodes": [
                 {
                     "address": n.address,
@@ -324,6 +336,16 @@ class KeyStore:
             raise KeyStoreError(f"a release key has {KEY_BYTES} bytes, not {len(public)}")
         with self._changing():
             self._release_key = public
+
+    @property
+    def network(self) -> Network | None:
+        """The site's Wi-Fi, None for a site without one."""
+        return self._network
+
+    def set_network(self, network: Network | None) -> None:
+        """From now on nodes that speak UDP are provisioned with this."""
+        with self._changing():
+            self._network = network
 
     def addresses(self) -> list[int]:
         """All known addresses, revoked ones included, in order."""

@@ -36,6 +36,9 @@ def prepare(page, flash, size):
         machine.SPI = _spi.SPI
         machine.Pin.radio = _spi.pin
 
+    if _chip.page[hwmap.WIFI]:
+        import network  # noqa: F401
+
     vfs.umount("/")
     vfs.mount(vfs.VfsLfs2(Flash(flash, size), progsize=32, readsize=32, lookahead=32), "/")
     sys.path[:] = ["", ".frozen", "/lib"]

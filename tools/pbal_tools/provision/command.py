@@ -17,6 +17,7 @@ from ..errors import CheckFailed, CliError, InputError, describe
 from ..flash import ports
 from ..output import JsonFlag, counted, emit
 from . import store as stores
+from .network import wifi
 from .node import Node
 from .work import Done, Wanted, check_address, give, provision, read_csv
 
@@ -46,10 +47,23 @@ OpenConsole = Annotated[
 ]
 
 
+WifiOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--wifi/--wired",
+        help="Whether it speaks over the site's Wi-Fi (provision wifi) and not on the wires. "
+        "Default: as it is, or wired.",
+    ),
+]
+
+
 def _note(ctx: typer.Context, as_json: bool) -> Callable[[str], None]:
     if as_json or app_context(ctx).quiet:
         return lambda words: None
     return lambda words: print(f"pbal: {words}", file=sys.stderr)
+
+
+app.command()(wifi)
 
 
 def _one_port(given: str | None) -> str:
@@ -102,6 +116,7 @@ def add(
         Path | None, typer.Option("--label", help="Write its label (.svg or .png).")
     ] = None,
     open_console: OpenConsole = None,
+    wifi: WifiOption = None,
     passphrase_file: PassFile = None,
     secret_file: SecretFile = None,
     json_output: JsonFlag = False,
@@ -117,7 +132,7 @@ def add(
     check_address(address)
     if label is not None:
         labels.check(label)
-    wanted = Wanted(address, name, fixed, phase, eui, open_console)
+    wanted = Wanted(address, name, fixed, phase, eui, open_console, wifi)
     site = stores.open_store(keys, passphrase_file)
     note = _note(ctx, json_output)
     unlock = known_to(secret_file, site)
@@ -139,6 +154,7 @@ def bulk(
         Path | None, typer.Option("--labels", help="Write a sheet of labels (.svg).")
     ] = None,
     open_console: OpenConsole = None,
+    wifi: WifiOption = None,
     passphrase_file: PassFile = None,
     json_output: JsonFlag = False,
 ) -> None:
@@ -152,7 +168,7 @@ def bulk(
     """
     if label is not None:
         labels.check(label)
-    rows = [replace(row, open_console=open_console) for row in read_csv(table)]
+    rows = [replace(row, open_console=open_console, wifi=wifi) for row in read_csv(table)]
     site = stores.open_store(keys, passphrase_file)
     note = _note(ctx, json_output)
     known = {a for a in site.addresses() if not site.node(a).revoked}
@@ -212,6 +228,7 @@ def rotate(
     name: Name = None,
     fixed: Fixed = None,
     open_console: OpenConsole = None,
+    wifi: WifiOption = None,
     passphrase_file: PassFile = None,
     secret_file: SecretFile = None,
     json_output: JsonFlag = False,
@@ -226,7 +243,7 @@ def rotate(
     done = provision(
         _one_port(port),
         site,
-        Wanted(address, name, fixed, None, entry.eui, open_console),
+        Wanted(address, name, fixed, None, entry.eui, open_console, wifi),
         _note(ctx, json_output),
         unlock=known_to(secret_file, site),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pbal_controller.documents import dump_json
+from pbal_controller.keys import Network
 from pbal_protocol import kdf
 
 from ..consolelock import Lock, Unlock, nobody
@@ -37,12 +38,17 @@ from pbal_protocol.kdf import hmac_sha256
 with open({path!r}) as f:
     i = json.load(f)
 c = unhexlify({challenge!r})
+u = i.get('udp')
+t = ''
+if u:
+    t = chr(0).join([u['host'], str(u['port'])] + [x for n in u['wifi'] for x in n])
 print('@P' + json.dumps({{
     'eui': i['eui'], 'site': i['site'], 'address': i['address'],
     'name': i.get('name', ''), 'fixed': i.get('fixed', 0), 'phase': i.get('phase', 0),
     'release': i.get('release', ''), 'generation': i.get('generation', 1),
     'root': hexlify(hmac_sha256(unhexlify(i['root']), c)).decode(),
-    'group': hexlify(hmac_sha256(unhexlify(i['group']), c)).decode()}}))
+    'group': hexlify(hmac_sha256(unhexlify(i['group']), c)).decode(),
+    'udp': hexlify(hmac_sha256(unhexlify(i['root']), c + t.encode())).decode()}}))
 """
 
 # What a node is told that is no secret, to keep it where only the key is to change.
@@ -53,8 +59,10 @@ try:
         i = json.load(f)
 except (OSError, ValueError):
     i = {{}}
-print('@O' + json.dumps({{k: i[k] for k in (
-    'eui', 'site', 'address', 'name', 'fixed', 'phase', 'release') if k in i}}))
+found = {{k: i[k] for k in (
+    'eui', 'site', 'address', 'name', 'fixed', 'phase', 'release') if k in i}}
+found['udp'] = 'udp' in i
+print('@O' + json.dumps(found))
 """
 
 _COMMIT = """
@@ -121,6 +129,7 @@ class Identity:
     phase: int = 0
     release: bytes = b""  # public key that updates are signed with
     generation: int = 1  # of the group key
+    network: Network | None = None  # it speaks UDP there, and not on the wires
 
     def __repr__(self) -> str:
         return f"Identity(eui={self.eui!r}, site={self.site}, address={self.address})"
@@ -144,6 +153,8 @@ class Identity:
             data["phase"] = self.phase
         if self.release:
             data["release"] = self.release.hex()
+        if self.network is not None:
+            data["udp"] = self.network.as_dict()
         return dump_json(data, separators=(",", ":")).encode()
 
 
@@ -243,6 +254,7 @@ class Node:
             self.mp.script(_PROVE.format(path=path, challenge=challenge.hex())), "@P"
         )
         data = device.answer(told[0]) if told else {}
+        network = b"" if identity.network is None else identity.network.told()
         right = (
             data.get("eui") == identity.eui
             and data.get("site") == identity.site
@@ -254,6 +266,7 @@ class Node:
             and data.get("generation") == identity.generation
             and _same(data.get("root"), kdf.hmac_sha256(identity.root, challenge))
             and _same(data.get("group"), kdf.hmac_sha256(identity.group, challenge))
+            and _same(data.get("udp"), kdf.hmac_sha256(identity.root, challenge + network))
         )
         if not right:
             raise CheckFailed(

@@ -34,6 +34,7 @@ class Wanted:
     phase: int | None = None
     eui: str = ""
     open_console: bool | None = None
+    wifi: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Done:
     action: str
     updates: bool = False  # it knows the key that updates are signed with
     console: str = "locked"  # or "open"
+    wifi: bool = False  # it speaks UDP on the site's network
 
     def as_dict(self) -> dict[str, Any]:
         """For --json."""
@@ -131,6 +133,7 @@ def give(node: Node, store: KeyStore, wanted: Wanted, note: Note) -> Done:
     return Done(
         node.port, eui, store.site_id, wanted.address, identity.name, identity.fixed,
         entry.fingerprint, action, bool(identity.release), console,
+        identity.network is not None,
     )  # fmt: skip
 
 
@@ -150,15 +153,22 @@ def _identity(old: dict[str, Any], store: KeyStore, wanted: Wanted, eui: str) ->
     same = old.get("site") == store.site_id and old.get("address") == wanted.address
     was = old if same else {}
     with store_errors():
-        newest, release = store.newest, store.release_key
+        newest, release, network = store.newest, store.release_key, store.network
     if not release and was.get("release"):
         release = bytes.fromhex(str(was["release"]))
+    if not (bool(was.get("udp")) if wanted.wifi is None else wanted.wifi):
+        network = None
+    elif network is None or not network.wifi:
+        raise InputError(
+            "The key store has no Wi-Fi for the node.",
+            "Give it one first:  pbal provision wifi NAME --controller pbal-7.local",
+        )
     return Identity(
         eui, store.site_id, wanted.address, secrets.token_bytes(KEY_BYTES), newest.root,
         str(was.get("name", "")) if wanted.name is None else wanted.name,
         bool(was.get("fixed")) if wanted.fixed is None else wanted.fixed,
         int(was.get("phase", 0)) if wanted.phase is None else wanted.phase,
-        release, newest.number,
+        release, newest.number, network,
     )  # fmt: skip
 
 
