@@ -154,9 +154,11 @@ function moves(s, list) {
   const last = s.planner.last || {};
   $("decision").textContent = !s.planner.enabled ? "the planner is off" :
     last.time_s === undefined ? "none yet" :
-    `${clock(last.time_s)}, ${last.cause}: ` + (last.skipped ? "no plan, " + last.skipped :
-      count(last.moves, "move") + (last.held_back ? `, ${last.held_back} held back because they ` +
-        "would hang on one home's word" : ""));
+    `${clock(last.time_s)}, ${last.cause}: ` + (
+      last.would_move ? `${count(last.would_move.length, "move")} in a dry run, none ordered` :
+      last.skipped ? "no plan, " + last.skipped : count(last.moves, "move")) +
+      (last.held_back ? `, ${last.held_back} held back because they ` +
+        "would hang on one home's word" : "");
 }
 
 function still(s) {

@@ -158,6 +158,9 @@ async def test_a_dry_run_says_what_it_would_have_saved(make_site: MakeSite) -> N
             text = await page.inner_text("#dry")
             assert text.startswith("Dry run: nothing is ordered.")
             assert "not ordered" in await page.inner_text("#moves")
+            decided = await page.inner_text("#decision")
+            assert "in a dry run, none ordered" in decided
+            assert "no plan" not in decided
             await page.wait_for_selector("#chart .would", state="attached")
         assert c.dispatcher.ordered_total == 0
         assert all(node.phase == 1 for node in nodes)

@@ -310,15 +310,5 @@ REMOVALS = (
 for scenario in SCENARIOS:
     print(scenario.__name__)
     scenario()
-for owner, name, removed, scenario in REMOVALS:
-    kept = getattr(owner, name)
-    setattr(owner, name, removed)
-    try:
-        scenario()
-    except AssertionError:
-        pass
-    else:
-        raise AssertionError("%s passes without %s" % (scenario.__name__, name))
-    finally:
-        setattr(owner, name, kept)
+support.must_notice(REMOVALS)
 print("ok")

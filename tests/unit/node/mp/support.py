@@ -165,3 +165,22 @@ def run(tests):
         print(test.__name__)
         test()
     print("ok")
+
+
+def must_notice(removals, run=lambda scenario: scenario(), also=AssertionError):
+    """Takes every rule away in turn; the scenario that belongs to it must fail.
+
+    `removals`: (owner, attribute, what it becomes without the rule, scenario). `run(scenario)`
+    plays one. `also`: an error that counts as failing, beside AssertionError.
+    """
+    for owner, name, removed, scenario in removals:
+        kept = getattr(owner, name)
+        setattr(owner, name, removed)
+        try:
+            run(scenario)
+        except (AssertionError, also):
+            pass
+        else:
+            raise AssertionError("%s passes without %s" % (scenario.__name__, name))
+        finally:
+            setattr(owner, name, kept)
