@@ -50,6 +50,7 @@ class Rollouts:
         self.bytes_total = 0
         self._folder = ReleaseFolder(config)
         self._idle_from: dict[str, float] = {}
+        self._boards: dict[str, frozenset[int]] = {}  # board ids by the release's digest
 
     # -- asked by the rounds, between two frames ---------------------------------------------
 
@@ -111,6 +112,7 @@ class Rollouts:
     async def _look(self) -> None:
         """New files, wishes, and which rollout is under way."""
         for file, release in await asyncio.to_thread(self._folder.new):
+            self._boards[release.digest.hex()] = frozenset(release.head.boards)
             await self._journal.call(
                 store.add, release.digest.hex(), release.version, file, State.RUNNING.value
             )
@@ -143,24 +145,45 @@ class Rollouts:
         await self._journal.call(store.set_state, row.digest, state, detail)
 
     async def _choose(self) -> None:
-        """The newest release that is not finished is the one under way."""
-        live = [
-            row for row in self.rows
-            if row.state in (State.RUNNING.value, State.PAUSED.value, State.STOPPED.value)
-        ]  # fmt: skip
-        newest = live[-1] if live else None
-        for row in live[:-1]:
-            if row.state == State.RUNNING.value:
-                assert newest is not None
-                await self._journal.call(
-                    store.set_state, row.digest, State.SUPERSEDED.value, f"by {newest.version}"
-                )
-        if newest is None:
+        """Which rollout is under way. A newer release takes the place of older ones for the same
+        boards. Those for other boards take turns: one with nobody to update gives way. One that
+        a person holds, or that failed, holds all.
+        """
+        live: list[store.RolloutRow] = []
+        for row in reversed(self.rows):
+            if row.state not in (State.RUNNING.value, State.PAUSED.value, State.STOPPED.value):
+                continue
+            newer = next((other for other in live if self._rival(row, other)), None)
+            if newer is None:
+                live.append(row)
+            elif row.state == State.RUNNING.value:
+                why = f"by {newer.version}"
+                await self._journal.call(store.set_state, row.digest, State.SUPERSEDED.value, why)
+        held = [row for row in live if row.state != State.RUNNING.value]
+        chosen = (held or live or [None])[0]
+        digests = [row.digest for row in live]
+        if not held and self.active is not None and self.active.row.digest in digests:
+            at = digests.index(self.active.row.digest)
+            chosen = live[at if self._at_work(self.active) else (at + 1) % len(live)]
+        if chosen is None:
             self.active = None
-        elif self.active is not None and self.active.row.digest == newest.digest:
-            self.active.row = newest
+        elif self.active is not None and self.active.row.digest == chosen.digest:
+            self.active.row = chosen
         else:
-            self.active = await self._take_up(newest)
+            self.active = await self._take_up(chosen)
+
+    def _rival(self, one: store.RolloutRow, other: store.RolloutRow) -> bool:
+        """Whether two releases are for a board that both name; so are those that are gone."""
+        boards, others = self._boards.get(one.digest), self._boards.get(other.digest)
+        return boards is None or others is None or bool(boards & others)
+
+    def _at_work(self, rollout: Rollout) -> bool:
+        """Whether some home is updated now, or could be."""
+        now = asyncio.get_running_loop().time()
+        return any(
+            p.step.under_way or (p.step is Step.WAITING and p.home.alive and now >= p.not_before)
+            for p in rollout.homes.values()
+        )
 
     async def _take_up(self, row: store.RolloutRow) -> Rollout | None:
         release = await asyncio.to_thread(self._folder.take, row.file, row.digest)

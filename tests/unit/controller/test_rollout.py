@@ -186,3 +186,60 @@ def test_only_a_release_signed_with_a_known_key_is_taken(tmp_path: Path) -> None
     assert folder.take("r.pbal", "00" * 32) is None
     assert "another release than it was" in folder.refused["r.pbal"]
     assert ReleaseFolder(UpdateConfig()).new() == []
+
+
+def publish(folder: Path, name: str, version: str, boards: list[int]) -> Release:
+    made = make({"pbal_node/app.mpy": name.encode() * 200}, version, boards)
+    signed = Release(made.manifest, made.files, KEY.sign(ota.signed(made.digest)), made.head)
+    (folder / f"{name}.pbal").write_bytes(signed.to_bytes())
+    return signed
+
+
+def states(journal: Journal) -> dict[str, str]:
+    return {row.file: row.state for row in store.rollouts(journal)}
+
+
+async def test_releases_for_different_boards_take_turns(journal: Journal, tmp_path: Path) -> None:
+    """A site with radios on some homes: neither release takes the other's place."""
+    plain = publish(tmp_path, "plain", "0.2.0", [1, 3])
+    radio = publish(tmp_path, "radio", "0.2.0", [2])
+    street = Street([home(1), home(2), home(3)])
+    street[1].hello.board = 2
+    made = take_up(street, journal, tmp_path)
+    seen: dict[str, list[int]] = {}
+    for _ in range(4):
+        await made._look()
+        assert made.active is not None
+        await made._advance(made.active, 1.0)
+        seen[made.active.row.file] = sorted(made.active.homes)
+        for one in made.active.homes.values():
+            one.step = Step.DONE
+    assert seen == {"plain.pbal": [1, 3], "radio.pbal": [2]}
+    assert set(states(journal).values()) == {"running"}
+    newer = publish(tmp_path, "newer", "0.3.0", [2])
+    await made._look()
+    assert states(journal)["radio.pbal"] == "superseded"
+    assert states(journal)["plain.pbal"] == "running"
+    # One that is stopped holds all: what harms one kind of board may harm the other.
+    store.set_state(journal, plain.digest.hex(), State.STOPPED.value, "home 1: back on 0.1.0")
+    for _ in range(3):
+        await made._look()
+        assert made.active is not None
+        assert made.active.row.file == "plain.pbal"
+        assert not made.under_way
+    assert newer.digest != radio.digest
+
+
+async def test_one_at_work_is_not_interrupted(journal: Journal, tmp_path: Path) -> None:
+    publish(tmp_path, "plain", "0.2.0", [1])
+    publish(tmp_path, "radio", "0.2.0", [2])
+    street = Street([home(1), home(2)])
+    street[1].hello.board = 2
+    made = take_up(street, journal, tmp_path)
+    await made._look()
+    assert made.active is not None
+    first = made.active.row.file
+    await made._advance(made.active, 1.0)
+    for _ in range(3):
+        await made._look()
+        assert made.active.row.file == first
