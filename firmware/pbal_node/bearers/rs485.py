@@ -274,7 +274,7 @@ class Rs485:
 
     def _load_stock(self) -> "stock.Stock":
         """Only when somebody asks: in service nobody does."""
-        gc.collect()  # room in one piece: a heap that worked for days is in crumbs
+        gc.collect()  # room in one piece: after days of work the heap is fragmented
         from pbal_protocol import records, stock
 
         board, version, name = self._report.identity

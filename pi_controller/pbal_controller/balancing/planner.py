@@ -106,7 +106,7 @@ class Planner:
             raise ValueError(f"rest: expected 3 values, got shape {other.shape}")
         on_clock_s = self._on_clock(time_s)
         if on_clock_s < self._newest_s - _LATE_S and np.isneginf(self._decided_s):
-            # No decision yet: the past was played to it, once more from its beginning.
+            # No decision yet: recorded readings are replayed to it, once more from their beginning.
             self._clock_s += self._newest_s - on_clock_s
             on_clock_s = self._newest_s
         if on_clock_s < self._newest_s:

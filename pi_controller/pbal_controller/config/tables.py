@@ -108,7 +108,7 @@ class BearerConfig(BaseModel):
 
 
 class PathConfig(Table):
-    """One way to a home: a bearer, and where on it the home is.
+    """One path to a home: a bearer, and where on it the home is.
 
     Without `at` the place follows from the home's address, as the bearer's kind has it.
     """
@@ -125,7 +125,7 @@ class HomeConfig(Table):
 
     address: int = Field(ge=1, le=0xFFFF)
     bus: Name | None = None
-    # Ways to it, the preferred one first; the next is used while those before do not answer.
+    # Paths to it, the preferred one first; the next is used while those before do not answer.
     paths: tuple[PathConfig, ...] = ()
     name: Name = ""
     # Never moved by this controller; the node has a mark of its own.
@@ -137,7 +137,7 @@ class HomeConfig(Table):
     def _one_or_the_other(self) -> HomeConfig:
         if self.bus is None and not self.paths:
             raise ValueError(
-                f'home {self.address} has no way to it; write bus = "NAME", the name of a [bus.*] '
+                f'home {self.address} has no path; write bus = "NAME", the name of a [bus.*] '
                 'table, or paths = [{ bearer = "NAME" }]'
             )
         if self.bus is not None and self.paths:

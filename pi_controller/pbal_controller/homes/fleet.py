@@ -67,7 +67,7 @@ class Home:
     doubted: str = ""  # why its word does not fit; it then takes no part in plans
     hold_until: float = -math.inf  # no commands before this monotonic time
     hold_reason: str = ""
-    paths: tuple[Path, ...] = ()  # ways to it, the preferred one first
+    paths: tuple[Path, ...] = ()  # paths to it, the preferred one first
     link: LinkStats = field(default_factory=LinkStats)
     ages: deque[float] = field(default_factory=lambda: deque(maxlen=AGE_SAMPLES))
     readings: int = 0

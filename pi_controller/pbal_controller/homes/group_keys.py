@@ -98,7 +98,7 @@ class GroupKeys:
         self._boots: dict[int, int] = {}
         self._sealers: dict[bytes, Sealer] = {}
         self._stamp = _stamp(keys.path)
-        self._offered = 0  # the generation that the homes are told, in this life of ours
+        self._offered = 0  # the generation that the homes are told, since our start
         self._offered_at = 0.0
         self._foreign_at = self._foreign_said_at = float("-inf")
         self._recorded = 0
@@ -190,7 +190,7 @@ class GroupKeys:
         for home in self._members():
             group = self._of(home)
             if home.boots != self._boots.get(home.address, home.boots):
-                # Another life of the node, maybe with another firmware.
+                # The node restarted, maybe with another firmware.
                 group = self._homes[home.address] = HomeGroup()
             self._boots[home.address] = home.boots
             said, home.group_proof = home.group_proof, None

@@ -63,19 +63,19 @@ class SiteHost(Host):
         return self.clock()
 
     def may_switch(self, home: Home, now: float) -> bool:
-        """Not in a dry run, nor while the site or this home stands under suspicion."""
+        """Not in a dry run, nor while the site or this home is under suspicion."""
         if self._dry_run:
             return False  # nor what was ordered before the mode was set
-        accused = home.address in self._standing.accused
-        return not (accused or home.quarantined or self._standing.why_not(now))
+        reported = home.address in self._standing.reported
+        return not (reported or home.quarantined or self._standing.why_not(now))
 
     def may_update(self, home: Home, now: float) -> bool:
-        """Not while the site stands under suspicion."""
+        """Not while the site is under suspicion."""
         return not self._standing.why_not(now)
 
     def knocks(self, home: Home, now: float) -> bool:
         """While one home's word waits for another's, each is asked now and then."""
-        if not self._standing.accused or now < home.knock_due or not self._standing.asking(now):
+        if not self._standing.reported or now < home.knock_due or not self._standing.asking(now):
             return False
         home.knock_due = now + _KNOCK_EVERY_S
         return True
@@ -121,7 +121,7 @@ class SiteHost(Host):
         if rival:
             known = session.stored or session.sealed
             reason = Reason.RIVAL if known else Reason.LOST
-            self._standing.accuse(home.address, reason, rival, now, bool(home.quarantined))
+            self._standing.report(home.address, reason, rival, now, bool(home.quarantined))
 
     def record(self, home: Home, record: Record, now: float) -> None:
         """What the slow half or an update waits for goes there."""

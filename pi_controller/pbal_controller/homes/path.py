@@ -1,4 +1,4 @@
-"""One way to one home: a bearer, and where on it the home is."""
+"""One path to one home: a bearer, and where on it the home is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pbal_controller.bearers import Where
 
 @dataclass(slots=True, eq=False)
 class Path:
-    """One way to one home."""
+    """One path to one home."""
 
     bearer: str
     where: Where

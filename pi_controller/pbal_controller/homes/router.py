@@ -1,4 +1,4 @@
-"""The ways to a home, in order of preference: which is used, and when the next one is.
+"""The paths to a home, in order of preference: which is used, and when the next one is.
 
 A home is polled over the first of its paths that answers. The others rest, except those before it:
 they are tried again with the back-off of a silent home, and take over when they answer.

@@ -1,6 +1,6 @@
 """What must not be lost: one SQLite file in WAL mode, flushed to the disk on every commit.
 
-`Journal` is plain and synchronous; the controller runs it on a thread (`journal_thread`). The
+`Journal` is plain and synchronous; the controller runs it on a thread (thread.py). The
 schema is the numbered files in `schema/`, applied in order; `PRAGMA user_version` says how far
 a file has come.
 """

@@ -1,4 +1,4 @@
-"""What the journal forgets: what is old, and what is more than one home's share of the disk."""
+"""What the journal drops: what is old, and what exceeds one home's share of the disk."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def prune(journal: Journal, keep_days: int, now_s: float | None = None) -> bool:
 
 
 def _thin(journal: Journal) -> None:
-    """What one home says has its share of the disk, and its own oldest give way."""
+    """Drop a home's oldest events and results above EVENTS_KEPT."""
     with journal.transaction():
         for table in ("events", "results"):
             many = journal.db.execute(

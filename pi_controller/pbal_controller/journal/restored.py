@@ -10,7 +10,7 @@ def lift_numbers(journal: Journal, now_s: float) -> None:
     """Every sequence goes on above what was given out since the copy was made.
 
     Numbers follow the clock, and each opening adds a chance below JUMP (numbers.py). What the
-    journal's other life has given out until `now_s` lies below the clock's number and one JUMP,
+    journal's original has given out until `now_s` lies below the clock's number and one JUMP,
     and the restored one begins above that. Only where it was started again and again, faster than
     the clock follows, may it be further: then chance keeps the two apart, and a home's own floor,
     above which the controller goes on. Heard counters (kind 1) are left: they only say what would

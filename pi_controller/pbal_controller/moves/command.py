@@ -163,7 +163,7 @@ class Command:
         if self.state.final:
             return Actions()
         if self.expires_s - wall > self._ttl_s + CLOCK_BACK_S:
-            # Else it would stay open until the clock is there again, perhaps in years.
+            # Else it would stay open until the clock shows that time again, which may take years.
             self.expires_s = int(wall)
         if self.state is State.DONE:
             if self._done_at is None:  # taken up after a restart: the wait starts anew
@@ -253,7 +253,7 @@ class Command:
             return self._finish(State.EXPIRED, "no answer; measured on its old phase")
         own = judge(reading, reading.phase, self._tolerance)
         if own is Verdict.AGREES and reading.flags & r.FLAG_AUTONOMOUS:
-            # It left a sick phase meanwhile, says so, and is where it says.
+            # It left a phase outside its band, says so, and the measurement agrees.
             return self._finish(State.EXPIRED, "no answer; it moved on by itself (autonomy)")
         if judge(reading, self.row.to_phase, self._tolerance) is Verdict.MOVING:
             return Actions()

@@ -70,7 +70,7 @@ class Dispatcher:
         self._rations = Rations()
         self._history = History(publish)
         self._events = NodeEvents(fleet, journal, self._rations, publish)
-        self.quarantine = Quarantine(fleet, journal, publish, self.standing.forgive)
+        self.quarantine = Quarantine(fleet, journal, publish, self.standing.lifted)
         self.ordered_total = 0
         self.finished_total: dict[str, int] = {state.value: 0 for state in State if state.final}
         self._next_quarantine_look = 0.0
@@ -124,7 +124,7 @@ class Dispatcher:
             return None
         if self.busy(home.address) or home.quarantined or home.session is None:
             return None
-        if home.address in self.standing.accused:
+        if home.address in self.standing.reported:
             return None
         self._settling.add(home.address)
         try:
@@ -178,9 +178,9 @@ class Dispatcher:
         """Take up the commands that a crash or a stop left open. Returns how many."""
         self.standing.listed(await self._journal.call(standing_store.stood_down))
         await self.write_standing()
-        if await self._journal.call(standing_store.take_pardon):
+        if await self._journal.call(standing_store.take_clearing):
             for each in self._fleet:
-                each.signs.pardon()
+                each.signs.clear()
         await self.quarantine.recover()
         rows = await self._journal.call(Journal.open_commands)
         for row in rows:
@@ -358,14 +358,14 @@ class Dispatcher:
         """A person may have decided that this controller commands (`pbal-controller adopt`)."""
         for reason in self.standing.listed(await self._journal.call(standing_store.stood_down)):
             log.warning("a person lifted a stand-down", extra={"reason": reason})
-        if await self._journal.call(standing_store.take_pardon):
+        if await self._journal.call(standing_store.take_clearing):
             for home in self._fleet:
-                home.signs.pardon()
+                home.signs.clear()
                 home.ask(r.StatusGet(what=r.WHAT_HELLO))
         for address, why in self.standing.alone(asyncio.get_running_loop().time()).items():
-            accused = self._fleet.get(address)
-            if accused is not None and not accused.quarantined:
-                self.quarantine.put(accused, why)
+            reported = self._fleet.get(address)
+            if reported is not None and not reported.quarantined:
+                self.quarantine.put(reported, why)
         await self.quarantine.write()
 
 

@@ -27,7 +27,7 @@ class _Home:
     at: float
     left: float = BURST
     seen: deque[Key] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
-    waits: tuple[int, int] | None = None  # life and number of the first event that was put off
+    waits: tuple[int, int] | None = None  # boots and number of the first event put off
     told_at: float = -_TELL_EVERY_S
 
 

@@ -53,13 +53,13 @@ class Signs:
         self._counter = 0
         self._polls = 0
         self._share = 0.0
-        self._pardoned = False
+        self._cleared = False
         # (boots, loop time of that boot as estimated, when it was estimated)
         self._boot: tuple[int, float, float] | None = None
 
-    def pardon(self) -> None:
+    def clear(self) -> None:
         """A person has decided: the next floor is what the home has accepted until then."""
-        self._pardoned = True
+        self._cleared = True
 
     def polled(self) -> None:
         """We polled it once more."""
@@ -91,13 +91,13 @@ class Signs:
     def floor_verdict(self, hello: r.Hello, sealed: int, stored: int, fresh_journal: bool) -> str:
         """What the floor in a Hello says about who else sealed frames for this home; "" nothing.
 
-        `sealed`: the highest counter sealed in this life of the controller; `stored`: the end of
+        `sealed`: the highest counter sealed since the controller's start; `stored`: the end of
         what the journal had reserved before this start, 0 for nothing.
         """
         before, self.hello = self.hello, hello
         floor = hello.down_floor
-        if self._pardoned:
-            self._pardoned = False
+        if self._cleared:
+            self._cleared = False
             return ""
         if before is not None and before.boots == hello.boots:
             limit = max(sealed, before.down_floor)

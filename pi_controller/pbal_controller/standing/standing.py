@@ -4,7 +4,7 @@ What the journal itself proves, or the frames of two homes, is kept in the journ
 lifts it (`pbal-controller adopt`).
 
 One home alone can forge everything that it says: a floor of counters, answers to polls of its own.
-So one home's word that somebody else commands it (`accuse`) holds commands back for a minute, in
+So one home's word that somebody else commands it (`report`) holds commands back for a minute, in
 which all homes are asked. A second controller speaks to all of them, and another home confirms it.
 When none does, the home that said it is put in quarantine by itself, and the others go on. It gets
 no second minute until a person has lifted that. A site with one home has nobody to confirm it.
@@ -42,7 +42,7 @@ WITNESSES = 2
 
 
 @dataclass(frozen=True)
-class Accusation:
+class Report:
     """What one home's frames say about somebody else who commands it."""
 
     at: float  # event loop's clock, s
@@ -55,7 +55,7 @@ class Standing:
     def __init__(self, homes: int = 1) -> None:
         """`homes`: how many have keys, and so could confirm what one says."""
         self._witnesses = max(1, min(WITNESSES, homes))
-        self.accused: dict[int, Accusation] = {}  # by the homes with these addresses
+        self.reported: dict[int, Report] = {}  # by the homes with these addresses
         self._polled: dict[int, float] = {}  # homes that somebody else polls: when it was seen
         self.reasons: dict[str, str] = {}
         self.unwritten: dict[str, str] = {}  # not in the journal yet
@@ -71,18 +71,18 @@ class Standing:
         log.error("the controller stands down", extra={"reason": reason.value, "why": text})
         return True
 
-    def accuse(self, address: int, reason: Reason, why: str, now: float, known: bool) -> None:
+    def report(self, address: int, reason: Reason, why: str, now: float, known: bool) -> None:
         """A home accepted frames of somebody else who has its keys, by its own word.
 
         Stands down once enough homes say so. `why` goes on behind "home 257 "; `known`: the home is
         in quarantine, so that its word alone holds nothing back. `now`: event loop's clock, s.
         """
-        again = address in self.accused
+        again = address in self.reported
         if not again:
-            self.accused[address] = Accusation(now, why)
+            self.reported[address] = Report(now, why)
         text = f"home {address} {why}"
-        if len(self.accused) >= self._witnesses:
-            others = sorted(self.accused.keys() - {address})
+        if len(self.reported) >= self._witnesses:
+            others = sorted(self.reported.keys() - {address})
             also = f"; so do homes {', '.join(map(str, others[:5]))}" if others else ""
             self.stand_down(
                 reason,
@@ -94,13 +94,13 @@ class Standing:
             self.hold(wait, now, CONFIRM_S)
 
     def waiting(self, address: int, now: float) -> bool:
-        """Whether a home's accusation is so new that others are still asked."""
-        accusation = self.accused.get(address)
-        return accusation is not None and now - accusation.at < CONFIRM_S
+        """Whether a home's report is so new that others are still asked."""
+        report = self.reported.get(address)
+        return report is not None and now - report.at < CONFIRM_S
 
     def asking(self, now: float) -> bool:
-        """Whether all homes are asked, because one has accused somebody."""
-        return any(self.waiting(address, now) for address in self.accused)
+        """Whether all homes are asked, because one has reported a second controller."""
+        return any(self.waiting(address, now) for address in self.reported)
 
     def alone(self, now: float) -> dict[int, str]:
         """Homes whose word no other has confirmed in time, and what they said."""
@@ -111,13 +111,13 @@ class Standing:
                 f"{each.why}. No other home confirms it: somebody may have this home's keys; look "
                 "at it, give it new ones (pbal provision)"
             )
-            for address, each in self.accused.items()
+            for address, each in self.reported.items()
             if not self.waiting(address, now)
         }
 
-    def forgive(self, address: int) -> None:
+    def lifted(self, address: int) -> None:
         """A person has lifted this home's quarantine: what it says from now on is news."""
-        self.accused.pop(address, None)
+        self.reported.pop(address, None)
 
     def polled_by_others(self, address: int, now: float) -> bool:
         """Somebody else polls this home. Holds commands back when others are polled, too.
@@ -150,7 +150,7 @@ class Standing:
         if lifted:
             self.fresh_journal = False
             # What homes said until now is what the person has decided on.
-            self.accused.clear()
+            self.reported.clear()
             self._hold_until = -math.inf
         return lifted
 

@@ -50,11 +50,11 @@ def adopt(journal: Journal) -> dict[str, str]:
     return lifted
 
 
-def take_pardon(journal: Journal) -> bool:
+def take_clearing(journal: Journal) -> bool:
     """Whether a person has adopted since this was asked last: what homes accepted until then from
     others is no news.
     """
-    pardon = journal.meta("pardon") == "1"
-    if pardon:
+    clearing = journal.meta("pardon") == "1"
+    if clearing:
         journal.set_meta("pardon", "0")
-    return pardon
+    return clearing

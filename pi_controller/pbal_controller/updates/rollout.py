@@ -160,7 +160,7 @@ class Rollouts:
                 why = f"by {newer.version}"
                 await self._journal.call(store.set_state, row.digest, State.SUPERSEDED.value, why)
         held = [row for row in live if row.state != State.RUNNING.value]
-        chosen = (held or live or [None])[0]
+        chosen = next(iter(held or live), None)
         digests = [row.digest for row in live]
         if not held and self.active is not None and self.active.row.digest in digests:
             at = digests.index(self.active.row.digest)

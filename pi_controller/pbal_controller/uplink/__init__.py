@@ -1,4 +1,4 @@
-"""The way to HQ: summaries and events, an outbox, Sparkplug over MQTT, commands."""
+"""The link to HQ: summaries and events, an outbox, Sparkplug over MQTT, commands."""
 
 from pbal_controller.uplink import certificate, enrolment, outbox, tls
 from pbal_controller.uplink.alarms import SiteAlarm

@@ -1,4 +1,4 @@
-"""The way to HQ: connects, is born, sends what waits, takes what comes; again and again.
+"""The link to HQ: connects, is born, sends what waits, takes what comes; again and again.
 
 Live messages go first, in their order; what waited before the birth follows, oldest first, at
 `replay_per_s`, marked historical. A message leaves the outbox only when HQ says that it has stored
@@ -62,7 +62,7 @@ class HostOffline(Exception):
 
 
 class Uplink:
-    """The loop that keeps the way to HQ."""
+    """The loop that keeps the link to HQ."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class Uplink:
     def _down(self, why: str) -> None:
         self.why = why
         if why != self._said:
-            log.warning("no way to HQ", extra={"host": self._config.host, "why": why})
+            log.warning("no link to HQ", extra={"host": self._config.host, "why": why})
             self._said = why
 
     async def _explain(self, error: Exception) -> str:

@@ -42,7 +42,7 @@ class Exposition:
 
 
 def _uplink(out: Exposition, c: SiteView) -> None:
-    """The way to HQ, where one is configured."""
+    """The link to HQ, where one is configured."""
     uplink = c.uplink.as_dict()
     if uplink["configured"]:
         out.add("uplink_online", "gauge", "1 while HQ can hear this site.", int(uplink["online"]))

@@ -149,7 +149,7 @@ class SiteView:
     rounds: Mapping[str, RoundView]
     transformer: Callable[[], Shown | None]
     residual: Shown  # what the meter sees beside the homes
-    uplink: Shown  # the way to HQ
+    uplink: Shown  # the link to HQ
     neutral_history: Iterable[tuple[float, float]]  # unix time, A
     facts_dropped: Callable[[], int]
     node_events: Callable[[], Awaitable[list[dict[str, Any]]]]

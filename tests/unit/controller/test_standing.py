@@ -301,7 +301,7 @@ def test_a_floor_above_ours_is_somebody_else() -> None:
 
 def test_what_a_person_has_decided_on_is_no_news() -> None:
     signs = Signs()
-    signs.pardon()
+    signs.clear()
     assert signs.floor_verdict(hello(FOOTPRINT * 9), 0, 1100, False) == ""
     assert signs.floor_verdict(hello(FOOTPRINT * 9 + 1), 0, 1100, False)
 
@@ -453,37 +453,37 @@ async def test_a_released_home_s_word_is_news_again(make_site: MakeSite, quick: 
         done = CliRunner().invoke(app, ["lift", "1", "-c", str(site.write())])
         assert done.exit_code == 0, done.output
         await until(lambda: not c.fleet.get(1).quarantined)
-        await until(lambda: c.standing.accused == {})
+        await until(lambda: c.standing.reported == {})
         assert await order(c, 1)
         raise_floor(site.nodes[1])
-        await until(lambda: 1 in c.standing.accused)
+        await until(lambda: 1 in c.standing.reported)
         assert c.standing.reasons == {}
 
 
 def test_homes_must_agree_in_time_or_one_is_alone() -> None:
     standing = Standing(homes=5)
-    standing.accuse(1, Reason.RIVAL, "said so", 100.0, known=False)
+    standing.report(1, Reason.RIVAL, "said so", 100.0, known=False)
     assert "home 1 said so; waiting 60 s" in standing.why_not(159.0)
     assert standing.asking(159.0)
     assert standing.alone(159.0) == {}
     assert standing.why_not(160.0) == ""
     assert list(standing.alone(160.0)) == [1]
-    standing.accuse(1, Reason.RIVAL, "said so again", 170.0, known=True)
+    standing.report(1, Reason.RIVAL, "said so again", 170.0, known=True)
     assert standing.why_not(170.0) == ""
-    standing.accuse(2, Reason.RIVAL, "too", 180.0, known=True)
+    standing.report(2, Reason.RIVAL, "too", 180.0, known=True)
     assert standing.rival
     assert standing.alone(180.0) == {}
-    assert Standing(homes=0).accuse(1, Reason.LOST, "x", 0.0, known=False) is None
+    assert Standing(homes=0).report(1, Reason.LOST, "x", 0.0, known=False) is None
 
 
 def test_a_person_s_decision_ends_the_waiting_too() -> None:
     standing = Standing(homes=5)
     standing.stand_down(Reason.RIVAL, "found before a restart")
     standing.unwritten.clear()
-    standing.accuse(1, Reason.RIVAL, "said so", 100.0, known=False)
+    standing.report(1, Reason.RIVAL, "said so", 100.0, known=False)
     assert standing.listed({}) == ["rival"]
     assert standing.why_not(101.0) == ""
-    assert standing.accused == {}
+    assert standing.reported == {}
 
 
 def test_polls_of_one_home_hold_that_home_only() -> None:
@@ -521,10 +521,10 @@ async def test_a_floor_at_the_end_of_the_numbers_stops_its_own_home_only(
 def test_an_adoption_of_nothing_pardons_nothing_later(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.db")
     assert standing_store.adopt(journal) == {}
-    assert not standing_store.take_pardon(journal)
+    assert not standing_store.take_clearing(journal)
     standing_store.stand_down(journal, "rival", "why")
     assert standing_store.adopt(journal) == {"rival": "why"}
-    assert standing_store.take_pardon(journal)
+    assert standing_store.take_clearing(journal)
 
 
 async def test_a_journal_has_one_controller(make_site: MakeSite) -> None:

@@ -121,7 +121,7 @@ def alone(journal: Path) -> Iterator[None]:
 
 
 def prepared(journal: Path, header: Header, now_s: float) -> None:
-    """A journal that was restored: numbers above all that its other life used; it stands down.
+    """A journal that was restored: numbers above all that its original used; it stands down.
 
     Raises RefusedError: the clock is not set, so nobody knows which numbers were used.
     """

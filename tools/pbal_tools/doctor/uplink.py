@@ -1,4 +1,4 @@
-"""The way to HQ, where one is configured: certificates, broker, modem."""
+"""The link to HQ, where one is configured: certificates, broker, modem."""
 
 import datetime
 import socket

@@ -10,7 +10,7 @@ CREATE TABLE commands (
     expires_s    INTEGER NOT NULL,
     reason       TEXT    NOT NULL,         -- for a person
     saving       REAL    NOT NULL,
-    state        TEXT    NOT NULL,         -- see dispatcher.State
+    state        TEXT    NOT NULL,         -- see moves/command.py, State
     attempts     INTEGER NOT NULL DEFAULT 0,
     detail       TEXT    NOT NULL DEFAULT '',
     transfer_ms  INTEGER NOT NULL DEFAULT 0,

@@ -3,7 +3,7 @@ CREATE TABLE rollouts (
     digest       TEXT PRIMARY KEY,         -- SHA-256 of the release's manifest, hex
     version      TEXT NOT NULL,
     file         TEXT NOT NULL,
-    state        TEXT NOT NULL,            -- see rollout.State
+    state        TEXT NOT NULL,            -- see updates/progress.py, State
     wish         TEXT NOT NULL DEFAULT '', -- what a person asked for and the controller has not done yet
     detail       TEXT NOT NULL DEFAULT '',
     created_s    REAL NOT NULL,
@@ -13,7 +13,7 @@ CREATE TABLE rollouts (
 CREATE TABLE rollout_homes (
     digest       TEXT NOT NULL,
     address      INTEGER NOT NULL,
-    state        TEXT NOT NULL,            -- see rollout.Step
+    state        TEXT NOT NULL,            -- see updates/progress.py, Step
     detail       TEXT NOT NULL DEFAULT '',
     updated_s    REAL NOT NULL,
     PRIMARY KEY (digest, address)
