@@ -56,7 +56,7 @@ if [ $# -gt 0 ]; then
 else
     said=$(mktemp)
     # Of the node's own tests these alone wait in real time; the others have a clock of their own.
-    node_in_real_time=tests/unit/node/test_on_micropython.py
+    node_in_real_time=tests/unit/node/test_in_real_time.py
     in_the_gaps "${pytest_side_by_side[@]}" "${once_more[@]}" --timeout 600 --durations 30 \
         --durations-min 5 tests/contract tests/unit tests/cli tests/package \
         --ignore "$node_in_real_time" >"$said" 2>&1 </dev/null &

@@ -1,8 +1,9 @@
 """Kills and cuts at random between a site and HQ: nothing is lost, nothing is there twice.
 
 The site's process and the broker are killed with SIGKILL, the line is cut with what is in its
-buffers, HQ stops acknowledging; at the end the counts at both ends are compared. Sixty faults; at
-night more: PBAL_UPLINK_FAULTS=500 python -m pytest -n 0 -s tests/faults/test_uplink.py
+buffers, HQ stops acknowledging; at the end the counts at both ends are compared. Sixty faults in
+CI, twelve elsewhere; at night more:
+PBAL_UPLINK_FAULTS=500 python -m pytest -n 0 -s tests/faults/test_uplink.py
 """
 
 import asyncio
@@ -14,13 +15,14 @@ import time
 from pathlib import Path
 
 import pytest
+from rigs import needs
 from rigs.uplink import Broker, Hq, Line, Pki
 
 from pbal_controller.journal import Journal
 from pbal_controller.uplink import outbox
 from pbal_uplink import Event, Summary
 
-FAULTS = int(os.environ.get("PBAL_UPLINK_FAULTS", "60"))
+FAULTS = needs.campaign("PBAL_UPLINK_FAULTS", 60)
 SEED = int(os.environ.get("PBAL_UPLINK_SEED", str(time.time_ns() % 100_000)))
 SITE = str(Path(__file__).with_name("uplink_site.py"))
 

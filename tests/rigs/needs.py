@@ -29,6 +29,11 @@ def long_tests() -> bool:
     return in_ci() or os.environ.get("PBAL_LONG", "") not in ("", "0")
 
 
+def campaign(variable: str, full: int) -> int:
+    """Size of a random campaign: as the variable says; `full` where long tests run, else 1/5."""
+    return int(os.environ.get(variable, str(full if long_tests() else full // 5)))
+
+
 def missing(what: str, remedy: str) -> None:
     """Fails the test in CI and skips it elsewhere."""
     if in_ci():

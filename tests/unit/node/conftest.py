@@ -48,7 +48,7 @@ def run_mp(board_files: Path) -> Callable[..., str]:
         heap: str = "3m",
         path: tuple[Path, ...] = (MP / "fake", MP, *SOURCES),
         virtual: bool = False,
-        timeout_s: float = 100,
+        timeout_s: float = 500,
     ) -> str:
         folders = [".frozen", *map(str, path), *([str(VIRTUAL)] if virtual else [])]
         env = dict(os.environ, MICROPYPATH=":".join(folders))

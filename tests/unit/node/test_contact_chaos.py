@@ -11,8 +11,9 @@ import random
 from collections.abc import Callable
 
 import pytest
+from rigs import needs
 
-EPISODES = int(os.environ.get("PBAL_CONTACT_EPISODES", "10000"))
+EPISODES = needs.campaign("PBAL_CONTACT_EPISODES", 10_000)
 SEED = int(os.environ.get("PBAL_CONTACT_SEED", "0")) or random.randrange(1, 1 << 29)
 # What a witness must say when a rule is gone, within so many episodes of a fixed seed.
 NOTICED = 2000
@@ -28,13 +29,13 @@ REMOVED = {
 }
 
 
-@pytest.mark.timeout(300 + EPISODES // 30)
+@pytest.mark.timeout(1200 + EPISODES // 30)
 def test_no_episode_breaks_a_rule(
     run_mp: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with capsys.disabled():
         print(f" {EPISODES} episodes, PBAL_CONTACT_SEED={SEED}", end=" ", flush=True)
-    text = run_mp("contact_chaos.py", str(EPISODES), str(SEED), timeout_s=290 + EPISODES // 30)
+    text = run_mp("contact_chaos.py", str(EPISODES), str(SEED), timeout_s=1100 + EPISODES // 30)
     with capsys.disabled():
         print(text.splitlines()[-2], end=" ")
 

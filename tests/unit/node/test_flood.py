@@ -8,13 +8,13 @@ each kind.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rigs import needs
 
 ROOT = Path(__file__).resolve().parents[3]
 MP = Path(__file__).resolve().parent / "mp"
@@ -39,14 +39,14 @@ KINDS = (
     "break",  # a driver that is stuck
     "ones",
 )
-SECONDS = int(os.environ.get("PBAL_FLOOD_S", str(3600 // len(KINDS))))
+SECONDS = needs.campaign("PBAL_FLOOD_S", 3600 // len(KINDS))
 # What a transfer may take: 120 ms with nobody on the line.
 DARK_MS = 200
 # Of the processor's time; 0.25 with nobody on the line.
 LOAD = 0.5
 MORE = ("segment", "stock_paced", "group_paced")  # many short frames, with pauses between
 
-pytestmark = pytest.mark.timeout(120 + SECONDS)
+pytestmark = pytest.mark.timeout(1200 + SECONDS)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def flood(run_mp: Callable[..., str], tmp_path: Path) -> Callable[..., dict[str,
             removed,
             path=path,
             virtual=True,
-            timeout_s=100 + seconds,
+            timeout_s=1100 + seconds,
         )
         result: dict[str, Any] = json.loads(text.splitlines()[-2])
         return result

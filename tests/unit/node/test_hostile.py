@@ -13,12 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from rigs import needs
 
-FRAMES = int(os.environ.get("PBAL_HOSTILE_FRAMES", "100000"))
+FRAMES = needs.campaign("PBAL_HOSTILE_FRAMES", 100_000)
 SEED = int(os.environ.get("PBAL_HOSTILE_SEED", "0")) or random.randrange(1, 1 << 30)
 
 
-@pytest.mark.timeout(600 + FRAMES // 100)
+@pytest.mark.timeout(1200 + FRAMES // 100)
 def test_no_authentic_frame_harms_the_node(
     run_mp: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -30,7 +31,7 @@ def test_no_authentic_frame_harms_the_node(
         str(SEED),
         heap="8m",
         virtual=True,
-        timeout_s=500 + FRAMES // 100,
+        timeout_s=1100 + FRAMES // 100,
     )
     result: dict[str, Any] = json.loads(text.splitlines()[-2])
     print(json.dumps(result))

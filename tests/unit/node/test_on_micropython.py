@@ -1,24 +1,16 @@
-"""Every test file of mp/, on the MicroPython interpreter that runs the firmware in the twin."""
+"""Every test file of mp/ that does not wait in real time, on the MicroPython interpreter that runs
+the firmware in the twin; test_in_real_time.py has the others.
+"""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from rigs.node_files import FILES, IN_REAL_TIME, IN_VIRTUAL_TIME
 
-pytestmark = pytest.mark.timeout(400)
-FILES = sorted(p.name for p in (Path(__file__).parent / "mp").glob("mp_*.py"))
-# The whole application waits a lot; these need no real clock.
-IN_VIRTUAL_TIME = {
-    "mp_app.py",
-    "mp_bearers.py",
-    "mp_console.py",
-    "mp_defects.py",
-    "mp_faults.py",
-    "mp_udp.py",
-    "mp_wiring.py",
-}
+# Minutes where the processors have other work, too.
+pytestmark = pytest.mark.timeout(1300)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [name for name in FILES if name not in IN_REAL_TIME])
 def test_file(name: str, run_mp: Callable[..., str]) -> None:
-    run_mp(name, virtual=name in IN_VIRTUAL_TIME, timeout_s=350)
+    run_mp(name, virtual=name in IN_VIRTUAL_TIME, timeout_s=1200)

@@ -26,11 +26,11 @@ FIGURES = {
 }
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(1200)
 def test_the_model_shows_what_was_measured(run_mp: Callable[..., str], tmp_path: Path) -> None:
     shutil.copy(MODEL, tmp_path / "processor.py")
     path = (tmp_path, MP, MP / "fake", ROOT / "protocol", ROOT / "firmware")
-    text = run_mp("processor_app.py", path=path, virtual=True, timeout_s=150)
+    text = run_mp("processor_app.py", path=path, virtual=True, timeout_s=1100)
     found = json.loads(text.splitlines()[-2])
     assert found["poll_bytes"] == 217  # what was measured
     wrong = {k: found[k] for k, (low, high) in FIGURES.items() if not low <= found[k] <= high}
