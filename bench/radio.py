@@ -7,8 +7,8 @@ turns are those of pbal_protocol.radio.tdma with beacons and repairs; clocks are
 and late by up to 1 ms. The channel is pbal_sim.radio's: path loss, sensitivity, collisions,
 capture; `--loss` takes away that share of all frames besides, beacons too.
 
-- bound: times on air of all frames that were sent, repairs too, and of the parts of a round that
-  are reserved for commands and urgent frames, each with one guard.
+- bound: times on air of all frames that were sent, repairs too, and of the window that a round
+  keeps for urgent frames, each with one guard. Commands come after a round, and are not in it.
 - least: the same of a round in which nothing is lost.
 - delivered: share of readings that arrived within their round.
 - ALOHA: every home sends one reading in each round's time, at a moment of its own, and hears
@@ -31,8 +31,9 @@ from typing import Any
 
 from pbal_protocol.radio import tdma
 from pbal_protocol.radio.airtime import time_on_air_us
+from pbal_protocol.radio.follower import CONTENTION, SILENT, URGENT_BYTES, Follower
 from pbal_protocol.radio.records import Beacon
-from pbal_protocol.radio.slots import UP_BYTES, Shape, SlotMap, guard_us
+from pbal_protocol.radio.tdma import UP_BYTES, guard_us
 from pbal_sim.radio import OPEN_COUNTRY, Air, Ear, VirtualClock
 from pbal_sim.radio import propagation as p
 
@@ -64,22 +65,21 @@ class Home:
         self.site = site
         self.address = address
         self.rate = 1 + site.rng.uniform(-DRIFT_PPM, DRIFT_PPM) * 1e-6
-        self.follower = tdma.Follower()
+        self.follower = Follower()
         self.ear = Ear(
             site.air, f"home {address}", at, HZ, power_dbm=POWER_DBM, loss=site.loss,
             rng=random.Random(site.rng.random()), on_frame=self.hears,
         )  # fmt: skip
-        self.ear.tune(site.shape.beacon_sf)
+        self.ear.tune(site.rounds.sf)
 
     def hears(self, payload: bytes, _heard: object, end_us: int) -> None:
         """A frame: only beacons mean anything."""
         if payload[0] != Beacon.ID:
             return
         beacon = Beacon.decode(payload[: len(payload) - SEAL])
-        shape = self.site.shape
-        us = time_on_air_us(len(payload), shape.beacon_sf, shape.bw_hz)
+        us = time_on_air_us(len(payload), self.site.rounds.sf)
         after_us = self.follower.beacon(beacon, us)
-        if after_us != tdma.SILENT:
+        if after_us != SILENT:
             late_us = self.site.rng.uniform(0, JITTER_US)
             begin_us = round(end_us - us + after_us * self.rate + late_us)
             self.site.air.call_at(begin_us, self.speak)
@@ -110,18 +110,16 @@ class Site:
         spots = [(*self._spot(i, case), i + 1) for i in range(case.homes)]
         spots.sort()  # the fastest come first
         self.sfs = [sf for sf, _, _ in spots]
-        rows = [(i, address, sf) for i, (sf, _, address) in enumerate(spots)]
         # The guard follows from the round's length, which depends on the guard: twice is enough.
         guard = 0
-        for _ in range(2):
-            self.shape = Shape(beacon_sf=max(self.sfs), guard_us=guard)
-            guard = guard_us(SlotMap(1, self.shape, rows).cycle_us, DRIFT_PPM, JITTER_US) + TURN_US
-        self.shape = Shape(beacon_sf=max(self.sfs), guard_us=guard)
-        self.map = SlotMap(1, self.shape, rows)
+        for _ in range(3):
+            self.rounds = tdma.Rounds(1, max(self.sfs), 125_000, guard)
+            told = [self.rounds.assign(address, sf) for sf, _, address in spots]
+            self.round_us = self.rounds.length_us(self.rounds.begin(0, 0))
+            guard = guard_us(self.round_us, DRIFT_PPM, JITTER_US) + TURN_US
         self.homes = [Home(self, address, at) for _, at, address in spots]
-        for (slot, address, sf), home in zip(rows, self.homes, strict=True):
-            home.follower.assign(1, slot, self.map.slot(address)[0], sf)
-        self.rounds = tdma.Rounds(self.map, [home.address for home in self.homes])
+        for record, home in zip(told, self.homes, strict=True):
+            home.follower.assign(record.map_version, record.slot, record.sf)
 
     def _spot(self, i: int, case: Case) -> tuple[int, tuple[float, float]]:
         """A place from which a home reaches the hub, and the spreading factor it needs there."""
@@ -153,10 +151,10 @@ class Site:
         """Send a beacon and wait until all that follows it is over, tuned to each slot's factor."""
         start_us = self.clock.us
         self.beacons += 1
-        self.hub.send(beacon.encode() + bytes(SEAL), self.shape.beacon_sf)
-        for address, begin_us in self.rounds.slots_us(beacon):
+        self.hub.send(beacon.encode() + bytes(SEAL), self.rounds.sf)
+        for _address, sf, begin_us in self.rounds.slots_us(beacon):
             self.run_until(start_us + begin_us - TURN_US)
-            self.hub.tune(self.map.slot(address)[2])
+            self.hub.tune(sf)
         self.run_until(start_us + self.rounds.length_us(beacon))
 
     def one_round(self) -> None:
@@ -171,11 +169,11 @@ class Site:
 
     def bound_us(self) -> int:
         """Airtime of all that was sent and of what each round reserves, with one guard each."""
-        shape, rounds = self.shape, len(self.cycles_us)
+        rounds = len(self.cycles_us)
         used = self.hub.airtime_us + sum(home.ear.airtime_us for home in self.homes)
-        reserved = shape.downlinks * shape.downlink_us + shape.contention * shape.contention_us
-        frames = self.sent + self.beacons + rounds * (shape.downlinks + shape.contention)
-        return used + rounds * reserved + frames * shape.guard_us
+        reserved = CONTENTION * time_on_air_us(URGENT_BYTES, self.rounds.sf)
+        frames = self.sent + self.beacons + rounds * CONTENTION
+        return used + rounds * reserved + frames * self.rounds.guard_us
 
 
 def turns(case: Case, rounds: int, loss: float, seed: int) -> dict[str, Any]:
@@ -190,7 +188,7 @@ def turns(case: Case, rounds: int, loss: float, seed: int) -> dict[str, Any]:
         "loss": loss,
         "cycle_s": round(cycle_us / 1e6, 3),
         "cycle_over_bound": round(cycle_us * rounds / site.bound_us(), 3),
-        "cycle_over_least": round(cycle_us / site.map.cycle_us, 3),
+        "cycle_over_least": round(cycle_us / site.round_us, 3),
         "delivered": round(site.delivered / case.homes / rounds, 5),
         "frames_a_reading": round(site.sent / case.homes / rounds, 3),
     }

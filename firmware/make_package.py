@@ -18,7 +18,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 # What a node never loads.
 HOST_ONLY = {
-    f"pbal_protocol/{name}.py" for name in ("ccm_host", "events", "flags", "names", "states")
+    f"pbal_protocol/{name}.py"
+    for name in ("ccm_host", "events", "flags", "names", "radio/tdma", "states")
 }
 
 

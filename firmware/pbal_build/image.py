@@ -20,10 +20,11 @@ from .errors import BuildError
 _SCRIPTS = ("boot.py", "main.py")
 # What a node never loads; firmware/make_package.py leaves out the same.
 HOST_ONLY = {
-    f"pbal_protocol/{name}.py" for name in ("ccm_host", "events", "flags", "names", "states")
+    f"pbal_protocol/{name}.py"
+    for name in ("ccm_host", "events", "flags", "names", "radio/tdma", "states")
 }
 # What only a node with a radio loads: folders of the packages.
-_RADIO = ("pbal_protocol/radio/", "pbal_node/radio/")
+_RADIO = ("pbal_protocol/radio/", "pbal_node/radio/", "pbal_node/bearers/lora.py")
 # Source that contains machine code for the chip's own processor is compiled on the chip.
 _ON_CHIP = ("@micropython.viper", "@micropython.native", "@micropython.asm_")
 

@@ -150,9 +150,9 @@ def _report(app, board: dict, identity: dict) -> Report:
     return r
 
 
-def _join(app, identity: dict) -> int:
-    """The end of the sealed link; the Modbus unit. Raises whatever a damaged identity causes, and
-    ValueError for one that was copied from another chip.
+def _join(app, identity: dict) -> tuple:
+    """The end of the sealed link; the Modbus unit and the group frames' key. Raises whatever a
+    damaged identity causes, and ValueError for one that was copied from another chip.
     """
     from pbal_node.groupkeys import GroupKeys, kept
     from pbal_node.link import Link
@@ -191,7 +191,7 @@ def _join(app, identity: dict) -> int:
     link.wake_selector = app.wake_selector
     link.wake_meter = app.measuring.wake
     app.report.eui = eui
-    return address & 0xFF
+    return address & 0xFF, group
 
 
 def _network(app, identity: dict) -> bool:
@@ -211,9 +211,10 @@ def _network(app, identity: dict) -> bool:
 
 def _bearers(app, board: dict, identity: dict) -> None:
     unit = _UNPROVISIONED
+    group = b""
     if identity:
         try:
-            unit = _join(app, identity)
+            unit, group = _join(app, identity)
         except MemoryError:
             raise
         except Exception as e:  # the home keeps its power by S8 and S9; nobody can command it
@@ -221,6 +222,9 @@ def _bearers(app, board: dict, identity: dict) -> None:
             boards.missing.append("identity")
     de = boards.rs485_driver(board)  # off, also where nobody speaks on the line
     if app.link and "udp" in identity and _network(app, identity):
+        return
+    told = identity.get("radio") if app.link and "radio" in board else None
+    if told and _radio(app, board, identity, group) and not told.get("wired"):
         return
     from pbal_node.bearers.rs485 import Rs485
 
@@ -241,3 +245,22 @@ def _bearers(app, board: dict, identity: dict) -> None:
         from pbal_node.discovery import Finder
 
         app.finder = rs485.finder = Finder(rs485.rx, app.led, app.now_ms)
+
+
+def _radio(app, board: dict, identity: dict, group: bytes) -> bool:
+    """The radio; False when it does not work: the wires are served then."""
+    from pbal_node import unload
+
+    try:
+        from pbal_node.radio import fitting
+
+        app.bearers.append(fitting.fit(app, board, identity, group))
+    except Exception as e:  # no room for it, either
+        print("pbal: the radio does not work: %r" % e)
+        boards.missing.append("radio")
+        app.link.lead = app.link.others = app.link.groups.renewed = None
+        unload("pbal_node.bearers", "lora")
+        unload("pbal_node.radio", "sx127x")
+    unload("pbal_node.radio", "fitting")
+    unload("pbal_protocol.radio", "plans")
+    return "radio" not in boards.missing

@@ -47,6 +47,7 @@ class GroupKeys:
         self.older: "frames.Opener | None" = None
         self._older_ms = 0  # when `older` began to be the older one
         self._wanted: "records.GroupKey | None" = None
+        self.renewed = None  # called with a new key, by whoever opens frames of its own with it
 
     def _opener(self, key: bytes, floor: int = 0) -> "frames.Opener":
         return frames.Opener(key, frames.GROUP, self._site, 0, floor)
@@ -92,4 +93,6 @@ class GroupKeys:
                 self.older = self.newest
                 self._older_ms = now_ms
             self.newest = opener
+            if self.renewed:
+                self.renewed(r.group_key)
         return self._proof(r.challenge)

@@ -71,6 +71,9 @@ class Link:
         self._faults = faults
         # Called when there is a command, and when the controller wants a reading now.
         self.wake_selector = self.wake_meter = lambda: None
+        # A bearer's own: what begins a frame in place of Telemetry (`lead(tx, at)` returns where it
+        # ends), and what acts on records that only this bearer knows.
+        self.lead = self.others = None
         self._rx = bytearray(256)
         self._rx_view = memoryview(self._rx)
         self._telemetry = records.Telemetry()
@@ -183,6 +186,8 @@ class Link:
             return self._group_key(r)
         elif kind == records.Update.ID:
             return self._update(r)
+        elif self.others:
+            self.others(r)
         return _RESULT_OK
 
     def _group_key(self, r) -> int:
@@ -280,13 +285,28 @@ class Link:
 
     # up ---------------------------------------------------------------------------------------
 
+    def greet(self) -> None:
+        """The next answer says who this is."""
+        self._hello = True
+
+    def urgent(self) -> bool:
+        """Whether something is to be told that should not wait: a result, a warning, an alarm."""
+        for entry in self._log.pending:
+            if entry[2]:
+                return True
+        return len(self._selector.outbox) > 0
+
     def _seal(self, tx, start: int, room: int) -> int:
         head = start + _HEAD
         if self._clock.wants_answer():
             self._hello = True
         limit = head + min(_MAX_PLAIN, room - _HEAD - _TAG)
-        at = self._put(records.Telemetry, self._telemetry, tx, head)
-        if at == head:
+        at = (
+            self.lead(tx, head)
+            if self.lead
+            else self._put(records.Telemetry, self._telemetry, tx, head)
+        )
+        if at == head and not self.lead:
             # No reading that a record can hold: said to be old, so nobody uses it.
             self._telemetry = records.Telemetry()
             bare = records.Telemetry(age_ms=65535, flags=self._report.flags())

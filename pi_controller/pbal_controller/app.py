@@ -83,7 +83,9 @@ class Controller:
         self._group = GroupSession(config.site.id, keys.active.root, "group")
         self.fleet = Fleet(_make_home(config, keys, home) for home in config.home)
         self.standing = Standing(sum(home.session is not None for home in self.fleet))
-        self.counters = Counters(self.fleet, self._group, self.journal, self.inbox, self.now)
+        self.counters = Counters(
+            self.fleet, self._group, self.journal, self.inbox, self.now, config.sends_beacons
+        )
         self.rounds: dict[str, Rounds] = {}
         self.bearers: dict[str, Bearer] = {}
         self.router = Router()

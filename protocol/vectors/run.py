@@ -16,7 +16,7 @@ _here = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
 sys.path.insert(0, _here + "/..")
 
 from pbal_protocol import aead, ed25519, errors, frames, kdf, modbus, modbus_client, records, stock  # noqa: E402
-from pbal_protocol.radio import airtime, budget, compact, plans, slots  # noqa: E402
+from pbal_protocol.radio import airtime, budget, compact, follower, plans  # noqa: E402
 from pbal_protocol.radio import records as radio_records  # noqa: E402
 
 radio_records.add(records.RECORDS)
@@ -188,20 +188,18 @@ def spending(v, _file):
     return fails(call, v["error"]) if "error" in v else call()
 
 
-def slot_map(v, _file):
-    def call():
-        homes = [tuple(home) for home in v["homes"]]
-        return slots.SlotMap(1, slots.Shape(**v["shape"]), homes)
-
-    if "error" in v:
-        return fails(call, v["error"])
-    made = call()
-    bad = same(len(made), len(v["begin"]))
-    for address, slot in v["begin"].items():
-        bad = bad or same(made.slot(int(address)), tuple(slot))
-    for name in ("downlink_at_us", "contention_at_us", "cycle_us"):
-        bad = bad or same(getattr(made, name), v[name])
-    return bad or same(made.airtime_us(), v["airtime_us"])
+def turns(v, _file):
+    beacon = radio_records.Beacon(
+        time_s=0,
+        time_ms=0,
+        round=0,
+        map_version=0,
+        repair=v["repair"],
+        shape=unhex(v["shape"]),
+        heard=unhex(v["heard"]),
+    )
+    found = [list(turn) for turn in follower.turns(beacon, v["us"], 125000)]
+    return same(found, v["turns"])
 
 
 def shortened(v, _file):
@@ -217,7 +215,7 @@ def shortened(v, _file):
 RUN = {
     "airtime": time_on_air,
     "budget": spending,
-    "slots": slot_map,
+    "turns": turns,
     "compact": shortened,
     "ed25519": signature,
     "ccm": ccm,

@@ -54,19 +54,21 @@ def first_files(config: StreetConfig, i: int, identity: Identity) -> dict[str, s
     files = dict(config.first_files)
     if config.provision:
         # Phases are 1..3 for a node; 0 lets a new one choose by itself.
-        files["/cfg/identity.json"] = json.dumps(
-            {
-                "eui": identity.eui,
-                "site": config.site_id,
-                "address": identity.address,
-                "root": identity.root.hex(),
-                "group": identity.group.hex(),
-                "name": identity.name,
-                "phase": _first_phase(config, i) + 1,
-                "fixed": i in config.fixed,
-            }
-            | (_on_wifi(config) if i in config.wifi else {})
-        )
+        told: dict[str, object] = {
+            "eui": identity.eui,
+            "site": config.site_id,
+            "address": identity.address,
+            "root": identity.root.hex(),
+            "group": identity.group.hex(),
+            "name": identity.name,
+            "phase": _first_phase(config, i) + 1,
+            "fixed": i in config.fixed,
+        }
+        if i in config.wifi:
+            told |= _on_wifi(config)
+        if config.radio is not None:
+            told["radio"] = config.radio.identity()
+        files["/cfg/identity.json"] = json.dumps(told)
     return files
 
 

@@ -43,7 +43,7 @@ from pbal_sim.mains import Mains
 from pbal_sim.neutral import NeutralHistory
 from pbal_sim.processclient import ProcessClient, memory_file
 from pbal_sim.pzem import Reading
-from pbal_sim.radio import Air, RadioWire, Sx1276
+from pbal_sim.radio import Air, PiPort, RadioWire, Sx1276
 from pbal_sim.segment import Segment
 from pbal_sim.streetconfig import StreetConfig, loads_of
 from pbal_sim.witness import Witness
@@ -89,7 +89,11 @@ class Street:
         self.clock_us = 0.0
         self.interpreter = ""
         self.boot_s = 0.0
-        self.air = Air(lambda: time.monotonic_ns() // 1000, seed=c.seed)  # for boards with a radio
+        if c.radio is not None and "radio" not in self.board:
+            raise TwinError(f"the board {c.board} has no radio")
+        loss = c.radio.loss if c.radio else None
+        self.air = Air(lambda: time.monotonic_ns() // 1000, loss=loss, seed=c.seed)
+        self.hub: PiPort | None = None  # the controller's radio
         self._supervisor = ProcessClient(self._ended)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pages: mmap.mmap | None = None
@@ -141,6 +145,9 @@ class Street:
             loop.add_reader(home.chip.meter_end.fileno(), home.meter_wire.readable)
             if home.radio_wire is not None:
                 loop.add_reader(home.chip.spi_end.fileno(), home.radio_wire.readable)
+        if c.radio is not None:
+            hub = Sx1276(self.air, "controller")
+            self.hub = await PiPort(self.workdir / "pi", hub, self._schedule).__aenter__()
         self._task(self._tick(), "street mains")
         self._task(self._watch(), "street watchdogs")
         gate = asyncio.Semaphore(c.boot_parallel)
@@ -167,6 +174,9 @@ class Street:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         loop = asyncio.get_running_loop()
         self.segment.close()
+        if self.hub is not None:
+            await self.hub.__aexit__()
+            self.hub = None
         for home in self.homes:
             loop.remove_reader(home.chip.event_end.fileno())
             loop.remove_reader(home.chip.meter_end.fileno())
@@ -238,7 +248,8 @@ class Street:
         home.chip.first_files = first_files(c, i, identity)
         home.attach()
         if "radio" in self.board:
-            radio = Sx1276(self.air, f"home {i + 1}", (_APART_M * (i + 1), 0.0))
+            apart_m = c.radio.apart_m if c.radio else _APART_M
+            radio = Sx1276(self.air, f"home {i + 1}", (apart_m * (i + 1), 0.0))
             home.radio_wire = RadioWire(
                 home.chip.spi_end, radio, self.board["radio"], home.chip.set_input, self._schedule
             )

@@ -8,6 +8,24 @@ from pathlib import Path
 from pbal_sim.errors import TwinError
 from pbal_sim.loads import Loads, read_csv
 from pbal_sim.mains import MainsConfig
+from pbal_sim.radio import OPEN_COUNTRY, PathLoss
+
+
+@dataclass(frozen=True)
+class RadioSite:
+    """Homes over LoRa: the channel, and where they stand. The controller is at the beginning of the
+    road, one home after the other along it.
+    """
+
+    region: str = "IN865"
+    channel: int = 0
+    sf: int = 8  # of the beacons
+    apart_m: float = 150.0
+    loss: PathLoss = OPEN_COUNTRY
+
+    def identity(self) -> dict[str, object]:
+        """What a node is provisioned with."""
+        return {"region": self.region, "channel": self.channel, "sf": self.sf}
 
 WIFI = ("pbal street", "only on this computer")  # name and key of the street's network
 
@@ -41,6 +59,7 @@ class StreetConfig:
     provision: bool = True
     wifi: frozenset[int] = frozenset()  # homes on the Wi-Fi, which leave the wires alone, ...
     controller: tuple[str, int] = ("127.0.0.1", 7225)  # ... and whom they speak to
+    radio: RadioSite | None = None  # needs a board with a radio
     boot_parallel: int = 4
     pair_frames: bool | None = None  # see pbal_sim.receivers; default: above 16 homes
 

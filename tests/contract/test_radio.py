@@ -1,15 +1,13 @@
 """The radio's arithmetic: time on air, plans, the airtime budget, slot maps, compact readings."""
 
-import itertools
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rigs.needs import ROOT
 
 from pbal_protocol import frames, records
-from pbal_protocol.errors import FieldError, ForbiddenError, RangeError
-from pbal_protocol.radio import airtime, budget, compact, plans, slots
+from pbal_protocol.errors import ForbiddenError, RangeError
+from pbal_protocol.radio import airtime, budget, compact, plans, tdma
 from pbal_protocol.radio.records import CompactTelemetry
 
 # -- time on air ----------------------------------------------------------------------------------
@@ -190,42 +188,13 @@ def test_dwell_time_is_refused_for_good_and_says_what_to_do():
         mine.spend(1000, 0, airtime.time_on_air_us(39, 10))
 
 
-# -- slot maps ------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.integers(7, 12), max_size=60), st.integers(0, 9000), st.integers(0, 4))
-def test_slots_keep_apart_by_the_guard(sfs, guard, extra):
-    shape = slots.Shape(guard_us=guard, downlinks=extra, contention=extra)
-    made = slots.SlotMap(1, shape, [(i, 100 + i, sf) for i, sf in enumerate(sfs)])
-    parts = sorted(made.slot(100 + i)[:2] for i in range(len(sfs)))
-    parts.append((made.contention_at_us, 0))
-    for (begin, length), (after, _) in itertools.pairwise(parts):
-        assert begin + length + guard == after
-    assert parts[0][0] == made.downlink_at_us + extra * (shape.downlink_us + guard)
-    count = 1 + 2 * extra + len(sfs)
-    assert 0 <= made.cycle_us - made.airtime_us() - count * guard < 1000
-
-
-def test_guards_grow_with_the_cycle():
-    # Two clocks of 40 ppm, each one way, are 400 us apart after 5 s.
-    assert slots.guard_us(5_000_000) == 400 + 2000
-    assert slots.guard_us(0, jitter_us=0) == 0
-
-
-def test_a_home_without_a_slot_is_an_error():
-    with pytest.raises(FieldError, match="home 7 has no slot"):
-        slots.SlotMap(1, slots.Shape(), []).slot(7)
-    with pytest.raises(RangeError, match="slot 3 is given to the homes 1 and 2"):
-        slots.SlotMap(1, slots.Shape(), [(3, 1, 7), (3, 2, 7)])
-
-
 # -- compact readings -----------------------------------------------------------------------------
 
 
 def test_a_compact_reading_is_as_short_as_it_was_meant_to_be():
     assert CompactTelemetry.SIZE <= 24
     sealed = CompactTelemetry.SIZE + frames.HEADER_LEN + frames.TAG_LEN
-    assert sealed <= slots.UP_BYTES == 39
+    assert sealed <= tdma.UP_BYTES == 39
     assert airtime.time_on_air_us(sealed, 7) == 82_176  # against 112 ms of a Telemetry
 
 

@@ -11,56 +11,58 @@ from pbal_protocol import frames
 from pbal_protocol.errors import RangeError
 from pbal_protocol.radio import tdma
 from pbal_protocol.radio.airtime import time_on_air_us
+from pbal_protocol.radio.follower import SILENT, Contention, Follower
 from pbal_protocol.radio.records import Beacon
-from pbal_protocol.radio.slots import Shape, SlotMap
 
 GUARD = 3000
+BW = 125_000
 
 
-def site(sfs: list[int], version: int = 1) -> tuple[SlotMap, tdma.Rounds, dict[int, tdma.Follower]]:
+def site(sfs: list[int], version: int = 1) -> tuple[tdma.Rounds, dict[int, Follower]]:
     """A map of homes 100, 101, ..., the controller's side and each node's."""
-    sfs = sorted(sfs)
-    shape = Shape(beacon_sf=max(sfs), guard_us=GUARD)
-    slot_map = SlotMap(version, shape, [(i, 100 + i, sf) for i, sf in enumerate(sfs)])
+    rounds = tdma.Rounds(version, max(sfs), BW, GUARD)
     nodes = {}
-    for i in range(len(sfs)):
-        node = nodes[100 + i] = tdma.Follower()
-        begin, _length, sf = slot_map.slot(100 + i)
-        node.assign(version, i, begin, sf)
-    return slot_map, tdma.Rounds(slot_map, list(nodes)), nodes
+    for i, sf in enumerate(sfs):
+        told = rounds.assign(100 + i, sf)
+        node = nodes[100 + i] = Follower()
+        node.assign(told.map_version, told.slot, told.sf)
+    return rounds, nodes
 
 
 def over_the_air(beacon: Beacon) -> Beacon:
     return Beacon.decode(beacon.encode())
 
 
-def beacon_us(slot_map: SlotMap, beacon: Beacon) -> int:
+def beacon_us(rounds: tdma.Rounds, beacon: Beacon) -> int:
     size = len(beacon.encode()) + frames.HEADER_LEN + frames.TAG_LEN
-    return time_on_air_us(size, slot_map.shape.beacon_sf)
+    return time_on_air_us(size, rounds.sf)
 
 
 @given(st.lists(st.integers(7, 12), min_size=1, max_size=60), st.integers(0, 2**32))
 def test_every_home_is_heard_once_and_no_two_frames_touch(sfs, seed):
     """Whoever of them misses whichever beacon, and whichever frames are lost."""
     rng = random.Random(seed)
-    slot_map, rounds, nodes = site(sfs)
+    rounds, nodes = site(sfs)
     arrived: list[int] = []
     beacon = rounds.begin(1000, 0)
     count = 0
     while beacon is not None:
         count += 1
-        us = beacon_us(slot_map, beacon)
+        us = beacon_us(rounds, beacon)
         assert us == rounds.beacon_us(beacon)
         spans = [(0, us)]
-        asked = dict(rounds.slots_us(beacon))
+        asked = {address: (sf, begin) for address, sf, begin in rounds.slots_us(beacon)}
         for address, node in nodes.items():
             if rng.random() < 0.3:
                 continue  # did not hear the beacon: silent
             after = node.beacon(over_the_air(beacon), us)
-            if after == tdma.SILENT:
+            if after == SILENT:
                 assert address in arrived
                 continue
-            assert asked[address] == after
+            assert asked[address] == (node.sf, after)
+            assert node.end_us + (0 if beacon.repair else rounds.window_us()) == rounds.length_us(
+                beacon
+            )
             spans.append((after, after + time_on_air_us(39, node.sf)))
             if rng.random() < 0.7 and rounds.heard(address):
                 arrived.append(address)
@@ -75,15 +77,15 @@ def test_every_home_is_heard_once_and_no_two_frames_touch(sfs, seed):
 
 
 def test_a_repair_asks_only_those_that_were_not_heard_and_ends():
-    slot_map, rounds, nodes = site([7, 7, 9, 12])
+    rounds, nodes = site([7, 7, 9, 12])
     rounds.begin(1, 0)
     for address in (100, 102):
         assert rounds.heard(address)
         assert not rounds.heard(address)
     assert not rounds.heard(999)
     repair = over_the_air(rounds.repair(2, 0))
-    us = beacon_us(slot_map, repair)
-    assert nodes[100].beacon(repair, us) == nodes[102].beacon(repair, us) == tdma.SILENT
+    us = beacon_us(rounds, repair)
+    assert nodes[100].beacon(repair, us) == nodes[102].beacon(repair, us) == SILENT
     assert nodes[101].beacon(repair, us) == us + GUARD
     assert nodes[103].beacon(repair, us) == us + GUARD + time_on_air_us(39, 7) + GUARD
     for _ in range(tdma.REPAIRS - 1):
@@ -95,69 +97,111 @@ def test_a_repair_asks_only_those_that_were_not_heard_and_ends():
     assert rounds.missing() == list(nodes)
 
 
+def test_who_is_silent_for_rounds_is_not_asked_again_in_one_until_it_is_heard():
+    rounds, _ = site([7, 7])
+    for silent in range(tdma.GIVE_UP):
+        rounds.begin(1, 0)
+        rounds.heard(100)
+        assert rounds.missed(101) == silent
+        assert rounds.repair(1, 0) is not None
+    rounds.begin(1, 0)
+    rounds.heard(100)
+    assert rounds.repair(1, 0) is None
+    rounds.heard(101)
+    rounds.begin(1, 0)
+    assert rounds.missed(101) == 0
+    assert rounds.repair(1, 0) is not None
+
+
 def test_the_next_beacon_acknowledges_the_round():
-    slot_map, rounds, nodes = site([7, 7])
+    rounds, nodes = site([7, 7])
     node = nodes[100]
     for heard, lost in ((False, 0), (False, 1), (True, 2), (True, 0)):
         beacon = over_the_air(rounds.begin(1, 0))
-        assert node.beacon(beacon, beacon_us(slot_map, beacon)) > 0
+        assert node.beacon(beacon, beacon_us(rounds, beacon)) > 0
         assert node.lost == lost
         if heard:
             rounds.heard(100)
 
 
 def test_another_map_or_no_slot_is_silence():
-    slot_map, rounds, nodes = site([7, 7], version=4)
+    rounds, nodes = site([7, 7], version=4)
     beacon = over_the_air(rounds.begin(1, 0))
-    us = beacon_us(slot_map, beacon)
-    stranger = tdma.Follower()
-    assert stranger.beacon(beacon, us) == tdma.SILENT
-    stranger.assign(3, 0, 363048, 7)
-    assert stranger.beacon(beacon, us) == tdma.SILENT
+    us = beacon_us(rounds, beacon)
+    stranger = Follower()
+    for version, slot in ((SILENT, SILENT), (3, 0), (4, 2)):
+        stranger.assign(version, slot, 7)
+        assert not stranger.joined(beacon)
+        assert stranger.beacon(beacon, us) == SILENT
     nodes[100].leave()
-    assert nodes[100].beacon(beacon, us) == tdma.SILENT
+    assert nodes[100].beacon(beacon, us) == SILENT
     assert nodes[101].beacon(beacon, us) > 0
 
 
+def test_who_joins_or_leaves_moves_nobody_elses_slot():
+    rounds, nodes = site([7, 9, 7])
+    told = rounds.assign(200, 8)
+    late = nodes[200] = Follower()
+    late.assign(told.map_version, told.slot, told.sf)
+    rounds.drop(100)
+    nodes.pop(100)
+    beacon = over_the_air(rounds.begin(1, 0))
+    us = beacon_us(rounds, beacon)
+    places = {address: begin for address, _, begin in rounds.slots_us(beacon) if address > 0}
+    assert {address: node.beacon(beacon, us) for address, node in nodes.items()} == places
+    assert rounds.assign(201, 7).slot == 0, "the free slot is given away first"
+
+
+def test_a_home_that_changes_its_factor_keeps_its_old_slot_until_it_was_heard_in_the_new_one():
+    """Whichever of the two it believes in, nobody else sends there."""
+    rounds, _ = site([7, 9])
+    told = rounds.assign(100, 8)
+    assert rounds.assign(100, 8) == told
+    assert [a for a, _, _ in rounds.slots_us(rounds.begin(1, 0))] == [100, 100, 101]
+    assert rounds.assign(102, 7).slot == 1
+    rounds.confirm(100, 7)  # a frame at the old one confirms nothing
+    assert [a for a, _, _ in rounds.slots_us(rounds.begin(1, 0))] == [100, 102, 100, 101]
+    rounds.heard(100)
+    assert {a for a, _, _ in rounds.slots_us(rounds.repair(1, 0))} == {101, 102}
+    rounds.confirm(100, 8)
+    assert [a for a, _, _ in rounds.slots_us(rounds.begin(1, 0))] == [SILENT, 102, 100, 101]
+    assert rounds.assign(103, 7).slot == 0
+    assert rounds.sf_of(100) == 8
+    assert rounds.sf_of(999) == 0
+
+
 def test_what_a_beacon_can_not_tell_is_refused():
-    shape = Shape(guard_us=GUARD)
-    mixed = SlotMap(1, shape, [(0, 1, 9), (1, 2, 7)])
-    with pytest.raises(RangeError, match="fastest"):
-        tdma.Rounds(mixed, [1, 2])
-    good = SlotMap(1, shape, [(0, 1, 7), (1, 2, 9)])
-    for order in ([1], [1, 1], [2, 1]):
-        with pytest.raises(RangeError):
-            tdma.Rounds(good, order)
-    slow = SlotMap(1, Shape(guard_us=26_000), [(0, 1, 7)])
     with pytest.raises(RangeError, match="guard"):
-        tdma.Rounds(slow, [1])
-    many = SlotMap(1, shape, [(i, i, 7) for i in range(256)])
-    with pytest.raises(RangeError, match="255"):
-        tdma.Rounds(many, list(range(256)))
+        tdma.Rounds(1, 7, BW, 128_000)
+    rounds, _ = site([9])
+    with pytest.raises(RangeError, match="beacons use 9"):
+        rounds.assign(1, 10)
+    full, _ = site([7] * 255)
+    with pytest.raises(RangeError, match="255 slots"):
+        full.assign(1, 7)
+    assert len(full.begin(1, 0).encode()) + 15 <= 67
 
 
-def test_the_longest_beacon_fits_the_shape_of_the_map():
-    slot_map, rounds, _ = site([7] * 255)
-    assert beacon_us(slot_map, rounds.begin(1, 0)) <= slot_map.shape.beacon_us
-    short = SlotMap(1, Shape(beacon_bytes=40), [(i, i, 7) for i in range(255)])
-    with pytest.raises(RangeError, match="too few bytes"):
-        tdma.Rounds(short, list(range(255)))
+def test_guards_grow_with_the_cycle():
+    # Two clocks of 40 ppm, each one way, are 400 us apart after 5 s.
+    assert tdma.guard_us(5_000_000) == 400 + 2000
+    assert tdma.guard_us(0, jitter_us=0) == 0
 
 
 def test_contention_backs_off_and_forgets():
-    one = tdma.Contention(2)
+    one = Contention(2)
     assert {one.turn(chance) for chance in range(4)} == {0, 1}
     one.failed(1)  # wait for one round
-    assert [one.turn(0), one.turn(0)] == [tdma.SILENT, 0]
+    assert [one.turn(0), one.turn(0)] == [SILENT, 0]
     one.failed(3)
-    assert [one.turn(0) for _ in range(4)] == [tdma.SILENT] * 3 + [0]
+    assert [one.turn(0) for _ in range(4)] == [SILENT] * 3 + [0]
     for _ in range(9):
         one.failed(7)
-    assert [one.turn(1) for _ in range(8)] == [tdma.SILENT] * 7 + [1]
+    assert [one.turn(1) for _ in range(8)] == [SILENT] * 7 + [1]
     one.failed(7)
     one.done()
     assert one.turn(1) == 1
-    assert tdma.Contention(0).turn(5) == tdma.SILENT
+    assert Contention(0).turn(5) == SILENT
 
 
 def test_a_rate_rises_at_once_and_falls_slowly():
@@ -178,3 +222,13 @@ def test_a_rate_rises_at_once_and_falls_slowly():
     assert rate.sf == 12
     with pytest.raises(RangeError):
         tdma.Rate(13)
+
+
+def test_the_first_factor_is_the_fastest_with_a_margin():
+    # 10 dB above the limits of -7.5, -10, -12.5, ... dB
+    assert tdma.Rate.first(10, 7, 12) == 7
+    assert tdma.Rate.first(9, 7, 12) == 8
+    assert tdma.Rate.first(0, 7, 12) == 8
+    assert tdma.Rate.first(-1, 7, 12) == 9
+    assert tdma.Rate.first(-80, 7, 11) == 11
+    assert tdma.Rate.first(99, 8, 11) == 8

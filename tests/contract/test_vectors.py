@@ -51,7 +51,7 @@ def test_the_runner_sees_one_wrong_digit(name, tmp_path, micropython):
         "compact": "hex",
     }.get(file["kind"], "response")
     vector = file["vectors"][0]
-    numbers = {"crc": "crc", "airtime": "us", "slots": "cycle_us"}
+    numbers = {"crc": "crc", "airtime": "us", "turns": "us"}
     if file["kind"] in numbers:
         vector[numbers[file["kind"]]] ^= 1
     elif file["kind"] == "budget":

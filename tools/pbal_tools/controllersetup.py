@@ -25,7 +25,8 @@ class ControllerSetup:
     """What goes into the controller's own configuration file.
 
     `options` are tables of pbal.toml, e.g. {"planner": {"every_s": 5}}; nested one level deeper
-    for `planner.core`. `home_options` are keys of every [[home]], e.g. {"fuse_a": 25.0}.
+    for `planner.core`. `home_options` are keys of every [[home]], e.g. {"fuse_a": 25.0}. `paths`:
+    names of the bearers that lead to every home, by default its bus.
     """
 
     folder: Path
@@ -35,6 +36,7 @@ class ControllerSetup:
     nodes: Sequence[NodeIdentity]
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     home_options: dict[str, Any] = field(default_factory=dict)
+    paths: tuple[str, ...] = ("street",)
 
 
 def create_keys(folder: Path, site_id: int, group: bytes, nodes: Sequence[NodeIdentity]) -> None:
@@ -77,14 +79,17 @@ def write_config(setup: ControllerSetup) -> Path:
         "keys": {"file": "keys.json", "passphrase_file": "keys.pass"},
         "journal": {"path": "journal.db"},
         "http": {"port": 0, "port_file": "http.port"},
-        "bus": {"street": {"port": setup.bus_port, "baud": setup.baud}},
     }
+    if "street" in setup.paths:
+        tables["bus"] = {"street": {"port": setup.bus_port, "baud": setup.baud}}
     for name, table in setup.options.items():
         tables[name] = {**tables.get(name, {}), **table}
     text = "# Written by pbal sim run: the real controller's own configuration.\n"
     text += toml_tables(tables)
     for node in setup.nodes:
-        text += f'\n[[home]]\naddress = {node.address}\nbus = "street"\n'
+        ways = ", ".join(f'{{ bearer = "{name}" }}' for name in setup.paths)
+        way = 'bus = "street"' if setup.paths == ("street",) else f"paths = [{ways}]"
+        text += f"\n[[home]]\naddress = {node.address}\n{way}\n"
         text += f"name = {toml_value(node.name)}\n"
         text += "".join(f"{k} = {toml_value(v)}\n" for k, v in setup.home_options.items())
     path = setup.folder / "pbal.toml"

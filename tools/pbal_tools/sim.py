@@ -21,7 +21,7 @@ from .output import check_writable, counted, write_json
 from .picture import Picture, sentence
 from .screen import ending_signals, show
 from .streetfaults import FAULTS
-from .streetoptions import RunOptions, check, default_port
+from .streetoptions import SCENARIOS, RunOptions, check, default_port
 from .streetrun import StreetRun
 from .view import save_svg
 
@@ -99,6 +99,13 @@ def run(
             help="Also HQ: a broker (Mosquitto) on loopback, and what a subscriber hears there.",
         ),
     ] = False,
+    scenario: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help=f"How the homes are reached: {', '.join(SCENARIOS)} (RS-485; LoRa).",
+        ),
+    ] = "urban",
     port: Annotated[
         int | None,
         typer.Option(
@@ -118,6 +125,7 @@ def run(
     pbal sim run --profiles street.csv.gz --speed 60
     pbal sim run --faults noise,dead
     pbal sim run --uplink
+    pbal sim run --scenario rural --homes 6
     """
     options = RunOptions(
         homes=homes,
@@ -129,6 +137,7 @@ def run(
         faults=tuple(name for name in faults.split(",") if name),
         keep=keep,
         uplink=uplink,
+        scenario=scenario,
         port=default_port() if port is None else port,
     )
     require("sim")
@@ -270,10 +279,12 @@ def print_result(result: dict[str, Any], console: Console) -> None:
     told = f"{result['switches_confirmed']} confirmed by measurement"
     if result["switches_refused"]:
         told += f", {result['switches_refused']} refused or let expire by a node"
+    age_s = result["telemetry_age_p95_s"]
+    age = "nobody knows: no home answers" if age_s is None else f"{age_s:.2f} s"
     lines += [
         f"switchings       {result['switches_ordered']} ordered, {told}",
         f"link             {result['frames_answered']} frames, {result['frames_lost']} lost; "
-        f"95 % of readings younger than {result['telemetry_age_p95_s']:.2f} s",
+        f"95 % of readings younger than {age}",
         f"node             {result['node_heap_peak_bytes'] / 1024:.0f} KiB of heap at most",
         *(f"note             {note}" for note in result["notes"]),
         *(f"uplink           {told}" for told in uplink_lines(result.get("uplink"))),

@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pbal_sim.streetconfig import RadioSite
+
 from .errors import InputError
+from .extras import require
 from .streetfaults import FAULTS
 from .streetuplink import require_broker
 
@@ -38,6 +41,31 @@ CONTROLLER_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+# What differs where homes are read in rounds of some seconds, not ten times a second.
+RADIO_OPTIONS: dict[str, dict[str, Any]] = {
+    # Node and controller share this computer with each other: both may be late.
+    "radio": {"village": {"region": "IN865", "sf": 8, "guard_ms": 60.0}},
+    "planner": {"max_age_s": 30.0, "settle_s": 12.0},
+    "dispatch": {"confirm_s": 40.0},
+}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What the homes are reached over: board, radio, and tables of the controller's."""
+
+    board: str
+    paths: tuple[str, ...]
+    options: dict[str, dict[str, Any]]
+    radio: RadioSite | None = None
+
+
+SCENARIOS = {
+    "urban": Scenario("esp32-devkitc", ("street",), {}),
+    "rural": Scenario("lilygo-t3", ("village",), RADIO_OPTIONS, RadioSite()),
+}
+
+
 @dataclass
 class RunOptions:
     """What the command line asked for. `seconds` None means until Ctrl-C."""
@@ -52,6 +80,7 @@ class RunOptions:
     keep: Path | None = None
     port: int = 0
     uplink: bool = False
+    scenario: str = "urban"
     core: dict[str, Any] = field(default_factory=dict)
 
 
@@ -78,6 +107,12 @@ def check(options: RunOptions) -> None:
             raise InputError(
                 f"There is no fault {name!r}.", f"There are: {', '.join(sorted(FAULTS))}."
             )
+    if options.scenario not in SCENARIOS:
+        raise InputError(
+            f"There is no scenario {options.scenario!r}.", f"There are: {', '.join(SCENARIOS)}."
+        )
+    if options.scenario == "rural":
+        require("pi")
     if options.uplink:
         require_broker()
     if options.profiles is not None and not options.profiles.is_file():

@@ -23,7 +23,14 @@ from .output import counted
 from .picture import HomeCell, Picture
 from .statusclient import Feed, fetch
 from .streetfaults import FAULT_DELAY_S, FAULTS
-from .streetoptions import CONTROLLER_OPTIONS, DECISION_S, DWELL_S, NODE_SETTINGS, RunOptions
+from .streetoptions import (
+    CONTROLLER_OPTIONS,
+    DECISION_S,
+    DWELL_S,
+    NODE_SETTINGS,
+    SCENARIOS,
+    RunOptions,
+)
 from .streetresult import result_of
 from .streetuplink import StreetUplink
 
@@ -66,9 +73,13 @@ class StreetRun:
     async def run(self) -> None:
         """The whole run. Raises CheckFailed when the street or the controller fails."""
         o = self.options
+        scenario = SCENARIOS[o.scenario]
         street = Street(
             StreetConfig(
                 homes=o.homes,
+                board=scenario.board,
+                heap="320k" if scenario.radio else "232k",
+                radio=scenario.radio,
                 profiles=o.profiles,
                 speed=o.speed,
                 load_start_s=3600.0 * o.hour,
@@ -132,7 +143,11 @@ class StreetRun:
         pid = await street.run(
             "controller",
             [sys.executable, "-c", START, "run", "--config", str(config)],
-            {**os.environ, "PBAL_HTTP__PORT": str(self.options.port)},
+            {
+                **os.environ,
+                "PBAL_HTTP__PORT": str(self.options.port),
+                **(street.hub.environment() if street.hub is not None else {}),
+            },
         )
         ended = asyncio.create_task(street.wait(pid))
         try:
@@ -152,9 +167,14 @@ class StreetRun:
         create_keys(folder, c.site_id, street.identities[0].group, nodes)
         options = {name: dict(table) for name, table in CONTROLLER_OPTIONS.items()}
         options |= tables
+        scenario = SCENARIOS[self.options.scenario]
+        for name, table in scenario.options.items():
+            options[name] = {**options.get(name, {}), **table}
         options["planner"]["core"] = {**options["planner"]["core"], **self.options.core}
         return write_config(
-            ControllerSetup(folder, c.site_id, street.device, c.baud, nodes, options)
+            ControllerSetup(
+                folder, c.site_id, street.device, c.baud, nodes, options, paths=scenario.paths
+            )
         )
 
     async def _url(self, folder: Path, ended: "asyncio.Task[int]", street: Street) -> str:

@@ -31,8 +31,8 @@ RECORDS = {
     "UpdateStatus": "How far an application update has come, in answer to an Update.",
     "CompactTelemetry": "A reading of a home over a radio, where each byte costs airtime. What it "
     "leaves out comes in every n-th reading, which is a Telemetry.",
-    "Beacon": "Begins a round on a radio channel, or a repair in it: who sends when. Sets no "
-    "clock.",
+    "Beacon": "Begins a round on a radio channel, or a repair in it: who sends when. Moves a "
+    "clock only within the band of other group frames.",
     "SlotAssign": "The slot of a node in the rounds of a radio channel.",
     "TelemetryGet": "Let the next reading be a Telemetry, and with `every` from then on each n-th.",
 }
@@ -103,7 +103,8 @@ FIELDS = {
     "digest": "first 8 bytes of the SHA-256 of the manifest concerned; zeros for none",
     "stage": "see update stages",
     "why": "see update failures",
-    "slot": "UpdateStatus: the slot that runs, 0 factory, 1 a, 2 b; SlotAssign: its number",
+    "slot": "UpdateStatus: the slot that runs, 0 factory, 1 a, 2 b; SlotAssign: its number among "
+    "those of its spreading factor",
     "next": "place in the stream of the next byte the node wants",
     "want": "how many bytes it wants from there on; 0 while it is busy or done",
     "running": "version that runs, major * 65536 + minor * 256 + patch",
@@ -116,10 +117,10 @@ FIELDS = {
     "round": "running number of the round, from 0 again after 65535",
     "map_version": "number of the slot map that these slots are of",
     "repair": "0 begins a round; 1 and more ask those again that were not heard in it",
-    "shape": "slots at SF7, SF8, ... SF12, in this order on the air (6 bytes); guard in 0.1 ms; "
+    "shape": "slots at SF7, SF8, ... SF12, in this order on the air (6 bytes); guard in 0.5 ms; "
     "bytes of a frame in a slot",
     "heard": "bit n of byte m: slot 8 m + n was heard, in the last round or so far in this one",
-    "begin_us": "begin of the slot, counted from the begin of the beacon",
+    "begin_us": "not used, 0: the beacon tells where a slot begins",
     "sf": "spreading factor of the node's frames",
     "every": "readings from one Telemetry to the next; 0 for no change",
     "what": "1 Hello, 2 Health, 3 the last SwitchResult, 4 all settings",

@@ -123,6 +123,7 @@ class SX127x:
         self._rssi_offset = 157
         self._mode = _MODE_SLEEP
         self._due_us = time.ticks_us()
+        self._air_us = 0
         self._packets = 0
         self.flag = None  # with set(): called when DIO0 rises
         self.stamp_us = time.ticks_us()
@@ -179,6 +180,11 @@ class SX127x:
         Raises RadioError when no SX127x answers, before anything is written; RangeError for what it
         or its module can not do.
         """
+        self._check(hz, sf, bw_hz, cr, power_dbm, preamble)
+        self._settings = (hz, sf, bw_hz, cr, power_dbm, preamble, sync)
+        self._bring_up()
+
+    def _check(self, hz, sf, bw_hz, cr, power_dbm, preamble) -> None:
         airtime.check(sf, bw_hz, cr, preamble)
         low, high = self._band_hz
         if not low <= hz <= high:
@@ -186,8 +192,6 @@ class SX127x:
         least, most = (2, 20) if self._boost else (0, 14)
         if not least <= power_dbm <= most:
             raise RangeError("%d dBm: this module has %d to %d" % (power_dbm, least, most))
-        self._settings = (hz, sf, bw_hz, cr, power_dbm, preamble, sync)
-        self._bring_up()
 
     def _bring_up(self) -> None:
         hz, sf, bw_hz, cr, power_dbm, preamble, sync = self._settings
@@ -279,16 +283,21 @@ class SX127x:
             self._set(_REG_IF_FREQ1, 0x40 if bw_hz >= 62500 else 0x44 if bw_hz > 7800 else 0x48)
             self._set(_REG_IF_FREQ2, 0x00)
 
-    def change(self, sf=0, power_dbm=None) -> None:
-        """Another spreading factor or power, from standby on."""
-        hz, old_sf, bw_hz, cr, old_dbm, preamble, sync = self._settings
+    def change(self, sf=0, power_dbm=None, hz=0) -> None:
+        """Another spreading factor, power or channel, from standby on. Raises RangeError."""
+        old_hz, old_sf, bw_hz, cr, old_dbm, preamble, sync = self._settings
+        hz = hz or old_hz
         sf = sf or old_sf
         power_dbm = old_dbm if power_dbm is None else power_dbm
-        airtime.check(sf, bw_hz, cr, preamble)
+        self._check(hz, sf, bw_hz, cr, power_dbm, preamble)
         self._settings = (hz, sf, bw_hz, cr, power_dbm, preamble, sync)
         self._enter(_MODE_STDBY)
-        self._set_modulation(sf, bw_hz, hz)
-        self._set_power(power_dbm)
+        if hz != old_hz:
+            self._set_frequency(hz)
+        if sf != old_sf:
+            self._set_modulation(sf, bw_hz, hz)
+        if power_dbm != old_dbm:
+            self._set_power(power_dbm)
 
     # -- what it does -----------------------------------------------------------------------------
 
@@ -330,6 +339,11 @@ class SX127x:
 
     def send(self, size: int) -> None:
         """Send buf[:size]; `poll` then says SENT. Raises RangeError."""
+        self.load(size)
+        self.start()
+
+    def load(self, size: int) -> None:
+        """Put buf[:size] into the chip, which stands by; `start` sends it. Raises RangeError."""
         if not 1 <= size <= 255:
             raise RangeError("a frame of %d bytes: a LoRa frame has 1 to 255" % size)
         self._enter(_MODE_STDBY)
@@ -339,7 +353,11 @@ class SX127x:
         self._move(size, True)
         self._write(_REG_PAYLOAD_LENGTH, size)
         self._stamped = False
-        self._due(self.time_on_air_us(size))
+        self._air_us = self.time_on_air_us(size)
+
+    def start(self) -> None:
+        """Send what was loaded."""
+        self._due(self._air_us)
         self._enter(_MODE_TX)
 
     def _due(self, us: int) -> None:

@@ -34,14 +34,19 @@ class Waiter:
             await asyncio.sleep_ms(self._poll_ms)
             self._flag.set()
 
-    async def event(self) -> int:
-        """Return what `poll` found, once it is something. Raises RadioError."""
+    async def event(self, timeout_ms: int = 0) -> int:
+        """Return what `poll` found, once it is something; NOTHING after `timeout_ms`, unless that
+        is 0. Raises RadioError.
+        """
         radio = self._radio
+        start_ms = time.ticks_ms()
         while True:
             found = radio.poll()
             if found:
                 return found
             now_ms = time.ticks_ms()
+            if timeout_ms and time.ticks_diff(now_ms, start_ms) >= timeout_ms:
+                return sx127x.NOTHING
             if time.ticks_diff(now_ms, self._checked_ms) >= self._check_ms:
                 self._checked_ms = now_ms
                 if not radio.check():

@@ -12,6 +12,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from pbal_protocol.codec import Record
+
 # Where a node is on one bearer: a Modbus unit, a host and port, a short radio address.
 Where = Hashable
 # In place of a place: every node that hears this bearer.
@@ -59,6 +61,15 @@ class Traffic(Protocol):
         """A frame that came without being asked for, as on a radio. Whether it is the node's own
         and new; nothing else is to be believed, least of all where it came from.
         """
+
+    def unheard(self, where: Where, now: float) -> None:
+        """A node whose turn it was said nothing: what silence is to one that is asked."""
+
+    def beacon(self, record: Record) -> bytes:
+        """A beacon, sealed for everybody on a radio; empty when none can be sealed now."""
+
+    def tell(self, where: Where, record: Record) -> None:
+        """Something of the medium's own for a node, in its next frame."""
 
     def lost(self) -> None:
         """The medium is gone: nobody is reached until it is back."""

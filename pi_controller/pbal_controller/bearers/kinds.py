@@ -18,7 +18,7 @@ from pbal_controller.bearers.base import Bearer, Traffic, Where
 
 ENTRY_POINTS = "pbal.bearers"
 _OURS = {
-    name: f"pbal_controller.bearers.{name}" for name in ("lossy", "null", "rs485", "udp")
+    name: f"pbal_controller.bearers.{name}" for name in ("lora", "lossy", "null", "rs485", "udp")
 }  # each has a `KIND`
 _made: dict[str, Kind] = {}
 

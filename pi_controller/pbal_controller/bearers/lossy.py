@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pbal_controller.bearers.base import Answer, Bearer, Request, Traffic, Where
 from pbal_controller.bearers.kinds import Kind, find
+from pbal_protocol.codec import Record
 
 
 class LossyConfig(BaseModel):
@@ -93,6 +94,15 @@ class _Losing:
             return False
         return self._traffic.unasked(where, frame, now, more)
 
+    def unheard(self, where: Where, now: float) -> None:
+        self._traffic.unheard(where, now)
+
+    def beacon(self, record: Record) -> bytes:
+        return self._traffic.beacon(record)
+
+    def tell(self, where: Where, record: Record) -> None:
+        self._traffic.tell(where, record)
+
     def lost(self) -> None:
         self._traffic.lost()
 
@@ -106,6 +116,7 @@ class LossyBearer:
         self._inner: Bearer = kind.make(name, settings, self._losing)
         self.name = name
         self.room = self._inner.room
+        self.always_seals = getattr(self._inner, "always_seals", False)
 
     @property
     def up(self) -> bool:

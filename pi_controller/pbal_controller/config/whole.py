@@ -8,6 +8,7 @@ import os
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from pbal_controller.bearers import Kind, Where, find
+from pbal_controller.bearers.lora import RadioConfig, load_hat
 from pbal_controller.bearers.rs485 import BusConfig
 from pbal_controller.config.tables import (
     BearerConfig,
@@ -38,8 +39,9 @@ class Config(Table):
     keys: KeysConfig = KeysConfig()
     journal: JournalConfig = JournalConfig()
     http: HttpConfig = HttpConfig()
-    # RS-485 segments, and bearers of any kind by name.
+    # RS-485 segments, LoRa radios, and bearers of any kind by name.
     bus: dict[Name, BusConfig] = Field(default_factory=dict)
+    radio: dict[Name, RadioConfig] = Field(default_factory=dict)
     bearer: dict[Name, BearerConfig] = Field(default_factory=dict)
     home: tuple[HomeConfig, ...] = ()
     polling: PollingConfig = PollingConfig()
@@ -62,10 +64,16 @@ class Config(Table):
         made: dict[str, tuple[Kind, BaseModel]] = {
             name: (find("rs485"), bus) for name, bus in self.bus.items()
         }
+        made |= {name: (find("lora"), radio) for name, radio in self.radio.items()}
         for name, bearer in self.bearer.items():
             kind = find(bearer.kind)
             made[name] = kind, kind.settings.model_validate(bearer.model_extra or {})
         return made
+
+    @property
+    def sends_beacons(self) -> bool:
+        """Whether a bearer of this site sends beacons."""
+        return bool(self.radio) or any(b.kind == "lora" for b in self.bearer.values())
 
     def ways(self, home: HomeConfig) -> list[tuple[str, Where]]:
         """The paths to a home: bearer, and where on it the home is."""
@@ -94,13 +102,16 @@ def _device(port: str) -> str:
 
 
 def _bearers(config: Config) -> None:
-    if not config.bus and not config.bearer:
+    if not config.bus and not config.radio and not config.bearer:
         raise ValueError(
-            "no bearer is declared; add a table [bus.NAME] with the port of an RS-485 segment"
+            "no bearer is declared; add a table [bus.NAME] with the port of an RS-485 segment, or "
+            "[radio.NAME] with a region"
         )
+    _hats(config)
     for name, bearer in config.bearer.items():
-        if name in config.bus:
-            raise ValueError(f"bus {name} and bearer {name} have one name; rename one")
+        if name in config.bus or name in config.radio:
+            what = "bus" if name in config.bus else "radio"
+            raise ValueError(f"{what} {name} and bearer {name} have one name; rename one")
         try:
             kind = find(bearer.kind)
             kind.settings.model_validate(bearer.model_extra or {})
@@ -110,6 +121,22 @@ def _bearers(config: Config) -> None:
             raise ValueError(f"bearer.{name}.{key}: {first['msg']}") from None
         except ValueError as error:
             raise ValueError(f"bearer.{name}: {error}") from None
+
+
+def _hats(config: Config) -> None:
+    pins: dict[tuple[int, int], str] = {}
+    for name, radio in config.radio.items():
+        if name in config.bus:
+            raise ValueError(f"bus {name} and radio {name} have one name; rename one")
+        try:
+            hat = load_hat(radio.hat)
+        except ValueError as error:
+            raise ValueError(f"radio.{name}.hat: {error}") from None
+        other = pins.setdefault((hat.spi, hat.cs), name)
+        if other != name:
+            raise ValueError(
+                f"radio {other} and radio {name} are on one chip select; give each its own hat"
+            )
 
 
 def _homes(config: Config) -> set[tuple[str, Where]]:

@@ -25,6 +25,8 @@ from pbal_protocol import errors as e
 from pbal_protocol import records as r
 from pbal_protocol.codec import Record
 from pbal_protocol.frames import HEADER_LEN, MAX_PAYLOAD, TAG_LEN, peek
+from pbal_protocol.radio.compact import whole
+from pbal_protocol.radio.records import CompactTelemetry, TelemetryGet
 
 log = logging.getLogger(__name__)
 
@@ -107,13 +109,17 @@ class Conversation:
 
     # -- what the home is told -----------------------------------------------------------
 
-    def outgoing(self, room: int, now: float) -> bytes:
-        """The next frame, of at most `room` bytes; empty when there is nothing to tell."""
+    def outgoing(self, room: int, now: float, something: bool = False) -> bytes:
+        """The next frame, of at most `room` bytes; empty when there is nothing to tell.
+
+        With `something`, which is for bearers whose nodes answer sealed frames only, it then asks
+        for a whole reading; what can not be sealed is empty all the same.
+        """
         home = self.home
         self.carries = None
         if home.hello is None:
             # Nothing is sealed before the node has told its floor.
-            return self.session.knock() if home.may_ask_hello(now) else b""
+            return self.session.knock() if not something and home.may_ask_hello(now) else b""
         if self._host.knocks(home, now):
             return self.session.knock()
         if not self.session.counters.left:
@@ -126,6 +132,8 @@ class Conversation:
                 self._put(record)
         else:
             self._tell(now)
+        if not self._parts and something:
+            self._put(TelemetryGet(every=0))
         if not self._parts:
             return b""
         return self.session.seal_payload(b"".join(self._parts))
@@ -204,6 +212,8 @@ class Conversation:
             home.link.malformed += 1
             return False
         home.heard_at = now
+        if records and isinstance(records[0], CompactTelemetry):
+            records[0] = whole(records[0], int(self._host.wall()), home.telemetry)
         home.replays_in_a_row = 0
         counter = peek(frame)[3]
         if anybody:

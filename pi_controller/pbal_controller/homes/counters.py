@@ -17,6 +17,7 @@ _TICK_S = 0.2
 # start takes them up again. A frame replayed from within this time after a crash is refused by
 # its age (polling.max_delay_s); results and events change nothing when they come again.
 _WRITE_EVERY_S = 60.0
+_BEACONS = 1  # beside the group's other frames, which are at address 0
 
 
 class Counters:
@@ -29,12 +30,15 @@ class Counters:
         journal: AsyncJournal,
         inbox: Inbox,
         now: Callable[[], float],
+        beacons: bool = False,
     ) -> None:
+        """`beacons`: whether the site has a radio that sends them."""
         self._fleet = fleet
         self._group = group
         self._journal = journal
         self._inbox = inbox
         self._now = now
+        self._beacons = beacons
 
     async def restore(self) -> None:
         """What was heard before this start is refused as a replay; how far we had reserved."""
@@ -74,6 +78,11 @@ class Counters:
                 Journal.reserve, 0, GROUP, self._group.key_id, 1, COUNTER_BLOCK
             )
             self._group.counters.extend(first, COUNTER_BLOCK)
+        if self._beacons and self._group.beacons.wants_more:
+            first = await self._journal.call(
+                Journal.reserve, _BEACONS, GROUP, self._group.key_id, 1, COUNTER_BLOCK
+            )
+            self._group.beacons.extend(first, COUNTER_BLOCK)
 
     async def write_heard(self) -> None:
         """The highest counters heard go to the journal. Raises JournalError."""

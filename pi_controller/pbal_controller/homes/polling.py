@@ -147,21 +147,31 @@ class PollScheduler:
         if more:
             self.request(address)
 
+    def silent(self, address: int, now: float) -> None:
+        """It is known to be silent, and no time was spent on it: back it off at once."""
+        state = self._homes[address]
+        if not state.dead:
+            state.misses = max(state.misses, self.dead_after)
+            self._rest(state, now)
+
     def missed(self, address: int, now: float, cost_s: float) -> None:
         """The home did not answer; `cost_s` of line time was spent waiting for it."""
         state = self._homes[address]
         state.misses += 1
-        if not state.dead:
-            if state.misses < self.dead_after:
-                if state.misses == 1:
-                    self.request(address)
-                return
-            state.dead = True
-            self._round.remove(address)
-            if state.urgent:
-                state.urgent = False
-                self._urgent.remove(address)
-        state.next_try = now + state.backoff.next()
-        heapq.heappush(self._dead, (state.next_try, address))
+        if not state.dead and state.misses < self.dead_after:
+            if state.misses == 1:
+                self.request(address)
+            return
+        self._rest(state, now)
         share = self.dead_share
         self._dead_not_before = now + (cost_s / share if share > 0 else 3600.0)
+
+    def _rest(self, state: _Home, now: float) -> None:
+        if not state.dead:
+            state.dead = True
+            self._round.remove(state.address)
+            if state.urgent:
+                state.urgent = False
+                self._urgent.remove(state.address)
+        state.next_try = now + state.backoff.next()
+        heapq.heappush(self._dead, (state.next_try, state.address))

@@ -23,6 +23,7 @@ from pbal_controller.homes.router import Router
 from pbal_controller.homes.session import GroupSession, time_sync
 from pbal_controller.journal import clock_is_set
 from pbal_controller.standing import Standing
+from pbal_protocol.codec import Record
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +59,12 @@ class Rounds:
         self._polling = polling
         self._inbox = inbox
         self._bearer: Bearer | None = None
+        self._always_seals = False
         self._room = 0
         self._exchange_s = 0.0
         self._homes: dict[int, tuple[Conversation, Path]] = {}
         self._at: dict[Where, int] = {}
+        self._all: dict[Where, tuple[Conversation, Path]] = {}  # those that rest as well
         self._sync_due = 0.0
         self._cycle_from = 0.0
         self._cycle_home = 0
@@ -77,6 +80,8 @@ class Rounds:
         """The bearer that these rounds go over; before the first request."""
         self._bearer = bearer
         self._room = bearer.room
+        # Of bearers whose nodes answer nothing that is not sealed for them.
+        self._always_seals = bool(getattr(bearer, "always_seals", False))
         self._exchange_s = bearer.cost_s(bearer.room)
 
     # -- whose round it is ---------------------------------------------------------------
@@ -84,7 +89,7 @@ class Rounds:
     def join(self, talk: Conversation, path: Path) -> None:
         """Ask this home from now on."""
         address = talk.home.address
-        self._homes[address] = talk, path
+        self._homes[address] = self._all[path.where] = talk, path
         self._at[path.where] = address
         self.scheduler.add(address)
         if not self._cycle_home:
@@ -141,7 +146,7 @@ class Rounds:
         home = talk.home
         home.link.polls += 1
         home.signs.polled()
-        frame = talk.outgoing(self._room, now)
+        frame = talk.outgoing(self._room, now, self._always_seals)
         sent = None
         if talk.carries is not None:
             sent = self._sent_hook(address, talk.carries.command_id, now)
@@ -208,16 +213,45 @@ class Rounds:
 
     def unasked(self, where: Where, frame: bytes, now: float, more: bool = False) -> bool:
         """A frame that came on its own."""
-        address = self._at.get(where)
-        if address is None:
+        found = self._all.get(where)
+        if found is None or found[0].home.session is None:
             return False
-        talk, path = self._homes[address]
-        if talk.home.session is None:
-            return False
+        talk, path = found
+        home = talk.home
         if not talk.received(frame, now, anybody=True):
             return False
+        if home.address not in self._homes:
+            home.link.answers += 1
+            return True  # it rests: another path is the one in use
         self._answered(talk, path, more)
         return True
+
+    def unheard(self, where: Where, now: float) -> None:
+        """A turn in which it said nothing."""
+        address = self._at.get(where)
+        if address is None:
+            return
+        talk, path = self._homes[address]
+        talk.home.link.lost += 1
+        if path.alive:
+            self.scheduler.silent(address, now)
+            self._heard(talk.home, path, False)
+            if not talk.home.alive:
+                log.warning("home silent", extra={"home": address})
+
+    def beacon(self, record: Record) -> bytes:
+        """Sealed for everybody; empty while no counter is reserved."""
+        return self._group.seal_beacon(record) if self._group.beacons.left else b""
+
+    def tell(self, where: Where, record: Record) -> None:
+        """Into its next frame, which goes out of turn."""
+        found = self._all.get(where)
+        if found is None:
+            return
+        home = found[0].home
+        home.ask(record)
+        if home.address in self._homes:
+            self.scheduler.request(home.address)
 
     def lost(self) -> None:
         """The medium is gone: no home is heard over it until it answers again."""

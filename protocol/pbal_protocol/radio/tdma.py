@@ -1,227 +1,194 @@
-"""Taking turns on one channel: who sends when, told by beacons. Sans-IO, both ends.
+"""The controller's side of taking turns on one channel (follower.py has the node's). Sans-IO.
 
-    | beacon | downlinks | slots | contention | repair beacon, slots | ... | next beacon
+    | beacon | slots | contention | repair: beacon, slots | ... | exchanges | next beacon
 
-The controller's `Rounds` decides, a node's `Follower` obeys. A node sends only at a time counted
-from a beacon that it has just heard: one that heard none, or whose slot map is another version, is
-silent. So clocks need to agree for one round only, and a node that is lost can not collide.
-
-Mains-powered nodes listen all the time, so the length of a round need not be known in advance: a
-repair beacon names whom the controller did not hear, and these send again, one after the other.
+A repair beacon names whom the controller did not hear, and these send again, one after the other.
+Mains-powered nodes listen all the time, so the length of a round need not be known in advance.
 """
 
-from pbal_protocol.compat import const
 from pbal_protocol.errors import RangeError
 from pbal_protocol.radio.airtime import time_on_air_us
-from pbal_protocol.radio.records import Beacon
-from pbal_protocol.radio.slots import SlotMap
+from pbal_protocol.radio.follower import CONTENTION, GUARD_US, SILENT, URGENT_BYTES, turns
+from pbal_protocol.radio.records import Beacon, SlotAssign
 
-SILENT = -1
 REPAIRS = 4  # passes at most
+GIVE_UP = 3  # who was not heard for so many rounds is not asked again in a round
+HOMES = 255  # a beacon's bitmap has room for no more
+UP_BYTES = 39  # a compact reading, sealed
 
-_SEAL = const(15)
+_SEAL = 15
 # Least signal to noise ratio of SF7, SF8, ..., quarters of a decibel (SX1276 data sheet, table 13).
 _LIMITS_Q4 = (-30, -40, -50, -60, -70, -80)
 
 
-def _bit(heard: "bytes | bytearray", slot: int) -> int:
-    at = slot >> 3
-    return heard[at] >> (slot & 7) & 1 if at < len(heard) else 0
-
-
-def _repairs_us(beacon: Beacon, bw_hz: int) -> "list[tuple[int, int]]":
-    """Return (slot, begin) of each frame that a repair beacon asks for, from the beacon's end."""
-    shape = beacon.shape
-    guard = 100 * shape[6]
-    out = []
-    at = guard
-    slot = 0
-    for sf in range(7, 13):
-        count = shape[sf - 7]
-        if count:
-            us = time_on_air_us(shape[7], sf, bw_hz) + guard
-            for _ in range(count):
-                if not _bit(beacon.heard, slot):
-                    out.append((slot, at))
-                    at += us
-                slot += 1
-    return out
+def guard_us(cycle_us: int, drift_ppm: int = 40, jitter_us: int = 2000) -> int:
+    """Return the gap that keeps two slots apart: both clocks may drift, each one way, since the
+    beacon, and each end of a slot may be late by `jitter_us`.
+    """
+    return 2 * drift_ppm * (cycle_us // 1000) // 1000 + jitter_us
 
 
 class Rounds:
-    """The controller's side. Slots are numbered 0, 1, ... in the order of the map, which is that of
-    the spreading factors, the fastest first.
+    """Who has which slot, and what a beacon says. `sf` is the beacons' own spreading factor, which
+    none of the homes exceeds.
 
-    `order` are the addresses by slot. A round is `begin`, frames as they come (`heard`), and
-    `repair` until it returns None.
+    A round is `begin`, frames as they come (`heard`), and `repair` until it returns None. A home
+    that changes its spreading factor keeps its old slot until it was heard in the new one
+    (`confirm`): an assignment that was lost leads to no collision.
     """
 
-    def __init__(self, slot_map: SlotMap, order: list[int]) -> None:
-        if len(order) != len(slot_map) or len(set(order)) != len(order):
-            raise RangeError("the order has %d homes, the map %d" % (len(order), len(slot_map)))
-        if len(order) > 255:
-            raise RangeError("%d homes: a beacon has room for 255" % len(order))
-        self._map = slot_map
-        self.order = order
-        shape = slot_map.shape
-        guard = (shape.guard_us + 99) // 100
-        if guard > 255:
-            raise RangeError("a guard of %d us: a beacon can tell 25500" % shape.guard_us)
-        counts = bytearray(8)
-        counts[6] = guard
-        counts[7] = shape.up_bytes
-        last = (0, 7)
-        for address in order:
-            begin, _length, sf = slot_map.slot(address)
-            if begin < last[0] or sf < last[1]:
-                raise RangeError("home %d: the fastest spreading factors come first" % address)
-            last = (begin, sf)
-            counts[sf - 7] += 1
-        self._shape = bytes(counts)
-        self._slots = {address: i for i, address in enumerate(order)}
-        self._heard = bytearray((len(order) + 7) // 8)
+    def __init__(
+        self, version: int, sf: int, bw_hz: int, guard_us: int, up_bytes: int = UP_BYTES
+    ) -> None:
+        self.version = version
+        self.sf = sf
+        self.bw_hz = bw_hz
+        self.up_bytes = up_bytes
+        units = (guard_us + GUARD_US - 1) // GUARD_US
+        if not 0 <= units <= 255:
+            raise RangeError("a guard of %d us: a beacon can tell %d" % (guard_us, 255 * GUARD_US))
+        self.guard_us = units * GUARD_US
+        self._groups: dict[int, list[int]] = {factor: [] for factor in range(7, 13)}
+        self._place: dict[int, tuple[int, int]] = {}  # the newest slot of each home
+        self._heard: set[int] = set()
+        self._missed: dict[int, int] = {}
         self.round = 0
         self.passes = 0
-        if self.beacon_us(self._beacon(0, 0)) > shape.beacon_us:
-            raise RangeError("the shape has too few bytes for a beacon of %d homes" % len(order))
+
+    # -- the map ----------------------------------------------------------------------------------
+
+    def assign(self, address: int, sf: int) -> SlotAssign:
+        """Give a home a slot at this spreading factor, or say again which one it has.
+
+        Raises RangeError when the map is full, or for a factor that the beacons do not reach.
+        """
+        if not 7 <= sf <= self.sf:
+            raise RangeError("spreading factor %d: the site's beacons use %d" % (sf, self.sf))
+        place = self._place.get(address)
+        if place is None or place[0] != sf:
+            group = self._groups[sf]
+            if address in group:  # on its way to another factor, and back again
+                slot = group.index(address)
+            elif SILENT in group:
+                slot = group.index(SILENT)
+                group[slot] = address
+            else:
+                if sum(len(each) for each in self._groups.values()) >= HOMES:
+                    raise RangeError("%d slots are taken: a beacon has room for no more" % HOMES)
+                slot = len(group)
+                group.append(address)
+            place = self._place[address] = sf, slot
+            self._missed.setdefault(address, 0)
+        return SlotAssign(map_version=self.version, slot=place[1], begin_us=0, sf=sf)
+
+    def confirm(self, address: int, sf: int) -> None:
+        """It was heard at this spreading factor: the slots that it had before are free."""
+        if address in self._place and self._place[address][0] == sf:
+            self._free(address, sf)
+
+    def drop(self, address: int) -> None:
+        """A home that never sends again: its slots are free."""
+        self._place.pop(address, None)
+        self._missed.pop(address, None)
+        self._heard.discard(address)
+        self._free(address, 0)
+
+    def _free(self, address: int, but: int) -> None:
+        for sf, group in self._groups.items():
+            if sf != but and address in group:
+                group[group.index(address)] = SILENT
+                while group and group[-1] == SILENT:
+                    group.pop()
+
+    def sf_of(self, address: int) -> int:
+        """The spreading factor of a home's newest slot, 0 without one."""
+        place = self._place.get(address)
+        return 0 if place is None else place[0]
+
+    def homes(self) -> list[int]:
+        """All that have a slot."""
+        return list(self._place)
+
+    # -- a round ----------------------------------------------------------------------------------
 
     def begin(self, time_s: int, time_ms: int) -> Beacon:
         """Return the beacon of a new round. Its bitmap is whom the last round heard."""
-        self.round = (self.round + 1) & 0xFFFF
+        if self.round:
+            for address in self._missed:
+                self._missed[address] = (
+                    0 if address in self._heard else min(self._missed[address] + 1, 0xFFFF)
+                )
+        self.round = self.round % 0xFFFF + 1
         self.passes = 0
-        beacon = self._beacon(time_s, time_ms)
-        for i in range(len(self._heard)):
-            self._heard[i] = 0
+        beacon = self._beacon(time_s, time_ms, self._heard)
+        self._heard = set()
         return beacon
 
-    def _beacon(self, time_s: int, time_ms: int) -> Beacon:
+    def _beacon(self, time_s: int, time_ms: int, told: set[int]) -> Beacon:
+        owners = [owner for sf in range(7, 13) for owner in self._groups[sf]]
+        bitmap = bytearray((len(owners) + 7) // 8)
+        for slot, owner in enumerate(owners):
+            if owner in told:
+                bitmap[slot >> 3] |= 1 << (slot & 7)
+        shape = [len(self._groups[sf]) for sf in range(7, 13)]
+        shape += [self.guard_us // GUARD_US, self.up_bytes]
         return Beacon(
             time_s=time_s,
             time_ms=time_ms,
             round=self.round,
-            map_version=self._map.version,
+            map_version=self.version,
             repair=self.passes,
-            shape=self._shape,
-            heard=bytes(self._heard),
+            shape=bytes(shape),
+            heard=bytes(bitmap),
         )
 
     def heard(self, address: int) -> bool:
         """A good frame of a home; True when it is the first of this round."""
-        slot = self._slots.get(address)
-        if slot is None:
-            return False
-        new = not _bit(self._heard, slot)
-        self._heard[slot >> 3] |= 1 << (slot & 7)
-        return new
+        new = address not in self._heard
+        self._heard.add(address)
+        return new and address in self._place
 
     def missing(self) -> list[int]:
-        """The addresses not heard in this round, by slot."""
-        return [a for i, a in enumerate(self.order) if not _bit(self._heard, i)]
+        """The homes with a slot that were not heard in this round."""
+        return [address for address in self._place if address not in self._heard]
+
+    def missed(self, address: int) -> int:
+        """Rounds in a row, before this one, in which a home was not heard."""
+        return self._missed.get(address, 0)
 
     def repair(self, time_s: int, time_ms: int) -> "Beacon | None":
         """Return the beacon that asks again, None when all were heard or it was asked enough."""
-        if self.passes >= REPAIRS or not self.missing():
+        asked = {a for a in self.missing() if self._missed[a] < GIVE_UP}
+        if self.passes >= REPAIRS or not asked:
             return None
         self.passes += 1
-        return self._beacon(time_s, time_ms)
+        owners = {owner for group in self._groups.values() for owner in group}
+        return self._beacon(time_s, time_ms, owners - asked)
 
     def beacon_us(self, beacon: Beacon) -> int:
         """Time on air of a sealed beacon."""
-        shape = self._map.shape
-        return time_on_air_us(len(beacon.encode()) + _SEAL, shape.beacon_sf, shape.bw_hz)
+        return time_on_air_us(len(beacon.encode()) + _SEAL, self.sf, self.bw_hz)
 
-    def slots_us(self, beacon: Beacon) -> "list[tuple[int, int]]":
-        """Return (address, begin) of the frames that follow a beacon, begin from its own begin."""
-        if not beacon.repair:
-            return [(address, self._map.slot(address)[0]) for address in self.order]
-        us = self.beacon_us(beacon)
-        bw_hz = self._map.shape.bw_hz
-        return [(self.order[slot], us + at) for slot, at in _repairs_us(beacon, bw_hz)]
+    def slots_us(self, beacon: Beacon) -> list[tuple[int, int, int]]:
+        """Return (address, sf, begin) of the frames that follow a beacon, from its own begin; the
+        address is SILENT where a slot is free.
+        """
+        owners = [owner for sf in range(7, 13) for owner in self._groups[sf]]
+        asked = turns(beacon, self.beacon_us(beacon), self.bw_hz)
+        return [(owners[slot], sf, begin) for slot, sf, begin in asked if slot >= 0]
+
+    def window_us(self) -> int:
+        """Length of the contention window."""
+        urgent_us = time_on_air_us(URGENT_BYTES, self.sf, self.bw_hz)
+        return CONTENTION * (urgent_us + self.guard_us)
 
     def length_us(self, beacon: Beacon) -> int:
         """From a beacon's begin to the end of what follows it."""
-        if not beacon.repair:
-            return self._map.cycle_us
-        address, begin = self.slots_us(beacon)[-1]
-        return begin + self._map.slot(address)[1] + self._map.shape.guard_us
-
-
-class Follower:
-    """A node's side: its slot, and what a beacon means for it."""
-
-    def __init__(self, bw_hz: int = 125000) -> None:
-        self._bw_hz = bw_hz
-        self.slot = SILENT
-        self.sf = 0
-        self._version = SILENT
-        self._begin_us = 0
-        self._sent = SILENT  # the round in which it sent last
-        self.round = SILENT
-        self.lost = 0  # rounds in a row that the controller did not hear
-
-    def assign(self, map_version: int, slot: int, begin_us: int, sf: int) -> None:
-        """The controller gives it a slot of a map."""
-        self._version = map_version
-        self.slot = slot
-        self._begin_us = begin_us
-        self.sf = sf
-
-    def leave(self) -> None:
-        """No slot any more."""
-        self.slot = SILENT
-
-    def beacon(self, beacon: Beacon, us: int) -> int:
-        """Return after how many microseconds from the beacon's begin to send, or SILENT.
-
-        `us` is the beacon's own time on air.
-        """
-        before = self.round
-        self.round = beacon.round
-        if self.slot < 0 or beacon.map_version != self._version:
-            return SILENT
-        heard = _bit(beacon.heard, self.slot)
-        if not beacon.repair:
-            if heard:
-                self.lost = 0
-            elif self._sent >= 0 and self._sent == before:
-                self.lost += 1
-            self._sent = beacon.round
-            return self._begin_us
-        if not heard:
-            for slot, at in _repairs_us(beacon, self._bw_hz):
-                if slot == self.slot:
-                    self._sent = beacon.round
-                    return us + at
-        return SILENT
-
-
-class Contention:
-    """When an urgent frame goes into the contention window: at random, and rarer when it failed."""
-
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
-        self._wait = 0
-        self._failed = 0
-
-    def turn(self, chance: int) -> int:
-        """Return the contention slot to use in this round, or SILENT; `chance` is any random number
-        from 0 up.
-        """
-        if self._slots == 0:
-            return SILENT
-        if self._wait > 0:
-            self._wait -= 1
-            return SILENT
-        return chance % self._slots
-
-    def failed(self, chance: int) -> None:
-        """It was not acknowledged: wait up to 1, 3, 7 rounds, by `chance`."""
-        self._failed = min(3, self._failed + 1)
-        self._wait = chance % (1 << self._failed)
-
-    def done(self) -> None:
-        """It was acknowledged."""
-        self._failed = self._wait = 0
+        end = 0
+        for slot, _sf, begin in turns(beacon, self.beacon_us(beacon), self.bw_hz):
+            if slot < 0:
+                end = begin
+        return end if beacon.repair else end + self.window_us()
 
 
 class Rate:
@@ -239,6 +206,14 @@ class Rate:
         self._most = most
         self._missed = 0
         self._good = 0
+
+    @classmethod
+    def first(cls, snr_q4: int, least: int, most: int) -> int:
+        """The factor to begin with, by one frame's ratio: the least that has the margin."""
+        sf = most
+        while sf > least and snr_q4 - _LIMITS_Q4[sf - 8] >= cls.MARGIN_Q4:
+            sf -= 1
+        return sf
 
     def heard(self, snr_q4: int) -> int:
         """A frame came with this ratio, in quarters of a decibel; return the factor to use."""

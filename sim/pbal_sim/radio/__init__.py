@@ -7,6 +7,7 @@ from pbal_sim.radio.air import Air, Jammer, Transmission, Tuning
 from pbal_sim.radio.clock import VirtualClock
 from pbal_sim.radio.ear import Ear
 from pbal_sim.radio.pi import Pi
+from pbal_sim.radio.piport import PiPort
 from pbal_sim.radio.propagation import FREE, OPEN_COUNTRY, PathLoss
 from pbal_sim.radio.sx1276 import Sx1276
 from pbal_sim.radio.wire import RadioWire
@@ -19,6 +20,7 @@ __all__ = [
     "Jammer",
     "PathLoss",
     "Pi",
+    "PiPort",
     "RadioWire",
     "Sx1276",
     "Transmission",

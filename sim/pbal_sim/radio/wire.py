@@ -50,12 +50,15 @@ class RadioWire:
                 pass
         self.radio.select(1)
 
-    def readable(self) -> None:
-        """The chip sent something."""
+    def readable(self) -> bool:
+        """The chip sent something; False when it hung up."""
         try:
-            self._buffer += self._wire.recv(65536)
+            came = self._wire.recv(65536)
         except (BlockingIOError, InterruptedError):
-            return
+            return True
+        except OSError:
+            return False
+        self._buffer += came
         while len(self._buffer) >= _HEAD.size:
             kind, size = _HEAD.unpack_from(self._buffer)
             end = _HEAD.size + size
@@ -71,6 +74,7 @@ class RadioWire:
             elif data[0] == self._reset:
                 self.radio.reset_pin(data[1])
         self.look_ahead(self.radio.air)
+        return bool(came)
 
     def look_ahead(self, air: Air) -> None:
         """Be there when the next thing happens on the air, for the DIO lines."""

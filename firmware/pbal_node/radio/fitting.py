@@ -1,0 +1,69 @@
+"""Puts the LoRa bearer together from the board file and the identity.
+
+Needed once a boot, so the application throws it away afterwards.
+"""
+
+import machine
+
+from pbal_node.bearers.lora import Lora
+from pbal_node.clock import randrange
+from pbal_node.radio.sx127x import SX127x
+from pbal_protocol import frames, records
+from pbal_protocol.radio import records as radio_records
+from pbal_protocol.radio.plans import Plan
+
+_ERP_CDB = 215  # of an antenna without gain, against an isotropic one
+
+
+def budget_of(plan, channel):
+    """The airtime budget of a channel; None where the plan limits nothing but power.
+
+    What was sent before this start is not known: half of it counts as used.
+    """
+    band = plan.band(*channel)
+    if not (band.duty_permille or band.dwell_us or band.occupancy_us):
+        return None
+    from pbal_protocol.radio.budget import Budget
+
+    return Budget(plan, (channel,), 500 * band.duty_permille * band.duty_s)
+
+
+def fit(app, board: dict, identity: dict, key: bytes) -> Lora:
+    """The board's radio on the channel that the identity names. `key`: the group frames' key.
+
+    Raises OSError, ValueError, KeyError, PbalError for what is not there or not allowed.
+    """
+    table = board["radio"]
+    told = identity["radio"]
+    radio_records.add(records.RECORDS)
+    plan = Plan(told["region"])
+    channel = told.get("channel", 0)
+    up = plan.up[channel]
+    down = plan.down[channel % len(plan.down)]
+    dbm = told.get("power_dbm", 14)
+    plan.check_power(up[0], up[1], 100 * dbm + _ERP_CDB)
+    site = identity["site"]
+
+    def opener(key):
+        return frames.Opener(key, frames.GROUP, site, 0)
+
+    pin = machine.Pin
+    spi = machine.SPI(
+        table.get("spi", 1),
+        baudrate=5000000,
+        sck=pin(table["sck"]),
+        mosi=pin(table["mosi"]),
+        miso=pin(table["miso"]),
+    )
+    radio = SX127x(spi, pin(table["cs"], pin.OUT, value=1), pin(table["reset"], pin.OUT, value=1))
+    return Lora(
+        radio,
+        pin(table["dio0"], pin.IN) if "dio0" in table else None,
+        (up[0], down[0], up[1], dbm, budget_of(plan, up), told.get("sf", 9)),
+        (identity["address"], opener(key), opener, randrange),
+        app.link,
+        app.report,
+        app.selector,
+        app.faults,
+        app.measuring.rhythm,
+    )

@@ -1,0 +1,34 @@
+"""LoRa: homes that take turns on one channel, behind one radio on the computer's SPI.
+
+The door loads no driver; making a bearer does.
+"""
+
+from __future__ import annotations
+
+from pbal_controller.bearers.base import Bearer, Traffic
+from pbal_controller.bearers.kinds import Kind
+from pbal_controller.bearers.lora.hats import load_hat
+from pbal_controller.bearers.lora.settings import RadioConfig, locate
+
+
+def make(name: str, config: RadioConfig, traffic: Traffic) -> Bearer:
+    """The owner of one radio. Opens nothing."""
+    from pbal_controller.bearers.lora.bearer import LoraBearer
+
+    return LoraBearer(name, config, traffic)
+
+
+def probe(config: RadioConfig) -> str:
+    """Open the radio and say what was found; raises BearerError with what is wrong."""
+    from pbal_controller.bearers.lora.drivers import opened
+
+    driver = opened(config, load_hat(config.hat))
+    try:
+        return driver.describe()
+    finally:
+        driver.close()
+
+
+KIND = Kind("lora", RadioConfig, locate, make)
+
+__all__ = ["KIND", "RadioConfig", "load_hat", "probe"]

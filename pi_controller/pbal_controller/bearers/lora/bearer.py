@@ -1,0 +1,365 @@
+"""The LoRa bearer: rounds of beacons, slots, repairs and exchanges over one radio.
+
+    | beacon | slots | contention | repair ... | exchanges | next beacon
+
+Homes give their readings in slots of their own (pbal_protocol.radio.tdma). What a home is told goes
+in an exchange after the round, and is answered at once. A home without a slot says so in the
+contention window; its frame is authentic, so it gets one with the next exchange.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pbal_controller.bearers.base import EVERYBODY, Answer, Request, Traffic, Where
+from pbal_controller.bearers.lora.drivers import Driver, Received, opened
+from pbal_controller.bearers.lora.hats import load_hat
+from pbal_controller.bearers.lora.quality import Quality
+from pbal_controller.bearers.lora.radio import RadioThread
+from pbal_controller.bearers.lora.settings import ANSWER_BYTES, RadioConfig
+from pbal_controller.bearers.sleeper import Sleeper
+from pbal_controller.errors import BearerError
+from pbal_controller.loops import Backoff
+from pbal_protocol.errors import RangeError, RemoteError
+from pbal_protocol.frames import UP, peek
+from pbal_protocol.radio import tdma
+from pbal_protocol.radio.airtime import time_on_air_us
+from pbal_protocol.radio.budget import Budget
+from pbal_protocol.radio.records import Beacon
+
+log = logging.getLogger(__name__)
+
+# Where a frame of an update would take too long, a shorter one goes.
+_ROOM_FAST, _ROOM_SLOW, _FAST_SF = 240, 110, 8
+_WAIT_S = 0.25
+_BACKOFF_S = (1.0, 60.0)
+# A home's slot may use this share of what the plan lets it send; the rest is for all else.
+_SLOT_SHARE = 0.5
+# More exchanges in a round while homes wait for their first slot.
+_JOINING = 4
+_TURN_S = 0.02
+
+
+class LoraBearer:
+    """The owner of one radio; see the module's text."""
+
+    reconnects = 0
+    up = False
+    always_seals = True
+
+    def __init__(self, name: str, config: RadioConfig, traffic: Traffic) -> None:
+        self.name = name
+        self.config = config
+        self.room = _ROOM_FAST if config.sf <= _FAST_SF else _ROOM_SLOW
+        self.quality: dict[Where, Quality] = {}
+        self.round_s = 0.0
+        self._traffic = traffic
+        self._bw_hz = config.up[1]
+        guard_us = round(1000 * config.guard_ms)
+        version = secrets.randbelow(256)  # nodes that knew an earlier map join anew
+        self._rounds = tdma.Rounds(version, config.sf, self._bw_hz, guard_us)
+        self._guard_s = self._rounds.guard_us / 1e6
+        self._rates: dict[int, tdma.Rate] = {}
+        self._joining: set[int] = set()
+        self._budget = Budget(config.plan, (config.down,))
+        self._radio: RadioThread | None = None
+        self._sleeper = Sleeper()
+        self._counts = dict.fromkeys(
+            ("rounds", "repairs", "requests", "answers", "timeouts", "joins", "foreign"), 0
+        )
+        self._airtime_us = 0
+        self._began = time.monotonic()
+        self._why = "the radio is not open yet"
+
+    # -- what a bearer says -------------------------------------------------------------------
+
+    def reaches(self, where: Where) -> str:
+        """Why a home cannot be reached now."""
+        if not self.up:
+            return self._why
+        assert isinstance(where, int)
+        return "" if self._rounds.sf_of(where) else "it was not heard on this channel yet"
+
+    def cost_s(self, size: int) -> float:
+        """A frame down and the longest answer."""
+        down_us = time_on_air_us(min(size, self.room), self.config.sf, self._bw_hz)
+        answer_us = time_on_air_us(ANSWER_BYTES, self.config.sf, self._bw_hz)
+        return (down_us + answer_us) / 1e6 + 2 * self._guard_s + _TURN_S
+
+    def freshness_s(self, homes: int) -> float:
+        """One round in which all are heard, at the slowest spreading factor."""
+        slot_us = time_on_air_us(tdma.UP_BYTES, self.config.sf, self._bw_hz)
+        beacon_us = time_on_air_us(35 + (homes + 7) // 8, self.config.sf, self._bw_hz)
+        round_s = (homes * slot_us + beacon_us + self._rounds.window_us()) / 1e6
+        round_s += (homes + 2) * self._guard_s + self.config.exchanges * self.cost_s(64)
+        return max(round_s, self._least_s())
+
+    def wake(self) -> None:
+        """Something new may be due."""
+        self._sleeper.wake()
+
+    def counts(self) -> dict[str, int]:
+        """Since start, by outcome."""
+        radio = self._radio
+        return self._counts | {
+            "dropped": radio.dropped if radio else 0,
+            "damaged": radio.damaged if radio else 0,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the status API."""
+        c = self.config
+        return {
+            "name": self.name,
+            "kind": "lora",
+            "region": c.region,
+            "channel_hz": c.up[0],
+            "sf": c.sf,
+            "driver": c.driver,
+            "round_s": round(self.round_s, 2),
+            "slots": len(self._rounds.homes()),
+            "airtime_share": round(self._airtime_us / 1e6 / self._alive_s(), 4),
+            "why": self._why,
+            **self.counts(),
+        }
+
+    def link_quality(self, where: Where) -> dict[str, Any] | None:
+        """How well a home is heard, None for one that never was."""
+        assert isinstance(where, int)
+        found = self.quality.get(where)
+        if found is None:
+            return None
+        return found.as_dict(self._rounds.sf_of(where), self._alive_s())
+
+    def _alive_s(self) -> float:
+        return max(1.0, time.monotonic() - self._began)
+
+    # -- life ---------------------------------------------------------------------------------
+
+    async def run(self, beat: Callable[[], None]) -> None:
+        """Rounds until cancelled; a radio that is gone is opened again."""
+        loop = asyncio.get_running_loop()
+        backoff = Backoff(*_BACKOFF_S)
+        while True:
+            radio = RadioThread(self._open, self.config.queue)
+            try:
+                await radio.start()
+                self._radio = radio
+                self.up, self._why = True, ""
+                log.info("radio open", extra={"bearer": self.name, "region": self.config.region})
+                while True:
+                    beat()
+                    await self._round(radio)
+                    backoff.reset()
+            except (BearerError, ValueError) as error:
+                if self.up or self._why != str(error):
+                    log.error("radio", extra={"bearer": self.name, "why": str(error)})
+                if self.up:
+                    self.reconnects += 1
+                self.up, self._why = False, str(error)
+                self._traffic.lost()
+            finally:
+                await radio.stop()
+            again = loop.time() + backoff.next()
+            while loop.time() < again:
+                beat()
+                await asyncio.sleep(min(1.0, max(0.0, again - loop.time())))
+
+    def _open(self) -> Driver:
+        return opened(self.config, load_hat(self.config.hat))
+
+    async def _round(self, radio: RadioThread) -> None:
+        rounds, loop = self._rounds, asyncio.get_running_loop()
+        began = loop.time()
+        beacon: Beacon | None = rounds.begin(*_site_time())
+        while beacon is not None:
+            if not await self._beacon(radio, beacon):
+                await asyncio.sleep(_WAIT_S)  # no counter is reserved yet
+                return
+            beacon = rounds.repair(*_site_time())
+        self._counts["rounds"] += 1
+        self._judge()
+        await self._exchanges(radio)
+        end = began + self._least_s()
+        while loop.time() < end:
+            received = await radio.receive(end)
+            if received is not None:
+                self._take(received)
+        self.round_s = loop.time() - began
+
+    def _least_s(self) -> float:
+        """How short a round may be, for the homes' own airtime."""
+        least = self.config.round_s
+        hz, bw_hz = self.config.up
+        duty = self.config.plan.band(hz, bw_hz).duty_permille
+        if duty:
+            slowest = max((self._rounds.sf_of(a) for a in self._rounds.homes()), default=7)
+            us = time_on_air_us(tdma.UP_BYTES, slowest, bw_hz)
+            least = max(least, us / 1e6 / (_SLOT_SHARE * duty / 1000))
+        return least
+
+    # -- the parts of a round -----------------------------------------------------------------
+
+    async def _send(self, radio: RadioThread, frame: bytes) -> float:
+        """Within the airtime budget; when it ended."""
+        hz, bw_hz = self.config.down
+        us = time_on_air_us(len(frame), self.config.sf, bw_hz)
+        while True:
+            now_ms = time.monotonic_ns() // 1_000_000
+            wait_ms = self._budget.wait_ms(now_ms, 0, us)
+            if not wait_ms:
+                break
+            await asyncio.sleep(min(wait_ms / 1000, 1.0))
+        self._budget.spend(now_ms, 0, us)
+        self._airtime_us += us
+        radio.forget()
+        return await radio.send(frame, hz, self.config.sf)
+
+    async def _beacon(self, radio: RadioThread, beacon: Beacon) -> bool:
+        """Send it and hear what follows it; False when nothing can be sealed."""
+        rounds = self._rounds
+        frame = self._traffic.beacon(beacon)
+        if not frame:
+            return False
+        if beacon.repair:
+            self._counts["repairs"] += 1
+        end_s = await self._send(radio, frame)
+        begin_s = end_s - rounds.beacon_us(beacon) / 1e6
+        hz, tuned = self.config.up[0], 0
+        for _address, sf, at_us in rounds.slots_us(beacon):
+            if sf != tuned:
+                at_s = begin_s + at_us / 1e6 - self._guard_s / 2 if tuned else 0.0
+                radio.tune(at_s, hz, sf)
+                tuned = sf
+        close_s = begin_s + rounds.length_us(beacon) / 1e6
+        if tuned != rounds.sf:
+            window_s = 0.0 if beacon.repair else rounds.window_us() / 1e6
+            radio.tune(close_s - window_s - self._guard_s / 2 if tuned else 0.0, hz, rounds.sf)
+        while (received := await radio.receive(close_s)) is not None:
+            self._take(received)
+        return True
+
+    def _judge(self) -> None:
+        """After a round: who was not heard, and whose spreading factor changes."""
+        rounds = self._rounds
+        missing = set(rounds.missing())
+        for address in rounds.homes():
+            rate = self._rates[address]
+            if address in missing:
+                if rounds.missed(address) >= 1:  # in the round before, too
+                    self._traffic.unheard(address, asyncio.get_running_loop().time())
+                sf = rate.missed()
+            else:
+                sf = rate.heard(round(4 * self.quality[address].snr_db))
+            if sf != rounds.sf_of(address):
+                self._assign(address, sf)
+
+    def _assign(self, address: int, sf: int) -> None:
+        try:
+            record = self._rounds.assign(address, sf)
+        except RangeError as error:
+            log.error("no slot", extra={"bearer": self.name, "home": address, "why": str(error)})
+            return
+        self._traffic.tell(address, record)
+
+    async def _exchanges(self, radio: RadioThread) -> None:
+        """What homes are to be told, and what they answer."""
+        loop, c = asyncio.get_running_loop(), self._counts
+        left = self.config.exchanges + min(len(self._joining), _JOINING)
+        self._joining.clear()
+        for _ in range(2 * left + 4):
+            if left <= 0:
+                return
+            todo = self._traffic.next_request(loop.time())
+            if not isinstance(todo, Request):
+                return
+            if todo.to is EVERYBODY:
+                continue  # beacons carry the time
+            if not todo.frame:
+                # Nothing can be sealed for it: it was not heard since we began.
+                if todo.to not in self.quality:
+                    self._traffic.handle(todo, None, loop.time())
+                continue
+            left -= 1
+            c["requests"] += 1
+            if await self._exchange(radio, todo):
+                c["answers"] += 1
+            else:
+                c["timeouts"] += 1
+                self._traffic.handle(todo, None, loop.time())
+
+    async def _exchange(self, radio: RadioThread, todo: Request) -> bool:
+        """A frame down, and the node's answer; False when none came."""
+        loop, config = asyncio.get_running_loop(), self.config
+        end_s = await self._send(radio, todo.frame)
+        if todo.sent is not None:
+            todo.sent()
+        radio.tune(0.0, config.up[0], config.sf)
+        longest_us = time_on_air_us(ANSWER_BYTES, config.sf, self._bw_hz)
+        close_s = end_s + config.answer_timeout_ms / 1e3 + longest_us / 1e6 + self._guard_s
+        while (received := await radio.receive(close_s)) is not None:
+            if _source(received.frame) != todo.to:
+                self._take(received)
+            elif self._traffic.offered(todo, Answer(received.frame), loop.time()):
+                assert isinstance(todo.to, int)
+                self._note(todo.to, received)
+                self._rounds.heard(todo.to)
+                # The node listens again before the next frame comes.
+                await asyncio.sleep(max(0.0, received.end_s + _TURN_S - loop.time()))
+                return True
+        return False
+
+    # -- frames that come ---------------------------------------------------------------------
+
+    def _take(self, received: Received) -> None:
+        """A frame in a slot or in the contention window."""
+        address = _source(received.frame)
+        if address is None:
+            self._counts["foreign"] += 1
+            return
+        if not self._traffic.unasked(address, received.frame, asyncio.get_running_loop().time()):
+            self._counts["foreign"] += 1
+            return
+        self._note(address, received)
+        if len(received.frame) == tdma.UP_BYTES:
+            self._rounds.heard(address)
+            self._rounds.confirm(address, received.sf)
+        else:
+            self._urgent(address)
+
+    def _urgent(self, address: int) -> None:
+        """From one without a slot, or one that has something to say: that one used its slot."""
+        sf = self._rounds.sf_of(address)
+        if sf and address not in self._rounds.missing():
+            return
+        if not sf:
+            self._counts["joins"] += 1
+            snr_q4 = round(4 * self.quality[address].snr_db)
+            sf = tdma.Rate.first(snr_q4, 7, self.config.sf)
+            self._rates[address] = tdma.Rate(sf, 7, self.config.sf)
+        self._joining.add(address)
+        self._assign(address, sf)
+
+    def _note(self, address: int, received: Received) -> None:
+        us = time_on_air_us(len(received.frame), received.sf, self._bw_hz)
+        found = self.quality.setdefault(address, Quality())
+        found.note(received.rssi_dbm, received.snr_db, us)
+
+
+def _source(frame: bytes) -> int | None:
+    """The address that a frame claims; None for what no node sends."""
+    try:
+        _version, kind, address, _counter = peek(frame)
+    except RemoteError:
+        return None
+    return address if kind == UP else None
+
+
+def _site_time() -> tuple[int, int]:
+    ms = time.time_ns() // 1_000_000
+    return ms // 1000, ms % 1000
