@@ -27,6 +27,7 @@ class RadioSite:
         """What a node is provisioned with."""
         return {"region": self.region, "channel": self.channel, "sf": self.sf}
 
+
 WIFI = ("pbal street", "only on this computer")  # name and key of the street's network
 
 

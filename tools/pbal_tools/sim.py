@@ -280,7 +280,7 @@ def print_result(result: dict[str, Any], console: Console) -> None:
     if result["switches_refused"]:
         told += f", {result['switches_refused']} refused or let expire by a node"
     age_s = result["telemetry_age_p95_s"]
-    age = "nobody knows: no home answers" if age_s is None else f"{age_s:.2f} s"
+    age = "?" if age_s is None else f"{age_s:.2f} s"
     lines += [
         f"switchings       {result['switches_ordered']} ordered, {told}",
         f"link             {result['frames_answered']} frames, {result['frames_lost']} lost; "
