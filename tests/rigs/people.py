@@ -131,14 +131,16 @@ def signer(key=None) -> Signer:
     return Signer(key or Ed25519PrivateKey.generate())
 
 
-async def alarm(conn: Connection, fleet: Fleet, where: str, kind: str = "overload") -> int:
+async def alarm(
+    conn: Connection, fleet: Fleet, where: str, kind: str = "overload", words: str = ""
+) -> int:
     """An open alarm with words that only those who may see T1 or T2 may read."""
     return int(
         await _one(
             conn, "INSERT INTO alarm (transformer_id, kind, address, severity, detail, raised_at,"
             " last_at) VALUES (%s, %s, (random() * 60000)::int + 1, 2, %s, now(), now())"
             " RETURNING id",
-            fleet.transformers[where], kind, f"secret-{where}",
+            fleet.transformers[where], kind, words or f"secret-{where}",
         )
     )  # fmt: skip
 
@@ -195,7 +197,8 @@ async def summaries(
     await conn.execute(
         "INSERT INTO site_live (site_id, online, online_at, seen_at, summary_at, state_at, state)"
         " VALUES (%s, true, now(), now(), to_timestamp(%s), now(), %s) ON CONFLICT (site_id)"
-        " DO UPDATE SET online = true, seen_at = now(), summary_at = excluded.summary_at",
+        " DO UPDATE SET online = true, seen_at = now(), summary_at = excluded.summary_at,"
+        " state_at = now(), state = excluded.state",
         (site, last, Jsonb({"capabilities": 0x10, "mode": 0, "version": 0x000100,
                             "phase_limit_a": 130.0, "name": f"secret-{where}"})),
     )  # fmt: skip

@@ -5,12 +5,12 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from pbal_hq import __version__
-from pbal_hq.api import faults, grid, people
+from pbal_hq.api import faults, grid, papers, people
 from pbal_hq.api.declare import Routes, include
 from pbal_hq.api.desk import Desk
 from pbal_hq.api.headers import guard
 
-API: list[Routes] = [people.routes, grid.routes]
+API: list[Routes] = [people.routes, grid.routes, papers.routes]
 
 
 def make_app(

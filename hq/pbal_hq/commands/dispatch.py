@@ -1,8 +1,8 @@
 """Sealed orders on their way: what is due, and what the sites answered.
 
-Sparkplug's commands go with QoS 0, so an order is offered again every RESEND_S until the site
-answers or it expires; a site carries an id out once and answers a repeated one as before. Nothing
-is offered whose asker or second person may no longer log in.
+Sparkplug's commands go with QoS 0, so an order is offered while its site is online, again every
+RESEND_S until the site answers or it expires; a site carries an id out once and answers a repeated
+one as before. Nothing is offered whose asker or second person may no longer log in.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from psycopg.rows import class_row
 from pbal_hq.database import Connection
 from pbal_uplink import names
 
-RESEND_S = 60.0
+RESEND_S = 120.0
 CHANNEL = "pbal_command"  # NOTIFY, when an order was sealed
 _BATCH = 200
 
@@ -33,8 +33,9 @@ Send = Callable[[Sequence[Due]], Awaitable[None]]
 
 _DUE = """
 SELECT c.id, s.group_id || '/' || s.node AS key, c.sealed
-FROM command c JOIN site s ON s.id = c.site_id
-WHERE c.sealed IS NOT NULL AND s.removed_at IS NULL AND c.expires_at > to_timestamp(%(now)s)
+FROM command c JOIN site s ON s.id = c.site_id JOIN site_live l ON l.site_id = s.id
+WHERE c.sealed IS NOT NULL AND l.online AND s.removed_at IS NULL
+AND c.expires_at > to_timestamp(%(now)s)
 AND (c.status = 'approved'
      OR c.status = 'sent' AND c.sent_at <= to_timestamp(%(now)s - %(again)s))
 AND NOT EXISTS (SELECT 1 FROM person p WHERE p.name IN (c.asked_by, c.approved_by)
@@ -73,8 +74,8 @@ _ENDS = {
 async def take_answers(conn: Connection) -> int:
     """End orders by the answers that sites gave (events of kind answer); how many.
 
-    An answer counts for an order of that site alone. One that comes late, from a backlog, also
-    ends an order that HQ took for expired.
+    The store does so as it writes them. Here it is for one that came late, from a backlog, after
+    HQ took the order for expired. An answer counts for an order of that site alone.
     """
     done = await conn.execute(
         "UPDATE command c SET status = CASE e.outcome WHEN %(done)s THEN 'done'"

@@ -8,11 +8,11 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from pbal_hq.api import Desk, make_app
-from pbal_hq.portal import entry, grid, office
+from pbal_hq.portal import entry, grid, office, papers
 from pbal_hq.portal.render import HERE, show
 from pbal_hq.portal.serve import chores, desk, run, set_up
 
-PAGES = [entry.routes, grid.routes, office.routes]
+PAGES = [entry.routes, grid.routes, papers.routes, office.routes]
 
 
 def make(desk: Desk) -> FastAPI:

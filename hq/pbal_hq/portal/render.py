@@ -27,6 +27,7 @@ MENU = (
     ("/map", "Map", Permission.TREE_READ),
     ("/alarms", "Alarms", Permission.ALARM_READ),
     ("/commands", "Commands", Permission.COMMAND_READ),
+    ("/reports", "Reports", Permission.REPORT_READ),
     ("/dead-letters", "Dead letters", Permission.DEAD_READ),
     ("/users", "Users", Permission.USER_MANAGE),
     ("/audit", "Audit", Permission.AUDIT_READ),

@@ -36,7 +36,7 @@ def expected(route, role, place, where):
     if route.may not in ROLES[role] or (route.may in WHOLE_TREE and place != "whole"):
         return 403
     one_thing = any(f"{{{name}}}" in route.path for name in
-                    ("transformer_id", "alarm_id", "command_id"))  # fmt: skip
+                    ("transformer_id", "alarm_id", "command_id", "area_id"))  # fmt: skip
     if one_thing and where not in HOLDS[place]:
         # A part of a transformer that is not there for somebody is an empty list.
         return 200 if route.path.endswith(("/day", "/events")) else 404
@@ -77,6 +77,7 @@ class Street:
         if "{area_id}" in path:
             area = self.fleet.areas["D1" if where == "T1" else "D2"]
             path = path.replace("{area_id}", str(area))
+            path = path.replace("{period}", datetime.now(UTC).strftime("%Y-%m"))
         if path.endswith("/day"):
             now = datetime.now(UTC)
             path += f"?since={(now - timedelta(days=1)).isoformat()}&until={now.isoformat()}"

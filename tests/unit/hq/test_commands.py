@@ -29,7 +29,9 @@ async def conn(database_url):
 
 @pytest.fixture
 async def fleet(conn):
-    return await people.make(conn)
+    made = await people.make(conn)
+    await conn.execute("INSERT INTO site_live (site_id, online) SELECT id, true FROM site")
+    return made
 
 
 async def ask(conn, fleet, name, wish, where="T1", why="storm", good_for_s=3600, now_s=None):
@@ -69,6 +71,14 @@ async def test_hold_goes_out_at_once(conn, fleet):
     later = time.time() + RESEND_S + 1
     assert len(await sent(conn, later)) == 1
     assert await sent(conn, time.time() + 3700) == []
+
+
+async def test_it_waits_for_a_site_that_is_away(conn, fleet):
+    await conn.execute("UPDATE site_live SET online = false")
+    await ask(conn, fleet, "operator-d1", Wish("mode", "hold"))
+    assert await sent(conn) == []
+    await conn.execute("UPDATE site_live SET online = true")
+    assert len(await sent(conn)) == 1
 
 
 @pytest.mark.parametrize(

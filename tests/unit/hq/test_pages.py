@@ -21,7 +21,7 @@ async def fleet(database_url):
         made = await people.make(conn)
         for where in ("T1", "T2"):
             await people.summaries(conn, made, where, windows=280)
-        await people.alarm(conn, made, "T1")
+        await people.alarm(conn, made, "T1", "overload", "117 % of rated current for 40 min")
         await people.event(
             conn, made, "T1", kind=2, severity=0, address=4, outcome=1, from_phase=1, to_phase=2,
             detail="moved to take 9 A from phase A",
@@ -80,7 +80,7 @@ CONTRAST = """() => {
 
 PAGES = {
     "engineer-whole": ("/", "/transformers?sort=load", "/map", "/transformers/{T1}", "/alarms",
-                       "/alarms/1", "/commands", "/dead-letters", "/account"),
+                       "/alarms/1", "/commands", "/reports", "/dead-letters", "/account"),
     "administrator-whole": ("/users", "/audit", "/dead-letters"),
 }  # fmt: skip
 
@@ -210,9 +210,12 @@ async def test_pages_refuse_as_the_api_does(database_url, fleet):
             got = await client.request(route.method, path)
             assert got.status_code in (303, 401), path
             client.cookies.set("__Host-pbal", access)
+            if path == "/reports/file":
+                path += f"?area_id={fleet.areas['D2']}&period=2026-01"
             got = await client.request(route.method, path)
             may = route.may in (Permission.TREE_READ, Permission.ALARM_READ, Permission.REPORT_READ)
             one = "{transformer_id}" in route.path or "{alarm_id}" in route.path
+            one = one or route.path == "/reports/file"
             assert got.status_code == ((404 if one else 200) if may else 403), path
             assert "secret-T2" not in got.text
         csp = got.headers["content-security-policy"]

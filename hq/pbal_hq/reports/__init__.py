@@ -1,0 +1,10 @@
+"""Reports of an area over a day or a month, from what the store keeps.
+
+figures  the numbers, each with its definition;  sheet: as CSV;  paper: as PDF
+"""
+
+from pbal_hq.reports.figures import COLUMNS, Report, make, period
+from pbal_hq.reports.paper import paper
+from pbal_hq.reports.sheet import sheet
+
+__all__ = ["COLUMNS", "Report", "make", "paper", "period", "sheet"]
