@@ -9,6 +9,7 @@ import csv
 import io
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from .errors import InputError
 
 COLUMNS = (
     "address", "name", "bus", "feeder", "phase", "bearer", "fixed", "eui", "board", "fuse_a",
+    "lat", "lon", "x_m", "y_m",
 )  # fmt: skip
 _TRUE, _FALSE = {"1", "yes", "true", "y", "x"}, {"0", "no", "false", "n"}
 _PHASES = {"": None, "A": 1, "B": 2, "C": 3, "1": 1, "2": 2, "3": 3}
@@ -40,6 +42,10 @@ class Row:
     eui: str = ""
     board: str = ""
     fuse_a: float | None = None
+    lat: float | None = None  # degrees, north and east; both or neither
+    lon: float | None = None
+    x_m: float | None = None  # metres, east and north; both or neither
+    y_m: float | None = None
 
 
 def is_address(address: int) -> bool:
@@ -168,11 +174,35 @@ def _row(path: Path, line: int, columns: list[str], cells: list[str]) -> Row:
     fuse = told.get("fuse_a", "").replace(",", ".")
     if fuse and not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", fuse, re.ASCII):
         raise bad(f"fuse_a is {fuse!r}, not the rated current of a fuse, A.")
+    lat, lon = _pair(told, "lat", "lon", 90, 180, bad)
+    x_m, y_m = _pair(told, "x_m", "y_m", 1e6, 1e6, bad)
     return Row(
         line, address, told.get("name", ""), told.get("bus", ""), told.get("feeder", ""),
         _PHASES[phase], told.get("bearer", ""), fixed in _TRUE if fixed else None, eui,
-        told.get("board", ""), float(fuse) if fuse else None,
+        told.get("board", ""), float(fuse) if fuse else None, lat, lon, x_m, y_m,
     )  # fmt: skip
+
+
+def _pair(
+    told: dict[str, str], one: str, other: str, most: float, most_other: float,
+    bad: Callable[[str], InputError],
+) -> tuple[float | None, float | None]:  # fmt: skip
+    """Two coordinates that belong together; None for both when the line has neither."""
+    found: list[float | None] = []
+    for name, limit in ((one, most), (other, most_other)):
+        text = told.get(name, "").replace(",", ".")
+        if not text:
+            found.append(None)
+            continue
+        if not re.fullmatch(r"[+-]?[0-9]{1,7}(\.[0-9]{1,12})?", text, re.ASCII):
+            unit = "degrees" if name in ("lat", "lon") else "metres"
+            raise bad(f"{name} is {text!r}, not a number of {unit}.")
+        if abs(float(text)) > limit:
+            raise bad(f"{name} is {text}; at most {limit:g} either way.")
+        found.append(float(text))
+    if (found[0] is None) != (found[1] is None):
+        raise bad(f"{one} and {other} belong together; one of them is missing.")
+    return found[0], found[1]
 
 
 def _address(text: str) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pbal_controller.bearers.base import Bearer, Traffic
 from pbal_controller.bearers.kinds import Kind
 from pbal_controller.bearers.lora.hats import load_hat
-from pbal_controller.bearers.lora.settings import RadioConfig, locate
+from pbal_controller.bearers.lora.settings import ANSWER_BYTES, SLOWEST, RadioConfig, locate
 
 
 def make(name: str, config: RadioConfig, traffic: Traffic) -> Bearer:
@@ -31,4 +31,4 @@ def probe(config: RadioConfig) -> str:
 
 KIND = Kind("lora", RadioConfig, locate, make)
 
-__all__ = ["KIND", "RadioConfig", "load_hat", "probe"]
+__all__ = ["ANSWER_BYTES", "KIND", "SLOWEST", "RadioConfig", "load_hat", "probe"]
