@@ -27,7 +27,7 @@ from pbal_controller.homes import (
     Session,
     SiteHost,
 )
-from pbal_controller.journal import AsyncJournal, Journal, MinuteBook, Row, note_change, prune
+from pbal_controller.journal import AsyncJournal, Journal, MinuteBook, Row, note, note_change, prune
 from pbal_controller.keys import KeyStore
 from pbal_controller.loops import Supervisor, sdnotify
 from pbal_controller.meters import HomeNow, MeterLoop
@@ -40,6 +40,7 @@ from pbal_controller.standing import store as standing_store
 from pbal_controller.updates import Firmware, Rollouts
 from pbal_controller.updates import store as rollout_store
 from pbal_controller.uplink import (
+    Anchors,
     Commands,
     Renewal,
     SiteAlarm,
@@ -118,9 +119,9 @@ class Controller:
             keys, self.fleet, self._group, self.journal, config.security, self.router.expedite,
             self._revoked, self.streams.publish, wall, self.standing,
         )  # fmt: skip
-        self._build_uplink()
+        self._build_uplink(keys)
         self.view = self._view()
-        self.server = StatusServer(self.view, config.http, self.streams)
+        self.server = StatusServer(self.view, config.http, self.streams, self._note_login)
 
     def _carry(self) -> None:
         """The bearers of the configuration, and over each the rounds of its homes."""
@@ -156,7 +157,7 @@ class Controller:
                     },
                 )  # fmt: skip
 
-    def _build_uplink(self) -> None:
+    def _build_uplink(self, keys: KeyStore) -> None:
         config = self.config
         maker = StateMaker(config, self.restraint, self.standing, self.wall, self.now)
         self.summaries = Summaries(
@@ -171,6 +172,10 @@ class Controller:
         self.uplink = Uplink(
             self.journal, config.uplink, config.site.id, maker.state, self.commands,
             lambda: self.summaries.reading(self.now()), self.wall,
+        )  # fmt: skip
+        self.anchors = Anchors(
+            self.journal, keys.audit_key(), config.site.id, config.uplink.kind != "null",
+            self.uplink.wake,
         )  # fmt: skip
 
     def _site_alarms(self) -> Iterator[SiteAlarm]:
@@ -217,6 +222,10 @@ class Controller:
     def _revoked(self, home: Home) -> None:
         self.router.drop(home)
         home.no_key = f"the key of address {home.address} is revoked; provision the node anew"
+
+    async def _note_login(self, good: bool, address: str, why: str) -> None:
+        what = "login" if good else "login refused"
+        await self.journal.call(note, what, address, why)
 
     async def node_events(self) -> list[dict[str, Any]]:
         """The latest events of the nodes."""
@@ -276,6 +285,7 @@ class Controller:
             add("rollout", self.rollouts.run, 60.0, essential=False)
         add("orders", self._orders_loop, 60.0, essential=False)
         add("summaries", self.summaries.run, 60.0, essential=False)
+        add("audit", self.anchors.run, 120.0, essential=False)
         if self.config.uplink.kind != "null":
             add("uplink", self.uplink.run, 120.0, essential=False)
             if self.config.uplink.renew_url:

@@ -169,7 +169,7 @@ class Event(Message):
         high=_U64,
     )  # fmt: skip
     at_s: int = number("I", "When it happened, by the site's clock.", unit="s", high=_U32)
-    kind: int = number("B", "What it is about.", low=1, high=10, names=names.KINDS)
+    kind: int = number("B", "What it is about.", low=1, high=11, names=names.KINDS)
     severity: int = number("B", "How bad it is.", high=2, names=names.SEVERITIES)
     address: int = number("H", "The home; 0 for the whole site.", high=_U16)
     code: int = number("B", "Of a node's event: its code on the wire (docs/wire.md).", high=_U8)

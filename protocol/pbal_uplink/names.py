@@ -26,6 +26,7 @@ KIND_THINNED = 7
 KIND_OVERLOAD = 8
 KIND_RESIDUAL = 9  # the transformer's meter and the homes differ, lastingly
 KIND_DOUBT = 10  # a home's word does not fit
+KIND_AUDIT = 11  # the end of the audit log, for HQ to keep: NUMBER:LINK in detail
 KINDS = {
     KIND_NODE: "node",
     KIND_SWITCHING: "switching",
@@ -37,6 +38,7 @@ KINDS = {
     KIND_OVERLOAD: "overload",
     KIND_RESIDUAL: "residual",
     KIND_DOUBT: "doubt",
+    KIND_AUDIT: "audit",
 }
 
 # Event.severity, as on the wire to the nodes

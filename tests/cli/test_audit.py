@@ -10,16 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from pbal_controller.documents import load_json
-from pbal_controller.journal import Journal, add_audit, entries, faults, note_change
+from pbal_controller.journal import (
+    Journal,
+    Signed,
+    add_audit,
+    entries,
+    faults,
+    note_change,
+    sign,
+    signature_faults,
+    signatures,
+)
 from pbal_controller.journal.chain import link
+from pbal_controller.keys import KeyStore
 from pbal_controller.standing import Reason
 from pbal_controller.standing import store as standing_store
 from pbal_controller.updates import store as update_store
+from pbal_controller.uplink import anchor, outbox
 from pbal_tools.audit.command import app
 from pbal_tools.errors import CliError
+from pbal_uplink import Event, names
 
 
 @pytest.fixture
@@ -189,6 +203,97 @@ def test_the_commands(path: Path) -> None:
     assert isinstance(done.exception, CliError)
     assert done.exception.exit_code == 7
     assert not load_json(done.output)["ok"]
+
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+
+
+def signed(path: Path) -> list[Signed]:
+    db = sqlite3.connect(path)
+    rows = list(signatures(db))
+    db.close()
+    return rows
+
+
+def sign_now(path: Path) -> Signed | None:
+    journal = Journal(path)
+    made = sign(journal, KEY)
+    journal.close()
+    return made
+
+
+def test_a_signature_finds_a_cut_and_a_new_chain_behind_it(path: Path) -> None:
+    made = sign_now(path)
+    assert made is not None
+    assert sign_now(path) is None, "nothing is new"
+    rows = log(path)
+    assert made.seq == rows[-1].seq
+    assert list(signature_faults(rows, [made], made.key)) == []
+    for last in range(len(rows)):
+        assert "it was cut" in next(signature_faults(rows[:last], [made])), last
+    other = path.with_name("other.db")
+    journal = Journal(other)
+    for k in range(len(rows)):
+        journal.quarantine(k + 1, "made up")
+    assert "made anew" in next(signature_faults(log(other), [made]))
+    # Whoever signs the new one has another key.
+    sign(journal, Ed25519PrivateKey.generate())
+    journal.close()
+    assert list(signature_faults(log(other), signed(other))) == []
+    assert "of another key" in next(signature_faults(log(other), signed(other), made.key))
+
+
+def test_a_changed_signature_is_found(path: Path) -> None:
+    made = sign_now(path)
+    assert made is not None
+    for name in ("seq", "link", "at_s", "signature"):
+        old = getattr(made, name)
+        new = old + 1 if not isinstance(old, str) else old[:-1] + ("0" if old[-1] != "0" else "1")
+        [words] = signature_faults(log(path), [replace(made, **{name: new})])
+        assert "is not good" in words, name
+
+
+def test_the_command_with_signatures(path: Path) -> None:
+    made = sign_now(path)
+    assert made is not None
+    done = run("verify", "--journal", path, "--key", made.key)
+    assert done.exit_code == 0
+    assert f"signed up to entry {made.seq}" in done.output
+    assert run("verify", "--journal", path, "--known", made.words).exit_code == 0
+    [*_] = spoil(path, "DELETE FROM audit_log WHERE seq = (SELECT MAX(seq) FROM audit_log)")
+    done = run("verify", "--journal", path)
+    assert isinstance(done.exception, CliError)
+    assert done.exception.exit_code == 7
+    # With the signatures taken out what HQ has still tells.
+    spoil(path, "DELETE FROM audit_signature")
+    assert run("verify", "--journal", path).exit_code == 0
+    for words in (("--known", made.words), ("--key", made.key)):
+        assert isinstance(run("verify", "--journal", path, *words).exception, CliError), words
+
+
+def test_each_signature_goes_to_hq_once(path: Path) -> None:
+    journal = Journal(path)
+    words = anchor(journal, KEY, 7, True)
+    assert anchor(journal, KEY, 7, True) == ""
+    [row] = [row for row in outbox.rows(journal, 0, None, 100) if row.kind == outbox.EVENT]
+    event = row.message()
+    assert isinstance(event, Event)
+    assert (event.site, event.kind, event.detail) == (7, names.KIND_AUDIT, words)
+    journal.quarantine(5, "x")
+    assert anchor(journal, KEY, 7, False), "without HQ it is signed all the same"
+    assert outbox.backlog(journal) == 1
+    assert len(list(signatures(journal.db))) == 2
+    journal.close()
+
+
+def test_the_key_is_the_stores(tmp_path: Path) -> None:
+    made = KeyStore.create(tmp_path / "k", b"secret", 7, log2_n=12)
+    public = made.audit_key().public_key()
+    again = KeyStore.open(tmp_path / "k", b"secret")
+    again.add(257, "a4cf12fffe000011", bytes(range(32)))
+    assert again.audit_key().public_key() == public
+    other = KeyStore.create(tmp_path / "other", b"secret", 7, log2_n=12)
+    assert other.audit_key().public_key() != public
 
 
 def test_wrong_use(path: Path, tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """What must not be lost: commands, results, events, numbers and minutes, in SQLite."""
 
-from pbal_controller.journal.audit import add_audit, latest_audit, note_change
+from pbal_controller.journal.audit import add_audit, latest_audit, note, note_change
 from pbal_controller.journal.chain import Entry, entries, faults
 from pbal_controller.journal.database import COUNTER_BLOCK, CommandRow, Journal
 from pbal_controller.journal.minutes import MinuteBook, Row
 from pbal_controller.journal.numbers import EPOCH_S, clock_is_set
 from pbal_controller.journal.pruning import EVENTS_KEPT, prune
 from pbal_controller.journal.restored import lift_numbers
+from pbal_controller.journal.signing import Signed, sign, signature_faults, signatures
 from pbal_controller.journal.thread import AsyncJournal
 
 __all__ = [
@@ -19,12 +20,17 @@ __all__ = [
     "Journal",
     "MinuteBook",
     "Row",
+    "Signed",
     "add_audit",
     "clock_is_set",
     "entries",
     "faults",
     "latest_audit",
     "lift_numbers",
+    "note",
     "note_change",
     "prune",
+    "sign",
+    "signature_faults",
+    "signatures",
 ]

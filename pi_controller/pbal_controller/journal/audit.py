@@ -27,6 +27,13 @@ def latest_audit(journal: Journal, limit: int = 100) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in found]
 
 
+def note(journal: Journal, what: str, subject: str, why: str = "") -> None:
+    """Write down that something happened."""
+    journal.db.execute(
+        "INSERT INTO audit_in VALUES (?, ?, ?, ?)", (journal.wall(), what, subject, why)
+    )
+
+
 def note_change(journal: Journal, what: str, subject: str, why: str = "") -> bool:
     """Write down what now holds, if it is not what held before; whether it was written."""
     if journal.meta(f"noted {what}") == subject:

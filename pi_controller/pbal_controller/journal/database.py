@@ -92,7 +92,7 @@ class Journal:
         steps = schema_files()
         version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
         self.is_new = version == 0
-        if version > steps[-1][0]:
+        if version > steps[-1][0] and not self._still_ours(version, steps[-1][0]):
             raise JournalError(
                 f"{self.path}: written by a newer pbal (schema {version}, this one knows "
                 f"{steps[-1][0]}); install that version again"
@@ -109,6 +109,15 @@ class Journal:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+    def _still_ours(self, version: int, known: int) -> bool:
+        """Whether a newer version has said that it only added to the file (schema/0009): then one
+        that was taken back goes on with it.
+        """
+        has_meta = "SELECT 1 FROM sqlite_master WHERE name = 'meta'"
+        told = self.meta("readable") if self._db.execute(has_meta).fetchone() else None
+        of, _, oldest = (told or "").partition(" from ")
+        return of == str(version) and oldest.isdecimal() and int(oldest) <= known
 
     @property
     def db(self) -> sqlite3.Connection:

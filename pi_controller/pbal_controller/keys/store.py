@@ -29,7 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from pbal_controller.documents import dump_json, load_json
@@ -318,6 +321,11 @@ class KeyStore:
                 self._active = number
                 self._generations = (self.newest,)
         return found
+
+    def audit_key(self) -> Ed25519PrivateKey:
+        """Signs the audit log: derived from this store's own key, the same while that is."""
+        seed = HKDF(hashes.SHA256(), KEY_BYTES, None, b"pbal audit key 1").derive(self._key)
+        return Ed25519PrivateKey.from_private_bytes(seed)
 
     @property
     def release_key(self) -> bytes:

@@ -2,6 +2,7 @@
 
 from pbal_controller.uplink import certificate, enrolment, outbox, tls
 from pbal_controller.uplink.alarms import SiteAlarm
+from pbal_controller.uplink.anchor import Anchors, anchor
 from pbal_controller.uplink.commands import Commands
 from pbal_controller.uplink.link import Uplink
 from pbal_controller.uplink.renewal import Renewal
@@ -9,12 +10,14 @@ from pbal_controller.uplink.state import StateMaker
 from pbal_controller.uplink.summaries import Summaries
 
 __all__ = [
+    "Anchors",
     "Commands",
     "Renewal",
     "SiteAlarm",
     "StateMaker",
     "Summaries",
     "Uplink",
+    "anchor",
     "certificate",
     "enrolment",
     "outbox",

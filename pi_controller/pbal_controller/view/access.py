@@ -45,7 +45,10 @@ def _same(given: str, token: str) -> bool:
 
 
 def refuse(request: web.Request, token: str) -> web.Response | None:
-    """The answer to whoever may not read, or who is to come again with the cookie; else None."""
+    """The answer to whoever may not read, or who is to come again with the cookie; else None.
+
+    A login is answered with status 303.
+    """
     if not token:
         return None
     kind, _, given = request.headers.get("Authorization", "").partition(" ")

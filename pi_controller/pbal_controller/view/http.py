@@ -6,6 +6,7 @@ It listens on the loopback address by default; beyond it readers show a token (`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from importlib import resources
@@ -16,6 +17,7 @@ from aiohttp import web
 
 from pbal_controller.config import HttpConfig
 from pbal_controller.documents import dump_json
+from pbal_controller.errors import JournalError
 from pbal_controller.view import access, metrics
 from pbal_controller.view.site import SiteView
 from pbal_controller.view.status import home_dict, status_dict, summary_dict
@@ -32,6 +34,10 @@ MAX_CONNECTIONS = 64
 # time in which homes are polled.
 KEEP_S = 0.2
 SUMMARY_EVERY_S = 1.0
+# Wrong tokens are noted this often at most: whoever guesses does not fill the disk.
+REFUSED_EVERY_S = 60.0
+
+Login = Callable[[bool, str, str], Awaitable[None]]
 
 
 # The page: its address, its file here, and what that is.
@@ -97,8 +103,12 @@ class _TurnedAway(asyncio.Protocol):
 class StatusServer:
     """The server as one supervised loop."""
 
-    def __init__(self, view: SiteView, config: HttpConfig, streams: Streams) -> None:
+    def __init__(self, view: SiteView, config: HttpConfig, streams: Streams, login: Login) -> None:
+        """`login` is told of each one: whether the token was right, from where, what else."""
         self._c = view
+        self._login = login
+        self._refused = 0
+        self._refused_at = -REFUSED_EVERY_S
         self._config = config
         self._token = access.read_token(config.token_file)
         self._streams = streams
@@ -133,7 +143,26 @@ class StatusServer:
             return web.Response(
                 status=403, text=f"not served under the name {host}; use localhost\n"
             )
-        return access.refuse(request, self._token) or await handler(request)
+        answer = access.refuse(request, self._token)
+        if answer is None:
+            return await handler(request)
+        await self._note(request, answer)
+        return answer
+
+    async def _note(self, request: web.Request, answer: web.Response) -> None:
+        """A login, or a wrong token, goes into the audit log; of the latter one a minute."""
+        good = answer.status == 303
+        shown = "token" in request.query or "Authorization" in request.headers
+        if not good:
+            if not shown:
+                return
+            self._refused += 1
+            if self._c.now() - self._refused_at < REFUSED_EVERY_S:
+                return
+            self._refused_at = self._c.now()
+        why = "" if good else f"{self._refused} wrong so far"
+        with contextlib.suppress(JournalError):  # its disk is full: the page is wanted then
+            await self._login(good, request.remote or "", why)
 
     async def run(self, beat: Callable[[], None]) -> None:
         """Serve until cancelled."""

@@ -253,6 +253,23 @@ def test_a_newer_file_is_refused(path: Path) -> None:
         Journal(path)
 
 
+def test_a_newer_file_that_was_only_added_to_is_used(path: Path) -> None:
+    """So a version of the controller that was taken back goes on with its journal."""
+    journal = Journal(path)
+    made = order(journal)
+    known = len(schema_files())
+    journal.set_meta("readable", f"{known + 1} from 9")
+    journal.db.execute("CREATE TABLE added (a INTEGER)")
+    journal.db.execute(f"PRAGMA user_version = {known + 1}")
+    journal.close()
+    journal = Journal(path)
+    assert [x.id for x in journal.open_commands()] == [made]
+    journal.set_meta("readable", f"{known + 1} from {known + 1}")
+    journal.close()
+    with pytest.raises(JournalError, match="newer"):
+        Journal(path)
+
+
 @pytest.mark.parametrize("content", [b"this is no database, not at all, really" * 100])
 def test_a_foreign_file_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)

@@ -14,6 +14,7 @@ from rigs import browser, needs
 
 from pbal_controller.app import Controller
 from pbal_controller.errors import ConfigError
+from pbal_controller.journal import entries
 from pbal_controller.view import access
 
 from .conftest import Site, until
@@ -170,6 +171,24 @@ async def test_a_dry_run_says_what_it_would_have_saved(make_site: MakeSite) -> N
 
 
 TOKEN = "0123456789abcdef" * 3
+
+
+async def test_logins_are_in_the_audit_log(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    (site.folder / "token").write_text(TOKEN + "\n")
+    site.changes = {"http": {"token_file": str(site.folder / "token")}}
+    async with site.running() as c, aiohttp.ClientSession() as session:
+        await until(lambda: c.server.port)
+        for query in ("", "?token=guess", "?token=again", f"?token={TOKEN}"):
+            async with session.get(url(c) + query, allow_redirects=False) as answer:
+                assert answer.status == (303 if TOKEN in query else 401)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with session.get(url(c) + "api/status", headers=headers) as answer:
+            assert answer.status == 200
+        rows = await c.journal.call(lambda j: list(entries(j.db)))
+    found = [(row.what, row.subject, row.why) for row in rows if "login" in row.what]
+    # Guesses are counted and noted once a minute; a program that shows its token is no login.
+    assert found == [("login refused", "127.0.0.1", "1 wrong so far"), ("login", "127.0.0.1", "")]
 
 
 async def test_who_has_the_token_may_read(make_site: MakeSite) -> None:

@@ -189,7 +189,7 @@ def test_every_part_of_a_message_is_needed():
         (Summary, {"length_s": 300, "homes": 1.5}, "Summary.homes"),
         (Summary, {"length_s": 300, "homes": True}, "Summary.homes"),
         (Summary, {"length_s": 300, "homes": None}, "Summary.homes"),
-        (Event, {"kind": 11}, "Event.kind"),
+        (Event, {"kind": 12}, "Event.kind"),
         (Event, {"kind": 1, "detail": "é" * 101}, "Event.detail"),
         (State, {"words": 1, "window_s": 300, "config_hash": b"1234"}, "State.config_hash"),
         (Command, {"command_id": 0, "kind": 1}, "Command.command_id"),

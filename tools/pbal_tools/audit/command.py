@@ -12,7 +12,14 @@ import typer
 
 from pbal_controller.config import load
 from pbal_controller.errors import ConfigError
-from pbal_controller.journal import Entry, entries, faults
+from pbal_controller.journal import (
+    Entry,
+    Signed,
+    entries,
+    faults,
+    signature_faults,
+    signatures,
+)
 
 from ..errors import CheckFailed, InputError
 from ..output import JsonFlag, counted, emit
@@ -76,7 +83,11 @@ def show(
 @app.command()
 def verify(
     known: Annotated[
-        str, typer.Option(help="NUMBER:LINK as an earlier verify printed it; must still hold.")
+        list[str] | None,
+        typer.Option(help="NUMBER:LINK of an earlier verify, or as HQ has it; must still hold."),
+    ] = None,
+    key: Annotated[
+        str, typer.Option(help="The site's audit key, public, hex: no other signature counts.")
     ] = "",
     config: ConfigFile = None,
     journal: JournalFile = None,
@@ -86,15 +97,21 @@ def verify(
 
     Example:  sudo pbal audit verify --known 4711:1f0c...
 
-    Keep the line it prints in another place: with it the next verify also finds a log that was cut
-    at its end or made anew. Exit code 7 when something is wrong.
+    Signatures in the journal find a log that was cut or made anew behind the last of them; with a
+    line that was kept in another place (HQ has one each six hours: its events of kind audit) that
+    is found too where the signatures were taken out. Exit code 7 when something is wrong.
     """
-    mark = _known(known)
+    marks: list[tuple[int, str] | None] = [_known(text) for text in known or []]
     with _opened(config, journal) as db:
         rows: list[Entry] = list(entries(db))
-    wrong = list(faults(rows, mark))
+        signed: list[Signed] = list(signatures(db))
+    wrong = list(dict.fromkeys(words for mark in marks or [None] for words in faults(rows, mark)))
+    wrong += signature_faults(rows, signed, key)
+    if key and not signed:
+        wrong.append("there is no signature")
     head = f"{rows[-1].seq}:{rows[-1].link}" if rows else ""
-    data = {"ok": not wrong, "entries": len(rows), "head": head, "faults": wrong}
+    data = {"ok": not wrong, "entries": len(rows), "head": head, "faults": wrong,
+            "signatures": len(signed), "key": signed[-1].key if signed else ""}  # fmt: skip
 
     def render(_: Any) -> None:
         for words in wrong[:_FAULTS_SHOWN]:
@@ -103,6 +120,8 @@ def verify(
             print(f"and {len(wrong) - _FAULTS_SHOWN} more")
         if not wrong:
             print(f"{counted(len(rows), 'entry')}, whole".replace("entrys", "entries"))
+            if signed:
+                print(f"signed up to entry {signed[-1].seq} with  --key {signed[-1].key}")
             if head:
                 print(f"keep this elsewhere:  --known {head}")
 
@@ -115,9 +134,7 @@ def verify(
         )
 
 
-def _known(text: str) -> tuple[int, str] | None:
-    if not text:
-        return None
+def _known(text: str) -> tuple[int, str]:
     number, _, link = text.partition(":")
     if not number.isdigit() or len(link) != 64:
         raise InputError(f"{text!r} is no NUMBER:LINK.", "Give what an earlier verify printed.")
