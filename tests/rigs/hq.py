@@ -7,11 +7,14 @@ import asyncio
 import contextlib
 import datetime
 import itertools
+import os
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -193,3 +196,37 @@ def hq(tmp_path: Path, database_url: str) -> Iterator[Headquarters]:
     made.broker.start()
     yield made
     made.broker.kill()
+
+
+@dataclass
+class Done:
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """`pbal-hq` within this process: it starts in seconds otherwise."""
+    from pbal_hq.cli import main
+
+    def run_it(*words, code=0):
+        monkeypatch.setattr(sys, "argv", ["pbal-hq", *map(str, words)])
+        mask = os.umask(0o022)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        os.umask(mask)
+        said = capsys.readouterr()
+        assert (ended.value.code or 0) == code, said.err
+        return Done(said.out, said.err)
+
+    return run_it
+
+
+@pytest.fixture
+def config(run, tmp_path, empty_url):
+    """The configuration that `pbal-hq init` made."""
+    path = tmp_path / "etc" / "hq.toml"
+    run("init", "-c", path, "--data", tmp_path / "data", "--database", empty_url,
+        "--host", "hq.example.org")  # fmt: skip
+    return path

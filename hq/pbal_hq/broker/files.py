@@ -69,6 +69,8 @@ class BrokerFiles:
                 f"persistence_location {self.folder}/",
                 "autosave_interval 60",
                 f"max_queued_messages {_QUEUED}",
+                # Sparkplug's data is QoS 0; it waits for HQ all the same.
+                "queue_qos0_messages true",
                 "max_inflight_messages 500",
                 "max_packet_size 262144",
                 "sys_interval 0",

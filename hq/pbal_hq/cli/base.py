@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import sys
 from collections.abc import Coroutine, Iterable, Sequence
@@ -13,6 +14,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pbal_hq import audit
+from pbal_hq.database import Connection
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", envvar="PBAL_HQ_CONFIG", help="Default /etc/pbal-hq/hq.toml."),
@@ -20,6 +24,12 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 T = TypeVar("T")
+
+
+async def noted(db: Connection, action: str, what: str, **detail: object) -> None:
+    """An entry in the audit log, in the transaction of what it is about."""
+    actor = f"command line ({getpass.getuser()})"
+    await audit.append(db, actor, action, what, detail)
 
 
 def group(help_: str) -> typer.Typer:

@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from pbal_hq.ca import Pki, fingerprint
-from pbal_hq.cli.base import ConfigOption, JsonOption, group, print_json, print_table, wait_for
+from pbal_hq.cli.base import (
+    ConfigOption,
+    JsonOption,
+    group,
+    noted,
+    print_json,
+    print_table,
+    wait_for,
+)
 from pbal_hq.config import Config, load
 from pbal_hq.database import Connection, connected
 from pbal_hq.enrol import Outcome
@@ -67,6 +75,7 @@ def add(
         async with connected(settings.database) as db:
             found = await transformer_of(db, transformer)
             await add_site(db, NewSite(site, found, group, node, name))
+            await noted(db, "site.add", f"site {site}", transformer=transformer, group=group)
             return await _token(db, settings, site)
 
     _show_token(site, wait_for(work()), json_)
@@ -83,6 +92,7 @@ def token(site: Number, config: ConfigOption = None, json_: JsonOption = False) 
     async def work() -> Token:
         async with connected(settings.database) as db:
             await site_of(db, site)
+            await noted(db, "site.token", f"site {site}")
             return await _token(db, settings, site)
 
     _show_token(site, wait_for(work()), json_)
@@ -147,6 +157,8 @@ def remove(
 def _revoke(settings: Config, site: int, why: str, json_: bool, *, remove: bool) -> None:
     async def work() -> Outcome:
         async with connected(settings.database) as db:
+            await site_of(db, site)
+            await noted(db, "site.remove" if remove else "site.revoke", f"site {site}", why=why)
             return await revoke_site(db, settings, site, why, remove=remove)
 
     outcome = wait_for(work())

@@ -7,11 +7,14 @@ from pbal_hq.registry.certificates import (
     revoke_site,
     revoked,
 )
+from pbal_hq.registry.importing import Difference, differ, take
+from pbal_hq.registry.listing import read_list
 from pbal_hq.registry.sites import NewSite, Site, add_site, list_sites, remove_site, site_of
 from pbal_hq.registry.tokens import Token, new_token, use_token
 from pbal_hq.registry.tree import add_transformer, area_path, transformer_of
 
 __all__ = [
+    "Difference",
     "NewSite",
     "Place",
     "Site",
@@ -19,14 +22,17 @@ __all__ = [
     "add_site",
     "add_transformer",
     "area_path",
+    "differ",
     "known_certificate",
     "list_sites",
     "new_token",
     "note_certificate",
+    "read_list",
     "remove_site",
     "revoke_site",
     "revoked",
     "site_of",
+    "take",
     "transformer_of",
     "use_token",
 ]

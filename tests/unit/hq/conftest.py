@@ -2,7 +2,7 @@
 
 import importlib.util
 
-from rigs.hq import database_url, empty_url, hq, postgres  # noqa: F401
+from rigs.hq import config, database_url, empty_url, hq, postgres, run  # noqa: F401
 from rigs.needs import in_ci
 
 _ABSENT = [

@@ -2,45 +2,8 @@
 
 import json
 import os
-import sys
-from dataclasses import dataclass
 
-import pytest
-
-from pbal_hq.cli import main
-
-
-@dataclass
-class Done:
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def run(capsys, monkeypatch):
-    """The command within this process: it starts in seconds otherwise."""
-
-    def run_it(*words, code=0):
-        monkeypatch.setattr(sys, "argv", ["pbal-hq", *map(str, words)])
-        mask = os.umask(0o022)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        os.umask(mask)
-        said = capsys.readouterr()
-        assert (ended.value.code or 0) == code, said.err
-        return Done(said.out, said.err)
-
-    return run_it
-
-
-@pytest.fixture
-def config(run, tmp_path, empty_url):
-    """What `init` made."""
-    path = tmp_path / "etc" / "hq.toml"
-    run("init", "-c", path, "--data", tmp_path / "data", "--database", empty_url,
-        "--host", "hq.example.org")  # fmt: skip
-    return path
+from rigs.hq import execute
 
 
 def test_init_again_keeps_what_is_there(run, config, tmp_path):
@@ -79,6 +42,10 @@ def test_a_site_from_nothing_to_gone(run, config):
     run("site", "token", 7, *where, code=6)
     assert json.loads(run("site", "list", "--json", *where).stdout) == []
     assert "removed" in run("site", "list", "--removed", *where).stdout
+    url = json.loads(run("check-config", "--json", *where).stdout)["database"]["url"]
+    done = [action for (action,) in execute(url, "SELECT action FROM audit ORDER BY id")]
+    # Of what was refused there is nothing.
+    assert done == ["transformer.add", "site.add", "site.token", "site.revoke", "site.remove"]
 
 
 def test_without_its_authority_it_says_what_to_do(run, config, tmp_path):

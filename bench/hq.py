@@ -1,0 +1,253 @@
+"""HQ: summaries a second, from MQTT to the committed row, in one process; and bytes a row.
+
+    .venv/bin/python -m bench.hq [--sites 40] [--each 1000]
+
+Real Mosquitto with TLS 1.3, real PostgreSQL that waits for its disk, `pbal-hq run bridge decode
+store` as one process. The load (one process, a connection for each site, QoS 1) runs on the same
+computer. Beside it, in the same run: a hand-written subscriber that decodes and writes with COPY,
+without sessions, bus or upsert.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import ssl
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from pbal_hq.broker import BrokerFiles
+from pbal_hq.ca import HQ, Pki
+from pbal_hq.config import Config
+from pbal_hq.database import connected, migrate
+from pbal_hq.enrol import set_up
+from pbal_hq.registry import NewSite, add_site, add_transformer, note_certificate
+from pbal_sim.hq import Postgres, free_port
+from pbal_uplink import State, Summary, metrics, sparkplug
+from pbal_uplink.sparkplug import Metric, Payload
+
+FIRST_S = int(time.time()) // 86_400 * 86_400 - 40 * 86_400
+GROUP = "bench"
+
+
+class Client:
+    """One MQTT connection with a certificate."""
+
+    def __init__(self, port: int, name: str, context: ssl.SSLContext) -> None:
+        self.mqtt = mqtt.Client(CallbackAPIVersion.VERSION2, name, protocol=mqtt.MQTTv5)
+        self.mqtt.tls_set_context(context)
+        self.mqtt.max_inflight_messages_set(200)
+        self.mqtt.connect("localhost", port)
+        self.mqtt.loop_start()
+
+    def close(self) -> None:
+        self.mqtt.disconnect()
+        self.mqtt.loop_stop()
+
+
+def context(pki: Pki, folder: Path, name: str, key: bytes, certificate: bytes) -> ssl.SSLContext:
+    made = ssl.create_default_context(cafile=str(pki.ca))
+    path = folder / f"{name}.pem"
+    path.write_bytes(key + certificate)
+    made.load_cert_chain(path)
+    return made
+
+
+def summary(site: int, n: int) -> Summary:
+    return Summary(
+        site=site, start_s=FIRST_S + 300 * n, length_s=300, complete_percent=99,
+        ia_mean_a=40 + n % 37, ib_mean_a=30 + n % 23, ic_mean_a=50 + n % 41, in_mean_a=n % 19,
+        ia_max_a=80, ib_max_a=70, ic_max_a=90, in_max_a=40, va_min_v=221.5, vb_min_v=223.1,
+        vc_min_v=219.4, va_mean_v=228.3, vb_mean_v=229.2, vc_mean_v=226.8, homes=30,
+        homes_alive=30, homes_fresh=30, ea_import_kwh=2.1, eb_import_kwh=1.7, ec_import_kwh=2.6,
+    )  # fmt: skip
+
+
+def payloads(site: int, each: int) -> list[bytes]:
+    """A birth and `each` summaries, as a site sends them."""
+    state = State(site=site, at_s=FIRST_S, words=1, config_hash=bytes(8), window_s=300)
+    bdseq = Metric(sparkplug.BDSEQ, 0, sparkplug.INT64, timestamp=1)
+    announced = metrics.announced(Summary, 1, in_plain=False)
+    out = [sparkplug.encode(Payload((bdseq, *metrics.packed(state, 1), *announced), 1, 0))]
+    for n in range(each):
+        made = tuple(m.under_alias() for m in metrics.packed(summary(site, n), 1))
+        out.append(sparkplug.encode(Payload(made, 1, (n + 1) % 256), types=False))
+    return out
+
+
+async def make_sites(config: Config, pki: Pki, folder: Path, count: int) -> dict[int, object]:
+    import datetime
+
+    now, authority = datetime.datetime.now(datetime.UTC), pki.authority()
+    contexts = {}
+    async with connected(config.database) as db:
+        await migrate(db)
+        for site in range(1, count + 1):
+            transformer = await add_transformer(db, f"T{site}", "KL/ERN/ALU/F12")
+            await add_site(db, NewSite(site, transformer, GROUP))
+            issued = authority.client_with_key(str(site), 5, now)
+            await note_certificate(db, issued.certificate, site)
+            contexts[site] = context(pki, folder, str(site), issued.key, issued.pem)
+    return contexts
+
+
+def send(port: int, contexts: dict, loads: dict[int, list[bytes]]) -> None:
+    clients = {site: Client(port, str(site), made) for site, made in contexts.items()}
+    for site, client in clients.items():
+        client.mqtt.publish(sparkplug.topic(GROUP, "NBIRTH", str(site)), loads[site][0], 1)
+    last = []
+    for n in range(1, len(next(iter(loads.values())))):
+        last = [
+            client.mqtt.publish(sparkplug.topic(GROUP, "NDATA", str(site)), loads[site][n], 1)
+            for site, client in clients.items()
+        ]
+    for info in last:
+        info.wait_for_publish(300)
+    for client in clients.values():
+        client.close()
+
+
+def rows(url: str, table: str) -> int:
+    with psycopg.connect(url, autocommit=True) as db:
+        row = db.execute(f"SELECT count(*) FROM {table}").fetchone()
+        return row[0] if row else 0
+
+
+def wait_for(url: str, table: str, count: int, seconds: float = 300) -> None:
+    until = time.monotonic() + seconds
+    while rows(url, table) < count:
+        if time.monotonic() > until:
+            raise SystemExit(f"only {rows(url, table)} of {count} rows came")
+        time.sleep(0.2)
+
+
+def wait_for_words(file: Path, words: str, seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while words not in file.read_text():
+        if time.monotonic() > until:
+            raise SystemExit(f"HQ does not start: {file.read_text()}")
+        time.sleep(0.1)
+
+
+async def hq_figure(config: Config, file: Path, contexts: dict, loads: dict, count: int) -> float:
+    with (file.parent / "hq.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "from pbal_hq.cli import main; main()", "run", "bridge",
+            "decode", "store", "-c", str(file), stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        await asyncio.to_thread(wait_for_words, file.parent / "hq.log", "broker is there")
+        began = time.monotonic()
+        await asyncio.to_thread(send, config.broker.port, contexts, loads)
+        await asyncio.to_thread(wait_for, config.database.url, "summary", count)
+        return count / (time.monotonic() - began)
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def bare_figure(config: Config, pki: Pki, contexts: dict, loads: dict, count: int) -> float:
+    """What a script would do: decode and COPY, a thousand rows at a time."""
+    url = config.database.url
+    columns = [field.name for field in Summary.DECLARED]
+    with psycopg.connect(url, autocommit=True) as db:
+        kinds = ", ".join(f"{name} double precision" for name in columns)
+        db.execute(f"CREATE TABLE bare ({kinds})")
+    held: list[tuple] = []
+    db = psycopg.connect(url)
+
+    def write() -> None:
+        with (
+            db.cursor() as cursor,
+            cursor.copy(f"COPY bare ({', '.join(columns)}) FROM STDIN") as c,
+        ):
+            for row in held:
+                c.write_row(row)
+        db.commit()
+        held.clear()
+
+    aliases = sparkplug.aliases(Payload(metrics.announced(Summary, 1, in_plain=False)))
+
+    def heard(client, userdata, message) -> None:
+        payload = sparkplug.decode(message.payload, aliases)
+        for said, _ in metrics.messages(payload.metrics):
+            held.append(tuple(getattr(said, name) for name in columns))
+        if len(held) >= 1000:
+            write()
+
+    made = ssl.create_default_context(cafile=str(pki.ca))
+    made.load_cert_chain(pki.certificate(HQ), pki.key(HQ))
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, HQ, protocol=mqtt.MQTTv5)
+    client.tls_set_context(made)
+    client.on_message = heard
+    client.connect("localhost", config.broker.port)
+    client.subscribe(f"{sparkplug.NAMESPACE}/+/NDATA/#", 1)
+    client.loop_start()
+    began = time.monotonic()
+    await asyncio.to_thread(send, config.broker.port, contexts, loads)
+    await asyncio.to_thread(wait_for, url, "bare", count // 1000 * 1000)
+    took = time.monotonic() - began
+    client.disconnect()
+    client.loop_stop()
+    db.close()
+    return count // 1000 * 1000 / took
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sites", type=int, default=40)
+    parser.add_argument("--each", type=int, default=1000)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    count = given.sites * given.each
+    server = Postgres(safe=True)
+    with tempfile.TemporaryDirectory(prefix="pbal-bench-") as name:
+        folder = Path(name)
+        file = folder / "hq.toml"
+        port = free_port()
+        config = Config.model_validate(
+            {"data": folder / "hq", "database": {"url": server.url}, "broker": {"port": port}}
+        )
+        file.write_text(
+            f'data = "{config.data}"\n[database]\nurl = "{server.url}"\n[broker]\nport = {port}\n'
+        )
+        set_up(config, "bench", ("localhost",), "127.0.0.1")
+        pki = Pki(config.data / "pki")
+        broker = await asyncio.create_subprocess_exec(
+            "/usr/sbin/mosquitto", "-c", str(BrokerFiles(config.data / "broker").conf),
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            contexts = await make_sites(config, pki, folder, given.sites)
+            loads = {site: payloads(site, given.each) for site in contexts}
+            figures = {"summaries": count}
+            figures["hq_per_s"] = round(await hq_figure(config, file, contexts, loads, count))
+            with psycopg.connect(server.url, autocommit=True) as db:
+                size = db.execute(
+                    "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits "
+                    "WHERE inhparent = 'summary'::regclass"
+                ).fetchone()
+            figures["bytes_a_row"] = round(int(size[0]) / count) if size else 0
+            figures["bare_per_s"] = round(await bare_figure(config, pki, contexts, loads, count))
+        finally:
+            broker.terminate()
+            await broker.wait()
+            server.stop()
+    if given.json:
+        print(json.dumps(figures))
+        return
+    print(f"{count} summaries of {given.sites} sites, MQTT with TLS 1.3 to committed rows:")
+    print(f"  pbal-hq, one process   {figures['hq_per_s']:>6} a second")
+    print(f"  paho and COPY alone    {figures['bare_per_s']:>6} a second")
+    print(f"  a row with its index   {figures['bytes_a_row']:>6} bytes")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
