@@ -1,56 +1,30 @@
 """An order from an operator's browser to a real controller over a real broker, and back.
 
-The portal, PostgreSQL, Mosquitto and the controller's own uplink and commands are real; between
-database and broker stands the twin's host application.
+All of it is real: the portal in Chromium, every role of HQ, PostgreSQL, Mosquitto with HQ's own
+configuration and certificates, and the controller's own uplink and commands.
 """
 
 import asyncio
 import contextlib
 import time
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from rigs import browser, people
+from rigs.hq import Headquarters
 from rigs.people import PASSWORD
-from rigs.uplink import PLACE, Broker, Hq, Pki, config, no_reading, opened
+from rigs.uplink import no_reading, opened
 
-from pbal_controller.config import PlannerConfig
+from pbal_controller.config import PlannerConfig, UplinkConfig
 from pbal_controller.standing import Mode, Restraint
 from pbal_controller.uplink import Commands, Uplink
-from pbal_hq import commands
-from pbal_uplink import Event, State, sparkplug
+from pbal_hq import commands, roles
+from pbal_sim.hq import free_port
+from pbal_uplink import State
 
 pytestmark = pytest.mark.timeout(600)
-PATIENCE_S = 120
-
-
-class Road:
-    """What is between an order in the database and the site, and the way of the answer back."""
-
-    def __init__(self, conn, host, fleet):
-        self.conn, self.host, self.fleet = conn, host, fleet
-        self.heard: asyncio.Queue = asyncio.Queue()
-        host.heard = self._hear
-
-    def _hear(self, site, message, historical):
-        if isinstance(message, Event):
-            self.heard.put_nowait(message)
-
-    async def send(self, due):
-        for each in due:
-            metric = sparkplug.Metric(sparkplug.COMMAND, each.sealed, sparkplug.BYTES)
-            await self.host.command(metric, each.key)
-
-    async def run(self):
-        while True:
-            await commands.dispatch(self.conn, self.send, time.time())
-            with contextlib.suppress(TimeoutError):
-                got = await asyncio.wait_for(self.heard.get(), 0.2)
-                fields = got.as_dict()
-                del fields["site"], fields["at_s"], fields["event_id"]
-                await people.event(
-                    self.conn, self.fleet, "T1", event_id=got.event_id % 2**63, **fields
-                )
-                await commands.take_answers(self.conn)
+PATIENCE_S = 60
 
 
 @contextlib.asynccontextmanager
@@ -77,41 +51,56 @@ def a_state(backlog, thinned):
                  homes=4, capabilities=0x10, backlog=backlog, thinned=thinned)  # fmt: skip
 
 
+@dataclass
+class Site:
+    """A controller's restraint and commands, and the HQ it is a site of."""
+
+    restraint: Restraint
+    taken: Commands
+    conn: Any
+    fleet: people.Fleet
+    address: str
+
+
 @pytest.fixture
 async def site(tmp_path, database_url):
-    """(what the site is held to, its commands, the database, the fleet, the portal's address)."""
-    pki = Pki(tmp_path / "pki")
-    broker = Broker(tmp_path, pki)
+    """`pbal-hq all` in this process, and a controller's uplink to it."""
+    port = free_port()
+    hq = Headquarters(tmp_path, database_url, portal={"port": port, "plain_http": True})
+    (hq.config.data / "portal.secret").write_text(people.MASTER.hex())
+    hq.broker.start()
     journal = await opened(tmp_path / "j.db")
-    folder = tmp_path / "hq"
-    folder.mkdir()
     restraint = Restraint()
     try:
-        async with (
-            people.connected(database_url) as conn,
-            Hq(pki, broker.port) as host,
-            people.served(database_url, folder) as address,
-        ):
+        async with people.connected(database_url) as conn:
             fleet = await people.make(conn)
-            await people.summaries(conn, fleet, "T1", windows=2)
-            public = commands.Signer.read(folder / "command.key").public_hex
-            settings = config(
-                pki,
-                broker.port,
-                pki.issue("site"),
-                hq_keys=(public,),
-                allow=("mode", "limits", "rebirth", "reading"),
-            )
+            public = commands.Signer.read(hq.config.data / "command.key").public_hex
+            cert, key = await hq.certificate(7)
+            settings = UplinkConfig(
+                kind="sparkplug", host="localhost", port=hq.config.broker.port, group="north",
+                node="7", ca=hq.pki.ca, certificate=cert, key=key, spread_s=0, retry_s=1,
+                primary_host="hq", hq_keys=(public,), allow=("mode", "limits", "rebirth", "reading"),
+            )  # fmt: skip
             taken = Commands(journal, settings, PlannerConfig(phase_limit_a=120.0), 7, restraint,
                              time.time)  # fmt: skip
             uplink = Uplink(journal, settings, 7, a_state, taken, no_reading, time.time)
-            async with task_of(uplink.run(lambda: None)):
-                await host.until(lambda: host.births, PATIENCE_S)
-                async with task_of(Road(conn, host, fleet).run()):
-                    yield restraint, taken, conn, fleet, address, host
+            async with (
+                task_of(roles.run(hq.config, list(roles.ROLES))),
+                task_of(uplink.run(lambda: None)),
+            ):
+                await until_online(conn)
+                yield Site(restraint, taken, conn, fleet, f"http://127.0.0.1:{port}")
     finally:
         await journal.close()
-        broker.kill()
+        hq.broker.kill()
+
+
+async def until_online(conn):
+    end_s = time.monotonic() + PATIENCE_S
+    sql = "SELECT 1 FROM site_live WHERE site_id = 7 AND online AND state IS NOT NULL"
+    while await (await conn.execute(sql)).fetchone() is None:
+        assert time.monotonic() < end_s, "the site was not born"
+        await asyncio.sleep(0.1)
 
 
 @contextlib.asynccontextmanager
@@ -149,8 +138,8 @@ async def answered(page, word):
 
 
 async def test_from_the_operator_to_the_controller_and_back(site):
-    restraint, taken, conn, fleet, address, _ = site
-    one = fleet.transformers["T1"]
+    restraint, taken, address = site.restraint, site.taken, site.address
+    one = site.fleet.transformers["T1"]
     async with logged_in(address, "operator-d1") as page:
         await order(page, address, one, "mode hold")
         await until(lambda: restraint.mode is Mode.HOLD)
@@ -177,21 +166,19 @@ async def test_from_the_operator_to_the_controller_and_back(site):
         assert "150 A is above this site's own 120 A" in row
         assert restraint.phase_limit_a is None
     assert taken.refused_total == 0
-    rows = await (await conn.execute("SELECT action FROM audit ORDER BY id")).fetchall()
+    rows = await (await site.conn.execute("SELECT action FROM audit ORDER BY id")).fetchall()
     acts = [action for (action,) in rows if action.startswith("command")]
     assert acts == ["command.ask", "command.ask", "command.approve", "command.ask",
                     "command.approve"]  # fmt: skip
 
 
-async def test_whoever_has_broker_and_database_orders_nothing(site):
-    restraint, taken, conn, fleet, _, host = site
-    who, _ = await people.who(conn, "operator-d1")
+async def test_whoever_has_the_database_orders_nothing(site):
+    who, _ = await people.who(site.conn, "operator-d1")
     forged = people.signer()
-    await commands.ask(conn, who, fleet.transformers["T1"], commands.Wish("mode", "hold"),
-                       "not HQ's key", 600, forged, time.time())  # fmt: skip
-    await until(lambda: taken.refused_total == 1)
-    metric = sparkplug.Metric(sparkplug.COMMAND, b"hold!", sparkplug.BYTES)
-    await host.command(metric, PLACE)
-    await until(lambda: taken.refused_total == 2)
-    assert restraint.mode is Mode.RUN
-    assert taken.taken_total == 0
+    await commands.ask(
+        site.conn, who, site.fleet.transformers["T1"], commands.Wish("mode", "hold"),
+        "not HQ's key", 600, forged, time.time(),
+    )  # fmt: skip
+    await until(lambda: site.taken.refused_total == 1)
+    assert site.restraint.mode is Mode.RUN
+    assert site.taken.taken_total == 0
