@@ -11,7 +11,7 @@ from fastapi import Query
 from pbal_hq import alarms, commands, fleet
 from pbal_hq.alarms import Alarm, Note
 from pbal_hq.api.declare import Caller, Conn, Routes, TheDesk
-from pbal_hq.api.words import CommandIn, ShelveIn, WordsIn
+from pbal_hq.api.words import CommandIn, ImportIn, ShelveIn, WordsIn
 from pbal_hq.auth import Permission
 from pbal_hq.errors import BadInput
 from pbal_hq.fleet import Area, Counts, Day, DeadLetter, Event, Row
@@ -160,6 +160,13 @@ async def approve(command_id: int, who: Caller, conn: Conn, desk: TheDesk) -> di
 async def withdraw(command_id: int, who: Caller, conn: Conn) -> dict[str, Any]:
     """Take back what was not sent yet."""
     return _told(await commands.withdraw(conn, who, command_id))
+
+
+@routes.post("/import", may=P.IMPORT)
+async def take_list(given: ImportIn, who: Caller, conn: Conn) -> fleet.utility_list.Comparison:
+    """Compare the utility's list of transformers with the database, or take it over."""
+    do = fleet.utility_list.take if given.take else fleet.utility_list.compare
+    return await do(conn, who, given.csv)
 
 
 @routes.get("/dead-letters", may=P.DEAD_READ)

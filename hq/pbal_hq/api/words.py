@@ -102,6 +102,13 @@ class ActiveIn(Taken):
     active: bool
 
 
+class ImportIn(Taken):
+    """The utility's list as CSV text; `take`: not only compare it."""
+
+    csv: str = Field(max_length=20_000_000)
+    take: bool = False
+
+
 class PasswordOut(BaseModel):
     """A first password, shown this once."""
 

@@ -2,9 +2,10 @@
 
 overview      counts, savings, the tree;  transformers: the ranking, the map
 transformer   one of them: now, its day, its switchings
-dead_letters  what could not be taken
+dead_letters  what could not be taken;  utility_list: the utility's own list, taken over
 """
 
+from pbal_hq.fleet import utility_list
 from pbal_hq.fleet.dead import DeadLetter, dead_letters
 from pbal_hq.fleet.one import Day, Event, Transformer, day, events, transformer
 from pbal_hq.fleet.overview import Area, Counts, areas, counts
@@ -26,4 +27,5 @@ __all__ = [
     "events",
     "transformer",
     "transformers",
+    "utility_list",
 ]

@@ -104,6 +104,27 @@ async def verify(request: Request, who: Visitor, conn: Conn, _: Form) -> Respons
     return await _audit(request, conn, "", "", None, await audit.verify(conn))
 
 
+@routes.get("/import", may=P.IMPORT)
+async def import_page(request: Request, who: Visitor) -> Response:
+    """The utility's list of transformers."""
+    return page(request, "import.html", found=None, done=None, text="")
+
+
+@routes.post("/import", may=P.IMPORT)
+async def compare(request: Request, who: Visitor, conn: Conn, given: Form) -> Response:
+    """What it would do."""
+    text = given.get("file", "")
+    found = await fleet.utility_list.compare(conn, who, text)
+    return page(request, "import.html", found=found, done=None, text=text)
+
+
+@routes.post("/import/take", may=P.IMPORT)
+async def take(request: Request, who: Visitor, conn: Conn, given: Form) -> Response:
+    """Take it over."""
+    done = await fleet.utility_list.take(conn, who, given.get("text", ""))
+    return page(request, "import.html", found=None, done=done, text="")
+
+
 @routes.get("/dead-letters", may=P.DEAD_READ)
 async def dead(request: Request, who: Visitor, conn: Conn, before: int | None = None) -> Response:
     """What could not be taken."""

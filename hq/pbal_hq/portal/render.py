@@ -29,6 +29,7 @@ MENU = (
     ("/commands", "Commands", Permission.COMMAND_READ),
     ("/reports", "Reports", Permission.REPORT_READ),
     ("/dead-letters", "Dead letters", Permission.DEAD_READ),
+    ("/import", "Import", Permission.IMPORT),
     ("/users", "Users", Permission.USER_MANAGE),
     ("/audit", "Audit", Permission.AUDIT_READ),
 )

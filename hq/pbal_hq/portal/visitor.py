@@ -76,7 +76,7 @@ async def fields(request: Request) -> dict[str, str]:
     """The fields of a form, the first of each name."""
     if int(request.headers.get("content-length") or 0) > _LARGEST_FORM:
         raise NotAllowed("This is larger than 20 MB.")
-    given = await request.form(max_files=1, max_fields=400)
+    given = await request.form(max_files=1, max_fields=400, max_part_size=_LARGEST_FORM)
     out: dict[str, str] = {}
     for name, value in given.multi_items():
         if isinstance(value, UploadFile):

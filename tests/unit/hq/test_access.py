@@ -16,6 +16,7 @@ HOLDS = {"whole": {"T1", "T2"}, "d1": {"T1"}, "t2": {"T2"}}
 OWN = [r for r in ROUTES if isinstance(r.may, Permission)]
 
 BODIES = {
+    "/api/v1/import": {"csv": "code,state,district,division,feeder\nX,A,B,C,D\n"},
     "/api/v1/users": {
         "name": "",
         "full_name": "X",

@@ -79,7 +79,8 @@ async def site(tmp_path, database_url):
             settings = UplinkConfig(
                 kind="sparkplug", host="localhost", port=hq.config.broker.port, group="north",
                 node="7", ca=hq.pki.ca, certificate=cert, key=key, spread_s=0, retry_s=1,
-                primary_host="hq", hq_keys=(public,), allow=("mode", "limits", "rebirth", "reading"),
+                primary_host="hq", hq_keys=(public,),
+                allow=("mode", "limits", "rebirth", "reading"),
             )  # fmt: skip
             taken = Commands(journal, settings, PlannerConfig(phase_limit_a=120.0), 7, restraint,
                              time.time)  # fmt: skip

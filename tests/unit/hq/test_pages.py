@@ -80,7 +80,8 @@ CONTRAST = """() => {
 
 PAGES = {
     "engineer-whole": ("/", "/transformers?sort=load", "/map", "/transformers/{T1}", "/alarms",
-                       "/alarms/1", "/commands", "/reports", "/dead-letters", "/account"),
+                       "/alarms/1", "/commands", "/reports", "/import", "/dead-letters",
+                       "/account"),
     "administrator-whole": ("/users", "/audit", "/dead-letters"),
 }  # fmt: skip
 
