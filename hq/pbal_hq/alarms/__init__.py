@@ -5,6 +5,7 @@ handle   acknowledge, comment, shelve, close: by people
 detect   the detectors: pure functions with windows and hysteresis
 """
 
+from pbal_hq.alarms.detect import KINDS
 from pbal_hq.alarms.handle import (
     Alarm,
     Note,
@@ -17,8 +18,10 @@ from pbal_hq.alarms.handle import (
     shelve,
 )
 from pbal_hq.alarms.take import close_quiet, raise_alarm, settle, take_events
+from pbal_hq.alarms.watch import watch
 
 __all__ = [
+    "KINDS",
     "Alarm",
     "Note",
     "acknowledge",
@@ -32,4 +35,5 @@ __all__ = [
     "settle",
     "shelve",
     "take_events",
+    "watch",
 ]

@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -25,6 +26,7 @@ from pbal_hq.errors import ConfigError
 
 log = logging.getLogger(__name__)
 EVERY_S = 5.0
+WATCH_EVERY_S = 60.0
 
 
 def secret_file(settings: Config) -> Path:
@@ -146,16 +148,21 @@ async def chores(mine: Desk) -> None:
     async with mine.connection() as conn:
         while await alarms.take_events(conn):
             pass
-        await alarms.close_quiet(conn, [])
+        await alarms.close_quiet(conn, alarms.KINDS)
         await commands.take_answers(conn)
         await commands.lapse(conn, mine.wall())
 
 
 async def _chores(mine: Desk) -> None:
     failing = False
+    watched_s = float("-inf")
     while True:
         try:
             await chores(mine)
+            if mine.wall() - watched_s >= WATCH_EVERY_S:
+                watched_s = mine.wall()
+                async with mine.connection() as conn:
+                    await alarms.watch(conn, datetime.fromtimestamp(watched_s, UTC))
             if failing:
                 log.info("the database answers again")
             failing = False

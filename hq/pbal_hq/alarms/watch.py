@@ -1,0 +1,113 @@
+"""The loop of the detectors: windows from the database in, alarms out.
+
+Only live transformers are looked at: what a site sends from its backlog raises nothing now. An open
+alarm of a site that fell silent stays open.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from pbal_hq.alarms import detect
+from pbal_hq.alarms.detect import Finding, Window
+from pbal_hq.alarms.take import raise_alarm, settle
+from pbal_hq.database import Connection
+
+_WINDOWS = """
+SELECT m.* FROM summary m JOIN site_live l ON l.site_id = m.site_id
+WHERE m.start_at > %(now)s - interval '8 hours' AND m.start_at <= %(now)s
+AND m.start_at > %(now)s - make_interval(secs => %(look)s * m.length_s)
+AND l.summary_at > %(now)s - make_interval(secs => greatest(1200, 3 * m.length_s))
+ORDER BY m.transformer_id, m.start_at
+"""
+_SITES = """
+SELECT s.transformer_id, l.seen_at, coalesce((l.state->>'window_s')::int, 300) AS window_s,
+    max(l.seen_at) OVER () AS newest
+FROM site s JOIN site_live l ON l.site_id = s.id JOIN transformer t ON t.id = s.transformer_id
+WHERE s.removed_at IS NULL AND t.in_service
+"""
+
+
+def window(row: dict[str, Any]) -> Window:
+    """From a row of the table summary."""
+
+    def three(form: str) -> Any:
+        return tuple(row[form.format(p)] for p in "abc")
+
+    return Window(
+        row["start_at"], row["complete_percent"], three("i{}_mean_a"), three("i{}_max_a"),
+        row["load_max_percent"], row["hotspot_c"], three("v{}_min_v"), three("v{}_mean_v"),
+        three("v{}_max_v"), row["homes"], row["homes_fresh"],
+    )  # fmt: skip
+
+
+async def watch(conn: Connection, now: datetime) -> int:
+    """Once over the fleet; how many alarms were raised or closed."""
+    async with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
+        # Another portal may do the same at the same time: then this one waits its turn.
+        await conn.execute("SELECT pg_advisory_xact_lock(hashtext('pbal alarms'))")
+        rows = await (
+            await conn.execute(
+                "SELECT transformer_id, kind, severity FROM alarm WHERE closed_at IS NULL"
+                " AND address = 0 AND kind = ANY(%s)",
+                (detect.KINDS,),
+            )
+        ).fetchall()
+        known: dict[int, dict[str, int]] = defaultdict(dict)
+        for transformer, kind, severity in rows:
+            known[transformer][kind] = severity
+        await cursor.execute(_WINDOWS, {"now": now, "look": detect.LOOK})
+        windows = await cursor.fetchall()
+        await cursor.execute(_SITES)
+        sites = await cursor.fetchall()
+        changed = 0
+        for transformer, kind, found in [*_findings(windows, known), *_silences(sites, now)]:
+            changed += await _apply(conn, known, transformer, kind, found, now)
+    return changed
+
+
+def _findings(
+    rows: list[dict[str, Any]], known: dict[int, dict[str, int]]
+) -> Iterator[tuple[int, str, Finding | None]]:
+    for transformer, group in groupby(rows, lambda row: row["transformer_id"]):
+        windows = [window(row) for row in group]
+        for kind, detector in detect.DETECTORS.items():
+            yield transformer, kind, detector(windows, kind in known.get(transformer, ()))
+
+
+def _silences(
+    sites: list[dict[str, Any]], now: datetime
+) -> Iterator[tuple[int, str, Finding | None]]:
+    for site in sites:
+        found = detect.silence(site["seen_at"], now, site["window_s"], site["newest"])
+        # While HQ itself is deaf, open ones stay as they are.
+        deaf = site["newest"] is None or now - site["newest"] > timedelta(minutes=5)
+        if found is not None or not deaf:
+            yield site["transformer_id"], detect.SILENCE, found
+
+
+async def _apply(
+    conn: Connection, known: dict[int, dict[str, int]], transformer: int, kind: str,
+    found: Finding | None, now: datetime,
+) -> int:  # fmt: skip
+    severity = known.get(transformer, {}).get(kind)
+    if found is None:
+        if severity is None:
+            return 0
+        return int(await settle(conn, transformer, kind, 0, "over, by the detector"))
+    if severity is None:
+        await raise_alarm(conn, transformer, kind, 0, found.severity, found.words, now)
+        return 1
+    # Still so: told anew, and worse where it is worse.
+    await conn.execute(
+        "UPDATE alarm SET last_at = %s, detail = %s, severity = greatest(severity, %s)"
+        " WHERE transformer_id = %s AND kind = %s AND address = 0 AND closed_at IS NULL",
+        (now, found.words, found.severity, transformer, kind),
+    )
+    return 0
