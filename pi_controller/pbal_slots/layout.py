@@ -119,7 +119,8 @@ class Slots:
     def use(self, version: str) -> None:
         """This version from the next start on. Raises SlotError: it is not there."""
         slot = self.path(version)
-        if not _build(slot):
+        # One that was installed by hand has no mark; it is used, and never pruned.
+        if not _build(slot) and not (slot / "bin" / "pbal-controller").exists():
             there = ", ".join(self.versions()) or "none"
             raise SlotError(f"version {version} is not here; these are: {there}")
         if self.link.exists() and not self.link.is_symlink():
@@ -137,9 +138,10 @@ class Slots:
         """Take a version away that is not in use."""
         if version == self.current():
             raise SlotError(f"version {version} is in use")
-        # Without its mark it is no slot any more, however far the removal comes.
-        with contextlib.suppress(FileNotFoundError):
-            (self.path(version) / BUILD).unlink()
+        # Without these it is no slot any more, however far the removal comes.
+        for name in ("bin/pbal-controller", BUILD):
+            with contextlib.suppress(FileNotFoundError):
+                (self.path(version) / name).unlink()
         shutil.rmtree(self.path(version), ignore_errors=True)
 
     def prune(self, keep: set[str]) -> list[str]:

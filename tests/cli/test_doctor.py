@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import http.server
+import json
 import os
 import socket
 import sqlite3
@@ -31,6 +32,7 @@ from pbal_tools.doctor import machine as computer
 from pbal_tools.doctor import site, uplink
 from pbal_tools.doctor.command import app, examine
 from pbal_tools.doctor.finding import Finding, Machine, run_command
+from pbal_tools.doctor.versions import versions
 
 NOW = 1_800_000_000.0
 
@@ -64,6 +66,28 @@ def levels(found: Iterator[Finding]) -> list[tuple[str, str]]:
 def space(free_mb: int, total_mb: int, flag: int = 0, inodes: int = 90) -> Any:
     return lambda _: N(f_flag=flag, f_bavail=free_mb, f_blocks=total_mb, f_frsize=1 << 20,
                        f_files=100, f_favail=inodes)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "level", "words"),
+    [
+        ({"current": "1.0", "trial": None, "last": None}, "ok", "1.0 is in use"),
+        ({"current": "2.0", "trial": "2.0", "last": None}, "note", "2.0 is on trial"),
+        ({"current": "1.0", "trial": None, "last": {
+            "version": "2.0", "back": "1.0", "kept": False, "why": "it ended"}},
+         "warning", "2.0 was taken back (it ended)"),
+        ({"current": "2.0", "trial": None, "last": {
+            "version": "2.0", "back": "1.0", "kept": True, "why": ""}}, "ok", "2.0 is in use"),
+        ({}, "warning", "not understood"),
+    ],
+)  # fmt: skip
+def test_versions(tmp_path: Path, said: Any, level: str, words: str) -> None:
+    answers = {"/usr/lib/pbal/pbal-slots status": json.dumps(said)}
+    [found] = versions(machine(tmp_path, answers))
+    assert found.level == level
+    assert words in found.words
+    assert found.remedy or level == "ok"
+    assert list(versions(machine(tmp_path))) == [], "installed without the package"
 
 
 @pytest.mark.parametrize(

@@ -259,6 +259,21 @@ def test_another_content_of_one_version_is_another_slot(tmp_path: Path) -> None:
     assert w.slots.add(first, "1.0") == "1.0.another"
 
 
+def test_back_to_one_that_was_installed_by_hand(tmp_path: Path) -> None:
+    w = World(tmp_path, {"0.9": "well", "2.0": "ends"})
+    by_hand = w.slots.path("0.9") / "bin"
+    by_hand.mkdir(parents=True)
+    (by_hand / "pbal-controller").write_text("0.9")
+    w.install(tmp_path, "2.0")
+    w.slots.use("0.9")
+    w.start()
+    w.trials.begin("2.0", None)
+    assert w.watch() is False
+    assert (w.slots.current(), w.slot) == ("0.9", "0.9")
+    w.slots.prune(set())
+    assert by_hand.exists(), "what was not made here is not taken away"
+
+
 def test_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
     w = World(tmp_path, {})
     for call, words in (

@@ -14,6 +14,7 @@ from ..output import JsonFlag, counted, emit
 from . import machine as computer
 from . import site, uplink
 from .finding import Finding, Machine
+from .versions import versions
 
 app = typer.Typer(help="Look over a controller's computer and say what to mend.")
 
@@ -37,6 +38,7 @@ def examine(
     yield from computer.memory(machine)
     yield from computer.heat_and_supply(machine)
     yield from site.unit(machine)
+    yield from versions(machine)
     if settings is None:
         return
     yield from site.serial_ports(machine, settings)
