@@ -92,7 +92,7 @@ async def test_nodes_that_share_a_unit_are_found_placed_and_seen(rig: Rig) -> No
     # The next search takes everybody back, also the one that was placed.
     again = await rig.run("--until", "scan", "--json")
     assert again.code == ExitCode.CHECK_FAILED
-    assert "2 nodes have no keys" in again.err
+    assert "2 nodes without keys" in again.err
     assert "cable" in again.err
     assert {n["eui"] for n in again.json["steps"]["scan"]["waiting"]} == euis(rig)
 

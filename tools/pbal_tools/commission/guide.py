@@ -8,6 +8,7 @@ from typing import Any
 from pbal_controller.documents import dump_json
 
 from ..errors import Ambiguous, CheckFailed, CliError, RefusedError
+from ..output import counted
 from . import content
 from .calibrate import calibrate_home
 from .job import Job, rel
@@ -120,7 +121,7 @@ class Guide:
         if found["absent"]:
             words.append(f"homes {_list(found['absent'])} do not answer")
         if found["waiting"]:
-            words.append(f"{len(found['waiting'])} nodes have no keys")
+            words.append(f"{counted(len(found['waiting']), 'node')} without keys")
         if found["strange"]:
             words.append(f"units {_list(found['strange'])} are not in the site file")
         if not found["complete"]:
@@ -140,7 +141,7 @@ class Guide:
                             f"{remedy} Or go on with the others: --go-on"), **found,
             )  # fmt: skip
         else:
-            self.state.step("scan", True, f"{len(found['provisioned'])} nodes", **found)
+            self.state.step("scan", True, counted(len(found["provisioned"]), "node"), **found)
 
     def _contact(self, head: str) -> None:
         told = contact(self.job)
@@ -191,7 +192,7 @@ class Guide:
                           f"Home {first}: {todo}. Then run this again."), **told,
             )  # fmt: skip
         else:
-            self.state.step("phases", True, f"{len(told['sure'])} homes", **told)
+            self.state.step("phases", True, counted(len(told["sure"]), "home"), **told)
 
     def _calibrate(self, head: str) -> None:
         self._show([head])
@@ -271,7 +272,7 @@ class Guide:
                             "Look at the figures above and at the homes' events."),
             )  # fmt: skip
         else:
-            self.state.step("transfer", True, f"{len(homes)} homes")
+            self.state.step("transfer", True, counted(len(homes), "home"))
 
     def _report(self, head: str) -> None:
         report, folder = write_report(self.job, self._passphrase)

@@ -15,7 +15,7 @@ from pbal_protocol import events as kinds
 
 from ..consolelock import Keys, PassFile, SecretFile, opener
 from ..errors import InputError
-from ..output import JsonFlag, emit
+from ..output import JsonFlag, counted, emit
 from . import configcommand, remote, wave
 from .options import Address, Controller, Dark, PortOption, on_console, wants_controller
 
@@ -143,7 +143,7 @@ def events(
                 f"{row.get('seq', ''):>6}  {stamp:<19}  {row.get('severity', '')!s:<8}"
                 f"{row.get('name', row.get('code'))}  {row.get('arg0')} {row.get('arg1')}"
             )
-        print(f"{len(rows)} events")
+        print(counted(len(rows), "event"))
 
     emit(data, json_output, render)
 

@@ -10,7 +10,7 @@ from pbal_protocol import config as settings
 
 from ..consolelock import Keys, PassFile, SecretFile, opener
 from ..errors import CheckFailed, InputError
-from ..output import JsonFlag, check_writable, emit, write_json
+from ..output import JsonFlag, check_writable, counted, emit, write_json
 from . import remote
 from .console import check_settings
 from .options import Controller, Dark, PortOption, on_console, wants_controller
@@ -130,7 +130,8 @@ def config_export(
         {"file": str(out), **data},
         json_output,
         lambda _: print(
-            f"{out}: {len(first)} settings\nnext: pbal node config import {out} on another node"
+            f"{out}: {counted(len(first), 'setting')}\n"
+            f"next: pbal node config import {out} on another node"
         ),
     )
 

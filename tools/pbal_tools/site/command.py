@@ -99,13 +99,13 @@ def check(
         differences += against_controller(found, asyncio.run(_status(controller, found)))
     heard: dict[str, dict[int, Heard | None]] = {}
     if scan:
+        progress = _progress(json_output)
         for name, bus in found.bus.items():
             compared.append(f"bus {name}")
             units = sorted({home.address & 0xFF for home in found.home if home.bus == name} | {247})
-            heard[name] = buses.scan(
-                name, bus, range(1, 248) if every_unit else units, _progress(json_output)
-            )
+            heard[name] = buses.scan(name, bus, range(1, 248) if every_unit else units, progress)
             differences += against_bus(found, name, heard[name])
+        progress("")
     errors = sum(item.level == "error" for item in differences)
     data = {
         "ok": not errors,
@@ -125,7 +125,8 @@ def check(
     emit(data, json_output, lambda _: _render(found, differences, compared))
     if errors:
         raise CheckFailed(
-            f"{errors} differences between {site} and {', '.join(compared[1:]) or 'itself'}.",
+            f"{counted(errors, 'difference')} between {site} and "
+            f"{', '.join(compared[1:]) or 'itself'}.",
             "Work through the list above from the top.",
         )
 
@@ -133,7 +134,7 @@ def check(
 def _progress(quiet: bool) -> Any:
     if quiet or not sys.stderr.isatty():
         return lambda words: None
-    return lambda words: print(f"\r{words:<40}", end="", file=sys.stderr, flush=True)
+    return lambda words: print(f"\r{words:<40}\r", end="", file=sys.stderr, flush=True)
 
 
 async def _status(url: str, site: Site) -> dict[str, Any]:
