@@ -14,13 +14,15 @@ from pbal_hq.bus import Bus, Done, New, Record, topics
 from pbal_hq.config import IngestConfig
 from pbal_hq.ingest.session import Node, Verdict
 from pbal_hq.ingest.wording import KINDS, Dead, Message, Out, Presence, Raw
-from pbal_uplink import BadMessage, Event, State, Summary, metrics
+from pbal_uplink import MESSAGES, BadMessage, Event, State, Summary, metrics
 from pbal_uplink import Message as Said
+from pbal_uplink.sparkplug import Payload
 
 log = logging.getLogger(__name__)
 
 GROUP = "decode"
 _BATCH = 500
+_PACKED = {cls.NAME for cls in MESSAGES.values()}
 _TOPIC: dict[type[Said], str] = {Summary: topics.SUMMARY, Event: topics.EVENT}
 
 
@@ -89,18 +91,18 @@ class Decoder:
         out: list[New] = []
         if verdict.dead:
             out += self._dead(key, raw, verdict.dead, at_ms)
-        said: list[tuple[Said, bool]] = []
+        said: list[tuple[Said, Message]] = []
         if verdict.payload is not None:
             try:
-                said = metrics.messages(verdict.payload.metrics)
+                said = _messages(verdict.payload, at_ms)
             except BadMessage as error:
                 out += self._dead(key, raw, str(error), at_ms)
         if verdict.online is not None:
             out.append(self._presence(key, node, verdict, said, at_ms))
             log.info("site came" if verdict.online else "site went", extra={"node": key})
         out += [
-            New(self._topic(message), key, _message(message, historical, at_ms).encode())
-            for message, historical in said
+            New(self._topic(message), key, kept.encode())
+            for message, kept in said
             if verdict.online is None or not isinstance(message, State)
         ]
         if node.gap_ms is not None:
@@ -115,10 +117,10 @@ class Decoder:
 
     @staticmethod
     def _presence(
-        key: str, node: Node, verdict: Verdict, said: list[tuple[Said, bool]], at_ms: int
+        key: str, node: Node, verdict: Verdict, said: list[tuple[Said, Message]], at_ms: int
     ) -> New:
-        states = [message for message, _ in said if isinstance(message, State)]
-        state = _message(states[-1], False, at_ms) if states else None
+        states = [kept for message, kept in said if isinstance(message, State)]
+        state = states[-1] if states else None
         online = bool(verdict.online)
         return New(topics.STATE, key, Presence(online, node.bdseq, at_ms, state).encode())
 
@@ -136,5 +138,17 @@ class Decoder:
         return [New(topics.OUT, key, Out(rebirth=True).encode())]
 
 
-def _message(said: Said, historical: bool, at_ms: int) -> Message:
-    return Message(f"{metrics.token(said):016x}", at_ms, historical, said.as_dict())
+def _messages(payload: Payload, at_ms: int) -> list[tuple[Said, Message]]:
+    """The messages of a payload, each with its record. Raises BadMessage."""
+    # The packed ones come first and in this order; their bytes are at hand for the token.
+    packed = [
+        metrics.token_of(metric.value)
+        for metric in payload.metrics
+        if isinstance(metric.value, bytes) and metric.name in _PACKED
+    ]
+    found = metrics.messages(payload.metrics)
+    tokens = packed + [metrics.token(said) for said, _ in found[len(packed) :]]
+    return [
+        (said, Message(f"{token:016x}", at_ms, historical, said.as_dict()))
+        for (said, historical), token in zip(found, tokens, strict=True)
+    ]

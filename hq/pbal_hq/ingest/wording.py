@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 KINDS = ("NBIRTH", "NDATA", "NDEATH")
@@ -34,7 +34,7 @@ class Raw:
 class _Json:
     def encode(self) -> bytes:
         """Its bytes on the bus."""
-        return json.dumps(asdict(self), separators=(",", ":")).encode()
+        return json.dumps(vars(self), separators=(",", ":"), default=vars).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
