@@ -139,7 +139,7 @@ async def _street(
                 "  pbal site check site.toml --scan\n"
                 "  pbal commission scan site.toml --units 1-30\n"
                 "  pbal commission run site.toml --keys keys.json --passphrase-file keys.pass "
-                "--units 1-30\n"
+                "--go-on --units 1-30\n"
                 "Ctrl-C here ends it.",
                 flush=True,
             )

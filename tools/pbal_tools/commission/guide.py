@@ -119,7 +119,7 @@ class Guide:
         self._show(lines)
         words = [crowd["words"] for crowd in found["crowded"]]
         if found["absent"]:
-            words.append(f"homes {_list(found['absent'])} do not answer")
+            words.append(f"no answer: {_homes(found['absent'])}")
         if found["waiting"]:
             words.append(f"{counted(len(found['waiting']), 'node')} without keys")
         if found["strange"]:
@@ -156,7 +156,7 @@ class Guide:
             notes = self.state.home(first)["contact"]
             remedy = next(iter(notes.get("todo", [])), "Put it right, then repeat.")
             self._open(
-                "contact", f"homes {_list(told['failed'])}",
+                "contact", f"{_homes(told['failed'])}",
                 CheckFailed(f"Home {first}: {'; '.join(notes['faults'])}.",
                             f"{remedy} Or go on with the others: --go-on"), **told,
             )  # fmt: skip
@@ -178,7 +178,7 @@ class Guide:
         if told["faults"]:
             first = next(iter(told["faults"]))
             self._open(
-                "phases", f"faults at homes {_list(told['faults'])}",
+                "phases", f"faults at {_homes(told['faults'])}",
                 CheckFailed(f"Home {first}: {'; '.join(told['faults'][first])}.",
                             "Put the wiring right, then run this again."),
                 [f"home {a}: {'; '.join(words)}" for a, words in told["faults"].items()], **told,
@@ -187,8 +187,8 @@ class Guide:
             first = next(iter(told["unsure"]))
             todo = "; ".join(told["unsure"][first])
             self._open(
-                "phases", f"unclear at homes {_list(told['unsure'])}",
-                Ambiguous(f"The phase of homes {_list(told['unsure'])} is not clear.",
+                "phases", f"unclear at {_homes(told['unsure'])}",
+                Ambiguous(f"The phase of {_homes(told['unsure'])} is not clear.",
                           f"Home {first}: {todo}. Then run this again."), **told,
             )  # fmt: skip
         else:
@@ -261,14 +261,14 @@ class Guide:
         untested = [a for a in self.job.reached() if a not in sound]
         if untested and not failed:
             self._open(
-                "transfer", f"homes {_list(untested)} were not tested",
-                CheckFailed(f"Homes {_list(untested)} were not tested: they have open points.",
+                "transfer", f"not tested: {_homes(untested)}",
+                CheckFailed(f"Not tested, as points are open there: {_homes(untested)}.",
                             "Put them right, then: pbal commission run ... --again phases"),
             )  # fmt: skip
         elif failed:
             self._open(
-                "transfer", f"homes {_list(failed)}",
-                CheckFailed(f"The transfer test of homes {_list(failed)} failed.",
+                "transfer", _homes(failed),
+                CheckFailed(f"The transfer test of {_homes(failed)} failed.",
                             "Look at the figures above and at the homes' events."),
             )  # fmt: skip
         else:
@@ -308,6 +308,10 @@ def write_report(job: Job, passphrase: bytes) -> tuple[dict[str, Any], Path]:
     paper(folder / "report.pdf", report, data, public)
     sign(folder, job.site.site.id, key)
     return report, folder
+
+
+def _homes(numbers: Any) -> str:
+    return f"{'home' if len(numbers) == 1 else 'homes'} {_list(numbers)}"
 
 
 def _list(numbers: Any) -> str:
