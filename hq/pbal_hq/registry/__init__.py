@@ -8,13 +8,14 @@ from pbal_hq.registry.certificates import (
     revoked,
 )
 from pbal_hq.registry.importing import Difference, differ, take
-from pbal_hq.registry.listing import read_list
+from pbal_hq.registry.listing import Listed, read_list, read_text
 from pbal_hq.registry.sites import NewSite, Site, add_site, list_sites, remove_site, site_of
 from pbal_hq.registry.tokens import Token, new_token, use_token
 from pbal_hq.registry.tree import add_transformer, area_path, transformer_of
 
 __all__ = [
     "Difference",
+    "Listed",
     "NewSite",
     "Place",
     "Site",
@@ -28,6 +29,7 @@ __all__ = [
     "new_token",
     "note_certificate",
     "read_list",
+    "read_text",
     "remove_site",
     "revoke_site",
     "revoked",

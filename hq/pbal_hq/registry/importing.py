@@ -105,6 +105,8 @@ async def take(
         keep=keep,
     )
     async with db.transaction():
+        # Two lists at once: one after the other.
+        await db.execute("SELECT pg_advisory_xact_lock(hashtext('pbal transformers'))")
         rows = []
         for row in listed:
             if row.code not in touched:

@@ -7,10 +7,12 @@ A column that is not there, and an empty cell, say nothing of the value.
 from __future__ import annotations
 
 import csv
+import io
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pbal_hq.errors import BadInput
 from pbal_hq.registry.tree import LEVELS
@@ -38,15 +40,15 @@ class Listed:
 
 
 class _Complaints:
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, where: str) -> None:
+        self._where = where
         self.lines: list[str] = []
         self.count = 0
 
     def add(self, line: int, column: str, why: str) -> None:
         self.count += 1
         if len(self.lines) < _MOST_COMPLAINTS:
-            self.lines.append(f"{self._file}: line {line}, {column}: {why}")
+            self.lines.append(f"{self._where}: line {line}, {column}: {why}")
 
     def raise_any(self) -> None:
         if self.count:
@@ -55,38 +57,59 @@ class _Complaints:
 
 
 def read_list(file: Path, names: Mapping[str, str] | None = None) -> list[Listed]:
-    """The list of a file. `names`: our column -> the file's own name of it.
+    """The list of a file; what `read_text` says, with its text."""
+    return read_text(_text(file), str(file), names)
 
+
+def read_text(
+    text: str, where: str, names: Mapping[str, str] | None = None, *, exact: bool = False
+) -> list[Listed]:
+    """The list of a text.
+
+    `names`: our column -> the list's own name of it; `where`: the list, in complaints;
+    `exact`: a column that is none of ours is a mistake; else it is left out.
     Raises BadInput with every complaint (the first twenty), each with line and column.
     """
-    text = _text(file)
+    text = text.removeprefix("\ufeff")
     comma = _delimiter(text)
-    rows = csv.reader(text.splitlines(keepends=True), delimiter=comma, strict=True)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=comma, strict=True)
     try:
         head = [_tidy(cell) for cell in next(rows, [])]
-        places = _places(file, head, names or {})
-        complaints, found = _Complaints(file), []
-        seen: dict[str, int] = {}
-        for cells in rows:
-            line = rows.line_num
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(head):
-                complaints.add(line, "the row", f"has {len(cells)} cells, the head {len(head)}")
-                continue
-            row = {name: cells[place] for name, place in places.items()}
-            listed = _row(row, line, complaints, decimal_comma=comma != ",")
-            if listed is None:
-                continue
-            if listed.code in seen:
-                complaints.add(line, "code", f"{listed.code} is on line {seen[listed.code]}, too")
-            seen[listed.code] = line
-            found.append(listed)
+        places = _places(where, head, names or {})
+        if exact and (strange := [cell for n, cell in enumerate(head) if n not in places.values()]):
+            raise BadInput(
+                f"{where}: {strange[0]!r} is no column; columns are {', '.join(COLUMNS)}"
+            )
+        found = _rows(rows, head, places, _Complaints(where), decimal_comma=comma != ",")
     except csv.Error as error:
-        raise BadInput(f"{file}: line {rows.line_num}: {error}") from None
-    complaints.raise_any()
+        raise BadInput(f"{where}: line {rows.line_num}: {error}") from None
     if not found:
-        raise BadInput(f"{file}: lists no transformer")
+        raise BadInput(f"{where}: lists no transformer")
+    return found
+
+
+def _rows(
+    rows: Any, head: list[str], places: Mapping[str, int], complaints: _Complaints, *,
+    decimal_comma: bool,
+) -> list[Listed]:  # fmt: skip
+    found: list[Listed] = []
+    seen: dict[str, int] = {}
+    for cells in rows:
+        line = rows.line_num
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(head):
+            complaints.add(line, "the row", f"has {len(cells)} cells, the head {len(head)}")
+            continue
+        row = {name: cells[place] for name, place in places.items()}
+        listed = _row(row, line, complaints, decimal_comma=decimal_comma)
+        if listed is None:
+            continue
+        if listed.code in seen:
+            complaints.add(line, "code", f"{listed.code} is on line {seen[listed.code]}, too")
+        seen[listed.code] = line
+        found.append(listed)
+    complaints.raise_any()
     return found
 
 
@@ -110,7 +133,7 @@ def _tidy(cell: str) -> str:
     return " ".join(cell.split())
 
 
-def _places(file: Path, head: list[str], names: Mapping[str, str]) -> dict[str, int]:
+def _places(file: str, head: list[str], names: Mapping[str, str]) -> dict[str, int]:
     strange = sorted(set(names) - set(COLUMNS))
     if strange:
         raise BadInput(f"there is no column {strange[0]}; columns are {', '.join(COLUMNS)}")
@@ -138,7 +161,7 @@ def _row(
     numbers: dict[str, float] = {}
     for column, cell in row.items():
         value = _tidy(cell)
-        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in value):
+        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in cell.strip()):
             complaints.add(line, column, "holds a control character")
         elif not value:
             if column in NEEDED:

@@ -51,6 +51,7 @@ def test_what_a_spreadsheet_writes_is_read(tmp_path):
         ("TR-1,KL,,ALU,F12,,,,100,1", "district: is empty"),
         (",KL,ERN,ALU,F12,,,,100,1", "code: is empty"),
         ("TR-1,KL,ERN,ALU,F1/2,,,,100,1", "a slash separates areas"),
+        ("TR\v1,KL,ERN,ALU,F12,,,,100,1", "code: holds a control character"),
         ("TR\a1,KL,ERN,ALU,F12,,,,100,1", "code: holds a control character"),
         ("TR-1,KL,ERN,ALU,F12,,,,100", "has 9 cells, the head 10"),
         (f"{'T' * 65},KL,ERN,ALU,F12,,,,100,1", "more than 64 characters"),
