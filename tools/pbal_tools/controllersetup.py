@@ -18,6 +18,7 @@ class NodeIdentity:
     name: str
     eui: str
     root: bytes
+    paths: tuple[str, ...] = ()  # its own bearers; none: the setup's
 
 
 @dataclass
@@ -87,8 +88,9 @@ def write_config(setup: ControllerSetup) -> Path:
     text = "# Written by pbal sim run: the real controller's own configuration.\n"
     text += toml_tables(tables)
     for node in setup.nodes:
-        ways = ", ".join(f'{{ bearer = "{name}" }}' for name in setup.paths)
-        way = 'bus = "street"' if setup.paths == ("street",) else f"paths = [{ways}]"
+        paths = node.paths or setup.paths
+        ways = ", ".join(f'{{ bearer = "{name}" }}' for name in paths)
+        way = 'bus = "street"' if paths == ("street",) else f"paths = [{ways}]"
         text += f"\n[[home]]\naddress = {node.address}\n{way}\n"
         text += f"name = {toml_value(node.name)}\n"
         text += "".join(f"{k} = {toml_value(v)}\n" for k, v in setup.home_options.items())

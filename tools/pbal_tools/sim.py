@@ -103,7 +103,8 @@ def run(
         str,
         typer.Option(
             metavar="NAME",
-            help=f"How the homes are reached: {', '.join(SCENARIOS)} (RS-485; LoRa).",
+            help=f"How the homes are reached: {', '.join(SCENARIOS)} (RS-485; LoRa; Wi-Fi; every "
+            "second home on RS-485, the others on Wi-Fi).",
         ),
     ] = "urban",
     port: Annotated[
@@ -126,6 +127,7 @@ def run(
     pbal sim run --faults noise,dead
     pbal sim run --uplink
     pbal sim run --scenario rural --homes 6
+    pbal sim run --scenario mixed
     """
     options = RunOptions(
         homes=homes,

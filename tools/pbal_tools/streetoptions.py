@@ -52,17 +52,27 @@ RADIO_OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Scenario:
-    """What the homes are reached over: board, radio, and tables of the controller's."""
+    """What the homes are reached over: board, radio, and tables of the controller's. `wifi_each`:
+    every so many homes one is on the Wi-Fi; 0: none, 1: all.
+    """
 
     board: str
     paths: tuple[str, ...]
     options: dict[str, dict[str, Any]]
     radio: RadioSite | None = None
+    wifi_each: int = 0
+
+    def on_wifi(self, homes: int) -> frozenset[int]:
+        """The homes on the Wi-Fi, 0..."""
+        each = self.wifi_each
+        return frozenset(range(each - 1, homes, each) if each else ())
 
 
 SCENARIOS = {
     "urban": Scenario("esp32-devkitc", ("street",), {}),
     "rural": Scenario("lilygo-t3", ("village",), RADIO_OPTIONS, RadioSite()),
+    "wifi": Scenario("esp32-devkitc", ("wifi",), {}, wifi_each=1),
+    "mixed": Scenario("esp32-devkitc", ("street",), {}, wifi_each=2),
 }
 
 
@@ -93,6 +103,13 @@ def _free(port: int) -> str:
         except OSError as exc:
             return exc.strerror or str(exc)
     return ""
+
+
+def free_udp_port() -> int:
+    """A port of the loopback address that no program has now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def default_port() -> int:

@@ -30,6 +30,7 @@ from .streetoptions import (
     NODE_SETTINGS,
     SCENARIOS,
     RunOptions,
+    free_udp_port,
 )
 from .streetresult import result_of
 from .streetuplink import StreetUplink
@@ -80,6 +81,8 @@ class StreetRun:
                 board=scenario.board,
                 heap="320k" if scenario.radio else "232k",
                 radio=scenario.radio,
+                wifi=scenario.on_wifi(o.homes),
+                controller=("127.0.0.1", free_udp_port()),
                 profiles=o.profiles,
                 speed=o.speed,
                 load_start_s=3600.0 * o.hour,
@@ -163,13 +166,20 @@ class StreetRun:
 
     def _configure(self, street: Street, folder: Path, tables: dict[str, dict[str, Any]]) -> Path:
         c = street.config
-        nodes = [NodeIdentity(n.address, n.name, n.eui, n.root) for n in street.identities]
+        nodes = [
+            NodeIdentity(n.address, n.name, n.eui, n.root, ("wifi",) if i in c.wifi else ())
+            for i, n in enumerate(street.identities)
+        ]
         create_keys(folder, c.site_id, street.identities[0].group, nodes)
         options = {name: dict(table) for name, table in CONTROLLER_OPTIONS.items()}
         options |= tables
         scenario = SCENARIOS[self.options.scenario]
         for name, table in scenario.options.items():
             options[name] = {**options.get(name, {}), **table}
+        if c.wifi:
+            host, port = c.controller
+            wifi = {"kind": "udp", "host": host, "port": port}
+            options["bearer"] = {**options.get("bearer", {}), "wifi": wifi}
         options["planner"]["core"] = {**options["planner"]["core"], **self.options.core}
         return write_config(
             ControllerSetup(

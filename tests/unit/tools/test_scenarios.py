@@ -1,0 +1,42 @@
+"""`pbal sim run --scenario`: which homes are reached over what, as node and controller are told."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from pbal_controller.config import load
+from pbal_tools.controllersetup import ControllerSetup, NodeIdentity, create_keys, write_config
+from pbal_tools.errors import InputError
+from pbal_tools.streetoptions import SCENARIOS, RunOptions, check, free_udp_port
+
+
+def test_who_is_on_the_wifi() -> None:
+    assert SCENARIOS["urban"].on_wifi(6) == frozenset()
+    assert SCENARIOS["wifi"].on_wifi(3) == {0, 1, 2}
+    assert SCENARIOS["mixed"].on_wifi(5) == {1, 3}
+    assert SCENARIOS["mixed"].on_wifi(1) == frozenset()
+
+
+def test_the_controller_is_told_the_same(tmp_path: Path) -> None:
+    on_wifi = SCENARIOS["mixed"].on_wifi(2)
+    nodes = [
+        NodeIdentity(i + 1, f"home {i + 1}", f"{i:016x}", bytes(32), ("wifi",) * (i in on_wifi))
+        for i in range(2)
+    ]
+    create_keys(tmp_path, 1, bytes(32), nodes)
+    wifi = {"kind": "udp", "host": "127.0.0.1", "port": free_udp_port()}
+    setup = ControllerSetup(tmp_path, 1, "/dev/null", 115200, nodes, {"bearer": {"wifi": wifi}})
+    config = load(write_config(setup), {})
+    assert [config.ways(home) for home in config.home] == [[("street", 1)], [("wifi", 2)]]
+
+
+def test_a_free_port_is_free() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.bind(("127.0.0.1", free_udp_port()))
+
+
+def test_a_scenario_that_is_none() -> None:
+    with pytest.raises(InputError, match="no scenario") as error:
+        check(RunOptions(scenario="lunar"))
+    assert "mixed" in str(error.value.remedy)
