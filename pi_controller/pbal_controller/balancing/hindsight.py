@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from ._paths import Street
 
 #: Partners that each home is tried with, two homes' paths at once; more homes than these make the
-#: number of pairs grow in step with the homes, no longer with their square.
-PARTNERS = 64
+#: number of pairs grow in step with the homes, no longer with their square. 64 find nothing more
+#: than 32 do, 20 one per cent less (docs/balancing-notes.md).
+PARTNERS = 32
 
 
 @dataclass(frozen=True)

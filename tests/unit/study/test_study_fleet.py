@@ -416,7 +416,7 @@ def test_the_document_shows_what_works(tmp_path: Path) -> None:
     text = (needs.ROOT / "docs" / "fleet.md").read_text()
     group = typer.main.get_command(app)
     known = {o for p in group.commands["fleet"].params for o in p.opts}  # type: ignore[attr-defined]
-    assert set(re.findall(r"(--[a-z][a-z-]+)", text)) - {"--nthreads"} <= known
+    assert set(re.findall(r"(--[a-z][a-z-]+)", text)) - {"--nthreads", "--looped"} <= known
     blocks = re.findall(r"```\n(.*?)```", text, re.DOTALL)
     assert all(set(re.findall(r"(--[a-z][a-z-]+)", block)) <= known for block in blocks)
     table = next(b for b in blocks if b.startswith("station,"))
