@@ -22,7 +22,7 @@ from rigs import needs
 
 from pbal_controller.keys import KeyStore
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
 
 FIRST, SECOND = "0.1.0~first", "0.1.0~second"
 CONFFILE = "etc/pbal/conf.d/50-site.toml"
@@ -46,7 +46,7 @@ CACHE = needs.ROOT / "build" / "deb"
 def ran(*words: str | Path, code: int = 0, **more: object) -> str:
     """What a program says; it ends with this code."""
     done = subprocess.run(
-        [str(word) for word in words], capture_output=True, text=True, check=False, timeout=600,
+        [str(word) for word in words], capture_output=True, text=True, check=False, timeout=1200,
         **more,  # type: ignore[call-overload]
     )  # fmt: skip
     said: str = done.stdout + done.stderr
@@ -153,7 +153,7 @@ def at_work(root: Path) -> Iterator[subprocess.Popen[bytes]]:
         address.unlink(missing_ok=True)
         told.bind(str(address))
         address.chmod(0o777)
-        told.settimeout(120)
+        told.settimeout(300)
         log = (root / "tmp" / "controller.log").open("wb")
         shutil.copy(root / "etc/pbal/keys.pass", root / "var/lib/pbal/pbal-keys")
         shutil.chown(root / "var/lib/pbal/pbal-keys", *_owner(root))
@@ -173,7 +173,7 @@ def at_work(root: Path) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             process.terminate()
-            process.wait(60)
+            process.wait(120)
             log.close()
 
 

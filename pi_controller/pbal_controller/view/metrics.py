@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 from pbal_controller.meters import RESIDUAL_KINDS
@@ -39,6 +40,14 @@ class Exposition:
     def render(self) -> str:
         """The whole text."""
         return "\n".join(self._lines) + "\n"
+
+
+def _tasks() -> int | None:
+    """How many tasks there are; None outside of an event loop."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return None
 
 
 def _uplink(out: Exposition, c: SiteView) -> None:
@@ -83,6 +92,7 @@ def render(c: SiteView) -> str:
     s = summary_dict(c)
     out.add("build_info", "gauge", "Version of the controller.", 1, version=s["version"])
     out.add("uptime_seconds", "gauge", "Time since start.", s["uptime_s"])
+    out.add("tasks", "gauge", "Tasks of the controller's event loop.", _tasks())
     out.add(
         "healthy",
         "gauge",
