@@ -10,6 +10,7 @@ from pbal_hq.fleet.dead import DeadLetter, dead_letters
 from pbal_hq.fleet.one import Day, Event, Transformer, day, events, transformer
 from pbal_hq.fleet.overview import Area, Counts, areas, counts
 from pbal_hq.fleet.ranking import SORTS, Row, transformers
+from pbal_hq.fleet.saved import sum_saved
 
 __all__ = [
     "SORTS",
@@ -25,6 +26,7 @@ __all__ = [
     "day",
     "dead_letters",
     "events",
+    "sum_saved",
     "transformer",
     "transformers",
     "utility_list",

@@ -1,7 +1,8 @@
 """How many transformers, how many in trouble, what was saved; and the tree of areas.
 
 Saved: the sum of `losses_avoided_wh` of summaries (docs/uplink.md: energy that was not lost in
-transformer and main line, thanks to the homes' phases), over the transformers that know it.
+transformer and main line, thanks to the homes' phases), over the transformers that know it; summed
+up beforehand (saved.py).
 """
 
 from __future__ import annotations
@@ -31,34 +32,22 @@ class Counts:
 
 
 _COUNTS = f"""
-WITH mine AS (
-    SELECT t.id, s.id AS site_id, l.online FROM transformer t
-    LEFT JOIN site s ON s.transformer_id = t.id AND s.removed_at IS NULL
-    LEFT JOIN site_live l ON l.site_id = s.id WHERE t.in_service AND {IN_SCOPE}
-), hours AS (
-    SELECT sum(h.losses_avoided_wh) AS wh, sum(h.confirmed) AS moves FROM summary_hourly h
-    WHERE h.start_at >= date_trunc('day', now(), 'UTC')
-    AND h.transformer_id IN (SELECT id FROM mine)
-), days AS (
-    SELECT sum(d.losses_avoided_wh) AS wh, count(DISTINCT d.transformer_id) AS known
-    FROM summary_daily d WHERE d.losses_avoided_wh IS NOT NULL
-    AND d.start_at >= date_trunc('year', now(), 'UTC')
-    AND d.start_at < date_trunc('day', now(), 'UTC')
-    AND d.transformer_id IN (SELECT id FROM mine)
-), alarms AS (
-    SELECT count(*) AS n, count(DISTINCT transformer_id) AS at FROM alarm
-    WHERE closed_at IS NULL AND (shelved_until IS NULL OR shelved_until <= now())
-    AND transformer_id IN (SELECT id FROM mine)
-)
-SELECT (SELECT count(*) FROM mine) AS transformers,
-    (SELECT count(site_id) FROM mine) AS with_site,
-    (SELECT count(*) FROM mine WHERE online) AS online,
-    alarms.at AS in_alarm, alarms.n AS alarms_open, coalesce(hours.moves, 0)::int AS moves_today,
-    (hours.wh / 1000)::float8 AS saved_today_kwh,
-    CASE WHEN hours.wh IS NULL AND days.wh IS NULL THEN NULL
-         ELSE ((coalesce(hours.wh, 0) + coalesce(days.wh, 0)) / 1000)::float8 END AS saved_year_kwh,
-    days.known AS saved_known
-FROM hours, days, alarms
+SELECT count(*)::int AS transformers, count(s.id)::int AS with_site,
+    (count(*) FILTER (WHERE l.online))::int AS online, count(x.n)::int AS in_alarm,
+    coalesce(sum(x.n), 0)::int AS alarms_open,
+    coalesce(sum(v.moves_today), 0)::int AS moves_today,
+    (sum(v.today_wh) / 1000)::float8 AS saved_today_kwh,
+    (sum(coalesce(v.today_wh, 0) + coalesce(v.before_wh, 0))
+     FILTER (WHERE coalesce(v.today_wh, v.before_wh) IS NOT NULL) / 1000)::float8
+     AS saved_year_kwh,
+    count(coalesce(v.today_wh, v.before_wh))::int AS saved_known
+FROM transformer t LEFT JOIN site s ON s.transformer_id = t.id AND s.removed_at IS NULL
+LEFT JOIN site_live l ON l.site_id = s.id
+LEFT JOIN saved v ON v.transformer_id = t.id AND v.day = (now() AT TIME ZONE 'UTC')::date
+LEFT JOIN (SELECT transformer_id, count(*) AS n FROM alarm WHERE closed_at IS NULL
+    AND (shelved_until IS NULL OR shelved_until <= now()) GROUP BY transformer_id) x
+    ON x.transformer_id = t.id
+WHERE t.in_service AND {IN_SCOPE}
 """
 
 
@@ -87,20 +76,20 @@ class Area:
 
 
 _AREAS = f"""
-WITH mine AS (
-    SELECT t.id, t.feeder_id, l.online, m.in_mean_a, EXISTS (SELECT 1 FROM alarm a
-        WHERE a.transformer_id = t.id AND a.closed_at IS NULL
-        AND (a.shelved_until IS NULL OR a.shelved_until <= now())) AS alarmed
+WITH feeders AS (
+    SELECT t.feeder_id, count(*) AS transformers, count(*) FILTER (WHERE l.online) AS online,
+        count(x.transformer_id) AS in_alarm, max(m.in_mean_a) AS worst_neutral_a
     FROM transformer t LEFT JOIN site s ON s.transformer_id = t.id AND s.removed_at IS NULL
     LEFT JOIN site_live l ON l.site_id = s.id
     LEFT JOIN summary m ON m.transformer_id = t.id AND m.start_at = l.summary_at
-    WHERE t.in_service AND {IN_SCOPE}
+    LEFT JOIN (SELECT DISTINCT transformer_id FROM alarm WHERE closed_at IS NULL
+        AND (shelved_until IS NULL OR shelved_until <= now())) x ON x.transformer_id = t.id
+    WHERE t.in_service AND {IN_SCOPE} GROUP BY t.feeder_id
 )
-SELECT a.id, a.parent_id, a.level, a.code, a.name, count(mine.id)::int AS transformers,
-    (count(*) FILTER (WHERE mine.online))::int AS online,
-    (count(*) FILTER (WHERE mine.alarmed))::int AS in_alarm,
-    max(mine.in_mean_a) AS worst_neutral_a
-FROM area a JOIN area_within w ON w.ancestor_id = a.id JOIN mine ON mine.feeder_id = w.area_id
+SELECT a.id, a.parent_id, a.level, a.code, a.name, sum(f.transformers)::int AS transformers,
+    sum(f.online)::int AS online, sum(f.in_alarm)::int AS in_alarm,
+    max(f.worst_neutral_a) AS worst_neutral_a
+FROM feeders f JOIN area_within w ON w.area_id = f.feeder_id JOIN area a ON a.id = w.ancestor_id
 GROUP BY a.id ORDER BY area_level(a.level), a.name
 """
 

@@ -16,7 +16,7 @@ import psycopg
 import uvicorn
 from psycopg_pool import PoolTimeout
 
-from pbal_hq import alarms, commands
+from pbal_hq import alarms, commands, fleet
 from pbal_hq.api import Desk
 from pbal_hq.auth import Keyring, make_master, read_masters
 from pbal_hq.commands import Signer
@@ -153,16 +153,24 @@ async def chores(mine: Desk) -> None:
         await commands.lapse(conn, mine.wall())
 
 
+async def watch(mine: Desk, now: datetime, *, former_days: bool) -> None:
+    """Once: the detectors over the fleet, and the sums of the overview."""
+    async with mine.connection() as conn:
+        await alarms.watch(conn, now)
+        await fleet.sum_saved(conn, now, former_days=former_days)
+
+
 async def _chores(mine: Desk) -> None:
     failing = False
-    watched_s = float("-inf")
+    watched_s, summed_hour = float("-inf"), -1.0
     while True:
         try:
             await chores(mine)
             if mine.wall() - watched_s >= WATCH_EVERY_S:
                 watched_s = mine.wall()
-                async with mine.connection() as conn:
-                    await alarms.watch(conn, datetime.fromtimestamp(watched_s, UTC))
+                former = watched_s // 3600 != summed_hour
+                await watch(mine, datetime.fromtimestamp(watched_s, UTC), former_days=former)
+                summed_hour = watched_s // 3600
             if failing:
                 log.info("the database answers again")
             failing = False

@@ -1,0 +1,190 @@
+"""How long each page of HQ's portal takes with a fleet in the database.
+
+    python -m bench.portal [--json] [--transformers 10000] [--days 90] [--times 10]
+
+A real PostgreSQL (Debian's) is filled: so many transformers in 100 feeders, a day of windows of
+five minutes for the first hundred, the latest window for all, so many days of hours and days,
+an alarm at every fiftieth. Then each page is asked so many times by an engineer of the whole tree
+and by an operator of one division, in this process without a network; median and largest, ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import statistics
+import sys
+import time
+from typing import Any
+
+import httpx
+from psycopg import AsyncConnection
+
+from pbal_hq.api import Desk
+from pbal_hq.auth import Keyring, tokens
+from pbal_hq.commands import Signer
+from pbal_hq.config import DatabaseConfig, PortalConfig
+from pbal_hq.database import connected, migrate, pool
+from pbal_hq.fleet import sum_saved
+from pbal_hq.portal import make
+from pbal_sim.hq.postgres import Postgres
+
+REPORT = "/reports/file?area_id=3&period={month}&form=csv"
+PAGES = ("/", "/transformers?sort=neutral", "/transformers?sort=load&offset=5000", "/map",
+         "/transformers/1", "/alarms", "/commands", REPORT)  # fmt: skip
+_TREE = """
+INSERT INTO area (parent_id, level, code, name) VALUES (NULL, 'state', 'KL', 'Kerala');
+INSERT INTO area (parent_id, level, code, name) VALUES (1, 'district', 'EKM', 'Ernakulam');
+INSERT INTO area (parent_id, level, code, name)
+    SELECT 2, 'division', 'D' || n, 'Division ' || n FROM generate_series(1, 10) n;
+INSERT INTO area (parent_id, level, code, name)
+    SELECT 2 + 1 + n / 10, 'feeder', 'F' || n, 'Feeder ' || n FROM generate_series(0, 99) n;
+"""
+_FLEET = """
+INSERT INTO transformer (code, name, feeder_id, latitude, longitude, rated_kva, customers)
+    SELECT 'TR-' || n, 'Street ' || n, 13 + n %% 100, 9.9 + (n %% 97) / 300.0,
+    76.2 + (n %% 89) / 300.0, 100, 60 FROM generate_series(1, %(n)s) n;
+INSERT INTO site (id, transformer_id, group_id, node) SELECT id, id, 'north', id::text
+    FROM transformer;
+INSERT INTO site_live (site_id, online, online_at, seen_at, summary_at, state_at, state)
+    SELECT id, id %% 20 > 0, now(), now(), %(at)s, now(),
+    '{"capabilities": 16, "mode": 0, "window_s": 300}' FROM site;
+INSERT INTO alarm (transformer_id, kind, severity, detail, raised_at, last_at)
+    SELECT id, 'voltage', 1 + id %% 2, 'homes between 198 and 231 V', now(), now()
+    FROM transformer WHERE id %% 50 = 0;
+"""
+_WINDOW = """
+INSERT INTO summary (transformer_id, start_at, site_id, length_s, ia_mean_a, ib_mean_a, ic_mean_a,
+    in_mean_a, ia_max_a, ib_max_a, ic_max_a, in_max_a, ea_import_kwh, eb_import_kwh, ec_import_kwh,
+    ea_export_kwh, eb_export_kwh, ec_export_kwh, load_max_percent, losses_avoided_wh,
+    losses_method, homes, homes_alive, homes_fresh, homes_quarantined, confirmed, refused, failed,
+    expired, disagreed, autonomous, complete_percent, mode, historical, received_at)
+SELECT t.id, at, t.id, 300, 40 + t.id %% 30, 30, 25, 10 + t.id %% 30, 80, 40, 35, 45, 1, 1, 1, 0, 0,
+    0, 40 + t.id %% 50, 20, 1, 60, 60, 58, 0, 0, 0, 0, 0, 0, 0, 100, 0, false, at
+FROM transformer t, unnest(%(ats)s::timestamptz[]) at WHERE t.id <= %(most)s
+ON CONFLICT DO NOTHING
+"""
+_SUMS = """
+INSERT INTO {table} (transformer_id, start_at, sampled_s, windows, in_mean_a, in_max_a,
+    ea_import_kwh, eb_import_kwh, ec_import_kwh, ea_export_kwh, eb_export_kwh, ec_export_kwh,
+    load_max_percent, losses_avoided_wh, confirmed, refused, failed, expired, disagreed)
+SELECT t.id, at, {seconds}, {seconds} / 300, 20, 45, 12, 12, 12, 0, 0, 0, 80, 240, 1, 0, 0, 0, 0
+FROM transformer t, generate_series(%(since)s::timestamptz, %(until)s::timestamptz,
+    interval '{seconds} seconds') at
+"""
+
+
+async def fill(url: str, transformers: int, days: int) -> None:
+    """The fleet and its figures."""
+    async with connected(DatabaseConfig(url=url)) as db:
+        await migrate(db)
+    async with await AsyncConnection.connect(url, autocommit=True) as db:
+        await db.execute(_TREE)
+        row = await (await db.execute(
+            "SELECT relkind::text FROM pg_class WHERE relname = 'summary'"
+        )).fetchone()  # fmt: skip
+        if row == ("p",):
+            await db.execute("CREATE TABLE summary_any PARTITION OF summary DEFAULT")
+        last = int(time.time()) // 300 * 300 - 300
+        for statement in _FLEET.split(";\n"):
+            if statement.strip():
+                await db.execute(statement, {"n": transformers, "at": _at(last)})
+        await db.execute(_WINDOW, {"ats": [_at(last)], "most": transformers})
+        await db.execute(_WINDOW, {"ats": [_at(last - 300 * n) for n in range(288)], "most": 100})
+        midnight = last // 86_400 * 86_400
+        for table, seconds, until in (
+            ("summary_hourly", 3600, last // 3600 * 3600), ("summary_daily", 86_400, midnight)
+        ):  # fmt: skip
+            await db.execute(
+                _SUMS.format(table=table, seconds=seconds),
+                {"since": _at(midnight - 86_400 * days), "until": _at(until)},
+            )
+        await sum_saved(db, datetime.datetime.now(datetime.UTC), former_days=True)
+        await db.execute("VACUUM ANALYZE")
+
+
+def _at(unix_s: float) -> Any:
+    return datetime.datetime.fromtimestamp(unix_s, datetime.UTC)
+
+
+async def login(url: str, keys: Keyring, name: str, grant: str) -> str:
+    """An access token of a new user with a grant."""
+    async with await AsyncConnection.connect(url, autocommit=True) as db:
+        person = await (await db.execute(
+            "INSERT INTO person (name, password_hash, password_is_initial, totp_confirmed)"
+            " VALUES (%s, 'x', false, true) RETURNING id", (name,),
+        )).fetchone()  # fmt: skip
+        assert person is not None
+        await db.execute(
+            "INSERT INTO person_grant (person_id, role, whole, area_id)"
+            f" VALUES (%s, {grant})", person,
+        )  # fmt: skip
+        _, hashed = tokens.make_refresh()
+        session = await (await db.execute(
+            "INSERT INTO session (person_id, refresh_hash, expires_at)"
+            " VALUES (%s, %s, now() + interval '1 day') RETURNING id", (person[0], hashed),
+        )).fetchone()  # fmt: skip
+        assert session is not None
+    return tokens.make_access(keys, tokens.Access(person[0], session[0]), time.time())
+
+
+async def measure(url: str, times: int) -> dict[str, dict[str, dict[str, float]]]:
+    """By reader and page: median and largest, ms."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    keys = Keyring([bytes(range(32))])
+    readers = {
+        "whole tree": await login(url, keys, "engineer", "'engineer', true, NULL"),
+        "one division": await login(url, keys, "operator", "'operator', false, 3"),
+    }
+    out: dict[str, dict[str, dict[str, float]]] = {}
+    async with pool(DatabaseConfig(url=url)) as database:
+        desk = Desk(database, keys, Signer(Ed25519PrivateKey.generate()), PortalConfig())
+        transport = httpx.ASGITransport(make(desk))
+        async with httpx.AsyncClient(transport=transport, base_url="https://hq.test") as client:
+            for reader, access in readers.items():
+                client.cookies.set("__Host-pbal", access)
+                for page in PAGES:
+                    path = page.replace("{month}", time.strftime("%Y-%m"))
+                    took = []
+                    for _ in range(times + 1):
+                        start = time.perf_counter()
+                        answer = await client.get(path)
+                        took.append(1000 * (time.perf_counter() - start))
+                        if answer.status_code not in (200, 404):
+                            raise SystemExit(f"{path}: {answer.status_code}")
+                    took = took[1:]  # the first one plans and compiles
+                    out.setdefault(reader, {})[page] = {
+                        "median_ms": round(statistics.median(took), 1),
+                        "largest_ms": round(max(took), 1),
+                    }
+    return out
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--transformers", type=int, default=10_000)
+    parser.add_argument("--days", type=int, default=90)
+    parser.add_argument("--times", type=int, default=10)
+    given = parser.parse_args()
+    server = Postgres()
+    try:
+        asyncio.run(fill(server.url, given.transformers, given.days))
+        found = asyncio.run(measure(server.url, given.times))
+    finally:
+        server.stop()
+    if given.json:
+        json.dump(vars(given) | {"pages": found}, sys.stdout, indent=2)
+        print()
+        return
+    for reader, pages in found.items():
+        for page, took in pages.items():
+            print(f"{reader:13} {page:58} {took['median_ms']:8.1f} {took['largest_ms']:8.1f} ms")
+
+
+if __name__ == "__main__":
+    main()
