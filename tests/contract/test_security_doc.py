@@ -4,7 +4,7 @@ import re
 
 from rigs.needs import ROOT
 
-ROOMS = ("protocol", "firmware", "pi_controller", "tools", "sim", "tests")
+ROOMS = ("protocol", "firmware", "pi_controller", "tools", "sim", "hq", "tests")
 TEXT = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 NAMES = set(re.findall(r"`([^`\n]+)`", TEXT))
 

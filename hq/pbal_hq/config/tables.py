@@ -72,7 +72,7 @@ class BusConfig(Table):
     """What lies between the roles; in one process, files below `data`."""
 
     # What every consumer has taken is kept for so long, for a look back.
-    keep_hours: float = Field(default=24.0, ge=0, le=24 * 30)
+    keep_hours: float = Field(default=2.0, ge=0, le=24 * 30)
     # The broker gets no acknowledgement when the bus has less free space than this.
     min_free_mb: int = Field(default=200, ge=1, le=1_000_000)
 

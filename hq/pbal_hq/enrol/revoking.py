@@ -32,8 +32,17 @@ class Outcome:
     trouble: str
 
 
+async def _alone(db: Connection) -> None:
+    """Until the transaction ends nobody else reads what is revoked and writes the list of it.
+
+    Else an older list could take the place of a newer one.
+    """
+    await db.execute("SELECT pg_advisory_xact_lock(hashtext('pbal revocation list'))")
+
+
 async def write_list(db: Connection, pki: Pki) -> None:
-    """The revocation list from the database."""
+    """The revocation list from the database. The caller ends the transaction."""
+    await _alone(db)
     now = datetime.datetime.now(datetime.UTC)
     pki.write_crl(pki.authority(), await revoked(db), now)
 
@@ -52,6 +61,8 @@ async def revoke(
     if remove:
         await remove_site(db, site)
     await db.commit()
+    # To the end, or the canary would be gone from the list before the broker has seen it.
+    await _alone(db)
     now = datetime.datetime.now(datetime.UTC)
     canary = authority.client_with_key(_CANARY, 10 / 1440, now)
     serial = serial_text(canary.certificate.serial_number)
@@ -63,6 +74,7 @@ async def revoke(
         await broker.kick(config.broker, pki, authority, found.node)
     except BrokerError as error:
         trouble = str(error)
+    await db.commit()
     return Outcome(site, found.node, count, trouble)
 
 

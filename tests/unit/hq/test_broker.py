@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime
 import ssl
+import time
 
 import aiomqtt
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from pbal_hq.broker import lets_in
 from pbal_hq.ca import HQ, Authority
 from pbal_hq.database import connected
-from pbal_hq.enrol import revoke
+from pbal_hq.enrol import revoke, write_list
 from pbal_hq.errors import BrokerError
 
 SPACE = "spBv1.0"
@@ -145,6 +146,37 @@ async def test_a_revoked_site_is_out_at_once(hq):
     hq.broker.stop()
     hq.broker.start()
     assert not await lets_in(hq.config.broker, hq.context(*one))
+
+
+async def test_a_list_that_is_renewed_meanwhile_forgets_no_revocation(hq):
+    """HQ renews the list every hour; who read what is revoked earlier must not write later."""
+    one = await site(hq, 1)
+    async with connected(hq.config.database) as db:
+        renewing = asyncio.create_task(asyncio.to_thread(renew_slowly, hq))
+        await asyncio.sleep(0.5)
+        outcome = await revoke(db, hq.config, 1, "stolen")
+        await renewing
+    assert outcome.trouble == ""
+    assert not await lets_in(hq.config.broker, hq.context(*one))
+    hq.broker.stop()
+    hq.broker.start()
+    assert not await lets_in(hq.config.broker, hq.context(*one))
+
+
+def renew_slowly(hq):
+    """`write_list`, held up between reading what is revoked and writing it; in a thread."""
+
+    class Slow(type(hq.pki)):
+        def write_crl(self, *what):
+            time.sleep(1)
+            super().write_crl(*what)
+
+    asyncio.run(_renew(hq, Slow(hq.pki.folder)))
+
+
+async def _renew(hq, pki):
+    async with connected(hq.config.database) as db:
+        await write_list(db, pki)
 
 
 async def test_a_revocation_without_a_broker_says_so_and_holds_later(hq):
