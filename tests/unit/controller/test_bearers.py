@@ -331,7 +331,7 @@ def test_check_config_says_every_way_to_a_home(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        (BUS + "[[home]]\naddress = 257\n", ["home 257", "no way", 'bus = "NAME"', "paths"]),
+        (BUS + "[[home]]\naddress = 257\n", ["home 257", "no path", 'bus = "NAME"', "paths"]),
         (
             BUS + '[[home]]\naddress = 257\nbus = "a"\npaths = [{ bearer = "b" }]\n',
             ["home 257", "both bus and paths", "drop bus"],
