@@ -1,9 +1,12 @@
 """What no reset may forget or use twice: frame counters, starts and crashes, floors of time.
 
 Up counters are reserved in flash in blocks before they are used, floors are raised before a frame
-is acted on. A flash that is set back to an older copy knows nothing of what was used since. So each
-start jumps ahead by chance, and until site time is proven it uses every fourth number only, which
-nothing uses later; from then on counters follow the time (`Counters.follow`).
+is acted on. A flash that is set back to an older copy knows nothing of what was used since. So
+until site time is proven, and while counters are ahead of it, frames carry a nonce of their own
+(`Counters.wants_nonce`); from the first proven time on counters follow the time (`follow`). What
+was sealed with a counter alone was sealed below the clock of that moment, so nobody used a counter
+above today's. For frames without room for a nonce each start jumps ahead by chance, and uses every
+fourth number only until site time is proven.
 """
 
 import os
@@ -100,6 +103,14 @@ class Counters:
         else:
             self._up += _LANE - self._up % _LANE
         return self._up
+
+    def wants_nonce(self, site_s: int, narrow: bool) -> bool:
+        """True when the next up counter is not to be a nonce: it may have been used before this
+        start. `narrow`: there is no room for one; it is done without from the first proven time on.
+        """
+        if not self._proven:
+            return True
+        return not narrow and self._up + 2 > (site_s - _EPOCH_S) * _PER_S
 
     def _reserve(self) -> bool:
         before = self.up_ceiling

@@ -10,6 +10,8 @@ No record, however authentic, ends the application: what goes wrong while one is
 concerns that one alone, and is reported (faults.py). Queues are bounded.
 """
 
+import os
+
 from micropython import const
 
 from pbal_protocol import frames, records
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _MAX_PLAIN = const(200)  # plaintext bytes an answer aims at
 _HEAD = const(7)
 _TAG = const(8)
+_NONCE = const(12)
+_NARROW = const(71)  # room of less has no place for a nonce beside a reading
 _ROOM = const(96)  # up counters kept in hand
 _ANSWERS = const(48)  # encoded records that wait for room in an answer
 _JOBS = const(16)  # settings that wait to be written
@@ -297,10 +301,15 @@ class Link:
         return len(self._selector.outbox) > 0
 
     def _seal(self, tx, start: int, room: int) -> int:
-        head = start + _HEAD
+        nonce = b""
+        if self._counters.wants_nonce(self._clock.now_s(), room < _NARROW):
+            if room < _NARROW:
+                return 0
+            nonce = os.urandom(_NONCE)
+        head = start + _HEAD + len(nonce)
         if self._clock.wants_answer():
             self._hello = True
-        limit = head + min(_MAX_PLAIN, room - _HEAD - _TAG)
+        limit = head + min(_MAX_PLAIN, room - (head - start) - _TAG)
         at = (
             self.lead(tx, head)
             if self.lead
@@ -347,8 +356,8 @@ class Link:
         self.hints = (_MORE_PENDING if more else 0) | (_URGENT if box or pending else 0)
         counter = self._counters.next_up()
         if not counter or at == head:
-            return 0  # no counter can be reserved: better silent than a nonce used twice
-        return self._sealer.seal_into(counter, tx, at - head, start)
+            return 0  # none can be reserved: better silent than a counter used twice
+        return self._sealer.seal_into(counter, tx, at - head, start, nonce)
 
     def _put(self, cls, x, tx, at: int) -> int:
         """Encode a record of this class, made from x, to tx[at:]; where it ends. One that cannot

@@ -211,18 +211,19 @@ local bus = Proto("pbal_bus", "pbal RS-485 segment")
 local sealed = Proto("pbal", "pbal sealed frame")
 local opened = Proto("pbal_payload", "pbal records")
 
-local kinds = {[1] = "up", [2] = "down", [3] = "group"}
+local kinds = {[1] = "up", [2] = "down", [3] = "group", [4] = "up with nonce"}
 local f_version = ProtoField.uint8("pbal.version", "Version", base.DEC, nil, 0xf0)
 local f_kind = ProtoField.uint8("pbal.kind", "Kind", base.DEC, kinds, 0x0f)
 local f_address = ProtoField.uint16("pbal.address", "Address", base.HEX)
 local f_counter = ProtoField.uint32("pbal.counter", "Counter", base.DEC)
+local f_nonce = ProtoField.bytes("pbal.nonce", "Nonce")
 local f_ciphertext = ProtoField.bytes("pbal.ciphertext", "Ciphertext")
 local f_tag = ProtoField.bytes("pbal.tag", "Tag")
 local e_short = ProtoExpert.new("pbal.expert.truncated", "Truncated", expert.group.MALFORMED,
                                 expert.severity.ERROR)
 local e_version = ProtoExpert.new("pbal.expert.version", "Unknown version or kind",
                                   expert.group.PROTOCOL, expert.severity.ERROR)
-sealed.fields = {f_version, f_kind, f_address, f_counter, f_ciphertext, f_tag}
+sealed.fields = {f_version, f_kind, f_address, f_counter, f_nonce, f_ciphertext, f_tag}
 sealed.experts = {e_short, e_version}
 
 local f_record = ProtoField.uint8("pbal.record", "Record", base.DEC, record_names)
@@ -340,11 +341,20 @@ function sealed.dissector(buffer, pinfo, tree)
   end
   sub:add_le(f_address, buffer(1, 2))
   sub:add_le(f_counter, buffer(3, 4))
-  sub:add(f_ciphertext, buffer(7, n - 7 - 8))
+  local head = 7
+  if first % 16 == 4 then
+    head = head + 12
+    if n < head + 1 + 8 then
+      sub:add_proto_expert_info(e_short)
+      return n
+    end
+    sub:add(f_nonce, buffer(7, 12))
+  end
+  sub:add(f_ciphertext, buffer(head, n - head - 8))
   sub:add(f_tag, buffer(n - 8, 8))
   pinfo.cols.info = string.format("%s address 0x%04x counter %u, %d bytes sealed",
     kinds[first % 16] or "?", buffer(1, 2):le_uint(), buffer(3, 4):le_uint(),
-    n - 7 - 8)
+    n - head - 8)
   return n
 end
 

@@ -2,7 +2,9 @@
 
 Header: version << 4 | kind, address (2, little endian), counter (4, little endian); it is the
 associated data. Nonce: kind, site id (4), address (2), counter (4), two zero bytes. A Sealer
-only ever moves its counter up, because a nonce used twice gives both messages away. An Opener
+only ever moves its counter up, because a nonce used twice gives both messages away. A node that
+cannot know whether it used a counter before, as its flash may have been set back, draws a nonce and
+sends it along: kind 4, header(7) | nonce(12) | ciphertext | tag(8). An Opener
 remembers the last 64 counters and refuses what it has seen, and moves its window only after
 the tag has matched.
 """
@@ -28,10 +30,12 @@ from pbal_protocol.records import RECORDS, first_foreign
 
 VERSION = 1
 UP, DOWN, GROUP = 1, 2, 3
+UP_EXPLICIT = 4  # up, with an explicit nonce; to an Opener it is one more frame of UP
 KINDS = {UP: "up", DOWN: "down", GROUP: "group"}
 
 HEADER_LEN = 7
 TAG_LEN = 8
+NONCE_LEN = 12  # of an explicit nonce
 MAX_FRAME = 240
 MAX_PAYLOAD = 225  # MAX_FRAME - HEADER_LEN - TAG_LEN
 COUNTER_MAX = 0xFFFFFFFF
@@ -39,6 +43,8 @@ WINDOW = 64
 
 _H = const(7)
 _T = const(8)
+_N = const(12)
+_EXPLICIT = const(4)
 _WINDOW = const(64)
 _PROOF = const(0x80)  # in place of a frame's kind
 
@@ -102,13 +108,20 @@ class Sealer(_End):
         self.seal_into(counter, buf, n)
         return bytes(buf)
 
-    def seal_into(self, counter: int, buf: bytearray, n: int, at: int = 0) -> int:
+    def seal_into(
+        self, counter: int, buf: bytearray, n: int, at: int = 0, nonce: bytes = b""
+    ) -> int:
         """Seal in place the `n` bytes of payload at buf[at + 7:]; return the frame's length.
 
-        The frame begins at buf[at]; it has 15 bytes more than the payload. Raises as `seal` does.
+        The frame begins at buf[at]; it has 15 bytes more than the payload. With `nonce`, 12 random
+        bytes that come from nowhere else, an UP frame carries it: the payload is at buf[at + 19:].
+        Raises as `seal` does, and RangeError for a nonce that may not be.
         """
-        if not 1 <= n <= MAX_PAYLOAD or at + _H + n + _T > len(buf):
+        head = _H + len(nonce)
+        if not 1 <= n <= MAX_FRAME - head - _T or at + head + n + _T > len(buf):
             raise SpaceError("payload: %d bytes" % n)
+        if nonce and (len(nonce) != _N or self.kind != UP):
+            raise RangeError("nonce: %d bytes, %s" % (len(nonce), KINDS[self.kind]))
         if not self.last < counter <= COUNTER_MAX:
             raise CounterError("counter %d after %d" % (counter, self.last))
         if self.kind == GROUP:
@@ -116,9 +129,14 @@ class Sealer(_End):
             if foreign:
                 raise ForbiddenError("%s in a group frame" % RECORDS[foreign].NAME)
         self.last = counter
+        whole: bytes | bytearray = self._nonce
         struct.pack_into("<BHI", buf, at, self._first, self.address, counter)
         struct.pack_into("<I", self._nonce, 7, counter)
-        return self._ccm.seal_at(self._nonce, buf, at, at + _H, at + _H + n) - at
+        if nonce:
+            buf[at] = VERSION << 4 | _EXPLICIT
+            buf[at + _H : at + head] = nonce
+            whole = bytes((_EXPLICIT,)) + nonce
+        return self._ccm.seal_at(whole, buf, at, at + head, at + head + n) - at
 
 
 class Opener(_End):
@@ -168,7 +186,12 @@ class Opener(_End):
         first = buf[0]
         if first >> 4 != VERSION:
             raise BadVersion("version %d" % (first >> 4))
-        if first != self._first:
+        head = _H
+        if first == (VERSION << 4 | _EXPLICIT) and self.kind == UP:
+            head = _H + _N
+            if n < head + 1 + _T:
+                raise Truncated("%d bytes of frame" % n)
+        elif first != self._first:
             raise BadKind("kind %d" % (first & 15))
         address = buf[1] | buf[2] << 8
         if address != self.address:
@@ -176,8 +199,11 @@ class Opener(_End):
         counter = buf[3] | buf[4] << 8 | buf[5] << 16 | buf[6] << 24
         if not self._fresh(counter):
             raise ReplayError("counter %d" % counter)
+        nonce: bytes | bytearray = self._nonce
         struct.pack_into("<I", self._nonce, 7, counter)
-        end = self._ccm.open_at(self._nonce, buf, 0, _H, n)
+        if head > _H:
+            nonce = bytes((_EXPLICIT,)) + bytes(buf[_H:head])
+        end = self._ccm.open_at(nonce, buf, 0, head, n)
         if counter > self.floor:
             self._advance(counter)
         bit = counter % _WINDOW
@@ -186,7 +212,9 @@ class Opener(_End):
             foreign = first_foreign(buf, _H, end, "group")
             if foreign:
                 raise WrongDirection("%s in a group frame" % RECORDS[foreign].NAME)
-        size: int = end - _H
+        size: int = end - head
+        if head > _H:
+            buf[_H : _H + size] = buf[head:end]
         return size
 
     def _fresh(self, counter: int) -> bool:

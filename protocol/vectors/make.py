@@ -47,6 +47,11 @@ def seal(kind: int, counter: int, payload: bytes, version: int = 1) -> bytes:
     return header + AESCCM(KEYS[kind], 8).encrypt(nonce, payload, header)
 
 
+def seal_explicit(counter: int, payload: bytes, drawn: bytes) -> bytes:
+    header = struct.pack("<BHI", 1 << 4 | 4, ADDRESS, counter) + drawn
+    return header + AESCCM(KEYS[1], 8).encrypt(b"\4" + drawn, payload, header)
+
+
 def frame(name: str, kind: int, counter: int, *records: str) -> dict:
     payload = b"".join(bytes.fromhex(BY_NAME[r]) for r in records)
     return {
@@ -58,6 +63,12 @@ def frame(name: str, kind: int, counter: int, *records: str) -> dict:
     }
 
 
+def frame_explicit(name: str, counter: int, drawn: bytes, *records: str) -> dict:
+    payload = b"".join(bytes.fromhex(BY_NAME[r]) for r in records)
+    sealed = seal_explicit(counter, payload, drawn).hex()
+    return frame(name, 1, counter, *records) | {"nonce": drawn.hex(), "frame": sealed}
+
+
 FRAMES = [
     frame("telemetry", 1, 1, "Telemetry"),
     frame("telemetry, a result and an event", 1, 0x01020304, "Telemetry", "SwitchResult", "Event"),
@@ -67,6 +78,8 @@ FRAMES = [
     frame("time for all", 3, 12, "TimeSync"),
     frame("measure, all", 3, 13, "MeasureNow"),
     frame("two records for all", 3, 14, "TimeSync", "MeasureNow"),
+    frame_explicit("a nonce of its own", 4, bytes(range(12)), "Telemetry", "Hello"),
+    frame_explicit("a nonce of its own, one record", 0xFFFFFFFF, b"\xff" * 12, "Ack"),
 ]
 GOOD = bytes.fromhex(FRAMES[3]["frame"])
 
@@ -79,7 +92,23 @@ def bad(name: str, kind: int, data: str, error: str, floor: int = 0) -> dict:
     return {"id": name, "kind": kind, "frame": data, "error": error, "floor": floor}
 
 
+OWN = bytes.fromhex(FRAMES[8]["frame"])
+
+
+def flip_own(at: int) -> str:
+    return (OWN[:at] + bytes((OWN[at] ^ 1,)) + OWN[at + 1 :]).hex()
+
+
 BAD_FRAMES = [
+    bad("an own nonce, cut to nothing", 1, OWN[:27].hex(), "Truncated"),
+    bad("an own nonce, cut by one", 1, OWN[:-1].hex(), "AuthError"),
+    bad("a flipped bit of an own nonce", 1, flip_own(7), "AuthError"),
+    bad("a flipped bit of its counter", 1, flip_own(3), "AuthError"),
+    bad("a flipped bit of its ciphertext", 1, flip_own(19), "AuthError"),
+    bad("its kind taken away", 1, "11" + OWN.hex()[2:], "AuthError"),
+    bad("an own nonce at the floor", 1, OWN.hex(), "ReplayError", floor=4),
+    bad("an own nonce downwards", 2, OWN.hex(), "BadKind"),
+    bad("an own nonce for all", 3, "140000" + OWN.hex()[6:], "BadKind"),
     bad("nothing", 2, "", "Truncated"),
     bad("no payload", 2, GOOD[:15].hex(), "Truncated"),
     bad("cut by one", 2, GOOD[:-1].hex(), "AuthError"),

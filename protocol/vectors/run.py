@@ -127,8 +127,16 @@ def frame(v, file):
         return bad or fails(lambda: opener.open(sealed), v["error"])
     payload = unhex(v["payload"])
     sealer = frames.Sealer(key, kind, file["site_id"], address)
-    bad = bad or same(sealer.seal(v["counter"], payload), sealed)
-    bad = bad or same(frames.peek(sealed), (1, kind, address, v["counter"]))
+    nonce = unhex(v.get("nonce", ""))
+    made = bytearray(7 + len(nonce) + len(payload) + 8)
+    made[7 + len(nonce) : -8] = payload
+    n = sealer.seal_into(v["counter"], made, len(payload), 0, nonce)
+    bad = bad or same(bytes(made[:n]), sealed)
+    if not nonce:
+        again = frames.Sealer(key, kind, file["site_id"], address)
+        bad = bad or same(again.seal(v["counter"], payload), sealed)
+    told = frames.UP_EXPLICIT if nonce else kind
+    bad = bad or same(frames.peek(sealed), (1, told, address, v["counter"]))
     bad = bad or same(opener.open(sealed), payload)
     bad = bad or fails(lambda: opener.open(sealed), "ReplayError")
     return bad or same(bool(records.decode_all(payload, frames.KINDS[kind])), True)

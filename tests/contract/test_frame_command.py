@@ -66,6 +66,17 @@ def test_with_keys_the_records_are_shown():
     assert "expires_s" in text
 
 
+def test_a_frame_with_a_nonce_of_its_own_is_opened():
+    payload = records.Ack(counter=4097).encode()
+    buf = bytearray(27 + len(payload))
+    buf[19:-8] = payload
+    frames.Sealer(UP, frames.UP, SITE, ADDRESS).seal_into(5, buf, len(payload), 0, bytes(12))
+    frame = decoded(buf.hex(), *KEYS)["frame"]
+    assert (frame["kind"], frame["sealed_bytes"]) == ("up, with a nonce of its own", len(payload))
+    assert frame["records"][0]["counter"] == 4097
+    assert pbal(buf[:27].hex(), *KEYS).returncode == 6
+
+
 def test_a_modbus_frame_is_unwrapped_and_stdin_is_read():
     adu = modbus_client.adu(5, modbus_client.request_pdu(0, FRAME))
     spaced = " ".join(f"{b:02x}" for b in adu) + "\n"
@@ -126,7 +137,7 @@ ADU = modbus_client.adu(5, modbus_client.request_pdu(0, FRAME))
         ((FRAME[:10].hex(),), 6, "Truncated"),
         ((FRAME[:3].hex(),), 6, "Truncated"),
         (("2" + FRAME.hex()[1:],), 6, "BadVersion"),
-        (("14" + FRAME.hex()[2:],), 6, "BadKind"),
+        (("15" + FRAME.hex()[2:],), 6, "BadKind"),
         ((ADU[:-1].hex() + "00",), 6, "BadCrc"),
         ((ADU[:-4].hex(),), 6, "a Modbus frame of"),
         ((FRAME.hex() + "00" * 240,), 6, "TooLong"),

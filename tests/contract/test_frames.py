@@ -66,6 +66,59 @@ def test_no_bit_can_be_flipped():
     assert end.open(frame) == SWITCH
 
 
+def explicit(counter: int, payload: bytes, nonce: bytes) -> bytes:
+    buf = bytearray(27 + len(payload))
+    buf[19:-8] = payload
+    assert sealer(frames.UP).seal_into(counter, buf, len(payload), 0, nonce) == len(buf)
+    return bytes(buf)
+
+
+@given(any_record, st.integers(1, 2**32 - 1), st.binary(min_size=12, max_size=12))
+def test_a_frame_with_a_nonce_of_its_own_opens_once(record, counter, nonce):
+    payload = record.encode()
+    frame = explicit(counter, payload, nonce)
+    assert frame[7:19] == nonce
+    assert frames.peek(frame) == (1, frames.UP_EXPLICIT, ADDRESS, counter)
+    end = opener(frames.UP)
+    assert end.open(frame) == payload
+    with pytest.raises(ReplayError):
+        end.open(frame)
+    with pytest.raises(ReplayError):  # one window for both kinds
+        end.open(sealer(frames.UP).seal(counter, payload))
+
+
+def test_no_bit_of_it_can_be_flipped_and_none_cut():
+    frame = explicit(5, TIME, bytes(range(12)))
+    end = opener(frames.UP)
+    for bit in range(8 * len(frame)):
+        wrong = bytearray(frame)
+        wrong[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(RemoteError):
+            end.open(wrong)
+    for n in range(len(frame)):
+        with pytest.raises(RemoteError):
+            end.open(frame[:n])
+    assert end.open(frame) == TIME
+
+
+def test_one_counter_and_two_nonces_share_no_keystream():
+    texts = [explicit(5, TIME, bytes((n,)) * 12)[19:-8] for n in (1, 2)]
+    texts.append(sealer(frames.UP).seal(5, TIME)[7:-8])
+    assert len(set(texts)) == 3
+
+
+def test_only_what_goes_up_has_a_nonce_of_its_own():
+    for kind, nonce in ((frames.DOWN, bytes(12)), (frames.GROUP, bytes(12)), (frames.UP, bytes(8))):
+        with pytest.raises(RangeError):
+            sealer(kind).seal_into(1, bytearray(64), 9, 0, nonce)
+    with pytest.raises(SpaceError):
+        sealer(frames.UP).seal_into(1, bytearray(300), 214, 0, bytes(12))
+    frame = explicit(5, TIME, bytes(12))
+    for kind in (frames.DOWN, frames.GROUP):
+        with pytest.raises(BadKind):
+            opener(kind).open(frame[:1] + bytes(2) + frame[3:] if kind == frames.GROUP else frame)
+
+
 def test_what_a_flipped_bit_hits_is_told_apart():
     frame = sealer().seal(5, SWITCH)
     for at, error in ((0, BadKind), (1, WrongAddress), (3, AuthError), (9, AuthError)):

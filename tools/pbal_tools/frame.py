@@ -66,6 +66,9 @@ def refuse_key(value: str | None) -> None:
         )
 
 
+WORDS = frames.KINDS | {frames.UP_EXPLICIT: "up, with a nonce of its own"}
+
+
 class Keys:
     """What the user knows: a node's root key, the site's group root, or nothing."""
 
@@ -102,6 +105,8 @@ class Keys:
         """The payload, or None when no key for this kind was given. Raises PbalError."""
         if self.site is None:
             return None
+        if kind == frames.UP_EXPLICIT:
+            kind = frames.UP
         if kind == frames.GROUP:
             if self.group is None:
                 return None
@@ -135,18 +140,21 @@ def describe_records(payload: bytes) -> list[dict[str, Any]]:
 def describe_sealed(frame: bytes, keys: Keys) -> dict[str, Any]:
     """Header, and with a key the records. Raises PbalError."""
     version, kind, address, counter = frames.peek(frame)
+    overhead = frames.HEADER_LEN + frames.TAG_LEN
+    if kind == frames.UP_EXPLICIT:
+        overhead += frames.NONCE_LEN
     out: dict[str, Any] = {
         "version": version,
-        "kind": frames.KINDS.get(kind, kind),
+        "kind": WORDS.get(kind, kind),
         "address": address,
         "counter": counter,
-        "sealed_bytes": max(0, len(frame) - frames.HEADER_LEN - frames.TAG_LEN),
+        "sealed_bytes": max(0, len(frame) - overhead),
     }
     if version != frames.VERSION:
         raise errors.BadVersion(f"version {version}, this program speaks {frames.VERSION}")
-    if kind not in frames.KINDS:
+    if kind not in WORDS:
         raise errors.BadKind(f"kind {kind}")
-    if len(frame) <= frames.HEADER_LEN + frames.TAG_LEN:
+    if len(frame) <= overhead:
         raise errors.Truncated(f"{len(frame)} bytes of frame")
     if len(frame) > frames.MAX_FRAME:
         raise errors.TooLong(f"{len(frame)} bytes of frame")

@@ -92,8 +92,9 @@ def wire_md() -> str:
     """The text of docs/wire.md."""
     kinds = ", ".join(f"{number} {name}" for number, name in frames.KINDS.items())
     out = wiretexts.INTRO.format(
-        version=frames.VERSION, kinds=kinds, max_frame=frames.MAX_FRAME, window=frames.WINDOW - 1
-    )
+        version=frames.VERSION, kinds=kinds, max_frame=frames.MAX_FRAME, window=frames.WINDOW - 1,
+        explicit=frames.UP_EXPLICIT, nonce=frames.NONCE_LEN,
+    )  # fmt: skip
     out += "## Records\n\nA record is its id (1 byte) and a fixed little-endian body. A value on "
     out += "the wire is the\nvalue in units divided by the step. Both ends refuse what is not "
     out += "legal. Ids 20..29 are for\nfirmware updates, 30..39 are kept for addressing, 40..49 "

@@ -39,13 +39,14 @@ local f_version = ProtoField.uint8("pbal.version", "Version", base.DEC, nil, 0xf
 local f_kind = ProtoField.uint8("pbal.kind", "Kind", base.DEC, kinds, 0x0f)
 local f_address = ProtoField.uint16("pbal.address", "Address", base.HEX)
 local f_counter = ProtoField.uint32("pbal.counter", "Counter", base.DEC)
+local f_nonce = ProtoField.bytes("pbal.nonce", "Nonce")
 local f_ciphertext = ProtoField.bytes("pbal.ciphertext", "Ciphertext")
 local f_tag = ProtoField.bytes("pbal.tag", "Tag")
 local e_short = ProtoExpert.new("pbal.expert.truncated", "Truncated", expert.group.MALFORMED,
                                 expert.severity.ERROR)
 local e_version = ProtoExpert.new("pbal.expert.version", "Unknown version or kind",
                                   expert.group.PROTOCOL, expert.severity.ERROR)
-sealed.fields = {f_version, f_kind, f_address, f_counter, f_ciphertext, f_tag}
+sealed.fields = {f_version, f_kind, f_address, f_counter, f_nonce, f_ciphertext, f_tag}
 sealed.experts = {e_short, e_version}
 
 local f_record = ProtoField.uint8("pbal.record", "Record", base.DEC, record_names)
@@ -163,11 +164,20 @@ function sealed.dissector(buffer, pinfo, tree)
   end
   sub:add_le(f_address, buffer(1, 2))
   sub:add_le(f_counter, buffer(3, 4))
-  sub:add(f_ciphertext, buffer(%(header)d, n - %(header)d - %(tag)d))
+  local head = %(header)d
+  if first %% 16 == %(explicit)d then
+    head = head + %(nonce)d
+    if n < head + 1 + %(tag)d then
+      sub:add_proto_expert_info(e_short)
+      return n
+    end
+    sub:add(f_nonce, buffer(%(header)d, %(nonce)d))
+  end
+  sub:add(f_ciphertext, buffer(head, n - head - %(tag)d))
   sub:add(f_tag, buffer(n - %(tag)d, %(tag)d))
   pinfo.cols.info = string.format("%%s address 0x%%04x counter %%u, %%d bytes sealed",
     kinds[first %% 16] or "?", buffer(1, 2):le_uint(), buffer(3, 4):le_uint(),
-    n - %(header)d - %(tag)d)
+    n - head - %(tag)d)
   return n
 end
 
@@ -265,7 +275,9 @@ def dissector(enums: dict[str, dict[int, str]], flags: dict[int, str]) -> str:
     functions |= {n | 0x80: name + ": exception" for n, name in functions.items()}
     out += "local functions = " + names(functions) + "\n"
     return out + BODY % {
-        "kinds": names(frames.KINDS)[1:-1],
+        "kinds": names(frames.KINDS | {frames.UP_EXPLICIT: "up with nonce"})[1:-1],
+        "explicit": frames.UP_EXPLICIT,
+        "nonce": frames.NONCE_LEN,
         "blob": BLOB,
         "header": frames.HEADER_LEN,
         "tag": frames.TAG_LEN,

@@ -142,9 +142,16 @@ A sealed frame is the same over every bearer.
 | ciphertext | 1..225 | one or more records |
 | tag | 8 | AES-256-CCM, RFC 3610 form |
 
-Version is {version}. Kinds: {kinds}. A frame has at most {max_frame} bytes.
-The header is the associated data. The 13-byte nonce is kind (1), site id (4), address (2),
-counter (4), two zero bytes; all little endian. A group frame has address 0.
+Version is {version}. Kinds: {kinds}, {explicit} up with a nonce of its own. A frame has at most
+{max_frame} bytes. The header is the associated data. The 13-byte nonce is kind (1), site id (4),
+address (2), counter (4), two zero bytes; all little endian. A group frame has address 0.
+
+A frame of kind {explicit} has a nonce of {nonce} random bytes between header and ciphertext, and so
+at most 213 bytes of records. Header and nonce are its associated data; the 13-byte nonce is kind
+(1) and these. Key, counter and window are those of kind 1, of which it is one more frame. A node
+sends it while it can not know that a counter alone was never used: before the first proven time of
+a start, and as long as its counter is ahead of the time, 6 a second since 2025. Where there is no
+room for the nonce, it sends nothing before the first proven time and kind 1 from then on.
 
 Keys are 32 bytes, HKDF-SHA256 (RFC 5869) with salt `pbal/1` followed by the site id (4, little
 endian):

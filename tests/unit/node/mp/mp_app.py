@@ -37,6 +37,8 @@ class Controller:
         self.counter = 0
         self.heard = {}
         self.results = []
+        self.kind = 0
+        self.nonces = []
         self.events = []
         self.uart = machine.UART.made[2]
 
@@ -63,6 +65,8 @@ class Controller:
         unit, pdu = modbus_client.split_adu(answer)
         assert unit == ADDRESS & 0xFF
         _flags, body = modbus_client.parse_pdu(pdu)
+        self.kind = body[0]
+        self.nonces.append(bytes(body[7:19]))
         for r in records.decode_all(self.opener.open(body), "up"):
             self.heard[r.NAME] = r
             if r.NAME == "SwitchResult":
@@ -89,6 +93,8 @@ async def scenario(app):
         lambda t: abs(t.va_v - 231) < 1.2 and abs(t.vb_v - 229) < 1.2 and abs(t.vc_v - 233) < 1.2
     )
     await c.until(lambda t: t.current_a == 3.0, 5)
+    # Before the time is proven each frame has a nonce of its own.
+    assert c.kind == 0x14 and len(set(c.nonces)) == len(c.nonces) > 3
     hello = c.heard["Hello"]
     assert hello.eui.hex() == "010203fffe040506"
 
@@ -105,6 +111,9 @@ async def scenario(app):
     )
     c.results.clear()
     t = await c.poll()
+    await asyncio.sleep_ms(1000)  # the clock passes the counter
+    await c.poll()
+    assert c.kind == 0x11
     assert now <= t.time_s <= now + 1 and not t.flags & names.FLAG_UNSYNCED
     assert not c.results
 

@@ -20,7 +20,7 @@ UP, DOWN = kdf.node_keys(KEY, SITE, ADDRESS)
 SEALER = frames.Sealer(DOWN, frames.DOWN, SITE, ADDRESS)
 GROUP = frames.Sealer(kdf.group_key(KEY, SITE), frames.GROUP, SITE, 0)
 OPENER = frames.Opener(UP, frames.UP, SITE, ADDRESS)
-LEAST = 15 + records.Telemetry.SIZE
+LEAST = 15 + 12 + records.Telemetry.SIZE  # with the nonce that a frame has until time is proven
 
 
 class Letters:
@@ -115,6 +115,20 @@ def a_small_frame_takes_what_fits_and_says_that_there_is_more():
     run(scenario, LEAST)
 
 
+def without_room_for_a_nonce_nothing_is_said_before_the_time_is_proven():
+    async def scenario(app, bearer):
+        bearer.bring(b"<>")
+        await asyncio.sleep_ms(5)
+        assert bearer.answer == b"<>", bearer.answer
+        app.clock.wants_answer = lambda: False
+        app.counters.follow(1800000000)
+        bearer.bring(b"<>")
+        await asyncio.sleep_ms(5)
+        assert bearer.answer[1] == 0x11 and len(bearer.answer) == 2 + LEAST - 12, bearer.answer
+
+    run(scenario, LEAST - 12)
+
+
 def its_counters_are_in_the_health_record():
     async def scenario(app, bearer):
         bearer.bring(b"noise")
@@ -155,6 +169,7 @@ support.run(
     [
         a_second_bearer_carries_all_that_rs485_does,
         a_small_frame_takes_what_fits_and_says_that_there_is_more,
+        without_room_for_a_nonce_nothing_is_said_before_the_time_is_proven,
         its_counters_are_in_the_health_record,
         it_is_looked_after_and_proves_an_update,
     ]

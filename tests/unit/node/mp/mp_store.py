@@ -191,6 +191,58 @@ def a_flash_that_was_set_back_gives_no_counter_twice():
     assert 0 < again.next_up() < 1 << 31, "a time that is none moves nothing"
 
 
+def a_counter_that_is_a_nonce_is_never_used_twice():
+    """Starts that are ahead of the clock, polls faster than it, and a flash that is set back to
+    what it was before: what is sealed with a counter alone is new, the rest has its own nonce.
+    """
+    stats = store.FlashStats()
+    t = 1790000000
+    alone = set()
+
+    def life(start_s, seconds, per_s):
+        c = counters.Counters("/alone", stats)
+        assert c.wants_nonce(0, False) and c.wants_nonce(start_s, True), "time is not proven"
+        c.next_up()
+        c.follow(start_s)
+        drawn = 0
+        for s in range(seconds):
+            for _ in range(100 if 100 <= s < 110 else per_s):
+                if c.wants_nonce(start_s + s, False):
+                    drawn += 1
+                    c.next_up()
+                    continue
+                n = c.next_up()
+                assert n not in alone
+                alone.add(n)
+        return drawn
+
+    assert life(t, 60, 1) == 1, "the first follows the clock closely"
+    image = {}
+    for i in (0, 1):
+        try:
+            with open("/alone.%d" % i, "rb") as f:
+                image[i] = f.read()
+        except OSError:
+            pass
+    before = len(alone)
+    assert 300 < life(t + 20000, 300, 1) < 1000, "polled faster than the clock goes, for 10 s"
+    assert len(alone) > before + 150
+    assert life(t + 20300, 90, 4) == 360, "the last start's reserve is ahead of the clock"
+    for _ in range(3):
+        for i in (0, 1):
+            try:
+                os.remove("/alone.%d" % i)
+            except OSError:
+                pass
+        for i in image:
+            with open("/alone.%d" % i, "wb") as f:
+                f.write(image[i])
+        before = len(alone)
+        life(t + 20400, 300, 1)
+        assert len(alone) > before + 150
+        t += 310
+
+
 def what_is_sealed_before_the_time_is_proven_is_apart():
     """Whatever was sealed with a proven time since the copy was made, in the numbers that follow:
     a flash that was set back meets none of it, and itself by chance only.
@@ -491,6 +543,7 @@ support.run(
         down_floor_never_falls,
         a_damaged_copy_gives_no_counter_twice,
         a_flash_that_was_set_back_gives_no_counter_twice,
+        a_counter_that_is_a_nonce_is_never_used_twice,
         what_is_sealed_before_the_time_is_proven_is_apart,
         what_is_asked_for_is_rationed,
         counters_end_and_never_wrap,
