@@ -25,7 +25,8 @@ _MAX_PLAIN = const(200)  # plaintext bytes an answer aims at
 _HEAD = const(7)
 _TAG = const(8)
 _NONCE = const(12)
-_NARROW = const(71)  # room of less has no place for a nonce beside a reading
+_NARROW = const(71)  # room of less has no place for a nonce beside Telemetry
+_NARROWEST = const(51)  # ... beside what a bearer begins with
 _ROOM = const(96)  # up counters kept in hand
 _ANSWERS = const(48)  # encoded records that wait for room in an answer
 _JOBS = const(16)  # settings that wait to be written
@@ -302,8 +303,9 @@ class Link:
 
     def _seal(self, tx, start: int, room: int) -> int:
         nonce = b""
-        if self._counters.wants_nonce(self._clock.now_s(), room < _NARROW):
-            if room < _NARROW:
+        narrow = room < (_NARROWEST if self.lead else _NARROW)
+        if self._counters.wants_nonce(self._clock.now_s(), narrow):
+            if narrow:
                 return 0
             nonce = os.urandom(_NONCE)
         head = start + _HEAD + len(nonce)

@@ -26,7 +26,7 @@ from pbal_controller.bearers.sleeper import Sleeper
 from pbal_controller.errors import BearerError
 from pbal_controller.loops import Backoff
 from pbal_protocol.errors import RangeError, RemoteError
-from pbal_protocol.frames import UP, peek
+from pbal_protocol.frames import UP, UP_EXPLICIT, peek
 from pbal_protocol.radio import tdma
 from pbal_protocol.radio.airtime import time_on_air_us
 from pbal_protocol.radio.budget import Budget
@@ -357,7 +357,7 @@ def _source(frame: bytes) -> int | None:
         _version, kind, address, _counter = peek(frame)
     except RemoteError:
         return None
-    return address if kind == UP else None
+    return address if kind in (UP, UP_EXPLICIT) else None
 
 
 def _site_time() -> tuple[int, int]:

@@ -28,7 +28,7 @@ from pbal_controller.bearers.udp.ration import Allowance, Ration
 from pbal_controller.bearers.udp.settings import UdpConfig
 from pbal_controller.loops import Backoff
 from pbal_protocol import datagram
-from pbal_protocol.frames import HEADER_LEN, MAX_FRAME, UP, VERSION
+from pbal_protocol.frames import HEADER_LEN, MAX_FRAME, UP, UP_EXPLICIT, VERSION
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _BUFFER_BYTES = 1 << 20  # the kernel's, for the answers of many homes
 _READING = 0.2  # share of the time that reading what is worth nothing may take ...
 _PAUSE_S = 0.05  # ... and how long nothing is read then
 _COPIES = 8  # of a group frame in one turn
-_FIRST = VERSION << 4 | UP
+_FIRST = (VERSION << 4 | UP, VERSION << 4 | UP_EXPLICIT)
 _SMOOTH = 0.05
 
 
@@ -305,7 +305,11 @@ class UdpBearer:
         return good
 
     def _frame(self, address: int, hints: int, frame: bytes, place: Place) -> bool:
-        if len(frame) <= HEADER_LEN or frame[0] != _FIRST or frame[1] | frame[2] << 8 != address:
+        if (
+            len(frame) <= HEADER_LEN
+            or frame[0] not in _FIRST
+            or frame[1] | frame[2] << 8 != address
+        ):
             self.junk += 1
             return False
         loop = asyncio.get_running_loop()
