@@ -225,12 +225,14 @@ async def begin_totp(conn: Connection, keys: Keyring, who: Who) -> str:
     if who.pending == "password":
         raise NotAllowed("Choose your own password first.")
     secret = totp.make_secret()
-    changed = await conn.execute(
-        "UPDATE person SET totp_sealed = %s WHERE id = %s AND NOT totp_confirmed",
-        (keys.seal(secret), who.id),
-    )
-    if not changed.rowcount:
-        raise NotAllowed("The second factor is set up. An administrator can reset it.")
+    async with conn.transaction():
+        changed = await conn.execute(
+            "UPDATE person SET totp_sealed = %s WHERE id = %s AND NOT totp_confirmed",
+            (keys.seal(secret), who.id),
+        )
+        if not changed.rowcount:
+            raise NotAllowed("The second factor is set up. An administrator can reset it.")
+        await audit.append(conn, who.name, "user.totp.begin", f"user {who.name}")
     return secret
 
 

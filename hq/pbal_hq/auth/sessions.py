@@ -183,6 +183,12 @@ async def end_all(conn: Connection, person_id: int, why: str, but: int | None = 
     )
 
 
+async def forget_old(conn: Connection) -> int:
+    """Drop sessions that are over for a month; the audit log keeps who was in. How many."""
+    done = await conn.execute("DELETE FROM session WHERE expires_at < now() - interval '30 days'")
+    return done.rowcount
+
+
 async def logout(conn: Connection, who: Who) -> None:
     """End the session in use."""
     async with conn.transaction():

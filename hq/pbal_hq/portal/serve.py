@@ -18,7 +18,7 @@ from psycopg_pool import PoolTimeout
 
 from pbal_hq import alarms, commands, fleet
 from pbal_hq.api import Desk
-from pbal_hq.auth import Keyring, make_master, read_masters
+from pbal_hq.auth import Keyring, make_master, read_masters, sessions
 from pbal_hq.commands import Signer
 from pbal_hq.config import Config
 from pbal_hq.database import Database
@@ -158,6 +158,8 @@ async def watch(mine: Desk, now: datetime, *, former_days: bool) -> None:
     async with mine.connection() as conn:
         await alarms.watch(conn, now)
         await fleet.sum_saved(conn, now, former_days=former_days)
+        if former_days:
+            await sessions.forget_old(conn)
 
 
 async def _chores(mine: Desk) -> None:

@@ -8,7 +8,8 @@ from rigs import people
 from rigs.people import PLACES, SITES
 
 from pbal_hq.api import API, Open, table
-from pbal_hq.auth import ROLES, WHOLE_TREE, Permission, Role
+from pbal_hq.auth import NEED_TOTP, ROLES, WHOLE_TREE, Grant, Permission, Role
+from pbal_hq.auth.roles import scope
 
 ROUTES = table(API)
 # Which of T1 and T2 a place holds.
@@ -147,6 +148,20 @@ async def test_a_first_password_opens_nothing(street, database_url):
             )
             assert got.status_code == 403, f"{route.method} {path}"
             assert "own password" in got.text
+
+
+def test_the_rules_that_no_table_may_loosen():
+    P = Permission
+    ordering = {P.COMMAND_HOLD, P.COMMAND_RUN, P.COMMAND_ASK, P.COMMAND_ROLLOUT, P.COMMAND_APPROVE}
+    assert not ordering & ROLES[Role.ADMINISTRATOR], "who hands out rights orders nothing"
+    assert not ordering & (ROLES[Role.OFFICIAL] | ROLES[Role.AUDITOR])
+    for permission, role in ((P.USER_MANAGE, Role.ADMINISTRATOR), (P.AUDIT_READ, Role.AUDITOR),
+                             (P.IMPORT, Role.ENGINEER), (P.DEAD_READ, Role.ENGINEER)):  # fmt: skip
+        assert scope([Grant(role, whole=True)], permission).whole
+        assert scope([Grant(role, area_id=1)], permission).nowhere, "it concerns the whole tree"
+    assert {Role.OPERATOR, Role.ENGINEER, Role.ADMINISTRATOR} == NEED_TOTP
+    open_routes = {(r.method, r.path) for r in ROUTES if r.may is Open.ANYBODY}
+    assert open_routes == {("POST", "/api/v1/login"), ("POST", "/api/v1/refresh")}
 
 
 def test_a_route_without_a_permission_stops_the_start():

@@ -119,6 +119,16 @@ async def test_a_session_ends_after_its_hours(conn):
         await sessions.refresh(conn, KEYS, login.refresh, now_s + sessions.SESSION_S + 1)
 
 
+async def test_sessions_of_long_ago_are_dropped(conn):
+    now_s = time.time()
+    old = await log_in(conn, now_s=now_s - 40 * 86_400)
+    await sessions.refresh(conn, KEYS, old.refresh, now_s - 40 * 86_400 + 60)
+    await log_in(conn, now_s=now_s)
+    assert await sessions.forget_old(conn) == 1
+    row = await (await conn.execute("SELECT count(*) FROM session_used")).fetchone()
+    assert row == (0,)
+
+
 async def test_the_first_steps_of_a_new_user(conn):
     admin, _ = await people.who(conn, "administrator-whole")
     _, first = await users.create(
