@@ -119,7 +119,7 @@ async def test_homes_on_a_bad_network_are_read_and_moved_once(tmp_path: Path) ->
                 await until(
                     lambda: all(h.readings > n + 5 for h, n in zip(homes, read, strict=True))
                 )
-                assert not c.standing.accused
+                assert not c.standing.reported
             finally:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):

@@ -132,7 +132,7 @@ async def test_homes_are_read_and_moved(tmp_path: Path) -> None:
             await until(lambda: not moved.alive, 20)
             assert c.fleet.get(1).alive
             assert bearer.counts()["answers"] > 10
-            assert not c.standing.accused
+            assert not c.standing.reported
 
 
 async def test_loss_reorder_and_repetition_are_harmless(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ async def test_loss_reorder_and_repetition_are_harmless(tmp_path: Path) -> None:
             # A repeated frame is the network's doing: it says nothing against home or site.
             assert moved.link.replayed > 5
             assert "used before" not in moved.immovable(c.now())
-            assert not c.standing.accused
+            assert not c.standing.reported
             assert not c.standing.rival
 
 
