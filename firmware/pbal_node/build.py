@@ -194,12 +194,16 @@ def _join(app, identity: dict) -> tuple:
     return address & 0xFF, group
 
 
-def _network(app, identity: dict) -> bool:
+def _network(app, board: dict, identity: dict, de) -> bool:
     """The bearer over Wi-Fi, in place of RS-485; False when that cannot be."""
     from pbal_node.bearers.udp import make
 
+    port = None
     try:
-        app.bearers.append(make(app, identity))
+        if identity.get("role") == "bridge":
+            uart = boards.part("rs485's port", lambda: boards.uart_rs485(board), "NoPort")
+            port = (uart, de, board["uart"]["rs485"].get("baud", 115200))
+        app.bearers.extend(make(app, identity, port))
     except MemoryError:
         raise
     except Exception as e:  # printed without what it holds: it may be a network's key
@@ -221,7 +225,7 @@ def _bearers(app, board: dict, identity: dict) -> None:
             print("pbal: /cfg/identity.json cannot be used (%r): provision the node anew" % e)
             boards.missing.append("identity")
     de = boards.rs485_driver(board)  # off, also where nobody speaks on the line
-    if app.link and "udp" in identity and _network(app, identity):
+    if app.link and "udp" in identity and _network(app, board, identity, de):
         return
     told = identity.get("radio") if app.link and "radio" in board else None
     if told and _radio(app, board, identity, group) and not told.get("wired"):

@@ -65,16 +65,20 @@ def first_files(config: StreetConfig, i: int, identity: Identity) -> dict[str, s
             "fixed": i in config.fixed,
         }
         if i in config.wifi:
-            told |= _on_wifi(config)
+            told |= _on_wifi(config, i)
         if config.radio is not None:
             told["radio"] = config.radio.identity()
         files["/cfg/identity.json"] = json.dumps(told)
     return files
 
 
-def _on_wifi(config: StreetConfig) -> dict[str, Any]:
+def _on_wifi(config: StreetConfig, i: int) -> dict[str, Any]:
     host, port = config.controller
-    return {"udp": {"host": host, "port": port, "wifi": [list(WIFI)]}}
+    found: dict[str, Any] = {"udp": {"host": host, "port": port, "wifi": [list(WIFI)]}}
+    if i == config.bridge:
+        wired = [n for n in range(config.homes) if n not in config.wifi]
+        found |= {"role": "bridge", "neighbours": [identity_of(config, n).address for n in wired]}
+    return found
 
 
 def with_settings(config: StreetConfig, files: dict[str, bytes]) -> dict[str, bytes]:

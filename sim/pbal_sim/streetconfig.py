@@ -59,6 +59,8 @@ class StreetConfig:
     fixed: frozenset[int] = frozenset()  # homes that must never be moved
     provision: bool = True
     wifi: frozenset[int] = frozenset()  # homes on the Wi-Fi, which leave the wires alone, ...
+    # ... one of them the bridge of all homes that are not, ...
+    bridge: int | None = None
     controller: tuple[str, int] = ("127.0.0.1", 7225)  # ... and whom they speak to
     radio: RadioSite | None = None  # needs a board with a radio
     boot_parallel: int = 4

@@ -55,7 +55,7 @@ async def until(what: Callable[[], object], seconds: float = 60.0) -> None:
         await asyncio.sleep(0.02)
 
 
-def controller_of(street: Street, folder: Path) -> Controller:
+def controller_of(street: Street, folder: Path, wired: str = "street") -> Controller:
     """A controller for the street, on its wires and its network."""
     c = street.config
     group = street.identities[0].group
@@ -65,7 +65,7 @@ def controller_of(street: Street, folder: Path) -> Controller:
     (folder / "keys.pass").chmod(0o600)
     text = TOML.format(site=c.site_id, device=street.device)
     for i, node in enumerate(street.identities):
-        way = "wifi" if i in c.wifi else "street"
+        way = "wifi" if i in c.wifi else wired
         text += f'[[home]]\naddress = {node.address}\npaths = [{{ bearer = "{way}" }}]\n'
     (folder / "pbal.toml").write_text(text)
     return Controller(load(folder / "pbal.toml", {}), keys)

@@ -116,6 +116,11 @@ class Udp:
             self.reopened += 1
             await asyncio.sleep_ms(_AGAIN_MS)
 
+    @property
+    def open(self) -> bool:
+        """Whether there is a way to the controller."""
+        return self._socket is not None
+
     # the socket -------------------------------------------------------------------------------
 
     async def _keep(self) -> None:
@@ -279,7 +284,7 @@ class Udp:
                 address = rx[at] | rx[at + 1] << 8
                 size = self._carry.poll(address, rx, start, end, self.tx, _HEAD, _ROOM)
                 if size:
-                    self.answered += self._send(address, size)
+                    self.answered += self.send(address, self._carry.hints(), size)
                     self._rhythm.answered(self._now_ms())
             at = end
 
@@ -289,16 +294,16 @@ class Udp:
         address = self._carry.address
         size = self._carry.poll(address, self._rx, 0, 0, self.tx, _HEAD, _ROOM)
         if size:
-            self.told += self._send(address, size)
+            self.told += self.send(address, self._carry.hints(), size)
 
-    def _send(self, address: int, size: int) -> int:
-        """1 when it has left."""
+    def send(self, address: int, hints: int, size: int) -> int:
+        """Send the frame of `size` bytes at tx[5:]; 1 when it has left."""
         made = self._socket
         if not made:
             return 0
         tx = self.tx
         tx[0] = _FRAMES
-        end = datagram.put(tx, 1, address, self._carry.hints(), size)
+        end = datagram.put(tx, 1, address, hints, size)
         try:
             return 1 if made.write(memoryview(tx)[:end]) else 0
         except OSError:  # as if it were lost
@@ -331,8 +336,10 @@ class Single:
         self._link.group(buf, start, end)
 
 
-def make(app, identity: dict) -> Udp:
-    """The bearer that the identity's table "udp" asks for. Raises whatever a damaged one causes."""
+def make(app, identity: dict, port=None) -> list:
+    """The bearers that the identity's table "udp" asks for: this, and with a `port` of the line the
+    bridge of its neighbours. Raises whatever a damaged table causes.
+    """
     table = identity["udp"]
     address = identity["address"]
     from pbal_node.bearers.wifi import Station
@@ -340,12 +347,22 @@ def make(app, identity: dict) -> Udp:
     networks = [(str(name), str(key)) for name, key in table["wifi"]]
     if not networks:
         raise ValueError("no network")
-    return Udp(
+    own = Single(address, app.link)
+    bridge = None
+    if port:
+        from pbal_node.bearers.bridge import Bridge
+
+        bridge = Bridge(own, port, identity["neighbours"], app.now_ms, app.faults)
+    udp = Udp(
         Station(networks, "pbal-%d" % address, app.faults),
         (table["host"], int(table.get("port", datagram.PORT))),
-        Single(address, app.link),
+        bridge or own,
         app.now_ms,
         app.selector,
         app.faults,
         app.measuring.rhythm,
     )
+    if not bridge:
+        return [udp]
+    bridge.network = udp
+    return [udp, bridge]

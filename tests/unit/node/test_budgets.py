@@ -20,7 +20,13 @@ ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
 CODE_BYTES = 112_000  # compiled protocol and node together: what an update carries over the bus
 RADIO_BYTES = 32_000  # on top of it, on a board with a radio
-NETWORK = ("datagram", "mdns", "udp", "wifi")  # on top of it; loaded where the identity asks
+NETWORK = (
+    "bridge",
+    "datagram",
+    "mdns",
+    "udp",
+    "wifi",
+)  # on top of it; loaded where the identity asks
 NETWORK_BYTES = 12_000
 REQUESTS = 400
 SHARE_OFF_BYTES = 128

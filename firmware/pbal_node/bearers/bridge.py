@@ -1,0 +1,239 @@
+"""A bridge: carries the sealed frames of wired neighbours over this node's own network.
+
+It is the poller of its RS-485 line and the neighbours' way to the controller; it holds none of
+their keys, and can read, make and change nothing of theirs. It polls a neighbour when the
+controller asks for it, commands before questions, and by itself when the controller does not: so
+the controller learns where they are. What waits here too long is dropped; a command says itself
+when it expires, and the neighbour obeys that (S4).
+
+When the bridge dies its neighbours are silent and hold their phases (S7).
+"""
+
+import asyncio
+import time
+
+from micropython import const
+
+from pbal_protocol import modbus
+
+TYPE_CHECKING = const(0)  # a type checker takes it for 1
+if TYPE_CHECKING:
+    from pbal_node.bearers.udp import Udp
+
+_BEARER = const(64)  # a place of an error, see faults.py
+_PBAL = const(100)
+_FRAME_AT = const(4)
+_CRC = const(2)
+_BITS = const(11)
+_TO_US = const(5)  # where a datagram's frame begins
+MOST = 30  # neighbours
+_STALE_MS = const(5000)
+_ANSWER_MS = const(80)
+_AFTER_GROUP_MS = const(12)
+_QUIET_MS = const(3000)
+_WAIT_MS = const(200)
+_STUCK_MS = const(9000)
+_AGAIN_MS = const(1000)
+
+
+class _Neighbour:
+    def __init__(self, address: int) -> None:
+        self.address = address
+        self.frame = b""
+        self.asked = False
+        self.since_ms = 0
+        self.polled_ms = 0
+
+
+class Bridge:
+    """`own` carries this node's frames (udp.Single); `port`: UART, driver pin, baud. `network` is
+    the bearer that takes what neighbours say: `network.tx`, `network.send(address, hints, size)`.
+
+    Counters: carried (answers of neighbours), silent, expired; bad_crc, malformed.
+    """
+
+    answered = 0  # of this node itself: the network's
+
+    def __init__(self, own, port, neighbours, now_ms, faults) -> None:
+        if not 0 < len(neighbours) <= MOST or own.address in neighbours:
+            raise ValueError("neighbours")
+        self.address = own.address
+        self.network: "Udp | None" = None
+        self._own = own
+        self._uart, self._de, baud = port
+        self._char_us = 1000000 * _BITS // baud
+        self._now_ms = now_ms
+        self._faults = faults
+        self._all = {address: _Neighbour(address) for address in neighbours}
+        self._group = b""
+        self._wake = asyncio.Event()
+        self._tx = bytearray(256)
+        self._rx = bytearray(256)
+        self._task: "asyncio.Task | None" = None
+        self._stuck = False
+        self._turns = 0
+        self._turned_ms = now_ms()
+        self.carried = 0
+        self.silent = 0
+        self.expired = 0
+        self.bad_crc = 0
+        self.malformed = 0
+        self._de.value(0)
+
+    # what the network asks ---------------------------------------------------------------------
+
+    def heard_ms(self) -> int:
+        """When an authentic frame came last for this node itself."""
+        return self._own.heard_ms()
+
+    def hints(self) -> int:
+        """Of this node's own answer."""
+        return self._own.hints()
+
+    def poll(self, address: int, buf, start: int, end: int, out, at: int, room: int) -> int:
+        """This node's own answer; a neighbour's comes later, when it was asked."""
+        if address == self.address:
+            return self._own.poll(address, buf, start, end, out, at, room)
+        it = self._all.get(address)
+        if it:
+            if end > start:
+                it.frame = bytes(memoryview(buf)[start:end])
+            it.asked = True
+            it.since_ms = self._now_ms()
+            self._wake.set()
+        return 0
+
+    def group(self, buf, start: int, end: int) -> None:
+        """A group frame is the neighbours', too."""
+        self._own.group(buf, start, end)
+        self._group = bytes(memoryview(buf)[start:end])
+        self._wake.set()
+
+    # the line ----------------------------------------------------------------------------------
+
+    def alive(self, now_ms: int) -> bool:
+        """S11: a loop that makes no progress is ended, and begins anew."""
+        if self._turns:
+            self._turns = 0
+            self._turned_ms = now_ms
+        elif now_ms - self._turned_ms >= _STUCK_MS and self._task is not None:
+            self._turned_ms = now_ms
+            self._stuck = True
+            self._task.cancel()
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Never ends."""
+        while True:
+            self._task = task = asyncio.create_task(self._carry())
+            try:
+                await task
+            except asyncio.CancelledError:
+                if not self._stuck:
+                    task.cancel()
+                    raise
+                self._stuck = False
+            except Exception as e:
+                self._faults.note(_BEARER, e)
+            self._task = None
+            self._de.value(0)
+            await asyncio.sleep_ms(_AGAIN_MS)
+
+    async def _carry(self) -> None:
+        while True:
+            self._turns += 1
+            now = self._now_ms()
+            if self._group:
+                frame, self._group = self._group, b""
+                self._send(modbus.BROADCAST, modbus.OP_GROUP, frame)
+                await asyncio.sleep_ms(_AFTER_GROUP_MS)
+                continue
+            it = self._next(now)
+            if it is None:
+                self._wake.clear()
+                try:
+                    await asyncio.wait_for_ms(self._wake.wait(), _WAIT_MS)
+                except asyncio.TimeoutError:
+                    pass
+                continue
+            frame, it.frame, it.asked = it.frame, b"", False
+            it.polled_ms = now
+            await self._exchange(it.address, frame)
+
+    def _next(self, now: int):
+        """Commands first, then questions, each the oldest; then whom nobody asked for a while."""
+        best = None
+        rank = 3
+        polled_ms = 0
+        for it in self._all.values():
+            if it.asked and now - it.since_ms > _STALE_MS:
+                it.asked = False
+                if it.frame:
+                    it.frame = b""
+                    self.expired += 1
+            if it.asked:
+                own = 0 if it.frame else 1
+            elif now - it.polled_ms >= _QUIET_MS and self.network and self.network.open:
+                own = 2
+            else:
+                continue
+            if own < rank or (own == rank and it.polled_ms < polled_ms):
+                best, rank, polled_ms = it, own, it.polled_ms
+        return best
+
+    async def _exchange(self, address: int, frame: bytes) -> None:
+        uart, rx = self._uart, self._rx
+        while uart.any():
+            uart.readinto(rx)  # what nobody waited for
+        self._send(address & 0xFF, modbus.OP_POLL, frame)
+        view = memoryview(rx)
+        until = self._now_ms() + _ANSWER_MS
+        at = total = 0
+        while self._now_ms() < until:
+            n = uart.any()
+            if n:
+                at += uart.readinto(view[at:]) or 0
+                if at >= _FRAME_AT:
+                    total = _FRAME_AT + rx[3] + _CRC
+                    if rx[0] != address & 0xFF or rx[1] != _PBAL or total > len(rx):
+                        self.malformed += 1
+                        return
+                    if at >= total:
+                        break
+            await asyncio.sleep_ms(1)
+        if not total or at < total:
+            self.silent += 1
+            return
+        if modbus.crc16(rx, total - _CRC) != rx[total - 2] | rx[total - 1] << 8:
+            self.bad_crc += 1
+            return
+        size = rx[3]
+        network = self.network
+        if size and network:
+            network.tx[_TO_US : _TO_US + size] = view[_FRAME_AT : _FRAME_AT + size]
+            self.carried += network.send(address, rx[2], size)
+
+    def _send(self, unit: int, op: int, frame: bytes) -> None:
+        tx = self._tx
+        tx[0] = unit
+        tx[1] = _PBAL
+        tx[2] = op
+        tx[3] = len(frame)
+        tx[_FRAME_AT : _FRAME_AT + len(frame)] = frame
+        n = modbus.seal_adu(tx, _FRAME_AT + len(frame))
+        uart, ticks, diff = self._uart, time.ticks_us, time.ticks_diff
+        time.sleep_us(1750)  # Modbus: 3.5 characters of silence
+        self._de.value(1)
+        try:
+            start = ticks()
+            uart.write(memoryview(tx)[:n])
+            wait = n * self._char_us - 300 - diff(ticks(), start)
+            if wait > 0:
+                time.sleep_us(wait)
+            while not uart.txdone():
+                if diff(ticks(), start) > 2 * n * self._char_us + 20000:
+                    break
+                time.sleep_us(50)
+        finally:
+            self._de.value(0)
