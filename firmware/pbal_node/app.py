@@ -112,6 +112,8 @@ class App:
         finally:
             importer.end()
             unload("pbal_node", "importer")
+        if self.radio:
+            self._fit_radio()
         gc.collect()
         gc.threshold(gc.mem_free() // 8 + gc.mem_alloc())
 
@@ -123,6 +125,7 @@ class App:
         self.link = None
         self.finder = None
         self.slots = None  # a node that never took an update does without
+        self.radio = None  # what fitting.py needs for one, until it is fitted
         self.led = None
         self.button = None
         self.bearers: list = []  # see docs/node.md, "Bearers"
@@ -137,6 +140,21 @@ class App:
         unload("pbal_protocol", "kdf")
         # It feeds nothing until run().
         self._watch(Watchdog(lambda: None, _WATCHED, self.now_ms()))
+
+    def _fit_radio(self) -> None:
+        """At last: what is loaded once a boot has left, and makes room. A node whose radio does
+        not fit goes on without it.
+        """
+        about, self.radio = self.radio, None
+        gc.collect()
+        try:
+            from pbal_node.radio.fitting import fit
+
+            self.bearers.append(fit(self, *about))
+        except Exception as e:
+            self.faults.note(_LOADING, e)
+        unload("pbal_node.radio", "fitting")
+        unload("pbal_protocol.radio", "plans")
 
     def now_ms(self) -> int:
         """Milliseconds since boot."""

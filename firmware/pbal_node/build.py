@@ -228,8 +228,10 @@ def _bearers(app, board: dict, identity: dict) -> None:
     if app.link and "udp" in identity and _network(app, board, identity, de):
         return
     told = identity.get("radio") if app.link and "radio" in board else None
-    if told and _radio(app, board, identity, group) and not told.get("wired"):
-        return
+    if told:
+        app.radio = (board["radio"], identity, group)  # once all this made room for it
+        if not told.get("wired"):
+            return
     from pbal_node.bearers.rs485 import Rs485
 
     uart = boards.part("rs485's port", lambda: boards.uart_rs485(board), "NoPort")
@@ -249,22 +251,3 @@ def _bearers(app, board: dict, identity: dict) -> None:
         from pbal_node.discovery import Finder
 
         app.finder = rs485.finder = Finder(rs485.rx, app.led, app.now_ms)
-
-
-def _radio(app, board: dict, identity: dict, group: bytes) -> bool:
-    """The radio; False when it does not work: the wires are served then."""
-    from pbal_node import unload
-
-    try:
-        from pbal_node.radio import fitting
-
-        app.bearers.append(fitting.fit(app, board, identity, group))
-    except Exception as e:  # no room for it, either
-        print("pbal: the radio does not work: %r" % e)
-        boards.missing.append("radio")
-        app.link.lead = app.link.others = app.link.groups.renewed = None
-        unload("pbal_node.bearers", "lora")
-        unload("pbal_node.radio", "sx127x")
-    unload("pbal_node.radio", "fitting")
-    unload("pbal_protocol.radio", "plans")
-    return "radio" not in boards.missing

@@ -106,12 +106,17 @@ def check_config(
         Path | None,
         typer.Option(help="Of the key store, where the configuration leaves it to systemd."),
     ] = None,
+    hardware: Annotated[
+        bool,
+        typer.Option("--hardware", help="Also open each radio and say what answers there."),
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Say what the configuration means, or what is wrong with it and with its key store.
 
     Example: pbal-controller check-config --config pbal.toml
     """
+    from pbal_controller.bearers import lora
     from pbal_controller.meters import profile_of
     from pbal_controller.moves import core_config
     from pbal_controller.uplink import tls
@@ -135,6 +140,9 @@ def check_config(
         print(dump_json(settings.model_dump(mode="json"), indent=2))
         return
     print("\n".join([*describe(settings, core, keys), *uplink]))
+    if hardware:
+        for name, radio in settings.radio.items():
+            print(f"radio {name}: {lora.probe(radio)}")
 
 
 @app.callback()

@@ -79,7 +79,6 @@ class StreetRun:
             StreetConfig(
                 homes=o.homes,
                 board=scenario.board,
-                heap="320k" if scenario.radio else "232k",
                 radio=scenario.radio,
                 wifi=scenario.on_wifi(o.homes),
                 controller=("127.0.0.1", free_udp_port()),

@@ -28,12 +28,11 @@ def budget_of(plan, channel):
     return Budget(plan, (channel,), 500 * band.duty_permille * band.duty_s)
 
 
-def fit(app, board: dict, identity: dict, key: bytes) -> Lora:
-    """The board's radio on the channel that the identity names. `key`: the group frames' key.
+def fit(app, table: dict, identity: dict, key: bytes) -> Lora:
+    """The radio of a board's [radio] on the channel that the identity names. `key`: the group's.
 
     Raises OSError, ValueError, KeyError, PbalError for what is not there or not allowed.
     """
-    table = board["radio"]
     told = identity["radio"]
     radio_records.add(records.RECORDS)
     plan = Plan(told["region"])

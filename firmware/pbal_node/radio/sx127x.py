@@ -201,6 +201,11 @@ class SX127x:
             self._reset(1)
             time.sleep_ms(_RESET_MS)
         found = self._read(_REG_VERSION)
+        tries = 3
+        while found != _VERSION and tries:
+            tries -= 1
+            time.sleep_ms(_RESET_MS)  # a supply that is slow to come up
+            found = self._read(_REG_VERSION)
         if found != _VERSION:
             raise RadioError(
                 "no SX127x answers (version 0x%02x): check its 3.3 V, the SPI pins and the chip "

@@ -65,6 +65,11 @@ class Traffic(Protocol):
     def unheard(self, where: Where, now: float) -> None:
         """A node whose turn it was said nothing: what silence is to one that is asked."""
 
+    def quality(self, where: Where, figures: dict[str, float]) -> None:
+        """How well a node is heard on a radio, for people: rssi_dbm, snr_db, sf, airtime_share,
+        and `round_s`, how long a round takes.
+        """
+
     def beacon(self, record: Record) -> bytes:
         """A beacon, sealed for everybody on a radio; empty when none can be sealed now."""
 

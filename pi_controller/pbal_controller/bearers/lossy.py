@@ -97,6 +97,9 @@ class _Losing:
     def unheard(self, where: Where, now: float) -> None:
         self._traffic.unheard(where, now)
 
+    def quality(self, where: Where, figures: dict[str, float]) -> None:
+        self._traffic.quality(where, figures)
+
     def beacon(self, record: Record) -> bytes:
         return self._traffic.beacon(record)
 

@@ -125,6 +125,12 @@ class Home:
         """As the node reports it: 0 open or unknown, 1..3."""
         return int(self.telemetry.phase) if self.telemetry is not None else 0
 
+    @property
+    def round_s(self) -> float:
+        """Length of a round of the radio that it answers over, s; 0 on other media."""
+        found = (path.quality.get("round_s", 0.0) for path in self.paths if path.alive)
+        return max(found, default=0.0)
+
     def reached_over(self, bearer: str) -> bool:
         """Whether it answers over this bearer."""
         return any(path.alive and path.bearer == bearer for path in self.paths)

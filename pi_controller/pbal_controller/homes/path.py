@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pbal_controller.bearers import Where
 
@@ -15,3 +15,4 @@ class Path:
     where: Where
     alive: bool = False  # answers, as far as the polling knows
     resting: bool = False  # an earlier path answers
+    quality: dict[str, float] = field(default_factory=dict)  # of a radio's link, as its bearer says

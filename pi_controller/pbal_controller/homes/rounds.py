@@ -239,6 +239,12 @@ class Rounds:
             if not talk.home.alive:
                 log.warning("home silent", extra={"home": address})
 
+    def quality(self, where: Where, figures: dict[str, float]) -> None:
+        """Kept with its path."""
+        found = self._all.get(where)
+        if found is not None:
+            found[1].quality = figures
+
     def beacon(self, record: Record) -> bytes:
         """Sealed for everybody; empty while no counter is reserved."""
         return self._group.seal_beacon(record) if self._group.beacons.left else b""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -40,6 +41,15 @@ HOLD_S = {
 # Longer where the node's own reason lasts longer.
 HOLD_BY_REASON_S = {r.REASON_DAILY_CAP: 3600.0, r.REASON_TARGET_OUT_OF_BAND: 900.0}
 _TICK_S = 0.1
+_ROUNDS = 4  # of a radio: for the command, its answer, and what gets lost
+_PATIENCE_MAX_S = 600
+
+
+def _patience_s(home: Home) -> int:
+    """How much longer a command is valid, and its measurement waited for, on a slow medium: some of
+    its rounds. Bounded, so that every command expires.
+    """
+    return min(_PATIENCE_MAX_S, math.ceil(_ROUNDS * home.round_s))
 
 
 class Dispatcher:
@@ -135,7 +145,7 @@ class Dispatcher:
                 home.phase,
                 to_phase,
                 int(wall) - 1,
-                int(wall) + self._config.ttl_s,
+                int(wall) + self._config.ttl_s + _patience_s(home),
                 reason,
                 saving,
             )
@@ -167,11 +177,11 @@ class Dispatcher:
         self._open[row.address] = Command(
             row,
             resend_s=c.resend_s,
-            confirm_s=c.confirm_s,
+            confirm_s=c.confirm_s + _patience_s(home),
             grace_s=c.grace_s,
             tolerance=c.vout_tolerance,
             recovered=recovered,
-            ttl_s=c.ttl_s,
+            ttl_s=row.expires_s - row.issued_s,
         )
 
     async def recover(self) -> int:

@@ -7,7 +7,7 @@ import math
 
 from pbal_controller.meters import RESIDUAL_KINDS
 from pbal_controller.view.site import SiteView
-from pbal_controller.view.status import frames_dict, summary_dict
+from pbal_controller.view.status import frames_dict, radio_path, summary_dict
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -48,6 +48,15 @@ def _tasks() -> int | None:
         return len(asyncio.all_tasks())
     except RuntimeError:
         return None
+
+
+# Of a home's link over a radio: figures as its bearer gives them.
+_RADIO = {
+    "rssi_dbm": "Strength at which the home is heard, mean of some thirty frames.",
+    "snr_db": "Ratio of signal to noise, mean of some thirty frames.",
+    "sf": "Spreading factor of the home's slot, 0 without one.",
+    "airtime_share": "Share of the time in which the home sends.",
+}
 
 
 def _uplink(out: Exposition, c: SiteView) -> None:
@@ -186,6 +195,12 @@ def render(c: SiteView) -> str:
     for home in c.fleet:
         out.add("home_reading_age_seconds", "gauge", "Age of the latest reading.",
                 home.age_s(now), home=home.address)  # fmt: skip
+    for name, text in _RADIO.items():
+        for home in c.fleet:
+            path = radio_path(home)
+            if path is not None:
+                out.add(f"home_radio_{name}", "gauge", text, path.quality[name],
+                        home=home.address, bearer=path.bearer)  # fmt: skip
     for home in c.fleet:
         out.add("home_phase", "gauge", "0 open, 1 A, 2 B, 3 C.", home.phase, home=home.address)
     for home in c.fleet:

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from pbal_controller import __version__
-from pbal_controller.homes import Home
+from pbal_controller.homes import Home, Path
 from pbal_controller.naming import version_text
 from pbal_controller.view.site import SiteView
 from pbal_protocol import flags, states
@@ -54,9 +54,18 @@ def home_dict(home: Home, now: float, *, full: bool = False) -> dict[str, Any]:
             "dwell_left_s": t.dwell_left_s,
             "switches_today": t.switches_today,
         }
+    path = next((path for path in home.paths if path.alive), None)
+    item["path"] = path.bearer if path is not None else None
+    radio = path if path is not None and path.quality else radio_path(home)
+    item["radio"] = radio.quality if radio is not None else None
     if full:
         item["paths"] = [
-            {"bearer": path.bearer, "alive": path.alive, "resting": path.resting}
+            {
+                "bearer": path.bearer,
+                "alive": path.alive,
+                "resting": path.resting,
+                **({"radio": path.quality} if path.quality else {}),
+            }
             for path in home.paths
         ]
         item["age_samples_s"] = [round(x, 3) for x in home.ages]
@@ -66,6 +75,11 @@ def home_dict(home: Home, now: float, *, full: bool = False) -> dict[str, Any]:
             item["hello"] = home.hello.as_dict() | {"firmware": version_text(home.hello.fw_version)}
             item["hello"].pop("nonce", None)
     return item
+
+
+def radio_path(home: Home) -> Path | None:
+    """The first of its paths that a radio has heard it on."""
+    return next((path for path in home.paths if path.quality), None)
 
 
 def frames_dict(homes: list[Home]) -> dict[str, int]:

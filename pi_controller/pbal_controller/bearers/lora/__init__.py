@@ -9,6 +9,7 @@ from pbal_controller.bearers.base import Bearer, Traffic
 from pbal_controller.bearers.kinds import Kind
 from pbal_controller.bearers.lora.hats import load_hat
 from pbal_controller.bearers.lora.settings import ANSWER_BYTES, SLOWEST, RadioConfig, locate
+from pbal_controller.errors import BearerError
 
 
 def make(name: str, config: RadioConfig, traffic: Traffic) -> Bearer:
@@ -22,7 +23,10 @@ def probe(config: RadioConfig) -> str:
     """Open the radio and say what was found; raises BearerError with what is wrong."""
     from pbal_controller.bearers.lora.drivers import opened
 
-    driver = opened(config, load_hat(config.hat))
+    try:
+        driver = opened(config, load_hat(config.hat))
+    except ValueError as error:
+        raise BearerError(str(error)) from None
     try:
         return driver.describe()
     finally:

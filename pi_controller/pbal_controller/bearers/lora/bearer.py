@@ -128,14 +128,6 @@ class LoraBearer:
             **self.counts(),
         }
 
-    def link_quality(self, where: Where) -> dict[str, Any] | None:
-        """How well a home is heard, None for one that never was."""
-        assert isinstance(where, int)
-        found = self.quality.get(where)
-        if found is None:
-            return None
-        return found.as_dict(self._rounds.sf_of(where), self._alive_s())
-
     def _alive_s(self) -> float:
         return max(1.0, time.monotonic() - self._began)
 
@@ -349,6 +341,8 @@ class LoraBearer:
         us = time_on_air_us(len(received.frame), received.sf, self._bw_hz)
         found = self.quality.setdefault(address, Quality())
         found.note(received.rssi_dbm, received.snr_db, us)
+        figures = found.figures(self._rounds.sf_of(address), self._alive_s())
+        self._traffic.quality(address, figures | {"round_s": round(self.round_s, 2)})
 
 
 def _source(frame: bytes) -> int | None:

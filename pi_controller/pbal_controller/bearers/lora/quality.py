@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 _SHARE = 1 / 30
 
@@ -28,7 +27,7 @@ class Quality:
         self.mean_rssi_dbm += share * (rssi_dbm - self.mean_rssi_dbm)
         self.mean_snr_db += share * (snr_db - self.mean_snr_db)
 
-    def as_dict(self, sf: int, alive_s: float) -> dict[str, Any]:
+    def figures(self, sf: int, alive_s: float) -> dict[str, float]:
         """For the status API."""
         return {
             "rssi_dbm": round(self.mean_rssi_dbm, 1),

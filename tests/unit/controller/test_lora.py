@@ -1,0 +1,295 @@
+"""The LoRa bearer with homes in the air: joining, turns, exchanges, silence, a second path.
+
+The radio is a rig that carries frames in their time on air; homes take turns by the node's own
+`Follower`. On a channel of 500 kHz, so that a round takes a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from pbal_controller.app import Controller
+from pbal_controller.bearers import register
+from pbal_controller.bearers.lora import RadioConfig, bearer, load_hat, probe
+from pbal_controller.bearers.lora.drivers import Received
+from pbal_controller.config import load
+from pbal_controller.errors import BearerError, ConfigError
+from pbal_controller.view.status import home_dict
+from pbal_protocol import records as r
+from pbal_protocol.errors import RemoteError
+from pbal_protocol.frames import DOWN, GROUP, Opener, peek
+from pbal_protocol.kdf import group_key
+from pbal_protocol.radio.airtime import time_on_air_us
+from pbal_protocol.radio.compact import compact
+from pbal_protocol.radio.follower import SILENT, URGENT_BYTES, Contention, Follower
+from pbal_protocol.radio.records import Beacon, SlotAssign
+
+from . import toy_bearer
+from .conftest import until
+from .fake import GROUP_ROOT, SITE, FakeNode, next_up
+from .test_bearers import home, running, wireless, write
+
+RADIO = '[radio.air]\nregion = "US915"\nsf = 7\nguard_ms = 20.0\nround_s = 0.5\n'
+BW = 500_000
+
+
+class Seen:
+    """An Opener that remembers what it opened."""
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+        self.payload = b""
+
+    @property
+    def floor(self) -> int:
+        return self._opener.floor
+
+    def open(self, frame: bytes) -> bytes:
+        self.payload = self._opener.open(frame)
+        return self.payload
+
+
+class RadioNode(FakeNode):
+    """A home with a radio, as firmware/pbal_node/bearers/lora.py is one."""
+
+    off = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.opener = Seen(self.opener)  # type: ignore[assignment]
+        self.beacons = Opener(group_key(GROUP_ROOT, SITE), GROUP, SITE, 0)
+        self.follower = Follower(BW)
+        self.contention = Contention()
+        self.rng = random.Random(self.address)
+        self.turns = 0
+
+    def seal(self, records: list[r.Record]) -> bytes:
+        self.counter = next_up(self.counter, self.synced)
+        return self.sealer.seal(self.counter, b"".join(x.encode() for x in records))
+
+    def slot_frame(self) -> bytes:
+        self.turns += 1
+        self._tick()
+        flags = self.flags | (0 if self.synced else r.FLAG_UNSYNCED)
+        whole = r.Telemetry(
+            time_s=int(time.time()), va_v=self.v[0], vb_v=self.v[1], vc_v=self.v[2],
+            vout_v=self.vout(), p_w=self.p_w, phase=self.phase, state=self.state, flags=flags,
+            age_ms=700,
+        )  # fmt: skip
+        return self.seal([compact(whole)])
+
+    def exchange(self, frame: bytes) -> bytes | None:
+        refused = self.refused_frames
+        found = self.answer(frame)
+        if found is None or self.refused_frames != refused:
+            return None
+        for record in r.decode_all(self.opener.payload, "down"):  # type: ignore[attr-defined]
+            if isinstance(record, SlotAssign):
+                self.follower.assign(record.map_version, record.slot, record.sf)
+        return found[1]
+
+
+class Aerial:
+    """In place of the radio's thread: carries frames in real time, and loses some."""
+
+    nodes: ClassVar[list[RadioNode]] = []
+    loss = 0.0
+    rng = random.Random(1)
+    said: ClassVar[list[tuple[int, float, float]]] = []  # (address, begin, end) on the air
+
+    def __init__(self, opener: object, room: int) -> None:
+        self._queue: deque[Received] = deque()
+        self._came = asyncio.Event()
+        self.dropped = self.damaged = 0
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    def tune(self, at_s: float, hz: int, sf: int) -> None:
+        pass
+
+    def forget(self) -> None:
+        pass
+
+    async def send(self, frame: bytes, hz: int, sf: int) -> float:
+        us = time_on_air_us(len(frame), sf, BW)
+        await asyncio.sleep(us / 1e6)
+        end_s = asyncio.get_running_loop().time()
+        kind, address = peek(frame)[1:3]
+        for node in self.nodes:
+            if node.off or self.rng.random() < self.loss:
+                continue
+            if kind == GROUP:
+                self._beacon(node, frame, us, end_s)
+            elif kind == DOWN and address == node.address:
+                answer = node.exchange(frame)
+                if answer is not None:
+                    self._later(node.address, answer, end_s + 0.015)
+        return end_s
+
+    def _beacon(self, node: RadioNode, frame: bytes, us: int, end_s: float) -> None:
+        try:
+            record = r.decode_all(node.beacons.open(frame), "group")[0]
+        except RemoteError:
+            return
+        assert isinstance(record, Beacon)
+        begin_s = end_s - us / 1e6
+        after = node.follower.beacon(record, us)
+        if after != SILENT:
+            self._later(node.address, node.slot_frame(), begin_s + after / 1e6)
+        if record.repair or (node.follower.joined(record) and not node.unacked_result):
+            return
+        slot = node.contention.turn(node.rng.randrange(64))
+        if slot != SILENT:
+            step_us = time_on_air_us(URGENT_BYTES, 7, BW) + 500 * record.shape[6]
+            at_us = node.follower.end_us + slot * step_us
+            if node.unacked_result:
+                news: list[r.Record] = [node.unacked_result]
+            else:
+                node.hello()
+                news = [node.pending.pop()]
+            self._later(node.address, node.seal(news), begin_s + at_us / 1e6)
+            node.contention.failed(node.rng.randrange(8))
+
+    def _later(self, address: int, frame: bytes, at_s: float) -> None:
+        us = time_on_air_us(len(frame), 7, BW)
+        self.said.append((address, at_s, at_s + us / 1e6))
+        loop = asyncio.get_running_loop()
+        if self.rng.random() >= self.loss:
+            loop.call_at(at_s + us / 1e6, self._hear, frame, at_s + us / 1e6)
+
+    def _hear(self, frame: bytes, end_s: float) -> None:
+        self._queue.append(Received(frame, end_s, -101.0, 8.5, 7))
+        self._came.set()
+
+    async def receive(self, until_s: float) -> Received | None:
+        loop = asyncio.get_running_loop()
+        while not self._queue:
+            left_s = until_s - loop.time()
+            if left_s <= 0:
+                return None
+            self._came.clear()
+            try:
+                await asyncio.wait_for(self._came.wait(), left_s)
+            except TimeoutError:
+                return None
+        return self._queue.popleft()
+
+
+@pytest.fixture
+def aerial(monkeypatch: pytest.MonkeyPatch) -> type[Aerial]:
+    monkeypatch.setattr(bearer, "RadioThread", Aerial)
+    Aerial.nodes, Aerial.loss, Aerial.rng, Aerial.said = [], 0.0, random.Random(1), []
+    return Aerial
+
+
+async def moved(c: Controller, address: int, to_phase: int) -> Any:
+    """Order a move and wait for its confirmation."""
+    one = c.fleet.get(address)
+    await until(lambda: one.phase and not one.immovable(c.now()), 60)
+    before = c.dispatcher.finished_total["confirmed"]
+    assert await c.dispatcher.order(one, to_phase, "a test", 1.0)
+    await until(lambda: c.dispatcher.finished_total["confirmed"] == before + 1, 60)
+    return one
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.1])
+async def test_homes_join_are_read_in_their_turns_and_moved(
+    aerial: type[Aerial], tmp_path: Path, loss: float
+) -> None:
+    nodes = aerial.nodes = [RadioNode(a) for a in (1, 2, 3)]
+    aerial.loss = loss
+    homes = "".join(home(node.address, '{ bearer = "air" }') for node in nodes)
+    async with running(tmp_path, RADIO, homes, 1, 2, 3) as c:
+        await until(lambda: all(node.synced and node.turns > 3 for node in nodes), 60)
+        one = await moved(c, 2, 3)
+        assert nodes[1].true_phase == 3
+        assert list(nodes[1].executed.values()) == [1]
+        # The reading's age is its own, not that of its arrival.
+        await until(lambda: one.heard_at - one.sampled_at > 0.69, 60)
+        told = home_dict(one, c.now())
+        assert told["path"] == "air"
+        assert (told["radio"]["sf"], told["radio"]["rssi_dbm"]) == (7, -101.0)
+        # Nobody is taken for a second controller's home because it speaks by itself.
+        assert not one.hold_reason
+    # No two homes that had a slot ever spoke at once; joining ones may have.
+    late = sorted(aerial.said[len(aerial.said) // 2 :], key=lambda said: said[1])
+    for (_, _, end), (_, begin, _) in itertools.pairwise(late):
+        assert end <= begin
+
+
+async def test_a_home_whose_radio_is_silent_is_asked_by_wire_within_two_rounds(
+    aerial: type[Aerial], tmp_path: Path
+) -> None:
+    """And its command is carried out once, whichever way it came."""
+    register(toy_bearer.KIND)
+    node = RadioNode(1)
+    aerial.nodes = [node]
+    tables = RADIO + '[bearer.wire]\nkind = "toy"\n'
+    async with wireless(node) as wire:
+        ways = ['{ bearer = "air" }', f'{{ bearer = "wire", at = "{wire.place}" }}']
+        async with running(tmp_path, tables, home(1, *ways), 1) as c:
+            one = c.fleet.get(1)
+            radio, other = one.paths
+            await until(lambda: radio.alive and other.resting and node.turns > 2, 60)
+            wire.off = True
+            await moved(c, 1, 2)
+            # The command's frame is taken, its answer lost, and the radio falls silent.
+            await until(lambda: not one.immovable(c.now()), 60)
+            began = c.bearers["air"].counts()["rounds"]
+            node.lose_answers = 1
+            assert await c.dispatcher.order(one, 3, "a test", 1.0)
+            await until(lambda: node.lose_answers == 0, 60)
+            began = c.bearers["air"].counts()["rounds"]
+            node.off, wire.off = True, False
+            await until(lambda: other.alive and not radio.alive, 60)
+            assert c.bearers["air"].counts()["rounds"] - began <= 3  # the one under way, two more
+            await until(lambda: c.dispatcher.finished_total["confirmed"] == 2, 60)
+            assert sorted(node.executed.values()) == [1, 1]
+            node.off = False
+            await until(lambda: radio.alive and other.resting, 60)
+
+
+# -- settings -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ('region = "EU433"', "no radio plan 'EU433'"),
+        ('region = "IN865"\nchannel = 3', "IN865 has 0 to 2"),
+        ('region = "AS923"\npower_dbm = 17', "16.00 dBm EIRP"),
+        ('region = "AS923"\npower_dbm = 13\nsf = 10', "use a lower sf"),
+        ('region = "IN865"\nhat = "nobody"', "there is no hat 'nobody'; known: adafruit"),
+        ('region = "IN865"\nsf = 12', "must be at most 11"),
+    ],
+)
+def test_what_no_radio_can_do_is_refused(tmp_path: Path, table: str, words: str) -> None:
+    path = write(tmp_path, f"[radio.air]\n{table}", home(1, '{ bearer = "air" }'))
+    with pytest.raises(ConfigError, match=words):
+        load(path, {})
+
+
+def test_two_radios_need_two_hats(tmp_path: Path) -> None:
+    tables = "".join(f'[radio.{name}]\nregion = "IN865"\n' for name in ("a", "b"))
+    with pytest.raises(ConfigError, match="radio a and radio b are on one chip select"):
+        load(write(tmp_path, tables, home(1, '{ bearer = "a" }')), {})
+
+
+def test_every_hat_can_be_loaded_and_a_radio_that_is_not_there_is_one_line() -> None:
+    for name in ("adafruit-rfm95w-bonnet", "dragino-lora-gps", "plain-rfm95"):
+        assert load_hat(name).name == name
+        with pytest.raises(BearerError) as failure:
+            probe(RadioConfig(region="IN865", hat=name))
+        assert "\n" not in str(failure.value)
