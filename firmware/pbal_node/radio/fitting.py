@@ -28,11 +28,13 @@ def budget_of(plan, channel):
     return Budget(plan, (channel,), 500 * band.duty_permille * band.duty_s)
 
 
-def fit(app, table: dict, identity: dict, key: bytes) -> Lora:
-    """The radio of a board's [radio] on the channel that the identity names. `key`: the group's.
+def fit(app, about) -> Lora:
+    """The board's radio on the channel that the identity names. `about`: the board file's [radio],
+    the identity, the group frames' key.
 
     Raises OSError, ValueError, KeyError, PbalError for what is not there or not allowed.
     """
+    table, identity, key = about
     told = identity["radio"]
     radio_records.add(records.RECORDS)
     plan = Plan(told["region"])
