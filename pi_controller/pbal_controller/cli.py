@@ -116,7 +116,7 @@ def check_config(
 
     Example: pbal-controller check-config --config pbal.toml
     """
-    from pbal_controller.bearers import lora
+    from pbal_controller.bearers.lora import probe
     from pbal_controller.meters import profile_of
     from pbal_controller.moves import core_config
     from pbal_controller.uplink import tls
@@ -142,7 +142,7 @@ def check_config(
     print("\n".join([*describe(settings, core, keys), *uplink]))
     if hardware:
         for name, radio in settings.radio.items():
-            print(f"radio {name}: {lora.probe(radio)}")
+            print(f"radio {name}: {probe(radio)}")
 
 
 @app.callback()
