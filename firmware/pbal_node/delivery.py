@@ -37,6 +37,13 @@ def size_of(path: str) -> int:
         return -1
 
 
+def is_folder(path: str) -> bool:
+    try:
+        return bool(os.stat(path)[0] & 0x4000)
+    except OSError:
+        return False
+
+
 def wipe(path: str):
     """Generator: removes a folder and all below it, a file at a step."""
     try:
@@ -160,6 +167,8 @@ class Delivery:
         """Returns when the file is in the slot and what the manifest says."""
         self._u.stage = _STAGE_CHECKING
         target = self._u.folder + "/" + path
+        if is_folder(target):  # a manifest that was cut in a path can name one
+            raise Refused(_WHY_MANIFEST)
         if size_of(target) < size:
             self._u.slots.stats.wrote(1 + size // 4096)
         if size_of(target) <= 0:  # a copy that a power cut ended is empty

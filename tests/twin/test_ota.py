@@ -85,11 +85,14 @@ async def test_what_is_not_signed_for_this_node_is_refused(poller: Poller) -> No
     good = rig.good()
     other_key = Ed25519PrivateKey.from_private_bytes(bytes(32))
     flipped = dataclasses.replace(good, signature=good.signature[:-1] + b"\x00")
-    cut = dataclasses.replace(good, manifest=good.manifest[: len(good.manifest) // 2])
+    in_a_digest = good.manifest[: good.manifest.index(b" pbal_node/metering/") - 30]
+    at_a_folder = in_a_digest + good.manifest[len(in_a_digest) :].partition(b"/plain")[0]
+    assert at_a_folder.endswith(b" pbal_node/metering")
     cases = [
         (rig.signed(good, other_key), r.WHY_SIGNATURE),
         (flipped, r.WHY_SIGNATURE),
-        (rig.signed(cut), r.WHY_MANIFEST),
+        (rig.signed(dataclasses.replace(good, manifest=in_a_digest)), r.WHY_MANIFEST),
+        (rig.signed(dataclasses.replace(good, manifest=at_a_folder)), r.WHY_MANIFEST),
         (rig.changed(lambda files: None, boards=(2, 3)), r.WHY_BOARD),
     ]
     for release, why in cases:
