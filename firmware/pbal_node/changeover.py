@@ -100,6 +100,7 @@ class Changeover:
         self._opened_ms = 0
         self._off_ms = 0  # when the coils were told to let go
         self._held = 0  # the contact that was driven last, 0: any may have been, before the start
+        self._was_hidden = True  # since then a contact could be closed without a voltage
         self._dead_ms = -1
         self._proofs = 0
         self._seen_ms = -1
@@ -165,6 +166,7 @@ class Changeover:
         self._drive.all_off(now_ms)
         if self.state != _STATE_OPEN:
             self._off_ms = now_ms
+            self._was_hidden = False
         self.wants_supply = False
         self._goal = goal
         self._opened_ms = now_ms
@@ -186,6 +188,7 @@ class Changeover:
 
     def _poll_opening(self, now_ms: int) -> None:
         opened = self._opened_ms
+        self._was_hidden = self._was_hidden or self._hidden()
         if self._drive.busy:
             return
         if not self._fresh(opened + self._timing.release_ms):
@@ -228,6 +231,7 @@ class Changeover:
 
     def _poll_dead_time(self, now_ms: int) -> None:
         sense = self._sense
+        self._was_hidden = self._was_hidden or self._hidden()
         live = self._fresh(self._dead_ms) and not (
             rules.output_dead(sense.out_v, self.limits.nominal_v)
             and rules.sensor_proves(sense.fault[0])
@@ -245,9 +249,11 @@ class Changeover:
             return
         if old or now_ms - sense.out_at_ms > _PROOF_MS:
             return
+        # The output that is dead now was dead before its phase came back, too: a slow contact opens
+        # unseen, and the dead time would count from there.
         off_ms = now_ms - self._off_ms
         if not rules.opening_shown(
-            self.aux_closed(), self._hidden(), off_ms, self._timing.dead_timeout_ms
+            self.aux_closed(), self._was_hidden, off_ms, self._timing.dead_timeout_ms
         ):
             return
         goal = self._goal
