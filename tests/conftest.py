@@ -49,6 +49,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.fixturenames.insert(0, "no_leaked_tasks")
 
 
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    """022 in every test: a command that runs within this process makes its own files private."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest_asyncio.fixture
 async def no_leaked_tasks() -> AsyncIterator[None]:
     """Fails a coroutine test that ends with a task of its own still running."""
