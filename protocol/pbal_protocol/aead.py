@@ -1,4 +1,4 @@
-"""AES-CCM behind one name, whichever interpreter runs.
+"""AES-CCM with one interface on both interpreters.
 
     Ccm(key, tag_len=8)
         .seal(nonce, aad, plaintext) -> ciphertext and tag

@@ -1,4 +1,4 @@
-"""AES-CCM on CPython: the `cryptography` package does the work."""
+"""AES-CCM on CPython, from the `cryptography` package."""
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
@@ -23,7 +23,7 @@ class Ccm:
         aad: bytes | bytearray | memoryview,
         plaintext: bytes | bytearray | memoryview,
     ) -> bytes:
-        """Return ciphertext and tag. Raises RangeError for a nonce of no legal length."""
+        """Return ciphertext and tag. Raises RangeError for an illegal nonce length."""
         self._check(nonce, len(plaintext))
         return self._aes.encrypt(nonce, plaintext, aad)
 

@@ -5,8 +5,8 @@ plaintext; the text is exclusive-ored with the encryption of counter blocks. So 
 costs one CBC call and one ECB call, whatever its length, and the blocks are laid out in two
 work buffers that all keys share (calls never overlap: nothing here awaits).
 
-A CBC object goes on where its last call stopped. Its carry is therefore exclusive-ored into
-B0, which starts a fresh MAC without a new object and a new key schedule per message.
+A CBC object chains on from the last block of its previous call. That block is therefore
+exclusive-ored into B0, which starts a new MAC without a new object and key schedule per message.
 """
 
 from cryptolib import aes  # type: ignore[import-not-found,unused-ignore]
@@ -22,7 +22,7 @@ _START = const(288)  # B0, two blocks of associated data, 240 bytes of text
 
 
 class _Work:
-    """A buffer of whole blocks that grows on demand, and its views of n blocks, kept."""
+    """A buffer of whole blocks that grows on demand, with cached views of its first n blocks."""
 
     def __init__(self, size: int) -> None:
         self.buf = bytearray(size)
@@ -69,7 +69,7 @@ class Ccm:
         aad: bytes | bytearray | memoryview,
         plaintext: bytes | bytearray | memoryview,
     ) -> bytes:
-        """Return ciphertext and tag. Raises RangeError for a nonce of no legal length."""
+        """Return ciphertext and tag. Raises RangeError for an illegal nonce length."""
         a = len(aad)
         n = len(plaintext)
         buf = bytearray(a + n + self.tag_len)
@@ -121,7 +121,7 @@ class Ccm:
         self._keystream(nonce, n)
         xor(_text, 0, buf, p, _ctr.buf, _BLOCK, n)
         at = self._tag(nonce, buf, a, p, _text, 0, n)
-        # Every byte is compared, so that the time tells nothing about the first difference.
+        # Every byte is compared, so that the time does not reveal where the first difference is.
         mac = _mac.buf
         ctr = _ctr.buf
         diff = 0
@@ -138,7 +138,7 @@ class Ccm:
     def _check(self, nonce: bytes | bytearray, n: int) -> None:
         if not 7 <= len(nonce) <= 13:
             raise RangeError("nonce: %d bytes" % len(nonce))
-        # As many bytes count the length as the nonce leaves free; more than 32 bits never fit.
+        # The length field has the 15 - len(nonce) bytes left free; no length needs over 32 bits.
         if len(nonce) >= 12 and n >> (8 * (15 - len(nonce))):
             raise RangeError("too long for this nonce")
 

@@ -1,9 +1,9 @@
-"""How a record turns into bytes and back: one table of fields drives both directions.
+"""Encoding and decoding of records: one table of fields drives both directions.
 
 A field is the tuple (name, code, divisor, unit, low, high):
 
-- code: a `struct` letter (little endian), "8s" for a fixed run of bytes, or BLOB for the one
-  variable run that may end a record (a length byte, then the bytes);
+- code: a `struct` letter (little endian), "8s" for bytes of a fixed length, or BLOB for the one
+  byte string of variable length that may end a record (a length byte, then the bytes);
 - divisor: wire value = value * divisor, so 100 with unit "V" is hundredths of a volt;
 - low, high: the legal range, both ends included, in the field's unit (for bytes: the length).
 
@@ -24,7 +24,7 @@ from pbal_protocol.errors import (
 )
 
 BLOB = "*"
-SECRET = "secret"  # a unit: what repr() does not show
+SECRET = "secret"  # a unit: repr() does not show the value
 
 
 def _raw_bytes(name: str, low: int, high: int, value: object) -> bytes:
@@ -58,7 +58,7 @@ def _raw_number(name: str, divisor: int, low: int, high: int, value: object) -> 
 class Record:
     """Base of all records; `pbal_protocol.records` declares them.
 
-    Built with keywords, missing fields are zero: `Switch(command_id=7, to_phase=2)`. Values
+    Built with keywords, fields not given are zero: `Switch(command_id=7, to_phase=2)`. Values
     are checked when encoded. Raises FieldError for a name that is not a field.
     """
 
@@ -162,7 +162,7 @@ class Record:
         return record, end
 
     def as_dict(self) -> dict[str, object]:
-        """Return the fields by name, in their units; runs of bytes as hex."""
+        """Return the fields by name, in their units; bytes as hex."""
         out: dict[str, object] = {}
         for field in self.FIELDS:
             value = getattr(self, field[0])

@@ -1,10 +1,10 @@
-"""What differs between the interpreters and is needed before anything else."""
+"""Differences between the interpreters that the other modules need."""
 
 import sys
 
 MICROPYTHON = sys.implementation.name == "micropython"
 
-# Asked of the interpreter, not of the import: on CPython a `micropython` module may exist too
+# Decided by the interpreter, not by the import: on CPython a `micropython` module may exist too
 # (Adafruit's Blinka installs one).
 if MICROPYTHON:
     from micropython import const  # type: ignore[import-not-found,unused-ignore]

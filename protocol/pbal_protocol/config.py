@@ -51,7 +51,7 @@ KEYS = (
     (TRIM_C_PPM, "trim_c_ppm", "ppm", -100000, 100000, 0),
     (TRIM_I_PPM, "trim_i_ppm", "ppm", -100000, 100000, 0),
     (BEND_I_PPB, "bend_i_ppb", "ppb/A2", -1000000, 1000000, 0),
-    # 1: current and power are shown to whoever asks without a key, too.
+    # 1: current and power are shown also to readers without a key.
     (PLAIN_REGISTERS, "plain_registers", "", 0, 1, 0),
 )
 

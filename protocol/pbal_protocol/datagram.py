@@ -3,9 +3,9 @@
     datagram: kind | item ...
     item: address (2, little endian) | hints | length | frame (length bytes)
 
-A POLL asks the node at each address for what it has to say; its frame may be empty. FRAMES carries
-what nodes say. GROUP carries group frames, address 0. Nothing here is secret or trusted: only a
-frame's own seal counts. A datagram of several items comes from, or goes to, a bridge.
+A POLL asks the node at each address for its pending records; its frame may be empty. FRAMES carries
+frames of nodes. GROUP carries group frames, address 0. Nothing here is secret or trusted: only a
+frame's own seal is. A datagram of several items comes from, or goes to, a bridge.
 """
 
 from pbal_protocol.compat import const
@@ -14,14 +14,14 @@ PORT = 7225
 POLL = 0xA1
 GROUP = 0xA2
 FRAMES = 0xA3
-HEAD = 5  # kind and one item's head: where the frame of a single item begins
-MAX_DATAGRAM = 1200  # never in fragments, on whatever network lies between
+HEAD = 5  # kind and one item's head: the offset of the frame of a single item
+MAX_DATAGRAM = 1200  # small enough not to be fragmented on any network between
 
 _ITEM = const(4)
 
 
 def put(buf: bytearray, at: int, address: int, hints: int, n: int) -> int:
-    """Write the head of an item whose frame of `n` bytes is at buf[at + 4:]; where it ends."""
+    """Write the head of an item whose frame of `n` bytes is at buf[at + 4:]; return its end."""
     buf[at] = address & 0xFF
     buf[at + 1] = address >> 8
     buf[at + 2] = hints
@@ -47,7 +47,7 @@ def datagram(kind: int, address: int, hints: int, frame: bytes) -> bytes:
 
 
 def items(data: bytes) -> list[tuple[int, int, bytes]] | None:
-    """(address, hints, frame) of each item of a datagram; None when it is none."""
+    """(address, hints, frame) of each item of a datagram; None when it is malformed."""
     found = []
     at, end = 1, len(data)
     while at < end:

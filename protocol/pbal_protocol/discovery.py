@@ -4,13 +4,13 @@ They all wait at unit 247 and know no key, so nothing here is sealed, and nothin
 set or read anything: a node can be asked to say its EUI, be given a unit to be read at until it is
 reset, and be made to blink. Function 100 to unit 0, like a group frame, with ops of their own:
 
-    FIND   flags(1) | bits(1) | prefix(8)    who waits and has an EUI that begins with these bits?
-    PLACE  eui(8) | unit(1)                  you: listen at this unit for now (247: wait again)
-    BLINK  eui(8) | seconds(1)               you: show yourself
+    FIND   flags(1) | bits(1) | prefix(8)    asks the waiting nodes whose EUI begins with these bits
+    PLACE  eui(8) | unit(1)                  this node listens at this unit (247: it waits again)
+    BLINK  eui(8) | seconds(1)               this node blinks
 
-Each answers `00 | 64 | 80+op | 09 | eui(8) | unit(1) | CRC`: to everybody, so that no other waiting
-node takes the answer for a request. Whoever asks listens for the whole window: one answer, several,
-or any other bytes at all mean at least one node. A node that hears another one begin stays silent.
+A node answers each with `00 | 64 | 80+op | 09 | eui(8) | unit(1) | CRC`, a broadcast, so that no
+other waiting node takes it for a request. The searcher listens for the whole window: one answer,
+several, or any other bytes mean at least one node. A node that hears another begin stays silent.
 """
 
 from pbal_protocol.compat import const
@@ -18,11 +18,11 @@ from pbal_protocol.modbus import BROADCAST, PBAL, UNPROVISIONED, seal_adu
 
 OP_FIND, OP_PLACE, OP_BLINK = 2, 3, 4
 ANSWER = 0x80  # added to the op in an answer
-FLAG_RESTART = 1  # FIND: all who were placed wait again
+FLAG_RESTART = 1  # FIND: all nodes that were placed wait again
 
-SLOTS = 4  # an answer begins in one of so many slots, drawn anew each time
+SLOTS = 4  # an answer begins in one of these slots, drawn at random each time
 SLOT_US = 3000
-WINDOW_MS = 60  # after the request the last answer has ended, on a node that is busy measuring
+WINDOW_MS = 60  # after the request every answer has ended, also of a node that is busy measuring
 
 _EUI = const(8)
 _BODY = const(9)
@@ -40,7 +40,7 @@ def place_pdu(eui: bytes, unit: int) -> bytes:
 
 
 def blink_pdu(eui: bytes, seconds: int) -> bytes:
-    """Return BLINK: the node `eui` shows itself for so long (0 ends it)."""
+    """Return BLINK: the node `eui` blinks for so many seconds (0 ends it)."""
     return bytes((PBAL, OP_BLINK, _BODY)) + eui + bytes((seconds,))
 
 

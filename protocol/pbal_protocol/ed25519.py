@@ -1,4 +1,4 @@
-"""Checks Ed25519 signatures (RFC 8032) in plain Python, for nodes without a library that can.
+"""Checks Ed25519 signatures (RFC 8032) in plain Python, for nodes without a library for it.
 
 Only verification: it touches nothing secret, so it need not run in constant time. The work is
 cut into small steps, so that a node goes on answering polls meanwhile: `steps` yields some 270
@@ -147,8 +147,8 @@ def _double(a: tuple[int, ...]) -> tuple[int, ...]:
 def steps(key: bytes, message: bytes, signature: bytes):  # type: ignore[no-untyped-def]
     """Generator of the work; yields None many times and at last True or False.
 
-    `key` 32 bytes, `signature` 64 bytes, of any origin: what is malformed is False, as RFC 8032,
-    5.1.7 asks (S below the group order, canonical points).
+    `key` 32 bytes, `signature` 64 bytes, untrusted: malformed ones give False, as RFC 8032, 5.1.7
+    requires (S below the group order, canonical points).
     """
     if len(key) != 32 or len(signature) != 64:
         yield False
@@ -182,7 +182,7 @@ def steps(key: bytes, message: bytes, signature: bytes):  # type: ignore[no-unty
 
 
 def verify(key: bytes, message: bytes, signature: bytes) -> bool:
-    """True when `signature` is the owner of `key`'s signature of `message`, all in one go."""
+    """True when `signature` is a valid signature of `message` under `key`; all steps at once."""
     result = None
     for result in steps(key, message, signature):  # noqa: B007
         pass

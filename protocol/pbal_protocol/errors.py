@@ -1,7 +1,7 @@
 """Every error this package raises, as one tree.
 
     PbalError
-    |-- LocalError               we misused it: a bug, or a value that should not have got here
+    |-- LocalError               this end misused the package: a bug, or an unchecked value
     |   |-- RangeError           a value is outside its field's legal range, or of a wrong type
     |   |-- FieldError           no such field, key or object
     |   |-- SpaceError           the caller's buffer is too small, or a frame would be too long
@@ -11,9 +11,9 @@
         |-- Truncated            fewer bytes than the layout needs
         |-- TrailingBytes        bytes left over after a complete record
         |-- TooLong              longer than the protocol allows
-        |-- BadVersion           a protocol version we do not speak
+        |-- BadVersion           a protocol version this end does not speak
         |-- BadKind              not the direction this end listens to
-        |-- WrongAddress         a frame for somebody else
+        |-- WrongAddress         a frame for another node
         |-- AuthError            the tag does not match: forged, damaged, or another key
         |-- ReplayError          this counter was seen before, or is below the window
         |-- UnknownRecord        a record id that is not declared
@@ -23,7 +23,7 @@
         |-- BadPdu               a Modbus PDU whose lengths or codes contradict each other
         `-- ModbusException      the server answered with a Modbus exception code
 
-MicroPython allows an exception one base class only, so the tree is a tree. `COUNTER` names
+MicroPython allows an exception one base class only: no error here has two. `COUNTER` names
 the field of the Health record in which a node counts a refused frame.
 """
 

@@ -1,6 +1,6 @@
-"""What the numbers of `Event.code` mean to people: one table for the controller and the tools.
+"""The meanings of `Event.code`: one table for the controller and the tools.
 
-A node never loads this. An event that is added to names.py needs a row here; a test says so.
+A node never loads this. An event that is added to names.py needs a row here; a test checks that.
 """
 
 from pbal_protocol import names
@@ -176,5 +176,5 @@ def word(code: int) -> str:
 
 
 def severity(number: int) -> str:
-    """How bad an event is, as a word."""
+    """The severity of an event as a word."""
     return SEVERITIES.get(number) or str(number)

@@ -1,26 +1,26 @@
-"""What the bits of `flags` mean to people: one table for the controller and the tools.
+"""The meanings of the bits of `flags`: one table for the controller and the tools.
 
-A node never loads this. A flag that is added to names.py needs a row here; a test says so.
+A node never loads this. A flag that is added to names.py needs a row here; a test checks that.
 """
 
 from pbal_protocol import names
 
-# How bad it is.
-NORMAL = "normal"  # the life of a node
-NOTE = "note"  # passes, or is looked after by the controller
+# The severity.
+NORMAL = "normal"  # normal operation
+NOTE = "note"  # ends by itself, or the controller handles it
 FAULT = "fault"  # a person must look at the home
 
-# What it means for moving the home.
+# The effect on moving the home.
 FREE = "free"
-HELD_BACK = "held back"  # the controller leaves the home where it is while the flag is there
-REFUSED = "refused"  # the node itself refuses, whoever asks
+HELD_BACK = "held back"  # the controller does not move the home while the flag is set
+REFUSED = "refused"  # the node itself refuses, whoever commands it
 
 
 class Flag:
     """One bit.
 
     `word` is its name in the controller's API, in files and in logs, and never changes. `says` is
-    what is true of a node that has it, behind "The node ". `reason` says why the home may not be
+    true of a node that has it, and completes "The node ". `reason` says why the home may not be
     moved, "" for a flag that does not matter there. `remedy` says what to do about a fault.
     """
 
@@ -41,10 +41,10 @@ class Flag:
         self.says = says
         self.reason = reason
         self.remedy = remedy
-        self.marked = severity == NORMAL and moving == REFUSED  # a person wants it so
+        self.marked = severity == NORMAL and moving == REFUSED  # set on purpose by a person
 
 
-# The order is that of the reasons: of several flags the first one is told.
+# In order of priority: the first flag that is set gives the reason.
 FLAGS = (
     Flag(
         names.FLAG_FIXED,
@@ -128,7 +128,7 @@ def found(bits: int) -> "list[Flag]":
 
 
 def faults(bits: int) -> "list[Flag]":
-    """Those that a person must look at."""
+    """The flags that are set and need a person on site."""
     return found(bits & FAULTS)
 
 
@@ -138,7 +138,7 @@ def words(bits: int) -> "list[str]":
 
 
 def faults_of(told: "list[str]") -> "list[Flag]":
-    """The faults among words, as the controller's API gives them; unknown words are none."""
+    """The faults among words, as the controller's API gives them; unknown words are ignored."""
     return [flag for flag in FLAGS if flag.severity == FAULT and flag.word in told]
 
 

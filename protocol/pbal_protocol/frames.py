@@ -2,11 +2,11 @@
 
 Header: version << 4 | kind, address (2, little endian), counter (4, little endian); it is the
 associated data. Nonce: kind, site id (4), address (2), counter (4), two zero bytes. A Sealer
-only ever moves its counter up, because a nonce used twice gives both messages away. A node that
-cannot know whether it used a counter before, as its flash may have been set back, draws a nonce and
-sends it along: kind 4, header(7) | nonce(12) | ciphertext | tag(8). An Opener
-remembers the last 64 counters and refuses what it has seen, and moves its window only after
-the tag has matched.
+never goes back with its counter, because a nonce used twice reveals both messages. A node that
+cannot know whether it used a counter before, as its flash may hold an older copy, sends a random
+nonce in the frame: kind 4, header(7) | nonce(12) | ciphertext | tag(8). An Opener remembers the
+last 64 counters and refuses a frame that it has seen, and moves its window only after the tag has
+matched.
 """
 
 import struct
@@ -30,7 +30,7 @@ from pbal_protocol.records import RECORDS, first_foreign
 
 VERSION = 1
 UP, DOWN, GROUP = 1, 2, 3
-UP_EXPLICIT = 4  # up, with an explicit nonce; to an Opener it is one more frame of UP
+UP_EXPLICIT = 4  # up, with an explicit nonce; an Opener treats it as UP
 KINDS = {UP: "up", DOWN: "down", GROUP: "group"}
 
 HEADER_LEN = 7
@@ -81,8 +81,8 @@ class _End:
     def proof(self, address: int, challenge: int) -> bytes:
         """Return 8 bytes that only a holder of this key can answer a challenge with.
 
-        `address` is the node that proves it, so one node's proof is worth nothing from another.
-        The tag of an empty message; its nonce begins with a byte that no frame's nonce does.
+        `address` is the node that proves it, so one node's proof is not valid for another.
+        The tag of an empty message; no frame's nonce has the same first byte.
         """
         nonce = bytearray(self._nonce)
         struct.pack_into("<HI", nonce, 5, address, challenge)
@@ -113,9 +113,9 @@ class Sealer(_End):
     ) -> int:
         """Seal in place the `n` bytes of payload at buf[at + 7:]; return the frame's length.
 
-        The frame begins at buf[at]; it has 15 bytes more than the payload. With `nonce`, 12 random
-        bytes that come from nowhere else, an UP frame carries it: the payload is at buf[at + 19:].
-        Raises as `seal` does, and RangeError for a nonce that may not be.
+        The frame begins at buf[at]; it has 15 bytes more than the payload. With `nonce`, 12 fresh
+        random bytes, an UP frame carries it: the payload is at buf[at + 19:].
+        Raises as `seal` does, and RangeError for an illegal nonce.
         """
         head = _H + len(nonce)
         if not 1 <= n <= MAX_FRAME - head - _T or at + head + n + _T > len(buf):
@@ -143,7 +143,7 @@ class Opener(_End):
     """Opens the frames of one direction, each once.
 
     `floor` is the highest counter accepted so far (at first: the one given). Everything at or
-    below the first floor is refused, so an Opener made anew from a stored floor accepts
+    below the first floor is refused, so a new Opener with a stored floor accepts
     nothing that was accepted before.
     """
 

@@ -1,4 +1,4 @@
-"""Keys from keys: HKDF-SHA256 (RFC 5869) and the three keys pbal derives with it.
+"""Key derivation: HKDF-SHA256 (RFC 5869) and the three keys pbal derives with it.
 
 HMAC is written out because MicroPython has SHA-256 and no `hmac` module.
 """

@@ -1,8 +1,8 @@
 """Modbus RTU: the checksum, how long a frame is, the server's decoder, and function 100.
 
-The server's half; what only the one who asks needs is in modbus_client.py, as a node has no room
-for it. Sans-IO: bytes and silences go in, requests come out. Lengths come from the function code
-("MODBUS Application Protocol V1.1b3"), never from hunting for a checksum that fits; after
+The server's half; what only a client needs is in modbus_client.py, as a node has no room for it.
+Sans-IO: bytes and silences go in, requests come out. Lengths come from the function code
+("MODBUS Application Protocol V1.1b3"), never from searching for a matching checksum; after
 anything unexpected the decoder waits for the next silence of 3.5 characters ("MODBUS over
 serial line V1.02", 2.5.1.1).
 """
@@ -38,7 +38,7 @@ _PBAL = const(100)
 # Whole request lengths (address to CRC) of the standard functions that have one length.
 _FIXED = {1: 8, 2: 8, 3: 8, 4: 8, 5: 8, 6: 8, 7: 4, 8: 8, 11: 4, 12: 4, 17: 4, 22: 10, 24: 6}
 _FIXED[43] = 7
-# Functions whose length is a byte of the frame: where it is. The rest is that byte, then CRC.
+# Functions with a length byte: its offset. So many bytes follow it, then the CRC.
 _COUNTED = {15: 6, 16: 6, 20: 2, 21: 2, 23: 10, 100: 3}
 # The same for responses; the others answer with a byte count in byte 2.
 _FIXED_RESPONSE = {5: 8, 6: 8, 8: 8, 11: 8, 15: 8, 16: 8, 22: 10, 7: 5}
@@ -86,7 +86,7 @@ def response_length(buf: bytes | bytearray | memoryview, n: int) -> int:
     fixed = _FIXED_RESPONSE.get(function)
     if fixed is not None:
         return fixed
-    # 24 counts in two bytes and 43 in lists; who needs those waits for the silence.
+    # 24 has a count of two bytes and 43 has lists: a silence ends their frames.
     if function in (24, 43) or (function not in _FIXED and function not in _COUNTED):
         return -1
     return 5 + buf[2] if n > 2 else 0
@@ -106,15 +106,15 @@ class RtuServer:
     """Finds the requests for one unit in what arrives on a shared line.
 
     Feed whatever was read; a request for this unit (or a broadcast) is then in `buf[:length]`
-    with its CRC checked. A request that is not the last thing fed came too late to answer (the
-    poller has moved on, and an answer would collide): it is counted in `stale` and dropped.
-    Tell the decoder about every silence of t3.5 with silence(). Frames for others are not
-    buffered, only counted down, and so are broadcasts that are not function 100: nobody acts on
-    them.
+    with its CRC checked. A request with bytes after it came too late to answer (the poller has
+    given up, and an answer would collide): it is counted in `stale` and dropped.
+    Tell the decoder about every silence of t3.5 with silence(). Frames for other
+    units are not buffered, only counted down, and so are broadcasts other than function 100: no
+    node acts on them.
 
     What a flood costs is bounded: set `budget` before each piece is fed. When so many frames were
-    found, the rest of the line is let pass until the next silence, which Modbus wants between any
-    two frames. While `broadcasts` is False, none is looked at.
+    found, all bytes are ignored until the next silence, which Modbus requires between any two
+    frames. While `broadcasts` is False, broadcasts are ignored.
 
         rx.budget = 8
         at = 0
@@ -136,7 +136,7 @@ class RtuServer:
         self.broadcasts = True
         self._n = 0
         self._want = 0  # bytes of the frame in buf, 0 while not known, -1 never
-        self._skip = 0  # bytes of somebody else's frame still to come; -1: until a silence
+        self._skip = 0  # bytes of another unit's frame still to come; -1: until a silence
         self._asked = 0  # unit << 8 | function of the request just seen; its answer may follow
 
     def feed(self, data: bytes | bytearray | memoryview, at: int, n: int) -> int:
@@ -178,13 +178,13 @@ class RtuServer:
         return n
 
     def passing(self) -> int:
-        """Bytes of somebody else's frame still to come; -1 when nothing counts until a silence."""
+        """Bytes of another unit's frame still to come; -1: bytes are ignored until a silence."""
         return self._skip
 
     def goes_on(self, n: int) -> bool:
-        """Whether n more bytes can be the rest of what is arriving, though they came late.
+        """Whether n late bytes can be the rest of the frame that is arriving.
 
-        A frame for others is passed over by its length; one for this unit must end with them.
+        A frame for another unit is skipped by its length; one for this unit must end with them.
         """
         return 0 < self._skip <= n or (self._want > 0 and self._n + n == self._want)
 
@@ -208,7 +208,7 @@ class RtuServer:
         return done
 
     def _measure(self) -> None:
-        """Learn the length of the frame in buf, and whose it is."""
+        """Find out the length of the frame in buf, and whether it is for this unit."""
         buf = self.buf
         n = self._n
         if n < 2:
@@ -221,7 +221,7 @@ class RtuServer:
                 self._lost()
             return
         key = unit << 8 | buf[1] & 0x7F
-        answer = key == self._asked and not everyone  # nobody answers a broadcast
+        answer = key == self._asked and not everyone  # a broadcast has no answer
         want = response_length(buf, n) if answer else request_length(buf, n)
         if want:
             self._asked = 0 if answer or everyone else key
@@ -239,7 +239,7 @@ class RtuServer:
             return False
         if more and buf[0] != BROADCAST:
             self.stale += 1
-            # What follows is the poller's next frame, or already somebody's answer.
+            # What follows is the poller's next frame, or already another unit's answer.
             return False
         self.length = n
         return True

@@ -1,6 +1,6 @@
-"""Modbus PDUs and whole frames as who asks builds and takes them, and function 100's among them.
+"""Modbus PDUs and whole frames as a client builds and parses them, function 100 included.
 
-Beside modbus.py because a node, which answers into a buffer of its own, has no room for them.
+Not in modbus.py, because a node, which answers into a buffer of its own, has no room for them.
 """
 
 from pbal_protocol.compat import const

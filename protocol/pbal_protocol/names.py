@@ -7,10 +7,10 @@
 OPEN, A, B, C = 0, 1, 2, 3
 
 # Values of `state`: where the selector is (IEC 60947-6-1 words, safety.md).
-STATE_BOOT = 0  # nothing proven yet, also not which contact stayed closed
+STATE_BOOT = 0  # nothing proven yet, not even which contact stayed closed
 STATE_OPEN = 1  # all contacts open, at rest
 STATE_CLOSED = 2  # one contact closed and its output proven live, at rest
-STATE_WAITING = 3  # a command is accepted, waiting for a quieter moment
+STATE_WAITING = 3  # a command is accepted, waiting for a lower current
 STATE_OPENING = 4  # open driven, proving the output dead
 STATE_DEAD_TIME = 5  # output dead, waiting the dead time
 STATE_CLOSING = 6  # close driven, proving the output live
@@ -114,12 +114,12 @@ WHY_MANIFEST = 3  # not what was signed, or not understood
 WHY_BOARD = 4  # made for other boards
 WHY_VERSION = 5  # not newer than what runs, and not signed as a downgrade
 WHY_SPACE = 6
-WHY_HASH = 7  # a file came three times and was never what the manifest says
+WHY_HASH = 7  # a file was received three times and never matched the manifest
 WHY_FLASH = 8
 WHY_BUSY = 9  # between two phases: ask again
 WHY_INTERNAL = 10
 WHY_IMPORT = 11  # the new application could not be loaded
 WHY_CRASHED = 12  # it used up its trial boots
-WHY_DAMAGED = 13  # its files are not what was signed
+WHY_DAMAGED = 13  # its files do not match the signed manifest
 WHY_UNPROVEN = 14  # it did not prove itself in time
 WHY_ABORTED = 15

@@ -1,4 +1,4 @@
-"""What an application release is, for its maker, its carriers and the node that takes it.
+"""The format of an application release: shared by its maker, the controller and the node.
 
 The manifest is text, one line per fact, so that a node reads it line by line:
 
@@ -6,11 +6,11 @@ The manifest is text, one line per fact, so that a node reads it line by line:
     version 0.2.0
     boards 1 3
     files 45 98765
-    downgrade                     (only where an older version may be put back with it)
-    minimum 0.1.4                 (once this one is proven, nothing below runs again)
+    downgrade                     (only where it may replace a newer version)
+    minimum 0.1.4                 (once this release is proven, no lower version runs again)
     <SHA-256> <size> <path>       (one line per file, in the order of the stream)
 
-What travels to a node is one stream: the manifest, then the files' contents one after another.
+A node receives one stream: the manifest, then the files' contents one after another.
 What is signed is `signed(digest)` with the SHA-256 of the manifest, so that a signature is
 checked before a byte of the stream is accepted, and with one block of SHA-512.
 """
@@ -28,7 +28,7 @@ def signed(digest: bytes) -> bytes:
 
 
 def version_code(text: str) -> int:
-    """1.2.3 as one number that grows with it. Raises BadValue."""
+    """1.2.3 as one number, in the order of versions. Raises BadValue."""
     parts = text.split(".")
     if len(parts) != 3:
         raise BadValue("version")
@@ -56,7 +56,7 @@ class Head:
         self._started = False
 
     def line(self, line: str) -> bool:
-        """Take one line (without its end); False when it is the first of a file.
+        """Take one line (without its end); False when it is the first line of a file.
 
         Raises BadValue for what is not a manifest.
         """

@@ -2,7 +2,7 @@
 
 Read-only and small: enough to see that a node is alive and what it measures. Nothing here is
 authenticated, so the controller never uses it; nothing is secret, so what a home draws is shown
-only by a node without keys, and where the setting plain_registers opens it.
+only by a node without keys, or where the setting plain_registers allows it.
 """
 
 import struct
@@ -26,7 +26,7 @@ REGISTERS = (
     (11, "flags", 1, 1, "", "flags"),
 )
 COUNT = 12
-_USE_FIRST = const(5)  # current and power: when somebody is at home, and what they run
+_USE_FIRST = const(5)  # current and power: they reveal presence and appliances
 _USE_END = const(8)
 
 

@@ -1,6 +1,6 @@
-"""What the numbers of `state` mean to people: one table for the controller and the tools.
+"""The meanings of `state`: one table for the controller and the tools.
 
-A node never loads this. A state that is added to names.py needs a row here; a test says so.
+A node never loads this. A state that is added to names.py needs a row here; a test checks that.
 """
 
 from pbal_protocol import names
@@ -10,7 +10,7 @@ class State:
     """One number.
 
     `word` is its name in the controller's API, in files and in logs, and never changes. `says` is
-    what is true of a node in it, behind "The node ".
+    what is true of a node in it, and completes "The node ".
     """
 
     def __init__(self, number: int, word: str, says: str) -> None:

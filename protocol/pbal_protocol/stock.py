@@ -32,7 +32,7 @@ _END = const(254)  # unit (1) and the longest PDU (253)
 class Stock:
     """Answers stock tools. `identity` maps object ids 0..6 to ASCII bytes; 0..2 are required.
 
-    `withheld`: the registers of what the home draws are not allowable addresses (exception 2).
+    `withheld`: the registers of what the home draws are illegal data addresses (exception 2).
     """
 
     def __init__(self, identity: dict[int, bytes]) -> None:
@@ -57,7 +57,7 @@ class Stock:
     ) -> int:
         """Write the answer to the ADU request[:n] into `out` (256 bytes); return its length.
 
-        0 for a broadcast, which nobody answers. `request` has passed its CRC check.
+        0 for a broadcast, which has no answer. `request` has passed its CRC check.
         """
         if len(out) < 256:
             raise SpaceError("needs 256 bytes")
@@ -132,8 +132,8 @@ class Stock:
                 return -ILLEGAL_ADDRESS
             last = at_object
         else:
-            # A stream asked for at an unknown object starts again at the first; extended (3)
-            # is answered with what there is, the regular objects.
+            # A stream that starts at an unknown object starts at the first one; extended (3)
+            # is answered with the regular objects, as there are no others.
             last = REVISION if code == 1 else APPLICATION
             if at_object > last or at_object not in self._objects:
                 at_object = 0

@@ -1,11 +1,11 @@
-"""The words between a transformer and HQ, once: used by the controller, gateways and HQ.
+"""The messages between a transformer and HQ, for the controller, gateways and HQ.
 
     Message   Summary, Event, State (site to HQ), Command (HQ to site)
     compact   the summary in at most 51 bytes
     metrics   messages as Sparkplug metrics;  sparkplug: payloads as bytes
     schema    JSON Schema;  signing: commands under HQ's signature
 
-No part of it knows a clock, a port or a file.
+No part of it uses a clock, a port or a file.
 """
 
 from pbal_uplink import compact, metrics, names, schema, signing, sparkplug

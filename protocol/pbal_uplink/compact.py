@@ -1,7 +1,7 @@
 """The summary in at most 51 bytes, for LoRa and LoRaWAN: the declared fields in coarse steps.
 
 51 bytes is the largest LoRaWAN payload at the slowest data rates of EU868 (LoRaWAN regional
-parameters RP002, DR0..DR2). The site is not in it: the carrier knows who sent it. The first byte is
+parameters RP002, DR0..DR2). The site is not in it: the carrier knows the sender. The first byte is
 the form's number; the fields follow, the most significant bit first, each as wide as its
 declaration says; the rest of the last byte is zero.
 """

@@ -1,4 +1,4 @@
-"""How a message is declared: a frozen dataclass whose fields carry unit, range, size and words.
+"""How a message is declared: a frozen dataclass whose fields have unit, range, size and text.
 
 Everything else follows from the declaration: the packed bytes (pbal_protocol.codec), the compact
 bytes (compact), the JSON Schema (schema), the Sparkplug metrics (metrics) and docs/uplink.md.
@@ -27,8 +27,8 @@ _KEY = "pbal"
 class Compact:
     """A field's place in the compact form: `bits` wide, in steps of `step`, from `low` on.
 
-    The widest code says "unknown" where the field may be unknown; what is beyond the range is sent
-    as its end.
+    The widest code says "unknown" where the field may be unknown; a value beyond the range is
+    limited to it.
     """
 
     bits: int
@@ -127,7 +127,7 @@ class Message:
     WIRE: ClassVar[type[Record]]
 
     def __post_init__(self) -> None:
-        # What has a fraction is kept as it travels, so that both ends have equal values.
+        # A fraction is rounded as in the packed bytes, so that both ends have equal values.
         for field in self.DECLARED:
             value = getattr(self, field.name)
             if field.is_float and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -137,7 +137,7 @@ class Message:
         self.encode()
 
     def _check_number(self, field: Field, value: float) -> None:
-        if not field.low <= value <= field.high:  # also for what is no number
+        if not field.low <= value <= field.high:  # also true for NaN
             raise BadMessage(
                 f"{self.NAME}.{field.name}: {value} {field.unit}, not {field.low}..{field.high}"
             )
@@ -222,8 +222,8 @@ class Message:
 M = TypeVar("M", bound=Message)
 
 
-# Without field_specifiers every field counts as one with a default; which are not is found out when
-# a message is made.
+# Without field_specifiers a type checker takes every field for one with a default; a field that is
+# missing is found only when a message is made.
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def message(cls: type[M]) -> type[M]:
     """Make a declared class a message: a frozen dataclass with its record of packed bytes."""

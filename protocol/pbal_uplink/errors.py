@@ -1,10 +1,10 @@
-"""What can be wrong with words between a site and HQ:
+"""The errors of messages between a site and HQ:
 
     UplinkValueError
       ├─ BadMessage      bytes, metrics or JSON that are no message of ours
       └─ BadSignature    a command that HQ's key did not sign
 
-The text of each is for a person.
+The text of each is meant for people.
 """
 
 

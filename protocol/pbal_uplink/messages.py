@@ -1,8 +1,8 @@
-"""What a transformer tells HQ and HQ a transformer, declared once.
+"""The messages between a transformer and HQ, declared once.
 
 A message that is released keeps its id and its fields, their order, size, unit and meaning for
-ever; new information is a new message. Times are unix seconds. Home addresses are numbers; who
-lives there stays at the site.
+ever; new information is a new message. Times are unix seconds. Home addresses are numbers; data
+about residents stays at the site.
 """
 
 from __future__ import annotations

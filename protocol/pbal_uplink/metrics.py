@@ -24,8 +24,8 @@ SENT: tuple[type[Message], ...] = (Summary, Event, State)
 def datatype(field: Field) -> int:
     """The Sparkplug data type of a field.
 
-    None is UInt32: the specification puts it into `int_value`, Tahu's Java and JavaScript libraries
-    into `long_value`, so no reader would be sure of it.
+    Never UInt32: the specification puts it into `int_value`, Tahu's Java and JavaScript libraries
+    into `long_value`, so readers disagree about it.
     """
     if field.is_text:
         return sparkplug.STRING
@@ -39,7 +39,7 @@ def datatype(field: Field) -> int:
 
 
 def token(message: Message) -> int:
-    """The number by which HQ says that it has stored this very message: 64 bits of SHA-256."""
+    """The number with which HQ acknowledges a stored message: 64 bits of SHA-256."""
     return token_of(message.encode())
 
 
@@ -87,9 +87,9 @@ def announced(cls: type[Message], at_ms: int, *, in_plain: bool) -> tuple[Metric
 
 
 def messages(metrics: Iterable[Metric]) -> list[tuple[Message, bool]]:
-    """(message, historical) of a payload's metrics, in either form; others are passed over.
+    """(message, historical) of a payload's metrics, in either form; others are ignored.
 
-    Raises BadMessage for a message that lacks fields or holds what is not legal.
+    Raises BadMessage for a message that lacks fields or has illegal values.
     """
     out: list[tuple[Message, bool]] = []
     fields: dict[type[Message], dict[str, Any]] = {}

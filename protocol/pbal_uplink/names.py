@@ -1,4 +1,4 @@
-"""The numbers in messages and what they are called."""
+"""The numbers in messages and their names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KIND_STAND_DOWN = 5
 KIND_ANSWER = 6
 KIND_THINNED = 7
 KIND_OVERLOAD = 8
-KIND_RESIDUAL = 9  # the transformer's meter and the homes differ, lastingly
+KIND_RESIDUAL = 9  # the transformer's meter and the homes differ persistently
 KIND_DOUBT = 10  # a home's word does not fit
 KIND_AUDIT = 11  # the end of the audit log, for HQ to keep: NUMBER:LINK in detail
 KINDS = {

@@ -1,7 +1,7 @@
-"""A command under HQ's signature: what is signed, and the two ends of it.
+"""Commands with HQ's signature: signing and verifying.
 
 The signature is Ed25519 (RFC 8032) over a fixed prefix and the command's packed bytes, so that no
-signature of another purpose, or for another site, is one of a command.
+signature of another purpose, or for another site, is valid for a command.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def key_id(public: bytes) -> bytes:
 
 
 def seal(command: Command, key: Ed25519PrivateKey) -> bytes:
-    """What travels: key id, signature, packed command."""
+    """The bytes to send: key id, signature, packed command."""
     body = command.encode()
     return key_id(key.public_key().public_bytes_raw()) + key.sign(PREFIX + body) + body
 
@@ -33,7 +33,7 @@ def seal(command: Command, key: Ed25519PrivateKey) -> bytes:
 def open_sealed(data: bytes, keys: dict[bytes, bytes]) -> Command:
     """The command, if one of `keys` (key id -> 32 bytes public key) signed it.
 
-    Raises BadSignature, and BadMessage for what is signed and yet no command.
+    Raises BadSignature, and BadMessage for signed bytes that are not a command.
     """
     body = data[KEY_ID + SIGNATURE :]
     if not body:

@@ -2,7 +2,7 @@
 
 The payload is Protocol Buffers (proto2). Its fields' numbers and types are those of the
 specification's section 6.4.1 (Eclipse Sparkplug 3.0.0); the part of them that pbal uses is declared
-here, and Google's runtime does the bytes. Fields that are not declared are skipped in reading.
+here, and Google's runtime encodes and decodes. Fields that are not declared are skipped in reading.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Metric:
 
     name: str = ""
     value: Any = None
-    datatype: int = 0  # 0: not said (data under an alias)
+    datatype: int = 0  # 0: not given (data under an alias)
     alias: int | None = None
     timestamp: int | None = None  # milliseconds, unix
     historical: bool = False

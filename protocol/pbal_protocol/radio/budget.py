@@ -2,12 +2,12 @@
 
 A limit over "any window of W" is kept with counters of W / 60. A transmission is charged to the
 counters it lies in; any window of W lies within 61 counters in a row, and their sum never exceeds
-the limit. So no sliding window ever holds more, and what is given away is one part in sixty.
+the limit. So no sliding window ever holds more, at the cost of one part in sixty of the limit.
 
 The caller asks `wait_ms`, sends, and calls `spend` with what it sent. Times are milliseconds of a
 clock that does not go back; a transmission starts within the millisecond it was asked for. A
-budget knows nothing of the time before it was made: one that may have sent before (a restart) is
-given what it may have used.
+budget does not know what was sent before it was made: after a restart it is given what may have
+been used.
 """
 
 from array import array
@@ -17,7 +17,7 @@ from pbal_protocol.errors import ForbiddenError, RangeError
 from pbal_protocol.radio.plans import Plan
 
 _PARTS = const(60)
-_RING = const(64)  # a transmission may already reach into counters to come
+_RING = const(64)  # a transmission may reach into future counters
 _AHEAD = const(3)
 
 
@@ -52,7 +52,7 @@ class Window:
             self._newest = number
 
     def _sum(self, last: int) -> int:
-        """What lies in the 61 counters that end with `last`, which may be one to come."""
+        """What lies in the 61 counters that end with `last`, which may be a future one."""
         total = 0
         number = last - _PARTS
         while number <= self._newest:
@@ -86,9 +86,9 @@ class Window:
         return True
 
     def wait_ms(self, now_ms: int, us: int) -> int:
-        """Return 0 when it may start now, else after how many ms to ask again.
+        """Return 0 when a transmission of `us` may start now, else after how many ms to ask again.
 
-        Raises ForbiddenError when it never may.
+        Raises ForbiddenError when it exceeds the limit by itself.
         """
         if us > self.limit_us:
             raise ForbiddenError("%d us on the air: %d are allowed" % (us, self.limit_us))
@@ -123,7 +123,7 @@ class Window:
         return self._sum(max(number, self._newest))
 
     def _not_before(self, now_ms: int) -> int:
-        """A clock that went back does not give airtime back."""
+        """The time to count with: a clock that steps back must not free airtime."""
         if self._begun and now_ms < self._part_ms * (self._newest - _AHEAD):
             return self._part_ms * self._newest
         return now_ms
@@ -164,7 +164,7 @@ class Budget:
             self._rules.append((band.dwell_us, duty.get(row), busy))
 
     def wait_ms(self, now_ms: int, channel: int, us: int) -> int:
-        """Return 0 when `us` may be sent now on `channels[channel]`, else when to ask again.
+        """Return 0 when `us` may be sent now on `channels[channel]`, else the ms to wait.
 
         Raises ForbiddenError when the plan never allows it.
         """

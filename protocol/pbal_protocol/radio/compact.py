@@ -1,4 +1,4 @@
-"""From a whole reading to a compact one and back, and which of the two is due.
+"""Converts a whole reading to a compact one and back, and decides which of the two is due.
 
 A compact reading leaves out reactive power, both energies and the frequency, and rounds the rest.
 What it leaves out comes with every n-th reading, which is then a Telemetry, or when a TelemetryGet
@@ -21,8 +21,8 @@ EVERY = 20  # readings from one Telemetry to the next
 def compact(whole: Telemetry, snr_db: float = 0.0, missed: int = 0) -> CompactTelemetry:
     """Return the compact form; `snr_db` and `missed` are of the beacons this node heard.
 
-    Rounded so that nothing looks fresher or freer than it is: the age and the rest of the dwell up.
-    What lies outside the compact form's range is given as its end.
+    The age and the rest of the dwell are rounded up, so that neither looks smaller than it is.
+    Values outside the compact form's range are limited to it.
     """
     out = CompactTelemetry()
     for name in _SAME:
@@ -69,7 +69,7 @@ class Turns:
         self.ask(every)
 
     def ask(self, every: int = 0) -> None:
-        """The next one is whole; with `every` also every so many from then on."""
+        """The next reading is whole; with `every`, from then on also one in every so many."""
         if not 0 <= every <= 255:
             raise RangeError("every %r readings: give 1 to 255, or 0 for no change" % every)
         if every:
@@ -77,7 +77,7 @@ class Turns:
         self._left = 0
 
     def whole(self) -> bool:
-        """Take the next turn."""
+        """Count one reading; True when it is a whole one."""
         if self._left <= 0:
             self._left = self.every - 1
             return True
@@ -85,5 +85,5 @@ class Turns:
         return False
 
     def lost(self) -> None:
-        """The whole reading of this turn did not arrive: the next one is whole again."""
+        """The whole reading that was just sent did not arrive: the next one is whole again."""
         self._left = 0

@@ -1,11 +1,11 @@
-"""A node's side of taking turns (tdma.py): what a beacon means for it. Sans-IO, both interpreters.
+"""A node's side of the TDMA schedule (tdma.py): how it follows beacons. Sans-IO, both interpreters.
 
     | beacon | slots | contention | repair: beacon, slots | ... | exchanges | next beacon
 
-A slot is told by its spreading factor and its number among those of the same factor. Where it
-begins follows from the beacon itself, so homes join and leave without a word to the others. A node
-sends only at a time counted from a beacon that it has just heard: one that heard none, or whose map
-is another, is silent.
+A slot is named by its spreading factor and its number among those of the same factor. Its start
+follows from the beacon itself, so homes join and leave without a message to the others. A node
+sends only at a time counted from a beacon that it has just heard: one that heard none, or has
+another version of the map, is silent.
 """
 
 from pbal_protocol.radio.airtime import time_on_air_us
@@ -51,9 +51,9 @@ def turns(beacon: Beacon, us: int, bw_hz: int) -> "Iterator[tuple[int, int, int]
 
 
 class Follower:
-    """Its slot, and what a beacon means for it. `end_us`: where the slots of the last beacon end,
-    from its begin; the contention window begins there. `lost`: rounds in a row in which the
-    controller did not hear it.
+    """A node's slot, and when a beacon lets it send. `end_us`: where the slots of the last beacon
+    end, from its begin; the contention window begins there. `lost`: rounds in a row in which the
+    controller did not hear this node.
     """
 
     def __init__(self, bw_hz: int = 125000) -> None:
@@ -67,17 +67,17 @@ class Follower:
         self.end_us = 0
 
     def assign(self, map_version: int, slot: int, sf: int) -> None:
-        """The controller gives it a slot of a map."""
+        """Take the slot of a map that the controller assigned."""
         self._version = map_version
         self.slot = slot
         self.sf = sf
 
     def leave(self) -> None:
-        """No slot any more."""
+        """Give up the slot."""
         self.slot = SILENT
 
     def joined(self, beacon: Beacon) -> bool:
-        """Whether it has a slot in the map of this beacon."""
+        """Whether the node has a slot in the map of this beacon."""
         return 0 <= self.slot < beacon.shape[self.sf - 7] and beacon.map_version == self._version
 
     def beacon(self, beacon: Beacon, us: int) -> int:
@@ -109,7 +109,7 @@ class Follower:
 
 
 class Contention:
-    """When an urgent frame goes into the contention window: at random, and rarer when it failed."""
+    """When to send an urgent frame in the contention window: at random, with back-off."""
 
     def __init__(self, slots: int = CONTENTION) -> None:
         self._slots = slots
@@ -128,10 +128,10 @@ class Contention:
         return chance % self._slots
 
     def failed(self, chance: int) -> None:
-        """It was not acknowledged: wait up to 1, 3, 7 rounds, by `chance`."""
+        """The frame was not acknowledged: wait up to 1, 3, 7 rounds, by `chance`."""
         self._failed = min(3, self._failed + 1)
         self._wait = chance % (1 << self._failed)
 
     def done(self) -> None:
-        """It was acknowledged."""
+        """The frame was acknowledged."""
         self._failed = self._wait = 0

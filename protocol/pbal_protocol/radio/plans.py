@@ -1,16 +1,16 @@
 """Regional plans: what the law of a region allows, as data. Sources: docs/radio-plans.md.
 
 A band is (low_hz, high_hz, bw_min_hz, bw_max_hz, eirp_cdbm, duty_permille, duty_s, dwell_us, hops,
-occupancy_us, occupancy_s); a number that is 0 is a rule that the region does not have:
+occupancy_us, occupancy_s); 0 stands for a rule that the region does not have:
 
 - eirp_cdbm: most power at the antenna, in 0.01 dBm EIRP (ERP + 2.15 dB);
 - duty_permille of any duty_s: all transmissions in the band together;
 - dwell_us: the longest single transmission;
-- hops: the fewest channels that must take turns;
+- hops: the least number of channels to hop over;
 - occupancy_us in any occupancy_s: all transmissions on one channel.
 
-Where two bands cover a channel, its bandwidth decides which one holds. A plan is law, not
-advice: nothing here is a default that a setting may raise.
+Where two bands cover a channel, its bandwidth decides which one applies. These are legal limits,
+not defaults: no setting may raise them.
 """
 
 from pbal_protocol.errors import FieldError, ForbiddenError
@@ -73,7 +73,7 @@ _BANDS = {
     ),
 }
 
-# (first Hz, step Hz, how many, bandwidth): the channels a site uses when it is told none. Up: the
+# (first Hz, step Hz, how many, bandwidth): the channels of a site without configured ones. Up: the
 # nodes' slots. Down: the controller's beacons and commands.
 _UP = {
     "IN865": ((865062500, 340000, 2, _K125), (865985000, 0, 1, _K125)),

@@ -1,8 +1,8 @@
-"""The controller's side of taking turns on one channel (follower.py has the node's). Sans-IO.
+"""The controller's side of the TDMA schedule on one channel (the node's: follower.py). Sans-IO.
 
     | beacon | slots | contention | repair: beacon, slots | ... | exchanges | next beacon
 
-A repair beacon names whom the controller did not hear, and these send again, one after the other.
+A repair beacon names the homes that the controller did not hear; these send again, in turn.
 Mains-powered nodes listen all the time, so the length of a round need not be known in advance.
 """
 
@@ -12,7 +12,7 @@ from pbal_protocol.radio.follower import CONTENTION, GUARD_US, SILENT, URGENT_BY
 from pbal_protocol.radio.records import Beacon, SlotAssign
 
 REPAIRS = 4  # passes at most
-GIVE_UP = 3  # who was not heard for so many rounds is not asked again in a round
+GIVE_UP = 3  # a home not heard for so many rounds is not asked to send again
 HOMES = 255  # a beacon's bitmap has room for no more
 UP_BYTES = 39  # a compact reading, sealed
 
@@ -29,8 +29,8 @@ def guard_us(cycle_us: int, drift_ppm: int = 40, jitter_us: int = 2000) -> int:
 
 
 class Rounds:
-    """Who has which slot, and what a beacon says. `sf` is the beacons' own spreading factor, which
-    none of the homes exceeds.
+    """Which home has which slot, and the contents of beacons. `sf` is the beacons' own spreading
+    factor, which none of the homes exceeds.
 
     A round is `begin`, frames as they come (`heard`), and `repair` until it returns None. A home
     that changes its spreading factor keeps its old slot until it was heard in the new one
@@ -58,7 +58,7 @@ class Rounds:
     # -- the map ----------------------------------------------------------------------------------
 
     def assign(self, address: int, sf: int) -> SlotAssign:
-        """Give a home a slot at this spreading factor, or say again which one it has.
+        """Give a home a slot at this spreading factor, or return the one it has.
 
         Raises RangeError when the map is full, or for a factor that the beacons do not reach.
         """
@@ -67,7 +67,7 @@ class Rounds:
         place = self._place.get(address)
         if place is None or place[0] != sf:
             group = self._groups[sf]
-            if address in group:  # on its way to another factor, and back again
+            if address in group:  # it was changing to another factor, and returns
                 slot = group.index(address)
             elif SILENT in group:
                 slot = group.index(SILENT)
@@ -82,12 +82,12 @@ class Rounds:
         return SlotAssign(map_version=self.version, slot=place[1], begin_us=0, sf=sf)
 
     def confirm(self, address: int, sf: int) -> None:
-        """It was heard at this spreading factor: the slots that it had before are free."""
+        """The home was heard at this spreading factor: its other slots become free."""
         if address in self._place and self._place[address][0] == sf:
             self._free(address, sf)
 
     def drop(self, address: int) -> None:
-        """A home that never sends again: its slots are free."""
+        """Remove a home: its slots become free."""
         self._place.pop(address, None)
         self._missed.pop(address, None)
         self._heard.discard(address)
@@ -112,7 +112,7 @@ class Rounds:
     # -- a round ----------------------------------------------------------------------------------
 
     def begin(self, time_s: int, time_ms: int) -> Beacon:
-        """Return the beacon of a new round. Its bitmap is whom the last round heard."""
+        """Return the beacon of a new round. Its bitmap has the homes heard in the last one."""
         if self.round:
             for address in self._missed:
                 self._missed[address] = (
@@ -157,7 +157,7 @@ class Rounds:
         return self._missed.get(address, 0)
 
     def repair(self, time_s: int, time_ms: int) -> "Beacon | None":
-        """Return the beacon that asks again, None when all were heard or it was asked enough."""
+        """Return the repair beacon, None when no home is left to ask or all passes are used."""
         asked = {a for a in self.missing() if self._missed[a] < GIVE_UP}
         if self.passes >= REPAIRS or not asked:
             return None
@@ -192,7 +192,7 @@ class Rounds:
 
 
 class Rate:
-    """The spreading factor of one home: raised at once when it is lost, lowered slowly."""
+    """The spreading factor of one home: raised soon after frames are lost, lowered slowly."""
 
     RAISE_AFTER = 2  # rounds in a row without a frame
     LOWER_AFTER = 30  # good rounds in a row
