@@ -1,23 +1,23 @@
-"""Runs first after every reset: outputs off, the watchdog on, a window in which a person gets in.
+"""Runs first after every reset: outputs off, the watchdog on, a window to ask for the prompt.
 
 Enter and Ctrl-C on the serial console within 0.5 s, three such bytes in a row as tools send them or
 two as a person types them, with nothing else for 0.1 s before, or the board's button held at reset,
 leave the board at the REPL with main.py not started. So a
 node that keeps crashing can always be flashed again. A node with a lock (/cfg/console.json, written
-by `pbal provision`) wants the node's secret after it, as a line: one try for each start. From here
-on Ctrl-C interrupts nothing: what runs looks for it where it can stop (pbal_node/console.py), so
-that no program ends half-way and leaves a contact closed.
+by `pbal provision`) then requires the node's secret, as a line: one try for each start. From here
+on Ctrl-C interrupts nothing: the program looks for it where it can stop (pbal_node/console.py), so
+that it never ends half-way and leaves a contact closed.
 
-However the program ends, the prompt does not last: a timer feeds the watchdog while somebody works
-there, and restarts the chip when nothing happened for ten minutes.
-Uses nothing of ours, because what is ours may be what is broken.
+However the program ends, the prompt is limited in time: a timer feeds the watchdog while a person
+works there, and restarts the chip after ten minutes without activity.
+Uses no module of pbal, because the fault may be in one of them.
 """
 
 import micropython
 
 try:
-    # A Ctrl-C that came before counts for nothing. It is raised at the next jump or wait: no jump
-    # stands before this wait.
+    # A Ctrl-C that came before is ignored. It is raised at the next jump or wait: there is no jump
+    # before this wait.
     micropython.kbd_intr(-1)
     import time
 
@@ -51,13 +51,13 @@ def _outputs_off():
 
 
 def _care(idle_s=600, longest_s=7200):
-    """Feed the watchdog from a timer until the application takes it over, for as long as somebody
-    works at the console. Who types or copies files uses the heap: after `idle_s` in which its use
+    """Feed the watchdog from a timer until the application takes it over, for as long as a person
+    works at the console. Typing and copying files use the heap: after `idle_s` in which its use
     did not change, or `longest_s` in all, the chip is restarted.
     """
     used, reset = gc.mem_alloc, machine.reset
     wdt = machine.WDT(timeout=15000)
-    seen = [0, 0, 0]  # heap in use, for how long that much, how long in all
+    seen = [0, 0, 0]  # heap in use, seconds since it changed, seconds in all
 
     def feed(_timer):
         now = used()
@@ -88,7 +88,7 @@ def _opens(lock, line):
     """True for the secret. As in pbal_node/console.py and in pbal_tools/consolelock.py."""
     try:
         if not 0 < lock["rounds"] <= 10000:
-            return False  # a try must end
+            return False  # a check must be bounded in time
         found = hashlib.sha256(lock["salt"].encode() + line).digest()
         for _ in range(lock["rounds"]):
             found = hashlib.sha256(found).digest()
@@ -98,8 +98,8 @@ def _opens(lock, line):
 
 
 def _stays(lock):
-    """True when a locked board has no program to start: it must not end at the prompt instead.
-    A soft reset comes from the prompt: there the secret was told.
+    """True when a locked board has no program to start: the prompt must not follow instead.
+    A soft reset comes from the prompt: there the secret was already given.
     """
     if lock is None or machine.reset_cause() == machine.SOFT_RESET:
         return False
@@ -114,8 +114,8 @@ def _wants_in(board, lock):
     """True when the button is held, or a person or a tool asks for the prompt within the window,
     and knows the secret of a locked board.
 
-    What comes without a pause before it is no request: it may be noise. Nor is a line of another
-    length a secret.
+    Bytes without a pause before them are no request: they may be noise. A line of another length is
+    no secret.
     """
     pin = board.get("button", {}).get("pin")
     button = machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP) if pin is not None else None

@@ -1,13 +1,13 @@
-"""Starts the node. Runs after boot.py, which has put the outputs off and left a way in.
+"""Starts the node. Runs after boot.py, which has switched the outputs off and offered the prompt.
 
-Updates never touch this file, nor /lib, from which it takes what chooses the application.
+Updates never touch this file, nor /lib with the module that chooses the application.
 """
 
 import micropython
 
 try:
     # MicroPython switches it on again for each file. An interrupt before this line is raised at
-    # the next jump or wait, and counts for nothing: behind this file lies the prompt.
+    # the next jump or wait, and is ignored: after this file comes the prompt.
     micropython.kbd_intr(-1)
     import time
 
@@ -18,8 +18,8 @@ del micropython, time
 
 import gc  # noqa: E402
 
-# Loading leaves garbage between what stays; collected late, it leaves a heap full of holes. Much
-# less than this takes seconds, a collection being 12 ms.
+# Loading leaves garbage between objects that stay; collected late, it leaves a fragmented heap. A
+# much lower threshold would cost seconds, as a collection takes 12 ms.
 gc.threshold(16384)
 
 try:
@@ -31,8 +31,8 @@ try:
     gc.threshold(-1)
     main()
 except Exception as e:
-    # A program that is broken, or does not fit. Where the console is locked it is not the prompt
-    # that follows but the next start, at which boot.py asks for the secret.
+    # A program that is broken, or does not fit. Where the console is locked the chip restarts
+    # instead of giving the prompt, and boot.py asks for the secret.
     import os
     import sys
 

@@ -1,6 +1,6 @@
-"""Checks a board file against the chip: what would not work, and what could hurt somebody.
+"""Checks a board file against the chip: what would not work, and what could be dangerous.
 
-An error means the board must not be built so; a warning names something to have thought of.
+An error means the board must not be built so; a warning names something to consider.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Finding:
-    """One complaint: `level` is "error" or "warning", `where` the key in the file."""
+    """One finding: `level` is "error" or "warning", `where` the key in the file."""
 
     level: str
     where: str
@@ -118,7 +118,7 @@ def _one(where: str, value: Any, role: str) -> Iterator[Use]:
 
 
 def check(board: Board) -> list[Finding]:
-    """All complaints about a board, errors first."""
+    """All findings about a board, errors first."""
     chip = CHIPS.get(board.board.chip)
     if chip is None:
         known = ", ".join(CHIPS)
@@ -181,7 +181,7 @@ def _analog(use: Use, chip: Chip, wifi: bool) -> Iterator[Finding]:
 
 
 def _relay(use: Use, chip: Chip, board: Board) -> Iterator[Finding]:
-    # Safety rule S1: nothing may close a contact before the program has spoken.
+    # Safety rule S1: nothing may close a contact before the program runs.
     on_level = board.tables.get("selector", {}).get("on_level", 1)
     if use.pin in chip.strapping:
         yield Finding(
@@ -223,7 +223,7 @@ def _conflicts(board: Board) -> Iterator[Finding]:
 
 
 def _may_share(first: Use, second: Use) -> bool:
-    """True for lines of one bus that several devices hang on, and DE with /RE tied together."""
+    """True for lines of one bus that several devices share, and DE with /RE tied together."""
     last = {first.where.rsplit(".", 1)[-1], second.where.rsplit(".", 1)[-1]}
     if last == {"de", "re"}:
         return first.where.rsplit(".", 1)[0] == second.where.rsplit(".", 1)[0]

@@ -1,4 +1,4 @@
-"""What a chip's pins can do: data for the validator, with where each table comes from.
+"""What a chip's pins can do: data for the validator, with the source of each table.
 
 ESP32: "ESP32 Series Datasheet", sections "Pin Overview" and "Strapping Pins", and the GPIO
 summary of the ESP-IDF programming guide. ESP32-S3: "ESP32-S3 Series Datasheet", the same
@@ -14,7 +14,7 @@ class Chip:
     """One chip family.
 
     `strapping` says what each strapping pin decides at reset and how it is pulled then;
-    `boots_high` are pins a relay must not hang on, because they are pulled or driven high before
+    `boots_high` are pins that must not drive a relay, because they are pulled or driven high before
     any program runs. `adc2` is unusable for readings while the Wi-Fi radio is on.
     """
 

@@ -1,5 +1,5 @@
-"""The files of a node's flash, built from the source: what the twin boots and what flash.sh
-writes are the same bytes, from this one function.
+"""The files of a node's flash, built from the source: the twin boots and flash.sh writes the
+same bytes, from this one function.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def compiler() -> str:
 def compile_file(source: Path, name: str, *options: str) -> bytes:
     """One .py file as .mpy bytes; `name` is what tracebacks will show.
 
-    Raises BuildError with the compiler's own words when it does not compile.
+    Raises BuildError with the compiler's message when it does not compile.
     """
     with tempfile.TemporaryDirectory(prefix="pbal-mpy-") as folder:
         out = os.path.join(folder, "out.mpy")
@@ -92,7 +92,7 @@ def _sources() -> tuple[tuple[str, Path, int], ...]:
 def _shortened(
     sources: tuple[tuple[str, Path, int], ...],
 ) -> tuple[names.Plan, dict[str, str], dict[str, str]]:
-    """(what names became, text to compile, text that the chip compiles), by path."""
+    """(shortened names, text to compile, text that the chip compiles), by path."""
     plain: dict[str, str] = {}
     on_chip: dict[str, str] = {}
     for inside, path, _ in sources:

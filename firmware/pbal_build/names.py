@@ -33,10 +33,10 @@ def _private(name: str) -> bool:
 
 
 class _Uses(ast.NodeVisitor):
-    """Where one module's private names come from and go to."""
+    """Where one module's private names are defined and used."""
 
     def __init__(self, tree: ast.Module) -> None:
-        self.bound: set[str] = set()  # made here, as a name of the module or on `self`
+        self.bound: set[str] = set()  # defined here, as a name of the module or on `self`
         self.used: set[str] = set()
         self.others: set[str] = set()  # looked up on something other than `self`
         self.fixed: set[str] = set()  # part of an import, of a string, of machine code
@@ -200,7 +200,7 @@ def plan(sources: Mapping[str, str], as_it_is: Iterable[str] = ()) -> Plan:
 
 
 def shorten(text: str, table: Mapping[str, str]) -> str:
-    """A module's source with its names replaced, every line where it was."""
+    """A module's source with its names replaced; line numbers stay."""
     lines = text.splitlines(keepends=True)
     found = [
         token
@@ -217,7 +217,7 @@ def shorten(text: str, table: Mapping[str, str]) -> str:
 def readable(report: str, names: Mapping[str, Mapping[str, str]]) -> str:
     """A traceback of compiled modules with the names of the source.
 
-    The last line, which has a module only by the frame above it, is taken to be that module's.
+    The last line names no module: it is taken to belong to the module of the frame above it.
     """
     out = []
     back: dict[str, str] = {}

@@ -1,10 +1,10 @@
 """Which contact is closed after a reset: latching relays stay where they are (S12).
 
-Loaded on boards with such relays only. Nothing moves while this looks. The proof is that the output
-follows exactly one supply phase, in height and in angle, in three bursts of all voltages one after
-the other, and that auxiliary contacts, where fitted, say the same. Two contacts closed at once make
-their phases look alike, so two candidates prove nothing. Neither does the journal: it says where
-the contacts were told to go.
+Loaded on boards with such relays only. No contact moves meanwhile. The proof is that the output
+follows exactly one supply phase, in amplitude and angle, in three bursts of all voltages one after
+the other, and that auxiliary contacts, where fitted, agree. Two contacts closed at once make their
+phases look alike, so two candidates prove nothing. Neither does the journal: it has only the
+command that the contacts were given.
 """
 
 from micropython import const
@@ -13,7 +13,7 @@ from pbal_node import rules
 
 _BURSTS = const(3)
 _GIVE_UP_MS = const(2000)  # longer than a dip that a fuse ends
-_METER_MS = const(5000)  # a meter is heard within this time after a start
+_METER_MS = const(5000)  # a meter answers within this time after a start
 
 
 class Adoption:
@@ -24,11 +24,11 @@ class Adoption:
         self._supply = supply
         self._limits = limits
         self._began_ms = now_ms
-        self._trusted_ms = now_ms  # since when the output's sensor can be believed
+        self._trusted_ms = now_ms  # since when the output's sensor is trusted
         self._seen_ms = -1
         self._phase = 0
         self._bursts = 0
-        self.quick = True  # False: it takes long, so look only as often as is measured anyway
+        self.quick = True  # False: it takes long, so only the regular readings are used
 
     def poll(self, now_ms: int, aux: int) -> int:
         """The phase that is closed; 0: not to be proven; -1: not yet known."""
@@ -41,7 +41,7 @@ class Adoption:
             return -1
         self._seen_ms = at
         if not rules.sensor_proves(sense.fault[0]):
-            # A dead output could not be proven either: to open now would leave the home dark.
+            # Opening could not be proven either: to open now would leave the home without power.
             self.quick = now_ms - self._began_ms < _GIVE_UP_MS
             self._trusted_ms = now_ms
             self._bursts = 0
@@ -68,8 +68,8 @@ class Adoption:
         return found
 
     def may_open(self, amps: float, now_ms: int) -> bool:
-        """S6 also binds a contact that nobody can name; an unknown current (negative) only until
-        the meter must have been heard.
+        """S6 also holds while the closed contact is not known; an unknown current (negative) only
+        forbids opening until the meter must have answered.
         """
         if rules.output_dead(self._sense.out_v, self._limits.nominal_v):
             return True

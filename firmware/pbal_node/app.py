@@ -22,14 +22,14 @@ from pbal_node import unload
 
 TYPE_CHECKING = const(0)  # a type checker takes it for 1
 
-_UNSEEN_MS = const(1500)  # supplies that nobody has measured for so long
+_UNSEEN_MS = const(1500)  # supplies that were not measured for so long
 _IDLE_POLL_MS = const(100)
 _STABLE_MS = const(120000)  # an application that runs this long can be started
-# A start that lasts this long forgets the crashes before it; safe mode ends. Contacts that a reset
-# lets fall close once for each start: so at most twice in this time however a node crashes.
+# A start that lasts this long clears the crash count; safe mode ends. Contacts that a reset
+# opens close once for each start: so at most twice in this time however a node crashes.
 _SETTLED_MS = const(600000)
 _WDT_MS = const(15000)
-# Longest silence of a loop, ms. Bearers are not among them: they start anew by themselves (S11).
+# Longest time without progress of a loop, ms. Bearers restart by themselves instead (S11).
 _WATCHED = {"metering": 6000, "selector": 4000}
 _BUTTON_MS = const(5000)
 
@@ -101,7 +101,7 @@ class App:
     release_kept_ms: float
 
     def __init__(self) -> None:
-        # Loading leaves garbage between what stays; collected late, it leaves a heap full of holes.
+        # Loading leaves garbage between objects that stay; collected late, the heap is fragmented.
         gc.threshold(16384)
         from pbal_node.importer import Importer
 
@@ -124,7 +124,7 @@ class App:
 
         self.link = None
         self.finder = None
-        self.slots = None  # a node that never took an update does without
+        self.slots = None  # None on a node that never took an update
         self.radio = None  # what fitting.py needs for one, until it is fitted
         self.led = None
         self.button = None
@@ -138,12 +138,12 @@ class App:
         unload("pbal_node", "hardware")
         unload("pbal_node", "board")
         unload("pbal_protocol", "kdf")
-        # It feeds nothing until run().
+        # The hardware watchdog is not fed through it until run().
         self._watch(Watchdog(lambda: None, _WATCHED, self.now_ms()))
 
     def _fit_radio(self) -> None:
-        """At last: what is loaded once a boot has left, and makes room. A node whose radio does
-        not fit goes on without it.
+        """Done last: the modules needed once per boot are unloaded by now. A node whose radio does
+        not fit the heap runs without it.
         """
         about, self.radio = self.radio, None
         gc.collect()
@@ -163,14 +163,14 @@ class App:
     def _watch(self, watchdog) -> None:
         self.watchdog = self.measuring.watchdog = watchdog
 
-    # what the parts ask -----------------------------------------------------------------------
+    # for the parts ----------------------------------------------------------------------------
 
     def silent_ms(self) -> int:
-        """How long no authentic frame of the controller has come for this node."""
+        """Time since the last authentic frame of the controller for this node; 0 without keys."""
         return self.now_ms() - self.link.heard_ms if self.link else 0
 
     def clock_moved(self, seconds: int, ahead_s: int) -> None:
-        """Site time made a step, or is behind proven time: no command runs before that."""
+        """Site time was stepped, or is behind proven time: commands expire by the later one."""
         self.log.emit(_EV_CLOCK_MOVED, _WARNING, seconds, ahead_s)
 
     def wake_selector(self) -> None:
@@ -187,7 +187,7 @@ class App:
         return self.slots
 
     def _load_updater(self) -> None:
-        """Once a boot, when the first Update came and was put off."""
+        """Once per boot, when the first Update came and was deferred."""
         link = self.link
         if link is None:
             return
@@ -204,7 +204,7 @@ class App:
                 self.log,
                 self.faults,
             )
-        except Exception as e:  # a board with too little room: it goes on as it is
+        except Exception as e:  # too little heap: the node runs on without updates
             self.faults.note(_LOADING, e)
             link.wants_updater = False
             unload("pbal_node", "update")
@@ -218,7 +218,7 @@ class App:
         s = self.selector
         sample = self.measuring.sample
         if s.began:
-            s.recover(self.now_ms())  # safe mode lets a loop that failed begin again
+            s.recover(self.now_ms())  # safe mode restarts a loop that failed
         else:
             s.boot(self.now_ms())
         wake = self._wake_selector
@@ -226,7 +226,7 @@ class App:
         while True:
             if s.busy:
                 samples += 1
-                # A long wait must not leave the supplies unwatched.
+                # The supplies must be measured during a long wait, too.
                 if samples % 32 == 0 or s.wants_supply or s.proving_live:
                     sample()
                 else:
@@ -238,7 +238,7 @@ class App:
             samples = 0
             now = self.now_ms()
             if self.safe_mode and now - self.supply.at_ms > _UNSEEN_MS:
-                sample()  # the loop that measures may be what fails
+                sample()  # the measuring loop may be the one that fails
                 now = self.now_ms()
             s.poll(now)
             self.autonomy.poll(now)
@@ -278,7 +278,7 @@ class App:
                     self.slots.stable()
             if not settled and now > _SETTLED_MS:
                 settled = True
-                # Safe mode held: leave it through a clean boot, on probation (build.py).
+                # Safe mode was stable: a clean boot leaves it, a crash brings it back (build.py).
                 self.counters.settle(self.counters.crashes if self.safe_mode else 0)
                 if self.safe_mode:
                     machine.reset()
@@ -289,14 +289,14 @@ class App:
                 raise KeyboardInterrupt("pbal: the node is stopped; reset to start it")
 
     def _every_two_seconds(self, now: int) -> None:
-        """Clean the heap at a time of our choosing, note what is really used, feed the watchdog."""
+        """Collect garbage at a chosen time, record the heap in use, feed the watchdog."""
         gc.collect()
         used = gc.mem_alloc()
         if used > self.report.heap_used_max:
             self.report.heap_used_max = used
         answered = 0
         for bearer in self.bearers:
-            bearer.alive(now)  # starts it anew if need be
+            bearer.alive(now)  # restarts it when it makes no progress
             answered += bearer.answered
         self._keep_release()
         fed = self.watchdog.poll(now)
@@ -306,7 +306,7 @@ class App:
             self.slots.prove(now, self.proven_ms, heard, metered, self.log.emit)
 
     def _keep_release(self) -> None:
-        """The contact's own release time survives a reset, written when it moved by 1 ms."""
+        """Keep the contact's measured release time over a reset; written when it moved by 1 ms."""
         now_ms = self.selector.release_ms
         if abs(now_ms - self.release_kept_ms) >= 1 and not self.selector.busy:
             if self.release_slot.save(struct.pack("<H", int(now_ms * 10))):
@@ -355,9 +355,9 @@ def main() -> None:
         try:
             app = App()
             asyncio.run(app.run())
-        except Exception as e:  # the one place where everything ends: record, then reset
+        except Exception as e:  # any error that ends the application: record, then reset
             if app and (app.selector.busy or app.drive.busy):
-                app.drive.coils_off()  # while it is at hand: nothing is loaded before it
+                app.drive.coils_off()  # first, as nothing must be loaded for it
             app = None
             sys.print_exception(e)
             gc.collect()

@@ -1,9 +1,9 @@
-"""Takes a setting: legal, plausible on this board and now, in flash, in use. Loaded when one comes.
+"""Takes a setting: checks it for this board and this moment, stores and uses it. Loaded on demand.
 
-The wire's ranges (pbal_protocol.config) fit all boards and all mains. Here is what a holder of the
-node's keys, or a slip while commissioning, must not do to this home: a band that lets it close onto
-a voltage that harms, or onto none; a current at which it never leaves a sick phase, or one that is
-not the truth; waits that keep it dark; calibrations with which no contact follows its phase.
+The wire's ranges (pbal_protocol.config) fit all boards and all mains. This refuses what
+must not be set in this home, even by a holder of the node's keys: a band that lets it close onto a
+harmful voltage, or onto none; a current at which it never leaves a sick phase, or a false one;
+waits that keep it without power; calibrations with which no contact follows its phase.
 """
 
 from micropython import const
@@ -12,17 +12,17 @@ from pbal_node import rules
 from pbal_protocol import config as keys
 from pbal_protocol.errors import PbalError
 
-_LOW = const(0.70)  # of nominal: a home is better dark than below
+_LOW = const(0.70)  # of nominal: below, a home is better without power
 _HIGH = const(1.15)  # of nominal: above, appliances fail
-_RATED_LEAST_MA = const(2000)  # a home that draws less than this is rare: it would never move
+_RATED_LEAST_MA = const(2000)  # few homes ever draw less: below it they would never move
 _GOOD_MOST_MS = const(300000)
-_DEAD_MOST_MS = const(5000)  # every transfer darkens the home for so long
+_DEAD_MOST_MS = const(5000)  # every transfer interrupts the home's supply for so long
 _WAIT_MOST_MS = const(300000)  # each part of the wait on a sick phase
 _RETURN_MOST_MS = const(900000)  # the random wait after an outage
 _MOST_PPM = const(100000)  # what the current may be corrected by up to the rated current, in all
-_SAME = const(0.10)  # output and closed phase are one voltage: this share of nominal apart
-_NEAR = const(0.13)  # the other phases are the same transformer's
-_METER = const(0.05)  # a meter with a sensor of its own came calibrated
+_SAME = const(0.10)  # output and closed phase agree within this share of nominal
+_NEAR = const(0.13)  # and the other phases of the transformer within this
+_METER = const(0.05)  # a meter with a sensor of its own is calibrated by its maker
 _ALIVE = const(0.5)
 
 _RESULT_OK = const(0)
@@ -33,7 +33,7 @@ _RESULT_FLASH_ERROR = const(4)
 
 
 def legal(key: int, value, marked=()) -> bool:
-    """True when the wire allows the value, and it takes nothing back that is marked on site."""
+    """True when the wire allows the value, and it does not clear a mark that was set on site."""
     try:
         keys.check(key, value)
     except PbalError:
@@ -65,7 +65,7 @@ def take(s, key: int, value: int) -> int:
 
 
 def plausible(s, key: int, value: int) -> bool:
-    """Whatever is legal on some board, and makes sense on this one."""
+    """True when a legal value makes sense on this board."""
     nominal = s.limits.nominal_v
     if key == keys.BAND_LOW_DV:
         return value >= 10 * _LOW * nominal
@@ -91,8 +91,8 @@ def plausible(s, key: int, value: int) -> bool:
 def trim_result(s, c: int, value: int) -> int:
     """RESULT_* of a calibration of a voltage: 0 the output, 1..3 its phase.
 
-    What the channel would read is held against the others, as they read now: near enough, or at
-    least nearer than before. While nothing is closed only what takes a calibration back is taken.
+    The channel's corrected reading is compared with the others' present ones: near enough, or at
+    least nearer than before. While nothing is closed only a smaller correction is accepted.
     """
     before = s.config.get(keys.TRIM_OUT_PPM + c)
     phase = s.report.phase()
@@ -113,7 +113,7 @@ def trim_result(s, c: int, value: int) -> int:
             return _RESULT_OUT_OF_RANGE
     low, high = s.supply.low_v, s.supply.high_v
     if c and rules.in_band(now, low, high) and not rules.in_band(then, low, high):
-        return _RESULT_OUT_OF_RANGE  # after an outage nothing would be closed onto it
+        return _RESULT_OUT_OF_RANGE  # after an outage no contact would close onto this phase
     return _RESULT_OK
 
 
@@ -123,7 +123,7 @@ def _nearer(now: float, then: float, other: float, enough: float) -> bool:
 
 
 def apply(s) -> None:
-    """Copy the settings to where they are used; the board's own limits still bind."""
+    """Copy the settings to where they are used; the board's own limits still apply."""
     get = s.config.get
     lim = s.limits
     lim.dwell_ms = get(keys.DWELL_S) * 1000

@@ -1,7 +1,7 @@
 """Local rules: leave a sick phase (S8), come back after an outage (S9), and hold on silence (S7).
 
 The decisions are taken here; the selector still applies every safety rule to them. Random delays
-and a random, voltage-weighted choice keep a street from moving as one: homes that lose a phase
+and a random, voltage-weighted choice keep homes from moving all at once: homes that lose a phase
 together spread over the healthy ones, and homes that come back do so one after another.
 """
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from pbal_node.balance import Balancer
 
 _HOLD_MS = const(60000)  # pause after an autonomous transfer, doubled each time ...
-_HOLD_MAX_MS = const(1800000)  # ... up to this, so that a sagging street cannot oscillate
-_CALM_MS = const(3600000)  # so long without one forgets the doubling
+_HOLD_MAX_MS = const(1800000)  # ... up to this, so that a street with low voltage cannot oscillate
+_CALM_MS = const(3600000)  # so long without one resets the doubling
 _MARGIN_DV = const(40)  # a candidate must be this far inside the band: it will carry more load
 _DEAD_SHARE = const(0.5)  # below this share of nominal a phase is lost, not just low
 _SOON_MS = const(2000)  # a return that was refused, or ended before a contact was driven
 _RETRY_MS = const(30000)  # a contact that does not close is tried again after this ...
-_RETRY_MAX_MS = const(600000)  # ... then, as all that fails, after twice as long, up to this
+_RETRY_MAX_MS = const(600000)  # ... then after twice as long, as any failure, up to this
 
 # As on the wire.
 _EV_PHASE_LOST = const(11)
@@ -75,7 +75,7 @@ class Autonomy:
         self._again = rules.closed_until_reset(state.stage, state.proven, cold_start)
         self._trying = False  # a return was begun here
         self._again_ms = _SOON_MS
-        self._next = False  # the last return failed for its contact: another one need not wait
+        self._next = False  # the last return failed for its contact: another contact need not wait
         self._delay_ms = -1  # the random part of the wait under way, -1: not drawn
         self._hold_ms = 0
         self._hold_until = 0
@@ -91,8 +91,8 @@ class Autonomy:
     def choose(self, present: int, now_ms: int) -> int:
         """A healthy phase other than `present` whose contact works, 0 when there is none.
 
-        Random, leaning by the voltage (rules.lean): the lighter phase is likelier, and no phase
-        takes everybody.
+        Random, weighted by the voltage (rules.lean): the less loaded phase is likelier, and no
+        phase gets all homes.
         """
         sup = self._sup
         fails = self._sel.contacts.fails
@@ -152,7 +152,7 @@ class Autonomy:
             if self._sel.local_transfer(to, now_ms):
                 self._moved(now_ms)
         elif not to and dead and self._sel.release(now_ms):
-            # Nothing to go to: open, so that the return of power finds this home staggered.
+            # No phase to go to: open, so that this home returns staggered when power comes back.
             self._stagger = True
             self._delay_ms = -1
 
@@ -164,7 +164,7 @@ class Autonomy:
 
                 self._balancer = Balancer(self._sup, self._load, self._rand, now_ms)
             except MemoryError:
-                self.settings.silent_hours = 0  # no room for it: hold
+                self.settings.silent_hours = 0  # no heap for it: hold
                 return
         to = self._balancer.target(present, now_ms)
         if not to or self._sel.dwell_left_ms(now_ms) > 0:
@@ -246,4 +246,4 @@ class Autonomy:
             self._again = self._stagger = False
             self._delay_ms = -1
         else:
-            self._retry_ms = now_ms + _SOON_MS  # for a passing reason: nothing moved
+            self._retry_ms = now_ms + _SOON_MS  # for a temporary reason: nothing moved

@@ -6,14 +6,14 @@ Loaded only on nodes whose `silent_hours` is not 0. It must never make things wo
   last three hours *and* is so now, by at least 5 V both times;
 - small enough: only when the difference in volts is at least the home's current in amperes. Moving
   I amperes changes the difference by 2 (Zp + 1.5 Zn) I, which is 0.96 V per ampere on the
-  reference impedance of IEC 60725 (0.24 and 0.16 ohm); so a move never turns the order of the
-  phases round there, and even two homes that move in the same second leave a difference that is
+  reference impedance of IEC 60725 (0.24 and 0.16 ohm); so a move never reverses the order of the
+  phases there, and even two homes that move in the same second leave a difference that is
   no larger than before;
 - random: one chance in 7.5 to 22.5 minutes, taken once in eight, so that the next home measures
   what the last one did;
 - bounded: one move in six hours, and never within the dwell or above the daily cap.
 
-A home that feeds in, or whose current is not known, stays.
+A home that exports, or whose current is not known, stays.
 """
 
 from micropython import const
@@ -23,13 +23,13 @@ _CHANCE_SPREAD_MS = const(900000)
 _ONE_IN = const(8)
 _REST_MS = const(21600000)
 _LOOK_MS = const(60000)
-_LOOKS = const(180)  # looks before the mean counts, and its time constant in looks
+_LOOKS = const(180)  # readings before the mean is used, and its time constant in readings
 _LEAST_V = const(5.0)
 _VOLTS_PER_AMPERE = const(1.0)
 
 
 class Balancer:
-    """`supply`: see supply.py; `load()`: the home's current in amperes, negative when it feeds in
+    """`supply`: see supply.py; `load()`: the home's current in amperes, negative when it exports
     or is not known; `randrange(n)` gives 0..n-1.
     """
 
@@ -60,7 +60,7 @@ class Balancer:
             self._mean[p] += (self._sup.v[p] - self._mean[p]) / self._looks
 
     def moved(self, now_ms: int) -> None:
-        """This home moved, for whatever reason: rest, and learn the voltages anew."""
+        """This home moved, for whatever reason: pause, and average the voltages anew."""
         self._rest_until = now_ms + _REST_MS
         self._looks = 0
 

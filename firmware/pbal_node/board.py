@@ -41,7 +41,7 @@ def drive(board: dict):
 
 
 def forget_unused(*used) -> None:
-    """Free the code of the drives that this board has not got: `used` are the ones that it has."""
+    """Free the code of the drives that this board does not have: `used` are those it has."""
     module = sys.modules.pop("pbal_node.drive")
     kinds = [type(part) for part in used]
     for kind in (HeldDrive, LatchingDrive, Aux):
@@ -115,7 +115,7 @@ def per_channel(board: dict, name: str, default: float) -> list:
 
 
 def part(name: str, make, instead: str):
-    """make(), or what stands in for a part that is not there: a fault to report, not a crash."""
+    """make(), or a placeholder for a part that is missing: a fault to report, not a crash."""
     try:
         return make()
     except (OSError, ValueError, RuntimeError) as e:

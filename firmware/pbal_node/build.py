@@ -1,6 +1,6 @@
-"""Puts a node together from the board file, the identity and what flash remembers.
+"""Builds a node from the board file, the identity and what is stored in flash.
 
-Needed once a boot, so the application throws it away afterwards.
+Needed once per boot, so the application unloads it afterwards.
 """
 
 import json
@@ -116,7 +116,7 @@ def _count_boot(c: Counters, died: bool, reset: bool, planned: bool) -> bool:
     """One more start; True when the one before it crashed.
 
     `died`: the watchdog ended it. `reset`: the chip was reset while it had its supply, which is a
-    crash only when that start was still young. `planned`: an update restarts the node. A node that
+    crash only when that start was not proven. `planned`: an update restarts the node. A node that
     comes out of safe mode goes back into it with the next crash.
     """
     crashed = c.noted or died or (reset and c.young)
@@ -151,7 +151,7 @@ def _report(app, board: dict, identity: dict) -> Report:
 
 
 def _join(app, identity: dict) -> tuple:
-    """The end of the sealed link; the Modbus unit and the group frames' key. Raises whatever a
+    """This node's end of the link; the Modbus unit and the group frames' key. Raises whatever a
     damaged identity causes, and ValueError for one that was copied from another chip.
     """
     from pbal_node.groupkeys import GroupKeys, kept
@@ -195,7 +195,7 @@ def _join(app, identity: dict) -> tuple:
 
 
 def _network(app, board: dict, identity: dict, de) -> bool:
-    """The bearer over Wi-Fi, in place of RS-485; False when that cannot be."""
+    """The bearer over Wi-Fi, in place of RS-485; False when that is not possible."""
     from pbal_node.bearers.udp import make
 
     port = None
@@ -206,7 +206,7 @@ def _network(app, board: dict, identity: dict, de) -> bool:
         app.bearers.extend(make(app, identity, port))
     except MemoryError:
         raise
-    except Exception as e:  # printed without what it holds: it may be a network's key
+    except Exception as e:  # printed without its arguments: one may be a network's key
         print("pbal: the network of /cfg/identity.json is damaged (%s)" % type(e).__name__)
         boards.missing.append("network")
         return False
@@ -221,15 +221,15 @@ def _bearers(app, board: dict, identity: dict) -> None:
             unit, group = _join(app, identity)
         except MemoryError:
             raise
-        except Exception as e:  # the home keeps its power by S8 and S9; nobody can command it
+        except Exception as e:  # the home keeps its power by S8 and S9; it cannot be commanded
             print("pbal: /cfg/identity.json cannot be used (%r): provision the node anew" % e)
             boards.missing.append("identity")
-    de = boards.rs485_driver(board)  # off, also where nobody speaks on the line
+    de = boards.rs485_driver(board)  # off, also where the line is not used
     if app.link and "udp" in identity and _network(app, board, identity, de):
         return
     told = identity.get("radio") if app.link and "radio" in board else None
     if told:
-        app.radio = (board["radio"], identity, group)  # once all this made room for it
+        app.radio = (board["radio"], identity, group)  # fitted when all this is unloaded
         if not told.get("wired"):
             return
     from pbal_node.bearers.rs485 import Rs485
@@ -247,7 +247,7 @@ def _bearers(app, board: dict, identity: dict) -> None:
     )
     app.bearers.append(rs485)
     if not app.link:
-        # Now, while the heap is whole: who is searched for may have run for days.
+        # Now, while the heap is not fragmented: a search may come after days.
         from pbal_node.discovery import Finder
 
         app.finder = rs485.finder = Finder(rs485.rx, app.led, app.now_ms)

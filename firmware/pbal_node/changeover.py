@@ -8,7 +8,7 @@ sensors, flash and events come from outside.
        |   +---------- open again, then fall back <--------------+ (does not follow)
        +--still live--> LOCKED_OUT
 
-A transfer is journalled before the first contact moves (S12) and its result before it is told.
+A transfer is journalled before the first contact moves (S12) and its result before it is reported.
 """
 
 from micropython import const
@@ -56,8 +56,8 @@ _AT_REST_OPEN = const(2)
 
 _PROOFS = const(2)  # consecutive readings that must agree before the output counts as dead or live
 _PROOF_MS = const(60)  # readings this old prove nothing about the contact about to close
-_BLIND_MS = const(5000)  # without any reading of the output for so long, nothing can be proven
-_UNSEEN_MS = const(1000)  # a contact that closed and was not seen to is not kept closed for longer
+_BLIND_MS = const(5000)  # without a reading of the output for so long, nothing can be proven
+_UNSEEN_MS = const(1000)  # a contact that closed without proof is kept closed no longer than this
 _MEASURE_MS = const(25)  # one reading of the supplies takes this long
 _DAY_S = const(86400)
 
@@ -83,14 +83,14 @@ class Changeover:
         self._emit = emit
         self.state = _STATE_BOOT
         self.phase = 0  # where the home is: the closed (or welded) phase, 0 = open
-        self.outbox: list = []  # results the controller has not been told yet
+        self.outbox: list = []  # results not yet reported to the controller
         self.sense_fault = False
         self.fresh = False  # closed, and the current was not yet looked at
         self.wants_supply = False  # asks for a new reading of the supplies
         self.stayed_open = False  # the last contact that was driven did not follow
         self.contacts = Contacts()
         self.autonomous = False  # the present phase was chosen by a local rule
-        self.doubt = False  # a contact was moving when the node died, or did not do as it was told
+        self.doubt = False  # a contact was moving when the node stopped, or did not follow
         self._goal = 0  # phase to close next, 0 = stay open
         self._fallback = 0  # where to go when the goal fails
         self._from = 0
@@ -98,7 +98,7 @@ class Changeover:
         self._expires_s = 0
         self._local = 0  # event to emit when a local move is done
         self._opened_ms = 0
-        self._off_ms = 0  # when the coils were told to let go
+        self._off_ms = 0  # when the coils were switched off
         self._held = 0  # the contact that was driven last, 0: any may have been, before the start
         self._was_hidden = True  # since then a contact could be closed without a voltage
         self._dead_ms = -1
@@ -106,7 +106,7 @@ class Changeover:
         self._seen_ms = -1
         self._closed_ms = 0
         self._reason = _REASON_NONE
-        self._again = False  # closing what a reset of the processor let fall
+        self._again = False  # closing again a contact that a processor reset opened
         self._last_transfer_ms = -1  # monotonic, -1 = not since boot
         self._lost_ms = -1  # when the output went away in this transfer
         self._boot_ms = 0
@@ -114,7 +114,7 @@ class Changeover:
         # at_zero(release_ms) waits until opening would meet a current zero; returns the time.
         self.at_zero: object = None
         self.aux: object = None  # closed() of the auxiliary contacts, where the board has them
-        self.meter: object = None  # a witness of what the output carries: metering/base.py
+        self.meter: object = None  # the meter at the output: metering/base.py
         self.release_ms = timing.release_ms  # as measured on this contact, at first the board's
 
     # moving -----------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ class Changeover:
         sense = self._sense
         trusted = rules.sensor_proves(sense.fault[0])
         # A contact that is welded to a dead phase leaves the output dead: only its own auxiliary
-        # contact tells.
+        # contact shows it.
         released = rules.contacts_open(self.aux_closed())
         dead = rules.output_dead(sense.out_v, self.limits.nominal_v) and trusted and released
         if dead:
@@ -238,7 +238,7 @@ class Changeover:
         )
         if live or not rules.contacts_open(self.aux_closed()):
             self._proofs = 0
-            self.state = _STATE_OPENING  # it came back: prove it dead again, or find it welded
+            self.state = _STATE_OPENING  # the voltage came back: prove it dead again, or welded
             return
         sup = self._supply
         dead_time = self._timing.dead_time_ms
@@ -273,7 +273,7 @@ class Changeover:
         self.state = _STATE_CLOSING
 
     def _hidden(self) -> bool:
-        """A contact may be closed still, and its phase have no voltage that would show it."""
+        """A contact may still be closed on a phase that has no voltage to show it."""
         v = self._supply.v
         nominal = self.limits.nominal_v
         for p in (1, 2, 3):
@@ -297,7 +297,7 @@ class Changeover:
         sense = self._sense
         if self._fresh(self._closed_ms):
             live = rules.same_height(sense.out_v, self._supply.v[goal], self.limits.nominal_v)
-            if sense.at_ms >= sense.out_at_ms:  # a burst of all voltages: it knows the angle, too
+            if sense.at_ms >= sense.out_at_ms:  # a burst of all voltages: it has the angle, too
                 live = live and rules.same_angle(sense.alike[goal])
             if live and rules.contacts_agree(self.aux_closed(), goal):
                 self._proofs += 1
@@ -350,12 +350,12 @@ class Changeover:
         self._again = self.wants_supply = False
         stays_open = rules.safe_mode_stays_open(self.limits.safe_mode, self.doubt)
         self.state = _STATE_SAFE if stays_open else _STATE_OPEN
-        # What a start finds open because of a reset, the journal goes on calling closed (S9).
+        # After a reset opened a contact at rest, the journal keeps it as closed (S9).
         if rules.was_interrupted(self._st.stage):
             self._conclude(_FAILED, self._reason or _REASON_TARGET_OUT_OF_BAND, 0)
 
     def _cannot_prove(self, now_ms: int) -> None:
-        """S1: nothing tells whether the output is dead, so nothing may close until it does."""
+        """S1: whether the output is dead is not known, so nothing may close until it is."""
         self._drive.all_off(now_ms)
         if not self.sense_fault:
             self.sense_fault = True
@@ -364,7 +364,7 @@ class Changeover:
         self._finish_open(now_ms)
 
     def _lock_out(self, now_ms: int) -> None:
-        """S2: all off, remember, alarm. What still holds is the phase to report."""
+        """S2: all off, store it, raise an alarm. The phase still connected is reported."""
         self._drive.all_off(now_ms)
         aux = self.aux_closed()
         if aux > 0:
@@ -387,7 +387,7 @@ class Changeover:
         return best
 
     def _conclude(self, outcome: int, reason: int, transfer_ms: int) -> None:
-        """Write how it ended before anyone is told."""
+        """Store the outcome before it is reported."""
         self._st.stage = _AT_REST if self.phase else _AT_REST_OPEN
         self._local = 0
         result = self._command
@@ -411,7 +411,7 @@ class Changeover:
         self._tell(result)
 
     def _tell(self, result: Result) -> None:
-        """Repeat it until the controller acknowledges; the oldest gives way, it stays on flash."""
+        """Report it until it is acknowledged; the oldest is dropped here, it stays on flash."""
         self.outbox.append(result)
         if len(self.outbox) > RESULTS_KEPT:
             self.outbox.pop(0)

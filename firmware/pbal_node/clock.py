@@ -1,6 +1,6 @@
 """Two clocks: a monotonic one that never wraps, and site time set by the controller only (S4).
 
-Proven is a time that came in answer to a fresh nonce of ours, in a frame for this node alone.
+A time is proven when it answers a fresh nonce of ours, in a frame for this node alone.
 Everything else moves the clock only within a band around the last proven answer. Commands are
 judged expired by `latest_s`, which goes back only after a long run of answers that agree.
 """
@@ -11,19 +11,19 @@ from micropython import const
 
 from pbal_node.version import BUILD_S
 
-_ANSWER_MS = const(5000)  # an answer to our nonce after this was held back on the way: no proof
-_SPAN_S = const(631152000)  # 20 years: a time so long after the build is no time
+_ANSWER_MS = const(5000)  # a later answer to our nonce may have been held back: no proof
+_SPAN_S = const(631152000)  # 20 years: a time so long after the build is not plausible
 _BAND_MS = const(2000)  # how far other syncs may move the clock from the last proven answer ...
 _DRIFT = const(5000)  # ... and one in so many (200 ppm) of the time since, for both crystals
 _ALONE_MS = const(21600000)  # 6 h after the last proven answer only another one moves the clock
 _ASK_MS = const(3600000)  # a proven answer is asked for this often ...
 _ASK_SOON_MS = const(600000)  # ... and this often until time is settled
-_SAME_MS = const(1000)  # a question that nobody answered yet is asked again for so long
+_SAME_MS = const(1000)  # an unanswered question keeps its nonce for so long
 _AGAIN_MS = const(5000)  # an answer that does not come is asked for again
 _APART_MS = const(300000)  # answers closer together than this count as one
 _RUN_MS = const(3600000)  # answers that agree for so long ...
 _RUN = const(5)  # ... and at least so many settle what time it is
-_AHEAD_MS = const(60000)  # proven time further ahead than this was wrong: it gives way then
+_AHEAD_MS = const(60000)  # proven time further ahead than this was wrong: it is replaced
 
 
 def random_u32() -> int:
@@ -75,7 +75,7 @@ class SiteClock:
         self._open = True  # the nonce has not been answered
         self._base_ms = 0  # site time minus monotonic time
         self.synced = False
-        self.refused = 0  # TimeSyncs not believed
+        self.refused = 0  # TimeSyncs refused
         self._mark_ms = floor_s * 1000  # the latest site time that commands were judged by
         self._line_ms = 0  # when the last proven answer came ...
         self._line_base_ms = 0  # ... and what it said
@@ -96,14 +96,14 @@ class SiteClock:
         return max(self.now_ms(), self._mark_ms) // 1000
 
     def ask(self, nonce: int) -> int:
-        """The nonce of the next Hello: what answers an older one is too late.
+        """The nonce of the next Hello: an answer to an older one is too late.
 
-        A new one, but not more often than once a second: whoever makes a node say Hello, which
-        takes no key, would else make every answer of the controller one to an older question.
+        It changes at most once a second: otherwise anyone who makes a node send Hello, which
+        needs no key, could make every answer of the controller one to an older question.
         """
         now = self._mono.now()
         if not self._open or now - self._asked_ms >= _SAME_MS:
-            self.nonce = nonce or 1  # 0 is what nobody asked for
+            self.nonce = nonce or 1  # 0 means not asked for
             self._asked_ms = now
             self._open = True
         return self.nonce
@@ -121,7 +121,7 @@ class SiteClock:
         return self._run >= _RUN and now - self._run_ms >= _RUN_MS
 
     def set(self, time_s: int, time_ms: int, nonce: int, unicast: bool) -> bool:
-        """Take a TimeSync. False (and counted) when it must not be believed."""
+        """Take a TimeSync. False (and counted) when it must not be trusted."""
         now = self._mono.now()
         base = time_s * 1000 + time_ms - now
         ok = False
@@ -166,14 +166,14 @@ class SiteClock:
         self._counted_ms = now
         self._counted_base_ms = base
         if self._settled(now):
-            # The one place where proven time goes back, and where flash may take a new one.
+            # Only here may proven time go back, and may flash take a new one.
             self.settled_s = (now + base) // 1000
             if self._mark_ms - now - base > _AHEAD_MS:
                 self._mark_ms = now + base
 
 
 def plausible(time_s: int) -> bool:
-    """S4: not before this firmware was built, nor long after anybody will run it."""
+    """S4: not before this firmware was built, nor over 20 years after that."""
     return BUILD_S <= time_s < BUILD_S + _SPAN_S
 
 

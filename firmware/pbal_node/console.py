@@ -5,8 +5,8 @@ turns, where the program can stop with its contacts known. Three bytes of Enter 
 ask for the prompt, as tools send them; or two, Ctrl-C last, with nothing before and after them for
 a turn, as a person types them. Any other byte in this turn or the one before makes them noise.
 
-Where /cfg/console.json is, they only make the node say that it is locked and who it is, and from
-then on it looks for the secret (lock.py).
+Where /cfg/console.json exists, they only make the node print that it is locked and its id, and
+from then on it looks for the secret (lock.py).
 """
 
 import gc
@@ -23,7 +23,7 @@ _AT_ONCE = const(64)  # bytes looked at in a turn: noise must not hold the appli
 _NO_SUCH_FILE = const(2)
 _RUN_ASKS = const(3)
 _PAIR = const(2)
-# Where what is kept between two turns stands in its list.
+# Indices of what is kept between two turns, in its list.
 _LAST = const(0)
 _RUN = const(1)
 _STOPS = const(2)
@@ -31,25 +31,25 @@ _OTHER = const(3)
 
 
 def console(emit=None):
-    """A function that is true when somebody asks for the prompt and may have it. What follows the
-    request, or the secret, is left to the prompt: tools send the next thing at once.
+    """A function that is true when the prompt is asked for and granted. Bytes that follow the
+    request, or the secret, are left to the prompt: tools send the next command at once.
 
     `emit` of the event log is told of wrong secrets: the first, the tenth, the hundredth ...
     """
     keys = select.poll()
     keys.register(sys.stdin, select.POLLIN)
     # What came last; Enters and Ctrl-Cs in a row, Ctrl-Cs among them, turns in which another byte
-    # counts. A list, and no object, as names stay in the heap for ever.
+    # counts. A list, not an object, as names stay in the heap.
     kept: list = [0, 0, 0, 0]
     lock: list = []  # its functions, from the first request on
     try:
         os.stat("/cfg/console.json")
         is_open = False
-    except OSError as e:  # what cannot be looked at may be a lock
+    except OSError as e:  # a file that cannot be read may be a lock
         is_open = e.errno == _NO_SUCH_FILE
 
     def granted() -> bool:
-        """Somebody asks: the prompt where there is no lock."""
+        """The prompt is asked for: granted where there is no lock."""
         kept[_RUN] = kept[_STOPS] = 0
         if is_open:
             return True
@@ -60,7 +60,7 @@ def console(emit=None):
 
                 lock.extend(load(emit))
             except (MemoryError, ImportError, OSError):
-                return False  # no room now: whoever asks again may find some
+                return False  # no heap now: a later request may find some
         return lock[2]()
 
     def asked() -> bool:

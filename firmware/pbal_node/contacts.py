@@ -1,9 +1,9 @@
 """What is known of the three contacts: which of them failed, and whether the closed one fell open.
 
-A contact that fell open leaves the output dead while its phase is good. A sensor of the output
-that lost its wire looks the same, and a home must not lose its power for a sensor: so another
-witness must say that nothing flows. Auxiliary contacts say it at once; a meter that lives from
-the output by its silence; a current transformer by no current, longer than an idle home has none.
+A contact that fell open leaves the output dead while its phase is good. An output sensor with a
+broken wire looks the same, and a home must not lose its power for a sensor: so a second source
+must show that no current flows. Auxiliary contacts show it at once; a meter supplied from the
+output by its silence; a current transformer by no current, longer than an idle home has none.
 """
 
 from micropython import const
@@ -21,8 +21,8 @@ _ONCE_MS = const(86400000)  # a contact that fell open is closed again once in t
 
 
 class Contacts:
-    """`fails[phase]`: how often in a row the contact did not do as it was told; a proven closing
-    ends the row.
+    """`fails[phase]`: how often in a row the contact did not follow its command; a proven
+    closing clears it.
     """
 
     def __init__(self) -> None:
@@ -30,11 +30,11 @@ class Contacts:
         self._fell_ms = [-_ONCE_MS] * 4
         self._seen_ms = -1
         self._dead_ms = -1  # since when the output is dead though its phase is good
-        self._still_ms = -1  # since when the current says nothing else
+        self._still_ms = -1  # since when no current contradicts that
         self._loaded = False  # the home drew a load when the output was last alive
 
     def failed(self, phase: int) -> bool:
-        """It did not close. True while that is to be told: a row may be long."""
+        """It did not close. True while that is to be reported: a series may be long."""
         self.fails[phase] += 1
         return self.fails[phase] <= rules.FAILS_MOST
 
@@ -75,12 +75,12 @@ class Contacts:
         )
 
     def _nothing_flows(self, meter, at: int) -> bool:
-        """The meter's word, from readings that are younger than the output's death."""
+        """Whether the meter shows no current, in readings taken after the output went dead."""
         if meter is None or meter.reading.at_ms < 0:
             return False
         r = meter.reading
         if meter.independent:
-            # It lives from the output: what it says at all says that there is a voltage.
+            # It is supplied from the output: any answer shows that there is a voltage.
             if r.ok and r.at_ms >= self._dead_ms:
                 self._still_ms = at
             return at - self._still_ms >= _SILENT_MS

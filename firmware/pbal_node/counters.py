@@ -1,12 +1,12 @@
-"""What no reset may forget or use twice: frame counters, starts and crashes, floors of time.
+"""What no reset may lose or use twice: frame counters, starts and crashes, floors of time.
 
 Up counters are reserved in flash in blocks before they are used, floors are raised before a frame
-is acted on. A flash that is set back to an older copy knows nothing of what was used since. So
+is acted on. A flash that is set back to an older copy does not have what was used since. So
 until site time is proven, and while counters are ahead of it, frames carry a nonce of their own
-(`Counters.wants_nonce`); from the first proven time on counters follow the time (`follow`). What
-was sealed with a counter alone was sealed below the clock of that moment, so nobody used a counter
-above today's. For frames without room for a nonce each start jumps ahead by chance, and uses every
-fourth number only until site time is proven.
+(`Counters.wants_nonce`); from the first proven time on counters follow the time (`follow`). A
+frame sealed with a counter alone had a counter below the clock of that moment, so none above
+today's was used. For frames without room for a nonce each start jumps ahead at random, and uses
+every fourth number only until site time is proven.
 """
 
 import os
@@ -56,14 +56,14 @@ class Counters:
                 self.up_ceiling = min(self.up_ceiling + _SKIP, _LAST)
                 self.down_floor = min(self.down_floor + 2 * _DOWN_BLOCK, _LAST)
         elif self._slot.damaged:
-            # Nothing is known: a place where no counter of this node has been, as far as luck goes.
+            # Nothing is known: start at random, where most likely no counter was used.
             self.up_ceiling = 0x40000000 | int.from_bytes(os.urandom(4), "little") >> 2
         self.damaged = self._slot.damaged
         self.noted = self.crashes & _NOTED > 0  # the last crash is counted already
         self.young = self.crashes & _YOUNG > 0  # that start had not proven itself yet
         self.crashes &= STREAK
-        # The rest of the last block is lost, never reused; nor what a flash that was set back does
-        # not know of.
+        # The rest of the last block is lost, never reused; nor are the counters that a flash set
+        # back to an older copy does not have.
         self._up = min(self.up_ceiling + struct.unpack("<H", os.urandom(2))[0], _LAST)
         self._proven = False  # site time, since this start
 
@@ -84,8 +84,8 @@ class Counters:
         )
 
     def settle(self, crashes: int = 0) -> None:
-        """This start has proven itself, or a person looks after it: crashes count from zero, or
-        from as many as say.
+        """This start has proven itself, or a person looks after it: crashes are counted from zero,
+        or from `crashes`.
         """
         if self.crashes != crashes or self.young or self.noted:
             self.crashes = crashes
@@ -116,7 +116,7 @@ class Counters:
         before = self.up_ceiling
         if self._up + _LANE > _LAST:
             return False
-        if self._up > before or not self._proven:  # it went past the reserve, or goes by fours
+        if self._up > before or not self._proven:  # it went past the reserve, or steps by four
             self.up_ceiling = min(self._up + _CLOCK_BLOCK, _LAST)
         else:
             self.up_ceiling = min(before + _UP_BLOCK, _LAST)
@@ -189,7 +189,7 @@ class Floors:
         return True
 
     def accept_group(self, generation: int, counter: int, settled_s: int, now_ms: int) -> bool:
-        """Call before a group frame counts for anything: True when no reset can accept it again.
+        """Call before a group frame is used: True when no reset can accept it again.
 
         A counter above the floor costs a write, and whoever holds the group key can make counters
         jump: one write in ten minutes, frames that would need more are refused.

@@ -1,6 +1,6 @@
 """Fills the spare slot with a release whose signature was checked; a part of update.py.
 
-Loaded after the check, when what checks is unloaded again, and unloaded when the slot is filled or
+Loaded after the check, when the checking code is unloaded, and unloaded when the slot is filled or
 the update is given up: a node's heap never holds both.
 """
 
@@ -45,7 +45,7 @@ def is_folder(path: str) -> bool:
 
 
 def wipe(path: str):
-    """Generator: removes a folder and all below it, a file at a step."""
+    """Generator: removes a folder and all below it, one file per step."""
     try:
         found = list(os.ilistdir(path))
     except OSError:
@@ -61,7 +61,7 @@ def wipe(path: str):
 
 
 class Delivery:
-    """Work for one order. `updater` says what is on offer and holds the stream's place."""
+    """Work for one order. `updater` has the offer and the position in the stream."""
 
     def __init__(self, updater) -> None:
         self._u = updater
@@ -91,7 +91,7 @@ class Delivery:
         return head.version
 
     async def empty(self) -> None:
-        """Nothing is left in the spare slot, and the note of whose it is goes first."""
+        """Empty the spare slot; the note of its release is removed first."""
         u = self._u
         if not u.slots.give_back(u.slot):
             raise Refused(_WHY_FLASH)
@@ -130,7 +130,7 @@ class Delivery:
         if head.version <= VERSION_CODE and not head.downgrade:
             raise Refused(_WHY_VERSION)
         if head.version < slots.minimum():
-            raise Refused(_WHY_VERSION)  # whatever is signed with it: its holes are known
+            raise Refused(_WHY_VERSION)  # also as a downgrade: its flaws are known
         fs = os.statvfs("/")
         if fs[0] * fs[3] < head.size + 4096 * head.files + _SPARE_BYTES - self._used():
             raise Refused(_WHY_SPACE)
@@ -171,7 +171,7 @@ class Delivery:
             raise Refused(_WHY_MANIFEST)
         if size_of(target) < size:
             self._u.slots.stats.wrote(1 + size // 4096)
-        if size_of(target) <= 0:  # a copy that a power cut ended is empty
+        if size_of(target) <= 0:  # a copy that was ended by a power cut is empty
             self._folders(path)
             await self._copy(path, size, digest, target)
         for _ in range(_TRIES):

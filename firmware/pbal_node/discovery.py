@@ -25,7 +25,7 @@ def own_eui() -> bytes:
 
 class Finder:
     """`decoder`: its unit is what PLACE changes; `led`: a pin, or None. While it blinks for
-    somebody who searches, `blinking` is true.
+    a searcher, `blinking` is true.
     """
 
     def __init__(self, decoder, led, now_ms) -> None:
@@ -58,7 +58,7 @@ class Finder:
                 or not discovery.matches(self.eui, bits, body[2:])
             ):
                 return 0
-            # Those who share the prefix draw a slot; who hears another begin stays silent.
+            # Nodes that share the prefix draw a slot; one that hears another begin stays silent.
             time.sleep_us(discovery.SLOT_US * (os.urandom(1)[0] % discovery.SLOTS))
             return op
         if len(body) != 9 or body[:8] != self.eui:

@@ -1,4 +1,4 @@
-"""The contacts' coils. The last line of S1 in software: never two outputs driven at once.
+"""The contacts' coils. The last check of S1 in software: never two outputs driven at once.
 
 `driven` is the phase whose contact is (or was last) commanded closed, 0 when all are off. Pins are
 objects with `value(level)`; index 0, 1, 2 is phase 1, 2, 3. Timed pulses end in `poll(now_ms)`.
@@ -14,7 +14,7 @@ class DriveError(Exception):
 class HeldDrive:
     """Non-latching relays and contactors: the coil is held while the contact is closed."""
 
-    stays = False  # a reset lets the contacts fall
+    stays = False  # a reset opens the contacts
 
     def __init__(self, pins: list, on_level: int) -> None:
         self._pins = pins
@@ -27,7 +27,7 @@ class HeldDrive:
         self.coils_off()
 
     def coils_off(self) -> None:
-        """What a program that ends leaves behind: with it the contacts open."""
+        """The state in which a program must end: the contacts open."""
         for pin in self._pins:
             pin.value(1 - self._on)
         self.driven = 0
@@ -43,7 +43,7 @@ class HeldDrive:
 
 
 class Aux:
-    """Auxiliary contacts: what each armature really did, whatever the voltages are."""
+    """Auxiliary contacts: the true position of each armature, whatever the voltages are."""
 
     def __init__(self, pins: list, closed_level: int) -> None:
         self._pins = pins
@@ -61,7 +61,7 @@ class Aux:
 class LatchingDrive:
     """Latching relays with a set and a reset coil each; the contact stays where the pulse put it.
 
-    A new one moves nothing: what is closed stays closed until somebody says `all_off`, which pulses
+    A new object moves nothing: a closed contact stays closed until `all_off` is called: it pulses
     every reset coil, wherever the contacts are. `busy` is true while a pulse lasts; `on` is refused
     until a reset pulse is over.
     """
@@ -79,7 +79,7 @@ class LatchingDrive:
         self.coils_off()
 
     def coils_off(self) -> None:
-        """What a program that ends leaves behind: the contacts stay where they are."""
+        """The state in which a program must end: the contacts stay where they are."""
         for pin in self._set:
             pin.value(1 - self._on)
         for pin in self._reset:

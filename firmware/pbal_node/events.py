@@ -1,12 +1,12 @@
 """The event log: numbered, kept in flash, sent again until the controller acknowledged it.
 
 The oldest that are not acknowledged are held in memory and sent first; those behind them wait in
-flash, as an acknowledgment covers all numbers below it. So a home that was not heard for days tells
-all that its flash still has.
+flash, as an acknowledgment covers all numbers below it. So a home without a connection for days
+reports all that its flash still has.
 
 Two append-only segments of fixed-size entries with a check byte each; when the newer one is full
 the older is replaced. A torn last entry (power cut) is dropped on loading, the others stay. Repeats
-of the same code are rationed, so that a fault that flickers does not wear the flash.
+of the same code are rationed, so that an intermittent fault does not wear the flash.
 """
 
 import os
@@ -110,7 +110,7 @@ class EventLog:
             return
         left[0] -= 1
         self._seq += 1
-        # What no record can tell would be told wrong, or not at all, for ever.
+        # A value that no record can hold would be reported wrong, or never.
         arg0 = min(max(arg0, -_I32), _I32)
         arg1 = min(max(arg1, -_I32), _I32)
         entry = (self._seq, code, severity, self._site_s(), arg0, arg1)

@@ -1,4 +1,4 @@
-"""Errors that were caught. A defect that a message brings to light is reported, and ends nothing.
+"""Errors that were caught. A defect that a message triggers is reported, and does not end the node.
 
 Bearer, link and housekeeping catch whatever comes out of the handling of one message or one job,
 so that the next one is handled; what was caught is an event, rationed by the log, and counted.
@@ -10,7 +10,7 @@ from micropython import const
 
 _EV_DEFECT = const(21)
 _ALARM = const(2)
-_PRINTED = const(8)  # tracebacks on the console: all of a flood would hold up the node
+_PRINTED = const(8)  # tracebacks on the console: printing all of a flood would block the node
 
 
 class Faults:
@@ -41,5 +41,5 @@ class Faults:
             if self.count <= _PRINTED:
                 sys.print_exception(error)
             self._emit(_EV_DEFECT, _ALARM, place << 8 | kind, self.count)
-        except Exception:  # no room even for the report: it is counted
+        except Exception:  # no heap even for the report: it is counted
             pass

@@ -22,7 +22,7 @@ _OLDER_MS = const(86400000)
 
 
 def kept(slot, site: int, generation: int, key: bytes) -> tuple:
-    """(generation, key) that count: those in flash when they are newer than the identity's."""
+    """(generation, key) to use: those in flash when they are newer than the identity's."""
     raw = slot.load()
     if raw is not None and len(raw) == _LEN:
         flash_site, flash_generation, flash_key = struct.unpack(_FMT, raw)
@@ -47,15 +47,15 @@ class GroupKeys:
         self.older: "frames.Opener | None" = None
         self._older_ms = 0  # when `older` began to be the older one
         self._wanted: "records.GroupKey | None" = None
-        self.renewed = None  # called with a new key, by whoever opens frames of its own with it
+        self.renewed = None  # called with a new key, for a bearer that opens its own frames with it
 
     def _opener(self, key: bytes, floor: int = 0) -> "frames.Opener":
         return frames.Opener(key, frames.GROUP, self._site, 0, floor)
 
     def order(self, r) -> "bytes | None":
-        """A GroupKey: the answer to a question; None while a key waits for flash.
+        """Take a GroupKey: the proof for a challenge; None for a key, which waits for flash.
 
-        Raises ValueError for what is neither.
+        Raises ValueError when it is neither.
         """
         n = len(r.group_key)
         if n == 0:
@@ -88,7 +88,7 @@ class GroupKeys:
                 return None  # no proof: the controller tells it again
             self.generation = r.generation
         if not same:
-            # A key that no frame came under yet is not the one in use: `older` stays.
+            # A key under which no frame came yet is not the one in use: `older` stays.
             if self.older is None:
                 self.older = self.newest
                 self._older_ms = now_ms

@@ -1,6 +1,6 @@
-"""Builds what measures and what moves: sensors, meter, selector, autonomy, the settings' use.
+"""Builds the parts that measure and switch: sensors, meter, selector, autonomy, settings.
 
-The second half of build.py; needed once a boot, so the application throws it away afterwards.
+The second half of build.py; needed once per boot, so the application unloads it afterwards.
 """
 
 import struct
@@ -27,7 +27,7 @@ _ALARM = const(2)
 
 
 def fit(app, board: dict, identity: dict) -> None:
-    """Give `app` its sensors, its meter, and what moves the contacts."""
+    """Give `app` its sensors, its meter, and the parts that move the contacts."""
     hz = board.get("mains", {}).get("nominal_hz", 50.0)
     app.sense = _sense(app, board, hz)
     app.meter = _meter(app, board, hz)
@@ -63,7 +63,7 @@ def _sense(app, board: dict, hz: float) -> Sense:
 
 
 def _meter(app, board: dict, hz: float):
-    """The board's meter; the other driver is not even loaded."""
+    """The board's meter; the other driver is not loaded."""
     table = board.get("meter", {})
     if table.get("kind", "pzem") == "pzem":
         from pbal_node.metering.pzem import Pzem

@@ -28,15 +28,15 @@ class Importer:
         self._file = None  # that file, until it is asked for
 
     def begin(self) -> None:
-        """Changes nothing where there is nothing to gain: in an image with frozen modules. Where it
-        does not work the start takes longer, and is a start.
+        """Changes nothing where nothing is gained: in an image with frozen modules. Where it
+        fails the start only takes longer.
         """
         folder = getattr(sys.modules["pbal_node"], "__path__", "")
         if folder[:1] != "/":
             return
         paths = sys.path[:]
         try:
-            # Found as a folder's module might be, hence here and not again for each module.
+            # Their imports search folders, too: so they are imported here, once.
             sys.modules["machine"] = machine
             sys.path[:] = [p for p in paths if p == ".frozen"]
             for name in _OWN:
@@ -55,12 +55,12 @@ class Importer:
             sys.path[:] = paths
 
     def end(self) -> None:
-        """Everything as it was."""
+        """Undo `begin`."""
         if self._root:
             try:
                 vfs.umount(_AT)
             except OSError:
-                pass  # it was never there
+                pass  # it was not mounted
             for module in sys.modules.values():
                 path = getattr(module, "__path__", "")
                 if path.startswith(_AT):
@@ -68,7 +68,7 @@ class Importer:
             self._root = ""
             self._file = None
 
-    # what the interpreter asks of a file system -----------------------------------------------
+    # what the interpreter calls on a file system ----------------------------------------------
 
     def mount(self, readonly, mkfs) -> None:
         pass

@@ -12,7 +12,7 @@ _ENTRY_LEN = const(21)
 
 
 class Result:
-    """What became of one Switch command. `phase` is where the home was afterwards."""
+    """The result of one Switch command. `phase` is where the home was afterwards."""
 
     def __init__(
         self,

@@ -1,13 +1,13 @@
-"""Opens DOWN frames, acts on their records, seals UP frames. Any bearer may bring and fetch them.
+"""Opens DOWN frames, acts on their records, seals UP frames. Any bearer may carry them.
 
 One poll is one call: the DOWN frame in the request is processed first, the answer carries one
 sealed frame with Telemetry and whatever else is due and fits. It is written into the bearer's own
-buffer, where the bearer wants it (docs/node.md, "Bearers"). Nothing here touches flash while
-the poller waits, except where safety asks for it (a counter above the stored floor); everything
-slow is left to `slow_work`, which runs after the answer.
+buffer, at the bearer's offset (docs/node.md, "Bearers"). Nothing here touches flash while the
+poller waits, except where safety requires it (a counter above the stored floor); everything slow
+is left to `slow_work`, which runs after the answer.
 
-No record, however authentic, ends the application: what goes wrong while one is acted on, or told,
-concerns that one alone, and is reported (faults.py). Queues are bounded.
+No record, however authentic, ends the application: an error while one is acted on, or sent,
+affects that one alone, and is reported (faults.py). Queues are bounded.
 """
 
 import os
@@ -27,7 +27,7 @@ _TAG = const(8)
 _NONCE = const(12)
 _NARROW = const(71)  # room of less has no place for a nonce beside Telemetry
 _NARROWEST = const(51)  # ... beside what a bearer begins with
-_ROOM = const(96)  # up counters kept in hand
+_ROOM = const(96)  # up counters kept reserved
 _ANSWERS = const(48)  # encoded records that wait for room in an answer
 _JOBS = const(16)  # settings that wait to be written
 
@@ -51,7 +51,7 @@ _WHAT_RESULT = const(3)
 _WHAT_CONFIG = const(4)
 _ALL_KEYS = const(255)
 
-_MORE_PENDING = const(1)  # hints, in the plain
+_MORE_PENDING = const(1)  # of the hints, which are not encrypted
 _URGENT = const(2)
 _EXPIRED = const(5)  # SwitchResult.outcome
 
@@ -85,10 +85,10 @@ class Link:
         self._hello = True
         self._health = False
         self._answers: list = []  # encoded Ack and ConfigValue records
-        self._results: list = []  # first answers to Switch commands, told once
+        self._results: list = []  # first answers to Switch commands, sent once
         self._jobs: list = []  # settings that wait for slow_work
-        self._event_ack = 0  # the highest that waits for it
-        self._spent = 0  # of the counters, as told
+        self._event_ack = 0  # the highest acknowledged event, waits for it
+        self._spent = 0  # of the counters, as reported
         self.hints = 0
         self.bad = {"bad_crc": 0, "auth_failed": 0, "replayed": 0, "malformed": 0}
         self.expired = 0
@@ -130,7 +130,7 @@ class Link:
         name = error.COUNTER
         self.bad[name] = count = self.bad[name] + 1
         if name == "replayed":
-            self._hello = True  # who lost count (a new journal, another tool) learns our floor
+            self._hello = True  # a sender that lost its counter learns our floor
         if name == "auth_failed" and count in (1, 10, 100, 1000, 10000):
             self._log.emit(_EV_AUTH_FAILURES, _WARNING, count, 0)
 
@@ -157,7 +157,7 @@ class Link:
         self._answer(records.Ack(counter=counter, result=result).encode())
 
     def _answer(self, raw: bytes) -> None:
-        """Tell an encoded record once, when there is room; a queue nobody fetches is cut short."""
+        """Send an encoded record once, when there is room; the queue is limited if not fetched."""
         if len(self._answers) < _ANSWERS:
             self._answers.append(raw)
 
@@ -250,8 +250,8 @@ class Link:
             self._tell_config(_ALL_KEYS)
 
     def group(self, buf, start: int, end: int) -> None:
-        """A GROUP frame: time and measure-now only, whatever it claims. It proves nothing about
-        the controller: its key lies in every node.
+        """A GROUP frame: time and measure-now only, whatever it claims. It does not prove that the
+        controller sent it: every node has its key.
         """
         try:
             self._group_frame(buf, start, end)
@@ -269,9 +269,9 @@ class Link:
             if not self._floors.accept_group(
                 groups.generation, counter, settled_s, self._report.now_ms()
             ):
-                return  # a reset would let it come again
+                return  # after a reset it could be replayed
         elif older is not None:
-            n = self._open(older, buf, start, end)  # no reset lets it come again: it is in RAM only
+            n = self._open(older, buf, start, end)  # no replay after a reset: it is in RAM only
         if not n:
             return
         try:
@@ -291,11 +291,11 @@ class Link:
     # up ---------------------------------------------------------------------------------------
 
     def greet(self) -> None:
-        """The next answer says who this is."""
+        """The next answer carries a Hello."""
         self._hello = True
 
     def urgent(self) -> bool:
-        """Whether something is to be told that should not wait: a result, a warning, an alarm."""
+        """Whether something is pending that should not wait: a result, a warning, an alarm."""
         for entry in self._log.pending:
             if entry[2]:
                 return True
@@ -318,7 +318,7 @@ class Link:
             else self._put(records.Telemetry, self._telemetry, tx, head)
         )
         if at == head and not self.lead:
-            # No reading that a record can hold: said to be old, so nobody uses it.
+            # Not a reading that a record can hold: marked as old, so that it is not used.
             self._telemetry = records.Telemetry()
             bare = records.Telemetry(age_ms=65535, flags=self._report.flags())
             at = self._put(None, bare, tx, at)
@@ -328,7 +328,7 @@ class Link:
         size = records.SwitchResult.SIZE
         while self._results and at + size <= limit:
             at = self._put(records.SwitchResult, self._results.pop(0), tx, at)
-        # What is told once comes before what is repeated until acknowledged.
+        # Records sent once come before those repeated until acknowledged.
         if self._health and at + records.Health.SIZE <= limit:
             self._health = False
             at = self._put(records.Health, None, tx, at)
@@ -358,12 +358,12 @@ class Link:
         self.hints = (_MORE_PENDING if more else 0) | (_URGENT if box or pending else 0)
         counter = self._counters.next_up()
         if not counter or at == head:
-            return 0  # none can be reserved: better silent than a counter used twice
+            return 0  # none can be reserved: silence is better than a counter used twice
         return self._sealer.seal_into(counter, tx, at - head, start, nonce)
 
     def _put(self, cls, x, tx, at: int) -> int:
         """Encode a record of this class, made from x, to tx[at:]; where it ends. One that cannot
-        be told is left out and reported: it must not silence the node.
+        be encoded is left out and reported: it must not silence the node.
         """
         try:
             if cls is records.Telemetry:
@@ -384,13 +384,13 @@ class Link:
     # after the answer -------------------------------------------------------------------------
 
     def slow_work(self) -> None:
-        """Flash writes that nobody waits for: floors ahead of need, acknowledgements, settings."""
+        """Flash writes after the answer: floors ahead of need, acknowledgements, settings."""
         try:
             self._counters.prepare(_ROOM, self._opener.floor)
             self._floors.keep(self._clock.settled_s)
             spent = self._counters.spent | (4 if self.groups.newest.floor >= _LAST else 0)
             for i in range(3):
-                # They never start again: this needs a person.
+                # Counters never start again: this needs a person.
                 if spent & ~self._spent & 1 << i:
                     self._log.emit(_EV_COUNTERS_SPENT, _ALARM, i + 1, 0)
             self._spent = spent

@@ -1,8 +1,8 @@
 """The lock of the console: /cfg/console.json (`pbal provision` writes it: salt, rounds, digests).
 
-Loaded when somebody asks for the prompt of a node that has one. A line of 64 characters that ends
-with Enter is a try of the secret. It is checked in pieces, so that nothing waits for it; after a
-wrong one the node looks at none for a second, then two, four, up to a minute.
+Loaded when the prompt of a node that has one is asked for. A line of 64 characters that ends with
+Enter is a try of the secret. It is checked in steps, so that nothing waits for it; after a wrong
+one the node ignores further ones for a second, then two, four, up to a minute.
 """
 
 import json
@@ -17,11 +17,11 @@ _SPACE = const(32)
 _SECRET = const(64)  # characters of a secret
 _ROUNDS = const(250)  # of the check in a turn
 _LONGEST = const(128)  # turns, two in a second
-_MOST_ROUNDS = const(10000)  # of a lock: a try must end
+_MOST_ROUNDS = const(10000)  # of a lock: a check must be bounded in time
 _EV_AUTH_FAILURES = const(9)
 _CONSOLE = const(1)  # its second argument
 _WARNING = const(1)
-# Where what is kept between two turns stands in its list.
+# Indices of what is kept between two turns, in its list.
 _WRONG = const(0)
 _WAIT = const(1)
 _LEFT = const(2)
@@ -43,12 +43,12 @@ def lock(emit=None):
     """(checks, types, asks), to be called once in a turn, for each byte, for each request.
 
     `checks()`: None while nothing is checked, else whether the secret was right. `types(key)`: True
-    when a check begins with it. `asks()`: says what stands before the prompt.
+    when a check begins with it. `asks()`: prints why there is no prompt.
     `emit` of the event log is told of wrong secrets: the first, the tenth, the hundredth ...
     """
     opens = _read()
     # Wrong tries, turns to wait, rounds left and digest of the try that is being checked. A list,
-    # and no object, as names stay in the heap for ever.
+    # not an object, as names stay in the heap.
     kept: list = [0, 0, 0, b""]
     line = bytearray()
 
@@ -85,7 +85,7 @@ def lock(emit=None):
         return kept[_LEFT] > 0
 
     def asks() -> bool:
-        """Somebody asks for the prompt: says what stands before it. What was typed is no secret."""
+        """The prompt is asked for: print why there is none. Bytes typed before are no secret."""
         line[:] = b""
         print("pbal: console locked, node " + hexlify(machine.unique_id()).decode())
         return False

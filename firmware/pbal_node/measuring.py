@@ -1,4 +1,4 @@
-"""Voltages and the meter, read in time for the next poll; whether their sensors can be believed."""
+"""Voltages and the meter, read in time for the next poll; whether their sensors can be trusted."""
 
 import asyncio
 import math
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MOST_MS = const(1000)  # a reading at least this often ...
 _LEAST_MS = const(400)  # ... and at most this often
 _AHEAD_MS = const(250)  # begun so long before the next poll: a reading takes up to 130 ms
-_OUT_OF_TURN_MS = const(200)  # a poll so soon after another belongs to no rhythm
+_OUT_OF_TURN_MS = const(200)  # a poll so soon after another is not part of the rhythm
 _NO_RHYTHM_MS = const(10000)
 _MEASURE_AGAIN_MS = const(150)  # after a spoiled burst
 _NAP_MS = const(200)
@@ -45,10 +45,10 @@ _METER = const(72)  # a place of an error, see faults.py
 
 
 class Rhythm:
-    """Of the polls: a reading is to be young when the poller asks for it.
+    """The rhythm of the polls: a reading should be recent when the poller asks for it.
 
-    Polls come in a rhythm: a controller goes round its homes. A reading begun a little before the
-    next one is due is a quarter of a second old when it is told; one begun at any other time is
+    Polls come in a rhythm: a controller polls its homes in turn. A reading begun a little before
+    the next one is due is a quarter of a second old when it is sent; one begun at any other time is
     half a round older in the mean. Times in ms of the monotonic clock; a period of 0: none known.
     """
 
@@ -99,17 +99,17 @@ class Measuring:
         self._disagree_since = -1
         self._at_once = False
 
-    # what others ask --------------------------------------------------------------------------
+    # for the other parts ----------------------------------------------------------------------
 
     def current(self) -> float:
-        """Amperes now; negative when the meter has nothing recent to say."""
+        """Amperes now; negative when the meter has no recent reading."""
         r = self.meter.reading
         if r.at_ms < 0 or not r.ok or self._now_ms() - r.at_ms > _METER_STALE_MS:
             return -1.0
         return r.current_a
 
     def load(self) -> float:
-        """Amperes drawn now; negative when the home feeds in, or nothing recent is known."""
+        """Amperes drawn now; negative when the home exports, or nothing recent is known."""
         return -1.0 if self.meter.reading.p_w < 0 else self.current()
 
     def at_zero(self, release_ms: float) -> int:
@@ -121,7 +121,7 @@ class Measuring:
         return self._now_ms()
 
     def sense_fault(self) -> bool:
-        """Some voltage of this node cannot be believed."""
+        """Some voltage of this node cannot be trusted."""
         return self._supply_faults > 0 or self.selector.sense_fault
 
     def wake(self) -> None:
@@ -138,12 +138,12 @@ class Measuring:
                 good = self.selector.busy or self.sample()
                 if good:
                     break
-                await asyncio.sleep_ms(20)  # spoiled: let the bearers have their turn first
+                await asyncio.sleep_ms(20)  # spoiled: let the bearers run first
             r = self.meter.reading
             at_ms = r.at_ms
             try:
                 ok = await self.meter.read()
-            except Exception as e:  # whatever came on its wire: a fault to report
+            except Exception as e:  # whatever it sent: a fault to report
                 self.faults.note(_METER, e)
                 ok = r.ok = False
             if ok and not r.plausible():
@@ -154,7 +154,7 @@ class Measuring:
             now = self._now_ms()
             self.watchdog.beat("metering", now)
             rest = self.rhythm.rest_ms(start, now) if good else _MEASURE_AGAIN_MS
-            # In naps, for a MeasureNow; a wait that can be broken off would cost more heap.
+            # In short sleeps, for a MeasureNow; an interruptible wait would cost more heap.
             self._at_once = False
             while rest > 0 and not self._at_once:
                 await asyncio.sleep_ms(min(rest, _NAP_MS))
@@ -173,7 +173,7 @@ class Measuring:
         self._check_sense(now)
         return True
 
-    # belief -----------------------------------------------------------------------------------
+    # plausibility -----------------------------------------------------------------------------
 
     def _check_sense(self, now: int) -> None:
         """The output must follow the closed phase; a sensor that does not is not trusted (S1)."""
@@ -195,7 +195,7 @@ class Measuring:
             self.log.emit(_EV_SENSE_FAULT, _WARNING, s.phase, int(v[0] * 10))
 
     def _check_supplies(self) -> None:
-        """A supply sensor that hangs at a rail: its phase counts as dead, and somebody hears it."""
+        """A supply sensor that is stuck at a rail: its phase counts as dead; an event says so."""
         f = self.sense.fault
         found = (1 if f[1] else 0) | (2 if f[2] else 0) | (4 if f[3] else 0)
         if found & ~self._supply_faults:
@@ -214,8 +214,8 @@ class Measuring:
         return abs(out_v - r.v) <= off
 
     def _note_meter(self, ok: bool) -> None:
-        """A meter silent though the output has lived for long is a fault; with a dead one it is
-        expected, and it needs a moment to start.
+        """A meter silent though the output has been live for long is a fault; with a dead output
+        it is expected, and the meter needs a moment to start.
         """
         r = self.meter.reading
         if ok:
@@ -235,7 +235,7 @@ class Measuring:
             self.log.emit(_EV_METER_FAULT, _WARNING, self.meter.errors, 0)
 
     def _note_inrush(self, amps: float) -> None:
-        """The first reading after a closing: above the rated current it wore the contact."""
+        """The first reading after a closing: above the rated current it counts as wear."""
         self.selector.fresh = False
         if amps > self.limits.rated_a:
             st = self.state_store

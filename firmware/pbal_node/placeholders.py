@@ -1,7 +1,7 @@
-"""What stands in for a part of the board that is not there: it never works, and never raises.
+"""Placeholders for a part of the board that is missing: they never work, and never raise.
 
 A node whose converter or port cannot be opened starts all the same, reports the fault, answers
-whoever can reach it, and never switches: nothing can be proven without the part.
+where it can be reached, and never switches: nothing can be proven without the part.
 """
 
 import io
@@ -12,14 +12,14 @@ _POLL = const(3)  # MP_STREAM_POLL
 
 
 class NoAdc:
-    """Reads ground, which no sensor of a board idles at: sense.py takes it for a broken one."""
+    """Reads 0 V, at which no sensor of a board idles: sense.py takes it for a broken one."""
 
     def read_uv(self) -> int:
         return 0
 
 
 class NoPort(io.IOBase):
-    """A serial port that swallows what is sent and hears nothing."""
+    """A serial port that discards what is sent and receives nothing."""
 
     def init(self, *args, **how) -> None:
         pass

@@ -1,4 +1,4 @@
-"""What the node says of itself: the records that an answer carries, filled in when it is sealed."""
+"""What the node reports: the records that an answer carries, filled in when it is sealed."""
 
 import gc
 
@@ -37,12 +37,12 @@ _STATE_LOCKOUT = const(8)
 
 
 def _told_v(v: float) -> float:
-    """A voltage as a record can hold it; what is no number is none."""
+    """A voltage as a record can hold it; 0 for NaN."""
     return min(v, 600.0) if v >= 0 else 0.0
 
 
 def _told_wh(wh: float) -> int:
-    """The same of an energy."""
+    """The same for an energy."""
     return int(min(0xFFFFFFFF, wh)) if wh >= 0 else 0
 
 
@@ -132,7 +132,7 @@ class Report:
         t.switches_today = min(self.selector.switches_today(), 255)
 
     def hello(self, down_floor: int) -> "records.Hello":
-        """Who this is, and the nonce that a proven time answers."""
+        """The node's identity, and the nonce that a proven time answers."""
         return records.Hello(
             eui=self.eui,
             nonce=self.clock.ask(random_u32()),
@@ -154,7 +154,7 @@ class Report:
         )
 
     def result(self, r: "Result") -> "records.SwitchResult":
-        """What became of a command."""
+        """The result of a command."""
         return records.SwitchResult(
             command_id=r.command_id,
             outcome=r.outcome,
@@ -169,7 +169,7 @@ class Report:
         )
 
     def health(self, link: "Link") -> "records.Health":
-        """What went wrong since boot, on every bearer and in the link's frames."""
+        """Errors since boot, on every bearer and in the link's frames."""
         bad = link.bad
         bad_crc = bad["bad_crc"]
         malformed = bad["malformed"]

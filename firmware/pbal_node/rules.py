@@ -25,9 +25,9 @@ _REASON_UNSYNCED = const(9)
 _REASON_SAFE_MODE = const(13)
 _REASON_NOT_YET_VALID = const(16)
 
-FAILS_MOST = 2  # a contact that failed so often in a row waits until no other is left
-GOOD_TIME_MIN_MS = 5000  # S3: never closer to a sick supply than this, whatever the config
-GOOD_AGAIN_MS = 1000  # S9: the phase that was closed until only the processor was reset
+FAILS_MOST = 2  # a contact that failed so often in a row is used when no other is left
+GOOD_TIME_MIN_MS = 5000  # S3: a supply must be good for at least this time, whatever the config
+GOOD_AGAIN_MS = 1000  # S9: for the phase that was closed when only the processor was reset
 CLOCK_SLACK_S = const(2)  # S4: a command may be "issued" this far in our future
 
 
@@ -56,7 +56,7 @@ def dead_time_over(dead_since_ms: int, now_ms: int, dead_time_ms: int) -> bool:
 
 def opening_shown(aux: int, hidden: bool, off_for_ms: int, dead_timeout_ms: int) -> bool:
     """S1: that all contacts are open is shown by auxiliary contacts, or by the dead output; where
-    it may be dead for want of a voltage (`hidden`), only by the longest time a contact takes.
+    it may be dead for lack of a voltage (`hidden`), only by the longest time a contact takes.
     """
     return aux >= 0 or not hidden or off_for_ms >= dead_timeout_ms
 
@@ -85,7 +85,7 @@ def same_angle(alike: float) -> bool:
 
 
 def welded(dead: bool, open_for_ms: int, dead_timeout_ms: int) -> bool:
-    """S2: commanded open, released long ago, and the output still lives."""
+    """S2: commanded open at least `dead_timeout_ms` ago, and the output is still live."""
     return not dead and open_for_ms >= dead_timeout_ms
 
 
@@ -120,7 +120,7 @@ def in_band(v: float, low_v: float, high_v: float) -> bool:
 
 
 def need_ms(set_ms: int, again: bool) -> int:
-    """S3: at least 5 s of good voltage; 1 s where S9 closes again what a reset let fall."""
+    """S3: at least 5 s of good voltage; 1 s where S9 closes again what a reset opened."""
     return GOOD_AGAIN_MS if again else max(set_ms, GOOD_TIME_MIN_MS)
 
 
@@ -199,9 +199,9 @@ def should_leave(present_bad_ms: int, confirm_ms: int, random_ms: int) -> bool:
 def lean(above_mean_v: float) -> int:
     """S8: the weight of a candidate phase by its voltage above the candidates' mean.
 
-    Load pulls a phase down, so the higher one has room: 1 V of difference between two leans the
-    choice by 5 %, and from 6 V on it stays at four to one, so that neighbours that decide in the
-    same second, each on the same voltages, still spread.
+    Load lowers a phase's voltage, so the higher one has capacity: 1 V of difference between two
+    shifts the choice by 5 %, and from 6 V on it stays at four to one, so that neighbours that
+    decide in the same second, each on the same voltages, still spread.
     """
     return int(min(max(1000 + 200 * above_mean_v, 400), 1600))
 
@@ -233,7 +233,7 @@ def restore_order(proven_phase: int, initial_phase: int) -> int:
 
 
 def fixed_reason(fixed: int, opted_out: int) -> int:
-    """S10: fixed and opted-out homes stay on their phase whoever asks."""
+    """S10: fixed and opted-out homes stay on their phase whoever commands it."""
     return _REASON_FIXED if fixed or opted_out else _REASON_NONE
 
 
@@ -279,6 +279,6 @@ def safe_mode_reason(safe_mode: bool) -> int:
 
 def safe_mode_stays_open(safe_mode: bool, doubt: bool) -> bool:
     """S12: in safe mode a contact in doubt is not closed: it was moving when the node crashed, or
-    did not do what it was told.
+    did not follow its command.
     """
     return safe_mode and doubt

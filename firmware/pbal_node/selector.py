@@ -91,13 +91,13 @@ class Selector(Changeover):
     """One home's selector; arguments: Changeover."""
 
     began = False  # boot() was called
-    _adoption: "Adoption | None" = None  # while it is not known which contact stayed closed
+    _adoption: "Adoption | None" = None  # until it is known which contact stayed closed
 
-    # life -------------------------------------------------------------------------------------
+    # start ------------------------------------------------------------------------------------
 
     def boot(self, now_ms: int) -> None:
-        """S12: close the books of an interrupted transfer; then leave the contacts that stayed as
-        they are and prove which one is closed, or drive all off first (S1).
+        """S12: report a transfer that was interrupted; then leave the contacts that stayed as they
+        are and prove which one is closed, or drive all off first (S1).
         """
         self.began = True
         self._boot_ms = now_ms
@@ -122,7 +122,7 @@ class Selector(Changeover):
         self.wants_supply = True
 
     def _note_interrupted(self) -> None:
-        """The journal goes on saying so until all is proven open."""
+        """Report it; the journal keeps the interrupted transfer until all is proven open."""
         st = self._st
         self._emit(_EV_TRANSFER_INTERRUPTED, _WARNING, st.stage_from, st.stage_to)
         if st.stage_command:
@@ -143,8 +143,8 @@ class Selector(Changeover):
         self._save()
 
     def recover(self, now_ms: int) -> None:
-        """The loop that polls failed and begins anew, which only safe mode lets it: a contact that
-        was moving is in doubt, one at rest stays as it is.
+        """The loop that polls failed and was restarted, in safe mode only: a contact that was
+        moving is in doubt, one at rest stays as it is.
         """
         if self.busy and not self._adoption:
             self.doubt = True
@@ -182,7 +182,7 @@ class Selector(Changeover):
 
     @property
     def busy(self) -> bool:
-        """True while contacts may move, or are looked for: poll often, keep sampling the output."""
+        """True while contacts move, or a closed one is looked for: poll and sample often."""
         if self._adoption:
             return self._adoption.quick
         return self.state in (_STATE_BOOT, _STATE_OPENING, _STATE_DEAD_TIME, _STATE_CLOSING)
@@ -294,7 +294,7 @@ class Selector(Changeover):
 
     def restore(self, phase: int, now_ms: int, again: bool = False) -> bool:
         """S9: close a phase after power returned, or (`again`) the one that a reset of the
-        processor let fall. Moves nothing unless the home is open; in safe mode the proven phase
+        processor opened. Moves nothing unless the home is open; in safe mode the proven phase
         only.
         """
         if self.state != _STATE_OPEN or self._st.lockout or self.sense_fault:
@@ -367,7 +367,7 @@ class Selector(Changeover):
         sup = self._supply
         current = self._current()
         if current < 0:
-            # A phase that died while the command waited carries nothing; its meter is silent.
+            # A phase that failed while the command waited carries nothing; its meter is silent.
             nominal = self.limits.nominal_v
             if not rules.output_dead(max(sup.v[self.phase], self._sense.out_v), nominal):
                 return

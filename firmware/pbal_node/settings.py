@@ -1,4 +1,4 @@
-"""The settings as the node keeps them; what judges and uses them is loaded when one comes."""
+"""The settings as the node keeps them; code that checks and applies them is loaded on demand."""
 
 from micropython import const
 
@@ -39,12 +39,12 @@ class Settings:
         applying.apply(self)
 
     def take(self, key: int, value: int) -> int:
-        """A setting that somebody sent: refused (RESULT_*), or in flash and in use."""
+        """A setting that was received: refused (RESULT_*), or in flash and in use."""
         from pbal_node import applying
 
         return applying.take(self, key, value)
 
     def forget(self) -> None:
-        """No more come: what judges them makes room."""
+        """No more are expected: unload the code that checks them."""
         unload("pbal_node", "applying")
         unload("pbal_protocol", "config")

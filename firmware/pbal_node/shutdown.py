@@ -18,7 +18,7 @@ from pbal_node.journal import SelectorState
 from pbal_node.store import FlashStats, makedirs
 
 SAFE_AFTER = const(4)  # crashes in a row that lead to safe mode
-_WAIT_S = const(600)  # a node that cannot even do that tries again after this
+_WAIT_S = const(600)  # a node on which safe mode fails, too, tries again after this
 _WDT_MS = const(15000)
 _IDLE_S = const(600)  # at the prompt, without anything that used the heap
 _LONGEST_S = const(7200)
@@ -28,7 +28,7 @@ _ALARM = const(2)
 
 
 def guarded(name: str, loop, beat, emit, now_ms):
-    """The loop for safe mode: if it fails, it does not take along what keeps the node reachable."""
+    """The loop for safe mode: its failure does not end the loops that keep the node reachable."""
 
     async def run() -> None:
         while True:
@@ -38,7 +38,7 @@ def guarded(name: str, loop, beat, emit, now_ms):
                 sys.print_exception(e)
                 emit(_EV_CRASH, _ALARM, -1, 0)
             for _ in range(_REST_S):
-                beat(name, now_ms())  # known and reported: not stuck
+                beat(name, now_ms())  # the failure is reported: not stuck
                 await asyncio.sleep(1)
 
     return run
@@ -58,9 +58,9 @@ def _count() -> bool:
 
 
 def crashed(error) -> None:
-    """Leave the traceback in /log/crash.txt for the next person, and count it.
+    """Write the traceback to /log/crash.txt, and count the crash.
 
-    When not even safe mode runs, the console is open for a while, instead of one start after the
+    When safe mode fails, too, the console is open for a while, instead of one restart after the
     other. A contact at rest stays as it is meanwhile: the home keeps its power. Raises
     KeyboardInterrupt when a person asks for the prompt then.
     """
@@ -87,25 +87,25 @@ def crashed(error) -> None:
             wdt.feed()
             time.sleep(1)
             if asked():
-                contacts_off()  # nobody watches them at the prompt
+                contacts_off()  # they are not supervised at the prompt
                 raise KeyboardInterrupt
 
 
 def by_a_person() -> None:
     """The prompt is next, the coils are off. The watchdog, which cannot be stopped, is fed from a
-    timer while somebody works there, so that copying files is not cut short; a node that is left at
-    its prompt restarts. What a person resets next is no crash.
+    timer while a person works there, so that copying files is not cut short; a node that is left at
+    its prompt restarts. The next reset is not counted as a crash.
     """
     _care(machine.WDT(timeout=_WDT_MS), gc.mem_alloc, machine.reset)
     try:
         Counters("/cfg/counters", FlashStats()).settle()
     except (OSError, ValueError):
         pass
-    micropython.kbd_intr(3)  # MicroPython's own way from here on
+    micropython.kbd_intr(3)  # Ctrl-C interrupts again from here on
 
 
 def in_doubt() -> bool:
-    """A contact was moving, or is welded, or nobody knows (S12)."""
+    """A contact was moving, or is welded, or that is not known (S12)."""
     try:
         state = SelectorState("/cfg/selector", FlashStats())
     except (OSError, ValueError):

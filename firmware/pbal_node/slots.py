@@ -80,7 +80,7 @@ class Slots:
 
     @property
     def planned(self) -> bool:
-        """True when an update, and no crash, is behind this boot."""
+        """True when an update, and no crash, caused this boot."""
         return self.s[_AT_TRIAL] > 0 or (self.s[_AT_FAILED] > 0 and not self.s[_AT_TOLD])
 
     @property
@@ -99,7 +99,7 @@ class Slots:
         return 2 if self.running == 1 else 1
 
     def give_back(self, slot: int) -> bool:
-        """Before a slot is emptied: nothing may lead there any more."""
+        """Before a slot is emptied: nothing may refer to it any more."""
         s = self.s
         if s[_AT_PREV] == slot or s[_AT_FAILED] == slot:
             if s[_AT_PREV] == slot:

@@ -3,15 +3,15 @@
 There are up to three applications: the factory's in /lib, which updates never touch, and the
 slots /app/a and /app/b, which they fill in turn. This module decides by /app/state.0 and .1, two
 copies written in turn (layout: slots.py), so that a power cut at any instant leaves the old
-decision or the new one. It uses nothing of ours, because what is ours may be what is broken.
+decision or the new one. It uses no other module of pbal, as the fault may be in one of them.
 
 A new slot is on trial: it has three boots to prove itself. One that cannot be imported, hangs,
 crashes, has a file that is not what was signed, or does not prove itself in time, is left for
 the application before it, or for the factory's.
 
 A slot that has proven itself is left for its own failures only: crashes that the application
-counted itself (shutdown.py), an import that fails, a damaged file. Resets say nothing: whoever cuts
-the supply, or makes the watchdog bite, must not choose what runs. What is below the minimum that
+counted itself (shutdown.py), an import that fails, a damaged file. Resets do not count: cutting the
+supply, or triggering the watchdog, must not choose what runs. What is below the minimum that
 a proven release was signed with (/cfg/minimum) never runs again; the factory's is the last resort.
 """
 
@@ -150,8 +150,8 @@ def _choose():
 
 
 async def _guard(limit_s, slot):
-    """Ends a trial that goes on for too long: nobody may be able to reach this node. Not the next
-    one, which may have been ordered by then.
+    """Ends a trial that goes on for too long: the node may be unreachable. Not the next trial,
+    which may have been ordered by then.
     """
     await asyncio.sleep(limit_s)
     state = _read()
@@ -168,8 +168,8 @@ def _fail(state, why):
 
 
 def _watch(slot):
-    """A trial that hangs is ended by the watchdog, one that leads nowhere by the clock."""
-    machine.Timer(0).deinit()  # boot.py's: nobody sits at the console of a trial
+    """A trial that hangs is ended by the watchdog, one that is never proven by a time limit."""
+    machine.Timer(0).deinit()  # boot.py's timer: a trial has no person at the console
     machine.WDT(timeout=_WDT_MS)
     with open("/board.json") as f:
         limit_s = json.load(f).get("update", {}).get("trial_s", _TRIAL_S)

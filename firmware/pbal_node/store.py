@@ -5,7 +5,7 @@ loading takes the newest valid one. A cut at any instant leaves the other slot w
 boots with the old value or with the new one, never with a mixture, on any file system.
 
 Wear: littlefs spreads the blocks; the callers write per event or per block of counters, never per
-reading. What somebody on the wire asks for, with whatever keys, is rationed: see `FlashStats`.
+reading. Writes requested over the wire, with whatever keys, are rationed: see `FlashStats`.
 """
 
 import json
@@ -51,7 +51,7 @@ class FlashStats:
         self._left = max(self._left - times, -_BURST)
 
     def may(self) -> bool:
-        """True when something may be written that somebody asked for."""
+        """True when a requested write may be made."""
         if self._now is not None:
             earned = (self._now() - self._since_ms) // _EACH_MS
             self._since_ms += earned * _EACH_MS

@@ -6,8 +6,8 @@ from pbal_node import rules
 class Supply:
     """Fed with each RMS reading of the three phases; answers durations in milliseconds.
 
-    A gap longer than `max_gap_ms` between readings restarts the good times: nothing was proven
-    while nobody looked.
+    A gap longer than `max_gap_ms` between readings restarts the good times: nothing is known
+    of the time in between.
     """
 
     def __init__(self, low_v: float, high_v: float, max_gap_ms: int = 3000) -> None:

@@ -58,7 +58,7 @@ _INFO = const(0)
 _ALARM = const(2)
 _RESULT_OK = const(0)
 _RESULT_REFUSED = const(3)
-# Nothing of these stays between two orders.
+# These are unloaded between two orders.
 _UNLOADED = (("pbal_node", "delivery"), ("pbal_protocol", "ota"), ("pbal_protocol", "ed25519"))
 
 
@@ -118,7 +118,7 @@ class Updater:
             try:
                 with open(slots.folder(slot) + "/manifest", "rb") as f:
                     while True:
-                        piece = f.read(128)  # a heap full of holes has no room for all of it
+                        piece = f.read(128)  # a fragmented heap has no block for all of it
                         if not piece:
                             return h.digest()
                         h.update(piece)
@@ -245,7 +245,7 @@ class Updater:
         self._log.emit(_EV_UPDATE_FAILED, _ALARM, why, self.slot)
 
     async def breathe(self) -> None:
-        """Let others work. Raises Refused when another order came meanwhile."""
+        """Let other tasks run. Raises Refused when another order came meanwhile."""
         await asyncio.sleep_ms(0)
         if self._orders:
             raise Refused(_WHY_NONE)
@@ -265,11 +265,11 @@ class Updater:
         place = self.slots
         failed = place.s[_AT_FAILED]
         if failed and self._manifest_digest(failed) == self.digest:
-            self.stage = _STAGE_FAILED  # it had its trial; an abort forgets that
+            self.stage = _STAGE_FAILED  # it failed a trial before; an abort clears that
             self._why = place.s[_AT_WHY]
             return
         gc.collect()
-        # Now: what is loaded below leaves holes, and none of them may be a kilobyte.
+        # Now: loading fragments the heap, and no free block may be a kilobyte then.
         self.buf = bytearray(_BUF)
         await self._check_signature()
         from pbal_node.delivery import Delivery
@@ -291,7 +291,7 @@ class Updater:
         good = None
         for good in ed25519.steps(self._key, message, self._signature):  # noqa: B007
             await self.breathe()
-        # Only for a second of work: gone before what takes the files is loaded.
+        # Needed for a second only: unloaded before the module that takes the files is loaded.
         del ed25519
         unload("pbal_protocol", "ed25519")
         gc.collect()

@@ -1,8 +1,8 @@
 """S11: the hardware watchdog is fed only while metering and selector made progress.
 
 Progress is a turn of the loop, whatever comes over the wire. The bearer is not watched here: a
-reset opens contacts, and a home needs its power more than its line, so a bearer that stands still
-is started anew instead (rs485.py).
+reset opens contacts, and a home's power matters more than its connection, so a bearer that makes
+no progress is restarted instead (rs485.py).
 """
 
 from pbal_node import rules

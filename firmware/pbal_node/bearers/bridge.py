@@ -1,12 +1,12 @@
 """A bridge: carries the sealed frames of wired neighbours over this node's own network.
 
-It is the poller of its RS-485 line and the neighbours' way to the controller; it holds none of
-their keys, and can read, make and change nothing of theirs. It polls a neighbour when the
-controller asks for it, commands before questions, and by itself when the controller does not: so
-the controller learns where they are. What waits here too long is dropped; a command says itself
-when it expires, and the neighbour obeys that (S4).
+It is the poller of its RS-485 line and the neighbours' path to the controller; it has none of
+their keys, and can read, make and change none of their frames. It polls a neighbour when the
+controller polls it, commands before plain polls, and by itself when the controller does not: so
+the controller learns where they are. A frame that waits here too long is dropped; a command
+has its own expiry time, which the neighbour checks (S4).
 
-When the bridge dies its neighbours are silent and hold their phases (S7).
+When the bridge fails its neighbours hear nothing and hold their phases (S7).
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class _Neighbour:
 
 class Bridge:
     """`own` carries this node's frames (udp.Single); `port`: UART, driver pin, baud. `network` is
-    the bearer that takes what neighbours say: `network.tx`, `network.send(address, hints, size)`.
+    the bearer that sends neighbours' frames: `network.tx`, `network.send(address, hints, size)`.
 
     Counters: carried (answers of neighbours), silent, expired; bad_crc, malformed.
     """
@@ -80,14 +80,14 @@ class Bridge:
         self.malformed = 0
         self._de.value(0)
 
-    # what the network asks ---------------------------------------------------------------------
+    # for the network ---------------------------------------------------------------------------
 
     def heard_ms(self) -> int:
         """When an authentic frame came last for this node itself."""
         return self._own.heard_ms()
 
     def hints(self) -> int:
-        """Of this node's own answer."""
+        """The hints of this node's own answer."""
         return self._own.hints()
 
     def poll(self, address: int, buf, start: int, end: int, out, at: int, room: int) -> int:
@@ -112,7 +112,7 @@ class Bridge:
     # the line ----------------------------------------------------------------------------------
 
     def alive(self, now_ms: int) -> bool:
-        """S11: a loop that makes no progress is ended, and begins anew."""
+        """S11: a loop that makes no progress is ended, and restarted."""
         if self._turns:
             self._turns = 0
             self._turned_ms = now_ms
@@ -162,7 +162,7 @@ class Bridge:
             await self._exchange(it.address, frame)
 
     def _next(self, now: int):
-        """Commands first, then questions, each the oldest; then whom nobody asked for a while."""
+        """Commands first, then plain polls, each the oldest; then neighbours not polled lately."""
         best = None
         rank = 3
         polled_ms = 0
@@ -185,7 +185,7 @@ class Bridge:
     async def _exchange(self, address: int, frame: bytes) -> None:
         uart, rx = self._uart, self._rx
         while uart.any():
-            uart.readinto(rx)  # what nobody waited for
+            uart.readinto(rx)  # stale bytes
         self._send(address & 0xFF, modbus.OP_POLL, frame)
         view = memoryview(rx)
         until = self._now_ms() + _ANSWER_MS

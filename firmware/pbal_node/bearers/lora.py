@@ -1,12 +1,12 @@
-"""The LoRa bearer: a turn in each round, urgent frames in between, an answer to who is asked.
+"""The LoRa bearer: a slot in each round, urgent frames in between, an answer when it is asked.
 
 A bearer (docs/node.md, "Bearers"). It sends at a time counted from a beacon that it has just heard,
 or as the answer to an authentic frame for this node, and at no other time: a node that lost the
 beacon is silent, and looks for one at each spreading factor in turn.
 
-A beacon proves nothing of the controller, as its key lies in every node. So it moves the clock only
-within the band of other group frames, and the worst it can do is make a node send at a wrong time.
-Beacons have counters of their own, with the highest bit; those are not kept over a reset.
+A beacon does not prove that the controller sent it, as every node has its key. So it moves the
+clock only within the band of other group frames, and a false one can at worst make a node send at a
+wrong time. Beacons have counters of their own, with the highest bit; a reset loses those.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ _DOWN = const(2)
 _SLOT_BYTES = const(39)
 _ANSWER_BYTES = const(110)
 _READY_MS = const(70)  # a frame is made so long before its time, ...
-_SPIN_MS = const(12)  # ... and for so long the processor waits for it
+_SPIN_MS = const(12)  # ... and at the end the processor busy-waits for so long
 _TURN_MS = const(15)  # the controller turns from sending to listening
 _LOOK_MS = const(500)
 _STAY_MS = const(12000)  # listening for a beacon at one spreading factor, at first ...
 _STAY_MAX_MS = const(60000)  # ... and at most
-_LOST_MS = const(20000)  # without a beacon, beside three rounds
+_LOST_MS = const(20000)  # without a beacon, in addition to three rounds
 _STUCK_MS = const(180000)
 _AGAIN_MS = const(5000)
 _SF_MIN = const(7)
@@ -44,7 +44,7 @@ _SF_MAX = const(11)
 
 
 class Lora:
-    """`radio`: an SX127x that was not begun; `air`: (up Hz, down Hz, bandwidth, dBm, budget or
+    """`radio`: an SX127x before begin(); `air`: (up Hz, down Hz, bandwidth, dBm, budget or
     None, spreading factor to begin with); `node`: (address, group Opener for beacons, maker of one
     for a new key, random number below).
     """
@@ -74,7 +74,7 @@ class Lora:
         self._stuck = False
         self.answered = 0
         self.malformed = 0
-        self.late = 0  # turns that were let go by
+        self.late = 0  # slots that were missed
         self.silenced = 0  # by the airtime budget
         self.snr_q4 = 0
         self.missed = 0  # beacons
@@ -83,7 +83,7 @@ class Lora:
 
     @property
     def bad_crc(self) -> int:
-        """Frames that were damaged on the way."""
+        """Frames that arrived damaged."""
         return self._radio.bad_crc
 
     def _renewed(self, key) -> None:
@@ -96,7 +96,7 @@ class Lora:
     # progress ---------------------------------------------------------------------------------
 
     def alive(self, now_ms: int) -> bool:
-        """S11: whether the loop makes progress; one that makes none is started anew."""
+        """S11: whether the loop makes progress; one that makes none is restarted."""
         if now_ms - self._turned_ms >= _STUCK_MS and self._task is not None:
             self._turned_ms = now_ms
             self._stuck = True
@@ -105,7 +105,7 @@ class Lora:
         return True
 
     async def run(self) -> None:
-        """Never ends: a radio that fails is reported and begun again."""
+        """Never ends: a radio that fails is reported and set up again."""
         asyncio.create_task(self._waiter.tick())
         while True:
             self._task = task = asyncio.create_task(self._listen())
@@ -155,7 +155,7 @@ class Lora:
             self._stay_ms = min(2 * self._stay_ms, _STAY_MAX_MS)
         self._back()
 
-    # what comes -------------------------------------------------------------------------------
+    # receiving --------------------------------------------------------------------------------
 
     async def _frame(self, buf, n: int) -> None:
         kind = buf[0] & _KIND
@@ -170,7 +170,7 @@ class Lora:
             await self._answer(buf, n)
 
     def _open(self, buf, n: int):
-        """The Beacon in buf[:n], None when it is none of ours."""
+        """The Beacon in buf[:n], None when it is not one of this site."""
         for opener in self._openers:
             try:
                 size = opener.open_into(buf, n)
@@ -219,7 +219,7 @@ class Lora:
             clock.set(beacon.time_s + ms // 1000, ms % 1000, 0, False)
 
     async def _answer(self, buf, n: int) -> None:
-        """An exchange: what an authentic frame asks for, at once."""
+        """An exchange: answer an authentic frame at once."""
         link = self._link
         radio = self._radio
         stamp_us = radio.stamp_us
@@ -232,10 +232,10 @@ class Lora:
                 self._rhythm.answered(self._report.now_ms())
         self._back()
 
-    # what goes --------------------------------------------------------------------------------
+    # sending ----------------------------------------------------------------------------------
 
     def _reading(self) -> int:
-        """A compact reading into `_tx`; the frame's length."""
+        """Write a compact reading to `_tx`; the frame's length."""
         link = self._link
         link.lead = self._lead
         try:
@@ -249,7 +249,7 @@ class Lora:
         return at + short.encode_into(tx, at)
 
     def _news(self) -> int:
-        """What is urgent into `_tx`, without a reading; the frame's length."""
+        """Write what is urgent to `_tx`, without a reading; the frame's length."""
         link = self._link
         link.lead = _nothing
         try:
@@ -258,7 +258,7 @@ class Lora:
             link.lead = None
 
     async def _contend(self, beacon, begin_us, guard_us: int) -> None:
-        """An urgent frame, or the wish for a slot, into the contention window."""
+        """Send an urgent frame, or the request for a slot, in the contention window."""
         link = self._link
         joined = self._follower.joined(beacon)
         contention = self._contention
@@ -289,12 +289,12 @@ class Lora:
         if left_ms > 0:
             await asyncio.sleep_ms(left_ms)
         if self._selector.busy:
-            return False  # contacts move: nothing may hold the processor
+            return False  # contacts move: nothing may block the processor
         size = make()
         return size > 0 and await self._transmit(size, at_us, guard_us // 2, sf)
 
     async def _transmit(self, size: int, at_us, late_us: int, sf: int) -> bool:
-        """Send _tx[:size] at a time, or not at all when it is over by `late_us` (-1: no matter)."""
+        """Send _tx[:size] at a time; not at all if late by more than `late_us` (-1: no limit)."""
         radio = self._radio
         radio.change(sf=sf, hz=self._up_hz)
         budget = self._budget

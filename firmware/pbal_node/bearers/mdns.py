@@ -1,8 +1,8 @@
 """Finds the address of NAME.local without waiting for it: one multicast DNS query, and its answer.
 
 A one-shot query from a port of its own, to which responders answer directly (RFC 6762, 5.1 and
-6.7). The port's own getaddrinfo may ask, too, but stands still meanwhile for seconds, and with it
-the loop that watches the contacts. A wrong answer costs time: only a seal is ever trusted.
+6.7). The port's own getaddrinfo can do it, too, but blocks for seconds, and with it the loop that
+watches the contacts. A wrong answer only costs time: nothing but a frame's seal is trusted.
 """
 
 from micropython import const
@@ -11,9 +11,9 @@ GROUP = ("224.0.0.251", 5353)
 
 _A = const(1)
 _IN = const(1)
-_QU = const(0x8000)  # a direct answer, please
+_QU = const(0x8000)  # asks for a unicast answer
 _HEAD = const(12)
-_JUMPS = const(8)  # of a compressed name; more is no name
+_JUMPS = const(8)  # of a compressed name; with more it is malformed
 
 
 def query(name: str, number: int) -> bytes:
@@ -41,7 +41,7 @@ def _name(data, at: int) -> tuple:
 
 
 def address(data, name: str) -> str:
-    """The IPv4 address of `name` in an answer, "" when it is not in it. Damage is no answer."""
+    """The IPv4 address of `name` in an answer, "" when it has none or is malformed."""
     wanted = name.lower().encode()
     try:
         if not data[2] & 0x80:

@@ -2,15 +2,15 @@
 
 A bearer (docs/node.md, "Bearers"): it knows frames, not meanings. Requests go to `link`, which puts
 the answer's frame into this bearer's buffer, behind Modbus's own bytes. DE is raised before the
-first byte, and dropped as soon as the UART reports that the last stop bit has left, without giving
-the event loop a chance to be late: a driver that stays on for longer than t3.5 would talk over the
-next request.
+first byte, and dropped as soon as the UART reports that the last stop bit has left, without waiting
+for the event loop, which may be late: a driver that stays on for longer than t3.5 would collide
+with the next request.
 
-Anybody may send anything on this line, at any rate (S11): one turn of the loop takes a bounded
-time, and what nobody signed may take only a share of the node's time, so that metering and the
-selector keep their pace. What is authentic costs nothing there: only the controller can make it,
-and each of its frames counts once. A loop that stands still is started anew with its UART, which
-opens no contact; a reset would.
+Any device may send anything on this line, at any rate (S11): one turn of the loop takes a bounded
+time, and unauthenticated requests may take only a share of the node's time, so that metering and
+the selector keep their pace. Authentic frames are not charged: only the controller can make them,
+and each is accepted once. A loop that makes no progress is restarted with its UART, which opens no
+contact; a reset would.
 """
 
 import asyncio
@@ -35,16 +35,16 @@ _BEARER = const(64)  # a place of an error, see faults.py
 _PLAIN = const(68)
 _PLAIN_REGISTERS = const(20)  # the setting
 _LATE_US = const(40000)  # an answer this long after its request may meet the next one: keep silent
-_FRAMES = const(6)  # a turn looks at so many; a chunk of a segment in order holds fewer
-_PAUSE_MS = const(8)  # on a line where nothing can be for us; the buffer holds 98 ms
-_CREDIT_US = const(400000)  # of answers that nobody signed for, at once: ten sealed ones
+_FRAMES = const(6)  # handled in a turn at most; a chunk of a healthy segment holds fewer
+_PAUSE_MS = const(8)  # while no frame can be for this node; the buffer holds 98 ms
+_CREDIT_US = const(400000)  # for unauthenticated requests, at once: ten sealed answers
 _SHARE_US = const(400)  # more for each millisecond that passes
 _BUSY_SHARE_US = const(200)  # while contacts move, ...
 _BUSY_KEPT_US = const(200000)  # ... and so much is kept back then
 _REFILL_MS = const(2000)  # longer than it takes to fill up
 _STUCK_MS = const(9000)  # a loop without a turn, though bytes wait
-_EMPTY_READS = const(50)  # in a row, though bytes wait: the port is out of order
-_AGAIN_MS = const(1000)  # then a new start, after a rest of so long at first, ...
+_EMPTY_READS = const(50)  # in a row, though bytes wait: the port is faulty
+_AGAIN_MS = const(1000)  # then a restart, after a pause of so long at first, ...
 _AGAIN_MAX_MS = const(60000)  # ... and at most so long
 _TXBUF = const(512)
 _RXBUF = const(1024)
@@ -55,7 +55,7 @@ _ETIMEDOUT = const(116)
 class Rs485:
     """`port`: machine.UART (8E1, timeout 0), driver pin, baud. `link`: see link.py, None while
     the node has no keys. `report` fills in the plain registers, if `config` opens them. `rhythm`
-    hears of each answer. Counters: answered, late, rationed (requests that nobody looked at),
+    is told of each answer. Counters: answered, late, rationed (requests that were ignored),
     reopened; bad_crc, malformed.
     """
 
@@ -84,7 +84,7 @@ class Rs485:
         self._task: "asyncio.Task | None" = None
         self._stuck = False
         self._parked = False  # waiting for bytes, nothing left to do
-        self._turns = 0  # since the last look
+        self._turns = 0  # since the last check
         self._turned_ms = self._credit_ms = report.now_ms()
         self._credit_us = _CREDIT_US
         self.answered = 0
@@ -95,19 +95,19 @@ class Rs485:
 
     @property
     def bad_crc(self) -> int:
-        """Frames that were damaged on the way."""
+        """Frames that arrived damaged."""
         return self.rx.bad_crc
 
     @property
     def malformed(self) -> int:
-        """What was no frame: too long, or cut off by a silence."""
+        """Frames that were too long, or cut off by a silence."""
         return self.rx.malformed
 
     # progress ---------------------------------------------------------------------------------
 
     def alive(self, now_ms: int) -> bool:
         """S11: whether the loop makes progress; ask every few seconds. One that makes none for its
-        limit is ended here, and `run` starts it anew.
+        limit is ended here, and `run` restarts it.
         """
         if self._turns or (self._parked and not self._uart.any()):
             self._turns = 0
@@ -120,8 +120,8 @@ class Rs485:
         return True
 
     async def run(self) -> None:
-        """Never ends: whatever comes out of one message is reported, and the next one is served; a
-        loop that stood still starts anew with its port.
+        """Never ends: an error of one message is reported, and the next one is served; a loop that
+        made no progress restarts with its port.
         """
         rest_ms = _AGAIN_MS
         while True:
@@ -134,18 +134,18 @@ class Rs485:
                     raise  # the application ends
                 self._faults.note(_BEARER, OSError(_ETIMEDOUT))
             except Exception as e:
-                self._stuck = self._parked  # while it read: the port's
+                self._stuck = self._parked  # while reading: an error of the port
                 self._faults.note(_BEARER, e)
             self._task = None
             self._parked = False
-            self.rx.silence()  # what was half received is lost
+            self.rx.silence()  # a partly received frame is lost
             if not self._stuck:
                 await asyncio.sleep_ms(5)
                 continue
             self._stuck = False
             self.reopened += 1
             try:
-                # The driver is installed anew: it may hold a fault, or bytes that it never gives.
+                # The driver is installed anew: it may be faulty, or hold bytes it never returns.
                 self._uart.init(self._baud, 8, 0, 1, txbuf=_TXBUF, rxbuf=_RXBUF)
             except OSError as e:
                 self._faults.note(_BEARER, e)
@@ -174,12 +174,12 @@ class Rs485:
                 if empty > _EMPTY_READS:
                     self._parked = True
                     raise OSError(_EIO)
-                await asyncio.sleep_ms(5)  # the line went away: never spin
+                await asyncio.sleep_ms(5)  # the line failed: never spin
                 continue
             empty = 0
             now = ticks()
-            # Whether the line was silent before these bytes, as far as can be told: this loop may
-            # have been late, and silence is only what they do not fill.
+            # Estimates the silence before these bytes: this loop may have been late, so only the
+            # time that the bytes themselves do not fill counts.
             gap = diff(now, self._rx_us) - (n + uart.any()) * self._char_us
             # Far in the past: the ticks wrapped, minutes went by.
             if gap < -_WRAPPED_US or (gap >= self._t35_us and not rx.goes_on(n)):
@@ -198,13 +198,13 @@ class Rs485:
                 if not uart.any() and rx.silence():
                     self._serve(rx.buf, rx.length)
                 continue
-            # The others' turn, until there can be something for this node again.
+            # Other tasks run until there can be a frame for this node again.
             left = rx.passing()
             if left:
                 await asyncio.sleep_ms(_PAUSE_MS if left < 0 else left * self._char_us // 1000)
 
     def _credit(self) -> int:
-        """What is left for what nobody signed, in microseconds of the node's time."""
+        """What is left for unauthenticated requests, in microseconds of the node's time."""
         now_ms = self._report.now_ms()
         busy = self._selector.busy
         gone_ms = min(now_ms - self._credit_ms, _REFILL_MS)
@@ -264,7 +264,7 @@ class Rs485:
         """Answer a stock Modbus tool; the length of the ADU in `_tx`."""
         try:
             stock = self._stock or self._load_stock()
-            # Anybody on the pair may ask.
+            # Any device on the line may ask.
             stock.withheld = bool(self._link) and not self._config.get(_PLAIN_REGISTERS)
             self._report.fill_telemetry(self._telemetry)
             return stock.respond(buf, n, self._telemetry, self._tx)
@@ -273,8 +273,8 @@ class Rs485:
             return modbus.seal_adu(self._tx, self._exception(buf[1], modbus.SERVER_FAILURE))
 
     def _load_stock(self) -> "stock.Stock":
-        """Only when somebody asks: in service nobody does."""
-        gc.collect()  # room in one piece: after days of work the heap is fragmented
+        """Loaded at the first such request: in service there is none."""
+        gc.collect()  # one large free block: after days of work the heap is fragmented
         from pbal_protocol import records, stock
 
         board, version, name = self._report.identity
@@ -290,7 +290,7 @@ class Rs485:
                 stock.APPLICATION: name.encode()[:60],
             }
         )
-        self._rx_us = time.ticks_us()  # loading took its time; who asks like this waits long
+        self._rx_us = time.ticks_us()  # loading took long; such a client waits long enough
         return self._stock
 
     def _send(self, n: int) -> None:
@@ -301,7 +301,7 @@ class Rs485:
         if wait > 0:
             time.sleep_us(wait)  # Modbus: 3.5 characters of silence before an answer
         if uart.any() or diff(ticks(), self._rx_us) > _LATE_US:
-            self.late += 1  # the poller has moved on
+            self.late += 1  # the poller has given up
             return
         self._de.value(1)
         try:

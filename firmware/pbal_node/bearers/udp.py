@@ -2,15 +2,15 @@
 network.
 
 A bearer (docs/node.md, "Bearers"). The node knows the controller by an address, or by a name that
-multicast DNS finds (mdns.py), and speaks first: so the controller learns where the node is, and a
-translation of addresses between them lets the answers through. After that it answers polls, and
-speaks by itself again when none come. An address proves nothing: where no authentic frame came for
-minutes, the controller is looked for anew, and the network is joined anew, too.
+multicast DNS finds (mdns.py), and sends first: so the controller learns where the node is, and
+address translation (NAT) between them passes the answers. After that it answers polls, and sends
+by itself again when none come. An address proves nothing: when no authentic frame came for
+minutes, the controller is looked up again, and the network is joined again, too.
 
-The socket is connected, so it hears one address only, but anybody can write that address on a
-datagram. So what nobody signed may take only a share of the node's time, as on a line (S11), and it
-is answered to the controller's address and to no other. Nothing here waits: joining, looking for a
-name and reading go on beside the other loops.
+The socket is connected, so it receives from one address only, but a sender can forge that address.
+So unauthenticated datagrams may take only a share of the node's time, as on a line (S11), and they
+are answered to the controller's address and to no other. Nothing here blocks: joining, looking up
+a name and reading run beside the other loops.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ _BEARER = const(64)  # a place of an error, see faults.py
 _TURN_MS = const(500)
 _STUCK_MS = const(9000)
 _AGAIN_MS = const(1000)
-_QUIET_MS = const(3000)  # without a poll: the node speaks by itself, then after twice as long, ...
+_QUIET_MS = const(3000)  # without a poll: the node sends by itself, then after twice as long, ...
 _QUIET_MAX_MS = const(30000)  # ... and at least so often
 _LOST_MS = const(180000)  # without an authentic frame; the controller sends one a minute
-_FIND_MS = const(1000)  # for an answer to one question after the name
+_FIND_MS = const(1000)  # for an answer to one query for the name
 _FIND_MAX_MS = const(60000)
-_ERRORS = const(20)  # of the socket, in a row: a new one
+_ERRORS = const(20)  # of the socket, in a row: it is opened anew
 _PAUSE_MS = const(20)
-_CREDIT_US = const(400000)  # for what nobody signed, as in rs485.py
+_CREDIT_US = const(400000)  # for unauthenticated datagrams, as in rs485.py
 _SHARE_US = const(400)
 _BUSY_SHARE_US = const(200)
 _BUSY_KEPT_US = const(200000)
@@ -49,7 +49,7 @@ _REFILL_MS = const(2000)
 
 class Udp:
     """`station`: poll(now_ms) -> on the network, leave(now_ms). `server`: (host, port), the host an
-    IPv4 address or NAME.local. `carry`: who takes polls and groups and gives answers, see `Single`.
+    IPv4 address or NAME.local. `carry`: takes polls and groups, gives answers, see `Single`.
 
     Counters: answered, told (unasked), rationed, reopened; malformed.
     """
@@ -74,7 +74,7 @@ class Udp:
         self._turned_ms = self._credit_ms = now_ms()
         self._credit_us = _CREDIT_US
         self._opened_ms = 0
-        self._asked_ms = 0  # by anybody
+        self._asked_ms = 0  # by any poll
         self._told_ms = 0
         self._quiet_ms = _QUIET_MS
         self._rest_ms = _AGAIN_MS
@@ -86,7 +86,7 @@ class Udp:
         self.malformed = 0
 
     def alive(self, now_ms: int) -> bool:
-        """S11: whether the loop makes progress; one that makes none is ended, and begins anew."""
+        """S11: whether the loop makes progress; one that makes none is ended, and restarted."""
         if self._turns:
             self._turns = 0
             self._turned_ms = now_ms
@@ -98,7 +98,7 @@ class Udp:
         return True
 
     async def run(self) -> None:
-        """Never ends: what goes wrong is reported, and the socket opened anew."""
+        """Never ends: errors are reported, and the socket opened anew."""
         while True:
             self._task = task = asyncio.create_task(self._keep())
             try:
@@ -118,7 +118,7 @@ class Udp:
 
     @property
     def open(self) -> bool:
-        """Whether there is a way to the controller."""
+        """Whether there is a path to the controller."""
         return self._socket is not None
 
     # the socket -------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class Udp:
             self._close()
 
     async def _open(self) -> None:
-        """Looks for the controller, and speaks to it; on failure again after a longer rest."""
+        """Looks up the controller, and sends to it; on failure again after a longer pause."""
         host = self._host
         if host.endswith(".local"):
             host = await self._find(host)
@@ -152,7 +152,7 @@ class Udp:
             return
         made = None
         try:
-            # A number: no name is looked up here, which would wait.
+            # An IP address: no name is looked up here, which would block.
             to = socket.getaddrinfo(host, self._port)[0][-1]
             made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             made.setblocking(False)
@@ -177,7 +177,7 @@ class Udp:
             made.close()
 
     async def _find(self, name: str) -> str:
-        """The address of NAME.local, "" when nobody says it in time."""
+        """The address of NAME.local, "" when no answer comes in time."""
         from pbal_node.bearers import mdns
 
         asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -194,14 +194,14 @@ class Udp:
                     found = mdns.address(memoryview(buf)[:n], name)
                     if found:
                         return found
-        except OSError:  # no way there yet
+        except OSError:  # not reachable yet
             pass
         finally:
             asker.close()
         return ""
 
     def _look(self, now: int) -> None:
-        """Speaks when nobody asks; looks for the controller anew when it is gone."""
+        """Sends when no poll comes; looks up the controller again when it is lost."""
         reader = self._reader
         if now - max(self._carry.heard_ms(), self._opened_ms) >= _LOST_MS:
             self._close()
@@ -232,7 +232,7 @@ class Udp:
             try:
                 n = await readinto(rx)
             except OSError:
-                # Nobody listens there, or no way there: what comes next may arrive.
+                # Port closed or host unreachable: a later datagram may arrive.
                 errors += 1
                 await asyncio.sleep_ms(_TURN_MS)
                 continue
@@ -252,10 +252,10 @@ class Udp:
                 self._faults.note(_BEARER, e)
             if self._carry.heard_ms() == heard_ms:
                 self._credit_us -= time.ticks_diff(time.ticks_us(), start)
-            await asyncio.sleep_ms(0)  # the others' turn, however much there is to read
+            await asyncio.sleep_ms(0)  # other tasks run, however much there is to read
 
     def _credit(self) -> int:
-        """What is left for what nobody signed, in microseconds of the node's time."""
+        """What is left for unauthenticated datagrams, in microseconds of the node's time."""
         now_ms = self._now_ms()
         busy = self._selector.busy
         gone_ms = min(now_ms - self._credit_ms, _REFILL_MS)
@@ -289,7 +289,7 @@ class Udp:
             at = end
 
     def _tell(self, now: int) -> None:
-        """Say what there is to say, unasked."""
+        """Send what is pending, without a poll."""
         self._told_ms = now
         address = self._carry.address
         size = self._carry.poll(address, self._rx, 0, 0, self.tx, _HEAD, _ROOM)
@@ -311,7 +311,7 @@ class Udp:
 
 
 class Single:
-    """What is carried for one home: this node's own frames."""
+    """Carries the frames of one home: this node's own."""
 
     def __init__(self, address: int, link) -> None:
         self.address = address

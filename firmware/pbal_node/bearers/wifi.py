@@ -1,9 +1,9 @@
 """The node as a Wi-Fi station: joins one of the networks it knows, and again after each loss.
 
-`poll` is asked twice a second and never waits: the chip joins by itself meanwhile. A network that
-does not take the node is left for the next one, with pauses that grow up to a limit, by chance
-shortened, so that a street does not come back in step after a power cut. Names and keys of networks
-are printed nowhere.
+`poll` is called twice a second and never blocks: the chip joins by itself meanwhile. When joining
+a network fails the next one is tried, with pauses that grow up to a limit and are shortened at
+random, so that the nodes of a street do not all join at once after a power cut. Names and keys of
+networks are printed nowhere.
 """
 
 import network
@@ -11,8 +11,8 @@ from micropython import const
 
 from pbal_node.clock import randrange
 
-_TRY_MS = const(15000)  # to be let in and get an address
-_GIVEN_UP_MS = const(8000)  # after a loss the chip looks for the same network, any of its stations
+_TRY_MS = const(15000)  # to join and get an address
+_GIVEN_UP_MS = const(8000)  # after a loss the chip looks for the same network, any access point
 _REST_MS = const(2000)  # between attempts at first, ...
 _REST_MAX_MS = const(120000)  # ... and at most
 _WIFI = const(73)  # a place of an error, see faults.py
@@ -34,7 +34,7 @@ class Station:
         self._wlan = network.WLAN(network.STA_IF)
         self._wlan.active(True)
         try:
-            # Asleep between beacons it would answer up to 0.3 s later.
+            # With power saving, asleep between beacons, it would answer up to 0.3 s later.
             self._wlan.config(pm=self._wlan.PM_NONE)
         except (AttributeError, OSError, ValueError):
             pass
@@ -67,7 +67,7 @@ class Station:
         return False
 
     def leave(self, now_ms: int) -> None:
-        """This network leads nowhere: join again, another one where there is one."""
+        """The controller is not reached here: join again, another network where one is known."""
         self.up = False
         self._give_up(now_ms)
 

@@ -30,7 +30,7 @@ _HOLE_US = const(1500)
 _PAUSE_MS = const(5)  # between the two bursts
 _SAVE_MS = const(1800000)  # energy goes to flash at most this often ...
 _SAVE_DWH = const(100)  # ... and only when it moved by 10 Wh
-_STRETCHED_US = const(500)  # a pair of this length was interrupted: nobody knows when it sampled
+_STRETCHED_US = const(500)  # a pair of this length was interrupted: its sampling time is unknown
 _STALE_MS = const(4000)
 _JUMP_HZ = const(0.5)
 _BIAS_OFF_UV = const(300000)  # a mean further than this from the bias is a broken sensor
@@ -61,7 +61,7 @@ class Calibration:
                 self.phase_rad = float(t["phase"])
                 self.noise_a = float(t["noise"])
             except (ValueError, KeyError, IndexError, TypeError):
-                pass  # a damaged calibration is no calibration
+                pass  # a damaged calibration is ignored
 
     def save(self) -> bool:
         t = {"gv": self.gv, "gi": self.gi, "phase": self.phase_rad, "noise": self.noise_a}
@@ -72,7 +72,7 @@ class Energy:
     """Import and export that survive a reboot, with bounded flash wear.
 
     The totals are whole tenths of a watt-hour: the chip's floats have 24 bits, and from 2 MWh on
-    they would not notice a tenth any more.
+    they could not count a tenth any more.
     """
 
     def __init__(self, slot: Slot, now_ms: int) -> None:
@@ -148,7 +148,7 @@ class AdcMeter(Meter):
         self._is = amps_per_volt / 1000000
         self._bias = [bias_uv, bias_uv]
         self._idle_uv = bias_uv
-        self.broken = False  # a sensor that hangs at a rail
+        self.broken = False  # a sensor that is stuck at a rail
         self._nominal_hz = hz
         self._hz = hz
         self._odd_hz = hz
@@ -279,7 +279,7 @@ class AdcMeter(Meter):
             return
         odd = self._odd_hz
         self._odd_hz = hz
-        # A contact that moved between the bursts looks like a jump: believed when seen again.
+        # A contact that moved between the bursts looks like a jump: accepted when seen again.
         if abs(hz - self._hz) < _JUMP_HZ or abs(hz - odd) < _JUMP_HZ:
             self._hz += (hz - self._hz) / 4
 

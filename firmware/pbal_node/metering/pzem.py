@@ -1,7 +1,7 @@
 """Driver of the PZEM-004T v3 energy meter (Modbus RTU, 9600 8N1, Peacefair data sheet V1.0).
 
 The meter is powered from the line that it measures, so it is silent while the output is dead:
-silence is an answer of its own, not a defect. Wiring with a shared TX/RX pair echoes what we
+silence is information, not a defect. Wiring with a shared TX/RX pair echoes what we
 send, and a long wire adds noise: answers are found inside whatever was received.
 """
 
@@ -21,7 +21,7 @@ _ANSWER_LEN = const(25)
 _TIMEOUT_MS = const(250)
 _RX = const(64)
 # What the meter can measure (data sheet, 1), with room above 260 V, 100 A and 23 kW. It starts up
-# after every transfer, and its first answers may be sealed and yet hold all ones.
+# after every transfer, and its first answers may have a valid CRC and yet hold all ones.
 _V_MAX = const(3000)  # 0.1 V
 _I_MAX = const(120000)  # mA
 _P_MAX = const(360000)  # 0.1 W
@@ -71,7 +71,7 @@ class Pzem(Meter):
     """`uart` is a machine.UART at 9600 8N1 with timeout 0; `now_ms` the monotonic clock.
 
     The meter gives no sign and no reactive power: P is taken as import, Q from the power factor
-    as inductive, as the data sheet leaves no better.
+    as inductive, as the data sheet gives nothing better.
     """
 
     independent = True
@@ -83,7 +83,7 @@ class Pzem(Meter):
         self._now = now_ms
         self.unit = unit
         self.alarm = False
-        self.echo = False  # the wire gives back what we send (seen while measuring)
+        self.echo = False  # the wire echoes what we send (found while measuring)
         self.power_factor = 0.0
         self.rx = bytearray(_RX)
         self._view = memoryview(self.rx)
@@ -102,7 +102,7 @@ class Pzem(Meter):
         end = self._now() + _TIMEOUT_MS
         n = 0
         while True:
-            # The answer takes 26 ms at 9600 baud: a few long naps instead of a wake per byte.
+            # The answer takes 26 ms at 9600 baud: a few long sleeps instead of a wake-up per byte.
             await asyncio.sleep_ms(15)
             if self._uart.any():
                 got = self._uart.readinto(self._view[n:])

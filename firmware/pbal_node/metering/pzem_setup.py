@@ -67,7 +67,7 @@ async def get_alarm_w(m) -> int:
 
 
 async def set_address(m, unit: int) -> None:
-    """Give the meter another Modbus address, 1..247, and talk to it there from now on."""
+    """Give the meter another Modbus address, 1..247, and use that from now on."""
     if not 1 <= unit <= 247:
         raise ValueError("address: 1..247")
     await _command(m, struct.pack(">BBHH", m.unit, _WRITE_SINGLE, _REG_ADDRESS, unit), 8)

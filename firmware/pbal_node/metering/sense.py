@@ -3,7 +3,7 @@
 A burst reads the four channels in turn, spread evenly over one whole mains cycle, so that the
 mean is the bias and the mean square is exact for everything below half the sampling rate. Each
 round is time-stamped: late rounds are weighted with the time that they really stand for, and a
-burst with a hole in it is thrown away instead of believed.
+burst with a gap in it is discarded.
 """
 
 import math
@@ -17,7 +17,7 @@ _OUT = const(0)  # channel index; 1, 2, 3 are the supply phases
 _CHANNELS = const(4)
 _ROUNDS = const(24)  # per cycle
 _HOLE_US = const(2500)  # a larger gap between two rounds spoils the burst
-_STRETCHED_US = const(1200)  # a round of this length was interrupted: nobody knows when it sampled
+_STRETCHED_US = const(1200)  # a round of this length was interrupted: its sampling time is unknown
 _BIAS_OFF_UV = const(300000)  # a mean further than this from the bias is a broken sensor
 _LIVE_SHARE = const(0.25)  # of nominal peak: above it the output is alive at that instant
 
@@ -54,7 +54,7 @@ class Sense:
         self.alike = [0.0] * _CHANNELS
         self.fault = [False] * _CHANNELS
         self.at_ms = -1  # end of the last good burst
-        self.spoiled = 0  # bursts thrown away
+        self.spoiled = 0  # bursts discarded
         self.out_v = 0.0
         self.out_at_ms = -1  # start of the last reading of the output
         self.last_live_ms = -1
@@ -154,7 +154,7 @@ class Sense:
         off = sums.x_mean - mean
         v = math.sqrt(sums.x_rms * sums.x_rms + off * off) * self._scale[_OUT]
         if v * math.sqrt(2) < self._live_v and self._off_bias(sums.x_mean):
-            self.fault[_OUT] = True  # silent, but not where a sensor idles: it proves nothing
+            self.fault[_OUT] = True  # no signal, but not at the idle level: it proves nothing
         limit = self._live_v / self._scale[_OUT]
         for k in range(n):
             if not -limit < uv[k] - mean < limit:

@@ -3,7 +3,7 @@
 The converter's noise is the same at every load, so at a small one a single reading says little: at
 2 % of the range and 1 % of noise half a percent of it takes two minutes of samples. How large the
 noise is, is learnt from the readings themselves: the median of the change from one to the next, in
-which the steps of real loads do not show. It is never believed to be more than 2 % of the range.
+which the steps of real loads do not show. It is never taken to be more than 2 % of the range.
 """
 
 from micropython import const
@@ -13,7 +13,7 @@ _LIMIT = const(5.0)  # times the median change: further away is another load
 _FLOOR = const(0.003)  # of the apparent power: a difference that no average needs to remove
 _DRIFT = const(1.4)  # times the median change: the last readings off by so much, the load drifts
 _LAST = const(8)  # readings that tell a drift, and the age of the mean after one
-_RATE = const(0.03)  # of the median's search, at last
+_RATE = const(0.03)  # step of the median's search, in the end
 
 
 class Steady:
@@ -28,7 +28,7 @@ class Steady:
         self._drift = 0.0
 
     def add(self, values, least: float, most: float) -> list:
-        """The means, with these values in them. `least` and `most` bound the believed noise."""
+        """The means, with these values in them. `least` and `most` bound the assumed noise."""
         mean = self.mean
         change = abs(values[1] - self._last)
         self._last = values[1]

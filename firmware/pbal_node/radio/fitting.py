@@ -1,6 +1,6 @@
-"""Puts the LoRa bearer together from the board file and the identity.
+"""Builds the LoRa bearer from the board file and the identity.
 
-Needed once a boot, so the application throws it away afterwards.
+Needed once per boot, so the application unloads it afterwards.
 """
 
 import machine
@@ -32,7 +32,7 @@ def fit(app, about) -> Lora:
     """The board's radio on the channel that the identity names. `about`: the board file's [radio],
     the identity, the group frames' key.
 
-    Raises OSError, ValueError, KeyError, PbalError for what is not there or not allowed.
+    Raises OSError, ValueError, KeyError, PbalError for what is missing or not allowed.
     """
     table, identity, key = about
     told = identity["radio"]

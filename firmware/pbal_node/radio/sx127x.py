@@ -1,14 +1,14 @@
-"""Driver of the SX1276/77/78/79: start something, ask for what became of it with `poll`.
+"""Driver of the SX1276/77/78/79: start an operation, ask for its result with `poll`.
 
 Register and field names are those of Semtech's data sheet (rev. 7), and sections are given where a
 value is not plain; errata 2.1 and 2.3 are from the SX1276 errata note. Bus and pins come from
 outside: `spi` needs write and write_readinto, a pin is called with its level.
 
 Nothing is allocated once it is made: frames are read and written in pieces of 16 bytes through
-views that exist from the start. What a piece has too much stays unused, in FIFO and buffer.
+views that exist from the start. Surplus bytes of the last piece stay unused.
 
-Two things go wrong with real modules: a dip of the supply resets the chip without a word, and a
-spike makes it hang. So `check` holds every register that was set against the chip, a transmission
+Two things go wrong with real modules: a dip of the supply resets the chip without notice, and a
+spike makes it hang. So `check` compares every register that was set with the chip, a transmission
 that does not end in time is noticed, and both bring the chip up again.
 """
 
@@ -92,7 +92,7 @@ NOTHING, HEARD, SENT, IDLE, BUSY, FAILED = 0, 1, 2, 3, 4, 5
 
 
 class RadioError(PbalError):
-    """The chip is not there, or does not keep what it is told."""
+    """The chip does not answer, or does not keep its settings."""
 
 
 class SX127x:
@@ -270,7 +270,7 @@ class SX127x:
         self._sf = sf
         self._bw_hz = bw_hz
         number = airtime.BANDWIDTHS.index(bw_hz)
-        # Explicit header always: an implicit one left over by whoever had the chip loses frames.
+        # Explicit header always: an implicit one left by another program loses frames.
         self._set(_REG_MODEM_CONFIG1, number << 4 | self._cr - 4 << 1)
         self._set(_REG_MODEM_CONFIG2, sf << 4 | 0x04)  # RxPayloadCrcOn
         self._set(_REG_SYMB_TIMEOUT_LSB, 0x64)
@@ -304,7 +304,7 @@ class SX127x:
         if power_dbm != old_dbm:
             self._set_power(power_dbm)
 
-    # -- what it does -----------------------------------------------------------------------------
+    # -- operation --------------------------------------------------------------------------------
 
     def time_on_air_us(self, size: int) -> int:
         """How long a frame of this size takes."""
@@ -330,7 +330,7 @@ class SX127x:
         self._enter(_MODE_STDBY)
 
     def sleep(self) -> None:
-        """As little current as it can; the FIFO is lost."""
+        """Lowest supply current; the FIFO is lost."""
         self._enter(_MODE_SLEEP)
 
     def look(self) -> None:
@@ -412,13 +412,13 @@ class SX127x:
         return NOTHING
 
     def _saw(self) -> None:
-        """Without an interrupt, now is when it happened."""
+        """Without an interrupt, the time of the event is now."""
         if not self._stamped:
             self.stamp_us = time.ticks_us()
         self._stamped = False
 
     def _take(self, flags: int) -> int:
-        """A frame is in the FIFO. The flags go first: what comes now must make an edge again."""
+        """A frame is in the FIFO. The flags are cleared first: a new event must make an edge."""
         self._saw()
         self._write(_REG_IRQ_FLAGS, flags)
         packets = self._read(_REG_RX_PACKET_CNT_VALUE_LSB)
@@ -434,7 +434,7 @@ class SX127x:
         if fresh > 1:
             self.missed += fresh - 1
         if not self._read(_REG_HOP_CHANNEL) & _CRC_ON_PAYLOAD:
-            self.bad_crc += 1  # not one of ours, nothing says that it is whole
+            self.bad_crc += 1  # without a CRC: not one of ours, it may be damaged
             return NOTHING
         size = self._read(_REG_RX_NB_BYTES)
         self._write(_REG_FIFO_ADDR_PTR, self._read(_REG_FIFO_RX_CURRENT_ADDR))
@@ -454,11 +454,11 @@ class SX127x:
         """Power in the channel now, while it listens."""
         return self._read(_REG_RSSI_VALUE) - self._rssi_offset
 
-    # -- when it goes wrong -----------------------------------------------------------------------
+    # -- faults -----------------------------------------------------------------------------------
 
     def check(self) -> bool:
-        """Hold every register that was set against the chip; False when it had to be brought up
-        again. It then stands by. Raises RadioError when that did not work.
+        """Compare every register that was set with the chip; False when it had to be brought up
+        again. It is then in standby. Raises RadioError when that did not work.
         """
         good = self._read(_REG_VERSION) == _VERSION
         i = 0
@@ -467,7 +467,7 @@ class SX127x:
             i += 2
         if good:
             mode = self._read(_REG_OP_MODE)
-            # Sending and looking end by themselves.
+            # Sending and channel activity detection end by themselves.
             good = mode == self._mode or (
                 mode == _MODE_STDBY and self._mode in (_MODE_TX, _MODE_CAD)
             )

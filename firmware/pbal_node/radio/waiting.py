@@ -29,7 +29,7 @@ class Waiter:
             dio0.irq(handler=radio.on_dio0, trigger=dio0.IRQ_RISING)
 
     async def tick(self) -> None:
-        """The fallback: look although nothing was heard of DIO0."""
+        """The fallback: poll although DIO0 gave no edge."""
         while True:
             await asyncio.sleep_ms(self._poll_ms)
             self._flag.set()
