@@ -1,4 +1,4 @@
-"""The serial ports an emulated board can hang on: pseudo-terminal, TCP socket, RFC 2217."""
+"""The serial ports of an emulated board: pseudo-terminal, TCP socket, RFC 2217."""
 
 import contextlib
 import os
@@ -18,13 +18,13 @@ class Port(Protocol):
     url: str
 
     def filenos(self) -> list[int]:
-        """What to wait on for the next byte; empty while nobody is connected to a terminal."""
+        """What to wait on for the next byte; empty while a terminal has no other end."""
 
     def read(self) -> bytes:
         """What has arrived."""
 
     def write(self, data: bytes) -> None:
-        """Sends, or drops if nobody holds the other end."""
+        """Sends, or drops if the other end is not open."""
 
     def hung_up(self) -> bool:
         """True once after the other end has gone away."""
@@ -55,7 +55,7 @@ class PtyPort:
         return not any(event & select.POLLHUP for _, event in events.poll(0))
 
     def filenos(self) -> list[int]:
-        # A terminal nobody holds is always "readable": waiting on it would spin.
+        # A terminal that is not open elsewhere is always "readable": waiting on it would spin.
         return [self._fd] if self._open_now() else []
 
     def read(self) -> bytes:
@@ -160,7 +160,7 @@ class TcpPort:
 
 
 class _Uart:
-    """What an RFC 2217 server wants of the serial port behind it; only DTR and RTS do anything."""
+    """The serial port behind an RFC 2217 server; only DTR and RTS have an effect."""
 
     def __init__(self, changed: Callable[[bool, bool], None]) -> None:
         self._changed = changed
@@ -222,7 +222,7 @@ class Rfc2217Port(TcpPort):
 
 
 class _Connection:
-    """The socket as pyserial's server wants to see it."""
+    """The socket with the interface that pyserial's server needs."""
 
     def __init__(self, port: TcpPort) -> None:
         self._port = port

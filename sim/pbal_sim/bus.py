@@ -3,8 +3,8 @@ the chips at the speed of the line.
 
 The controller's side is a pseudo terminal (a real serial device for its driver), a chip's
 side a socket that carries time-stamped driver-enable and transmit records out and plain bytes
-in. Here is the loop of the process and what the transmitters do; `line` says what became of it
-on the way, `receivers` who gets it when.
+in. Here are the loop of the process and the transmitters; `line` decides what the receivers get
+of a frame, `receivers` delivers it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Bus:
         self._last_end = 0.0
         self._last_source = 0
         self._figures = BusCounts()
-        # Held here because they are wanted for every frame.
+        # Held here because they are used for every frame.
         self._counts = self._figures.counts
         self._turn_node = self._figures.turn_node
         self._turn_controller = self._figures.turn_controller
@@ -156,7 +156,7 @@ class Bus:
             self._receivers.answer_begins(source)
             if self._last_source == CONTROLLER and 0 < gap < 1e6:
                 self._turn_node.append(int(gap))
-        # Two characters of grace: the clock of a UART is only so good.
+        # Two characters of tolerance for the clock of a UART.
         if self._last_source != source and gap < silence_us(self._baud) - 2 * self._char:
             self._counts["early_starts"] += 1
         self._at(tx.end_us + self._char, lambda: self._finish(tx))
@@ -224,7 +224,7 @@ class Bus:
 
     def _finish(self, tx: Transmission) -> None:
         due = tx.end_us + self._char
-        if due > time.monotonic_ns() / 1000 + 5:  # it grew meanwhile
+        if due > time.monotonic_ns() / 1000 + 5:  # it got longer meanwhile
             self._at(due, lambda: self._finish(tx))
             return
         tx.delivered = True
@@ -259,7 +259,7 @@ class Bus:
         with contextlib.suppress(OSError):
             os.write(self._master, data)
 
-    # -- the street's wishes ------------------------------------------------------------
+    # -- the street's commands ----------------------------------------------------------
 
     def _tell(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):

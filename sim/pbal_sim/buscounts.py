@@ -20,8 +20,8 @@ _COUNTED = (
 
 
 class BusCounts:
-    """`counts` and the samples (microseconds) stay the same objects for good: whoever counts for
-    every frame holds them directly.
+    """`counts` and the samples (microseconds) are never replaced by other objects: code that
+    counts every frame holds them directly.
     """
 
     def __init__(self) -> None:

@@ -186,7 +186,7 @@ class Chip:
         return 0 < deadline < time.monotonic_ns() // 1000
 
     def forget_watchdog(self) -> None:
-        """A chip that is down has no watchdog."""
+        """A chip without supply has no watchdog."""
         struct.pack_into("<Q", self._pages, self.base + hwmap.WDT_DEADLINE_US, 0)
 
     def set_input(self, pin: int, level: int) -> None:

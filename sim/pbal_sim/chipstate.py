@@ -8,7 +8,7 @@ import struct
 import time
 from pathlib import Path
 
-DEAF, INTERRUPTS, PROMPT = 0, 1, 2  # what a Ctrl-C does: a byte, an interrupt, the prompt's own way
+DEAF, INTERRUPTS, PROMPT = 0, 1, 2  # Ctrl-C gives a byte, an interrupt, or what the prompt does
 _MODE, _SEEN, _RESET, _TIMERS, _WDT_MS, _WDT_FEEDS, _PINS = 0, 1, 2, 3, 4, 8, 16
 _SIZE = 128
 _LEVELS = 64
@@ -26,7 +26,7 @@ class ChipState:
         self._fed_at = 0.0
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file."""
         self._map.close()
 
     def power_up(self) -> None:
@@ -40,7 +40,7 @@ class ChipState:
 
     @property
     def mode(self) -> int:
-        """What a Ctrl-C does now. From the moment it is read the chip goes on in that mode."""
+        """What a Ctrl-C does now. Reading it lets the chip go on in that mode."""
         self._map[_SEEN] = self._map[_MODE]
         return self._map[_SEEN]
 
@@ -60,8 +60,8 @@ class ChipState:
         return self._map[_TIMERS] != 0
 
     def starved(self) -> bool:
-        """The watchdog was not fed for its time. While a timer runs it counts as fed: that is what
-        the firmware's timers do, and none can call back here.
+        """The watchdog was not fed for its time. While a timer runs it counts as fed: the
+        firmware's timers feed it, and none can call back here.
         """
         fed = self._u32(_WDT_FEEDS)
         if fed != self._fed:

@@ -2,7 +2,7 @@
 
 A contact follows its coil after the operate or release delay. Latching contacts stay where a pulse
 put them, also through a reset; a pulse that is cut before that delay is over moves nothing. Faults
-are what relays really do: a welded contact stays closed whatever its coil says, a stuck one never
+are those of real relays: a welded contact stays closed whatever its coil does, a stuck one never
 closes.
 """
 
@@ -50,7 +50,7 @@ class ContactSet:
         self._changed = changed
         self._driven = driven
         self.latching = selector.get("kind") == "latching"
-        # The board file states the slowest of a batch; each piece is somewhat quicker.
+        # The board file states the slowest relay of a batch; each one is somewhat quicker.
         self.contacts = [
             Contact(operate * rng.uniform(0.6, 1.0), release * rng.uniform(0.6, 1.0))
             for _ in range(3)
@@ -116,7 +116,7 @@ class ContactSet:
                 self._follow(phase, False, t_us)
 
     def set_fault(self, phase: int, fault: str, t_us: float) -> None:
-        """Welds, jams or frees one contact now."""
+        """Welds, blocks or repairs one contact now."""
         contact = self.contacts[phase]
         contact.fault = fault
         if fault == "" and not self.latching and contact.closed != contact.driven:
@@ -128,7 +128,7 @@ class ContactSet:
 
         def move() -> None:
             if not self.latching and contact.driven != close:
-                return  # the coil changed its mind before the armature moved
+                return  # the coil was switched again before the armature moved
             if self.latching and self._off_us[phase, close] < due:
                 return  # the pulse was too short
             if contact.fault == ("stuck" if close else "welded") or contact.closed == close:

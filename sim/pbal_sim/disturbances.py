@@ -1,4 +1,4 @@
-"""Who talks on the line when it should not: a babbling node, an intruder, a driver stuck on."""
+"""Transmissions that disturb the line: a babbling node, an intruder, a driver stuck on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LOOK_AGAIN_US = 300
 
 
 class Disturbances:
-    """Of one segment, whose own ways of doing things it is given:
+    """The disturbances of one segment, which supplies these functions:
 
     `at(t_us, action)` schedules, `send(source, t_us, data)` puts a frame on the line, `finish`
     hands a transmission that is over to the receivers, and `between_turns(t_us)` says whether an

@@ -1,4 +1,4 @@
-"""The twin's errors, drawn:
+"""The twin's errors as a tree:
 
 TwinError
 +-- LoadsError        a loads file or a generator setting that cannot be used

@@ -41,7 +41,7 @@ def snapshot(street: Street) -> dict[str, Any]:
 def report(street: Street) -> dict[str, Any]:
     """See `Street.report`."""
     homes = street.homes
-    # The simulated hardware's own objects are in the same heap: they are told apart.
+    # The simulated hardware's own objects are in the same heap: they are subtracted.
     hal = max((h.chip.u32(hwmap.HEAP_HAL) for h in homes), default=0)
     peaks = [h.chip.u32(hwmap.HEAP_PEAK) - hal for h in homes]
     totals = [h.chip.u32(hwmap.HEAP_TOTAL) - hal for h in homes]

@@ -38,8 +38,8 @@ def build_hal(folder: Path) -> Path:
 def _build(folder: Path, source: str, name: str, *options: str) -> None:
     """Compiles one module with the names of `hwmap` replaced by their values.
 
-    What the simulated hardware holds of the chip's heap is missing to the firmware, so the map
-    is a table on the simulator's side only, and line numbers are left out.
+    The simulated hardware takes its heap from the firmware's, so the map is a table on the
+    simulator's side only, and line numbers are left out.
     """
     text = (_SOURCE / f"{source}.py").read_text(encoding="utf-8")
     text = re.sub(r"^import hwmap\n", "", text, flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""One home: its contacts, its meter, its node's analogue inputs, and what its chip tells us."""
+"""One home: its contacts, its meter, its node's analogue inputs, and the events of its chip."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Home:
         self._recompute()
 
     def note(self, reading: Reading, v: list[float]) -> None:
-        """What flows now, for the meter and the witness; `v` are the three phase voltages."""
+        """The present reading, for the meter and the witness; `v` are the three phase voltages."""
         self.meter.reading = reading
         self._v = v
         self._current_a = reading.i

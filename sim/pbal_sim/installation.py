@@ -12,7 +12,7 @@ from pbal_sim.chip import Wiring
 from pbal_sim.hal import hwmap
 from pbal_sim.streetconfig import WIFI, StreetConfig
 
-# A little less than pbal_sim.hal holds (HEAP_HAL in a chip's page is the measured figure): a node
+# A little less than pbal_sim.hal uses (HEAP_HAL in a chip's page is the measured figure): a node
 # never gets more than its heap.
 _HAL_BYTES = 17 * 1024 + 512
 
@@ -39,13 +39,13 @@ def identity_of(config: StreetConfig, i: int) -> Identity:
 
 
 def _first_phase(config: StreetConfig, i: int) -> int:
-    """0..2, or -1 when a new node shall choose by itself."""
+    """0..2, or -1 when a new node is to choose by itself."""
     how = config.start_phases
     if not isinstance(how, str):
         return how[i]
     if how == "even":
         return i % 3
-    # As streets grow: house by house from whatever phase was at hand, half of them on A.
+    # As in a street that grew house by house, each on any phase: half of the homes on A.
     return random.Random(f"phase {config.seed} {i}").choices((0, 1, 2), (5, 3, 2))[0]
 
 
@@ -82,7 +82,7 @@ def _on_wifi(config: StreetConfig, i: int) -> dict[str, Any]:
 
 
 def with_settings(config: StreetConfig, files: dict[str, bytes]) -> dict[str, bytes]:
-    """The installation's own settings go where an installer puts them: the board file."""
+    """Writes the installation's settings to where an installer puts them: the board file."""
     if not config.node_settings or "/board.json" not in files:
         return files
     board = json.loads(files["/board.json"])

@@ -1,4 +1,4 @@
-"""The RS-485 pair as physics sees it: who drove it when, and what every receiver therefore heard.
+"""The physics of the RS-485 pair: which driver was on when, and what the receivers hear of it.
 
 No clock, no descriptors: times come in as microseconds of CLOCK_MONOTONIC, so the same
 rules run in the bus process and in the unit tests.
@@ -148,7 +148,7 @@ class Line:
         out = bytearray()
         for i, byte in enumerate(data):
             start = tx.start_us + i * tx.char_us
-            # A stop bit that nobody drives is still idle level: 10 of the 11 bits count.
+            # A stop bit without an active driver is still idle level: 10 of the 11 bits count.
             if driver.covers(start, start + tx.char_us * 10 / CHAR_BITS):
                 out.append(byte)
         self.counts.unsent_bytes += len(data) - len(out)

@@ -67,7 +67,7 @@ def header(path: Path) -> list[str]:
 def read_csv(path: Path, homes: int | None = None) -> TableLoads:
     """Reads a loads file.
 
-    `homes` takes only the first so many columns. Raises LoadsError, naming the line and what
+    `homes`: only the first so many columns are read. Raises LoadsError, naming the line and what
     to do, for a missing file, missing columns, gaps in time, empty or impossible values.
     """
     return _parse(str(path), csv.reader(io.StringIO(_text(path))), homes)

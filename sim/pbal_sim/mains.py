@@ -1,4 +1,4 @@
-"""The low-voltage mains of one transformer: three phases, a neutral, and what loads do to them.
+"""The low-voltage mains of one transformer: three phases, a neutral, and their voltages under load.
 
 Loads draw constant power at their own power factor; below 0.7 of nominal they turn into constant
 impedance, as a solver needs and as most appliances do. The neutral current is the phasor sum of

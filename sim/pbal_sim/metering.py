@@ -15,7 +15,7 @@ _CHAR_US = 10 * 1e6 / BAUD  # 8N1
 
 
 class MeterWire:
-    """Feeds one Pzem from its chip's UART and sends the answer when the line would have.
+    """Feeds one Pzem from its chip's UART and sends the answer when it would end on a real line.
 
     `schedule(t_us, action)` calls back at a time on CLOCK_MONOTONIC.
     """

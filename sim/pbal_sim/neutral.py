@@ -1,4 +1,4 @@
-"""The neutral current of a street while it runs, beside what it would be had no home been moved."""
+"""The neutral current of a street while it runs, compared with that of a street without moves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LAST_S = 10.0
 
 
 class NeutralHistory:
-    """It begins when every home has been on a phase: those are the homes' first phases."""
+    """Begins when every home has been on a phase: these are the homes' first phases."""
 
     def __init__(self, mains: Mains) -> None:
         self._mains = mains
@@ -24,7 +24,7 @@ class NeutralHistory:
     def note(self, t_s: float, phases: npt.NDArray[np.int64], transfers: int) -> None:
         """The street at this moment: `phases` 0..2 per home (negative: open), changes of phase.
 
-        Moments in which more than two homes are open tell nothing and are left out.
+        Moments in which more than two homes are open are not comparable and are left out.
         """
         settled = bool((phases >= 0).sum() >= max(1, len(phases) - 2))
         if self._first is None and settled and bool((phases >= 0).all()):
@@ -42,7 +42,7 @@ class NeutralHistory:
 
     @property
     def without_a(self) -> float | None:
-        """What it would be at the last moment, in ampere."""
+        """The neutral current without moves at the last moment, in ampere."""
         return self._history[-1][2] if self._history else None
 
     def report(self, now_s: float) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""A street to practise on: homes with keys, one of them wired wrongly, and nodes without keys."""
+"""A practice street: homes with keys, one of them wired wrongly, and nodes without keys."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class PracticeStreet(Street):
         return board
 
     async def live(self) -> None:
-        """People who switch things on and off, and the meter's file; until it is cancelled."""
+        """Switches loads on and off, and writes the meter's file, until it is cancelled."""
         assert isinstance(self.loads, TableLoads)
         while True:
             if self._people.random() < _SWITCHES:

@@ -1,4 +1,4 @@
-"""The street's end of the process server: start, kill and await processes from asyncio."""
+"""The client of the process server: start, kill and await processes from asyncio."""
 
 from __future__ import annotations
 

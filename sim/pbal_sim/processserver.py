@@ -1,4 +1,4 @@
-"""The process server: one small process that starts, watches and ends every process of a street.
+"""The process server: one small process that starts, supervises and ends all processes of a street.
 
 It holds the MicroPython interpreter's library loaded, so that a chip is one `fork` away
 (a few milliseconds) rather than the start of a whole CPython. Everything else that a street
@@ -99,7 +99,7 @@ class ProcessServer:
         self._sock = sock
         self._workdir = workdir
         self._children: dict[int, str] = {}
-        # A stdin that is open and silent, as an unplugged console is.
+        # A stdin that is open and without input, like an unplugged console.
         self._quiet, self._quiet_end = os.pipe()
 
     def run(self) -> None:
@@ -218,7 +218,7 @@ def _exec(message: dict[str, Any]) -> NoReturn:
 def main(argv: list[str]) -> None:
     """Entry of the process server: `python -m pbal_sim.processserver FD WORKDIR`."""
     name_process("pbal-processes")
-    # Ctrl-C belongs to the street's own process, which ends us in good order.
+    # Ctrl-C is for the street's own process, which ends this one in order.
     for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, signal.SIG_IGN)
     import micropython_run  # noqa: F401  (loaded once, shared by every chip)

@@ -2,7 +2,7 @@
 
 Register map and exception answers follow Peacefair's user manual V1.0: function 04 reads ten
 input registers (32-bit values low word first), 03 and 06 the alarm threshold and the address,
-0x42 clears the energy. The meter lives off the line that it measures: no output, no answer.
+0x42 clears the energy. The line that it measures is its supply: no output, no answer.
 It counts active power without sign, as the real one does.
 """
 
@@ -29,7 +29,7 @@ _ILLEGAL_DATA = 3
 
 @dataclass(slots=True)
 class Reading:
-    """What flows through the meter now."""
+    """The quantities at the meter now."""
 
     v: float = 0.0
     i: float = 0.0
@@ -44,7 +44,7 @@ class Pzem:
     def __init__(self, address: int = 1) -> None:
         self.address = address
         self.reading = Reading()
-        self.falsify: Callable[[Reading], Reading] | None = None  # what it tells instead
+        self.falsify: Callable[[Reading], Reading] | None = None  # changes the answers
         self.energy_wh = 0.0
         self.alarm_w = 23000
         self.broken = False
@@ -57,7 +57,7 @@ class Pzem:
 
     @property
     def told(self) -> Reading:
-        """What the meter tells: what flows, unless it is falsified."""
+        """What the meter reports: the true reading, unless it is falsified."""
         return self.reading if self.falsify is None else self.falsify(self.reading)
 
     @property

@@ -2,11 +2,11 @@
 
 A receiver gets a frame when its last byte has crossed the line, in one piece, as a UART with a
 FIFO and a receive timeout hands it over. The node a request addresses is served first and the
-bystanders in small groups behind it while the line is busy anyway: sixty interpreters that wake
+bystanders in small groups after it while the line is busy anyway: sixty interpreters that wake
 at once on two cores would delay the answer by milliseconds. On a large street (`pair_frames`) a
 bystander gets the frames of two polls in one piece, while an answer is on the line, as a program
-does that reads its UART a little late: a quarter of the wake-ups, at a moment when nobody waits
-for a processor, and no byte less.
+gets them that reads its UART a little late: a quarter of the wake-ups, while no process waits for
+a processor, and no byte is lost.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Port:
 
 
 class Receivers:
-    """Of all chips of a segment. `chunk` bytes at once are given to the addressed node; 0 = all.
+    """All receivers of a segment. `chunk` bytes at once are given to the addressed node; 0 = all.
 
-    `at(t_us, action)` schedules; overruns and bytes that nobody took are added to `counts`.
+    `at(t_us, action)` schedules; overruns and bytes that were not taken are added to `counts`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Receivers:
         self._rounds = 0
 
     def request_begins(self, unit: int) -> None:
-        """The copies of the frames before it must be out of the addressed node's way."""
+        """The addressed node gets what was kept for it before its request arrives."""
         addressed = self._by_unit.get(unit)
         if addressed is not None:
             self._flush(addressed)
@@ -88,7 +88,7 @@ class Receivers:
             self._flush_groups(order, time.monotonic_ns() / 1000 + 200)
 
     def deliver(self, tx: Transmission, data: bytes) -> None:
-        """A frame is over: `data` is what was heard of it."""
+        """A frame is over: `data` is what the receivers got of it."""
         first = self._by_unit.get(data[0]) if tx.source < 0 else None
         if first is not None:
             self._flush(first)
@@ -155,7 +155,7 @@ class Receivers:
         )
         given = struct.unpack_from("<I", pages, base + hwmap.RX_GIVEN)[0]
         if size == 0:
-            return  # the firmware has not opened this UART: nobody stores what arrives
+            return  # the firmware has not opened this UART: what arrives is lost
         room = size - ((given - read) & 0xFFFFFFFF)
         if room < len(data):
             self._counts["overrun_bytes"] += len(data) - max(room, 0)

@@ -2,9 +2,9 @@
 
 `ReplBoard` joins the ROM loader of `romloader` with a real MicroPython interpreter whose root
 file system is a LittleFS inside the same emulated flash, so what a flasher erases is gone and
-what a REPL tool installs is really there. It listens on a pseudo-terminal, on a TCP socket, or
-as an RFC 2217 server; the last carries DTR and RTS, wired to EN and IO0 as on a DevKit, so
-automatic reset works as on a bench. On the others a person's finger is `press_reset`.
+what a REPL tool installs is in it. It listens on a pseudo-terminal, on a TCP socket, or as an
+RFC 2217 server; the last carries DTR and RTS, wired to EN and IO0 as on a DevKit, so automatic
+reset works as on real hardware. On the others `press_reset` stands for the button.
 
 One thread moves bytes; `close` ends it and the interpreter.
 """
@@ -53,7 +53,7 @@ class ReplBoard:
     is then what a pyserial program opens. `stub` and `fastest` are the ROM loader's.
     `leave_download` makes the
     board restart by itself when a flasher that wrote something hangs up, as if a person pressed
-    EN. `cut_after` pulls the cable after so many bytes have arrived, once; `plug_in` mends it.
+    EN. `cut_after` pulls the cable after so many bytes have arrived, once; `plug_in` undoes it.
     `delay_s` slows every answer, `noise` is printed at each start before anything else.
     `analog` gives pins a 50 Hz voltage: pin -> (volts RMS at the pin, degrees), or for what lies
     behind contacts pin -> {coil -> (volts, degrees)}.
@@ -299,7 +299,7 @@ class ReplBoard:
         if not data:
             return False
         if self._rom is not None and self._rom.foreign(data):
-            # It hung up and somebody else came before this thread, on a busy computer, saw it.
+            # One client hung up and another came before this thread, on a busy computer, noticed.
             self._flasher_left(self._rom)
         if self.cut_after is not None:
             self.cut_after -= len(data)
@@ -325,7 +325,7 @@ class ReplBoard:
                 self._start(download=False)
 
     def _watch_chip(self) -> None:
-        """What the chip does by itself: resets, and tells what Ctrl-C is to it."""
+        """What the chip does by itself: resets, and changes of the use of Ctrl-C."""
         if self._child is None:
             return
         if self.state.wants_reset:
@@ -333,7 +333,7 @@ class ReplBoard:
         elif self.state.starved():
             self._start(download=False, cause="watchdog")
         else:
-            _ = self.state.mode  # looked at, so that the chip goes on
+            _ = self.state.mode  # read, so that the chip goes on
 
     def _to_child(self, data: bytes) -> None:
         assert self._child is not None
@@ -342,7 +342,7 @@ class ReplBoard:
         for part in re.split(rb"([\x02\x03\x04\r])", data):
             if not part:
                 continue
-            # Looked at for each: in a flood the program may have switched meanwhile.
+            # Read for each part: in a flood the program may have changed it meanwhile.
             mode = self.state.mode
             if mode == DEAF:
                 self._typed += part
@@ -364,7 +364,7 @@ class ReplBoard:
 
     def _hand_over(self) -> None:
         """A program that runs gets one byte after the other, as from the chip's own buffer: what it
-        does not take is there for the prompt.
+        does not take is left for the prompt.
         """
         if not self._typed or self._child is None or not self._started:
             return
@@ -374,7 +374,7 @@ class ReplBoard:
                 self._typed.clear()
                 self._to_child(data)
         elif not struct.unpack("I", fcntl.ioctl(self._child_end, termios.FIONREAD, b"\0" * 4))[0]:
-            # A line's characters come together: a program that looks twice a second wants them all.
+            # A line's characters come together, for a program that reads twice a second.
             run = re.match(rb"[ -~]{1,64}|.", self._typed, re.DOTALL)
             size = run.end() if run else 0
             os.write(self._child_fd, bytes(self._typed[:size]))

@@ -34,7 +34,7 @@ def _put(offset, data):
 
 
 def _switch(mode):
-    """What a Ctrl-C does from now on; waits until the board knows, as no interrupt may come later.
+    """Sets what a Ctrl-C does; waits until the board has read it, as no interrupt may come later.
 
     One that comes meanwhile came before the switch, and is raised after it.
     """
@@ -87,7 +87,7 @@ class _FlashPart:
 
 
 class _Pin:
-    """A pin with nothing on it: it keeps what it is driven to, and floats up with a pull-up."""
+    """A pin without a connection: it keeps its driven level, and is high with a pull-up."""
 
     IN, OUT, OPEN_DRAIN, PULL_DOWN, PULL_UP = 1, 3, 7, 1, 2
     IRQ_RISING, IRQ_FALLING = 1, 2
@@ -140,7 +140,7 @@ class _ADC:
         return int(1300000 + 800 * (self._n - 4) + wave)
 
     def _through(self):
-        """What a contact lets through: the first whose coil is driven."""
+        """The voltage behind the contacts: that of the first whose coil is driven."""
         for coil, source in self._seen.items():
             if _Pin._levels.get(int(coil)):
                 return source
@@ -151,7 +151,7 @@ class _ADC:
 
 
 class _UART(io.IOBase):
-    """A port with nobody on the line."""
+    """A port without a device on the line."""
 
     def __init__(self, number, *args, **kwargs):
         self._number = number
@@ -220,7 +220,7 @@ class _Timer:
 
 
 class _Machine:
-    """What a board on a desk has: its pins, nothing wired to them."""
+    """The hardware of a board with nothing wired to its pins."""
 
     PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
     Pin, ADC, UART, WDT, Timer = _Pin, _ADC, _UART, _WDT, _Timer
@@ -244,7 +244,7 @@ class _Machine:
 
 
 class _Micropython:
-    """The real module, but for what Ctrl-C does."""
+    """The real module, except for the use of Ctrl-C."""
 
     def __init__(self):
         for name in dir(micropython):
@@ -255,12 +255,12 @@ class _Micropython:
         _switch(_INTERRUPTS if char == 3 else _DEAF)
 
 
-# boot.py and main.py share one namespace, and may clear what they please out of it.
+# boot.py and main.py share one namespace, and may remove any name from it.
 _main = {"__name__": "__main__"}
 
 
 def _start_file(name):
-    """Runs one start-up file; False if it was interrupted or failed, as the port's C code says."""
+    """Runs one start-up file; False if it was interrupted or failed, as in the port's C code."""
     try:
         with open(name) as file:
             text = file.read()
@@ -296,7 +296,7 @@ def _start_file(name):
 
 
 def _quietly(do, what):
-    """Whatever is interrupted in it."""
+    """Calls it, and ignores an interrupt meanwhile."""
     try:
         return do(what)
     except KeyboardInterrupt:

@@ -1,14 +1,14 @@
-"""The boot loader in an ESP32's ROM, byte for byte as a flasher sees it.
+"""The boot loader in an ESP32's ROM, emulated at the level of its bytes.
 
 Sans-IO: `RomLoader.feed` takes what arrives on the UART and returns what the chip sends back.
 It keeps a flash chip that erases to ones and programs only from one to zero, so a flasher which
-forgets to erase leaves wrong data behind here as it would on a bench.
+forgets to erase leaves wrong data here as on real hardware.
 
 The packets follow Espressif's "Serial Protocol" page of the esptool documentation: SLIP frames
 with a direction byte, an opcode, a 16-bit size and a 32-bit value; ROM answers end in four
 status bytes, those of the flasher stub in two. The stub itself is Xtensa code: an uploaded one
 cannot run here, so `stub` chooses whether the chip then behaves as the stub would or stays
-silent, as boards do whose RAM, clock or emulator does not carry it.
+silent, as boards do whose RAM, clock or emulator cannot run it.
 """
 
 import hashlib
@@ -115,14 +115,14 @@ class Flash:
         self.data[offset : offset + len(chunk)] = new.to_bytes(len(chunk), "little")
 
     def sync(self) -> None:
-        """Makes the file match, in place, for whoever holds it open."""
+        """Writes the contents to the file in place, for programs that have it open."""
         if self.path is not None:
             mode = "r+b" if self.path.exists() else "wb"
             with self.path.open(mode) as file:
                 file.write(self.data)
 
     def reload(self) -> None:
-        """Takes over what another program wrote into the file."""
+        """Reads what another program wrote into the file."""
         if self.path is not None:
             self.data[:] = self.path.read_bytes()
 
@@ -239,7 +239,7 @@ class RomLoader:
         }
 
     def foreign(self, data: bytes) -> bool:
-        """True when `data` is no flasher's: it begins outside a packet and begins none."""
+        """True when `data` is not from a flasher: it begins outside a packet and begins none."""
         return self._slip.outside and data[:1] != b"\xc0"
 
     def feed(self, data: bytes) -> bytes:
@@ -273,7 +273,7 @@ class RomLoader:
                 self.is_stub = True
                 answer += _Slip.pack(b"OHAI")
             else:
-                # The chip jumped into code it cannot carry: it is lost until a reset.
+                # The chip jumped into code that it cannot run: it hangs until a reset.
                 self._commands, self._stub_commands = {}, {}
                 self._handle = lambda packet: b""  # type: ignore[method-assign]
         return answer

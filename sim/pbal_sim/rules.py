@@ -10,8 +10,8 @@ A rule is a dict:
   do      "drop" | "replace" | "flip" | "truncate" | "repeat" | "delay"
   data    hex, for "replace"      bit    number of the bit, for "flip" (negative: random)
   keep    bytes, for "truncate"   delay_us for "delay" and "repeat"
-  crc     True: the Modbus CRC is made good again after "flip" and "truncate", so that
-          only the seal can notice
+  crc     True: the Modbus CRC is corrected after "flip" and "truncate", so that only
+          the seal detects the change
 """
 
 from __future__ import annotations

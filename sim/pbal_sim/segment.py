@@ -1,4 +1,4 @@
-"""The street's end of the bus process: its device name, its faults and its figures."""
+"""The client of the bus process: its device name, its faults and its figures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Segment:
     async def start(
         self, processes: ProcessClient, wires: Sequence[socket.socket], pages_fd: int
     ) -> None:
-        """Starts the bus process; the wires are its own from now on."""
+        """Starts the bus process, which owns the wires from now on."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._control = ours
@@ -71,7 +71,7 @@ class Segment:
         self.device = await asyncio.wait_for(self._ready, 20)
 
     def close(self) -> None:
-        """Forgets the bus process; the process server ends it."""
+        """Closes the connection to the bus process; the process server ends it."""
         if self._control is not None:
             asyncio.get_running_loop().remove_reader(self._control.fileno())
             self._control.close()
@@ -150,7 +150,7 @@ class Segment:
         await self._ask({"do": "tap", "value": int(on)})
 
     async def wire(self, node: int, connected: bool) -> None:
-        """Cuts or mends one node's wires."""
+        """Cuts or reconnects one node's wires."""
         await self._ask({"do": "wire", "node": node, "value": connected})
 
     async def babble(self, node: int, on_ms: float = 20.0, off_ms: float = 80.0) -> None:

@@ -1,4 +1,4 @@
-"""The household generator beside what is published about real homes.
+"""The household generator compared with published figures of real homes.
 
 Sources:
 - Ofgem, typical domestic consumption values from 1 October 2023, electricity on a single rate:

@@ -58,7 +58,7 @@ _EXACT_HOMES = 16
 
 
 class Street:
-    """See the module's text. Homes are numbered 0.. here; addresses come from the config."""
+    """See the module's docstring. Homes are numbered 0.. here; addresses come from the config."""
 
     def __init__(self, config: StreetConfig | None = None) -> None:
         self.config = config or StreetConfig()
@@ -323,7 +323,7 @@ class Street:
             return
         for home in self.homes:
             if home.chip.pid == pid:
-                # Nobody asked for it: an interpreter that crashed, or a SIGKILL from outside.
+                # Not requested here: an interpreter that crashed, or a SIGKILL from outside.
                 home.crashes += 1
                 self._chip_down(home)
                 if home.respawn:
@@ -379,8 +379,8 @@ class Street:
         self._recompute()
 
     def lying_meter(self, i: int, watts: Callable[[], float] | None) -> None:
-        """One home's meter tells this power, with the current that fits it, whatever flows;
-        None: the truth again."""
+        """One home's meter reports this power, with the current that fits it, whatever flows;
+        None: the true power again."""
 
         def told(true: Reading) -> Reading:
             assert watts is not None
@@ -392,7 +392,7 @@ class Street:
     # -- figures ------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
-        """The truth of this moment, for pictures: volts, amperes, watts; phases 1..3, 0 open."""
+        """The true state now, for pictures: volts, amperes, watts; phases 1..3, 0 open."""
         return figures.snapshot(self)
 
     def report(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a street is to be: a description whose every field has a default that works."""
+"""The description of a street; every field has a default that works."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ class StreetConfig:
     mains: MainsConfig = field(default_factory=MainsConfig)
     fixed: frozenset[int] = frozenset()  # homes that must never be moved
     provision: bool = True
-    wifi: frozenset[int] = frozenset()  # homes on the Wi-Fi, which leave the wires alone, ...
+    wifi: frozenset[int] = frozenset()  # homes on the Wi-Fi, which do not use the RS-485 line, ...
     # ... one of them the bridge of all homes that are not, ...
     bridge: int | None = None
-    controller: tuple[str, int] = ("127.0.0.1", 7225)  # ... and whom they speak to
+    controller: tuple[str, int] = ("127.0.0.1", 7225)  # ... and the address to which they send
     radio: RadioSite | None = None  # needs a board with a radio
     boot_parallel: int = 4
     pair_frames: bool | None = None  # see pbal_sim.receivers; default: above 16 homes

@@ -42,7 +42,7 @@ class TimerFd:
         _libc.timerfd_settime(self.fd, _TFD_TIMER_ABSTIME, ctypes.byref(self._spec), None)
 
     def clear(self) -> None:
-        """Takes a fired timer's event away."""
+        """Clears the event of a timer that fired."""
         self._armed = 0.0
         with contextlib.suppress(BlockingIOError):
             os.read(self.fd, 8)

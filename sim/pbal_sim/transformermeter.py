@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def reading(street: Street) -> dict[str, Any]:
-    """The truth at the busbar: V, A, W, var of phases A, B, C, the neutral's A, Hz."""
+    """The true values at the busbar: V, A, W, var of phases A, B, C, the neutral's A, Hz."""
     m = street.mains
     s = m.v_phase * np.conj(m.i_phase)
     return {

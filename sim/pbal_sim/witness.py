@@ -1,4 +1,4 @@
-"""An independent witness of safety: it sees contacts and currents, never the firmware's opinion."""
+"""An independent check of safety: it sees contacts and currents, never the firmware's state."""
 
 from __future__ import annotations
 

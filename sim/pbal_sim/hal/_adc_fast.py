@@ -11,7 +11,7 @@ def sample(page: ptr8, ch: int, t_us: int) -> int:
     s = int(ptr16(page)[1024 + i])
     if s > 32767:
         s -= 65536
-    # A square of the time: white for any regular sampling, where a product would give a tone.
+    # The square of the time: white noise for any regular sampling; a product would give a tone.
     r = (t_us * 25173 + ch * 13849) & 65535
     noise = ((r * r >> 8 & 255) - 128) * int(w[28]) >> 7
     uv = int(w[20 + ch]) + ((int(w[4 + ch]) * s) >> 15) + noise

@@ -41,7 +41,7 @@ def freeze():
 
 
 def cut(kind):
-    """Counts down to the instant at which a fault wants this chip to stop."""
+    """Counts down to the instant at which a fault is to stop this chip."""
     if page[hwmap.CUT_KIND] != kind:
         return False
     left = u32(hwmap.CUT_AFTER)

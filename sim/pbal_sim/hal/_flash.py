@@ -23,7 +23,7 @@ class Flash:
         if _chip.page is not None:
             _chip.add_u32(hwmap.FLASH_WRITES, 1)
             if _chip.cut(hwmap.CUT_FLASH):
-                # Half a write: what a supply that fails in mid-programming leaves behind.
+                # Half a write, as after a supply failure while programming.
                 half = size // 2
                 self._data[start : start + half] = memoryview(buf)[:half]
                 _chip.stop()

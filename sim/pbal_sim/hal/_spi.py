@@ -1,7 +1,7 @@
 """SPI of the ESP32 port's `machine`, for boards with a radio: loaded only there.
 
-Each access is a question to the simulator, which answers when the emulated chip has. What a pin of
-the radio does goes the same way, so that it stays in order with the transfers.
+Each access is a request to the simulator, which answers when the emulated chip has. The pins of
+the radio use the same socket, so that their changes stay in order with the SPI transactions.
 """
 
 import struct

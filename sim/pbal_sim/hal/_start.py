@@ -7,7 +7,7 @@ import time
 import _chip
 import hwmap
 
-# The interpreter itself holds this much before anything of ours is loaded.
+# The interpreter itself uses this much before any module of pbal is loaded.
 _BARE = 2880
 
 
@@ -45,7 +45,7 @@ def run():
     stage(hwmap.STAGE_MOUNTED)
     if script("boot.py", hwmap.STAGE_BOOT) and script("main.py", hwmap.STAGE_MAIN):
         stage(hwmap.STAGE_IDLE)
-    # The prompt of a real chip: only timers run, and a watchdog that none of them feeds will bite.
+    # The prompt of a real chip: only timers run, and a watchdog that none of them feeds resets it.
     import machine
 
     while True:

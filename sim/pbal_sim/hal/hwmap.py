@@ -64,7 +64,7 @@ PINS = 64  # pins a page has room for
 FILES = 4096  # u32 length, then JSON {path: text}: written to the flash before boot.py runs
 FILES_MAX = PAGE_SIZE - FILES - 4
 
-# Descriptors of a chip's process: events, then one per link, and the one that never speaks.
+# Descriptors of a chip's process: events, then one per link, and one without any input.
 FD_EVENTS = 10
 FD_LINK = 11
 FD_SPI = 13  # the radio's bus
@@ -75,7 +75,7 @@ STAGE_RESET = 0
 STAGE_MOUNTED = 1
 STAGE_BOOT = 2
 STAGE_MAIN = 3
-STAGE_IDLE = 4  # main.py returned; a real chip would sit at its prompt
+STAGE_IDLE = 4  # main.py returned; a real chip would be at its prompt
 STAGE_CRASHED = 5
 
 # --- events, chip -> simulator: 16 bytes, "<BBHIQ" kind, a, b, c, time_us -------------

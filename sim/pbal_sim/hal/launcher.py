@@ -1,8 +1,8 @@
 """Power-on of the simulated chip: hardware first, then the file system; `_start` goes on.
 
 The simulator calls `prepare` with the addresses of the chip's register page and flash. From
-here on only what the flash holds is visible at '/', as on the board. This module is then thrown
-away, so that it takes no heap from the firmware.
+here on only what the flash holds is visible at '/', as on the board. This module is then
+unloaded, so that it takes no heap from the firmware.
 """
 
 import sys
@@ -19,7 +19,7 @@ def prepare(page, flash, size):
 
     for link in (hwmap.LINK_RS485, hwmap.LINK_METER):
         wire = open(hwmap.FD_LINK + link, "r+b", buffering=0)
-        # A chip that starts has empty receive buffers, whatever arrived while it was down.
+        # A chip starts with empty receive buffers, whatever arrived before.
         while wire.read(512):
             pass
         o = 4 * link

@@ -367,9 +367,9 @@ class WDT:
 
 
 class Timer:
-    """Fires while the chip sits at its prompt, and in `machine.idle`: the interpreter that runs
+    """Fires while the chip is at its prompt, and in `machine.idle`: the interpreter that runs
     here cannot be interrupted in the middle of a program. So a program that starts one has ten
-    minutes until the watchdog misses it, as long as boot.py's timer feeds without a person.
+    minutes until the watchdog expires, as long as boot.py's timer feeds it without activity.
     """
 
     ONE_SHOT = 0
@@ -404,7 +404,7 @@ class Timer:
 
     @classmethod
     def fire(cls):
-        """What the chip's own clock would have done by now."""
+        """Calls what is due by the chip's clock."""
         now = time.ticks_ms()
         for timer in list(cls._running.values()):
             if time.ticks_diff(now, timer._due) < 0:

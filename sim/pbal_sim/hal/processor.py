@@ -1,18 +1,18 @@
-"""The ESP32's speed for a node that runs in virtual time: what its interpreter does takes time.
+"""The ESP32's speed for a node in virtual time: the work of its interpreter takes time.
 
     chip = processor.Processor(time.sleep_us)  # how the virtual clock moves
     chip.slow_down()  # every function of pbal_node and pbal_protocol that is loaded by now
 
 Each call of a function of the node costs the chip's time for a call and its share of the work
-inside; what loops in machine code or in C has a price of its own for each byte. So a run is the
-same on every computer and under every load, and code that does less costs less. `CALL_US` was
-fitted to a sealed poll of 217 bytes, the price of "fill" to a plain Modbus read; docs/twin.md holds
-the model against the other measurements.
+inside; a loop in machine code or in C has a cost of its own for each byte. So a run is the same on
+every computer and under every load, and code that does less costs less. `CALL_US` was fitted to a
+sealed poll of 217 bytes, the cost of "fill" to a plain Modbus read; docs/twin.md compares the model
+with the other measurements.
 
 A collection costs the chip's own pause, also one that the interpreter would begin by itself: the
-model collects when so much garbage was made as the chip has room for (`garbage_bytes`).
+model collects when as much garbage was made as the chip has room for (`garbage_bytes`).
 
-What is not the node's (the simulated wire, sensors, a test) runs between `pause` and `resume`.
+Code that is not the node's (the simulated wire, sensors, a test) runs between `pause` and `resume`.
 This module runs on MicroPython; it imports nothing of the node.
 """
 
@@ -27,8 +27,8 @@ LOOK_US = 12  # time.ticks_us() and the arithmetic around it (assumed)
 COLLECTION_US = 12000  # gc.collect() with the application loaded (measured)
 GARBAGE_BYTES = 100000  # 70 kB free on the chip, 1.45 times as much here (tests/rigs/node_heap.py)
 
-# Functions that are not like the others: (microseconds, nanoseconds per byte or sample, which
-# argument says how many).
+# Functions with a cost of their own: (microseconds, nanoseconds per byte or sample, the argument
+# that has their number).
 _PRICES = {
     "copy": (15, 100, 4),
     "_count": (15, 0, 0),
@@ -38,11 +38,11 @@ _PRICES = {
     "open_at": (60, 1000, 5),
     "accumulate": (40, 3000, 5),
     "window": (60, 25000, 1),  # plain Python for each sample
-    "sample_out": (600, 0, 0),  # its look at each sample
+    "sample_out": (600, 0, 0),  # its loop over the samples
     "fill": (1500, 0, 0),  # twelve registers in one loop
 }
 _ROOTS = ("pbal_node", "pbal_protocol")
-_CALLS_A_LOOK = const(400)  # looking at the heap takes a while here
+_CALLS_A_LOOK = const(400)  # reading the heap's state is slow here
 
 
 class _Collector:
@@ -57,7 +57,7 @@ class _Collector:
         self._processor.collect()
 
     def threshold(self, amount: int = -1) -> None:
-        """The interpreter's own collections are the model's."""
+        """Does nothing: the model decides when the interpreter would collect."""
 
 
 class Processor:
@@ -84,12 +84,12 @@ class Processor:
         self.count = None
         self._depth = 0
         self._seen = {}
-        self._calls = 0  # since the last look at the heap
+        self._calls = 0  # since the heap's state was last read
         self._live = 0  # bytes in use after the last collection
         self._overhead = 0  # bytes that the model itself left since then
-        self._own = [0] * 16  # bytes that the model leaves for a call with so many arguments
+        self._own = [0] * 16  # bytes that the model allocates for a call with so many arguments
         self._gc = _Collector(self)
-        self.others_garbage = lambda: 0  # what was left since the last collection, not by the node
+        self.others_garbage = lambda: 0  # garbage since the last collection, not the node's
         self.after_collection = lambda: None
 
     # charging -----------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ class Processor:
         """The chip was busy for so long."""
         if self._depth:
             return
-        us = us * self._percent // 100  # whole numbers: a float would be garbage of the model's own
+        us = us * self._percent // 100  # whole numbers: a float would be garbage of the model
         self.busy_us += us
         self._advance(us)
         self._calls += 1
@@ -127,7 +127,7 @@ class Processor:
         """The node goes on."""
         self._depth -= 1
 
-    # what costs ---------------------------------------------------------------------------------
+    # the functions ------------------------------------------------------------------------------
 
     def slow_down(self) -> None:
         """Charge for every function of the node that is loaded; again after more was loaded."""
@@ -139,7 +139,7 @@ class Processor:
                 self._module(sys.modules[name])
 
     def _measure_itself(self) -> None:
-        """What the model leaves on the heap for each call."""
+        """The bytes that the model itself allocates for each call."""
         nothing = self._slow("nothing", lambda *args: None)
         bare = lambda *args: None  # noqa: E731
         self._depth += 1
@@ -185,7 +185,7 @@ class Processor:
                     return
 
     def _slow(self, name: str, function):
-        """The function at the chip's speed; None for what is none, or is slow already."""
+        """The function at the chip's speed; None for anything else, or a slowed one."""
         if id(function) in self._seen or name in ("__new__", "const"):
             made = self._seen.get(id(function))
             return made if made is not function else None

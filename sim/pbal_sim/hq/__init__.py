@@ -1,4 +1,4 @@
-"""HQ on one computer: certificates, real broker and database, and a host that listens."""
+"""HQ on one computer: certificates, real broker and database, and a Sparkplug host."""
 
 from pbal_sim.hq.broker import Broker, free_port, program
 from pbal_sim.hq.host import HOST, Host

@@ -34,8 +34,8 @@ def free_port() -> int:
 class Broker:
     """One broker. A client's user name is the name in its certificate.
 
-    `most` is the highest TLS version that it offers ("TLSv1.2"), which Mosquitto itself cannot be
-    told; `acl` the text of its access list. Raises BrokerError when it does not start.
+    `most` is the highest TLS version that it offers ("TLSv1.2"), for which Mosquitto itself has no
+    option; `acl` the text of its access list. Raises BrokerError when it does not start.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""HQ as small as can be: a Sparkplug host that decodes, stores each message once, acknowledges.
+"""A minimal HQ: a Sparkplug host that decodes, stores each message once, acknowledges.
 
-It shares with the sites only the declarations of pbal_uplink. Births it missed it asks for.
+It shares with the sites only the declarations of pbal_uplink. It requests births that it missed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Host:
         self._context, self._port, self._name, self._batch = context, port, name, batch
         self.raw: list[tuple[str, bytes]] = []  # (topic, payload) of sites
         self.got: list[tuple[Message, bool]] = []  # (message, historical) as they came
-        self.store: dict[int, Message] = {}  # by token: what an idempotent insert holds
+        self.store: dict[int, Message] = {}  # by token, as an idempotent insert keeps them
         self.births: list[sparkplug.Payload] = []
         self.deaths: list[sparkplug.Payload] = []
         self.seqs: list[int | None] = []
@@ -125,11 +125,11 @@ class Host:
     async def command(self, metric: sparkplug.Metric, site: str) -> None:
         """One metric to a site ("group/node")."""
         data = sparkplug.encode(sparkplug.Payload((metric,), int(time.time() * 1000)))
-        # Sparkplug's commands are QoS 0: what is lost is asked or said again.
+        # Sparkplug's commands are QoS 0: a lost one is sent again.
         await self.publish(sparkplug.topic(*_split(site)), data, qos=0)
 
     async def publish(self, topic: str, data: bytes, *, qos: int = 1, retain: bool = False) -> None:
-        """Anything; lost while there is no broker."""
+        """Publish any message; lost while there is no broker."""
         with contextlib.suppress(aiomqtt.MqttError):
             if self._client is not None:
                 await self._client.publish(topic, data, qos=qos, retain=retain)
@@ -141,7 +141,7 @@ class Host:
         await self.publish(sparkplug.state_topic(self._name), data, retain=True)
 
     async def until(self, condition: Callable[[], object], seconds: float = 40.0) -> None:
-        """Wait for something about what came. Raises TimeoutError."""
+        """Wait for a condition on what was received. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
             while not condition():
                 self.changed.clear()

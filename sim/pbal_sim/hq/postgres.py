@@ -1,6 +1,6 @@
 """PostgreSQL (the Debian package) in a folder, on a socket of its own.
 
-PostgreSQL refuses to run as root: then it runs as the user `postgres`, which the package makes.
+PostgreSQL refuses to run as root: then it runs as the user `postgres`, which the package creates.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Postgres:
     """
 
     def __init__(self, folder: Path | None = None, *, safe: bool = False) -> None:
-        """`safe`: commits reach the disk; without it only a crash of the computer loses some."""
+        """`safe`: commits reach the disk; without it a crash of the computer may lose some."""
         self._own = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="pbal-pg-"))
         self._safe = safe

@@ -1,6 +1,6 @@
-"""Radios of the twin: emulated SX1276 chips on a shared medium, and a Pi's ways to them.
+"""Radios of the twin: emulated SX1276 chips on a shared medium, and a Pi's access to them.
 
-Exported here is what others use; the rest of the folder is the room's own.
+Exported here is what other packages use; the rest of the folder is private.
 """
 
 from pbal_sim.radio.air import Air, Jammer, Transmission, Tuning

@@ -1,13 +1,13 @@
-"""The shared medium: who sends what and when, and what each receiver makes of it.
+"""The shared medium: the transmissions, and what each receiver gets of them.
 
-Time comes from outside: `clock()` gives microseconds, of a virtual or a real clock. What is due
-happens when somebody looks (`catch_up`), in order; `next_us` says when to look again.
+Time comes from outside: `clock()` gives microseconds, of a virtual or a real clock. Due
+events happen in `catch_up`, in order; `next_us` says when to call it again.
 
 A receiver locks on a frame when it has listened, undisturbed and tuned alike, to the last five
-symbols of its preamble; a locked receiver hears nothing else. What overlaps from there on damages
-the frame where it is too strong: same spreading factor, 6 dB (the capture effect); another one, by
-the table of imperfect orthogonality. Interference in preamble or header leaves nothing to report;
-interference in the payload alone leaves a frame with a wrong CRC.
+symbols of its preamble; a locked receiver hears nothing else. A signal that overlaps from there on
+damages the frame if it is too strong: same spreading factor, 6 dB (the capture effect); another
+one, by the table of imperfect orthogonality. Interference in preamble or header leaves nothing to
+report; interference in the payload alone leaves a frame with a wrong CRC.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Tuning:
 
 @dataclass(eq=False)
 class Transmission:
-    """One frame on its way."""
+    """One frame on the air."""
 
     source: str
     at: tuple[float, float]
@@ -63,7 +63,7 @@ class Transmission:
 
     @property
     def end_us(self) -> int:
-        """When it is over."""
+        """When the frame ends."""
         return self.start_us + self.us
 
     @property
@@ -73,7 +73,7 @@ class Transmission:
 
     @property
     def critical_us(self) -> int:
-        """From when on a receiver must listen."""
+        """The time from which a receiver must listen to get the frame."""
         spare = max(0, self.preamble - _NEEDED_SYMBOLS)
         return self.start_us + round(spare * self.tuning.symbol_us)
 
@@ -100,7 +100,7 @@ class Station(Protocol):
 
     @property
     def leaks(self) -> bool:
-        """Whether it hears its neighbour channels, _LEAK_DB down."""
+        """Whether it receives its neighbour channels, _LEAK_DB down."""
 
     def listening(self) -> Tuning | None:
         """How it is tuned, None while it does not listen or is locked on a frame."""
@@ -155,15 +155,15 @@ class Air:
     # -- time -------------------------------------------------------------------------------------
 
     def call_at(self, us: int, what: Callable[[], None]) -> None:
-        """Have something happen."""
+        """Schedule an event."""
         heapq.heappush(self._due, (us, next(self._order), what))
 
     def next_us(self) -> int | None:
-        """When something happens next."""
+        """The time of the next event."""
         return self._due[0][0] if self._due else None
 
     def catch_up(self) -> None:
-        """Let happen what is due."""
+        """Run the events that are due."""
         now_us = self.clock()
         while self._due and self._due[0][0] <= now_us:
             us, _, what = heapq.heappop(self._due)
@@ -186,7 +186,7 @@ class Air:
         self.call_at(sent.end_us, lambda: self._finish(sent))
 
     def stop(self, sent: Transmission, at_us: int) -> None:
-        """The transmitter went dead in the middle: what is missing arrives as noise."""
+        """The transmitter stopped in the middle: the rest arrives as noise."""
         sent.us = max(0, at_us - sent.start_us)
         sent.payload = b""
 
@@ -237,7 +237,7 @@ class Air:
         return power_dbm - self._loss.mean_db(math.dist(at, to.at)) - shadow - to.loss_db
 
     def heard(self, to: Station, sent: Transmission, start_us: int, end_us: int) -> Heard:
-        """What a receiver makes of a span of a frame."""
+        """What a receiver measures in a span of a frame."""
         tuned = sent.tuning
         signal = self.arrives_dbm(sent.source, sent.at, to, sent.power_dbm)
         noise = p.milliwatt(p.noise_dbm(tuned.bw_hz))

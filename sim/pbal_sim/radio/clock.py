@@ -1,4 +1,4 @@
-"""A clock that moves only when somebody waits: for tests, and for runs of many hours."""
+"""A clock that moves only when a program waits: for tests, and for runs of many hours."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class VirtualClock:
         return self.us
 
     def advance(self, us: float) -> None:
-        """Let time pass; what falls due on the way happens, when those who watch look."""
+        """Let time pass; the watchers are called, and run what has become due."""
         self.us += max(0, round(us))
         for look in self.watch:
             look()
 
     def time_module(self, look_us: int = 20) -> SimpleNamespace:
-        """A stand-in for a driver's `time`: looking at the clock costs a little, sleeping what it
+        """A stand-in for a driver's `time`: reading the clock takes `look_us`, sleeping what it
         says.
         """
 

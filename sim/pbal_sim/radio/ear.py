@@ -1,4 +1,4 @@
-"""A radio without registers: what a bench of many homes and hours needs. Same air, same rules."""
+"""A radio without registers, for benches of many homes and hours; the medium is the same."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Ear:
     """One station at 125 kHz or wider; it listens whenever it does not send.
 
     `on_frame(payload, heard, end_us)` gets each good frame. `loss` is the share of frames that is
-    lost besides, for reasons that the air knows nothing of.
+    lost in addition, for reasons outside the model of the medium.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Ear:
 
     @property
     def loss_db(self) -> float:
-        """Nothing beside the path."""
+        """Only the path has a loss."""
         return 0.0
 
     @property

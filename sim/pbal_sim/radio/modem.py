@@ -67,7 +67,7 @@ class Modem:
         return (self._lora[r.MODEM_CONFIG2] & 3) << 8 | self._lora[r.SYMB_TIMEOUT_LSB]
 
     def tuning(self, transmits: bool = False) -> Tuning:
-        """What the other end must have too."""
+        """The settings that the other end must share."""
         invert = self._lora[r.INVERT_IQ]
         return Tuning(
             hz=self.hz,
@@ -79,7 +79,7 @@ class Modem:
         )
 
     def time_on_air_us(self, size: int) -> int:
-        """By the registers, not by what should be in them."""
+        """Time on air by the registers as they are, whether or not they are right."""
         symbols = payload_symbols(
             size, self.sf, self.cr, header=self.explicit, crc=self.crc, ldro=self.slow
         )

@@ -1,8 +1,8 @@
 """A Raspberry Pi's SPI and GPIO with emulated radios on them, for drivers that run unmodified.
 
 `Pi.installed()` puts modules named `spidev`, `RPi.GPIO`, `busio`, `digitalio` and `board` where a
-driver's imports find them, and takes them away again; `micropython` too, for its `const`. What they
-offer is what the drivers use, with the meanings of the real ones.
+driver's imports find them, and removes them again; `micropython` too, for its `const`. They
+have the parts that the drivers use, with the meanings of the real ones.
 
 Interrupt callbacks do not run in the middle of a driver's call, as on a real Pi they come from
 another thread: they wait for `pump()`, which a `VirtualClock` may do at every step.

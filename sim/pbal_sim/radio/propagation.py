@@ -1,4 +1,4 @@
-"""How much of a transmission arrives, and how much of it a receiver needs. Pure functions.
+"""Path loss of a transmission, and the signal that a receiver needs. Pure functions.
 
 Sources: path loss, M. Bor et al., "Do LoRa Low-Power Wide-Area Networks Scale?" (2016), and J.
 Petajajarvi et al., "On the Coverage of LPWANs" (2015); sensitivities and limits of the signal to
@@ -69,7 +69,7 @@ def noise_dbm(bw_hz: int) -> float:
 
 
 def sensitivity_dbm(sf: int, bw_hz: int) -> float:
-    """Weakest signal a receiver still understands."""
+    """Weakest signal a receiver can demodulate."""
     narrow, middle, wide = _SENSITIVITY[sf]
     if bw_hz >= 500000:
         return wide
@@ -92,5 +92,5 @@ def milliwatt(dbm: float) -> float:
 
 
 def dbm(milliwatts: float) -> float:
-    """The other way; -200 for nothing."""
+    """A power in dBm; -200 for none."""
     return 10 * math.log10(milliwatts) if milliwatts > 1e-20 else -200.0

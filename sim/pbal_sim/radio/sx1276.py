@@ -1,11 +1,11 @@
 """An emulated SX1276, at the level of its pins: SPI, reset and the DIO lines.
 
-LoRa only (the FSK page can be read and written, and does nothing). What a driver can get wrong is
-there to get wrong: LongRangeMode changes in sleep only, the FIFO is lost in sleep, flags stay until
-they are cleared and a flag that is still up makes no new edge, base pointers are where the last
-user left them, a module wired for PA_BOOST is silent on RFO. The errata have a price as well, which
-is this model's and not the data sheet's: 2.1, 3 dB of sensitivity at 500 kHz; 2.3, a receiver that
-also hears its neighbour channels, 25 dB down.
+LoRa only (the FSK page can be read and written, and does nothing). What a driver can get wrong
+is modelled: LongRangeMode changes in sleep only, the FIFO is lost in sleep, flags stay until they
+are cleared and a flag that is still set makes no new edge, base pointers keep their last values, a
+module wired for PA_BOOST is silent on RFO. The errata have an effect as well, with figures of this
+model and not of the data sheet: 2.1, 3 dB of sensitivity at 500 kHz; 2.3, a receiver that also
+receives its neighbour channels, 25 dB down.
 """
 
 from __future__ import annotations
@@ -86,12 +86,12 @@ class Sx1276:
         self._show()
 
     def brown_out(self) -> None:
-        """The supply dipped: all registers are as after a reset, and nobody is told."""
+        """The supply dipped: all registers are as after a reset, without any signal."""
         self.air.catch_up()
         self._power_up()
 
     def hang(self) -> None:
-        """It answers nothing but zeros until somebody pulls the reset line."""
+        """It answers nothing but zeros until the reset line is pulled."""
         self.air.catch_up()
         self._leave()
         self._hung = True
@@ -237,7 +237,7 @@ class Sx1276:
             self._later(begin_us + 2 * symbol_us, lambda: self._cad_done(begin_us))
 
     def _leave(self) -> None:
-        """Whatever was under way is over."""
+        """Abort what was under way."""
         self._epoch += 1
         self._following = None
         self._sending = None
@@ -300,7 +300,7 @@ class Sx1276:
         self._later(sent.end_us, self._tx_done)
 
     def _out_of_band(self, hz: int) -> float:
-        """What a matching network for another band takes away."""
+        """The loss of a matching network for another band."""
         return 0.0 if self.band_hz[0] <= hz <= self.band_hz[1] else 60.0
 
     def _tx_done(self) -> None:
@@ -316,7 +316,7 @@ class Sx1276:
 
     @property
     def loss_db(self) -> float:
-        """What the settings cost this receiver."""
+        """The loss of this receiver by its settings."""
         modem = self.modem
         loss = self._out_of_band(modem.hz) - self.antenna_db
         return loss if modem.errata_21_applied else loss + _ERRATA_21_DB

@@ -77,7 +77,7 @@ class RadioWire:
         return bool(came)
 
     def look_ahead(self, air: Air) -> None:
-        """Be there when the next thing happens on the air, for the DIO lines."""
+        """Schedule a call at the next event on the air, for the DIO lines."""
         due_us = air.next_us()
         if due_us is None or (self._alarm_us is not None and self._alarm_us <= due_us):
             return

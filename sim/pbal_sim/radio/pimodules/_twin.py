@@ -1,4 +1,4 @@
-"""The way to the twin's radio: a socket for SPI and pins, and a page with the pins' levels."""
+"""Access to the twin's radio: a socket for SPI and pins, and a page with the pins' levels."""
 
 import mmap
 import os
