@@ -1,9 +1,9 @@
 """The MicroPython half of bench.boot: starts the application as main.py does, from a flash as the
-chip's, and says what that took of flash, heap and look-ups.
+chip's, and reports how much flash, heap and how many look-ups that took.
 
 argv: folder for board files (unused), folder with the image's files, "now", "plain" (without
 pbal_node.importer) or "before", and "flash" to count its reads or "heap" to count allocations: the
-flash in memory makes garbage of its own. Prints one JSON line.
+flash in memory allocates on the heap, too. Prints one JSON line.
 """
 
 import gc

@@ -71,7 +71,7 @@ def ieee() -> Case | None:
 def held_out(days: int, first_day: int = 0) -> Case | None:
     """The odd-numbered half of the 60 homes: never used while the engine was developed.
 
-    None without the data, or where it has not so many days from that one on."""
+    None without the data, or where it has fewer days from that one on."""
     return _half("30 held-out homes", 1, days, first_day)
 
 
@@ -100,7 +100,7 @@ def all_sixty(days: int) -> Case | None:
 
 
 def by_lot(case: Case, rng: np.random.Generator) -> Case:
-    """The same homes on phases drawn at random; of a feeder nothing is kept."""
+    """The same homes on phases drawn at random, without the feeder."""
     phases = np.asarray(rng.integers(0, 3, case.currents.shape[1]), np.int8)
     return replace(case, start=phases, resistance=None)
 

@@ -1,5 +1,5 @@
-"""Made-up streets: homes whose appliances come on, last and go, each street with its own
-habits. For development and for benches that must run without measured profiles.
+"""Made-up streets: homes whose appliances start, last and end, each street with its own statistics.
+For development and for benches that must run without measured profiles.
 
 Not fitted to any data set. Durations, powers and use per day are drawn anew per street, so
 that a controller tuned on one street meets other statistics on the next.

@@ -1,4 +1,4 @@
-"""Means over streets, and how sure they are."""
+"""Means over streets, and their standard errors."""
 
 from __future__ import annotations
 

@@ -6,10 +6,10 @@ The firmware's own metering code runs on the MicroPython interpreter in virtual 
 front end has 12-bit steps, the curvature that the ESP32's factory calibration leaves (8 mV peak),
 1.3 % and 1.9 % gain errors, a CT that leads by 1.2 degrees, 45 us per conversion, and noise. Each
 case is calibrated at two points first, then swept from 2 % to 100 % of 60 A at power factors 1,
-0.8 and 0.5, import and export. What counts is one reading, as telemetry carries it, of a load that
-was steady for a while. Noise is given both ways, because it decides the result: 1 % of the signal,
-and 1 % of the converter's range. At 2 % load the latter is half as much noise as signal; two
-minutes of samples average it away, which metering/steady.py does while a load does not change.
+0.8 and 0.5, import and export. Evaluated is one reading, as telemetry carries it, of a load that
+was steady for a while. Noise is given in two ways, because it determines the result: 1 % of the
+signal, and 1 % of the converter's range. At 2 % load the latter is half as much noise as signal;
+two minutes of samples average it away, which metering/steady.py does while a load does not change.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ class Plant:
 
     def _adc(self, uv, peak_uv):
         uv += self.noise * (peak_uv if self.of_signal else FULL_UV) * self._random()
-        # What the factory calibration leaves: a slow curve of a few mV, flat ends.
+        # The error that the factory calibration leaves: a smooth curve of a few mV, flat at the
+        # ends.
         uv += self.curve_uv * math.sin(2 * math.pi * (uv - BIAS_UV) / 3100000)
         uv = min(max(uv, 142000), 3100000)
         step = 3100000 / 4096
@@ -134,7 +135,7 @@ class Bench:
         return v, math.sqrt(i), phi
 
     def calibrate(self):
-        """What an installer does: output open, then a heater at two powers."""
+        """Calibrates as an installer does: output open, then a heater at two powers."""
         p = self.plant
         m = self.meter
         c = m.calibration
@@ -146,10 +147,10 @@ class Bench:
         for p.v, p.i in ((180.0, 8.0), (250.0, 55.0)):
             self.mean(3)
             v, i, phi = self._raw()
-            points.append((v, i, p.v, p.i))  # the noise is taken off already
+            points.append((v, i, p.v, p.i))  # the noise is removed already
             m.phi_rad = phi
         low, high = points
         c.gv = two_point(low[0], low[2], high[0], high[2])
         c.gi = two_point(low[1], low[3], high[1], high[3])
-        # The load is a heater, so what angle is left is the current's phase error and the skew.
+        # The load is a heater, so the remaining angle is the current's phase error and the skew.
         c.phase_rad = -m.phi_rad - 2 * math.pi * m._hz * m._skew_us / 1000000

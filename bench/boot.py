@@ -1,12 +1,12 @@
-"""What a start costs: reads of flash, allocations, collections, and what that may mean on the chip.
+"""The cost of a start: reads of flash, allocations, collections, and an estimate for the chip.
 
     python -m bench.boot
 
-Counted on the 64-bit interpreter with a flash and a file system as the chip's; no ESP32 was at
-hand. The seconds are an estimate. The emulated chip needed 10 s from reset to the loops; of these,
-what is known (reset, boot.py's window, collections of 12 ms, the work of loading) is taken away,
-and the rest is laid on the reads of flash that such a start made. The same price is put on the
-start as it is now.
+Counted on the 64-bit interpreter with a flash and a file system as the chip's; no ESP32 was
+available. The seconds are an estimate. The emulated chip needed 10 s from reset to the loops; the
+known parts (reset, boot.py's window, collections of 12 ms, the work of loading) are subtracted, and
+the rest is divided by the reads of flash that such a start made. The start as it is now is computed
+with the same time per read.
 """
 
 import json

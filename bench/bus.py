@@ -172,7 +172,8 @@ async def plain_client(street: Street, seconds: float) -> dict[str, Any]:
 
 async def measure(homes: int, seconds: float, dead: int) -> dict[str, Any]:
     """All three runs on one street."""
-    # The plain client compares the same twelve registers as ever: the homes show them all.
+    # The plain client reads the same twelve registers as in earlier versions: the homes show them
+    # all.
     config = StreetConfig(homes=homes, speed=1.0, node_settings={"plain_registers": 1})
     async with Street(config) as street:
         await asyncio.sleep(8)  # the contacts close after their random delays

@@ -4,16 +4,17 @@
 
 A home is a base and independent steps; how often they come and how long they last is given
 (`_prior.py` and the two tables below), so that what can be expected ahead is known exactly. The
-hindsight optimum of such a street knows too much. It is charged for that: with V(x, s) a guess
-at what is still to be paid when the homes stand at x and the steps are s,
+hindsight optimum of such a street knows the future. A penalty is added for that: with V(x, s) an
+estimate of the remaining cost when the homes are on phases x and the steps are s,
 
     sum over minutes of  |I_N|^2 + price * switchings + E[V(x, next) | now] - V(x, next)
 
-has the same mean as without the charge for whoever does not look ahead, so its least value over
-all paths is, on average, at most what any causal controller pays (information relaxation). The
-better the guess, the closer. Here V is the expected |I_N|^2 of the best assignment that can be
-gone to at the price, later minutes weighing less; its expectation is the mean over independent
-draws of the next minute, which leaves the bound valid whatever their number. The least value is
+has the same mean as without the penalty for a controller that does not look ahead, so its least
+value over all paths is, on average, at most what any causal controller pays (information
+relaxation). The better the estimate, the tighter the bound. Here V is the expected |I_N|^2 of the
+best assignment that can be reached at the price, later minutes weighing less; its expectation is
+the mean over independent draws of the next minute, which leaves the bound valid whatever their
+number. The least value is
 exact: all 3^n assignments are followed. Dwell and caps are left out, which only lowers it.
 """
 
@@ -43,7 +44,7 @@ _HOURS = np.array([31, 30, 36, 27, 30, 36, 62, 99, 111, 124, 108, 102, 99, 102, 
                    145, 164, 172, 157, 160, 142, 108]) / 100  # fmt: skip
 _BUSY = 0.68  # how homes differ: sigma of the logarithm of their steps per day
 _OLDEST = 1500
-#: The minutes ahead at which V looks, and the edges of what each stands for.
+#: The minutes ahead at which V is evaluated, and the edges of the interval of each.
 _AHEAD = np.array([0, 1, 2, 5, 11, 23, 47, 95])
 _EDGES = np.array([0, 1, 2, 4, 8, 16, 32, 64, 128.0])
 _BLOCK = 8  # minutes at once
@@ -53,7 +54,7 @@ BUDGETS = (3.0, 1.0)
 @dataclass
 class Day:
     """now float[T, n] A; ahead float[T, k, n]: expected at _AHEAD; drawn float[T, r, k, n]: the
-    same had the last minute gone otherwise; start int8[n]."""
+    same for other draws of the last minute; start int8[n]."""
 
     now: Floats
     ahead: Floats
@@ -87,7 +88,7 @@ def day(homes: int, draws: int, rng: np.random.Generator) -> Day:
 
 
 def _live(law: Law, made: Day, h: int, rng: np.random.Generator) -> None:
-    """A day in the life of home h, after one that nobody watched."""
+    """One day of home h, after a day that is not recorded."""
     minute = np.arange(-MINUTES, MINUTES + _AHEAD[-1] + 1)
     rate = _PER_DAY.sum() * _HOURS[minute % MINUTES // 60] / MINUTES
     rate *= rng.lognormal(-0.5 * _BUSY**2, _BUSY)
@@ -96,7 +97,7 @@ def _live(law: Law, made: Day, h: int, rng: np.random.Generator) -> None:
     low = np.concatenate(([0.6], SIZES))
     high = np.append(SIZES, 48.0)
     kinds = np.arange(len(SIZES) + 1)
-    # What one step to come is expected to draw, by the minutes since it came.
+    # The expected current of a future step, by the minutes since it began.
     mean = (chance * (low + high) / 2) @ np.exp(law.log_stays[:, : _AHEAD[-1] + 1])
     to_come = np.zeros((2 * MINUTES, len(_AHEAD)))
     for k, u in enumerate(_AHEAD):
@@ -140,11 +141,12 @@ def settle(value: Floats, price: float, homes: int) -> Floats:
 def least(
     made: Day, prices: Floats, tau_min: float, paths: list[NDArray[np.int8]] | None = None
 ) -> Floats:
-    """Least cost of the day over all paths, A^2 min, at each price, charged for looking ahead.
+    """Least cost of the day over all paths, A^2 min, at each price, with the penalty for looking
+    ahead.
 
-    tau_min: how fast V lets later minutes lose weight; 0 charges nothing: hindsight.
-    paths: for each price what a causal controller did, int[T, n]. What that would be charged is
-        taken off: its mean is zero, and most of the chance of the day goes with it.
+    tau_min: how fast the weight of later minutes falls in V; 0: no penalty, which is hindsight.
+    paths: for each price what a causal controller did, int[T, n]. Its penalty is subtracted: its
+        mean is zero, and it removes most of the day's variance (a control variate).
     """
     minutes, homes = made.now.shape
     places = np.indices([3] * homes).reshape(homes, -1).T
@@ -161,7 +163,7 @@ def least(
     for block in range(0, minutes, _BLOCK):
         charges = np.zeros((len(prices), len(places), min(_BLOCK, minutes - block)))
         if tau_min > 0:
-            # What came is the last of the draws; by minutes t + 1.
+            # The actual course is the last of the draws; by minutes t + 1.
             came = made.ahead[block + 1 : block + 1 + _BLOCK, None]
             drawn = made.drawn[block + 1 : block + 1 + _BLOCK]
             amps = np.concatenate((drawn, came), axis=1) * np.sqrt(weights)[:, None]
@@ -221,7 +223,7 @@ def main() -> None:
     parser.add_argument("--tau", type=float, nargs="+", default=[40.0, 80.0], help="min, of V")
     args = parser.parse_args()
     prices = np.array(args.prices)
-    # A planner's price is the mean over its horizon; what it should be is for it to find.
+    # A planner's price is the mean over its horizon; the planner adapts it itself.
     asked = prices / 10.0
     planners = {
         "pbal": [PlannerConfig(price=p, wear_budget_per_day=None) for p in asked],
@@ -237,7 +239,7 @@ def main() -> None:
         for name, configs in planners.items():
             paths = [done(made, c) for c in configs]
             causal[name].append([paid(made.now, made.start, path) for path in paths])
-        # `paths` are those of the last, which need not dwell.
+        # `paths` are those of the last controller, which has no dwell.
         relaxed.append([least(made, prices, tau, paths) for tau in (0.0, *args.tau)])
         print(f"street {d}: built {built[-1]:.0f}, least {np.round(relaxed[-1])}, "
               f"{ {n: np.round(v[-1]).tolist() for n, v in causal.items()} }",
@@ -264,7 +266,7 @@ def _row(
     relaxed: Floats,
     causal: dict[str, Floats],
 ) -> dict[str, object]:
-    """Cuts at one budget, and how sure their shares are: streets drawn anew, with return."""
+    """Cuts at one budget, and the uncertainty of their shares: bootstrap over the streets."""
 
     def cuts(picked: NDArray[np.int64]) -> dict[str, float]:
         least_mean = relaxed[picked].mean(axis=0)

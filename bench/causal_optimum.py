@@ -3,16 +3,16 @@
     python -m bench.causal_optimum --json          about ten minutes
 
 A home is a base and one load of its own size, off or on; how often it comes is the home's own, how
-long it lasts follows the table of `_prior.py`, in three ages that pass by chance. The street is
+long it lasts follows the table of `_prior.py`, in three ages with random transitions. The street is
 then a Markov chain, and the controller that pays least per minute in the long run,
 
     |I_N|^2 + price * switchings,
 
-follows from value iteration over all places of the homes times all states of their loads. It is
-told the law and the states, which is more than any controller can read off the currents, and
-neither dwells nor is it capped: no causal controller pays less in the long run. On days drawn from
-the law it is set beside the hindsight optimum of those days, exact as well, and beside the planner,
-which reads currents only and has watched the street for `--learn` days before.
+follows from value iteration over all phases of the homes times all states of their loads. It knows
+the statistics and the states, which is more than any controller can derive from the currents, and
+has neither dwell nor cap: no causal controller pays less in the long run. On days drawn from these
+statistics it is compared with the hindsight optimum of those days, exact as well, and with the
+planner, which reads currents only and has observed the street for `--learn` days before.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Street:
         return len(self.amps)
 
     def squares(self) -> NDArray[np.float32]:
-        """|I_N|^2 float[3^n, s^n], A^2, with the last home's place and state counted fastest."""
+        """|I_N|^2 float[3^n, s^n], A^2, the last home's phase and state varying fastest."""
         n = self.homes
         turned = TURN[np.indices([3] * n).reshape(n, -1).T]
         drawn = np.stack([self.amps[h, s] for h, s in enumerate(self.states())])
@@ -70,7 +70,7 @@ class Street:
         return np.indices([self.amps.shape[1]] * self.homes).reshape(self.homes, -1)
 
     def live(self, minutes: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """States int[T, n], after a day that nobody watched."""
+        """States int[T, n], after a day that is not recorded."""
         upto = np.cumsum(self.chance, axis=2)
         upto[..., -1] = 1.0
         state = np.zeros(self.homes, np.int64)
@@ -124,7 +124,8 @@ def expected(value: NDArray[np.float32], street: Street) -> NDArray[np.float32]:
     places, s = len(value), street.amps.shape[1]
     v = value.reshape(-1, s)
     for chance in street.chance.astype(np.float32):
-        # The first home's axis goes last, and is the one that counts; n times, and all are back.
+        # The first home's axis is moved to the end and multiplied; after n times the order is
+        # restored.
         v = np.swapaxes(v.reshape(places, s, -1), 1, 2).reshape(-1, s) @ chance.T
     return np.ascontiguousarray(v.reshape(places, -1))
 
@@ -132,8 +133,8 @@ def expected(value: NDArray[np.float32], street: Street) -> NDArray[np.float32]:
 def worth(
     street: Street, square: NDArray[np.float32], price: float, within: float = 3e-3
 ) -> tuple[NDArray[np.float32], float]:
-    """What is still to be paid [3^n, s^n] from where the homes are to stand this minute, up to
-    a constant, and what the best controller pays per minute, A^2, known `within` that share."""
+    """The remaining cost [3^n, s^n] from the phases chosen for this minute, up to a constant, and
+    the cost of the best controller per minute, A^2, to a relative accuracy of `within`."""
     ahead = square.copy()
     while True:
         value = settle(ahead, np.float32(price), street.homes)
@@ -146,7 +147,7 @@ def worth(
 
 
 def number(digits: NDArray[np.int64] | Phases, base: int) -> NDArray[np.int64]:
-    """The number of each row of digits [..., n], the last counted fastest."""
+    """The number of each row of digits [..., n], the last digit varying fastest."""
     return np.asarray(digits.astype(np.int64) @ base ** np.arange(digits.shape[-1])[::-1])
 
 
@@ -157,10 +158,10 @@ def best(
     lived: NDArray[np.int64],
     start: Phases,
 ) -> Phases:
-    """Paths int8[T, n] of the controller that goes where price and `ahead` are least."""
+    """Paths int8[T, n] of the controller that minimises price plus `ahead`."""
     places = np.indices([3] * street.homes).reshape(street.homes, -1).T.astype(np.int8)
     fare = (price * (places[:, None] != places[None]).sum(axis=2)).astype(np.float32)
-    # By states, so that one minute's values lie together.
+    # By states, so that one minute's values are contiguous.
     by_state = np.ascontiguousarray(ahead.T)
     at = int(number(start, 3))
     paths = np.empty(lived.shape, np.int8)
@@ -184,7 +185,7 @@ def hindsight(
 
 
 def planned(drawn: Floats, start: Phases, config: PlannerConfig, learn: int) -> Phases:
-    """Paths int8[T - learn, n] of the planner; the first `learn` minutes it only watches."""
+    """Paths int8[T - learn, n] of the planner; in the first `learn` minutes it only observes."""
     case = _data.Case("", drawn.astype(np.complex128), start)
     return drive(case, config, Trial(delay=-1, watch=learn))[learn:]
 
@@ -209,7 +210,7 @@ def measure(
     }
     for price in prices:
         ahead, _ = worth(street, square, price)
-        # A planner's price is the mean over its horizon; what it should be is for it to find.
+        # A planner's price is the mean over its horizon; the planner adapts it itself.
         config = PlannerConfig(price=price / 10.0, wear_budget_per_day=None)
         free = PlannerConfig(price=price / 10.0, wear_budget_per_day=None, fairness=0.0,
                              dwell_s=0.0, daily_cap=1000)  # fmt: skip
@@ -287,7 +288,7 @@ def _row(budget: float, streets: list[dict[str, float]]) -> dict[str, object]:
     whole = mean["hindsight"]
     out = {}
     for name, cut in mean.items():
-        # Of a ratio of means, by what each street adds to it; none from one street.
+        # Standard error of a ratio of means, from each street's contribution; none from one street.
         off = spread([(s[name] - cut / whole * s["hindsight"]) / whole for s in streets], 3)
         out[name] = {"cut": round(cut, 4), "share": round(cut / whole, 3), "error": off["se"]}
     return {"budget": budget, "cut_rms": out}

@@ -4,14 +4,14 @@
 
 Streets: made-up ones of bench/_homes.py and households of the twin, and where the data is there
 the IEEE feeder's homes and, a day each, the 30 development homes; phases as built are drawn at
-random. Every street is played by pbal and by the simple rule at several wear budgets, and by the
-rule at 300 A^2.
+random. Every street is simulated with pbal and with the simple rule at several wear budgets, and by
+the rule at 300 A^2.
 
 gain, in points of the neutral cut: pbal's cut less the rule's at as many switchings, read off a
 straight line through the rule's cuts over the logarithm of its switchings; gain_300, less that of
 the rule at 300 A^2, read off such a line through pbal's. beyond: streets where pbal switched more
-than the rule ever did, so that its line had to be drawn on; bend: what the rule itself has over
-its line at that budget. spent: switchings of the first day over the budget.
+than the rule ever did, so that its line had to be extrapolated; bend: the rule's own cut less its
+line at that budget. spent: switchings of the first day over the budget.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _ieee(draw: Draw, rng: np.random.Generator) -> _data.Case | None:
 
 
 def _development(draw: Draw, rng: np.random.Generator) -> _data.Case | None:
-    # Which days is the seed's alone, so that none comes twice.
+    # The days depend on the seed alone, so that none comes twice.
     windows = _data.PERSISTENT_DAYS // draw.days
     if draw.k >= windows:
         return None

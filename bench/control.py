@@ -36,13 +36,13 @@ OTHERS = ("metered", "remainder", "none")
 
 @dataclass
 class Trial:
-    """Under which conditions the causal controllers run: minutes, and who has a relay.
+    """Under which conditions the causal controllers run: minutes, and which homes have a relay.
 
     delay: age of the data beyond the minute before; -1 shows the very minute a decision acts in,
         as the exact controllers of causal_optimum.py and causal_bound.py are shown it.
     others: what is known of homes without one: `metered`, each of them; `remainder`, what they
         draw together on each phase, as a transformer's meter shows it; `none`, nothing.
-    watch: so many minutes they only look on and learn.
+    watch: so many minutes they only observe and learn.
     """
 
     delay: int = 0

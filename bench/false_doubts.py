@@ -4,7 +4,8 @@
 
 Streets of so many homes each, with the voltages, the meters' rounding, the readings' ages and the
 network of bench/virtual_street.py. With a transformer's meter a third as many loads without a node
-hang on each phase, which hide and make up steps. Where the data are not found, made-up households.
+are on each phase; they hide steps and cause others. Where the data are not found, made-up
+households.
 """
 
 from __future__ import annotations

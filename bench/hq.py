@@ -154,7 +154,7 @@ async def hq_figure(config: Config, file: Path, contexts: dict, loads: dict, cou
 
 
 async def bare_figure(config: Config, pki: Pki, contexts: dict, loads: dict, count: int) -> float:
-    """What a script would do: decode and COPY, a thousand rows at a time."""
+    """The figure of a plain script: decode and COPY, a thousand rows at a time."""
     url = config.database.url
     columns = [field.name for field in Summary.DECLARED]
     with psycopg.connect(url, autocommit=True) as db:

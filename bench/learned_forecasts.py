@@ -1,13 +1,13 @@
 """Forecasts by boosted trees inside the planner, against the planner as it is shipped.
 
-    python -m bench.learned_forecasts --json     quick: 4 streets to learn from, 4 to judge by
+    python -m bench.learned_forecasts --json     quick: 4 streets to learn from, 4 to test on
 
 Trees (scikit-learn's histogram gradient boosting) learn by how much a home's current will differ
 from what the planner's step statistics expect, at each of its times ahead, from: that forecast,
 the present current, its recent and its lasting mean, the hour, and the number, size and age of the
 steps that are on. They learn from made-up homes of both generators, on streets with other seeds
-than those they are judged by. Judged is the cut of the mean neutral current at the same budget:
-*day 1*, from nothing, and the last day. The shipped planner knows neither scikit-learn nor trees.
+than those of the test. Measured is the cut of the mean neutral current at the same budget: *day 1*,
+from nothing, and the last day. The shipped planner uses neither scikit-learn nor trees.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pbal_controller.balancing import Planner, PlannerConfig, neutral_current
 from pbal_controller.balancing import planner as parts
 
 _AHEAD = parts._MIDDLES
-_EVERY = 7  # minutes between lessons
+_EVERY = 7  # minutes between training samples
 _LASTING = parts._LASTING
 
 Real = NDArray[np.float64]
@@ -88,7 +88,7 @@ def street(k: int, seed: int, days: int) -> tuple[Any, NDArray[np.int8]]:
 
 
 def lessons(streets: int, seed: int, days: int) -> tuple[Real, Real]:
-    """What trees learn from: features, and how the current differed from what was expected."""
+    """The training data: features, and how the current differed from what was expected."""
     xs, ys = [], []
     for k in range(streets):
         amps, _ = street(k, seed, days)

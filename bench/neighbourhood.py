@@ -5,7 +5,7 @@
 Every home is a real interpreter with the real firmware and its factory settings (confirmation 3 s,
 random delay up to 20 s, 5 s of good voltage and up to 30 s of random delay after an outage); no
 controller polls them. The loads are the built-in households on a winter evening, at natural speed.
-What is counted is what the contacts did, as the twin's witness saw it:
+Counted are the contacts' movements, by the twin's witness:
 
 - after the loss: where the homes of the lost phase went, how often each home moved, the most homes
   that closed within one second;
@@ -33,7 +33,7 @@ _EVERY_S = 0.2
 
 @dataclass
 class Script:
-    """How long each act lasts, in seconds."""
+    """How long each stage lasts, in seconds."""
 
     quiet_s: float = 8.0
     lost_s: float = 45.0
@@ -56,7 +56,7 @@ class Trace:
 
 
 class Watch:
-    """Writes the trace of a street while the acts go on."""
+    """Records the trace of a street during the stages."""
 
     def __init__(self, street: Street) -> None:
         self.street = street
@@ -81,7 +81,7 @@ class Watch:
         return time.monotonic_ns() / 1000
 
     async def wait(self, seconds: float, done: Any = None) -> None:
-        """Looks on for so long, or until `done()`."""
+        """Records for so long, or until `done()`."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not (done and done()):
             self.look()
@@ -95,7 +95,7 @@ def crowd(times_us: list[float], window_s: float = 1.0) -> int:
 
 
 async def play(config: StreetConfig, script: Script) -> tuple[dict[str, Any], Trace]:
-    """Runs the script on a street; what came out, and the trace."""
+    """Runs the script on a street; returns the results and the trace."""
     async with Street(config) as street:
         watch = Watch(street)
         witness = street.witness

@@ -2,7 +2,7 @@
 
     python -m bench.ota_cuts --every 25 --json
 
-Each life: a node that runs the old application takes a release, loses its power in the middle of
+Each run: a node with the old application takes a release, loses its power in the middle of
 the n-th flash write or erase after the offer, gets it back, and must end with the new application
 proven. Counts how often the node was found running each version after the cut, and how many bytes
 had to be sent again.
@@ -61,7 +61,7 @@ async def one(n: int, image: dict[str, bytes], release: Any) -> dict[str, Any]:
 
 
 async def bring(sender: Sender) -> None:
-    """From wherever the node is to the new application proven."""
+    """From the node's present state to the new application proven."""
     s = await sender.until(r.STAGE_READY, r.STAGE_TRIAL, r.STAGE_GOOD)
     if s.stage == r.STAGE_READY:
         await sender.commit()

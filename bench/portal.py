@@ -155,7 +155,7 @@ async def measure(url: str, times: int) -> dict[str, dict[str, dict[str, float]]
                         took.append(1000 * (time.perf_counter() - start))
                         if answer.status_code not in (200, 404):
                             raise SystemExit(f"{path}: {answer.status_code}")
-                    took = took[1:]  # the first one plans and compiles
+                    took = took[1:]  # the first one includes planning and compiling
                     out.setdefault(reader, {})[page] = {
                         "median_ms": round(statistics.median(took), 1),
                         "largest_ms": round(max(took), 1),

@@ -48,7 +48,7 @@ TURN_US = 1500  # the hub turns from sending to listening and back
 
 @dataclass(frozen=True)
 class Case:
-    """So many homes within a radius, placed where a spreading factor up to `most` is enough."""
+    """A number of homes within a radius, placed where a spreading factor up to `most` is enough."""
 
     homes: int
     radius_m: float
@@ -59,7 +59,7 @@ CASES = (Case(50, 400.0, 7), Case(100, 2500.0, 10))
 
 
 class Home:
-    """One home: where it is, how fast its clock runs, what the beacons tell it."""
+    """One home: its place, its clock's rate, and what it knows from beacons."""
 
     def __init__(self, site: Site, address: int, at: tuple[float, float]) -> None:
         self.site = site
@@ -73,7 +73,7 @@ class Home:
         self.ear.tune(site.rounds.sf)
 
     def hears(self, payload: bytes, _heard: object, end_us: int) -> None:
-        """A frame: only beacons mean anything."""
+        """A frame: only beacons have an effect."""
         if payload[0] != Beacon.ID:
             return
         beacon = Beacon.decode(payload[: len(payload) - SEAL])
@@ -106,7 +106,7 @@ class Site:
             self.air, "hub", (0.0, 0.0), HZ, power_dbm=POWER_DBM, loss=loss,
             rng=random.Random(self.rng.random()), on_frame=self.hears,
         )  # fmt: skip
-        # A home's shadow goes with its name, so names are given out with the places.
+        # A home's shadowing depends on its name, so names are assigned with the places.
         spots = [(*self._spot(i, case), i + 1) for i in range(case.homes)]
         spots.sort()  # the fastest come first
         self.sfs = [sf for sf, _, _ in spots]

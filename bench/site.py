@@ -63,7 +63,7 @@ class Site:
         raise RuntimeError("the controller did not start:\n" + self.log()[-3000:])
 
     async def stop(self, sig: int = signal.SIGTERM) -> int:
-        """Ends the controller; its exit status, negative = signal."""
+        """Ends the controller; returns its exit status, negative = signal."""
         if not self.pid:
             return 0
         self.street.kill(self.pid, sig)

@@ -85,7 +85,7 @@ def decision(instance: Instance) -> dict[str, Any]:
     whole_ms, _ = timed(
         repeat, lambda: _core.solve(build(), instance.phases, price, restarts=0)
     )  # fmt: skip
-    # The same on the processor's clock: what it takes where nothing else runs.
+    # The same in processor time: the time without other load on the computer.
     cpu_ms, _ = timed(
         repeat,
         lambda: _core.solve(build(), instance.phases, price, restarts=0),

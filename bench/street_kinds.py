@@ -4,16 +4,16 @@ the static arrangement learnt from the days before.
     python -m bench.street_kinds --json            quick: two streets of a kind, about a minute
 
 Kinds: as drawn (30 to 70 homes on phases drawn at random), lopsided (about 60, 25 and 15 % of the
-homes on the three phases), large (110 to 220 homes, somewhat lopsided) and few relays (a third of
+homes on the three phases), large (110 to 220 homes, somewhat unbalanced) and few relays (a third of
 30 to 70 homes; the others are not seen). Loads: the made-up homes of bench/_homes.py and the twin's
 households, in turns, with seeds of their own. Readings are means over `--steps` minutes; a decision
 follows each reading and takes effect at once. Measured is one day, after `--past` days: cold, the
 controllers begin on that day; warm, they have run since the first.
 
-cut is that of the mean neutral current, against as built; loss that of the losses of one main on
-which the homes sit in a row, all four conductors alike. rule: the best cut of the simple rule over
-its prices that keeps the budget, as a mean over the streets of a kind. static: the best
-arrangement of the past days, on the measured one. used: switchings over the budget.
+cut is that of the mean neutral current, against as built; loss that of the losses of one main along
+which the homes are connected, all four conductors alike. rule: the best cut of the simple rule over
+its prices that keeps the budget, as a mean over the streets of a kind. static: the best arrangement
+of the past days, on the measured one. used: switchings over the budget.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ _SEGMENTS = 12
 @dataclass
 class Street:
     """currents complex[T, n] A, one-minute means over `past` days and the measured one; phases
-    as built; bool[n], homes with a relay (the others are not seen); where each home hangs."""
+    as built; bool[n], homes with a relay (the others are not seen); where on the main each home
+    is."""
 
     currents: NDArray[np.complex128]
     start: NDArray[np.int8]
@@ -114,7 +115,7 @@ def losses(street: Street, amps: NDArray[np.complex128], paths: NDArray[np.int8]
 
 
 def measure(street: Street, paths: NDArray[np.int8], step: int) -> dict[str, float]:
-    """What a day's paths come to; `paths` are the last rows of all."""
+    """The figures of a day's paths; `paths` are the last rows of all."""
     rows = 1440 // step
     amps = means(street.currents[-1440:], step)
     before = paths[-rows - 1] if len(paths) > rows else street.start

@@ -82,8 +82,8 @@ def timed(spent: dict[str, float]) -> Iterator[None]:
 
 
 def measure(days: int, seed: int, parts: bool) -> dict[str, Any]:
-    """Runs the study once; with parts, pbal's own run is taken apart as well, which costs it some
-    per cent more time."""
+    """Runs the study once; with parts, pbal's own run is split up as well, which takes it some per
+    cent more time."""
     with tempfile.TemporaryDirectory(prefix="pbal-bench-") as name:
         folder = Path(name)
         feeder, homes = _data.IEEE / "Master.dss", 55

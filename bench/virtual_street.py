@@ -1,7 +1,9 @@
-"""A street in virtual time: true loads and mains, homes that may lie, the real planner loop.
+"""A street in virtual time: true loads and mains, homes whose reports may be false, the real
+planner loop.
 
 Homes are read at different moments of the last two seconds and rounded as meters round;
-their loads change at different moments. The network behind wanders by some tenths of a volt.
+their loads change at different moments. The voltage of the network behind it varies by some tenths
+of a volt.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ LOOK_S, PLAN_S = 5.0, 60.0
 
 @dataclass
 class Said:
-    """What a home says of itself: watts and vars, the voltages, the phase."""
+    """What a home reports: watts and vars, the voltages, the phase."""
 
     p_w: float
     q_var: float
@@ -40,12 +42,12 @@ class Said:
     wh: float = 0.0
 
 
-Lie = Callable[[Said, float], Said]  # of what is true, at this time
+Lie = Callable[[Said, float], Said]  # (true values, time) -> what is reported
 
 
 @dataclass
 class VirtualStreet:
-    """n homes. `watts(home, t_s)` is what a home draws; `lies` what some homes say instead."""
+    """n homes. `watts(home, t_s)` is what a home draws; `lies` what some homes report instead."""
 
     n: int
     watts: Callable[[int, float], float]
@@ -57,7 +59,7 @@ class VirtualStreet:
     wander_v: float = 0.3
     plausibility: PlausibilityConfig = field(default_factory=PlausibilityConfig)
     core: dict[str, Any] = field(default_factory=dict)
-    obeys: bool = True  # also a home that lies makes the moves it is told to
+    obeys: bool = True  # also a home with false reports makes the moves it is ordered
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
@@ -82,7 +84,7 @@ class VirtualStreet:
             lambda: self.reading, lambda: 1.8e9 + self.now, self.plausibility,
         )  # fmt: skip
 
-    # The dispatcher, as the loop knows it.
+    # The dispatcher's interface, as the loop uses it.
     standing = SimpleNamespace(why_not=lambda now: "")
 
     def why_not(self, now: float) -> str:
@@ -110,7 +112,7 @@ class VirtualStreet:
             self.doubts.append((self.now, body["home"], body["why"]))
 
     def solve(self) -> None:
-        """Truth of this moment."""
+        """The true state of this moment."""
         bare = self.bare_watts or (lambda k, t: 0.0)
         p = [self.watts(i, self.now) for i in range(self.n)]
         p += [bare(k, self.now) for k in range(3)]
