@@ -1,6 +1,6 @@
-"""HQ: takes in what transformers report, keeps it, and lets people decide.
+"""HQ: receives the transformers' reports, stores them, and shows them to people, who give orders.
 
-It knows of the project only the words between a site and HQ (pbal_uplink).
+Of the project it uses only the messages between a site and HQ (pbal_uplink).
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -1,7 +1,7 @@
 """HQ's roles: what `pbal-hq all` runs in one process and `pbal-hq run ROLE` by itself.
 
 All of them share one bus and one pool of connections. A role is a loop that may fail and is run
-again; what it has not finished it finds on the bus.
+again; unfinished work is still on the bus.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SUMS_EVERY_S = 5.0
 _PRUNE_EVERY_S = 3600.0
 _TRIM_EVERY_S = 60.0
 
-# Who takes which topic: what all have taken may go.
+# The consumers of each topic: records that all have read may be deleted.
 CONSUMERS = {
     topics.RAW: (decode.GROUP,),
     topics.OUT: (bridging.GROUP,),
@@ -96,7 +96,7 @@ async def _enrol(hq: Hq, beat: Beat) -> None:
 
 
 async def _keep_house(hq: Hq, beat: Beat) -> None:
-    """What is too old goes; the revocation list is renewed long before it expires."""
+    """Deletes what is too old; renews the revocation list long before it expires."""
     pruned = float("-inf")
     clock = asyncio.get_running_loop().time
     while True:

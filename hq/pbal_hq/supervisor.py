@@ -1,5 +1,5 @@
 """The one place that creates HQ's tasks: each loop is restarted when it fails, with a capped
-back-off, and says once that it fails and once that it works again.
+back-off; its failure and its recovery are logged once each.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Body = Callable[[Beat], Awaitable[None]]
 
 @dataclass
 class Loop:
-    """One loop, and how it is."""
+    """One loop, and its state."""
 
     name: str
     body: Body
@@ -84,5 +84,5 @@ class Supervisor:
             loop.restarts += 1
             pause = min(_LAST_S, _FIRST_S * 2.0 ** min(20, loop.failures))
             loop.failures += 1
-            # Shortened by chance: many do not come back in step.
+            # Shortened at random, so that many do not return at the same time.
             await asyncio.sleep(pause * (1 - 0.5 * random.random()))

@@ -1,4 +1,4 @@
-"""Alarms: raised once for one trouble, handled by people, closed when it is over.
+"""Alarms: raised once for one fault, handled by people, closed when it is over.
 
 take     events of sites become alarms;  watch: detectors over summaries become alarms
 handle   acknowledge, comment, shelve, close: by people

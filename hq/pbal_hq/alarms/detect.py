@@ -1,10 +1,10 @@
 """Detectors: pure functions over a transformer's last windows, with hysteresis.
 
-Each is given the last LOOK windows of a site, oldest first, and whether its alarm is open; it says
-what is wrong, or None. It raises only when all of its windows agree, and an open alarm ends only
-when all of fewer, later windows are well inside, so a value at the limit raises once. A window with
-less than half of its seconds sampled tells nothing. Windows are of five minutes; with longer ones
-the same counts take longer. docs/hq-portal.md (Alarms) has the table of limits.
+Each is given the last LOOK windows of a site, oldest first, and whether its alarm is open; it
+returns what is wrong, or None. It raises only when all of its windows agree, and an open alarm ends
+only when all of fewer, later windows are well inside, so a value at the limit raises once. A window
+with less than half of its seconds sampled is not used. Windows are of five minutes; with longer
+ones the same counts take longer. docs/hq-portal.md (Alarms) has the table of limits.
 
 Sources: 120 and 140 °C are the limits of IEC 60076-7:2018, Table 2, for normal cyclic and long-time
 emergency loading of distribution transformers. 207..253 V and 195.5 V are 230 V +-10 % and -15 %,
@@ -25,7 +25,7 @@ _HALF_SAMPLED = 50
 
 @dataclass(frozen=True)
 class Window:
-    """What detectors see of a summary; units as there, None where not known."""
+    """The fields of a summary that detectors use; units as there, None where not known."""
 
     start_at: datetime
     complete_percent: int
@@ -42,7 +42,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong, and how bad it is."""
+    """What is wrong, and its severity."""
 
     severity: int
     words: str
@@ -52,7 +52,7 @@ Detector = Callable[[Sequence[Window], bool], Finding | None]
 
 
 def _last(windows: Sequence[Window], many: int) -> Sequence[Window] | None:
-    """The last windows that tell something; None: not enough of them."""
+    """The last windows that can be used; None: not enough of them."""
     known = [w for w in windows if w.complete_percent >= _HALF_SAMPLED]
     return known[-many:] if len(known) >= many else None
 
@@ -161,7 +161,7 @@ def silence(
     seen_at: datetime | None, now: datetime, window_s: int, newest_of_all: datetime | None
 ) -> Finding | None:
     """Nothing from a site. `newest_of_all`: when anything came from any site; where that is long
-    ago, it is HQ that does not hear."""
+    ago, the fault is at HQ."""
     limit = timedelta(seconds=max(3 * window_s, 1200))
     if seen_at is None or now - seen_at < limit:
         return None

@@ -1,6 +1,6 @@
 """What people do with alarms: each act a note at the alarm and an entry in the audit log.
 
-Shelved (IEC 62682's word): set aside for a time, with a reason; it comes back by itself.
+Shelved (IEC 62682's word): set aside for a time, with a reason; afterwards it is open again.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ async def listed(
     conn: Connection, who: Who, *, state: str = "", transformer_id: int | None = None,
     before: int | None = None, limit: int = 50,
 ) -> list[Alarm]:  # fmt: skip
-    """The newest alarms that somebody may see, with an id below `before`; `state` "" is all that
+    """The newest alarms that the user may see, with an id below `before`; `state` "" is all that
     are not closed. Raises NotAllowed, BadInput."""
     if state not in ("", "all", *STATES):
         raise BadInput(f"The state of an alarm is one of {', '.join(STATES)}.")
@@ -112,7 +112,7 @@ async def notes(conn: Connection, who: Who, alarm_id: int) -> list[Note]:
 
 
 async def acknowledge(conn: Connection, who: Who, alarm_id: int, words: str = "") -> Alarm:
-    """Somebody cares for it. Raises NotAllowed, NothingToDo, BadInput."""
+    """A person has taken charge of it. Raises NotAllowed, NothingToDo, BadInput."""
     return await _act(
         conn, who, alarm_id, "acknowledge", words or "acknowledged",
         "acknowledged_at = now(), acknowledged_by = %(actor)s",

@@ -1,8 +1,8 @@
-"""Alarms from what sites tell: one open alarm for one trouble, however often it is told.
+"""Alarms from the sites' events: one open alarm for one fault, however often it is reported.
 
 An event of severity warning or alarm raises, or counts at the open alarm of its transformer, home
 and kind. What is over closes by itself: `released` ends a home's `quarantine`, and an alarm that no
-detector keeps alive and that nothing told again for QUIET_S is closed as quiet.
+detector keeps open and that was not reported again for QUIET_S is closed as quiet.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ async def raise_alarm(
     conn: Connection, transformer_id: int, kind: str, address: int, severity: int,
     detail: str, at: datetime,
 ) -> int:  # fmt: skip
-    """The id of the open alarm, raised now or told again."""
+    """The id of the open alarm, raised now or counted again."""
     row = await (
         await conn.execute(
             "INSERT INTO alarm (transformer_id, kind, address, severity, detail, raised_at,"
@@ -46,7 +46,7 @@ async def raise_alarm(
 
 
 async def settle(conn: Connection, transformer_id: int, kind: str, address: int, why: str) -> bool:
-    """Close the open alarm of this trouble, if there is one."""
+    """Close the open alarm of this fault, if there is one."""
     done = await conn.execute(
         "UPDATE alarm SET closed_at = now(), closed_why = %s WHERE transformer_id = %s"
         " AND kind = %s AND address = %s AND closed_at IS NULL",
@@ -90,7 +90,7 @@ async def take_events(conn: Connection) -> int:
 
 
 async def close_quiet(conn: Connection, kept_alive: list[str]) -> int:
-    """Close what nothing told again for QUIET_S; not the kinds that detectors keep alive."""
+    """Close what was not reported again for QUIET_S; not the kinds that detectors keep open."""
     done = await conn.execute(
         "UPDATE alarm SET closed_at = now(), closed_why = 'quiet for a day' WHERE closed_at IS NULL"
         " AND last_at < now() - make_interval(secs => %s) AND NOT kind = ANY(%s)",

@@ -1,7 +1,7 @@
 """The loop of the detectors: windows from the database in, alarms out.
 
-Only live transformers are looked at: what a site sends from its backlog raises nothing now. An open
-alarm of a site that fell silent stays open.
+Only transformers that report live are checked: what a site sends from its backlog raises no alarm.
+An open alarm of a site that became silent stays open.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _silences(
 ) -> Iterator[tuple[int, str, Finding | None]]:
     for site in sites:
         found = detect.silence(site["seen_at"], now, site["window_s"], site["newest"])
-        # While HQ itself is deaf, open ones stay as they are.
+        # While HQ itself receives nothing, open ones stay as they are.
         deaf = site["newest"] is None or now - site["newest"] > timedelta(minutes=5)
         if found is not None or not deaf:
             yield site["transformer_id"], detect.SILENCE, found
@@ -104,7 +104,7 @@ async def _apply(
     if severity is None:
         await raise_alarm(conn, transformer, kind, 0, found.severity, found.words, now)
         return 1
-    # Still so: told anew, and worse where it is worse.
+    # Still so: updated, and its severity raised where it is higher now.
     await conn.execute(
         "UPDATE alarm SET last_at = %s, detail = %s, severity = greatest(severity, %s)"
         " WHERE transformer_id = %s AND kind = %s AND address = 0 AND closed_at IS NULL",

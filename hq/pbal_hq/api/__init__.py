@@ -1,4 +1,4 @@
-"""The HTTP API: what the pages show and do, for programs. Its schema: /api/v1/openapi.json."""
+"""The HTTP API: the functions of the pages, for programs. Its schema: /api/v1/openapi.json."""
 
 from pbal_hq.api.app import API, make_app
 from pbal_hq.api.declare import (

@@ -17,7 +17,7 @@ def make_app(
     desk: Desk, pages: list[Routes] | None = None, show: faults.Show | None = None
 ) -> FastAPI:
     """The ASGI application. `pages`: routes for people; `show`: an error as a page."""
-    # The interactive documentation loads scripts of others: the schema alone is served.
+    # The interactive documentation loads scripts of third parties: only the schema is served.
     app = FastAPI(
         title="pbal HQ", version=__version__, openapi_url="/api/v1/openapi.json",
         docs_url=None, redoc_url=None,

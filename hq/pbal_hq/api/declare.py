@@ -1,12 +1,12 @@
-"""Routes that say who may call them. One that says nothing stops the start: default deny.
+"""Routes that declare who may call them. One without a declaration stops the start: default deny.
 
     routes = Routes("/api/v1", "alarms")
 
     @routes.get("/alarms", may=Permission.ALARM_READ)
     async def alarms(who: Caller, conn: Conn) -> list[Alarm]: ...
 
-The route refuses whoever holds the permission nowhere, before anything else; where they hold it is
-for the query (auth.IN_SCOPE).
+The route first refuses a caller without the permission anywhere; the query limits it to the places
+where it is held (auth.IN_SCOPE).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pbal_hq.database import Connection
 
 
 class Open(enum.Enum):
-    """Who may call a route that no permission stands for."""
+    """Who may call a route without a permission of its own."""
 
     ANYBODY = "anybody"
     LOGGED_IN = "whoever is logged in"
@@ -76,7 +76,7 @@ Caller = Annotated[Who, Depends(caller)]
 
 
 def allowing(who: Any, permission: Permission) -> Any:
-    """A dependency that refuses whoever `who` finds and holds the permission nowhere."""
+    """A dependency that refuses a caller, as found by `who`, without the permission anywhere."""
 
     async def check(found: Who = Depends(who)) -> None:  # noqa: B008
         found.scope(permission)
@@ -132,7 +132,7 @@ def table(routers: list[Routes]) -> list[Declared]:
 
 
 def include(app: FastAPI, routers: list[Routes]) -> None:
-    """Put the routes into an application. Raises LookupError for one that does not say who may."""
+    """Put the routes into an application. Raises LookupError for one without a declaration."""
     for routes in routers:
         for route in routes.router.routes:
             endpoint = getattr(route, "endpoint", None)

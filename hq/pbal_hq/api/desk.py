@@ -1,4 +1,4 @@
-"""What every route works with: the database, the keys, the clock, the counts of tries."""
+"""The objects that every route uses: the database, the keys, the clock, the counts of tries."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from pbal_hq.database import Connection, Database
 
 @dataclass
 class Desk:
-    """One for the whole portal."""
+    """One object for the whole portal."""
 
     database: Database
     keys: Keyring
     signer: Signer
     config: PortalConfig
     wall: Callable[[], float] = time.time
-    # Logins: ten at once and one each half minute for a name, more for an address, behind which
-    # a whole office may sit.
+    # Logins: ten at once and one each half minute for a name, more for an address, which a whole
+    # office may share.
     tries_of_name: Tries = field(default_factory=lambda: Tries(10, 30.0))
     tries_of_address: Tries = field(default_factory=lambda: Tries(30, 2.0))
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection in autocommit: a transaction is what says so, and a refusal's entry in the
-        audit log stays although the request fails."""
+        """A connection in autocommit: transactions are explicit, and a refusal's entry in the audit
+        log stays although the request fails."""
         async with self.database.connection() as conn:
             await conn.set_autocommit(True)
             try:

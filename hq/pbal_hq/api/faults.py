@@ -1,4 +1,4 @@
-"""Errors as answers: a status, and words for a person."""
+"""Errors as answers: a status, and a text for a person."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ async def command_list(
     return [_told(each) for each in found]
 
 
-# The permission of each kind is for commands.ask; whoever may order anything may ask a reading.
+# The permission of each kind is for commands.ask; a user who may order anything may ask a reading.
 @routes.post("/transformers/{transformer_id}/commands", may=P.COMMAND_ASK, status_code=201)
 async def order(
     transformer_id: int, given: CommandIn, who: Caller, conn: Conn, desk: TheDesk

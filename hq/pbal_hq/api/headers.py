@@ -1,7 +1,8 @@
-"""Headers of every answer: what a browser may do with it, and whether it is the one it has.
+"""Headers of every answer: what a browser may do with it, and its ETag.
 
-No script, style, picture or frame but our own (Content-Security-Policy), no MIME guessing, nothing
-of ours in another's frame, no address told to others. What the API answers to GET has an ETag.
+No script, style, picture or frame but our own (Content-Security-Policy), no MIME guessing, no page
+of ours in another site's frame, no referrer sent to other sites. What the API answers to GET has an
+ETag.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _ALWAYS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
-# What is larger is not held in memory for its hash.
+# A larger answer is not held in memory for its hash.
 _MOST = 1_000_000
 
 

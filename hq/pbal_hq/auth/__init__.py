@@ -1,4 +1,4 @@
-"""Who somebody is, and what they may do where.
+"""Authentication, and what each user may do where.
 
 roles     roles and permissions as data, grants in the tree, the scope of a query
 people    users;  sessions: logging in, staying in, out

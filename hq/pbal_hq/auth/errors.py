@@ -1,4 +1,4 @@
-"""What can be wrong with somebody who wants something:
+"""Errors of authentication and authorization:
 
     AuthError
       ├─ NotKnown       401   no, an expired or a wrong login, token or code
@@ -6,7 +6,7 @@
       ├─ NotAllowed     403   known, and not allowed
       └─ WeakPassword   422   a new password that will not do
 
-The text of each is for a person; that of NotKnown tells nothing about who exists.
+The text of each is for a person; that of NotKnown does not reveal which users exist.
 """
 
 

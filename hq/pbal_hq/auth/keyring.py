@@ -1,8 +1,9 @@
 """Keys made from the portal's master secret: of access tokens, of forms, of stored TOTP secrets.
 
-The key of access tokens is another each day (HKDF, RFC 5869, with the day's number); a token names
-its day, and only today's and yesterday's keys are taken. `masters`: the first makes, all check, so
-that a new master can be put before the old one until nothing of the old one is in use.
+The key of access tokens changes each day (HKDF, RFC 5869, with the day's number); a token names its
+day, and only today's and yesterday's keys are accepted. `masters`: the first is used for new
+tokens, all to check, so that a new master can be put before the old one until nothing of the old
+one is in use.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Keyring:
         return _derive(self._masters[int(which)], f"token {day}")
 
     def form_keys(self) -> list[bytes]:
-        """The keys of form tokens; the first makes, all check."""
+        """The keys of form tokens; the first is used for new ones, all to check."""
         return [_derive(master, "form") for master in self._masters]
 
     def seal(self, secret: str) -> bytes:

@@ -13,7 +13,7 @@ from pbal_hq.auth.errors import WeakPassword
 SHORTEST, LONGEST = 12, 256
 
 _hasher = argon2.PasswordHasher()
-# Verified in place of an unknown user's, so that an answer does not tell who exists.
+# Verified in place of an unknown user's, so that the answer's time does not reveal who exists.
 _NOBODY = _hasher.hash("nobody has this password")
 
 

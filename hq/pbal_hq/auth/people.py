@@ -136,7 +136,8 @@ async def set_grants(conn: Connection, who: Who, person_id: int, grants: Sequenc
 
 
 async def set_active(conn: Connection, who: Who, person_id: int, active: bool) -> None:
-    """Let somebody in again, or out at once. Raises NotAllowed, NothingToDo, BadInput."""
+    """Let a user in again, or end their access at once. Raises NotAllowed, NothingToDo,
+    BadInput."""
     who.scope(Permission.USER_MANAGE)
     async with conn.transaction():
         name = await _name(conn, person_id)
@@ -155,7 +156,7 @@ async def reset(conn: Connection, who: Who, person_id: int) -> str:
 
 
 async def reset_by_name(conn: Connection, name: str) -> str:
-    """The same for whoever has this computer's command line. Raises NothingToDo."""
+    """The same from this computer's command line. Raises NothingToDo."""
     row = await (await conn.execute("SELECT id FROM person WHERE name = %s", (name,))).fetchone()
     if row is None:
         raise NothingToDo(f"there is no user {name}; the first is made by: pbal-hq user first NAME")
@@ -187,8 +188,8 @@ async def _name(conn: Connection, person_id: int) -> str:
 
 
 async def _somebody_left(conn: Connection) -> None:
-    """Somebody has to be left who can manage users."""
-    # Two administrators who take out each other at once wait here for one another.
+    """At least one user who can manage users has to be left."""
+    # Serialises two administrators who remove each other at the same time.
     await conn.execute("SELECT pg_advisory_xact_lock(hashtext('pbal administrators'))")
     row = await (
         await conn.execute(
@@ -221,7 +222,7 @@ async def change_password(conn: Connection, who: Who, old: str, new: str) -> Non
 
 
 async def begin_totp(conn: Connection, keys: Keyring, who: Who) -> str:
-    """A new secret, which counts once `confirm_totp` saw a code of it. Raises NotAllowed."""
+    """A new secret, in force once `confirm_totp` was given a code of it. Raises NotAllowed."""
     if who.pending == "password":
         raise NotAllowed("Choose your own password first.")
     secret = totp.make_secret()

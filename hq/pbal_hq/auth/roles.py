@@ -1,7 +1,7 @@
 """Who may do what: one table, from which routes, tests and docs follow.
 
-A permission that no role names is granted to nobody, and a route needs one permission. A grant is a
-role with a place in the tree; it holds at that place and everything below it.
+A permission that no role names is granted to no user, and a route needs one permission. A grant is
+a role with a place in the tree; it holds at that place and everything below it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pbal_hq.errors import BadInput
 
 
 class Permission(enum.StrEnum):
-    """One thing that somebody may do."""
+    """One action that a user may be allowed."""
 
     TREE_READ = "tree.read"
     ALARM_READ = "alarm.read"
@@ -53,7 +53,7 @@ MEANINGS: Mapping[Permission, str] = {
 
 
 class Role(enum.StrEnum):
-    """What somebody is at the utility."""
+    """A user's function at the utility."""
 
     OFFICIAL = "official"
     OPERATOR = "operator"
@@ -77,14 +77,14 @@ ROLES: Mapping[Role, frozenset[Permission]] = {
     Role.OPERATOR: _OPERATE,
     Role.ENGINEER: _OPERATE | {P.COMMAND_ROLLOUT, P.DEAD_READ, P.IMPORT},
     Role.AUDITOR: _LOOK | {P.COMMAND_READ, P.AUDIT_READ},
-    # Who hands out rights orders nothing with them.
+    # The role that grants rights may not give orders.
     Role.ADMINISTRATOR: _LOOK | {P.COMMAND_READ, P.DEAD_READ, P.USER_MANAGE, P.AUDIT_READ},
 }
 
 # With one of these roles a password is not enough.
 NEED_TOTP = frozenset({Role.OPERATOR, Role.ENGINEER, Role.ADMINISTRATOR})
 
-# What concerns no single transformer is for those whose grant is the whole tree.
+# What does not concern a single transformer needs a grant for the whole tree.
 WHOLE_TREE = frozenset({P.DEAD_READ, P.USER_MANAGE, P.AUDIT_READ, P.IMPORT})
 
 
@@ -106,7 +106,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class Scope:
-    """Where somebody holds a permission. Nowhere, unless something says so."""
+    """Where a user holds a permission; by default nowhere."""
 
     whole: bool = False
     areas: tuple[int, ...] = ()

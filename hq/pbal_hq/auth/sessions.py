@@ -1,4 +1,4 @@
-"""Logging in, staying in, and out: each of them an entry in the audit log.
+"""Login, refresh and logout: each an entry in the audit log.
 
 login    name, password and code -> an access token of minutes and a refresh token
 refresh  a refresh token -> new ones; it counts once. One that comes again was copied: the
@@ -23,14 +23,14 @@ from pbal_hq.auth.who import Who
 from pbal_hq.database import Connection
 
 SESSION_S = 12 * 3600
-# Two pages asked for at once by one browser bring the same refresh token twice.
+# A browser that requests two pages at the same time sends the same refresh token twice.
 GRACE_S = 10
 _WRONG = "Name, password or code is wrong."
 
 
 @dataclass(frozen=True)
 class Login:
-    """What somebody holds who is logged in. `refresh` None: the one they have stays good."""
+    """The tokens of a user who is logged in. `refresh` None: the one they have stays good."""
 
     access: str
     refresh: str | None
@@ -54,7 +54,7 @@ async def login(
         await cursor.execute("SELECT * FROM person WHERE name = %s", (name,))
         row = await cursor.fetchone()
     stored = row["password_hash"] if row else None
-    # Argon2 is slow by design: on a thread, so that others are served meanwhile.
+    # Argon2 is slow by design: on a thread, so that other requests are served meanwhile.
     right = await asyncio.to_thread(passwords.matches, stored, password)
     why = ""
     if row is None or not right:
@@ -64,7 +64,7 @@ async def login(
     elif row["totp_confirmed"] and not await _code_fits(conn, keys, row, code, now_s):
         why = "code"
     if row is None or why:
-        # What is no name of a user may be a password in the wrong field: it is not written down.
+        # A name that is no user's may be a password in the wrong field: it is not recorded.
         actor = name if row else "unknown"
         await audit.append(conn, actor, "login.refused", "portal", {"why": why, "from": address})
         raise NotKnown(_WRONG)
@@ -94,7 +94,7 @@ async def _code_fits(
     step = totp.step_of(keys.unseal(row["totp_sealed"]), code, now_s, row["totp_step"])
     if step is None:
         return False
-    # Of two who bring the same code at once, one is first.
+    # Of two logins with the same code at the same time only one succeeds.
     taken = await conn.execute(
         "UPDATE person SET totp_step = %s WHERE id = %s AND totp_step < %s",
         (step, row["id"], step),
@@ -184,7 +184,7 @@ async def end_all(conn: Connection, person_id: int, why: str, but: int | None = 
 
 
 async def forget_old(conn: Connection) -> int:
-    """Drop sessions that are over for a month; the audit log keeps who was in. How many."""
+    """Drop sessions that are over for a month; the audit log keeps the logins. Returns how many."""
     done = await conn.execute("DELETE FROM session WHERE expires_at < now() - interval '30 days'")
     return done.rowcount
 

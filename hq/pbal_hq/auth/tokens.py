@@ -1,8 +1,8 @@
 """Access tokens (JWT, RFC 7519, HS256) of minutes, refresh tokens, and the tokens of forms.
 
-An access token names a session; whether that session and its user still stand is asked of the
-database with every request, so a revoked user is out at once. A refresh token is 32 random bytes,
-of which the database holds the SHA-256.
+An access token names a session; whether that session and its user are still valid is checked in the
+database with every request, so a user's access ends at once. A refresh token is 32 random bytes, of
+which the database holds the SHA-256.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _AUDIENCE, _ISSUER = "pbal-hq portal", "pbal-hq"
 
 @dataclass(frozen=True)
 class Access:
-    """What an access token says."""
+    """The content of an access token."""
 
     user_id: int
     session_id: int

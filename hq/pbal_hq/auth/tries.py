@@ -1,4 +1,4 @@
-"""How often somebody may try to log in: a bucket per user name and one per address.
+"""A limit on login attempts: a bucket per user name and one per address.
 
 A bucket holds `burst` tries and fills with one every `every_s`. A right login empties the user's
 count. The memory is bounded: beyond `most` names the one that was longest unused is forgotten.

@@ -1,4 +1,4 @@
-"""Somebody who is logged in: what the code asks before it shows or does anything."""
+"""The user who is logged in: checked before anything is shown or done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mosquitto: its configuration, its list of who may what, and how a client is put out at once."""
+"""Mosquitto: its configuration, its access list, and how a client is disconnected at once."""
 
 from pbal_hq.broker.control import kick, lets_in, refuses, reload
 from pbal_hq.broker.files import BrokerFiles, access_list

@@ -1,9 +1,9 @@
 """Acting on a running broker: have it read its lists anew, and end one client's session.
 
-Mosquitto knows no order to end a session. But a client id is a client's name here, and a second
-client of the same id takes the first one's place (MQTT 5.0, 3.1.4-3): HQ, which is the authority,
-comes for a moment with a certificate of that name that is good for some minutes and never leaves
-the memory.
+Mosquitto has no command to end a session. But a client id is a client's name here, and a second
+client of the same id takes over the first one's session (MQTT 5.0, 3.1.4-3): HQ, which is the
+authority, connects for a moment with a certificate of that name that is valid for some minutes and
+is held in memory only.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from pbal_hq.ca import Authority, Issued, Pki, write_private
 from pbal_hq.config import BrokerConfig
 from pbal_hq.errors import BrokerError
 
-# Of the library: what fails is told by us.
+# The library's logger: failures are reported by this module.
 _quiet = logging.getLogger("pbal_hq.broker.mqtt")
 _quiet.setLevel(logging.CRITICAL)
 
 _RELOAD_S = 30.0
 _KICK_S = 20.0
-# Who says nothing for so long after the handshake has not refused.
+# A broker that sends nothing for so long after the handshake has not refused.
 _SILENCE_S = 1.0
 
 

@@ -1,8 +1,9 @@
 """The broker's configuration and access list, below `data/broker`.
 
 A client's name is the name in its certificate (use_identity_as_username), and its client id is its
-name, whatever it says (use_username_as_clientid): no site can take over another's session. A site's
-name is its Sparkplug edge node id; the patterns let it speak and hear as itself only.
+name, whatever it sends (use_username_as_clientid): no site can take over another's session. A
+site's name is its Sparkplug edge node id; the patterns let it publish and subscribe under its own
+name only.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _QUEUED = 1_000_000
 
 
 def access_list(host_id: str) -> str:
-    """Who may what: HQ all of Sparkplug, a site its own words. Everything else is forbidden."""
+    """The access list: HQ all of Sparkplug, a site its own topics. Everything else is forbidden."""
     space = sparkplug.NAMESPACE
     lines = [
         f"user {HQ}",
@@ -64,7 +65,7 @@ class BrokerFiles:
                 "allow_anonymous false",
                 f"acl_file {self.acl}",
                 f"pid_file {self.pid}",
-                # What HQ has not taken outlives a restart of the broker.
+                # What HQ has not taken is kept over a restart of the broker.
                 "persistence true",
                 f"persistence_location {self.folder}/",
                 "autosave_interval 60",

@@ -1,4 +1,4 @@
-"""What lies between HQ's roles: records in topics, in order, taken by groups of consumers.
+"""The bus between HQ's roles: records in topics, in order, read by groups of consumers.
 
 base    the contract
 file    the small form: one SQLite file, durable, for all roles on one computer

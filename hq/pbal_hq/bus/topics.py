@@ -7,6 +7,6 @@ STATE = "hq.state"  # births, deaths, states
 OUT = "hq.out"  # for the bridge: rebirths to ask for, what is stored
 DEAD = "hq.dead"  # what could not be used, with the reason
 # Compacted: of each key the latest value only.
-NODE = "hq.spb.node"  # the decoder's memory of a node: aliases, seq, bdSeq
+NODE = "hq.spb.node"  # the decoder's state of a node: aliases, seq, bdSeq
 
 ALL = (RAW, SUMMARY, EVENT, STATE, OUT, DEAD)

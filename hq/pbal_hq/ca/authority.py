@@ -1,6 +1,6 @@
 """The authority itself: a key and a name, and the certificates and revocation lists it signs.
 
-Pure but for chance and the clock that is given: no files, no database.
+Pure but for random numbers and the clock that is given: no files, no database.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pbal_hq.errors import CertificateError
 # Clocks of sites run a little behind; a certificate is good at once.
 _SLACK = datetime.timedelta(minutes=5)
 AUTHORITY_DAYS = 3650
-# An expired list lets nobody in: it is written anew every day, and good for so long.
+# With an expired list the broker refuses every client: it is written anew every day, and valid for
+# so long.
 CRL_DAYS = 30
 
 

@@ -76,7 +76,7 @@ class Pki:
         if self.ca.exists() or self.ca_key.exists():
             raise CertificateError(f"{self.folder} has an authority already")
         made = Authority.create(name, now)
-        # The key first: an authority without key is noticed, a key without authority is none.
+        # The key first: after an interruption there is then no certificate without a key.
         write_private(self.ca_key, made.key_pem)
         write_whole(self.ca, made.pem)
         return made

@@ -1,4 +1,4 @@
-"""`pbal-hq user`: the first user, and who lost all ways in."""
+"""`pbal-hq user`: the first user, and users who have lost password or second factor."""
 
 from __future__ import annotations
 

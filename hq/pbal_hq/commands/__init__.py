@@ -1,7 +1,7 @@
-"""Orders to sites: asked for by one person, released by a second where it matters, signed.
+"""Orders to sites: asked for by one person, approved by a second where the kind needs it, signed.
 
 rules   which kind needs which permission, and which a second person
-orders  the life of an order;  signer: HQ's command key;  dispatch: what is due to be sent
+orders  the states of an order;  signer: HQ's command key;  dispatch: what is due to be sent
 """
 
 from pbal_hq.commands.dispatch import CHANNEL, Due, Send, dispatch, take_answers

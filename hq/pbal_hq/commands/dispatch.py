@@ -1,4 +1,4 @@
-"""Sealed orders on their way: what is due, and what the sites answered.
+"""Sending sealed orders: which are due, and what the sites answered.
 
 Sparkplug's commands go with QoS 0, so an order is offered while its site is online, again every
 RESEND_S until the site answers or it expires; a site carries an id out once and answers a repeated
@@ -63,7 +63,7 @@ async def dispatch(conn: Connection, send: Send, now_s: float) -> int:
     return len(due)
 
 
-# What an answer makes of an order.
+# The state of an order after an answer.
 _ENDS = {
     names.OUTCOME_DONE: "done",
     names.OUTCOME_REFUSED: "refused",
@@ -74,8 +74,8 @@ _ENDS = {
 async def take_answers(conn: Connection) -> int:
     """End orders by the answers that sites gave (events of kind answer); how many.
 
-    The store does so as it writes them. Here it is for one that came late, from a backlog, after
-    HQ took the order for expired. An answer counts for an order of that site alone.
+    The store does so as it writes them. Here it is for one that came late, from a backlog, after HQ
+    counted the order as expired. An answer counts for an order of that site alone.
     """
     done = await conn.execute(
         "UPDATE command c SET status = CASE e.outcome WHEN %(done)s THEN 'done'"

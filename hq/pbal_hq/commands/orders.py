@@ -1,11 +1,11 @@
-"""The life of an order, each step an entry in the audit log of the same transaction.
+"""The states of an order, each step an entry in the audit log of the same transaction.
 
     asked ──approve (another person)──> approved ──> sent ──> done | refused | failed | expired
       └──── withdraw ──> withdrawn        sealed under HQ's key; the bridge sends, the site answers
     no second person needed: it starts as approved
 
-What is asked or approved and not sent by its time is expired. Whoever asked must still be a user
-who may, when it is approved; so an order of somebody who was let go cannot be released.
+What is asked or approved and not sent by its time is expired. The person who asked must still be a
+user with the permission when it is approved; so an order of a former user cannot be approved.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ async def listed(
     conn: Connection, who: Who, *, transformer_id: int | None = None, status: str = "",
     before: int | None = None, limit: int = 50,
 ) -> list[Command]:  # fmt: skip
-    """The newest orders that somebody may see, with an id below `before`. Raises NotAllowed."""
+    """The newest orders that the user may see, with an id below `before`. Raises NotAllowed."""
     sql = (
         f"{_COLUMNS} WHERE {IN_SCOPE} AND (%(one)s::int IS NULL OR t.id = %(one)s)"
         " AND (%(status)s = '' OR c.status = %(status)s)"
@@ -130,7 +130,7 @@ async def ask(
         site, capabilities = row
         if capabilities is not None and not int(capabilities) & _TAKES_COMMANDS:
             raise BadInput("This site holds no key of HQ: it takes no commands (uplink.hq_keys).")
-        # Milliseconds and chance: in the order of asking, and exact in JavaScript (2**53).
+        # Milliseconds and random bits: in the order of asking, and exact in JavaScript (2**53).
         # The primary key refuses the same id a second time.
         command_id = int(now_s * 1000) << 12 | secrets.randbits(12)
         second = needs_second(wish)
@@ -154,7 +154,7 @@ async def ask(
 async def approve(
     conn: Connection, who: Who, command_id: int, signer: Signer, now_s: float
 ) -> Command:
-    """Release what another asked for: it is signed and sent. Raises NotAllowed, NothingToDo,
+    """Approve what another asked for: it is signed and sent. Raises NotAllowed, NothingToDo,
     BadInput."""
     async with conn.transaction():
         command = await _locked(conn, who, Permission.COMMAND_APPROVE, command_id)
@@ -194,7 +194,7 @@ async def withdraw(conn: Connection, who: Who, command_id: int) -> Command:
 
 
 async def lapse(conn: Connection, now_s: float) -> int:
-    """Expire what was not sent in time; how many. Called again and again."""
+    """Expire what was not sent in time; how many. Called periodically."""
     done = await conn.execute(
         "UPDATE command SET status = 'expired', answer = 'not sent in time'"
         " WHERE status IN ('asked', 'approved') AND expires_at <= to_timestamp(%s)",

@@ -1,7 +1,7 @@
 """Which order needs which permission, and which needs a second person: tables.
 
-A second person stands where an order lets a site move more homes, or changes what its nodes run.
-What only holds a site back, or asks it something, is one person's.
+A second person is needed where an order lets a site move more homes, or changes what its nodes run.
+What only restrains a site, or asks it something, needs one person.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MODES = {word: number for number, word in names.MODES.items() if word != "stand
 
 @dataclass(frozen=True)
 class Wish:
-    """What somebody wants of a site, in words. Raises BadInput where it is none.
+    """What a user asks of a site. Raises BadInput where it is not valid.
 
     `kind`: mode, limits, rebirth, rollout or reading. `mode`: run, dry-run or hold. The limits as
     in `pbal_uplink.Command`; both None: as configured at the site. `release`: 16 hex digits.
@@ -92,7 +92,7 @@ def permission(wish: Wish) -> Permission:
 
 
 def needs_second(wish: Wish) -> bool:
-    """Whether a second person has to release it."""
+    """Whether a second person has to approve it."""
     return _RULES[wish.rule][1]
 
 

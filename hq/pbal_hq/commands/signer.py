@@ -1,6 +1,6 @@
 """HQ's command key: Ed25519, in a file that only HQ's user reads.
 
-Sites hold its public half (`uplink.hq_keys`), so nothing but this key makes a command: neither the
+Sites hold its public half (`uplink.hq_keys`), so only this key can sign a command: neither the
 broker nor the database can.
 """
 
@@ -48,7 +48,7 @@ class Signer:
         return self._key.public_key().public_bytes_raw().hex()
 
     def seal(self, command: Command) -> bytes:
-        """What travels to the site."""
+        """The sealed command for the site."""
         return signing.seal(command, self._key)
 
 

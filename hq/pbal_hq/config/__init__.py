@@ -1,4 +1,4 @@
-"""The configuration of HQ: what can be told it (tables), and how it is read (files)."""
+"""The configuration of HQ: its tables (tables), and how it is read (files)."""
 
 from pbal_hq.config.files import DEFAULT_CONFIG, load
 from pbal_hq.config.report import describe

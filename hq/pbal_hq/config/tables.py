@@ -1,4 +1,4 @@
-"""What HQ can be told: one table for each part, with its bounds and defaults."""
+"""The configuration of HQ: one table for each part, with its bounds and defaults."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ class EnrolConfig(Table):
 
 
 class BusConfig(Table):
-    """What lies between the roles; in one process, files below `data`."""
+    """The bus between the roles; in one process, files below `data`."""
 
-    # What every consumer has taken is kept for so long, for a look back.
+    # What every consumer has read is kept for so long, for inspection.
     keep_hours: float = Field(default=2.0, ge=0, le=24 * 30)
     # The broker gets no acknowledgement when the bus has less free space than this.
     min_free_mb: int = Field(default=200, ge=1, le=1_000_000)
@@ -85,7 +85,7 @@ class IngestConfig(Table):
     # Pauses between requests for a rebirth of the same site: they double from first to last.
     rebirth_first_s: Seconds = 10.0
     rebirth_last_s: Seconds = 3600.0
-    # A site is told what is stored when so many of its messages are, and no later than this.
+    # Storage is acknowledged to a site after so many of its messages, and no later than this.
     stored_batch: int = Field(default=12, ge=1, le=1000)
     stored_within_s: Seconds = 3600.0
     # What is refused is kept, per site, up to so many.
@@ -93,7 +93,7 @@ class IngestConfig(Table):
 
 
 class StoreConfig(Table):
-    """How long what is kept."""
+    """How long each kind of data is kept."""
 
     raw_days: int = Field(default=90, ge=2, le=3660)
     hourly_days: int = Field(default=1830, ge=7, le=36_600)
@@ -109,7 +109,7 @@ class PortalConfig(Table):
     # TLS of its own; without them a reverse proxy on this computer does it.
     certificate: Path | None = None
     key: Path | None = None
-    # Addresses whose X-Forwarded-For and X-Forwarded-Proto are believed.
+    # Addresses whose X-Forwarded-For and X-Forwarded-Proto are trusted.
     proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     # Cookies also go over plain HTTP: for a demonstration on one computer, never in a network.
     plain_http: bool = False

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, and what is wrong where there are none."""
+"""Connections to PostgreSQL, and the cause where there are none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gives out certificates to sites, each noted before it is given."""
+"""Issues certificates to sites, each recorded before it is sent."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Revoking a site: in the database, on the list, at the broker, and its session ends.
 
-Each step is of use without the next: what the database says, ingest and enrolment obey at once; a
-broker that cannot be told reads the list when it starts.
+Each step is useful without the next: ingest and enrolment follow the database at once; a broker
+that cannot be reached reads the list when it starts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CANARY = "pbal-canary"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of it. `trouble`: why the broker may still have the site; empty where not."""
+    """The result. `trouble`: why the site may still be connected; empty where it is not."""
 
     site: int
     node: str
@@ -33,7 +33,7 @@ class Outcome:
 
 
 async def _alone(db: Connection) -> None:
-    """Until the transaction ends nobody else reads what is revoked and writes the list of it.
+    """Until the transaction ends no other program reads the revocations and writes their list.
 
     Else an older list could take the place of a newer one.
     """
@@ -61,7 +61,8 @@ async def revoke(
     if remove:
         await remove_site(db, site)
     await db.commit()
-    # To the end, or the canary would be gone from the list before the broker has seen it.
+    # Held to the end: another program would write the list without the canary before the broker has
+    # read it.
     await _alone(db)
     now = datetime.datetime.now(datetime.UTC)
     canary = authority.client_with_key(_CANARY, 10 / 1440, now)

@@ -48,7 +48,7 @@ class Ration:
         left, at = self._left.pop(address, (float(self._per_minute), now))
         left = min(self._per_minute, left + (now - at) * self._per_minute / 60)
         allowed = left >= 1
-        # The last one is the latest; who has not come for longest is forgotten first.
+        # The last one is the latest; the address that was not seen for longest is forgotten first.
         self._left[address] = (left - allowed, now)
         if len(self._left) > _MAX_ADDRESSES:
             del self._left[next(iter(self._left))]
@@ -60,7 +60,7 @@ def _context(pki: Pki) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(pki.certificate(BROKER), pki.key(BROKER))
     context.load_verify_locations(cafile=pki.ca)
-    # A site that enrols has no certificate yet; whether one is revoked says the database.
+    # A site that enrols has no certificate yet; the database knows whether one is revoked.
     context.verify_mode = ssl.CERT_OPTIONAL
     return context
 

@@ -1,4 +1,4 @@
-"""What the database knows of transformers, for people: every question within somebody's scope.
+"""The transformers' data for people: every query is limited to the user's scope.
 
 overview      counts, savings, the tree;  transformers: the ranking, the map
 transformer   one of them: now, its day, its switchings

@@ -1,4 +1,4 @@
-"""One transformer: how it is now, its last day, what happened there."""
+"""One transformer: its present state, its last day, its events."""
 
 from __future__ import annotations
 

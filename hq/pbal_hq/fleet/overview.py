@@ -95,7 +95,7 @@ GROUP BY a.id ORDER BY area_level(a.level), a.name
 
 
 async def areas(conn: Connection, who: Who) -> list[Area]:
-    """Areas that hold transformers which somebody may see, from the states down. Raises NotAllowed.
+    """Areas that hold transformers which the user may see, from the states down. Raises NotAllowed.
 
     An area above one's own scope is named, and counts only what is in the scope.
     """

@@ -1,4 +1,4 @@
-"""Transformers in the order of their trouble.
+"""Transformers, ranked by one of these measures.
 
 imbalance  the largest deviation of a phase's mean current from the mean of the three, as a
            share of that mean (NEMA MG 1, 12.45, for currents), percent; of the latest window
@@ -83,7 +83,7 @@ async def transformers(
     conn: Connection, who: Who, *, sort: str = "alarms", area_id: int | None = None,
     find: str = "", offset: int = 0, limit: int = 50,
 ) -> list[Row]:  # fmt: skip
-    """A part of the list that somebody may see. `find`: a part of code or name. Raises NotAllowed,
+    """A part of the list that the user may see. `find`: a part of code or name. Raises NotAllowed,
     BadInput."""
     if sort not in SORTS:
         raise BadInput(f"Sort by one of {', '.join(SORTS)}.")

@@ -1,6 +1,6 @@
 """The utility's own list of transformers, as people take it over in the portal.
 
-How a list is read and compared is the registry's matter, and the same on the command line.
+The registry reads and compares lists, for the command line as well.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """HQ as a Sparkplug host application.
 
-bridge    the broker's messages onto the bus, acknowledged when they are there; what goes out
+bridge    the broker's messages onto the bus, acknowledged when they are there; messages to sites
 client    the MQTT client of the bridge
 session   what is known of one edge node: births, sequence, aliases: pure
 decode    raw messages to summaries, events and states

@@ -1,4 +1,4 @@
-"""Between the broker and the bus: what sites say goes onto the bus, what HQ says to the sites.
+"""Between the broker and the bus: the sites' messages go onto the bus, HQ's to the sites.
 
 A message is acknowledged to the broker when it is durable on the bus. The host application's STATE
 says online with a timestamp, and the will says offline with the same one (Sparkplug 3.0, 5.13).
@@ -30,7 +30,7 @@ _MAX_PAYLOAD = 262_144
 
 
 class Bridge:
-    """One connection to the broker, made anew by whoever runs it."""
+    """One connection to the broker; the supervisor makes a new one after it ends."""
 
     def __init__(self, bus: Bus, config: Config, wall: Callable[[], float] = time.time) -> None:
         self._bus = bus
@@ -67,7 +67,7 @@ class Bridge:
             will=(state, sparkplug.write_state(False, at_ms)), keepalive_s=broker.keepalive_s,
         )  # fmt: skip
         try:
-            # Subscribed before it says that it is online: nobody speaks to deaf ears.
+            # Subscribed before it reports that it is online, so that no answer is lost.
             await client.open([f"{sparkplug.NAMESPACE}/+/{kind}/#" for kind in KINDS])
             client.publish(state, sparkplug.write_state(True, at_ms), qos=1, retain=True)
             self.online = True
@@ -97,7 +97,7 @@ class Bridge:
     def _raw(self, arrived: Arrived) -> New | None:
         parts = arrived.topic.split("/")
         if len(parts) != 4 or len(arrived.payload) > _MAX_PAYLOAD:
-            self.strange_total += 1  # the access list lets no site say such a thing
+            self.strange_total += 1  # the access list lets no site send this
             return None
         _, group, kind, node = parts
         return New(
@@ -136,6 +136,6 @@ class Bridge:
                 await self._bus.wait((topics.OUT,), _TICK_S)
 
     def _send(self, client: Client, packet: Packet) -> None:
-        # Sparkplug's commands are QoS 0: what is lost is asked or said again.
+        # Sparkplug's commands are QoS 0: what is lost is sent again.
         if not client.publish(packet.topic, packet.encode(self._now_ms())):
             raise BrokerError("the broker takes nothing")

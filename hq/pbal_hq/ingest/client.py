@@ -1,7 +1,7 @@
 """The MQTT client of the bridge: one connection, whose messages are acknowledged by hand.
 
-paho's network thread hands messages over; when nobody takes them it waits, so that the broker and
-not this process holds what is too much.
+paho's network thread hands messages over; while they are not taken it waits, so that the broker and
+not this process holds the excess.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 # The broker keeps our session, and in it what we have not acknowledged, for so long.
 _SESSION_S = 7 * 86_400
-_IN_FLIGHT = 500  # messages of QoS 1 that we may owe an acknowledgement
+_IN_FLIGHT = 500  # messages of QoS 1 that may wait for our acknowledgement
 _HELD = 5_000  # messages in memory before the network waits
 _CONNECT_S = 30.0
 
@@ -158,7 +158,7 @@ class Client:
         return found
 
     def acknowledge(self, arrived: Sequence[Arrived]) -> None:
-        """These are in good hands."""
+        """Acknowledge these: they are stored."""
         for each in arrived:
             if each.mid:
                 self._mqtt.ack(each.mid, 1)

@@ -1,6 +1,6 @@
 """Raw messages to summaries, events, states and dead letters; and what to ask nodes for.
 
-What a batch came to, the memory of its nodes and the progress are one append of the bus: after a
+The results of a batch, the state of its nodes and the progress are one append of the bus: after a
 crash each raw message counts once.
 """
 
@@ -64,7 +64,7 @@ class Decoder:
                 await self._bus.wait((topics.RAW,), 1.0)
 
     def batch(self, records: list[Record]) -> tuple[list[New], list[str]]:
-        """What these raw records come to, and which nodes changed."""
+        """The results of these raw records, and which nodes changed."""
         out: list[New] = []
         changed: dict[str, None] = {}
         for record in records:

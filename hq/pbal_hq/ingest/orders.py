@@ -1,4 +1,4 @@
-"""Orders that people have released, on their way to the sites; and those that nobody answered.
+"""Sends approved orders to the sites, and again those that are not answered.
 
 An order is sent while its site is online, and again after a while until it is answered or expires:
 a site carries out an id once, and answers again.
@@ -43,7 +43,7 @@ async def send_due(db: Connection, bus: Bus) -> int:
 
 
 async def send_orders(database: Database, bus: Bus, beat: Callable[[], None]) -> None:
-    """Do it again and again, and at once when the portal says so (NOTIFY pbal_command)."""
+    """Do it periodically, and at once when the portal requests it (NOTIFY pbal_command)."""
     async with database.connection() as db:
         await db.set_autocommit(True)
         try:

@@ -1,4 +1,4 @@
-"""What HQ says to a node: rebirths, acknowledgements, sealed commands."""
+"""HQ's messages to a node: rebirth requests, acknowledgements, sealed commands."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Packet:
 
 
 class Acknowledgements:
-    """Tokens that wait until they are worth a message: each costs a site's modem bytes."""
+    """Tokens that wait to be sent together: each message costs bytes of a site's modem."""
 
     def __init__(self, batch: int, within_s: float) -> None:
         self._batch = batch
@@ -68,7 +68,7 @@ class Acknowledgements:
         return [Packet.stored(key, tokens[n : n + _TOKENS]) for n in range(0, len(tokens), _TOKENS)]
 
     def due(self, now_ms: int) -> list[Packet]:
-        """What is to be said now."""
+        """The messages that are due now."""
         out: list[Packet] = []
         for key, tokens in list(self._waiting.items()):
             if len(tokens) >= self._batch or now_ms - self._since[key] >= self._within_ms:

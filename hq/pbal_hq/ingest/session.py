@@ -5,8 +5,8 @@
 Sparkplug 3.0, section 5: `seq` is 0 in a birth and one more, modulo 256, in each message after it;
 a death counts only with the `bdSeq` of the birth (an older connection's will may come late). A
 message that is missing is waited for; then a rebirth is asked for, after which the site sends once
-more what HQ has not acknowledged. pbal's messages stand each for itself, so none is held back for
-one that is missing: only the verdict waits.
+more what HQ has not acknowledged. pbal's messages are independent, so none is held back for one
+that is missing: only the request for a rebirth waits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Self
 from pbal_uplink import BadMessage, metrics, sparkplug
 from pbal_uplink.sparkplug import Payload
 
-# What an alias of pbal means, before a birth has said it: the declarations have them once for all.
+# The meaning of pbal's aliases before a birth has defined them: the declarations fix them.
 DECLARED = sparkplug.aliases(
     Payload(
         tuple(
@@ -33,7 +33,7 @@ DECLARED = sparkplug.aliases(
 
 @dataclass
 class Verdict:
-    """What a message meant for the session."""
+    """The effect of a message on the session."""
 
     payload: Payload | None = None  # to be used
     online: bool | None = None  # the node came or went
@@ -90,8 +90,8 @@ class Node:
         return Verdict(online=False)
 
     def _data(self, data: bytes, now_ms: int) -> Verdict:
-        # Also of a node that is not born, or dead by a will: what can be read is used. A rebirth
-        # sets the session right.
+        # Also of a node without a birth, or after its will: what can be read is used. A rebirth
+        # restores the session.
         verdict = Verdict(rebirth=not self.born)
         payload = sparkplug.decode(data, self.aliases or DECLARED)
         if any(not metric.name for metric in payload.metrics):

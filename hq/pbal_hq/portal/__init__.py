@@ -1,7 +1,7 @@
 """Pages for people, rendered on the server, over the same functions as the API.
 
 entry   login and account;  grid: transformers, alarms, orders;  office: users, audit, dead letters
-serve   the role;  visitor: who looks, cookies, forms;  render, charts: templates and pictures
+serve   the role;  visitor: user, cookies, forms;  render, charts: templates and pictures
 """
 
 from fastapi import FastAPI

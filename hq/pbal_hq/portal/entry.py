@@ -76,7 +76,7 @@ async def account(request: Request, who: Visitor, conn: Conn) -> Response:
 @routes.post("/account/password", may=Open.LOGGED_IN)
 async def password(who: Visitor, conn: Conn, desk: TheDesk, given: Form) -> Response:
     """Another password."""
-    # Whoever has the session may not try passwords without end.
+    # The user of the session may not try passwords without limit.
     desk.tries_of_name.take(f"{who.name} again", desk.wall())
     try:
         await people.change_password(conn, who, given.get("old", ""), given.get("new", ""))

@@ -102,7 +102,7 @@ def back(to: str) -> Response:
 
 
 async def show(request: Request, status: int, words: str) -> Response:
-    """An error as a page; whoever is not logged in goes to the login."""
+    """An error as a page; without a login the login page."""
     if status == 401 and request.method == "GET":
         query = f"?{request.url.query}" if request.url.query else ""
         return back(f"/login?next={quote(request.url.path + query)}")

@@ -1,4 +1,4 @@
-"""The portal as a role: the web server, and what is done again and again beside it."""
+"""The portal as a role: the web server, and the periodic tasks beside it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def desk(settings: Config, database: Database) -> Desk:
 
 
 class _Server(uvicorn.Server):
-    """Signals are for who started us; `up` is set when it listens."""
+    """Leaves signals to the program that started it; `up` is set when it listens."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -144,7 +144,7 @@ async def _tell(server: _Server, ready: Callable[[int], None] | None) -> None:
 
 
 async def chores(mine: Desk) -> None:
-    """Once: events become alarms, what is over is closed, answers end orders, others expire."""
+    """One pass: events become alarms, what is over is closed, answers end orders, others expire."""
     async with mine.connection() as conn:
         while await alarms.take_events(conn):
             pass
@@ -154,7 +154,7 @@ async def chores(mine: Desk) -> None:
 
 
 async def watch(mine: Desk, now: datetime, *, former_days: bool) -> None:
-    """Once: the detectors over the fleet, and the sums of the overview."""
+    """One pass: the detectors over the fleet, and the sums of the overview."""
     async with mine.connection() as conn:
         await alarms.watch(conn, now)
         await fleet.sum_saved(conn, now, former_days=former_days)

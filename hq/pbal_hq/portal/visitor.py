@@ -1,7 +1,7 @@
-"""Who looks at a page: cookies, and forms that only our own pages can send.
+"""The user of a page: cookies, and forms that only our own pages can send.
 
 Two cookies, for the access and the refresh token: HttpOnly, SameSite=Strict, Secure, for this host
-alone (__Host-). An access token that has run out is renewed on the way, so a form that was being
+alone (__Host-). An expired access token is renewed during the request, so a form that was being
 filled in is not lost. A form counts only with the token of its session (CSRF), from our own origin.
 """
 

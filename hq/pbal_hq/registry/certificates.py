@@ -13,7 +13,7 @@ from pbal_hq.database import Connection
 
 @dataclass(frozen=True)
 class Place:
-    """Where a site speaks."""
+    """A site's number, and its group and node at the broker."""
 
     site: int
     group: str

@@ -1,7 +1,7 @@
-"""A utility's own list of transformers: a CSV file read and judged, every complaint with its place.
+"""A utility's own list of transformers: a CSV file, read and checked, every error with its place.
 
 Text is UTF-8, cells are separated by comma, semicolon or tab (then a decimal comma is understood).
-A column that is not there, and an empty cell, say nothing of the value.
+A missing column or an empty cell leaves the value as it is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sites: which controller stands at which transformer, and under which name it speaks."""
+"""Sites: which controller is at which transformer, and its name at the broker."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def site_of(db: Connection, site: int) -> Site:
 
 
 async def remove_site(db: Connection, site: int) -> None:
-    """Mark a site as gone; what it told stays. The caller revokes its certificates."""
+    """Mark a site as removed; its data stays. The caller revokes its certificates."""
     await db.execute("UPDATE site SET removed_at = now() WHERE id = %s", (site,))
     await db.execute(
         "UPDATE site_live SET online = false, online_at = now() WHERE site_id = %s AND online",

@@ -1,7 +1,7 @@
 """One-time tokens with which a site fetches its first certificate.
 
-A token is `pbal1.SECRET.FINGERPRINT`: 160 bits of chance, and by what the site knows HQ's authority
-before it trusts anything. The database has the secret's SHA-256 only. A token is spent by the first
+A token is `pbal1.SECRET.FINGERPRINT`: 160 random bits, and the fingerprint by which the site
+recognises HQ's authority. The database has the secret's SHA-256 only. A token is spent by the first
 key that it is used for; the same key may come again with it, for an answer that was lost.
 """
 

@@ -1,8 +1,8 @@
 """The numbers of a report: one table of columns, with unit, definition and SQL.
 
 All are over the days (UTC) of the period, from `summary_daily`, which sums up what sites reported:
-means there are weighted by the seconds that were sampled. What no site reported is in no figure;
-`complete` says how much that is.
+means there are weighted by the seconds that were sampled. Data that no site reported is in no
+figure; `complete` says how much is missing.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def period(text: str) -> tuple[datetime, datetime]:
 
 
 async def make(conn: Connection, who: Who, area_id: int, text: str, now: datetime) -> Report:
-    """The report of what somebody may see in an area. Raises NotAllowed, NothingToDo, BadInput."""
+    """The report of what the user may see in an area. Raises NotAllowed, NothingToDo, BadInput."""
     since, until = period(text)
     if since >= now:
         raise BadInput("This period has not begun.")

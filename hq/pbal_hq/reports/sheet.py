@@ -9,7 +9,7 @@ from pbal_hq.reports.figures import COLUMNS, Report
 
 
 def _cell(text: str) -> str:
-    """A text that a spreadsheet takes for no formula, whoever chose it."""
+    """A text that no spreadsheet takes for a formula, whatever it is."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 

@@ -1,8 +1,8 @@
-"""From the bus into the database, and what becomes of it there.
+"""From the bus into the database: storing, sums, retention.
 
 writer     batches of summaries, events and states, each once
 series     the summaries' table: insert, partitions, retention
-presence   who is there and how it is
+presence   which sites are online, and their state
 sums       hours and days of what changed
 prune      what is too old
 """

@@ -1,6 +1,6 @@
-"""Who is there, and how it is: births, deaths, states, and when a site was last heard.
+"""Which sites are online, and their state: births, deaths, states, and when each was last heard.
 
-Nothing here goes back: what is older than what is known changes only the history.
+A message that is older than what is known changes only the history.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pbal_hq.database import Connection
 
 @dataclass
 class Seen:
-    """What one batch tells of one site."""
+    """What one batch contains of one site."""
 
     heard: datetime.datetime
     summary: datetime.datetime | None = None  # start of the latest window
@@ -24,7 +24,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Known:
-    """A site's words of itself."""
+    """A site's report about itself."""
 
     site: int
     at: datetime.datetime

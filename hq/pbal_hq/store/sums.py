@@ -1,4 +1,4 @@
-"""Hours and days, summed up anew from what changed: late data and repeated data come out right."""
+"""Hours and days, summed up anew from what changed, so also with late and repeated data."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Takes what was decoded from the bus into the database, and has the sites told that it is stored.
+"""Writes the decoded records of the bus into the database, and has them acknowledged to the sites.
 
 The database's transaction comes first, then the bus's progress: after a crash in between the same
-records come again and are the same rows. What the database does not take is a dead letter with the
-reason, and holds nothing up.
+records come again and are the same rows. What the database refuses becomes a dead letter with the
+reason, and delays nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Site:
 
 @dataclass
 class _Batch:
-    """What a batch of records comes to."""
+    """The contents of a batch of records."""
 
     summaries: list[series.Row] = field(default_factory=list)
     events: list[Happened] = field(default_factory=list)
