@@ -1,4 +1,4 @@
-"""The transformer controller: reads every home, decides, moves homes, and keeps account of it."""
+"""The transformer controller: reads every home, plans and orders moves, and records them."""
 
 from importlib.metadata import PackageNotFoundError, version
 

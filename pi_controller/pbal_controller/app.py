@@ -179,7 +179,7 @@ class Controller:
         )  # fmt: skip
 
     def _site_alarms(self) -> Iterator[SiteAlarm]:
-        """What HQ is to know of as long as it lasts."""
+        """The alarms of which HQ is informed while they last."""
         overload = self.planner.overload(self.now())
         if overload:
             yield SiteAlarm(names.KIND_OVERLOAD, "overload", overload)
@@ -300,7 +300,7 @@ class Controller:
     # -- the journal ---------------------------------------------------------------------
 
     async def _judge_journal(self) -> None:
-        """Is it the one this site had, and as new as it was?"""
+        """Check against the mark that this is the site's journal, and no older copy of it."""
         found = await self.journal.call(standing_store.mark)
         verdict = journal_mark.judge(
             journal_mark.read_mark(self._mark_path), found, len(self.fleet)
@@ -310,7 +310,7 @@ class Controller:
         self.standing.fresh_journal = await self.journal.call(standing_store.is_fresh)
 
     async def _mark_journal(self) -> None:
-        """Count up, then say so beside the keys; a stand-down is in the journal before."""
+        """Increment the journal's count, then write the mark; a stand-down is journaled first."""
         mark = await self.journal.call(standing_store.mark, count=True)
         await asyncio.to_thread(journal_mark.write_mark, self._mark_path, mark)
 
@@ -377,8 +377,8 @@ class Controller:
         ]
 
     async def _orders_loop(self, beat: Callable[[], None]) -> None:
-        """Say when nothing can be ordered and when again; try a journal that failed; mark one
-        that has a new quarantine.
+        """Log when ordering becomes impossible and possible again; retry a journal that failed;
+        mark one that has a new quarantine.
         """
         said = ""
         while True:

@@ -73,7 +73,7 @@ def _print_version(wanted: bool) -> None:
 def _journal(config: Path | None) -> Journal:
     """The journal of a site that has one. Raises JournalError: there is none, or it is damaged.
 
-    A command makes none: it would seem to work on a site that is not the one meant.
+    A command creates none: on the wrong site it would then seem to succeed.
     """
     from pbal_controller.journal import Journal
 
@@ -130,7 +130,7 @@ def check_config(
             profile_of(settings.transformer.meter)
     except ConfigError as error:
         raise ConfigError(f"{source_of(error.key, config)}: {error}") from None
-    # Before anything is printed that looks as if all were well.
+    # Before any output that suggests success.
     keys = check_keys(settings, passphrase_file)
     try:
         uplink = tls.check(settings.uplink) if settings.uplink.kind != "null" else []

@@ -13,6 +13,6 @@ POINTS = ("journaled", "sent", "acked")
 
 
 def crash_point(name: str) -> None:
-    """Die here when told to."""
+    """Kill the process here if PBAL_CRASH_AT names this point."""
     if os.environ.get("PBAL_CRASH_AT") == name:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,8 +1,8 @@
-"""The one door for JSON and TOML: limits on what is read, and only what is valid is written.
+"""The only reader and writer of JSON and TOML: reads within limits, writes only what is valid.
 
 A document may come from a person, another program, a node or the network. What Python's parsers do
-with a hostile one (RecursionError at deep nesting, ValueError at 4301 digits, infinities, halves of
-surrogate pairs that no file can hold) is a `DocumentError` here, whose text says what is wrong.
+with a hostile one (RecursionError at deep nesting, ValueError at 4301 digits, infinities, unpaired
+surrogates that no file can hold) is a `DocumentError` here, whose text says what is wrong.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def load_toml(data: str | bytes, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
         raise DocumentError(f"it is nested deeper than {MAX_DEPTH} levels") from None
     except tomllib.TOMLDecodeError as error:
         raise DocumentError(str(error)) from None
-    except (ValueError, OverflowError):  # a number of more digits than Python converts; a wild date
+    except (ValueError, OverflowError):  # more digits than Python converts; an impossible date
         raise DocumentError("a number in it is too large") from None
     _check(found)
     return found
@@ -128,7 +128,7 @@ def _whole(text: str) -> None:
 
 
 def dump_json(data: Any, **how: Any) -> str:
-    """Valid JSON, whatever a measurement came to: a number that is none or infinite becomes null.
+    """Valid JSON. A NaN or an infinity, which a measurement may give, becomes null.
 
     `how` is passed on to `json.dumps`. Raises TypeError for what JSON has no form for,
     ValueError for what contains itself.
@@ -154,6 +154,6 @@ def _finite(value: Any) -> Any:
 def toml_value(value: Any) -> str:
     """One plain value as TOML. JSON's strings are TOML's but for DEL, which TOML wants escaped.
 
-    Raises ValueError for a number that is not finite: no document of ours means one.
+    Raises ValueError for a number that is not finite: no document of ours uses one.
     """
     return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007F")

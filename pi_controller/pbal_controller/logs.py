@@ -1,8 +1,8 @@
 """Structured logging: a fixed sentence and fields, as text for people or JSON for machines.
 
 Call sites write `log.info("home heard", extra={"home": 5})`. Keys never reach a log: nothing
-that holds one has it in its repr, and fields with a secret's name are blanked all the same. What
-outsiders can make the program say is rationed: nobody fills the disk with it.
+that holds one has it in its repr, and fields with a secret's name are blanked all the same. Lines
+that outsiders can cause are limited, so that they cannot fill the disk.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class JsonFormatter(logging.Formatter):
 
 class Ration(logging.Filter):
     """At most so many lines in a window from one place in the code; the next one says how many
-    were not shown. Libraries get less: what they log over and over, somebody sends them.
+    were not shown. Libraries get less: what they log repeatedly is caused by what they are sent.
     """
 
     WINDOW_S = 60.0

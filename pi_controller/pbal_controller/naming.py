@@ -1,8 +1,8 @@
 """One rule for names of sites, homes, buses, feeders and boards, wherever they come in or go out.
 
-A name ends up in TOML, CSV, SVG, HTML, logs and terminals. So it is one line of characters that are
-seen: none that controls a terminal, breaks a line, turns the direction of writing, or that XML or
-UTF-8 has no form for.
+A name ends up in TOML, CSV, SVG, HTML, logs and terminals. So it is one line of visible characters:
+none that controls a terminal, breaks a line, turns the direction of writing, or that XML or UTF-8
+has no form for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Commands for the Pi itself: a site's files in place, its certificate, how the controller does."""
+"""Commands for the Pi itself: a site's files in place, its certificate, the controller's health."""
 
 from __future__ import annotations
 
@@ -84,7 +84,8 @@ def health(
             "homes_alive": status["homes_alive"],
         }  # fmt: skip
     else:
-        # Its readiness and its watchdog are systemd's business; more it does not tell.
+        # Without the status server only systemd knows readiness and watchdog; no more is known
+        # here.
         data = {"answers": True, "version": "", "late": [], "nothing_ordered": "", "homes": 0,
                 "homes_alive": 0}  # fmt: skip
     wrong = [f"late: {', '.join(data['late'])}"] if data["late"] else []

@@ -16,7 +16,7 @@ _RESTART_S = 120.0
 class Running:
     """How a service stands.
 
-    state : `active` (it said that it is ready), `starting`, `stopped` (a person's wish), or
+    state : `active` (it reported that it is ready), `starting`, `stopped` (by a person), or
         `failed` (it ended and is not started again).
     slot : the version whose program runs; empty without one.
     """
@@ -27,7 +27,7 @@ class Running:
 
 
 class Service(Protocol):
-    """What a trial needs of a service manager."""
+    """The part of a service manager that a trial needs."""
 
     def running(self) -> Running:
         """How it stands."""
@@ -85,7 +85,7 @@ class Systemd:
 
 
 def ask_health(program: list[str], limit_s: float = _CALL_S) -> dict[str, Any] | None:
-    """What the controller's own command says of the one that runs; None: it says nothing."""
+    """The report of the controller's own command on the one that runs; None: no report."""
     try:
         done = subprocess.run(program, capture_output=True, text=True, timeout=limit_s, check=False)
         said = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""A new version on trial: kept once it does as well as the one before, else taken back.
+"""A new version on trial: kept once it works as well as the one before, else taken back.
 
 The trial is one small file that is on the disk before anything is switched:
 
@@ -6,10 +6,10 @@ The trial is one small file that is on the disk before anything is switched:
     watch   -> well for `settle_s` on end        -> file removed: the version is kept
             -> ended, or not well in `limit_s`   -> "back" written -> link switched back -> restart
 
-Every step may be the last before a power cut: whoever comes next (`watch`, or `before_start` at
-each start of the service) reads the file and goes on from there, and each step done twice is done
-once. No clock of the day is used. What ends a trial that is never watched to its end: after
-`starts` starts or `watches` interrupted watches the version before is taken.
+Every step may be the last before a power cut: the next call (`watch`, or `before_start` at each
+start of the service) reads the file and goes on from there, and every step may be repeated. No
+clock of the day is used. What ends a trial that is never watched to its end: after `starts` starts
+or `watches` interrupted watches the version before is taken.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Health:
-    """How well a controller does. `homes`: how many answer; `orders`: it may order moves."""
+    """The health of a controller. `homes`: how many answer; `orders`: it may order moves."""
 
     homes: int
     orders: bool
@@ -122,7 +122,8 @@ class Trials:
         sync(self._folder)
 
     def begin(self, version: str, before: dict[str, Any] | None) -> Trial:
-        """Try a version that is in its slot. `before`: how the present one does, None: unknown.
+        """Try a version that is in its slot. `before`: the health of the present one, None:
+        unknown.
 
         A trial under way is replaced; the version to go back to stays the last that was kept.
         Raises SlotError.
@@ -170,7 +171,7 @@ class Trials:
         return trial
 
     def keep(self, trial: Trial) -> bool:
-        """It does well. False when something else was decided meanwhile."""
+        """Keep the version on trial. False when something else was decided meanwhile."""
         with self._alone():
             now = self.read()
             if now is None or now.version != trial.version or now.why:
@@ -247,7 +248,7 @@ def restart(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """See to it that this version runs; whether it does within `limit_s`."""
+    """Restart unless this version runs; returns whether it runs within `limit_s`."""
     if service.running().slot != version:
         service.restart()
     end = clock() + limits.limit_s
@@ -266,7 +267,7 @@ def _ill(
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> str | None:
-    """Why the version on trial does not do; empty when it does, None: the service is stopped."""
+    """Why the version on trial fails; empty when it does not, None: the service is stopped."""
     before = Health.of(trial.before)
     state = service.running()
     if state.slot not in (trial.version, ""):

@@ -19,7 +19,7 @@ class PlannerConfig:
     wear_budget_per_day: switchings per home per day that the relays may be spent at, averaged
         over the homes that could be moved at some time of the last 24 hours; the price adapts
         to meet it. None keeps the price fixed.
-    price_floor: the adapted price never falls below this: a relay is not worn for nothing.
+    price_floor: the adapted price never falls below this: smaller savings wear no relay.
     fairness: 0..; a home that has used its daily cap pays (1 + fairness) times the price.
     home_prices: factor on the price of each home, for relays or customers unlike the rest.
     dwell_s: least time between two switchings of a home. daily_cap: most in 24 hours.
@@ -33,8 +33,8 @@ class PlannerConfig:
     utc_offset_s: local time minus the clock's, for the typical day that a street starts from.
     predict: learn how long loads last and price moves by it; False is the simple rule,
         window_weight on the mean of the last window_s and the rest on the last reading.
-    horizon_min: how fast the future loses weight, because it can still be corrected.
-    restarts: kicks of the search where it is not exact. seed: of kicks and of sampled ways.
+    horizon_min: how fast later minutes lose weight, as they can still be corrected.
+    restarts: kicks of the search where it is not exact. seed: of kicks and of sampled scenarios.
 
     Raises ValueError for a value that makes no sense.
     """

@@ -1,11 +1,11 @@
 """The hindsight optimum: what a controller that knew the whole future would have done.
 
-Minimises ``sum_t beta |I_N(t)|^2 + price * switchings`` over every home's path at once. It
-is the yardstick of every causal controller. The search is a simulated annealing whose one
-step redraws a home's whole path from its exact conditional distribution (forward filter,
-backward draw), then exact passes: best path of one home, and of two homes together, until
-neither finds anything. Equal to enumeration on small streets (tests); not proven optimal on
-large ones (docs/balancing.md says how far repeated runs differ).
+Minimises ``sum_t beta |I_N(t)|^2 + price * switchings`` over every home's path at once. Every
+causal controller is compared with it. The search is a simulated annealing whose one step redraws a
+home's whole path from its exact conditional distribution (forward filter, backward draw), then
+exact passes: best path of one home, and of two homes together, until neither finds anything. Equal
+to enumeration on small streets (tests); not proven optimal on large ones (docs/balancing.md says
+how far repeated runs differ).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._paths import Street
 
-#: Partners that each home is tried with, two homes' paths at once; more homes than these make the
-#: number of pairs grow in step with the homes, no longer with their square. 64 find nothing more
-#: than 32 do, 20 one per cent less (docs/balancing-notes.md).
+#: With how many partners each home is tried, two homes' paths at once. On larger streets the number
+#: of pairs grows linearly with the homes, not quadratically. 64 find nothing more than 32 do; 20
+#: find one per cent less (docs/balancing-notes.md).
 PARTNERS = 32
 
 
@@ -49,7 +49,7 @@ def hindsight(
 
     currents: complex[T, n] A, own-phase reference. start: int[n], phases before step 0.
     movable: bool[n]. sweeps: annealing sweeps. warm: paths int[T, n] to start from. pairs: try
-    two homes at once as well; without, a search of days is a sixth too dear.
+    two homes at once as well; without, the cost of a search over days is a sixth too high.
     """
     amps = np.asarray(currents, np.complex128)
     steps, n = amps.shape
@@ -64,7 +64,8 @@ def hindsight(
     street = Street(re, im, paths, x0, beta, seed)
     rng = np.random.default_rng(seed)
     if free.size:
-        # From "a home's own square per step" down to where one path is as good as certain.
+        # Annealing temperatures: from a home's own squared current per step down to where one path
+        # is nearly certain.
         hot = 0.3 * beta * float((np.abs(amps[:, free]) ** 2).mean()) + 1e-9
         if warm is not None:
             hot *= 0.1

@@ -1,10 +1,10 @@
 """What each load draws in the long run: the imbalance that lasts.
 
-A feeder that is lopsided as built stays so for years; a kettle is off in three minutes. The mean
-current of every load over the past hours tells the first from the second. A load that has been
-watched for a short time only counts as an average one of the street, so that at first it is the
-number of homes on a phase that is balanced. A mean of some hours stands for other hours too, by a
-typical day's course.
+A feeder that is unbalanced as built stays so for years; a short load ends after some minutes. The
+mean current of every load over the past hours separates the two. A load that was measured for a
+short time only counts as an average load of the street, so that at first the numbers of homes on
+the phases are balanced. A mean over some hours is scaled to the whole day by a typical day's load
+curve.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: How fast the past fades, hours; how long an average load of the street counts for.
+#: Time constant of the weight of the past, hours; weight of an average load of the street, hours.
 _FADE_H = 36.0
 _PRIOR_H = 2.0
 _LONGEST_H = 1.0
@@ -25,7 +25,7 @@ class Lasting:
 
     def __init__(self, n: int, course: NDArray[np.float64], *, pooled: bool = True) -> None:
         """course: float64[24], a typical load's current by the hour, with mean 1.
-        pooled: loads are alike, and stand for each other until they are known."""
+        pooled: loads are alike; the mean of all is used for one that is not known yet."""
         self.sum = np.zeros(n, np.complex128)
         self.weight = np.zeros(n)
         self._course = course
@@ -46,7 +46,7 @@ class Lasting:
         self.weight[known] += spent_h * self._course[int(hour) % 24]
 
     def mean(self) -> NDArray[np.complex128]:
-        """complex128[n] A, a typical day's mean; nothing where nothing is known of anybody."""
+        """complex128[n] A, a typical day's mean; zero while no load is known."""
         seen = float(self.weight.sum())
         if seen <= 0:
             return np.zeros(len(self.sum), np.complex128)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from . import _core
 from .phasors import TURN, phase_currents
 
-#: The least current, A, of which a reason tells a share.
+#: The least current, A, for which a reason states a share.
 _LITTLE_A = 0.05
 _APART = (np.arange(3)[:, None] - np.arange(3)) % 3
 

@@ -1,4 +1,4 @@
-"""How long will this last? Steps in a home's current, and what became of steps like them.
+"""How long loads last: steps in a home's current, and how long steps like them lasted.
 
 A home's current is taken as a base plus steps that are still on. A rise opens a step, a
 matching fall closes it. For every class of step size and every age the tracker counts how
@@ -39,12 +39,12 @@ Chances = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_], NDArr
 
 
 def _known(level: NDArray[np.float64]) -> NDArray[np.float64]:
-    """NaN as nothing; a tenth of the time of nan_to_num, which looks for infinities too."""
+    """NaN as zero. Takes a tenth of the time of nan_to_num, which looks for infinities too."""
     return np.where(np.isnan(level), 0.0, level)
 
 
 def _bins(age_min: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Age bins; what is younger than nothing counts as new."""
+    """Age bins; a negative age counts as new."""
     return np.asarray(_BIN[np.minimum(np.maximum(age_min, 0.0), AGES[-1]).astype(np.intp)])
 
 
@@ -82,7 +82,7 @@ class Persistence:
         """Take one reading: float[n] A, NaN where unknown."""
         amps = np.asarray(level, np.float64)
         known = np.isfinite(amps)
-        # A longer silence than usual was not watched: a step may have gone and come back.
+        # A longer gap than usual was not observed: a step may have ended and begun again in it.
         longest = max(_GAP_MIN, 1.5 * self.every_min)
         minutes = np.clip((time_s - self.seen_s) / 60.0, 0.0, longest)
         on = self.size > 0
@@ -102,7 +102,7 @@ class Persistence:
             else:
                 self._close(home, time_s, -step)
         self.level[known] = amps[known]
-        # A home with a roof of solar cells may sit below zero under its steps; others not.
+        # A home with solar generation may have a base below zero; others not.
         self.lowest = np.minimum(self.lowest * (1.0 - 1e-4 * minutes), _known(self.level))
         over = self.size.sum(axis=1) - _known(self.level) + self.lowest
         for home in np.flatnonzero(over > self.step_a).tolist():
@@ -119,7 +119,7 @@ class Persistence:
 
     def _open(self, home: int, time_s: float, size: float) -> None:
         slots = self.size[home]
-        slot = int(slots.argmin())  # a free one, or the smallest gives way
+        slot = int(slots.argmin())  # a free one, or the smallest is replaced
         slots[slot] = size
         self.born_s[home, slot] = time_s
 
@@ -141,7 +141,7 @@ class Persistence:
                     self._end(home, b, time_s)
                     return
         bigger = [k for k in live if slots[k] > fall]
-        if bigger:  # part of a step went: it carries on, smaller
+        if bigger:  # part of a step ended: the rest goes on
             part = min(bigger, key=lambda k: slots[k])
             self.size[home, part] = slots[part] - fall
             return
@@ -165,7 +165,7 @@ class Persistence:
         self.size[home, slot] = 0.0
 
     def not_after(self, time_s: float) -> None:
-        """What was noted later than this was noted now: its clock was ahead."""
+        """Sets later times to this one: the clock was ahead when they were noted."""
         self.last_s = min(self.last_s, time_s)
         for noted_s in (self.seen_s, self.born_s):
             np.minimum(noted_s, time_s, out=noted_s)
@@ -201,10 +201,10 @@ class Persistence:
     def sample(
         self, time_s: float, look_min: float, ahead_min: ArrayLike, rng: np.random.Generator
     ) -> NDArray[np.float64]:
-        """Ways the next minutes may go: float64[WAYS, len(ahead), n] A.
+        """Scenarios of the next minutes: float64[WAYS, len(ahead), n] A.
 
-        In each way every step is still on after look_min, or not, by chance; from there on,
-        at ahead_min from now, the current is what can then be expected.
+        In each scenario it is drawn at random whether each step is still on after look_min; from
+        there on, at ahead_min from now, the current is its expected value.
         """
         h, size, stays, then = self.chances(time_s, look_min, ahead_min, rng)
         out = np.empty((WAYS, len(then), self.n))
@@ -218,7 +218,7 @@ class Persistence:
     def chances(
         self, time_s: float, look_min: float, ahead_min: ArrayLike, rng: np.random.Generator
     ) -> Chances:
-        """What `sample` is made of: of each step that is on its home [k] and size [k], whether it
+        """The draws behind `sample`: of each step that is on its home [k] and size [k], whether it
         is still on after look_min [WAYS, k], and then how much of it at ahead_min [len(ahead), k].
         """
         ahead = np.asarray(ahead_min, np.float64)

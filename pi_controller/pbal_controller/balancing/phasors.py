@@ -1,4 +1,4 @@
-"""Phasor arithmetic of a three-phase transformer: who sits where, and what that adds up to.
+"""Phasor arithmetic of a three-phase transformer: the homes' phases, and their currents' sum.
 
 Phases are 0, 1, 2 (A, B, C); -1 is a home that is open or unknown and adds nothing. A
 home's current is a complex RMS value in ampere referred to its own phase voltage, so

@@ -1,4 +1,4 @@
-"""The planner: the recent past in, a few moves with reasons out.
+"""The planner: takes readings and returns a few moves, with reasons.
 
 Drivable from NumPy alone: `observe` readings as they come, `decide` when a decision is
 due. Memory: readings of the last half hour, the step statistics (see persistence.py), and
@@ -24,29 +24,29 @@ from .readings import Readings
 from .waiting import gains, lumped, put_off
 from .wear import COURSE, Wear
 
-#: The time ahead, minutes: each bucket counts with its mean, in the middle.
+#: The time ahead in buckets, minutes; each is evaluated at its mean time.
 _EDGES = np.array([0, 1, 2, 4, 8, 16, 32, 64, 128.0])
 _MIDDLES = np.concatenate(([0.0], 0.5 * (_EDGES[1:-1] + _EDGES[2:] - 1)))
-#: What the mean of the recent past counts for beside the steps still on: it knows of what comes
-#: and goes, and needs no lessons. Its lag is that of a half-hour window's mean, or two readings'.
-#: Rare readings miss steps, and it counts for more: up to so much, at so many minutes apart.
+#: Weight of the mean of the recent past beside the steps that are on: it includes loads that recur,
+#: and needs no learning. Its lag is that of a half-hour window's mean, or of two readings.
+#: Infrequent readings miss steps, so it weighs more: up to _RARE_SHARE, at _RARE_MIN between them.
 _RECENT_S = 900.0
 _RECENT_SHARE = 0.25 * -np.expm1(-_MIDDLES / 4.0)
 _RARE_SHARE = 1.6
 _RARE_MIN = 15.0
-#: The mean of 15 minutes blurs the steps of a load: how much less they are believed there.
+#: A mean over 15 minutes smooths the steps of a load: by how much their weight is reduced there.
 _RARE_STEPS = 0.7
 _REST_SHARE = 0.3 - 0.4 * np.expm1(-_MIDDLES / 8.0)
-#: What the imbalance that lasts counts for, beside the time ahead.
+#: Weight of the lasting imbalance, beside the time ahead.
 _LASTING = 1.0
 _THREE = np.arange(3, dtype=np.int8)
 _LATE_S = 600.0
 _EVER_S = 1e300
-#: The bucket that reasons speak of.
+#: The bucket whose savings reasons state.
 _LATER = 4
-#: When one would look again, as the bucket that then begins: after 8 minutes.
+#: When a postponed move is considered again: the bucket that then begins, after 8 minutes.
 _LOOK = 4
-_EXACT_HOMES = 256  # best-of-K is exact up to here; beyond, the search takes over
+_EXACT_HOMES = 256  # best-of-K is exact up to here; beyond, it is a search
 
 _Reading = tuple[float, NDArray[np.complex128], NDArray[np.complex128] | None]
 
@@ -87,16 +87,16 @@ class Planner:
         weights = tau * (np.exp(-_EDGES[:-1] / tau) - np.exp(-_EDGES[1:] / tau))
         self._weights = weights / weights.sum()
         self._padded: NDArray[np.float64] | None = None  # resistance with the rest's, zero
-        self._gram: NDArray[np.float64] | None = None  # kept: fresh pages cost time
+        self._gram: NDArray[np.float64] | None = None  # kept: allocation costs time
 
-    # ------------------------------------------------------------------ doors
+    # ------------------------------------------------------------------ public
 
     def observe(self, time_s: float, currents: ArrayLike, rest: ArrayLike | None = None) -> None:
         """Take one reading of every home: complex[n] A, NaN where unknown.
 
         time_s: when it was measured, not when it arrived. What no home can draw counts as
         unknown. rest: complex[3] A, what else loads phases A, B, C, each referred to its own
-        voltage: the transformer's meter less the homes known. It is balanced against.
+        voltage: the transformer's meter less the homes known. It is part of what is balanced.
         """
         amps = np.asarray(currents, np.complex128)
         if amps.shape != (self.n,):
@@ -110,7 +110,7 @@ class Planner:
             self._clock_s += self._newest_s - on_clock_s
             on_clock_s = self._newest_s
         if on_clock_s < self._newest_s:
-            # Late, or the clock was set back: the next decision, whose time is now, will tell.
+            # Late, or the clock was set back: the time of the next decision shows which.
             self._behind = (time_s, amps.copy(), None if other is None else other.copy())
             return
         self._behind = None
@@ -236,7 +236,7 @@ class Planner:
         return float(time_s) + self._clock_s
 
     def _now(self, time_s: float) -> float:
-        """The time of a decision. It alone tells how the clock was set: a reading may be late."""
+        """The time of a decision. Only this shows a clock set back: a reading may be late."""
         now_s = self._on_clock(time_s)
         set_back = self._decided_s - now_s > _LATE_S
         if set_back:
@@ -295,7 +295,7 @@ class Planner:
         now: NDArray[np.complex128],
         scenarios: NDArray[np.complex128],
     ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
-        # Many homes as one: no steps to follow, but its mean tells more than its last value.
+        # Many homes as one: no steps to follow, but its mean predicts better than its last value.
         share = _REST_SHARE if self.config.predict else np.array((0.0, 1.0))
         ahead = last + share[:, None] * np.where(known, self._rest.recent - last, 0.0)
         if self.config.predict:
@@ -326,7 +326,7 @@ class Planner:
         return np.asarray(_RECENT_SHARE * (1.0 + (_RARE_SHARE - 1.0) * self._rare()))
 
     def _rare(self) -> float:
-        """How rare readings are: 0 every minute, 1 every 15 minutes or less often."""
+        """How infrequent readings are: 0 every minute, 1 every 15 minutes or less often."""
         rare = (self.persistence.every_min - 1.0) / (_RARE_MIN - 1.0)
         return min(max(rare, 0.0), 1.0)
 
@@ -343,7 +343,7 @@ class Planner:
         unknown = np.flatnonzero(~known)
         if unknown.size:
             change[..., unknown] = 0.0
-        # Written over in turn: fresh arrays of all ways and times would take longer to get.
+        # In place: allocating arrays of all scenarios and times anew would take longer.
         ahead = change * lean
         ahead += now
         back = self._homes.recent - ahead
@@ -354,7 +354,8 @@ class Planner:
         return np.asarray(ahead)
 
     def _lean(self, now: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        """A step that goes takes its share of reactive current along: complex[n] per ampere."""
+        """Fall of a home's current per ampere of a step that ends, with its reactive part:
+        complex[n]."""
         real = now.real
         leans = real > 0.2 * np.abs(now)
         lean = np.ones(self.n, np.complex128)
@@ -382,7 +383,7 @@ class Planner:
         share, soon, n = self._recent_share()[_LOOK:], scenarios[:_LOOK], self.n
         lasting = scenarios[-1]
         if resistance is None:
-            # Who stays counts in the sum only: as one load.
+            # Homes that stay count in the sum only: as one load.
             own, others = now[:n], np.where(moves, 0.0, TURN[start])
             amps = own + share[:, None] * np.where(known, self._homes.recent - own, 0.0)
             lean = self._lean(own) * (known * (1.0 - share[:, None]))

@@ -1,7 +1,7 @@
-"""The core again, in NumPy, for reading. Same doors as `_core`, same tests; no speed.
+"""A NumPy reference of the core, written for clarity. Same functions as `_core`, same tests; slow.
 
 Two things differ. The kicks come from NumPy's generator, so a search with restarts may end
-in another, equally good, assignment; and time is looked at between passes only.
+in another, equally good, assignment; and the time limit is checked between passes only.
 """
 
 from __future__ import annotations

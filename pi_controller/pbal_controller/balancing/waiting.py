@@ -1,13 +1,13 @@
-"""Is it worth waiting? A kettle and a charger look alike in their first minute.
+"""Whether a move is better put off: short and long loads look alike in their first minute.
 
-A move that saves more than its price on average may still be worth putting off: after a few
-minutes it is known which of the loads behind it have gone. With V what the move still saves
-after that time (one value for each way things may go) and c its price, waiting saves the price
-where it would be regretted, and costs what is lost meanwhile. Hence: move now only if
+A move that saves more than its price on average may still be worth putting off: after a few minutes
+it is known which of the loads behind it have ended. With V what the move still saves after that
+time (one value for each scenario) and c its price, waiting saves the price where the move would not
+have paid, and costs what is lost meanwhile. Hence: move now only if
 
-    what it saves meanwhile  >=  mean over the ways of max(c - V, 0)
+    what it saves meanwhile  >=  mean over scenarios of max(c - V, 0)
 
-(one step of optimal stopping; where V is certain it says no more than "saving above price").
+(one step of optimal stopping; where V is certain it reduces to "saving above price").
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def lumped(
     lean: Complex,
     chances: Chances,
 ) -> Complex:
-    """Ways things may go, complex[ways, m, k + 1]: the k homes that may move, and last all
+    """Scenarios, complex[ways, m, k + 1]: the k homes that may move, and last all
     others as one load on phase A, for in the neutral only their sum counts.
 
     moves: bool[n]. amps: complex[m, n], currents were every step to stay. lean: complex[m, n],
@@ -74,7 +74,7 @@ def lumped(
     out = np.empty((len(stays), len(amps), 1 + np.count_nonzero(moves)), np.complex128)
     out[:, :, :-1] = amps[:, moves]
     out[:, :, -1] = amps @ others
-    # size * (stays * then - 1), summed over steps: over those of the others at one stroke.
+    # size * (stays * then - 1), summed over steps: for the others in one operation.
     weight = size * (lean * others)[:, h]
     lost = weight.sum(axis=1)
     weight *= then
@@ -99,8 +99,8 @@ def put_off(
 ) -> NDArray[np.int8]:
     """`best` without the moves that are better waited for.
 
-    price: float[n, 3]. meanwhile: expected currents complex[k, n] until one would look again,
-    and their weights; later: complex[ways, m, n] of what comes after, and weights [m].
+    price: float[n, 3]. meanwhile: expected currents complex[k, n] until the move is considered
+    again, and their weights; later: complex[ways, m, n] of what comes after, and weights [m].
     """
     x = best.copy()
     left = np.flatnonzero(best != start)

@@ -1,16 +1,16 @@
-"""What relays may be spent on: dwell, daily caps, and a price that meets a wear budget.
+"""The wear of relays: dwell, daily caps, and a price that meets a wear budget.
 
 The price is the Lagrange multiplier of the budget: one number for all homes and hours, so
 that a switching is made where and when it saves most. It must fit from the first day on,
-and it must move slowly, because a price that followed the hour would buy cheap savings at
-night and refuse dear ones at supper. Hence two factors:
+and it must move slowly, because a price that followed the hour would allow switchings of small
+savings at night and prevent those of large savings in the evening. Hence two factors:
 
 * the *load*: savings go with the square of the currents, so the price is a multiple of the
-  mean square of a home's current over the day. While less than a day has been seen, what
-  was seen is set against a typical home's course over the same hours.
+  mean square of a home's current over the day. While less than a day has been seen, what was seen
+  is compared with a typical home's load over the same hours.
 * the *demand*: how many switchings this street asks for at that price, against those
   expected. Switchings arrive like a Poisson stream whose rate has a Gamma prior; the mean of
-  the posterior, with old days fading, tells by how much to change the price.
+  the posterior, with old days fading, determines by how much the price changes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _DAY_S = 86400.0
 _HOUR_S = 3600.0
 _LONG_AGO_S = -1e300
 # Fitted on development homes and made-up streets (docs/balancing.md): the price, in mean
-# squares of a home's current, at which each home switches once a day. In few homes less can
-# be gained by each. The simple rule overrates its moves, which takes twice the price.
+# squares of a home's current, at which each home switches once a day. With few homes each can gain
+# less. The simple rule overestimates what its moves save, so its price is twice as high.
 _PRICE_AT_ONE = 17.0
 _PRICE_AT_ONE_RULE = 35.0
 _FEW_HOMES = 18.0
@@ -40,17 +40,17 @@ _MOST_LAG_MIN = 15.0
 # Switchings fall as price^-1.1, with readings 20 minutes old half as fast.
 _ELASTICITY = 1.1
 _LAG_HALF_MIN = 20.0
-# Where nothing has been seen: a home's mean square, A^2, and how many typical hours that
-# assumption is worth.
+# Where nothing has been seen: a home's mean square, A^2, and the weight of that assumption in
+# typical hours.
 _TYPICAL_LOAD = 25.0
 _TYPICAL_HOURS = 1.0
 _LOAD_DAYS = 4.0
 _DEMAND_DAYS = 2.5
-# The prior's weight, in days' worth of the budget and switchings of the street.
+# The prior's weight, in days of the budget and in switchings of the street.
 _PRIOR_DAYS = 0.3
 _PRIOR_SWITCHINGS = 3.0
-# How much more, or less, than expected the price believes is asked for; and how little is left
-# of what was switched long ago.
+# Bound on the ratio of demand to what was expected, either way; and the least that is kept of old
+# switchings.
 _MOST_DEMAND = 8.0
 _LITTLE = 1e-9
 # The price's exponent in what the last 24 hours spent beyond the budget, and where that is
@@ -61,7 +61,7 @@ _TOO_MUCH = 1.1
 # The same below: what is left over lowers the price within the day, down to so much.
 _CATCH_UP = 3.0
 _LEAST_OF_DAY = 0.3
-# A day of the development homes, made smooth: mean square of the current, and switchings at
+# A day of the development homes, smoothed: mean square of the current, and switchings at
 # a fixed price, by the hour; each with mean 1.
 _LOAD = np.array(
     [3, 2, 2, 2, 2, 3, 6, 10, 11, 11, 9, 8, 8, 8, 8, 9, 13, 20, 22, 21, 21, 19, 14, 8.0]
@@ -90,7 +90,7 @@ class Wear:
         self._fixed[list(config.fixed)] = True
         self._known, self._able = n_homes, int((~self._fixed).sum())
         self._load = np.array([_TYPICAL_LOAD * _TYPICAL_HOURS, _TYPICAL_HOURS])
-        # Switchings made, switchings expected; each home brings its share when it first comes.
+        # Switchings made, switchings expected; each home adds its share when it is first seen.
         self._demand = np.array([_PRIOR_SWITCHINGS, _PRIOR_SWITCHINGS])
         # Mean squares of what has no node (of its neutral current) and of a home, A^2 h.
         self._rest = np.array([0.0, _TYPICAL_LOAD * _TYPICAL_HOURS])
@@ -192,7 +192,7 @@ class Wear:
     def _count(
         self, time_s: float, known: NDArray[np.bool_] | None, able: NDArray[np.bool_] | None
     ) -> None:
-        """Which homes there are. One that comes for the first time brings its prior along."""
+        """Counts the homes. One that is seen for the first time adds its prior."""
         known = np.ones(self.n, bool) if known is None else known
         able = ~self._fixed if able is None else able
         come = int(np.count_nonzero(able & np.isneginf(self._able_s)))
@@ -223,7 +223,7 @@ class Wear:
             # Asked for at the present price; what was asked for at the first one is that, times
             # the demand that has raised it. That has bounds: at the floor, or while overloads
             # force switchings, nothing it does to the price changes what is spent, and it would
-            # run away for weeks that it then takes to come back.
+            # drift for weeks and need as long to return.
             self._demand[0] = max(self._demand[0], _LITTLE)
             self._demand[1] += self.per_day * _SPENT[hour] * spent_s / _DAY_S / now
 
@@ -252,7 +252,7 @@ class Wear:
         return np.asarray(price)
 
     def state(self) -> dict[str, Any]:
-        """What relays were spent on and what prices follow from: arrays and numbers."""
+        """The switchings so far and what prices follow from: arrays and numbers."""
         phases = np.full(self.n, -1, np.int8) if self._phases is None else self._phases.copy()
         return {"times_s": self.times_s.copy(), "phases": phases,
                 "known_s": self._known_s.copy(), "able_s": self._able_s.copy(),

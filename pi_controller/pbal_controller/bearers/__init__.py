@@ -1,4 +1,4 @@
-"""What carries sealed frames to and from the homes: frames, reach, room, cost, no meanings."""
+"""Bearers: they carry sealed frames to and from the homes, and do not interpret them."""
 
 from pbal_controller.bearers.base import (
     EVERYBODY,

@@ -1,9 +1,8 @@
-"""What a bearer is: it carries sealed frames between us and nodes, and knows nothing of meanings.
+"""What a bearer is: it carries sealed frames between us and nodes, and does not interpret them.
 
 A bearer runs as one supervised loop. In its turn it asks the `Traffic` it was given for the next
-frame, carries it, and hands back what came of it. So the one who has the medium says when there is
-room on it, and the one who knows the homes says what is worth sending then. docs/bearers.md is the
-recipe for a new one.
+frame, carries it, and hands back what came of it. So the bearer decides when its medium is free,
+and the traffic decides what is then sent. docs/bearers.md is the recipe for a new one.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pbal_protocol.codec import Record
 
 # Where a node is on one bearer: a Modbus unit, a host and port, a short radio address.
 Where = Hashable
-# In place of a place: every node that hears this bearer.
+# Instead of a node's place: every node that receives on this bearer.
 EVERYBODY = None
 
 
@@ -29,7 +28,7 @@ class Request:
     sender's own and comes back with the answer.
     """
 
-    to: Where | None  # EVERYBODY: a group frame, which nobody answers
+    to: Where | None  # EVERYBODY: a group frame, which no node answers
     frame: bytes = b""
     sent: Callable[[], None] | None = None
     tag: Any = None
@@ -37,33 +36,34 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. `more` is the node's unsealed hint that it has more to say; never trusted."""
+    """What came back. `more` is the node's unsealed hint at more to send; never trusted."""
 
     frame: bytes
     more: bool = False
 
 
 class Traffic(Protocol):
-    """Whom a bearer serves. Every call is quick and never waits."""
+    """The user of a bearer. Calls are quick and never wait."""
 
     def next_request(self, now: float) -> Request | float:
         """The next thing to carry, or the loop time before which there is none."""
 
     def handle(self, request: Request, answer: Answer | None, now: float) -> None:
-        """What came of a request; None: silence, or nothing that can be read. Not for EVERYBODY."""
+        """The result of a request; None: silence, or nothing that can be read. Not for
+        EVERYBODY."""
 
     def offered(self, request: Request, answer: Answer, now: float) -> bool:
-        """As `handle`, on a medium where anybody may answer in a node's place: what is not the
-        node's own new frame changes nothing, and the request still waits. Whether it was.
+        """As `handle`, on a medium where anybody may answer in a node's place: a frame that is not
+        the node's own and new changes nothing, and the request stays open. Returns whether it was.
         """
 
     def unasked(self, where: Where, frame: bytes, now: float, more: bool = False) -> bool:
-        """A frame that came without being asked for, as on a radio. Whether it is the node's own
-        and new; nothing else is to be believed, least of all where it came from.
+        """A frame that came without a request, as on a radio. Returns whether it is the node's own
+        and new; otherwise nothing of it is trusted, its source included.
         """
 
     def unheard(self, where: Where, now: float) -> None:
-        """A node whose turn it was said nothing: what silence is to one that is asked."""
+        """A node sent nothing in its turn: it counts as an unanswered request."""
 
     def quality(self, where: Where, figures: dict[str, float]) -> None:
         """How well a node is heard on a radio, for people: rssi_dbm, snr_db, sf, airtime_share,
@@ -74,10 +74,10 @@ class Traffic(Protocol):
         """A beacon, sealed for everybody on a radio; empty when none can be sealed now."""
 
     def tell(self, where: Where, record: Record) -> None:
-        """Something of the medium's own for a node, in its next frame."""
+        """A record of the medium itself for a node, in its next frame."""
 
     def lost(self) -> None:
-        """The medium is gone: nobody is reached until it is back."""
+        """The medium is lost: no node is reached until it is back."""
 
 
 class Bearer(Protocol):
@@ -97,7 +97,7 @@ class Bearer(Protocol):
 
     @property
     def reconnects(self) -> int:
-        """How often the medium was lost and taken up again."""
+        """How often the medium was lost and opened again."""
 
     def reaches(self, where: Where) -> str:
         """Why a node cannot be reached now; empty when it can, as far as is known."""
@@ -109,7 +109,7 @@ class Bearer(Protocol):
         """How old the readings of so many homes are at most, when all answer, s."""
 
     def wake(self) -> None:
-        """Something new may be due: do not sleep through it."""
+        """Something new may be due: end the present wait."""
 
     async def run(self, beat: Callable[[], None]) -> None:
         """Carry until cancelled; `beat` is called after each thing done, and while idle."""
@@ -135,4 +135,4 @@ class Registers(Protocol):
         """The same of holding registers (function 03): some devices have only these."""
 
     def close(self) -> None:
-        """Let go of what was opened for this alone."""
+        """Close what was opened for this alone."""

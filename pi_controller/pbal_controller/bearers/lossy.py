@@ -70,7 +70,7 @@ class _Losing:
         self.lost_down += 1
         if todo.to is None:
             return self._traffic.next_request(now)
-        # It takes its time on the medium, but the node never sees it: an empty one in its place.
+        # It takes its time on the medium, but the node must not get it: an empty one is sent.
         return Request(todo.to, b"", todo.sent, _Emptied(todo))
 
     def handle(self, request: Request, answer: Answer | None, now: float) -> None:
@@ -111,7 +111,7 @@ class _Losing:
 
 
 class LossyBearer:
-    """The bearer beneath, with less of its frames."""
+    """The bearer beneath, which loses some of its frames."""
 
     def __init__(self, name: str, config: LossyConfig, traffic: Traffic) -> None:
         kind, settings = inner_of(config.over)

@@ -40,7 +40,7 @@ class NullBearer:
         self._sleeper = Sleeper()
 
     def reaches(self, where: Where) -> str:
-        """Nobody is ever reached."""
+        """No node is ever reached."""
         return "this bearer carries nothing"
 
     def cost_s(self, size: int) -> float:
@@ -52,11 +52,11 @@ class NullBearer:
         return float("inf")
 
     def wake(self) -> None:
-        """Do not sleep on."""
+        """End the present wait."""
         self._sleeper.wake()
 
     async def run(self, beat: Callable[[], None]) -> None:
-        """Be silent, one request after another."""
+        """Let one request after another time out."""
         loop = asyncio.get_running_loop()
         while True:
             beat()

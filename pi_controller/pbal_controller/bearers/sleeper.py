@@ -1,4 +1,4 @@
-"""A wait that somebody else may end early: between two frames of a bearer."""
+"""A wait that another task may end early: between two frames of a bearer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Sleeper:
         self._waiter: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
-        """End the wait that is, or the next one."""
+        """End the present wait, or the next one."""
         self._woken = True
         if self._waiter is not None:
             _set(self._waiter)

@@ -1,4 +1,4 @@
-"""What the controller can be told: tables with bounds, files, complaints with a remedy."""
+"""The controller's configuration: tables with bounds, files, error messages with a remedy."""
 
 from pbal_controller.bearers.rs485 import BusConfig
 from pbal_controller.config.files import load, source_of

@@ -1,4 +1,4 @@
-"""What is said of a wrong configuration: the file, the key, and what would be right."""
+"""Error messages for a wrong configuration: the file, the key, and what would be right."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _sources(main: Path, environ: Mapping[str, str]) -> list[Source]:
-    """Every place that configures something, the last one wins: (name, tables)."""
+    """Every source of configuration; later ones take precedence: (name, tables)."""
     sources: list[Source] = [(str(main), _read(main))]
     conf_d = main.parent / "conf.d"
     if conf_d.is_dir():

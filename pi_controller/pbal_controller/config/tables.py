@@ -1,7 +1,6 @@
-"""What the controller can be told: one table for each of its parts, with defaults and bounds.
+"""The controller's configuration: one table for each of its parts, with defaults and bounds.
 
-All of them together are `whole`; how they are read is `files`, what is said of wrong ones
-`complaints`.
+All of them together are `whole`; `files` reads them, `complaints` has the error messages.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Table(BaseModel):
 
 
 class SiteConfig(Table):
-    """The transformer this controller looks after."""
+    """The transformer of this controller."""
 
     id: int = Field(ge=0, le=0xFFFFFFFF)
     name: Name = ""
@@ -130,7 +129,7 @@ class HomeConfig(Table):
     name: Name = ""
     # Never moved by this controller; the node has a mark of its own.
     fixed: bool = False
-    # Of the home's service fuse: what it says beyond that is not believed.
+    # Rating of the home's service fuse: a reported current above it is not used.
     fuse_a: float = Field(default=DEFAULT_FUSE_A, gt=0, le=400)
 
     @model_validator(mode="after")
@@ -168,7 +167,7 @@ class PollingConfig(Table):
     dead_after: int = Field(default=3, ge=1, le=100)
     dead_backoff_s: Seconds = 1.0
     dead_backoff_max_s: Seconds = 30.0
-    # Share of line time that may be spent on homes believed dead.
+    # Share of line time that may be spent on homes that count as silent.
     dead_share: float = Field(default=0.05, ge=0, le=0.5)
     time_sync_every_s: Seconds = 60.0
     health_every_s: Seconds = 60.0
@@ -180,7 +179,7 @@ class PlannerConfig(Table):
     """When to decide and how much may move. `core` goes to the balancing core as it is."""
 
     enabled: bool = True
-    # Plan and explain, order nothing; the status tells what it would have saved.
+    # Plan and explain, order nothing; the status shows what it would have saved.
     dry_run: bool = False
     every_s: Seconds = 60.0
     # First decision this long after start, so that every home has been heard.
@@ -202,10 +201,10 @@ class PlannerConfig(Table):
 
 
 class PlausibilityConfig(Table):
-    """Checks of what homes say. The bound by `home.fuse_a` holds with and without them."""
+    """Checks of what homes report. The bound by `home.fuse_a` holds with and without them."""
 
     enabled: bool = True
-    # A home in doubt is believed again when its word has fitted for this long.
+    # A doubt about a home ends when its reports have been plausible for this long.
     clear_s: float = Field(default=1800.0, ge=1, le=7 * 86400)
     # No home's voltage drops less than this with its own current; 0: not checked.
     drop_floor_ohm: float = Field(default=0.005, ge=0, le=1)
@@ -274,7 +273,7 @@ class ResidualConfig(Table):
     # More than this, and than this share of the phase's current, is worth an alarm ...
     limit_a: float = Field(default=10.0, gt=0, le=1000)
     limit_share: float = Field(default=0.1, ge=0, le=1)
-    # ... once it has been so, and told the same, for so long; as long without: it is over.
+    # ... once it has been so, with the same finding, for so long; as long without: it is over.
     lasts_s: float = Field(default=900.0, ge=1, le=86400)
 
 
@@ -320,14 +319,14 @@ class UplinkConfig(Table):
     # This site's own certificate and key.
     certificate: Path | None = None
     key: Path | None = None
-    # HQ's enrolment endpoint, which renews the certificate; empty: nobody renews it.
+    # HQ's enrolment endpoint, which renews the certificate; empty: it is not renewed.
     renew_url: str = Field(default="", pattern=r"^(https://[^/?#@\s]+/?)?$")
     mqtt: Literal["3.1.1", "5"] = "5"
     # One metric of bytes a message, or one metric a field, for hosts that are not pbal's.
     form: Literal["packed", "plain"] = "packed"
-    # Who says that a message is stored: HQ itself, or the broker that took it (QoS 1).
+    # Who acknowledges that a message is stored: HQ itself, or the broker that took it (QoS 1).
     acknowledged_by: Literal["host", "broker"] = "host"
-    # Sparkplug's primary host: nothing is sent while it is offline. Empty: no matter.
+    # Sparkplug's primary host: nothing is sent while it is offline. Empty: not checked.
     primary_host: str = Field(default="", pattern=r"^[^/+#\x00-\x1f]{0,64}$")
     keepalive_s: int = Field(default=900, ge=15, le=3600)
     # Summaries of many sites do not all come in the same second.
@@ -375,7 +374,7 @@ class UpdateConfig(Table):
 
 
 class SecurityConfig(Table):
-    """The group key, which lies in every node (docs/operations.md)."""
+    """The group key, which every node holds (docs/operations.md)."""
 
     # A new one this often, once every living home has taken the one before; 0: never.
     group_key_days: float = Field(default=90.0, ge=0, le=3650)

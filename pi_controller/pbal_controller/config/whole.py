@@ -1,4 +1,4 @@
-"""Everything the controller is told, and whether its tables fit together."""
+"""The whole configuration, and whether its tables are consistent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from pbal_controller.naming import Name
 
 
 class Config(Table):
-    """Everything the controller is told."""
+    """The whole configuration."""
 
     site: SiteConfig
     keys: KeysConfig = KeysConfig()
@@ -97,7 +97,7 @@ def _check(config: Config) -> None:
 
 
 def _device(port: str) -> str:
-    """The same for two names of one serial device (a link in /dev/serial/by-id, say)."""
+    """A key that is equal for two names of one serial device (a link in /dev/serial/by-id, say)."""
     return os.path.realpath(port) if port.startswith("/") else port.lower()
 
 
@@ -140,7 +140,7 @@ def _hats(config: Config) -> None:
 
 
 def _homes(config: Config) -> set[tuple[str, Where]]:
-    """The places that are taken."""
+    """Checks the homes' addresses and paths; returns the places in use."""
     known = config.bearers()
     seen: set[int] = set()
     places: set[tuple[str, Where]] = set()

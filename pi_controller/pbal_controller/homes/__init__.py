@@ -1,4 +1,4 @@
-"""The homes: what is known of each, the sealed conversation with it, and whom to ask next."""
+"""The homes: what is known of each, the sealed conversation with it, and which to poll next."""
 
 from pbal_controller.homes.conversation import Conversation, Host
 from pbal_controller.homes.counters import Counters

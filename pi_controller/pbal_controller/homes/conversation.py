@@ -1,14 +1,14 @@
-"""The sealed conversation with one home: what it is to be told next, and what its frame means.
+"""The sealed conversation with one home: what is to be sent to it next, and what its frame means.
 
-No clock, no port, no bearer: whoever carries the frames asks for the next one, given the room there
-is, and hands in what came. So the controller, the commissioning on a laptop and the test rigs hold
-the same conversation, over whatever carries it:
+No clock, no port, no bearer: the bearer's side asks for the next frame, given the room there is,
+and hands in what came. So the controller, the commissioning on a laptop and the test rigs use the
+same conversation, over any bearer:
 
     frame = talk.outgoing(room, now)
     talk.received(answer, now)
 
-`now` is seconds of one monotonic clock. Nothing here waits, and nothing is said twice on its own:
-what a lost frame took along is asked for again by whoever still needs it.
+`now` is seconds of one monotonic clock. Nothing here waits, and nothing is repeated by itself: what
+was lost with a frame is requested again by the part that still needs it.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ OVERHEAD = HEADER_LEN + TAG_LEN
 # A node's clock further off than this is set outside the usual group sync, which moves a clock
 # by no more than that. Whole seconds on the wire make one second normal.
 _CLOCK_OFF_S = 2.0
-# After somebody else was seen to poll a home: so often a look at whose frames it accepts. The other
-# stands down first, perhaps, and polls too seldom to be seen again.
+# After another controller was seen to poll a home: how often its floor is asked for. The other may
+# stand down first, and then polls too seldom to be seen again.
 _LOOK_AGAIN_S = 5.0
 
 
 class Host:
-    """Whoever holds conversations: what one asks of it, and tells it. Quick, never waiting.
+    """The owner of conversations: what they ask of it and report to it. Calls never wait.
 
-    This one is the plainest: it forbids nothing, adds nothing, and drops what it is told.
+    This base class forbids nothing, adds nothing, and drops what is reported.
     """
 
     def wall(self) -> float:
@@ -50,19 +50,19 @@ class Host:
         return time.time()
 
     def may_switch(self, home: Home, now: float) -> bool:
-        """Whether this home may be told to change its phase."""
+        """Whether this home may be ordered to change its phase."""
         return True
 
     def may_update(self, home: Home, now: float) -> bool:
-        """Whether this home may be told of an update."""
+        """Whether this home may be sent parts of an update."""
         return True
 
     def knocks(self, home: Home, now: float) -> bool:
-        """Whether this poll is to make it say Hello, with nothing sealed."""
+        """Whether this poll is to request a Hello by a frame that no key has sealed."""
         return False
 
     def instead(self, home: Home, now: float) -> list[Record] | None:
-        """What this frame says in place of everything else; None: nothing, say the usual."""
+        """The records that this frame carries instead of the usual ones; None: the usual ones."""
         return None
 
     def update(self, home: Home, room: int, now: float) -> r.Update | None:
@@ -70,10 +70,10 @@ class Host:
         return None
 
     def polled_by_others(self, home: Home, now: float) -> None:
-        """Its counter went further than we asked it: it answers somebody else."""
+        """Its counter rose by more than our polls explain: it answers another controller."""
 
     def greeting(self, home: Home, hello: r.Hello, now: float) -> None:
-        """A Hello came, and is not taken over yet: `home.hello` is the one before."""
+        """A Hello came, and is not stored yet: `home.hello` is the one before."""
 
     def record(self, home: Home, record: Record, now: float) -> None:
         """A record that was authentic, unseen and, if a reading, fresh; `home` knows it by now."""
@@ -98,7 +98,7 @@ class Conversation:
         assert home.session is not None
         self.home = home
         self.session: Session = home.session
-        # The Switch that the latest frame carries: whoever sends it says when it has left.
+        # The Switch that the latest frame carries, until its sender reports that it has left.
         self.carries: r.Switch | None = None
         self._host = host
         self._health_every_s = health_every_s
@@ -107,7 +107,7 @@ class Conversation:
         self._parts: list[bytes] = []
         self._left = 0
 
-    # -- what the home is told -----------------------------------------------------------
+    # -- what the home is sent -----------------------------------------------------------
 
     def outgoing(self, room: int, now: float, something: bool = False) -> bytes:
         """The next frame, of at most `room` bytes; empty when there is nothing to tell.
@@ -118,7 +118,7 @@ class Conversation:
         home = self.home
         self.carries = None
         if home.hello is None:
-            # Nothing is sealed before the node has told its floor.
+            # Nothing is sealed before the node has reported its floor.
             return self.session.knock() if not something and home.may_ask_hello(now) else b""
         if self._host.knocks(home, now):
             return self.session.knock()
@@ -139,7 +139,7 @@ class Conversation:
         return self.session.seal_payload(b"".join(self._parts))
 
     def _put(self, record: Record) -> bool:
-        """Into the frame, where there is room for it."""
+        """Adds it to the frame where there is room."""
         part = record.encode()
         if len(part) > self._left:
             return False
@@ -187,9 +187,9 @@ class Conversation:
     def received(self, frame: bytes, now: float, anybody: bool = False) -> bool:
         """Take in one frame of the home; False when it was not authentic, or seen before.
 
-        `anybody`: on this medium a node speaks by itself, too, and anybody, or the medium, may
-        repeat what is said. So a frame seen before says nothing about the home, and neither does a
-        counter that went further than we asked.
+        `anybody`: on this medium a node also sends unasked, and anybody, or the medium, may repeat
+        a frame. So a frame seen before shows nothing about the home, and neither does a counter
+        that rose by more than our polls.
         """
         home = self.home
         if not frame:
@@ -220,7 +220,7 @@ class Conversation:
             home.signs.heard(counter)
         elif home.signs.answered(counter) and home.hello is not None:
             self._host.polled_by_others(home, now)
-            # Whose frames does it accept? Its floor tells.
+            # Its floor shows whose frames it accepts.
             home.ask_hello(now)
         if len(records) > 1:
             # A Hello first: the reading may otherwise ask for the nonce that it brings.
@@ -258,7 +258,7 @@ class Conversation:
         else:
             behind = self._host.wall() - reading.time_s - age
             if abs(behind) > _CLOCK_OFF_S:
-                # Moved so far only in answer to a nonce: its Hello brings one.
+                # A step so large is made only in answer to a nonce: its Hello brings one.
                 home.ask_hello(now)
             self._note_clock(-behind)
             if behind > self._max_delay_s:
@@ -271,7 +271,7 @@ class Conversation:
         return True
 
     def _note_clock(self, ahead_s: float) -> None:
-        """A node whose clock is ahead takes every command for old."""
+        """A node whose clock is ahead takes every command for an expired one."""
         home = self.home
         was, home.clock_ahead_s = home.clock_ahead_s, ahead_s
         if (ahead_s > CLOCK_AHEAD_S) != (was > CLOCK_AHEAD_S):

@@ -56,10 +56,10 @@ class Counters:
                 session.stored = counter
 
     async def reserve(self) -> None:
-        """The next block for whoever needs one. Raises JournalError."""
+        """The next block for each session that needs one. Raises JournalError."""
         for home in self._fleet:
             session = home.session
-            # Not before its Hello: what the journal knew of it until then is evidence.
+            # Not before its Hello, which is compared with what the journal holds until then.
             if session is not None and home.hello is not None and session.counters.wants_more:
                 try:
                     first = await self._journal.call(
@@ -67,7 +67,7 @@ class Counters:
                         max(1, session.counters.floor), COUNTER_BLOCK,
                     )  # fmt: skip
                 except NumbersSpentError:
-                    # Its floor is its own word: what it says must not stop the others.
+                    # Its floor is its own claim: a wrong one must not stop the others.
                     session.counters.spent = True
                     why = "its floor leaves no frame counters; give it new keys (pbal provision)"
                     self._inbox.put(Doubtful(home.address, why))

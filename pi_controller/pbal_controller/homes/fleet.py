@@ -47,7 +47,7 @@ class LinkStats:
 
 @dataclass
 class Home:
-    """One home: its conversation, its latest reading, and what waits to be told to it."""
+    """One home: its conversation, its latest reading, and what waits to be sent to it."""
 
     config: HomeConfig
     session: Session | None
@@ -64,7 +64,7 @@ class Home:
     clock_ahead_s: float = 0.0  # of ours, by the latest reading of a synced node
     alive: bool = False  # answers, as far as the polling knows
     quarantined: str = ""
-    doubted: str = ""  # why its word does not fit; it then takes no part in plans
+    doubted: str = ""  # why its reports are not plausible; it then takes no part in plans
     hold_until: float = -math.inf  # no commands before this monotonic time
     hold_reason: str = ""
     paths: tuple[Path, ...] = ()  # paths to it, the preferred one first
@@ -73,11 +73,11 @@ class Home:
     readings: int = 0
     signs: Signs = field(default_factory=Signs)
     replays_in_a_row: int = 0  # answers with counters heard before, since the last good one
-    shared_until: float = -math.inf  # somebody else was seen to poll it: until when to look again
-    # While a second controller is about: when to show it that we are here (host.instead).
+    shared_until: float = -math.inf  # another controller was seen to poll it: check until then
+    # While a second controller is present: when the next claim is due (host.instead).
     claim_due: float = -math.inf
     claiming: bool = False
-    knock_due: float = -math.inf  # while homes are asked whether they confirm what one has said
+    knock_due: float = -math.inf  # while homes are asked whether they confirm one home's report
 
     watched: bool = False  # the dispatcher wants every reading: a command is open
 
@@ -97,14 +97,14 @@ class Home:
             self.requests.append(record)
 
     def may_ask_hello(self, now: float) -> bool:
-        """Whether to have it say who it is; not again while the answer may be coming."""
+        """Whether to ask for a Hello; not again while the answer may still come."""
         if now - self.asked_hello_at < ASK_AGAIN_S:
             return False
         self.asked_hello_at = now
         return True
 
     def ask_hello(self, now: float) -> None:
-        """Have the node say who it is, with a new nonce."""
+        """Ask the node for a Hello, with a new nonce."""
         if self.may_ask_hello(now):
             self.ask(r.StatusGet(what=r.WHAT_HELLO))
 

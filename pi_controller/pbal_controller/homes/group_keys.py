@@ -15,7 +15,7 @@ refuses the whole frame. Such a node is asked again more and more seldom, and se
 its own.
 
 A controller that stands down (standing.py) draws no key by itself, and uses no new one while
-another controller speaks to the homes; what a person asks for is still brought to them.
+another controller sends to the homes; what a person asks for is still sent to them.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from pbal_protocol.kdf import group_key
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.2
-# Every living home has proven the new key: so long after that it is used, for those not heard yet.
+# Time from the last living home's proof of the new key to its use, for homes not heard yet.
 SETTLE_S = 20.0
 # No proof came: asked again after this, doubled each time.
 _AGAIN_S = 3.0
 _AGAIN_MAX_S = 3600.0
 # So many questions without an answer: this firmware does not know the record.
 _DEAF_AFTER = 3
-# A home may claim any number; the next one is at most so far above ours, and not more often.
+# A home may claim any generation; ours then rises by at most so much, and at most so often.
 _MAX_STEP = 1000
 _FOREIGN_EVERY_S = 3600.0
 _DAY_S = 86400.0
@@ -61,11 +61,11 @@ class HomeGroup:
 
     holds: int = 0  # the generation that it has proven to hold; 0: none that we know
     answers: bool = False  # its firmware knows the record
-    said: r.GroupProof | None = None  # not judged yet
+    said: r.GroupProof | None = None  # not evaluated yet
     challenge: int = 0
     asked: int = 0  # questions since the last answer
     again_at: float = 0.0
-    lags: bool = False  # said once
+    lags: bool = False  # logged once
 
 
 class GroupKeys:
@@ -98,7 +98,7 @@ class GroupKeys:
         self._boots: dict[int, int] = {}
         self._sealers: dict[bytes, Sealer] = {}
         self._stamp = _stamp(keys.path)
-        self._offered = 0  # the generation that the homes are told, since our start
+        self._offered = 0  # the generation that homes are sent, since our start
         self._offered_at = 0.0
         self._foreign_at = self._foreign_said_at = float("-inf")
         self._recorded = 0
@@ -142,7 +142,7 @@ class GroupKeys:
         await asyncio.to_thread(self._keys.new_group_key, why, "controller", above)
 
     async def _schedule(self, now: float) -> None:
-        """By the calendar, and only while no living home is known to stay behind."""
+        """Draws a key when one is due, while no living home is known to lack the last one."""
         days = self._config.group_key_days
         newest, wall = self._keys.newest, self._wall()
         if (
@@ -179,7 +179,7 @@ class GroupKeys:
         return sealer.proof(address, challenge)
 
     async def _look(self, now: float) -> None:
-        """Judge what the homes said, and ask those that have not proven the newest key."""
+        """Check the homes' proofs, and ask those that have not proven the newest key."""
         newest = self._keys.newest
         if self._offered != newest.number:
             self._offered, self._offered_at = newest.number, now
@@ -234,13 +234,13 @@ class GroupKeys:
                 log.info("home has the group key now", extra={"home": home.address})
             return
         if first:
-            # Told at once; a home that was told and still holds another waits its turn.
+            # Sent at once; a home that was sent it and still holds another waits for its next time.
             group.asked, group.again_at = 0, 0.0
         if not group.holds and said.generation > newest.number:
             await self._foreign(home, said.generation, now)
 
     async def _foreign(self, home: Home, claimed: int, now: float) -> None:
-        """A home holds a key that is newer than ours: the store is an old copy, or it lies."""
+        """A home holds a key that is newer than ours: our store is old, or the claim false."""
         if now - self._foreign_at < _FOREIGN_EVERY_S:
             return
         newest = self._keys.newest.number
@@ -282,7 +282,7 @@ class GroupKeys:
         if waiting and not late and (living or nobody or waited < SETTLE_S):
             return
         if not await asyncio.to_thread(self._keys.activate, newest.number):
-            return  # somebody drew a newer one meanwhile
+            return  # a newer one was drawn meanwhile
         self._group.use(newest.root)
         self.switched_total += 1
         behind = _addresses(waiting)

@@ -15,19 +15,19 @@ from pbal_protocol import records as r
 from pbal_protocol.codec import Record
 from pbal_protocol.frames import WINDOW
 
-# While a home's word that somebody else commands it waits for another's: each one is made to tell
-# its floor this often, by a poll that is sealed with nothing, which no second controller's counters
-# can make it refuse.
+# While a home's report of a second controller waits for confirmation: each home is asked for its
+# floor this often, by a frame that no key has sealed, to which it answers whatever counters the
+# second controller has used.
 _KNOCK_EVERY_S = 15.0
-# While a second controller is about: one frame this often to each home, far enough above what the
-# home has accepted that the other's next one is refused. So the other learns of us, too.
+# While a second controller is present: one frame this often to each home, far enough above what the
+# home has accepted that the other's next one is refused. So the other notices us, too.
 _CLAIM_EVERY_S = 30.0
 _CLAIM = 2 * WINDOW
 _CLAIM_SPREAD = 1024
 
 
 class Updates(Protocol):
-    """Whoever brings updates, asked between two frames."""
+    """The part that delivers updates, called between two frames."""
 
     def order(self, home: Home, room: int, now: float) -> r.Update | None:
         """What this frame may carry, in at most `room` bytes."""
@@ -63,25 +63,25 @@ class SiteHost(Host):
         return self.clock()
 
     def may_switch(self, home: Home, now: float) -> bool:
-        """Not in a dry run, nor while the site or this home is under suspicion."""
+        """Not in a dry run, a stand-down or a quarantine, nor while this home's report is open."""
         if self._dry_run:
             return False  # nor what was ordered before the mode was set
         reported = home.address in self._standing.reported
         return not (reported or home.quarantined or self._standing.why_not(now))
 
     def may_update(self, home: Home, now: float) -> bool:
-        """Not while the site is under suspicion."""
+        """Not while the site stands down."""
         return not self._standing.why_not(now)
 
     def knocks(self, home: Home, now: float) -> bool:
-        """While one home's word waits for another's, each is asked now and then."""
+        """While one home's report waits for confirmation, each home is asked at intervals."""
         if not self._standing.reported or now < home.knock_due or not self._standing.asking(now):
             return False
         home.knock_due = now + _KNOCK_EVERY_S
         return True
 
     def instead(self, home: Home, now: float) -> list[Record] | None:
-        """While a second controller is about, or may be: a claim, now and then, nothing else."""
+        """While a second controller is or may be present: a claim at intervals, nothing else."""
         if not (self._standing.rival or self._standing.waiting(home.address, now)):
             return None
         if now < home.claim_due:
@@ -104,14 +104,14 @@ class SiteHost(Host):
         return None if self.updates is None else self.updates.order(home, room, now)
 
     def polled_by_others(self, home: Home, now: float) -> None:
-        """Hold commands back for a while, and look whose frames it accepts."""
+        """Hold commands back for a while, and check whose frames the home accepts."""
         if not self._standing.polled_by_others(home.address, now):
             home.hold_until = max(home.hold_until, now + POLLED_S)
             home.hold_reason = "somebody else polls it: another master, or the node itself"
         home.shared_until = now + POLLED_S
 
     def greeting(self, home: Home, hello: r.Hello, now: float) -> None:
-        """What it says about the node itself, and about who else sealed frames for it."""
+        """What it shows about the node itself, and about others that sealed frames for it."""
         session = home.session
         assert session is not None
         self._doubt(home, home.signs.node_verdict(hello))
@@ -124,7 +124,7 @@ class SiteHost(Host):
             self._standing.report(home.address, reason, rival, now, bool(home.quarantined))
 
     def record(self, home: Home, record: Record, now: float) -> None:
-        """What the slow half or an update waits for goes there."""
+        """Passes on what the slow half or an update waits for."""
         if isinstance(record, r.Telemetry):
             if home.watched:
                 self._inbox.put(Received(home.address, record, now))

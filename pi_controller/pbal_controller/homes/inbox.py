@@ -1,4 +1,4 @@
-"""What the rounds hand to the slower half of the controller: facts, in order, bounded."""
+"""The queue from the rounds to the slower half of the controller: facts, in order, bounded."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Whom to ask next over one bearer: pure, no clock of its own, no port.
+"""Which home to poll next over one bearer. Pure: no clock of its own, no port.
 
 - A home that flagged an event, or that has a command waiting, goes first, but such urgent
   turns alternate with the regular round, so that no home can starve the others.
 - Healthy homes go round in order of their last turn.
-- A home that did not answer is asked again at once, once: one damaged frame costs it no round,
-  and what disturbs the line in the same rhythm as the round meets it at another moment.
+- A home that did not answer is asked again at once, once: one damaged frame costs it no round, and
+  a disturbance with the period of the round misses the second poll.
 - A home that stays silent is backed off. Attempts on silent homes may take only a small
   share of line time, however many of them there are; on an otherwise idle line they are free.
 
@@ -86,7 +86,7 @@ class PollScheduler:
         return len(self._round)
 
     def request(self, address: int) -> None:
-        """This home has something to say or to be told: poll it out of turn.
+        """This home has something to report, or a command waits for it: poll it out of turn.
 
         A home that is backed off keeps its back-off.
         """

@@ -1,7 +1,7 @@
-"""The rounds over one bearer: which home is asked next, and what its silence means.
+"""The rounds over one bearer: which home is polled next, and what its silence means.
 
-Everything here is quick and never waits: it runs in the silence between two frames. What is said
-and meant is `conversation`'s.
+Everything here is quick and never waits: it runs in the silence between two frames. The content of
+frames is `conversation`'s.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from pbal_protocol.codec import Record
 
 log = logging.getLogger(__name__)
 
-# An idle line is used for an application update only when nobody is due for this long.
+# An idle line is used for an application update only when no home is due for this long.
 _IDLE_S = 0.03
 # The first time on the line after opening the port.
 _FIRST_SYNC_S = 2.0
-# Two masters wreck each other's frames: homes are asked less often until a person has decided.
+# Two masters destroy each other's frames: homes are polled less often until a person has decided.
 _RIVAL_INTERVAL_S = 1.0
 
 
@@ -64,7 +64,7 @@ class Rounds:
         self._exchange_s = 0.0
         self._homes: dict[int, tuple[Conversation, Path]] = {}
         self._at: dict[Where, int] = {}
-        self._all: dict[Where, tuple[Conversation, Path]] = {}  # those that rest as well
+        self._all: dict[Where, tuple[Conversation, Path]] = {}  # resting ones as well
         self._sync_due = 0.0
         self._cycle_from = 0.0
         self._cycle_home = 0
@@ -106,7 +106,7 @@ class Rounds:
             self._cycle_home = next(iter(self._homes), 0)
 
     def expedite(self, address: int) -> None:
-        """This home has something to be told: poll it out of turn."""
+        """Something waits to be sent to this home: poll it out of turn."""
         if address in self._homes:
             self.scheduler.request(address)
 
@@ -116,7 +116,7 @@ class Rounds:
         """A group time sync when due, else the poll the scheduler wants."""
         if self._sync_due == 0.0:
             self._sync_due = now + _FIRST_SYNC_S
-        # A time that cannot be is told to nobody: some of them do not fit the record either.
+        # An impossible time is sent to no node; it may not fit the record either.
         if now >= self._sync_due and not clock_is_set(self.clock()):
             self._sync_due = now + _FIRST_SYNC_S
         if now >= self._sync_due and self._group.counters.left:
@@ -134,7 +134,7 @@ class Rounds:
                 extra = self.updates.idle_home(self.name, self._exchange_s, now)
             if extra is None or extra not in self._homes or wait - now < _IDLE_S:
                 return wait
-            # Nobody is due: time that an application update may use.
+            # No home is due: time that an application update may use.
             self.scheduler.request(extra)
             address = self.scheduler.next(now)
             if not isinstance(address, int):
@@ -160,7 +160,7 @@ class Rounds:
         return sent
 
     def handle(self, request: Request, answer: Answer | None, now: float) -> None:
-        """Judge one poll's answer."""
+        """Evaluate one poll's answer."""
         talk: Conversation = request.tag
         home = talk.home
         address = home.address
@@ -175,7 +175,8 @@ class Rounds:
         if found is None:
             return  # another path answered while it was being asked over this one
         if not good:
-            # Something may answer, but nothing authentic came: do not let it set the pace.
+            # Something may answer, but nothing authentic came: it must not determine how often it
+            # is polled.
             self.scheduler.missed(address, now, now - self.scheduler.last_turn(address))
             if found[1].alive and self.scheduler.is_dead(address):
                 self._heard(home, found[1], False)
@@ -187,7 +188,7 @@ class Rounds:
         self._answered(talk, found[1], answer.more)
 
     def offered(self, request: Request, answer: Answer, now: float) -> bool:
-        """Judge what may be a poll's answer; what does not open leaves the poll waiting."""
+        """Evaluate what may be a poll's answer; what does not open leaves the poll waiting."""
         talk: Conversation = request.tag
         if talk.home.session is None or not talk.received(answer.frame, now, anybody=True):
             return False
@@ -227,7 +228,7 @@ class Rounds:
         return True
 
     def unheard(self, where: Where, now: float) -> None:
-        """A turn in which it said nothing."""
+        """A turn in which it sent nothing."""
         address = self._at.get(where)
         if address is None:
             return

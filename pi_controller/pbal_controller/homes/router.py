@@ -68,7 +68,7 @@ class Router:
             better = better or path.alive
 
     def expedite(self, home: Home) -> None:
-        """This home has something to be told: ask it out of turn."""
+        """Something waits to be sent to this home: poll it out of turn."""
         for path in home.paths:
             if not path.resting:
                 self._polls[path.bearer].expedite(home.address)

@@ -1,9 +1,9 @@
 """One node's secure conversation: counters, sealing and opening, and setting its clock.
 
 Counters of frames to a node are handed out from blocks that the journal has already
-reserved, so that no crash makes one come twice (a repeated counter would give away both
-messages). The block is renewed well before it is spent; a session whose block is spent says
-so and sends nothing until the journal has answered.
+reserved, so that no crash repeats one (a repeated counter would reveal both messages). The block is
+renewed well before it is spent; a session whose block is spent raises IndexError and sends nothing
+until the journal has answered.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from pbal_protocol.frames import (
 from pbal_protocol.kdf import group_key, node_keys
 from pbal_protocol.records import TimeSync, decode_all
 
-# Above what somebody else used: two that skip by chance meet about once in so many times.
+# Range of the random skip above another controller's counters: two of them coincide about once in
+# so many times.
 SKIP = 1 << 16
 # Frame counters of beacons have this bit.
 BEACONS = 1 << 31
@@ -74,8 +75,8 @@ class CounterBlock:
     def node_floor(self, floor: int, skip: int | None = None) -> None:
         """The node accepts nothing up to `floor`.
 
-        When that is not our own doing, somebody else may be about to use the next ones: go on
-        `skip` above, by default drawn from WINDOW..SKIP.
+        When those were not our frames, another controller may use the next counters: go on `skip`
+        above, by default drawn from WINDOW..SKIP.
         """
         if floor >= max(self.next_value, self.floor):
             if skip is None:
@@ -97,14 +98,15 @@ class Session:
 
     @property
     def sealed(self) -> int:
-        """The highest counter sealed in this life, 0 for none."""
+        """The highest counter sealed since the start, 0 for none."""
         return self._sealer.last
 
     def knock(self) -> bytes:
-        """A frame that makes the node say Hello, sealed with nothing.
+        """A frame that no key has sealed, to which the node answers with a Hello.
 
-        Counter 0 is below every floor: the node refuses it unread, and answers whoever lost count
-        with a Hello. So its floor is known before anything is sealed for it.
+        Counter 0 is below every floor: the node refuses it without opening it, and sends a Hello,
+        as to a controller that lost its counters. So its floor is known before anything is sealed
+        for it.
         """
         head = struct.pack("<BHI", VERSION << 4 | DOWN, self.address, 0)
         return head + secrets.token_bytes(TAG_LEN + 1)

@@ -1,4 +1,4 @@
-"""What goes into the audit log by word of this program; chain.py links its entries.
+"""Entries that this program itself writes into the audit log; chain.py links them.
 
 Commands, decisions and quarantines come into it by triggers (`schema/0008_audit_log.sql`).
 """
@@ -35,7 +35,7 @@ def note(journal: Journal, what: str, subject: str, why: str = "") -> None:
 
 
 def note_change(journal: Journal, what: str, subject: str, why: str = "") -> bool:
-    """Write down what now holds, if it is not what held before; whether it was written."""
+    """Write down a state that differs from the last one written; whether it was written."""
     if journal.meta(f"noted {what}") == subject:
         return False
     with journal.transaction():

@@ -1,8 +1,8 @@
 """The audit log: rows linked to each other, so that no edit, cut or exchange stays hidden.
 
-A row's link is the SHA-256 of the link before it and of the row. Who changes a row must change
-every later link; who kept one link (a person, a backup) sees it. Whoever can write the file can
-also make a new chain: against that only a link that is kept elsewhere helps.
+A row's link is the SHA-256 of the link before it and of the row. A change of a row requires a
+change of every later link; one link that was kept (by a person, in a backup) reveals it. A user who
+can write the file can also make a new chain: against that only a link that is kept elsewhere helps.
 """
 
 from __future__ import annotations

@@ -21,11 +21,11 @@ def schema_files() -> list[tuple[int, str]]:
 
 
 def made_private(path: Path) -> None:
-    """What homes draw, and when, is their owners' business: the file is for our user alone.
+    """What homes draw, and when, is personal data: the file is for our user alone.
 
     SQLite gives its own files beside it the same mode.
     """
-    with contextlib.suppress(OSError):  # SQLite says better what is wrong
+    with contextlib.suppress(OSError):  # SQLite's own error says more
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     keep_private(path)
 

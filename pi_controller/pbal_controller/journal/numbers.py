@@ -1,7 +1,7 @@
 """Numbers that are never given out twice: command ids and frame counters.
 
 The journal keeps how far each sequence has come. A journal can be lost, restored from an older
-copy, or copied to a second computer together with its keys; so what it says is never enough:
+copy, or copied to a second computer together with its keys; so its content alone is never enough:
 
 - Time. Numbers also follow the clock, at `PER_S` a second since 2025. A sequence is used far more
   slowly than that, so a journal that knows nothing starts above all that was used before.
@@ -29,7 +29,7 @@ _LATEST = LAST - FAR_AHEAD
 
 
 def clock_is_set(now_s: float) -> bool:
-    """Whether this unix time, in seconds, may be told to nodes and put into commands.
+    """Whether this unix time, in seconds, may be sent to nodes and put into commands.
 
     Before 2025 a clock was never set; a time that leaves the 32 bits of the wire no day is wrong.
     """

@@ -1,4 +1,4 @@
-"""What a restored journal must be told before anybody uses it."""
+"""What must be changed in a restored journal before it is used."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Signatures over the audit log's end: what is before one cannot be made anew without the key.
 
 The key is derived from the key store, so a journal alone, such as a copy or a card in a reader,
-does not hold it. Whoever controls the running Pi has it; against him only a link that is kept
+does not hold it. A user who controls the running Pi has it; against that only a link that is kept
 elsewhere helps, which is why HQ gets each one (uplink/anchor.py).
 """
 

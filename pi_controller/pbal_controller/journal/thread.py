@@ -39,7 +39,7 @@ def _watched(journal: Journal, whereabouts: Whereabouts, call: Callable[[], T]) 
 def _hold(path: Path | str) -> int:
     """A lock beside the journal until the descriptor is closed: it has one controller at a time.
 
-    -1 where none can be made; what is wrong there, opening the journal says better. Raises
+    -1 where none can be made; opening the journal then gives the better error. Raises
     JournalUnavailable when another controller has it.
     """
     if str(path) == ":memory:":

@@ -39,7 +39,7 @@ class Network:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Network:
-        """The opposite. Raises ValueError, KeyError, TypeError for what is none."""
+        """The opposite. Raises ValueError, KeyError, TypeError where it is not valid."""
         wifi = tuple((str(name), str(key)) for name, key in found["wifi"])
         return cls(str(found["host"]), int(found["port"]), wifi)
 

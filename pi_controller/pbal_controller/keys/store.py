@@ -66,7 +66,7 @@ class NodeKey:
 
 @dataclass(frozen=True)
 class GroupGeneration:
-    """One group key of the site. `made_s` is unix time, 0 when nobody wrote it down."""
+    """One group key of the site. `made_s` is unix time, 0 when it was not recorded."""
 
     number: int
     root: bytes
@@ -157,7 +157,7 @@ class KeyStore:
         return store
 
     def reload(self) -> None:
-        """Take up what somebody else wrote. Raises KeyStoreError, and then nothing has changed."""
+        """Read what another program wrote. Raises KeyStoreError; then nothing has changed."""
         head, nonce, sealed = read(self.path)
         if head != (self._log2_n, self.site_id, self._salt):
             raise KeyStoreError(
@@ -178,7 +178,7 @@ class KeyStore:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
-        """One change: nobody else's is lost, and one that cannot be written is not made."""
+        """One change: no other program's is lost, and one that cannot be written is not made."""
         try:
             lock = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
@@ -313,7 +313,7 @@ class KeyStore:
     def activate(self, number: int) -> bool:
         """From now on group frames are sealed with this one, the newest; the older is forgotten.
 
-        False when somebody drew a newer one meanwhile: then nothing has changed.
+        False when a newer one was drawn meanwhile: then nothing has changed.
         """
         with self._changing():
             found = self.newest.number == number
@@ -331,7 +331,8 @@ class KeyStore:
     def release_key(self) -> bytes:
         """The public key (Ed25519, 32 bytes) that updates of this site's nodes are signed with.
 
-        Empty for none. It is no secret, but it must be the right one: here nobody alters it unseen.
+        Empty for none. It is no secret, but it must be the right one: in this store it cannot be
+        altered unnoticed.
         """
         return self._release_key
 
@@ -412,7 +413,8 @@ class KeyStore:
         return node
 
     def revoke(self, address: int, by: str = "") -> GroupGeneration | None:
-        """Never speak to this node again, but keep the entry so that its address stays taken.
+        """Never communicate with this node again, but keep the entry so that its address stays
+        taken.
 
         The node knows the group key, so the same write draws a new one, which is returned; None
         when the node was revoked before.

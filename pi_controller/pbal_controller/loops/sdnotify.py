@@ -1,4 +1,4 @@
-"""Tells systemd how we are: READY, WATCHDOG, STOPPING (sd_notify(3)), or nothing without it."""
+"""Reports our state to systemd: READY, WATCHDOG, STOPPING (sd_notify(3)); without it nothing."""
 
 from __future__ import annotations
 

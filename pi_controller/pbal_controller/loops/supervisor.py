@@ -40,7 +40,7 @@ class Loop:
     restarted: float = 0.0
     restarts: int = 0
     failing: str = ""
-    outside: bool = False  # what it fails for lies outside of this process
+    outside: bool = False  # the cause of its failures is outside this process
     backoff: Backoff = field(default_factory=lambda: Backoff(0.2, RETRY_S))
 
     def age_s(self, now: float) -> float:
@@ -109,11 +109,11 @@ class Supervisor:
                 raise
             except Exception as error:
                 check_cancelled()
-                # Whatever it was: the other loops must live, and this one be tried again.
+                # Any error: the other loops must go on, and this one be tried again.
                 loop.outside = isinstance(error, (JournalError, OSError))
                 why = str(error) if loop.outside else f"{type(error).__name__}: {error}"
                 if not loop.failing:
-                    # What lies outside needs no traceback: its text says what to do.
+                    # An outside cause needs no traceback: its text says what to do.
                     log.error("loop failed", extra={"loop": loop.name, "why": why},
                               exc_info=not loop.outside)  # fmt: skip
             else:

@@ -1,4 +1,4 @@
-"""The transformer's own meter, by a profile or a file, and what it sees beside the homes."""
+"""The transformer's own meter, by a profile or a file, and its comparison with the homes."""
 
 from pbal_controller.meters.file import FileMeter
 from pbal_controller.meters.loop import HomeNow, MeterLoop

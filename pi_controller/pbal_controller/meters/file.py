@@ -32,7 +32,7 @@ class FileMeter:
     neutral_a, freq_hz, and time_s (unix time of the reading), rewritten by another program.
 
     A file that was not written for `max_age_s`, or whose time_s is that old, is no reading: the
-    program that writes it may have died.
+    program that writes it may have ended.
     """
 
     def __init__(self, path: Path, max_age_s: float = 60.0) -> None:
@@ -66,7 +66,7 @@ class FileMeter:
                 f"{self._path}: not a meter file ({error}); it needs the keys v, i_a, p_w"
             ) from None
         age_s = time.time() - taken_s
-        # A time ahead of ours by more than that says as little about how old the reading is.
+        # A time ahead of ours by more than that is as useless for the reading's age.
         if not -self._max_age_s <= age_s <= self._max_age_s:
             raise BearerError(
                 f"{self._path}: written {_span(age_s)}; is the program that writes it running, and "
@@ -75,4 +75,4 @@ class FileMeter:
         return finite(reading)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""

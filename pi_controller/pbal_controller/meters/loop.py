@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 class HomeNow(NamedTuple):
     """One home for the comparison: its phase (0 not known, 1..3), current (A, referred to its own
-    phase), whether it is heard and believed, and its fuse's rated current (A).
+    phase), whether it is heard and not in doubt, and its fuse's rated current (A).
     """
 
     address: int
@@ -34,7 +34,7 @@ class MeterLoop:
     """The meter of one site; without one `reading` stays None.
 
     homes : all homes as they are now, always in one order.
-    publish : tells of an alarm that begins or ends.
+    publish : called with an alarm that begins or ends.
     Raises ConfigError: the configuration names no profile that is there.
     """
 
@@ -60,7 +60,7 @@ class MeterLoop:
         return self.residual.as_dict([home.address for home in self._homes()])
 
     def compare(self, now: float) -> None:
-        """One look at the meter and the homes; tells of alarms that begin and end."""
+        """One comparison of the meter and the homes; publishes alarms that begin and end."""
         if self.reading is None or not self._config.residual.enabled:
             return
         homes = self._homes()
@@ -76,7 +76,7 @@ class MeterLoop:
             self._publish("residual", more | {"begins": begins})
 
     async def run(self, beat: Callable[[], None]) -> None:
-        """Read until cancelled; tells once that the meter is silent, and once that it is back."""
+        """Read until cancelled; logs once that the meter is silent, and once that it is back."""
         meter = self._meter
         assert meter is not None
         assert self._config.meter is not None

@@ -20,7 +20,7 @@ class ModbusMeter:
         self._phases = phases
 
     async def read(self) -> TransformerReading:
-        """One reading. Raises BearerError: silent, or what it says is no network."""
+        """One reading. Raises BearerError: silent, or its values cannot be those of a network."""
         return checked(self._profile, await self.read_unchecked())
 
     async def read_unchecked(self) -> TransformerReading:

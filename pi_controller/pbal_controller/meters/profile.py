@@ -1,4 +1,4 @@
-"""A meter is data: which registers hold what, as `boards/meters/NAME.toml` tells it.
+"""A meter is data: which registers hold what, as in `boards/meters/NAME.toml`.
 
 A profile knows what to ask and what the answers mean; it does not know how they are carried.
 """
@@ -43,7 +43,7 @@ class Head(_Part):
     title: str = Field(min_length=1, max_length=100)
     source: str = Field(min_length=1, max_length=300)
     devices: Literal[1, 3] = 1
-    directed: bool = True  # the sign of P tells import from export
+    directed: bool = True  # the sign of P distinguishes import from export
     phases: Phases = "ABC"  # where the meter's L1, L2, L3 are
 
 

@@ -1,4 +1,4 @@
-"""What a three-phase meter says, and whether it can be a low-voltage network at all."""
+"""A reading of a three-phase meter, and whether it can be that of a low-voltage network."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class TransformerMeter(Protocol):
         """One reading. Raises BearerError when there is none."""
 
     def close(self) -> None:
-        """Let go of the port."""
+        """Close the port."""
 
 
 def finite(reading: TransformerReading) -> TransformerReading:
@@ -77,7 +77,7 @@ def finite(reading: TransformerReading) -> TransformerReading:
 def contradictions(reading: TransformerReading) -> list[str]:
     """Why these numbers are no low-voltage network; empty when they may be one.
 
-    A phase without voltage is allowed while another is alive.
+    A phase without voltage is allowed while another has voltage.
     """
     return list(_contradictions(reading))
 

@@ -1,9 +1,10 @@
-"""What the transformer's meter sees beside the homes, and what the difference means.
+"""The difference between the transformer's meter and the homes, and what it means.
 
 The two are compared window by window, as means of phasors: a load that changed between the two
 readings then hardly counts. A window's finding becomes an alarm when it has been the same for
 `lasts_s`, and ends when it has not been there for as long; while an alarm stands, its limit is
-lower, so that what is near the limit does not come and go. Pure: no clock, no meter, no homes.
+lower, so that an alarm near the limit is not raised and ended again and again. Pure: no clock, no
+meter, no homes.
 
 A finding is the simplest explanation that leaves nothing unexplained: a current transformer the
 wrong way round, the meter's phases or its current transformers in another order, a wrong ratio, one
@@ -50,11 +51,11 @@ RESIDUAL_KINDS = (
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at both sides; currents in A, each referred to its own phase's voltage.
+    """One sample of both sides; currents in A, each referred to its own phase's voltage.
 
     meter : complex[3].
     homes : complex[n], 0 where a home is not heard.
-    phases : int[n], 0..2 where the home says it is, -1 where it is not known.
+    phases : int[n], 0..2 as the home reports it, -1 where it is not known.
     unheard_a : what each phase may carry of homes that are not heard, A.
     """
 
@@ -66,7 +67,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one window told. `key` says which alarm it is: its kind, and where."""
+    """The finding of one window. `key` identifies the alarm: its kind, and where."""
 
     kind: str
     phases: str  # of A, B, C
@@ -122,7 +123,7 @@ class Residual:
         self.alarms: dict[tuple[str, str, int | None], Alarm] = {}
 
     def take(self, now: float, sample: Sample) -> list[tuple[Alarm, bool]]:
-        """One more look; returns alarms that began (True) or ended (False) with it."""
+        """One more sample; returns alarms that began (True) or ended (False) with it."""
         if not np.isfinite(sample.meter).all():
             return []
         window = self._window
@@ -135,7 +136,7 @@ class Residual:
         return self._judge(now, window)
 
     def forget(self) -> None:
-        """The meter is silent: an unfinished window says nothing. Alarms stay."""
+        """The meter is silent: an unfinished window is dropped. Alarms stay."""
         self._window = None
 
     def as_dict(self, addresses: Sequence[int]) -> dict[str, Any]:
@@ -321,11 +322,11 @@ def sample_of(
     meter: Sequence[complex],
     homes: Sequence[tuple[int, complex, bool, float]],
 ) -> Sample:
-    """A look from plain numbers.
+    """A sample from plain numbers.
 
     meter : phasors of A, B, C, A.
-    homes : of each home its phase (0: not known, 1..3), its current, whether it is heard and
-        believed, and what its fuse lets through, A.
+    homes : of each home its phase (0: not known, 1..3), its current, whether it is heard and not in
+        doubt, and what its fuse lets through, A.
     """
     n = len(homes)
     currents, phases, unheard = np.zeros(n, complex), np.full(n, -1), np.zeros(3)

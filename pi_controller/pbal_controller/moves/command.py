@@ -7,8 +7,8 @@
                                                                               DISAGREED
 
 A lost answer never makes a second switching: the same id is sent again until it expires, and
-a node executes an id once. What ends a command is the node's final word *and* the measured
-voltage, or, when the word is lost for good, the measurement alone.
+a node executes an id once. What ends a command is the node's final result *and* the measured
+voltage, or, when the result is lost for good, the measurement alone.
 
 Times named `*_s` of the command itself are site time; `now` is a monotonic clock and `wall`
 the site time at that moment.
@@ -26,7 +26,7 @@ from pbal_protocol import records as r
 ASK_AGAIN_S = 2.0
 # This many readings that disagree, and the time to confirm over, make a verdict.
 DISAGREEING_READINGS = 3
-# A command that seems to last so much longer than any was ordered under a clock since set back, s.
+# A command that lasts this much longer than any may was ordered before the clock was set back, s.
 CLOCK_BACK_S = 10.0
 
 REASONS = {
@@ -73,7 +73,7 @@ _OPEN = (State.JOURNALED, State.SENT, State.ACCEPTED, State.DONE)
 
 
 class Verdict(enum.Enum):
-    """What one reading says about the phase a home should be on."""
+    """What one reading shows about the phase a home should be on."""
 
     AGREES = 1
     DISAGREES = 2
@@ -84,7 +84,7 @@ def judge(reading: r.Telemetry, phase: int, tolerance: float) -> Verdict:
     """Does the measured output voltage follow this phase, and does the node say so too?
 
     The output must be within `tolerance` (a share) of the supply phase's voltage. Phases
-    often have nearly equal voltages, so the node's own word must name the phase as well.
+    often have nearly equal voltages, so the node's own report must name the phase as well.
     """
     if reading.state in (
         r.STATE_WAITING, r.STATE_OPENING, r.STATE_DEAD_TIME, r.STATE_CLOSING, r.STATE_RETURN,
@@ -111,7 +111,7 @@ class Actions:
 
 
 class Command:
-    """The life of one command."""
+    """The state machine of one command."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Command:
         self.attempts = row.attempts
         self.detail = row.detail
         self.transfer_ms = row.transfer_ms
-        self.reason = r.REASON_NONE  # the node's, of its final word
+        self.reason = r.REASON_NONE  # the node's, in its final result
         self.recovered = recovered
         self._resend_s = resend_s
         self._confirm_s = confirm_s
@@ -188,7 +188,7 @@ class Command:
         return Actions()
 
     def result(self, result: r.SwitchResult, now: float) -> Actions:
-        """The node's word about this very command id."""
+        """The node's result of this command id."""
         if self.state.final:
             return Actions(ack=result.outcome != r.ACCEPTED)
         if result.outcome == r.ACCEPTED:
@@ -246,14 +246,14 @@ class Command:
         return Actions()
 
     def _reconcile(self, reading: r.Telemetry) -> Actions:
-        """The time is over and the node's word is lost: what is measured decides."""
+        """The time is over and the node's answer is lost: the measurement decides."""
         if judge(reading, self.row.to_phase, self._tolerance) is Verdict.AGREES:
             return self._finish(State.CONFIRMED, "measured; the node's answer was lost")
         if judge(reading, self.row.from_phase, self._tolerance) is Verdict.AGREES:
             return self._finish(State.EXPIRED, "no answer; measured on its old phase")
         own = judge(reading, reading.phase, self._tolerance)
         if own is Verdict.AGREES and reading.flags & r.FLAG_AUTONOMOUS:
-            # It left a phase outside its band, says so, and the measurement agrees.
+            # It left a phase outside its band, reports that, and the measurement agrees.
             return self._finish(State.EXPIRED, "no answer; it moved on by itself (autonomy)")
         if judge(reading, self.row.to_phase, self._tolerance) is Verdict.MOVING:
             return Actions()

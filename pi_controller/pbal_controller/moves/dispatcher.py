@@ -30,7 +30,7 @@ from pbal_protocol import records as r
 
 log = logging.getLogger(__name__)
 
-# How long a home is left alone after its node would or could not, by outcome.
+# How long a home gets no order after its node refused or failed, by outcome.
 HOLD_S = {
     State.REFUSED: 300.0,
     State.FAILED: 900.0,
@@ -53,7 +53,7 @@ def _patience_s(home: Home) -> int:
 
 
 class Dispatcher:
-    """The only one who orders switchings."""
+    """The only part that orders switchings."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class Dispatcher:
         On return the command is in the journal; sending is under way.
         """
         wall = self._wall()
-        # A journal that failed is tried all the same: the failure is its own answer.
+        # A journal that failed is tried all the same: if it fails again, that raises the error.
         if not clock_is_set(wall) or self.standing.why_not(asyncio.get_running_loop().time()):
             return None
         if home.phase not in (1, 2, 3) or home.phase == to_phase or to_phase not in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""Plans that are made and explained, and never ordered: what would they have saved?
+"""Plans that are made and explained, and never ordered; and what they would have saved.
 
 Each home has the phase it would be on, had every plan been carried out at once. The planner decides
 on those, so that its next plan builds on its last; the neutral current that would flow is the
@@ -39,7 +39,7 @@ class DryRun:
         self._sums = np.zeros((2, 2))
 
     def see(self) -> None:
-        """Take over where homes are. One that moved by itself, or by hand, is where it is."""
+        """Take over the homes' phases, also of those that moved by themselves or by hand."""
         for index, home in enumerate(self._homes):
             if home.phase and home.phase != self._measured[index]:
                 self._measured[index] = self._phases[index] = home.phase

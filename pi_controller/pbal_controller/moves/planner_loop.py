@@ -1,8 +1,8 @@
 """When to decide, on which data, and how much may move: the planner's surroundings.
 
-Readings go to the planner every few seconds; a decision is made every `every_s`, and at
-once when a phase is overloaded. No decision is made while too few homes are fresh. What the
-planner proposes is checked again, home by home, before it is ordered.
+Readings go to the planner every few seconds; a decision is made every `every_s`, and at once when a
+phase is overloaded. No decision is made while too few homes are fresh. What the planner proposes is
+checked again, home by home, before it is ordered.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def core_config(config: PlannerConfig) -> CoreConfig:
     if "limits_a" not in values and config.phase_limit_a is not None:
         values["limits_a"] = config.phase_limit_a
     try:
-        # Which hours are the busy ones: for the day a street starts from, so not to the hour.
+        # For the typical day that a street starts from, so an hour's error does not matter.
         values.setdefault("utc_offset_s", float(time.localtime().tm_gmtoff))
         return CoreConfig(**values)
     except (TypeError, ValueError) as error:
@@ -106,8 +106,8 @@ class PlannerLoop:
     def planner_time_s(self) -> float:
         """Site time that only grows, as the planner's memory of wear and steps needs it.
 
-        A clock that was wrong and is set back would leave switchings in the future, which no
-        dwell is ever over for.
+        A clock that was wrong and is set back would leave switchings at future times, after which
+        no dwell would end.
         """
         now = time.monotonic()
         self._planner_s = max(self._planner_s + now - self._planner_at, self._wall())
@@ -116,7 +116,7 @@ class PlannerLoop:
 
     @property
     def held_back_total(self) -> int:
-        """Moves not ordered because they would hang on one home's word."""
+        """Moves not ordered because they would depend on one home's reports."""
         return self.bound.held_back_total
 
     def as_dict(self) -> dict[str, Any]:
@@ -192,7 +192,7 @@ class PlannerLoop:
             beat()
 
     def judge(self, now: float) -> None:
-        """See whose word fits; say who came into doubt or out of it."""
+        """Check the homes' reports; log which came into doubt or out of it."""
         for change in self.watch.look(now, self._config.max_age_s, self._meter()):
             home, why = change.home.address, change.why
             if why:
@@ -236,8 +236,8 @@ class PlannerLoop:
     def overload(self, now: float) -> str:
         """Which phase carries more than the limit, in words; empty when none does.
 
-        The transformer's meter, where there is one, sees what no node sees; the larger of its
-        reading and the homes' sum counts.
+        The transformer's meter, where there is one, measures what no node measures; the larger of
+        its reading and the homes' sum counts.
         """
         limit = self.restraint.limit_a(self._config.phase_limit_a)
         if limit is None:
@@ -281,7 +281,7 @@ class PlannerLoop:
         if self._config.dry_run or self.restraint.mode is Mode.DRY_RUN:
             if self.dry_run is None:
                 self.dry_run = DryRun(self._homes)
-                # Moves that nobody makes wear no relays.
+                # Moves that are not made wear no relays.
                 self._worn, self.planner.wear = self.planner.wear, deepcopy(self.planner.wear)
         elif self.dry_run is not None:
             self.dry_run = None

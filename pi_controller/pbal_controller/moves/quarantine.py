@@ -1,4 +1,4 @@
-"""Homes of which nothing is ordered until a person lifts it: in force at once, then listed."""
+"""Homes that get no orders until a person lifts the quarantine: in force at once, then listed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 class Quarantine:
     """The homes in quarantine, `Home.quarantined`, and their list in the journal.
 
-    `lifted` is told each home whose quarantine a person has lifted.
+    `lifted` is called with each home whose quarantine a person has lifted.
     """
 
     def __init__(

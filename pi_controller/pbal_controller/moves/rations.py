@@ -1,9 +1,9 @@
 """How much one home may have written into the journal.
 
-Events and results are a home's own word, and it could say new ones in every frame. A node with
+Events and results come from a home alone, and it could send new ones in every frame. A node with
 our program logs at most 12 events of one code an hour (events.py there), so at most some 300 in
 all: that much is stored of each home, and a backlog at once. What comes above it is not stored and
-not acknowledged, so an honest node says it again; nothing of any other home waits for it.
+not acknowledged, so an honest node sends it again; no other home is delayed by it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 BURST = 256
 REFILL_S = 12.0  # one more
-_REMEMBERED = 64  # a node holds 16 events that are not acknowledged, and says them in each answer
+_REMEMBERED = 64  # a node holds 16 events that are not acknowledged, and sends them in each answer
 _TELL_EVERY_S = 3600.0
 
 Key = tuple[int, ...]
@@ -65,7 +65,7 @@ class Rations:
 
     def _take(self, address: int, home: _Home, key: Key, now: float) -> bool:
         if key in home.seen:
-            return True  # said again, until the acknowledgment reaches it
+            return True  # sent again, until the acknowledgment reaches it
         if home.left < 1.0:
             self.put_off_total += 1
             if now - home.told_at >= _TELL_EVERY_S:

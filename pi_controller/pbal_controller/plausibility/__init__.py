@@ -1,4 +1,4 @@
-"""What the controller believes of what a home says: checks of its word, and a bound on the harm."""
+"""Plausibility of what homes report: checks of readings, and a bound on the harm of false ones."""
 
 from pbal_controller.plausibility.book import DoubtBook, lift_doubt
 from pbal_controller.plausibility.bound import WordBound

@@ -1,4 +1,4 @@
-"""Doubts over restarts, and a person's word on them: the journal's blob `doubts`."""
+"""Doubts kept over restarts, and a person's decisions on them: the journal's blob `doubts`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HISTORY = 100
 
 
 def lift_doubt(journal: Journal, address: int) -> bool:
-    """Strike one home off the list of those in doubt; False when it is not on it."""
+    """Remove one home from the list of those in doubt; False when it is not on it."""
     listed = _read(journal.get_blob(KEY))
     if str(address) not in listed["now"]:
         return False
@@ -31,7 +31,7 @@ def lift_doubt(journal: Journal, address: int) -> bool:
 
 
 def _read(blob: bytes | None) -> dict[str, Any]:
-    """The list as it was written. What is damaged counts as empty, and is told of."""
+    """The list as it was written. A damaged one counts as empty, and is logged."""
     if blob is not None:
         try:
             listed = load_json(blob)
@@ -43,7 +43,7 @@ def _read(blob: bytes | None) -> dict[str, Any]:
 
 
 class DoubtBook:
-    """Writes down who is in doubt, and lets go whom a person has struck off the list."""
+    """Keeps the list of homes in doubt, and ends the doubts that a person has removed from it."""
 
     def __init__(
         self, watch: Watch, journal: AsyncJournal, wall: Callable[[], float] = time.time
@@ -69,14 +69,14 @@ class DoubtBook:
         self._written = self._watch.as_dict()
 
     async def run(self, beat: Callable[[], None]) -> None:
-        """Keep list and homes alike until cancelled."""
+        """Keep list and homes consistent until cancelled."""
         while True:
             await self.look()
             beat()
             await asyncio.sleep(_EVERY_S)
 
     async def look(self) -> None:
-        """Once: let go who was struck off, then write down what has changed."""
+        """Once: end the doubts removed from the list, then write down what has changed."""
         listed = _read(await self._journal.call(Journal.get_blob, KEY))["now"]
         for home in self._watch.homes:
             address = str(home.address)

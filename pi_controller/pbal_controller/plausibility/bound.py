@@ -1,8 +1,8 @@
-"""How much of the true neutral current one home's word may cost, whatever it says.
+"""A bound on how much one home's reports can raise the true neutral current, whatever they are.
 
 Let H(x) be the neutral phasor of everything but home h while the homes are on phases x, and t
-the true current of h, of which only |t| <= F is known, F its fuse. True is |H(x) + t|; the word
-of h has no part in it and can do harm only by moving *other* homes, from x to x':
+the true current of h, of which only |t| <= F is known, F its fuse. The true current is |H(x) + t|;
+it does not depend on what h reports, which can do harm only by moving *other* homes, from x to x':
 
     harm = |H(x') + t| - |H(x) + t|  <=  |H(x') - H(x)|                       for every t
                                      <=  |H(x')| + F - max(|H(x)| - F, 0)      for |t| <= F
@@ -15,11 +15,11 @@ Small fuses, below LARGE_A:
    KEEP of them, over restarts too. What a home can have cost already, because the loads have
    changed since, may stay but not grow.
 2. |H(x')| <= max(|H(x)|, F): for its sake the others are unbalanced by its fuse's current at most.
-   This needs no memory, and bounds what a word can do over phases that are forgotten:
+   This needs no memory, and bounds the harm over phases that are forgotten:
    |H(x') + t| <= 2 F, or what the others were unbalanced by anyway and t.
 
-Large fuses. A street is mostly balanced within half of them, and phases of long ago would only hold
-its moves back:
+Large fuses. A street is mostly balanced within half of them, and old phases would only prevent its
+moves:
 
 1. |H(x')| <= max(|H(x)|, F / 2). Where the others were balanced within F / 2 at one time they stay
    so, any two such states are F apart at most, and the harm is at most F, for every t, against
@@ -33,23 +33,22 @@ Between a moment before they were balanced so and one after, by 1 alone,
     harm  <=  |H(x')| + |t| - | |H(x)| - |t| |  <=  F / 2 + |t|,
 
 which is at most F for a home that draws F / 2 or less. One that draws more, and happened to make
-up for how the street was built, can cost as much as this says, 1.5 F at most: it says that it
-draws nothing until the others are balanced, then what unbalances them the other way.
+up for how the street was built, can cost as much as this bound, 1.5 F at most: it reports no
+current until the others are balanced, then one that unbalances them the other way.
 
-Where the transformer's meter tells the true neutral phasor M, t is not free: H becomes M plus
+Where the transformer's meter measures the true neutral phasor M, t is not free: H becomes M plus
 the change that the moves make, and one rule is enough: no plan brings the true neutral current
 above F / 2, or above what it was.
 
 Moves ordered before may still be under way, and each may be made or not, as may each move of this
 plan: a node can refuse. Both limits hold for every way in which all of these can end, against the
 way in which what was ordered before ends alike and nothing of this plan is made. (Of many moves
-ordered before, for the ends that are an extreme of H.) So that all ends can be looked at, a plan
-gets at most as many moves through as make MOST_ENDS of them; the rest is proposed anew.
+ordered before, for the ends that are an extreme of H.) So that all ends can be checked, a plan gets
+at most as many moves through as make MOST_ENDS of them; the rest is proposed anew.
 
-One home lies; the words of the others are true, and their fuses are not set below what they
-draw. All is judged with the loads of the moment of the plan.
-What h does with its own contacts moves its own load; no word is needed for that. It adds
-sqrt(3) |t| at most.
+Assumed is that one home's reports are false; the others' are true, and their fuses are not set
+below what they draw. All is evaluated with the loads of the moment of the plan. With its own
+contacts h can move its own load; no report is needed for that. It adds sqrt(3) |t| at most.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ _SLACK_A = 1e-6
 
 
 class WordBound:
-    """Lets moves through as long as no home's word can do more harm than its fuse's current.
+    """Lets moves through as long as no home's reports can do more harm than its fuse's current.
 
     fuses_a: of each home, A.
     """
@@ -213,7 +212,7 @@ def _take(move: Move, streets: list[_Street], room: int) -> bool:
 
 
 class _Street:
-    """Homes on phases `x`, and what each one's word can have cost.
+    """Homes on phases `x`, and what each one's reports can have cost.
 
     others_a: |H| for each home, A, on the phases it was made with.
     """
@@ -291,7 +290,7 @@ class _Street:
         return _moved(self.x, move.home, move.to_phase)
 
     def allows(self, move: Move) -> bool:
-        """Whether no word can have cost too much when this move is made too."""
+        """Whether no home's reports can have cost too much when this move is made too."""
         others = self._others(self.after(move))
         if (np.abs(others) > self._most).any():
             return False

@@ -1,6 +1,6 @@
-"""What one reading, or one home's readings over time, can not be: checks without other homes.
+"""What is impossible in one reading, or one home's readings over time: checks without other homes.
 
-Each check says in words what does not fit, or nothing. Times are monotonic seconds.
+Each check returns in words what is impossible, or nothing. Times are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pbal_protocol import records as r
 #: No mains gives more; a line-to-line voltage is 400 V.
 _MOST_V = 300.0
 _DEAD_V = 50.0
-#: Power against voltage times current: shares and rounding of the worst meter, W and VA.
+#: Power against voltage times current: relative errors and rounding of the worst meter, W and VA.
 _POWER_SHARE, _POWER_W = 1.15, 60.0
 _APPARENT_SHARE, _APPARENT_VA = 1.25, 100.0
 #: The output is wired to one of the supplies; two sensors of a board may differ by so much.
@@ -26,7 +26,7 @@ _ENERGY_GAP_S = 30.0
 
 
 def contradiction(t: r.Telemetry) -> str:
-    """What can not be true in one reading at the same time; empty when nothing."""
+    """Which values of one reading contradict each other; empty when none do."""
     for name, volts in (("A", t.va_v), ("B", t.vb_v), ("C", t.vc_v), ("the output", t.vout_v)):
         if not 0 <= volts <= _MOST_V:
             return f"{volts:.0f} V at {name} is no mains voltage"
@@ -51,7 +51,7 @@ def contradiction(t: r.Telemetry) -> str:
 
 
 def claimed_a(t: r.Telemetry) -> float:
-    """The most current that a reading speaks of, A."""
+    """The largest current that a reading implies, A."""
     by_power = math.hypot(t.p_w, t.q_var) / t.vout_v if t.vout_v >= _DEAD_V else 0.0
     return max(abs(t.current_a), by_power)
 
@@ -68,7 +68,7 @@ class Fuse:
         self._since = [math.inf] * len(FUSE_CURVE)
 
     def blown(self, now: float, amps: float) -> str:
-        """Why the fuse can not have carried this; empty when it can."""
+        """Why the fuse cannot have carried this; empty when it can."""
         for index, (times, seconds) in enumerate(FUSE_CURVE):
             if amps <= times * self._rated_a:
                 self._since[index] = math.inf

@@ -1,20 +1,20 @@
-"""Does the world answer when a home says that its current has changed?
+"""Whether other measurements confirm a change of current that a home reports.
 
-A step of one home's word, and a switching of the home is a step on two phases, must show
+A step in one home's reports (a switching of the home is a step on two phases) must show
 
-* at the transformer's meter, where there is one: what left and came must be seen to;
+* at the transformer's meter, where there is one: both what left and what came must be seen;
 * in the home's own voltage, beside the voltage that the other homes see on that phase.
 
 Steps are judged over windows of six looks: two before, two after, and a step that is over in
-between, so that readings of different age agree. Only windows count in which the home's own
-step is most of what happened. What has no node steps too, at any moment: readings of one look that
-were taken before and after it differ. How much the other homes' voltages disagree on what happened
-on a phase bounds how well it is known. With little evidence nothing is said:
+between, so that readings of different age agree. Only windows count in which the home's own step is
+most of what changed. Loads without a node step too, at any moment: readings of one look that were
+taken before and after it differ. How much the other homes' voltages disagree on the change on a
+phase bounds how well it is known. A verdict needs enough evidence:
 
 * voltage: the mean of the last 3, 8 or 32 steps is beyond the limit by four standard errors;
-* meter: the last K steps in a row were not seen. What has no node switches too and may hide a
-  step; how often it does is counted over the other homes, and K is so large that it would do
-  so K times in a row once in ten million.
+* meter: the last K steps in a row were not seen. A load without a node may switch at the same time
+  and hide a step; how often it does is counted over the other homes, and K is so large that this
+  happens K times in a row with a probability of one in ten million.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _STEP_A = 4.0
 _STEADY, _OTHERS = 0.2, 0.5
 _COUNTS = (3, 8, 32)
 _SIGMAS = 4.0
-#: The meter must see at least half of what a home says.
+#: The meter must see at least half of the step that a home reports.
 _FOLLOW = 0.5
-#: No line drops more, ohm; 63 A would take the voltage away.
+#: No line drops more, ohm; 63 A would then drop all of the voltage.
 _MOST_OHM = 2.0
 #: What rounding and meters leave of a quiet window at least, A and V.
 _LEAST_A, _LEAST_V = 0.25, 0.15
 _NOISE = 240
 _NOISE_MIN = 12
-#: The lower quarter of a normal spread, in sigmas: what switches does not count as noise.
+#: The lower quarter of a normal spread, in sigmas: switching loads do not count as noise.
 _QUARTER_REAL = 0.319
 #: The middle of the larger of three, and a step so many times larger is clear.
 _MEDIAN_COMPLEX, _CLEAR = 1.2, 8.0
@@ -52,7 +52,7 @@ _LEAST_RUN, _RARE, _KEPT = 4, 1e-7, 64
 class Look:
     """Of all homes at one time; NaN where unknown.
 
-    claimed: complex[n, 3] A, on the phase the home says it is on, each in that phase's frame;
+    claimed: complex[n, 3] A, on the phase that the home reports, each in that phase's frame;
     v: float[n, 3] V; vout: float[n] V; meter: complex[3] A at the transformer, or None.
     """
 
@@ -97,7 +97,7 @@ class Steps:
         self.drop = [_Samples() for _ in range(n)]
 
     def forget(self, home: int) -> None:
-        """What is known of a home's steps; the next ones count alone."""
+        """Drop what is known of a home's steps; only the next ones count."""
         self.follow[home].clear()
         self.drop[home] = _Samples()
 
@@ -201,7 +201,7 @@ class Steps:
     def _follow_verdict(self, home: int) -> str:
         others = [share for h, list_ in enumerate(self.follow) if h != home for share in list_]
         missed = sum(share < _FOLLOW for share in others)
-        # A meter with swapped phases follows nobody: it must have followed other homes.
+        # A meter with swapped phases confirms no home: it must have confirmed other homes.
         if len(others) - missed < _LEAST_RUN:
             return ""
         chance = (missed + 2.0) / (len(others) + 10.0)
@@ -216,8 +216,8 @@ class Steps:
 
 
 def _disagreement(others: NDArray[np.float64], middle: float) -> float:
-    """How far the homes are apart on one change of voltage, V; one of many that is far out is not
-    believed alone.
+    """How far the homes are apart on one change of voltage, V; one outlier among many does not
+    count.
     """
     apart = np.sort(np.abs(others - middle))
     return float(apart[-2] if len(apart) > 3 else apart[-1])

@@ -1,8 +1,8 @@
-"""Which homes are in doubt: whose word does not fit, why, and until when.
+"""Which homes are in doubt: whose reports are not plausible, why, and until when.
 
-A home in doubt takes no part in plans; its load counts as unknown. This is no quarantine: it
-was never ordered to do anything, and it ends by itself when the word has fitted for long
-enough, or when a person releases the home.
+A home in doubt takes no part in plans; its load counts as unknown. This is no quarantine: it does
+not follow from an order, and it ends by itself when the reports have been plausible for long
+enough, or when a person ends it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Watch:
         self._steps = Steps(len(self.homes), config.drop_floor_ohm)
 
     def look(self, now: float, max_age_s: float, meter: TransformerReading | None) -> list[Change]:
-        """Judge the latest readings; returns who came into doubt or out of it."""
+        """Check the latest readings; returns the homes that came into doubt or out of it."""
         if not self._config.enabled or not self.homes:
             return []
         fresh = [home.age_s(now) <= max_age_s for home in self.homes]
@@ -84,7 +84,7 @@ class Watch:
             if not fresh[index]:
                 state.fuse.forget()
                 state.wrong_since.clear()
-                if home.doubted:  # silence is no proof of anything
+                if home.doubted:  # silence proves nothing
                     state.last_wrong = now
                 continue
             why = self._wrong(home, state, now, beside[index]) or by_steps.get(index, "")
@@ -103,13 +103,13 @@ class Watch:
         home.doubted = why
 
     def release(self, home: Home) -> None:
-        """A person says that the home's word may be believed again."""
+        """End the doubt: a person has decided that the home's reports may be used again."""
         index = self.homes.index(home)
         self._end(index, -math.inf)
         self._states[index].clear_after_s = 0.0
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
-        """Who is in doubt, for the journal: address to reason and length, s."""
+        """The homes in doubt, for the journal: address to reason and length, s."""
         return {
             str(home.address): {"why": home.doubted, "clear_after_s": state.clear_after_s}
             for home, state in zip(self.homes, self._states, strict=True)
@@ -161,7 +161,7 @@ class Watch:
         return next((why for why in found if why), "")
 
     def _hint(self, home: Home, state: _State, now: float) -> None:
-        """Plans count a home up to its fuse: say once when that seems to be set too low."""
+        """Plans count a home up to its fuse: log once when that seems to be set too low."""
         amps, fuse = abs(home.current_a()), home.config.fuse_a
         over = f"{amps:.0f} A, home.fuse_a is {fuse:g} A" if amps > fuse else ""
         if state.lasting("over", over, now, _OVER_S) and not state.hinted:
@@ -172,7 +172,7 @@ class Watch:
             )
 
     def _beside(self, fresh: list[bool]) -> list[str]:
-        """For each home what is unlike all others; empty when nothing is."""
+        """For each home in what it differs from all others; empty when in nothing."""
         rows = np.full((len(self.homes), 4), math.nan)
         for index, home in enumerate(self.homes):
             t = home.telemetry

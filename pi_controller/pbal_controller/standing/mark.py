@@ -53,7 +53,7 @@ def write_mark(path: Path, mark: Mark) -> None:
 
 
 def judge(mark: Mark | None, journal: Mark, homes: int) -> tuple[Reason, str] | None:
-    """What the mark says about the journal that was found; None when they fit."""
+    """Compares the mark with the journal that was found; None when they fit."""
     if mark is None:
         return None
     if mark.journal != journal.journal:

@@ -1,6 +1,6 @@
-"""How HQ holds the planner back: a mode, and limits tighter than the configured ones.
+"""How HQ restrains the planner: a mode, and limits tighter than the configured ones.
 
-HQ can never make a site do more than its own configuration lets it; without HQ's word, and
+HQ can never make a site do more than its own configuration allows; without an order of HQ, and
 after `run`, everything is as configured.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 class Mode(enum.StrEnum):
-    """What becomes of the planner's moves."""
+    """What is done with the planner's moves."""
 
     RUN = "run"
     DRY_RUN = "dry-run"  # decided and explained, never ordered
@@ -20,7 +20,7 @@ class Mode(enum.StrEnum):
 
 @dataclass
 class Restraint:
-    """Shared by the planner, who keeps to it, and the uplink, which brings HQ's word."""
+    """Shared by the planner, which keeps to it, and the uplink, which sets it by HQ's orders."""
 
     mode: Mode = Mode.RUN
     phase_limit_a: float | None = None

@@ -1,11 +1,11 @@
-"""Signs that somebody else speaks to a home, or that two nodes answer as one. Pure.
+"""Signs that another controller sends to a home, or that two nodes have one identity. Pure.
 
 Another controller with our keys (a cloned card, a second computer with a copy of the files) shows
-in what an honest node says in authentic frames:
+in what an honest node reports in authentic frames:
 
-- its floor of down counters is above every counter we have sealed for it: somebody else's frame
-  was accepted (`floor_verdict`);
-- its own counter went further than we have polled it: it answered somebody else (`answered`).
+- its floor of down counters is above every counter we have sealed for it: another controller's
+  frame was accepted (`floor_verdict`);
+- its own counter rose by more than our polls explain: it answered another controller (`answered`).
   Anybody on the line can bring that about with empty polls, so it is no proof of a key.
 
 A second node with the keys of the first (a copied or restored flash) shows in a boot count that
@@ -24,8 +24,8 @@ TOOL_ALLOWANCE = 16_384
 # Counters of a controller follow the clock since 2025 (numbers.py), those of a commissioning
 # begin at 1: a floor above this was made by a controller.
 FOOTPRINT = 1 << 24
-# Share of answers to somebody else, smoothed, from which on it is no chance: a repeated or
-# doubled frame is one, another controller is about one for each of ours.
+# Share of answers to others, smoothed, from which on it is not accidental: a repeated or
+# doubled frame adds one, another controller adds about one for each of ours.
 FOREIGN_SHARE = 0.4
 _SMOOTH = 0.1
 _RESET_GAP = 1024  # a node that lost the rest of its block of up counters
@@ -58,7 +58,7 @@ class Signs:
         self._boot: tuple[int, float, float] | None = None
 
     def clear(self) -> None:
-        """A person has decided: the next floor is what the home has accepted until then."""
+        """A person has decided: the next floor counts as what the home has accepted until then."""
         self._cleared = True
 
     def polled(self) -> None:
@@ -66,7 +66,7 @@ class Signs:
         self._polls += 1
 
     def heard(self, counter: int) -> None:
-        """An authentic frame with this counter, on a medium where a node speaks by itself, too."""
+        """An authentic frame with this counter, on a medium where a node also sends unasked."""
         if counter > self._counter:
             self._counter = counter
             self._polls = 0
@@ -76,7 +76,7 @@ class Signs:
         gap = counter - self._counter
         extra = frames_between(self._counter, counter) - self._polls
         known = self._counter > 0
-        # Frames may come late, but never twice: a lower counter says nothing about others.
+        # Frames may come late, but never twice: a lower counter is no sign of others.
         if counter > self._counter:
             self._counter = counter
             self._polls = 0
@@ -89,7 +89,8 @@ class Signs:
         return True
 
     def floor_verdict(self, hello: r.Hello, sealed: int, stored: int, fresh_journal: bool) -> str:
-        """What the floor in a Hello says about who else sealed frames for this home; "" nothing.
+        """What the floor in a Hello shows about other controllers that sealed frames for this home;
+        "" nothing.
 
         `sealed`: the highest counter sealed since the controller's start; `stored`: the end of
         what the journal had reserved before this start, 0 for nothing.
@@ -113,7 +114,7 @@ class Signs:
         return f"accepted frame {floor} of somebody who has our keys; ours end at {limit}"
 
     def node_verdict(self, hello: r.Hello) -> str:
-        """What a Hello says about the node itself, compared with the one before; "" nothing.
+        """What a Hello shows about the node itself, compared with the one before; "" nothing.
 
         Call before `floor_verdict`.
         """
@@ -133,7 +134,7 @@ class Signs:
         return ""
 
     def uptime_verdict(self, boots: int, uptime_s: float, now: float) -> str:
-        """What a Health says about the node itself; "" nothing."""
+        """What a Health shows about the node itself; "" nothing."""
         booted = now - uptime_s
         before, self._boot = self._boot, (boots, booted, now)
         if before is None or before[0] != boots:

@@ -1,13 +1,14 @@
 """Whether this controller may command, and if not, why.
 
-What the journal itself proves, or the frames of two homes, is kept in the journal until a person
-lifts it (`pbal-controller adopt`).
+A reason that the journal itself proves, or the frames of two homes, is kept in the journal until a
+person lifts it (`pbal-controller adopt`).
 
-One home alone can forge everything that it says: a floor of counters, answers to polls of its own.
-So one home's word that somebody else commands it (`report`) holds commands back for a minute, in
-which all homes are asked. A second controller speaks to all of them, and another home confirms it.
-When none does, the home that said it is put in quarantine by itself, and the others go on. It gets
-no second minute until a person has lifted that. A site with one home has nobody to confirm it.
+One home alone can forge all of its reports: a floor of counters, answers to polls of its own. So
+one home's report that another controller commands it (`report`) holds commands back for a minute,
+in which all homes are asked. A second controller sends to all of them, and another home confirms
+it. When none does, the home that reported it is put in quarantine alone, and the others go on. It
+gets no second minute until a person has lifted that. A site with one home has no other to confirm
+it.
 
 What anybody on the line can bring about (polls, `polled_by_others`) only holds commands back for a
 while: of one home, and of the site when two are polled.
@@ -28,35 +29,35 @@ ADOPT = "then: pbal-controller adopt"
 class Reason(enum.StrEnum):
     """Why a controller stands down; the journal stores the value."""
 
-    RIVAL = "rival"  # somebody else with our keys speaks to the homes
+    RIVAL = "rival"  # another controller with our keys sends to the homes
     LOST = "lost"  # the journal is not the one this site had
     RESTORED = "restored"  # the journal is an older copy of itself
 
 
-#: For so long commands wait for a second home to confirm what one has said.
+#: For so long commands wait for a second home to confirm what one has reported.
 CONFIRM_S = 60.0
-#: After somebody else was seen to poll homes: no commands for so long.
+#: After another controller was seen to poll homes: no commands for so long.
 POLLED_S = 60.0
-#: Homes that must say so.
+#: Homes that must report it.
 WITNESSES = 2
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one home's frames say about somebody else who commands it."""
+    """What one home's frames show about another controller that commands it."""
 
     at: float  # event loop's clock, s
     why: str
 
 
 class Standing:
-    """Shared by the conversations, who find out, and by those who would command."""
+    """Shared by the conversations, which find out, and by the parts that order."""
 
     def __init__(self, homes: int = 1) -> None:
-        """`homes`: how many have keys, and so could confirm what one says."""
+        """`homes`: how many have keys, and so could confirm another's report."""
         self._witnesses = max(1, min(WITNESSES, homes))
         self.reported: dict[int, Report] = {}  # by the homes with these addresses
-        self._polled: dict[int, float] = {}  # homes that somebody else polls: when it was seen
+        self._polled: dict[int, float] = {}  # homes that another controller polls: when it was seen
         self.reasons: dict[str, str] = {}
         self.unwritten: dict[str, str] = {}  # not in the journal yet
         self.fresh_journal = False  # it never ordered anything, and no person has adopted it
@@ -72,10 +73,10 @@ class Standing:
         return True
 
     def report(self, address: int, reason: Reason, why: str, now: float, known: bool) -> None:
-        """A home accepted frames of somebody else who has its keys, by its own word.
+        """By its own report, a home accepted frames of another controller that has its keys.
 
-        Stands down once enough homes say so. `why` goes on behind "home 257 "; `known`: the home is
-        in quarantine, so that its word alone holds nothing back. `now`: event loop's clock, s.
+        Stands down once enough homes report it. `why` goes on behind "home 257 "; `known`: the home
+        is in quarantine, so that its report alone holds nothing back. `now`: event loop's clock, s.
         """
         again = address in self.reported
         if not again:
@@ -103,7 +104,7 @@ class Standing:
         return any(self.waiting(address, now) for address in self.reported)
 
     def alone(self, now: float) -> dict[int, str]:
-        """Homes whose word no other has confirmed in time, and what they said."""
+        """Homes whose report no other has confirmed in time, and the report."""
         if self.reasons:
             return {}
         return {
@@ -116,11 +117,11 @@ class Standing:
         }
 
     def lifted(self, address: int) -> None:
-        """A person has lifted this home's quarantine: what it says from now on is news."""
+        """A person has lifted this home's quarantine: its reports from now on count as new."""
         self.reported.pop(address, None)
 
     def polled_by_others(self, address: int, now: float) -> bool:
-        """Somebody else polls this home. Holds commands back when others are polled, too.
+        """Another controller polls this home. Holds commands back when other homes are polled, too.
 
         Returns whether it does; False when only this home is concerned.
         """
@@ -149,14 +150,14 @@ class Standing:
         self.reasons = {**reasons, **self.unwritten}
         if lifted:
             self.fresh_journal = False
-            # What homes said until now is what the person has decided on.
+            # What homes reported until now is what the person has decided on.
             self.reported.clear()
             self._hold_until = -math.inf
         return lifted
 
     @property
     def rival(self) -> bool:
-        """Whether another controller was heard and no person has decided yet."""
+        """Whether another controller was detected and no person has decided yet."""
         return Reason.RIVAL.value in self.reasons
 
     def why_not(self, now: float) -> str:

@@ -44,15 +44,15 @@ def adopt(journal: Journal) -> dict[str, str]:
     """A person decided that this controller commands. Returns what was lifted."""
     lifted = stood_down(journal)
     if not lifted:
-        return {}  # nothing was decided on: what is found later is news
+        return {}  # nothing was decided on: what is found later is new
     journal.set_meta("pardon", "1")
     journal.db.execute("UPDATE stand_down SET lifted_s = ? WHERE lifted_s IS NULL", (time.time(),))
     return lifted
 
 
 def take_clearing(journal: Journal) -> bool:
-    """Whether a person has adopted since this was asked last: what homes accepted until then from
-    others is no news.
+    """Whether a person has adopted since this was asked last: what homes accepted from others until
+    then is not new.
     """
     clearing = journal.meta("pardon") == "1"
     if clearing:

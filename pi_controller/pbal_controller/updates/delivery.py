@@ -1,7 +1,7 @@
-"""One release on its way to one home: the next Update to send, pure and without waiting.
+"""The delivery of one release to one home: the next Update to send. Pure, without waiting.
 
 A home has at most one Update on the line; the status that answers it decides what comes next.
-Silence, resets and other bearers need no special care: the node says where it is.
+Silence, resets and other bearers need no special care: the node reports how far it is.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Delivery:
 
     @property
     def hungry(self) -> bool:
-        """Whether the node waits for data and nothing is on its way."""
+        """Whether the node waits for data and none is under way."""
         return (
             self._answered
             and self.status is not None
@@ -60,7 +60,7 @@ class Delivery:
         self._answered = True
 
     def order(self, now: float) -> r.Update | None:
-        """The Update for the next frame, None when there is nothing to say yet."""
+        """The Update for the next frame, None when there is nothing to send yet."""
         if self.hungry:
             status = self.status
             assert status is not None
@@ -76,7 +76,7 @@ class Delivery:
             return self._sent(r.Update(op=r.OP_ABORT, data=self._digest[:8]), now)
         if self.commit and self.stage == r.STAGE_READY:
             return self._sent(r.Update(op=r.OP_COMMIT, data=self._digest[:8]), now)
-        # An offer is also a question; it is what a node that restarted needs to hear.
+        # An offer is also a question, and what a node that restarted needs.
         data = self._digest + self.release.signature
         return self._sent(r.Update(op=r.OP_OFFER, at=len(self.release.manifest), data=data), now)
 

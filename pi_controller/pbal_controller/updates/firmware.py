@@ -1,4 +1,4 @@
-"""Which firmware the homes run: one that differs from the others, or lacks a record, is told once.
+"""Which firmware the homes run: one that differs, or lacks a record, is logged once.
 
 Nothing is decided here. A site may run mixed versions for a while, as during a rollout.
 """
@@ -49,7 +49,7 @@ class Firmware:
         self._said_lacking: set[int] = set()
 
     def versions(self) -> Counter[int]:
-        """How many homes run each version, as far as they said."""
+        """How many homes run each version, as far as they have reported."""
         return Counter(h.hello.fw_version for h in self._fleet if h.hello is not None)
 
     def differing(self) -> list[int]:
@@ -84,7 +84,7 @@ class Firmware:
     def look(self) -> None:
         """Log what became true, and once when it is over."""
         if any(home.alive and home.hello is None for home in self._fleet):
-            return  # after a start they say it one after the other
+            return  # after a start they report it one after the other
         lacking = self.lacking()
         new = lacking.keys() - self._said_lacking
         if new:

@@ -59,7 +59,7 @@ class Progress:
     home: Home
     step: Step = Step.WAITING
     detail: str = ""
-    delivery: Delivery | None = None  # while it is spoken to
+    delivery: Delivery | None = None  # while Updates are sent to it
     since: float = 0.0
     boots: int = 0
     flags_before: int = 0
@@ -73,8 +73,8 @@ class Progress:
 
     @property
     def old_faults(self) -> str:
-        """Its detail while it is updated: the faults it had already speak against no release, and
-        a restart of the controller must not forget them.
+        """Its detail while it is updated: the faults that it had already are no failure of the
+        release, and a restart of the controller must not forget them.
         """
         faults = self.flags_before & FAULTS
         return f"{_BEFORE}{faults:04x}" if faults else ""
@@ -95,7 +95,7 @@ class Rollout:
 
     @property
     def running(self) -> bool:
-        """Whether it goes on: neither held nor at its end."""
+        """Whether it goes on: neither paused nor ended."""
         return self.row.state == State.RUNNING.value
 
     def count(self, *steps: Step) -> int:
@@ -103,7 +103,7 @@ class Rollout:
         return sum(p.step in steps for p in self.homes.values())
 
     def restarting(self, besides: Progress) -> int:
-        """How many other homes restart into a trial, or were told to."""
+        """How many other homes restart into a trial, or were ordered to."""
         return sum(
             q.step is Step.TRIAL or (q.delivery is not None and q.delivery.commit)
             for q in self.homes.values() if q is not besides

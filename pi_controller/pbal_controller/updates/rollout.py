@@ -1,4 +1,4 @@
-"""Brings releases to the homes: one home first, then in waves, and stops when one goes wrong.
+"""Brings releases to the homes: one home first, then in waves; a failure stops the rollout.
 
 A release is published by putting its file into the directory `update.directory`. Everything
 sent uses polls that are due anyway, or time in which the line would be idle, so that readings
@@ -56,7 +56,7 @@ class Rollouts:
 
     def order(self, home: Home, room: int, now: float) -> r.Update | None:
         """What this poll of the home may carry for the rollout. Nothing while it is held: a home
-        that was told to restart just before would otherwise still do it after the stop.
+        that was ordered to restart just before would otherwise still do it after the stop.
         """
         delivery = self._delivery(home.address)
         if delivery is None or not home.alive or not self.under_way or room < ROOM:
@@ -146,8 +146,8 @@ class Rollouts:
 
     async def _choose(self) -> None:
         """Which rollout is under way. A newer release takes the place of older ones for the same
-        boards. Those for other boards take turns: one with nobody to update gives way. One that
-        a person holds, or that failed, holds all.
+        boards. Those for other boards take turns: one with no home to update is skipped. One that a
+        person has paused, or that failed, stops all.
         """
         live: list[store.RolloutRow] = []
         for row in reversed(self.rows):
@@ -173,7 +173,7 @@ class Rollouts:
             self.active = await self._take_up(chosen)
 
     def _rival(self, one: store.RolloutRow, other: store.RolloutRow) -> bool:
-        """Whether two releases are for a board that both name; so are those that are gone."""
+        """Whether two releases are for a common board; one whose file is gone counts as such."""
         boards, others = self._boards.get(one.digest), self._boards.get(other.digest)
         return boards is None or others is None or bool(boards & others)
 

@@ -1,4 +1,4 @@
-"""What a home's answers and silences mean for its step in a rollout; it waits for nothing."""
+"""The step in a rollout that follows from a home's answers and silences. Nothing here waits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def next_step(
     """The step that this home takes now; None: it stays where it is.
 
     `busy` says of an address whether that home is being moved. A home that is ready, and may, is
-    told to restart.
+    ordered to restart.
     """
     if not p.step.under_way:
         return None
@@ -74,7 +74,7 @@ def _ready(
         return Step.FAILED, _why(delivery)
     if delivery.commit:
         # The answer that says "restarting" may be lost: the node then comes back on trial. One
-        # that does not come back at all must not hold up the rollout as if nothing were wrong.
+        # that does not come back at all must not block the rollout without an error.
         if now - p.since > config.trial_s:
             return Step.FAILED, "silent since it was told to restart"
         return None
@@ -89,7 +89,7 @@ def _ready(
 
 
 def _watched(p: Progress, config: UpdateConfig, now: float) -> Change | None:
-    """After the trial: is the home as well as before?"""
+    """After the trial: whether the home works as well as before."""
     home = p.home
     if p.boots and home.boots > p.boots:
         return Step.FAILED, "restarted by itself after the update"
@@ -103,7 +103,7 @@ def _watched(p: Progress, config: UpdateConfig, now: float) -> Change | None:
 
 
 def _why(delivery: Delivery) -> str:
-    """What the node gave up for, in words."""
+    """Why the node gave up, in words."""
     assert delivery.status is not None
     why = delivery.status.why
     for name, value in vars(r).items():

@@ -10,7 +10,7 @@ from pbal_controller.journal import Journal
 
 @dataclass(frozen=True)
 class RolloutRow:
-    """One release's way to the homes as the journal has it."""
+    """The rollout of one release as the journal has it."""
 
     digest: str
     version: str
@@ -42,7 +42,7 @@ def add(journal: Journal, digest: str, version: str, file: str, state: str) -> N
 
 
 def set_state(journal: Journal, digest: str, state: str, detail: str) -> None:
-    """How a rollout stands; a wish is thereby fulfilled."""
+    """Set the state of a rollout; this also clears the wish."""
     journal.db.execute(
         "UPDATE rollouts SET state = ?, detail = ?, wish = '', updated_s = ? WHERE digest = ?",
         (state, detail, time.time(), digest),
@@ -64,7 +64,7 @@ def homes(journal: Journal, digest: str) -> dict[int, tuple[str, str]]:
 
 
 def set_home(journal: Journal, digest: str, address: int, state: str, detail: str) -> None:
-    """How far one home has come."""
+    """Set the step of one home."""
     journal.db.execute(
         "INSERT INTO rollout_homes VALUES (?, ?, ?, ?, ?) ON CONFLICT (digest, address) "
         "DO UPDATE SET state = excluded.state, detail = excluded.detail, "
@@ -74,7 +74,7 @@ def set_home(journal: Journal, digest: str, address: int, state: str, detail: st
 
 
 def resume(journal: Journal, digest: bytes) -> bool:
-    """Wish that the rollout whose digest begins so goes on. False when there is none.
+    """Sets the wish to resume the rollout whose digest begins so. False when there is none.
 
     Within a transaction of the caller.
     """

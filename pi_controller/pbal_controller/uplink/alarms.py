@@ -1,4 +1,4 @@
-"""Alarms of the site itself, as long as they last: told to HQ when they begin, once."""
+"""Alarms of the site itself, while they last: reported to HQ once, when they begin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SiteAlarm:
 
 
 class AlarmBook:
-    """Which alarms HQ has been told of."""
+    """Which alarms were reported to HQ."""
 
     def __init__(self, site: int) -> None:
         self._site = site

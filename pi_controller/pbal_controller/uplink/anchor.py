@@ -1,4 +1,4 @@
-"""Signs the audit log's end now and then, and has HQ keep it: what HQ holds nobody here alters."""
+"""Signs the audit log's end at intervals and has HQ keep it, where nobody here can alter it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pbal_controller.uplink import outbox
 from pbal_controller.uplink.facts import event_id
 from pbal_uplink import Event, names
 
-FIRST_S = 60.0  # after the start, which has enough to do
+FIRST_S = 60.0  # after the start, which is busy
 EVERY_S = 6 * 3600.0
 _STEP_S = 20.0
 

@@ -2,7 +2,7 @@
 
 The key is drawn on this computer and never leaves it; HQ gets a signing request (PKCS #10). Two
 files cannot be replaced at once, so a new key waits beside the old one (`site.key.new`) until its
-certificate is in place: whoever opens the two next brings them together (`settle`).
+certificate is in place: the next reader of the two brings them together (`settle`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cryptography.x509.oid import NameOID
 from pbal_controller.errors import ConfigError, KeyStoreError
 from pbal_controller.keys import atomic_write
 
-#: A certificate is renewed when less than this share of its life is left.
+#: A certificate is renewed when less than this share of its validity is left.
 RENEW_SHARE = 1 / 3
 
 
@@ -93,7 +93,7 @@ def _write(path: Path, data: bytes, mode: int) -> None:
 
 
 def install(certificate: Path, key: Path, pem: str, authority: str, now: datetime.datetime) -> None:
-    """Put what HQ gave in place of the present certificate, with the key that waited for it.
+    """Replace the present certificate by the one from HQ, with the key that waited for it.
 
     Raises ConfigError, and changes nothing, where it is not of that key, not of this authority, or
     not valid now.

@@ -1,9 +1,9 @@
 """Commands of HQ: verified, allowed, bounded, journalled, answered, carried out once.
 
 A command counts only with the signature of a key that this site holds (`uplink.hq_keys`): neither
-the broker nor whoever has its password can make one. What is no command of ours leaves nothing but
-a count and a line in the log; every other gets an answer, which is an Event. The order and its
-effect are one transaction, so that a crash leaves both or none.
+the broker nor whoever has its password can make one. Anything that is not a command for this site
+only adds to a count and to the log; every other gets an answer, which is an Event. The order and
+its effect are one transaction, so that a crash leaves both or none.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Commands:
 
     def _not_ours(self, why: str) -> Effect:
         self.refused_total += 1
-        # The first, and then ever fewer: somebody may send them by the thousand.
+        # Logged at the first, second, fourth, ...: a sender may send thousands.
         if self.refused_total & (self.refused_total - 1) == 0:
             log.warning("a command was not taken", extra={"why": why, "so_far": self.refused_total})
         return Effect()

@@ -113,7 +113,7 @@ def _given(status: int, text: str, url: str) -> Given:
 async def authority(url: str, token: str) -> str:
     """HQ's authority in PEM, as its token names it. Raises ConfigError and BearerError.
 
-    Nothing is trusted but the fingerprint in the token: whoever answers for HQ is found out here.
+    Nothing is trusted but the fingerprint in the token: an answer of anybody but HQ is found here.
     """
     found = _TOKEN.fullmatch(token)
     if found is None:

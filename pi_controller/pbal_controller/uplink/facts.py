@@ -11,7 +11,7 @@ from typing import Any
 
 from pbal_uplink import Command, Event, names
 
-# A node's clock is believed in an event's time within this of when the event came.
+# An event's time by the node's clock is used if it is within this of when the event came.
 _BELIEVED_S = 30 * 86400
 _TEXT = next(field for field in Event.DECLARED if field.name == "detail").high
 _OUTCOME = {word: number for number, word in names.OUTCOMES.items()}
@@ -72,7 +72,7 @@ def event_of(site: int, at_s: float, fact: dict[str, Any]) -> Event:
 
 
 def thinned(site: int, from_s: int, to_s: int, count: int, total: int) -> Event:
-    """Summaries had to give way in a full outbox."""
+    """Summaries were thinned out in a full outbox."""
     return Event(
         site=site, event_id=event_id("thinned", site, total, to_s), at_s=to_s,
         kind=names.KIND_THINNED, severity=names.WARNING,
@@ -81,7 +81,7 @@ def thinned(site: int, from_s: int, to_s: int, count: int, total: int) -> Event:
 
 
 def answer(site: int, at_s: float, command: Command, outcome: int, detail: str) -> Event:
-    """What came of a command of HQ."""
+    """The result of a command of HQ."""
     return Event(
         site=site, event_id=event_id("answer", site, command.command_id, outcome),
         at_s=_second(at_s), kind=names.KIND_ANSWER,

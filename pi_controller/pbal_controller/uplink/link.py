@@ -1,4 +1,4 @@
-"""The link to HQ: connects, is born, sends what waits, takes what comes; again and again.
+"""The link to HQ: connects, sends its birth and what waits, takes what comes; and reconnects.
 
 Live messages go first, in their order; what waited before the birth follows, oldest first, at
 `replay_per_s`, marked historical. A message leaves the outbox only when HQ says that it has stored
@@ -32,7 +32,7 @@ from pbal_controller.uplink.outbox import Row
 from pbal_uplink import BadMessage, Message, State, Summary, metrics
 
 log = logging.getLogger(__name__)
-# Of the libraries: each failure is told once, by us.
+# Loggers of the libraries: this module logs each failure, once.
 _quiet = logging.getLogger("pbal_controller.uplink.mqtt")
 _quiet.setLevel(logging.CRITICAL)
 
@@ -40,18 +40,18 @@ _TICK_S = 1.0
 _RETRY_FIRST_S = 2.0
 # After a refusal that only a person can lift, s.
 _REFUSED_S = 300.0
-# A session that lasted so long was a good one: the next failure begins with short pauses.
+# After a session that lasted so long, the next failure begins with short pauses again.
 _GOOD_S = 60.0
-_REBIRTH_EVERY_S = 10.0  # who asks more often gets one
+_REBIRTH_EVERY_S = 10.0  # more frequent requests get one
 _STEP = 100  # rows read at once
 _WINDOW = 200  # messages on their way; HQ may be slow
 _TIMEOUT_S = 20.0
-# Data that nobody acknowledges for so long ends the connection (TCP_USER_TIMEOUT), ms.
+# Data that is not acknowledged for so long ends the connection (TCP_USER_TIMEOUT), ms.
 _DEAD_MS = 60_000
 
 
 class Orders(Protocol):
-    """Who carries out HQ's commands."""
+    """The part that carries out HQ's commands."""
 
     async def take(self, sealed: bytes) -> Any:
         """Judge one sealed command; returns an effect with `rebirth` and `reading`."""
@@ -107,7 +107,7 @@ class Uplink:
 
     @property
     def born(self) -> bool:
-        """Whether HQ can hear us now."""
+        """Whether HQ can receive from us now."""
         return self._node.stage is Stage.BORN
 
     def as_dict(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class Uplink:
             return tls.explain(error, self._config)
         if isinstance(error, aiomqtt.MqttCodeError) and "uthori" in str(error):
             return f"the broker does not let this site in: {error}"
-        # What the library says of a broken connection is poor; the handshake alone tells more.
+        # The library's error for a broken connection says little; the handshake alone tells more.
         with contextlib.suppress(ConfigError):
             if why := await tls.probe(self._config):
                 return why
@@ -210,7 +210,7 @@ class Uplink:
             try:
                 await self._send(client, reader, beat)
             except (asyncio.CancelledError, HostOffline):
-                # A death that is said ends a session; a will is for those who cannot say it.
+                # An NDEATH that is sent ends the session; the will is for a connection that breaks.
                 with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
                     async with asyncio.timeout(2.0):
                         await self._publish(client, self._node.death(), 0)
@@ -288,7 +288,7 @@ class Uplink:
         self._born_at = now
         self.births_total += 1
         if not first:
-            # Who asks has missed something: what is not acknowledged goes once more.
+            # HQ has missed something: what is not acknowledged is sent once more.
             self._again = sorted({*self._again, *self._on_way})
             self._on_way.clear()
             return

@@ -91,7 +91,7 @@ class EdgeNode:
         )
 
     def death(self) -> Packet:
-        """The end of the session, said by the node itself."""
+        """The end of the session, sent by the node itself."""
         self.stage = Stage.OFFLINE
         return self._death()
 
@@ -115,7 +115,7 @@ class EdgeNode:
         return Packet(self._topic("NBIRTH"), sparkplug.encode(Payload(made, timestamp=now, seq=0)))
 
     def data(self, message: Message, at_s: float, historical: bool) -> Packet:
-        """One message as NDATA. `at_s`: when what it says was so."""
+        """One message as NDATA. `at_s`: the time its content refers to."""
         assert self.stage is Stage.BORN, "no data before a birth"
         self._seq = (self._seq + 1) % 256
         form = metrics.plain if self._plain else metrics.packed
@@ -136,7 +136,7 @@ class EdgeNode:
 
     def _state(self, payload: bytes) -> Intents:
         online, at_ms = sparkplug.read_state(payload)
-        # An older message that came late, such as a retained one, says nothing new.
+        # An older message that came late, such as a retained one, brings nothing new.
         if at_ms < self._host_ms:
             return Intents()
         self._host_ms = at_ms

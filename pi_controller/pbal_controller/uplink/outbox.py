@@ -1,8 +1,8 @@
 """The outbox: messages for HQ in the journal, each until HQ itself says that it has stored it.
 
-Summaries are bounded: when there are too many, every second one of the older half goes, so that
-what is oldest is kept more coarsely. Events are never thinned out; but what one home itself says
-has its share of the disk, as in the journal, and its own oldest give way. These are functions over
+Summaries are bounded: when there are too many, every second one of the older half goes, so that the
+oldest are kept at a coarser interval. Events are never thinned out; but a home's own events have
+their share of the disk, as in the journal, and its own oldest are dropped. These are functions over
 a Journal, for its thread.
 """
 
@@ -114,7 +114,7 @@ def take_facts(journal: Journal, site: int, limit: int = 500) -> int:
 
 
 def _share(journal: Journal, address: int) -> None:
-    """What one home says of itself keeps to its share; its own oldest give way."""
+    """Keeps a home's own events within its share: its oldest are dropped."""
     journal.db.execute(
         "DELETE FROM outbox WHERE address = ? AND id <= (SELECT id FROM outbox WHERE address = ? "
         "AND address > 0 ORDER BY id DESC LIMIT 1 OFFSET ?)",

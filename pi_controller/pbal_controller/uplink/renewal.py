@@ -1,4 +1,4 @@
-"""Keeps this site's certificate good: renewed by itself when a third of its life is left."""
+"""Keeps this site's certificate valid: renews it when a third of its validity is left."""
 
 from __future__ import annotations
 

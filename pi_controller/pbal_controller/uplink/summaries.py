@@ -37,7 +37,7 @@ EVERY_S = 1.0
 _DEAD_V = 50.0
 _UNWRITTEN = 300  # messages kept while the journal fails: a day
 _HEAT = "uplink_heat"
-_HEAT_KEPT_S = 86_400  # a temperature from longer ago says nothing
+_HEAT_KEPT_S = 86_400  # a temperature from longer ago is not used
 _AUTONOMOUS = 3  # the node event of a transfer by itself (docs/wire.md)
 
 
@@ -104,7 +104,7 @@ class Sampler:
             self._energy[home.address] = now
             if before is None or not home.phase:
                 continue
-            # No more than its fuse lets through: a counter that was set back, or a lie, is none.
+            # At most what its fuse carries: more is a counter that was set back, or false.
             most = home.config.fuse_a * 1.5 * 260 * (now[0] - before[0]) / 3600 + 2
             for k, out in ((1, imported), (2, exported)):
                 gained = now[k] - before[k]
@@ -175,7 +175,7 @@ def counts(journal: Journal, from_s: float, to_s: float) -> tuple[dict[str, int]
 
 
 class Summaries:
-    """The loop that samples, closes windows and queues what HQ is told."""
+    """The loop that samples, closes windows and queues the summaries for HQ."""
 
     def __init__(
         self,

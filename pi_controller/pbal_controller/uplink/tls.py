@@ -65,7 +65,7 @@ def _unusable(key: str, path: Path, error: Exception) -> ConfigError:
 
 
 def check(config: UplinkConfig, now: datetime.datetime | None = None) -> list[str]:
-    """What a person should know of the files, one a line. Raises ConfigError: they are no use."""
+    """Remarks on the files for a person, one a line. Raises ConfigError: they cannot be used."""
     now = now or datetime.datetime.now(datetime.UTC)
     assert config.certificate is not None, "the tables see to it"
     assert config.key is not None
@@ -161,8 +161,8 @@ def is_refusal(why: str) -> bool:
 async def probe(config: UplinkConfig, timeout_s: float = 10.0) -> str:
     """Why a connection fails, by trying the handshake alone; empty when it does not.
 
-    In TLS 1.3 a broker judges our certificate after our side of the handshake is over, so its word
-    comes with the first read.
+    In TLS 1.3 a broker judges our certificate after our side of the handshake is over, so its
+    verdict comes with the first read.
     """
     writer = None
     try:

@@ -21,7 +21,7 @@ Volts = tuple[float, float, float, int]  # lowest, sum, highest, count
 
 @dataclass(frozen=True)
 class Resistance:
-    """Ohms of one phase's way (winding and main line), and of the neutral's."""
+    """Ohms of one phase's path (winding and main line), and of the neutral's."""
 
     phase_ohm: float
     neutral_ohm: float
@@ -139,7 +139,7 @@ def rated_current_a(rated_kva: float) -> float:
 def resistance(
     rated_kva: float | None, load_loss_w: float | None, line_ohm: float | None
 ) -> Resistance | None:
-    """Of the way from the winding to the homes; None where nothing of it is known.
+    """Of the path from the winding to the homes; None where nothing of it is known.
 
     `load_loss_w` is the name plate's loss at rated current in all three phases.
     """

@@ -1,4 +1,4 @@
-"""Who may read the status server: everybody on this computer, or whoever shows the token.
+"""Who may read the status server: every user of this computer, or a reader who shows the token.
 
 A program sends `Authorization: Bearer TOKEN`. A person opens `/?token=TOKEN` once; the token then
 stays in a cookie that scripts cannot read and other sites cannot use, and leaves the address.
@@ -45,7 +45,7 @@ def _same(given: str, token: str) -> bool:
 
 
 def refuse(request: web.Request, token: str) -> web.Response | None:
-    """The answer to whoever may not read, or who is to come again with the cookie; else None.
+    """The answer to a reader who may not read, or is redirected with the cookie; else None.
 
     A login is answered with status 303.
     """

@@ -27,14 +27,14 @@ log = logging.getLogger(__name__)
 # A reader of /events that is this far behind is dropped.
 STREAM_BACKLOG = 200
 MAX_STREAMS = 20
-# More connections than this are turned away: whoever is on this computer may deny others the
-# page, but not the controller its file descriptors.
+# More connections than this are turned away: a program on this computer may deny others the page,
+# but not the controller its file descriptors.
 MAX_CONNECTIONS = 64
-# The large answers are made anew at most this often, so that nobody who asks in a loop takes the
-# time in which homes are polled.
+# The large answers are made anew at most this often, so that requests in a loop do not take time
+# from polling.
 KEEP_S = 0.2
 SUMMARY_EVERY_S = 1.0
-# Wrong tokens are noted this often at most: whoever guesses does not fill the disk.
+# Wrong tokens are noted this often at most, so that guessing does not fill the disk.
 REFUSED_EVERY_S = 60.0
 
 Login = Callable[[bool, str, str], Awaitable[None]]
@@ -89,7 +89,7 @@ class Streams:
 
 
 class _TurnedAway(asyncio.Protocol):
-    """A connection above the limit: told so, and closed."""
+    """A connection above the limit: refused with a message, and closed."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -104,7 +104,7 @@ class StatusServer:
     """The server as one supervised loop."""
 
     def __init__(self, view: SiteView, config: HttpConfig, streams: Streams, login: Login) -> None:
-        """`login` is told of each one: whether the token was right, from where, what else."""
+        """`login` is called with each one: whether the token was right, from where, what else."""
         self._c = view
         self._login = login
         self._refused = 0
@@ -161,7 +161,7 @@ class StatusServer:
                 return
             self._refused_at = self._c.now()
         why = "" if good else f"{self._refused} wrong so far"
-        with contextlib.suppress(JournalError):  # its disk is full: the page is wanted then
+        with contextlib.suppress(JournalError):  # its disk is full: the page must work then
             await self._login(good, request.remote or "", why)
 
     async def run(self, beat: Callable[[], None]) -> None:

@@ -69,7 +69,7 @@ def _uplink(out: Exposition, c: SiteView) -> None:
 
 
 def _transformer(out: Exposition, c: SiteView) -> None:
-    """The transformer's meter, while it is heard, and what it sees beside the homes."""
+    """The transformer's meter, while it is heard, and its difference from the homes."""
     reading = c.transformer()
     if reading is None:
         return

@@ -14,14 +14,14 @@ from pbal_controller.homes import Fleet
 
 
 class Shown(Protocol):
-    """A part that says itself what is shown of it."""
+    """A part that itself provides the data shown of it."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
 
 
 class MovesView(Protocol):
-    """Moves: what was ordered, what came of it, and whether more can be ordered."""
+    """Moves: what was ordered, the results, and whether more can be ordered."""
 
     @property
     def ordered_total(self) -> int: ...
@@ -81,7 +81,7 @@ class LoopsView(Protocol):
 
 
 class BearerView(Shown, Protocol):
-    """One bearer: whether it can carry now, and what came of what it carried."""
+    """One bearer: whether it can carry now, and the results of its exchanges."""
 
     @property
     def up(self) -> bool: ...
@@ -119,7 +119,7 @@ class StandingView(Protocol):
 
 
 class DoubtsView(Protocol):
-    """Homes whose word did not fit."""
+    """Homes whose reports were not plausible."""
 
     def history(self) -> list[dict[str, Any]]:
         """The last doubts, oldest first."""
@@ -148,7 +148,7 @@ class SiteView:
     bearers: Mapping[str, BearerView]
     rounds: Mapping[str, RoundView]
     transformer: Callable[[], Shown | None]
-    residual: Shown  # what the meter sees beside the homes
+    residual: Shown  # the meter's difference from the homes
     uplink: Shown  # the link to HQ
     neutral_history: Iterable[tuple[float, float]]  # unix time, A
     facts_dropped: Callable[[], int]

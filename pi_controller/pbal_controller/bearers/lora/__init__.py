@@ -1,6 +1,6 @@
 """LoRa: homes that take turns on one channel, behind one radio on the computer's SPI.
 
-The door loads no driver; making a bearer does.
+Importing this package loads no driver; making a bearer does.
 """
 
 from __future__ import annotations

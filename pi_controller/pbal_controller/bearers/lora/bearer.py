@@ -2,9 +2,9 @@
 
     | beacon | slots | contention | repair ... | exchanges | next beacon
 
-Homes give their readings in slots of their own (pbal_protocol.radio.tdma). What a home is told goes
-in an exchange after the round, and is answered at once. A home without a slot says so in the
-contention window; its frame is authentic, so it gets one with the next exchange.
+Homes send their readings in slots of their own (pbal_protocol.radio.tdma). What is sent to a home
+goes in an exchange after the round, and is answered at once. A home without a slot sends in the
+contention window; its frame is authentic, so it gets a slot with the next exchange.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 _ROOM_FAST, _ROOM_SLOW, _FAST_SF = 240, 110, 8
 _WAIT_S = 0.25
 _BACKOFF_S = (1.0, 60.0)
-# A home's slot may use this share of what the plan lets it send; the rest is for all else.
+# A home's slot may use this share of the airtime that the plan allows; its other frames the rest.
 _SLOT_SHARE = 0.5
 # More exchanges in a round while homes wait for their first slot.
 _JOINING = 4
@@ -213,7 +213,7 @@ class LoraBearer:
         return await radio.send(frame, hz, self.config.sf)
 
     async def _beacon(self, radio: RadioThread, beacon: Beacon) -> bool:
-        """Send it and hear what follows it; False when nothing can be sealed."""
+        """Send the beacon and receive what follows it; False when nothing can be sealed."""
         rounds = self._rounds
         frame = self._traffic.beacon(beacon)
         if not frame:
@@ -237,7 +237,7 @@ class LoraBearer:
         return True
 
     def _judge(self) -> None:
-        """After a round: who was not heard, and whose spreading factor changes."""
+        """After a round: which homes were not heard, and whose spreading factor changes."""
         rounds = self._rounds
         missing = set(rounds.missing())
         for address in rounds.homes():
@@ -260,7 +260,7 @@ class LoraBearer:
         self._traffic.tell(address, record)
 
     async def _exchanges(self, radio: RadioThread) -> None:
-        """What homes are to be told, and what they answer."""
+        """Sends what waits for homes, and receives their answers."""
         loop, c = asyncio.get_running_loop(), self._counts
         left = self.config.exchanges + min(len(self._joining), _JOINING)
         self._joining.clear()
@@ -273,7 +273,7 @@ class LoraBearer:
             if todo.to is EVERYBODY:
                 continue  # beacons carry the time
             if not todo.frame:
-                # Nothing can be sealed for it: it was not heard since we began.
+                # Nothing can be sealed for it: it was not heard since our start.
                 if todo.to not in self.quality:
                     self._traffic.handle(todo, None, loop.time())
                 continue
@@ -325,7 +325,8 @@ class LoraBearer:
             self._urgent(address)
 
     def _urgent(self, address: int) -> None:
-        """From one without a slot, or one that has something to say: that one used its slot."""
+        """Assigns a slot to a home without one, or whose slot was missed; others used their
+        slot."""
         sf = self._rounds.sf_of(address)
         if sf and address not in self._rounds.missing():
             return

@@ -1,7 +1,7 @@
-"""The radio's drivers, each as its project publishes it, behind one small face.
+"""The radio's drivers, each as its project publishes it, behind one small interface.
 
 rfm9x is adafruit-circuitpython-rfm9x (MIT). What it calls its header are a frame's first four
-bytes; it keeps one received frame, so whoever owns it looks often (radio.py). pyLoRa is AGPL: it is
+bytes; it keeps one received frame, so its owner polls it often (radio.py). pyLoRa is AGPL: it is
 loaded only where the configuration names it.
 """
 
@@ -51,7 +51,7 @@ class Driver(Protocol):
         """What it is, for a person."""
 
     def close(self) -> None:
-        """Let go of chip and pins."""
+        """Free chip and pins."""
 
 
 def opened(config: RadioConfig, hat: Hat) -> Driver:

@@ -1,8 +1,8 @@
-"""pyLoRa behind the drivers' face. It is AGPL and never installed unless it is asked for by name:
+"""pyLoRa behind the drivers' interface. It is AGPL and only installed when it is asked for by name:
 pip install 'pbal[pylora]'.
 
 It reads and writes through its own SpiDev and its own pins (its BOARD: SPI 0.0, DIO0 on BCM 4,
-reset on BCM 22), so the hat's file is looked at for the module's band alone.
+reset on BCM 22), so only the module's band is read from the hat's file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How well one home is heard: the latest frame, and means over the last some thirty."""
+"""How well one home is heard: the latest frame, and means over about the last thirty."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The thread that owns the radio: it listens without a break, sends when told, retunes on time.
+"""The thread that owns the radio: it listens continuously, sends on request, retunes on time.
 
-rfm9x keeps one frame and overwrites it with the next, so nobody else's work may come between two
-looks: this thread does nothing but look. Frames go to the event loop through a bounded queue; what
-finds no room is counted as dropped.
+rfm9x keeps one frame and overwrites it with the next, so no other work may delay a poll: this
+thread does nothing but poll it. Frames go to the event loop through a bounded queue; what does not
+fit is counted as dropped.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class RadioThread:
         await ready
 
     async def stop(self) -> None:
-        """End the thread and let go of the radio."""
+        """End the thread and close the radio."""
         self._stop.set()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, _STOP_S)
@@ -92,7 +92,7 @@ class RadioThread:
             heapq.heappush(self._jobs, (at_s, next(self._order), job))
 
     def forget(self) -> None:
-        """What was to be done later is not done."""
+        """Cancel what was to be done later."""
         with self._lock:
             self._jobs.clear()
 
@@ -129,7 +129,7 @@ class RadioThread:
         try:
             self._loop.call_soon_threadsafe(what)
         except RuntimeError:
-            self._stop.set()  # the loop is closed: nobody is there any more
+            self._stop.set()  # the event loop is closed: there is no receiver
 
     def _run(self, ready: asyncio.Future[None], ended: asyncio.Future[None]) -> None:
         driver: Driver | None = None
@@ -153,7 +153,7 @@ class RadioThread:
             for future in (ready, ended):
                 if not future.done():
                     future.set_exception(why)
-            ended.exception()  # it may be that nobody asks
+            ended.exception()  # its result may never be read
             self._came.set()
 
         self._call(tell)

@@ -1,4 +1,4 @@
-"""What one radio is told, and where a home is on it. Loads no driver."""
+"""The settings of one radio, and where a home is on it. Loads no driver."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class RadioConfig(BaseModel):
     guard_ms: float = Field(default=12.0, ge=2, le=120)
     # A node begins to answer a command within this long or is taken for silent this time.
     answer_timeout_ms: float = Field(default=250.0, ge=20, le=2000)
-    # Homes that are told something in one round, at most; more while homes join.
+    # Homes that are sent a frame in one round, at most; more while homes join.
     exchanges: int = Field(default=2, ge=1, le=32)
     # No round is shorter.
     round_s: float = Field(default=1.0, ge=0.5, le=600)
-    # Frames that wait to be looked at; more are dropped and counted.
+    # Frames that wait to be processed; more are dropped and counted.
     queue: int = Field(default=64, ge=4, le=4096)
 
     @property
@@ -90,7 +90,7 @@ class RadioConfig(BaseModel):
 
 
 def locate(settings: RadioConfig, address: int, at: object) -> Where:
-    """A home's place on the air is its site address."""
+    """A home's place on a radio is its site address."""
     if at is not None and at != address:
         raise ValueError(f"at = {at!r}: over a radio a home is found by its address; leave at out")
     return address

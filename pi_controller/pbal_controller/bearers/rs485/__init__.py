@@ -1,6 +1,6 @@
 """RS-485: one segment of homes behind one serial port, by Modbus RTU.
 
-The door loads nothing of pymodbus, which takes a while; making a bearer does.
+Importing this package does not load pymodbus, which takes a while; making a bearer does.
 """
 
 from __future__ import annotations

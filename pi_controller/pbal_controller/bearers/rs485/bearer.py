@@ -1,4 +1,4 @@
-"""One RS-485 segment: its port, who may speak when, and nothing about what is said.
+"""One RS-485 segment: its port and the order of access to it; frames are not interpreted.
 
 The segment has one owner, the task inside `Rs485Bearer.run`. It asks the `Traffic` object
 it was given for the next thing to send and hands back what came of it; others may put plain
@@ -42,15 +42,15 @@ from pbal_protocol.modbus import MAX_BODY
 log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 5.0
-# Around a sealed frame: unit, function, op, length and checksum. An answer with a reading and
-# little else. What a node takes to begin its answer (docs/node.md).
+# Bytes around a sealed frame: unit, function, op, length and checksum. Bytes of an answer with
+# little more than a reading. Time until a node begins its answer (docs/node.md).
 _POLL_CHARS = 6
 _ANSWER_CHARS = 80
 _TURNAROUND_S = 0.004
 
 
 class PortState(enum.Enum):
-    """Where the port is in its life."""
+    """State of the port."""
 
     CLOSED = "closed"
     OPENING = "opening"
@@ -108,7 +108,7 @@ class Rs485Bearer:
         return self._stats
 
     def wake(self) -> None:
-        """Something new may be due: do not sleep through it."""
+        """Something new may be due: end the present wait."""
         self._woken = True
         if self._sleeper is not None:
             _set(self._sleeper)
@@ -267,7 +267,7 @@ class Rs485Bearer:
             if answer is not None:
                 took = line.first_rx - began - len(packet) * self.char_s
                 self.turnaround_s += 0.05 * (took - self.turnaround_s)
-            # The silence after an answer is long enough to open and judge it in.
+            # The silence after an answer is long enough to open and check it.
             self.traffic.handle(todo, answer, now)
             beat()
 
@@ -340,7 +340,7 @@ class Rs485Bearer:
         return registers_of(answer, unit, first, count)
 
     def close(self) -> None:
-        """The port is the homes': it stays open."""
+        """The homes use the port: it stays open."""
 
     def counts(self) -> dict[str, int]:
         """Exchanges since start, by outcome."""

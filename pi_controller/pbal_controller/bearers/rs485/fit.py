@@ -1,8 +1,9 @@
 """Whether the pymodbus that is installed is built as line.py needs it.
 
-line.py replaces pymodbus's transport and answers for its transaction manager, so it leans on names
-that pymodbus does not promise to keep. pyproject.toml allows the versions that were tried; this
-tells, before a port is opened, when another one got in. tests/contract/test_pymodbus.py runs it.
+line.py replaces pymodbus's transport and answers for its transaction manager, so it depends on
+names that are not pymodbus's public interface. pyproject.toml allows the versions that were tested;
+this finds, before a port is opened, that another one is installed. tests/contract/test_pymodbus.py
+runs it.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def check() -> None:
         found = misfits()
     except OSError:
         return  # installed without its source: nothing can be compared
-    except Exception as error:  # whatever a library that was rebuilt raises
+    except Exception as error:  # a changed library may raise anything
         found = [f"{type(error).__name__}: {error}"]
     if found:
         raise BearerError(

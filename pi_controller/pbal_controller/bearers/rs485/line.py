@@ -39,8 +39,8 @@ OP_GROUP = 1
 BITS_PER_CHAR = 11
 MAX_ADU = 256
 _HINTS = MORE_PENDING | URGENT
-# Silence this long inside an answer ends it. USB adapters hold bytes back for up to 16 ms, and
-# a busy computer may look away for a moment; only a damaged answer costs this time.
+# Silence this long inside an answer ends it. USB adapters hold bytes back for up to 16 ms, and a
+# busy computer may be late; only a damaged answer costs this time.
 FRAME_GAP_S = 0.040
 
 # Failures are reported by the bearer, once; pymodbus would report each attempt.
@@ -137,7 +137,7 @@ class FastTransport(SerialTransport):
 
 
 class _Line(TransactionManager):
-    """The transaction manager with a fast road for function 100."""
+    """The transaction manager with a fast path for function 100."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -183,7 +183,7 @@ class _Line(TransactionManager):
         if length < 5:
             return 0
         if data[0] == self._unit and data[1] == FUNCTION and length < data[3] + 6:
-            return 0  # the usual case while bytes arrive: nothing to look at yet
+            return 0  # the usual case while bytes arrive: no whole frame yet
         used, unit, _, pdu = self.framer.decode(data)
         if used == 0:
             return 0

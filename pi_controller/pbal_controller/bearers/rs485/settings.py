@@ -1,4 +1,4 @@
-"""What one RS-485 segment is told, and where a home is on it. Loads nothing of pymodbus."""
+"""The settings of one RS-485 segment, and where a home is on it. Does not load pymodbus."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BusConfig(BaseModel):
     answer_timeout_ms: float = Field(default=60.0, ge=5, le=2000)
     # Quiet time the nodes need after a broadcast before the next request.
     broadcast_gap_ms: float = Field(default=10.0, ge=2, le=1000)
-    # Adapters that hear themselves.
+    # For adapters that receive what they send.
     local_echo: bool = False
     # The kernel drives DE through RTS (TIOCSRS485); most adapters do it in hardware.
     rts_de: bool = False

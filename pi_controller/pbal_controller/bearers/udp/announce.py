@@ -17,7 +17,7 @@ SERVICE = "_pbal._udp.local."
 async def announced(name: str, host: str, port: int) -> AsyncIterator[None]:
     """While inside, this computer answers to `name`.local, and lists the service.
 
-    A name that cannot be announced is said once: homes with an address of ours need none.
+    A name that cannot be announced is logged once: homes with an address of ours need none.
     """
     if not name:
         yield

@@ -1,12 +1,12 @@
-"""One UDP port with the homes that speak to it: who is where, who is asked, what came back.
+"""One UDP port with the homes that use it: their addresses, requests and answers.
 
-A home's place is the source of its last frame that opened; a home that has not spoken is asked
-nothing. Many requests are on their way at a time, one for each home: a second one for the same
-home waits until the first is over. A frame that comes late, twice or in another order is taken as
-unasked, or refused by its counter; it disturbs nobody.
+A home's place is the source of its last frame that opened; a home that has not sent yet is not
+polled. Many requests are under way at a time, one for each home: a second one for the same home
+waits until the first is over. A frame that comes late, twice or in another order is taken as
+unasked, or refused by its counter; it affects no other exchange.
 
-What does not open costs a share of the time and no more (`ration`), and reading stops for a while
-when nothing but junk comes.
+Frames that do not open take a bounded share of the time (`ration`); reading pauses while only such
+frames come.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 
 Place = tuple[Any, ...]  # of a socket: host, port, and what IPv6 adds
 
-_READ_AT_ONCE = 32  # datagrams; then the others of the event loop have their turn
+_READ_AT_ONCE = 32  # datagrams; then other tasks of the event loop run
 _BUFFER_BYTES = 1 << 20  # the kernel's, for the answers of many homes
-_READING = 0.2  # share of the time that reading what is worth nothing may take ...
-_PAUSE_S = 0.05  # ... and how long nothing is read then
+_READING = 0.2  # share of the time that reading useless datagrams may take ...
+_PAUSE_S = 0.05  # ... and how long reading then pauses
 _COPIES = 8  # of a group frame in one turn
 _FIRST = (VERSION << 4 | UP, VERSION << 4 | UP_EXPLICIT)
 _SMOOTH = 0.05
@@ -259,7 +259,7 @@ class UdpBearer:
         assert self._socket is not None
         try:
             self._socket.sendto(data, place)
-        except OSError:  # no way there now, or the kernel's buffer is full: as if it were lost
+        except OSError:  # no route now, or the kernel's buffer is full: as if lost
             self.unsent += 1
 
     # -- what comes ----------------------------------------------------------------------
@@ -275,7 +275,7 @@ class UdpBearer:
                 data, place = made.recvfrom(2048)
             except BlockingIOError:
                 break
-            except OSError:  # what an earlier datagram of ours met on its way
+            except OSError:  # an error (ICMP) that an earlier datagram of ours caused
                 continue
             good = self._datagram(data, place) or good
         if good:

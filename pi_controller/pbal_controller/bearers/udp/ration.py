@@ -1,7 +1,7 @@
-"""What senders who have proven nothing may cost: pure.
+"""A bound on the work for senders that are not authenticated. Pure.
 
-Addresses of senders can be invented, so they earn no trust. They only decide whose share is
-spent: one that floods finds its own share empty, and all of them together have an end, too.
+Source addresses can be forged, so they are not trusted. They only select whose share is used up: a
+sender that floods uses up its own, and all shares together are bounded, too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Allowance:
         self._at = 0.0
 
     def left(self, now: float) -> bool:
-        """Whether there is any."""
+        """Whether any is left."""
         self._left_s = min(
             self._share * _KEPT_S, self._left_s + self._share * max(0.0, now - self._at)
         )
@@ -30,18 +30,18 @@ class Allowance:
         return self._left_s > 0
 
     def spend(self, seconds: float) -> None:
-        """It was work for nothing."""
+        """Charge work whose result was useless."""
         self._left_s -= seconds
 
 
 class Ration:
-    """Shares of the work for nothing, by sender.
+    """Shares of the useless work, by sender.
 
     `each`, `all_of_them`: shares of one processor that one sender, and all, may cost.
     """
 
     def __init__(self, each: float = 0.02, all_of_them: float = 0.1) -> None:
-        self._salt = secrets.token_bytes(8)  # nobody chooses whose share he spends
+        self._salt = secrets.token_bytes(8)  # so that no sender can choose whose share it uses
         self._each = [Allowance(each) for _ in range(_SHARES)]
         self._all = Allowance(all_of_them)
 
@@ -49,10 +49,10 @@ class Ration:
         return self._each[hash((self._salt, sender)) % _SHARES]
 
     def allows(self, sender: Hashable, now: float) -> bool:
-        """Whether a frame of this sender is looked at now."""
+        """Whether a frame of this sender is to be opened now."""
         return self._of(sender).left(now) and self._all.left(now)
 
     def spend(self, sender: Hashable, seconds: float) -> None:
-        """It did not open."""
+        """Charge a frame that did not open."""
         self._of(sender).spend(seconds)
         self._all.spend(seconds)

@@ -1,4 +1,4 @@
-"""What a UDP bearer is told, and where a home is on it."""
+"""The settings of a UDP bearer, and where a home is on it."""
 
 from __future__ import annotations
 
