@@ -4,7 +4,7 @@
 
     study = run_study(Options(feeder=Path("Master.dss")), lambda name, total: lambda done: None)
 
-The errors are loaded at once; the rest, with NumPy, SciPy and the engine, when it is asked for.
+The errors are loaded at once; the rest, with NumPy, SciPy and the engine, on first use.
 """
 
 from typing import TYPE_CHECKING, Any

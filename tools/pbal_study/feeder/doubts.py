@@ -1,4 +1,4 @@
-"""Slips of a feeder file that do not stop a study but change what it says: notes."""
+"""Likely mistakes in a feeder file that do not stop a study but change its results: notes."""
 
 from collections import Counter
 from typing import Any
@@ -15,7 +15,7 @@ _FEW = 3
 def feeder_doubts(
     circuit: Any, net: Network, unit: Unit, homes: list[RawLoad], notes: list[str]
 ) -> None:
-    """Adds what a reader of the report should ask about the feeder."""
+    """Adds a note for each point of the feeder that a reader of the report should check."""
     made = unit.transformer
     if made.rated_kva > _LARGEST_KVA:
         notes.append(

@@ -1,8 +1,8 @@
-"""What can be told from the text of a feeder's files before the engine reads them.
+"""Checks of the text of a feeder's files before the engine reads them.
 
-The engine follows `Redirect` and `Compile` without looking back, so a file that includes itself
-ends the process; and it takes a bracket that is never closed to the end of the line without a
-word, which loses every property behind it. Both are found here, by file and line.
+The engine follows `Redirect` and `Compile` without a check for cycles, so a file that includes
+itself ends the process; and it extends a bracket that is never closed to the end of the line
+without a message, which loses every property behind it. Both are found here, by file and line.
 """
 
 import re
@@ -20,8 +20,8 @@ _DEFINES = re.compile(r"\s*(new|edit|more|m|set|batchedit|~|redir\w*|comp\w*)\b|
 
 
 def check_files(path: Path) -> None:
-    """Walks a feeder file and all it includes; InputError for what the engine would not survive
-    or not mention. Files that cannot be found are left to the engine's own words."""
+    """Walks a feeder file and all it includes; InputError for what would end the engine or what it
+    would not report. Missing files are left to the engine's own message."""
     _walk(path.resolve(), ())
 
 
@@ -83,7 +83,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _without_comment(line: str) -> str:
-    """Cuts a comment (! or //) off, unless it stands within quotes or brackets."""
+    """Removes a comment (! or //), unless it stands within quotes or brackets."""
     skip_to = 0
     for k, char in enumerate(line):
         if k < skip_to:
@@ -115,7 +115,7 @@ def _check_brackets(path: Path, number: int, line: str) -> None:
             # The engine's own rule: a list ends at the first closing bracket of its kind. Another
             # opening one on the way there shows that this list was never closed.
             if end < 0 and line[k] in _QUOTES and "=" not in line[k:] and not _is_value(line, k):
-                break  # a remark behind an apostrophe: the engine loses nothing with it
+                break  # text behind an apostrophe: the engine loses nothing with it
             if end < 0 or (line[k] in "([{" and line[k] in line[k + 1 : end]):
                 raise InputError(
                     f"{path.name} line {number}: {line[k]!r} is not closed: {line.strip()[:80]}",
@@ -146,7 +146,7 @@ def file_named(line: str) -> str:
 
 
 def spelled_here(folder: Path, name: str) -> str:
-    """Words for a file that is there but for its capitals, or ""."""
+    """The words for a file whose name differs only in its capitals, or ""."""
     wanted = folder / name.replace("\\", "/")
     if wanted.exists() or not wanted.parent.is_dir():
         return ""

@@ -2,7 +2,7 @@
 
 Feeder files often end in Show, Export, Plot or Save. After a `Compile` the engine writes those into
 the feeder's own folder and over what is there; `Help` prints to standard output; coordinates, which
-a study has no use for, end the whole run where their file is missing. So the text files are copied
+a study does not use, end the whole run where their file is missing. So the text files are copied
 without such lines, into folders that look like the originals: everything else in them is a link.
 """
 
@@ -94,7 +94,7 @@ def _note_coordinates(file: Path, number: int, line: str, notes: list[str]) -> N
 
 def _link_the_rest(folder: Path, place: Path) -> None:
     """Links to everything in a folder that was not copied: what the feeder may read."""
-    with contextlib.suppress(OSError):  # a folder above may not be ours to list
+    with contextlib.suppress(OSError):  # we may not be allowed to list a folder above
         for entry in folder.iterdir():
             link = place / entry.name
             if not link.exists() and not link.is_symlink():

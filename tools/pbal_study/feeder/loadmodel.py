@@ -1,4 +1,4 @@
-"""How loads follow voltage: what a .dss file says, as the engine understands it."""
+"""How loads follow voltage: as in the .dss file, by the engine's rules."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ from .model import Complex, Feeder, Ints, Real
 class LoadModel:
     """How load power follows voltage, for H + fixed loads' ports at once.
 
-    `power` draws the profile's watts at any voltage above 0.7 per unit, which is what a profile
-    from a meter says. `feeder` follows the .dss file: the ZIP shares inside the load's voltage
-    band, constant impedance above it, and below it a current that falls linearly to half the
-    rated one at 0.5 per unit (the engine's rule; checked against it in the tests).
+    `power` draws the profile's watts at any voltage above 0.7 per unit, as a meter has measured
+    them. `feeder` follows the .dss file: the ZIP shares inside the load's voltage band, constant
+    impedance above it, and below it a current that falls linearly to half the rated one at 0.5 per
+    unit (the engine's rule; checked against it in the tests).
     """
 
     def __init__(self, feeder: Feeder, kind: str = "feeder") -> None:
@@ -59,7 +59,7 @@ class LoadModel:
             return np.asarray(share[:, 0] * u * u + share[:, 1] * u + share[:, 2] * u**exponent)
 
         # Motors (3) and savers (4) are as constant powers outside their band; 6 and 7 are
-        # impedances there, Q the rated one. Found by asking the engine, voltage by voltage.
+        # impedances there, Q the rated one. Found by running the engine at many voltages.
         motor, held = np.isin(model, (3, 4)), np.isin(model, (6, 7))
         low = np.where(motor, 1.0, drawn(self._low))
         above = np.where(motor, 1.0, drawn(self._high)) / self._high**2

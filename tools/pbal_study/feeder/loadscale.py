@@ -1,6 +1,6 @@
 """What a feeder file does to all its loads at once: Set LoadMult, Set Year, and a load's Status.
 
-The engine's own rules, read off it setting by setting (the tests compare with it):
+The engine's own rules, found by trying each setting (the tests compare with it):
 
     power = kW x shape x growth x LoadMult
     status=fixed    kW x growth all the time: no shape, no LoadMult

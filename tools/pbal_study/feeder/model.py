@@ -1,6 +1,6 @@
 """A feeder reduced to what a balancing study needs: its impedance seen from the homes.
 
-Whatever lies between the source and the homes is linear (lines, cables, transformer), so the
+Everything between the source and the homes is linear (lines, cables, transformer), so the
 whole network is one complex matrix. A *port* is a place where a load can draw current: every
 movable home has three (its bus's three phases, each against the neutral), a fixed load has one
 per phase. With `i` the currents drawn at the ports:
@@ -124,7 +124,7 @@ class Feeder:
         return np.array([home.phase for home in self.homes], dtype=np.int64)
 
     def resistance(self) -> Real:
-        """Re(Z) between homes by relative phase, ohms, shape [H, H, 3], as the planner wants it.
+        """Re(Z) between homes by relative phase, ohms, shape [H, H, 3], as the planner needs it.
 
         Entry [h, g, d] is seen by home h when it sits d phases after home g: the mean over the
         three places where the pair can then be.

@@ -1,4 +1,4 @@
-"""The network without its loads: its no-load voltages, and its answer to a current anywhere.
+"""The network without its loads: its no-load voltages, and its response to a current anywhere.
 
 The engine's system admittance matrix is factorised once; every port is then one solution of it.
 """
@@ -17,7 +17,7 @@ from .model import Complex, LoadPoint, Real
 
 @dataclass
 class RawLoad:
-    """A load as read: where it connects, before we know its ports."""
+    """A load as read: where it connects, before its ports are known."""
 
     point: LoadPoint
     nodes: list[int]
@@ -49,7 +49,7 @@ def ports_of(homes: Sequence[RawLoad], fixed: Sequence[RawLoad]) -> list[tuple[s
 
 
 class Network:
-    """The network without loads: its no-load voltages, and how it answers to currents."""
+    """The network without loads: its no-load voltages, and its response to currents."""
 
     def __init__(self, circuit: Any, y: sp.csc_matrix, index: dict[str, int]) -> None:
         self.index = index
@@ -77,7 +77,7 @@ class Network:
         """Current that flows from the source into the network at node voltages `v`, [nodes, ...].
 
         Without what loads draw at the source's own nodes. Not from the source's admittance: behind
-        a stiff one the fall of voltage has no digits left.
+        a stiff one the voltage drop is lost in rounding.
         """
         rows = self._y[self.src_nodes].tolil()
         rows[:, self.src_nodes] = self._beside_source
@@ -106,14 +106,15 @@ class Network:
         return take
 
     def spread(self, ends: list[tuple[str, int, int]]) -> Complex:
-        """Fall of every node's voltage per ampere drawn at a port, [nodes, ports]."""
+        """Drop of every node's voltage per ampere drawn at a port, [nodes, ports]."""
         return np.asarray(self._lu.solve(self.take(ends).astype(complex)))
 
 
 def _beside_source(circuit: Any, index: dict[str, int], nodes: list[int]) -> Complex:
     """Admittance between the source's nodes of all elements but the source, [nodes, nodes].
 
-    Summed up from the elements: in the system's matrix a stiff source leaves no digit of it.
+    Summed up from the elements: in the system's matrix it is lost in rounding beside a stiff
+    source.
     """
     out = np.zeros((len(nodes), len(nodes)), dtype=complex)
     place = {node: k for k, node in enumerate(nodes)}

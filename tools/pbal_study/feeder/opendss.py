@@ -1,7 +1,7 @@
 """Reads an OpenDSS feeder with the OpenDSS engine itself.
 
-The engine compiles the file, so every element it knows is understood the way the planner's own
-tool understands it. `reduce` then makes a `feeder.Feeder` of its admittance matrix.
+The engine compiles the file, so every element has the same meaning as in the planner's own tool.
+`reduce` then makes a `feeder.Feeder` of its admittance matrix.
 """
 
 import os
@@ -41,7 +41,7 @@ _ZIP = {
 
 
 def _engine() -> Any:
-    """A private instance of the engine that opens no window and leaves the working folder alone."""
+    """A private instance of the engine: it opens no window and keeps the working folder."""
     from dss import DSS
 
     engine = DSS.NewContext()
@@ -54,7 +54,7 @@ def _engine() -> Any:
 
 @contextmanager
 def _scratch_folder(engine: Any) -> Iterator[Path]:
-    """A folder of our own, gone afterwards: what the engine writes goes here."""
+    """A temporary folder, removed afterwards, for what the engine writes."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="pbal-study-") as folder:
         os.chdir(folder)
@@ -109,7 +109,7 @@ def _in_words(path: Path, scratch: Path | None = None) -> Iterator[None]:
             f"{path} holds names with letters that are not UTF-8.", "Save the file as UTF-8."
         ) from exc
     except Exception as exc:
-        # SciPy raises a RuntimeError for a singular matrix: a part of the network hangs in the air.
+        # SciPy raises a RuntimeError for a singular matrix: a part of the network is not connected.
         if type(exc).__name__ != "DSSException" and not isinstance(exc, RuntimeError):
             raise
         raise InputError(
@@ -149,8 +149,8 @@ def load_feeder(path: Path, transformer: str = "") -> Feeder:
 
 
 def _refuse_unsupported(circuit: Any, path: Path) -> None:
-    """Elements that carry energy but are neither network nor load: silently leaving them out would
-    change the answer, so the study asks for a decision instead."""
+    """Elements that carry energy but are neither network nor load: leaving them out would change
+    the result without notice, so the user has to decide."""
     found: dict[str, int] = {}
     sources = 0
     for name in circuit.AllElementNames:
@@ -231,7 +231,7 @@ def _read_loads(circuit: Any, scale: LoadScale, notes: list[str]) -> list[RawLoa
 
 
 def _checked(feeder: Feeder) -> Feeder:
-    """Refuses loads whose rated voltage has nothing to do with their bus: a slip in the file."""
+    """Refuses loads whose rated voltage does not fit their bus: a mistake in the file."""
     for k, home in enumerate(feeder.homes):
         volts = float(abs(feeder.v0[3 * k + home.phase]))
         if not 0.7 < volts / home.v_base < 1.4:
@@ -253,7 +253,7 @@ def _checked(feeder: Feeder) -> Feeder:
     for load in feeder.fixed:
         volts = float(np.abs(feeder.v0[port : port + load.parts]).min())
         port += load.parts
-        # Wider than for a home: what it is rated for is less often written down with care.
+        # Wider than for a home: its rating is less often stated exactly.
         if not 0.5 < volts / load.v_base < 2:
             raise InputError(
                 f"Load {load.name} is rated {load.v_base:.0f} V between its terminals, but gets "

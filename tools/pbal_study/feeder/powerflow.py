@@ -3,8 +3,8 @@
 The Z-bus fixed point: with the network linear (see `feeder`), the voltages follow from the
 load currents, the load currents from the voltages. Starting at no load, each round is one
 matrix product for a whole block of minutes; the error shrinks by about the relative voltage
-drop each time, so four to six rounds reach a millionth of a volt. Where a feeder is loaded
-beyond reason that diverges; such minutes are solved one by one in a sturdier way.
+drop each time, so four to six rounds reach a millionth of a volt. Where a feeder is heavily
+overloaded that diverges; such minutes are solved one by one with a more robust method.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _RUN = 6  # from so many minutes between moves on, each stretch has its own smal
 
 @dataclass(frozen=True)
 class Flow:
-    """What one block of T minutes looks like. Currents in A, voltages in V, power in W."""
+    """The solution for one block of T minutes. Currents in A, voltages in V, power in W."""
 
     lv_current: Complex
     """Phase currents leaving the transformer, [T, 3]."""
@@ -170,7 +170,7 @@ class PowerFlow:
     ) -> tuple[Complex, int]:
         """The fixed point itself; `volts(current, rows)` gives those minutes' port voltages.
 
-        Minutes that have settled drop out, so the few heavy ones do not hold up the rest.
+        Minutes that have settled drop out, so the few heavily loaded ones do not delay the rest.
         """
         v = self.feeder.v0[port]
         out = self.model.current(power, v)
@@ -198,7 +198,7 @@ class PowerFlow:
         return out, MAX_ROUNDS
 
     def _rescue(self, power: Complex, port: NDArray[np.intp]) -> Complex:
-        """Minutes so heavily loaded that the plain iteration swings ever wider, [B, loads].
+        """Minutes so heavily loaded that the plain iteration diverges, [B, loads].
 
         Each load becomes the admittance it has at the present voltage, the network is solved
         with it exactly, and half the step is taken: slow, but it holds down to a collapse.

@@ -87,7 +87,7 @@ def _movable(raw: RawLoad, index: dict[str, int]) -> bool:
 
 
 def _nothing_to_move(circuit: Any, loads: list[RawLoad]) -> InputError:
-    """Why no load can be moved, in the words of the most likely cause."""
+    """Why no load can be moved: the most likely cause, in words."""
     split = [name for name in names_of(circuit.Transformers) if _is_centre_tapped(circuit, name)]
     if split:
         return InputError(
@@ -124,8 +124,8 @@ def _is_centre_tapped(circuit: Any, name: str) -> bool:
 
 
 def _find_phases(unit: Unit, homes: list[RawLoad], spread: Complex, notes: list[str]) -> None:
-    """Which node of a home's bus hangs on which phase of the transformer: the phase whose current
-    answers most. It need not be the one of the same number."""
+    """Which node of a home's bus is fed by which phase of the transformer: the phase whose current
+    changes most. It need not be the one of the same number."""
     answer = np.abs(unit.rows @ spread[unit.nodes]).reshape(3, -1, 3)
     transposed = 0
     for k, raw in enumerate(homes):

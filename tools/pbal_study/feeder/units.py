@@ -1,6 +1,6 @@
 """The transformer that is studied: which there are, and which of them feeds the homes.
 
-Which transformer feeds which home follows from the network's answer: it is the one whose
+Which transformer feeds which home follows from the network's response: it is the one whose
 low-voltage current follows the home's.
 """
 

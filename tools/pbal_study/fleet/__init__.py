@@ -1,4 +1,4 @@
-"""Many transformers: which of them first. See docs/fleet.md.
+"""Many transformers, ranked by which should come first. See docs/fleet.md.
 
 from pbal_study.fleet import FleetOptions, run_fleet
 

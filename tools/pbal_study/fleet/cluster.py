@@ -47,7 +47,7 @@ def on_cluster(
     Raises ConnectionError where the scheduler cannot be reached or is lost, MissingError where it
     has no workers within `wait_s`, or a worker has no pbal or lacks a feeder's file.
     """
-    # Its functions bear no types.
+    # Its functions have no type annotations.
     import distributed
     from distributed.comm.core import CommClosedError
 
@@ -123,7 +123,7 @@ def _rows(
         if exc is None:
             yield station, future.result()
         else:
-            # The scheduler has tried it on several workers, and each of them died.
+            # The scheduler has tried it on several workers, and each of them ended.
             yield station, failed(station, f"Its workers died: {type(exc).__name__}: {exc}")
         future.release()
         following = next(todo, None)

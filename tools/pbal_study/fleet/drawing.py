@@ -64,7 +64,7 @@ def read_classes(path: Path, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def generator(seed: int, station: str, use: str) -> np.random.Generator:
-    """Chance of one station, for one use."""
+    """The random generator of one station, for one use."""
     digest = hashlib.sha256(f"{seed}/{station}/{use}".encode()).digest()
     return np.random.default_rng(list(digest[:16]))
 

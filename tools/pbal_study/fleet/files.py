@@ -1,4 +1,4 @@
-"""What a fleet leaves in its folder: the ranked table as CSV and Parquet, the map as GeoJSON, the
+"""The files that a fleet study writes: the ranked table as CSV and Parquet, the map as GeoJSON, the
 report, and all of it as JSON."""
 
 import csv
@@ -87,7 +87,7 @@ def _write_parquet(rows: list[Row], path: Path) -> None:
     def kind(name: str) -> Any:
         return pa.string() if name in _TEXT else pa.int64() if name in _WHOLE else pa.float64()
 
-    # Types are said, so that a column without a value has the type it has elsewhere.
+    # Types are stated, so that a column without a value has its type, too.
     schema = pa.schema([(name, kind(name)) for name in HEADER])
     columns = {name: [row.get(name) for row in rows] for name in HEADER}
     parquet.write_table(pa.table(columns, schema=schema), path)

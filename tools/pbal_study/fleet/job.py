@@ -1,4 +1,4 @@
-"""One station: studied, and made a row of."""
+"""One station: its study, and the row of its result."""
 
 import time
 from dataclasses import replace
@@ -32,7 +32,7 @@ the highest 10-minute phase current passes the limit, 0 or 1. violations: the th
 
 def study_station(options: Options, station: Station, pool: Pool | None) -> Row:
     """The row of one station, with the options that all share; pool: what its homes draw from, for
-    those without a profile file. Whatever is wrong with the station becomes the row's reason."""
+    those without a profile file. Any error of the station becomes the row's reason."""
     began = time.process_time()
     try:
         if station.fault:
@@ -122,7 +122,7 @@ def _drawn(options: Options, station: Station, names: list[str], pool: Pool | No
 
 
 def _guessed(station: Station) -> list[str]:
-    """What of the station is drawn because nobody knows it."""
+    """What of the station is drawn at random because it is not known."""
     drawn = sum(c.phase is None for c in station.customers)
     if station.feeder is not None or station.homes_list is not None or not drawn:
         return []

@@ -1,8 +1,8 @@
 """Stations in processes of this computer.
 
-A worker that dies (out of memory, a fault within the engine, longer than the limit) takes its pool
-with it. The stations that were under way are then studied again, each alone in a process of its
-own; the one that ends its process once more is a row with its reason.
+A worker that ends early (out of memory, a fault within the engine, longer than the limit) ends its
+pool. The stations that were under way are then studied again, each alone in a process of its own;
+the one that ends its process once more is a row with its reason.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ def save_pool(pool: Pool, folder: Path) -> Path:
 def _begin(options: Options, pool: Pool | None, watts: Path | None, limit_s: float) -> None:
     """Once in each worker."""
     global _shared
-    # The keys of a terminal go to the first process, which ends the workers.
+    # Ctrl-C is handled by the first process, which ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -60,7 +60,7 @@ def _begin(options: Options, pool: Pool | None, watts: Path | None, limit_s: flo
 def _work(station: Station) -> Row:
     assert _shared is not None
     options, pool, limit_s = _shared
-    # From a thread of C, for the engine may never come back to Python.
+    # From a thread of C, because the engine may never return to Python.
     with open(os.devnull, "w") as nowhere:
         faulthandler.dump_traceback_later(limit_s, exit=True, file=nowhere)
         try:
@@ -140,7 +140,7 @@ def _alone(station: Station, start: Callable[[], ProcessPoolExecutor], limit_s: 
 
 @contextlib.contextmanager
 def _ended(executor: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
-    """Leaves no worker behind, whatever ends the block."""
+    """Ends all workers, however the block ends."""
     try:
         yield executor
     except BaseException:

@@ -1,4 +1,4 @@
-"""Which transformer first, and what all of them come to."""
+"""The ranking of transformers, and the totals over them."""
 
 import math
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ def value_of(row: Row, by: str) -> float:
 
 
 def chosen(rows: list[Row]) -> str:
-    """What to rank by where nobody says: money where it is known of any, else capacity."""
+    """What to rank by unless it is chosen: money where it is known of any, else capacity."""
     money = any(row["net_present_value"] is not None for row in rows)
     return "money" if money else "capacity"
 

@@ -26,7 +26,7 @@ _MOST_HOMES = 5000
 
 @dataclass(frozen=True)
 class Customer:
-    """A home of a station: phase 0..2, None where nobody knows; class of its load, "" for any."""
+    """A home of a station: phase 0..2, None where not known; class of its load, "" for any."""
 
     home: str
     phase: int | None = None
@@ -35,7 +35,7 @@ class Customer:
 
 @dataclass(frozen=True)
 class Station:
-    """A row of the table. None, "" or () where nothing is said.
+    """A row of the table. None, "" or () where the table is empty.
 
     kva, main_ohm, phase_limit_a and participation stand for the options of the same name.
     mix: classes of the station's homes and their weights, for those without a class of their own.

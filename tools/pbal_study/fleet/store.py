@@ -1,9 +1,9 @@
-"""Rows that are done, kept while the fleet runs, so that a killed run goes on where it was.
+"""Rows that are done, kept while the fleet runs, so that a killed run resumes.
 
 `rows.jsonl` in the output folder holds a line per station: a key and the row. The key is a digest
 of all that the row depends on: options, the station, and size and time of every file that is read
-for it. A line is on the disk before the next row is waited for; a last line that a kill cut short
-is dropped.
+for it. A line is on the disk before the next row is waited for; an incomplete last line, after a
+kill, is dropped.
 """
 
 import fcntl
@@ -37,7 +37,7 @@ def key_of(options: Options, station: Station, shared: Iterable[Path]) -> str:
             stamps.append((str(path), at.st_size, at.st_mtime_ns))
         except OSError:
             stamps.append((str(path), -1, 0))
-    # Where a station lies changes its place on the map, not its figures.
+    # The coordinates of a station do not change its figures.
     said = {**vars(station), "longitude": None, "latitude": None}
     text = json.dumps([_SCHEMA, options.as_dict(), said, stamps], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -48,7 +48,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         """Opens or makes it. Raises MissingError where another run holds it, InputError where the
-        file is none of ours."""
+        file has another format."""
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / FILE
         self.rows: dict[str, Row] = {}

@@ -21,7 +21,7 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class FleetOptions:
-    """What a fleet study depends on. `shared` is what each station is studied with; its `profiles`
+    """The options of a fleet study. `shared` is what each station is studied with; its `profiles`
     is the pool."""
 
     table: Path | None = None
@@ -91,7 +91,7 @@ def _there(store: Store, key: str, retry_failed: bool) -> bool:
 
 
 def _placed(row: Row, station: Station) -> Row:
-    """The row where the station lies by today's table."""
+    """The row with the station's coordinates by today's table."""
     return {**row, "longitude": station.longitude, "latitude": station.latitude}
 
 

@@ -17,8 +17,8 @@ _COMPACT = re.compile(r"(19|20)\d\d[01]\d[0-3]\d([0-2]\d[0-5]\d([0-5]\d)?)?")
 
 class Clock:
     """Reads time stamps as seconds since 1970 in the file's own clock: ISO 8601, or plain Unix
-    seconds. Offsets from UTC are honoured, and the first one is taken as the file's clock, so
-    that evenings stay evenings."""
+    seconds. Offsets from UTC are honoured, and the first one is taken as the file's clock, so that
+    times of day are kept."""
 
     def __init__(
         self, path: Path, start: np.datetime64 | None = None, step_s: int | None = None
@@ -41,7 +41,7 @@ class Clock:
             return self._compact(row, stamps)
         if _is_number(stamps[0]):
             return self._unix(row, stamps)
-        # Blank cells would pass as NumPy's own "no time", and NumPy forgets offsets.
+        # NumPy would accept blank cells as its own "no time", and it drops offsets.
         if self._offset is None and not any(map(_has_offset, stamps)):
             try:
                 out = np.array(stamps, dtype="datetime64[s]")

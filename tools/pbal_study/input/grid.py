@@ -1,4 +1,4 @@
-"""Rows with times become a regular grid: gaps found or filled, seconds averaged, units doubted.
+"""Rows with times become a regular grid: gaps found or filled, seconds averaged, units checked.
 
 A gap is refused by default, because every way to fill it is a guess that the reader of the report
 should know.

@@ -200,7 +200,7 @@ def assign_columns(
 ) -> tuple[NDArray[np.float32], list[str]]:
     """Watts of every home, then of every fixed load: float32 [T, H + fixed], and notes.
 
-    By the list's `profile` column; else by equal names; else, if neither speaks of any home, in
+    By the list's `profile` column; else by equal names; else, if neither names any home, in
     the order of both files.
     """
     place = {name.lower(): k for k, name in enumerate(profiles.names)}
@@ -263,7 +263,7 @@ def _in_order(
     notes: list[str],
 ) -> list[int | None]:
     """Columns by order alone. As many columns as loads: load k of the file gets column k. Else
-    the homes get the first ones; a fixed load only the one that bears its name."""
+    the homes get the first ones; a fixed load only the one of its name."""
     if count == len(loads) and homes < len(loads):
         notes.append("Profile columns go to all loads in file order, fixed ones included.")
         order = sorted(range(len(loads)), key=lambda k: loads[k].place)

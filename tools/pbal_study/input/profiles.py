@@ -93,7 +93,7 @@ def read_profiles(
                 times, watts = _parse(path, row, block, names, clock)
                 check_order(path, times if last is None else np.append(last, times))
                 first, last = int(times[0]) if first is None else first, times[-1]
-                # Both ends of the wanted stretch are known as soon as the first row is.
+                # Both ends of the wanted period are known once the first row is.
                 keep = times >= first + skip_days * 86400
                 if days is not None:
                     keep &= times < first + (skip_days + days) * 86400

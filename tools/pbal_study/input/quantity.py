@@ -1,7 +1,8 @@
-"""What the values of a profile file are: watts, kilowatts, energy per interval, a meter's count.
+"""The unit of a profile file's values: watts, kilowatts, energy per interval, a meter's count.
 
 The user says it, or the column names do (`home_01 [kWh]`); nothing is guessed from the values, but
-a count that only grows is asked about, because as watts it would make a report of nonsense.
+values that only grow are refused until the user says what they are, because a count taken as watts
+would give a wrong report.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Profiles out of the feeder file itself: what its load shapes say, if no CSV is given.
+"""Profiles from the feeder file itself: those of its load shapes, if no CSV is given.
 
 A load follows its `Yearly` shape, else its `Daily` one, else it draws its kW all the time. Shapes
 of different lengths and steps are brought to the finest step; a shorter one is repeated.
@@ -24,7 +24,7 @@ def feeder_profiles(path: Path, *, days: float | None = None, skip_days: float =
     """Watts of every load after the shapes of an OpenDSS file, columns named after the loads."""
     circuit = compile_feeder(path).ActiveCircuit
     notes = ["The profiles are the load shapes of the feeder file; reactive power by power factor."]
-    factors = read_scale(circuit, [])  # load_feeder has said it
+    factors = read_scale(circuit, [])  # load_feeder has noted it
     loads = circuit.Loads
     found: list[tuple[str, float, str]] = []
     k = loads.First
@@ -32,7 +32,7 @@ def feeder_profiles(path: Path, *, days: float | None = None, skip_days: float =
         if circuit.ActiveCktElement.Enabled:
             status, yearly, daily = int(loads.Status), str(loads.Yearly), str(loads.daily)
             shape = "" if is_fixed(status) else yearly or daily
-            # A load that has only a Daily shape is said to have it as its Yearly one, too.
+            # For a load that has only a Daily shape the engine reports it as its Yearly one, too.
             kw = float(loads.kW) * factors.of(status, yearly=bool(yearly) and yearly != daily)
             found.append((str(loads.Name), kw, shape))
         k = loads.Next

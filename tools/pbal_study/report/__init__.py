@@ -1,4 +1,4 @@
-"""What a study leaves behind: the report with its figures, JSON and tables.
+"""The output of a study: the report with its figures, JSON and tables.
 
 `page` draws with matplotlib, an extra, and so is imported by itself.
 """

@@ -72,7 +72,7 @@ def dash(name: str) -> str:
 
 
 def inline(svg: str, name: str, title: str) -> str:
-    """An SVG made fit for the page: no addresses, no name shared with another picture."""
+    """An SVG for inclusion in the page: no addresses, no name shared with another picture."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
     svg = svg.replace(' id="', f' id="{name}-').replace("url(#", f"url(#{name}-")
@@ -101,7 +101,7 @@ def curves(
             top = max(top, limit[0])
         ax.set(xlabel="share of time at or above this value, %", ylabel=label, xlim=(0, 100))
         if not from_zero:
-            # At least 20 units, so that a difference of nothing does not fill the picture.
+            # At least 20 units, so that a negligible difference does not fill the picture.
             bottom = np.floor(bottom / 10) * 10
             top = max(top, bottom + 18.5)
         ax.set_ylim(bottom, bottom + (top - bottom) * 1.08 or 1)

@@ -1,4 +1,4 @@
-"""Pictures of what the network feels: unbalance, losses, voltages, the transformer."""
+"""Pictures of the network: unbalance, losses, voltages, the transformer."""
 
 import numpy as np
 from numpy.typing import NDArray

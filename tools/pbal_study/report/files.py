@@ -1,4 +1,4 @@
-"""Files a study leaves behind: study.json, CSV tables and report.html."""
+"""The files that a study writes: study.json, CSV tables and report.html."""
 
 import contextlib
 import csv
@@ -67,9 +67,8 @@ def share_of_hindsight(study: Study) -> float | None:
 
 
 def check_folder(out: Path, inputs: Iterable[Path | None], names: Iterable[str] = FILES) -> None:
-    """Says before the work starts that the results, files of these names, could not be written
-    after it, or would take the place of a file that is read. Leaves nothing behind. Raises
-    InputError."""
+    """Checks before the work starts that the results, files of these names, can be written after it
+    and do not replace a file that is read. Leaves no file. Raises InputError."""
     inputs = list(inputs)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is not a folder.", "Give --out a folder.")

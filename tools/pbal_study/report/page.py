@@ -169,7 +169,7 @@ def render(study: Study) -> str:
 
 
 def _money(study: Study) -> list[str]:
-    """Whether it pays, and what it is made of."""
+    """Whether it pays, and from which costs and savings."""
     text, room, hosts = money_text(study), room_text(study), hosting_text(study)
     if not text:
         return []

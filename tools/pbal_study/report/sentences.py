@@ -96,7 +96,7 @@ def hosting_text(study: Study) -> str:
 
 
 def relay_text(study: Study) -> str:
-    """Which homes should get a relay first, and what is known of it."""
+    """Which homes should get a relay first, and how well that is known."""
     names = [study.feeder.homes[k].name for k in study.relay_order]
     third = max(1, round(len(names) / 3))
     text = f"First third, in this order: <b>{escape(', '.join(names[:third]))}</b>."

@@ -1,4 +1,4 @@
-"""The controllers on one street, and what each of them comes to."""
+"""The controllers on one street, and the results of each."""
 
 from ..input.quantity import Quantity
 from .controllers import Loop

@@ -1,6 +1,6 @@
 """The controllers side by side, as phase trajectories over time.
 
-`as built` and `best static` hold still, `pbal` runs the shipped planner causally in a control
+`as built` and `best static` never switch, `pbal` runs the shipped planner causally in a control
 loop, `hindsight` knows the future. All return the same thing, a `Trajectory`, and all are then
 judged by the same power flow.
 """
@@ -168,11 +168,11 @@ def known_future(
     """The hindsight optimum, with switching priced so that it switches as often as `peer` did.
 
     Neutral current only. The price is found on the middle days of the first week, at most two, so
-    that both switch equally often there; a study of no more than these is done with that. It holds
-    for a week at a time (each starts where the last one ended) and follows the seasons: a week in
-    which the optimum switches 10 % more or less often than its peer is done again at another price,
-    at most twice. Without a peer, one switching per relay and day is the measure. `ready` waits
-    until so many steps of `peer` are there.
+    that both switch equally often there; for a study of no more than these days that is all. It
+    holds for a week at a time (each starts where the last one ended) and follows the seasons: a
+    week in which the optimum switches 10 % more or less often than its peer is done again at
+    another price, at most twice. Without a peer, one switching per relay and day is the measure.
+    `ready` waits until so many steps of `peer` are there.
     """
     homes = street.feeder.n_homes
     total = homes + street.feeder.n_fixed_ports
@@ -223,13 +223,14 @@ def known_future(
                 start,
                 price,
                 movable=movable,
-                # On a week of 60 homes 25 sweeps came within 2 % of 10, either way.
+                # On a week of 60 homes the result of 25 sweeps differed by at most 2 % from that of
+                # 10.
                 sweeps=25,
                 seed=loop.seed,
             )
             prices.append(price)
             used = best.switchings / wanted
-            # What is left at the end is not worth the time, nor its few switchings a price.
+            # The last part week is not repeated: its few switchings determine no price.
             if 0.9 < used < 1.1 or (a > 0 and b - a < week) or trial == 2:
                 break
             price *= min(max(used, 0.5), 2.0) ** 1.1
@@ -277,7 +278,7 @@ class _Run:
         self.delay, part = divmod(loop.delay_s, street.step_s)
         self.older = part / street.step_s  # of a reading that lies across two steps
         self.rng = np.random.default_rng([loop.seed, 5])
-        # Where every load of the street has a node, nothing is left over for the meter to show.
+        # Where every load of the street has a node, the meter shows no further load.
         unknown = len(self.nodes) < len(relays) or street.feeder.n_fixed_ports > 0
         self.metered_rest = loop.others == "remainder" and unknown
         still = [k for k, home in enumerate(self.nodes) if not relays[home]]
@@ -371,7 +372,7 @@ class _Run:
     def _reading(
         self, meter: MinuteFlow, power: Complex, now: NDArray[np.int8]
     ) -> tuple[Complex, Complex | None]:
-        """What the nodes measure, and what the transformer's meter sees beside them."""
+        """What the nodes measure, and the rest of the transformer's current, by its meter."""
         own = meter.currents(power)[self.nodes]
         if not self.metered_rest:
             return own, None

@@ -1,4 +1,4 @@
-"""The OpenDSS engine as a second opinion on our own solver."""
+"""The OpenDSS engine as a check of our own solver."""
 
 from pathlib import Path
 from typing import Any

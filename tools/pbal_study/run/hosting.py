@@ -1,9 +1,9 @@
 """Hosting capacity: how many homes may have a car or a roof before a limit is passed.
 
-The share of homes is raised in tenths; who has one at a smaller share keeps it. Held against the
-limits are the highest 10-minute phase current (the phase limit, else the transformer's rating) and,
-where the feeder is known, EN 50160's voltages and unbalance. The last share that passes is found by
-bisection, which takes for granted that a larger share loads the street more.
+The share of homes is raised in tenths; a home that has one at a smaller share keeps it. Compared
+with the limits are the highest 10-minute phase current (the phase limit, else the transformer's
+rating) and, where the feeder is known, EN 50160's voltages and unbalance. The last share that
+passes is found by bisection, which assumes that a larger share loads the street more.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def hosted(
     def fails(tenths: int) -> str:
         street = street_at(tenths / TENTHS)
         outcome: Outcome = judge(street, follow(street), 20.0)
-        relays = outcome.trajectory.start >= 0  # all: of no consequence to the limits
+        relays = outcome.trajectory.start >= 0  # all: it does not matter to the limits
         return passed_limit(summarise(outcome, outcome, street, relays, 0.0), limit_a)
 
     low, high = -1, TENTHS + 1

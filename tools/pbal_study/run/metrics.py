@@ -253,8 +253,8 @@ def summarise(
 
 
 def _peak(outcome: Outcome, rated_a: float) -> dict[str, Any]:
-    """The highest 10-minute current of any phase, which is what blows fuses, A; and what of the
-    transformer's rating it is, None where that is not known."""
+    """The highest 10-minute current of any phase, which decides whether a fuse blows, A; and as a
+    share of the transformer's rating, None where that is not known."""
     tens: NDArray[np.floating] = outcome.phase_a
     if outcome.step_s < TEN_MINUTES <= len(tens) * outcome.step_s:
         tens = ten_minute_rms(tens, outcome.step_s)

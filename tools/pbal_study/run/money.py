@@ -1,10 +1,10 @@
 """What a controller costs and saves: pay-back, net present value, and when it does not pay.
 
-Savings are the losses avoided, in money and carbon, and what was studied is taken to go on for
+Savings are the losses avoided, in money and carbon, and what was studied is assumed to continue for
 years: a day or a week is turned into a year by its length, which the report says beside every such
-figure. Costs are the relays, the controller, and the wear of the contacts, which every switching
-brings nearer to their end. Capacity that is released is told in kilowatts and cars; it has a value
-only where the owner gives one (`capacity_value`), for a reinforcement that is put off or avoided.
+figure. Costs are the relays, the controller, and the wear of the contacts by every switching.
+Released capacity is stated in kilowatts and cars; it has a value only where the owner gives
+one (`capacity_value`), for a reinforcement that is put off or avoided.
 """
 
 from dataclasses import dataclass

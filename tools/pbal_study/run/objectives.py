@@ -21,7 +21,7 @@ LOSSES_BETA = 0.07
 
 @dataclass(frozen=True)
 class Weighed:
-    """What pbal comes to with one objective, over the first days."""
+    """The figures of pbal with one objective, over the first days."""
 
     objective: str
     days: float

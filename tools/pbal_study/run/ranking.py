@@ -1,9 +1,9 @@
-"""Which homes deserve a relay first.
+"""Which homes should get a relay first.
 
 Two orders compete. Greedy by marginal benefit: on moments spread over the whole period, add the
 home whose freedom to move cuts the squared neutral current most, given the homes already chosen,
 which re-settle after each choice; half-hour means are used, so that a home counts for load that
-lasts long enough to be worth a switching. And simply: heaviest first. The real planner then runs
+lasts long enough to be worth a switching. The other: heaviest first. The real planner then runs
 with the first third of each, and the order that did better is recommended.
 """
 
@@ -52,7 +52,7 @@ def rank_homes(
             chosen = order[len(done)]
         left.remove(chosen)
         done.append(chosen)
-        # The new home settles first, then every chosen one may answer, twice.
+        # The new home is placed first, then every chosen one again, twice.
         for h in [chosen, *done, *done]:
             to, _ = _best_move(currents, phases, neutral, h)
             neutral = neutral + currents[:, h] * (_TURN[to] - _TURN[phases[:, h]])
@@ -70,7 +70,7 @@ def _best_move(
     cost = np.abs(rest[:, None] + own[:, None] * _TURN) ** 2
     to = np.argmin(cost, axis=1)
     rows = np.arange(len(own))
-    # Staying wins a tie, so that a home without load is never moved.
+    # In a tie the home stays, so that one without load is never moved.
     stay = cost[rows, phases[:, home]]
     to = np.where(cost[rows, to] < stay - 1e-9, to, phases[:, home])
     return to, stay - cost[rows, to]

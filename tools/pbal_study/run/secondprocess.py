@@ -1,10 +1,10 @@
 """pbal's own run in a second process, while this one does the rest.
 
 The run is causal, minute after minute: it cannot be split, but everything else can be done beside
-it, and the hindsight optimum follows week by week. What both work on lies in a temporary folder;
-the second process says on its standard output how far it is. It has a session of its own, so that
+it, and the hindsight optimum follows week by week. What both work on is in a temporary folder; the
+second process reports on its standard output how far it is. It has a session of its own, so that
 Ctrl-C reaches this process alone, which then ends it; if this process is killed, the second finds
-nobody to speak to, clears up and ends as well.
+its output closed, clears up and ends as well.
 """
 
 import contextlib
@@ -185,7 +185,7 @@ def _work(folder: Path) -> int:
     except StudyError as exc:
         (folder / "failure").write_bytes(pickle.dumps(exc))
         return 1
-    except BrokenPipeError:  # nobody is left who would clear up
+    except BrokenPipeError:  # the first process is gone: clear up here
         shutil.rmtree(folder, ignore_errors=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

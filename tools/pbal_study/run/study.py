@@ -72,8 +72,8 @@ class Options:
 
     @property
     def title(self) -> str:
-        """What the study is called: the feeder's file, or the list of homes. A file whose name
-        says nothing is named with its folder."""
+        """The name of the study: the feeder's file, or the list of homes. A file with a generic
+        name is named with its folder."""
         path = self.feeder or self.homes
         if path is None:
             return "a street"
@@ -231,7 +231,7 @@ def _second_opinion(
     stage: Stage,
     notes: list[str],
 ) -> float | None:
-    """Asks the OpenDSS engine about a few moments of the last controller that moves homes."""
+    """Compares a few moments of the last controller that moves homes with the OpenDSS engine."""
     if options.feeder is None or options.load_model != "feeder":
         return None
     from .enginecheck import check_minutes
@@ -361,7 +361,7 @@ def read_feeder(options: Options, listed: list[Listed]) -> tuple[Feeder, list[Li
 def _add(
     options: Options, profiles: Profiles, rows: list[Listed], watts: c.Watts
 ) -> tuple[c.Watts, list[int], list[int]]:
-    """Cars and roofs on top of the profiles; the homes list may insist on who has them."""
+    """Cars and roofs added to the profiles; the homes list may fix which homes have them."""
     rng = np.random.default_rng([options.seed, 8])
     chosen = []
     for share, said in (

@@ -83,7 +83,7 @@ def ageing_rate(hot_spot_c: Real, model: ThermalModel = ONAN) -> Real:
 
 @dataclass(frozen=True)
 class Ageing:
-    """What a stretch of time did to the transformer."""
+    """The ageing of the transformer in a period."""
 
     peak_load: float
     """Highest load factor of any phase, 1 is rated."""
