@@ -35,7 +35,7 @@ UNITS = ROOT / "pi_controller" / "systemd"
 NAME = "pbal-controller"
 PYTHON = "/usr/bin/python3"
 PAYLOAD = Path("usr/lib/pbal/dist")
-#: What the environment holds beside what every installation of pbal has.
+#: What the environment holds in addition to every installation of pbal.
 EXTRAS = ("pi",)
 _SCRIPT = """\
 #!/bin/sh
@@ -50,7 +50,7 @@ class BuildError(Exception):
 
 
 def run(*words: str | Path, cwd: Path | None = None) -> str:
-    """A program's output. Raises BuildError with the end of what it said."""
+    """A program's output. Raises BuildError with the end of its messages."""
     try:
         done = subprocess.run(
             [str(word) for word in words], capture_output=True, text=True, check=False, cwd=cwd
@@ -110,7 +110,7 @@ def library_wheels(cache: Path, python: Path) -> Path:
 
 
 def own_wheel(cache: Path, python: Path) -> Path:
-    """The wheel of pbal itself, from a copy of the source: a checkout may hold older leftovers."""
+    """The wheel of pbal itself, from a copy of the source: a checkout may hold old build files."""
     with tempfile.TemporaryDirectory(dir=cache) as work:
         source = Path(work) / "source"
         shutil.copytree(
@@ -147,7 +147,7 @@ def _requirement(wheel: Path) -> str:
 
 
 def environment(cache: Path) -> Path:
-    """The environment as the package brings it: movable, with its bytecode, without pip."""
+    """The environment for the package: movable, with its bytecode, without pip."""
     libraries, own = wheels(cache)
     wanted = "".join(f"{_requirement(w)}\n" for w in [*sorted(libraries.glob("*.whl")), own])
     digest = hashlib.sha256(wanted.encode() + own.read_bytes() + Path(__file__).read_bytes())

@@ -50,10 +50,10 @@ NOUNS: dict[str, Noun] = {
 class LazyGroup(TyperGroup):
     """A group whose commands are known by name and imported when they are called."""
 
-    complaint = ""  # what was wrong with the command line, for --json
+    complaint = ""  # the error of the command line, for --json
 
     def make_context(self, *args: Any, **more: Any) -> Any:
-        """Remembers a complaint of the command line's library on its way out."""
+        """Keeps an error message of the command line's library before it is raised on."""
         try:
             return super().make_context(*args, **more)
         except Exception as exc:
@@ -86,7 +86,7 @@ class LazyGroup(TyperGroup):
 
 
 def _remember(exc: Exception) -> None:
-    # By what it can do, not by its class: some versions of typer carry a click of their own.
+    # By its attributes, not by its class: some versions of typer contain a click of their own.
     words = getattr(exc, "format_message", None)
     if words is not None:
         LazyGroup.complaint = str(words())
@@ -109,7 +109,7 @@ def load(name: str) -> Any:
         raise
     found = getattr(module, noun.attribute)
     if isinstance(found, typer.Typer):
-        # Completion belongs to `pbal` alone.
+        # Only `pbal` itself has completion.
         found._add_completion = False
     command = typer.main.get_command(found) if isinstance(found, typer.Typer) else found
     command.name = name
@@ -177,7 +177,7 @@ def main() -> NoReturn:
 
 
 def _words(code: int) -> tuple[str, str]:
-    """What to say of an end that the command line's library made."""
+    """The message for an exit that the command line's library has caused."""
     if code == ExitCode.INTERRUPTED:
         return "Interrupted.", ""
     return LazyGroup.complaint or "The command line is wrong.", "See --help."

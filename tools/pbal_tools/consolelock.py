@@ -1,7 +1,8 @@
-"""The lock of a node's console: its secret, what the node keeps of it, and who knows it here.
+"""The lock of a node's console: its secret, what the node keeps of it, and where it is found here.
 
-The secret comes from the node's root key, so whoever may open the key store may open the console.
-The node keeps salt, rounds and digest only: reading its lock file does not tell the secret.
+The secret comes from the node's root key, so a person who may open the key store may open the
+console. The node keeps salt, rounds and digest only: reading its lock file does not tell the
+secret.
 """
 
 import hashlib
@@ -93,7 +94,7 @@ class Lock:
         return cls(salt, rounds, tuple(str(item) for item in digests))
 
     def both(self, old: "Lock") -> "Lock":
-        """Opened by what opens this one or the old one, of the same salt."""
+        """A lock that the secret of this one or of the old one opens; both have the same salt."""
         return replace(self, digests=tuple(dict.fromkeys(self.digests + old.digests)))
 
     def file(self) -> bytes:
@@ -168,7 +169,8 @@ def known_to(secret_file: Path | None, store: KeyStore) -> Unlock:
 def opener(
     secret_file: Path | None = None, keys: Path | None = None, passphrase_file: Path | None = None
 ) -> Unlock:
-    """Who knows the secret, as the options say; the key store is opened at the first need.
+    """The source of the secret, as the options say; the key store is opened when it is first
+    needed.
 
     Raises InputError at once for a secret file that holds none and a key store that is not there.
     """

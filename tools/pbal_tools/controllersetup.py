@@ -1,4 +1,4 @@
-"""Writes what the real controller needs to run a street on this computer: keys and pbal.toml."""
+"""Writes the keys and the pbal.toml with which the real controller runs a street here."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pbal_controller.keys import KeyStore
 
 @dataclass(frozen=True)
 class NodeIdentity:
-    """What the controller must know of one home to talk to it."""
+    """What the controller must know of one home to communicate with it."""
 
     address: int
     name: str
@@ -43,7 +43,7 @@ class ControllerSetup:
 def create_keys(folder: Path, site_id: int, group: bytes, nodes: Sequence[NodeIdentity]) -> None:
     """The controller's key store and its passphrase, as files readable only by us.
 
-    The scrypt cost is low: the keys are as short-lived as the folder.
+    The scrypt cost is low: the keys are needed only as long as the folder.
     """
     passphrase = os.urandom(24).hex().encode()
     handle = os.open(folder / "keys.pass", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,7 +1,7 @@
 """The optional extras: what each brings, whether it is here, and how it is installed here.
 
-A command that will need one calls `require` before it begins, so that nobody works through an
-hour and then learns that the last step cannot be made.
+A command that will need one calls `require` before it begins, so that a missing extra is not found
+only at the last step.
 """
 
 import importlib.util

@@ -70,7 +70,7 @@ WORDS = frames.KINDS | {frames.UP_EXPLICIT: "up, with a nonce of its own"}
 
 
 class Keys:
-    """What the user knows: a node's root key, the site's group root, or nothing."""
+    """The keys that the user has: a node's root key, the site's group root, or none."""
 
     def __init__(self, root: bytes | None, group: bytes | None, site: int | None) -> None:
         self.root, self.group, self.site = root, group, site
@@ -207,7 +207,7 @@ def describe(data: bytes, keys: Keys) -> dict[str, Any]:
     elif len(data) > 5 and data[1] == modbus.PBAL and data[3] == len(data) - 6:
         raise errors.BadCrc("a Modbus frame whose checksum does not match")
     elif len(data) > 3 and data[1] == modbus.PBAL and data[0] >> 4 != frames.VERSION:
-        # No sealed frame begins like this, a Modbus frame of ours does.
+        # No sealed frame begins like this, but a Modbus frame of ours does.
         raise errors.Truncated(f"a Modbus frame of {data[3] + 6} bytes, {len(data)} are here")
     if frame:
         out["frame"] = describe_sealed(frame, keys)

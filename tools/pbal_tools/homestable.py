@@ -29,7 +29,7 @@ _DIGITS_MAX = 9
 
 @dataclass(frozen=True)
 class Row:
-    """One home. None or "" where the spreadsheet says nothing; phase 1..3."""
+    """One home. None or "" where the cell is empty; phase 1..3."""
 
     line: int
     address: int
@@ -59,7 +59,7 @@ def read(path: Path) -> list[Row]:
     first = text.partition("\n")[0]
     if "\t" in first and "," not in first and ";" not in first:
         raise InputError(f"{path} is separated by tabs.", "Separate with commas or semicolons.")
-    # Quotes left open would swallow the lines that follow: strict says so.
+    # An open quote would extend over the lines that follow: strict reports it.
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=";" if first.count(";") else ",", strict=True
     )
@@ -105,7 +105,7 @@ def _text(path: Path) -> str:
 
 
 def _decoded(path: Path, data: bytes) -> str:
-    """The text: UTF-8, or what spreadsheets write besides. Says so where it had to guess."""
+    """The text: UTF-8, or another encoding of spreadsheets. Says so where it had to guess."""
     utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return data.decode("utf-16" if utf16 else "utf-8-sig")

@@ -1,4 +1,4 @@
-"""Labels for nodes: a QR code and the words a person on a ladder reads. No secret is on them.
+"""Labels for nodes: a QR code, and text that people can read. No secret is on them.
 
 The QR code says `PBAL1 EUI SITE ADDRESS` separated by colons, in letters and digits only, so that
 it fits the compact alphanumeric mode and any telephone reads it.
@@ -27,7 +27,7 @@ NAME_WIDTH = 20  # letters of a name in one line; two lines hold 40
 
 @dataclass(frozen=True)
 class Label:
-    """What one label says."""
+    """The content of one label."""
 
     eui: str
     site: int
@@ -37,7 +37,7 @@ class Label:
 
     @property
     def code(self) -> str:
-        """What the QR code says."""
+        """The content of the QR code."""
         return f"PBAL1:{self.eui.upper()}:{self.site}:{self.address}"
 
     def lines(self) -> list[str]:
@@ -59,7 +59,7 @@ class Label:
 
 
 def parse(code: str) -> Label:
-    """Reads back what a label's QR code says. Raises InputError."""
+    """Reads back the content of a label's QR code. Raises InputError."""
     parts = code.strip().split(":")
     if len(parts) == 4 and parts[0] == "PBAL1" and len(parts[1]) == 16:
         try:
@@ -78,7 +78,7 @@ def _qr(label: Label) -> Any:
 
 
 def _ems(line: str) -> float:
-    """How wide a line may be, in its font's size: what runs into the next code spoils it."""
+    """How wide a line may be, in its font's size: overprint makes the next code unreadable."""
     return sum(
         1.0 if ch in "WM@" or ord(ch) > 0x2E80 else 0.75 if ch.isupper() else 0.56 for ch in line
     )
@@ -105,7 +105,7 @@ def _fragment(label: Label, x: float, y: float) -> str:
     ]
     for number, line in enumerate(label.lines()):
         size, weight = (3.6, "bold") if number < label.heading else (2.7, "normal")
-        # Fonts differ from printer to printer: what may come out too wide is told its width.
+        # Fonts differ from printer to printer: text that may come out too wide has its width set.
         wide = _ems(line) * size > TEXT_MM
         fit = f'textLength="{TEXT_MM:g}" lengthAdjust="spacingAndGlyphs" ' if wide else ""
         out.append(

@@ -25,7 +25,7 @@ app = typer.Typer(help="Watch a running controller live.")
 
 
 class Watcher:
-    """Asks the controller again and again; says so while it does not answer."""
+    """Asks the controller repeatedly; shows it while it does not answer."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession, picture: Picture) -> None:
         self._url = url

@@ -18,7 +18,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON
 
 
 class Watched:
-    """Standard output that remembers whether anything was printed on it."""
+    """Standard output that records whether anything was printed on it."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -89,7 +89,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Says before the work starts that a result file could not be written after it.
+    """Checks before the work starts that a result file can be written after it.
 
     Raises InputError.
     """

@@ -1,7 +1,7 @@
-"""What a person looking at a running controller sees, as plain data, and in one sentence.
+"""What the screens show of a running controller, as plain data, and in one sentence.
 
-`feed` fills a Picture from the controller's status; `view` draws it. Nothing here knows HTTP or
-terminals, so the words can be tested as words.
+`feed` fills a Picture from the controller's status; `view` draws it. Nothing here depends on HTTP
+or terminals, so the texts can be tested alone.
 """
 
 from collections import deque
@@ -83,7 +83,7 @@ class Picture:
     fault: str = ""  # what was broken last, on purpose
     alarm: str = ""  # why the controller orders nothing
     url: str = ""
-    told: list[str] = field(default_factory=list)  # what others hear of it, a line each
+    told: list[str] = field(default_factory=list)  # what HQ received, a line each
 
     def record(self, time_s: float) -> None:
         """Adds the present neutral current to the history."""
@@ -92,7 +92,7 @@ class Picture:
 
     @property
     def cut(self) -> float | None:
-        """By what share the neutral current fell since the first move; None before it."""
+        """The share by which the neutral current fell since the first move; None before it."""
         if not self.neutral_before_a or self.neutral_a is None:
             return None
         return 1.0 - self.neutral_a / self.neutral_before_a
@@ -104,7 +104,7 @@ def phase_letter(phase: int) -> str:
 
 
 def sentence(picture: Picture) -> str:
-    """What is happening now, for somebody who has never seen the screen before."""
+    """What is happening now, in words for a new reader of the screen."""
     if picture.stage != "running":
         return picture.note or "Waiting for the controller."
     if picture.alarm:

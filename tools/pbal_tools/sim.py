@@ -203,7 +203,7 @@ async def play(options: RunOptions, console: Console, live: bool, quiet: bool) -
 
 
 def say(console: Console, line: str) -> None:
-    """One line as it is: a log is not wrapped at a width nobody has."""
+    """One line as it is: a log is not wrapped at the width of a terminal."""
     console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -270,7 +270,7 @@ def interpreter_name(implementation: str) -> str:
 
 
 def print_result(result: dict[str, Any], console: Console) -> None:
-    """The end of the story, for a person."""
+    """The result, for a person."""
     before, after = result["neutral_current_before_a"], result["neutral_current_after_a"]
     without = result["neutral_current_without_a"]
     lines = [f"homes            {result['homes']}, each {interpreter_name(result['interpreter'])}"]

@@ -16,7 +16,7 @@ from .picture import HomeCell, Link, MoveLine, Picture
 
 TIMEOUT_S = 5.0
 RATE_WINDOW_S = 5.0
-# A node that has a command this long without an end is waiting, not switching.
+# A node with a command that has not ended after this long is waiting, not switching.
 WAITING_AFTER_S = 4.0
 FINAL_BAD = {"refused", "failed", "expired", "disagreed"}
 STATE_WORDS = {
@@ -137,7 +137,7 @@ def move_line(move: dict[str, Any], names: dict[int, str], now_s: float) -> Move
 
 
 def group_key_note(key: dict[str, Any]) -> str:
-    """What to say of the status' group key: nothing while every home has the one in use."""
+    """A note on the status' group key; empty while every home has the one in use."""
     if key.get("alarm"):
         return f"{len(key['alarm'])} without the group key"
     if key.get("next") is None:
@@ -206,7 +206,7 @@ class Feed:
             self._neutral(status)
 
     def _neutral(self, status: dict[str, Any]) -> None:
-        """The neutral current and its past, as the controller knows them."""
+        """The neutral current and its history, as the controller knows them."""
         picture = self.picture
         picture.neutral_a = float(status["neutral_current_a"])
         picture.history.clear()

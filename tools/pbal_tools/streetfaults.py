@@ -42,8 +42,8 @@ async def _reset(street: Street) -> None:
 
 
 async def _liar(street: Street) -> None:
-    # What a meter of its kind can show: of more the node says that its meter is broken. Steps,
-    # because a lie that never changes is found by the fuse only.
+    # The range of a meter of its kind: at more the node reports that its meter is broken. In steps,
+    # because a false value that never changes is found by the fuse only.
     street.lying_meter(0, lambda: 25_000.0 if time.monotonic() % 80 < 40 else 300.0)
 
 

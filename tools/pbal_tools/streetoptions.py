@@ -1,4 +1,4 @@
-"""What a run of a street is asked for, and in what it differs from a street outside."""
+"""The options of a run of a street, and in what it differs from a real street."""
 
 import socket
 from dataclasses import dataclass, field
@@ -12,11 +12,12 @@ from .extras import require
 from .streetfaults import FAULTS
 from .streetuplink import require_broker
 
-# What the demo changes so that a minute shows what takes hours on a street. The screen says so.
+# What the demo changes so that a minute shows what takes hours on a real street. The screen says
+# so.
 DECISION_S = 5.0
 USUAL_PORT = 8480
 DWELL_S = 20
-# A dozen homes carry a tenth of what a full street does, and their squared currents a hundredth.
+# A dozen homes draw a tenth of a full street's current, and a hundredth of it squared.
 SWITCHING_PRICE_A2 = 25.0
 NODE_SETTINGS = {"dwell_s": DWELL_S, "daily_cap": 200, "return_spread_ms": 1000}
 CONTROLLER_OPTIONS: dict[str, dict[str, Any]] = {
@@ -28,8 +29,8 @@ CONTROLLER_OPTIONS: dict[str, dict[str, Any]] = {
         "core": {
             "dwell_s": float(DWELL_S),
             "daily_cap": 200,
-            # How long loads last and what a relay may be spent on per day are learned in hours;
-            # here a fixed price on what is measured now.
+            # The duration of loads and the price of the wear budget are learned in hours; here the
+            # price is fixed and applies to what is measured now.
             "predict": False,
             "window_s": 20.0,
             "price": SWITCHING_PRICE_A2,
@@ -78,7 +79,7 @@ SCENARIOS = {
 
 @dataclass
 class RunOptions:
-    """What the command line asked for. `seconds` None means until Ctrl-C."""
+    """The options of the command line. `seconds` None means until Ctrl-C."""
 
     homes: int = 12
     seconds: float | None = None
@@ -113,7 +114,7 @@ def free_udp_port() -> int:
 
 
 def default_port() -> int:
-    """The port that `pbal monitor` looks at, or 0, any, where another program has it."""
+    """The port that `pbal monitor` reads by default, or 0, any, where another program has it."""
     return 0 if _free(USUAL_PORT) else USUAL_PORT
 
 

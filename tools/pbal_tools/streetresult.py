@@ -1,4 +1,4 @@
-"""The figures of a finished run, what went wrong in it, and what its reader should know."""
+"""The figures of a finished run, its failures, and notes for the reader."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def result_of(
         "switches_ordered": switches["ordered"],
         "switches_confirmed": switches["confirmed"],
         "switches_open": switches["open"],
-        # A node's own word (S1..S12) is no failure of the street; a broken switching is.
+        # A refusal by the node's rules (S1..S12) is no failure of the run; a failed switching is.
         "switches_refused": switches["refused"] + switches["expired"],
         "switches_failed": switches["failed"] + switches["disagreed"],
         "switches_seen_by_the_twin": truth["transfers"],

@@ -44,7 +44,7 @@ START = "from pbal_controller.cli import main; main()"
 
 
 class StreetRun:
-    """Runs the street; `picture` shows it while it runs, `result` tells it afterwards."""
+    """Runs the street; `picture` shows it while it runs, `result` has its figures afterwards."""
 
     def __init__(self, options: RunOptions) -> None:
         self.options = options
@@ -134,7 +134,7 @@ class StreetRun:
                 await hq.stop()
 
     def _heard(self, line: str) -> None:
-        """What HQ heard: a line when headless, the footer of the live picture."""
+        """What HQ received: a line when headless, else the footer of the live picture."""
         self.picture.told.append(line)
         self.picture.footer = f"{line} · Ctrl-C ends it"
 
@@ -224,7 +224,7 @@ class StreetRun:
             if o.seconds is not None and self.elapsed_s >= o.seconds:
                 break
             await asyncio.sleep(STEP_S)
-        # Nothing is ordered in the last moment without its end being counted.
+        # Fetched once more, so that the results of the last orders are counted.
         self._status = await fetch(session, url)
         self._look(street)
         self.result = result_of(self.options, self._status, street.report(), self.elapsed_s)
@@ -279,7 +279,7 @@ def clock_time(hour: float) -> str:
 
 
 def last_words(workdir: Path) -> str:
-    """What the controller's log says at its end: errors and warnings, where there are any."""
+    """The end of the controller's log: errors and warnings, where there are any."""
     with contextlib.suppress(OSError):
         lines = (workdir / "controller.log").read_text(errors="replace").splitlines()
         bad = [line for line in lines if " ERROR " in line or " WARNING " in line]
@@ -288,7 +288,7 @@ def last_words(workdir: Path) -> str:
 
 
 def _keep(workdir: Path, keep: Path) -> None:
-    """Copies logs, configuration and journal; the keys stay behind."""
+    """Copies logs, configuration and journal, not the keys."""
     keep.mkdir(parents=True, exist_ok=True)
     for path in [*workdir.glob("*.log"), *(workdir / "controller").glob("*")]:
         if path.is_file() and not path.name.startswith("keys."):

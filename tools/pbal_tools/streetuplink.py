@@ -1,6 +1,6 @@
-"""HQ beside a street: a broker on loopback, and a subscriber that tells what it hears.
+"""HQ beside a street: a broker on loopback, and a subscriber that reports what it receives.
 
-The subscriber is a program of its own to the controller: it knows the broker, its certificate and
+To the controller the subscriber is a separate program: it knows the broker, its certificate and
 the declarations of pbal_uplink, and nothing else.
 """
 
@@ -32,7 +32,7 @@ def require_broker() -> None:
 
 
 class StreetUplink:
-    """The broker and the subscriber. `say` gets a line for each thing that HQ hears."""
+    """The broker and the subscriber. `say` gets a line for each message that HQ receives."""
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
         self._folder = folder
@@ -48,7 +48,7 @@ class StreetUplink:
         self._folder.mkdir(mode=0o700)
         pki = hq.Pki(self._folder, "pbal demo")
         try:
-            # Not on a thread: the broker dies with the thread that started it.
+            # Not on a thread: the broker ends with the thread that started it.
             self._broker = hq.Broker(self._folder, pki)
         except BrokerError as error:
             raise MissingError(f"No broker: {error}.", "Run it without --uplink.") from None

@@ -1,4 +1,4 @@
-"""The words of docs/uplink.md between the generated tables; see uplinkdoc."""
+"""The text of docs/uplink.md between the generated tables; see uplinkdoc."""
 
 INTRO = """\
 # The uplink

@@ -28,7 +28,7 @@ def columns(values: Sequence[float], width: int, height: int, top: float) -> lis
     """
     shown = list(values)[-width:]
     steps = [round(min(max(v / top, 0.0), 1.0) * height * 8) if top > 0 else 0 for v in shown]
-    # A value above zero always leaves a trace.
+    # A value above zero is always visible.
     steps = [max(step, 1) if value > 0 else step for step, value in zip(steps, shown, strict=True)]
     return [
         "".join(EIGHTHS[min(max(step - row * 8, 0), 8)] for step in steps)
@@ -99,7 +99,7 @@ def neutral_panel(picture: Picture, width: int, height: int) -> Panel:
     chart_width = max(width - 6, 8)
     top = max([*values, 1.0])
     chart = Text()
-    # From the left edge while the history is short, squeezed once it is longer.
+    # From the left edge while the history is short, compressed once it is longer.
     shown = values if len(values) <= chart_width else stretch(values, chart_width)
     for index, line in enumerate(columns(shown, chart_width, rows, top)):
         share = (rows - index) / rows
@@ -128,7 +128,7 @@ def home_cell(home: HomeCell, width: int = CELL_WIDTH) -> Text:
 
 
 def short_name(name: str) -> str:
-    """A home's name in at most six characters: what it shares with all others says nothing."""
+    """A home's name in at most six characters: the part that all names share is left out."""
     for prefix in ("home_", "home-", "home "):
         name = name.removeprefix(prefix)
     return name[-6:]
@@ -155,7 +155,7 @@ def homes_panel(picture: Picture, width: int) -> Panel:
 
 
 def moves_panel(moves: Sequence[MoveLine], rows: int) -> Panel:
-    """The last moves and their reasons, newest first; as many as `rows` lines are sure to hold."""
+    """The last moves and their reasons, newest first; as many as surely fit into `rows` lines."""
     body = Text()
     for move in list(moves)[: max(rows // 2, 1)]:
         mark, style = "…", "yellow"
@@ -206,7 +206,7 @@ def save_svg(picture: Picture, path: Path, width: int = 104, height: int = 26) -
     )
     console.print(render(picture, width, height), height=height)
     svg = console.export_svg(title="pbal sim run")
-    # A document fetches nothing from elsewhere: the reader's own monospaced font will do.
+    # A document fetches nothing from elsewhere: the reader's own monospaced font is used.
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
     path.write_text(svg, encoding="utf-8")
 

@@ -1,6 +1,6 @@
 """Bytes as people copy them from adapters and logs, and the Modbus frames among them.
 
-RS-485 adapters deliver stray bytes before and behind a frame (a driver that switches, a line that
+RS-485 adapters add stray bytes before and behind a frame (a driver that switches, a line that
 floats), and request and answer in one piece. A checksum alone does not say where a frame ends: it
 also fits with zeros behind it. So a frame is as long as its function code says.
 """
@@ -19,7 +19,7 @@ STRAY_MAX = 4
 def parse_hex(text: str) -> bytes:
     """Bytes from hex digits; spaces, colons, dashes, commas and 0x are ignored.
 
-    A digit that stands alone among others, as some programs log them (0x2 0x3 0x0), is a byte.
+    A single digit among others, as some programs log bytes (0x2 0x3 0x0), is a byte.
     Raises InputError.
     """
     words = [word for word in re.split(r"(?:[\s:,\-]|0x)+", text, flags=re.IGNORECASE) if word]
@@ -64,7 +64,7 @@ def modbus_frames(data: bytes) -> Found | None:
         stray.append(data[beside:])
     if found and all(len(gap) <= STRAY_MAX for gap in stray):
         return Found(tuple(found), tuple(stray))
-    # Of a function whose length nobody knows: all of it, where the checksum fits.
+    # Of a function whose length is not known: all of it, where the checksum fits.
     if len(data) >= 4 and _fits(data):
         return Found((data,), ())
     return None

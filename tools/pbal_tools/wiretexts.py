@@ -1,7 +1,7 @@
-"""The words of docs/wire.md: what each record is for and what each field means.
+"""The texts of docs/wire.md: what each record is for and what each field means.
 
-The numbers come from pbal_protocol; prose lives here so that a node does not carry it. A test
-fails when a field has no words, or words have no field.
+The numbers come from pbal_protocol; the texts are here so that a node does not store them. A test
+fails when a field has no text, or a text has no field.
 """
 
 RECORDS = {

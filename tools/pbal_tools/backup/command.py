@@ -30,7 +30,7 @@ ConfigFile = Annotated[
     typer.Option("--config", "-c", envvar="PBAL_CONFIG", help="Of the controller."),
 ]
 DEFAULT_CONFIG = Path("/etc/pbal/pbal.toml")
-# On the disk: /tmp may be memory, and a journal is large.
+# On the disk: /tmp may be in memory, and a journal is large.
 _ROOM = "/var/tmp" if os.access("/var/tmp", os.W_OK) else None
 
 
@@ -68,7 +68,7 @@ def create(
             os.replace(new, file)
     finally:
         new.unlink(missing_ok=True)
-    # What was written is read back: a stick that lies is found out now.
+    # What was written is read back, so that a faulty USB stick is found now.
     files, _ = _look(file, secret)
     data = {"file": str(file), "site": settings.site.id, "made_s": made_s, "parts": files,
             "bytes": file.stat().st_size}  # fmt: skip
@@ -137,7 +137,7 @@ def restore_(
                 restore.prepared(files[content.JOURNAL], header, time.time())
                 for end in ("-wal", "-shm"):
                     old = Path(f"{journal}{end}")
-                    if old.exists():  # it belongs to the journal that goes away
+                    if old.exists():  # it belongs to the journal that is replaced
                         kept.append(old.rename(f"{journal}.before-{stamp}{end}"))
                 targets[content.JOURNAL] = journal
             for one, target in sorted(targets.items()):

@@ -81,7 +81,7 @@ def gathered(config: Config, config_file: Path) -> Iterator[list[Item]]:
 
 
 def _beside(journal: Path) -> Path | None:
-    """The copy is as private as the journal: on its disk, in its folder where that can be."""
+    """A place as private as the journal's: on its disk, in its folder if possible."""
     return journal.parent if os.access(journal.parent, os.W_OK) else None
 
 
@@ -135,7 +135,7 @@ def unpack(stream: IO[bytes], name: str, folder: Path) -> dict[str, Path]:
                         "Make the backup again.",
                     )
                 out[member.name] = path
-            # To the end: only then the last chunk was authentic.
+            # Read to the end: only then is the last chunk authenticated.
             while stream.read(_PART):
                 pass
     except (tarfile.TarError, DocumentError, AttributeError, EOFError):

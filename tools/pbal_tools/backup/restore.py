@@ -1,4 +1,4 @@
-"""A backup on its way back: checked as a whole first, then each file into its place."""
+"""Restoring a backup: checked as a whole first, then each file put into its place."""
 
 import contextlib
 import fcntl
@@ -61,7 +61,7 @@ def checked(files: dict[str, Path], header: Header, name: str, folder: Path) -> 
 
 
 def effective(config_file: Path, header: Header, folder: Path) -> Config:
-    """The configuration that will hold: the one here, else the backup's as if it stood there.
+    """The configuration that will apply: the one here, else the backup's as if it were there.
 
     Raises InputError: the one here is wrong; RefusedError: it is of another site.
     """
@@ -80,7 +80,7 @@ def effective(config_file: Path, header: Header, folder: Path) -> Config:
                 "configuration, keys and journal away first.",
             )
         return config
-    # Relative paths are relative to the place where it will stand.
+    # Relative paths are relative to the place where it will be.
     config = load(folder / "tree" / "pbal.toml", {})
     base, stands = folder / "tree", config_file.parent.absolute()
 
@@ -104,7 +104,7 @@ def effective(config_file: Path, header: Header, folder: Path) -> Config:
 
 @contextlib.contextmanager
 def alone(journal: Path) -> Iterator[None]:
-    """No controller uses the journal meanwhile. Raises RefusedError."""
+    """Keeps controllers from the journal meanwhile. Raises RefusedError: one uses it."""
     journal.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(f"{journal}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -123,7 +123,7 @@ def alone(journal: Path) -> Iterator[None]:
 def prepared(journal: Path, header: Header, now_s: float) -> None:
     """A journal that was restored: numbers above all that its original used; it stands down.
 
-    Raises RefusedError: the clock is not set, so nobody knows which numbers were used.
+    Raises RefusedError: the clock is not set, so it is not known which numbers were used.
     """
     if not clock_is_set(now_s) or now_s < header.made_s - 86400:
         raise RefusedError(

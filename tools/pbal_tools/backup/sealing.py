@@ -3,7 +3,7 @@
     pbal-backup/1 {"log2_n": 15, "made_s": ..., "salt": ..., "site": 7, "version": ...}\\n
     chunk, chunk, ... each its ciphertext and 16 bytes of tag
 
-The key is scrypt's (RFC 7914) of the passphrase and the salt, so it is of this file alone. The
+The key is scrypt's (RFC 7914) of the passphrase and the salt, so no other file has it. The
 nonce of a chunk is its number and whether it is the last (the STREAM construction, Hoang and
 others, CRYPTO 2015): chunks that were left out, exchanged or cut off do not open. The header is
 the associated data of every chunk.
@@ -32,7 +32,7 @@ _COSTS = range(10, 21)
 
 @dataclass(frozen=True)
 class Header:
-    """What anybody may read of a backup. `made_s` is unix time."""
+    """The part of a backup that is not encrypted. `made_s` is unix time."""
 
     site: int
     made_s: int

@@ -1,4 +1,4 @@
-"""`pbal commission`: from provisioned nodes on a bus to a street whose wiring is measured."""
+"""`pbal commission`: from provisioned nodes on a bus to a street whose wiring has been measured."""
 
 from .command import app
 

@@ -1,12 +1,12 @@
 """Step 4: calibration against the crew's reference meter, at two points of each quantity.
 
 Voltages: a node's true RMS takes the resting level out, so a channel is a straight line through
-zero with one unknown, its gain. The mains as it is gives it; a second voltage (a variac, or another
-hour) proves the line: the gain is then the least-squares one of both, and a channel that misses
-either by more than a volt is no straight line, and refused. The current, whose transformer bends,
-has a small and a large load: reading r becomes r (1 + trim + bend r^2), exact at both. What is
-written is read back, and then the node must show what the reference showed; if it does not, the old
-values are put back.
+zero with one unknown, its gain. The mains voltage as it is gives it; a second voltage (a variac, or
+another hour) checks the line: the gain is then the least-squares one of both, and a channel that
+misses either by more than a volt is no straight line, and refused. The current, whose transformer
+bends, has a small and a large load: reading r becomes r (1 + trim + bend r^2), exact at both. What
+is written is read back, and then the node must show what the reference showed; if it does not, the
+old values are put back.
 """
 
 import math
@@ -167,7 +167,7 @@ def calibrate_home(job: Job, address: int, between: Callable[[str], None] | None
         notes["calibrate"] = {"ok": True, "skipped": True}
         return
     old = {name: settings[name] for name in wanted}
-    # Should this laptop stop in between: what was written so far is in the record.
+    # If this laptop stops in between, what was written so far is in the record.
     job.state.data["restore"][str(address)] = {**_pending(job, address), **old}
     job.state.save()
     for name, value in wanted.items():
@@ -243,9 +243,9 @@ def _prove(talk: Talk, points: dict[str, Any], last_current: str) -> dict[str, A
     out = {what: dict(point) for what, point in points.items()}
     for what, point in out.items():
         if what.startswith("i_") and what != last_current:
-            continue  # that load is gone
+            continue  # that load is off
         if _point(what, 1) in out:
-            continue  # so is that voltage
+            continue  # that voltage has changed
         current = what.startswith("i_")
         time.sleep(_PAUSE_S)
         after, _ = measure(talk, "current" if current else what.removesuffix("_second"))

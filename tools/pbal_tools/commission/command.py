@@ -253,7 +253,7 @@ def run(
         if step is not None and step not in STEPS:
             raise InputError(f"There is no step {step}.", f"Steps: {', '.join(STEPS)}.")
     if until == STEPS[-1]:
-        require("report")  # said now, not after the transfers
+        require("report")  # reported now, not after the transfers
     asker = Asker.load(answers)
     found = load(site)
     name, table = _bus(found, bus)
@@ -312,7 +312,7 @@ def run(
 
 
 def _finish(job: Job, patience_s: float) -> None:
-    """Each conversation's last word; what fails here is said, not raised over the real error."""
+    """Ends each conversation; a failure here is printed, not raised in place of the real error."""
     for address, talk in job.talks.items():
         try:
             talk.finish(patience_s)
@@ -322,7 +322,7 @@ def _finish(job: Job, patience_s: float) -> None:
 
 
 def _result(state: State) -> dict[str, Any]:
-    """What a script wants to know: each step, and each home without its long records."""
+    """The result for scripts: each step, and each home without its long records."""
     homes = {}
     for address, notes in state.data["homes"].items():
         homes[address] = {

@@ -1,4 +1,4 @@
-"""What the report says, as plain data: taken from the record, judged, nothing measured anew."""
+"""The content of the report as plain data: from the record, evaluated, nothing measured anew."""
 
 import time
 from typing import Any

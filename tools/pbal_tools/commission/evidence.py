@@ -1,15 +1,16 @@
-"""Which phase is it really, and which way round is the current transformer? Told by measurement.
+"""The phases of a home's inputs and the direction of its current transformer, by measurement.
 
-Three independent witnesses, each of which may say that it cannot tell:
+Three independent witnesses, each of which may give no verdict:
 
-- movement: the mains is never still. What a home's channel a, b, c does from second to second is
-  what one phase of the transformer does; the best of the six ways to pair them must win clearly, in
-  every part of the record.
+- movement: mains voltages always vary. From second to second each of a home's channels a, b, c
+  varies like one phase of the transformer; the best of the six pairings must be clearly better than
+  the others, in every part of the record.
 - load: when the home's power steps by dP, the transformer's power on the home's phase steps by as
   much and on the others it does not: b_k = sum(dP dP_k) / sum(dP^2) is 1 for its phase and 0 for
   the others; -1 means that the current transformer is the wrong way round.
-- sag: without a meter at the transformer, the home's own phase sags when its current steps up; a
-  voltage that rises with more reported power means a reversed current transformer.
+- sag: without a meter at the transformer, the voltage of the home's own phase falls when its
+  current steps up; a voltage that rises with more reported power means a reversed current
+  transformer.
 
 Powers in watts, voltages in volts, one row each round; NaN where a reading is missing.
 """
@@ -26,9 +27,9 @@ Floats = npt.NDArray[np.float64]
 
 PHASES = "ABC"
 PARTS = 4  # the record is cut into so many parts, none of which may contradict
-MIN_MOVE_V = 0.05  # a reference phase that moves less (standard deviation) tells nothing
+MIN_MOVE_V = 0.05  # a reference phase that moves less (standard deviation) proves nothing
 MIN_LEAD = 10.0  # of log-likelihood: odds of twenty thousand to one
-MIN_LEAD_PART = 5.0  # a part that speaks for another pairing by more than this is a contradiction
+MIN_LEAD_PART = 5.0  # a part that favours another pairing by more than this is a contradiction
 MIN_EXPLAINED = 0.2  # of the movement; the rest is the node's noise
 SLOPE = (0.3, 4.0)  # a home at the end of the cable moves more than the transformer's bars
 MIN_STEP_W = 300.0  # a step is at least this large
@@ -39,7 +40,7 @@ MIN_SAG_LEAD = 2.0  # the own phase sags at least this many times more than any 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one witness says. `phase` "" and `reason` tell that it cannot say."""
+    """The verdict of one witness. `phase` "" where it has none; `reason` says why."""
 
     witness: str
     phase: str = ""
@@ -69,7 +70,7 @@ def _likelihood(home: Floats, ref: Floats) -> dict[tuple[int, ...], tuple[float,
     Model: home = slope ref + noise, one slope for all three; the noise's size is fitted too. What
     is left over by the best pairing must look like noise: the more one round resembles the one
     before (lag-1 correlation r), the fewer rounds count, n (1 - r) / (1 + r). Two supplies that
-    wander by themselves would otherwise seem alike.
+    vary independently would otherwise seem alike.
     """
     x = home - home.mean(axis=0)
     y = ref - ref.mean(axis=0)
@@ -94,7 +95,7 @@ def by_movement(home_v: Floats, reference_v: Floats) -> Verdict:
 
     What is common to all three, the medium-voltage grid, is taken out first. The best of the six
     pairings must be MIN_LEAD better than the next (natural logarithm of the odds), and no part of
-    the record may speak clearly for another one.
+    the record may clearly favour another one.
     """
     home, ref = _rows(home_v, reference_v)
     if len(home) < 4 * PARTS:
@@ -155,9 +156,10 @@ def _few(steps: int) -> str:
 
 
 def by_load(home_w: Floats, transformer_w: Floats, signed: bool) -> Verdict:
-    """Which of the transformer's phases steps with the home; (rounds,) and (rounds, 3) in watts.
+    """On which of the transformer's phases the power steps with the home's; (rounds,) and (rounds,
+    3) in watts.
 
-    `signed`: the node's meter tells import from export.
+    `signed`: the node's meter distinguishes import from export.
     """
     home, total = _rows(home_w, transformer_w)
     step = steps_of(home) if len(home) > 1 else np.array([])

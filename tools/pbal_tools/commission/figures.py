@@ -8,7 +8,7 @@ import matplotlib
 matplotlib.use("agg")
 from matplotlib.figure import Figure
 
-COLOURS = ("#b3541e", "#2b6cb0", "#5a7d2a")  # phases A, B, C: told apart also without colour
+COLOURS = ("#b3541e", "#2b6cb0", "#5a7d2a")  # phases A, B, C: distinguishable without colour, too
 STYLES = ("-", "--", ":")
 _SIZE = (7.2, 2.6)
 

@@ -1,4 +1,4 @@
-"""Goes through the steps in order, one screen each, and stops where the crew has to act."""
+"""Runs the steps in order, one screen each, and stops where the crew has to act."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from .transfer import restore_all, tour
 from .watch import identify
 
 Between = Callable[[str], None]
-_WATCHED = ("scan", "contact", "phases")  # looking again changes nothing: --go-on passes them
+_WATCHED = ("scan", "contact", "phases")  # a repeat changes nothing: --go-on passes them
 
 
 class Guide:
@@ -45,7 +45,7 @@ class Guide:
     def run(self, last: str = STEPS[-1]) -> None:
         """Every step that is not done yet, up to `last`. Raises the step's error.
 
-        Open points that were passed are said once more at the end, whatever it is.
+        Open points that were passed are shown once more at the end, however the run ends.
         """
         try:
             self._run(last)
@@ -75,7 +75,7 @@ class Guide:
     ) -> None:
         """A step with open points: noted; it ends the run unless --go-on.
 
-        Then the next step waits until somebody has read `points` (by default the error).
+        Then the next step waits until a person has read `points` (by default the error).
         """
         self.state.step(step, False, words, **result)
         if not self._go_on:
@@ -217,7 +217,7 @@ class Guide:
         self.state.step("calibrate", True)
 
     def _calibrate_home(self, address: int) -> None:
-        """One home; whoever mistyped a value is asked again."""
+        """One home; after a mistyped value the question is asked again."""
         while True:
             try:
                 return calibrate_home(self.job, address, self._between)

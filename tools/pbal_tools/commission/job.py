@@ -1,4 +1,4 @@
-"""What every step works with: the site, the line, the keys, the record, and the meter."""
+"""The objects that every step uses: the site, the line, the keys, the record, and the meter."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ class Meter:
             raise InputError(f"transformer.meter: {exc}.", "Correct the site file.") from exc
         self._own: Line | None = None
         self.failed = ""
-        self.at_s = 0.0  # when the last reading was true
+        self.at_s = 0.0  # when the last reading was measured
 
     @contextlib.contextmanager
     def open(self) -> Iterator["Meter"]:
@@ -143,7 +143,7 @@ class Job:
 
 
 def signed_meter(board: str) -> bool:
-    """Whether the meter of a board tells import from export: a PZEM does not."""
+    """Whether the meter of a board distinguishes import from export: a PZEM does not."""
     try:
         return str(load_board(board).get("meter", {}).get("kind", "pzem")) == "adc"
     except (BuildError, OSError, ValueError):

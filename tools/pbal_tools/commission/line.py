@@ -1,7 +1,7 @@
 """A serial line that this laptop alone masters, one request at a time.
 
 Blocking on purpose: commissioning is one conversation, and every wait has a bound. The controller
-must be stopped; a port that it holds is refused, and so is a line on which somebody else talks.
+must be stopped; a port that it holds is refused, and so is a line on which another master sends.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from ..site.model import Bus
 
 _STEP_S = 0.004
 _GAP_S = 0.02  # bytes of one answer come closer together than this, also through USB
-_ALL = 1024  # bytes of which nobody needs more
+_ALL = 1024  # bytes; no more are ever needed
 _READ_S = 0.4  # a whole answer of 256 bytes, with a slow adapter
 
 
@@ -63,7 +63,7 @@ class Line:
             self._port.close()
 
     def listen(self, seconds: float = 1.0) -> None:
-        """Makes sure that nobody else masters the line. Raises RefusedError."""
+        """Makes sure that the line has no other master. Raises RefusedError."""
         end = time.monotonic() + seconds
         heard = b""
         while time.monotonic() < end:
@@ -118,7 +118,7 @@ class Line:
         return heard
 
     def hear(self, unit: int, pdu: bytes) -> bytes:
-        """Sends once and returns all that comes within the answer time, whoever sent it."""
+        """Sends once and returns all that comes within the answer time, from any sender."""
         frame = modbus_client.adu(unit, pdu)
         self._send(frame)
         end = time.monotonic() + len(frame) * 11 / self.bus.baud + self.answer_s

@@ -1,4 +1,4 @@
-"""Brings the witnesses of evidence.py together for each home; says what to do when they fail."""
+"""Combines the witnesses of evidence.py for each home; says what to do when they fail."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,7 +56,7 @@ def judge(
 
     `reference_v` (rounds, 3): voltages of the transformer's meter, or of the home that names the
     phases where there is none; `transformer_w` (rounds, 3): the meter's powers; `dark`: nothing
-    generates now, the crew says.
+    generates now, as the crew states.
     """
     node_phase = PHASES[watch.closed - 1] if watch.closed else ""
     found = Finding(watch.address, node_phase, relative_to=relative_to)
@@ -94,8 +94,8 @@ def judge(
             f"inputs A, B, C of this node are phases {', '.join(found.pairing)} of the "
             f"{relative_to}: swap the wires at its supply terminals"
         )
-    # The phase it is on is not enough: the planner will send it to the other two as well.
-    # A meter whose sign may be wrong would balance the street the wrong way round.
+    # The phase it is on is not enough: the planner will move it to the other two as well.
+    # With a meter whose sign is wrong the planner would increase the unbalance.
     told = found.direction != "unknown"
     found.sure = bool(found.real_phase and found.pairing and told) and not found.faults
     if found.sure:
@@ -106,7 +106,7 @@ def judge(
 def _load(
     found: Finding, watch: Watch, v: Floats, power: Floats, transformer_w: Floats | None
 ) -> None:
-    """What steps of the home's load say about its phase and its current transformer."""
+    """What steps of the home's load show about its phase and its current transformer."""
     if transformer_w is not None:
         seen = by_load(power, transformer_w, watch.signed)
         phase = seen.phase
@@ -122,7 +122,7 @@ def _load(
         if phase and found.pairing:
             phase = found.pairing[PHASES.index(phase)]
         elif phase:
-            phase = ""  # a name of its own says nothing about the street
+            phase = ""  # the node's own name of a phase proves nothing about the street
     found.verdicts.append(seen)
     if seen.direction < 0:
         found.direction = "reversed"
@@ -146,7 +146,7 @@ def _load(
 
 
 def from_energy(p_w: Floats, signed: bool, dark: bool) -> str:
-    """The direction told by the sign of power alone: only at night, when nothing can generate.
+    """The direction by the sign of power alone: only at night, when nothing can generate.
 
     "right", "reversed" or "unknown".
     """

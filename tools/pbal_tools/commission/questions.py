@@ -1,8 +1,8 @@
 """Questions to the crew: on the terminal, or answered beforehand from a file.
 
 An answers file is JSON or TOML; the question `calibrate.12.va` is looked up as
-`{"calibrate": {"12": {"va": 230.4}}}`. Whoever gives one is never asked: an answer that is missing
-takes the question's default, and where there is none the step ends and names it.
+`{"calibrate": {"12": {"va": 230.4}}}`. With such a file nothing is asked: a missing answer takes
+the question's default, and where there is none the step ends and names it.
 """
 
 import sys
@@ -40,7 +40,7 @@ class Asker:
 
     @property
     def headless(self) -> bool:
-        """True when nobody is there to be asked."""
+        """True when there is no person to ask."""
         return self._answers is not None or not sys.stdin.isatty()
 
     def _look(self, key: str) -> Any:
@@ -52,7 +52,7 @@ class Asker:
         return at
 
     def given(self, key: str) -> bool:
-        """Whether the file has something under this key."""
+        """Whether the file has a value under this key."""
         return self._look(key) is not None
 
     def _get(self, key: str, words: str, default: str | None) -> str:
@@ -101,7 +101,7 @@ class Asker:
         return shown(self._get(key, words, default))
 
     def ready(self, key: str, words: str) -> None:
-        """Waits until the crew has done something; goes on at once where nobody is there."""
+        """Waits until the crew has done something; returns at once where nobody can answer."""
         if not self.headless:
             _typed(f"  {words}, then press Enter ")
 

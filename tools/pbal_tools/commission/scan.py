@@ -1,4 +1,4 @@
-"""Step 1: who is on the line? And step 2: is each home's node the one that we hold the key of?"""
+"""Step 1: which nodes are on the line. Step 2: whether each home's node has our key."""
 
 import time
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ def plain(line: Line, unit: int, tries: int) -> dict[str, Any] | None:
         if answer is None or len(answer) != 2 + 2 * count:
             return None
         w |= {first + k: answer[2 + 2 * k] << 8 | answer[3 + 2 * k] for k in range(count)}
-        tries = max(tries, 2)  # it answers: the rest must not be lost to one disturbance
+        tries = max(tries, 2)  # it answers: one disturbance must not lose the rest
     vendor, board, version, name = identification(line, unit)
     return {
         "unit": unit, "vendor": vendor, "board": board, "version": version, "name": name,
@@ -107,19 +107,19 @@ def scan(job: Job, units: range, keep: bool = False) -> dict[str, Any]:
 
 
 def crowds(line: Line, suspects: list[int], heard: Iterable[int]) -> dict[int, Crowd]:
-    """Units at which two nodes answer, among those where an answer was spoiled."""
+    """Units at which two nodes answer, among those with a damaged answer."""
     other = next((unit for unit in heard if unit not in suspects), None)
     found = {unit: look(line, unit, other) for unit in suspects}
     return {unit: crowd for unit, crowd in found.items() if crowd is not None}
 
 
 def blink(line: Line, eui: bytes, seconds: int) -> bool:
-    """Makes a waiting node blink; whether it said so."""
+    """Makes a waiting node blink; whether it confirmed that."""
     return _told(line, discovery.blink_pdu(eui, seconds), discovery.OP_BLINK, eui)
 
 
 def place(line: Line, eui: bytes, unit: int) -> bool:
-    """Puts a waiting node at a unit until it is reset; whether it said so."""
+    """Puts a waiting node at a unit until it is reset; whether it confirmed that."""
     return _told(line, discovery.place_pdu(eui, unit), discovery.OP_PLACE, eui)
 
 
@@ -133,7 +133,7 @@ def _told(line: Line, pdu: bytes, op: int, eui: bytes) -> bool:
 
 
 def contact(job: Job) -> dict[str, Any]:
-    """Speaks to each home under its key; notes what it is and what is wrong with it."""
+    """Contacts each home under its key; records what it is and what is wrong with it."""
     failed = {}
     for home in job.homes:
         notes = job.state.home(home.address)

@@ -1,12 +1,12 @@
-"""Who waits at unit 247? A search through the tree of EUI prefixes, as DALI searches addresses.
+"""Finds the nodes that wait at unit 247: a search through the tree of EUI prefixes, as in DALI.
 
-Each question is one broadcast, "whose EUI begins with these bits?". Silence means nobody, twice
-asked, because a node that is busy may miss a question. One good answer means one node, which is
+Each question is one broadcast, "whose EUI begins with these bits?". Silence, twice, means no node;
+twice, because a node that is busy may miss a question. One good answer means one node, which is
 placed at a unit of its own, and the same question is asked again, because a strong transmitter can
 hide a weak one. Anything else on the line means several: the prefix is split.
 
-The first bit of an answer cannot be lost in a collision: whoever begins alone is heard, and those
-who begin together all drive the same start bit.
+The first bit of an answer cannot be lost in a collision: a node that begins alone is heard, and
+nodes that begin together all drive the same start bit.
 """
 
 from collections.abc import Callable
@@ -62,9 +62,9 @@ class Search:
         self.found = Findings()
 
     def run(self, restart: bool = True) -> Findings:
-        """Searches everywhere. Ends when the whole street is silent, or at the limit."""
+        """Searches everywhere. Ends when no node answers any more, or at the limit."""
         if restart:
-            self._question(0, bytes(8), True)  # whoever an earlier search placed waits again
+            self._question(0, bytes(8), True)  # nodes that an earlier search placed wait again
         while self._more() and self._explore(0, 0):
             pass
         return self.found
@@ -80,7 +80,7 @@ class Search:
         return self._ask(discovery.find_pdu(bits, prefix, restart))
 
     def _explore(self, value: int, bits: int) -> bool:
-        """Everybody under a prefix; True when there was somebody at all."""
+        """Finds all nodes under a prefix; True when there was one."""
         prefix = (value << EUI_BITS - bits).to_bytes(8, "big") if bits else bytes(8)
         somebody = False
         silent = 0
@@ -97,12 +97,12 @@ class Search:
                 continue
             self.found.collisions += 1
             if bits == EUI_BITS:
-                break  # garbled again and again by a single node: noise on the line
+                break  # damaged repeatedly with a single node: noise on the line
             self._note(f"several nodes under {prefix.hex()}/{bits}")
             left = self._explore(value << 1, bits + 1)
             right = self._explore(value << 1 | 1, bits + 1)
             if not (left or right):
-                break  # it was noise: the caller asks here once more anyway
+                break  # it was noise: the caller repeats the question anyway
         return somebody
 
     def _place(self, eui: bytes) -> bool:

@@ -1,9 +1,9 @@
-"""Do two nodes answer at one unit?
+"""Whether two nodes answer at one unit.
 
-Two nodes with one address send over each other. What arrives is one of three things: bytes that
+Two nodes with one address send at the same time. What arrives is one of three things: bytes that
 fail their checksum, two answers one after the other, or the stronger one alone. One disturbed
-answer is noise; a unit whose answers are spoiled again and again, while another unit's are clean,
-has two nodes.
+answer is noise; a unit whose answers are damaged repeatedly, while another unit's are intact, has
+two nodes.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class Crowd:
-    """What came of ROUNDS questions to one unit. `noisy`: another unit's answers suffer as well."""
+    """The result of ROUNDS questions to one unit. `noisy`: another unit's are damaged as well."""
 
     unit: int
     clean: int = 0
@@ -34,7 +34,7 @@ class Crowd:
 
     @property
     def spoiled(self) -> bool:
-        """Whether its answers are spoiled again and again."""
+        """Whether its answers are damaged repeatedly."""
         return self.garbled + self.double >= SPOILED
 
     @property
@@ -57,9 +57,10 @@ class Crowd:
 
 
 def look(line: Line, unit: int, other: int | None) -> Crowd | None:
-    """Asks a unit ROUNDS times, and where it is spoiled also `other`, a unit known to be clean.
+    """Asks a unit ROUNDS times, and where answers are damaged also `other`, whose answers were
+    intact.
 
-    None where nothing speaks for two nodes.
+    None where there is no sign of two nodes.
     """
     found = _count(line, unit)
     if not found.spoiled:

@@ -1,6 +1,6 @@
 """The report's signature: Ed25519 (RFC 8032) over the SHA-256 of each of its files.
 
-The private key belongs to the site: it lies beside the key store, encrypted with the same
+The private key belongs to the site: it is a file beside the key store, encrypted with the same
 passphrase, and is drawn when the first report is signed. Its public half goes into every report and
 into a `.pub` file that may be given to anybody. The site's message keys are not used for it: every
 node holds the group key, and a node can be stolen.

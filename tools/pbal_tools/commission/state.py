@@ -1,7 +1,7 @@
 """What a commissioning has done so far: one JSON file in its folder, written after each step.
 
-A run that was cut short goes on where it stopped. What has to be put back (settings changed for a
-test) is written down before it is changed, so that no crash of this laptop leaves it changed.
+A run that was interrupted resumes where it stopped. What has to be put back (settings changed for a
+test) is recorded before it is changed, so that no crash of this laptop leaves it changed.
 """
 
 import os

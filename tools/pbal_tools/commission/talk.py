@@ -6,7 +6,7 @@ are left for the controller, and the clock is set only where the node has none.
 Counters: a counter that was used once with a key may never be used again. They come from the
 controller's journal where it is given, else from this commissioning's own record, well above the
 floor that the node reports; and the conversation ends with a frame that the node has acknowledged,
-so that the controller, who asks for the floor, continues above everything sent from here.
+so that the controller, which asks for the floor, continues above everything sent from here.
 """
 
 import time
@@ -30,7 +30,7 @@ _PAUSE_S = 0.05
 
 
 class _Told(Host):
-    """Keeps what one node says."""
+    """Keeps what one node reports."""
 
     def __init__(self) -> None:
         self.got: list[Record] = []  # by the latest exchange
@@ -49,7 +49,7 @@ class _Told(Host):
 
 
 class Talk:
-    """One node: what it said last of everything, and what it is to be told."""
+    """One node: its last record of every kind, and what is to be sent to it."""
 
     def __init__(
         self, line: Line, site_id: int, key: NodeKey, reserve: Reserve, bottom: int = 0
@@ -68,27 +68,27 @@ class Talk:
 
     @property
     def hello(self) -> records.Hello | None:
-        """Its latest name."""
+        """Its latest Hello."""
         return self.home.hello
 
     @property
     def telemetry(self) -> records.Telemetry | None:
-        """Its latest reading."""
+        """Its latest Telemetry."""
         return self.home.telemetry
 
     @property
     def health(self) -> records.Health | None:
-        """Its latest counters."""
+        """Its latest Health."""
         return self.home.health
 
     @property
     def results(self) -> dict[int, records.SwitchResult]:
-        """What became of commands, by their ids."""
+        """The results of commands, by their ids."""
         return self._told.results
 
     @property
     def config(self) -> dict[int, records.ConfigValue]:
-        """Its settings as it told them, by key."""
+        """Its settings as it reported them, by key."""
         return self._told.config
 
     # -- frames --------------------------------------------------------------------------
@@ -96,7 +96,7 @@ class Talk:
     def poll(self, *items: Record, tries: int = 3) -> list[Record]:
         """One exchange; the records that came, [] when the node stays silent.
 
-        Repeats carry a new counter; what is repeated must do no harm twice (a Switch keeps its id).
+        Repeats carry a new counter; a repeat must have no second effect (a Switch keeps its id).
         """
         for _ in range(tries):
             for item in items:
@@ -171,7 +171,7 @@ class Talk:
         """Proves that the node is there now, is the one with our key, and has the time.
 
         An answer alone proves little, it may be a recording: the acknowledgement of a frame sealed
-        just now proves the node. Raises as `until`.
+        just now proves that the node is there. Raises as `until`.
         """
         self.until(lambda: self.telemetry is not None, "a reading")
 
@@ -228,7 +228,7 @@ class Talk:
         return held
 
     def finish(self, patience_s: float = PATIENCE_S) -> None:
-        """The last word: one more frame acknowledged, so that its counter is the node's floor."""
+        """Ends the conversation: one more acknowledged frame makes its counter the node's floor."""
         if self.session.sealed:
             last = self.session.sealed + 1  # at least: the counter of the frame that asks
             self.until(

@@ -1,4 +1,4 @@
-"""Step 5: each home visits every phase once and returns, under its own safety contract.
+"""Step 5: each home visits every phase once and returns, under its own safety rules.
 
 Ordered as the controller orders, with sealed Switch commands that expire. Nothing is bypassed:
 dead time, band, rated current and daily cap stay the node's own. Only the dwell would stretch the
@@ -36,7 +36,7 @@ OUTCOMES = {1: "accepted", 2: "done", 3: "refused", 4: "failed", 5: "expired"}
 
 
 def new_id() -> int:
-    """A command id the controller, who counts up from the seconds since 2025, will not reach."""
+    """A command id beyond those of the controller, which follow the seconds since 2025."""
     return 0x80000000 | secrets.randbits(31)
 
 
@@ -83,7 +83,7 @@ def tour(job: Job, address: int) -> dict[str, Any]:
         else:
             present = start
         if present != start and talk.reading().phase == present:
-            # It stays nowhere it was not found: the way back is part of the test.
+            # It must end where it began: the transfer back is part of the test.
             done.append(_move(job, talk, present, start, trace, begun))
     finally:
         put_back(job, address)
@@ -187,7 +187,7 @@ def _wait_good(talk: Talk, trace: list[list[Any]], begun: float) -> None:
 
 
 def _wait_dwell(talk: Talk, trace: list[list[Any]], begun: float) -> None:
-    """Until the node itself says that its dwell is over: never longer than the shortest takes."""
+    """Waits, at most 20 s, until the node itself reports that its dwell is over."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
         reading = _sample(talk, trace, begun)
@@ -224,9 +224,9 @@ def _load_moved(
 
 
 def _went(shares: list[float], present: int, target: int) -> str:
-    """The same verdict from the changes of the three phases, as shares of the home's load.
+    """The verdict from the changes of the three phases, as shares of the home's load.
 
-    Only a clean move, off one phase and onto another, is one at all: other homes switch too.
+    A verdict needs a clear move, off one phase and onto another: other homes switch too.
     """
     low, _, high = sorted(range(3), key=lambda k: shares[k])
     third = 3 - low - high

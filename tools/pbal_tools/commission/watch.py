@@ -1,4 +1,4 @@
-"""Step 3: watches all homes and the transformer for a while and lets the evidence speak."""
+"""Step 3: watches all homes and the transformer for a while and evaluates the evidence."""
 
 import math
 import time
@@ -12,7 +12,7 @@ from .evidence import PHASES
 from .job import Job, signed_meter
 from .phases import Finding, Watch, judge
 
-_LOOK_EVERY = 8  # rounds between two looks at whether everything is clear already
+_LOOK_EVERY = 8  # rounds between two checks whether everything is clear already
 LEAST_ROUNDS = 24
 NEAR_S = 2.5
 
@@ -51,7 +51,7 @@ class Watching:
                 reading = job.talk(address).reading()
             except CliError:
                 continue
-            # What the node measured before it was asked belongs to that earlier moment.
+            # A value that the node measured before the question belongs to that earlier moment.
             watch.times.append(time.time() - reading.age_ms / 1000)
             watch.v.append((reading.va_v, reading.vb_v, reading.vc_v))
             watch.vout.append(reading.vout_v)
@@ -62,11 +62,11 @@ class Watching:
         self._read_meter()
 
     def findings(self) -> dict[int, Finding]:
-        """What the rounds so far say about each home."""
+        """The findings on each home from the rounds so far."""
         metered = len(self.times) >= 4
         reference: Watch | None = None
         if not metered and len(self.homes) > 1:
-            # Somebody has to name the phases: the first home that was read well.
+            # One home has to name the phases: the first that was read well.
             reference = max(self.homes.values(), key=lambda w: int(np.isfinite(w.vout).sum()))
         out = {}
         for address, watch in self.homes.items():
@@ -100,7 +100,7 @@ class Watching:
 def at_times(
     wanted: list[float], times: list[float], rows: list[tuple[float, float, float]]
 ) -> npt.NDArray[np.float64]:
-    """The rows that were true at the wanted times: between two readings, the line between them.
+    """The rows at the wanted times: between two readings, by linear interpolation.
 
     NaN where the nearest reading is more than NEAR_S away.
     """

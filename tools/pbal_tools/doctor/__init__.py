@@ -1,4 +1,4 @@
-"""`pbal doctor`: looks over a controller's computer and says what to mend."""
+"""`pbal doctor`: checks a controller's computer and says what to repair."""
 
 from .command import app
 

@@ -1,4 +1,4 @@
-"""One finding of the doctor, and the computer that it looks at."""
+"""One finding of the doctor, and the computer that it checks."""
 
 import os
 import subprocess

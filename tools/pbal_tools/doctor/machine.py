@@ -50,7 +50,7 @@ def disk(machine: Machine, folder: Path) -> Iterator[Finding]:
 
 
 def wear(machine: Machine) -> Iterator[Finding]:
-    """What cards tell of their wear, and what the file systems noticed.
+    """What cards report of their wear, and errors that the file systems noticed.
 
     eMMC since 5.0 has life_time and pre_eol_info (JESD84-B51, EXT_CSD 267..269); SD cards have not.
     """
@@ -88,7 +88,7 @@ def _hex(text: str) -> bool:
 
 
 def clock(machine: Machine) -> Iterator[Finding]:
-    """Whether the time can be told to homes, and whether something keeps it."""
+    """Whether the time may be sent to homes, and whether a service keeps it set."""
     now = machine.wall()
     if not clock_is_set(now):
         yield Finding(
@@ -117,7 +117,7 @@ def clock(machine: Machine) -> Iterator[Finding]:
 
 
 def memory(machine: Machine) -> Iterator[Finding]:
-    """What is left of the memory, and whether programs were killed for it."""
+    """What is left of the memory, and whether programs were killed for lack of it."""
     told = {}
     for line in machine.text("/proc/meminfo").splitlines():
         name, _, rest = line.partition(":")
@@ -146,7 +146,7 @@ def memory(machine: Machine) -> Iterator[Finding]:
 
 
 def heat_and_supply(machine: Machine) -> Iterator[Finding]:
-    """Temperature, and what a Raspberry Pi's firmware says of its supply (get_throttled)."""
+    """Temperature, and what a Raspberry Pi's firmware reports of its supply (get_throttled)."""
     hottest = max(
         (
             int(text) / 1000

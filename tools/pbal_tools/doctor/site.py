@@ -132,7 +132,7 @@ def journal(config: Config) -> Iterator[Finding]:
 
 
 def unit(machine: Machine) -> Iterator[Finding]:
-    """What systemd says of the controller."""
+    """The state of the controller's unit in systemd."""
     names = "ActiveState,SubState,Result,NRestarts,ExecMainStatus,LoadState"
     told = machine.run(("systemctl", "show", _UNIT, f"--property={names}"))
     if told is None:
@@ -163,7 +163,7 @@ def unit(machine: Machine) -> Iterator[Finding]:
 
 
 def running(config: Config) -> Iterator[Finding]:
-    """What the running controller says of itself."""
+    """The running controller's own status."""
     http = config.http
     if not http.enabled or http.port == 0:
         yield Finding("controller", "note", "its status server is off or has no fixed port")

@@ -117,7 +117,7 @@ def broker(config: Config) -> Iterator[Finding]:
 
 
 def modem(machine: Machine) -> Iterator[Finding]:
-    """What ModemManager says, where it runs."""
+    """The modem's state by ModemManager, where it runs."""
     told = machine.run(("mmcli", "-m", "any", "-J"))
     if told is None:
         return

@@ -1,4 +1,4 @@
-"""What `pbal flash` asks where it was not told: which board, and which image file."""
+"""What `pbal flash` asks for where no option says it: which board, and which image file."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ def _answer(words: str) -> str:
 
 
 def board(json_output: bool) -> str:
-    """The board's name, asked for on the terminal. Raises InputError where nobody can be asked.
+    """The board's name, asked for on the terminal. Raises InputError where no person can be asked.
 
     Boards with one chip differ in their wiring: the wrong file would drive the wrong pins, so
     none is taken unasked.
@@ -50,7 +50,7 @@ def board(json_output: bool) -> str:
 def image(data: Board, pins: Path, json_output: bool) -> str:
     """An image file that is here and fits the board, offered on the terminal; "" for none.
 
-    Nothing is offered where an image is pinned, or where nobody can be asked.
+    Nothing is offered where an image is pinned, or where no person can be asked.
     """
     pinned = data.board.name in images.load_pins(pins)
     if pinned or (data.flash is not None and data.flash.image_url):

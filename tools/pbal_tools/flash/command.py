@@ -150,7 +150,7 @@ def flash(
         raise InputError("--repl-timeout must be 1..3600 seconds.", "Leave it out for 90 s.")
     targets = ports.expand(port or [], every)
     if len(targets) == 1:
-        # What is missing is said before anything is asked, fetched or compiled.
+        # What is missing is reported before anything is asked, fetched or compiled.
         ports.check(targets[0], opening=False)
     board = board or choose.board(json_output)
     unlock = opener(secret_file, keys, passphrase_file)
@@ -222,7 +222,7 @@ def _number(text: str | None) -> int | None:
 
 
 class _Failed(CheckFailed):
-    """Carries the first failed board's code and words to the front door."""
+    """Carries the first failed board's exit code and message to the entry point."""
 
     def __init__(self, report: Report, count: int, total: int) -> None:
         prefix = f"{count} of {total} boards failed; the first: " if total > 1 else ""

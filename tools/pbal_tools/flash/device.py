@@ -183,7 +183,7 @@ def self_test(board: str, version: str) -> str:
 
 
 def answer(line: str) -> Any:
-    """The JSON of one answer. Raises PeerError: a node says what it likes."""
+    """The JSON of one answer. Raises PeerError: a node may send anything."""
     try:
         return load_json(line)
     except DocumentError as exc:

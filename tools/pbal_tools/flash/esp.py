@@ -1,6 +1,6 @@
 """Erase, write and verify a flash through the esptool command, and say what went wrong.
 
-esptool verifies by asking the chip for the MD5 of what it holds; without its words "Hash of data
+esptool verifies by asking the chip for the MD5 of what it holds; without its message "Hash of data
 verified." a write does not count as done here.
 """
 
@@ -21,7 +21,7 @@ from . import ports
 from .image import Image
 from .run import Finished, run, tool
 
-# The ROM erases up to 40 s for each megabyte before it says anything (esptool's own bound).
+# The ROM erases for up to 40 s for each megabyte before it answers (esptool's own bound).
 ERASE_S_PER_MB = 40.0
 CHIP_ERASE_S = 120.0
 SILENT_S = 45.0
@@ -60,13 +60,13 @@ class Link:
 
     @property
     def fast(self) -> bool:
-        """True where the line has a speed of its own that is worth changing."""
+        """True where the line has a baud rate that is worth changing."""
         return not self.port.startswith("socket://") and ports.has_control_lines(self.port)
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a write came to: the chip's MAC, and whether the stub carried it."""
+    """The result of a write: the chip's MAC, and whether the stub was used."""
 
     mac: str
     stub: bool
@@ -90,7 +90,7 @@ def write(
     """Erases (all of the flash if `erase` and the stub runs, else what is written), writes and
     verifies.
 
-    `on_step(words, share)` is told how far it is, share 0..1. Raises WrongChip, WrongImage,
+    `on_step(words, share)` is called with the progress, share 0..1. Raises WrongChip, WrongImage,
     NoBootloader, RefusedError, StubFailed, CheckFailed, UnreachableError and the port errors.
     """
     seen = {"stage": "connecting"}
@@ -189,9 +189,9 @@ def explain(link: Link, done: Finished, stage: str) -> CliError:
 
 
 def _refused(link: Link, text: str) -> CliError | None:
-    """The error where esptool heard the chip well and would not write; None for anything else.
+    """The error where esptool reached the chip and refused to write; None for anything else.
 
-    esptool says so of an image or a chip that does not fit, and names its force argument.
+    It refuses an image or a chip that does not fit, and names its force argument.
     """
     fatal = re.sub(r"\s+", " ", " ".join(_FATAL.findall(text))).strip()
     if not fatal:
@@ -220,7 +220,7 @@ def _refused(link: Link, text: str) -> CliError | None:
 
 
 def _reason(text: str) -> str:
-    """esptool's own words for a failure."""
+    """esptool's own message for a failure."""
     for line in reversed(text.splitlines()):
         if "rror" in line and "troubleshooting" not in line:
             return re.sub(r"\s+", " ", line.strip())[:160]

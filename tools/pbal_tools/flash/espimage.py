@@ -3,7 +3,7 @@
 The form is Espressif's "Firmware Image Format": a header of 24 bytes (byte 0 0xE9, byte 1 the
 number of segments, bytes 12..13 the chip id, byte 23 tells whether a SHA-256 follows), segments of
 (address, size, data), and in the last byte of the next block of 16 the exclusive or of all data,
-begun with 0xEF. An image from micropython.org joins three things as they lie in the flash: the boot
+begun with 0xEF. An image from micropython.org joins three parts as they are in the flash: the boot
 loader, the partition table (ESP-IDF "Partition Tables", at 0x8000) and the program it names.
 """
 
@@ -23,7 +23,7 @@ _SEED = 0xEF
 
 
 class Damaged(Exception):
-    """The file is not what its maker wrote; the words complete "FILE ..."."""
+    """The file is damaged; the message completes "FILE ..."."""
 
 
 @dataclass(frozen=True)

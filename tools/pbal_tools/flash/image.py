@@ -1,4 +1,4 @@
-"""The MicroPython image: looked at before it is written, and fetched by its pinned hash."""
+"""The MicroPython image: checked before it is written, and fetched by its pinned hash."""
 
 import hashlib
 import http.client
@@ -36,7 +36,7 @@ class Image:
 
 
 def check(path: Path, chip: Chip, flash_bytes: int, offset: int | None = None) -> Image:
-    """Looks at an image file and refuses one that cannot be right for `chip`.
+    """Checks an image file and refuses one that cannot be right for `chip`.
 
     Raises WrongImage or InputError (no such file).
     """
@@ -95,7 +95,7 @@ def _check_header(path: Path, data: bytes, chip: Chip, where: int, flash_bytes: 
 
 
 def _check_parts(path: Path, data: bytes, chip: Chip, where: int, flash_bytes: int) -> None:
-    """The chip first: it is the commoner mistake, and a damaged file may still tell it."""
+    """The chip first: a wrong one is commoner, and is found in a damaged file as well."""
     remedy = f"Take the MicroPython image for the {chip.name} (a .bin file)."
     _check_chip(path, struct.unpack_from("<H", data, 12)[0], chip)
     try:

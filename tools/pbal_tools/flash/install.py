@@ -1,6 +1,6 @@
 """Puts the application on a board that shows its prompt: only what differs, main.py last.
 
-main.py goes away first and comes back last, so that a pulled cable never leaves half an
+main.py is removed first and written last, so that a pulled cable never leaves a part of an
 application that starts by itself, and no watchdog runs while files are copied.
 """
 
@@ -21,7 +21,7 @@ OUR_FOLDERS = ("/lib", "/app")
 START_FILES = ("/boot.py", "/main.py")
 TRIES = 4
 PROMPT_S = 60.0
-OLDEST = (1, 24)  # the firmware uses what it brought
+OLDEST = (1, 24)  # the firmware needs what this version added
 # A node that fails in one of these is not started; a missing sensor it reports by itself.
 MUST_PASS = {"flash", "version", "board", "crypto", "contacts", "modules"}
 BATCH_BYTES = 24_000
@@ -30,12 +30,12 @@ Step = Callable[[str, float], None]
 
 
 class Damaged(CheckFailed):
-    """Files arrived otherwise than they were sent; sending them again may do."""
+    """Files arrived damaged; sending them again may help."""
 
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """What MicroPython on the board says of itself."""
+    """What MicroPython on the board reports about itself."""
 
     micropython: str
     machine: str
@@ -61,12 +61,12 @@ class Installed:
     copied: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     bytes_copied: int = 0
-    missing: int = 1 << 30  # files that were not on the board when it was looked at last
+    missing: int = 1 << 30  # files that were not on the board when it was last listed
     tests: list[tuple[str, bool, str]] = field(default_factory=list)
 
 
 def probe(mp: Mpremote) -> NodeInfo:
-    """Asks the board what it is. Raises PeerError if that is no MicroPython we know."""
+    """Asks the board what it is. Raises PeerError if that is no supported MicroPython."""
     answers = device.marked(mp.script(device.PROBE), "@I")
     if not answers:
         raise PeerError(
@@ -155,9 +155,9 @@ def install(
     """Brings a board's files to `want`, verifies each hash on the board, runs the self-test and
     starts the node.
 
-    Goes on by itself after a break of the connection, or files that a poor line spoiled, until
-    three tries in a row found no fewer files to copy than before.
-    Raises SelfTestFailed, CheckFailed, or what the last break was.
+    Repeats by itself after a break of the connection, or files that a poor line damaged, until
+    three tries in a row found no fewer files to copy than before. Raises SelfTestFailed,
+    CheckFailed, or what the last break was.
     """
     result = Installed(files=len(want))
     fewest = len(want) + 1
@@ -172,7 +172,7 @@ def install(
             return result
         except (Lost, Damaged) as exc:
             if result.missing < fewest:
-                fewest, tries = result.missing, 1  # a poor line, but it gets ahead
+                fewest, tries = result.missing, 1  # a poor line, but with progress
             if tries == TRIES:
                 raise
             note(f"{exc.message} Going on ({tries} of {TRIES - 1}).")

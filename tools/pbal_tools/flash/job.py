@@ -18,7 +18,7 @@ from .run import end_all
 
 
 class Show(Protocol):
-    """Where a job tells how far it is. Called from several threads."""
+    """Receives the progress of a job. Called from several threads."""
 
     def step(self, port: str, words: str, share: float) -> None:
         """A step and how much of it is done, 0..1."""
@@ -50,7 +50,7 @@ class Order:
 
 @dataclass
 class Report:
-    """What became of one board."""
+    """The result for one board."""
 
     port: str
     ok: bool = False
@@ -89,7 +89,7 @@ def flash_all(targets: list[str], order: Order, show: Show) -> list[Report]:
         jobs = {pool.submit(flash_one, port, order, show): port for port in targets}
         done = {jobs[job]: job.result() for job in as_completed(jobs)}
     except KeyboardInterrupt:
-        # The threads first, or this one would wait for all that they still mean to do.
+        # The threads first, or this one would wait for all of their remaining work.
         end_all()
         raise
     finally:
@@ -166,13 +166,13 @@ def _write_image(
 ) -> None:
     """Writes the image unless this very board is known to hold it already."""
     remembered = state.last_on_port(order.folder, port)
-    # A board that no line can reset must be in its boot loader already: nothing to ask.
+    # A board that no control line can reset must be in its boot loader already: it is not asked.
     may_ask = order.before == "default-reset" and ports.has_control_lines(port)
     known = remembered is not None and remembered.image_sha256 == image.sha256
     info: NodeInfo | None = None
     if (known and not order.again) or (order.erase is not False and may_ask and not order.forget):
-        # A board that was stopped half-way is taken up where it was; one that carries keys is not
-        # erased by accident.
+        # An interrupted board is continued where it was; one that holds keys is not erased by
+        # accident.
         info = _peek(port, step, 10.0 if known else 6.0, order)
     if info is not None and known and not order.again and order.erase is None:
         done = state.load(order.folder, info.mac)
@@ -233,7 +233,7 @@ def _write(
         try:
             return esp.write(link, image, erase, step).mac
         except esp.RateFailed as exc:
-            # The chip listens at the new rate now: without a reset nobody reaches it.
+            # The chip listens at the new rate now: without a reset it cannot be reached.
             if slow or not resets:
                 raise
             note(f"{exc.message} Going on at 115200 baud; --baud 115200 does so from the start.")

@@ -27,16 +27,16 @@ _CONNECTION_LOST = (
 )
 
 
-# Our scripts are sound: if the board does not understand one, the line lost some of it.
+# Our scripts are correct: if the board cannot parse one, the line lost a part of it.
 _GARBLED = ("SyntaxError", "IndentationError", "invalid syntax")
 
 
 class Lost(UnreachableError):
-    """The board went away in the middle; trying again may do."""
+    """The connection broke in the middle; trying again may help."""
 
 
 class Mpremote:
-    """One board at a MicroPython prompt. `silent_s` bounds the wait for each sign of life."""
+    """One board at a MicroPython prompt. `silent_s` bounds the wait for each output."""
 
     def __init__(self, port: str, silent_s: float = 40.0) -> None:
         self.port = port
@@ -60,7 +60,7 @@ class Mpremote:
     ) -> None:
         """Copies files (device path, content) in order, in one session.
 
-        `on_file` is told each path when its copying starts. Raises Lost or PeerError.
+        `on_file` is called with each path when its copying starts. Raises Lost or PeerError.
         """
         if not files:
             return
@@ -128,7 +128,7 @@ class Mpremote:
 
 
 def _short(done: Finished) -> str:
-    # Keys never appear in errors: bytes literals of a failed write are cut out.
+    # Keys never appear in errors: bytes literals of a failed write are removed.
     return re.sub(r"b(['\"]).*?\1", "b'...'", done.last_line())[:200]
 
 

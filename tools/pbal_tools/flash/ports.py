@@ -1,4 +1,4 @@
-"""Serial ports: which there are, and whether one can be opened, said in one line each."""
+"""Serial ports: which there are, and whether one can be opened, in one line each."""
 
 import errno
 import glob
@@ -68,10 +68,10 @@ def expand(given: list[str], every: bool) -> list[str]:
 
 
 def check(port: str, opening: bool = True) -> None:
-    """Opens and closes a port, so that what is wrong is said in plain words before any work.
+    """Opens and closes a port, so that an error is reported in plain words before any work.
 
     Without `opening` it only looks whether it is there: the edges of DTR and RTS could take a board
-    out of the boot loader into which somebody brought it by hand.
+    out of the boot loader into which a person has brought it by hand.
 
     Raises PortMissing, PortBusy, PortDenied.
     """
@@ -94,7 +94,8 @@ def check(port: str, opening: bool = True) -> None:
     if not opening:
         return
     try:
-        # Without touching DTR and RTS more than opening does; exclusive, to see who holds it.
+        # Without touching DTR and RTS more than opening does; exclusive, to find out whether
+        # another program holds it.
         handle = serial.Serial(port, 115200, timeout=0, exclusive=True)
         handle.close()
     except serial.SerialException as exc:

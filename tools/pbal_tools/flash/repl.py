@@ -1,4 +1,4 @@
-"""Waits for MicroPython's prompt, and gets one from a board whose program does not let go.
+"""Waits for MicroPython's prompt, also on a board whose program does not stop at Ctrl-C.
 
 Only the first contact is made here, on the serial port itself; all else goes through mpremote.
 """
@@ -18,10 +18,10 @@ from .run import still_wanted
 _PROMPT = re.compile(rb"(^|[\r\n])>>> $")
 _INTERRUPT = b"\r\x03\x03"
 _FRIENDLY = b"\r\x02"
-# What a locked node says (firmware/boot.py, pbal_node/console.py).
+# What a locked node prints (firmware/boot.py, pbal_node/console.py).
 _LOCKED = re.compile(rb"pbal: console locked, node ([0-9a-f]{12,16})\r?\n")
 _WRONG = re.compile(rb"pbal: wrong secret(?:; the next in (\d+) s)?\r?\n")
-_CHECKED_S = 15.0  # a node that runs checks a secret in pieces, besides its work
+_CHECKED_S = 15.0  # a running node checks a secret in parts, beside its work
 
 
 def reach_prompt(
@@ -31,12 +31,12 @@ def reach_prompt(
     may_reset: bool = True,
     unlock: Unlock = nobody,
 ) -> str:
-    """Interrupts whatever runs until MicroPython shows its prompt; returns what it said last.
+    """Interrupts whatever runs until MicroPython shows its prompt; returns its last output.
 
     Ports that come back only after a while (a re-plugged cable, a restarted emulator) are opened
     again. Where the port can, a board that does not answer Ctrl-C is reset and interrupted as it
-    starts. `note` is told what a person could do meanwhile. A node that says that it is locked is
-    told the secret that `unlock` has for it. Raises NoRepl with the likely cause, or ConsoleLocked.
+    starts. `note` gets what a person could do meanwhile. A node that reports that it is locked is
+    sent the secret that `unlock` has for it. Raises NoRepl with the likely cause, or ConsoleLocked.
     """
     deadline = time.monotonic() + within_s
     heard = b""
@@ -84,11 +84,11 @@ def reach_prompt(
 
 
 def listen(port: str, for_s: float) -> str:
-    """What the board says by itself within `for_s`, without disturbing it. Never raises."""
+    """What the board prints by itself within `for_s`, without disturbing it. Never raises."""
     heard = b""
     end = time.monotonic() + for_s
     while time.monotonic() < end:
-        # A chip with USB of its own takes its port away while it restarts.
+        # The port of a chip with its own USB disappears while it restarts.
         try:
             line = _open(port, 0.2)
         except (OSError, ValueError):
@@ -105,7 +105,7 @@ def listen(port: str, for_s: float) -> str:
 
 
 def _open(port: str, timeout_s: float) -> serial.SerialBase:
-    # RFC 2217 knows no write timeout; elsewhere a stuck driver must not hold us for ever.
+    # RFC 2217 knows no write timeout; elsewhere a stuck driver must not block us for ever.
     line = serial.serial_for_url(port, 115200, timeout=timeout_s, do_not_open=True)
     if not port.startswith("rfc2217://"):
         line.write_timeout = 5.0
@@ -114,7 +114,7 @@ def _open(port: str, timeout_s: float) -> serial.SerialBase:
 
 
 def _interrupt(line: serial.SerialBase, end: float, unlock: Unlock) -> tuple[bool, bytes]:
-    """Sends Ctrl-C until the prompt stands still; returns whether it did, and what was heard.
+    """Sends Ctrl-C until the prompt is stable; returns whether it was, and what was received.
 
     Stays beyond `end` for as long as a locked node needs to check the secret.
     """
@@ -140,7 +140,7 @@ def _interrupt(line: serial.SerialBase, end: float, unlock: Unlock) -> tuple[boo
             end = max(end, next_at + _CHECKED_S)
         if now >= next_at and quiet_since is None:
             line.write(_INTERRUPT if b"raw REPL" not in heard[-64:] else _FRIENDLY)
-            # Often enough to fall into a short window while the board starts.
+            # Often enough to hit a short window while the board starts.
             next_at = now + 0.2
         data = line.read(1024)
         if data:
@@ -169,7 +169,7 @@ class _Locked:
         line.write(b"\r" + self._secrets[self._n].encode() + b"\r")
 
     def refused(self, wait_s: int) -> float:
-        """On to the next secret; how long the node wants to be left alone, in seconds.
+        """On to the next secret; how long the node accepts no secret, in seconds.
 
         Raises ConsoleLocked if that was the last.
         """

@@ -35,17 +35,17 @@ class Finished:
 
     @property
     def ok(self) -> bool:
-        """True if the tool says that all went well."""
+        """True if the tool reports success."""
         return self.code == 0 and not self.timed_out
 
     def last_line(self, default: str = "no reason given") -> str:
-        """The last line that says something, for an error message."""
+        """The last line that is not empty, for an error message."""
         lines = [line.strip() for line in self.text.splitlines() if line.strip()]
         return lines[-1] if lines else default
 
 
 class Ended(UnreachableError):
-    """The person pressed Ctrl-C: no work is begun any more."""
+    """The user pressed Ctrl-C: no more work is begun."""
 
     exit_code = ExitCode.INTERRUPTED
 
@@ -58,7 +58,7 @@ def still_wanted() -> None:
 
 def end_like_ctrl_c() -> None:
     """From now on a closed terminal or a `kill` ends the command as Ctrl-C does: the tools it runs
-    are ended and the node is let go, instead of both being left behind.
+    are ended and the node is restarted, instead of both being left as they are.
     """
 
     def ended(number: int, frame: object) -> None:
@@ -71,7 +71,8 @@ def end_like_ctrl_c() -> None:
 
 
 def echo_tools() -> None:
-    """From now on the tools' command lines and all that they say appear on standard error, for -v.
+    """From now on the tools' command lines and all of their output appear on standard error, for
+    -v.
 
     Only for work in which no key is handled.
     """

@@ -1,4 +1,4 @@
-"""How `pbal flash` looks: a progress bar for each board on a terminal, plain lines elsewhere."""
+"""The output of `pbal flash`: a bar for each board on a terminal, plain lines elsewhere."""
 
 import sys
 import threading
@@ -45,7 +45,7 @@ class Quiet:
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing to put away."""
+        """Nothing to close."""
 
     def step(self, port: str, words: str, share: float) -> None:
         """A step; not shown."""

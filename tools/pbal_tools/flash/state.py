@@ -1,7 +1,7 @@
-"""How far the flashing of a board came, so that a pulled cable costs minutes, not the day.
+"""How far the flashing of a board came, so that it need not begin anew after a pulled cable.
 
-One small file for each board, named by its MAC address; what was verified is only believed
-again after the board on the port has said the same MAC.
+One small file for each board, named by its MAC address; what was verified counts only after the
+board on the port has reported the same MAC.
 """
 
 import os

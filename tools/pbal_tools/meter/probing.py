@@ -1,4 +1,4 @@
-"""Reads a meter once by a profile and judges what came."""
+"""Reads a meter once by a profile and checks the reading."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class At:
 
 @dataclass(frozen=True)
 class Probed:
-    """What one profile made of the meter."""
+    """The result of one profile on the meter."""
 
     profile: Profile
     reading: TransformerReading | None
@@ -42,7 +42,7 @@ class Probed:
 
     @property
     def notes(self) -> list[str]:
-        """What is worth a look though the reading fits."""
+        """What should be checked although the reading fits."""
         if self.reading is None:
             return []
         out = []

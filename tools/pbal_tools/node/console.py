@@ -1,4 +1,4 @@
-"""A node held at its console, and what is asked of it there."""
+"""A node stopped at its console, and what can be asked of it there."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,7 +18,7 @@ from . import scripts
 
 
 def allow_dark(dark: bool) -> None:
-    """The console stops the program, and with it the home's supply: that must be meant.
+    """The console stops the program, and with it the home's supply: so it needs consent.
 
     Raises RefusedError.
     """
@@ -45,7 +45,7 @@ class Event:
 
 
 class Console:
-    """A node on a serial port. Use as a context: it is restarted at the end, come what may."""
+    """A node on a serial port. Use as a context: it is restarted at the end in every case."""
 
     def __init__(self, port: str, note: Callable[[str], None], unlock: Unlock = nobody) -> None:
         ports.check(port)
@@ -74,7 +74,7 @@ class Console:
         return answers
 
     def status(self) -> dict[str, Any]:
-        """What the node knows of itself; no keys."""
+        """The node's own data; no keys."""
         found: dict[str, Any] = device.answer(self._ask(scripts.STATUS, "@S")[0])
         return found
 

@@ -1,4 +1,4 @@
-"""One node as its controller sees it: reading only, over HTTP."""
+"""One node as its controller knows it: read-only, over HTTP."""
 
 import asyncio
 from typing import Any

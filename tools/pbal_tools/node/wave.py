@@ -41,7 +41,7 @@ def plot(
         y = round((1 - share) / 2 * (dots - 1))
         dot(x, y)
         if last is not None:
-            # Steep flanks stay a line, not scattered dots.
+            # So that steep edges are a line, not scattered dots.
             steps = max(abs(y - last[1]), abs(x - last[0]))
             for n in range(1, steps):
                 dot(last[0] + (x - last[0]) * n // steps, last[1] + (y - last[1]) * n // steps)
@@ -55,7 +55,7 @@ def screen(record: dict[str, list[float] | dict[str, list[float]]], width: int =
     assert isinstance(times, list)
     assert isinstance(volts, dict)
     top = max((abs(v) for values in volts.values() for v in values), default=0.0)
-    # A scale that stays put from one record to the next: 400 V holds 230 V mains.
+    # A scale that is the same for all records: 400 V is enough for 230 V mains.
     peak = 400.0 if top <= 400 else top * 1.1
     out = []
     for name, values in volts.items():

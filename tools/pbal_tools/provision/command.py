@@ -88,7 +88,7 @@ def init(
     secret = stores.passphrase(passphrase_file, new=True)
     with stores.store_errors():
         made = KeyStore.create(keys, secret, site)
-        # Read back: a store that does not open with its passphrase is worth nothing.
+        # Read back: a store that does not open with its passphrase is useless.
         KeyStore.open(keys, secret)
     emit(
         {"keys": str(made.path), "site": site, "nodes": 0},
@@ -209,7 +209,7 @@ def bulk(
 def _row_for(
     node: Node, waiting: list[Wanted], site: KeyStore, note: Callable[[str], None]
 ) -> Wanted | None:
-    """The line of the list that is for the node held here; None for none."""
+    """The line of the list for the node at this port; None for none."""
     eui = node.info.eui
     if stores.holder_of(site, eui) is not None:
         note(f"{node.port}: {eui} has an address already")
@@ -437,7 +437,7 @@ def _tell(
         try:
             files = [str(f) for f in labels.write([d.label() for d in done], label_file)]
         except (CliError, OSError) as exc:
-            # The node is provisioned all the same; that must be said first.
+            # The node is provisioned all the same; that must be reported first.
             problem = exc
     data = {"nodes": [d.as_dict() for d in done], "labels": files, **(more or {})}
 

@@ -1,8 +1,8 @@
 """Writing a node's identity over its console, and proving that it arrived without showing it.
 
 The keys go through a memory file to mpremote and over the cable; the proof is an HMAC over a
-random challenge, so what travels back says nothing about them. A new identity lies beside the old
-one until it is proven and in the key store; only then a rename makes it the node's own.
+random challenge, so the answer reveals nothing about them. A new identity is a second file until it
+is proven and in the key store; only then a rename makes it the node's own.
 """
 
 import hmac
@@ -51,7 +51,7 @@ print('@P' + json.dumps({{
     'udp': hexlify(hmac_sha256(unhexlify(i['root']), c + t.encode())).decode()}}))
 """
 
-# What a node is told that is no secret, to keep it where only the key is to change.
+# The parts of a node's identity that are not secret, kept where only the key changes.
 _PRESENT = """
 import json
 try:
@@ -117,7 +117,7 @@ print('@V' + pbal_node.version.VERSION)
 
 @dataclass(frozen=True)
 class Identity:
-    """What a node is told. `repr` leaves the keys out."""
+    """The identity that a node is given. `repr` leaves the keys out."""
 
     eui: str
     site: int
@@ -195,10 +195,10 @@ class Node:
 
     @contextmanager
     def held(self, prompt_s: float = PROMPT_S) -> Iterator["Node"]:
-        """`hold` for the time of a with block; then the node starts again, come what may.
+        """`hold` for the time of a with block; then the node starts again in every case.
 
         Until it runs its contacts are open, so it is not left at its prompt by an error or Ctrl-C
-        either. An error inside the block is worth more than one of the restart.
+        either. An error inside the block takes precedence over one of the restart.
         """
         end_like_ctrl_c()
         self._reached = False
@@ -208,7 +208,7 @@ class Node:
         except BaseException as exc:
             with suppress(CliError):
                 # Where no prompt came there is most likely nothing to restart; a locked node whose
-                # secret nobody knows was not stopped.
+                # secret is not known was not stopped.
                 if self._reached or not isinstance(exc, ConsoleLocked):
                     self.release(RESCUE_S if self._reached else QUICK_S)
             raise
@@ -239,7 +239,7 @@ class Node:
             )
 
     def stage(self, identity: Identity) -> None:
-        """Lays a new identity beside the present one and proves it. Raises CheckFailed."""
+        """Writes a new identity beside the present one and proves it. Raises CheckFailed."""
         self.mp.copy([(STAGED, identity.file())])
         self.prove(identity, STAGED)
 

@@ -1,8 +1,8 @@
 """Provisioning, rotation and bulk work: the order in which key store and node are written.
 
-Stage on the node, prove, write the key store, commit on the node, prove again. Cut at any point,
-running the same command again ends well: before the key store is written nothing has changed;
-after it, the node is given a fresh key once more.
+Stage on the node, prove, write the key store, commit on the node, prove again. After an
+interruption at any point the same command can be run again: before the key store is written nothing
+has changed; after it, the node is given a fresh key once more.
 """
 
 import secrets
@@ -114,7 +114,7 @@ def give(node: Node, store: KeyStore, wanted: Wanted, note: Note) -> Done:
     note("writing the identity")
     node.stage(identity)
     if old is not None:
-        # Until the end the node may have either key, and the key store, too.
+        # Until the end both the node and the key store may have either key.
         node.put_lock(lock.both(old))
     with store_errors():
         if action == "added":
@@ -138,7 +138,7 @@ def give(node: Node, store: KeyStore, wanted: Wanted, note: Note) -> Done:
 
 
 def _console(store: KeyStore, wanted: Wanted, action: str) -> str:
-    """Whether the console is to be locked: unless it is told otherwise, now or at this address."""
+    """Whether the console is to be locked: yes, unless opened now or earlier at this address."""
     if wanted.open_console is not None:
         return "open" if wanted.open_console else "locked"
     if action == "rotated":
@@ -173,7 +173,7 @@ def _identity(old: dict[str, Any], store: KeyStore, wanted: Wanted, eui: str) ->
 
 
 def _may(store: KeyStore, wanted: Wanted, eui: str) -> str:
-    """What giving this address to this node means: "added" or "rotated". Raises RefusedError."""
+    """The effect of giving this address to this node: "added" or "rotated". Raises RefusedError."""
     if wanted.eui and wanted.eui.lower() != eui:
         raise RefusedError(
             f"This node is {eui}, not {wanted.eui.lower()}.", "Plug in the node with that label."

@@ -1,4 +1,4 @@
-"""`pbal radio`: what a crew can know of a radio site before it leaves."""
+"""`pbal radio`: an estimate of a radio site before the crew leaves."""
 
 from .command import app
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from .plan import Planned
 
-# Told apart without colour, too: by shape.
+# Distinguished by shape, too, not by colour alone.
 MARKS = {
     7: ("o", "#1b7837"), 8: ("s", "#2b6cb0"), 9: ("^", "#5a3d8a"), 10: ("D", "#b3541e"),
     11: ("v", "#8a6d00"), 12: ("P", "#7a1f1f"), 0: ("x", "#b3261e"),

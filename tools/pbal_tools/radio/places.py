@@ -8,7 +8,7 @@ from ..homestable import Row
 
 # Mean radius of the earth (IUGG), m.
 _EARTH_M = 6_371_008.8
-# A LoRa village is a few kilometres wide; what is farther is a slip in a coordinate.
+# A LoRa village is a few kilometres wide; a larger distance is a mistake in a coordinate.
 _FAR_M = 100_000.0
 
 

@@ -1,7 +1,7 @@
-"""Which spreading factor each home will need, and what that makes of the round. Pure.
+"""Which spreading factor each home will need, and the round that follows from it. Pure.
 
 The path loss is the emulated channel's (`pbal_sim.radio`), times and rules are the protocol's, so a
-plan and the twin tell the same story. It is an estimate: houses, hills and antennas decide.
+plan and the twin agree. It is an estimate: houses, hills and antennas decide.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ DOWN_BYTES = 64  # a command, sealed
 
 @dataclass(frozen=True)
 class Assumed:
-    """What the estimate rests on. Power is at the antenna, dBm EIRP; gains are in it."""
+    """The assumptions of the estimate. Power is at the antenna, dBm EIRP; gains are in it."""
 
     region: str = "IN865"
     channel: int = 0
@@ -37,7 +37,7 @@ class Assumed:
 
 @dataclass(frozen=True)
 class HomeLink:
-    """One home. `sf` 0: out of reach; `holds`: how likely the place is as good as that."""
+    """One home. `sf` 0: out of reach; `holds`: the probability that it is enough."""
 
     address: int
     name: str
@@ -99,7 +99,7 @@ def _allowed(dwell_us: int, bw_hz: int) -> list[int]:
 
 
 def _needed_dbm(sf: int, bw_hz: int) -> float:
-    """The weakest signal that is understood: by the chip, and above the noise."""
+    """The weakest signal that can be received: by the chip's sensitivity, and above the noise."""
     return max(sensitivity_dbm(sf, bw_hz), noise_dbm(bw_hz) + SNR_LIMIT_DB[sf])
 
 
@@ -108,7 +108,7 @@ def _link(place: Place, a: Assumed, bw_hz: int, factors: list[int]) -> HomeLink:
     rssi = a.eirp_dbm - loss.mean_db(place.distance_m) + a.antenna_dbi
     enough = [sf for sf in factors if rssi - _needed_dbm(sf, bw_hz) >= a.margin_db]
     sf = enough[0] if enough else 0
-    # Out of reach: how far, seen from the slowest that is allowed.
+    # Out of reach: by how much, at the slowest factor that is allowed.
     margin = rssi - _needed_dbm(sf or factors[-1], bw_hz)
     return HomeLink(
         place.address, place.name, round(place.x_m, 1), round(place.y_m, 1),
@@ -143,7 +143,7 @@ def plan(places: Sequence[Place], a: Assumed) -> Planned:
     links = [_link(place, a, bw_hz, factors) for place in places]
     reached = sorted((home for home in links if home.sf), key=lambda home: home.sf)
     beacon_sf = max((home.sf for home in reached), default=SF_MIN)
-    # With what [radio.NAME] has unless it is told otherwise.
+    # With the defaults of [radio.NAME].
     usual = RadioConfig.model_fields
     guard_us = round(1000 * usual["guard_ms"].default)
     exchanges = int(usual["exchanges"].default)

@@ -34,9 +34,9 @@ def application(board: str) -> dict[str, bytes]:
 
 
 def build_time_s() -> int:
-    """Unix time that a release carries: SOURCE_DATE_EPOCH where the same bytes must come again
+    """Unix time that a release carries: SOURCE_DATE_EPOCH for a reproducible build
     (reproducible-builds.org), else the beginning of yesterday, UTC, so that a Pi whose clock is a
-    little behind still gives a time its nodes believe. Never before what the sources carry.
+    little behind still sends a time that its nodes accept. Never before the time in the sources.
     """
     try:
         now = int(os.environ["SOURCE_DATE_EPOCH"])

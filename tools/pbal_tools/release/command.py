@@ -55,7 +55,7 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def facts(path: Path, release: Release) -> dict[str, Any]:
-    """What a release is, for --json."""
+    """The facts of a release, for --json."""
     return {
         "file": str(path),
         "version": release.version,

@@ -84,7 +84,7 @@ def public(text: str) -> bytes:
 def passphrase(file: Path | None, ask: str) -> bytes:
     """The passphrase from a file, from PBAL_RELEASE_PASSPHRASE, or from the person.
 
-    Raises InputError where there is nobody to ask.
+    Raises InputError where no person can be asked.
     """
     if file is not None:
         try:

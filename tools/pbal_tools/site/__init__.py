@@ -1,4 +1,4 @@
-"""`pbal site`: the site file, what it says and whether the street agrees."""
+"""`pbal site`: the site file, its content, and whether the site agrees with it."""
 
 from .command import app
 

@@ -17,10 +17,10 @@ def scan(
     units: Iterable[int],
     progress: Callable[[str], None] = lambda words: None,
 ) -> dict[int, Heard | None]:
-    """What each unit says, or None where it is silent after three tries; `crowd` is set where
+    """What each unit reports, or None where it is silent after three tries; `crowd` is set where
     two nodes answer.
 
-    Raises the port errors, and RefusedError where somebody talks on the line.
+    Raises the port errors, and RefusedError where another master sends on the line.
     """
     # Imported here: the command line of commissioning imports this package.
     from ..commission.line import Line

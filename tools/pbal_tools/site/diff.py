@@ -1,6 +1,6 @@
-"""What the site file says against what the key store, the controller and the bus say.
+"""Compares the site file with the key store, the controller and the bus.
 
-An error is something to be put right before the site runs; a warning is worth a look.
+An error must be corrected before the site runs; a warning should be checked.
 """
 
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ PHASES = {0: "", 1: "A", 2: "B", 3: "C"}
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing on which the file and the world disagree. `source` says which world; `level` is
+    """One difference from the file. `source` says where it was found; `level` is
     "error", "warning", or "note" for what is different and all right.
     """
 
@@ -33,7 +33,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Heard:
-    """What a node said on the bus: its plain registers, read with function 04."""
+    """What a node reported on the bus: its plain registers, read with function 04."""
 
     unit: int
     phase: int
@@ -164,7 +164,7 @@ def _home(address: int, home: Any, seen: dict[str, Any], restart: str) -> list[D
 
 
 def _node(source: str, home: Home, told: Heard) -> list[Difference]:
-    """What a node says of itself on the bus against what the file says of its home."""
+    """Compares what a node reports on the bus with the file's entry of its home."""
 
     def differ(level: str, text: str, remedy: str = "") -> Difference:
         return Difference(level, source, home.address, text, remedy)
@@ -184,7 +184,7 @@ def _node(source: str, home: Home, told: Heard) -> list[Difference]:
         out.append(differ("warning", "the home is open: it has no supply",
                           "Look at its events and at its supply."))  # fmt: skip
     elif home.phase and PHASES.get(told.phase) != home.phase:
-        # A home that may be moved is where it is best; another one must be where it was put.
+        # A home that may be moved can be on any phase; a fixed one must be where it was connected.
         words = f"is on phase {PHASES.get(told.phase, '?')}, the file says {home.phase}"
         out.append(
             differ("error", words, "It is fixed: somebody rewired it, or the file is wrong.")

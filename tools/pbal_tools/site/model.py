@@ -1,4 +1,4 @@
-"""The site file (`site.toml`): transformer, feeders, buses, homes; what was built, on paper.
+"""The site file (`site.toml`): transformer, feeders, buses and homes as they were built.
 
 The controller's pbal.toml is generated from it. Every complaint names the key and what is right.
 """

@@ -86,7 +86,7 @@ def _demo(stack: ExitStack, options: StudyOptions) -> StudyOptions:
 def _check_folder(out: Path | None, *inputs: Path | None) -> None:
     if out is None:
         return
-    # Said now, not after an hour of simulation.
+    # Reported now, not after an hour of simulation.
     require("study", "matplotlib")
     from pbal_study.report import check_folder
 

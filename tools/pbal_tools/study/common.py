@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _YEAR_S = 366 * 86400
 
-# Each panel of the help text makes its options.
+# One function makes the options of each panel of the help text.
 files = partial(typer.Option, rich_help_panel="What to study")
 street = partial(typer.Option, rich_help_panel="The street")
 control = partial(typer.Option, rich_help_panel="How pbal runs")

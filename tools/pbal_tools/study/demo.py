@@ -1,7 +1,7 @@
 """A street to try the study on: a small feeder and the twin's generated households.
 
 30 homes on 300 m of cable behind a 100 kVA transformer, four-wire with an explicit neutral. The
-phases are as unequal as streets are: an electrician used whichever phase was handy.
+phases are as unequal as on real streets, where homes are connected without a plan.
 """
 
 import gzip
@@ -70,7 +70,7 @@ def write_demo(folder: Path, days: float, seed: int) -> tuple[Path, Path]:
     feeder = folder / "demo_feeder.dss"
     profiles = folder / "demo_profiles.csv.gz"
     watts = home_watts(days, seed)
-    # Beside first: an interruption leaves no half of a file.
+    # Written beside first: an interruption leaves no partial file.
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=folder) as beside:
         half = Path(beside) / profiles.name
         write_profiles(half, START, watts)

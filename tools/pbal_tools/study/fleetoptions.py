@@ -19,7 +19,7 @@ _work = partial(typer.Option, rich_help_panel="Who does the work")
 
 @dataclass(frozen=True)
 class FleetFiles:
-    """What `pbal study fleet` reads, and who does the work."""
+    """What `pbal study fleet` reads, and where the work is done."""
 
     table: Annotated[
         Path | None,
@@ -66,7 +66,7 @@ class FleetFiles:
 
 @dataclass(frozen=True)
 class FleetCommandOptions(CommonOptions, FleetFiles):
-    """Everything that `pbal study fleet` can be told."""
+    """All options of `pbal study fleet`."""
 
     top: Annotated[
         int, report("--top", min=0, max=100_000, help="Stations to list on the screen.")
@@ -78,7 +78,7 @@ class FleetCommandOptions(CommonOptions, FleetFiles):
     json_output: JsonFlag = False
 
     def fleet(self) -> "FleetOptions":
-        """What the fleet study itself takes."""
+        """The options of the fleet study itself."""
         from pbal_study.fleet import FleetOptions
 
         return FleetOptions(

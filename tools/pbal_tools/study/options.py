@@ -46,7 +46,7 @@ class StudyFiles:
 
 @dataclass(frozen=True)
 class StudyOptions(CommonOptions, StudyFiles):
-    """Everything that `pbal study` can be told. Units and limits stand in the help texts."""
+    """All options of `pbal study`. Units and limits are in the help texts."""
 
     repeat_profiles: Annotated[
         bool,
@@ -81,7 +81,7 @@ class StudyOptions(CommonOptions, StudyFiles):
     json_output: JsonFlag = False
 
     def study(self) -> "Options":
-        """What the study itself takes."""
+        """The options of the study itself."""
         return replace(
             self.shared(),
             feeder=self.feeder,
