@@ -14,13 +14,14 @@ import time
 
 from micropython import const
 
+from pbal_node.bearers.driver import transmit
+from pbal_node.bearers.watched import Watch
 from pbal_protocol import modbus
 
 TYPE_CHECKING = const(0)  # a type checker takes it for 1
 if TYPE_CHECKING:
     from pbal_node.bearers.udp import Udp
 
-_BEARER = const(64)  # a place of an error, see faults.py
 _PBAL = const(100)
 _FRAME_AT = const(4)
 _CRC = const(2)
@@ -32,7 +33,6 @@ _ANSWER_MS = const(80)
 _AFTER_GROUP_MS = const(12)
 _QUIET_MS = const(3000)
 _WAIT_MS = const(200)
-_STUCK_MS = const(9000)
 _AGAIN_MS = const(1000)
 
 
@@ -63,16 +63,12 @@ class Bridge:
         self._uart, self._de, baud = port
         self._char_us = 1000000 * _BITS // baud
         self._now_ms = now_ms
-        self._faults = faults
+        self._watch = Watch(now_ms, faults)
         self._all = {address: _Neighbour(address) for address in neighbours}
         self._group = b""
         self._wake = asyncio.Event()
         self._tx = bytearray(256)
         self._rx = bytearray(256)
-        self._task: "asyncio.Task | None" = None
-        self._stuck = False
-        self._turns = 0
-        self._turned_ms = now_ms()
         self.carried = 0
         self.silent = 0
         self.expired = 0
@@ -112,37 +108,19 @@ class Bridge:
     # the line ----------------------------------------------------------------------------------
 
     def alive(self, now_ms: int) -> bool:
-        """S11: a loop that makes no progress is ended, and restarted."""
-        if self._turns:
-            self._turns = 0
-            self._turned_ms = now_ms
-        elif now_ms - self._turned_ms >= _STUCK_MS and self._task is not None:
-            self._turned_ms = now_ms
-            self._stuck = True
-            self._task.cancel()
-            return False
-        return True
+        """S11: whether the loop makes progress."""
+        return self._watch.alive(now_ms)
 
     async def run(self) -> None:
         """Never ends."""
         while True:
-            self._task = task = asyncio.create_task(self._carry())
-            try:
-                await task
-            except asyncio.CancelledError:
-                if not self._stuck:
-                    task.cancel()
-                    raise
-                self._stuck = False
-            except Exception as e:
-                self._faults.note(_BEARER, e)
-            self._task = None
+            await self._watch.once(self._carry())
             self._de.value(0)
             await asyncio.sleep_ms(_AGAIN_MS)
 
     async def _carry(self) -> None:
         while True:
-            self._turns += 1
+            self._watch.turns += 1
             now = self._now_ms()
             if self._group:
                 frame, self._group = self._group, b""
@@ -222,18 +200,5 @@ class Bridge:
         tx[3] = len(frame)
         tx[_FRAME_AT : _FRAME_AT + len(frame)] = frame
         n = modbus.seal_adu(tx, _FRAME_AT + len(frame))
-        uart, ticks, diff = self._uart, time.ticks_us, time.ticks_diff
         time.sleep_us(1750)  # Modbus: 3.5 characters of silence
-        self._de.value(1)
-        try:
-            start = ticks()
-            uart.write(memoryview(tx)[:n])
-            wait = n * self._char_us - 300 - diff(ticks(), start)
-            if wait > 0:
-                time.sleep_us(wait)
-            while not uart.txdone():
-                if diff(ticks(), start) > 2 * n * self._char_us + 20000:
-                    break
-                time.sleep_us(50)
-        finally:
-            self._de.value(0)
+        transmit(self._uart, self._de, memoryview(tx)[:n], self._char_us)

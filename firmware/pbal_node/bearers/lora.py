@@ -14,6 +14,7 @@ import time
 
 from micropython import const
 
+from pbal_node.bearers.watched import Watch
 from pbal_node.radio import sx127x
 from pbal_node.radio.waiting import Waiter
 from pbal_protocol import records
@@ -22,7 +23,6 @@ from pbal_protocol.radio.airtime import time_on_air_us
 from pbal_protocol.radio.compact import compact
 from pbal_protocol.radio.follower import GUARD_US, URGENT_BYTES, Contention, Follower
 
-_BEARER = const(64)  # a place of an error, see faults.py
 _BEACON = const(42)
 _SLOT_ASSIGN = const(43)
 _KIND = const(15)
@@ -50,6 +50,7 @@ class Lora:
     """
 
     def __init__(self, radio, dio0, air, node, link, report, selector, faults, rhythm) -> None:
+        self._watch = Watch(report.now_ms, faults, _STUCK_MS)
         self._radio = radio
         self._waiter = Waiter(radio, dio0)
         self._up_hz, self._down_hz, self._bw_hz, self._dbm, self._budget, self._sf = air
@@ -58,7 +59,6 @@ class Lora:
         self._link = link
         self._report = report
         self._selector = selector
-        self._faults = faults
         self._rhythm = rhythm
         self._tx = bytearray(256)
         self._whole = records.Telemetry()
@@ -69,9 +69,6 @@ class Lora:
         self._period_ms = 0
         self._stay_ms = _STAY_MS
         self._since_ms = 0
-        self._task: "asyncio.Task | None" = None
-        self._turned_ms = report.now_ms()
-        self._stuck = False
         self.answered = 0
         self.malformed = 0
         self.late = 0  # slots that were missed
@@ -96,28 +93,14 @@ class Lora:
     # progress ---------------------------------------------------------------------------------
 
     def alive(self, now_ms: int) -> bool:
-        """S11: whether the loop makes progress; one that makes none is restarted."""
-        if now_ms - self._turned_ms >= _STUCK_MS and self._task is not None:
-            self._turned_ms = now_ms
-            self._stuck = True
-            self._task.cancel()
-            return False
-        return True
+        """S11: whether the loop makes progress."""
+        return self._watch.alive(now_ms)
 
     async def run(self) -> None:
         """Never ends: a radio that fails is reported and set up again."""
         asyncio.create_task(self._waiter.tick())
         while True:
-            self._task = task = asyncio.create_task(self._listen())
-            try:
-                await task
-            except asyncio.CancelledError:
-                if not self._stuck:
-                    raise  # the application ends
-            except Exception as e:
-                self._faults.note(_BEARER, e)
-            self._stuck = False
-            self._task = None
+            await self._watch.once(self._listen())
             await asyncio.sleep_ms(_AGAIN_MS)
 
     async def _listen(self) -> None:
@@ -127,7 +110,8 @@ class Lora:
         self._since_ms = self._report.now_ms()
         while True:
             found = await self._waiter.event(_LOOK_MS)
-            now_ms = self._turned_ms = self._report.now_ms()
+            self._watch.turns += 1
+            now_ms = self._report.now_ms()
             if found == sx127x.HEARD:
                 await self._frame(radio.buf, radio.length)
             elif found == sx127x.FAILED:

@@ -1,10 +1,7 @@
 """The RS-485 bearer: a Modbus RTU server that carries sealed frames in function 100.
 
 A bearer (docs/node.md, "Bearers"): it knows frames, not meanings. Requests go to `link`, which puts
-the answer's frame into this bearer's buffer, behind Modbus's own bytes. DE is raised before the
-first byte, and dropped as soon as the UART reports that the last stop bit has left, without waiting
-for the event loop, which may be late: a driver that stays on for longer than t3.5 would collide
-with the next request.
+the answer's frame into this bearer's buffer, behind Modbus's own bytes.
 
 Any device may send anything on this line, at any rate (S11): one turn of the loop takes a bounded
 time, and unauthenticated requests may take only a share of the node's time, so that metering and
@@ -19,6 +16,8 @@ import time
 
 from micropython import const
 
+from pbal_node.bearers.driver import transmit
+from pbal_node.bearers.watched import Ration, Watch
 from pbal_protocol import modbus
 
 TYPE_CHECKING = const(0)  # a type checker takes it for 1
@@ -37,12 +36,6 @@ _PLAIN_REGISTERS = const(20)  # the setting
 _LATE_US = const(40000)  # an answer this long after its request may meet the next one: keep silent
 _FRAMES = const(6)  # handled in a turn at most; a chunk of a healthy segment holds fewer
 _PAUSE_MS = const(8)  # while no frame can be for this node; the buffer holds 98 ms
-_CREDIT_US = const(400000)  # for unauthenticated requests, at once: ten sealed answers
-_SHARE_US = const(400)  # more for each millisecond that passes
-_BUSY_SHARE_US = const(200)  # while contacts move, ...
-_BUSY_KEPT_US = const(200000)  # ... and so much is kept back then
-_REFILL_MS = const(2000)  # longer than it takes to fill up
-_STUCK_MS = const(9000)  # a loop without a turn, though bytes wait
 _EMPTY_READS = const(50)  # in a row, though bytes wait: the port is faulty
 _AGAIN_MS = const(1000)  # then a restart, after a pause of so long at first, ...
 _AGAIN_MAX_MS = const(60000)  # ... and at most so long
@@ -81,12 +74,9 @@ class Rs485:
         self._tx = bytearray(256)
         self._tx_view = memoryview(self._tx)
         self._rx_us = time.ticks_us()
-        self._task: "asyncio.Task | None" = None
-        self._stuck = False
         self._parked = False  # waiting for bytes, nothing left to do
-        self._turns = 0  # since the last check
-        self._turned_ms = self._credit_ms = report.now_ms()
-        self._credit_us = _CREDIT_US
+        self._watch = Watch(report.now_ms, faults)
+        self._ration = Ration(report.now_ms, selector)
         self.answered = 0
         self.late = 0
         self.rationed = 0
@@ -106,18 +96,8 @@ class Rs485:
     # progress ---------------------------------------------------------------------------------
 
     def alive(self, now_ms: int) -> bool:
-        """S11: whether the loop makes progress; ask every few seconds. One that makes none for its
-        limit is ended here, and `run` restarts it.
-        """
-        if self._turns or (self._parked and not self._uart.any()):
-            self._turns = 0
-            self._turned_ms = now_ms
-        elif now_ms - self._turned_ms >= _STUCK_MS and self._task is not None:
-            self._turned_ms = now_ms
-            self._stuck = True
-            self._task.cancel()
-            return False
-        return True
+        """S11: whether the loop makes progress."""
+        return self._watch.alive(now_ms, self._parked and not self._uart.any())
 
     async def run(self) -> None:
         """Never ends: an error of one message is reported, and the next one is served; a loop that
@@ -126,23 +106,15 @@ class Rs485:
         rest_ms = _AGAIN_MS
         while True:
             began_ms = self._report.now_ms()
-            self._task = task = asyncio.create_task(self._listen())
-            try:
-                await task
-            except asyncio.CancelledError:
-                if not self._stuck:
-                    raise  # the application ends
+            stuck = await self._watch.once(self._listen())
+            if stuck:
                 self._faults.note(_BEARER, OSError(_ETIMEDOUT))
-            except Exception as e:
-                self._stuck = self._parked  # while reading: an error of the port
-                self._faults.note(_BEARER, e)
-            self._task = None
+            failed = stuck or self._parked  # while reading: an error of the port
             self._parked = False
             self.rx.silence()  # a partly received frame is lost
-            if not self._stuck:
+            if not failed:
                 await asyncio.sleep_ms(5)
                 continue
-            self._stuck = False
             self.reopened += 1
             try:
                 # The driver is installed anew: it may be faulty, or hold bytes it never returns.
@@ -168,7 +140,7 @@ class Rs485:
             self._parked = True
             n = await readinto(chunk)
             self._parked = False
-            self._turns += 1
+            self._watch.turns += 1
             if not n:
                 empty += 1
                 if empty > _EMPTY_READS:
@@ -186,7 +158,7 @@ class Rs485:
                 rx.silence()
             self._rx_us = now
             rx.budget = _FRAMES
-            rx.broadcasts = self._credit() > 0
+            rx.broadcasts = self._ration.left_us() > 0
             at = 0
             while at < n:
                 at = rx.feed(chunk, at, n)
@@ -203,19 +175,9 @@ class Rs485:
             if left:
                 await asyncio.sleep_ms(_PAUSE_MS if left < 0 else left * self._char_us // 1000)
 
-    def _credit(self) -> int:
-        """What is left for unauthenticated requests, in microseconds of the node's time."""
-        now_ms = self._report.now_ms()
-        busy = self._selector.busy
-        gone_ms = min(now_ms - self._credit_ms, _REFILL_MS)
-        self._credit_ms = now_ms
-        more = gone_ms * (_BUSY_SHARE_US if busy else _SHARE_US)
-        self._credit_us = credit = min(self._credit_us + more, _CREDIT_US)
-        return credit - _BUSY_KEPT_US if busy else credit
-
     def _serve(self, buf, n: int) -> None:
         """Answer one request for this unit, or take a broadcast."""
-        if self._credit() <= 0:
+        if self._ration.left_us() <= 0:
             self.rationed += 1
             return
         start = time.ticks_us()
@@ -232,7 +194,7 @@ class Rs485:
                 link.group(buf, _FRAME_AT, n - _CRC)
         finally:
             if not link or heard_ms == link.heard_ms:
-                self._credit_us -= time.ticks_diff(time.ticks_us(), start)
+                self._ration.charge(start)
 
     def _answer(self, buf, n: int) -> None:
         function = buf[1]
@@ -303,20 +265,7 @@ class Rs485:
         if uart.any() or diff(ticks(), self._rx_us) > _LATE_US:
             self.late += 1  # the poller has given up
             return
-        self._de.value(1)
-        try:
-            start = ticks()
-            uart.write(self._tx_view[:n])
-            # Sleep until shortly before the last stop bit, then watch for it.
-            wait = n * self._char_us - 300 - diff(ticks(), start)
-            if wait > 0:
-                time.sleep_us(wait)
-            while not uart.txdone():
-                if diff(ticks(), start) > 2 * n * self._char_us + 20000:
-                    break  # the UART never finishes: free the line rather than block it
-                time.sleep_us(50)
-        finally:
-            self._de.value(0)
+        transmit(uart, self._de, self._tx_view[:n], self._char_us)
         self._rx_us = ticks()
         self.answered += 1
         self._rhythm.answered(self._report.now_ms())

@@ -19,6 +19,7 @@ import time
 
 from micropython import const
 
+from pbal_node.bearers.watched import Ration, Watch
 from pbal_node.clock import randrange
 from pbal_protocol import datagram
 
@@ -31,7 +32,6 @@ _BUF = const(256)  # one item and more: what fills it was too long
 
 _BEARER = const(64)  # a place of an error, see faults.py
 _TURN_MS = const(500)
-_STUCK_MS = const(9000)
 _AGAIN_MS = const(1000)
 _QUIET_MS = const(3000)  # without a poll: the node sends by itself, then after twice as long, ...
 _QUIET_MAX_MS = const(30000)  # ... and at least so often
@@ -40,11 +40,6 @@ _FIND_MS = const(1000)  # for an answer to one query for the name
 _FIND_MAX_MS = const(60000)
 _ERRORS = const(20)  # of the socket, in a row: it is opened anew
 _PAUSE_MS = const(20)
-_CREDIT_US = const(400000)  # for unauthenticated datagrams, as in rs485.py
-_SHARE_US = const(400)
-_BUSY_SHARE_US = const(200)
-_BUSY_KEPT_US = const(200000)
-_REFILL_MS = const(2000)
 
 
 class Udp:
@@ -61,24 +56,20 @@ class Udp:
         self._host, self._port = server
         self._carry = carry
         self._now_ms = now_ms
-        self._selector = selector
         self._faults = faults
         self._rhythm = rhythm
         self._rx = bytearray(_BUF)
         self.tx = bytearray(_HEAD + _ROOM)
         self._socket: "socket.socket | None" = None
-        self._task: "asyncio.Task | None" = None
         self._reader: "asyncio.Task | None" = None
-        self._stuck = False
-        self._turns = 0
-        self._turned_ms = self._credit_ms = now_ms()
-        self._credit_us = _CREDIT_US
         self._opened_ms = 0
         self._asked_ms = 0  # by any poll
         self._told_ms = 0
         self._quiet_ms = _QUIET_MS
         self._rest_ms = _AGAIN_MS
         self._open_ms = 0
+        self._watch = Watch(now_ms, faults)
+        self._ration = Ration(now_ms, selector)
         self.answered = 0
         self.told = 0
         self.rationed = 0
@@ -86,33 +77,13 @@ class Udp:
         self.malformed = 0
 
     def alive(self, now_ms: int) -> bool:
-        """S11: whether the loop makes progress; one that makes none is ended, and restarted."""
-        if self._turns:
-            self._turns = 0
-            self._turned_ms = now_ms
-        elif now_ms - self._turned_ms >= _STUCK_MS and self._task is not None:
-            self._turned_ms = now_ms
-            self._stuck = True
-            self._task.cancel()
-            return False
-        return True
+        """S11: whether the loop makes progress."""
+        return self._watch.alive(now_ms)
 
     async def run(self) -> None:
         """Never ends: errors are reported, and the socket opened anew."""
         while True:
-            self._task = task = asyncio.create_task(self._keep())
-            try:
-                await task
-            except asyncio.CancelledError:
-                if not self._stuck:
-                    task.cancel()
-                    raise  # the application ends
-                self._stuck = False
-            except Exception as e:
-                self._faults.note(_BEARER, e)
-            finally:
-                self._task = None
-                self._close()
+            await self._watch.once(self._keep())
             self.reopened += 1
             await asyncio.sleep_ms(_AGAIN_MS)
 
@@ -126,7 +97,7 @@ class Udp:
     async def _keep(self) -> None:
         try:
             while True:
-                self._turns += 1
+                self._watch.turns += 1
                 now = self._now_ms()
                 if not self._station.poll(now):
                     self._close()
@@ -240,7 +211,7 @@ class Udp:
             if not n:
                 await asyncio.sleep_ms(5)
                 continue
-            if self._credit() <= 0:
+            if self._ration.left_us() <= 0:
                 self.rationed += 1
                 await asyncio.sleep_ms(_PAUSE_MS)
                 continue
@@ -251,18 +222,8 @@ class Udp:
             except Exception as e:
                 self._faults.note(_BEARER, e)
             if self._carry.heard_ms() == heard_ms:
-                self._credit_us -= time.ticks_diff(time.ticks_us(), start)
+                self._ration.charge(start)
             await asyncio.sleep_ms(0)  # other tasks run, however much there is to read
-
-    def _credit(self) -> int:
-        """What is left for unauthenticated datagrams, in microseconds of the node's time."""
-        now_ms = self._now_ms()
-        busy = self._selector.busy
-        gone_ms = min(now_ms - self._credit_ms, _REFILL_MS)
-        self._credit_ms = now_ms
-        more = gone_ms * (_BUSY_SHARE_US if busy else _SHARE_US)
-        self._credit_us = credit = min(self._credit_us + more, _CREDIT_US)
-        return credit - _BUSY_KEPT_US if busy else credit
 
     def _serve(self, rx, n: int) -> None:
         kind = rx[0]

@@ -69,7 +69,7 @@ def test_only_what_the_esp32_port_has(firmware: Path, tmp_path: Path) -> None:
 def test_a_call_the_port_lacks_is_found(firmware: Path, tmp_path: Path) -> None:
     path = firmware / "pbal_node" / "board.py"
     path.write_text(path.read_text() + "\n\ndef broken() -> None:\n    machine.Servo(1)\n")
-    path = firmware / "pbal_node" / "bearers" / "rs485.py"
+    path = firmware / "pbal_node" / "bearers" / "driver.py"
     path.write_text(path.read_text().replace("uart.txdone()", "os.fsync(0)"))
     path.write_text(path.read_text().replace("import time\n", "import os\nimport time\n"))
     complaints = check(firmware, tmp_path)
