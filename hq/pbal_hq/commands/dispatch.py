@@ -63,26 +63,28 @@ async def dispatch(conn: Connection, send: Send, now_s: float) -> int:
     return len(due)
 
 
-# The state of an order after an answer.
+# The state of an order after an answer; after any other outcome it is "failed".
 _ENDS = {
     names.OUTCOME_DONE: "done",
+    names.OUTCOME_CONFIRMED: "done",
     names.OUTCOME_REFUSED: "refused",
     names.OUTCOME_EXPIRED: "expired",
 }
+_STATUS = " ".join(f"WHEN {outcome} THEN '{status}'" for outcome, status in _ENDS.items())
 
 
 async def take_answers(conn: Connection) -> int:
     """End orders by the answers that sites gave (events of kind answer); how many.
 
-    The store does so as it writes them. Here it is for one that came late, from a backlog, after HQ
-    counted the order as expired. An answer counts for an order of that site alone.
+    The store calls it with what it writes, and the role `orders` for an answer that was written
+    before its order was noted as sent. An answer counts for an order of that site alone, also when
+    it is late and HQ counted the order as expired.
     """
     done = await conn.execute(
-        "UPDATE command c SET status = CASE e.outcome WHEN %(done)s THEN 'done'"
-        " WHEN %(refused)s THEN 'refused' WHEN %(expired)s THEN 'expired' ELSE 'failed' END,"
-        " answer = e.detail, answered_at = e.at FROM event e WHERE e.kind = %(kind)s"
+        f"UPDATE command c SET status = CASE e.outcome {_STATUS} ELSE 'failed' END,"
+        " answer = e.detail, answered_at = e.at FROM event e WHERE e.kind = %s"
         " AND e.command_id = c.id AND e.site_id = c.site_id AND c.answered_at IS NULL"
-        " AND c.sent_at IS NOT NULL",
-        {"kind": names.KIND_ANSWER} | {word: outcome for outcome, word in _ENDS.items()},
+        " AND (c.status = 'sent' OR c.status = 'expired' AND c.sent_at IS NOT NULL)",
+        (names.KIND_ANSWER,),
     )
     return done.rowcount

@@ -34,6 +34,7 @@ async def send_due(db: Connection, bus: Bus) -> int:
         )
 
     count = await commands.dispatch(db, send, time.time())
+    await commands.take_answers(db)
     await db.execute(
         "UPDATE command SET status = 'expired', answer = 'the site did not answer' "
         "WHERE status = 'sent' AND expires_at < now() - make_interval(secs => %s)",

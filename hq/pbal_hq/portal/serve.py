@@ -144,12 +144,11 @@ async def _tell(server: _Server, ready: Callable[[int], None] | None) -> None:
 
 
 async def chores(mine: Desk) -> None:
-    """One pass: events become alarms, what is over is closed, answers end orders, others expire."""
+    """One pass: events become alarms, what is over is closed, unsent orders expire."""
     async with mine.connection() as conn:
         while await alarms.take_events(conn):
             pass
         await alarms.close_quiet(conn, alarms.KINDS)
-        await commands.take_answers(conn)
         await commands.lapse(conn, mine.wall())
 
 

@@ -1,4 +1,4 @@
-"""Events, each once by its id; answers of sites to orders of HQ."""
+"""Events, each once by its id."""
 
 from __future__ import annotations
 
@@ -8,12 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pbal_hq.database import Connection
-from pbal_uplink import names
-
-_ANSWERS = {
-    names.OUTCOME_DONE: "done", names.OUTCOME_CONFIRMED: "done",
-    names.OUTCOME_REFUSED: "refused", names.OUTCOME_EXPIRED: "expired",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,18 +44,4 @@ async def insert_events(db: Connection, events: Sequence[Happened]) -> None:
                 for e in events
                 for f in (e.fields,)
             ],
-        )  # fmt: skip
-
-
-async def settle_commands(db: Connection, events: Sequence[Happened]) -> None:
-    """Answers end the orders that they answer; an order of another site is not touched."""
-    for event in events:
-        f = event.fields
-        if f["kind"] != names.KIND_ANSWER:
-            continue
-        await db.execute(
-            "UPDATE command SET status = %s, answered_at = to_timestamp(%s), answer = %s "
-            "WHERE id = %s AND site_id = %s AND status IN ('approved', 'sent')",
-            (_ANSWERS.get(f["outcome"], "failed"), f["at_s"], f["detail"],
-             signed(f["command_id"]), event.site),
         )  # fmt: skip

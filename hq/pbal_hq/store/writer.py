@@ -17,13 +17,15 @@ from typing import Any
 
 import psycopg
 
+from pbal_hq import commands
 from pbal_hq.bus import Bus, Done, New, Record, topics
 from pbal_hq.config import StoreConfig
 from pbal_hq.database import Connection, Database
 from pbal_hq.ingest.wording import Dead, Message, Out, Presence
 from pbal_hq.store import series
-from pbal_hq.store.events import Happened, insert_events, settle_commands
+from pbal_hq.store.events import Happened, insert_events
 from pbal_hq.store.presence import Came, Known, Seen, note_presence, note_seen, note_states
+from pbal_uplink import names
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +133,8 @@ class Writer:
                 await note_seen(db, batch.seen)
             await series.insert(db, batch.summaries)
             await insert_events(db, batch.events)
-            await settle_commands(db, batch.events)
+            if any(event.fields["kind"] == names.KIND_ANSWER for event in batch.events):
+                await commands.take_answers(db)
             await note_presence(db, batch.sessions)
             await note_states(db, batch.states)
             await _bury(db, batch.dead)
