@@ -5,7 +5,6 @@ utility's register. What is wrong with one row of a table is kept with its stati
 is wrong with a whole file ends the fleet.
 """
 
-import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..feeder.dssfiles import defines_circuit
+from ..input import sheet
 from ..input.homes import PHASES
 
 TABLE = (
@@ -20,7 +20,6 @@ TABLE = (
     "class", "profiles", "kva", "main_ohm", "phase_limit", "participation", "longitude", "latitude",
 )  # fmt: skip
 CUSTOMERS = ("station", "home", "phase", "class")
-_OTHER_MARKS = {";": "semicolons", "\t": "tabs"}
 _MOST_HOMES = 5000
 
 
@@ -88,42 +87,12 @@ def _rows(path: Path, known: tuple[str, ...], option: str) -> Iterator[tuple[int
     """Number and cells of every row of a CSV file, by column."""
     if path.is_dir() or not path.is_file():
         raise InputError(f"No such file: {path}", f"Give {option} a CSV file.")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            first = next(reader, [])
-            columns = [cell.strip().lower() for cell in first]
-            _check_columns(path, columns, ",".join(first), known)
-            for cells in reader:
-                if any(cell.strip() for cell in cells):
-                    cell = dict.fromkeys(known, "")
-                    cell |= {c: t.strip() for c, t in zip(columns, cells, strict=False)}
-                    if any(text.strip() for text in cells[len(columns) :]):
-                        cell[""] = f"{len(cells)} cells, but {len(columns)} columns are named"
-                    yield reader.line_num, cell
-    except (UnicodeDecodeError, csv.Error) as exc:
-        raise InputError(
-            f"{path} cannot be read: {exc}",
-            "It must be a CSV file in UTF-8; in a spreadsheet: save as 'CSV UTF-8'.",
-        ) from exc
-
-
-def _check_columns(path: Path, columns: list[str], line: str, known: tuple[str, ...]) -> None:
-    if known[0] not in columns:
-        other = next((name for mark, name in _OTHER_MARKS.items() if mark in line), "")
-        raise InputError(
-            f"{path}: there is no column {known[0]!r}.",
-            (f"Separate the cells with commas, not {other}. " if other else "")
-            + f"The first line names the columns: {','.join(known)}.",
-        )
-    odd = [c for c in columns if c not in known]
-    if odd:
-        raise InputError(
-            f"{path}: unknown column {odd[0]!r}.", f"Known columns: {', '.join(known)}."
-        )
-    twice = [c for c in columns if columns.count(c) > 1]
-    if twice:
-        raise InputError(f"{path}: column {twice[0]!r} appears twice.", "Keep one of them.")
+    for number, columns, cells in sheet.rows(path, known):
+        cell = dict.fromkeys(known, "")
+        cell |= {c: t.strip() for c, t in zip(columns, cells, strict=False)}
+        if any(text.strip() for text in cells[len(columns) :]):
+            cell[""] = f"{len(cells)} cells, but {len(columns)} columns are named"
+        yield number, cell
 
 
 def _read_table(path: Path) -> Iterator[Station]:

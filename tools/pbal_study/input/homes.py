@@ -1,6 +1,5 @@
 """Which home is which: joins the feeder's loads, the homes list and the profile columns."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..feeder.model import Feeder, LoadPoint
+from . import sheet
 from .profiles import Profiles
 
 PHASES = {"a": 0, "b": 1, "c": 2, "1": 0, "2": 1, "3": 2, "l1": 0, "l2": 1, "l3": 2}
@@ -23,7 +23,6 @@ _YES = {
     "0": False,
     "false": False,
 }
-_OTHER_MARKS = {";": "semicolons", "\t": "tabs"}
 _COLUMNS = ("home", "phase", "profile", "pf", "relay", "ev", "pv")
 
 
@@ -46,23 +45,10 @@ def read_homes(path: Path) -> list[Listed]:
         raise InputError(f"{path} is a folder.", "Give the CSV file in it that lists the homes.")
     if not path.is_file():
         raise InputError(f"No such homes list: {path}", "Check the path given with --homes.")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            first = next(reader, [])
-            columns = [cell.strip().lower() for cell in first]
-            _check_columns(path, columns, ",".join(first))
-            # Spreadsheets leave rows of empty cells behind the last one.
-            rows = [
-                _listed(path, reader.line_num, columns, cells)
-                for cells in reader
-                if any(cell.strip() for cell in cells)
-            ]
-    except (UnicodeDecodeError, csv.Error) as exc:
-        raise InputError(
-            f"{path} cannot be read: {exc}",
-            "It must be a CSV file in UTF-8; in a spreadsheet: save as 'CSV UTF-8'.",
-        ) from exc
+    rows = [
+        _listed(path, number, columns, cells)
+        for number, columns, cells in sheet.rows(path, _COLUMNS, " (home is required)")
+    ]
     if not rows:
         raise InputError(f"{path} lists no homes.", "Add one row per home.")
     names = [row.name.lower() for row in rows]
@@ -70,24 +56,6 @@ def read_homes(path: Path) -> list[Listed]:
     if twice is not None:
         raise InputError(f"{path}: home {twice!r} is listed twice.", "Keep one row per home.")
     return rows
-
-
-def _check_columns(path: Path, columns: list[str], line: str) -> None:
-    if "home" not in columns:
-        other = next((name for mark, name in _OTHER_MARKS.items() if mark in line), "")
-        raise InputError(
-            f"{path}: there is no column 'home'.",
-            (f"Separate the cells with commas, not {other}. " if other else "")
-            + f"The first line names the columns: {','.join(_COLUMNS)} (home is required).",
-        )
-    odd = [c for c in columns if c not in _COLUMNS]
-    if odd:
-        raise InputError(
-            f"{path}: unknown column {odd[0]!r}.", f"Known columns: {', '.join(_COLUMNS)}."
-        )
-    twice = [c for c in columns if columns.count(c) > 1]
-    if twice:
-        raise InputError(f"{path}: column {twice[0]!r} appears twice.", "Keep one of them.")
 
 
 def _listed(path: Path, number: int, columns: list[str], cells: list[str]) -> Listed:
