@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from rigs.hq import Headquarters, database_url, execute, postgres  # noqa: F401
+from rigs.sitefault import Site
 from rigs.uplink import Line
 
 from pbal_controller.journal import Journal
@@ -22,8 +23,6 @@ from pbal_controller.uplink import outbox
 
 FAULTS = int(os.environ.get("PBAL_ROAD_FAULTS", "20"))
 SEED = int(os.environ.get("PBAL_ROAD_SEED", str(time.time_ns() % 100_000)))
-FIRST_S = 1_700_000_100  # of uplink_site.py
-SITE = str(Path(__file__).with_name("uplink_site.py"))
 
 
 class Process:
@@ -49,38 +48,6 @@ class Process:
         """As systemd does; gives the exit code."""
         self._process.terminate()
         return await asyncio.wait_for(self._process.wait(), 60)
-
-
-class Site:
-    """The controller's uplink as a process, and what it said that it had written down."""
-
-    def __init__(self, *how):
-        self._how = [str(each) for each in how]
-        self.summaries, self.commands = [], []
-        self._next = 0
-        self._process = None
-
-    async def start(self, count):
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, SITE, *self._how, str(count), str(self._next),
-            stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        self._reading = asyncio.create_task(self._read(self._process.stdout))
-
-    async def _read(self, out):
-        async for line in out:
-            words = line.decode().split()
-            if len(words) == 2:
-                (self.summaries if words[0] == "S" else self.commands).append(int(words[1]))
-
-    async def kill(self):
-        if self._process is None or self._process.returncode is not None:
-            return
-        self._process.kill()
-        await self._process.wait()
-        await self._reading
-        if self.summaries:
-            self._next = (self.summaries[-1] - FIRST_S) // 300 + 1
 
 
 async def left(path):

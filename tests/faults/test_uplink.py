@@ -10,12 +10,11 @@ import asyncio
 import collections
 import os
 import random
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from rigs import needs
+from rigs.sitefault import Site
 from rigs.uplink import Broker, Hq, Line, Pki
 
 from pbal_controller.journal import Journal
@@ -24,39 +23,6 @@ from pbal_uplink import Event, Summary
 
 FAULTS = needs.campaign("PBAL_UPLINK_FAULTS", 60)
 SEED = int(os.environ.get("PBAL_UPLINK_SEED", str(time.time_ns() % 100_000)))
-SITE = str(Path(__file__).with_name("uplink_site.py"))
-
-
-class Site:
-    """The process under test, and what it said that it had written down."""
-
-    def __init__(self, journal, line, pki, client):
-        self._how = [str(journal), str(line.port), str(pki.ca), *map(str, client)]
-        self.summaries: list[int] = []
-        self.commands: list[int] = []
-        self._next = 0
-        self._process = None
-        self._reading = None
-
-    async def start(self, count):
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, SITE, *self._how, str(count), str(self._next),
-            stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        self._reading = asyncio.create_task(self._read(self._process.stdout))
-
-    async def _read(self, out):
-        async for line in out:
-            words = line.decode().split()
-            if len(words) == 2:
-                (self.summaries if words[0] == "S" else self.commands).append(int(words[1]))
-
-    async def kill(self):
-        self._process.kill()
-        await self._process.wait()
-        await self._reading
-        if self.summaries:
-            self._next = (self.summaries[-1] - 1_700_000_100) // 300 + 1
 
 
 @pytest.mark.timeout(120 + 8 * FAULTS)
@@ -67,7 +33,7 @@ async def test_no_fault_loses_or_doubles_a_message(tmp_path):
     broker = Broker(tmp_path, pki)
     line = Line(broker.port)
     await line.start()
-    site = Site(tmp_path / "j.db", line, pki, pki.issue("site"))
+    site = Site(tmp_path / "j.db", line.port, pki.ca, *pki.issue("site"))
     done = collections.Counter()
     try:
         async with Hq(pki, broker.port) as host:
@@ -97,8 +63,7 @@ async def test_no_fault_loses_or_doubles_a_message(tmp_path):
             journal.close()
             await site.kill()
     finally:
-        if site._process is not None and site._process.returncode is None:
-            await site.kill()
+        await site.kill()
         await line.stop()
         broker.kill()
     starts = [m.start_s for m in host.store.values() if isinstance(m, Summary)]

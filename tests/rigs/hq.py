@@ -230,3 +230,15 @@ def config(run, tmp_path, empty_url):
     run("init", "-c", path, "--data", tmp_path / "data", "--database", empty_url,
         "--host", "hq.example.org")  # fmt: skip
     return path
+
+
+@contextlib.asynccontextmanager
+async def endpoint(hq):
+    """The address of this HQ's enrolment."""
+    from pbal_hq.database import pool
+    from pbal_hq.enrol import Issuing, serve
+
+    async with pool(hq.config.database) as database:
+        issuing = Issuing(database, hq.pki.authority(), hq.config)
+        async with serve(issuing, hq.pki, hq.config.enrol) as port:
+            yield f"https://localhost:{port}"

@@ -23,7 +23,10 @@ from pbal_hq.auth import Grant, Keyring, Role, passwords, sessions, totp
 from pbal_hq.commands import Signer
 from pbal_hq.database import Connection
 from pbal_uplink import Summary
+from rigs import browser
 
+# Chromium beside other tests at idle priority.
+PAGE_MS = 120_000
 PASSWORD = "correct horse battery staple"
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 MASTER = bytes(range(32))
@@ -263,3 +266,16 @@ async def served(url: str, folder: Path, **portal_config: Any) -> AsyncIterator[
         finally:
             task.cancel()
             await asyncio.wait([task])
+
+
+@contextlib.asynccontextmanager
+async def logged_in(address: str, name: str, **how: Any) -> AsyncIterator[Any]:
+    """A portal page in a browser, after this user's login; `how`: see browser.opened."""
+    async with browser.opened(f"{address}/login", within=address, **how) as page:
+        page.set_default_timeout(PAGE_MS)
+        await page.fill("#name", name)
+        await page.fill("#password", PASSWORD)
+        await page.fill("#code", code())
+        await page.click("main button")
+        await page.wait_for_selector("text=Log out")
+        yield page

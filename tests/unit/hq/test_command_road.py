@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from rigs import browser, people
+from rigs import people
 from rigs.hq import Headquarters
-from rigs.people import PASSWORD
 from rigs.uplink import no_reading, opened
 
 from pbal_controller.config import PlannerConfig, UplinkConfig
@@ -104,18 +103,6 @@ async def until_online(conn):
         await asyncio.sleep(0.1)
 
 
-@contextlib.asynccontextmanager
-async def logged_in(address, name):
-    async with browser.opened(f"{address}/login", within=address) as page:
-        page.set_default_timeout(PATIENCE_S * 1000)
-        await page.fill("#name", name)
-        await page.fill("#password", PASSWORD)
-        await page.fill("#code", people.code())
-        await page.click("main button")
-        await page.wait_for_selector("text=Log out")
-        yield page
-
-
 async def order(page, address, transformer, kind, **fields):
     await page.goto(f"{address}/transformers/{transformer}")
     await page.click("summary:has-text('Order something')")
@@ -141,7 +128,7 @@ async def answered(page, word):
 async def test_from_the_operator_to_the_controller_and_back(site):
     restraint, taken, address = site.restraint, site.taken, site.address
     one = site.fleet.transformers["T1"]
-    async with logged_in(address, "operator-d1") as page:
+    async with people.logged_in(address, "operator-d1") as page:
         await order(page, address, one, "mode hold")
         await until(lambda: restraint.mode is Mode.HOLD)
         row = await answered(page, "done")
@@ -152,7 +139,7 @@ async def test_from_the_operator_to_the_controller_and_back(site):
         row = await answered(page, "waits for a second person")
         assert await page.locator("button:has-text('Release')").count() == 0
         assert taken.taken_total == 1
-        async with logged_in(address, "engineer-d1") as other:
+        async with people.logged_in(address, "engineer-d1") as other:
             await other.goto(f"{address}/commands")
             await other.click("button:has-text('Release mode run')")
             await other.wait_for_selector("h2:has-text('All')")
@@ -160,7 +147,7 @@ async def test_from_the_operator_to_the_controller_and_back(site):
         assert "engineer-d1" in await answered(page, "done")
         # The site's own bound stands above HQ's: what it refuses is said.
         await order(page, address, one, "limits", phase="150")
-        async with logged_in(address, "engineer-whole") as other:
+        async with people.logged_in(address, "engineer-whole") as other:
             await other.goto(f"{address}/commands")
             await other.click("button:has-text('Release limits')")
         row = await answered(page, "refused")

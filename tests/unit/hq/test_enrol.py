@@ -1,7 +1,6 @@
 """Enrolment over real TLS: a token once, a CSR whose key stays, renewing, refusals."""
 
 import base64
-import contextlib
 import datetime
 import ssl
 import time
@@ -13,26 +12,18 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from rigs.hq import Headquarters, execute
+from rigs.hq import Headquarters, endpoint, execute
 
 from pbal_hq.broker import lets_in
 from pbal_hq.ca import Authority, fingerprint, name_of
-from pbal_hq.database import connected, pool
-from pbal_hq.enrol import Issuing, Ration, revoke, serve
+from pbal_hq.database import connected
+from pbal_hq.enrol import Ration, revoke
 
 
 @pytest.fixture
 def hq(tmp_path, database_url):
     """An HQ without a broker."""
     return Headquarters(tmp_path, database_url, broker={"host": "localhost"})
-
-
-@contextlib.asynccontextmanager
-async def endpoint(hq):
-    async with pool(hq.config.database) as database:
-        issuing = Issuing(database, hq.pki.authority(), hq.config)
-        async with serve(issuing, hq.pki, hq.config.enrol) as port:
-            yield f"https://localhost:{port}"
 
 
 def request(key=None, name="whatever"):

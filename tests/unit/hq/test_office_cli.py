@@ -1,31 +1,19 @@
 """`pbal-hq user`, `audit` and `portal` as a person calls them."""
 
 import json
-import os
-import sys
 
 import pytest
 from rigs.hq import execute
 
-from pbal_hq.cli import main
-
 
 @pytest.fixture
-def hq(database_url, tmp_path, capsys, monkeypatch):
+def hq(database_url, tmp_path, run):
     file = tmp_path / "hq.toml"
     file.write_text(f'data = "{tmp_path}"\n[database]\nurl = "{database_url}"\n')
 
     def call(*words, code=0):
-        # Within this process: it starts in seconds otherwise.
-        monkeypatch.setattr(sys, "argv", ["pbal-hq", *words, "--config", str(file)])
-        mask = os.umask(0o022)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        os.umask(mask)
-        said = capsys.readouterr()
-        assert (ended.value.code or 0) == code, said.err
-        return said.out if code == 0 else said.err
+        done = run(*words, "--config", file, code=code)
+        return done.stdout if code == 0 else done.stderr
 
     return call
 

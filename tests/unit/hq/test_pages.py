@@ -1,13 +1,11 @@
 """Every page in a real browser: it loads, asks nobody else, fits a phone; the forms work."""
 
-import contextlib
 import os
 import re
 from pathlib import Path
 
 import pytest
 from rigs import browser, people
-from rigs.people import PASSWORD
 
 SHOTS = os.environ.get("PBAL_SHOTS")
 # Chromium beside other tests at idle priority.
@@ -27,18 +25,6 @@ async def fleet(database_url):
             detail="moved to take 9 A from phase A",
         )  # fmt: skip
         yield made
-
-
-@contextlib.asynccontextmanager
-async def logged_in(address, name, **how):
-    async with browser.opened(f"{address}/login", within=address, **how) as page:
-        page.set_default_timeout(PATIENCE_MS)
-        await page.fill("#name", name)
-        await page.fill("#password", PASSWORD)
-        await page.fill("#code", people.code())
-        await page.click("main button")
-        await page.wait_for_selector("text=Log out")
-        yield page
 
 
 async def fits(page):
@@ -90,7 +76,7 @@ PAGES = {
 async def test_every_page(database_url, fleet, tmp_path, width, dark):
     async with people.served(database_url, tmp_path) as address:
         for name, paths in PAGES.items():
-            async with logged_in(address, name, width=width, dark=dark) as page:
+            async with people.logged_in(address, name, width=width, dark=dark) as page:
                 for path in paths:
                     path = path.replace("{T1}", str(fleet.transformers["T1"]))
                     answer = await page.goto(address + path)
@@ -106,7 +92,7 @@ async def test_every_page(database_url, fleet, tmp_path, width, dark):
 async def test_an_alarm_is_handled(database_url, fleet, tmp_path):
     async with (
         people.served(database_url, tmp_path) as address,
-        logged_in(address, "operator-d1") as page,
+        people.logged_in(address, "operator-d1") as page,
     ):
         await page.click("nav >> text=Alarms")
         await page.click("main >> text=overload")
@@ -126,7 +112,7 @@ async def test_a_new_user_from_first_password_to_second_factor(database_url, fle
     import pyotp
 
     async with people.served(database_url, tmp_path) as address:
-        async with logged_in(address, "administrator-whole") as page:
+        async with people.logged_in(address, "administrator-whole") as page:
             await page.goto(f"{address}/users")
             await page.fill("#name", "newcomer")
             await page.select_option("#role-new", "operator")
@@ -154,7 +140,7 @@ async def test_a_new_user_from_first_password_to_second_factor(database_url, fle
 async def test_the_session_goes_on_when_the_access_token_ran_out(database_url, fleet, tmp_path):
     async with (
         people.served(database_url, tmp_path) as address,
-        logged_in(address, "operator-d1") as page,
+        people.logged_in(address, "operator-d1") as page,
     ):
         before = {c["name"]: c for c in await page.context.cookies()}
         assert all(c["httpOnly"] and c["sameSite"] == "Strict" for c in before.values())

@@ -1,13 +1,12 @@
 """A site's own commands against HQ's own endpoint, over real TLS: certificates, first and next."""
 
 import asyncio
-import contextlib
 import datetime
 import socket
 import time
 
 import pytest
-from rigs.hq import Headquarters
+from rigs.hq import Headquarters, endpoint
 
 from pbal_controller import onsite
 from pbal_controller.config import load
@@ -15,8 +14,8 @@ from pbal_controller.errors import BearerError, ConfigError
 from pbal_controller.journal import AsyncJournal
 from pbal_controller.uplink import Renewal, certificate, tls
 from pbal_hq.ca import name_of
-from pbal_hq.database import connected, pool
-from pbal_hq.enrol import Issuing, revoke, serve
+from pbal_hq.database import connected
+from pbal_hq.enrol import revoke
 
 
 @pytest.fixture
@@ -24,14 +23,6 @@ def hq(tmp_path, database_url):
     """An HQ without a broker; names of certificates are for localhost."""
     (tmp_path / "hq").mkdir()
     return Headquarters(tmp_path / "hq", database_url, broker={"host": "localhost"})
-
-
-@contextlib.asynccontextmanager
-async def endpoint(hq):
-    async with pool(hq.config.database) as database:
-        issuing = Issuing(database, hq.pki.authority(), hq.config)
-        async with serve(issuing, hq.pki, hq.config.enrol) as port:
-            yield f"https://localhost:{port}"
 
 
 @pytest.fixture

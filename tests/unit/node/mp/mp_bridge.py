@@ -49,22 +49,6 @@ class Wired:
         return 1000000000
 
 
-async def until(what, seconds=20):
-    for _ in range(seconds * 100):
-        found = what()
-        if found:
-            return found
-        await asyncio.sleep_ms(10)
-    raise AssertionError("waited in vain for %s s" % seconds)
-
-
-def theirs():
-    for one in reversed(socket.made):
-        if one.to and one.open:
-            return one
-    return None
-
-
 def said(sock, address):
     return [
         (hints, frame)
@@ -85,7 +69,7 @@ def run(scenario):
         uart = machine.UART.made[2]
         line = uart.line = Wired(uart)
         task = asyncio.create_task(app.run())
-        await scenario(app, bridge, line, await until(theirs))
+        await scenario(app, bridge, line, await support.until(socket.connected))
         assert not task.done(), "the application ended"
         task.cancel()
         try:
@@ -99,7 +83,7 @@ def run(scenario):
 
 def neighbours_are_told_of_before_anybody_asks():
     async def scenario(app, bridge, line, sock):
-        await until(lambda: said(sock, NEAR) and said(sock, FAR))
+        await support.until(lambda: said(sock, NEAR) and said(sock, FAR))
         assert said(sock, NEAR)[0] == (2, b"sealed by 6")
         assert said(sock, FAR)[0] == (2, b"sealed by 7")
         # Left alone it asks each every three seconds.
@@ -113,20 +97,21 @@ def neighbours_are_told_of_before_anybody_asks():
 
 def commands_go_before_questions_and_answers_come_back():
     async def scenario(app, bridge, line, sock):
-        await until(lambda: said(sock, FAR))
+        await support.until(lambda: said(sock, FAR))
         del line.asked[:]
         heard = app.link.bad["auth_failed"]
         sock.inbox.append(datagram.datagram(datagram.POLL, NEAR, 0, b""))
         sock.inbox.append(datagram.datagram(datagram.POLL, FAR, 0, b"a sealed command"))
         before = len(said(sock, FAR)), len(said(sock, NEAR))
-        await until(lambda: len(said(sock, FAR)) > before[0] and len(said(sock, NEAR)) > before[1])
+        await support.until(lambda: len(said(sock, FAR)) > before[0])
+        await support.until(lambda: len(said(sock, NEAR)) > before[1])
         told = [one for one in line.asked if one[0] == 7]
         assert told[0] == (7, 0, b"a sealed command")
         assert app.link.bad["auth_failed"] == heard, "it tried to open what is not its own"
         # Its own polls it answers itself.
         count = len(said(sock, ADDRESS))
         sock.inbox.append(datagram.datagram(datagram.POLL, ADDRESS, 0, b""))
-        await until(lambda: len(said(sock, ADDRESS)) > count)
+        await support.until(lambda: len(said(sock, ADDRESS)) > count)
         # Somebody who is no neighbour is not polled.
         del line.asked[:]
         sock.inbox.append(datagram.datagram(datagram.POLL, 0x0109, 0, b""))
@@ -139,22 +124,22 @@ def commands_go_before_questions_and_answers_come_back():
 def a_group_frame_is_for_the_line_too():
     async def scenario(app, bridge, line, sock):
         sock.inbox.append(datagram.datagram(datagram.GROUP, 0, 0, b"the sealed time"))
-        await until(lambda: (0, modbus.OP_GROUP, b"the sealed time") in line.asked)
+        await support.until(lambda: (0, modbus.OP_GROUP, b"the sealed time") in line.asked)
 
     run(scenario)
 
 
 def silence_and_damage_are_counted_and_carry_nothing():
     async def scenario(app, bridge, line, sock):
-        await until(lambda: said(sock, NEAR))
+        await support.until(lambda: said(sock, NEAR))
         line.silent = {6}
         count, silent = len(said(sock, NEAR)), bridge.silent
         sock.inbox.append(datagram.datagram(datagram.POLL, NEAR, 0, b""))
-        await until(lambda: bridge.silent > silent)
+        await support.until(lambda: bridge.silent > silent)
         line.silent = set()
         line.damage = True
         sock.inbox.append(datagram.datagram(datagram.POLL, NEAR, 0, b""))
-        await until(lambda: bridge.bad_crc)
+        await support.until(lambda: bridge.bad_crc)
         assert len(said(sock, NEAR)) == count
 
     run(scenario)
@@ -162,7 +147,7 @@ def silence_and_damage_are_counted_and_carry_nothing():
 
 def a_command_that_waited_too_long_is_dropped():
     async def scenario(app, bridge, line, sock):
-        await until(lambda: said(sock, FAR))
+        await support.until(lambda: said(sock, FAR))
 
         async def held(address, frame):
             await asyncio.sleep_ms(6000)
@@ -173,7 +158,7 @@ def a_command_that_waited_too_long_is_dropped():
         sock.inbox.append(datagram.datagram(datagram.POLL, FAR, 0, b"too late"))
         await asyncio.sleep_ms(300)
         del bridge._exchange
-        await until(lambda: bridge.expired == 1)
+        await support.until(lambda: bridge.expired == 1)
         assert not [one for one in line.asked if one[2] == b"too late"]
 
     run(scenario)

@@ -59,23 +59,6 @@ def run(scenario, reach=("mill lane",), **options):
     asyncio.run(both())
 
 
-async def until(what, seconds=20):
-    for _ in range(seconds * 20):
-        found = what()
-        if found:
-            return found
-        await asyncio.sleep_ms(50)
-    raise AssertionError("waited in vain for %s s" % seconds)
-
-
-def theirs():
-    """The socket towards the controller, None while there is none."""
-    for one in reversed(socket.made):
-        if one.to and one.open:
-            return one
-    return None
-
-
 def opened(data):
     """The records of a datagram of the node."""
     assert data[0] == datagram.FRAMES
@@ -92,16 +75,16 @@ def poll(*items):
 
 
 async def ask(*items):
-    sock = theirs()
+    sock = socket.connected()
     before = len(sock.sent)
     sock.inbox.append(poll(*items))
-    await until(lambda: len(sock.sent) > before)
+    await support.until(lambda: len(sock.sent) > before)
     return opened(sock.sent[-1][0])
 
 
 def it_joins_speaks_first_and_does_what_it_is_told():
     async def scenario(app, bearer, wlan):
-        sock = await until(theirs)
+        sock = await support.until(socket.connected)
         assert network.name == "pbal-261" and wlan.options == {"pm": network.WLAN.PM_NONE}
         assert wlan.calls[0][1] == "mill lane" and sock.to == ("192.168.7.1", 7225)
         assert not sock.waits, "a socket that waits would hold the contacts up"
@@ -119,7 +102,7 @@ def it_joins_speaks_first_and_does_what_it_is_told():
         app.measuring._at_once = False
         frame = GROUP.seal(GROUP.last + 1, records.MeasureNow().encode())
         sock.inbox.append(datagram.datagram(datagram.GROUP, 0, 0, frame))
-        await until(lambda: not sock.inbox)
+        await support.until(lambda: not sock.inbox)
         await asyncio.sleep_ms(50)
         assert app.measuring._at_once and len(sock.sent) == said
         assert not machine.UART.made or not machine.UART.made.get(2), "nobody speaks on the line"
@@ -129,7 +112,7 @@ def it_joins_speaks_first_and_does_what_it_is_told():
 
 def what_is_no_datagram_is_counted_and_what_has_no_seal_changes_nothing():
     async def scenario(app, bearer, wlan):
-        sock = await until(theirs)
+        sock = await support.until(socket.connected)
         good = poll(records.StatusGet(what=2))
         bad = [
             b"",
@@ -145,7 +128,7 @@ def what_is_no_datagram_is_counted_and_what_has_no_seal_changes_nothing():
         forged = good[:-8] + bytes(8)
         sock.inbox.append(forged)
         heard = app.link.heard_ms
-        await until(lambda: app.link.bad["auth_failed"] >= 1)
+        await support.until(lambda: app.link.bad["auth_failed"] >= 1)
         await asyncio.sleep_ms(500)
         assert bearer.malformed >= 4, bearer.malformed
         got = await ask(records.StatusGet(what=2))
@@ -156,7 +139,7 @@ def what_is_no_datagram_is_counted_and_what_has_no_seal_changes_nothing():
         # What was said before is refused, and still answered to the controller alone.
         replayed = app.link.bad["replayed"]
         sock.inbox += [good, good]
-        await until(lambda: app.link.bad["replayed"] > replayed)
+        await support.until(lambda: app.link.bad["replayed"] > replayed)
         assert all([to == sock.to for _, to in sock.sent])
 
     run(scenario)
@@ -164,7 +147,7 @@ def what_is_no_datagram_is_counted_and_what_has_no_seal_changes_nothing():
 
 def a_flood_takes_its_share_and_no_more():
     async def scenario(app, bearer, wlan):
-        sock = await until(theirs)
+        sock = await support.until(socket.connected)
         forged = poll(records.StatusGet(what=2))[:-8] + bytes(8)
         late = app.report.loop_max_ms
         link_poll = app.link.poll
@@ -192,9 +175,9 @@ def a_flood_takes_its_share_and_no_more():
 
 def it_comes_back_after_a_loss_and_rests_longer_and_longer():
     async def scenario(app, bearer, wlan):
-        await until(theirs)
+        await support.until(socket.connected)
         wlan.reach = set()
-        await until(lambda: theirs() is None)
+        await support.until(lambda: socket.connected() is None)
         assert bearer._station.lost == 1
         del wlan.calls[:]
         await asyncio.sleep_ms(1200000)
@@ -206,7 +189,7 @@ def it_comes_back_after_a_loss_and_rests_longer_and_longer():
         assert gaps[0] < 40000 and max(gaps) < 33000 + 120000, gaps
         assert sum(gaps[-3:]) > 2 * sum(gaps[:3]), gaps
         wlan.reach = {"open one"}
-        sock = await until(theirs, 200)
+        sock = await support.until(socket.connected, 200)
         assert wlan.calls[-1][1] == "open one"
         assert opened(sock.sent[0][0])[0].NAME == "Telemetry"
 
@@ -215,31 +198,31 @@ def it_comes_back_after_a_loss_and_rests_longer_and_longer():
 
 def a_network_that_will_not_have_it_is_left_for_the_next():
     async def scenario(app, bearer, wlan):
-        sock = await until(theirs, 60)
+        sock = await support.until(socket.connected, 60)
         assert [name for _, name in wlan.calls] == ["mill lane", "open one"]
-        assert (await ask())[0].NAME == "Telemetry" and sock is theirs()
+        assert (await ask())[0].NAME == "Telemetry" and sock is socket.connected()
 
     run(scenario, reach=("mill lane", "open one"), wifi=[["mill lane", "wrong"], WIFI[1]])
 
 
 def it_speaks_by_itself_when_nobody_asks():
     async def scenario(app, bearer, wlan):
-        sock = await until(theirs)
+        sock = await support.until(socket.connected)
         await asyncio.sleep_ms(170000)
         times = bearer.told
         assert 6 <= times <= 16, times
         # Nobody at all for minutes: the controller is looked for anew, the network joined anew.
         joined = len(wlan.calls)
-        await until(lambda: not sock.open, 40)
-        await until(lambda: len(wlan.calls) > joined, 60)
-        assert await until(theirs, 60) is not sock
+        await support.until(lambda: not sock.open, 40)
+        await support.until(lambda: len(wlan.calls) > joined, 60)
+        assert await support.until(socket.connected, 60) is not sock
 
     run(scenario)
 
 
 def polls_that_nobody_signed_do_not_keep_it_with_a_wrong_controller():
     async def scenario(app, bearer, wlan):
-        sock = await until(theirs)
+        sock = await support.until(socket.connected)
         joined = len(wlan.calls)
         for _ in range(190):
             sock.inbox.append(poll())
@@ -276,7 +259,7 @@ def the_controller_is_found_by_its_name():
 
         socket.socket = make
         try:
-            sock = await until(theirs, 60)
+            sock = await support.until(socket.connected, 60)
         finally:
             socket.socket = real
         assert sock.to == ("192.168.7.9", 7225), sock.to
@@ -304,11 +287,11 @@ def a_name_is_read_from_any_answer_and_no_damage_ends_the_loop():
 
 def a_socket_that_fails_is_opened_anew():
     async def scenario(app, bearer, wlan):
-        sock = await until(theirs)
+        sock = await support.until(socket.connected)
         sock.broken = 104
-        await until(lambda: not sock.open, 30)
-        again = await until(theirs, 30)
-        assert (await ask())[0].NAME == "Telemetry" and again is theirs()
+        await support.until(lambda: not sock.open, 30)
+        again = await support.until(socket.connected, 30)
+        assert (await ask())[0].NAME == "Telemetry" and again is socket.connected()
         socket.fails["write"] = 12
         again.inbox.append(poll())
         await asyncio.sleep_ms(200)
@@ -320,7 +303,7 @@ def a_socket_that_fails_is_opened_anew():
 
 def a_loop_that_stands_still_begins_anew():
     async def scenario(app, bearer, wlan):
-        await until(theirs)
+        await support.until(socket.connected)
         station = bearer._station
 
         class Asleep:
@@ -329,9 +312,9 @@ def a_loop_that_stands_still_begins_anew():
 
         bearer._station = Asleep()
         await asyncio.sleep_ms(3000)
-        assert bearer.reopened >= 2 and theirs() is None
+        assert bearer.reopened >= 2 and socket.connected() is None
         bearer._station = station
-        await until(theirs)
+        await support.until(socket.connected)
 
         entered = []
 
@@ -340,12 +323,12 @@ def a_loop_that_stands_still_begins_anew():
             await asyncio.sleep_ms(10**7)
 
         bearer._open = hang
-        theirs().broken = 104
-        await until(lambda: entered, 60)
+        socket.connected().broken = 104
+        await support.until(lambda: entered, 60)
         del bearer._open
         reopened = bearer.reopened
-        await until(lambda: bearer.reopened > reopened, 30)
-        await until(theirs, 30)
+        await support.until(lambda: bearer.reopened > reopened, 30)
+        await support.until(socket.connected, 30)
 
     run(scenario)
 

@@ -367,15 +367,15 @@ def a_bearer_without_progress_starts_anew():
     app = make()
     bearer = app.bearers[0]
     assert isinstance(bearer, rs485.Rs485)
-    uart = bearer._uart
+    uart, watch = bearer._uart, bearer._watch
 
     async def scenario():
         task = asyncio.create_task(bearer.run())
         await asyncio.sleep_ms(20)
         assert bearer.alive(20000), "idle, and there is nothing to do"
-        loop = bearer._task
+        loop = watch._task
         uart.rx = b"x"
-        bearer._turns += 1
+        watch.turns += 1
         assert bearer.alive(30000), "it made a turn, though bytes wait"
         assert bearer.alive(38000), "not yet"
         assert not bearer.alive(39000), "bytes wait, and no turn for 9 s"
@@ -383,14 +383,14 @@ def a_bearer_without_progress_starts_anew():
         uart.rx = b""
         await asyncio.sleep_ms(1500)
         assert uart.inits == inits + 1 and bearer.reopened == 1, "the port is not opened again"
-        assert bearer._task not in (None, loop), "the loop is not started again"
+        assert watch._task not in (None, loop), "the loop is not started again"
         assert not task.done()
         # A loop that is stuck in what it does, with nothing to read.
         assert bearer.alive(50000)
         bearer._parked = False
         assert bearer.alive(58000) and not bearer.alive(59000)
         await asyncio.sleep_ms(2500)
-        assert bearer.reopened == 2 and bearer._task is not None
+        assert bearer.reopened == 2 and watch._task is not None
         task.cancel()
         try:
             await task

@@ -159,6 +159,18 @@ def newest(log):
     return sorted([entry for i in (0, 1) for entry in log.read(i)])[-16:]
 
 
+async def until(what, seconds=20):
+    """What `what()` gives once it is true."""
+    import asyncio  # not every file needs it, and some measure the heap
+
+    for _ in range(seconds * 100):
+        found = what()
+        if found:
+            return found
+        await asyncio.sleep_ms(10)
+    raise AssertionError("waited in vain for %s s" % seconds)
+
+
 def run(tests):
     """Run the given functions; prints each name, so that a failure names its test."""
     for test in tests:

@@ -7,6 +7,14 @@ made = []
 fails = {}  # what -> error number
 
 
+def connected():
+    """The socket towards the controller, None while there is none."""
+    for one in reversed(made):
+        if one.to and one.open:
+            return one
+    return None
+
+
 def getaddrinfo(host, port):
     for part in host.split("."):
         int(part)  # a name would be looked up, and stand still meanwhile

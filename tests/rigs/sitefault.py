@@ -1,0 +1,49 @@
+"""A site's uplink as a process that is killed, for the fault campaigns (faults/uplink_site.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+FIRST_S = 1_700_000_100  # of uplink_site.py
+_PROGRAM = str(Path(__file__).resolve().parents[1] / "faults" / "uplink_site.py")
+
+
+class Site:
+    """The process, and what it said that it had written down.
+
+    `how`: journal, port of the broker, authority, certificate and key.
+    """
+
+    def __init__(self, *how: object) -> None:
+        self._how = [str(each) for each in how]
+        self.summaries: list[int] = []
+        self.commands: list[int] = []
+        self._next = 0
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, count: int) -> None:
+        """Run it; it makes so many summaries."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, _PROGRAM, *self._how, str(count), str(self._next),
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        self._reading = asyncio.create_task(self._read(self._process.stdout))
+
+    async def _read(self, out: asyncio.StreamReader) -> None:
+        async for line in out:
+            words = line.decode().split()
+            if len(words) == 2:
+                (self.summaries if words[0] == "S" else self.commands).append(int(words[1]))
+
+    async def kill(self) -> None:
+        """SIGKILL, where it runs."""
+        if self._process is None or self._process.returncode is not None:
+            return
+        self._process.kill()
+        await self._process.wait()
+        await self._reading
+        if self.summaries:
+            self._next = (self.summaries[-1] - FIRST_S) // 300 + 1
