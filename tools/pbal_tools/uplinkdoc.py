@@ -15,7 +15,7 @@ from pathlib import Path
 from pbal_controller.documents import dump_json
 from pbal_uplink import MESSAGES, VERSION, Field, Message, compact, metrics, names, schema
 
-from . import uplinkwords
+from . import uplinkcodec, uplinkwords
 from .wiredoc import table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +105,7 @@ def outputs() -> dict[str, str]:
     return {
         "docs/uplink.md": uplink_md(),
         "protocol/pbal_uplink/schema.json": dump_json(schema.schemas(), indent=1) + "\n",
+        "protocol/pbal_uplink/chirpstack.js": uplinkcodec.chirpstack_js(),
     }
 
 
