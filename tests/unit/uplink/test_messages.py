@@ -101,6 +101,30 @@ def test_any_message_comes_back(message):
     assert type(message).from_dict(json.loads(json.dumps(message.as_dict()))) == message
 
 
+@given(
+    messages(*MESSAGES.values()),
+    st.lists(
+        st.tuples(st.integers(0, 400), st.sampled_from([0, 1, 127, 255]) | st.integers(0, 255))
+    ),
+    st.integers(-3, 3),
+)
+@settings(max_examples=300)
+def test_what_is_decoded_is_what_its_fields_make(message, changes, longer):
+    """decode() does not build the message field by field; whatever it takes, it takes rightly."""
+    data = bytearray(message.encode())
+    for place, value in changes:
+        data[place % len(data)] = value
+    data = bytes(data[:longer] if longer < 0 else data + bytes(longer))
+    try:
+        read = type(message).decode(data)
+    except BadMessage:
+        return
+    assert read.encode() == data
+    fields = dict(vars(read))
+    assert vars(type(message)(**fields)) == fields
+    assert list(fields) == [field.name for field in message.DECLARED]
+
+
 @given(messages(Summary, Event, State), st.booleans(), st.booleans())
 @settings(max_examples=60)
 def test_any_message_comes_back_as_metrics(message, in_plain, historical):
