@@ -37,8 +37,9 @@ step "rooms (import-linter)" "$bin/lint-imports"
 # A test that another program kept from running in time gets a second try. The summary names it and
 # says why the first try failed. What fails twice has failed.
 once_more=(--reruns 1 --rerun-show-tracebacks)
-# A file's tests stay together: they share what they start.
-pytest_side_by_side=("$bin/python" -m pytest -n "${PBAL_WORKERS:-2}" --dist loadfile)
+# A file's tests stay together: they share what they start. Most wait for a port or another process, so
+# there are more workers than processors.
+pytest_side_by_side=("$bin/python" -m pytest -n "${PBAL_WORKERS:-4}" --dist loadfile)
 
 # Nodes and streets run the firmware in real time, one after the other.
 in_real_time() { "$bin/python" -m pytest "${once_more[@]}" --durations 30 --durations-min 5 "$@"; }

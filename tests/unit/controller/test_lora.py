@@ -197,10 +197,10 @@ def aerial(monkeypatch: pytest.MonkeyPatch) -> type[Aerial]:
 async def moved(c: Controller, address: int, to_phase: int) -> Any:
     """Order a move and wait for its confirmation."""
     one = c.fleet.get(address)
-    await until(lambda: one.phase and not one.immovable(c.now()), 60)
+    await until(lambda: one.phase and not one.immovable(c.now()))
     before = c.dispatcher.finished_total["confirmed"]
     assert await c.dispatcher.order(one, to_phase, "a test", 1.0)
-    await until(lambda: c.dispatcher.finished_total["confirmed"] == before + 1, 60)
+    await until(lambda: c.dispatcher.finished_total["confirmed"] == before + 1)
     return one
 
 
@@ -212,12 +212,12 @@ async def test_homes_join_are_read_in_their_turns_and_moved(
     aerial.loss = loss
     homes = "".join(home(node.address, '{ bearer = "air" }') for node in nodes)
     async with running(tmp_path, RADIO, homes, 1, 2, 3) as c:
-        await until(lambda: all(node.synced and node.turns > 3 for node in nodes), 60)
+        await until(lambda: all(node.synced and node.turns > 3 for node in nodes))
         one = await moved(c, 2, 3)
         assert nodes[1].true_phase == 3
         assert list(nodes[1].executed.values()) == [1]
         # The reading's age is its own, not that of its arrival.
-        await until(lambda: one.heard_at - one.sampled_at > 0.69, 60)
+        await until(lambda: one.heard_at - one.sampled_at > 0.69)
         told = home_dict(one, c.now())
         assert told["path"] == "air"
         assert (told["radio"]["sf"], told["radio"]["rssi_dbm"]) == (7, -101.0)
@@ -242,23 +242,23 @@ async def test_a_home_whose_radio_is_silent_is_asked_by_wire_within_two_rounds(
         async with running(tmp_path, tables, home(1, *ways), 1) as c:
             one = c.fleet.get(1)
             radio, other = one.paths
-            await until(lambda: radio.alive and other.resting and node.turns > 2, 60)
+            await until(lambda: radio.alive and other.resting and node.turns > 2)
             wire.off = True
             await moved(c, 1, 2)
             # The command's frame is taken, its answer lost, and the radio falls silent.
-            await until(lambda: not one.immovable(c.now()), 60)
+            await until(lambda: not one.immovable(c.now()))
             began = c.bearers["air"].counts()["rounds"]
             node.lose_answers = 1
             assert await c.dispatcher.order(one, 3, "a test", 1.0)
-            await until(lambda: node.lose_answers == 0, 60)
+            await until(lambda: node.lose_answers == 0)
             began = c.bearers["air"].counts()["rounds"]
             node.off, wire.off = True, False
-            await until(lambda: other.alive and not radio.alive, 60)
+            await until(lambda: other.alive and not radio.alive)
             assert c.bearers["air"].counts()["rounds"] - began <= 3  # the one under way, two more
-            await until(lambda: c.dispatcher.finished_total["confirmed"] == 2, 60)
+            await until(lambda: c.dispatcher.finished_total["confirmed"] == 2)
             assert sorted(node.executed.values()) == [1, 1]
             node.off = False
-            await until(lambda: radio.alive and other.resting, 60)
+            await until(lambda: radio.alive and other.resting)
 
 
 # -- settings -----------------------------------------------------------------------------

@@ -200,7 +200,7 @@ async def test_a_clone_is_noticed_by_both_and_neither_commands(make_site: MakeSi
         await until(lambda: all(n.synced for n in site.nodes.values()))
     async with site.running() as a, clone_of(site) as b:
         # Both start at once from the same journal; a minute is the promise.
-        await until(lambda: a.standing.rival and b.standing.rival, 60)
+        await until(lambda: a.standing.rival and b.standing.rival)
         for c in (a, b):
             assert await order(c, 1) is None
             assert "adopt" in c.planner.blocked(c.now())
@@ -215,7 +215,7 @@ async def test_a_clone_is_noticed_by_both_and_neither_commands(make_site: MakeSi
         journal.close()
         await until(lambda: not a.standing.reasons)
         # On a busy computer nodes may answer what the two had sent before: held back for a minute.
-        await until(lambda: not a.standing.why_not(a.now()), 70)
+        await until(lambda: not a.standing.why_not(a.now()))
         assert await order(a, 1)
 
 
@@ -226,7 +226,7 @@ async def test_a_clone_that_comes_later_is_noticed_by_both(make_site: MakeSite) 
         assert await order(a, 1)
         await until(lambda: not a.dispatcher.busy(1))
         async with clone_of(site) as b:
-            await until(lambda: a.standing.rival and b.standing.rival, 60)
+            await until(lambda: a.standing.rival and b.standing.rival)
             assert await order(a, 1) is None
             assert await order(b, 2) is None
 

@@ -121,15 +121,15 @@ async def test_homes_are_read_and_moved(tmp_path: Path) -> None:
         nodes = FakeNode(1), FakeNode(2, phase=2), FakeNode(300)
         assert "has not spoken" in bearer.reaches(1)
         async with wireless(bearer.port, *nodes) as (_, two, _):
-            await until(lambda: all(node.synced for node in nodes), 20)
+            await until(lambda: all(node.synced for node in nodes))
             assert bearer.reaches(1) == ""
             moved = c.fleet.get(2)
-            await until(lambda: moved.phase == 2 and not moved.immovable(c.now()), 20)
+            await until(lambda: moved.phase == 2 and not moved.immovable(c.now()))
             assert await c.dispatcher.order(moved, 3, "a test", 1.0)
-            await until(lambda: c.dispatcher.finished_total["confirmed"] == 1, 20)
+            await until(lambda: c.dispatcher.finished_total["confirmed"] == 1)
             assert two.node.true_phase == 3
             two.off = True
-            await until(lambda: not moved.alive, 20)
+            await until(lambda: not moved.alive)
             assert c.fleet.get(1).alive
             assert bearer.counts()["answers"] > 10
             assert not c.standing.reported
@@ -144,15 +144,16 @@ async def test_loss_reorder_and_repetition_are_harmless(tmp_path: Path) -> None:
             wireless(network.port, one, two),
         ):
             moved = c.fleet.get(1)
-            await until(lambda: one.synced and not moved.immovable(c.now()), 30)
+            await until(lambda: one.synced and not moved.immovable(c.now()))
             for phase in (2, 3, 1):
-                done = c.dispatcher.finished_total["confirmed"]
-                await until(lambda: not moved.immovable(c.now()), 30)
-                assert await c.dispatcher.order(moved, phase, "a test", 1.0)
-                await until(lambda d=done: c.dispatcher.finished_total["confirmed"] > d, 30)
-                assert one.true_phase == phase
+                # A command may expire where this process had to wait; then it is given anew.
+                while one.true_phase != phase:
+                    done = sum(c.dispatcher.finished_total.values())
+                    await until(lambda: not moved.immovable(c.now()))
+                    assert await c.dispatcher.order(moved, phase, "a test", 1.0)
+                    await until(lambda d=done: sum(c.dispatcher.finished_total.values()) > d)
             assert list(one.executed.values()) == [1, 1, 1]
-            await until(lambda: network.lost > 20 and network.repeated > 20, 30)
+            await until(lambda: network.lost > 20 and network.repeated > 20)
             # A repeated frame is the network's doing: it says nothing against home or site.
             assert moved.link.replayed > 5
             assert "used before" not in moved.immovable(c.now())
@@ -165,12 +166,12 @@ async def test_a_home_that_speaks_from_elsewhere_is_followed(tmp_path: Path) -> 
         bearer = await opened(c)
         async with BadNetwork(bearer.port) as network, wireless(network.port, FakeNode(1)):
             home = c.fleet.get(1)
-            await until(lambda: home.alive, 20)
+            await until(lambda: home.alive)
             before = bearer.places[1]
             network.move()
-            await until(lambda: bearer.places[1] != before, 20)
+            await until(lambda: bearer.places[1] != before)
             read = home.readings
-            await until(lambda: home.readings > read + 3, 20)
+            await until(lambda: home.readings > read + 3)
             assert bearer.moved >= 1
 
 
@@ -182,7 +183,7 @@ async def test_only_what_opened_says_where_a_home_is(tmp_path: Path) -> None:
         bearer = await opened(c)
         home = c.fleet.get(1)
         async with BadNetwork(bearer.port) as network, wireless(network.port, FakeNode(1)):
-            await until(lambda: home.readings > 5, 20)
+            await until(lambda: home.readings > 5)
             place = bearer.places[1]
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
                 other.bind(("127.0.0.1", 0))
@@ -192,11 +193,11 @@ async def test_only_what_opened_says_where_a_home_is(tmp_path: Path) -> None:
                 junk = bearer.junk
                 for data in (old, altered, b"", b"\xa3", old[:-1], b"\xa3" + bytes(1300)):
                     other.sendto(data, ("127.0.0.1", bearer.port))
-                await until(lambda: bearer.junk >= junk + 6, 20)
+                await until(lambda: bearer.junk >= junk + 6)
             assert bearer.places[1] == place
             assert home.link.auth_failed >= 1
             read = home.readings
-            await until(lambda: home.readings > read + 3, 20)
+            await until(lambda: home.readings > read + 3)
             assert home.alive
 
 
@@ -206,7 +207,7 @@ async def test_an_answer_that_somebody_invents_does_not_end_the_wait(tmp_path: P
         bearer = await opened(c)
         home = c.fleet.get(1)
         async with BadNetwork(bearer.port) as network, wireless(network.port, FakeNode(1)):
-            await until(lambda: home.readings > 5, 20)
+            await until(lambda: home.readings > 5)
             good = network.seen[-1]
             forged = forged_of(good)
             lost, read = home.link.lost, home.readings
@@ -214,7 +215,7 @@ async def test_an_answer_that_somebody_invents_does_not_end_the_wait(tmp_path: P
                 for _ in range(30):
                     other.sendto(forged, ("127.0.0.1", bearer.port))
                     await asyncio.sleep(0.01)
-            await until(lambda: home.readings > read + 5, 20)
+            await until(lambda: home.readings > read + 5)
             assert home.link.lost - lost <= 2
             assert home.link.auth_failed > 0
 
@@ -224,7 +225,7 @@ async def test_a_flood_of_junk_costs_a_share_of_the_time(tmp_path: Path) -> None
         bearer = await opened(c)
         home = c.fleet.get(1)
         async with BadNetwork(bearer.port) as network, wireless(network.port, FakeNode(1)):
-            await until(lambda: home.readings > 5, 20)
+            await until(lambda: home.readings > 5)
             forged = forged_of(network.seen[-1])
             looked = bearer.junk
             end = time.monotonic() + 2.0
@@ -240,7 +241,7 @@ async def test_a_flood_of_junk_costs_a_share_of_the_time(tmp_path: Path) -> None
             assert bearer.rationed > 0
             assert bearer.junk - looked < sent / 2
             read = home.readings
-            await until(lambda: home.readings > read + 5, 20)
+            await until(lambda: home.readings > read + 5)
 
 
 # -- the bearer alone ---------------------------------------------------------------------
@@ -361,7 +362,7 @@ async def test_a_port_that_is_taken_is_one_line_and_is_tried_again(
         await until(lambda: bearer.last_error)
         assert "in use" in bearer.reaches(1)
         holder.close()
-        await until(lambda: bearer.up, 20)
+        await until(lambda: bearer.up)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
