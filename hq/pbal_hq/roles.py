@@ -22,6 +22,7 @@ from pbal_hq.database import Database, connected, pending, pool
 from pbal_hq.errors import BrokerError, ConfigError, DatabaseError
 from pbal_hq.ingest import Bridge, Decoder, decode, orders
 from pbal_hq.ingest import bridge as bridging
+from pbal_hq.notify import notify
 from pbal_hq.supervisor import Beat, Supervisor
 
 log = logging.getLogger(__name__)
@@ -116,6 +117,10 @@ async def _keep_house(hq: Hq, beat: Beat) -> None:
         await asyncio.sleep(_TRIM_EVERY_S)
 
 
+async def _notify(hq: Hq, beat: Beat) -> None:
+    await notify(hq.config, hq.database, beat)
+
+
 async def _portal(hq: Hq, beat: Beat) -> None:
     from pbal_hq import portal  # a second of imports that no other role needs
 
@@ -130,6 +135,7 @@ ROLES: dict[str, Callable[[Hq, Beat], Awaitable[None]]] = {
     "orders": _orders,
     "enrol": _enrol,
     "house": _keep_house,
+    "notify": _notify,
     "portal": _portal,
 }
 

@@ -24,6 +24,13 @@ FLAGS = (
 )
 
 
+def _failed(request: Any, trouble: list[str]) -> None:
+    """Left out: a page's load by its own timer that the test's next step cut short."""
+    timed = request.is_navigation_request() and request.method == "GET"
+    if not (timed and request.failure == "net::ERR_ABORTED"):
+        trouble.append(f"not loaded: {request.url}: {request.failure}")
+
+
 @contextlib.asynccontextmanager
 async def opened(
     url: str,
@@ -55,7 +62,7 @@ async def opened(
             )
             page = await context.new_page()
             page.on("pageerror", lambda error: trouble.append(f"script: {error}"))
-            page.on("requestfailed", lambda it: trouble.append(f"not loaded: {it.url}"))
+            page.on("requestfailed", lambda it: _failed(it, trouble))
             page.on("console", lambda it: trouble.append(it.text) if it.type == "error" else None)
             page.on(
                 "request",

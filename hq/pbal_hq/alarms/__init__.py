@@ -2,10 +2,11 @@
 
 take     events of sites become alarms;  watch: detectors over summaries become alarms
 handle   acknowledge, comment, shelve, close: by people
-detect   the detectors: pure functions with windows and hysteresis
+detect   detectors over the last windows, trends over hours and days: pure functions with
+         hysteresis;  past: what trends look at, from the database
 """
 
-from pbal_hq.alarms.detect import KINDS
+from pbal_hq.alarms.detect import KINDS as _WINDOW_KINDS
 from pbal_hq.alarms.handle import (
     Alarm,
     Note,
@@ -18,7 +19,11 @@ from pbal_hq.alarms.handle import (
     shelve,
 )
 from pbal_hq.alarms.take import close_quiet, raise_alarm, settle, take_events
-from pbal_hq.alarms.watch import watch
+from pbal_hq.alarms.trends import TRENDS
+from pbal_hq.alarms.watch import watch, watch_trends
+
+# What a detector keeps open.
+KINDS = [*_WINDOW_KINDS, *TRENDS]
 
 __all__ = [
     "KINDS",
@@ -36,4 +41,5 @@ __all__ = [
     "shelve",
     "take_events",
     "watch",
+    "watch_trends",
 ]

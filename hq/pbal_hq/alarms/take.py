@@ -29,7 +29,9 @@ async def raise_alarm(
             " last_at) VALUES (%(t)s, %(kind)s, %(address)s, %(severity)s, %(detail)s, %(at)s,"
             " %(at)s) ON CONFLICT (transformer_id, kind, address) WHERE closed_at IS NULL"
             " DO UPDATE SET times = alarm.times + 1, last_at = greatest(alarm.last_at, %(at)s),"
-            " severity = greatest(alarm.severity, excluded.severity), detail = excluded.detail"
+            " severity = greatest(alarm.severity, excluded.severity), detail = excluded.detail,"
+            " worse_at = CASE WHEN excluded.severity > alarm.severity THEN %(at)s"
+            " ELSE alarm.worse_at END"
             " RETURNING id",
             {
                 "t": transformer_id,

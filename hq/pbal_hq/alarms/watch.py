@@ -1,4 +1,4 @@
-"""The loop of the detectors: windows from the database in, alarms out.
+"""The loop of the detectors: windows, hours and days from the database in, alarms out.
 
 Only transformers that report live are checked: what a site sends from its backlog raises no alarm.
 An open alarm of a site that became silent stays open.
@@ -16,7 +16,9 @@ from psycopg.rows import dict_row
 
 from pbal_hq.alarms import detect
 from pbal_hq.alarms.detect import Finding, Window
+from pbal_hq.alarms.past import pasts
 from pbal_hq.alarms.take import raise_alarm, settle
+from pbal_hq.alarms.trends import TRENDS
 from pbal_hq.database import Connection
 
 _WINDOWS = """
@@ -52,16 +54,7 @@ async def watch(conn: Connection, now: datetime) -> int:
     async with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
         # Another portal may do the same at the same time: then this one waits its turn.
         await conn.execute("SELECT pg_advisory_xact_lock(hashtext('pbal alarms'))")
-        rows = await (
-            await conn.execute(
-                "SELECT transformer_id, kind, severity FROM alarm WHERE closed_at IS NULL"
-                " AND address = 0 AND kind = ANY(%s)",
-                (detect.KINDS,),
-            )
-        ).fetchall()
-        known: dict[int, dict[str, int]] = defaultdict(dict)
-        for transformer, kind, severity in rows:
-            known[transformer][kind] = severity
+        known = await _open(conn, detect.KINDS)
         await cursor.execute(_WINDOWS, {"now": now, "look": detect.LOOK})
         windows = await cursor.fetchall()
         await cursor.execute(_SITES)
@@ -70,6 +63,35 @@ async def watch(conn: Connection, now: datetime) -> int:
         for transformer, kind, found in [*_findings(windows, known), *_silences(sites, now)]:
             changed += await _apply(conn, known, transformer, kind, found, now)
     return changed
+
+
+async def watch_trends(conn: Connection, now: datetime, plan_per_day: float) -> int:
+    """The detectors of slow changes, once over the fleet; how many alarms were raised or closed.
+    `plan_per_day`: switchings a day that a home's relays are planned for."""
+    changed = 0
+    async with conn.transaction():
+        await conn.execute("SELECT pg_advisory_xact_lock(hashtext('pbal alarms'))")
+        known = await _open(conn, list(TRENDS))
+        async for transformer, past in pasts(conn, now, plan_per_day):
+            for kind, trend in TRENDS.items():
+                found = trend(past, kind in known.get(transformer, ()))
+                changed += await _apply(conn, known, transformer, kind, found, now)
+    return changed
+
+
+async def _open(conn: Connection, kinds: list[str]) -> dict[int, dict[str, int]]:
+    """By transformer and kind: the severity of the open alarm."""
+    rows = await (
+        await conn.execute(
+            "SELECT transformer_id, kind, severity FROM alarm WHERE closed_at IS NULL"
+            " AND address = 0 AND kind = ANY(%s)",
+            (kinds,),
+        )
+    ).fetchall()
+    known: dict[int, dict[str, int]] = defaultdict(dict)
+    for transformer, kind, severity in rows:
+        known[transformer][kind] = severity
+    return known
 
 
 def _findings(
@@ -106,8 +128,12 @@ async def _apply(
         return 1
     # Still so: updated, and its severity raised where it is higher now.
     await conn.execute(
-        "UPDATE alarm SET last_at = %s, detail = %s, severity = greatest(severity, %s)"
-        " WHERE transformer_id = %s AND kind = %s AND address = 0 AND closed_at IS NULL",
-        (now, found.words, found.severity, transformer, kind),
-    )
+        "UPDATE alarm SET last_at = %(now)s, detail = %(words)s,"
+        " worse_at = CASE WHEN %(severity)s > severity THEN %(now)s ELSE worse_at END,"
+        " severity = greatest(severity, %(severity)s)"
+        " WHERE transformer_id = %(transformer)s AND kind = %(kind)s AND address = 0"
+        " AND closed_at IS NULL",
+        {"now": now, "words": found.words, "severity": found.severity,
+         "transformer": transformer, "kind": kind},
+    )  # fmt: skip
     return 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pbal_hq.auth import Keyring, Tries
 from pbal_hq.commands import Signer
-from pbal_hq.config import PortalConfig
+from pbal_hq.config import AlarmsConfig, PortalConfig
 from pbal_hq.database import Connection, Database
 
 
@@ -21,6 +21,7 @@ class Desk:
     keys: Keyring
     signer: Signer
     config: PortalConfig
+    alarms: AlarmsConfig = field(default_factory=AlarmsConfig)
     wall: Callable[[], float] = time.time
     # Logins: ten at once and one each half minute for a name, more for an address, which a whole
     # office may share.

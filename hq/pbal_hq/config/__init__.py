@@ -3,6 +3,7 @@
 from pbal_hq.config.files import DEFAULT_CONFIG, load
 from pbal_hq.config.report import describe
 from pbal_hq.config.tables import (
+    AlarmsConfig,
     BrokerConfig,
     BusConfig,
     Config,
@@ -10,13 +11,17 @@ from pbal_hq.config.tables import (
     EnrolConfig,
     IngestConfig,
     LogConfig,
+    NotifyConfig,
     PortalConfig,
+    RouteConfig,
+    SmtpConfig,
     StoreConfig,
     Table,
 )
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "AlarmsConfig",
     "BrokerConfig",
     "BusConfig",
     "Config",
@@ -24,7 +29,10 @@ __all__ = [
     "EnrolConfig",
     "IngestConfig",
     "LogConfig",
+    "NotifyConfig",
     "PortalConfig",
+    "RouteConfig",
+    "SmtpConfig",
     "StoreConfig",
     "Table",
     "describe",

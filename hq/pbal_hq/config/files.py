@@ -117,13 +117,15 @@ def _absolute(config: Config, base: Path) -> Config:
     """Every path of the configuration, also in tables, relative to its file."""
 
     def fixed(table: Any) -> Any:
-        changes = {}
+        changes: dict[str, Any] = {}
         for name in type(table).model_fields:
             value = getattr(table, name)
             if isinstance(value, Path):
                 changes[name] = (base / value).absolute()
             elif hasattr(type(value), "model_fields"):
                 changes[name] = fixed(value)
+            elif isinstance(value, tuple) and value and hasattr(type(value[0]), "model_fields"):
+                changes[name] = tuple(fixed(each) for each in value)
         return table.model_copy(update=changes)
 
     made: Config = fixed(config)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 TopicId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -101,6 +102,78 @@ class StoreConfig(Table):
     timescale: Literal["auto", "never"] = "auto"
 
 
+class AlarmsConfig(Table):
+    """What detectors compare with (docs/hq-portal.md)."""
+
+    # Switchings a day that a home's relays are planned for: the budget of the sites' planners.
+    plan_switchings_per_day: float = Field(default=3.0, gt=0, le=100)
+    # An alarm that nobody acknowledged is escalated after so many minutes, and again.
+    escalate_after_min: tuple[Annotated[float, Field(gt=0, le=10_080)], ...] = (30.0, 240.0)
+
+
+class SmtpConfig(Table):
+    """The mail server that takes notices."""
+
+    host: str = "localhost"
+    port: Port = 25
+    # "starttls" and "tls" check the server's certificate.
+    security: Literal["none", "starttls", "tls"] = "none"
+    sender: str = Field(default="pbal-hq@localhost", pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")
+    user: str = ""
+    password_file: Path | None = None
+
+
+class RouteConfig(Table):
+    """One receiver of notices, and which it gets."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+    kind: Literal["email", "webhook", "push"]
+    # Of e-mail: whom to. Of the others: where to; HTTPS but on this computer.
+    to: tuple[Annotated[str, Field(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")], ...] = ()
+    url: str = ""
+    # Of a webhook: the key of its signature. Of push: the gateway's access token.
+    secret_file: Path | None = None
+    least: Literal["warning", "alarm"] = "warning"
+    # 1: only what nobody acknowledged in alarms.escalate_after_min[0]; 2: in [1], and so on.
+    level: int = Field(default=0, ge=0, le=9)
+    # A part of the tree as STATE/DISTRICT/DIVISION/FEEDER, some or all of it; "" is all.
+    area: str = ""
+    kinds: tuple[str, ...] = ()
+    # Whether it hears of alarms that are over.
+    closed: bool = True
+
+    @model_validator(mode="after")
+    def _whole(self) -> RouteConfig:
+        if self.kind == "email":
+            if not self.to:
+                raise ValueError("a route of kind email needs `to`")
+            return self
+        parts = urlsplit(self.url)
+        here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if parts.scheme != "https" and not (parts.scheme == "http" and here):
+            raise ValueError(f"a route of kind {self.kind} needs `url`, which begins with https://")
+        return self
+
+
+class NotifyConfig(Table):
+    """Notices of alarms outside the portal (docs/hq-portal.md)."""
+
+    # Where people reach the portal, for links; "" for none.
+    portal_url: Annotated[str, Field(pattern=r"^(https?://[^\s/]+)?$")] = ""
+    # The shortest time between two messages of a route: what comes meanwhile goes together.
+    quiet_s: float = Field(default=60.0, ge=0, le=86_400)
+    smtp: SmtpConfig = SmtpConfig()
+    routes: tuple[RouteConfig, ...] = ()
+
+    @model_validator(mode="after")
+    def _once(self) -> NotifyConfig:
+        names = [route.name for route in self.routes]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"two routes are named {min(twice)}")
+        return self
+
+
 class PortalConfig(Table):
     """The portal and its API: pages for people (docs/hq-portal.md)."""
 
@@ -131,4 +204,6 @@ class Config(Table):
     bus: BusConfig = BusConfig()
     ingest: IngestConfig = IngestConfig()
     store: StoreConfig = StoreConfig()
+    alarms: AlarmsConfig = AlarmsConfig()
+    notify: NotifyConfig = NotifyConfig()
     portal: PortalConfig = PortalConfig()

@@ -70,7 +70,8 @@ def desk(settings: Config, database: Database) -> Desk:
         raise ConfigError(f"{secret}: {error.strerror}; pbal-hq portal init makes it") from None
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    return Desk(database, Keyring(masters), Signer.read(command_key(settings)), settings.portal)
+    return Desk(database, Keyring(masters), Signer.read(command_key(settings)), settings.portal,
+                alarms=settings.alarms)  # fmt: skip
 
 
 class _Server(uvicorn.Server):
@@ -156,6 +157,8 @@ async def watch(mine: Desk, now: datetime, *, former_days: bool) -> None:
     """One pass: the detectors over the fleet, and the sums of the overview."""
     async with mine.connection() as conn:
         await alarms.watch(conn, now)
+        if former_days:
+            await alarms.watch_trends(conn, now, mine.alarms.plan_switchings_per_day)
         await fleet.sum_saved(conn, now, former_days=former_days)
         if former_days:
             await sessions.forget_old(conn)

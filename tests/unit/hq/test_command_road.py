@@ -103,6 +103,13 @@ async def until_online(conn):
         await asyncio.sleep(0.1)
 
 
+async def pressed(page, words):
+    """Press a button, and wait for the page that answers: the form has been taken then."""
+    async with page.expect_navigation():
+        await page.click(f"button:has-text('{words}')")
+    await page.wait_for_load_state()
+
+
 async def order(page, address, transformer, kind, **fields):
     await page.goto(f"{address}/transformers/{transformer}")
     await page.click("summary:has-text('Order something')")
@@ -110,8 +117,7 @@ async def order(page, address, transformer, kind, **fields):
     await page.fill("#why", "storm warning")
     for name, value in fields.items():
         await page.fill(f"#{name}", value)
-    await page.click("button:has-text('Order it')")
-    await page.wait_for_selector("h2:has-text('Orders')")
+    await pressed(page, "Order it")
 
 
 async def answered(page, word):
@@ -141,15 +147,14 @@ async def test_from_the_operator_to_the_controller_and_back(site):
         assert taken.taken_total == 1
         async with people.logged_in(address, "engineer-d1") as other:
             await other.goto(f"{address}/commands")
-            await other.click("button:has-text('Release mode run')")
-            await other.wait_for_selector("h2:has-text('All')")
+            await pressed(other, "Release mode run")
         await until(lambda: restraint.mode is Mode.RUN)
         assert "engineer-d1" in await answered(page, "done")
         # The site's own bound stands above HQ's: what it refuses is said.
         await order(page, address, one, "limits", phase="150")
         async with people.logged_in(address, "engineer-whole") as other:
             await other.goto(f"{address}/commands")
-            await other.click("button:has-text('Release limits')")
+            await pressed(other, "Release limits")
         row = await answered(page, "refused")
         assert "150 A is above this site's own 120 A" in row
         assert restraint.phase_limit_a is None
