@@ -241,7 +241,9 @@ async def portal(url: str, signing: Any = None) -> AsyncIterator[Any]:
 
 
 @contextlib.asynccontextmanager
-async def served(url: str, folder: Path, **portal_config: Any) -> AsyncIterator[str]:
+async def served(
+    url: str, folder: Path, *, oidc: Any = None, port: int = 0, **portal_config: Any
+) -> AsyncIterator[str]:
     """The portal as its role runs it, on loopback; its address."""
     import asyncio
 
@@ -251,18 +253,19 @@ async def served(url: str, folder: Path, **portal_config: Any) -> AsyncIterator[
 
     settings = Config(
         data=folder, database=DatabaseConfig(url=url),
-        portal=PortalConfig(port=0, plain_http=True, **portal_config),
+        portal=PortalConfig(port=port, plain_http=True, **portal_config),
+        **({"oidc": oidc} if oidc else {}),
     )  # fmt: skip
     (folder / "portal.secret").write_text(MASTER.hex() + "\n")
     set_up(settings)
-    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with pool(settings.database) as database:
-        task = asyncio.create_task(run(settings, database, port.set_result))
+        task = asyncio.create_task(run(settings, database, ready.set_result))
         try:
-            done, _ = await asyncio.wait([task, port], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
             if task in done:
                 task.result()
-            yield f"http://127.0.0.1:{await port}"
+            yield f"http://127.0.0.1:{await ready}"
         finally:
             task.cancel()
             await asyncio.wait([task])

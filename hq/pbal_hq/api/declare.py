@@ -21,7 +21,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from pbal_hq.api.desk import Desk
-from pbal_hq.auth import NotKnown, Permission, Who, sessions
+from pbal_hq.auth import NotKnown, Permission, Who, services, sessions
 from pbal_hq.database import Connection
 
 
@@ -66,10 +66,15 @@ async def caller(
     desk: TheDesk,
     given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Who:
-    """Who calls the API. Raises NotKnown."""
+    """Who calls the API. Raises NotKnown, TooMany."""
     if given is None:
         raise NotKnown("Log in: this needs an access token (Authorization: Bearer).")
-    return await sessions.find(conn, desk.keys, given.credentials, desk.wall())
+    if given.credentials.startswith(services.PREFIX):
+        found = await services.find(conn, given.credentials)
+    else:
+        found = await sessions.find(conn, desk.keys, given.credentials, desk.wall())
+    desk.calls.take(found.name, desk.wall())
+    return found
 
 
 Caller = Annotated[Who, Depends(caller)]

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from pbal_hq.auth import Keyring, Tries
+from pbal_hq.auth.provider import Provider
 from pbal_hq.commands import Signer
 from pbal_hq.config import AlarmsConfig, PortalConfig
 from pbal_hq.database import Connection, Database
@@ -27,6 +28,10 @@ class Desk:
     # office may share.
     tries_of_name: Tries = field(default_factory=lambda: Tries(10, 30.0))
     tries_of_address: Tries = field(default_factory=lambda: Tries(30, 2.0))
+
+    # Calls of the API by one user: 600 at once, then ten a second.
+    calls: Tries = field(default_factory=lambda: Tries(600, 0.1))
+    provider: Provider | None = None
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

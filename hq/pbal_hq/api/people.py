@@ -77,9 +77,12 @@ async def users(who: Caller, conn: Conn) -> list[Person]:
 
 @routes.post("/users", may=Permission.USER_MANAGE, status_code=201)
 async def make_user(given: UserIn, who: Caller, conn: Conn) -> PasswordOut:
-    """A new user; the password is shown this once, and changed at the first login."""
+    """A new user; the password is shown this once, and changed at the first login. Of a machine it
+    is the token, good for a year; who logs in at the provider has none."""
     grants = [each.grant() for each in given.grants]
-    number, password = await people.create(conn, who, given.name, given.full_name, grants)
+    number, password = await people.create(
+        conn, who, given.name, given.full_name, grants, given.login
+    )
     return PasswordOut(id=number, password=password)
 
 

@@ -94,6 +94,8 @@ class UserIn(GrantsIn):
 
     name: str = Field(max_length=40)
     full_name: str = Field(default="", max_length=120)
+    # How they log in: password, provider, or token (a machine).
+    login: str = Field(default="password", max_length=20)
 
 
 class ActiveIn(Taken):

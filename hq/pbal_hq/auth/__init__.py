@@ -2,10 +2,11 @@
 
 roles     roles and permissions as data, grants in the tree, the scope of a query
 people    users;  sessions: logging in, staying in, out
+provider  logging in at an OpenID Connect provider;  services: tokens of machines
 keyring   keys made from the portal's master secret
 """
 
-from pbal_hq.auth import people, sessions, tokens, totp
+from pbal_hq.auth import people, services, sessions, tokens, totp
 from pbal_hq.auth.errors import AuthError, NotAllowed, NotKnown, TooMany, WeakPassword
 from pbal_hq.auth.keyring import Keyring, make_master, read_masters
 from pbal_hq.auth.roles import (
@@ -43,6 +44,7 @@ __all__ = [
     "make_master",
     "people",
     "read_masters",
+    "services",
     "sessions",
     "tokens",
     "totp",

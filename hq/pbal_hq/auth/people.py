@@ -14,24 +14,27 @@ from psycopg.errors import ForeignKeyViolation, UniqueViolation
 from psycopg.rows import class_row
 
 from pbal_hq import audit
-from pbal_hq.auth import passwords, sessions, totp
+from pbal_hq.auth import passwords, services, sessions, totp
 from pbal_hq.auth.errors import AuthError, NotAllowed, NotKnown, WeakPassword
 from pbal_hq.auth.keyring import Keyring
-from pbal_hq.auth.roles import Grant, Permission, Role
+from pbal_hq.auth.roles import Grant, Permission, Role, needs_totp
 from pbal_hq.auth.who import Who
 from pbal_hq.database import Connection
 from pbal_hq.errors import BadInput, NothingToDo
 
+LOGINS = ("password", "provider", "token")
 NAME = re.compile(r"[a-z][a-z0-9._-]{1,39}")
 
 
 @dataclass(frozen=True)
 class Person:
-    """A user as administrators see them. `roles`: words for a person."""
+    """A user as administrators see them. `roles`: words for a person; `login`: by a password, at
+    the provider, or with a token (a machine)."""
 
     id: int
     name: str
     full_name: str
+    login: str
     active: bool
     totp_confirmed: bool
     password_is_initial: bool
@@ -40,7 +43,7 @@ class Person:
 
 
 _PEOPLE = (
-    "SELECT p.id, p.name, p.full_name, p.active, p.totp_confirmed, p.password_is_initial,"
+    "SELECT p.id, p.name, p.full_name, p.login, p.active, p.totp_confirmed, p.password_is_initial,"
     " p.created_at, coalesce(array_agg(g.role || ' of ' || CASE WHEN g.whole THEN 'the whole tree'"
     " WHEN g.area_id IS NOT NULL THEN a.level || ' ' || a.name ELSE 'transformer ' || t.code END"
     " ORDER BY g.id) FILTER (WHERE g.id IS NOT NULL), '{}') AS roles FROM person p"
@@ -62,11 +65,15 @@ async def people(conn: Connection, who: Who) -> list[Person]:
 
 
 async def create(
-    conn: Connection, who: Who, name: str, full_name: str, grants: Sequence[Grant]
-) -> tuple[int, str]:
-    """(id, first password, which they change at once). Raises NotAllowed, BadInput."""
+    conn: Connection, who: Who, name: str, full_name: str, grants: Sequence[Grant],
+    login: str = "password",
+) -> tuple[int, str]:  # fmt: skip
+    """(id, first password, which they change at once). Of a machine the token; "" for somebody who
+    logs in at the provider. Raises NotAllowed, BadInput."""
     who.scope(Permission.USER_MANAGE)
-    return await _create(conn, who.name, name, full_name, grants)
+    if login not in LOGINS:
+        raise BadInput(f"A login is one of {', '.join(LOGINS)}.")
+    return await _create(conn, who.name, name, full_name, grants, login)
 
 
 async def first_administrator(conn: Connection, name: str) -> str:
@@ -83,26 +90,30 @@ async def first_administrator(conn: Connection, name: str) -> str:
 
 
 async def _create(
-    conn: Connection, actor: str, name: str, full_name: str, grants: Sequence[Grant]
-) -> tuple[int, str]:
+    conn: Connection, actor: str, name: str, full_name: str, grants: Sequence[Grant],
+    login: str = "password",
+) -> tuple[int, str]:  # fmt: skip
     if not NAME.fullmatch(name):
         raise BadInput(
             "A user's name has 2 to 40 characters: a letter, then letters, digits, '.', '_' or "
             "'-', all small."
         )
-    password = _initial()
-    hashed = await asyncio.to_thread(passwords.make_hash, password, name)
+    password = _initial() if login == "password" else ""
+    hashed = await asyncio.to_thread(passwords.make_hash, password, name) if password else "!"
     try:
         async with conn.transaction():
             row = await (
                 await conn.execute(
-                    "INSERT INTO person (name, full_name, password_hash) VALUES (%s, %s, %s)"
-                    " RETURNING id",
-                    (name, full_name[:120], hashed),
+                    "INSERT INTO person (name, full_name, password_hash, password_is_initial,"
+                    " login) VALUES (%s, %s, %s, %s, %s) RETURNING id",
+                    (name, full_name[:120], hashed, bool(password), login),
                 )
             ).fetchone()
             assert row is not None
-            await audit.append(conn, actor, "user.create", f"user {name}", {"full": full_name})
+            told = {"full": full_name, "login": login}
+            await audit.append(conn, actor, "user.create", f"user {name}", told)
+            if login == "token":
+                password = await services.make(conn, actor, row[0])
             await _give(conn, actor, row[0], name, grants)
     except UniqueViolation:
         raise BadInput(f"There is a user {name} already.") from None
@@ -112,6 +123,11 @@ async def _create(
 async def _give(
     conn: Connection, actor: str, person_id: int, name: str, grants: Sequence[Grant]
 ) -> None:
+    found = await (
+        await conn.execute("SELECT login FROM person WHERE id = %s", (person_id,))
+    ).fetchone()
+    if found == ("token",) and needs_totp(grants):
+        raise BadInput("A machine has no second factor: it may be official or auditor.")
     await conn.execute("DELETE FROM person_grant WHERE person_id = %s", (person_id,))
     for g in dict.fromkeys(grants):
         try:
@@ -150,7 +166,8 @@ async def set_active(conn: Connection, who: Who, person_id: int, active: bool) -
 
 
 async def reset(conn: Connection, who: Who, person_id: int) -> str:
-    """A new first password; the second factor is set up anew. Raises NotAllowed, NothingToDo."""
+    """A new first password, or a machine's next token; the second factor and the name at the
+    provider are set up anew. Raises NotAllowed, NothingToDo."""
     who.scope(Permission.USER_MANAGE)
     return await _reset(conn, who.name, person_id)
 
@@ -164,15 +181,21 @@ async def reset_by_name(conn: Connection, name: str) -> str:
 
 
 async def _reset(conn: Connection, actor: str, person_id: int) -> str:
-    password = _initial()
     async with conn.transaction():
         name = await _name(conn, person_id)
-        hashed = await asyncio.to_thread(passwords.make_hash, password, name)
+        row = await (
+            await conn.execute("SELECT login FROM person WHERE id = %s", (person_id,))
+        ).fetchone()
+        login = row[0] if row else "password"
+        password = _initial() if login == "password" else ""
+        hashed = await asyncio.to_thread(passwords.make_hash, password, name) if password else "!"
         await conn.execute(
-            "UPDATE person SET password_hash = %s, password_is_initial = true, totp_sealed = NULL,"
-            " totp_confirmed = false WHERE id = %s",
-            (hashed, person_id),
+            "UPDATE person SET password_hash = %s, password_is_initial = %s, totp_sealed = NULL,"
+            " totp_confirmed = false, issuer = NULL, subject = NULL WHERE id = %s",
+            (hashed, bool(password), person_id),
         )
+        if login == "token":
+            password = await services.make(conn, actor, person_id)
         await sessions.end_all(conn, person_id, "reset")
         await audit.append(conn, actor, "user.reset", f"user {name}")
     return password

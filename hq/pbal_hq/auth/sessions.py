@@ -68,23 +68,78 @@ async def login(
         actor = name if row else "unknown"
         await audit.append(conn, actor, "login.refused", "portal", {"why": why, "from": address})
         raise NotKnown(_WRONG)
+    if passwords.is_outdated(row["password_hash"]):
+        fresh = await asyncio.to_thread(passwords.make_hash, password, name)
+        await conn.execute("UPDATE person SET password_hash = %s WHERE id = %s", (fresh, row["id"]))
+    return await _begin(conn, keys, row["id"], name, now_s, {"from": address})
+
+
+async def of_identity(
+    conn: Connection, issuer: str, subject: str, name: str, address: str
+) -> tuple[int, bool]:
+    """(user, whether they have a second factor) of somebody whom the provider knows. Raises
+    NotKnown.
+
+    The first login binds the provider's subject to the user of that name, if an administrator made
+    that user for the provider; from then on only the subject counts."""
     async with conn.transaction():
-        if passwords.is_outdated(row["password_hash"]):
-            fresh = await asyncio.to_thread(passwords.make_hash, password, name)
+        row = await (
             await conn.execute(
-                "UPDATE person SET password_hash = %s WHERE id = %s", (fresh, row["id"])
+                "SELECT id, name, totp_confirmed, subject IS NULL FROM person WHERE active"
+                " AND login = 'provider' AND ((issuer = %(i)s AND subject = %(s)s)"
+                " OR (subject IS NULL AND name = %(n)s AND NOT EXISTS (SELECT 1 FROM person"
+                " WHERE issuer = %(i)s AND subject = %(s)s))) FOR UPDATE",
+                {"i": issuer, "s": subject, "n": name},
             )
+        ).fetchone()
+        if row is not None and row[3]:
+            await conn.execute(
+                "UPDATE person SET issuer = %s, subject = %s WHERE id = %s",
+                (issuer, subject, row[0]),
+            )
+            told = {"issuer": issuer, "subject": subject}
+            await audit.append(conn, row[1], "user.bound", f"user {row[1]}", told)
+    if row is None:
+        told = {"why": "no user", "issuer": issuer, "subject": subject, "from": address}
+        await audit.append(conn, "unknown", "login.refused", "portal", told)
+        raise NotKnown("You are no user of HQ. An administrator makes you one.")
+    return row[0], row[2]
+
+
+async def login_of(
+    conn: Connection, keys: Keyring, person_id: int, code: str, now_s: float, address: str
+) -> Login:
+    """The login of somebody whom the provider named, with the code of their second factor where
+    they have one. Raises NotKnown."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            "SELECT * FROM person WHERE id = %s AND active AND login = 'provider'", (person_id,)
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        raise NotKnown("This login has ended.")
+    if row["totp_confirmed"] and not await _code_fits(conn, keys, row, code, now_s):
+        told = {"why": "code", "from": address}
+        await audit.append(conn, row["name"], "login.refused", "portal", told)
+        raise NotKnown("The code is wrong.")
+    told = {"from": address, "at": row["issuer"]}
+    return await _begin(conn, keys, row["id"], row["name"], now_s, told)
+
+
+async def _begin(
+    conn: Connection, keys: Keyring, person_id: int, name: str, now_s: float, told: dict[str, Any]
+) -> Login:
+    async with conn.transaction():
         refresh, hashed = tokens.make_refresh()
         made = await conn.execute(
             "INSERT INTO session (person_id, refresh_hash, rotated_at, started_at, expires_at,"
             " address) VALUES (%s, %s, to_timestamp(%s), to_timestamp(%s), to_timestamp(%s), %s)"
             " RETURNING id",
-            (row["id"], hashed, now_s, now_s, now_s + SESSION_S, address),
+            (person_id, hashed, now_s, now_s, now_s + SESSION_S, told["from"]),
         )
         session_id = (await _one(made))[0]
-        await audit.append(conn, name, "login", "portal",
-                           {"from": address, "session": session_id})  # fmt: skip
-    access = tokens.make_access(keys, tokens.Access(row["id"], session_id), now_s)
+        await audit.append(conn, name, "login", "portal", told | {"session": session_id})
+    access = tokens.make_access(keys, tokens.Access(person_id, session_id), now_s)
     return Login(access, refresh, session_id)
 
 

@@ -192,6 +192,32 @@ class PortalConfig(Table):
     command_key: Path | None = None
 
 
+class OidcConfig(Table):
+    """An OpenID Connect provider at which users may log in (docs/hq-portal.md)."""
+
+    # "" is none. As in its discovery document; HTTPS but on this computer.
+    issuer: str = ""
+    client_id: str = ""
+    client_secret_file: Path | None = None
+    # Where browsers reach the portal: the provider sends them back to PORTAL/login/provider/back.
+    portal_url: Annotated[str, Field(pattern=r"^(https?://[^\s/]+)?$")] = ""
+    scopes: tuple[str, ...] = ("openid", "profile")
+    # The claim that holds the name of HQ's user.
+    name_claim: str = "preferred_username"
+    label: str = Field(default="the utility's login", max_length=60)
+
+    @model_validator(mode="after")
+    def _whole(self) -> OidcConfig:
+        if self.issuer:
+            parts = urlsplit(self.issuer)
+            here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+            if parts.scheme != "https" and not (parts.scheme == "http" and here):
+                raise ValueError("`issuer` begins with https://")
+            if not self.client_id or not self.portal_url:
+                raise ValueError("a provider needs `client_id` and `portal_url`, too")
+        return self
+
+
 class Config(Table):
     """All of it."""
 
@@ -206,4 +232,5 @@ class Config(Table):
     store: StoreConfig = StoreConfig()
     alarms: AlarmsConfig = AlarmsConfig()
     notify: NotifyConfig = NotifyConfig()
+    oidc: OidcConfig = OidcConfig()
     portal: PortalConfig = PortalConfig()

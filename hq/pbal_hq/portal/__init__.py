@@ -1,6 +1,7 @@
 """Pages for people, rendered on the server, over the same functions as the API.
 
-entry   login and account;  grid: transformers, alarms, orders;  office: users, audit, dead letters
+entry   login and account, provider: at an OpenID Connect provider;
+         grid: transformers, alarms, orders;  office: users, audit, dead letters
 serve   the role;  visitor: user, cookies, forms;  render, charts: templates and pictures
 """
 
@@ -8,11 +9,11 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from pbal_hq.api import Desk, make_app
-from pbal_hq.portal import entry, grid, office, papers
+from pbal_hq.portal import entry, grid, office, papers, provider
 from pbal_hq.portal.render import HERE, show
 from pbal_hq.portal.serve import chores, desk, run, set_up
 
-PAGES = [entry.routes, grid.routes, papers.routes, office.routes]
+PAGES = [entry.routes, provider.routes, grid.routes, papers.routes, office.routes]
 
 
 def make(desk: Desk) -> FastAPI:

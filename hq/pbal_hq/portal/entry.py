@@ -26,9 +26,17 @@ routes = Routes("", "account", who=visitor, include_in_schema=False)
 
 
 @routes.get("/login", may=Open.ANYBODY)
-async def login_page(request: Request, next: str = "/") -> Response:
+async def login_page(request: Request, desk: TheDesk, next: str = "/") -> Response:
     """The form."""
-    return page(request, "login.html", words="", name="", next=safe_path(next))
+    return login_form(request, desk, safe_path(next))
+
+
+def login_form(
+    request: Request, desk: TheDesk, onward: str, code: int = 200, words: str = "", name: str = ""
+) -> Response:
+    """The page of logging in, with what went wrong."""
+    label = desk.provider.config.label if desk.provider else ""
+    return page(request, "login.html", code, words=words, name=name, next=onward, provider=label)
 
 
 @routes.post("/login", may=Open.ANYBODY)
@@ -45,7 +53,7 @@ async def login(request: Request, conn: Conn, desk: TheDesk) -> Response:
             desk.wall(), address,
         )  # fmt: skip
     except NotKnown as error:
-        return page(request, "login.html", 401, words=str(error), name=name, next=onward)
+        return login_form(request, desk, onward, 401, str(error), name)
     desk.tries_of_name.forget(name)
     keep(request, desk, found)
     return back(onward)

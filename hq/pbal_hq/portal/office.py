@@ -24,7 +24,8 @@ async def _users(
 ) -> Response:
     return page(
         request, "users.html", list=await people.people(conn, who), password=password,
-        roles=ROLES, meanings=MEANINGS, tree=in_order(await fleet.areas(conn, who)),
+        roles=ROLES, meanings=MEANINGS, logins=people.LOGINS,
+        tree=in_order(await fleet.areas(conn, who)),
     )  # fmt: skip
 
 
@@ -51,7 +52,9 @@ async def users(request: Request, who: Visitor, conn: Conn) -> Response:
 async def make_user(request: Request, who: Visitor, conn: Conn, given: Form) -> Response:
     """A new user."""
     name = given.get("name", "")
-    _, password = await people.create(conn, who, name, given.get("full_name", ""), _grants(given))
+    _, password = await people.create(
+        conn, who, name, given.get("full_name", ""), _grants(given), given.get("login", "password")
+    )
     return await _users(request, who, conn, (name, password))
 
 

@@ -19,6 +19,7 @@ from psycopg_pool import PoolTimeout
 from pbal_hq import alarms, commands, fleet
 from pbal_hq.api import Desk
 from pbal_hq.auth import Keyring, make_master, read_masters, sessions
+from pbal_hq.auth.provider import Provider
 from pbal_hq.commands import Signer
 from pbal_hq.config import Config
 from pbal_hq.database import Database
@@ -70,8 +71,9 @@ def desk(settings: Config, database: Database) -> Desk:
         raise ConfigError(f"{secret}: {error.strerror}; pbal-hq portal init makes it") from None
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    provider = Provider(settings.oidc) if settings.oidc.issuer else None
     return Desk(database, Keyring(masters), Signer.read(command_key(settings)), settings.portal,
-                alarms=settings.alarms)  # fmt: skip
+                alarms=settings.alarms, provider=provider)  # fmt: skip
 
 
 class _Server(uvicorn.Server):

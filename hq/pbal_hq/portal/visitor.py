@@ -21,6 +21,23 @@ from pbal_hq.auth import NotAllowed, NotKnown, Who, sessions, tokens
 _LARGEST_FORM = 20_000_000
 
 
+def under_way(request: Request, desk: Desk, text: str) -> None:
+    """Have the answer keep a login that is under way at the provider; "" drops it. Lax: the
+    provider's page sends the browser back, which is a step from another site."""
+    sealed = desk.keys.seal(text) if text else b""
+    how = {"path": "/login", "httponly": True, "samesite": "lax",
+           "secure": not desk.config.plain_http, "max_age": 600 if text else 0}  # fmt: skip
+    request.state.cookies.append(("pbal-provider", sealed.decode(), how))
+
+
+def is_under_way(request: Request, desk: Desk) -> str:
+    """What was kept. Raises NotKnown."""
+    try:
+        return desk.keys.unseal(request.cookies.get("pbal-provider", "").encode())
+    except ValueError:
+        raise NotKnown("This login was not begun here. Begin it anew.") from None
+
+
 def _names(desk: Desk) -> tuple[str, str]:
     host = "" if desk.config.plain_http else "__Host-"
     return f"{host}pbal", f"{host}pbal-refresh"
