@@ -205,9 +205,9 @@ def aliases(birth: Payload) -> dict[int, tuple[str, int]]:
     return {m.alias: (m.name, m.datatype) for m in birth.metrics if m.alias is not None}
 
 
-def topic(group: str, kind: str, node: str) -> str:
-    """The topic of an edge node's message, e.g. kind "NDATA"."""
-    return f"{NAMESPACE}/{group}/{kind}/{node}"
+def topic(group: str, kind: str, node: str, device: str = "") -> str:
+    """The topic of an edge node's message, e.g. kind "NDATA", or of one of its devices."""
+    return f"{NAMESPACE}/{group}/{kind}/{node}" + (f"/{device}" if device else "")
 
 
 def state_topic(host: str) -> str:

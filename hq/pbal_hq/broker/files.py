@@ -16,6 +16,8 @@ from pbal_hq.config import Config
 from pbal_uplink import sparkplug
 
 _SAID = ("NBIRTH", "NDATA", "NDEATH")
+# Of a gateway for the sites behind it. HQ takes of them only whom the registry puts there.
+_SAID_OF_DEVICES = ("DBIRTH", "DDATA", "DDEATH")
 # What the broker holds for HQ while HQ is away, messages of QoS 1.
 _QUEUED = 1_000_000
 
@@ -29,7 +31,9 @@ def access_list(host_id: str) -> str:
         "",
         "# Every other client, by the name in its certificate (%u).",
         *(f"pattern write {space}/+/{kind}/%u" for kind in _SAID),
+        *(f"pattern write {space}/+/{kind}/%u/+" for kind in _SAID_OF_DEVICES),
         f"pattern read {space}/+/NCMD/%u",
+        f"pattern read {space}/+/DCMD/%u/+",
         f"pattern read {sparkplug.state_topic(host_id)}",
     ]
     return "\n".join(lines) + "\n"

@@ -27,6 +27,7 @@ from pbal_hq.registry import (
     Site,
     Token,
     add_site,
+    bar,
     list_sites,
     new_token,
     site_of,
@@ -62,40 +63,63 @@ def add(
     group: Annotated[str, typer.Option(help="Sparkplug's group id, a region say.")] = "pbal",
     node: Annotated[str, typer.Option(help="Its name at the broker. Default: its number.")] = "",
     name: Annotated[str, typer.Option(help="For people.")] = "",
+    via: Annotated[
+        int | None, typer.Option(help="The site whose gateway brings it over LoRa.")
+    ] = None,
     config: ConfigOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Add a site and print its one-time token.
+    """Add a site and print its one-time token; a site behind a gateway needs none.
 
     Example: pbal-hq site add 1007 --transformer TR-0012 --group kerala
+
+    Example: pbal-hq site add 1008 --transformer TR-0013 --group kerala --via 1007
     """
     settings = load(config)
 
-    async def work() -> Token:
+    async def work() -> Token | None:
         async with connected(settings.database) as db:
             found = await transformer_of(db, transformer)
-            await add_site(db, NewSite(site, found, group, node, name))
-            await noted(db, "site.add", f"site {site}", transformer=transformer, group=group)
-            return await _token(db, settings, site)
+            await add_site(db, NewSite(site, found, group, node, name, via))
+            more = {} if via is None else {"via": str(via)}
+            await noted(
+                db, "site.add", f"site {site}", transformer=transformer, group=group, **more
+            )
+            return await _token(db, settings, site) if via is None else None
 
-    _show_token(site, wait_for(work()), json_)
+    _show_way(site, wait_for(work()), via, json_)
+
+
+def _show_way(site: int, token: Token | None, via: int | None, json_: bool) -> None:
+    if token is not None:
+        _show_token(site, token, json_)
+    elif json_:
+        print_json({"site": site, "via": via})
+    else:
+        print(f"site {site} comes through the gateway of site {via}; no token is needed")
 
 
 @app.command()
 def token(site: Number, config: ConfigOption = None, json_: JsonOption = False) -> None:
     """A new one-time token for a site; the one before is no longer good.
 
+    A site behind a gateway needs none; one that was revoked is let in again.
+
     Example: pbal-hq site token 1007
     """
     settings = load(config)
 
-    async def work() -> Token:
+    async def work() -> tuple[Token | None, int | None]:
         async with connected(settings.database) as db:
-            await site_of(db, site)
+            found = await site_of(db, site)
             await noted(db, "site.token", f"site {site}")
-            return await _token(db, settings, site)
+            if found.gateway is not None:
+                await bar(db, site, barred=False)
+                return None, found.gateway
+            return await _token(db, settings, site), None
 
-    _show_token(site, wait_for(work()), json_)
+    given, via = wait_for(work())
+    _show_way(site, given, via, json_)
 
 
 @app.command("list")
@@ -116,11 +140,13 @@ def list_(
         print_json([asdict(row) for row in rows])
         return
     print_table(
-        ("site", "transformer", "group", "node", "name", "online", "heard", "certificate until"),
+        ("site", "transformer", "group", "node", "name", "online", "heard", "certificate until",
+         "via"),
         (
             (r.site, r.transformer, r.group, r.node, r.name,
              "removed" if r.removed else "yes" if r.online else "no",
-             r.seen_at and f"{r.seen_at:%Y-%m-%d %H:%M}", r.not_after and r.not_after.date())
+             r.seen_at and f"{r.seen_at:%Y-%m-%d %H:%M}", r.not_after and r.not_after.date(),
+             f"{r.gateway}, revoked" if r.revoked else r.gateway)
             for r in rows
         ),
     )  # fmt: skip
@@ -164,6 +190,8 @@ def _revoke(settings: Config, site: int, why: str, json_: bool, *, remove: bool)
     outcome = wait_for(work())
     if json_:
         print_json(asdict(outcome))
+    elif outcome.behind:
+        print(f"site {site} ({outcome.node}): HQ takes nothing of it any more")
     else:
         print(f"site {site} ({outcome.node}): {outcome.certificates} certificates revoked")
         if not outcome.trouble:

@@ -22,7 +22,7 @@ _BATCH = 200
 
 @dataclass(frozen=True)
 class Due:
-    """One sealed order. `key`: group/node of the site."""
+    """One sealed order. `key`: the site's name on the bus (site_key)."""
 
     id: int
     key: str
@@ -32,9 +32,9 @@ class Due:
 Send = Callable[[Sequence[Due]], Awaitable[None]]
 
 _DUE = """
-SELECT c.id, s.group_id || '/' || s.node AS key, c.sealed
+SELECT c.id, site_key(s) AS key, c.sealed
 FROM command c JOIN site s ON s.id = c.site_id JOIN site_live l ON l.site_id = s.id
-WHERE c.sealed IS NOT NULL AND l.online AND s.removed_at IS NULL
+WHERE c.sealed IS NOT NULL AND l.online AND s.removed_at IS NULL AND s.revoked_at IS NULL
 AND c.expires_at > to_timestamp(%(now)s)
 AND (c.status = 'approved'
      OR c.status = 'sent' AND c.sent_at <= to_timestamp(%(now)s - %(again)s))

@@ -16,7 +16,7 @@ from pbal_hq.ca import Pki, serial_text
 from pbal_hq.config import Config
 from pbal_hq.database import Connection
 from pbal_hq.errors import BrokerError
-from pbal_hq.registry import remove_site, revoke_site, revoked, site_of
+from pbal_hq.registry import bar, remove_site, revoke_site, revoked, site_of
 
 # A certificate that exists to be refused: it proves that the broker has read the list.
 _CANARY = "pbal-canary"
@@ -30,6 +30,7 @@ class Outcome:
     node: str
     certificates: int
     trouble: str
+    behind: bool = False  # a gateway brings it; it has no certificate
 
 
 async def _alone(db: Connection) -> None:
@@ -60,6 +61,11 @@ async def revoke(
     count = await revoke_site(db, site, why)
     if remove:
         await remove_site(db, site)
+    if found.gateway is not None:
+        # It has no certificate: HQ takes nothing more of it, whatever its gateway brings.
+        await bar(db, site, barred=True)
+        await db.commit()
+        return Outcome(site, found.node, count, "", behind=True)
     await db.commit()
     # Held to the end: another program would write the list without the canary before the broker has
     # read it.

@@ -18,7 +18,7 @@ from pbal_hq.config import Config
 from pbal_hq.errors import BrokerError, CertificateError
 from pbal_hq.ingest.client import Arrived, Client
 from pbal_hq.ingest.outbound import Acknowledgements, Packet
-from pbal_hq.ingest.wording import KINDS, Out, Raw
+from pbal_hq.ingest.wording import DEVICE_KINDS, KINDS, Out, Raw
 from pbal_uplink import sparkplug
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ class Bridge:
         )  # fmt: skip
         try:
             # Subscribed before it reports that it is online, so that no answer is lost.
-            await client.open([f"{sparkplug.NAMESPACE}/+/{kind}/#" for kind in KINDS])
+            kinds = (*KINDS, *DEVICE_KINDS)
+            await client.open([f"{sparkplug.NAMESPACE}/+/{kind}/#" for kind in kinds])
             client.publish(state, sparkplug.write_state(True, at_ms), qos=1, retain=True)
             self.online = True
             log.info("broker is there", extra={"host": broker.host, "port": broker.port})
@@ -96,15 +97,14 @@ class Bridge:
 
     def _raw(self, arrived: Arrived) -> New | None:
         parts = arrived.topic.split("/")
-        if len(parts) != 4 or len(arrived.payload) > _MAX_PAYLOAD:
+        device = len(parts) == 5 and parts[2] in DEVICE_KINDS
+        if not (device or len(parts) == 4) or len(arrived.payload) > _MAX_PAYLOAD:
             self.strange_total += 1  # the access list lets no site send this
             return None
-        _, group, kind, node = parts
-        return New(
-            topics.RAW,
-            f"{group}/{node}",
-            Raw(kind, 1 if arrived.mid else 0, arrived.payload).encode(),
-        )
+        _, group, kind, node, *rest = parts
+        raw = Raw(kind, 1 if arrived.mid else 0, arrived.payload, rest[0] if rest else "")
+        # A device's messages count in its node's sequence, and stay in order with them.
+        return New(topics.RAW, f"{group}/{node}", raw.encode())
 
     # -- outward ----------------------------------------------------------------------------
 

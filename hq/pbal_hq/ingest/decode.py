@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pbal_hq.bus import Bus, Done, New, Record, topics
 from pbal_hq.config import IngestConfig
 from pbal_hq.ingest.session import Node, Verdict
-from pbal_hq.ingest.wording import KINDS, Dead, Message, Out, Presence, Raw
+from pbal_hq.ingest.wording import DEVICE_KINDS, KINDS, Dead, Message, Out, Presence, Raw
 from pbal_uplink import MESSAGES, BadMessage, Event, State, Summary, metrics
 from pbal_uplink import Message as Said
 from pbal_uplink.sparkplug import Payload
@@ -84,10 +84,15 @@ class Decoder:
         raw = Raw.decode(record.value)
         key, at_ms = record.key, record.at_ms
         self.taken_total += 1
-        if raw.kind not in KINDS:
-            return self._dead(key, raw, f"{raw.kind} is not for pbal's HQ", at_ms)
         node = self._nodes.setdefault(key, Node())
-        verdict = node.take(raw.kind, raw.payload, record.offset, at_ms)
+        source = key
+        if raw.device and raw.kind in DEVICE_KINDS:
+            key = f"{source}/{raw.device}"
+            verdict = node.take_device(raw.kind, raw.device, raw.payload, record.offset, at_ms)
+        elif raw.kind in KINDS and not raw.device:
+            verdict = node.take(raw.kind, raw.payload, record.offset, at_ms)
+        else:
+            return self._dead(key, raw, f"{raw.kind} is not for pbal's HQ", at_ms)
         out: list[New] = []
         if verdict.dead:
             out += self._dead(key, raw, verdict.dead, at_ms)
@@ -97,6 +102,9 @@ class Decoder:
                 said = _messages(verdict.payload, at_ms)
             except BadMessage as error:
                 out += self._dead(key, raw, str(error), at_ms)
+        for device in verdict.gone:
+            went = Presence(False, None, at_ms)
+            out.append(New(topics.STATE, f"{source}/{device}", went.encode()))
         if verdict.online is not None:
             out.append(self._presence(key, node, verdict, said, at_ms))
             log.info("site came" if verdict.online else "site went", extra={"node": key})
@@ -106,9 +114,9 @@ class Decoder:
             if verdict.online is None or not isinstance(message, State)
         ]
         if node.gap_ms is not None:
-            self._waiting.add(key)
+            self._waiting.add(source)
         if verdict.rebirth:
-            out += self._ask(key, node, verdict.dead or "it was not born")
+            out += self._ask(source, node, verdict.dead or "it was not born")
         return out
 
     @staticmethod

@@ -13,7 +13,7 @@ _TOKENS = 500  # of one message
 
 @dataclass(frozen=True)
 class Packet:
-    """One NCMD. `key`: group/node."""
+    """One NCMD, or DCMD. `key`: group/node, or group/node/device."""
 
     key: str
     metric: Metric
@@ -38,7 +38,8 @@ class Packet:
     def topic(self) -> str:
         """Where it goes."""
         group, _, node = self.key.partition("/")
-        return sparkplug.topic(group, "NCMD", node)
+        node, _, device = node.partition("/")
+        return sparkplug.topic(group, "DCMD" if device else "NCMD", node, device)
 
     def encode(self, at_ms: int) -> bytes:
         """Its payload."""

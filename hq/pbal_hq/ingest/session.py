@@ -36,7 +36,8 @@ class Verdict:
     """The effect of a message on the session."""
 
     payload: Payload | None = None  # to be used
-    online: bool | None = None  # the node came or went
+    online: bool | None = None  # the node, or the device, came or went
+    gone: list[str] = field(default_factory=list)  # devices that went with it
     rebirth: bool = False  # ask for one: HQ cannot read this node
     dead: str = ""  # why it cannot be used
 
@@ -54,6 +55,7 @@ class Node:
     aliases: dict[int, tuple[str, int]] = field(default_factory=dict)
     asked_ms: int | None = None  # the latest request for a rebirth
     asked: int = 0  # requests since the last birth
+    devices: list[str] = field(default_factory=list)  # that are born
 
     # -- what comes -------------------------------------------------------------------------
 
@@ -80,14 +82,45 @@ class Node:
         self.bdseq, self.seq, self.born = bdseq, 0, True
         self.ahead, self.gap_ms = [], None
         self.asked_ms, self.asked = None, 0
-        return Verdict(payload, online=True)
+        # Each device says anew that it is there (Sparkplug 3.0, 5.4).
+        gone, self.devices = self.devices, []
+        return Verdict(payload, online=True, gone=gone)
 
     def _death(self, data: bytes) -> Verdict:
         bdseq = sparkplug.decode(data).get(sparkplug.BDSEQ)
         if not self.born or bdseq != self.bdseq:
             return Verdict()  # of a connection before this one
         self.born, self.ahead, self.gap_ms = False, [], None
-        return Verdict(online=False)
+        gone, self.devices = self.devices, []
+        return Verdict(online=False, gone=gone)
+
+    def take_device(self, kind: str, device: str, data: bytes, offset: int, now_ms: int) -> Verdict:
+        """Judge one message of a device. Its metrics are named: pbal gives devices no aliases."""
+        self.offset = offset
+        try:
+            payload = sparkplug.decode(data)
+            if any(not metric.name for metric in payload.metrics):
+                raise BadMessage("a device's metric without a name")
+            if payload.seq is None:
+                raise BadMessage("a device's message without seq")
+        except BadMessage as error:
+            return Verdict(dead=str(error))
+        verdict = Verdict(payload, rebirth=not self.born)
+        if self.born:
+            self._sequence(payload.seq, now_ms)
+        known = device in self.devices
+        if kind == "DDEATH":
+            verdict.payload = None
+            if known:
+                self.devices.remove(device)
+                verdict.online = False
+        elif kind == "DBIRTH":
+            verdict.online = True
+            if not known:
+                self.devices.append(device)
+        elif self.born and not known:
+            verdict.rebirth = True
+        return verdict
 
     def _data(self, data: bytes, now_ms: int) -> Verdict:
         # Also of a node without a birth, or after its will: what can be read is used. A rebirth

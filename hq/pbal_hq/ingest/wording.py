@@ -8,26 +8,32 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 KINDS = ("NBIRTH", "NDATA", "NDEATH")
+# Of the devices of an edge node: sites behind a gateway.
+DEVICE_KINDS = ("DBIRTH", "DDATA", "DDEATH")
 
 
 @dataclass(frozen=True)
 class Raw:
-    """A message of a node as the broker gave it."""
+    """A message of a node, or of a device of it, as the broker gave it."""
 
     kind: str
     qos: int
     payload: bytes
+    device: str = ""
 
     def encode(self) -> bytes:
         """Its bytes on the bus."""
-        return f"{self.kind} {self.qos}\n".encode() + self.payload
+        # The access list lets no name with a space pass.
+        kind = f"{self.kind}/{self.device}" if self.device else self.kind
+        return f"{kind} {self.qos}\n".encode() + self.payload
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Raw of its bytes."""
         head, _, payload = data.partition(b"\n")
-        kind, _, qos = head.decode(errors="replace").rpartition(" ")
-        return cls(kind, int(qos), payload)
+        words, _, qos = head.decode(errors="replace").rpartition(" ")
+        kind, _, device = words.partition("/")
+        return cls(kind, int(qos), payload, device)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pbal_hq.registry.certificates import (
 )
 from pbal_hq.registry.importing import Difference, differ, take
 from pbal_hq.registry.listing import Listed, read_list, read_text
-from pbal_hq.registry.sites import NewSite, Site, add_site, list_sites, remove_site, site_of
+from pbal_hq.registry.sites import NewSite, Site, add_site, bar, list_sites, remove_site, site_of
 from pbal_hq.registry.tokens import Token, new_token, use_token
 from pbal_hq.registry.tree import add_transformer, area_path, transformer_of
 
@@ -23,6 +23,7 @@ __all__ = [
     "add_site",
     "add_transformer",
     "area_path",
+    "bar",
     "differ",
     "known_certificate",
     "list_sites",

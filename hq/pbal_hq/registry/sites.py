@@ -13,6 +13,7 @@ from pbal_hq.errors import BadInput, NothingToDo
 _NODE = re.compile(r"[a-z0-9][a-z0-9.-]{0,47}")
 _GROUP = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 RESERVED = "pbal-"
+BEHIND = 20  # sites behind one gateway
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class NewSite:
     group: str = "pbal"
     node: str = ""
     name: str = ""
+    gateway: int | None = None  # the site whose gateway brings it; None: a link of its own
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Site:
     online: bool
     seen_at: datetime.datetime | None
     not_after: datetime.datetime | None  # of its latest certificate that is good
+    gateway: int | None
+    revoked: bool  # behind a gateway: nothing of it is taken
 
 
 def _check(new: NewSite, node: str) -> None:
@@ -57,10 +61,12 @@ async def add_site(db: Connection, new: NewSite) -> str:
     """Add a site; returns its node id. Raises BadInput."""
     node = new.node or str(new.site)
     _check(new, node)
+    if new.gateway is not None:
+        await _check_gateway(db, new.gateway)
     cursor = await db.execute(
-        "INSERT INTO site (id, transformer_id, group_id, node, name) VALUES (%s, %s, %s, %s, %s) "
-        "ON CONFLICT DO NOTHING RETURNING id",
-        (new.site, new.transformer_id, new.group, node, new.name[:200]),
+        "INSERT INTO site (id, transformer_id, group_id, node, name, gateway_id) "
+        "VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING id",
+        (new.site, new.transformer_id, new.group, node, new.name[:200], new.gateway),
     )
     if await cursor.fetchone() is None:
         cursor = await db.execute(
@@ -76,11 +82,34 @@ async def add_site(db: Connection, new: NewSite) -> str:
     return node
 
 
+async def _check_gateway(db: Connection, gateway: int) -> None:
+    await db.execute("SELECT 1 FROM site WHERE id = %s FOR UPDATE", (gateway,))
+    found = await site_of(db, gateway)
+    if found.gateway is not None:
+        raise BadInput(f"site {gateway} is behind gateway {found.gateway} itself")
+    cursor = await db.execute(
+        "SELECT count(*) FROM site WHERE gateway_id = %s AND removed_at IS NULL", (gateway,)
+    )
+    row = await cursor.fetchone()
+    if row is not None and row[0] >= BEHIND:
+        raise BadInput(f"gateway {gateway} has {row[0]} sites already; a gateway takes {BEHIND}")
+
+
+async def bar(db: Connection, site: int, *, barred: bool) -> None:
+    """Take nothing more of a site behind a gateway, or let it in again."""
+    await db.execute(
+        "UPDATE site SET revoked_at = CASE WHEN %s THEN coalesce(revoked_at, now()) END "
+        "WHERE id = %s",
+        (barred, site),
+    )
+
+
 _LISTED = """
     SELECT s.id, s.transformer_id, t.code, s.group_id, s.node, s.name,
            s.removed_at IS NOT NULL, coalesce(l.online, false), l.seen_at,
            (SELECT max(c.not_after) FROM certificate c
-            WHERE c.site_id = s.id AND c.revoked_at IS NULL)
+            WHERE c.site_id = s.id AND c.revoked_at IS NULL),
+           s.gateway_id, s.revoked_at IS NOT NULL
     FROM site s JOIN transformer t ON t.id = s.transformer_id
     LEFT JOIN site_live l ON l.site_id = s.id
 """

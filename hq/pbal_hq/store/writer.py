@@ -250,19 +250,14 @@ def _letter(topic: str, record: Record, reason: str) -> tuple[str, str, Dead]:
 
 async def _sites(db: Connection, nodes: set[str]) -> dict[str, _Site]:
     cursor = await db.execute(
-        "SELECT s.group_id || '/' || s.node, s.id, s.transformer_id, s.removed_at IS NULL AND "
-        "EXISTS (SELECT 1 FROM certificate c WHERE c.site_id = s.id AND c.revoked_at IS NULL) "
-        "FROM site s JOIN unnest(%s::text[], %s::text[]) AS n (g, node) "
-        "ON s.node = n.node AND s.group_id = n.g",
-        _split(nodes),
+        "SELECT n.key, s.id, s.transformer_id, site_trusted(s) "
+        "FROM site s JOIN unnest(%s::text[], %s::text[]) AS n (key, node) "
+        "ON s.node = n.node AND site_key(s) = n.key",
+        # The site's own name is the last part; what comes another way is not its.
+        (list(nodes), [key.rpartition("/")[2] for key in nodes]),
     )
     return {key: _Site(site, transformer, trusted)
             for key, site, transformer, trusted in await cursor.fetchall()}  # fmt: skip
-
-
-def _split(nodes: set[str]) -> tuple[list[str], list[str]]:
-    parts = [node.partition("/") for node in nodes]
-    return [part[0] for part in parts], [part[2] for part in parts]
 
 
 async def _bury(db: Connection, dead: list[tuple[str, str, Dead]]) -> None:
