@@ -12,7 +12,7 @@ from typing import Any
 
 from pbal_controller.bearers import Bearer, Registers
 from pbal_controller.config import Config, HomeConfig
-from pbal_controller.errors import JournalError, KeyStoreError
+from pbal_controller.errors import ConfigError, JournalError, KeyStoreError
 from pbal_controller.homes import (
     Conversation,
     Counters,
@@ -42,6 +42,8 @@ from pbal_controller.updates import store as rollout_store
 from pbal_controller.uplink import (
     Anchors,
     Commands,
+    Gateway,
+    LoraUplink,
     Renewal,
     SiteAlarm,
     StateMaker,
@@ -50,7 +52,7 @@ from pbal_controller.uplink import (
     outbox,
 )
 from pbal_controller.view import SiteView, StatusServer, Streams
-from pbal_uplink import names
+from pbal_uplink import Summary, names
 
 log = logging.getLogger(__name__)
 
@@ -169,13 +171,39 @@ class Controller:
             self.journal, config.uplink, config.planner, config.site.id, self.restraint, self.wall,
             rollout_store.resume if config.update.directory is not None else None,
         )  # fmt: skip
-        self.uplink = Uplink(
-            self.journal, config.uplink, config.site.id, maker.state, self.commands,
-            lambda: self.summaries.reading(self.now()), self.wall,
-        )  # fmt: skip
+        self.gateway = self._make_gateway(keys)
+        self.uplink = self._make_uplink(maker, keys)
         self.anchors = Anchors(
             self.journal, keys.audit_key(), config.site.id, config.uplink.kind != "null",
             self.uplink.wake,
+        )  # fmt: skip
+
+    def _make_gateway(self, keys: KeyStore) -> Gateway | None:
+        given = self.config.gateway
+        if given is None:
+            return None
+        roots = {each.site: keys.link(each.site) for each in given.site}
+        return Gateway(
+            self.journal, given, self.config.radio[given.radio], roots,
+            self.config.uplink.resend_s, self.wall, lambda: self.uplink.wake(),
+        )  # fmt: skip
+
+    def _make_uplink(self, maker: StateMaker, keys: KeyStore) -> Uplink | LoraUplink:
+        c = self.config
+
+        async def reading() -> Summary | None:
+            return await self.summaries.reading(self.now())
+
+        if c.uplink.kind == "lora":
+            return LoraUplink(
+                self.journal, c.uplink, c.radio[c.uplink.radio], keys.link(c.site.id), c.site.id,
+                maker.state, self.commands, reading, self.wall,
+            )  # fmt: skip
+        if c.uplink.kind == "lorawan":
+            raise ConfigError('uplink.kind "lorawan" is not in this version')
+        return Uplink(
+            self.journal, c.uplink, c.site.id, maker.state, self.commands, reading, self.wall,
+            self.gateway,
         )  # fmt: skip
 
     def _site_alarms(self) -> Iterator[SiteAlarm]:
@@ -288,6 +316,8 @@ class Controller:
         add("audit", self.anchors.run, 120.0, essential=False)
         if self.config.uplink.kind != "null":
             add("uplink", self.uplink.run, 120.0, essential=False)
+            if self.gateway is not None:
+                add("gateway", self.gateway.run, 120.0, essential=False)
             if self.config.uplink.renew_url:
                 renewal = Renewal(self.config.uplink, self.config.site.id, self.journal, self.wall)
                 add("certificate", renewal.run, 120.0, essential=False)

@@ -45,6 +45,7 @@ app.add_typer(keys_app, name="keys")
 app.command()(onsite.health)
 app.command()(onsite.setup)
 app.command()(onsite.enrol)
+keys_app.command("link")(onsite.link)
 
 ConfigOption = Annotated[
     Path | None,
@@ -133,7 +134,7 @@ def check_config(
     # Before any output that suggests success.
     keys = check_keys(settings, passphrase_file)
     try:
-        uplink = tls.check(settings.uplink) if settings.uplink.kind != "null" else []
+        uplink = tls.check(settings.uplink) if settings.uplink.kind == "sparkplug" else []
     except ConfigError as error:
         raise ConfigError(f"{source_of(error.key, config)}: {error}") from None
     if json_:

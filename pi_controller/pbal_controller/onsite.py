@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime
 import os
+import secrets
 import sys
 import tempfile
 import urllib.request
@@ -17,12 +18,13 @@ import typer
 from pbal_controller.config import Config, load, source_of
 from pbal_controller.documents import dump_json, load_json, toml_value
 from pbal_controller.errors import BearerError, ConfigError, KeyStoreError
-from pbal_controller.keys import atomic_write, check_keys, passphrase
+from pbal_controller.keys import atomic_write, check_keys, open_keys, passphrase
 from pbal_controller.uplink import certificate, enrolment
 from pbal_controller.view import read_token
 
 DEFAULT_CONFIG = Path("/etc/pbal/pbal.toml")
 _ANSWER_S = 10.0
+_LINK = "pbal-link"  # the first word of a link key's file
 _MOST = 16 << 20  # bytes of an answer
 
 ConfigOption = Annotated[
@@ -228,3 +230,57 @@ def enrol(
     print("The unit lets the controller speak to this computer alone; for HQ:")
     print("  sudo systemctl edit pbal-controller    ->  [Service]  IPAddressAllow=HQ's address")
     print("Then:  sudo systemctl restart pbal-controller")
+
+
+def link(
+    site: Annotated[int, typer.Argument(help="The number of the site behind the gateway.")],
+    new: Annotated[
+        Path | None, typer.Option(help="At the gateway: draw a key, and put it here, too.")
+    ] = None,
+    take: Annotated[Path | None, typer.Option(help="At the site: the file from there.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """The key that a site shares with its gateway for their link over LoRa.
+
+    At the gateway: pbal-controller keys link 1008 --new /media/usb/1008.link
+
+    At the site: pbal-controller keys link 1008 --take /media/usb/1008.link
+
+    Destroy the file when both have it. A new key takes the place of an older one; it is used after
+    the next start of both controllers.
+    """
+    if (new is None) == (take is None):
+        raise ConfigError("give one of --new FILE (at the gateway) and --take FILE (at the site)")
+    settings = load(config)
+    if site not in settings.link_sites:
+        known = ", ".join(map(str, settings.link_sites)) or "none"
+        raise ConfigError(
+            f"site {site} has no link here (links: {known}); write it into [[gateway.site]] at the "
+            'gateway, or uplink.kind = "lora" at the site, first'
+        )
+    keys = open_keys(settings, ask=True)
+    if new is not None:
+        if new.exists():
+            raise ConfigError(f"{new}: exists already; name another file")
+        root = secrets.token_bytes(32)
+        atomic_write(new, f"{_LINK} {site} {root.hex()}\n".encode())
+        keys.set_link(site, root)
+        print(f"The key is in {new}; bring it to site {site}, and destroy the file there.")
+        return
+    assert take is not None
+    keys.set_link(site, _link_key(take, site))
+    print(f"site {site} has the key; it is used after the next start of the controller.")
+
+
+def _link_key(path: Path, site: int) -> bytes:
+    try:
+        with path.open(encoding="ascii") as file:
+            word, number, digits = file.read(200).split()
+        root = bytes.fromhex(digits)
+    except (OSError, ValueError):
+        word, number, root = "", "", b""
+    if word != _LINK or len(root) != 32:
+        raise KeyStoreError(f"{path}: is no file that `pbal-controller keys link --new` made")
+    if number != str(site):
+        raise KeyStoreError(f"{path}: is for site {number}, not for site {site}")
+    return root

@@ -96,6 +96,7 @@ def uplink_md() -> str:
         ("bit", "name"), [(f"0x{bit:04x}", name) for bit, name in names.CAPABILITIES.items()]
     )
     out += compact_section()
+    out += uplinkwords.BRIEF
     out += uplinkwords.SPARKPLUG
     return out.rstrip("\n") + "\n"
 

@@ -121,6 +121,14 @@ def _absolute(config: Config, base: Path) -> Config:
         if profile.endswith(".toml"):
             profile = str(fix(Path(profile)))
         meter = meter.model_copy(update={"path": fix(meter.path), "profile": profile})
+    lorawan = config.uplink.lorawan
+    if lorawan is not None:
+        modem = lorawan.modem
+        if modem.endswith(".toml"):
+            modem = str(fix(Path(modem)))
+        lorawan = lorawan.model_copy(
+            update={"app_key_file": fix(lorawan.app_key_file), "modem": modem}
+        )
     return config.model_copy(
         update={
             "keys": config.keys.model_copy(
@@ -142,6 +150,7 @@ def _absolute(config: Config, base: Path) -> Config:
                     name: fix(getattr(config.uplink, name))
                     for name in ("ca", "crl", "certificate", "key")
                 }
+                | {"lorawan": lorawan}
             ),
             "transformer": config.transformer.model_copy(update={"meter": meter}),
         }

@@ -59,6 +59,11 @@ def _uplink(config: Config) -> list[str]:
     u = config.uplink
     if u.kind == "null":
         return ["uplink: none"]
+    if u.kind == "lora":
+        return [f"uplink: LoRa over radio {u.radio} to a gateway, every {u.window_s} s"]
+    if u.lorawan is not None and u.kind == "lorawan":
+        w = u.lorawan
+        return [f"uplink: LoRaWAN {w.region}, {w.modem} on {w.port}, every {u.window_s} s"]
     node = u.node or str(config.site.id)
     out = [
         f"uplink: {u.host}:{u.port}, Sparkplug {u.group}/{node}, {u.form}, every {u.window_s} s, "
@@ -69,4 +74,8 @@ def _uplink(config: Config) -> list[str]:
         out.append(f"  commands of {len(u.hq_keys)} HQ keys: {', '.join(u.allow) or 'none'}")
     else:
         out.append("  commands: none, there is no HQ key")
+    if config.gateway is not None:
+        g = config.gateway
+        sites = ", ".join(str(each.site) for each in g.site)
+        out.append(f"gateway: over radio {g.radio} for site{'s' * (len(g.site) > 1)} {sites}")
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -13,6 +14,7 @@ from pbal_controller.bearers.rs485 import BusConfig
 from pbal_controller.config.tables import (
     BearerConfig,
     DispatchConfig,
+    GatewayConfig,
     HomeConfig,
     HttpConfig,
     JournalConfig,
@@ -36,6 +38,8 @@ class Config(Table):
     """The whole configuration."""
 
     site: SiteConfig
+    # A gateway also publishes for sites without a link of their own; it may have homes or none.
+    role: Literal["controller", "gateway"] = "controller"
     keys: KeysConfig = KeysConfig()
     journal: JournalConfig = JournalConfig()
     http: HttpConfig = HttpConfig()
@@ -50,6 +54,7 @@ class Config(Table):
     dispatch: DispatchConfig = DispatchConfig()
     transformer: TransformerConfig = TransformerConfig()
     uplink: UplinkConfig = UplinkConfig()
+    gateway: GatewayConfig | None = None
     update: UpdateConfig = UpdateConfig()
     security: SecurityConfig = SecurityConfig()
     log: LogConfig = LogConfig()
@@ -64,16 +69,35 @@ class Config(Table):
         made: dict[str, tuple[Kind, BaseModel]] = {
             name: (find("rs485"), bus) for name, bus in self.bus.items()
         }
-        made |= {name: (find("lora"), radio) for name, radio in self.radio.items()}
+        made |= {
+            name: (find("lora"), radio)
+            for name, radio in self.radio.items()
+            if name not in self.link_radios
+        }
         for name, bearer in self.bearer.items():
             kind = find(bearer.kind)
             made[name] = kind, kind.settings.model_validate(bearer.model_extra or {})
         return made
 
     @property
+    def link_radios(self) -> tuple[str, ...]:
+        """The radios that carry summaries between sites, and no home."""
+        own = (self.uplink.radio,) if self.uplink.kind == "lora" else ()
+        return own if self.gateway is None else (*own, self.gateway.radio)
+
+    @property
+    def link_sites(self) -> tuple[int, ...]:
+        """The sites for whose link between sites a key is needed."""
+        own = (self.site.id,) if self.uplink.kind == "lora" else ()
+        behind = () if self.gateway is None else tuple(each.site for each in self.gateway.site)
+        return (*own, *behind)
+
+    @property
     def sends_beacons(self) -> bool:
         """Whether a bearer of this site sends beacons."""
-        return bool(self.radio) or any(b.kind == "lora" for b in self.bearer.values())
+        return any(name not in self.link_radios for name in self.radio) or any(
+            b.kind == "lora" for b in self.bearer.values()
+        )
 
     def ways(self, home: HomeConfig) -> list[tuple[str, Where]]:
         """The paths to a home: bearer, and where on it the home is."""
@@ -92,8 +116,40 @@ class Config(Table):
 
 def _check(config: Config) -> None:
     """Raises ValueError that names what does not fit, and what to do."""
+    _gateway(config)
     _bearers(config)
     _ports(config, _homes(config))
+
+
+def _gateway(config: Config) -> None:
+    """The role, and the radios of links."""
+    given = config.gateway
+    if (config.role == "gateway") != (given is not None):
+        raise ValueError(
+            'role "gateway" and a table [gateway] with radio and [[gateway.site]] belong together; '
+            "write both or neither"
+        )
+    if given is not None and config.uplink.kind != "sparkplug":
+        raise ValueError(
+            'role "gateway" needs uplink.kind = "sparkplug": it publishes for the sites behind it'
+        )
+    for key, name in (
+        ("uplink.radio", config.uplink.radio if config.uplink.kind == "lora" else ""),
+        ("gateway.radio", given.radio if given is not None else ""),
+    ):
+        if name and name not in config.radio:
+            names = ", ".join(sorted(config.radio)) or "none is declared"
+            raise ValueError(
+                f'{key} "{name}" is not declared (known: {names}); add a table [radio.{name}]'
+            )
+        for home in config.home:
+            if name and any(way.bearer == name for way in home.ways):
+                raise ValueError(
+                    f"home {home.address} is on radio {name}, which is {key}; the link needs a "
+                    "radio of its own"
+                )
+    if given is not None and any(each.site == config.site.id for each in given.site):
+        raise ValueError(f"gateway.site {config.site.id} is this site itself; leave it out")
 
 
 def _device(port: str) -> str:
@@ -102,7 +158,7 @@ def _device(port: str) -> str:
 
 
 def _bearers(config: Config) -> None:
-    if not config.bus and not config.radio and not config.bearer:
+    if not config.bearers() and config.role != "gateway":
         raise ValueError(
             "no bearer is declared; add a table [bus.NAME] with the port of an RS-485 segment, or "
             "[radio.NAME] with a region"

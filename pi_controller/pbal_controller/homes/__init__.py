@@ -9,12 +9,13 @@ from pbal_controller.homes.inbox import Doubtful, Fact, Inbox, Received, Sent
 from pbal_controller.homes.path import Path
 from pbal_controller.homes.rounds import Rounds
 from pbal_controller.homes.router import Router
-from pbal_controller.homes.session import GroupSession, Session, time_sync
+from pbal_controller.homes.session import CounterBlock, GroupSession, Session, time_sync
 
 __all__ = [
     "PHASE_NAMES",
     "ROTATION",
     "Conversation",
+    "CounterBlock",
     "Counters",
     "Doubtful",
     "Fact",

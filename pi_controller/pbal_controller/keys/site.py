@@ -51,7 +51,7 @@ def open_keys(config: Config, *, ask: bool = False) -> KeyStore:
 def check_keys(config: Config, passphrase_file: Path | None) -> str:
     """What the key store holds for this configuration, in words.
 
-    Raises KeyStoreError: missing, of another site, refuses the passphrase, or lacks a home's key.
+    Raises KeyStoreError: missing, of another site, refuses the passphrase, or lacks a key.
     """
     told = passphrase_file or config.keys.passphrase_file
     if told is None and config.keys.file.exists() and not os.environ.get("CREDENTIALS_DIRECTORY"):
@@ -65,4 +65,6 @@ def check_keys(config: Config, passphrase_file: Path | None) -> str:
             f"{config.keys.file}: no key for home {', '.join(missing)}; give the node one (pbal "
             "provision add), or take the home out of the configuration"
         )
+    for site in config.link_sites:
+        store.link(site)
     return f"{len(known)} node{'' if len(known) == 1 else 's'}"

@@ -108,6 +108,7 @@ class KeyStore:
         self._active = 1
         self._release_key = b""
         self._network: Network | None = None
+        self._links: dict[int, bytes] = {}  # by site
 
     def __repr__(self) -> str:
         return f"KeyStore({str(self.path)!r}, site_id={self.site_id}, nodes={len(self._nodes)})"
@@ -189,11 +190,13 @@ class KeyStore:
             self.reload()
             before = self._state()
             self._nodes = dict(self._nodes)
+            self._links = dict(self._links)
             yield
             self._write()
         except BaseException:
             (
                 self._nodes, self._generations, self._active, self._release_key, self._network,
+                self._links,
             ) = before  # fmt: skip
             raise
         finally:
@@ -201,8 +204,18 @@ class KeyStore:
 
     def _state(
         self,
-    ) -> tuple[dict[int, NodeKey], tuple[GroupGeneration, ...], int, bytes, Network | None]:
-        return self._nodes, self._generations, self._active, self._release_key, self._network
+    ) -> tuple[
+        dict[int, NodeKey],
+        tuple[GroupGeneration, ...],
+        int,
+        bytes,
+        Network | None,
+        dict[int, bytes],
+    ]:
+        return (
+            self._nodes, self._generations, self._active, self._release_key, self._network,
+            self._links,
+        )  # fmt: skip
 
     def _header(self) -> bytes:
         return f"{FORMAT}|{self.site_id}|{self._log2_n}|{_b64(self._salt)}".encode("ascii")
@@ -233,6 +246,9 @@ class KeyStore:
         self._release_key = bytes.fromhex(content.get("release", ""))
         found = content.get("network")
         self._network = None if found is None else Network.from_dict(found)
+        self._links = {
+            int(site): bytes.fromhex(root) for site, root in content.get("links", {}).items()
+        }
         self._nodes = nodes
 
     def _write(self) -> None:
@@ -252,6 +268,7 @@ class KeyStore:
             "active": self._active,
             "release": self._release_key.hex(),
             "network": None if self._network is None else self._network.as_dict(),
+            "links": {str(site): root.hex() for site, root in sorted(self._links.items())},
             "nodes": [
                 {
                     "address": n.address,
@@ -345,6 +362,26 @@ class KeyStore:
             raise KeyStoreError(f"a release key has {KEY_BYTES} bytes, not {len(public)}")
         with self._changing():
             self._release_key = public
+
+    def link(self, site: int) -> bytes:
+        """The root key (32 bytes) that a site and its gateway share. Raises KeyStoreError."""
+        try:
+            return self._links[site]
+        except KeyError:
+            raise KeyStoreError(
+                f"{self.path}: no key for the LoRa link of site {site}; make it at the gateway "
+                f"with `pbal-controller keys link {site} --new FILE` and bring it to the site with "
+                f"`pbal-controller keys link {site} --take FILE`"
+            ) from None
+
+    def set_link(self, site: int, root: bytes | None = None) -> bytes:
+        """From now on the LoRa link of a site has this key; without one a fresh key is drawn."""
+        root = secrets.token_bytes(KEY_BYTES) if root is None else root
+        if len(root) != KEY_BYTES:
+            raise KeyStoreError(f"a link's key has {KEY_BYTES} bytes, not {len(root)}")
+        with self._changing():
+            self._links[site] = root
+        return root
 
     @property
     def network(self) -> Network | None:

@@ -4,7 +4,9 @@ from pbal_controller.uplink import certificate, enrolment, outbox, tls
 from pbal_controller.uplink.alarms import SiteAlarm
 from pbal_controller.uplink.anchor import Anchors, anchor
 from pbal_controller.uplink.commands import Commands
+from pbal_controller.uplink.gateway import Gateway
 from pbal_controller.uplink.link import Uplink
+from pbal_controller.uplink.lora import LoraUplink
 from pbal_controller.uplink.renewal import Renewal
 from pbal_controller.uplink.state import StateMaker
 from pbal_controller.uplink.summaries import Summaries
@@ -12,6 +14,8 @@ from pbal_controller.uplink.summaries import Summaries
 __all__ = [
     "Anchors",
     "Commands",
+    "Gateway",
+    "LoraUplink",
     "Renewal",
     "SiteAlarm",
     "StateMaker",

@@ -17,7 +17,7 @@ import socket
 import ssl
 import zlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 import aiomqtt
 from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
@@ -27,6 +27,7 @@ from pbal_controller.errors import ConfigError
 from pbal_controller.journal import AsyncJournal
 from pbal_controller.loops import Backoff, check_cancelled
 from pbal_controller.uplink import outbox, tls
+from pbal_controller.uplink.contracts import Behind, Orders
 from pbal_controller.uplink.node import EdgeNode, Packet, Stage
 from pbal_controller.uplink.outbox import Row
 from pbal_uplink import BadMessage, Message, State, Summary, metrics
@@ -50,13 +51,6 @@ _TIMEOUT_S = 20.0
 _DEAD_MS = 60_000
 
 
-class Orders(Protocol):
-    """The part that carries out HQ's commands."""
-
-    async def take(self, sealed: bytes) -> Any:
-        """Judge one sealed command; returns an effect with `rebirth` and `reading`."""
-
-
 class HostOffline(Exception):
     """The primary host has gone: the session ends until it is back."""
 
@@ -73,16 +67,20 @@ class Uplink:
         orders: Orders,
         reading: Callable[[], Awaitable[Summary | None]],
         wall: Callable[[], float],
+        behind: Behind | None = None,
     ) -> None:
         self._journal = journal
         self._config = config
+        self._behind = behind
         self._state = state
         self._orders = orders
         self._reading = reading
         self._wall = wall
         name = config.node or str(site)
         self._identifier = f"pbal-{config.group}-{name}"
-        self._node = EdgeNode(config.group, name, config.form, wall, config.primary_host)
+        self._node = EdgeNode(
+            config.group, name, config.form, wall, config.primary_host, devices=behind is not None
+        )
         share = zlib.crc32(self._identifier.encode()) / (1 << 32)
         self._offset_s = share * min(config.spread_s, config.window_s / 2)
         self._woken = asyncio.Event()
@@ -122,6 +120,7 @@ class Uplink:
             "sent": self.sent_total,
             "acknowledged": self.acknowledged_total,
             "on_way": len(self._on_way),
+            **({} if self._behind is None else {"gateway": self._behind.as_dict()}),
         }
 
     def wake(self) -> None:
@@ -233,6 +232,10 @@ class Uplink:
                 if intents.host is not None:
                     self._host = intents.host
                 self._rebirth |= intents.rebirth
+                if intents.device and self._behind is not None:
+                    await self._behind.take(intents)
+                    self._woken.set()
+                    continue
                 if intents.stored:
                     await self._stored(intents.stored)
                 for sealed in intents.commands:
@@ -284,6 +287,9 @@ class Uplink:
         waiting = await self._journal.call(outbox.backlog)
         thinned = await self._journal.call(outbox.thinned_total)
         await self._publish(client, self._node.birth(self._state(waiting, thinned)), 0)
+        if self._behind is not None:
+            for packet in await self._behind.births(self._node, first=first):
+                await self._publish(client, packet, 0)
         self._rebirth = False
         self._born_at = now
         self.births_total += 1
@@ -318,6 +324,9 @@ class Uplink:
             if self._is_due(row):
                 self._live.remove(row)
                 await self._send_row(client, row, now, historical=False)
+        if self._behind is not None:
+            for packet in await self._behind.due(self._node, now):
+                await self._publish(client, packet, 0)
         if not self._live and not new:
             await self._send_history(client, now)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pbal_uplink import BadMessage, Message, State, metrics, sparkplug
 from pbal_uplink.sparkplug import Metric, Payload
@@ -41,11 +41,12 @@ class Intents:
     stored: list[int] = field(default_factory=list)
     commands: list[bytes] = field(default_factory=list)
     host: bool | None = None  # the primary host is online, or no longer
+    device: str = ""  # of this node, for which it is
     trouble: str = ""  # what was wrong with it
 
 
 class EdgeNode:
-    """One site's session with a broker."""
+    """One site's session with a broker. `devices`: it speaks for other sites, too."""
 
     def __init__(
         self,
@@ -54,7 +55,10 @@ class EdgeNode:
         form: str,
         wall: Callable[[], float],
         primary_host: str = "",
+        *,
+        devices: bool = False,
     ) -> None:
+        self._devices = devices
         self._group = group
         self._node = node
         self._plain = form == "plain"
@@ -68,13 +72,15 @@ class EdgeNode:
     def _ms(self) -> int:
         return int(self._wall() * 1000)
 
-    def _topic(self, kind: str) -> str:
-        return sparkplug.topic(self._group, kind, self._node)
+    def _topic(self, kind: str, device: str = "") -> str:
+        return sparkplug.topic(self._group, kind, self._node, device)
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
         """What to subscribe to, in order, before the birth."""
-        own = (self._topic("NCMD"),)
+        own: tuple[str, ...] = (self._topic("NCMD"),)
+        if self._devices:
+            own = (*own, self._topic("DCMD", "+"))
         return (*own, sparkplug.state_topic(self._host)) if self._host else own
 
     def connecting(self, bdseq: int) -> Packet:
@@ -116,12 +122,43 @@ class EdgeNode:
 
     def data(self, message: Message, at_s: float, historical: bool) -> Packet:
         """One message as NDATA. `at_s`: the time its content refers to."""
-        assert self.stage is Stage.BORN, "no data before a birth"
-        self._seq = (self._seq + 1) % 256
         form = metrics.plain if self._plain else metrics.packed
         made = tuple(m.under_alias() for m in form(message, int(at_s * 1000), historical))
-        payload = Payload(made, timestamp=self._ms(), seq=self._seq)
+        payload = Payload(made, timestamp=self._ms(), seq=self._next_seq())
         return Packet(self._topic("NDATA"), sparkplug.encode(payload, types=False))
+
+    def _next_seq(self) -> int:
+        assert self.stage is Stage.BORN, "no data before a birth"
+        self._seq = (self._seq + 1) % 256
+        return self._seq
+
+    # -- devices: their messages count in the node's sequence (Sparkplug 3.0, 6.4.20) -------------
+
+    def device_birth(self, device: str, state: State | None) -> Packet:
+        """A device is there. Aliases would have to differ from the node's, so it has none."""
+        now = self._ms()
+        form = metrics.plain if self._plain else metrics.packed
+        made = () if state is None else form(state, now)
+        for cls in metrics.SENT:
+            if cls is not State or state is None:
+                made += metrics.announced(cls, now, in_plain=self._plain)
+        return self._of_device("DBIRTH", device, made)
+
+    def device_data(
+        self, device: str, message: Message, at_s: float, *, historical: bool
+    ) -> Packet:
+        """One message of a device as DDATA."""
+        form = metrics.plain if self._plain else metrics.packed
+        return self._of_device("DDATA", device, form(message, int(at_s * 1000), historical))
+
+    def device_death(self, device: str) -> Packet:
+        """A device is no longer there."""
+        return self._of_device("DDEATH", device, ())
+
+    def _of_device(self, kind: str, device: str, made: tuple[Metric, ...]) -> Packet:
+        named = tuple(replace(metric, alias=None) for metric in made)
+        payload = Payload(named, timestamp=self._ms(), seq=self._next_seq())
+        return Packet(self._topic(kind, device), sparkplug.encode(payload))
 
     def received(self, topic: str, payload: bytes) -> Intents:
         """What a message on a subscribed topic asks for."""
@@ -130,6 +167,10 @@ class EdgeNode:
                 return self._state(payload)
             if topic == self._topic("NCMD"):
                 return self._commands(payload)
+            if self._devices and topic.startswith(self._topic("DCMD", "") + "/"):
+                intents = self._commands(payload)
+                intents.device = topic.rpartition("/")[2]
+                return intents
         except BadMessage as error:
             return Intents(trouble=str(error))
         return Intents(trouble=f"nothing was expected on {topic}")

@@ -46,6 +46,7 @@ def examine(
     yield from site.journal(settings)
     if reach:
         yield from site.running(settings)
+    yield from uplink.radios(machine, settings)
     yield from uplink.certificates(machine, settings)
     if reach:
         yield from uplink.broker(settings)

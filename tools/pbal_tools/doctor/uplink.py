@@ -1,6 +1,7 @@
 """The link to HQ, where one is configured: certificates, broker, modem."""
 
 import datetime
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from pbal_controller.bearers.lora import load_hat
 from pbal_controller.config import Config
 from pbal_controller.documents import load_json
 
@@ -23,6 +25,7 @@ def certificates(machine: Machine, config: Config) -> Iterator[Finding]:
     c = config.uplink
     if c.kind == "null":
         yield Finding("uplink", "note", "none is configured")
+    if c.kind != "sparkplug":
         return
     now = datetime.datetime.fromtimestamp(machine.wall(), datetime.UTC)
     found: dict[str, x509.Certificate] = {}
@@ -79,7 +82,7 @@ def _dates(name: str, path: Path, found: x509.Certificate, now: datetime.datetim
 def broker(config: Config) -> Iterator[Finding]:
     """Whether the broker answers, and whether both sides accept each other's certificate."""
     c = config.uplink
-    if c.kind == "null":
+    if c.kind != "sparkplug":
         return
     where = f"{c.host}:{c.port}"
     try:
@@ -114,6 +117,27 @@ def broker(config: Config) -> Iterator[Finding]:
     except OSError as exc:
         yield Finding("broker", "error", f"{where}: no connection ({exc})",
                       "Is the network up, the name right, the port open?")  # fmt: skip
+
+
+def radios(machine: Machine, config: Config) -> Iterator[Finding]:
+    """The radios of links between sites: their hat, and the bus that it is on."""
+    for name in config.link_radios:
+        radio = config.radio[name]
+        hat = load_hat(radio.hat)  # the configuration was checked
+        buses = sorted(machine.path("/dev").glob(f"spidev{hat.spi}.*"))
+        what = f"{name}: {hat.title}, {radio.region} channel {radio.channel}, SF{radio.sf}"
+        if not buses:
+            yield Finding(
+                "radio", "error", f"{what}: there is no /dev/spidev{hat.spi}.*",
+                f"Add {hat.overlay} to /boot/firmware/config.txt and start again.",
+            )  # fmt: skip
+        elif not all(os.access(path, os.R_OK | os.W_OK) for path in buses):
+            yield Finding(
+                "radio", "error", f"{what}: {buses[0].name} cannot be opened by this user",
+                "sudo adduser pbal spi (and run pbal doctor as that user, or as root).",
+            )  # fmt: skip
+        else:
+            yield Finding("radio", "ok", what)
 
 
 def modem(machine: Machine) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pbal_controller.bearers.base import Bearer, Traffic
 from pbal_controller.bearers.kinds import Kind
 from pbal_controller.bearers.lora.hats import load_hat
+from pbal_controller.bearers.lora.radio import RadioThread
 from pbal_controller.bearers.lora.settings import ANSWER_BYTES, SLOWEST, RadioConfig, locate
 from pbal_controller.errors import BearerError
 
@@ -33,6 +34,22 @@ def probe(config: RadioConfig) -> str:
         driver.close()
 
 
+def radio_of(config: RadioConfig) -> RadioThread:
+    """A radio without a bearer, for a link between sites. Nothing is opened before `start`."""
+    from pbal_controller.bearers.lora.drivers import opened
+
+    return RadioThread(lambda: opened(config, load_hat(config.hat)), config.queue)
+
+
 KIND = Kind("lora", RadioConfig, locate, make)
 
-__all__ = ["ANSWER_BYTES", "KIND", "SLOWEST", "RadioConfig", "load_hat", "probe"]
+__all__ = [
+    "ANSWER_BYTES",
+    "KIND",
+    "SLOWEST",
+    "RadioConfig",
+    "RadioThread",
+    "load_hat",
+    "probe",
+    "radio_of",
+]

@@ -1,0 +1,418 @@
+"""A site's link to its gateway: nothing lost, nothing double, nothing that HQ did not sign."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from rigs.uplink import a_state, opened
+
+from pbal_controller.bearers.lora import RadioConfig
+from pbal_controller.config import GatewayConfig, PlannerConfig, UplinkConfig
+from pbal_controller.errors import BearerError
+from pbal_controller.journal import Journal, lift_numbers
+from pbal_controller.standing import Restraint
+from pbal_controller.uplink import Commands, Gateway, LoraUplink, airlink, outbox, relay
+from pbal_controller.uplink.node import EdgeNode, Intents
+from pbal_controller.uplink.sealed import End, SealedLink
+from pbal_protocol.errors import RemoteError
+from pbal_uplink import Command, Event, State, Summary, metrics, names, signing, sparkplug
+
+SITE = 7
+ROOT = bytes(range(32))
+RADIO = RadioConfig(region="EU868", sf=7, power_dbm=11)
+START_S = 1_700_000_100 // 300 * 300
+HQ_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+
+
+class Ether:
+    """Both radios: what one sends the others hear, but for what is lost."""
+
+    def __init__(self, loss: float = 0.0, seed: int = 1) -> None:
+        self.loss = loss
+        self.frames: list[bytes] = []
+        self._rng = random.Random(seed)
+        self._ends: list[FakeRadio] = []
+
+    def radio(self, _config: RadioConfig) -> FakeRadio:
+        return FakeRadio(self)
+
+    def carry(self, sender: FakeRadio, frame: bytes, hz: int) -> None:
+        self.frames.append(frame)
+        for end in self._ends:
+            if end is not sender and end.hz == hz and self._rng.random() >= self.loss:
+                end.queue.put_nowait(frame)
+
+
+class FakeRadio:
+    def __init__(self, ether: Ether) -> None:
+        self.ether, self.hz = ether, 0
+        self.queue: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def start(self) -> None:
+        self.ether._ends.append(self)
+
+    async def stop(self) -> None:
+        self.ether._ends.remove(self)
+
+    def tune(self, at_s: float, hz: int, sf: int) -> None:
+        self.hz = hz
+
+    async def send(self, frame: bytes, hz: int, sf: int) -> float:
+        self.ether.carry(self, frame, hz)
+        return 0.0
+
+    async def receive(self, until: float):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                frame = await self.queue.get()
+                return type("Heard", (), {"frame": frame})
+        return None
+
+
+@pytest.fixture
+def ether(monkeypatch) -> Ether:
+    made = Ether()
+    monkeypatch.setattr(airlink, "radio_of", made.radio)
+    # Pauses as they are, at a twentieth of their length.
+    monkeypatch.setattr("pbal_controller.uplink.lora._RETRY_S", (0.05, 0.5))
+    monkeypatch.setattr("pbal_controller.uplink.gateway._ORDER_S", (0.2, 1.0))
+    monkeypatch.setattr("pbal_controller.uplink.gateway._TELL_S", 0.1)
+    monkeypatch.setattr("pbal_controller.uplink.airlink.Airlink.reply_s", lambda self: 0.15)
+    # The duty cycle is not what these tests are about: bench.lora_uplink counts it.
+    monkeypatch.setattr("pbal_controller.uplink.airlink.Airlink.wait_s", lambda self, size: 0.0)
+    monkeypatch.setattr("pbal_protocol.radio.budget.Budget.spend", lambda self, *a: None)
+    return made
+
+
+class Hq:
+    """HQ at the far side of the gateway's edge node: stores what is published, and says so."""
+
+    def __init__(self, gateway: Gateway, *, silent: bool = False) -> None:
+        self.gateway = gateway
+        self.silent = silent
+        self.node = EdgeNode("north", "900", "packed", time.time, devices=True)
+        self.store: dict[int, object] = {}
+        self.states: list[State] = []
+        self.kinds: list[str] = []
+        self.seqs: list[int] = []
+
+    async def run(self) -> None:
+        self.node.connecting(0)
+        self.node.birth(a_state(0, 0))
+        for packet in await self.gateway.births(self.node, first=True):
+            await self._take(packet)
+        while True:
+            for packet in await self.gateway.due(self.node, asyncio.get_running_loop().time()):
+                await self._take(packet)
+            await asyncio.sleep(0.02)
+
+    async def _take(self, packet) -> None:
+        _, _, kind, _, device = packet.topic.split("/")
+        payload = sparkplug.decode(packet.payload)
+        self.kinds.append(kind)
+        self.seqs.append(payload.seq)
+        for message, _old in metrics.messages(payload.metrics):
+            if isinstance(message, State):
+                self.states.append(message)
+                continue
+            token = metrics.token(message)
+            self.store[token] = message
+            if not self.silent:
+                await self.gateway.take(Intents(stored=[token], device=device))
+
+    async def order(self, command: Command, key=HQ_KEY, device="7") -> None:
+        sealed = signing.seal(command, key)
+        await self.gateway.take(Intents(commands=[sealed], device=device))
+
+
+@contextlib.asynccontextmanager
+async def going(*works):
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        for found in await asyncio.gather(*tasks, return_exceptions=True):
+            if not isinstance(found, asyncio.CancelledError):
+                raise found
+
+
+async def until(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "not in time"
+        await asyncio.sleep(0.02)
+
+
+def a_gateway(journal, **more) -> Gateway:
+    config = GatewayConfig(radio="link", site=[{"site": SITE}], **more)
+    return Gateway(journal, config, RADIO, {SITE: ROOT}, 2.0, time.time, lambda: None)
+
+
+def a_site(journal, root=ROOT, **more):
+    public = HQ_KEY.public_key().public_bytes_raw().hex()
+    given = {"resend_s": 2.0, "spread_s": 0.0, "allow": ("mode", "reading", "rebirth")} | more
+    config = UplinkConfig(kind="lora", radio="link", hq_keys=(public,), **given)
+    restraint = Restraint()
+    commands = Commands(journal, config, PlannerConfig(), SITE, restraint, time.time)
+
+    async def reading():
+        return Summary(site=SITE, start_s=START_S + 999 * 60, length_s=60)
+
+    made = LoraUplink(
+        journal, config, RADIO, root, SITE, a_state, commands, reading, time.time
+    )  # fmt: skip
+    return made, restraint, commands
+
+
+async def nothing() -> None:
+    pass
+
+
+def beat() -> None:
+    pass
+
+
+async def fill(journal, count, first=0):
+    for n in range(first, first + count):
+        made = Summary(site=SITE, start_s=START_S + 300 * n, length_s=300, ia_mean_a=10.04 + n)
+        await journal.call(outbox.put, made, 100_000)
+
+
+async def switch(journal):
+    event = Event(
+        site=SITE, event_id=77, at_s=START_S, kind=names.KIND_SWITCHING, detail="long " * 39
+    )
+    await journal.call(outbox.put, event, 100_000)
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.4])
+async def test_all_arrives_once_and_leaves_the_outbox_when_hq_has_it(tmp_path, ether, loss):
+    ether.loss = loss
+    far, near = await opened(tmp_path / "g.db"), await opened(tmp_path / "s.db")
+    await fill(near, 9)
+    await switch(near)
+    gateway, (site, *_) = a_gateway(far), a_site(near)
+    hq = Hq(gateway)
+    left = []
+
+    async def watch():
+        while True:
+            left.append(await near.call(outbox.backlog))
+            await asyncio.sleep(0.05)
+
+    async with going(gateway.run(beat), site.run(beat), hq.run(), watch()):
+        await until(lambda: left and left[-1] == 0)
+        assert site.born
+    starts = [m.start_s for m in hq.store.values() if isinstance(m, Summary)]
+    assert sorted(starts) == [START_S + 300 * n for n in range(9)]
+    (event,) = [m for m in hq.store.values() if isinstance(m, Event)]
+    assert event.event_id == 77
+    assert ("long " * 39).startswith(event.detail)
+    assert hq.states[-1].name == "Mill"
+    assert hq.kinds[0] == "DBIRTH"
+    assert hq.seqs == [n % 256 for n in range(1, len(hq.seqs) + 1)]
+    assert await far.call(relay.backlog) == 0
+    for each in (far, near):
+        await each.close()
+
+
+async def test_what_hq_has_not_stored_stays_at_the_site_over_any_restart(tmp_path, ether):
+    far, near = await opened(tmp_path / "g.db"), await opened(tmp_path / "s.db")
+    await fill(near, 5)
+    for _ in range(3):  # both start again and again, HQ takes and says nothing
+        gateway, (site, *_) = a_gateway(far), a_site(near)
+        hq = Hq(gateway, silent=True)
+        async with going(gateway.run(beat), site.run(beat), hq.run()):
+            await until(lambda hq=hq: len(hq.store) == 5)
+        assert await near.call(outbox.backlog) == 5
+        assert await far.call(relay.backlog) == 5
+    gateway, (site, *_) = a_gateway(far), a_site(near)
+    hq = Hq(gateway)
+    async with going(gateway.run(beat), site.run(beat), hq.run()):
+        await until(lambda: site.acknowledged_total == 5)
+    assert await near.call(outbox.backlog) == 0
+    counters = [int.from_bytes(f[3:7], "little") for f in ether.frames]
+    seen = {(f[0], c) for f, c in zip(ether.frames, counters, strict=True)}
+    assert len(seen) == len(ether.frames), "a counter was used twice"
+    for each in (far, near):
+        await each.close()
+
+
+def command(kind=names.COMMAND_MODE, number=5, **more):
+    now = int(time.time())
+    given = {"mode": names.MODE_HOLD} if kind == names.COMMAND_MODE else {}
+    return Command(site=SITE, command_id=number, issued_s=now, expires_s=now + 600, kind=kind,
+                   detail="for a test, with many words", **(given | more))  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.4])
+async def test_a_command_reaches_the_site_and_is_answered_once(tmp_path, ether, loss):
+    ether.loss = loss
+    far, near = await opened(tmp_path / "g.db"), await opened(tmp_path / "s.db")
+    gateway, (site, restraint, commands) = a_gateway(far), a_site(near)
+    hq = Hq(gateway)
+    answers = lambda: [m for m in hq.store.values() if isinstance(m, Event)]  # noqa: E731
+    async with going(gateway.run(beat), site.run(beat), hq.run()):
+        await until(lambda: site.born)
+        for _ in range(3):  # HQ says it again until it is answered
+            await hq.order(command())
+        await until(answers)
+        await until(lambda: not gateway.as_dict()["sites"][0]["orders"])
+    (answer,) = answers()
+    assert (answer.kind, answer.command_id) == (names.KIND_ANSWER, 5)
+    assert answer.outcome == names.OUTCOME_DONE
+    assert restraint.mode.value == "hold"
+    assert commands.taken_total == 1
+    assert await far.call(relay.commands, time.time()) == []
+    for each in (far, near):
+        await each.close()
+
+
+async def test_neither_the_gateway_nor_anybody_on_the_air_can_order(tmp_path, ether):
+    far, near = await opened(tmp_path / "g.db"), await opened(tmp_path / "s.db")
+    gateway, (site, restraint, commands) = a_gateway(far), a_site(near)
+    hq = Hq(gateway)
+    foreign = Ed25519PrivateKey.generate()
+    async with going(gateway.run(beat), site.run(beat), hq.run()):
+        await until(lambda: site.born)
+        await hq.order(command(), key=foreign)
+        await until(lambda: commands.refused_total)
+        for frame in list(ether.frames):  # all that was said is said again
+            for end in ether._ends:
+                end.queue.put_nowait(frame)
+        await until(lambda: site.foreign_total and gateway.foreign_total)
+    assert commands.taken_total == 0
+    assert restraint.mode.value == "run"
+    for each in (far, near):
+        await each.close()
+
+
+async def test_a_site_with_another_key_is_not_heard(tmp_path, ether):
+    far, near = await opened(tmp_path / "g.db"), await opened(tmp_path / "s.db")
+    await fill(near, 1)
+    gateway, (site, *_) = a_gateway(far), a_site(near, root=bytes(32))
+    hq = Hq(gateway)
+    async with going(gateway.run(beat), site.run(beat), hq.run()):
+        await until(lambda: gateway.foreign_total >= 3)
+    assert hq.kinds == []
+    assert not site.born
+    for each in (far, near):
+        await each.close()
+
+
+async def test_a_command_waits_at_the_gateway_over_its_restart(tmp_path, ether):
+    far, near = await opened(tmp_path / "g.db"), await opened(tmp_path / "s.db")
+    gateway = a_gateway(far)
+    await Hq(gateway).order(command(names.COMMAND_READING))
+    gateway, (site, *_) = a_gateway(far), a_site(near)
+    hq = Hq(gateway)
+    read = lambda: [m for m in hq.store.values() if isinstance(m, Summary)]  # noqa: E731
+    async with going(gateway.run(beat), site.run(beat), hq.run()):
+        await until(read)
+        await until(lambda: any(isinstance(m, Event) for m in hq.store.values()))
+    assert read()[0].start_s == START_S + 999 * 60
+    for each in (far, near):
+        await each.close()
+
+
+async def test_a_silent_site_dies_and_is_born_again(tmp_path, ether):
+    far, near = await opened(tmp_path / "g.db"), await opened(tmp_path / "s.db")
+    gateway = a_gateway(far)
+    gateway._config = gateway._config.model_copy(update={"silent_s": 0.5})
+    hq = Hq(gateway)
+    async with going(gateway.run(beat), hq.run()):
+        async with going(a_site(near)[0].run(beat)):
+            await until(lambda: "DBIRTH" in hq.kinds)
+        await until(lambda: hq.kinds[-1] == "DDEATH")
+        async with going(a_site(near)[0].run(beat)):
+            await until(lambda: hq.kinds.count("DBIRTH") == 2)
+    for each in (far, near):
+        await each.close()
+
+
+async def test_a_full_gateway_leaves_messages_at_the_site(tmp_path, ether):
+    far, near = await opened(tmp_path / "g.db"), await opened(tmp_path / "s.db")
+    await fill(near, 20)
+    gateway, (site, *_) = a_gateway(far), a_site(near, resend_s=600)
+    gateway._config = gateway._config.model_copy(update={"max_waiting": 12})
+    hq = Hq(gateway, silent=True)
+    async with going(gateway.run(beat), site.run(beat), hq.run()):
+        await until(lambda: gateway.refused_total >= 2)
+    assert await far.call(relay.backlog) == 12
+    assert await near.call(outbox.backlog) == 20
+    for each in (far, near):
+        await each.close()
+
+
+async def test_a_restored_journal_repeats_no_counter(tmp_path):
+    journal = await opened(tmp_path / "s.db")
+    await journal.call(Journal.back_up, tmp_path / "copy.db")
+    used = []
+    for path in (None, "copy.db"):
+        if path:
+            journal = await opened(tmp_path / path)
+            await journal.call(lift_numbers, time.time())  # as `pbal backup restore` does
+        end = SealedLink(journal, SITE, ROOT, End.SITE)
+        await end.restore()
+        used += [(await end.seal(b"x"))[0] for _ in range(300)]
+        await journal.close()
+    assert len(set(used)) == 600
+
+
+async def test_a_frame_counts_once_also_after_a_restart(tmp_path):
+    far, near = await opened(tmp_path / "g.db"), await opened(tmp_path / "s.db")
+    site = SealedLink(near, SITE, ROOT, End.SITE)
+    _, frame = await site.seal(b"x")
+    for n in range(2):
+        gateway = SealedLink(far, SITE, ROOT, End.GATEWAY)
+        await gateway.restore()
+        if n == 0:
+            assert (await gateway.open(frame))[1] == b"x"
+        with pytest.raises(RemoteError):
+            await gateway.open(frame)
+    for each in (far, near):
+        await each.close()
+
+
+async def test_the_airtime_of_the_latest_hour_is_remembered(tmp_path, monkeypatch):
+    """1 % of EU868 is 36 s an hour, also for a site that starts again and again."""
+    ether = Ether()
+    monkeypatch.setattr(airlink, "radio_of", ether.radio)
+    journal = await opened(tmp_path / "s.db")
+    sent_us = 0
+    for _ in range(5):
+        air = airlink.Airlink(RADIO, journal, "link", time.time, gateway=False)
+        await air.open()
+        for _ in range(40):
+            if air.wait_s(air.room):
+                break
+            await air.send(bytes(air.room + airlink.OVERHEAD))
+        sent_us += air.airtime_us
+        await air.close()
+    assert 30e6 < sent_us <= 36e6
+    await journal.close()
+
+
+async def test_a_radio_that_fails_is_opened_again(tmp_path, ether, monkeypatch):
+    monkeypatch.setattr("pbal_controller.uplink.lora._RADIO_S", (0.05, 0.1))
+    near = await opened(tmp_path / "s.db")
+    tries = []
+
+    class Broken(FakeRadio):
+        async def start(self):
+            tries.append(1)
+            raise BearerError("no radio answers")
+
+    monkeypatch.setattr(airlink, "radio_of", lambda config: Broken(ether))
+    site, *_ = a_site(near)
+    async with going(site.run(beat)):
+        await until(lambda: len(tries) >= 3)
+        assert site.as_dict()["why"] == "no radio answers"
+    await near.close()
