@@ -24,7 +24,12 @@ HOST_ONLY = {
     for name in ("ccm_host", "events", "flags", "names", "radio/tdma", "states")
 }
 # What only a node with a radio loads: folders of the packages.
-_RADIO = ("pbal_protocol/radio/", "pbal_node/radio/", "pbal_node/bearers/lora.py")
+_RADIO = (
+    "pbal_protocol/radio/",
+    "pbal_node/radio/",
+    "pbal_node/bearers/lora.py",
+    "pbal_node/bearers/carrier.py",
+)
 # Source that contains machine code for the chip's own processor is compiled on the chip.
 _ON_CHIP = ("@micropython.viper", "@micropython.native", "@micropython.asm_")
 

@@ -150,7 +150,7 @@ class App:
         try:
             from pbal_node.radio.fitting import fit
 
-            self.bearers.append(fit(self, about))
+            self.bearers.extend(fit(self, about))
         except Exception as e:
             self.faults.note(_LOADING, e)
         unload("pbal_node.radio", "fitting")

@@ -194,16 +194,20 @@ def _join(app, identity: dict) -> tuple:
     return address & 0xFF, group
 
 
+def _line(board: dict, identity: dict, de):
+    """The port on which a bridge polls its neighbours; None for another node."""
+    if identity.get("role") != "bridge":
+        return None
+    uart = boards.part("rs485's port", lambda: boards.uart_rs485(board), "NoPort")
+    return uart, de, board["uart"]["rs485"].get("baud", 115200)
+
+
 def _network(app, board: dict, identity: dict, de) -> bool:
     """The bearer over Wi-Fi, in place of RS-485; False when that is not possible."""
     from pbal_node.bearers.udp import make
 
-    port = None
     try:
-        if identity.get("role") == "bridge":
-            uart = boards.part("rs485's port", lambda: boards.uart_rs485(board), "NoPort")
-            port = (uart, de, board["uart"]["rs485"].get("baud", 115200))
-        app.bearers.extend(make(app, identity, port))
+        app.bearers.extend(make(app, identity, _line(board, identity, de)))
     except MemoryError:
         raise
     except Exception as e:  # printed without its arguments: one may be a network's key
@@ -229,8 +233,9 @@ def _bearers(app, board: dict, identity: dict) -> None:
         return
     told = identity.get("radio") if app.link and "radio" in board else None
     if told:
-        app.radio = (board["radio"], identity, group)  # fitted when all this is unloaded
-        if not told.get("wired"):
+        port = _line(board, identity, de)
+        app.radio = (board["radio"], identity, group, port)  # fitted when all this is unloaded
+        if port or not told.get("wired"):
             return
     from pbal_node.bearers.rs485 import Rs485
 

@@ -1,4 +1,4 @@
-"""A bridge: carries the sealed frames of wired neighbours over this node's own network.
+"""A bridge: carries the sealed frames of wired neighbours over this node's own network or radio.
 
 It is the poller of its RS-485 line and the neighbours' path to the controller; it has none of
 their keys, and can read, make and change none of their frames. It polls a neighbour when the
@@ -20,6 +20,7 @@ from pbal_protocol import modbus
 
 TYPE_CHECKING = const(0)  # a type checker takes it for 1
 if TYPE_CHECKING:
+    from pbal_node.bearers.carrier import Waiting
     from pbal_node.bearers.udp import Udp
 
 _PBAL = const(100)
@@ -31,7 +32,6 @@ MOST = 30  # neighbours
 _STALE_MS = const(5000)
 _ANSWER_MS = const(80)
 _AFTER_GROUP_MS = const(12)
-_QUIET_MS = const(3000)
 _WAIT_MS = const(200)
 _AGAIN_MS = const(1000)
 
@@ -47,7 +47,8 @@ class _Neighbour:
 
 class Bridge:
     """`own` carries this node's frames (udp.Single); `port`: UART, driver pin, baud. `network` is
-    the bearer that sends neighbours' frames: `network.tx`, `network.send(address, hints, size)`.
+    the bearer that sends neighbours' frames: `network.tx`, `network.send(address, hints, size)`,
+    `network.open`, `network.quiet_ms`, and whether it `wants(address)` polled when nobody asks.
 
     Counters: carried (answers of neighbours), silent, expired; bad_crc, malformed.
     """
@@ -58,7 +59,7 @@ class Bridge:
         if not 0 < len(neighbours) <= MOST or own.address in neighbours:
             raise ValueError("neighbours")
         self.address = own.address
-        self.network: "Udp | None" = None
+        self.network: "Udp | Waiting | None" = None
         self._own = own
         self._uart, self._de, baud = port
         self._char_us = 1000000 * _BITS // baud
@@ -144,6 +145,7 @@ class Bridge:
         best = None
         rank = 3
         polled_ms = 0
+        network = self.network
         for it in self._all.values():
             if it.asked and now - it.since_ms > _STALE_MS:
                 it.asked = False
@@ -152,7 +154,12 @@ class Bridge:
                     self.expired += 1
             if it.asked:
                 own = 0 if it.frame else 1
-            elif now - it.polled_ms >= _QUIET_MS and self.network and self.network.open:
+            elif (
+                network
+                and network.open
+                and now - it.polled_ms >= network.quiet_ms
+                and network.wants(it.address)
+            ):
                 own = 2
             else:
                 continue

@@ -67,6 +67,7 @@ class Lora:
         self._urgent_ms = 0  # when the last urgent frame went out, 0 once it was answered
         self._beacon_ms = -1
         self._period_ms = 0
+        self._guard_us = 0  # of the last beacon
         self._stay_ms = _STAY_MS
         self._since_ms = 0
         self.answered = 0
@@ -186,7 +187,7 @@ class Lora:
                 self._period_ms = min(now_ms - self._beacon_ms, _STAY_MAX_MS)
             self._beacon_ms = now_ms
         after_us = self._follower.beacon(beacon, us)
-        guard_us = GUARD_US * beacon.shape[6]
+        guard_us = self._guard_us = GUARD_US * beacon.shape[6]
         if after_us >= 0:
             at_us = time.ticks_add(begin_us, after_us)
             if await self._send_at(at_us, guard_us, self._follower.sf, self._reading):

@@ -50,6 +50,7 @@ class Udp:
     """
 
     bad_crc = 0  # the network drops them
+    quiet_ms = 3000  # a bridge polls its neighbours by itself so often
 
     def __init__(self, station, server, carry, now_ms, selector, faults, rhythm) -> None:
         self._station = station
@@ -91,6 +92,10 @@ class Udp:
     def open(self) -> bool:
         """Whether there is a path to the controller."""
         return self._socket is not None
+
+    def wants(self, address: int) -> bool:
+        """A bridge's neighbours may always be polled: their frames leave at once."""
+        return True
 
     # the socket -------------------------------------------------------------------------------
 

@@ -28,13 +28,14 @@ def budget_of(plan, channel):
     return Budget(plan, (channel,), 500 * band.duty_permille * band.duty_s)
 
 
-def fit(app, about) -> Lora:
-    """The board's radio on the channel that the identity names. `about`: the board file's [radio],
-    the identity, the group frames' key.
+def fit(app, about) -> list:
+    """The board's radio on the channel that the identity names, with a port of the line also the
+    bridge of its neighbours. `about`: the board file's [radio], the identity, the group frames'
+    key, and (UART, driver pin, baud) or None.
 
     Raises OSError, ValueError, KeyError, PbalError for what is missing or not allowed.
     """
-    table, identity, key = about
+    table, identity, key, port = about
     told = identity["radio"]
     radio_records.add(records.RECORDS)
     plan = Plan(told["region"])
@@ -57,7 +58,11 @@ def fit(app, about) -> Lora:
         miso=pin(table["miso"]),
     )
     radio = SX127x(spi, pin(table["cs"], pin.OUT, value=1), pin(table["reset"], pin.OUT, value=1))
-    return Lora(
+    kind = Lora
+    if port:
+        from pbal_node.bearers.bridge import Bridge
+        from pbal_node.bearers.carrier import Carrier as kind  # noqa: N813
+    lora = kind(
         radio,
         pin(table["dio0"], pin.IN) if "dio0" in table else None,
         (up[0], down[0], up[1], dbm, budget_of(plan, up), told.get("sf", 9)),
@@ -68,3 +73,9 @@ def fit(app, about) -> Lora:
         app.faults,
         app.measuring.rhythm,
     )
+    if not port:
+        return [lora]
+    bridge = Bridge(lora, port, identity["neighbours"], app.now_ms, app.faults)
+    bridge.network = lora.waiting
+    lora.bridge = bridge
+    return [lora, bridge]

@@ -48,6 +48,12 @@ class Traffic(Protocol):
     def next_request(self, now: float) -> Request | float:
         """The next thing to carry, or the loop time before which there is none."""
 
+    def ask(self, where: Where, now: float, room: int, waiting: bool) -> Request | None:
+        """What goes to one home now, out of the order, in a frame of at most `room` bytes; None
+        where it is not asked over this bearer, is backed off, or, with `waiting`, has nothing that
+        should not wait.
+        """
+
     def handle(self, request: Request, answer: Answer | None, now: float) -> None:
         """The result of a request; None: silence, or nothing that can be read. Not for
         EVERYBODY."""

@@ -67,9 +67,19 @@ class _Losing:
         todo = self._traffic.next_request(now)
         if not isinstance(todo, Request) or self._random.random() >= self._config.lose_down:
             return todo
-        self.lost_down += 1
         if todo.to is None:
+            self.lost_down += 1
             return self._traffic.next_request(now)
+        return self._emptied(todo)
+
+    def ask(self, where: Where, now: float, room: int, waiting: bool) -> Request | None:
+        todo = self._traffic.ask(where, now, room, waiting)
+        if todo is None or self._random.random() >= self._config.lose_down:
+            return todo
+        return self._emptied(todo)
+
+    def _emptied(self, todo: Request) -> Request:
+        self.lost_down += 1
         # It takes its time on the medium, but the node must not get it: an empty one is sent.
         return Request(todo.to, b"", todo.sent, _Emptied(todo))
 
@@ -119,7 +129,7 @@ class LossyBearer:
         self._inner: Bearer = kind.make(name, settings, self._losing)
         self.name = name
         self.room = self._inner.room
-        self.always_seals = getattr(self._inner, "always_seals", False)
+        self.always_seals = getattr(self._inner, "always_seals", None)
 
     @property
     def up(self) -> bool:

@@ -226,7 +226,19 @@ def _homes(config: Config) -> set[tuple[str, Where]]:
                     )
                 raise ValueError(f"two homes are at {place[1]} on bearer {way.bearer}")
             places.add(place)
+    _bridges(places)
     return places
+
+
+def _bridges(places: set[tuple[str, Where]]) -> None:
+    for bearer, place in places:
+        bridge = getattr(place, "bridge", None)
+        if bridge is not None and (bearer, bridge) not in places:
+            home = getattr(place, "address", place)
+            raise ValueError(
+                f"home {home} is behind bridge {bridge}, which is no home on bearer {bearer}; add "
+                "a [[home]] for the bridge, as it is one, or correct at"
+            )
 
 
 def _ports(config: Config, places: set[tuple[str, Where]]) -> None:

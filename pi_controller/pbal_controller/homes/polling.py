@@ -95,6 +95,18 @@ class PollScheduler:
             state.urgent = True
             self._urgent.append(address)
 
+    def wanted(self, address: int) -> bool:
+        """Whether it is to be polled out of turn."""
+        return self._homes[address].urgent
+
+    def turn(self, address: int, now: float) -> None:
+        """This home is polled now, whoever is next."""
+        state = self._homes[address]
+        if state.urgent:
+            state.urgent = False
+            self._urgent.remove(address)
+        self._take(address, now)
+
     def next(self, now: float) -> int | float:
         """The address to poll now (int), or the time (float) before which none is due."""
         if self._urgent and (self._urgent_turn or not self._round):

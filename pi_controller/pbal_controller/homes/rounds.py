@@ -59,7 +59,7 @@ class Rounds:
         self._polling = polling
         self._inbox = inbox
         self._bearer: Bearer | None = None
-        self._always_seals = False
+        self._always_seals: Callable[[Where], bool] | None = None
         self._room = 0
         self._exchange_s = 0.0
         self._homes: dict[int, tuple[Conversation, Path]] = {}
@@ -80,8 +80,8 @@ class Rounds:
         """The bearer that these rounds go over; before the first request."""
         self._bearer = bearer
         self._room = bearer.room
-        # Of bearers whose nodes answer nothing that is not sealed for them.
-        self._always_seals = bool(getattr(bearer, "always_seals", False))
+        # Of places whose nodes answer nothing that is not sealed for them.
+        self._always_seals = getattr(bearer, "always_seals", None)
         self._exchange_s = bearer.cost_s(bearer.room)
 
     # -- whose round it is ---------------------------------------------------------------
@@ -142,11 +142,25 @@ class Rounds:
         if address == self._cycle_home:
             self.last_cycle_s = now - self._cycle_from if self._cycle_from else 0.0
             self._cycle_from = now
+        return self._request(address, self._room, now)
+
+    def ask(self, where: Where, now: float, room: int, waiting: bool) -> Request | None:
+        """What goes to one home now, out of the order."""
+        address = self._at.get(where)
+        if address is None or self.scheduler.is_dead(address):
+            return None
+        if waiting and not self.scheduler.wanted(address):
+            return None
+        self.scheduler.turn(address, now)
+        return self._request(address, room, now)
+
+    def _request(self, address: int, room: int, now: float) -> Request:
         talk, path = self._homes[address]
         home = talk.home
         home.link.polls += 1
         home.signs.polled()
-        frame = talk.outgoing(self._room, now, self._always_seals)
+        seals = self._always_seals is not None and self._always_seals(path.where)
+        frame = talk.outgoing(room, now, seals)
         sent = None
         if talk.carries is not None:
             sent = self._sent_hook(address, talk.carries.command_id, now)

@@ -4,7 +4,8 @@
 
 Homes send their readings in slots of their own (pbal_protocol.radio.tdma). What is sent to a home
 goes in an exchange after the round, and is answered at once. A home without a slot sends in the
-contention window; its frame is authentic, so it gets a slot with the next exchange.
+contention window; its frame is authentic, so it gets a slot with the next exchange. Wired homes
+behind bridges have their turn before the exchanges (bridges.py).
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from collections.abc import Callable
 from typing import Any
 
 from pbal_controller.bearers.base import EVERYBODY, Answer, Request, Traffic, Where
+from pbal_controller.bearers.lora.bridges import ROOM, Bridges, source_of
 from pbal_controller.bearers.lora.drivers import Driver, Received, opened
 from pbal_controller.bearers.lora.hats import load_hat
 from pbal_controller.bearers.lora.quality import Quality
 from pbal_controller.bearers.lora.radio import RadioThread
-from pbal_controller.bearers.lora.settings import ANSWER_BYTES, RadioConfig
+from pbal_controller.bearers.lora.settings import ANSWER_BYTES, Behind, RadioConfig
 from pbal_controller.bearers.sleeper import Sleeper
 from pbal_controller.errors import BearerError
 from pbal_controller.loops import Backoff
-from pbal_protocol.errors import RangeError, RemoteError
-from pbal_protocol.frames import UP, UP_EXPLICIT, peek
+from pbal_protocol.errors import RangeError
 from pbal_protocol.radio import tdma
 from pbal_protocol.radio.airtime import time_on_air_us
 from pbal_protocol.radio.budget import Budget
@@ -35,7 +36,7 @@ from pbal_protocol.radio.records import Beacon
 log = logging.getLogger(__name__)
 
 # Where a frame of an update would take too long, a shorter one goes.
-_ROOM_FAST, _ROOM_SLOW, _FAST_SF = 240, 110, 8
+_ROOM_FAST, _ROOM_SLOW, _FAST_SF = ROOM, 110, 8
 _WAIT_S = 0.25
 _BACKOFF_S = (1.0, 60.0)
 # A home's slot may use this share of the airtime that the plan allows; its other frames the rest.
@@ -50,7 +51,6 @@ class LoraBearer:
 
     reconnects = 0
     up = False
-    always_seals = True
 
     def __init__(self, name: str, config: RadioConfig, traffic: Traffic) -> None:
         self.name = name
@@ -66,6 +66,7 @@ class LoraBearer:
         self._guard_s = self._rounds.guard_us / 1e6
         self._rates: dict[int, tdma.Rate] = {}
         self._joining: set[int] = set()
+        self._bridges = Bridges(name, config, traffic, self)
         self._budget = Budget(config.plan, (config.down,))
         self._radio: RadioThread | None = None
         self._sleeper = Sleeper()
@@ -82,8 +83,14 @@ class LoraBearer:
         """Why a home cannot be reached now."""
         if not self.up:
             return self._why
+        if isinstance(where, Behind):
+            return self._bridges.reaches(where)
         assert isinstance(where, int)
         return "" if self._rounds.sf_of(where) else "it was not heard on this channel yet"
+
+    def always_seals(self, where: Where) -> bool:
+        """A home with a radio answers sealed frames only; a bridge asks its homes by itself."""
+        return not isinstance(where, Behind)
 
     def cost_s(self, size: int) -> float:
         """A frame down and the longest answer."""
@@ -106,10 +113,14 @@ class LoraBearer:
     def counts(self) -> dict[str, int]:
         """Since start, by outcome."""
         radio = self._radio
-        return self._counts | {
-            "dropped": radio.dropped if radio else 0,
-            "damaged": radio.damaged if radio else 0,
-        }
+        return (
+            self._counts
+            | self._bridges.counts()
+            | {
+                "dropped": radio.dropped if radio else 0,
+                "damaged": radio.damaged if radio else 0,
+            }
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For the status API."""
@@ -125,6 +136,7 @@ class LoraBearer:
             "slots": len(self._rounds.homes()),
             "airtime_share": round(self._airtime_us / 1e6 / self._alive_s(), 4),
             "why": self._why,
+            "bridges": self._bridges.as_list(),
             **self.counts(),
         }
 
@@ -176,6 +188,7 @@ class LoraBearer:
             beacon = rounds.repair(*_site_time())
         self._counts["rounds"] += 1
         self._judge()
+        await self._bridges.turns(radio)
         await self._exchanges(radio)
         end = began + self._least_s()
         while loop.time() < end:
@@ -197,7 +210,7 @@ class LoraBearer:
 
     # -- the parts of a round -----------------------------------------------------------------
 
-    async def _send(self, radio: RadioThread, frame: bytes) -> float:
+    async def transmit(self, radio: RadioThread, frame: bytes) -> float:
         """Within the airtime budget; when it ended."""
         hz, bw_hz = self.config.down
         us = time_on_air_us(len(frame), self.config.sf, bw_hz)
@@ -220,7 +233,7 @@ class LoraBearer:
             return False
         if beacon.repair:
             self._counts["repairs"] += 1
-        end_s = await self._send(radio, frame)
+        end_s = await self.transmit(radio, frame)
         begin_s = end_s - rounds.beacon_us(beacon) / 1e6
         hz, tuned = self.config.up[0], 0
         for _address, sf, at_us in rounds.slots_us(beacon):
@@ -264,14 +277,20 @@ class LoraBearer:
         loop, c = asyncio.get_running_loop(), self._counts
         left = self.config.exchanges + min(len(self._joining), _JOINING)
         self._joining.clear()
-        for _ in range(2 * left + 4):
+        behind = sum(len(bridge.homes) for bridge in self._bridges.all.values())
+        for _ in range(2 * left + 4 + 2 * behind):
             if left <= 0:
                 return
             todo = self._traffic.next_request(loop.time())
             if not isinstance(todo, Request):
                 return
             if todo.to is EVERYBODY:
-                continue  # beacons carry the time
+                if self._bridges.all:
+                    await self.transmit(radio, todo.frame)
+                continue  # to the others beacons carry the time
+            if isinstance(todo.to, Behind):
+                self._bridges.wants(todo)
+                continue
             if not todo.frame:
                 # Nothing can be sealed for it: it was not heard since our start.
                 if todo.to not in self.quality:
@@ -288,19 +307,18 @@ class LoraBearer:
     async def _exchange(self, radio: RadioThread, todo: Request) -> bool:
         """A frame down, and the node's answer; False when none came."""
         loop, config = asyncio.get_running_loop(), self.config
-        end_s = await self._send(radio, todo.frame)
+        end_s = await self.transmit(radio, todo.frame)
         if todo.sent is not None:
             todo.sent()
         radio.tune(0.0, config.up[0], config.sf)
         longest_us = time_on_air_us(ANSWER_BYTES, config.sf, self._bw_hz)
         close_s = end_s + config.answer_timeout_ms / 1e3 + longest_us / 1e6 + self._guard_s
         while (received := await radio.receive(close_s)) is not None:
-            if _source(received.frame) != todo.to:
+            if source_of(received.frame) != todo.to:
                 self._take(received)
             elif self._traffic.offered(todo, Answer(received.frame), loop.time()):
                 assert isinstance(todo.to, int)
-                self._note(todo.to, received)
-                self._rounds.heard(todo.to)
+                self.note(todo.to, received)
                 # The node listens again before the next frame comes.
                 await asyncio.sleep(max(0.0, received.end_s + _TURN_S - loop.time()))
                 return True
@@ -310,7 +328,9 @@ class LoraBearer:
 
     def _take(self, received: Received) -> None:
         """A frame in a slot or in the contention window."""
-        address = _source(received.frame)
+        address = source_of(received.frame)
+        if address is None and self._bridges.late(received):
+            return
         if address is None:
             self._counts["foreign"] += 1
             return
@@ -338,21 +358,35 @@ class LoraBearer:
         self._joining.add(address)
         self._assign(address, sf)
 
-    def _note(self, address: int, received: Received) -> None:
+    # -- for bridges --------------------------------------------------------------------------
+
+    def heard_sf(self, address: int) -> int:
+        """The spreading factor of a home with a radio; 0 while it has no slot."""
+        return self._rounds.sf_of(address)
+
+    def missed(self, address: int) -> int:
+        """Rounds in a row in which it was not heard, this one included."""
+        if address not in self._rounds.missing():
+            return 0
+        return self._rounds.missed(address) + 1
+
+    def note(self, address: int, received: Received) -> dict[str, float]:
+        """A frame of a home with a radio outside of its slot; how well it is heard."""
+        self._rounds.heard(address)
+        return self._note(address, received)
+
+    def take(self, received: Received) -> None:
+        """A frame of another home, in between."""
+        self._take(received)
+
+    def _note(self, address: int, received: Received) -> dict[str, float]:
         us = time_on_air_us(len(received.frame), received.sf, self._bw_hz)
         found = self.quality.setdefault(address, Quality())
         found.note(received.rssi_dbm, received.snr_db, us)
         figures = found.figures(self._rounds.sf_of(address), self._alive_s())
-        self._traffic.quality(address, figures | {"round_s": round(self.round_s, 2)})
-
-
-def _source(frame: bytes) -> int | None:
-    """The address that a frame claims; None for what no node sends."""
-    try:
-        _version, kind, address, _counter = peek(frame)
-    except RemoteError:
-        return None
-    return address if kind in (UP, UP_EXPLICIT) else None
+        figures |= {"round_s": round(self.round_s, 2)}
+        self._traffic.quality(address, figures)
+        return figures
 
 
 def _site_time() -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -89,8 +89,23 @@ class RadioConfig(BaseModel):
         return self
 
 
+class Behind(NamedTuple):
+    """The place of a wired home that a bridge carries: the addresses of both."""
+
+    address: int
+    bridge: int
+
+    def __str__(self) -> str:
+        return f"{self.address} behind bridge {self.bridge}"
+
+
 def locate(settings: RadioConfig, address: int, at: object) -> Where:
-    """A home's place on a radio is its site address."""
-    if at is not None and at != address:
-        raise ValueError(f"at = {at!r}: over a radio a home is found by its address; leave at out")
-    return address
+    """A home's place on a radio is its site address, behind a bridge also the bridge's: `at`."""
+    if at is None or at == address:
+        return address
+    if not isinstance(at, int) or not 1 <= at <= 0xFFFF:
+        raise ValueError(
+            f"at = {at!r}: over a radio a home is found by its address; leave at out, or give the "
+            "address of the bridge that carries it"
+        )
+    return Behind(address, at)
