@@ -320,16 +320,20 @@ class Bus:
 
 
 def main(
-    nodes: int, units: list[int], baud: int, seed: int, page_size: int, pair_frames: bool
+    nodes: list[int], units: list[int], baud: int, seed: int, page_size: int, pair_frames: bool
 ) -> NoReturn:
-    """Entry of the bus process; fds are control, pages, then one socket per node."""
+    """Entry of the bus process; fds are control, pages, then one socket per node. `nodes`: the
+    numbers of their pages.
+    """
     precise_timers()
     with contextlib.suppress(OSError, PermissionError):
         os.nice(-5)
     first = HAL_FIRST_FD
     control = socket.socket(fileno=first)
-    pages = mmap.mmap(first + 1, nodes * page_size)
-    ports = [Port(socket.socket(fileno=first + 2 + i), i * page_size) for i in range(nodes)]
+    pages = mmap.mmap(first + 1, 0)
+    ports = [
+        Port(socket.socket(fileno=first + 2 + i), page * page_size) for i, page in enumerate(nodes)
+    ]
     bus = Bus(control, pages, ports, units, baud, seed, pair_frames)
     control.send(json.dumps({"device": bus.device}).encode())
     with contextlib.suppress(KeyboardInterrupt):

@@ -10,7 +10,7 @@ from typing import Any
 
 from pbal_sim.chip import Wiring
 from pbal_sim.hal import hwmap
-from pbal_sim.streetconfig import WIFI, StreetConfig
+from pbal_sim.streetconfig import WIFI, RadioSite, StreetConfig, building_of
 
 # A little less than pbal_sim.hal uses (HEAP_HAL in a chip's page is the measured figure): a node
 # never gets more than its heap.
@@ -67,9 +67,20 @@ def first_files(config: StreetConfig, i: int, identity: Identity) -> dict[str, s
         if i in config.wifi:
             told |= _on_wifi(config, i)
         if config.radio is not None:
-            told["radio"] = config.radio.identity()
+            told |= _on_radio(config, i, config.radio)
         files["/cfg/identity.json"] = json.dumps(told)
     return files
+
+
+def _on_radio(config: StreetConfig, i: int, radio: RadioSite) -> dict[str, Any]:
+    building = building_of(config, i)
+    if building and i != building[0]:
+        return {}  # its bridge has the radio
+    found: dict[str, Any] = {"radio": radio.identity() | {"wired": i in config.both}}
+    if building:
+        neighbours = [identity_of(config, n).address for n in building[1:]]
+        found |= {"role": "bridge", "neighbours": neighbours}
+    return found
 
 
 def _on_wifi(config: StreetConfig, i: int) -> dict[str, Any]:

@@ -23,13 +23,20 @@ class Segment:
     """
 
     def __init__(
-        self, units: Sequence[int], baud: int, seed: int, pair_frames: bool = False
+        self,
+        units: Sequence[int],
+        baud: int,
+        seed: int,
+        pair_frames: bool = False,
+        pages: Sequence[int] | None = None,
     ) -> None:
+        """`pages`: the number of each node's page; by default they follow one another."""
         self.units = list(units)
         self.baud = baud
         self.device = ""
         self.pid = 0
         self.frames: deque[dict[str, Any]] = deque(maxlen=20000)
+        self._pages = list(range(len(self.units)) if pages is None else pages)
         self._seed = seed
         self._pair_frames = pair_frames
         self._control: socket.socket | None = None
@@ -55,7 +62,7 @@ class Segment:
                     "name": "pbal-bus",
                     "target": "pbal_sim.bus:main",
                     "args": {
-                        "nodes": len(wires),
+                        "nodes": self._pages,
                         "units": self.units,
                         "baud": self.baud,
                         "seed": self._seed,

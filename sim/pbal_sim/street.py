@@ -83,7 +83,14 @@ class Street:
         )
         self.identities = [identity_of(c, i) for i in range(c.homes)]
         pair = c.pair_frames if c.pair_frames is not None else c.homes > _EXACT_HOMES
-        self.segment = Segment([n.address & 0xFF for n in self.identities], c.baud, c.seed, pair)
+        apart = {i for homes in c.buildings for i in homes}
+        # The controller's line, then one for each building.
+        self._lines = [[i for i in range(c.homes) if i not in apart], *map(list, c.buildings)]
+        self.segments = [
+            Segment([self.identities[i].address & 0xFF for i in on], c.baud, c.seed, pair, on)
+            for on in self._lines
+        ]
+        self.segment = self.segments[0]
         self.homes: list[Home] = []
         self.started_s = 0.0
         self.clock_us = 0.0
@@ -133,9 +140,9 @@ class Street:
         )
         for i in range(c.homes):
             self.homes.append(self._home(i, image, hal))
-        await self.segment.start(
-            self._supervisor, [h.chip.bus_end for h in self.homes], self._pages_fd
-        )
+        for segment, on in zip(self.segments, self._lines, strict=True):
+            wires = [self.homes[i].chip.bus_end for i in on]
+            await segment.start(self._supervisor, wires, self._pages_fd)
         self.started_s = time.monotonic()
         self.clock_us = time.monotonic_ns() / 1000
         self._step()
@@ -173,7 +180,8 @@ class Street:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         loop = asyncio.get_running_loop()
-        self.segment.close()
+        for segment in self.segments:
+            segment.close()
         if self.hub is not None:
             await self.hub.__aexit__()
             self.hub = None
@@ -331,7 +339,9 @@ class Street:
 
     def _chip_down(self, home: Home) -> None:
         home.chip_stopped()
-        self.segment.chip_reset(home.index)
+        for segment, on in zip(self.segments, self._lines, strict=True):
+            if home.index in on:
+                segment.chip_reset(on.index(home.index))
 
     # -- faults -------------------------------------------------------------------------
 

@@ -63,8 +63,18 @@ class StreetConfig:
     bridge: int | None = None
     controller: tuple[str, int] = ("127.0.0.1", 7225)  # ... and the address to which they send
     radio: RadioSite | None = None  # needs a board with a radio
+    # Buildings of a campus: homes on an RS-485 line of their own, the first one its bridge to the
+    # radio. Homes in none of them have a radio themselves.
+    buildings: tuple[tuple[int, ...], ...] = ()
+    # Homes with a radio that the street's RS-485 line reaches as well: two paths.
+    both: frozenset[int] = frozenset()
     boot_parallel: int = 4
     pair_frames: bool | None = None  # see pbal_sim.receivers; default: above 16 homes
+
+
+def building_of(config: StreetConfig, i: int) -> tuple[int, ...]:
+    """The building that home `i` is in, its bridge first; empty for a home of its own."""
+    return next((homes for homes in config.buildings if i in homes), ())
 
 
 def loads_of(config: StreetConfig) -> Loads:

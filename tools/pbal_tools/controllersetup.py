@@ -19,6 +19,7 @@ class NodeIdentity:
     eui: str
     root: bytes
     paths: tuple[str, ...] = ()  # its own bearers; none: the setup's
+    at: int | None = None  # where it is on them, where that does not follow from its address
 
 
 @dataclass
@@ -89,7 +90,8 @@ def write_config(setup: ControllerSetup) -> Path:
     text += toml_tables(tables)
     for node in setup.nodes:
         paths = node.paths or setup.paths
-        ways = ", ".join(f'{{ bearer = "{name}" }}' for name in paths)
+        at = f", at = {node.at}" if node.at is not None else ""
+        ways = ", ".join(f'{{ bearer = "{name}"{at} }}' for name in paths)
         way = 'bus = "street"' if paths == ("street",) else f"paths = [{ways}]"
         text += f"\n[[home]]\naddress = {node.address}\n{way}\n"
         text += f"name = {toml_value(node.name)}\n"

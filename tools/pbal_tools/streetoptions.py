@@ -51,10 +51,19 @@ RADIO_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+# Bridges are few and stand well: a fast channel.
+CAMPUS_OPTIONS: dict[str, dict[str, Any]] = {
+    "radio": {"campus": {"region": "IN865", "sf": 7, "guard_ms": 60.0}},
+    "planner": {"max_age_s": 30.0, "settle_s": 12.0},
+    "dispatch": {"confirm_s": 40.0},
+}
+
+
 @dataclass(frozen=True)
 class Scenario:
     """What the homes are reached over: board, radio, and tables of the controller's. `wifi_each`:
-    every so many homes one is on the Wi-Fi; 0: none, 1: all.
+    every so many homes one is on the Wi-Fi; 0: none, 1: all. `building`: so many homes share an
+    RS-485 line, whose first home is their bridge to the radio; 0: none do.
     """
 
     board: str
@@ -62,16 +71,25 @@ class Scenario:
     options: dict[str, dict[str, Any]]
     radio: RadioSite | None = None
     wifi_each: int = 0
+    building: int = 0
 
     def on_wifi(self, homes: int) -> frozenset[int]:
         """The homes on the Wi-Fi, 0..."""
         each = self.wifi_each
         return frozenset(range(each - 1, homes, each) if each else ())
 
+    def buildings(self, homes: int) -> tuple[tuple[int, ...], ...]:
+        """The buildings of a campus, the bridge first in each."""
+        if not self.building:
+            return ()
+        firsts = range(0, homes, self.building)
+        return tuple(tuple(range(i, min(i + self.building, homes))) for i in firsts)
+
 
 SCENARIOS = {
     "urban": Scenario("esp32-devkitc", ("street",), {}),
     "rural": Scenario("lilygo-t3", ("village",), RADIO_OPTIONS, RadioSite()),
+    "campus": Scenario("lilygo-t3", ("campus",), CAMPUS_OPTIONS, RadioSite(sf=7), building=6),
     "wifi": Scenario("esp32-devkitc", ("wifi",), {}, wifi_each=1),
     "mixed": Scenario("esp32-devkitc", ("street",), {}, wifi_each=2),
 }
@@ -129,7 +147,7 @@ def check(options: RunOptions) -> None:
         raise InputError(
             f"There is no scenario {options.scenario!r}.", f"There are: {', '.join(SCENARIOS)}."
         )
-    if options.scenario == "rural":
+    if SCENARIOS[options.scenario].radio is not None:
         require("pi")
     if options.uplink:
         require_broker()

@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 
 from pbal_sim.street import Street, StreetConfig
+from pbal_sim.streetconfig import building_of
 
 from .controllersetup import ControllerSetup, NodeIdentity, create_keys, write_config
 from .errors import CheckFailed, CliError
@@ -81,6 +82,7 @@ class StreetRun:
                 board=scenario.board,
                 radio=scenario.radio,
                 wifi=scenario.on_wifi(o.homes),
+                buildings=scenario.buildings(o.homes),
                 controller=("127.0.0.1", free_udp_port()),
                 profiles=o.profiles,
                 speed=o.speed,
@@ -166,7 +168,7 @@ class StreetRun:
     def _configure(self, street: Street, folder: Path, tables: dict[str, dict[str, Any]]) -> Path:
         c = street.config
         nodes = [
-            NodeIdentity(n.address, n.name, n.eui, n.root, ("wifi",) if i in c.wifi else ())
+            NodeIdentity(n.address, n.name, n.eui, n.root, *_way(street, i))
             for i, n in enumerate(street.identities)
         ]
         create_keys(folder, c.site_id, street.identities[0].group, nodes)
@@ -270,6 +272,15 @@ class StreetRun:
         self.picture.elapsed_s = self.elapsed_s
         if self.options.seconds is not None:
             self.picture.remaining_s = self.options.seconds - self.elapsed_s
+
+
+def _way(street: Street, i: int) -> tuple[tuple[str, ...], int | None]:
+    """A home's own bearers, none for those of the scenario, and where it is on them."""
+    if i in street.config.wifi:
+        return ("wifi",), None
+    building = building_of(street.config, i)
+    behind = bool(building) and i != building[0]
+    return (), street.identities[building[0]].address if behind else None
 
 
 def clock_time(hour: float) -> str:
