@@ -248,7 +248,7 @@ class Street:
             self._pages_fd,
             image,
             wiring_of(self.board, home.contacts.pins, identity.eui, i in c.wifi),
-            heap=interpreter_heap(c.heap),
+            heap=interpreter_heap(self._heap(i)),
             hal=hal,
             log=self.workdir / f"node-{i + 1:02d}.log",
             nice=c.nice,
@@ -266,6 +266,11 @@ class Street:
         if button is not None:
             home.chip.set_input(int(button), 1)  # pulled up, not pressed
         return home
+
+    def _heap(self, i: int) -> str:
+        c = self.config
+        bridges = [homes[0] for homes in c.buildings]
+        return c.bridge_heap if c.bridge_heap and i in bridges else c.heap
 
     # -- time ---------------------------------------------------------------------------
 

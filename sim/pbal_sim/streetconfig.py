@@ -48,6 +48,7 @@ class StreetConfig:
     baud: int = 115200
     start_phases: str | list[int] = "uneven"  # "uneven", "even", or 0..2 per home (-1 unknown)
     heap: str = "232k"  # of each node; the simulated hardware's own objects come on top
+    bridge_heap: str = ""  # of a bridge with a radio, where its board has more
     nice: int = 2
     node_settings: dict[str, int] = field(default_factory=dict)  # pbal_protocol.config names
     first_files: dict[str, str] = field(default_factory=dict)  # written to every new flash

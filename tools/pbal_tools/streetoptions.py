@@ -51,6 +51,8 @@ RADIO_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+# A bridge with a radio needs a board with external RAM (docs/node.md).
+BRIDGE_HEAP = "264k"
 # Bridges are few and stand well: a fast channel.
 CAMPUS_OPTIONS: dict[str, dict[str, Any]] = {
     "radio": {"campus": {"region": "IN865", "sf": 7, "guard_ms": 60.0}},
@@ -72,6 +74,7 @@ class Scenario:
     radio: RadioSite | None = None
     wifi_each: int = 0
     building: int = 0
+    bridge_heap: str = ""
 
     def on_wifi(self, homes: int) -> frozenset[int]:
         """The homes on the Wi-Fi, 0..."""
@@ -89,7 +92,14 @@ class Scenario:
 SCENARIOS = {
     "urban": Scenario("esp32-devkitc", ("street",), {}),
     "rural": Scenario("lilygo-t3", ("village",), RADIO_OPTIONS, RadioSite()),
-    "campus": Scenario("lilygo-t3", ("campus",), CAMPUS_OPTIONS, RadioSite(sf=7), building=6),
+    "campus": Scenario(
+        "lilygo-t3",
+        ("campus",),
+        CAMPUS_OPTIONS,
+        RadioSite(sf=7),
+        building=6,
+        bridge_heap=BRIDGE_HEAP,
+    ),
     "wifi": Scenario("esp32-devkitc", ("wifi",), {}, wifi_each=1),
     "mixed": Scenario("esp32-devkitc", ("street",), {}, wifi_each=2),
 }

@@ -83,6 +83,7 @@ class StreetRun:
                 radio=scenario.radio,
                 wifi=scenario.on_wifi(o.homes),
                 buildings=scenario.buildings(o.homes),
+                bridge_heap=scenario.bridge_heap,
                 controller=("127.0.0.1", free_udp_port()),
                 profiles=o.profiles,
                 speed=o.speed,

@@ -13,6 +13,10 @@ from micropython import const
 from pbal_node.bearers.lora import Lora
 from pbal_protocol.radio import carried
 
+TYPE_CHECKING = const(0)  # a type checker takes it for 1
+if TYPE_CHECKING:
+    from pbal_node.bearers.bridge import Bridge
+
 _ASK = const(0xB0)
 _BATCH = const(0xB8)
 _KIND = const(15)
@@ -124,7 +128,7 @@ class Carrier(Lora):
         Lora.__init__(self, *parts)
         self.address = self._address
         self.waiting = Waiting(self._report.now_ms)
-        self.bridge = None
+        self.bridge: "Bridge | None" = None
         self.batches = 0
         self.carried = 0
 
@@ -147,7 +151,8 @@ class Carrier(Lora):
         at_us = time.ticks_add(self._radio.stamp_us, 1000 * _TURN_MS)
         before_ms = link.heard_ms
         end = carried.item_end(buf, _ASK_HEAD, n)
-        if not end:
+        bridge = self.bridge
+        if not end or not bridge:
             self.malformed += 1
             return
         tx = self._tx
@@ -163,7 +168,7 @@ class Carrier(Lora):
                 self.malformed += 1
                 break
             if end - start >= 16:
-                self.bridge.poll(buf[start + 1] | buf[start + 2] << 8, buf, start, end, tx, 0, 0)
+                bridge.poll(buf[start + 1] | buf[start + 2] << 8, buf, start, end, tx, 0, 0)
         tx[head] = size
         await self._send_batches(head + 1 + size, at_us, sf, frames, room)
         self._back()
@@ -192,3 +197,13 @@ class Carrier(Lora):
             at = _BATCH_HEAD
             gap_us = max(1000 * _TURN_MS, self._guard_us)
             at_us = time.ticks_add(time.ticks_us(), gap_us)
+
+
+def with_bridge(parts, port, neighbours, now_ms, faults) -> list:
+    """The two bearers of a bridge: `parts` are Lora's; `port`: UART, driver pin, baud."""
+    from pbal_node.bearers.bridge import Bridge
+
+    radio = Carrier(*parts)
+    radio.bridge = bridge = Bridge(radio, port, neighbours, now_ms, faults)
+    bridge.network = radio.waiting
+    return [radio, bridge]

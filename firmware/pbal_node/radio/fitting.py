@@ -58,11 +58,7 @@ def fit(app, about) -> list:
         miso=pin(table["miso"]),
     )
     radio = SX127x(spi, pin(table["cs"], pin.OUT, value=1), pin(table["reset"], pin.OUT, value=1))
-    kind = Lora
-    if port:
-        from pbal_node.bearers.bridge import Bridge
-        from pbal_node.bearers.carrier import Carrier as kind  # noqa: N813
-    lora = kind(
+    parts = (
         radio,
         pin(table["dio0"], pin.IN) if "dio0" in table else None,
         (up[0], down[0], up[1], dbm, budget_of(plan, up), told.get("sf", 9)),
@@ -74,8 +70,7 @@ def fit(app, about) -> list:
         app.measuring.rhythm,
     )
     if not port:
-        return [lora]
-    bridge = Bridge(lora, port, identity["neighbours"], app.now_ms, app.faults)
-    bridge.network = lora.waiting
-    lora.bridge = bridge
-    return [lora, bridge]
+        return [Lora(*parts)]
+    from pbal_node.bearers.carrier import with_bridge
+
+    return with_bridge(parts, port, identity["neighbours"], app.now_ms, app.faults)

@@ -22,6 +22,8 @@ CODE_BYTES = 112_000  # compiled protocol and node together: what an update carr
 RADIO_BYTES = 32_000  # on top of it, on a board with a radio
 NETWORK = (
     "bridge",
+    "carried",
+    "carrier",
     "datagram",
     "mdns",
     "udp",
