@@ -98,11 +98,11 @@ def test_what_an_odd_file_says_is_read() -> None:
     found = load_feeder(ODD)
     assert [h.name for h in found.homes] == [
         *("house_a", "houseb", "housec", "housed", "housee"),
-        *("motor", "held", "held2", "saver"),
+        *("motor", "held", "held2", "saver", "lat"),
     ]
-    assert [f.name for f in found.fixed] == ["lat", "tp", "tpd", "ll", "ll2", "two", "twod"]
+    assert [f.name for f in found.fixed] == ["tp", "tpd", "ll", "ll2", "two", "twod"]
     # Line l3 is transposed: b3.2 hangs on phase A, b3.3 on B, b3.1 on C.
-    assert list(found.phases) == [1, 0, 2, 2, 0, 1, 1, 0, 0]
+    assert list(found.phases) == [1, 0, 2, 2, 0, 1, 1, 0, 0, 2]
     assert found.homes[3].nodes == (2, 3, 1)
     assert any("5 homes are at buses with transposed conductors" in note for note in found.notes)
     assert found.homes[1].power_factor == pytest.approx(2 / np.hypot(2, 0.7))

@@ -23,8 +23,9 @@ def test_agrees_with_the_engine_on_every_kind_of_load(compare: Compare, scale: f
     needs.require_module("dss", "study")
     rng = np.random.default_rng(5)
     feeder = load_feeder(SMALL)
-    assert [h.name for h in feeder.homes] == ["power", "impedance", "current", "mixed", "another"]
-    assert [f.name for f in feeder.fixed] == ["workshop", "pump", "lateral", "between"]
+    names = ["power", "impedance", "current", "mixed", "another", "lateral"]
+    assert [h.name for h in feeder.homes] == names
+    assert [f.name for f in feeder.fixed] == ["workshop", "pump", "between"]
     loads = len(feeder.homes) + len(feeder.fixed)
     watts = rng.gamma(0.8, 2000, (12, loads)) * scale
     watts[3, :3] *= -1

@@ -23,7 +23,7 @@ def feeder_doubts(
             f"{made.lv_volts:.0f} V; is that kVA or VA?".replace(",", " ")
         )
     _parallel(circuit, net, unit, notes)
-    at = {raw.order.index(raw.nodes[0]) for raw in homes}
+    at = {raw.order.index(raw.at[1]) for raw in homes}
     if len(at) == 1 and len(homes) >= _FEW:
         notes.append(
             f"Beware: all {len(homes)} homes are on phase {PHASE_NAMES[at.pop()]} as built; is the "

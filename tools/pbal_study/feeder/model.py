@@ -64,6 +64,8 @@ class LoadPoint:
     place: int = 0
     nodes: tuple[int, int, int] = (1, 2, 3)
     """The bus's node numbers for phases A, B and C: conductors may be transposed on the way."""
+    service: str = ""
+    """How the engine is told to join the home's own single-phase cable to node {}."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ class Feeder:
     src_i0: Complex
     src_i: Complex
     transformer: Transformer
+    service_ohm: Complex = field(default_factory=lambda: np.zeros(0, dtype=complex))
+    """Impedance of each home's own single-phase cable, part of `z`, [H]; or empty for none."""
     exact: bool = True
     """False where there is no network model: then voltages and losses mean nothing."""
     notes: tuple[str, ...] = field(default=())

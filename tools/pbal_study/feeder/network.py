@@ -16,6 +16,17 @@ from .model import Complex, LoadPoint, Real
 
 
 @dataclass
+class Service:
+    """A single-phase service cable: where it joins the three-phase main, as [phase, return] node,
+    how the engine is told to join it to another phase, and its own impedance."""
+
+    bus: str
+    nodes: list[int]
+    move: str
+    ohm: complex = 0j
+
+
+@dataclass
 class RawLoad:
     """A load as read: where it connects, before its ports are known."""
 
@@ -24,6 +35,15 @@ class RawLoad:
     delta: bool
     order: tuple[int, int, int] = (1, 2, 3)
     """The bus's node numbers for phases A, B and C of the transformer."""
+    service: Service | None = None
+    """The cable that the load is moved with; None where the load itself is moved."""
+
+    @property
+    def at(self) -> tuple[str, int, int]:
+        """Bus, phase node and return node where the home is switched from phase to phase."""
+        if self.service is not None:
+            return self.service.bus, self.service.nodes[0], self.service.nodes[1]
+        return self.point.bus, self.nodes[0], self.back
 
     @property
     def back(self) -> int:
@@ -44,7 +64,7 @@ class RawLoad:
 
 def ports_of(homes: Sequence[RawLoad], fixed: Sequence[RawLoad]) -> list[tuple[str, int, int]]:
     """Ports in the order of `Feeder`: three per home, then the fixed loads'."""
-    out = [(raw.point.bus, p, raw.back) for raw in homes for p in raw.order]
+    out = [(raw.at[0], p, raw.at[2]) for raw in homes for p in raw.order]
     return out + [(raw.point.bus, a, b) for raw in fixed for a, b in raw.ends()]
 
 

@@ -32,7 +32,7 @@ class Flow:
     lv_voltage: Complex
     """Phase voltages at the transformer, [T, 3]."""
     bus_voltage: Complex
-    """Voltages of all three phases at every home's bus, [T, H, 3]."""
+    """Voltages of all three phases at every home's bus, or where its cable joins one, [T, H, 3]."""
     home_voltage: Real
     """Magnitude at the phase each home is on, [T, H]."""
     home_current: Complex
@@ -110,10 +110,15 @@ class PowerFlow:
         load_w = np.einsum("tl,tl->t", v_load, current.conj()).real
         source_w = np.einsum("tk,tk->t", seen[:, 6:9], seen[:, 9:12].conj()).real
         homes = feeder.n_homes
+        bus = v_all[:, : 3 * homes].reshape(-1, homes, 3)
+        if feeder.service_ohm.any():
+            # A home's port is behind its own cable, its bus of three phases before it.
+            own = drawn[:, : 3 * homes].reshape(-1, homes, 3)
+            bus = bus + feeder.service_ohm[:, None] * own
         return Flow(
             lv_current=seen[:, 0:3],
             lv_voltage=seen[:, 3:6],
-            bus_voltage=v_all[:, : 3 * homes].reshape(-1, homes, 3),
+            bus_voltage=bus,
             home_voltage=np.abs(v_load[:, :homes]),
             home_current=current[:, :homes],
             load_w=load_w,

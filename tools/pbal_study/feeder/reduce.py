@@ -14,6 +14,7 @@ from ..errors import InputError
 from .doubts import feeder_doubts
 from .model import Complex, Feeder
 from .network import Network, RawLoad, ports_of
+from .services import find_services, say_services
 from .units import LOW_VOLTAGE, Unit, check_rotation, choose_unit, find_units, names_of
 
 
@@ -30,6 +31,7 @@ def reduce_feeder(
     """
     index = {name.lower(): k for k, name in enumerate(circuit.YNodeOrder)}
     net = Network(circuit, y, index)
+    find_services(circuit, net, loads)
     homes = [raw for raw in loads if _movable(raw, index)]
     if not homes:
         raise _nothing_to_move(circuit, loads)
@@ -40,6 +42,7 @@ def reduce_feeder(
     elsewhere = len(homes) - len(mine)
     homes = [raw for raw in homes if id(raw) in mine]
     fixed = [raw for raw in loads if id(raw) not in mine]
+    say_services(homes, notes)
     _find_phases(unit, homes, net.spread(ports_of(homes, [])), notes)
     _say_fixed(notes, fixed, elsewhere, len(loads), unit)
     feeder_doubts(circuit, net, unit, homes, notes)
@@ -53,12 +56,17 @@ def reduce_feeder(
     feeder = Feeder(
         name=str(circuit.Name),
         homes=tuple(
-            replace(raw.point, phase=raw.order.index(raw.nodes[0]), nodes=raw.order)
+            replace(
+                raw.point,
+                phase=raw.order.index(raw.at[1]),
+                nodes=raw.order,
+                service=raw.service.move if raw.service else "",
+            )
             for raw in homes
         ),
         fixed=tuple(raw.point for raw in fixed),
         v0=take.T @ v0,
-        z=np.ascontiguousarray(take.T @ spread),
+        z=np.ascontiguousarray(take.T @ spread + np.diag(_in_series(homes, len(ends)))),
         lv_i0=src_i0 if at_source else unit.given - unit.rows @ v0[unit.nodes],
         lv_i=src_i if at_source else unit.rows @ spread[unit.nodes],
         lv_v0=v0[unit.lv] - back_v0,
@@ -68,6 +76,7 @@ def reduce_feeder(
         src_i0=src_i0,
         src_i=src_i,
         transformer=unit.transformer,
+        service_ohm=np.array([raw.service.ohm if raw.service else 0j for raw in homes]),
         notes=tuple(notes),
     )
     check_rotation(feeder.lv_v0)
@@ -76,14 +85,22 @@ def reduce_feeder(
 
 def _movable(raw: RawLoad, index: dict[str, int]) -> bool:
     """True for a single-phase low-voltage load between a phase and the neutral at a bus that has
-    all three phases."""
-    return (
+    all three phases, or at the end of a service cable of its own."""
+    return raw.service is not None or (
         raw.point.parts == 1
         and raw.nodes[0] in (1, 2, 3)
         and raw.back not in (1, 2, 3)
         and raw.point.v_base < LOW_VOLTAGE
         and all(f"{raw.point.bus}.{p}".lower() in index for p in (1, 2, 3))
     )
+
+
+def _in_series(homes: list[RawLoad], ports: int) -> Complex:
+    """Impedance of the homes' own service cables, at each port."""
+    out = np.zeros(ports, dtype=complex)
+    own = [raw.service.ohm if raw.service else 0j for raw in homes]
+    out[: 3 * len(homes)] = np.repeat(own, 3)
+    return out
 
 
 def _nothing_to_move(circuit: Any, loads: list[RawLoad]) -> InputError:
@@ -110,8 +127,8 @@ def _nothing_to_move(circuit: Any, loads: list[RawLoad]) -> InputError:
         why += ", but none between a phase and the neutral at a bus with nodes 1, 2 and 3"
     return InputError(
         f"No load of this feeder can be moved to another phase: it {why}.",
-        "A home is a single-phase load (Phases=1 Bus1=BUS.2) at a bus that has nodes 1, 2 and 3; "
-        "model the service cable as part of the load or bring all three phases to the bus.",
+        "A home is a single-phase load (Phases=1 Bus1=BUS.2) at a bus that has nodes 1, 2 and 3, "
+        "or alone at the end of a single-phase line from such a bus.",
     )
 
 
@@ -151,5 +168,5 @@ def _say_fixed(
     if len(fixed) > elsewhere:
         notes.append(
             f"{len(fixed) - elsewhere} of {total} loads stay where they are: three-phase, between "
-            "two phases, on medium voltage, or at a bus without all three phases."
+            "two phases, on medium voltage, or with others on a line without all three phases."
         )

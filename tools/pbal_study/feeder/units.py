@@ -142,7 +142,7 @@ def choose_unit(
             continue
         # Current out of the LV terminal per ampere at each home's own phase.
         answer = np.abs(unit.rows @ spread[unit.nodes]).max(axis=0).reshape(-1, 3)
-        own = answer[np.arange(len(homes)), [raw.nodes[0] - 1 for raw in homes]]
+        own = answer[np.arange(len(homes)), [raw.at[1] - 1 for raw in homes]]
         feeds.append([bool(share > _FED) for share in own])
     able = [k for k, fed in enumerate(feeds) if any(fed)]
     names = [unit.transformer.name for unit in units]

@@ -36,7 +36,9 @@ class Judge:
         for k, load in enumerate((*feeder.homes, *feeder.fixed)):
             s = power_va[k]
             move = ""
-            if k < feeder.n_homes:
+            if load.service:
+                text.Command = f"edit {load.service.format(load.nodes[phases[k]])}"
+            elif k < feeder.n_homes:
                 move = f"bus1={load.bus}.{load.nodes[phases[k]]}{self._back[load.name]}"
             text.Command = f'edit "load.{load.name}" {move} kw={s.real / 1000} kvar={s.imag / 1000}'
         text.Command = "solve"
