@@ -29,6 +29,7 @@ from pymodbus.client import AsyncModbusSerialClient
 from pymodbus.exceptions import ModbusException
 
 from bench.site import Site
+from pbal_sim import figures
 from pbal_sim.line import char_us, silence_us
 from pbal_sim.street import Street, StreetConfig
 
@@ -183,7 +184,7 @@ async def measure(homes: int, seconds: float, dead: int) -> dict[str, Any]:
         ours = await controller_cycle(street, site, seconds)
         ages = await with_dead(street, site, dead, seconds) if dead else None
         await site.stop()
-        report = street.report()
+        report = figures.report(street)
         return {
             "homes": homes,
             "baud": street.config.baud,

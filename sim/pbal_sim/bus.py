@@ -25,10 +25,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from pbal_sim.buscounts import BusCounts
+from pbal_sim.childprocess import HAL_FIRST_FD, precise_timers
 from pbal_sim.disturbances import Disturbances
 from pbal_sim.hal import hwmap
 from pbal_sim.line import CONTROLLER, Line, Transmission, char_us, silence_us
-from pbal_sim.processserver import HAL_FIRST_FD, precise_timers
 from pbal_sim.receivers import Port, Receivers
 from pbal_sim.rules import Rules
 from pbal_sim.timerfd import TimerFd

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pbal_sim.contacts import OPEN
 from pbal_sim.hal import hwmap
-
-if TYPE_CHECKING:
-    from pbal_sim.street import Street
+from pbal_sim.street import Street
 
 
 def snapshot(street: Street) -> dict[str, Any]:
-    """See `Street.snapshot`."""
+    """The true state now, for pictures: volts, amperes, watts; phases 1..3, 0 open."""
     m = street.mains
     return {
         "time_s": street.clock_us / 1e6 - street.started_s,
@@ -39,7 +37,11 @@ def snapshot(street: Street) -> dict[str, Any]:
 
 
 def report(street: Street) -> dict[str, Any]:
-    """See `Street.report`."""
+    """What happened since the start. Neutral currents are means in ampere:
+
+    `before` until the first transfer, `after` over the last 10 s, `without` over the same
+    10 s had every home stayed on its first phase.
+    """
     homes = street.homes
     # The simulated hardware's own objects are in the same heap: they are subtracted.
     hal = max((h.chip.u32(hwmap.HEAP_HAL) for h in homes), default=0)

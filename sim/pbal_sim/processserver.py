@@ -12,9 +12,7 @@ Wire: a SOCK_SEQPACKET socket, one JSON object per packet, file descriptors besi
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
-import mmap
 import os
 import resource
 import select
@@ -26,27 +24,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-HAL_FIRST_FD = 10
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NAME = 15
-_PR_SET_TIMERSLACK = 29
+from pbal_sim.childprocess import (
+    HAL_FIRST_FD,
+    die_with_parent,
+    mapped,
+    name_process,
+)
+
 _MAX_MESSAGE = 60000
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def name_process(name: str) -> None:
-    """Gives this process a short name in process lists (Linux)."""
-    _libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0)
-
-
-def die_with_parent() -> None:
-    """Asks the kernel to kill this process when its parent ends (Linux)."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-def precise_timers() -> None:
-    """Lets timers of this process fire within a microsecond instead of 50 (Linux)."""
-    _libc.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
 
 
 def run_interpreter(argv: list[str]) -> int:
@@ -55,16 +40,6 @@ def run_interpreter(argv: list[str]) -> int:
 
     status = micropython_run.run_main(argv)
     return int(status or 0) & 0xFF
-
-
-def mapped(fd: int, size: int, offset: int = 0) -> int:
-    """Address of a shared mapping of `fd`; the mapping lives as long as the process."""
-    area = mmap.mmap(fd, size, offset=offset)
-    _mappings.append(area)
-    return ctypes.addressof(ctypes.c_char.from_buffer(area))
-
-
-_mappings: list[mmap.mmap] = []
 
 
 def _child(send: Callable[[], NoReturn], keep: list[int], log: int, first: int) -> NoReturn:

@@ -3,7 +3,7 @@
     async with Street(StreetConfig(homes=12)) as street:
         print(street.device)        # the serial port for a controller
         await asyncio.sleep(10)
-        print(street.snapshot())
+        print(figures.snapshot(street))
 
 Everything runs under a process server; leaving the context, Ctrl-C, a crash or SIGKILL of
 this process leaves none of them and no file behind.
@@ -26,7 +26,6 @@ import numpy.typing as npt
 
 from pbal_build import build_files, load_board
 from pbal_sim import chip as chips
-from pbal_sim import figures
 from pbal_sim.errors import TwinError
 from pbal_sim.frontend import FrontEnd
 from pbal_sim.hal import hwmap
@@ -403,17 +402,3 @@ class Street:
             return Reading(true.v, abs(p_w) / max(true.v, 1.0), p_w, true.hz, 1.0)
 
         self.homes[i].meter.falsify = None if watts is None else told
-
-    # -- figures ------------------------------------------------------------------------
-
-    def snapshot(self) -> dict[str, Any]:
-        """The true state now, for pictures: volts, amperes, watts; phases 1..3, 0 open."""
-        return figures.snapshot(self)
-
-    def report(self) -> dict[str, Any]:
-        """What happened since the start. Neutral currents are means in ampere:
-
-        `before` until the first transfer, `after` over the last 10 s, `without` over the same
-        10 s had every home stayed on its first phase.
-        """
-        return figures.report(self)

@@ -11,7 +11,7 @@ import pytest
 from rigs import needs
 from typer.testing import CliRunner
 
-from pbal_tools import cli, errors, output
+from pbal_tools import cli, describe, errors, output
 
 
 def pbal(*args: str) -> subprocess.CompletedProcess[str]:
@@ -88,7 +88,7 @@ def test_missing_extra_is_one_line_with_its_remedy(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(cli.NOUNS, "study", cli.Noun("tests_no_such_module_here", "x"))
     with pytest.raises(errors.MissingError):
         cli.load("study")
-    told = errors.describe(ModuleNotFoundError("No module named 'dss'", name="dss"))
+    told = describe.describe(ModuleNotFoundError("No module named 'dss'", name="dss"))
     assert told.code == errors.ExitCode.MISSING
     assert "study" in told.remedy
 
@@ -125,11 +125,11 @@ class SerialLike(OSError):
     ],
 )
 def test_foreign_errors_map_to_codes(exc: BaseException, code: errors.ExitCode) -> None:
-    assert errors.describe(exc).code == code
+    assert describe.describe(exc).code == code
 
 
 def test_report_prints_remedy_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    assert errors.report(errors.InputError("The sky is green.", "Look again.")) == 3
+    assert describe.report(errors.InputError("The sky is green.", "Look again.")) == 3
     err = capsys.readouterr().err
     assert "The sky is green." in err
     assert "Look again." in err

@@ -8,6 +8,7 @@ from rigs.street import check_books, settled
 from rigs.twin import OPTIONS, until
 
 from bench.site import Site
+from pbal_sim import figures
 from pbal_sim.hal import hwmap
 from pbal_sim.street import Street
 
@@ -36,7 +37,7 @@ async def closed(street: Street) -> None:
         await until(lambda: all(h.contacts.closed for h in street.homes), "all closed", 25)
     except AssertionError as e:
         words = {h.index: (h.chip.starts, h.stage, h.chip.log()[-500:]) for h in street.homes}
-        raise AssertionError(f"{street.snapshot()}\n{words}") from e
+        raise AssertionError(f"{figures.snapshot(street)}\n{words}") from e
 
 
 async def test_noise_and_lost_answers(make_street: Callable[..., Street]) -> None:

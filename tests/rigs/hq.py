@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from pbal_sim.childprocess import die_with_parent
 from pbal_sim.hq import free_port
-from pbal_sim.processserver import die_with_parent
 from rigs.needs import require_file, require_module
 
 _numbers = itertools.count()

@@ -9,6 +9,7 @@ from rigs import node_heap
 from rigs.twin import FAST, Poller, until
 
 from pbal_build import board_names
+from pbal_sim import figures
 from pbal_sim.hal import hwmap
 from pbal_sim.loads import TableLoads
 from pbal_sim.street import Street, StreetConfig
@@ -104,7 +105,7 @@ async def test_a_board_measures_and_switches(board: str) -> None:
             told_s = await after_a_reset(street, poller, to)
             assert told_s < 6  # with 5 s of good voltage it would be more
             assert (await poller.ask_health(0)).heap_free > 0
-            report = street.report()
+            report = figures.report(street)
             used = report["node_heap_peak_bytes"]
             print(f"{board}: proven {told_s:.2f} s after a reset; {used} B of heap")
             assert report["incidents"] == {}

@@ -12,6 +12,7 @@ from rigs import node_heap
 from rigs.badnetwork import BadNetwork
 from rigs.twin import FAST
 
+from pbal_sim import figures
 from pbal_sim.loads import TableLoads
 from pbal_sim.street import Street, StreetConfig
 
@@ -66,6 +67,6 @@ async def test_wired_neighbours_are_read_and_moved_over_a_bridge(tmp_path: Path)
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             assert street.witness.report()["incidents"] == {}
-            report = street.report()
+            report = figures.report(street)
             print(f"{report['node_heap_peak_bytes']} B of heap at most")
             assert report["node_heap_peak_bytes"] <= node_heap.USED_BYTES

@@ -17,6 +17,7 @@ from rigs.needs import missing, require_tool
 from rigs.twin import Poller, until
 
 from pbal_protocol import config
+from pbal_sim import figures
 from pbal_sim.street import Street
 
 pytestmark = [pytest.mark.twin, pytest.mark.asyncio(loop_scope="package")]
@@ -127,7 +128,7 @@ async def test_the_heap_is_a_nodes_and_the_hardware_takes_little(
     street: Street, poller: Poller
 ) -> None:
     await poller.ready(0)
-    report = street.report()
+    report = figures.report(street)
     assert report["node_heap_total_bytes"] <= node_heap.HEAP_BYTES
     assert report["node_heap_hal_bytes"] <= 20 * 1024
     health = await poller.ask_health(0)

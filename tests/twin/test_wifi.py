@@ -17,6 +17,7 @@ from rigs.twin import FAST
 from pbal_controller.app import Controller
 from pbal_controller.config import load
 from pbal_controller.keys import KeyStore
+from pbal_sim import figures
 from pbal_sim.loads import TableLoads
 from pbal_sim.street import Street, StreetConfig
 
@@ -125,6 +126,6 @@ async def test_homes_on_a_bad_network_are_read_and_moved_once(tmp_path: Path) ->
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             assert street.witness.report()["incidents"] == {}
-            report = street.report()
+            report = figures.report(street)
             assert report["node_heap_peak_bytes"] <= node_heap.USED_BYTES
             print(f"{report['node_heap_peak_bytes']} B of heap at most")

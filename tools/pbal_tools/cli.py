@@ -15,7 +15,8 @@ from typer.core import TyperCommand, TyperGroup
 from pbal_controller.documents import dump_json
 
 from .context import AppContext
-from .errors import ExitCode, MissingError, describe, report
+from .describe import describe, report
+from .errors import ExitCode, MissingError
 from .output import Watched, failure, wants_json, watch_stdout
 
 
@@ -96,7 +97,7 @@ def load(name: str) -> Any:
     """Imports the command behind a noun.
 
     Raises MissingError if this installation does not hold it; a missing third-party module
-    surfaces as ModuleNotFoundError, which `errors.describe` turns into the extra to install.
+    surfaces as ModuleNotFoundError, which `describe.describe` turns into the extra to install.
     """
     noun = NOUNS[name]
     try:

@@ -184,7 +184,7 @@ def opener(
     made: list[Unlock] = []
 
     def found(eui: str) -> list[str]:
-        from .provision.store import open_store
+        from .keystore import open_store
 
         with lock:
             if not made:

@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 
+from pbal_sim import figures
 from pbal_sim.street import Street, StreetConfig
 from pbal_sim.streetconfig import building_of
 
@@ -230,12 +231,12 @@ class StreetRun:
         # Fetched once more, so that the results of the last orders are counted.
         self._status = await fetch(session, url)
         self._look(street)
-        self.result = result_of(self.options, self._status, street.report(), self.elapsed_s)
+        self.result = result_of(self.options, self._status, figures.report(street), self.elapsed_s)
 
     def _look(self, street: Street) -> None:
         """The twin's own currents and the controller's status, into the picture."""
         status, picture = self._status, self.picture
-        truth = street.snapshot()
+        truth = figures.snapshot(street)
         if status["homes_alive"] < 1 or status["homes_fresh"] < 1:
             return
         everyone = status["homes_fresh"] >= status["homes_configured"]
@@ -256,7 +257,7 @@ class StreetRun:
             return
         picture.record(self.elapsed_s)
         if truth["transfers"]:
-            picture.neutral_before_a = street.report()["neutral_before_a"]
+            picture.neutral_before_a = figures.report(street)["neutral_before_a"]
 
     async def _break_something(self, street: Street) -> None:
         if self._read_at is None or time.monotonic() - self._read_at < FAULT_DELAY_S:

@@ -11,9 +11,9 @@ import subprocess
 import time
 from pathlib import Path
 
+from pbal_sim.childprocess import die_with_parent
 from pbal_sim.errors import BrokerError
 from pbal_sim.hq.pki import Pki
-from pbal_sim.processserver import die_with_parent
 
 PROGRAM = "/usr/sbin/mosquitto"  # not on every user's PATH
 _START_S = 20.0

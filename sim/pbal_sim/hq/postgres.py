@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pbal_sim.childprocess import die_with_parent
 from pbal_sim.errors import DatabaseError
-from pbal_sim.processserver import die_with_parent
 
 _START_S = 60.0
 

@@ -23,12 +23,12 @@ from pbal_controller.documents import (
 from pbal_controller.errors import BearerError, ConfigError, KeyStoreError
 from pbal_controller.keys import file as keyfile
 from pbal_controller.meters import FileMeter
+from pbal_tools import sitefile
 from pbal_tools.board import model as board
 from pbal_tools.commission.questions import Asker
 from pbal_tools.commission.state import FILE, State
 from pbal_tools.errors import InputError, PeerError
 from pbal_tools.flash import device, image
-from pbal_tools.site import model as site
 
 ROOT = Path(__file__).resolve().parents[3]
 NINES = "9" * 5000
@@ -107,7 +107,7 @@ def test_what_is_allowed_comes_through() -> None:
 
 
 def site_file(path: Path) -> None:
-    site.load(path)
+    sitefile.load(path)
 
 
 def board_file(path: Path) -> None:

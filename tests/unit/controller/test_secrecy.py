@@ -108,7 +108,7 @@ def test_who_opens_keys_leaves_no_core(tmp_path: Path) -> None:
     (tmp_path / "keys.pass").write_text("a passphrase\n")
     (tmp_path / "keys.pass").chmod(0o600)
     for ask in (
-        "from pbal_tools.provision.store import passphrase; passphrase(p)",
+        "from pbal_tools.keystore import passphrase; passphrase(p)",
         "from types import SimpleNamespace as N; from pbal_controller.keys import passphrase;"
         "passphrase(N(keys=N(passphrase_file=p, credential='x')))",
     ):

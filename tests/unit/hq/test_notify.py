@@ -20,7 +20,7 @@ from rigs.needs import PATIENCE_S, require_module
 
 from pbal_hq import alarms, notify
 from pbal_hq.config import Config, NotifyConfig
-from pbal_sim.processserver import die_with_parent
+from pbal_sim.childprocess import die_with_parent
 
 pytestmark = pytest.mark.timeout(600)
 WHY = "crew is there"

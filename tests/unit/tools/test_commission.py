@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pbal_protocol import config, discovery, modbus, modbus_client
 from pbal_sim.boardport import open_port
+from pbal_tools import sitefile
 from pbal_tools.commission import calibrate, content, evidence, phases, search, signature, transfer
 from pbal_tools.commission.htmlreport import page
 from pbal_tools.commission.line import Line
@@ -24,7 +25,6 @@ from pbal_tools.commission.questions import Asker
 from pbal_tools.commission.state import STEPS, State
 from pbal_tools.commission.watch import at_times
 from pbal_tools.errors import CheckFailed, InputError
-from pbal_tools.site import model
 
 
 class Bus:
@@ -300,7 +300,7 @@ def test_a_line_behind_a_network_is_a_line() -> None:
     thread = threading.Thread(target=answer)
     thread.start()
     try:
-        with Line(model.Bus(port=port.url), answer_s=1.0) as line:
+        with Line(sitefile.Bus(port=port.url), answer_s=1.0) as line:
             assert line.request(9, bytes((4, 0, 0, 0, 1)), 3) == bytes((4, 2, 0, 1))
     finally:
         stop.set()
@@ -470,7 +470,7 @@ def test_the_record_is_resumed_and_not_mixed_up(tmp_path: Path) -> None:
 
 # -- the report --------------------------------------------------------------------------------
 
-SITE = model.validate(
+SITE = sitefile.validate(
     {
         "site": {"id": 7, "name": "Am <Mühlbach> & Co"},
         "bus": {"north": {"port": "/dev/ttyUSB0"}},

@@ -11,11 +11,11 @@ import pytest
 
 from pbal_protocol import modbus, modbus_client
 from pbal_sim.boardport import PtyPort
+from pbal_tools import sitefile
 from pbal_tools.commission import scan as scanning
 from pbal_tools.commission.line import Line
 from pbal_tools.commission.sharedunit import ROUNDS, look
 from pbal_tools.site import bus as buses
-from pbal_tools.site import model
 from pbal_tools.site.diff import against_bus
 
 WORDS = {1: (1, 2301, 2302, 2303, 2301, 0, 0, 0, 5000, 1, 2, 0),
@@ -88,8 +88,8 @@ def street(mixes: dict[int, Mix | None], seed: int = 1) -> Iterator[str]:
         port.close()
 
 
-def site(url: str, *addresses: int) -> model.Site:
-    return model.validate(
+def site(url: str, *addresses: int) -> sitefile.Site:
+    return sitefile.validate(
         {"site": {"id": 7}, "bus": {"north": {"port": url, "answer_timeout_ms": 100}},
          "home": [{"address": a, "bus": "north"} for a in addresses]}, "test",
     )  # fmt: skip

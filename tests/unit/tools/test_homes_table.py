@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from pbal_controller.config import files as config_files
 from pbal_controller.errors import ConfigError
 from pbal_controller.naming import check_name, one_line, shown
-from pbal_tools import homestable, label
+from pbal_tools import homestable, label, sitefile
 from pbal_tools.errors import InputError
 from pbal_tools.provision import work
-from pbal_tools.site import model
 from pbal_tools.site.importer import import_csv
 
 BUSES = {"east": "/dev/ttyUSB3"}
@@ -49,7 +48,7 @@ def test_one_spreadsheet_serves_every_command(tmp_path: Path) -> None:
         (259, "", False, ""),
     ]
     assert site.home[0].eui == "24a160fffe00000a"
-    assert model.validate(tomllib.loads(model.dump(site)), "x") == site
+    assert sitefile.validate(tomllib.loads(sitefile.dump(site)), "x") == site
     assert work.read_csv(path) == [
         work.Wanted(7, "Dr. Öz", True, 3, "24a160fffe00000a"),
         work.Wanted(258, "Hill St. 4; back house", False, 2, ""),
@@ -116,7 +115,7 @@ def test_a_bad_name_comes_in_nowhere(name: str, tmp_path: Path) -> None:
         check_name(name)
     home = {"address": 3, "bus": "east"}
     good = {"site": {"id": 9}, "bus": {"east": {"port": "p"}}, "home": [home]}
-    model.validate(good, "x")
+    sitefile.validate(good, "x")
     for bad in (
         good | {"site": {"id": 9, "name": name}},
         good | {"home": [home | {"name": name}]},
@@ -125,7 +124,7 @@ def test_a_bad_name_comes_in_nowhere(name: str, tmp_path: Path) -> None:
         good | {"bus": {name: {"port": "p"}}, "home": []},
     ):
         with pytest.raises(InputError, match=r"which is not seen|unicode string"):
-            model.validate(bad, "x")
+            sitefile.validate(bad, "x")
     if name.isprintable() or "\ud800" in name:
         return
     escaped = "".join(rf"\u{ord(c):04x}" for c in name)
@@ -161,7 +160,7 @@ def test_whatever_a_node_is_called_is_fit_to_be_shown(name: str) -> None:
 def test_fuses_come_from_the_spreadsheet_into_the_controllers_file(tmp_path: Path) -> None:
     site = import_csv(table(tmp_path, 'address;fuse_a\n1;"35,5"\n2;\n'), 9, "x", {"a": "/dev/x"})
     assert [home.fuse_a for home in site.home] == [35.5, 63.0]
-    told = tomllib.loads(model.controller_toml(site, "keys.json"))["home"]
+    told = tomllib.loads(sitefile.controller_toml(site, "keys.json"))["home"]
     assert [home.get("fuse_a") for home in told] == [35.5, None]
     with pytest.raises(InputError, match="line 2: fuse_a is 'big'"):
         homestable.read(table(tmp_path, "address,fuse_a\n1,big\n"))

@@ -13,8 +13,8 @@ from pbal_controller.config import load
 from pbal_controller.errors import ConfigError
 
 from ..errors import InputError
+from ..keystore import passphrase
 from ..output import JsonFlag, check_writable, counted, emit
-from ..provision.store import passphrase
 from . import content, restore
 from .sealing import Header, Opener, Sealer
 

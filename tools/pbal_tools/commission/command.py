@@ -18,10 +18,9 @@ from pbal_protocol.modbus import UNPROVISIONED
 from ..errors import CheckFailed, CliError, InputError, UnreachableError
 from ..extras import require
 from ..flash.run import end_like_ctrl_c
+from ..keystore import passphrase as ask_passphrase
 from ..output import JsonFlag, emit
-from ..provision.store import passphrase as ask_passphrase
-from ..site.command import SITE
-from ..site.model import Bus, Site, load
+from ..sitefile import SITE, Bus, Site, load
 from . import content, signature
 from . import scan as scanning
 from .guide import Guide

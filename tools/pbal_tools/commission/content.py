@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from ..site.model import Site
+from ..sitefile import Site
 from .evidence import PHASES
 
 TITLES = {

@@ -18,7 +18,7 @@ from pbal_controller.meters import FileMeter, TransformerReading, checked, line_
 from pbal_protocol import frames
 
 from ..errors import InputError
-from ..site.model import Bus, Home, Site
+from ..sitefile import Bus, Home, Site
 from .line import Line
 from .questions import Asker
 from .state import State

@@ -17,7 +17,7 @@ from pbal_protocol.errors import RemoteError
 
 from ..errors import PortBusy, RefusedError, UnreachableError
 from ..flash import ports
-from ..site.model import Bus
+from ..sitefile import Bus
 
 _STEP_S = 0.004
 _GAP_S = 0.02  # bytes of one answer come closer together than this, also through USB

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..consolelock import Unlock, nobody
-from ..errors import CheckFailed, CliError, ConsoleLocked, NoBootloader, RefusedError, describe
+from ..describe import describe
+from ..errors import CheckFailed, CliError, ConsoleLocked, NoBootloader, RefusedError
 from . import esp, ports, repl, state
 from .image import Image
 from .install import Installed, NodeInfo, contact, install, probe

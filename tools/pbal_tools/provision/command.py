@@ -10,13 +10,14 @@ import typer
 
 from pbal_controller.keys import KeyStore, user
 
+from .. import keystore as stores
 from .. import label as labels
 from ..consolelock import KEYS, PassFile, SecretFile, known_to, of_store, secret, write_secret
 from ..context import app_context
-from ..errors import CheckFailed, CliError, InputError, describe
+from ..describe import describe
+from ..errors import CheckFailed, CliError, InputError
 from ..flash import ports
 from ..output import JsonFlag, counted, emit
-from . import store as stores
 from .network import wifi
 from .node import Node
 from .work import Done, Wanted, check_address, give, provision, read_csv
@@ -327,7 +328,7 @@ def _names(path: Path | None) -> dict[int, str]:
     if path is None:
         return {}
     if path.suffix == ".toml":
-        from ..site.model import load
+        from ..sitefile import load
 
         return {home.address: home.name for home in load(path).home}
     return {row.address: row.name or "" for row in read_csv(path)}

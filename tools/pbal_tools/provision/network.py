@@ -11,10 +11,10 @@ import typer
 from pbal_controller.keys import KeyStore, Network, checked_host
 from pbal_protocol.datagram import PORT
 
+from .. import keystore as stores
 from ..consolelock import KEYS, PassFile
 from ..errors import CheckFailed, InputError
 from ..output import JsonFlag, emit
-from . import store as stores
 
 
 def wifi(

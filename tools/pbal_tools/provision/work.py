@@ -17,9 +17,9 @@ from pbal_controller.naming import check_name
 from .. import homestable
 from ..consolelock import Lock, Unlock, of_store, secret
 from ..errors import InputError, RefusedError
+from ..keystore import holder_of, store_errors
 from ..label import Label
 from .node import PROMPT_S, Identity, Node
-from .store import holder_of, store_errors
 
 Note = Callable[[str], None]
 

@@ -5,8 +5,8 @@ Only reading, function 04; the controller must not use the port meanwhile.
 
 from collections.abc import Callable, Iterable
 
+from ..sitefile import Bus
 from .diff import Heard
-from .model import Bus
 
 TRIES = 3
 

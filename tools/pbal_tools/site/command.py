@@ -12,16 +12,15 @@ import typer
 
 from .. import statusclient
 from ..errors import CheckFailed, InputError
+from ..keystore import open_store
 from ..output import JsonFlag, check_writable, counted, emit
-from ..provision.store import open_store
+from ..sitefile import SITE, Site, controller_toml, dump, load
 from . import bus as buses
 from .diff import PHASES, Difference, Heard, against_bus, against_controller, against_keys
 from .importer import import_csv
-from .model import Site, controller_toml, dump, load
 
 app = typer.Typer(no_args_is_help=True, help="The site file: check, show, import.")
 
-SITE = Path("/etc/pbal/site.toml")
 File = Annotated[Path, typer.Argument(help="The site file.")]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pbal_controller.keys import KeyStore
 from pbal_protocol import flags, records
 
-from .model import Home, Site
+from ..sitefile import Home, Site
 
 PHASES = {0: "", 1: "A", 2: "B", 3: "C"}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import homestable
 from ..errors import InputError
-from .model import Site, validate
+from ..sitefile import Site, validate
 
 PHASES = {1: "A", 2: "B", 3: "C"}
 

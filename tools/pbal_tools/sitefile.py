@@ -12,8 +12,9 @@ from pbal_controller.config import DEFAULT_FUSE_A, BusConfig, ResidualConfig, Tr
 from pbal_controller.documents import DocumentError, read_toml, toml_value
 from pbal_controller.naming import Name
 
-from ..errors import InputError
+from .errors import InputError
 
+SITE = Path("/etc/pbal/site.toml")
 Bearer = Literal["rs485", "lora", "wifi"]
 
 

@@ -10,7 +10,7 @@ from pbal_controller.errors import KeyStoreError
 from pbal_controller.keys import KeyStore, find_passphrase
 from pbal_controller.secrecy import no_core_dump
 
-from ..errors import InputError
+from .errors import InputError
 
 CREDENTIAL = "pbal-keys"
 MIN_PASSPHRASE = 8
