@@ -37,7 +37,7 @@ BLOCKS = marked_blocks()
 
 
 @pytest.mark.twin
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("block", [b for _, b in BLOCKS], ids=[name for name, _ in BLOCKS])
 def test_commands_in_the_documents_run(block: str) -> None:
     done = subprocess.run(
@@ -45,7 +45,7 @@ def test_commands_in_the_documents_run(block: str) -> None:
         cwd=needs.ROOT,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=880,
         check=False,
         env={**os.environ, "TERM": "dumb"},
     )
