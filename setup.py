@@ -31,7 +31,7 @@ extensions = [
 # Every room keeps its packages under its own folder. The boards and the two scripts of the
 # node's flash are no packages in the checkout; a wheel carries them as data under these names.
 package_dir = {"pbal_boards": "boards", "pbal_firmware": "firmware"}
-packages = [*package_dir, "pbal_boards.hats", "pbal_boards.meters"]
+packages = [*package_dir, "pbal_boards.hats", "pbal_boards.meters", "pbal_boards.modems"]
 for room in ("protocol", "firmware", "pi_controller", "tools", "sim", "hq"):
     found = find_namespace_packages(room, include=["pbal_*"], exclude=["*__pycache__*"])
     packages += found

@@ -12,7 +12,7 @@ from typing import Any
 
 from pbal_controller.bearers import Bearer, Registers
 from pbal_controller.config import Config, HomeConfig
-from pbal_controller.errors import ConfigError, JournalError, KeyStoreError
+from pbal_controller.errors import JournalError, KeyStoreError
 from pbal_controller.homes import (
     Conversation,
     Counters,
@@ -44,6 +44,7 @@ from pbal_controller.uplink import (
     Commands,
     Gateway,
     LoraUplink,
+    LorawanUplink,
     Renewal,
     SiteAlarm,
     StateMaker,
@@ -58,6 +59,7 @@ log = logging.getLogger(__name__)
 
 NEUTRAL_HISTORY = 900
 MEMORY_EVERY_S = 900.0
+Link = Uplink | LoraUplink | LorawanUplink
 MINUTES_KEPT = 20_000  # of all homes together: some hours of a failing journal
 ORDERS_EVERY_S = 2.0
 
@@ -188,7 +190,7 @@ class Controller:
             self.config.uplink.resend_s, self.wall, lambda: self.uplink.wake(),
         )  # fmt: skip
 
-    def _make_uplink(self, maker: StateMaker, keys: KeyStore) -> Uplink | LoraUplink:
+    def _make_uplink(self, maker: StateMaker, keys: KeyStore) -> Link:
         c = self.config
 
         async def reading() -> Summary | None:
@@ -200,7 +202,7 @@ class Controller:
                 maker.state, self.commands, reading, self.wall,
             )  # fmt: skip
         if c.uplink.kind == "lorawan":
-            raise ConfigError('uplink.kind "lorawan" is not in this version')
+            return LorawanUplink(self.journal, c.uplink, maker.state, self.commands, reading)
         return Uplink(
             self.journal, c.uplink, c.site.id, maker.state, self.commands, reading, self.wall,
             self.gateway,

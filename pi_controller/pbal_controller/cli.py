@@ -120,7 +120,7 @@ def check_config(
     from pbal_controller.bearers.lora import probe
     from pbal_controller.meters import profile_of
     from pbal_controller.moves import core_config
-    from pbal_controller.uplink import tls
+    from pbal_controller.uplink import load_modem, read_app_key, tls
     from pbal_controller.view import read_token
 
     settings = load(config)
@@ -135,6 +135,9 @@ def check_config(
     keys = check_keys(settings, passphrase_file)
     try:
         uplink = tls.check(settings.uplink) if settings.uplink.kind == "sparkplug" else []
+        if settings.uplink.lorawan is not None and settings.uplink.kind == "lorawan":
+            load_modem(settings.uplink.lorawan.modem, settings.uplink.lorawan.region)
+            read_app_key(settings.uplink.lorawan.app_key_file)
     except ConfigError as error:
         raise ConfigError(f"{source_of(error.key, config)}: {error}") from None
     if json_:

@@ -402,6 +402,11 @@ class UplinkConfig(Table):
                 'kind "lorawan" needs a table [uplink.lorawan] with port, modem, region, join_eui '
                 "and app_key_file; docs/gateway.md has an example"
             )
+        if self.kind == "lorawan" and "acknowledged_by" not in self.model_fields_set:
+            raise ValueError(
+                'kind "lorawan" needs acknowledged_by: "broker", the network server by its '
+                'acknowledgement; or "host", where HQ itself sends STORED down (docs/gateway.md)'
+            )
         return self
 
 

@@ -1,12 +1,14 @@
 """The link to HQ: summaries and events, an outbox, Sparkplug over MQTT, commands."""
 
-from pbal_controller.uplink import certificate, enrolment, outbox, tls
+from pbal_controller.uplink import airlink, certificate, enrolment, outbox, tls
 from pbal_controller.uplink.alarms import SiteAlarm
 from pbal_controller.uplink.anchor import Anchors, anchor
 from pbal_controller.uplink.commands import Commands
 from pbal_controller.uplink.gateway import Gateway
 from pbal_controller.uplink.link import Uplink
 from pbal_controller.uplink.lora import LoraUplink
+from pbal_controller.uplink.lorawan import LorawanUplink
+from pbal_controller.uplink.modem import load_modem, read_app_key
 from pbal_controller.uplink.renewal import Renewal
 from pbal_controller.uplink.state import StateMaker
 from pbal_controller.uplink.summaries import Summaries
@@ -16,14 +18,18 @@ __all__ = [
     "Commands",
     "Gateway",
     "LoraUplink",
+    "LorawanUplink",
     "Renewal",
     "SiteAlarm",
     "StateMaker",
     "Summaries",
     "Uplink",
+    "airlink",
     "anchor",
     "certificate",
     "enrolment",
+    "load_modem",
     "outbox",
+    "read_app_key",
     "tls",
 ]

@@ -7,6 +7,7 @@ from pbal_controller.cli import app
 from pbal_controller.config import load
 from pbal_controller.errors import ConfigError, KeyStoreError
 from pbal_controller.keys import KeyStore, check_keys
+from pbal_tools.doctor import site
 from pbal_tools.doctor import uplink as doctor
 from pbal_tools.doctor.finding import Machine
 
@@ -142,3 +143,28 @@ def test_doctor_looks_at_the_links_radio(file, tmp_path):
     (found,) = doctor.radios(machine, settings)
     assert found.level == "ok"
     assert list(doctor.certificates(machine, settings)) == list(doctor.broker(settings)) == []
+
+
+LORAWAN = (
+    SITE.replace('kind = "lora"\nradio = "link"', 'kind = "lorawan"\nacknowledged_by = "broker"')
+    + """[uplink.lorawan]
+modem = "rak3172"
+port = "/dev/ttyUSB9"
+region = "EU868"
+join_eui = "70b3d57ed0000001"
+app_key_file = "app.key"
+"""
+)
+
+
+def test_doctor_looks_at_a_lorawan_modem(file, tmp_path):
+    settings = load(file(LORAWAN))
+    levels = lambda: [f.level for f in doctor.lorawan(settings)]  # noqa: E731
+    assert levels() == ["error"]
+    (tmp_path / "app.key").touch(mode=0o600)
+    (tmp_path / "app.key").write_text("0" * 32)
+    assert levels() == ["ok"]
+    ports = [f for f in site.serial_ports(Machine(root=tmp_path), settings) if "modem" in f.words]
+    assert [f.level for f in ports] == ["error"]
+    with pytest.raises(ConfigError, match="acknowledged_by"):
+        load(file(LORAWAN.replace('acknowledged_by = "broker"', "")))

@@ -47,6 +47,7 @@ def examine(
     if reach:
         yield from site.running(settings)
     yield from uplink.radios(machine, settings)
+    yield from uplink.lorawan(settings)
     yield from uplink.certificates(machine, settings)
     if reach:
         yield from uplink.broker(settings)

@@ -22,7 +22,7 @@ _UNIT = "pbal-controller"
 
 
 def serial_ports(machine: Machine, config: Config) -> Iterator[Finding]:
-    """The ports of all buses and of the meter."""
+    """The ports of all buses, of the meter and of the uplink's modem."""
     ports = {
         f"bus {name}": settings.port
         for name, (_, settings) in config.bearers().items()
@@ -30,6 +30,8 @@ def serial_ports(machine: Machine, config: Config) -> Iterator[Finding]:
     }
     if config.transformer.meter is not None and config.transformer.meter.port:
         ports["transformer meter"] = config.transformer.meter.port
+    if config.uplink.kind == "lorawan" and config.uplink.lorawan is not None:
+        ports["LoRaWAN modem"] = config.uplink.lorawan.port
     for user, port in ports.items():
         if not port.startswith("/"):
             yield Finding("serial", "note", f"{user}: {port} is no port of this computer")

@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives import serialization
 from pbal_controller.bearers.lora import load_hat
 from pbal_controller.config import Config
 from pbal_controller.documents import load_json
+from pbal_controller.errors import ConfigError
+from pbal_controller.uplink import load_modem, read_app_key
 
 from .finding import Finding, Machine
 
@@ -138,6 +140,20 @@ def radios(machine: Machine, config: Config) -> Iterator[Finding]:
             )  # fmt: skip
         else:
             yield Finding("radio", "ok", what)
+
+
+def lorawan(config: Config) -> Iterator[Finding]:
+    """The LoRaWAN modem's file and its key's; its port is one of the serial ports."""
+    c = config.uplink.lorawan
+    if config.uplink.kind != "lorawan" or c is None:
+        return
+    try:
+        modem = load_modem(c.modem, c.region)
+        read_app_key(c.app_key_file)
+    except ConfigError as exc:
+        yield Finding("lorawan", "error", str(exc), "docs/gateway.md, LoRaWAN.")
+        return
+    yield Finding("lorawan", "ok", f"{modem.modem.title}, {c.region}, JoinEUI {c.join_eui}")
 
 
 def modem(machine: Machine) -> Iterator[Finding]:
