@@ -52,6 +52,34 @@ def test_a_count_is_asked_about_not_studied(tmp_path: Path) -> None:
     assert read(tmp_path, count, Quantity("W")).watts[0, 0] > 81_000
 
 
+def test_a_count_that_falls_once_is_asked_about_too(tmp_path: Path) -> None:
+    """A meter was changed; taken as watts it would be a report of nonsense."""
+    count = np.cumsum(POWER)
+    count[20:] -= count[20]
+    with pytest.raises(InputError, match=r"every column only grows.*but for a fall") as caught:
+        read(tmp_path, count)
+    assert "--cumulative" in caught.value.remedy
+
+
+def test_one_count_among_watts_is_named(tmp_path: Path) -> None:
+    times = [str(np.datetime64("2026-01-12T00:00") + 30 * k) for k in range(len(POWER))]
+    rows = zip(times, POWER, np.cumsum(POWER), strict=True)
+    text = "time,a,b\n" + "".join(f"{t},{v},{c}\n" for t, v, c in rows)
+    (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(InputError, match="column b only grows"):
+        read_profiles(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize("unit", ["A", "kVA", "MWh", "kvarh", "V", "MJ"])
+def test_a_column_of_another_quantity_is_refused(tmp_path: Path, unit: str) -> None:
+    with pytest.raises(InputError, match=f"in {unit}, which is no active power"):
+        read(tmp_path, POWER, name=f"a [{unit}]")
+
+
+def test_a_bracket_that_is_no_unit_stays_a_name(tmp_path: Path) -> None:
+    assert read(tmp_path, POWER, name="a (No 2)").names == ("a (No 2)",)
+
+
 def test_a_count_that_falls_is_named(tmp_path: Path) -> None:
     count = np.cumsum(POWER)
     count[20:] -= count[20]

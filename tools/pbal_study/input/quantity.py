@@ -17,8 +17,15 @@ from ..errors import InputError
 UNITS = ("W", "kW", "Wh", "kWh")
 #: `home kWh`, `home_kW`, `home [W]`; a bare W might be the home's own, as in `Flat W`.
 _NAMED = re.compile(r"^(.+?)(?:[\s_]+(kwh?|wh)|[\s_]*[\[(](k?wh?)[\])])\s*$", re.IGNORECASE)
-#: Rows that must grow in every column before they are taken for a count.
+#: Units that a column may name and that are no active power.
+_OTHER = re.compile(
+    r"[\[(]\s*(m?a|k?v|k?va|k?varh?|k?vah|[mg]wh?|[kmg]?j)\s*[\])]\s*$", re.IGNORECASE
+)
+#: A column is asked about from so many rows on, where it rises so often, and falls at most once in
+#: so many rises (a meter that was changed, or has wrapped).
 _COUNT_ROWS = 24
+_COUNT_RISES = 12
+_RISES_A_FALL = 20
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,13 @@ class Quantity:
 
         Raises InputError where columns say different units, or another one than `unit`.
         """
+        for name in names:
+            other = _OTHER.search(name)
+            if other is not None:
+                raise InputError(
+                    f"{path}: the column {name} is in {other[1]}, which is no active power.",
+                    f"Give {', '.join(UNITS)}; or take the unit out of the name.",
+                )
         found = [_NAMED.match(name) for name in names]
         named = {(m[2] or m[3]).lower() for m in found if m is not None}
         if not named:
@@ -97,23 +111,24 @@ class Quantity:
                 f"The values are {unit}" + (" per interval." if unit.endswith("h") else ".")
             )
         else:
-            _ask_about_counts(path, values)
+            _ask_about_counts(path, names, values)
         factor = 1000.0 if unit.startswith("k") else 1.0
         if unit.endswith("h"):
             factor *= 3600.0 / step_s
         return (values if factor == 1 else values * factor), notes
 
 
-def _ask_about_counts(path: Path, values: NDArray[np.floating]) -> None:
-    """Raises InputError where every column only grows: no home's power does."""
+def _ask_about_counts(path: Path, names: tuple[str, ...], values: NDArray[np.floating]) -> None:
+    """Raises InputError where a column grows nearly all the time: no home's power does."""
     if len(values) < _COUNT_ROWS:
         return
-    rises = np.diff(values, axis=0)
-    known = np.isfinite(rises)
-    grows = np.where(known, rises, 0.0) >= 0
-    moved = (np.where(known, rises, 0.0) > 0).sum(axis=0)
-    if grows.all() and (moved >= _COUNT_ROWS // 4).all():
+    change = np.nan_to_num(np.diff(values, axis=0))
+    rises, falls = (change > 0).sum(axis=0), (change < 0).sum(axis=0)
+    count = np.flatnonzero((rises >= _COUNT_RISES) & (_RISES_A_FALL * falls <= rises))
+    if len(count):
+        which = f"column {names[count[0]]}" if len(count) < len(names) else "every column"
         raise InputError(
-            f"{path}: every column only grows, as a meter's count does.",
+            f"{path}: {which} only grows, as a meter's count does"
+            + (", but for a fall or two." if falls[count].any() else "."),
             "Say so: --cumulative --unit kWh (or Wh). If these are watts after all: --unit W.",
         )
