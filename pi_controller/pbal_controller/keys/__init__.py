@@ -1,5 +1,6 @@
 """The keys of the site: root keys and group keys, encrypted at rest."""
 
+from pbal_controller.keys.channel import Channel
 from pbal_controller.keys.file import site_of as read_keys_site
 from pbal_controller.keys.network import Network, checked_host
 from pbal_controller.keys.site import check_keys, open_keys, passphrase
@@ -15,6 +16,7 @@ from pbal_controller.keys.store import (
 
 __all__ = [
     "KEY_BYTES",
+    "Channel",
     "GroupGeneration",
     "KeyStore",
     "Network",

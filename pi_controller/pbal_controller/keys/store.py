@@ -37,6 +37,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from pbal_controller.documents import dump_json, load_json
 from pbal_controller.errors import KeyStoreError
+from pbal_controller.keys.channel import Channel
 from pbal_controller.keys.file import FORMAT, atomic_write, find_passphrase, read
 from pbal_controller.keys.network import Network
 
@@ -108,6 +109,7 @@ class KeyStore:
         self._active = 1
         self._release_key = b""
         self._network: Network | None = None
+        self._channel: Channel | None = None
         self._links: dict[int, bytes] = {}  # by site
 
     def __repr__(self) -> str:
@@ -196,7 +198,7 @@ class KeyStore:
         except BaseException:
             (
                 self._nodes, self._generations, self._active, self._release_key, self._network,
-                self._links,
+                self._links, self._channel,
             ) = before  # fmt: skip
             raise
         finally:
@@ -211,10 +213,11 @@ class KeyStore:
         bytes,
         Network | None,
         dict[int, bytes],
+        Channel | None,
     ]:
         return (
             self._nodes, self._generations, self._active, self._release_key, self._network,
-            self._links,
+            self._links, self._channel,
         )  # fmt: skip
 
     def _header(self) -> bytes:
@@ -246,6 +249,8 @@ class KeyStore:
         self._release_key = bytes.fromhex(content.get("release", ""))
         found = content.get("network")
         self._network = None if found is None else Network.from_dict(found)
+        told = content.get("radio")
+        self._channel = None if told is None else Channel.from_dict(told)
         self._links = {
             int(site): bytes.fromhex(root) for site, root in content.get("links", {}).items()
         }
@@ -268,6 +273,7 @@ class KeyStore:
             "active": self._active,
             "release": self._release_key.hex(),
             "network": None if self._network is None else self._network.as_dict(),
+            "radio": None if self._channel is None else self._channel.as_dict(),
             "links": {str(site): root.hex() for site, root in sorted(self._links.items())},
             "nodes": [
                 {
@@ -392,6 +398,16 @@ class KeyStore:
         """From now on nodes that speak UDP are provisioned with this."""
         with self._changing():
             self._network = network
+
+    @property
+    def channel(self) -> Channel | None:
+        """The site's radio channel, None for a site without one."""
+        return self._channel
+
+    def set_channel(self, channel: Channel | None) -> None:
+        """From now on nodes with a radio are provisioned with this."""
+        with self._changing():
+            self._channel = channel
 
     def addresses(self) -> list[int]:
         """All known addresses, revoked ones included, in order."""

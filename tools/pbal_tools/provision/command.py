@@ -20,6 +20,7 @@ from ..flash import ports
 from ..output import JsonFlag, counted, emit
 from .network import wifi
 from .node import Node
+from .radio import radio
 from .work import Done, Wanted, check_address, give, provision, read_csv
 
 app = typer.Typer(no_args_is_help=True, help="Give nodes their address and keys.")
@@ -57,6 +58,44 @@ WifiOption = Annotated[
     ),
 ]
 
+RadioOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--radio/--no-radio",
+        help="Whether it speaks over the site's radio channel (provision radio) and not on the "
+        "wires. Default: as it is, or not.",
+    ),
+]
+WiresOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--with-wires/--radio-only", help="Whether one with a radio serves the wires as well."
+    ),
+]
+BridgeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bridge-for",
+        metavar="ADDRESSES",
+        help="It carries the frames of these wired homes, as 258,259,262-270; an empty text: none.",
+    ),
+]
+
+
+def _neighbours(text: str | None) -> tuple[int, ...] | None:
+    """258,262-270 as addresses. Raises InputError."""
+    if text is None:
+        return None
+    found: list[int] = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise InputError(
+                f"{part!r} is no address.", "Write addresses as 258,259 or a range as 262-270."
+            )
+        found.extend(range(int(first), int(last or first) + 1)[:256])
+    return tuple(found)
+
 
 def _note(ctx: typer.Context, as_json: bool) -> Callable[[str], None]:
     if as_json or app_context(ctx).quiet:
@@ -65,6 +104,7 @@ def _note(ctx: typer.Context, as_json: bool) -> Callable[[str], None]:
 
 
 app.command()(wifi)
+app.command()(radio)
 
 
 def _one_port(given: str | None) -> str:
@@ -118,6 +158,9 @@ def add(
     ] = None,
     open_console: OpenConsole = None,
     wifi: WifiOption = None,
+    radio: RadioOption = None,
+    with_wires: WiresOption = None,
+    bridge_for: BridgeOption = None,
     passphrase_file: PassFile = None,
     secret_file: SecretFile = None,
     json_output: JsonFlag = False,
@@ -133,7 +176,10 @@ def add(
     check_address(address)
     if label is not None:
         labels.check(label)
-    wanted = Wanted(address, name, fixed, phase, eui, open_console, wifi)
+    wanted = Wanted(
+        address, name, fixed, phase, eui, open_console, wifi, radio, with_wires,
+        _neighbours(bridge_for),
+    )  # fmt: skip
     site = stores.open_store(keys, passphrase_file)
     note = _note(ctx, json_output)
     unlock = known_to(secret_file, site)
@@ -156,6 +202,7 @@ def bulk(
     ] = None,
     open_console: OpenConsole = None,
     wifi: WifiOption = None,
+    radio: RadioOption = None,
     passphrase_file: PassFile = None,
     json_output: JsonFlag = False,
 ) -> None:
@@ -169,7 +216,9 @@ def bulk(
     """
     if label is not None:
         labels.check(label)
-    rows = [replace(row, open_console=open_console, wifi=wifi) for row in read_csv(table)]
+    rows = [
+        replace(row, open_console=open_console, wifi=wifi, radio=radio) for row in read_csv(table)
+    ]
     site = stores.open_store(keys, passphrase_file)
     note = _note(ctx, json_output)
     known = {a for a in site.addresses() if not site.node(a).revoked}
@@ -230,6 +279,9 @@ def rotate(
     fixed: Fixed = None,
     open_console: OpenConsole = None,
     wifi: WifiOption = None,
+    radio: RadioOption = None,
+    with_wires: WiresOption = None,
+    bridge_for: BridgeOption = None,
     passphrase_file: PassFile = None,
     secret_file: SecretFile = None,
     json_output: JsonFlag = False,
@@ -244,7 +296,18 @@ def rotate(
     done = provision(
         _one_port(port),
         site,
-        Wanted(address, name, fixed, None, entry.eui, open_console, wifi),
+        Wanted(
+            address,
+            name,
+            fixed,
+            None,
+            entry.eui,
+            open_console,
+            wifi,
+            radio,
+            with_wires,
+            _neighbours(bridge_for),
+        ),
         _note(ctx, json_output),
         unlock=known_to(secret_file, site),
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pbal_controller.documents import dump_json
-from pbal_controller.keys import Network
+from pbal_controller.keys import Channel, Network
 from pbal_protocol import kdf
 
 from ..consolelock import Lock, Unlock, nobody
@@ -42,13 +42,15 @@ u = i.get('udp')
 t = ''
 if u:
     t = chr(0).join([u['host'], str(u['port'])] + [x for n in u['wifi'] for x in n])
+r = [i.get('radio'), i.get('role'), i.get('neighbours')]
 print('@P' + json.dumps({{
     'eui': i['eui'], 'site': i['site'], 'address': i['address'],
     'name': i.get('name', ''), 'fixed': i.get('fixed', 0), 'phase': i.get('phase', 0),
     'release': i.get('release', ''), 'generation': i.get('generation', 1),
     'root': hexlify(hmac_sha256(unhexlify(i['root']), c)).decode(),
     'group': hexlify(hmac_sha256(unhexlify(i['group']), c)).decode(),
-    'udp': hexlify(hmac_sha256(unhexlify(i['root']), c + t.encode())).decode()}}))
+    'udp': hexlify(hmac_sha256(unhexlify(i['root']), c + t.encode())).decode(),
+    'radio': r}}))
 """
 
 # The parts of a node's identity that are not secret, kept where only the key changes.
@@ -60,8 +62,14 @@ try:
 except (OSError, ValueError):
     i = {{}}
 found = {{k: i[k] for k in (
-    'eui', 'site', 'address', 'name', 'fixed', 'phase', 'release') if k in i}}
+    'eui', 'site', 'address', 'name', 'fixed', 'phase', 'release', 'radio', 'neighbours')
+    if k in i}}
 found['udp'] = 'udp' in i
+try:
+    with open('/board.json') as f:
+        found['fitted'] = 'radio' in json.load(f)
+except (OSError, ValueError):
+    found['fitted'] = False
 print('@O' + json.dumps(found))
 """
 
@@ -130,6 +138,9 @@ class Identity:
     release: bytes = b""  # public key that updates are signed with
     generation: int = 1  # of the group key
     network: Network | None = None  # it speaks UDP there, and not on the wires
+    channel: Channel | None = None  # it speaks over the radio, ...
+    with_wires: bool = False  # ... and on the wires as well
+    neighbours: tuple[int, ...] = ()  # it is the bridge of these
 
     def __repr__(self) -> str:
         return f"Identity(eui={self.eui!r}, site={self.site}, address={self.address})"
@@ -155,7 +166,21 @@ class Identity:
             data["release"] = self.release.hex()
         if self.network is not None:
             data["udp"] = self.network.as_dict()
+        told, role, neighbours = self.beside()
+        if told is not None:
+            data["radio"] = told
+        if role is not None:
+            data |= {"role": role, "neighbours": neighbours}
         return dump_json(data, separators=(",", ":")).encode()
+
+    def beside(self) -> tuple[dict[str, object] | None, str | None, list[int] | None]:
+        """The tables "radio", "role" and "neighbours", None for those it has not."""
+        told = None
+        if self.channel is not None:
+            told = self.channel.as_dict() | ({"wired": True} if self.with_wires else {})
+        if not self.neighbours:
+            return told, None, None
+        return told, "bridge", list(self.neighbours)
 
 
 class Node:
@@ -266,6 +291,7 @@ class Node:
             and data.get("generation") == identity.generation
             and _same(data.get("root"), kdf.hmac_sha256(identity.root, challenge))
             and _same(data.get("group"), kdf.hmac_sha256(identity.group, challenge))
+            and data.get("radio") == list(identity.beside())
             and _same(data.get("udp"), kdf.hmac_sha256(identity.root, challenge + network))
         )
         if not right:

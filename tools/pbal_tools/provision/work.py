@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pbal_controller.keys import KEY_BYTES, KeyStore
+from pbal_controller.keys import KEY_BYTES, Channel, KeyStore
 from pbal_controller.naming import check_name
 
 from .. import homestable
@@ -20,6 +20,8 @@ from ..errors import InputError, RefusedError
 from ..keystore import holder_of, store_errors
 from ..label import Label
 from .node import PROMPT_S, Identity, Node
+
+MOST_NEIGHBOURS = 30  # as the node's bearers/bridge.py has it
 
 Note = Callable[[str], None]
 
@@ -35,6 +37,9 @@ class Wanted:
     eui: str = ""
     open_console: bool | None = None
     wifi: bool | None = None
+    radio: bool | None = None
+    with_wires: bool | None = None
+    neighbours: tuple[int, ...] | None = None  # of a bridge; empty: it is none
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class Done:
     updates: bool = False  # it knows the key that updates are signed with
     console: str = "locked"  # or "open"
     wifi: bool = False  # it speaks UDP on the site's network
+    radio: bool = False  # it speaks over the site's radio channel
+    neighbours: tuple[int, ...] = ()  # it is the bridge of these
 
     def as_dict(self) -> dict[str, Any]:
         """For --json."""
@@ -133,7 +140,7 @@ def give(node: Node, store: KeyStore, wanted: Wanted, note: Note) -> Done:
     return Done(
         node.port, eui, store.site_id, wanted.address, identity.name, identity.fixed,
         entry.fingerprint, action, bool(identity.release), console,
-        identity.network is not None,
+        identity.network is not None, identity.channel is not None, identity.neighbours,
     )  # fmt: skip
 
 
@@ -163,13 +170,71 @@ def _identity(old: dict[str, Any], store: KeyStore, wanted: Wanted, eui: str) ->
             "The key store has no Wi-Fi for the node.",
             "Give it one first:  pbal provision wifi NAME --controller pbal-7.local",
         )
+    channel, with_wires = _radio(old, was, store, wanted, network is not None)
+    neighbours = tuple(was.get("neighbours", ()))
+    if wanted.neighbours is not None:
+        neighbours = wanted.neighbours
+    if neighbours:
+        _check_neighbours(wanted.address, neighbours)
+        if network is None and channel is None:
+            raise InputError(
+                "A bridge needs a way to the controller.", "Give --radio or --wifi as well."
+            )
     return Identity(
         eui, store.site_id, wanted.address, secrets.token_bytes(KEY_BYTES), newest.root,
         str(was.get("name", "")) if wanted.name is None else wanted.name,
         bool(was.get("fixed")) if wanted.fixed is None else wanted.fixed,
         int(was.get("phase", 0)) if wanted.phase is None else wanted.phase,
-        release, newest.number, network,
+        release, newest.number, network, channel, with_wires, neighbours,
     )  # fmt: skip
+
+
+def _radio(
+    old: dict[str, Any], was: dict[str, Any], store: KeyStore, wanted: Wanted, wifi: bool
+) -> tuple[Channel | None, bool]:
+    """The channel of a node that speaks over the radio, and whether on the wires as well."""
+    told = was.get("radio")
+    if not (bool(told) if wanted.radio is None else wanted.radio) or (
+        wifi and wanted.radio is None
+    ):
+        if wanted.with_wires:
+            raise InputError("As well as what?", "--with-wires goes with --radio.")
+        return None, False
+    if wifi:
+        raise InputError(
+            "A node uses the Wi-Fi or a radio.", "Give --radio and --wired, or --wifi."
+        )
+    if not old.get("fitted"):
+        raise RefusedError(
+            "The node's board has no radio.",
+            "Take a board with one (pbal board list), or its wires: --no-radio.",
+        )
+    with store_errors():
+        channel = store.channel
+    if channel is None:
+        raise InputError(
+            "The key store has no radio channel for the node.",
+            "Give it one first:  pbal provision radio REGION",
+        )
+    before = isinstance(told, dict) and bool(told.get("wired"))
+    return channel, before if wanted.with_wires is None else wanted.with_wires
+
+
+def _check_neighbours(address: int, neighbours: tuple[int, ...]) -> None:
+    """Raises InputError for those that no bridge can poll on its line."""
+    for each in neighbours:
+        check_address(each)
+    units = {each & 0xFF for each in neighbours}
+    if address in neighbours or len(units) != len(neighbours):
+        raise InputError(
+            "A bridge's neighbours are other homes, each with a Modbus unit of its own.",
+            "The unit is the address modulo 256: correct --bridge-for.",
+        )
+    if len(neighbours) > MOST_NEIGHBOURS:
+        raise InputError(
+            f"{len(neighbours)} neighbours: a bridge carries {MOST_NEIGHBOURS} at most.",
+            "Give the others a bridge of their own.",
+        )
 
 
 def _may(store: KeyStore, wanted: Wanted, eui: str) -> str:
