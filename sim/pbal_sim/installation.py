@@ -77,7 +77,7 @@ def _on_radio(config: StreetConfig, i: int, radio: RadioSite) -> dict[str, Any]:
     if building and i != building[0]:
         return {}  # its bridge has the radio
     found: dict[str, Any] = {"radio": radio.identity() | {"wired": i in config.both}}
-    if building:
+    if len(building) > 1:
         neighbours = [identity_of(config, n).address for n in building[1:]]
         found |= {"role": "bridge", "neighbours": neighbours}
     return found

@@ -103,8 +103,9 @@ def run(
         str,
         typer.Option(
             metavar="NAME",
-            help=f"How the homes are reached: {', '.join(SCENARIOS)} (RS-485; LoRa; Wi-Fi; every "
-            "second home on RS-485, the others on Wi-Fi).",
+            help=f"How the homes are reached: {', '.join(SCENARIOS)} (RS-485; LoRa; buildings with "
+            "an RS-485 line, each behind a bridge over LoRa; RS-485 and LoRa in every home; Wi-Fi; "
+            "every second home on RS-485, the others on Wi-Fi).",
         ),
     ] = "urban",
     port: Annotated[
@@ -127,6 +128,7 @@ def run(
     pbal sim run --faults noise,dead
     pbal sim run --uplink
     pbal sim run --scenario rural --homes 6
+    pbal sim run --scenario campus
     pbal sim run --scenario mixed
     """
     options = RunOptions(

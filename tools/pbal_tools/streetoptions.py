@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pbal_sim.streetconfig import RadioSite
+from pbal_sim.streetconfig import RadioSite, StreetConfig
 
 from .errors import InputError
 from .extras import require
@@ -63,9 +63,11 @@ CAMPUS_OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Scenario:
-    """What the homes are reached over: board, radio, and tables of the controller's. `wifi_each`:
-    every so many homes one is on the Wi-Fi; 0: none, 1: all. `building`: so many homes share an
-    RS-485 line, whose first home is their bridge to the radio; 0: none do.
+    """What the homes are reached over: board, radio, and tables of the controller's.
+
+    `wifi_each`: every so many homes one is on the Wi-Fi; 0: none, 1: all. `building`: so many homes
+    share an RS-485 line, whose first home is their bridge to the radio; 0: none do. `two_paths`:
+    homes with a radio are on the line, too.
     """
 
     board: str
@@ -75,6 +77,8 @@ class Scenario:
     wifi_each: int = 0
     building: int = 0
     bridge_heap: str = ""
+    two_paths: bool = False
+    heap: str = StreetConfig.heap
 
     def on_wifi(self, homes: int) -> frozenset[int]:
         """The homes on the Wi-Fi, 0..."""
@@ -88,6 +92,26 @@ class Scenario:
         firsts = range(0, homes, self.building)
         return tuple(tuple(range(i, min(i + self.building, homes))) for i in firsts)
 
+    def topology(self, homes: int) -> list[str]:
+        """Who speaks to whom, as lines of text."""
+        lines = []
+        for building in self.buildings(homes):
+            line = f"controller ~LoRa~ home {building[0] + 1:02d}"
+            if len(building) > 1:
+                wired = ", ".join(f"{i + 1:02d}" for i in building[1:])
+                line += f", a bridge -RS-485- homes {wired}"
+            lines.append(line)
+        if lines:
+            return lines
+        wifi = len(self.on_wifi(homes))
+        if "street" in self.paths and wifi < homes:
+            lines.append(f"controller -RS-485- {homes - wifi} homes")
+        if wifi:
+            lines.append(f"controller ~Wi-Fi~ {wifi} homes")
+        if self.radio is not None:
+            lines.append(f"controller ~LoRa~ {homes} homes")
+        return lines
+
 
 SCENARIOS = {
     "urban": Scenario("esp32-devkitc", ("street",), {}),
@@ -99,6 +123,15 @@ SCENARIOS = {
         RadioSite(sf=7),
         building=6,
         bridge_heap=BRIDGE_HEAP,
+    ),
+    # Both bearers at once take more heap than a chip without external RAM has (docs/node.md).
+    "two-paths": Scenario(
+        "lilygo-t3",
+        ("street", "village"),
+        RADIO_OPTIONS,
+        RadioSite(),
+        two_paths=True,
+        heap="300k",
     ),
     "wifi": Scenario("esp32-devkitc", ("wifi",), {}, wifi_each=1),
     "mixed": Scenario("esp32-devkitc", ("street",), {}, wifi_each=2),

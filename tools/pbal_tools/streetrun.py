@@ -55,6 +55,7 @@ class StreetRun:
             title, stage="starting", note=f"Starting {counted(options.homes, 'home')}."
         )
         self.picture.homes = [HomeCell(f"home {i + 1:02d}") for i in range(options.homes)]
+        self.picture.told += SCENARIOS[options.scenario].topology(options.homes)
         self.result: dict[str, Any] = {}
         self.stopping = asyncio.Event()
         self._began = time.monotonic()
@@ -85,6 +86,8 @@ class StreetRun:
                 wifi=scenario.on_wifi(o.homes),
                 buildings=scenario.buildings(o.homes),
                 bridge_heap=scenario.bridge_heap,
+                both=frozenset(range(o.homes)) if scenario.two_paths else frozenset(),
+                heap=scenario.heap,
                 controller=("127.0.0.1", free_udp_port()),
                 profiles=o.profiles,
                 speed=o.speed,

@@ -23,6 +23,7 @@ from pbal_protocol import (
     states,
 )
 from pbal_protocol.codec import BLOB, Record
+from pbal_protocol.radio import carried
 from pbal_protocol.radio import records as radio_records
 
 from . import wiretexts
@@ -135,6 +136,7 @@ def wire_md() -> str:
         port=datagram.PORT, poll=datagram.POLL, group=datagram.GROUP, frames=datagram.FRAMES,
         most=datagram.MAX_DATAGRAM,
     )  # fmt: skip
+    out += wiretexts.CARRIED.format(ask=carried.ASK, batch=carried.BATCH)
     out += wiretexts.MODBUS.format(
         baud="115200 baud, 8 data bits, even parity, 1 stop bit", silence=modbus.silence_us(115200)
     )

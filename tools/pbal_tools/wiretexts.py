@@ -208,6 +208,22 @@ is.
 
 """
 
+CARRIED = """\
+## What a bridge carries over a radio
+
+On a LoRa channel a sealed frame is sent as it is. A bridge is asked for what its wired neighbours
+say, and answers with their frames, several in one:
+
+| frame | bytes |
+| --- | --- |
+| ask, down | {ask:#04x}, bridge (2, little endian), sf, batches, bytes of one, item ... |
+| batch, up | {batch:#04x}, bridge (2, little endian), whether another follows, item ... |
+
+An item is a length and so many bytes of a sealed frame. The first one of an ask is for the bridge
+itself: without an authentic one it sends nothing. Neither kind is one of a sealed frame.
+
+"""
+
 MODBUS = """\
 ## Modbus RTU
 

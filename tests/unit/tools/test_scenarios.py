@@ -1,11 +1,14 @@
 """`pbal sim run --scenario`: which homes are reached over what, as node and controller are told."""
 
+import json
 import socket
 from pathlib import Path
 
 import pytest
 
 from pbal_controller.config import load
+from pbal_sim.installation import first_files, identity_of
+from pbal_sim.streetconfig import StreetConfig
 from pbal_tools.controllersetup import ControllerSetup, NodeIdentity, create_keys, write_config
 from pbal_tools.errors import InputError
 from pbal_tools.streetoptions import SCENARIOS, RunOptions, check, free_udp_port
@@ -29,6 +32,36 @@ def test_the_controller_is_told_the_same(tmp_path: Path) -> None:
     setup = ControllerSetup(tmp_path, 1, "/dev/null", 115200, nodes, {"bearer": {"wifi": wifi}})
     config = load(write_config(setup), {})
     assert [config.ways(home) for home in config.home] == [[("street", 1)], [("wifi", 2)]]
+
+
+def test_a_campus_is_told_to_nodes_and_controller_alike(tmp_path: Path) -> None:
+    campus = SCENARIOS["campus"]
+    assert campus.buildings(13) == (tuple(range(6)), tuple(range(6, 12)), (12,))
+    assert len(campus.topology(13)) == 3
+    assert "home 07, a bridge -RS-485- homes 08, 09, 10, 11, 12" in campus.topology(13)[1]
+    config = StreetConfig(
+        homes=13, board=campus.board, radio=campus.radio, buildings=campus.buildings(13)
+    )
+    told = [
+        json.loads(first_files(config, i, identity_of(config, i))["/cfg/identity.json"])
+        for i in range(13)
+    ]
+    assert [("radio" in one, one.get("role")) for one in told] == [
+        *[(True, "bridge"), *[(False, None)] * 5] * 2, (True, None)
+    ]  # fmt: skip
+    assert told[6]["neighbours"] == [8, 9, 10, 11, 12]
+    nodes = [
+        NodeIdentity(i + 1, f"home {i + 1}", f"{i:016x}", bytes(32), (), None if i % 6 == 0 else
+                     i // 6 * 6 + 1)
+        for i in range(13)
+    ]  # fmt: skip
+    create_keys(tmp_path, 1, bytes(32), nodes)
+    setup = ControllerSetup(
+        tmp_path, 1, "/dev/null", 115200, nodes, dict(campus.options), paths=campus.paths
+    )
+    found = load(write_config(setup), {})
+    assert found.ways(found.home[0]) == [("campus", 1)]
+    assert found.ways(found.home[8]) == [("campus", (9, 7))]
 
 
 def test_a_free_port_is_free() -> None:

@@ -28,11 +28,14 @@ from .job import Job, Meter
 from .line import Line
 from .questions import Asker
 from .state import STEPS, State, default_folder
+from .surveycommand import survey
 from .talk import PATIENCE_S
 
 app = typer.Typer(
     no_args_is_help=True, help="Commission a street: scan, phases, calibration, transfer test."
 )
+
+app.command()(survey)
 
 File = Annotated[Path, typer.Argument(help="The site file.")]
 BusName = Annotated[

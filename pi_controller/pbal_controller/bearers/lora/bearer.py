@@ -41,6 +41,8 @@ _WAIT_S = 0.25
 _BACKOFF_S = (1.0, 60.0)
 # A home's slot may use this share of the airtime that the plan allows; its other frames the rest.
 _SLOT_SHARE = 0.5
+# Addresses that are no home of the site, or whose key is another: for crews.
+_STRANGERS = 32
 # More exchanges in a round while homes wait for their first slot.
 _JOINING = 4
 _TURN_S = 0.02
@@ -66,6 +68,7 @@ class LoraBearer:
         self._guard_s = self._rounds.guard_us / 1e6
         self._rates: dict[int, tdma.Rate] = {}
         self._joining: set[int] = set()
+        self._strangers: dict[int, Received] = {}
         self._bridges = Bridges(name, config, traffic, self)
         self._budget = Budget(config.plan, (config.down,))
         self._radio: RadioThread | None = None
@@ -137,6 +140,10 @@ class LoraBearer:
             "airtime_share": round(self._airtime_us / 1e6 / self._alive_s(), 4),
             "why": self._why,
             "bridges": self._bridges.as_list(),
+            "strangers": [
+                {"address": address, "rssi_dbm": each.rssi_dbm, "snr_db": each.snr_db}
+                for address, each in self._strangers.items()
+            ],
             **self.counts(),
         }
 
@@ -336,7 +343,10 @@ class LoraBearer:
             return
         if not self._traffic.unasked(address, received.frame, asyncio.get_running_loop().time()):
             self._counts["foreign"] += 1
+            if address not in self.quality and len(self._strangers) < _STRANGERS:
+                self._strangers[address] = received
             return
+        self._strangers.pop(address, None)
         self._note(address, received)
         if len(received.frame) == tdma.UP_BYTES:
             self._rounds.heard(address)

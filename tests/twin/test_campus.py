@@ -1,0 +1,112 @@
+"""A campus in the twin: buildings on RS-485 behind bridges over LoRa; and homes with two paths."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from rigs import needs
+
+from pbal_sim.street import Street
+from pbal_tools.streetoptions import RunOptions
+from pbal_tools.streetrun import StreetRun
+
+pytestmark = [pytest.mark.twin, pytest.mark.timeout(400)]
+
+LONGEST_S = 240.0
+
+
+class Watched(StreetRun):
+    """A run whose street a test may touch; it ends when `play` has returned."""
+
+    street: Street
+
+    def __init__(self, options: RunOptions, play: Callable[[Watched], Awaitable[None]]) -> None:
+        super().__init__(options)
+        self._play = play
+        self.failure: BaseException | None = None
+        self.player: asyncio.Task[None] | None = None
+
+    def _look(self, street: Street) -> None:
+        super()._look(street)
+        if self.player is None:
+            self.street = street
+            self.player = asyncio.create_task(self._played())
+
+    async def _played(self) -> None:
+        try:
+            await self._play(self)
+        finally:
+            self.stopping.set()
+
+    async def until(self, what: Callable[[dict[str, Any]], object], seconds: float = 120.0) -> None:
+        """Wait for something in the controller's status."""
+        end = time.monotonic() + seconds
+        while not what(self._status):
+            assert time.monotonic() < end, self._status.get("buses")
+            await asyncio.sleep(0.1)
+
+
+async def played(options: RunOptions, play: Callable[[Watched], Awaitable[None]]) -> Watched:
+    needs.require_module("adafruit_rfm9x", "pi")
+    run = Watched(options, play)
+    await run.run()
+    assert run.player is not None
+    await run.player
+    assert run.result["switches_failed"] == 0, run.result
+    assert run.result["incidents"] == {}, run.result
+    assert run.result["node_crashes"] == 0, run.result
+    return run
+
+
+def confirmed(status: dict[str, Any]) -> int:
+    return int(status.get("switches", {}).get("confirmed", 0))
+
+
+async def test_a_building_is_read_and_moved_over_its_bridge_and_outlives_it() -> None:
+    async def play(run: Watched) -> None:
+        await run.until(lambda s: s["homes_fresh"] == 3 and confirmed(s))
+        # The bridge dies: the homes behind it are silent, hold their phases, and it is said.
+        (building,) = run.street.config.buildings
+        await run.street.power_off(building[0])
+        await run.until(lambda s: s["homes_alive"] == 0)
+        phases = [home.contacts.phase for home in run.street.homes][1:]
+        assert all(phase >= 0 for phase in phases)
+        await run.until(lambda s: s["buses"][0]["bridges"][0]["silent"])
+        await asyncio.sleep(3.0)
+        assert [home.contacts.phase for home in run.street.homes][1:] == phases
+        await run.street.power_on(building[0])
+        await run.until(lambda s: s["homes_alive"] == 3)
+        assert not run._status["buses"][0]["bridges"][0]["silent"]
+
+    await played(RunOptions(homes=3, seconds=LONGEST_S, scenario="campus"), play)
+
+
+async def test_a_home_with_two_paths_is_asked_over_the_other_and_moves_once() -> None:
+    async def play(run: Watched) -> None:
+        def over(name: str) -> Callable[[dict[str, Any]], bool]:
+            return lambda s: all(home["path"] == name for home in s["homes"])
+
+        await run.until(lambda s: over("street")(s) and confirmed(s))
+        # Both were heard on the radio; then the line is cut.
+        await run.until(lambda s: s["buses"][1]["slots"] == 2)
+        moved = confirmed(run._status)
+        for node in range(2):
+            await run.street.segment.wire(node, False)
+        rounds = run._status["buses"][1]["rounds"]
+        await run.until(over("village"))
+        took = run._status["buses"][1]["rounds"] - rounds
+        print(f"{took} rounds to the other path")
+        assert took <= 3  # the one under way, and two more
+        await run.until(lambda s: confirmed(s) > moved and s["homes_fresh"] == 2)
+        for node in range(2):
+            await run.street.segment.wire(node, True)
+        await run.until(over("street"))
+
+    run = await played(RunOptions(homes=2, seconds=LONGEST_S, scenario="two-paths"), play)
+    # Each command moved contacts once, whichever way it came.
+    done = run.result["switches_confirmed"] + run.result["switches_open"]
+    assert run.result["switches_confirmed"] <= run.result["switches_seen_by_the_twin"] <= done
