@@ -8,10 +8,10 @@ import typer
 
 from pbal_controller.keys import Channel
 
+from .. import keystore as stores
 from ..consolelock import KEYS, PassFile
 from ..errors import CheckFailed, InputError
 from ..output import JsonFlag, emit
-from . import store as stores
 
 
 def radio(
