@@ -57,7 +57,7 @@ class Host:
         """Whether this home may be sent parts of an update."""
         return True
 
-    def knocks(self, home: Home, now: float) -> bool:
+    def requests_hello(self, home: Home, now: float) -> bool:
         """Whether this poll is to request a Hello by a frame that no key has sealed."""
         return False
 
@@ -119,9 +119,11 @@ class Conversation:
         self.carries = None
         if home.hello is None:
             # Nothing is sealed before the node has reported its floor.
-            return self.session.knock() if not something and home.may_ask_hello(now) else b""
-        if self._host.knocks(home, now):
-            return self.session.knock()
+            return (
+                self.session.hello_request() if not something and home.may_ask_hello(now) else b""
+            )
+        if self._host.requests_hello(home, now):
+            return self.session.hello_request()
         if not self.session.counters.left:
             return b""
         self._left = min(room - OVERHEAD, MAX_PAYLOAD)

@@ -77,7 +77,9 @@ class Home:
     # While a second controller is present: when the next claim is due (host.instead).
     claim_due: float = -math.inf
     claiming: bool = False
-    knock_due: float = -math.inf  # while homes are asked whether they confirm one home's report
+    hello_request_due: float = (
+        -math.inf
+    )  # while homes are asked whether they confirm one home's report
 
     watched: bool = False  # the dispatcher wants every reading: a command is open
 
@@ -114,7 +116,7 @@ class Home:
         return self.config.address
 
     @property
-    def can_be_told(self) -> bool:
+    def can_be_sealed_for(self) -> bool:
         """Whether a frame can be sealed for it now: its floor is known, counters are reserved."""
         return (
             self.session is not None and self.hello is not None and self.session.counters.left > 0

@@ -196,7 +196,7 @@ class GroupKeys:
             said, home.group_proof = home.group_proof, None
             if said is not None and said.challenge == group.challenge and group.asked:
                 await self._judge(home, group, said, now)
-            if group.holds == newest.number or not home.alive or not home.can_be_told:
+            if group.holds == newest.number or not home.alive or not home.can_be_sealed_for:
                 continue
             if now >= group.again_at and home.group_key is None:
                 group.challenge = secrets.randbits(32)

@@ -18,7 +18,7 @@ from pbal_protocol.frames import WINDOW
 # While a home's report of a second controller waits for confirmation: each home is asked for its
 # floor this often, by a frame that no key has sealed, to which it answers whatever counters the
 # second controller has used.
-_KNOCK_EVERY_S = 15.0
+_REQUEST_EVERY_S = 15.0
 # While a second controller is present: one frame this often to each home, far enough above what the
 # home has accepted that the other's next one is refused. So the other notices us, too.
 _CLAIM_EVERY_S = 30.0
@@ -73,11 +73,15 @@ class SiteHost(Host):
         """Not while the site stands down."""
         return not self._standing.why_not(now)
 
-    def knocks(self, home: Home, now: float) -> bool:
+    def requests_hello(self, home: Home, now: float) -> bool:
         """While one home's report waits for confirmation, each home is asked at intervals."""
-        if not self._standing.reported or now < home.knock_due or not self._standing.asking(now):
+        if (
+            not self._standing.reported
+            or now < home.hello_request_due
+            or not self._standing.asking(now)
+        ):
             return False
-        home.knock_due = now + _KNOCK_EVERY_S
+        home.hello_request_due = now + _REQUEST_EVERY_S
         return True
 
     def instead(self, home: Home, now: float) -> list[Record] | None:

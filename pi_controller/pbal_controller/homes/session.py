@@ -101,7 +101,7 @@ class Session:
         """The highest counter sealed since the start, 0 for none."""
         return self._sealer.last
 
-    def knock(self) -> bytes:
+    def hello_request(self) -> bytes:
         """A frame that no key has sealed, to which the node answers with a Hello.
 
         Counter 0 is below every floor: the node refuses it without opening it, and sends a Hello,

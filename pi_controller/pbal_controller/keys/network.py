@@ -43,7 +43,7 @@ class Network:
         wifi = tuple((str(name), str(key)) for name, key in found["wifi"])
         return cls(str(found["host"]), int(found["port"]), wifi)
 
-    def told(self) -> bytes:
+    def proof_content(self) -> bytes:
         """What a node's proof covers: every part of it, in one order."""
         parts = [self.host, str(self.port), *(part for one in self.wifi for part in one)]
         return "\0".join(parts).encode()

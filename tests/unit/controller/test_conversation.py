@@ -79,8 +79,8 @@ def greeted(node: FakeNode, **options: float) -> tuple[Conversation, Told]:
 def test_nothing_is_sealed_before_the_hello_and_it_is_asked_for_again() -> None:
     node = FakeNode(1)
     talk, _ = make(node)
-    knock = talk.outgoing(ROOM, 10.0)
-    assert knock
+    request = talk.outgoing(ROOM, 10.0)
+    assert request
     assert talk.session.sealed == 0
     assert talk.outgoing(ROOM, 11.9) == b""
     assert talk.outgoing(ROOM, 12.0)

@@ -396,7 +396,7 @@ async def test_a_flash_that_was_set_back_is_told_apart_from_silence(make_site: M
         node.sealer.last = node.counter = 0
         home = c.fleet.get(1)
         await until(lambda: "used before" in home.immovable(c.now()))
-        assert peek(home.session.knock())[:2] == (1, DOWN)
+        assert peek(home.session.hello_request())[:2] == (1, DOWN)
 
 
 @pytest.fixture

@@ -279,7 +279,7 @@ class Node:
             self.mp.script(_PROVE.format(path=path, challenge=challenge.hex())), "@P"
         )
         data = device.answer(told[0]) if told else {}
-        network = b"" if identity.network is None else identity.network.told()
+        network = b"" if identity.network is None else identity.network.proof_content()
         right = (
             data.get("eui") == identity.eui
             and data.get("site") == identity.site
