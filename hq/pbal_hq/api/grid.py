@@ -14,7 +14,7 @@ from pbal_hq.api.declare import Caller, Conn, Routes, TheDesk
 from pbal_hq.api.words import CommandIn, ImportIn, ShelveIn, WordsIn
 from pbal_hq.auth import Permission
 from pbal_hq.errors import BadInput
-from pbal_hq.fleet import Area, Counts, Day, DeadLetter, Event, Row
+from pbal_hq.fleet import Area, Counts, Day, DeadLetter, Event, Health, Home, HourSum, Prospect, Row
 
 routes = Routes("/api/v1", "grid")
 P = Permission
@@ -70,6 +70,38 @@ async def events(
 ) -> list[Event]:  # fmt: skip
     """What its site told at once, newest first."""
     return await fleet.events(conn, who, transformer_id, kind=kind, until=until, limit=limit)
+
+
+@routes.get("/transformers/{transformer_id}/hours", may=P.TREE_READ)
+async def hours(transformer_id: int, who: Caller, conn: Conn) -> list[HourSum]:
+    """Its hours of the last four weeks."""
+    return await fleet.hours(conn, who, transformer_id)
+
+
+@routes.get("/transformers/{transformer_id}/homes", may=P.TREE_READ)
+async def homes(transformer_id: int, who: Caller, conn: Conn) -> list[Home]:
+    """What was told of its homes, which are numbers, in 30 days."""
+    return await fleet.homes(conn, who, transformer_id)
+
+
+@routes.get("/fleet-health", may=P.TREE_READ)
+async def health(who: Caller, conn: Conn) -> Health:
+    """Versions, links, certificates, rollouts."""
+    return await fleet.health(conn, who)
+
+
+@routes.get("/where-next", may=P.TREE_READ)
+async def where_next(
+    who: Caller, conn: Conn, all_of_them: bool = False, offset: Offset = 0, limit: Limit = 50
+) -> list[Prospect]:
+    """Transformers without a site by the study's rank."""
+    return await fleet.prospects(conn, who, all_of_them=all_of_them, offset=offset, limit=limit)
+
+
+@routes.post("/where-next", may=P.IMPORT)
+async def take_study(given: ImportIn, who: Caller, conn: Conn) -> dict[str, int]:
+    """Take over fleet.csv of `pbal study fleet`."""
+    return {"stations": await fleet.take_study(conn, who, given.csv)}
 
 
 @routes.get("/alarms", may=P.ALARM_READ)

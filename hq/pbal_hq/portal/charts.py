@@ -8,7 +8,7 @@ from datetime import datetime
 
 from markupsafe import Markup
 
-from pbal_hq.fleet import Day, Row
+from pbal_hq.fleet import Day, HourSum, Row
 
 WIDTH, HEIGHT = 900, 220
 
@@ -81,3 +81,57 @@ def fleet_map(rows: Sequence[Row]) -> list[tuple[float, float, Row]]:
          96 - 92 * (y - (south + north) / 2 + size / 2) / size, row)
         for x, y, row in flat
     ]  # fmt: skip
+
+
+def phasors(a: float, b: float, c: float) -> tuple[Markup, float, float]:
+    """(the three currents as arrows and the neutral that they sum up to; its size, A; the outer
+    circle, A). Each current is drawn in phase with its voltage: summaries hold no angles."""
+    turn = math.radians(120)
+    parts = [("ia", complex(a, 0)), ("ib", b * complex(math.cos(turn), math.sin(turn))),
+             ("ic", c * complex(math.cos(turn), -math.sin(turn)))]  # fmt: skip
+    total = sum((z for _, z in parts), 0j)
+    most = max(1.0, a, b, c, abs(total))
+    out = [Markup('<circle class="ring" cx="0" cy="0" r="90"/><circle class="ring" r="45"/>')]
+    for name, z in [*parts, ("in", total)]:
+        # A up, B a third of a turn later, clockwise.
+        x, y = 90 * z.imag / most, -90 * z.real / most
+        out.append(
+            Markup('<line class="{0}" x1="0" y1="0" x2="{1:.1f}" y2="{2:.1f}"/>').format(name, x, y)
+        )
+        if abs(z) > 0.06 * most:
+            size = math.hypot(x, y)
+            out.append(
+                Markup('<circle class="{0}" cx="{1:.1f}" cy="{2:.1f}" r="4"/>').format(name, x, y)
+            )
+            out.append(
+                Markup('<text class="{0}" x="{1:.1f}" y="{2:.1f}">{3}</text>').format(
+                    name, x * (size + 13) / size, y * (size + 13) / size + 5, name[1].upper()
+                )
+            )
+    return Markup("").join(out), abs(total), most
+
+
+def heat(hours: Sequence[HourSum], until: datetime, days: int = 28) -> tuple[Markup, float]:
+    """(days across, hours of the day down, UTC: the neutral's mean current as shade; the darkest,
+    A). Hours without data stay empty."""
+    known = [h for h in hours if h.neutral_a is not None]
+    top = max([1.0, *(h.neutral_a or 0.0 for h in known)])
+    last = until.date()
+    cells = []
+    for h in known:
+        day = days - 1 - (last - h.start_at.date()).days
+        if 0 <= day < days and h.neutral_a is not None:
+            cells.append(
+                Markup(
+                    '<rect x="{}" y="{}" width="1" height="1" fill-opacity="{:.2f}">'
+                    "<title>{} {:02d}:00 UTC: {:.1f} A</title></rect>"
+                ).format(
+                    day,
+                    h.start_at.hour,
+                    0.06 + 0.94 * h.neutral_a / top,
+                    h.start_at.date(),
+                    h.start_at.hour,
+                    h.neutral_a,
+                )
+            )
+    return Markup("").join(cells), top

@@ -10,7 +10,9 @@ from starlette.responses import Response
 
 from pbal_hq.api import Conn, Open, Routes, TheDesk, address_of
 from pbal_hq.auth import MEANINGS, AuthError, NotKnown, WeakPassword, people, sessions, totp
-from pbal_hq.portal.render import back, page
+from pbal_hq.errors import NothingToDo
+from pbal_hq.portal.render import COOKIE, back, page
+from pbal_hq.portal.translate import LANGUAGES
 from pbal_hq.portal.visitor import (
     Form,
     Visitor,
@@ -37,6 +39,17 @@ def login_form(
     """The page of logging in, with what went wrong."""
     label = desk.provider.config.label if desk.provider else ""
     return page(request, "login.html", code, words=words, name=name, next=onward, provider=label)
+
+
+@routes.get("/language/{language}", may=Open.ANYBODY)
+async def language(request: Request, desk: TheDesk, language: str, next: str = "/") -> Response:
+    """Pages in another language from now on."""
+    if language not in LANGUAGES:
+        raise NothingToDo("There is no such language.")
+    how = {"path": "/", "httponly": True, "samesite": "lax", "max_age": 31_536_000,
+           "secure": not desk.config.plain_http}  # fmt: skip
+    request.state.cookies.append((COOKIE, language, how))
+    return back(safe_path(next))
 
 
 @routes.post("/login", may=Open.ANYBODY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import Query, Request
@@ -90,24 +90,29 @@ async def the_map(request: Request, who: Visitor, conn: Conn) -> Response:
 
 
 @routes.get("/transformers/{transformer_id}", may=P.TREE_READ)
-async def transformer(request: Request, transformer_id: int, who: Visitor, conn: Conn) -> Response:
+async def transformer(
+    request: Request, transformer_id: int, who: Visitor, conn: Conn, days: Literal["1", "7"] = "1"
+) -> Response:
     """One transformer."""
     found = await fleet.transformer(conn, who, transformer_id)
     until = datetime.now(UTC)
-    days = await fleet.day(conn, who, transformer_id, until - timedelta(days=1), until)
-    course, top = charts.course(days, until - timedelta(days=1), until)
+    since = until - timedelta(days=int(days))
+    windows = await fleet.day(conn, who, transformer_id, since, until)
+    course, top = charts.course(windows, since, until)
+    hours = await fleet.hours(conn, who, transformer_id)
     window, state = found.window, found.state or {}
     limit = state.get("phase_limit_a")
     amps = {} if window is None else {
         p.upper(): (window[f"i{p}_mean_a"], window[f"i{p}_max_a"]) for p in "abcn"
     }  # fmt: skip
     allowed = who.permissions
-    version = state.get("version")
+    arrows = charts.phasors(*(amps[p][0] for p in "ABC")) if amps else None
     return page(
-        request, "transformer.html", t=found, days=days, course=course, top=top, amps=amps,
-        limit=limit, bars=charts.bars([(p, *both) for p, both in amps.items()], limit),
-        version="not known" if version is None
-        else f"{version >> 16}.{version >> 8 & 255}.{version & 255}",
+        request, "transformer.html", t=found, windows=windows, course=course, top=top, amps=amps,
+        days=int(days), arrows=arrows, heat=charts.heat(hours, until) if hours else None,
+        homes=await fleet.homes(conn, who, transformer_id), limit=limit,
+        bars=charts.bars([(p, *both) for p, both in amps.items()], limit),
+        version=fleet.version_words(state.get("version")),
         alarms=await alarms.listed(conn, who, transformer_id=transformer_id, limit=20)
         if P.ALARM_READ in allowed else [],
         moves=await fleet.events(
@@ -116,6 +121,30 @@ async def transformer(request: Request, transformer_id: int, who: Visitor, conn:
         commands=await commands.listed(conn, who, transformer_id=transformer_id, limit=10)
         if P.COMMAND_READ in allowed else [],
     )  # fmt: skip
+
+
+@routes.get("/fleet", may=P.TREE_READ)
+async def health(request: Request, who: Visitor, conn: Conn) -> Response:
+    """How sites and controllers are."""
+    return page(request, "fleet.html", h=await fleet.health(conn, who))
+
+
+@routes.get("/where-next", may=P.TREE_READ)
+async def where_next(
+    request: Request, who: Visitor, conn: Conn,
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> Response:  # fmt: skip
+    """Which transformers should have a site next."""
+    found = await fleet.prospects(conn, who, limit=LIMIT, offset=offset)
+    return page(request, "next.html", list=found, offset=offset, limit=LIMIT, done=0)
+
+
+@routes.post("/where-next", may=P.IMPORT)
+async def take_study(request: Request, who: Visitor, conn: Conn, given: Form) -> Response:
+    """Another study."""
+    done = await fleet.take_study(conn, who, given.get("file", ""))
+    found = await fleet.prospects(conn, who, limit=LIMIT)
+    return page(request, "next.html", list=found, offset=0, limit=LIMIT, done=done)
 
 
 @routes.post("/transformers/{transformer_id}/commands", may=P.COMMAND_ASK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from datetime import UTC, datetime
 from importlib import resources
@@ -16,6 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pbal_hq.api import desk_of
 from pbal_hq.auth import Permission, Who, tokens
+from pbal_hq.portal.translate import LANGUAGES, Catalogue, Loader, Look, chosen
 from pbal_uplink import names
 
 HERE = Path(str(resources.files("pbal_hq.portal")))
@@ -26,6 +28,8 @@ MENU = (
     ("/transformers", "Transformers", Permission.TREE_READ),
     ("/map", "Map", Permission.TREE_READ),
     ("/alarms", "Alarms", Permission.ALARM_READ),
+    ("/fleet", "Fleet", Permission.TREE_READ),
+    ("/where-next", "Where next", Permission.TREE_READ),
     ("/commands", "Commands", Permission.COMMAND_READ),
     ("/reports", "Reports", Permission.REPORT_READ),
     ("/dead-letters", "Dead letters", Permission.DEAD_READ),
@@ -35,25 +39,33 @@ MENU = (
 )
 
 
-def when(at: datetime | None) -> Markup:
+# Words that pages show and that stand in no template.
+WORDS = (
+    "never", "now", "{0} d ago", "{0} h ago", "{0} min ago", "not known", "state", "district",
+    "division", "feeder", "open", "acknowledged", "shelved", "closed", "not closed", "all", "asked",
+    "approved", "sent", "done", "refused", "failed", "expired", "withdrawn",
+)  # fmt: skip
+
+
+def when(at: datetime | None, look: Look) -> Markup:
     """A time, UTC; the page's script shows it in the reader's own time."""
     if at is None:
-        return Markup("never")
+        return Markup("{}").format(look("never"))
     at = at.astimezone(UTC)
     return Markup('<time datetime="{}">{} UTC</time>').format(
         at.isoformat(timespec="seconds"), at.strftime("%Y-%m-%d %H:%M")
     )
 
 
-def ago(at: datetime | None) -> str:
+def ago(at: datetime | None, look: Look) -> str:
     """How long ago, roughly."""
     if at is None:
-        return "never"
+        return look("never")
     seconds = max(0.0, (datetime.now(UTC) - at).total_seconds())
-    for size, word in ((86_400, "d"), (3600, "h"), (60, "min")):
+    for size, words in ((86_400, "{0} d ago"), (3600, "{0} h ago"), (60, "{0} min ago")):
         if seconds >= size:
-            return f"{seconds / size:.0f} {word} ago"
-    return "now"
+            return look(words).replace("{0}", f"{seconds / size:.0f}")
+    return look("now")
 
 
 def figure(value: float | None, unit: str = "", digits: int = 0) -> str:
@@ -68,18 +80,39 @@ def named(table: dict[int, str], number: int | None) -> str:
     return "–" if number is None else table.get(number, str(number))  # noqa: RUF001
 
 
-_env = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True,
-    undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-)  # fmt: skip
-_env.filters |= {"when": when, "ago": ago, "figure": figure}
-_env.globals |= {
-    "mode": lambda n: named(names.MODES, n),
-    "kind": lambda n: named(names.KINDS, n),
-    "outcome": lambda n: named(names.OUTCOMES, n),
-    "severity": lambda n: named(names.SEVERITIES, n),
-    "phase": lambda n: named(names.PHASES, n),
-}
+def _environment(language: str) -> jinja2.Environment:
+    """Templates and words in one language."""
+    if language == "en":
+        look = Catalogue({})
+    else:
+        look = Catalogue.read(HERE / "languages" / f"{language}.po")
+    made = jinja2.Environment(
+        loader=Loader(HERE / "templates", look), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters |= {
+        "when": lambda at: when(at, look), "ago": lambda at: ago(at, look), "figure": figure,
+    }  # fmt: skip
+    made.globals |= {
+        "_": look,
+        "mode": lambda n: look(named(names.MODES, n)),
+        "kind": lambda n: look(named(names.KINDS, n)),
+        "outcome": lambda n: look(named(names.OUTCOMES, n)),
+        "severity": lambda n: look(named(names.SEVERITIES, n)),
+        "phase": lambda n: look(named(names.PHASES, n)),
+        "language": language,
+        "languages": LANGUAGES,
+    }
+    return made
+
+
+_environments = functools.cache(_environment)
+COOKIE = "pbal-language"
+
+
+def language_of(request: Request) -> str:
+    """The reader's."""
+    return chosen(request.cookies.get(COOKIE, ""), request.headers.get("accept-language", ""))
 
 
 def page(request: Request, template: str, code: int = 200, **values: Any) -> Response:
@@ -93,7 +126,9 @@ def page(request: Request, template: str, code: int = 200, **values: Any) -> Res
         "may": lambda word: Permission(word) in allowed,
         "token": tokens.form_token(desk_of(request).keys, who.session_id) if who else "",
     }
-    return HTMLResponse(_env.get_template(template).render(given | values), code)
+    return HTMLResponse(
+        _environments(language_of(request)).get_template(template).render(given | values), code
+    )
 
 
 def back(to: str) -> Response:

@@ -18,6 +18,7 @@ OWN = [r for r in ROUTES if isinstance(r.may, Permission)]
 
 BODIES = {
     "/api/v1/import": {"csv": "code,state,district,division,feeder\nX,A,B,C,D\n"},
+    "/api/v1/where-next": {"csv": "station,status,rank\nT1,done,1\n"},
     "/api/v1/users": {
         "name": "",
         "full_name": "X",

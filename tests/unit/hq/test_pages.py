@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from rigs import browser, people
+from rigs import browser, needs, people
 
 SHOTS = os.environ.get("PBAL_SHOTS")
 # Chromium beside other tests at idle priority.
@@ -20,6 +20,18 @@ async def fleet(database_url):
         for where in ("T1", "T2"):
             await people.summaries(conn, made, where, windows=280)
         await people.alarm(conn, made, "T1", "overload", "117 % of rated current for 40 min")
+        await conn.execute(
+            "INSERT INTO summary_hourly (transformer_id, start_at, sampled_s, windows, ia_mean_a,"
+            " ib_mean_a, ic_mean_a, in_mean_a, rs485_min_percent) SELECT %s, at, 3600, 12, 60, 30,"
+            " 25, 20 + 15 * sin(extract(hour FROM at) / 3.8), 92 FROM generate_series("
+            "date_trunc('hour', now()) - interval '27 days', now(), interval '1 hour') at",
+            (made.transformers["T1"],),
+        )
+        await conn.execute(
+            "INSERT INTO prospect (code, rank, figures) SELECT 'TR-' || n, n, jsonb_build_object("
+            "'homes', 40 + n, 'neutral_cut', 0.6 - n / 50.0, 'net_present_value', 90000 - 9000 * n)"
+            " FROM generate_series(1, 6) n"
+        )
         await people.event(
             conn, made, "T1", kind=2, severity=0, address=4, outcome=1, from_phase=1, to_phase=2,
             detail="moved to take 9 A from phase A",
@@ -64,28 +76,49 @@ CONTRAST = """() => {
   return bad.concat(unnamed);
 }"""
 
+
+async def broken_rules(page):
+    """axe-core's rules for WCAG 2.2 A and AA that the page breaks."""
+    needs.require_module("axe_playwright_python", "dev")
+    from axe_playwright_python.async_playwright import Axe
+
+    levels = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    found = await Axe().run(page, options={"runOnly": {"type": "tag", "values": levels}})
+    return [
+        f"{it['id']}: {it['help']}: {node['html'][:120]}"
+        for it in found.response["violations"]
+        for node in it["nodes"][:3]
+    ]
+
+
 PAGES = {
-    "engineer-whole": ("/", "/transformers?sort=load", "/map", "/transformers/{T1}", "/alarms",
+    "engineer-whole": ("/", "/transformers?sort=load", "/map", "/transformers/{T1}",
+                       "/transformers/{T1}?days=7", "/fleet", "/where-next", "/alarms",
                        "/alarms/1", "/commands", "/reports", "/import", "/dead-letters",
                        "/account"),
     "administrator-whole": ("/users", "/audit", "/dead-letters"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, False), (1280, True)])
-async def test_every_page(database_url, fleet, tmp_path, width, dark):
+@pytest.mark.parametrize(
+    ("width", "dark", "language"),
+    [(390, False, "en"), (1280, False, "en"), (1280, True, "hi"), (390, True, "ml")],
+)
+async def test_every_page(database_url, fleet, tmp_path, width, dark, language):
     async with people.served(database_url, tmp_path) as address:
         for name, paths in PAGES.items():
             async with people.logged_in(address, name, width=width, dark=dark) as page:
+                await page.goto(f"{address}/language/{language}?next=/account")
                 for path in paths:
                     path = path.replace("{T1}", str(fleet.transformers["T1"]))
                     answer = await page.goto(address + path)
                     assert answer.ok, f"{path}: {answer.status}"
                     await fits(page)
                     assert await page.evaluate(CONTRAST) == [], path
+                    assert await broken_rules(page) == [], path
                     assert await page.locator("h1").count() == 1
                     word = re.sub(r"\W+", "-", path.split("?")[0]).strip("-") or "overview"
-                    await shot(page, f"{word}-{width}{'-dark' if dark else ''}")
+                    await shot(page, f"{word}-{width}-{language}{'-dark' if dark else ''}")
             # A code counts once: the next login is another person's.
 
 
