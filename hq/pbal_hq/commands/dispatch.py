@@ -2,17 +2,23 @@
 
 Sparkplug's commands go with QoS 0, so an order is offered while its site is online, again every
 RESEND_S until the site answers or it expires; a site carries an id out once and answers a repeated
-one as before. Nothing is offered whose asker or second person may no longer log in.
+one as before. Nothing is offered whose asker or second person may no longer log in; where one of
+them has lost the right since, the order is withdrawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg.rows import class_row
 
+from pbal_hq.auth import Permission
+from pbal_hq.commands.rights import still_may
+from pbal_hq.commands.rules import permission, wish_of
 from pbal_hq.database import Connection
+from pbal_hq.errors import BadInput
 from pbal_uplink import names
 
 RESEND_S = 120.0
@@ -27,12 +33,18 @@ class Due:
     id: int
     key: str
     sealed: bytes
+    transformer_id: int
+    kind: int
+    fields: dict[str, Any]
+    asked_by: str
+    approved_by: str | None
 
 
 Send = Callable[[Sequence[Due]], Awaitable[None]]
 
 _DUE = """
-SELECT c.id, site_key(s) AS key, c.sealed
+SELECT c.id, site_key(s) AS key, c.sealed, s.transformer_id, c.kind, c.fields, c.asked_by,
+    c.approved_by
 FROM command c JOIN site s ON s.id = c.site_id JOIN site_live l ON l.site_id = s.id
 WHERE c.sealed IS NOT NULL AND l.online AND s.removed_at IS NULL AND s.revoked_at IS NULL
 AND c.expires_at > to_timestamp(%(now)s)
@@ -53,6 +65,14 @@ async def dispatch(conn: Connection, send: Send, now_s: float) -> int:
     async with conn.transaction(), conn.cursor(row_factory=class_row(Due)) as cursor:
         await cursor.execute(_DUE, {"now": now_s, "again": RESEND_S, "most": _BATCH})
         due = await cursor.fetchall()
+        allowed = [each for each in due if await _allowed(conn, each)]
+        lost = [each.id for each in due if each not in allowed]
+        await conn.execute(
+            "UPDATE command SET status = 'withdrawn', answer = 'who ordered it may no longer'"
+            " WHERE id = ANY(%s) AND status = 'approved'",
+            (lost,),
+        )
+        due = allowed
         if not due:
             return 0
         await send(due)
@@ -71,6 +91,18 @@ _ENDS = {
     names.OUTCOME_EXPIRED: "expired",
 }
 _STATUS = " ".join(f"WHEN {outcome} THEN '{status}'" for outcome, status in _ENDS.items())
+
+
+async def _allowed(conn: Connection, due: Due) -> bool:
+    try:
+        needed = permission(wish_of(due.kind, due.fields))
+    except (BadInput, KeyError):  # nothing that HQ writes
+        return False
+    if not await still_may(conn, due.asked_by, due.transformer_id, needed):
+        return False
+    return due.approved_by is None or await still_may(
+        conn, due.approved_by, due.transformer_id, Permission.COMMAND_APPROVE
+    )
 
 
 async def take_answers(conn: Connection) -> int:

@@ -5,7 +5,7 @@
     no second person needed: it starts as approved
 
 What is asked or approved and not sent by its time is expired. The person who asked must still be a
-user with the permission when it is approved; so an order of a former user cannot be approved.
+user with the permission when it is approved, and both persons when it is sent.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from pbal_hq import audit
-from pbal_hq.auth import IN_SCOPE, NotAllowed, Permission, Who, sessions
-from pbal_hq.auth.roles import scope
+from pbal_hq.auth import IN_SCOPE, NotAllowed, Permission, Who
 from pbal_hq.commands.dispatch import CHANNEL
-from pbal_hq.commands.rules import Wish, needs_second, permission
+from pbal_hq.commands.rights import still_may
+from pbal_hq.commands.rules import Wish, needs_second, permission, wish_of
 from pbal_hq.commands.signer import Signer
 from pbal_hq.database import Connection
 from pbal_hq.errors import BadInput, NothingToDo
@@ -164,8 +164,9 @@ async def approve(
             raise NotAllowed("A second person releases this order: somebody else than who asked.")
         if command.expires_at.timestamp() <= now_s:
             raise BadInput("This order has expired. Ask again.")
-        wish = _wish(command)
-        if not await _still_may(conn, command, permission(wish)):
+        wish = wish_of(command.kind, command.fields)
+        may = permission(wish)
+        if not await still_may(conn, command.asked_by, command.transformer_id, may):
             raise NotAllowed(f"{command.asked_by}, who asked, may no longer order this.")
         words = wish.words(command.site_id, command.id, int(now_s),
                            int(command.expires_at.timestamp()), command.why)  # fmt: skip
@@ -223,28 +224,6 @@ async def _get(conn: Connection, command_id: int) -> Command:
         found = await cursor.fetchone()
     assert found is not None
     return found
-
-
-async def _still_may(conn: Connection, command: Command, needed: Permission) -> bool:
-    row = await (
-        await conn.execute("SELECT id FROM person WHERE name = %s AND active", (command.asked_by,))
-    ).fetchone()
-    if row is None:
-        return False
-    there = scope(await sessions.grants_of(conn, row[0]), needed)
-    found = await conn.execute(
-        f"SELECT 1 FROM transformer t WHERE t.id = %(one)s AND {IN_SCOPE}",
-        there.parameters() | {"one": command.transformer_id},
-    )
-    return await found.fetchone() is not None
-
-
-def _wish(command: Command) -> Wish:
-    f = command.fields
-    return Wish(
-        names.COMMANDS[command.kind], None if f["mode"] is None else names.MODES[f["mode"]],
-        f["phase_limit_a"], f["max_moving_percent"], f["release"],
-    )  # fmt: skip
 
 
 async def _tell(conn: Connection) -> None:

@@ -81,6 +81,15 @@ class Wish:
             raise BadInput(str(error).removeprefix("Command.")) from None
 
 
+def wish_of(kind: int, fields: Mapping[str, Any]) -> Wish:
+    """From the fields of a `pbal_uplink.Command` as they are stored."""
+    mode = fields["mode"]
+    return Wish(
+        names.COMMANDS[kind], None if mode is None else names.MODES[mode],
+        fields["phase_limit_a"], fields["max_moving_percent"], fields["release"],
+    )  # fmt: skip
+
+
 def _short(text: str, limit: int = 120) -> str:
     """Cut to `limit` bytes of UTF-8."""
     return text.encode()[:limit].decode(errors="ignore")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 from rigs import people
 from rigs.hq import Headquarters
 from rigs.uplink import no_reading, opened
@@ -19,6 +20,7 @@ from pbal_controller.config import PlannerConfig, UplinkConfig
 from pbal_controller.standing import Mode, Restraint
 from pbal_controller.uplink import Commands, Uplink
 from pbal_hq import commands, roles
+from pbal_hq.commands.dispatch import CHANNEL
 from pbal_sim.hq import free_port
 from pbal_uplink import State
 
@@ -59,6 +61,7 @@ class Site:
     conn: Any
     fleet: people.Fleet
     address: str
+    signer: commands.Signer
 
 
 @pytest.fixture
@@ -89,7 +92,8 @@ async def site(tmp_path, database_url):
                 task_of(uplink.run(lambda: None)),
             ):
                 await until_online(conn)
-                yield Site(restraint, taken, conn, fleet, f"http://127.0.0.1:{port}")
+                signer = commands.Signer.read(hq.config.data / "command.key")
+                yield Site(restraint, taken, conn, fleet, f"http://127.0.0.1:{port}", signer)
     finally:
         await journal.close()
         hq.broker.kill()
@@ -175,3 +179,52 @@ async def test_whoever_has_the_database_orders_nothing(site):
     await until(lambda: site.taken.refused_total == 1)
     assert site.restraint.mode is Mode.RUN
     assert site.taken.taken_total == 0
+
+
+async def put_on_the_road(site, sealed):
+    """What whoever holds broker and database can do: any bytes to the site, as often as wanted."""
+    number = (await (await site.conn.execute("SELECT coalesce(max(id), 0) + 1 FROM command"))
+              .fetchone())[0]  # fmt: skip
+    fields = commands.Wish("mode", "hold").words(7, number, 1, 2, "").as_dict()
+    await site.conn.execute(
+        "INSERT INTO command (id, site_id, kind, fields, status, asked_by, expires_at, sealed)"
+        " VALUES (%s, 7, 1, %s, 'approved', 'operator-d1', now() + interval '1 hour', %s)",
+        (number, Jsonb(fields), sealed),
+    )
+    await site.conn.execute(f"NOTIFY {CHANNEL}")
+
+
+async def test_a_broker_in_foreign_hands_changes_nothing(site):
+    now = int(time.time())
+
+    def sealed(kind, mode, where=7, number=900, issued=now, expires=now + 600):
+        return site.signer.seal(commands.Wish(kind, mode).words(where, number, issued, expires, ""))
+
+    good = sealed("mode", "hold")
+    await put_on_the_road(site, good)
+    await until(lambda: site.taken.taken_total == 1)
+    assert site.restraint.mode is Mode.HOLD
+    await put_on_the_road(site, sealed("mode", "run", number=901))
+    await until(lambda: site.restraint.mode is Mode.RUN)
+    # The first order again: it was carried out, and is not carried out once more.
+    await put_on_the_road(site, good)
+    # Strangers' orders, and one that was changed on its way.
+    spoiled = bytearray(sealed("mode", "hold", number=902))
+    spoiled[-1] ^= 1
+    for strange in (
+        sealed("mode", "hold", where=8, number=903),
+        bytes(spoiled),
+        people.signer().seal(commands.Wish("mode", "hold").words(7, 904, now, now + 600, "")),
+        b"not an order",
+    ):
+        before = site.taken.refused_total
+        await put_on_the_road(site, strange)
+        await until(lambda: site.taken.refused_total > before)  # noqa: B023
+    # Kept back until it had expired: answered, so that people see it, and not carried out.
+    late = sealed("mode", "hold", number=905, issued=now - 7200, expires=now - 3600)
+    await put_on_the_road(site, late)
+    await until(lambda: site.taken.taken_total == 3)
+    too_long = sealed("mode", "hold", number=906, issued=now, expires=now + 30 * 86_400)
+    await put_on_the_road(site, too_long)
+    await until(lambda: site.taken.taken_total == 4)
+    assert site.restraint.mode is Mode.RUN

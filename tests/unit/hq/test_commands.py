@@ -131,6 +131,20 @@ async def test_an_order_of_somebody_who_lost_the_right_is_not_released(conn, fle
         await approve(conn, "engineer-whole", run.id)
 
 
+@pytest.mark.parametrize("loses", ["operator-whole", "engineer-whole"])
+async def test_an_order_whose_people_lost_the_right_is_not_sent(conn, fleet, loses):
+    admin, _ = await people.who(conn, "administrator-whole")
+    run = await ask(conn, fleet, "operator-whole", Wish("mode", "run"))
+    await approve(conn, "engineer-whole", run.id)
+    hold = await ask(conn, fleet, "operator-d1", Wish("mode", "hold"))
+    await users.set_grants(conn, admin, fleet.people[loses], [])
+    assert [words.command_id for _, words in await sent(conn)] == [hold.id], "the others go"
+    row = await (
+        await conn.execute("SELECT status, answer FROM command WHERE id = %s", (run.id,))
+    ).fetchone()
+    assert row == ("withdrawn", "who ordered it may no longer")
+
+
 async def test_what_waits_too_long_expires(conn, fleet):
     now_s = time.time()
     run = await ask(conn, fleet, "operator-whole", Wish("mode", "run"), good_for_s=60)
