@@ -12,7 +12,7 @@ it is loaded, so a page in another language takes no longer.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jinja2
@@ -134,23 +134,3 @@ def chosen(cookie: str, accepted: str) -> str:
         if word in LANGUAGES:
             return word
     return "en"
-
-
-def dynamic() -> Iterator[str]:
-    """Messages that come from tables of the program."""
-    from pbal_hq import alarms, reports
-    from pbal_hq.auth import MEANINGS, Role
-    from pbal_hq.fleet import SORTS
-    from pbal_hq.portal.render import MENU, WORDS
-    from pbal_uplink import names
-
-    yield from (words for _, words, _ in MENU)
-    yield from MEANINGS.values()
-    yield from map(str, Role)
-    for table in (names.MODES, names.OUTCOMES, names.SEVERITIES, names.KINDS):
-        yield from table.values()
-    yield from (kind for kind in alarms.KINDS)
-    yield from SORTS
-    for column in reports.COLUMNS:
-        yield from (column.name, column.meaning)
-    yield from WORDS

@@ -8,13 +8,14 @@ from rigs import people
 
 from pbal_hq.portal import translate
 from pbal_hq.portal.render import HERE
+from pbal_hq.portal.tables import table_messages
 from pbal_hq.portal.translate import Catalogue, chosen, messages, translated
 
 OTHERS = [language for language in translate.LANGUAGES if language != "en"]
 
 
 def wanted():
-    out = set(translate.dynamic())
+    out = set(table_messages())
     for template in sorted((HERE / "templates").glob("*.html")):
         out |= set(messages(template.read_text("utf-8")))
     return out
