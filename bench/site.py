@@ -81,7 +81,9 @@ class Site:
         return path.read_text(errors="replace") if path.exists() else ""
 
     async def status(self, path: str = "/api/status") -> Any:
-        """One GET on the controller's API."""
+        """One GET on the controller's API, on the port that it has now."""
+        with contextlib.suppress(OSError, ValueError):
+            self._url = f"http://127.0.0.1:{int((self.folder / 'http.port').read_text())}"
         async with aiohttp.ClientSession() as http, http.get(self._url + path) as answer:
             return await answer.json()
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pbal_controller.bearers import Bearer, Registers
+from pbal_controller.bearers import Bearer, Leased, Registers
 from pbal_controller.config import Config, HomeConfig
 from pbal_controller.errors import JournalError, KeyStoreError
 from pbal_controller.homes import (
@@ -29,11 +29,12 @@ from pbal_controller.homes import (
 )
 from pbal_controller.journal import AsyncJournal, Journal, MinuteBook, Row, note, note_change, prune
 from pbal_controller.keys import KeyStore
-from pbal_controller.loops import Supervisor, sdnotify
+from pbal_controller.loops import LoopBody, Supervisor, sdnotify
 from pbal_controller.meters import HomeNow, MeterLoop
 from pbal_controller.moves import Dispatcher, PlannerLoop
 from pbal_controller.moves import memory as planner_memory
 from pbal_controller.plausibility import DoubtBook
+from pbal_controller.standby import Member
 from pbal_controller.standing import Restraint, Standing
 from pbal_controller.standing import mark as journal_mark
 from pbal_controller.standing import store as standing_store
@@ -82,6 +83,7 @@ class Controller:
         self.supervisor = Supervisor()
         self.neutral_history: deque[tuple[float, float]] = deque(maxlen=NEUTRAL_HISTORY)
         self.ready = asyncio.Event()
+        self._taken_up = False
         self._minutes = MinuteBook()
         self._minutes_left: list[Row] = []
         self._minute_seen: dict[int, float] = {}
@@ -124,6 +126,7 @@ class Controller:
             self._revoked, self.streams.publish, wall, self.standing,
         )  # fmt: skip
         self._build_uplink(keys)
+        self.member = self._stand_by(keys)
         self.view = self._view()
         self.server = StatusServer(self.view, config.http, self.streams, self._note_login)
 
@@ -160,6 +163,20 @@ class Controller:
                         "remedy": "fewer homes on it, a faster one, or a greater planner.max_age_s",
                     },
                 )  # fmt: skip
+
+    def _stand_by(self, keys: KeyStore) -> Member | None:
+        """This controller as one of two, where the configuration says so."""
+        config = self.config.standby
+        if config is None:
+            return None
+        member = Member(
+            config, self.config.site.id, list(self.bearers), keys, self.journal, self.standing,
+            self._take_up,
+        )  # fmt: skip
+        for bearer in self.bearers.values():
+            assert isinstance(bearer, Leased)  # the configuration was checked
+            bearer.lease = member.lease
+        return member
 
     def _build_uplink(self, keys: KeyStore) -> None:
         config = self.config
@@ -244,6 +261,7 @@ class Controller:
             transformer=lambda: self.meter.reading,
             residual=self.meter,
             uplink=self.uplink,
+            standby=self.member,
             neutral_history=self.neutral_history,
             facts_dropped=lambda: self.inbox.dropped,
             node_events=self.node_events,
@@ -268,22 +286,18 @@ class Controller:
         await self.journal.open()
         try:
             await self._judge_journal()
-            await self.counters.restore()
-            await self.counters.reserve()
-            recovered = await self.dispatcher.recover()
-            await self.journal.call(note_change, "configuration", self.config.digest())
-            await self._mark_journal()
-            self.planner.remember(await self.journal.call(Journal.get_blob, planner_memory.KEY))
-            await self.doubts.restore(self.now())
-            await self.commands.restore()
-            await self.journal.call(outbox.switch, self.config.uplink.kind != "null")
+            if self.member is None:
+                await self.journal.call(Journal.use_lane, None)
+                await self._take_up()
+            else:
+                await self.member.begin()
             log.info(
                 "controller starts",
                 extra={
                     "site": self.config.site.id,
                     "homes": len(self.fleet),
                     "buses": len(self.bearers),
-                    "open_commands": recovered,
+                    "open_commands": self.dispatcher.open_count,
                 },
             )
             self._declare_loops()
@@ -296,14 +310,52 @@ class Controller:
                 await self.dispatcher.write_standing()
                 await self.counters.write_heard()
                 await self._write_minutes(everything=True)
-                await self._write_planner_memory()
+                if self._taken_up:
+                    await self._write_planner_memory()
                 await self._mark_journal()
             await self.journal.close()
 
+    async def _take_up(self, handed_over: bool = False) -> None:
+        """Everything that the journal knows, before the first frame. Raises JournalError.
+
+        `handed_over`: by another controller of this site, whose last frames the copy may lack: the
+        homes' first word of what they have accepted is then no sign of a rival.
+        """
+        if handed_over:
+            for home in self.fleet:
+                home.signs.clear()
+        await self.counters.restore()
+        await self.counters.reserve()
+        await self.dispatcher.recover()
+        await self.journal.call(note_change, "configuration", self.config.digest())
+        await self._mark_journal()
+        self.planner.remember(await self.journal.call(Journal.get_blob, planner_memory.KEY))
+        await self.doubts.restore(self.now())
+        await self.commands.restore()
+        await self.journal.call(outbox.switch, self.config.uplink.kind != "null")
+        self._taken_up = True
+
+    def _at_work(self, body: LoopBody) -> LoopBody:
+        """A loop that waits while this controller follows another one."""
+        member = self.member
+        if member is None:
+            return body
+
+        async def waits(beat: Callable[[], None]) -> None:
+            while not member.lease.serving:
+                beat()
+                await asyncio.sleep(0.1)
+            await body(beat)
+
+        return waits
+
     def _declare_loops(self) -> None:
-        add = self.supervisor.add
+        def add(name: str, body: LoopBody, limit_s: float, *, essential: bool = True) -> None:
+            self.supervisor.add(name, self._at_work(body), limit_s, essential=essential)
+
+        always = self.supervisor.add
         for name, bearer in self.bearers.items():
-            add(f"bus {name}", bearer.run, 60.0)
+            always(f"bus {name}", bearer.run, 60.0)
         add("counters", self.counters.run, 30.0)
         add("dispatcher", self.dispatcher.run, 30.0)
         add("group keys", self.group_keys.run, 60.0, essential=False)
@@ -323,9 +375,13 @@ class Controller:
             if self.config.uplink.renew_url:
                 renewal = Renewal(self.config.uplink, self.config.site.id, self.journal, self.wall)
                 add("certificate", renewal.run, 120.0, essential=False)
-        add("watchdog", self._watchdog_loop, 60.0, essential=False)
+        if self.member is not None:
+            always("standby", self.member.run, 10.0)
+            always("standby answers", self.member.link.serve, 30.0, essential=False)
+            always("standby asks", self.member.link.ask, 60.0, essential=False)
+        always("watchdog", self._watchdog_loop, 60.0, essential=False)
         if self.config.http.enabled:
-            add("http", self.server.run, 30.0, essential=False)
+            always("http", self.server.run, 30.0, essential=False)
         if self.config.transformer.meter is not None:
             add("meter", self.meter.run, 60.0, essential=False)
 

@@ -44,6 +44,7 @@ keys_app = typer.Typer(
 app.add_typer(keys_app, name="keys")
 app.command()(onsite.health)
 app.command()(onsite.setup)
+app.command()(onsite.standby)
 app.command()(onsite.enrol)
 keys_app.command("link")(onsite.link)
 

@@ -17,7 +17,12 @@ import typer
 
 from pbal_controller.config import Config, load, source_of
 from pbal_controller.documents import dump_json, load_json, toml_value
-from pbal_controller.errors import BearerError, ConfigError, KeyStoreError
+from pbal_controller.errors import (
+    BearerError,
+    ConfigError,
+    JournalUnavailable,
+    KeyStoreError,
+)
 from pbal_controller.keys import atomic_write, check_keys, open_keys, passphrase
 from pbal_controller.uplink import certificate, enrolment
 from pbal_controller.view import read_token
@@ -80,25 +85,103 @@ def health(
                 print(dump_json({"answers": False, "why": str(error)}))
                 raise typer.Exit(5) from None
             raise
+        standby_ = status.get("standby")
+        why_not, follows = status["why_no_commands"], False
+        if standby_ and not standby_["serving"]:
+            why_not = standby_["why_not_ready"]  # one that follows orders nothing, and is well
+            follows = True
         data = {
             "answers": True, "version": status["version"], "late": status["late_loops"],
-            "nothing_ordered": status["why_no_commands"], "homes": status["homes_configured"],
-            "homes_alive": status["homes_alive"],
+            "nothing_ordered": why_not, "homes": status["homes_configured"],
+            "homes_alive": status["homes_alive"], "follows": follows,
         }  # fmt: skip
     else:
         # Without the status server only systemd knows readiness and watchdog; no more is known
         # here.
         data = {"answers": True, "version": "", "late": [], "nothing_ordered": "", "homes": 0,
-                "homes_alive": 0}  # fmt: skip
+                "homes_alive": 0, "follows": False}  # fmt: skip
     wrong = [f"late: {', '.join(data['late'])}"] if data["late"] else []
     wrong += [f"nothing is ordered: {data['nothing_ordered']}"] if data["nothing_ordered"] else []
     if json_:
         print(dump_json(data))
     else:
         print("\n".join(wrong or ["ok"]))
-        print(f"{data['homes_alive']} of {data['homes']} homes answer")
+        if data["follows"]:
+            print("the other controller of this site is at work (pbal-controller standby)")
+        else:
+            print(f"{data['homes_alive']} of {data['homes']} homes answer")
     if wrong:
         raise typer.Exit(6)
+
+
+def standby(
+    take: Annotated[
+        bool,
+        typer.Option(
+            "--take",
+            help="The other controller is off: this one may take over without knowing what it did.",
+        ),
+    ] = False,
+    config: ConfigOption = None,
+    json_: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """How this controller and the second one of the site stand. Example: pbal-controller standby
+
+    Exit code 0: this one is at work or could take over; 5: it does not answer; 6: it could not.
+    """
+    settings = load(config)
+    if settings.standby is None:
+        raise ConfigError(
+            "this controller has no second one: there is no table [standby] (docs/standby.md)"
+        )
+    if take:
+        _take(settings)
+    status = _ask(settings)
+    data = status.get("standby")
+    if not data:
+        raise BearerError("the running controller has not read [standby] yet; restart it")
+    if json_:
+        print(dump_json(data))
+    else:
+        print("\n".join(_standby_lines(data)))
+    if not (data["well"] or take):
+        raise typer.Exit(6)
+
+
+def _take(settings: Config) -> None:
+    from pbal_controller.journal import Journal
+    from pbal_controller.standby import ask_to_take
+
+    path = settings.journal.path
+    if not path.exists():
+        raise JournalUnavailable(
+            f"{path}: no journal here; the controller makes it when it first runs"
+        )
+    journal = Journal(path)
+    try:
+        ask_to_take(journal)
+    finally:
+        journal.close()
+    print("noted: it takes over as soon as the buses have been silent for long enough")
+
+
+def _standby_lines(data: dict[str, Any]) -> list[str]:
+    peer = data["peer"]
+    lines = [f"this is {data['member']}: {'at work' if data['serving'] else 'follows'}"]
+    if not data["serving"]:
+        why = data["why_not_ready"]
+        ready = "could take over" if data["well"] else f"could NOT take over: {why}"
+        age = data["copy_age_s"]
+        copy = "no copy yet" if age is None else f"copy {age:.0f} s old"
+        lines.append(f"{ready}; {copy}; buses silent for {data['silent_s']:.1f} s")
+    if peer is not None:
+        does = "at work" if peer["serving"] else "follows"
+        lines.append(f"the other, {peer['member']}: {does}, heard {data['peer_age_s']:.0f} s ago")
+    if data["trouble"]:
+        lines.append(f"no word of the other: {data['trouble']}")
+    if data["clocks_differ"]:
+        lines.append(f"the clocks differ by {data['clock_off_s']:.1f} s: set them (timedatectl)")
+    return lines
 
 
 def _read(folder: Path, name: str) -> bytes:

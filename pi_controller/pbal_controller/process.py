@@ -6,11 +6,12 @@ import asyncio
 import logging
 import resource
 import selectors
-import signal
 
 from pbal_controller.app import Controller
 from pbal_controller.config import Config
 from pbal_controller.keys import KeyStore
+from pbal_controller.standby import LeaseLost
+from pbal_host import until_stopped
 
 log = logging.getLogger(__name__)
 
@@ -29,24 +30,18 @@ def loop_factory() -> asyncio.AbstractEventLoop:
 
 async def serve(config: Config, keys: KeyStore) -> None:
     """Run until SIGINT, SIGTERM or SIGHUP. Raises ControllerErrors that a person can act on."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-    stopping = False
-
-    def stop() -> None:
-        nonlocal stopping
-        stopping = True
-        task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop)
-    try:
-        await Controller(config, keys).run()
-    except asyncio.CancelledError:
-        if not stopping:
-            raise
+    if await until_stopped(_again_and_again(config, keys)):
         log.info("controller stops")
+
+
+async def _again_and_again(config: Config, keys: KeyStore) -> None:
+    while True:
+        try:
+            return await Controller(config, keys).run()
+        except LeaseLost as lost:
+            # The other controller of this site goes on. A new one here knows nothing of before.
+            log.warning("the lease is lost, this controller follows", extra={"why": str(lost)})
+            keys.reload()
 
 
 def _stay_below_select() -> None:

@@ -41,23 +41,31 @@ class Limits:
 
 @dataclass(frozen=True)
 class Health:
-    """The health of a controller. `homes`: how many answer; `orders`: it may order moves."""
+    """The health of a controller. `homes`: how many answer; `orders`: it may order moves, or could
+    if its turn came. `follows`: another controller of its site is at work, so no home answers it.
+    """
 
     homes: int
     orders: bool
+    follows: bool = False
 
     @classmethod
     def of(cls, said: dict[str, Any] | None) -> Health | None:
         """From what `pbal-controller health --json` says; None when it does not run well."""
         if not said or said.get("late") or not said.get("answers"):
             return None
-        return cls(int(said.get("homes_alive", 0)), not said.get("nothing_ordered"))
+        return cls(
+            int(said.get("homes_alive", 0)),
+            not said.get("nothing_ordered"),
+            bool(said.get("follows")),
+        )
 
     def as_good_as(self, before: Health | None) -> bool:
         """Whether nothing got worse: four of five homes that answered answer, orders go out."""
         if before is None:
             return True
-        return self.homes * 5 >= before.homes * 4 and (self.orders or not before.orders)
+        homes = self.follows or self.homes * 5 >= before.homes * 4
+        return homes and (self.orders or not before.orders)
 
 
 @dataclass(frozen=True)

@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import Annotated
 
 import typer
 
+from pbal_host import until_stopped
 from pbal_hq import logs, roles
 from pbal_hq.cli.base import ConfigOption
 from pbal_hq.config import Config, load
 
 
-async def _until_stopped(config: Config, names: list[str]) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    loop = asyncio.get_running_loop()
-    stopping = False
-
-    def stop() -> None:
-        nonlocal stopping
-        stopping = True
-        task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop)
-    try:
-        await roles.run(config, names)
-    except asyncio.CancelledError:
-        if not stopping:
-            raise
+async def _serve(config: Config, names: list[str]) -> None:
+    await until_stopped(roles.run(config, names))
 
 
 def run_all(config: ConfigOption = None) -> None:
     """Run all of HQ in one process until it is stopped. Example: pbal-hq all"""
     settings = load(config)
     logs.set_up(settings.log)
-    asyncio.run(_until_stopped(settings, list(roles.ROLES)))
+    asyncio.run(_serve(settings, list(roles.ROLES)))
 
 
 def run(
@@ -50,4 +34,4 @@ def run(
     """
     settings = load(config)
     logs.set_up(settings.log)
-    asyncio.run(_until_stopped(settings, list(dict.fromkeys(role))))
+    asyncio.run(_serve(settings, list(dict.fromkeys(role))))

@@ -127,6 +127,36 @@ class Bearer(Protocol):
         """For the status API: at least `name`, and what else helps a person."""
 
 
+class Lease(Protocol):
+    """The right to use a medium that another controller may use in our place (docs/standby.md)."""
+
+    @property
+    def serving(self) -> bool:
+        """Whether the traffic's requests are carried; until then the medium is only heard."""
+
+    def may_send(self) -> bool:
+        """Asked directly before each byte that is sent; it renews the lease."""
+
+    def sign_due(self, name: str) -> bool:
+        """Whether this bearer must send a sign now to get or keep it."""
+
+    def heard(self, name: str) -> None:
+        """Somebody else sent something on this medium."""
+
+    def opened(self, name: str) -> None:
+        """This medium is listened to from now on."""
+
+    def closed(self, name: str) -> None:
+        """This medium is not heard any more."""
+
+
+@runtime_checkable
+class Leased(Protocol):
+    """A bearer that keeps to a lease."""
+
+    lease: Lease | None
+
+
 @runtime_checkable
 class Registers(Protocol):
     """A bearer, or a port, on whose wires ordinary Modbus devices stand too."""

@@ -46,6 +46,12 @@ def describe(config: Config, core: Any, keys: str) -> list[str]:
     named = f", profile {meter.profile}" if meter and meter.profile else ""
     out.append(f"transformer meter: {meter.kind if meter else 'none'}{named}")
     out += _uplink(config)
+    standby = config.standby
+    if standby is not None:
+        out.append(
+            f"standby: this is {standby.member}, the other one listens at {standby.peer}, this one "
+            f"at {standby.host}:{standby.port}; taken over after {standby.take_s:g} s of silence"
+        )
     out.append(f"journal: {config.journal.path}")
     out.append(f"keys: {config.keys.file}, {keys}")
     http = config.http

@@ -463,6 +463,18 @@ class UpdateConfig(Table):
     line_share: Share = 0.5
 
 
+class StandbyConfig(Table):
+    """A second controller on the same buses, one of the two at work (docs/standby.md)."""
+
+    member: Literal["a", "b"]
+    # Where the other one listens for us, and where we listen for it.
+    peer: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,253}:[1-9][0-9]{0,4}$")
+    host: str = "0.0.0.0"
+    port: Port = 8490
+    # The buses have been silent for so long: the other may take over.
+    take_s: float = Field(default=6.0, ge=4, le=120)
+
+
 class SecurityConfig(Table):
     """The group key, which every node holds (docs/operations.md)."""
 

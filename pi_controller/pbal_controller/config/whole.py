@@ -25,6 +25,7 @@ from pbal_controller.config.tables import (
     PollingConfig,
     SecurityConfig,
     SiteConfig,
+    StandbyConfig,
     Table,
     TransformerConfig,
     UpdateConfig,
@@ -57,6 +58,7 @@ class Config(Table):
     gateway: GatewayConfig | None = None
     update: UpdateConfig = UpdateConfig()
     security: SecurityConfig = SecurityConfig()
+    standby: StandbyConfig | None = None
     log: LogConfig = LogConfig()
 
     def digest(self) -> str:
@@ -119,6 +121,8 @@ def _check(config: Config) -> None:
     _gateway(config)
     _bearers(config)
     _ports(config, _homes(config))
+    if config.standby is not None:
+        _standby(config)
 
 
 def _gateway(config: Config) -> None:
@@ -177,6 +181,27 @@ def _bearers(config: Config) -> None:
             raise ValueError(f"bearer.{name}.{key}: {first['msg']}") from None
         except ValueError as error:
             raise ValueError(f"bearer.{name}: {error}") from None
+
+
+def _standby(config: Config) -> None:
+    """The lease lies on the RS-485 buses alone, and the homes are its quorum (docs/standby.md)."""
+    others = [name for name, (kind, _) in config.bearers().items() if kind.name != "rs485"]
+    if others:
+        raise ValueError(
+            f"standby: bearer {', '.join(sorted(others))} is no RS-485 bus; a second controller "
+            "can stand by only where all homes are on RS-485. Take [standby] out, or move its homes"
+        )
+    if config.planner.min_fresh_share <= 0.5:
+        raise ValueError(
+            "standby: planner.min_fresh_share must be above 0.5, so that never both halves of a "
+            f"cut pair are enough to plan with; it is {config.planner.min_fresh_share:g}"
+        )
+    for name, bus in config.bus.items():
+        if "://" in bus.port:
+            raise ValueError(
+                f"standby: bus.{name}.port is {bus.port}; a lease needs a serial port of this "
+                "computer, on which it hears every byte"
+            )
 
 
 def _hats(config: Config) -> None:

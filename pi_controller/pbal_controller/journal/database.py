@@ -21,6 +21,7 @@ from pbal_controller.journal.file import is_damage, made_private, schema_files, 
 from pbal_controller.journal.numbers import Numbers, NumbersUsedUp
 
 COUNTER_BLOCK = 256
+_LANE = "lane"
 OPEN_STATES = ("journaled", "sent", "accepted", "done")
 
 
@@ -69,6 +70,8 @@ class Journal:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
             self._migrate()
+            told = self.meta(_LANE)
+            self._numbers.lane = None if told is None else int(told)
             self._read_everything_small()
             # A file that can only be read is found out here, not at the first order.
             self._db.execute("BEGIN IMMEDIATE")
@@ -276,6 +279,18 @@ class Journal:
             raise JournalError(f"{path}: the copy cannot be written ({error})") from None
 
     # -- counters ------------------------------------------------------------------------
+
+    def use_lane(self, lane: int | None) -> None:
+        """From now on, and whoever opens this journal, take numbers from this lane only (numbers).
+
+        None: from all. Kept in the journal, so that other programs keep to it.
+        """
+        with self.transaction():
+            if lane is None:
+                self._db.execute("DELETE FROM meta WHERE key = ?", (_LANE,))
+            else:
+                self.set_meta(_LANE, str(lane))
+        self._numbers.lane = lane
 
     def _next(
         self, sequence: object, stored: int, now: float, at_least: int = 1, count: int = 1

@@ -9,6 +9,9 @@ copy, or copied to a second computer together with its keys; so its content alon
   every sequence, so that two copies that start in the same second go apart. For two sequences of
   n numbers each the chance to meet is about 2n / JUMP: 6 in 100,000 for 30 frames each.
 
+- Lanes. Of two controllers that stand by for each other each has a lane: every second block of
+  `LANE` numbers of every sequence. Those two never meet, whatever their clocks and journals say.
+
 32 bits last until 2058 at this rate. Jumps that come faster than the clock can catch up with (a
 controller that restarts all the time) become small once a sequence is `FAR_AHEAD` of the clock.
 """
@@ -24,6 +27,7 @@ JUMP = 1 << 20
 FAR_AHEAD = 1 << 26  # 194 days of the clock
 SMALL_JUMP = 1 << 10
 LAST = 0xFFFFFFFF
+LANE = 256
 # A clock that says more than this (2058) is wrong: nothing is derived from it.
 _LATEST = LAST - FAR_AHEAD
 
@@ -46,12 +50,26 @@ def time_base(now_s: float) -> int:
     return base if 0 < base <= _LATEST else 1
 
 
+def in_lane(first: int, count: int, lane: int) -> int:
+    """The lowest number from `first` on with which `count` numbers lie in one block of the lane.
+
+    `count` is at most LANE; raises ValueError when it is not.
+    """
+    if not 0 < count <= LANE:
+        raise ValueError(f"{count} numbers do not fit a block of {LANE}")
+    block = first // LANE
+    if block % 2 == lane and (first + count - 1) // LANE == block:
+        return first
+    return (block + 1 + (block + 1 + lane) % 2) * LANE
+
+
 class Numbers:
     """One opening of a journal: where each of its sequences goes on."""
 
-    def __init__(self, draw: int | None = None) -> None:
-        """`draw`: the jump of this opening; by default it is drawn, below JUMP."""
+    def __init__(self, draw: int | None = None, lane: int | None = None) -> None:
+        """`draw`: the jump of this opening; by default it is drawn, below JUMP. `lane`: 0 or 1."""
         self._draw = secrets.randbelow(JUMP) if draw is None else draw
+        self.lane = lane
         self._begun: set[object] = set()
 
     def next(
@@ -67,6 +85,8 @@ class Numbers:
             self._begun.add(sequence)
             far = first - base > FAR_AHEAD
             first += self._draw % SMALL_JUMP if far else self._draw
+        if self.lane is not None:
+            first = in_lane(first, count, self.lane)
         if first + count - 1 > LAST:
             raise NumbersUsedUp
         return first

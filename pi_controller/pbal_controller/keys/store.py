@@ -172,6 +172,23 @@ class KeyStore:
         except InvalidTag:
             raise KeyStoreError(f"{self.path}: was altered; restore it from a backup") from None
 
+    def replace(self, data: bytes) -> None:
+        """Put another copy of this very store in place, whole and checked. Raises KeyStoreError."""
+        fresh = self.path.with_name(f".{self.path.name}.peer")
+        atomic_write(fresh, data)
+        try:
+            head, nonce, sealed = read(fresh)
+            if head != (self._log2_n, self.site_id, self._salt):
+                raise KeyStoreError("it is another key store")
+            AESGCM(self._key).decrypt(nonce, sealed, self._header())
+        except (InvalidTag, KeyStoreError, ValueError) as error:
+            raise KeyStoreError(
+                f"the other controller's key store does not open here ({error or 'altered'})"
+            ) from None
+        finally:
+            fresh.unlink(missing_ok=True)
+        atomic_write(self.path, data)
+
     def _open(self, nonce: bytes, sealed: bytes) -> None:
         try:
             plain = AESGCM(self._key).decrypt(nonce, sealed, self._header())
@@ -348,6 +365,14 @@ class KeyStore:
     def audit_key(self) -> Ed25519PrivateKey:
         """Signs the audit log: derived from this store's own key, the same while that is."""
         seed = HKDF(hashes.SHA256(), KEY_BYTES, None, b"pbal audit key 1").derive(self._key)
+        return Ed25519PrivateKey.from_private_bytes(seed)
+
+    def link_key(self) -> Ed25519PrivateKey:
+        """Proves to a second controller of this site that both have this store: derived as above.
+
+        The same in a copy of the file; another in a store that was made anew.
+        """
+        seed = HKDF(hashes.SHA256(), KEY_BYTES, None, b"pbal standby link key 1").derive(self._key)
         return Ed25519PrivateKey.from_private_bytes(seed)
 
     @property

@@ -3,6 +3,6 @@
 from pbal_controller.loops import sdnotify
 from pbal_controller.loops.backoff import Backoff
 from pbal_controller.loops.cancelling import check_cancelled
-from pbal_controller.loops.supervisor import Supervisor
+from pbal_controller.loops.supervisor import Ended, LoopBody, Supervisor
 
-__all__ = ["Backoff", "Supervisor", "check_cancelled", "sdnotify"]
+__all__ = ["Backoff", "Ended", "LoopBody", "Supervisor", "check_cancelled", "sdnotify"]

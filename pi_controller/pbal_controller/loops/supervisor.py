@@ -23,6 +23,11 @@ PROBATION_S = 30.0
 # The longest pause before a failed loop is tried again.
 RETRY_S = 30.0
 
+
+class Ended(Exception):
+    """A loop ends all of them: `Supervisor.run` raises what it raised."""
+
+
 Beat = Callable[[], None]
 LoopBody = Callable[[Beat], Awaitable[None]]
 
@@ -61,11 +66,17 @@ class Supervisor:
         self.loops[name] = Loop(name, body, limit_s, essential)
 
     async def run(self) -> None:
-        """Run all loops until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for loop in self.loops.values():
-                loop.started = asyncio.get_running_loop().time()
-                group.create_task(self._supervise(loop), name=f"pbal {loop.name}")
+        """Run all loops until cancelled. Raises Ended as a loop raised it."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for loop in self.loops.values():
+                    loop.started = asyncio.get_running_loop().time()
+                    group.create_task(self._supervise(loop), name=f"pbal {loop.name}")
+        except* Ended as ended:
+            why = ended.exceptions[0]
+        else:
+            return
+        raise why
 
     def late(self, now: float) -> list[str]:
         """Essential loops whose last success is too old."""
@@ -105,7 +116,7 @@ class Supervisor:
             try:
                 await loop.body(beat)
                 why, loop.outside = "it returned", False
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, Ended):
                 raise
             except Exception as error:
                 check_cancelled()

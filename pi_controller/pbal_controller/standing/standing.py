@@ -60,6 +60,7 @@ class Standing:
         self._polled: dict[int, float] = {}  # homes that another controller polls: when it was seen
         self.reasons: dict[str, str] = {}
         self.unwritten: dict[str, str] = {}  # not in the journal yet
+        self.follows = ""  # why another controller of this site is at work in this one's place
         self.fresh_journal = False  # it never ordered anything, and no person has adopted it
         self._hold = ""
         self._hold_until = -math.inf
@@ -162,6 +163,8 @@ class Standing:
 
     def why_not(self, now: float) -> str:
         """Why nothing may be commanded now; empty when it may."""
+        if self.follows:
+            return self.follows
         if self.reasons:
             return "; ".join(self.reasons.values())
         return self._hold if now < self._hold_until else ""

@@ -255,6 +255,9 @@ class StatusServer:
         now = self._c.now()
         late = self._c.loops.late(now)
         why_not = self._c.moves.why_not(now)
+        standby = None if self._c.standby is None else self._c.standby.as_dict()
+        if standby is not None and not standby["serving"]:
+            why_not = standby["why_not_ready"]
         bad = [f"late: {', '.join(late)}"] if late else []
         bad += [f"nothing is ordered: {why_not}"] if why_not else []
         return web.Response(text="\n".join(bad or ["ok"]) + "\n", status=503 if bad else 200)

@@ -68,6 +68,26 @@ def _uplink(out: Exposition, c: SiteView) -> None:
                 uplink["acknowledged"])  # fmt: skip
 
 
+def _standby(out: Exposition, c: SiteView) -> None:
+    """Where this controller is one of two."""
+    if c.standby is None:
+        return
+    s = c.standby.as_dict()
+    out.add("standby_serving", "gauge", "1 while this controller has the lease of the buses.",
+            int(s["serving"]))  # fmt: skip
+    out.add("standby_ready", "gauge", "1 while it is at work or could take over.", int(s["well"]))
+    out.add("standby_term", "gauge", "Number of the latest lease that it knows.", s["term"])
+    if s["peer_age_s"] is not None:
+        out.add("standby_peer_age_seconds", "gauge", "Since the other controller's last word.",
+                s["peer_age_s"])  # fmt: skip
+    out.add("standby_clock_offset_seconds", "gauge", "The other's clock before this one's.",
+            s["clock_off_s"])  # fmt: skip
+    if s["took_over_s"] is not None:
+        out.add("standby_takeover_seconds", "gauge",
+                "From the buses' last sound to its own first poll, at the latest take-over.",
+                s["took_over_s"])  # fmt: skip
+
+
 def _transformer(out: Exposition, c: SiteView) -> None:
     """The transformer's meter, while it is heard, and its difference from the homes."""
     reading = c.transformer()
@@ -182,6 +202,7 @@ def render(c: SiteView) -> str:
         out.add("group_key_age_seconds", "gauge", "Since the newest group key was drawn.",
                 round(c.wall() - key["made_s"], 3))  # fmt: skip
     _uplink(out, c)
+    _standby(out, c)
     _transformer(out, c)
     if c.updates_on:
         out.add("update_bytes_total", "counter", "Bytes of releases sent to homes.",

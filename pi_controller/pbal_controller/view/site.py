@@ -118,6 +118,14 @@ class StandingView(Protocol):
         """Why it may not; empty when it may."""
 
 
+class StandbyView(Shown, Protocol):
+    """This controller as one of two."""
+
+    @property
+    def well(self) -> bool:
+        """At work, or ready to be."""
+
+
 class DoubtsView(Protocol):
     """Homes whose reports were not plausible."""
 
@@ -153,3 +161,4 @@ class SiteView:
     neutral_history: Iterable[tuple[float, float]]  # unix time, A
     facts_dropped: Callable[[], int]
     node_events: Callable[[], Awaitable[list[dict[str, Any]]]]
+    standby: StandbyView | None = None  # where this controller is one of two

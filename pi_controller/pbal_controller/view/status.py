@@ -109,12 +109,16 @@ def summary_dict(c: SiteView) -> dict[str, Any]:
     heap = [home.health.heap_used_max for home in homes if home.health is not None]
     late = c.loops.late(now)
     why_not = c.moves.why_not(now)
+    standby = None if c.standby is None else c.standby.as_dict()
+    # One that follows orders nothing, and is well as long as it could take over.
+    orders_well = not why_not if standby is None or standby["serving"] else standby["well"]
     return {
         "version": __version__,
         "site": {"id": c.site.id, "name": c.site.name},
         "time_s": round(c.wall(), 3),
         "uptime_s": round(now - c.started, 3),
-        "healthy": not late and not why_not,
+        "healthy": not late and orders_well,
+        "standby": standby,
         "late_loops": late,
         "commands": not why_not,
         "why_no_commands": why_not,

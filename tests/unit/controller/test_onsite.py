@@ -139,8 +139,16 @@ def test_health(controller: tuple[Path, dict[str, Any]]) -> None:
     assert code == 6
     assert json.loads(said) == {
         "answers": True, "version": "9.9", "late": ["planner"], "homes": 3, "homes_alive": 2,
-        "nothing_ordered": "the clock is not set",
+        "nothing_ordered": "the clock is not set", "follows": False,
     }  # fmt: skip
+    # One that follows another orders nothing, and is well as long as it could take over.
+    status["late_loops"] = []
+    status["standby"] = {"serving": False, "why_not_ready": ""}
+    code, said = call("health", "--config", config)
+    assert code == 0
+    assert "the other controller of this site is at work" in said
+    status["standby"] = {"serving": False, "why_not_ready": "no copy"}
+    assert call("health", "--config", config)[0] == 6
 
 
 def test_health_of_none(folder: Path) -> None:

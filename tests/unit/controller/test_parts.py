@@ -20,11 +20,11 @@ from pbal_controller.homes import Inbox, Sent
 from pbal_controller.homes.fleet import percentile
 from pbal_controller.homes.session import CounterBlock
 from pbal_controller.journal import MinuteBook
-from pbal_controller.logs import JsonFormatter, TextFormatter
 from pbal_controller.loops import Backoff, Supervisor, sdnotify
 from pbal_controller.meters import FileMeter, make_meter
 from pbal_controller.moves import core_config
 from pbal_controller.moves import memory as planner_memory
+from pbal_host import JsonFormatter, TextFormatter
 from pbal_protocol import records as r
 
 from .conftest import until

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+import pbal_host
+import pbal_host.logs as host_logs
 from pbal_controller import logs
 from pbal_controller.config import LogConfig
 
@@ -82,20 +84,20 @@ def line(name: str, lineno: int) -> logging.LogRecord:
 
 def test_the_ration_is_for_each_place_and_each_minute() -> None:
     now = 0.0
-    ration = logs.Ration(lambda: now)
-    ours, others = logs.Ration.OURS, logs.Ration.OTHERS
+    ration = pbal_host.Ration(lambda: now)
+    ours, others = pbal_host.Ration.OURS, pbal_host.Ration.OTHERS
     assert sum(ration.filter(line("pbal_controller.x", 1)) for _ in range(10_000)) == ours
     assert sum(ration.filter(line("asyncio", 2)) for _ in range(10_000)) == others
     assert ration.filter(line("asyncio", 3))  # another place
-    now = logs.Ration.WINDOW_S - 0.1
+    now = pbal_host.Ration.WINDOW_S - 0.1
     assert not ration.filter(line("asyncio", 2))
-    now = logs.Ration.WINDOW_S
+    now = pbal_host.Ration.WINDOW_S
     told = line("asyncio", 2)
     assert ration.filter(told)
-    assert logs.fields(told) == {"not_shown": 10_001 - others}
+    assert host_logs.fields(told) == {"not_shown": 10_001 - others}
     again = line("asyncio", 2)
     assert ration.filter(again)
-    assert logs.fields(again) == {}
+    assert host_logs.fields(again) == {}
 
 
 def test_a_defect_keeps_its_traceback(written: io.StringIO) -> None:

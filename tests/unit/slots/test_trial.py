@@ -284,3 +284,12 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
         with pytest.raises(SlotError, match=words):
             call()
     assert dataclasses.asdict(Limits())["limit_s"] == 300.0
+
+
+def test_one_that_follows_another_is_as_good_without_homes() -> None:
+    before = Health(homes=20, orders=True)
+    assert not Health(homes=0, orders=True).as_good_as(before)
+    assert Health(homes=0, orders=True, follows=True).as_good_as(before)
+    assert not Health(homes=0, orders=False, follows=True).as_good_as(before)
+    said = {"answers": True, "homes_alive": 0, "nothing_ordered": "", "follows": True}
+    assert Health.of(said) == Health(0, True, follows=True)

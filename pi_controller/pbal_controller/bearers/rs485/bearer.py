@@ -23,7 +23,7 @@ from pymodbus.pdu.register_message import (
     ReadInputRegistersRequest,
 )
 
-from pbal_controller.bearers.base import EVERYBODY, Request, Traffic, Where
+from pbal_controller.bearers.base import EVERYBODY, Lease, Request, Traffic, Where
 from pbal_controller.bearers.rs485 import fit
 from pbal_controller.bearers.rs485.line import (
     BITS_PER_CHAR,
@@ -47,6 +47,10 @@ OPEN_TIMEOUT_S = 5.0
 _POLL_CHARS = 6
 _ANSWER_CHARS = 80
 _TURNAROUND_S = 0.004
+# A poll of this unit keeps a lease where nothing else is sent: Modbus reserves it, nobody answers.
+SIGN_UNIT = 248
+_LEASE_TURN_S = 0.05
+_ECHO_S = 0.02  # an adapter's echo comes this late
 
 
 class PortState(enum.Enum):
@@ -98,7 +102,9 @@ class Rs485Bearer:
         self._jobs: list[_Job] = []
         self._order = itertools.count()
         self._quiet_until = 0.0
+        self._heard_until = 0.0
         self._job_turn = False
+        self.lease: Lease | None = None  # where a second controller stands by on these wires
 
     # -- what others may ask -------------------------------------------------------------
 
@@ -185,6 +191,8 @@ class Rs485Bearer:
             rts_de=c.rts_de,
         )
         client.line.stats = self._stats
+        if self.lease is not None:
+            client.may_send = self.lease.may_send
         client.line.on_lost = self._on_lost
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
@@ -200,6 +208,8 @@ class Rs485Bearer:
             raise
         self._client = client
         self.state = PortState.OPEN
+        if self.lease is not None:
+            self.lease.opened(self.name)
 
     def _on_lost(self, error: Exception | None) -> None:
         self._lost = True
@@ -210,6 +220,8 @@ class Rs485Bearer:
 
     def _close(self) -> None:
         client, self._client = self._client, None
+        if self.lease is not None:
+            self.lease.closed(self.name)
         if client is not None:
             client.close()
         for job in self._jobs:
@@ -225,6 +237,9 @@ class Rs485Bearer:
         self._quiet_until = loop.time() + self.silence_s
         while not self._lost:
             now = loop.time()
+            if self.lease is not None and await self._lease_turn(client, self.lease):
+                beat()
+                continue
             # Between two polls at most one plain request, so that neither starves the other.
             if self._jobs and (self._job_turn or self._jobs[0].priority == Priority.URGENT):
                 self._job_turn = False
@@ -238,7 +253,8 @@ class Rs485Bearer:
                 if self._jobs or self._woken:
                     continue
                 beat()
-                await self._sleep(min(todo, now + 1.0), interruptible=True)
+                idle_s = 1.0 if self.lease is None else _LEASE_TURN_S
+                await self._sleep(min(todo, now + idle_s), interruptible=True)
                 continue
             if loop.time() < self._quiet_until:
                 await self._sleep(self._quiet_until)
@@ -270,6 +286,27 @@ class Rs485Bearer:
             # The silence after an answer is long enough to open and check it.
             self.traffic.handle(todo, answer, now)
             beat()
+
+    async def _lease_turn(self, client: LineClient, lease: Lease) -> bool:
+        """What the lease asks of this port; True when the turn is used up by it."""
+        loop = asyncio.get_running_loop()
+        if not lease.serving:
+            # Bytes that arrive within the time of our own sign are its echo, where there is one.
+            if client.line.last_rx > max(self._heard_until, self._quiet_until):
+                lease.heard(self.name)
+            self._heard_until = client.line.last_rx
+        if lease.sign_due(self.name):
+            if loop.time() < self._quiet_until:
+                await self._sleep(self._quiet_until)
+            packet = client.line.framer.buildFrame(SealedPDU(OP_POLL, b"", SIGN_UNIT))
+            client.line.write(packet)
+            own_s = len(packet) * self.char_s + _ECHO_S * self.config.local_echo
+            self._quiet_until = loop.time() + own_s + self.silence_s
+            return True
+        if lease.serving:
+            return False
+        await self._sleep(loop.time() + _LEASE_TURN_S)
+        return True
 
     def _send_broadcast(self, client: LineClient, todo: Request) -> int:
         packet = client.line.framer.buildFrame(SealedPDU(OP_GROUP, todo.frame, 0))

@@ -101,6 +101,7 @@ class FastTransport(SerialTransport):
         except (AttributeError, OSError):  # loop://, rfc2217://: no descriptor to wait on
             self._fd = -1
             self.force_poll = True
+        self.may_send: Callable[[], bool] | None = None  # asked before anything is written
         # Only a tty gives plain bytes by os.read; socket:// answers recv in its own class.
         self._plain = self._fd >= 0 and isinstance(port, serial.Serial)
 
@@ -121,8 +122,15 @@ class FastTransport(SerialTransport):
             return
         self.intern_protocol.data_received(data)  # type: ignore[attr-defined]
 
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """The usual way, by pymodbus, where it may be sent at all."""
+        if self.may_send is None or self.may_send():
+            super().write(bytes(data))
+
     def write_now(self, data: bytes) -> None:
         """Write without a turn of the event loop; the rest, if any, goes the usual way."""
+        if self.may_send is not None and not self.may_send():
+            return
         done = 0
         if self._plain and not self.intern_write_buffer:
             try:
@@ -288,6 +296,7 @@ class LineClient(AsyncModbusSerialClient):
         self.ctx = self.line
         self.register(SealedPDU)
         self._rts_de = rts_de
+        self.may_send: Callable[[], bool] | None = None  # before `open`
 
     async def open(self) -> None:
         """Open the port; the caller bounds the time. Raises OSError.
@@ -316,6 +325,7 @@ class LineClient(AsyncModbusSerialClient):
             raise
         self.line.is_closing = False
         transport = FastTransport(loop, self.line, port)
+        transport.may_send = self.may_send
         self.line.transport = transport
         transport.setup()
 
