@@ -27,7 +27,16 @@ from pbal_controller.homes import (
     Session,
     SiteHost,
 )
-from pbal_controller.journal import AsyncJournal, Journal, MinuteBook, Row, note, note_change, prune
+from pbal_controller.journal import (
+    AsyncJournal,
+    Journal,
+    MinuteBook,
+    Row,
+    Vault,
+    note,
+    note_change,
+    prune,
+)
 from pbal_controller.keys import KeyStore
 from pbal_controller.loops import LoopBody, Supervisor, sdnotify
 from pbal_controller.meters import HomeNow, MeterLoop
@@ -75,7 +84,7 @@ class Controller:
         self.wall = wall
         self.now = asyncio.get_running_loop().time
         self.started = self.now()
-        self.journal = AsyncJournal(config.journal.path, wall)
+        self.journal = AsyncJournal(config.journal.path, wall, Vault(keys.vault_key()))
         self.restraint = Restraint()
         self._mark_path = journal_mark.mark_path(config.keys.file)
         self.inbox = Inbox()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -52,10 +53,18 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             item["traceback"] = self.formatException(record.exc_info)
-        try:
-            return json.dumps(item, default=str, allow_nan=False)
-        except ValueError:  # NaN or infinity, which are no JSON
-            return json.dumps({name: str(value) for name, value in item.items()})
+        return json.dumps(_finite(item), default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """The same with null in place of NaN and infinity, which are no JSON."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(name): _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
 
 
 class Ration(logging.Filter):

@@ -9,6 +9,7 @@ from pbal_controller.journal.pruning import EVENTS_KEPT, prune
 from pbal_controller.journal.restored import lift_numbers
 from pbal_controller.journal.signing import Signed, sign, signature_faults, signatures
 from pbal_controller.journal.thread import AsyncJournal
+from pbal_controller.journal.vault import Vault
 
 __all__ = [
     "COUNTER_BLOCK",
@@ -21,6 +22,7 @@ __all__ = [
     "MinuteBook",
     "Row",
     "Signed",
+    "Vault",
     "add_audit",
     "clock_is_set",
     "entries",

@@ -19,9 +19,11 @@ from pbal_controller.errors import JournalError, JournalUnavailable, NumbersSpen
 from pbal_controller.journal import chain
 from pbal_controller.journal.file import is_damage, made_private, schema_files, trouble
 from pbal_controller.journal.numbers import Numbers, NumbersUsedUp
+from pbal_controller.journal.vault import CLEAR_BLOBS, Vault, place_of, rewrite, seal_all
 
 COUNTER_BLOCK = 256
 _LANE = "lane"
+_REWRITTEN = "vault_rewritten"
 OPEN_STATES = ("journaled", "sent", "accepted", "done")
 
 
@@ -50,11 +52,18 @@ _COMMAND_COLUMNS = ", ".join(CommandRow.__dataclass_fields__)
 class Journal:
     """The journal, synchronous. Used from one thread only, except `:memory:` in tests."""
 
-    def __init__(self, path: Path | str, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        wall: Callable[[], float] = time.time,
+        vault: Vault | None = None,
+    ) -> None:
         """Open or create. Raises JournalError: unwritable, damaged, or of a newer version.
 
-        `wall` gives unix time for ids and counters.
+        `wall` gives unix time for ids and counters. With a `vault` the values that it is for are
+        sealed and opened with it; without one they are what the file holds.
         """
+        self._vault = vault
         self.path = path
         self.is_new = False  # this opening created it
         self._numbers = Numbers()
@@ -77,10 +86,30 @@ class Journal:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("UPDATE meta SET value = value WHERE key = 'command_id'")
             self._db.execute("ROLLBACK")
+            if vault is not None:
+                self._seal_what_is_clear(vault)
         except (sqlite3.Error, UnicodeDecodeError) as error:
             # SQLite's own message may hold damaged text, which Python cannot decode.
             kind = JournalError if is_damage(error) else JournalUnavailable
             raise kind(trouble(path, error)) from None
+
+    def _seal_what_is_clear(self, vault: Vault) -> None:
+        # What is deleted from now on is overwritten.
+        self._db.execute("PRAGMA secure_delete = ON")
+        if seal_all(self._db, vault):
+            self._db.execute("DELETE FROM meta WHERE key = ?", (_REWRITTEN,))
+        if self.meta(_REWRITTEN) is None and rewrite(self._db):
+            self.set_meta(_REWRITTEN, "1")
+
+    def sealed(self, table: str, key: object, value: bytes) -> bytes:
+        """A value as it is kept at its place: sealed where there is a vault."""
+        if self._vault is None or (table == "blobs" and key in CLEAR_BLOBS):
+            return value
+        return self._vault.seal(place_of(table, key), value)
+
+    def opened(self, table: str, key: object, value: bytes) -> bytes:
+        """The value of what is kept at its place."""
+        return value if self._vault is None else self._vault.open(place_of(table, key), value)
 
     def _read_everything_small(self) -> None:
         """Find damage now: a row of every table, and all of those that must not be forgotten."""
@@ -390,10 +419,10 @@ class Journal:
         self._db.execute(
             "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (key) "
             "DO UPDATE SET value = excluded.value, updated_s = excluded.updated_s",
-            (key, value, time.time()),
+            (key, self.sealed("blobs", key, value), time.time()),
         )
 
     def get_blob(self, key: str) -> bytes | None:
         """The value under a name, or None."""
         row = self._db.execute("SELECT value FROM blobs WHERE key = ?", (key,)).fetchone()
-        return None if row is None else bytes(row[0])
+        return None if row is None else self.opened("blobs", key, bytes(row[0]))

@@ -16,6 +16,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from pbal_controller.errors import JournalError, JournalUnavailable
 from pbal_controller.journal.database import Journal
 from pbal_controller.journal.file import Whereabouts, is_damage, trouble
+from pbal_controller.journal.vault import Vault
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,13 @@ def _hold(path: Path | str) -> int:
 class AsyncJournal:
     """The journal behind one thread: calls are carried out in order, one at a time."""
 
-    def __init__(self, path: Path | str, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        wall: Callable[[], float] = time.time,
+        vault: Vault | None = None,
+    ) -> None:
+        self._vault = vault
         self._path = path
         self._wall = wall
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
@@ -79,7 +86,9 @@ class AsyncJournal:
         self._lock = _hold(self._path)
         loop = asyncio.get_running_loop()
         try:
-            self._journal = await loop.run_in_executor(self._pool, Journal, self._path, self._wall)
+            self._journal = await loop.run_in_executor(
+                self._pool, Journal, self._path, self._wall, self._vault
+            )
             self._whereabouts = Whereabouts(self._path)
         except BaseException:
             await self.close()

@@ -367,6 +367,10 @@ class KeyStore:
         seed = HKDF(hashes.SHA256(), KEY_BYTES, None, b"pbal audit key 1").derive(self._key)
         return Ed25519PrivateKey.from_private_bytes(seed)
 
+    def vault_key(self) -> bytes:
+        """Seals values in the journal (AES-256): derived as above."""
+        return HKDF(hashes.SHA256(), KEY_BYTES, None, b"pbal vault key 1").derive(self._key)
+
     def link_key(self) -> Ed25519PrivateKey:
         """Proves to a second controller of this site that both have this store: derived as above.
 

@@ -127,7 +127,11 @@ def apply(journal: Journal, copy: Copy) -> None:
             if key in copy.meta:
                 journal.set_meta(key, copy.meta[key])
         for key, blob in copy.blobs.items():
-            journal.put_blob(key, base64.b64decode(blob))
+            db.execute(  # as it is: sealed by the key that both have
+                "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (key) "
+                "DO UPDATE SET value = excluded.value, updated_s = excluded.updated_s",
+                (key, base64.b64decode(blob), journal.wall()),
+            )
         db.executemany(
             "INSERT INTO first_phases VALUES (?, ?, ?) ON CONFLICT DO NOTHING", copy.first_phases
         )

@@ -197,8 +197,8 @@ def _carry_out(
             (str(command.command_id),),
         ).fetchone()
         if known is not None:
-            number = next(n for n, word in names.OUTCOMES.items() if word == known[0])
-            outbox.insert(journal, answer(site, known[2], command, number, known[1]))
+            was = next(n for n, word in names.OUTCOMES.items() if word == known[0])
+            outbox.insert(journal, answer(site, known[2], command, was, known[1]))
             return None
         done = outcome == names.OUTCOME_DONE
         if done and command.release is not None and command.kind == names.COMMAND_ROLLOUT:
@@ -208,10 +208,11 @@ def _carry_out(
                 detail = f"no release {command.release.hex()} at this site"
         if done and command.kind in (names.COMMAND_MODE, names.COMMAND_LIMITS):
             journal.set_meta(_RESTRAINT, dump_json(kept))
+        number = str(command.command_id)
         journal.db.execute(
             "INSERT INTO hq_commands VALUES (?, ?, ?, ?, ?, ?)",
-            (str(command.command_id), wall, names.COMMANDS[command.kind],
-             names.OUTCOMES[outcome], detail, command.encode()),
+            (number, wall, names.COMMANDS[command.kind], names.OUTCOMES[outcome], detail,
+             journal.sealed("hq_commands", number, command.encode())),
         )  # fmt: skip
         outbox.insert(journal, answer(site, wall, command, outcome, detail))
         return outcome, detail

@@ -63,10 +63,11 @@ def insert(journal: Journal, message: Summary | Event) -> None:
     if isinstance(message, Event) and message.kind == names.KIND_NODE:
         address = message.address
     body = message.encode()
+    token = token_bytes(metrics.token_of(body))
     journal.db.execute(
         "INSERT INTO outbox (kind, at_s, body, token, address) VALUES (?, ?, ?, ?, ?) "
         "ON CONFLICT DO NOTHING",
-        (kind, at_s, body, token_bytes(metrics.token_of(body)), address),
+        (kind, at_s, journal.sealed("outbox", token, body), token, address),
     )
 
 
@@ -131,10 +132,14 @@ def last_id(journal: Journal) -> int:
 def rows(journal: Journal, above: int, up_to: int | None, limit: int) -> list[Row]:
     """Messages with an id above `above`, at most `up_to`, in order."""
     found = journal.db.execute(
-        "SELECT id, kind, at_s, body FROM outbox WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+        "SELECT id, kind, at_s, token, body FROM outbox WHERE id > ? AND id <= ? "
+        "ORDER BY id LIMIT ?",
         (above, (1 << 62) if up_to is None else up_to, limit),
     )
-    return [Row(*row) for row in found]
+    return [
+        Row(number, kind, at_s, journal.opened("outbox", token, body))
+        for number, kind, at_s, token, body in found
+    ]
 
 
 def backlog(journal: Journal) -> int:

@@ -114,5 +114,5 @@ def test_lines_for_machines_are_json_whatever_was_measured() -> None:
 
     record = line("pbal_controller.x", 1)
     record.neutral_a = float("inf")
-    text = logs.JsonFormatter().format(record)
+    text = pbal_host.JsonFormatter().format(record)
     assert json.loads(text, parse_constant=refuse)["neutral_a"] is None

@@ -1,0 +1,204 @@
+"""What the journal keeps sealed, and how a journal from before becomes one that does."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from pbal_controller.journal import Journal, Vault
+from pbal_controller.journal import vault as vaults
+from pbal_controller.keys import KeyStore
+from pbal_controller.standby import copy as copying
+from pbal_controller.uplink import outbox
+from pbal_uplink import Event, Summary, names
+
+KEY = bytes(range(32))
+TEXT = "the home of the Smiths"
+
+
+def filled(path: Path, vault: Vault | None, messages: int = 20) -> Journal:
+    """A journal with something of every kind that is sealed."""
+    journal = Journal(path, vault=vault)
+    with journal.transaction():
+        for number in range(messages):
+            outbox.insert(journal, Summary(site=7, start_s=300 * number, length_s=300, homes=4))
+    event = Event(site=7, event_id=1, at_s=5, kind=names.KIND_DOUBT, severity=1, detail=TEXT)
+    outbox.put(journal, event, 1000)
+    journal.put_blob("planner", TEXT.encode())
+    journal.put_blob("doubts", b"{}")
+    journal.db.execute(
+        "INSERT INTO hq_commands VALUES ('9', 1.0, 'mode', 'done', '', ?)",
+        (journal.sealed("hq_commands", "9", TEXT.encode()),),
+    )
+    return journal
+
+
+def on_disk(path: Path) -> bytes:
+    """Every byte of the journal's files."""
+    return b"".join(
+        file.read_bytes() for file in path.parent.iterdir() if file.name.startswith(path.name)
+    )
+
+
+def test_a_vault_binds_a_value_to_its_place() -> None:
+    vault = Vault(KEY)
+    sealed = vault.seal("outbox/01", b"value")
+    assert sealed != vault.seal("outbox/01", b"value")
+    assert vault.open("outbox/01", sealed) == b"value"
+    assert vault.open("outbox/02", sealed) == sealed  # stays sealed
+    assert Vault(bytes(32)).open("outbox/01", sealed) == sealed
+    assert vault.open("x", b"clear") == b"clear"
+    assert vault.open("x", vaults.MARK) == vaults.MARK
+    assert KEY.hex() not in repr(vault)
+    with pytest.raises(ValueError, match="32 bytes"):
+        Vault(b"short")
+
+
+def test_nothing_of_a_message_is_on_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    journal = filled(path, Vault(KEY))
+    rows = outbox.rows(journal, 0, None, 100)
+    assert len(rows) == 21
+    assert rows[-1].message().detail == TEXT  # type: ignore[union-attr]
+    assert journal.get_blob("planner") == TEXT.encode()
+    assert TEXT.encode() not in on_disk(path)
+    journal.close()
+    assert TEXT.encode() not in on_disk(path)
+    # Without the key the values are not understood, and stay.
+    other = Journal(path)
+    with pytest.raises(ValueError, match=r".*"):
+        outbox.rows(other, 0, None, 100)[-1].message()
+    assert outbox.backlog(other) == 21
+    assert other.get_blob("doubts") == b"{}"  # a person's commands have no key
+
+
+def test_acknowledged_messages_go_by_their_token(tmp_path: Path) -> None:
+    from pbal_uplink import metrics
+
+    journal = filled(tmp_path / "j.db", Vault(KEY))
+    row = outbox.rows(journal, 0, None, 1)[0]
+    assert outbox.stored(journal, [metrics.token_of(row.body)]) == [row.id]
+    assert outbox.backlog(journal) == 20
+
+
+def test_a_journal_from_before_is_sealed_whole(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    filled(path, None).close()
+    assert TEXT.encode() in on_disk(path)
+    journal = Journal(path, vault=Vault(KEY))
+    assert TEXT.encode() not in on_disk(path), "it is still in a free page or in the log"
+    assert outbox.rows(journal, 0, None, 100)[-1].message().detail == TEXT  # type: ignore[union-attr]
+    assert journal.get_blob("planner") == TEXT.encode()
+    before = journal.db.execute("SELECT token, body FROM outbox").fetchall()
+    journal.close()
+    again = Journal(path, vault=Vault(KEY))
+    assert again.db.execute("SELECT token, body FROM outbox").fetchall() == before
+
+
+def test_what_is_deleted_is_overwritten(tmp_path: Path) -> None:
+    journal = filled(tmp_path / "j.db", Vault(KEY))
+    assert journal.db.execute("PRAGMA secure_delete").fetchone() == (1,)
+
+
+def test_another_key_store_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    filled(path, Vault(KEY)).close()
+    strange = Journal(path, vault=Vault(bytes(32)))
+    assert outbox.backlog(strange) == 21
+    with pytest.raises(ValueError, match=r".*"):
+        outbox.rows(strange, 0, None, 1)[0].message()
+    strange.close()
+    assert outbox.rows(Journal(path, vault=Vault(KEY)), 0, None, 1)[0].message().homes == 4  # type: ignore[union-attr]
+
+
+def test_a_full_disk_leaves_the_old_pages_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "j.db"
+    filled(path, None).close()
+    monkeypatch.setattr("pbal_controller.journal.database.rewrite", lambda db: False)
+    Journal(path, vault=Vault(KEY)).close()
+    monkeypatch.undo()
+    journal = Journal(path, vault=Vault(KEY))  # and does it at the next start
+    assert TEXT.encode() not in on_disk(path)
+    assert journal.meta("vault_rewritten") == "1"
+
+
+def test_a_power_cut_at_any_moment_of_the_sealing_loses_nothing(tmp_path: Path) -> None:
+    """SIGKILL at moments all over it; what the disk has then can be read whole, each time."""
+    program = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from pbal_controller.journal import Journal, Vault
+        print("go", flush=True)
+        Journal(Path(sys.argv[1]), vault=Vault(bytes(range(32))))
+        print("done", flush=True)
+        """
+    )
+    source = tmp_path / "old"
+    source.mkdir()
+    filled(source / "j.db", None, 800).close()
+    halves = 0
+    for turn in range(5):
+        path = tmp_path / f"cut{turn}" / "j.db"
+        path.parent.mkdir()
+        path.write_bytes((source / "j.db").read_bytes())
+        child = subprocess.Popen(
+            [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "go\n"
+        time.sleep(0.005 * turn)
+        child.kill()
+        rest = child.stdout.read()
+        child.wait()
+        halves += "done" not in rest
+        journal = Journal(path, vault=Vault(KEY))
+        rows = outbox.rows(journal, 0, None, 10_000)
+        assert len(rows) == 801
+        assert all(row.message().site == 7 for row in rows)
+        journal.close()
+        assert TEXT.encode() not in on_disk(path)
+    assert halves, "no cut came before the end"
+
+
+def test_a_copy_for_the_second_controller_stays_sealed(tmp_path: Path) -> None:
+    theirs = filled(tmp_path / "a.db", Vault(KEY))
+    copy = copying.collect(theirs, 1, b"")
+    assert TEXT not in copy.model_dump_json()
+    mine = Journal(tmp_path / "b.db", vault=Vault(KEY))
+    copying.apply(mine, copy)
+    assert mine.get_blob("planner") == TEXT.encode()
+
+
+def test_the_key_is_of_the_key_store(tmp_path: Path) -> None:
+    passphrase = os.urandom(16)
+    made = KeyStore.create(tmp_path / "k.json", passphrase, 7)
+    again = KeyStore.open(tmp_path / "k.json", passphrase)
+    assert made.vault_key() == again.vault_key()
+    assert len(made.vault_key()) == 32
+    other = KeyStore.create(tmp_path / "other.json", passphrase, 7)
+    assert other.vault_key() != made.vault_key()
+
+
+def test_sealing_is_all_or_nothing(tmp_path: Path) -> None:
+    journal = filled(tmp_path / "j.db", None)
+
+    class Breaks(Vault):
+        left = 5
+
+        def seal(self, place: str, value: bytes) -> bytes:
+            self.left -= 1
+            if not self.left:
+                raise sqlite3.OperationalError("disk I/O error")
+            return super().seal(place, value)
+
+    with pytest.raises(sqlite3.OperationalError):
+        vaults.seal_all(journal.db, Breaks(KEY))
+    assert all(not row.body.startswith(vaults.MARK) for row in outbox.rows(journal, 0, None, 99))
