@@ -100,6 +100,8 @@ class StoreConfig(Table):
     hourly_days: int = Field(default=1830, ge=7, le=36_600)
     # TimescaleDB: "auto" uses it where the server has it, "never" does not.
     timescale: Literal["auto", "never"] = "auto"
+    # Whether rows go in by COPY; false for what speaks PostgreSQL's protocol without it.
+    copy_rows: bool = True
 
 
 class AlarmsConfig(Table):

@@ -7,6 +7,7 @@ within it) the one with more sampled seconds stays; of equal ones the later.
 from __future__ import annotations
 
 import datetime
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,33 +17,48 @@ from psycopg import sql
 from pbal_hq.database import Connection
 from pbal_uplink import Summary
 
-_TYPES = {"B": "smallint", "H": "int", "h": "smallint", "i": "int", "I": "bigint"}
+_TYPES = {"B": "int2", "H": "int4", "h": "int2", "i": "int4", "I": "int8"}
 _KEPT = [field for field in Summary.DECLARED if field.name not in ("site", "start_s")]
 _NAMES = [field.name for field in _KEPT]
 _HEAD = {
-    "transformer_id": "int", "start_at": "timestamptz", "site_id": "bigint",
-    "historical": "boolean", "received_at": "timestamptz",
+    "transformer_id": "int4", "start_at": "timestamptz", "site_id": "int8",
+    "historical": "bool", "received_at": "timestamptz",
 }  # fmt: skip
-_COLUMNS = _HEAD | {field.name: "real" if field.is_float else _TYPES[field.code] for field in _KEPT}
+_COLUMNS = _HEAD | {
+    field.name: "float4" if field.is_float else _TYPES[field.code] for field in _KEPT
+}
 
 
-def _insert() -> str:
+_STAGE = "summary_stage"
+
+
+def _insert(source: str) -> str:
     names = ", ".join(_COLUMNS)
-    arrays = ", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())
     sets = ", ".join(
         f"{name} = EXCLUDED.{name}"
         for name in _COLUMNS
         if name not in ("transformer_id", "start_at")
     )
     return (
-        f"INSERT INTO summary ({names}) SELECT * FROM unnest({arrays}) "
+        f"INSERT INTO summary ({names}) SELECT {names} FROM {source} "
         f"ON CONFLICT (transformer_id, start_at) DO UPDATE SET {sets} "
         "WHERE EXCLUDED.length_s * EXCLUDED.complete_percent "
         ">= summary.length_s * summary.complete_percent"
     )
 
 
-_INSERT = _insert()
+# By binary COPY into a temporary table, from there in one statement.
+_MAKE_STAGE = (
+    f"CREATE TEMP TABLE IF NOT EXISTS {_STAGE} "
+    f"({', '.join(f'{name} {kind}' for name, kind in _COLUMNS.items())}) ON COMMIT DELETE ROWS"
+)
+_COPY = f"COPY {_STAGE} ({', '.join(_COLUMNS)}) FROM STDIN (FORMAT BINARY)"
+_FROM_STAGE = _insert(_STAGE)
+# By arrays as parameters, for servers that take no COPY.
+_FROM_ARRAYS = _insert(
+    f"unnest({', '.join(f'%s::{kind}[]' for kind in _COLUMNS.values())}) "
+    f"AS x ({', '.join(_COLUMNS)})"
+)
 
 
 @dataclass(frozen=True)
@@ -72,27 +88,42 @@ def once(rows: Iterable[Row]) -> list[Row]:
     return list(best.values())
 
 
-async def insert(db: Connection, rows: Sequence[Row]) -> None:
-    """Insert or replace, and note the hours that changed. Within the caller's transaction."""
+async def insert(db: Connection, rows: Sequence[Row], *, copy: bool = True) -> None:
+    """Insert or replace, and note the hours that changed. Within the caller's transaction.
+
+    `copy`: by COPY, at a third of the processor time; without it by arrays as parameters.
+    """
     if not rows:
         return
     kept = once(rows)
     await _make_partitions(db, {row.start.date() for row in kept})
-    values: list[list[Any]] = [
-        [row.transformer for row in kept],
-        [row.start for row in kept],
-        [row.site for row in kept],
-        [row.historical for row in kept],
-        [row.received for row in kept],
-        *([row.fields[name] for row in kept] for name in _NAMES),
-    ]
-    await db.execute(_INSERT.encode(), values)
+    await (_by_copy if copy else _by_arrays)(db, [_cells(row) for row in kept])
     hours = {(row.transformer, row.start.replace(minute=0, second=0)) for row in kept}
     await db.execute(
         "INSERT INTO summary_due SELECT * FROM unnest(%s::int[], %s::timestamptz[]) "
         "ON CONFLICT DO NOTHING",
         ([hour[0] for hour in hours], [hour[1] for hour in hours]),
     )
+
+
+_pick = operator.itemgetter(*_NAMES)
+
+
+def _cells(row: Row) -> tuple[Any, ...]:
+    return (row.transformer, row.start, row.site, row.historical, row.received, *_pick(row.fields))
+
+
+async def _by_copy(db: Connection, rows: list[tuple[Any, ...]]) -> None:
+    await db.execute(_MAKE_STAGE.encode())
+    async with db.cursor() as cursor, cursor.copy(_COPY.encode()) as copy:
+        copy.set_types(list(_COLUMNS.values()))
+        for row in rows:
+            await copy.write_row(row)
+    await db.execute(_FROM_STAGE.encode())
+
+
+async def _by_arrays(db: Connection, rows: list[tuple[Any, ...]]) -> None:
+    await db.execute(_FROM_ARRAYS.encode(), [list(column) for column in zip(*rows, strict=True)])
 
 
 async def partitioned(db: Connection) -> bool:

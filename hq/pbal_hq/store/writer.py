@@ -131,7 +131,7 @@ class Writer:
             # Before what refers to it: site_live has a row for each site that was heard.
             if batch.seen:
                 await note_seen(db, batch.seen)
-            await series.insert(db, batch.summaries)
+            await series.insert(db, batch.summaries, copy=self._config.copy_rows)
             await insert_events(db, batch.events)
             if any(event.fields["kind"] == names.KIND_ANSWER for event in batch.events):
                 await commands.take_answers(db)
