@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Makes .venv and installs pbal into it. A second run with nothing changed costs milliseconds.
 #
-#   tools/bootstrap.sh [--system] [EXTRA...]
+#   tools/bootstrap.sh [--system] [--debian PACKAGE]... [EXTRA...]
 #
 # EXTRA     optional extras of pyproject.toml to install (default: sim)
 # --system  also Debian packages that the tests use (mbpoll, libmodbus, tshark, ...), where root or
 #           a passwordless sudo is at hand; elsewhere it says which tests will skip.
+# --debian  only this one of them
 #
 # PBAL_PYTHON=/path/to/python3   which interpreter to build on (3.11 or newer)
 # PBAL_NO_APT=1                  never touch Debian packages
@@ -24,10 +25,19 @@ die() { say "$1"; shift; for line in "$@"; do printf '           %s\n' "$line" >
 
 system=no
 extras=()
-for arg in "$@"; do
+only=()
+while [ $# -gt 0 ]; do
+    arg=$1
+    shift
     case $arg in
         --system) system=yes ;;
-        -*) die "unknown option $arg" "Usage: tools/bootstrap.sh [--system] [EXTRA...]" ;;
+        --debian)
+            [ $# -gt 0 ] || die "--debian needs the name of a package"
+            system=yes
+            only+=("$1")
+            shift
+            ;;
+        -*) die "unknown option $arg" "Usage: tools/bootstrap.sh [--system] [--debian PACKAGE]... [EXTRA...]" ;;
         *) extras+=("$arg") ;;
     esac
 done
@@ -80,6 +90,17 @@ SYSTEM_TOOLS=(
     "/usr/lib/postgresql postgresql HQ's database"
     "debootstrap debootstrap the Debian package"
 )
+
+if [ ${#only[@]} -gt 0 ]; then
+    wanted_rows=()
+    for row in "${SYSTEM_TOOLS[@]}"; do
+        read -r _ package _ <<<"$row"
+        for name in "${only[@]}"; do
+            if [ "$package" = "$name" ]; then wanted_rows+=("$row"); fi
+        done
+    done
+    SYSTEM_TOOLS=("${wanted_rows[@]}")
+fi
 
 present() {
     case $1 in

@@ -20,6 +20,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "study": ("dss", "matplotlib"),
     "fleet": ("distributed", "pyarrow"),
     "report": ("matplotlib", "reportlab"),
+    "hq": ("fastapi", "psycopg", "psycopg_pool", "uvicorn"),
     "bench": ("highspy", "ortools", "sklearn"),
 }
 _CHECKOUT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pbal_sim.loads import header
 
-from . import practice
+from . import practice, simfleet, simhq
 from .context import app_context
 from .errors import CheckFailed, InputError
 from .extras import require
@@ -45,6 +45,8 @@ def sim() -> None:
 
 app.command()(practice.board)
 app.command()(practice.street)
+app.command()(simfleet.fleet)
+app.command()(simhq.hq)
 
 
 @app.command()
@@ -99,6 +101,13 @@ def run(
             help="Also HQ: a broker (Mosquitto) on loopback, and what a subscriber hears there.",
         ),
     ] = False,
+    link: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help='Report to an HQ that runs: JSON {"site": 7, "uplink": {...}}, as in pbal.toml.',
+        ),
+    ] = None,
     scenario: Annotated[
         str,
         typer.Option(
@@ -141,6 +150,7 @@ def run(
         faults=tuple(name for name in faults.split(",") if name),
         keep=keep,
         uplink=uplink,
+        link=link,
         scenario=scenario,
         port=default_port() if port is None else port,
     )

@@ -1,5 +1,6 @@
 """The options of a run of a street, and in what it differs from a real street."""
 
+import json
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,6 +153,7 @@ class RunOptions:
     keep: Path | None = None
     port: int = 0
     uplink: bool = False
+    link: Path | None = None
     scenario: str = "urban"
     core: dict[str, Any] = field(default_factory=dict)
 
@@ -179,6 +181,30 @@ def default_port() -> int:
     return 0 if _free(USUAL_PORT) else USUAL_PORT
 
 
+@dataclass(frozen=True)
+class Link:
+    """A street's site number and its tables `uplink` and `transformer`."""
+
+    site: int
+    tables: dict[str, dict[str, Any]]
+
+
+def read_link(path: Path) -> Link:
+    """The file of --link. Raises InputError."""
+    try:
+        found = json.loads(path.read_text())
+        site = int(found.pop("site"))
+        tables = {name: dict(table) for name, table in found.items()}
+    except OSError as exc:
+        raise InputError(f"{path}: {exc.strerror}.", "Name the file of a link to HQ.") from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{path} is no link to HQ.",
+            'It holds JSON: {"site": 7, "uplink": {...}}, the tables as in pbal.toml.',
+        ) from None
+    return Link(site, tables)
+
+
 def check(options: RunOptions) -> None:
     """Raises InputError for what cannot work, before anything is started."""
     for name in options.faults:
@@ -194,6 +220,8 @@ def check(options: RunOptions) -> None:
         require("pi")
     if options.uplink:
         require_broker()
+    if options.link is not None:
+        read_link(options.link)
     if options.profiles is not None and not options.profiles.is_file():
         raise InputError(f"There is no file {options.profiles}.", "Give a CSV of watts per home.")
     if options.port:

@@ -33,6 +33,7 @@ from .streetoptions import (
     SCENARIOS,
     RunOptions,
     free_udp_port,
+    read_link,
 )
 from .streetresult import result_of
 from .streetuplink import StreetUplink
@@ -81,6 +82,7 @@ class StreetRun:
         street = Street(
             StreetConfig(
                 homes=o.homes,
+                site_id=1 if o.link is None else read_link(o.link).site,
                 board=scenario.board,
                 radio=scenario.radio,
                 wifi=scenario.on_wifi(o.homes),
@@ -132,6 +134,8 @@ class StreetRun:
         if self.options.uplink:
             hq = StreetUplink(street.workdir / "hq", self._heard)
             tables = await hq.start()
+        elif self.options.link is not None:
+            tables = read_link(self.options.link).tables
         try:
             await self._with_hq(street, folder, tables)
             if hq is not None and self.result:

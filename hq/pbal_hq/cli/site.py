@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import getpass
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pbal_hq.ca import Pki, fingerprint
+from pbal_hq.ca import Pki, fingerprint, write_whole
 from pbal_hq.cli.base import (
     ConfigOption,
     JsonOption,
@@ -22,6 +23,7 @@ from pbal_hq.config import Config, load
 from pbal_hq.database import Connection, connected
 from pbal_hq.enrol import Outcome
 from pbal_hq.enrol import revoke as revoke_site
+from pbal_hq.errors import BadInput, ConfigError, HqError
 from pbal_hq.registry import (
     NewSite,
     Site,
@@ -30,6 +32,7 @@ from pbal_hq.registry import (
     bar,
     list_sites,
     new_token,
+    read_sites,
     site_of,
     transformer_of,
 )
@@ -97,6 +100,53 @@ def _show_way(site: int, token: Token | None, via: int | None, json_: bool) -> N
         print_json({"site": site, "via": via})
     else:
         print(f"site {site} comes through the gateway of site {via}; no token is needed")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV: site, transformer, and group, node, name.")],
+    tokens: Annotated[Path, typer.Option(help="Where the one-time tokens go (CSV; a new file).")],
+    config: ConfigOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Add many sites, all or none, and write their one-time tokens into a file.
+
+    Example: pbal-hq site import sites.csv --tokens tokens.csv
+    """
+    settings = load(config)
+    listed = read_sites(file)
+    if tokens.exists():
+        raise BadInput(f"{tokens} is there already; name a new file")
+
+    async def work() -> list[tuple[int, str]]:
+        made = []
+        async with connected(settings.database) as db:
+            for row in listed:
+                try:
+                    found = await transformer_of(db, row.transformer)
+                    await add_site(db, NewSite(row.site, found, row.group, row.node, row.name))
+                except HqError as error:
+                    raise type(error)(f"{file}: line {row.line}: {error}") from None
+                made.append((row.site, (await _token(db, settings, row.site)).text))
+            await noted(db, "site.import", file.name, sites=len(listed))
+            # Before the transaction ends: sites without their tokens would be of no use.
+            _write_tokens(tokens, made)
+        return made
+
+    made = wait_for(work())
+    if json_:
+        print_json({"sites": len(made), "tokens": str(tokens)})
+    else:
+        hours = settings.enrol.token_hours
+        print(f"{len(made)} sites added; their tokens, good once and for {hours:g} h: {tokens}")
+
+
+def _write_tokens(path: Path, made: list[tuple[int, str]]) -> None:
+    text = "".join(f"{site},{token}\n" for site, token in [("site", "token"), *made])
+    try:
+        write_whole(path, text.encode(), 0o600)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 @app.command()

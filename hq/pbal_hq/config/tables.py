@@ -34,6 +34,9 @@ class DatabaseConfig(Table):
     pool_max: int = Field(default=10, ge=1, le=200)
     # How long a request waits for a connection.
     timeout_s: Seconds = 10.0
+    # Prepared statements; false behind a pooler that keeps none (PgBouncer before 1.21 in
+    # transaction mode).
+    prepared: bool = True
 
 
 class BrokerConfig(Table):

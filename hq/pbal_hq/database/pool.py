@@ -39,13 +39,23 @@ def explain(error: psycopg.Error) -> str:
 async def connected(config: DatabaseConfig) -> AsyncIterator[Connection]:
     """One connection, for a command. Raises DatabaseError, also for what fails within."""
     try:
-        async with await AsyncConnection.connect(
-            config.url, connect_timeout=int(max(2, config.timeout_s))
-        ) as db:
+        async with await AsyncConnection.connect(config.url, **_how(config)) as db:
             await _fits(db)
+            await _prepare(db)
             yield db
     except psycopg.Error as error:
         raise DatabaseError(explain(error)) from error
+
+
+def _how(config: DatabaseConfig) -> dict[str, Any]:
+    how: dict[str, Any] = {"connect_timeout": int(max(2, config.timeout_s))}
+    return how if config.prepared else how | {"prepare_threshold": None}
+
+
+async def _prepare(db: Connection) -> None:
+    # Hours and days are UTC's, and times come back in the session's zone.
+    await db.execute("SET TIME ZONE 'UTC'")
+    await db.commit()
 
 
 async def _fits(db: Connection) -> None:
@@ -64,7 +74,8 @@ async def pool(config: DatabaseConfig) -> AsyncIterator[Database]:
         max_size=config.pool_max,
         timeout=config.timeout_s,
         open=False,
-        kwargs={"connect_timeout": int(max(2, config.timeout_s))},
+        kwargs=_how(config),
+        configure=_prepare,
         check=AsyncConnectionPool.check_connection,
     )
     await made.open()

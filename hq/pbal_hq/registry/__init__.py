@@ -9,6 +9,7 @@ from pbal_hq.registry.certificates import (
 )
 from pbal_hq.registry.importing import Difference, differ, take
 from pbal_hq.registry.listing import Listed, read_list, read_text
+from pbal_hq.registry.sitelist import ListedSite, read_sites
 from pbal_hq.registry.sites import NewSite, Site, add_site, bar, list_sites, remove_site, site_of
 from pbal_hq.registry.tokens import Token, new_token, use_token
 from pbal_hq.registry.tree import add_transformer, area_path, transformer_of
@@ -16,6 +17,7 @@ from pbal_hq.registry.tree import add_transformer, area_path, transformer_of
 __all__ = [
     "Difference",
     "Listed",
+    "ListedSite",
     "NewSite",
     "Place",
     "Site",
@@ -30,6 +32,7 @@ __all__ = [
     "new_token",
     "note_certificate",
     "read_list",
+    "read_sites",
     "read_text",
     "remove_site",
     "revoke_site",

@@ -165,7 +165,8 @@ async def drop_before(db: Connection, day: datetime.date) -> int:
     """Drop the days before `day`; returns how many partitions or chunks."""
     if not await partitioned(db):
         cursor = await db.execute(
-            "SELECT count(drop_chunks) FROM drop_chunks('summary', %s::timestamptz)", (day,)
+            "SELECT count(*) FROM drop_chunks('summary', %s::timestamptz)",
+            (datetime.datetime.combine(day, datetime.time(), datetime.UTC),),
         )
         row = await cursor.fetchone()
         return int(row[0]) if row else 0

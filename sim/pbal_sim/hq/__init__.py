@@ -4,5 +4,16 @@ from pbal_sim.hq.broker import Broker, free_port, program
 from pbal_sim.hq.host import HOST, Host
 from pbal_sim.hq.pki import Pki, now
 from pbal_sim.hq.postgres import Postgres
+from pbal_sim.hq.postgres import program as postgres_program
 
-__all__ = ["HOST", "Broker", "Host", "Pki", "Postgres", "free_port", "now", "program"]
+__all__ = [
+    "HOST",
+    "Broker",
+    "Host",
+    "Pki",
+    "Postgres",
+    "free_port",
+    "now",
+    "postgres_program",
+    "program",
+]

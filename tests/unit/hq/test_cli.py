@@ -55,3 +55,37 @@ def test_without_its_authority_it_says_what_to_do(run, config, tmp_path):
     assert "ca.key" in done.stderr
     # The site was not added without a token.
     assert json.loads(run("site", "list", "--json", "-c", config).stdout) == []
+
+
+def test_many_sites_come_from_a_list_all_or_none(run, config, tmp_path):
+    where = ("-c", config)
+    for n in (1, 2):
+        run("transformer", "add", f"TR-{n}", "--in", "KL/ERN/ALU/F12", *where)
+    file, tokens = tmp_path / "sites.csv", tmp_path / "tokens.csv"
+    how = ("site", "import", file, "--tokens", tokens, *where)
+    run(*how, code=7)
+    for text, said in (
+        ("site;transformer\n7;TR-1\n", "no column site"),
+        ("site,transformer,colour\n7,TR-1,red\n", "column 'colour'"),
+        ("site,transformer\n7,TR-1\nx,TR-2\n", "line 3: site 'x'"),
+        ("site,transformer\n7,TR-1\n8,\n", "line 3: no transformer"),
+        ("site,transformer\n7,TR-1\n8,TR-9\n", "line 3: "),
+        ("site,transformer\n7,TR-1\n8,TR-1\n", "line 3: "),
+        ("site,transformer\n7,TR-1\n7,TR-2\n", "line 3: "),
+    ):
+        file.write_text(text)
+        done = run(*how, code=6 if "TR-9" in text else 7)
+        assert said in done.stderr, text
+        assert not tokens.exists()
+        assert json.loads(run("site", "list", "--json", *where).stdout) == []
+    file.write_text("site,transformer,group,name\n7,TR-1,kerala,Mill\n8,TR-2,,\n")
+    assert json.loads(run(*how, "--json").stdout)["sites"] == 2
+    assert tokens.stat().st_mode & 0o077 == 0
+    rows = [line.split(",") for line in tokens.read_text().splitlines()]
+    assert [row[0] for row in rows] == ["site", "7", "8"]
+    assert all(row[1].startswith("pbal1.") for row in rows[1:])
+    found = json.loads(run("site", "list", "--json", *where).stdout)
+    assert [(s["site"], s["group"], s["name"]) for s in found] == [
+        (7, "kerala", "Mill"), (8, "pbal", ""),
+    ]  # fmt: skip
+    run(*how, code=7)  # the tokens are not written over

@@ -1,13 +1,15 @@
 """The schema's steps on a real PostgreSQL."""
 
 import dataclasses
+import datetime
 
 import pytest
 from rigs.hq import execute
 
 from pbal_hq.config import DatabaseConfig
-from pbal_hq.database import Step, connected, migrate, pending, steps
+from pbal_hq.database import Step, connected, migrate, pending, pool, steps
 from pbal_hq.errors import DatabaseError
+from pbal_hq.store import series, sum_due
 from pbal_uplink import Event, Summary
 
 
@@ -125,3 +127,19 @@ def test_an_area_of_the_wrong_level_is_refused(database_url):
             "INSERT INTO area (parent_id, level, code, name) VALUES (%s, 'state', 'x', '')",
             feeder,
         )
+
+
+async def test_hours_and_days_are_utcs_whatever_the_servers_zone(database_url):
+    name = database_url.rpartition("dbname=")[2].split()[0]
+    execute(database_url, f"ALTER DATABASE {name} SET timezone = 'Asia/Kolkata'")
+    at = datetime.datetime(2026, 3, 1, 22, 40, tzinfo=datetime.UTC)
+    columns = [f.name for f in Summary.DECLARED if f.name not in ("site", "start_s")]
+    made = Summary(site=7, start_s=int(at.timestamp()), length_s=300, complete_percent=100)
+    async with pool(DatabaseConfig(url=database_url)) as database:
+        async with database.connection() as db, db.transaction():
+            fields = {name: getattr(made, name) for name in columns}
+            await series.insert(db, [series.Row(1, at, 7, False, at, fields)])
+        await sum_due(database, lambda: None)
+    for table, step in (("hourly", 22), ("daily", 0)):
+        found = execute(database_url, f"SELECT start_at AT TIME ZONE 'UTC' FROM summary_{table}")
+        assert found == [(datetime.datetime(2026, 3, 1, step),)]
