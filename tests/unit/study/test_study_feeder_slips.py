@@ -10,6 +10,8 @@ from pbal_study.errors import InputError
 from pbal_study.feeder.opendss import compile_feeder, load_feeder
 from pbal_study.feeder.powerflow import PowerFlow, load_power
 from pbal_study.input.shapes import feeder_profiles
+from pbal_study.run.controllers import Street, as_built
+from pbal_study.run.enginecheck import check_minutes
 
 HEAD = "Clear\nSet DefaultBaseFrequency=50\n"
 NETWORK = """New Circuit.lane basekv=20 pu=1.0 mvasc3=250 mvasc1=200
@@ -143,6 +145,16 @@ def test_factors_are_said(tmp_path: Path) -> None:
         "The feeder file multiplies its loads by 0.5 (LoadMult).",
         "The feeder file lets its loads grow to 1.21 times (Year 3).",
     ]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_engines_own_factors_do_not_count_twice_in_its_check(
+    tmp_path: Path, scale: str
+) -> None:
+    path = written(tmp_path, lane=f"{STREET}{scale}\n")
+    watts = np.full((4, 3), 900, dtype=np.float32)
+    street = Street(load_feeder(path), watts, 3600, "feeder")
+    assert check_minutes(path, street, as_built(street), 2, 1) < 1e-3
 
 
 def test_a_shape_without_points(tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ class Judge:
         self._feeder = feeder
         self._circuit = self._engine.ActiveCircuit
         text = self._engine.Text
-        text.Command = "set mode=snap controlmode=off tolerance=1e-10 maxiterations=200 loadmult=1"
+        text.Command = "set mode=snap controlmode=off tolerance=1e-10 maxiterations=200"
+        # The watts of the street have these factors in them already.
+        text.Command = "set loadmult=1 year=0"
         for load in (*feeder.homes, *feeder.fixed):
             text.Command = f'edit "load.{load.name}" status=fixed'
         self._back = {}
