@@ -22,8 +22,8 @@ async def fleet(database_url):
         await people.alarm(conn, made, "T1", "overload", "117 % of rated current for 40 min")
         await conn.execute(
             "INSERT INTO summary_hourly (transformer_id, start_at, sampled_s, windows, ia_mean_a,"
-            " ib_mean_a, ic_mean_a, in_mean_a, rs485_min_percent) SELECT %s, at, 3600, 12, 60, 30,"
-            " 25, 20 + 15 * sin(extract(hour FROM at) / 3.8), 92 FROM generate_series("
+            " ib_mean_a, ic_mean_a, in_mean_a, rs485_min_percent) SELECT %s, at, 3600, 12, 33, 30,"
+            " 28, 20 + 15 * sin(extract(hour FROM at) / 3.8), 92 FROM generate_series("
             "date_trunc('hour', now()) - interval '27 days', now(), interval '1 hour') at",
             (made.transformers["T1"],),
         )
