@@ -403,7 +403,7 @@ async def test_a_flash_that_was_set_back_is_told_apart_from_silence(make_site: M
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Others are asked for a second instead of a minute."""
     monkeypatch.setattr(standing_module, "CONFIRM_S", 1.0)
-    monkeypatch.setattr(host_module, "_KNOCK_EVERY_S", 0.2)
+    monkeypatch.setattr(host_module, "_REQUEST_EVERY_S", 0.2)
 
 
 def raise_floor(node: FakeNode, by: int = 1 << 20) -> None:
