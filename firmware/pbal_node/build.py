@@ -235,6 +235,7 @@ def _bearers(app, board: dict, identity: dict) -> None:
     if told:
         port = _line(board, identity, de)
         app.radio = (board["radio"], identity, group, port)  # fitted when all this is unloaded
+        app.counters.keep_near()
         if port or not told.get("wired"):
             return
     from pbal_node.bearers.rs485 import Rs485

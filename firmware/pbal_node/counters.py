@@ -5,8 +5,10 @@ is acted on. A flash that is set back to an older copy does not have what was us
 until site time is proven, and while counters are ahead of it, frames carry a nonce of their own
 (`Counters.wants_nonce`); from the first proven time on counters follow the time (`follow`). A
 frame sealed with a counter alone had a counter below the clock of that moment, so none above
-today's was used. For frames without room for a nonce each start jumps ahead at random, and uses
-every fourth number only until site time is proven.
+today's was used. A radio's short frames have no room for a nonce and wait until then, so a node
+with a radio does not go far ahead of the clock (`keep_near`). Another's start jumps ahead at random,
+and each uses every fourth number only until site time is proven: with a flash that was set
+back it passes sooner what its controller has heard.
 """
 
 import os
@@ -22,6 +24,7 @@ _LAST = const(0xFFFFFFFF)  # no counter is above this
 _EPOCH_S = const(1735689600)  # 2025-01-01: up counters follow site time from here on ...
 _PER_S = const(6)  # ... faster than a node is polled
 _CLOCK_BLOCK = const(32768)  # reserved where it did: 1.5 hours of site time
+_NEAR_BLOCK = const(1024)  # always, by a node with a radio: 171 s of it
 _SKIP = const(131072)  # more than one write reserves, a start's jump with it
 _LANE = const(4)  # multiples of it are for frames before the first proven time of a start
 _SPENT_UP = const(1)  # bits of Counters.spent, as in the event COUNTERS_SPENT
@@ -66,6 +69,14 @@ class Counters:
         # back to an older copy does not have.
         self._up = min(self.up_ceiling + struct.unpack("<H", os.urandom(2))[0], _LAST)
         self._proven = False  # site time, since this start
+        self._near = False
+
+    def keep_near(self) -> None:
+        """Call before the first frame where frames are short: no jump at this start, and small
+        blocks, so that the clock soon is ahead of the counters after a start.
+        """
+        self._near = True
+        self._up = self.up_ceiling
 
     @property
     def spent(self) -> int:
@@ -104,19 +115,19 @@ class Counters:
             self._up += _LANE - self._up % _LANE
         return self._up
 
-    def wants_nonce(self, site_s: int, narrow: bool) -> bool:
+    def wants_nonce(self, site_s: int) -> bool:
         """True when the next up counter is not to be a nonce: it may have been used before this
-        start. `narrow`: there is no room for one; it is done without from the first proven time on.
+        start.
         """
-        if not self._proven:
-            return True
-        return not narrow and self._up + 2 > (site_s - _EPOCH_S) * _PER_S
+        return not self._proven or self._up + 2 > (site_s - _EPOCH_S) * _PER_S
 
     def _reserve(self) -> bool:
         before = self.up_ceiling
         if self._up + _LANE > _LAST:
             return False
-        if self._up > before or not self._proven:  # it went past the reserve, or steps by four
+        if self._near:
+            self.up_ceiling = min(max(self._up, before) + _NEAR_BLOCK, _LAST)
+        elif self._up > before or not self._proven:  # it went past the reserve, or steps by four
             self.up_ceiling = min(self._up + _CLOCK_BLOCK, _LAST)
         else:
             self.up_ceiling = min(before + _UP_BLOCK, _LAST)

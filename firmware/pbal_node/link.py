@@ -304,9 +304,9 @@ class Link:
     def _seal(self, tx, start: int, room: int) -> int:
         nonce = b""
         narrow = room < (_NARROWEST if self.lead else _NARROW)
-        if self._counters.wants_nonce(self._clock.now_s(), narrow):
+        if self._counters.wants_nonce(self._clock.now_s()):
             if narrow:
-                return 0
+                return 0  # silence is better than a counter used twice
             nonce = os.urandom(_NONCE)
         head = start + _HEAD + len(nonce)
         if self._clock.wants_answer():
@@ -358,7 +358,7 @@ class Link:
         self.hints = (_MORE_PENDING if more else 0) | (_URGENT if box or pending else 0)
         counter = self._counters.next_up()
         if not counter or at == head:
-            return 0  # none can be reserved: silence is better than a counter used twice
+            return 0  # none can be reserved
         return self._sealer.seal_into(counter, tx, at - head, start, nonce)
 
     def _put(self, cls, x, tx, at: int) -> int:

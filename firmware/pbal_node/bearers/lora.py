@@ -4,6 +4,9 @@ A bearer (docs/node.md, "Bearers"). It sends at a time counted from a beacon tha
 or as the answer to an authentic frame for this node, and at no other time: a node that lost the
 beacon is silent, and looks for one at each spreading factor in turn.
 
+A slot has no room for a nonce of its own. While a frame needs one (counters.py: until site time is
+proven, and while counters are ahead of it), readings go in the window for urgent frames.
+
 A beacon does not prove that the controller sent it, as every node has its key. So it moves the
 clock only within the band of other group frames, and a false one can at worst make a node send at a
 wrong time. Beacons have counters of their own, with the highest bit; a reset loses those.
@@ -72,6 +75,7 @@ class Lora:
         self._since_ms = 0
         self.answered = 0
         self.malformed = 0
+        self._mute = False  # the last reading had no room in its slot
         self.late = 0  # slots that were missed
         self.silenced = 0  # by the airtime budget
         self.snr_q4 = 0
@@ -220,11 +224,20 @@ class Lora:
     # sending ----------------------------------------------------------------------------------
 
     def _reading(self) -> int:
-        """Write a compact reading to `_tx`; the frame's length."""
+        """Write a compact reading for the slot to `_tx`; the frame's length."""
+        size = self._write(self._lead, _SLOT_BYTES)
+        self._mute = size == 0
+        return size
+
+    def _wide_reading(self) -> int:
+        """The same for the window of urgent frames, where a nonce fits in."""
+        return self._write(self._lead, URGENT_BYTES)
+
+    def _write(self, lead, room: int) -> int:
         link = self._link
-        link.lead = self._lead
+        link.lead = lead
         try:
-            return link.poll(b"", 0, 0, self._tx, 0, _SLOT_BYTES)
+            return link.poll(b"", 0, 0, self._tx, 0, room)
         finally:
             link.lead = None
 
@@ -235,19 +248,17 @@ class Lora:
 
     def _news(self) -> int:
         """Write what is urgent to `_tx`, without a reading; the frame's length."""
-        link = self._link
-        link.lead = _nothing
-        try:
-            return link.poll(b"", 0, 0, self._tx, 0, URGENT_BYTES)
-        finally:
-            link.lead = None
+        return self._write(_nothing, URGENT_BYTES)
 
     async def _contend(self, beacon, begin_us, guard_us: int) -> None:
-        """Send an urgent frame, or the request for a slot, in the contention window."""
+        """Send an urgent frame, the request for a slot, or what the slot has no room for, in the
+        contention window.
+        """
         link = self._link
         joined = self._follower.joined(beacon)
         contention = self._contention
-        if joined and not link.urgent():
+        calm = joined and not link.urgent()
+        if calm and not self._mute:
             contention.done()
             self._urgent_ms = 0
             return
@@ -264,7 +275,8 @@ class Lora:
             link.greet()
         step_us = time_on_air_us(URGENT_BYTES, self._sf, self._bw_hz) + guard_us
         at_us = time.ticks_add(begin_us, self._follower.end_us + slot * step_us)
-        if await self._send_at(at_us, guard_us, self._sf, self._news):
+        make = self._wide_reading if calm else self._news
+        if await self._send_at(at_us, guard_us, self._sf, make):
             self._urgent_ms = self._report.now_ms()
 
     async def _send_at(self, at_us, guard_us: int, sf: int, make) -> bool:

@@ -28,6 +28,7 @@ from pbal_controller.bearers.sleeper import Sleeper
 from pbal_controller.errors import BearerError
 from pbal_controller.loops import Backoff
 from pbal_protocol.errors import RangeError
+from pbal_protocol.frames import NONCE_LEN
 from pbal_protocol.radio import tdma
 from pbal_protocol.radio.airtime import time_on_air_us
 from pbal_protocol.radio.budget import Budget
@@ -351,8 +352,10 @@ class LoraBearer:
         if len(received.frame) == tdma.UP_BYTES:
             self._rounds.heard(address)
             self._rounds.confirm(address, received.sf)
-        else:
-            self._urgent(address)
+            return
+        if len(received.frame) == tdma.UP_BYTES + NONCE_LEN:
+            self._rounds.heard(address)  # a reading that had no room in its slot
+        self._urgent(address)
 
     def _urgent(self, address: int) -> None:
         """Assigns a slot to a home without one, or whose slot was missed; others used their

@@ -122,8 +122,12 @@ def without_room_for_a_nonce_nothing_is_said_before_the_time_is_proven():
         assert bearer.answer == b"<>", bearer.answer
         app.clock.wants_answer = lambda: False
         app.counters.follow(1800000000)
-        bearer.bring(b"<>")
-        await asyncio.sleep_ms(5)
+        for now_s, said in ((1800000000, False), (1800000001, True)):
+            bearer.answer = b""
+            app.clock.now_s = lambda now_s=now_s: now_s
+            bearer.bring(b"<>")
+            await asyncio.sleep_ms(5)
+            assert said == (len(bearer.answer) > 2), "only below the clock's own counters"
         assert bearer.answer[1] == 0x11 and len(bearer.answer) == 2 + LEAST - 12, bearer.answer
 
     run(scenario, LEAST - 12)
@@ -165,11 +169,69 @@ def it_is_looked_after_and_proves_an_update():
     run(scenario, 240)
 
 
+def a_reading_without_room_in_its_slot_goes_in_the_window_for_urgent_frames():
+    from pbal_node.bearers import lora
+
+    sent = []
+
+    class Parts:
+        groups = buf = None
+        other = heard_ms = 0
+        needs_nonce = True
+        alarm = False
+
+        def now_ms(self):
+            return 1
+
+        def fill_telemetry(self, x):
+            x.phase = 1
+
+        def urgent(self):
+            return self.alarm
+
+        def poll(self, buf, start, end, tx, at, room):
+            n = 15 + (12 if self.needs_nonce else 0)
+            n = self.lead(tx, at + n) - at
+            return n if n <= room else 0
+
+        def joined(self, beacon):
+            return True
+
+    parts = Parts()
+    parts.groups = parts
+    air = (0, 0, 125000, 14, None, 7)
+    node = (1, None, None, lambda n: 0)
+    bearer = lora.Lora(parts, None, air, node, parts, parts, parts, parts, parts)
+    bearer._follower = parts
+    parts.end_us = 0
+
+    async def send_at(at_us, guard_us, sf, make):
+        sent.append(make())
+        return sent[-1] > 0
+
+    bearer._send_at = send_at
+
+    def turn():
+        del sent[:]
+        asyncio.run(bearer._send_at(0, 0, 7, bearer._reading))
+        bearer._urgent_ms = 0
+        bearer._contention.done()
+        asyncio.run(bearer._contend(None, 0, 0))
+        return sent
+
+    assert turn() == [0, 51], sent
+    parts.alarm = True
+    assert turn() == [0, 27], "what is urgent comes first"
+    parts.alarm = parts.needs_nonce = False
+    assert turn() == [39], sent
+
+
 support.run(
     [
         a_second_bearer_carries_all_that_rs485_does,
         a_small_frame_takes_what_fits_and_says_that_there_is_more,
         without_room_for_a_nonce_nothing_is_said_before_the_time_is_proven,
+        a_reading_without_room_in_its_slot_goes_in_the_window_for_urgent_frames,
         its_counters_are_in_the_health_record,
         it_is_looked_after_and_proves_an_update,
     ]

@@ -201,13 +201,13 @@ def a_counter_that_is_a_nonce_is_never_used_twice():
 
     def life(start_s, seconds, per_s):
         c = counters.Counters("/alone", stats)
-        assert c.wants_nonce(0, False) and c.wants_nonce(start_s, True), "time is not proven"
+        assert c.wants_nonce(0) and c.wants_nonce(start_s), "time is not proven"
         c.next_up()
         c.follow(start_s)
         drawn = 0
         for s in range(seconds):
             for _ in range(100 if 100 <= s < 110 else per_s):
-                if c.wants_nonce(start_s + s, False):
+                if c.wants_nonce(start_s + s):
                     drawn += 1
                     c.next_up()
                     continue
@@ -241,6 +241,62 @@ def a_counter_that_is_a_nonce_is_never_used_twice():
         life(t + 20400, 300, 1)
         assert len(alone) > before + 150
         t += 310
+
+
+def a_radio_s_short_frames_never_repeat_a_nonce_and_wait_for_minutes_only():
+    """Starts right after a proven time, crash loops, and a flash that was set back each time: what
+    has no room for a nonce is sealed below the clock only.
+    """
+    now_s = [0]
+    stats = store.FlashStats(lambda: now_s[0] * 1000)
+    for i in (0, 1):
+        try:
+            os.remove("/near.%d" % i)
+        except OSError:
+            pass
+    alone = set()
+
+    def life(start_s, seconds, every_s):
+        """Sends each `every_s`; proven at its start and each hour. How often it was silent."""
+        c = counters.Counters("/near", stats)
+        c.keep_near()
+        assert c.wants_nonce(start_s), "time is not proven"
+        for _ in range(4):
+            c.next_up()  # Hellos with a nonce
+        c.follow(start_s)
+        silent = 0
+        for s in range(0, seconds, every_s):
+            now_s[0] = start_s + s - 1789990000
+            if s and s % 3600 == 0:
+                c.follow(start_s + s)
+            c.prepare(96, 0)
+            if c.wants_nonce(start_s + s):
+                silent += 1
+                continue
+            n = c.next_up()
+            assert n not in alone, n
+            alone.add(n)
+        return silent
+
+    t = 1790000000
+    assert life(t, 1200, 5) <= 1
+    writes = stats.writes
+    assert life(t + 1300, 86400, 5) <= 25, "one after each proven time"
+    assert stats.writes - writes < 100, stats.writes - writes  # a day's wear
+    t += 90000
+    for _ in range(12):
+        life(t, 30, 1)
+        image = {}
+        for i in (0, 1):
+            with open("/near.%d" % i, "rb") as f:
+                image[i] = f.read()
+        for k in range(4):
+            for i in image:
+                with open("/near.%d" % i, "wb") as f:
+                    f.write(image[i])
+            life(t + 40 + 60 * k, 50, 1)
+        assert life(t + 300, 400, 1) < 180, "171 s are reserved ahead"
+        t += 700
 
 
 def what_is_sealed_before_the_time_is_proven_is_apart():
@@ -544,6 +600,7 @@ support.run(
         a_damaged_copy_gives_no_counter_twice,
         a_flash_that_was_set_back_gives_no_counter_twice,
         a_counter_that_is_a_nonce_is_never_used_twice,
+        a_radio_s_short_frames_never_repeat_a_nonce_and_wait_for_minutes_only,
         what_is_sealed_before_the_time_is_proven_is_apart,
         what_is_asked_for_is_rationed,
         counters_end_and_never_wrap,
