@@ -1,6 +1,6 @@
 """What the bound on one home's word costs: the neutral current cut with it and without.
 
-    python -m bench.word_bound --fuses 63 100
+    python -m bench.word_bound --fuses 32 40 63
 
 `own`: each home has the smallest usual fuse that carries all it draws, as homes have; `meter`: the
 same, with a meter at the transformer. Where the reference data are not found, made-up households
@@ -61,7 +61,7 @@ def play(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--fuses", type=float, nargs="+", default=[63.0, 100.0], help="A")
+    parser.add_argument("--fuses", type=float, nargs="+", default=[32.0, 40.0, 63.0, 100.0], help="A")
     args = parser.parse_args()
     cases = [_data.ieee(), *(_data.held_out(2, day) for day in (0, 4, 8)), _data.all_sixty(2),
              _data.households(60, 2, 3)]  # fmt: skip

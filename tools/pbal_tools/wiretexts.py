@@ -151,7 +151,7 @@ at most 213 bytes of records. Header and nonce are its associated data; the 13-b
 (1) and these. Key, counter and window are those of kind 1, of which it is one more frame. A node
 sends it while it can not know that a counter alone was never used: before the first proven time of
 a start, and as long as its counter is ahead of the time, 6 a second since 2025. Where there is no
-room for the nonce, it sends nothing before the first proven time and kind 1 from then on.
+room for the nonce, as in a radio's slot, it sends nothing meanwhile.
 
 Keys are 32 bytes, HKDF-SHA256 (RFC 5869) with salt `pbal/1` followed by the site id (4, little
 endian):

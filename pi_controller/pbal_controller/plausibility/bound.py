@@ -27,14 +27,28 @@ moves:
 2. where they are not yet balanced so (as a street is built), the lesser of the two limits above
    is at most F against the phases now and at every plan since they last were; it may stay but not
    grow, as above.
+3. when they are, the phases x of those plans stay remembered with what h said it drew on them, a
+   disc of centre c and radius r <= F that holds all its claims. Until it began to lie that was the
+   truth, |t - c| <= r on these phases at least. So with H + c in place of H and r in place of F
 
-Between a moment before they were balanced so and one after, by 1 alone,
+       harm  <=  |H(x') + c - P|,  P the image of H(x) + c in the tangent of the disc |z| <= r
+                                   that is nearest to it, or any point between both: no z = c - t
+                                   is nearer to H(x) + c than to P
+             <=  |H(x') + c| + r - max(|H(x) + c| - r, 0)
+
+   and the lesser of these and of |H(x') - H(x)| is at most F, for c turned to each phase, as h may
+   have moved its load. Of a home that lied from the beginning nothing was the truth: so the
+   first phases of all are kept for good, for every |t| <= F.
+
+By 1 alone, between a moment before the others were balanced so and one after,
 
     harm  <=  |H(x')| + |t| - | |H(x)| - |t| |  <=  F / 2 + |t|,
 
-which is at most F for a home that draws F / 2 or less. One that draws more, and happened to make
-up for how the street was built, can cost as much as this bound, 1.5 F at most: it reports no
-current until the others are balanced, then one that unbalances them the other way.
+1.5 F at most: a home that draws nearly F and made up for how the street was built reports no
+current until the others are balanced, then one that unbalances them the other way. 2 and 3 leave F
+against the moment when it began to lie, whatever it did until then. What is left of the 1.5 F: the
+phases of that moment were forgotten, KEEP plans with moves ago; or its true load is another than
+then, which no word can be blamed for.
 
 Where the transformer's meter measures the true neutral phasor M, t is not free: H becomes M plus
 the change that the moves make, and one rule is enough: no plan brings the true neutral current
@@ -70,6 +84,7 @@ LARGE_A = 50.0
 #: Ways in which moves that are not made yet can end: those of six moves, each made or not.
 MOST_ENDS = 64
 _SLACK_A = 1e-6
+_UNITS = 125  # of a fuse's current, in which discs of claims are remembered
 
 
 class WordBound:
@@ -83,7 +98,11 @@ class WordBound:
         n = len(self.fuses_a)
         self._past = np.empty((0, n), np.int8)
         self._large = self.fuses_a >= LARGE_A
-        self._first = np.zeros(n, np.int64)  # of the past phases that bind, for each home
+        # The past phases that bind for each home, whatever it draws: the first, and from this one.
+        self._first = np.zeros(n, np.int64)
+        # Of the others, what it said: the disc's centre (2) and radius, -1 where they do not bind.
+        self._said = np.empty((0, n, 3), np.int8)
+        self._claims = np.empty((4, n))  # on the phases now: least and greatest, re and im, of F
         self.held_back_total = 0
 
     def clamp(self, amps: ArrayLike) -> NDArray[np.complex128]:
@@ -120,7 +139,8 @@ class WordBound:
         if measured_a is None:
             balanced = np.abs(street.others_a) <= 0.5 * self.fuses_a
             self._first[balanced & self._large] = len(self._past) - 1
-            street.compare_with(self._past, self._first)
+            self._note(~balanced & self._large, current, x)
+            street.compare_with(self._past, self._first, self._said)
         streets = [street.instead(y) for y in _ends(x, current, under_way or {})]
         room = max(MOST_ENDS, 2 * len(streets))
         taken: list[Move] = []
@@ -137,7 +157,7 @@ class WordBound:
 
     def state(self) -> dict[str, Any]:
         """What is remembered, for a restart."""
-        return {"past": self._past}
+        return {"past": self._past, "said": self._said}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take up what `state` gave. Raises ValueError when it is about other homes."""
@@ -146,15 +166,39 @@ class WordBound:
             raise ValueError("bound: no phases of these homes")
         if len(past) and not ((past >= -1) & (past <= 2)).all():
             raise ValueError("bound: no phases")
-        self._past = past[-KEEP:]
+        # Older versions did not know what homes said.
+        said = np.asarray(state.get("said", np.full((*past.shape, 3), -1, np.int8)))
+        if said.dtype != np.int8 or said.shape != (*past.shape, 3):
+            raise ValueError("bound: no claims of these homes")
+        self._past, self._said = past[-KEEP:], said[-KEEP:]
         self._first[:] = 0
+        self._claims[:2], self._claims[2:] = np.inf, -np.inf
 
     def _remember(self, x: NDArray[np.int8]) -> None:
         if len(self._past) and not (self._past[-1] != x).any():
             return
+        # The first phases of all stay.
         drop = max(0, len(self._past) + 1 - KEEP)
-        self._past = np.vstack((self._past[drop:], x[None]))
-        self._first = np.maximum(self._first - drop, 0)
+        self._past = np.vstack((self._past[:1], self._past[1 + drop :], x[None]))
+        nothing = np.full((1, len(x), 3), -1, np.int8)
+        self._said = np.concatenate((self._said[:1], self._said[1 + drop :], nothing))
+        self._first = np.where(self._first > drop, self._first - drop, np.minimum(self._first, 1))
+        self._claims[:2], self._claims[2:] = np.inf, -np.inf
+
+    def _note(
+        self, binds: NDArray[np.bool_], current: NDArray[np.complex128], x: NDArray[np.int8]
+    ) -> None:
+        """What homes said on the phases now; kept of those for which these bind or did before."""
+        claims = np.array([current.real, current.imag]) / self.fuses_a
+        claims[:, x < 0] = np.nan
+        self._claims[:2] = np.fmin(self._claims[:2], claims)
+        self._claims[2:] = np.fmax(self._claims[2:], claims)
+        binds = (binds | (self._said[-1, :, 2] >= 0)) & np.isfinite(self._claims).all(axis=0)
+        least, greatest = self._claims[:2, binds], self._claims[2:, binds]
+        # Rounded so that the disc holds the box of the claims.
+        radius = np.ceil(_UNITS * np.hypot(*(greatest - least)) / 2 + 0.75)
+        self._said[-1, binds, :2] = np.rint(_UNITS * (least + greatest) / 2).T
+        self._said[-1, binds, 2] = np.minimum(radius, 127)
 
 
 def _ends(
@@ -237,8 +281,7 @@ class _Street:
             self._free = 0.5 * fuses_a
         self.others_a = np.abs(self._others(x))
         self._most = self._allowed()
-        self._past: NDArray[np.complex128] | None = None
-        self._binds = np.ones((1, len(x)), bool)
+        self._past: _Past | None = None
         self._harm_most = fuses_a
 
     def instead(self, x: NDArray[np.int8]) -> _Street:
@@ -249,12 +292,18 @@ class _Street:
         other._bound_harm()
         return other
 
-    def compare_with(self, past: NDArray[np.int8], first: NDArray[np.int64]) -> None:
-        """Bound the harm against int8[k, n] earlier phases, too: for home h those from first[h]."""
+    def compare_with(
+        self, past: NDArray[np.int8], first: NDArray[np.int64], said: NDArray[np.int8]
+    ) -> None:
+        """Bound the harm against int8[k, n] earlier phases, too: for home h the first and those
+        from first[h] on, whatever it draws; others for what it said then, int8[k, n, 3].
+        """
         # A home that was on no phase then, or is on none now, is taken as it is now.
         turned = self._current * TURN[np.where((past < 0) | self._unknown, self.x, past)]
-        self._past = turned.sum(axis=1)[:, None] - turned + self._base
-        self._binds = np.arange(len(past))[:, None] >= first
+        others = turned.sum(axis=1)[:, None] - turned + self._base
+        whole = np.arange(len(past))[:, None] >= first
+        whole[0] = True
+        self._past = _Past(others, whole, said, self._fuses)
         self._bound_harm()
 
     def _bound_harm(self) -> None:
@@ -274,10 +323,7 @@ class _Street:
 
     def _harm(self, others: NDArray[np.complex128]) -> NDArray[np.float64]:
         assert self._past is not None
-        apart = np.abs(others - self._past)
-        past = np.maximum(np.abs(self._past) - self._fuses, 0.0)
-        least = np.minimum(apart, np.abs(others) + self._fuses - past)
-        return np.asarray(np.where(self._binds, least, 0.0).max(axis=0))
+        return self._past.harm(others)
 
     def made(self, move: Move) -> _Street:
         """The same when this move of the plan is made too: measured by what it was without."""
@@ -295,3 +341,48 @@ class _Street:
         if (np.abs(others) > self._most).any():
             return False
         return self._past is None or not (self._harm(others) > self._harm_most).any()
+
+
+class _Past:
+    """Earlier phases with which is compared.
+
+    others_a: complex[k, n], H on them, A. whole: bool[k, n], where they bind for every current
+    that the fuse carries; elsewhere for the discs of `said`.
+    """
+
+    def __init__(
+        self,
+        others_a: NDArray[np.complex128],
+        whole: NDArray[np.bool_],
+        said: NDArray[np.int8],
+        fuses_a: NDArray[np.float64],
+    ) -> None:
+        self._others = others_a
+        self._whole = whole
+        self._fuses = fuses_a
+        self._beyond = np.maximum(np.abs(others_a) - fuses_a, 0.0)
+        row, home = np.nonzero((said[:, :, 2] >= 0) & ~whole)
+        disc = said[row, home] * (fuses_a[home, None] / _UNITS)
+        self._home = home
+        self._radius = disc[:, 2]
+        self._centre = TURN[:, None] * (disc[:, 0] + 1j * disc[:, 1])
+        then = others_a[row, home] + self._centre
+        size = np.abs(then)
+        self._to = np.conj(then) / np.maximum(size, 1e-12)
+        self._far = size
+        self._near = np.where(size > self._radius, np.minimum(size, 2 * self._radius - size), size)
+
+    def harm(self, others: NDArray[np.complex128]) -> NDArray[np.float64]:
+        """float[n], A: most that each home's word can have cost when H becomes complex[n]."""
+        least = np.minimum(
+            np.abs(others - self._others), np.abs(others) + self._fuses - self._beyond
+        )
+        worst = np.asarray(np.where(self._whole, least, 0.0).max(axis=0))
+        if len(self._home):
+            now = others[self._home] + self._centre
+            along = self._to * now
+            off = np.maximum(self._near - along.real, 0.0) + np.maximum(along.real - self._far, 0.0)
+            beyond = np.maximum(self._far - self._radius, 0.0)
+            least = np.minimum(np.hypot(off, along.imag), np.abs(now) + self._radius - beyond)
+            np.maximum.at(worst, self._home, least.max(axis=0))
+        return worst
