@@ -61,7 +61,8 @@ def play(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--fuses", type=float, nargs="+", default=[32.0, 40.0, 63.0, 100.0], help="A")
+    fuses = [32.0, 40.0, 63.0, 100.0]
+    parser.add_argument("--fuses", type=float, nargs="+", default=fuses, help="A")
     args = parser.parse_args()
     cases = [_data.ieee(), *(_data.held_out(2, day) for day in (0, 4, 8)), _data.all_sixty(2),
              _data.households(60, 2, 3)]  # fmt: skip

@@ -6,9 +6,9 @@ until site time is proven, and while counters are ahead of it, frames carry a no
 (`Counters.wants_nonce`); from the first proven time on counters follow the time (`follow`). A
 frame sealed with a counter alone had a counter below the clock of that moment, so none above
 today's was used. A radio's short frames have no room for a nonce and wait until then, so a node
-with a radio does not go far ahead of the clock (`keep_near`). Another's start jumps ahead at random,
-and each uses every fourth number only until site time is proven: with a flash that was set
-back it passes sooner what its controller has heard.
+with a radio does not go far ahead of the clock (`keep_near`). Another's start jumps ahead at
+random, and each uses every fourth number only until site time is proven: with a flash that was
+set back it passes sooner what its controller has heard.
 """
 
 import os

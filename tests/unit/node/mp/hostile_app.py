@@ -129,9 +129,15 @@ class Player:
         """A true answer to a fresh nonce, or a lie."""
         await self.ask(records.StatusGet(what=1))
         await self.ask()
-        ms = true_ms() if lie_s is None else lie_s * 1000
         nonce = self.nonce
-        await self.ask(records.TimeSync(time_s=ms // 1000, time_ms=ms % 1000, nonce=nonce))
+        for _ in range(4):  # as in `ask`, but with the time of each try
+            await asyncio.sleep_ms(6)
+            ms = true_ms() if lie_s is None else lie_s * 1000
+            sync = records.TimeSync(time_s=ms // 1000, time_ms=ms % 1000, nonce=nonce)
+            if await self.poll(sync):
+                break
+        else:
+            raise AssertionError("no answer")
         if lie_s is None:
             self.proven_ms = true_ms()
 
