@@ -1,4 +1,4 @@
-"""A campus in the twin: buildings on RS-485 behind bridges over LoRa; and homes with two paths."""
+"""A campus in the twin: buildings on RS-485 behind bridges over LoRa."""
 
 from __future__ import annotations
 
@@ -83,30 +83,3 @@ async def test_a_building_is_read_and_moved_over_its_bridge_and_outlives_it() ->
         assert not run._status["buses"][0]["bridges"][0]["silent"]
 
     await played(RunOptions(homes=3, seconds=LONGEST_S, scenario="campus"), play)
-
-
-async def test_a_home_with_two_paths_is_asked_over_the_other_and_moves_once() -> None:
-    async def play(run: Watched) -> None:
-        def over(name: str) -> Callable[[dict[str, Any]], bool]:
-            return lambda s: all(home["path"] == name for home in s["homes"])
-
-        await run.until(lambda s: over("street")(s) and confirmed(s))
-        # Both were heard on the radio; then the line is cut.
-        await run.until(lambda s: s["buses"][1]["slots"] == 2)
-        moved = confirmed(run._status)
-        for node in range(2):
-            await run.street.segment.wire(node, False)
-        rounds = run._status["buses"][1]["rounds"]
-        await run.until(over("village"))
-        took = run._status["buses"][1]["rounds"] - rounds
-        print(f"{took} rounds to the other path")
-        assert took <= 3  # the one under way, and two more
-        await run.until(lambda s: confirmed(s) > moved and s["homes_fresh"] == 2)
-        for node in range(2):
-            await run.street.segment.wire(node, True)
-        await run.until(over("street"))
-
-    run = await played(RunOptions(homes=2, seconds=LONGEST_S, scenario="two-paths"), play)
-    # Each command moved contacts once, whichever way it came.
-    done = run.result["switches_confirmed"] + run.result["switches_open"]
-    assert run.result["switches_confirmed"] <= run.result["switches_seen_by_the_twin"] <= done
