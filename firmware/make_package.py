@@ -19,8 +19,11 @@ HERE = Path(__file__).resolve().parent
 # What a node never loads.
 HOST_ONLY = {
     f"pbal_protocol/{name}.py"
-    for name in ("ccm_host", "events", "flags", "names", "radio/tdma", "states")
-}
+    for name in (
+        "ccm_host", "events", "flags", "names", "states",
+        "radio/budget", "radio/readings", "radio/tdma",
+    )
+}  # fmt: skip
 
 
 def modules() -> list[list[str]]:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
-from . import names
+from . import names, parameters, strings
 from .boards import data_folder, load_board
 from .errors import BuildError
 
@@ -21,8 +21,11 @@ _SCRIPTS = ("boot.py", "main.py")
 # What a node never loads; firmware/make_package.py leaves out the same.
 HOST_ONLY = {
     f"pbal_protocol/{name}.py"
-    for name in ("ccm_host", "events", "flags", "names", "radio/tdma", "states")
-}
+    for name in (
+        "ccm_host", "events", "flags", "names", "states",
+        "radio/budget", "radio/readings", "radio/tdma",
+    )
+}  # fmt: skip
 # What only a node with a radio loads: folders of the packages.
 _RADIO = (
     "pbal_protocol/radio/",
@@ -103,10 +106,11 @@ def _shortened(
     for inside, path, _ in sources:
         text = path.read_text(encoding="utf-8")
         (on_chip if any(mark in text for mark in _ON_CHIP) else plain)[inside] = text
-    plan = names.plan(
-        {module_name(inside): text for inside, text in (plain | on_chip).items()},
-        as_it_is=[module_name(inside) for inside in on_chip],
-    )
+    texts = {module_name(inside): text for inside, text in (plain | on_chip).items()}
+    as_it_is = [module_name(inside) for inside in on_chip]
+    plan = names.plan(texts, as_it_is)
+    local = parameters.plan(texts, plan, as_it_is)
+    plan = {module: table | local[module] for module, table in plan.items()}
     short = {
         inside: names.shorten(text, plan[module_name(inside)]) for inside, text in plain.items()
     }
@@ -117,7 +121,7 @@ def _shortened(
 def _compiled(inside: str, text: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="pbal-src-") as folder:
         path = Path(folder, Path(inside).name)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(strings.mentioned(text), encoding="utf-8")
         try:
             return compile_file(path, module_name(inside))
         except BuildError as e:

@@ -156,7 +156,7 @@ def _units(uses: Mapping[str, _Uses]) -> list[list[str]]:
     return list(units.values())
 
 
-def _short() -> Iterator[str]:
+def short_names() -> Iterator[str]:
     letters = string.ascii_lowercase + string.ascii_uppercase
     for n in itertools.count(1):
         for chars in itertools.product(letters, repeat=n):
@@ -192,7 +192,7 @@ def plan(sources: Mapping[str, str], as_it_is: Iterable[str] = ()) -> Plan:
     for i, unit in enumerate(units):
         consts = set[str]().union(*(uses[m].consts for m in unit))
         names = sorted(bound[i] - kept - consts)
-        free = (name for name in _short() if name not in taken)
+        free = (name for name in short_names() if name not in taken)
         table = dict(zip(names, free, strict=False))
         for module in unit:
             result[module] = table

@@ -11,7 +11,7 @@ import sys
 import machine
 import vfs
 
-_AT = "/loading"
+_AT = "/-"  # short: every module keeps its path
 _OWN = ("asyncio", "binascii", "hashlib", "json", "os", "select", "struct", "sys", "time")
 
 

@@ -76,8 +76,8 @@ class Link:
         self._faults = faults
         # Called when there is a command, and when the controller wants a reading now.
         self.wake_selector = self.wake_meter = lambda: None
-        # A bearer's own: what begins a frame in place of Telemetry (`lead(tx, at)` returns where it
-        # ends), and what acts on records that only this bearer knows.
+        # A bearer's own: what begins a frame in place of Telemetry (`lead(tx, at, x)` returns where
+        # it ends; x is a Telemetry to fill), and what acts on records that only this bearer knows.
         self.lead = self.others = None
         self._rx = bytearray(256)
         self._rx_view = memoryview(self._rx)
@@ -313,7 +313,7 @@ class Link:
             self._hello = True
         limit = head + min(_MAX_PLAIN, room - (head - start) - _TAG)
         at = (
-            self.lead(tx, head)
+            self.lead(tx, head, self._telemetry)
             if self.lead
             else self._put(records.Telemetry, self._telemetry, tx, head)
         )

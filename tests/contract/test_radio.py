@@ -7,7 +7,7 @@ from rigs.needs import ROOT
 
 from pbal_protocol import frames, records
 from pbal_protocol.errors import ForbiddenError, RangeError
-from pbal_protocol.radio import airtime, budget, compact, plans, tdma
+from pbal_protocol.radio import airtime, budget, compact, plans, readings, tdma
 from pbal_protocol.radio.records import CompactTelemetry
 
 # -- time on air ----------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ READINGS = st.builds(
 @given(READINGS, st.floats(allow_nan=False), st.integers(0, 1000))
 def test_any_reading_comes_back_within_its_steps(reading, snr, missed):
     sent = CompactTelemetry.decode(compact.compact(reading, snr, missed).encode())
-    back = records.Telemetry.decode(compact.whole(sent, NOW).encode())
+    back = records.Telemetry.decode(readings.whole(sent, NOW).encode())
     for name in ("va_v", "vb_v", "vc_v", "vout_v"):
         assert abs(getattr(back, name) - getattr(reading, name)) <= 0.0501
     assert abs(back.current_a - reading.current_a) <= 0.0101
@@ -233,7 +233,7 @@ def test_any_reading_comes_back_within_its_steps(reading, snr, missed):
 
 
 def test_a_whole_reading_comes_first_every_nth_time_and_when_asked():
-    turns = compact.Turns(4)
+    turns = readings.Turns(4)
     assert [turns.whole() for _ in range(9)] == [True, *[False] * 3, True, *[False] * 3, True]
     turns.ask()
     assert [turns.whole() for _ in range(3)] == [True, False, False]
@@ -242,4 +242,4 @@ def test_a_whole_reading_comes_first_every_nth_time_and_when_asked():
     turns.ask(1)
     assert [turns.whole() for _ in range(3)] == [True] * 3
     with pytest.raises(RangeError):
-        compact.Turns(256)
+        readings.Turns(256)

@@ -47,27 +47,28 @@ _SF_MAX = const(11)
 
 
 class Lora:
-    """`radio`: an SX127x before begin(); `air`: (up Hz, down Hz, bandwidth, dBm, budget or
-    None, spreading factor to begin with); `node`: (address, group Opener for beacons, maker of one
-    for a new key, random number below).
+    """`radio`: an SX127x before begin(); `air`: (up Hz, down Hz, bandwidth, dBm, limits of
+    fitting.py, spreading factor to begin with); `node`: (address, group Opener for beacons, maker
+    of one for a new key, random number below).
     """
 
     def __init__(self, radio, dio0, air, node, link, report, selector, faults, rhythm) -> None:
         self._watch = Watch(report.now_ms, faults, _STUCK_MS)
         self._radio = radio
         self._waiter = Waiter(radio, dio0)
-        self._up_hz, self._down_hz, self._bw_hz, self._dbm, self._budget, self._sf = air
+        self._up_hz, self._down_hz, self._bw_hz, self._dbm, limits, self._sf = air
+        self._dwell_us, self._windows = limits
         self._address, opener, self._opener, self._randrange = node
         self._openers = [opener]
         self._link = link
         self._report = report
         self._selector = selector
         self._rhythm = rhythm
-        self._tx = bytearray(256)
-        self._whole = records.Telemetry()
+        self._tx = radio.buf  # what was heard is read before an answer is written
         self._follower = Follower(self._bw_hz)
         self._contention = Contention()
         self._urgent_ms = 0  # when the last urgent frame went out, 0 once it was answered
+        self._begun = False
         self._beacon_ms = -1
         self._period_ms = 0
         self._guard_us = 0  # of the last beacon
@@ -110,8 +111,12 @@ class Lora:
 
     async def _listen(self) -> None:
         radio = self._radio
-        radio.begin(self._down_hz, self._sf, self._bw_hz, power_dbm=self._dbm)
-        radio.listen()
+        if self._begun:
+            radio.recover()
+        else:
+            radio.begin(self._down_hz, self._sf, self._bw_hz, power_dbm=self._dbm)
+            self._begun = True
+        self._back()
         self._since_ms = self._report.now_ms()
         while True:
             found = await self._waiter.event(_LOOK_MS)
@@ -126,7 +131,7 @@ class Lora:
 
     def _back(self) -> None:
         """Listen for the controller."""
-        self._radio.change(sf=self._sf, hz=self._down_hz)
+        self._radio.change(self._sf, self._down_hz)
         self._radio.listen()
 
     def _look_for_beacons(self, now_ms: int) -> None:
@@ -241,9 +246,9 @@ class Lora:
         finally:
             link.lead = None
 
-    def _lead(self, tx, at: int) -> int:
-        self._report.fill_telemetry(self._whole)
-        short = compact(self._whole, self.snr_q4 / 4, min(self.missed, 255))
+    def _lead(self, tx, at: int, x) -> int:
+        self._report.fill_telemetry(x)
+        short = compact(x, self.snr_q4 / 4, min(self.missed, 255))
         return at + short.encode_into(tx, at)
 
     def _news(self) -> int:
@@ -293,20 +298,18 @@ class Lora:
     async def _transmit(self, size: int, at_us, late_us: int, sf: int) -> bool:
         """Send _tx[:size] at a time; not at all if late by more than `late_us` (-1: no limit)."""
         radio = self._radio
-        radio.change(sf=sf, hz=self._up_hz)
-        budget = self._budget
-        if budget is not None:
-            us = radio.time_on_air_us(size)
-            now_ms = self._report.now_ms()
-            try:
-                wait_ms = budget.wait_ms(now_ms, 0, us)
-            except PbalError:
-                wait_ms = 1
-            if wait_ms:
+        radio.change(sf, self._up_hz)
+        us = radio.time_on_air_us(size)
+        now_ms = self._report.now_ms()
+        if 0 < self._dwell_us < us:
+            self.silenced += 1
+            return False
+        for window in self._windows:
+            if not window.fits(now_ms, us):
                 self.silenced += 1
                 return False
-            budget.spend(now_ms, 0, us)
-        radio.buf[:size] = self._tx[:size]
+        for window in self._windows:
+            window.spend(now_ms, us)
         radio.load(size)
         left_ms = time.ticks_diff(at_us, time.ticks_us()) // 1000 - _SPIN_MS
         if left_ms > 0:
@@ -324,5 +327,5 @@ class Lora:
         return True
 
 
-def _nothing(_tx, at: int) -> int:
+def _nothing(_tx, at: int, _x) -> int:
     return at

