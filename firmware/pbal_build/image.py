@@ -121,7 +121,7 @@ def _shortened(
 def _compiled(inside: str, text: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="pbal-src-") as folder:
         path = Path(folder, Path(inside).name)
-        path.write_text(strings.mentioned(text), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
         try:
             return compile_file(path, module_name(inside))
         except BuildError as e:
@@ -135,8 +135,10 @@ def modules() -> dict[str, bytes]:
     is source as it is. Raises BuildError for source that does not compile.
     """
     _, short, on_chip = _shortened(_sources())
+    # Not in the threads: CPython 3.11 may fail when two of them parse.
+    texts = [strings.mentioned(text) for text in short.values()]
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
-        results = list(pool.map(_compiled, short, short.values()))
+        results = list(pool.map(_compiled, short, texts))
     files = {f"{inside[:-3]}.mpy": data for inside, data in zip(short, results, strict=True)}
     return files | {inside: text.encode() for inside, text in on_chip.items()}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import lru_cache
 from keyword import iskeyword
 
 _WORD = re.compile(r"[A-Za-z0-9_%*]{1,24}")
@@ -28,6 +29,7 @@ def _in_tuples(tree: ast.Module) -> list[str]:
     return [text for text in found if _WORD.fullmatch(text)]
 
 
+@lru_cache(maxsize=1024)
 def mentioned(text: str) -> str:
     """A module's source with statements at its end that mention those strings; lines stay."""
     strings = _in_tuples(ast.parse(text))

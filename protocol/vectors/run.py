@@ -16,7 +16,7 @@ _here = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
 sys.path.insert(0, _here + "/..")
 
 from pbal_protocol import aead, ed25519, errors, frames, kdf, modbus, modbus_client, records, stock  # noqa: E402
-from pbal_protocol.radio import airtime, budget, compact, follower, plans  # noqa: E402
+from pbal_protocol.radio import airtime, budget, compact, follower, plans, readings  # noqa: E402
 from pbal_protocol.radio import records as radio_records  # noqa: E402
 
 radio_records.add(records.RECORDS)
@@ -216,7 +216,7 @@ def shortened(v, _file):
     short = radio_records.CompactTelemetry.decode(unhex(v["hex"]))
     last = build("Telemetry", v["last"]) if "last" in v else None
     # As bytes, because a float of the node has 24 bits.
-    back = compact.whole(short, v["now_s"], last)
+    back = readings.whole(short, v["now_s"], last)
     return bad or same(back.encode(), build("Telemetry", v["back"]).encode())
 
 

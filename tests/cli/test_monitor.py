@@ -207,3 +207,17 @@ def test_command_line_errors_have_their_codes() -> None:
         )
         assert done.returncode == code
         assert "Traceback" not in done.stderr
+
+
+def test_homes_on_a_radio_come_with_what_they_have_to_spare() -> None:
+    radio = {"rssi_dbm": -110.0, "snr_db": -8.0, "sf": 9, "airtime_share": 0.004}
+    homes = [
+        {"address": 1, "radio": radio, "path": "village"},
+        {"address": 2, "radio": None, "path": "street"},
+        {"address": 3, "radio": radio | {"snr_db": -12.0}, "path": None},
+        {"address": 4, "radio": radio | {"sf": 0}, "path": "village"},
+    ]
+    lines = statusclient.radio_lines(homes)
+    assert [(line.home, line.path, line.spare_db) for line in lines] == [
+        ("4", "village", None), ("3", "", 0.5), ("1", "village", 4.5),
+    ]  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from pbal_tools import view
-from pbal_tools.picture import HomeCell, Link, MoveLine, Picture, sentence
+from pbal_tools.picture import HomeCell, Link, MoveLine, Picture, RadioLine, sentence
 
 
 def a_picture(**changes: object) -> Picture:
@@ -114,3 +114,29 @@ def test_a_silent_home_and_trouble_are_visible() -> None:
     assert "..." in view.home_cell(HomeCell("home_01")).plain
     assert "!" in view.home_cell(HomeCell("home_01", 1, 100.0, 0.1, trouble="lockout")).plain
     assert "⇄" in view.home_cell(HomeCell("home_01", 1, 100.0, 0.1, moving=True)).plain
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40)])
+def test_how_each_home_is_heard_over_a_radio(width: int, height: int) -> None:
+    radios = [
+        RadioLine(f"home_{i:02d}", "village", -118.0 + i, -6.5 + i, 1.0 + i, 9, 0.0041)
+        for i in range(30)
+    ]
+    radios[1] = RadioLine("home_01", "", -118.0, -6.5, None, 0, 0.0)
+    picture = a_picture(radios=radios, moves=[MOVE])
+    lines = drawn(picture, width, height)
+    assert len(lines) <= height
+    text = "\n".join(lines)
+    assert "home_04 B→A" in text, "moves are still shown"
+    if height > 24:  # a small screen has room for moves alone
+        assert "village" in text
+        assert "-118 dBm" in text
+        assert "silent" in text
+        assert "+" in text, "how many are left out"
+    picture.radios_only = True
+    text = "\n".join(drawn(picture, 100, 60))
+    assert all(f"\N{BOX DRAWINGS LIGHT VERTICAL} {i:02d} " in text for i in range(30))
+    assert "-6.5 dB" in text
+    assert "1 dB" in text
+    assert "0.41%" in text
+    assert text.count("SF") == 1

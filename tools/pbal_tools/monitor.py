@@ -62,9 +62,12 @@ class Watcher:
         self._picture.title = f"pbal monitor · {name or self._url}"
 
 
-async def watch(url: str, console: Console, once: bool, headers: dict[str, str]) -> None:
+async def watch(
+    url: str, console: Console, once: bool, headers: dict[str, str], *, radios_only: bool = False
+) -> None:
     """The live screen until Ctrl-C, or one screen."""
     picture = Picture("pbal monitor", footer=f"{url} · Ctrl-C ends the view, not the controller")
+    picture.radios_only = radios_only
     async with aiohttp.ClientSession(headers=headers) as session:
         watcher = Watcher(url, session, picture)
         await watcher.first()
@@ -90,6 +93,9 @@ def monitor(
     json_output: Annotated[
         bool, typer.Option("--json", help="Print the status once as JSON, for scripts.")
     ] = False,
+    radio: Annotated[
+        bool, typer.Option("--radio", help="How each home is heard over a radio, all of them.")
+    ] = False,
     token_file: Annotated[
         Path | None,
         typer.Option(envvar="PBAL_TOKEN_FILE", help="Holds the token of http.token_file there."),
@@ -100,10 +106,11 @@ def monitor(
     \b
     pbal monitor
     pbal monitor --url http://127.0.0.1:8480 --once
+    pbal monitor --radio
     pbal monitor --json
     """
     if json_output:
         asyncio.run(status_json(url, bearer(token_file)))
         return
     once = once or not sys.stdout.isatty()
-    asyncio.run(watch(url, Console(), once, bearer(token_file)))
+    asyncio.run(watch(url, Console(), once, bearer(token_file), radios_only=radio))

@@ -48,6 +48,19 @@ class MoveLine:
 
 
 @dataclass(frozen=True)
+class RadioLine:
+    """How one home is heard over a radio; `spare_db`: above what its spreading factor needs."""
+
+    home: str
+    path: str  # the bearer that is in use, "" while the home is silent
+    rssi_dbm: float
+    snr_db: float
+    spare_db: float | None
+    sf: int  # 0 without a slot
+    airtime_share: float
+
+
+@dataclass(frozen=True)
 class Link:
     """How well the homes are read."""
 
@@ -77,6 +90,8 @@ class Picture:
     homes: Sequence[HomeCell] = ()
     moves: Sequence[MoveLine] = ()
     link: Link = Link()
+    radios: Sequence[RadioLine] = ()  # the worst heard first
+    radios_only: bool = False  # in place of homes and moves
     elapsed_s: float = 0.0
     remaining_s: float | None = None
     footer: str = ""

@@ -12,7 +12,7 @@ from pbal_controller.naming import shown
 from pbal_protocol import flags
 
 from .errors import InputError, PeerError, UnreachableError
-from .picture import HomeCell, Link, MoveLine, Picture
+from .picture import HomeCell, Link, MoveLine, Picture, RadioLine
 
 TIMEOUT_S = 5.0
 RATE_WINDOW_S = 5.0
@@ -111,6 +111,33 @@ def home_cell(home: dict[str, Any], moving: set[int]) -> HomeCell:
     )
 
 
+# Least ratio of signal to noise of SF7, SF8, ..., dB (SX1276 data sheet, table 13).
+_LEAST_DB = (-7.5, -10.0, -12.5, -15.0, -17.5, -20.0)
+
+
+def radio_lines(homes: list[dict[str, Any]]) -> list[RadioLine]:
+    """The homes that a radio hears, the least spare first."""
+    lines = []
+    for home in homes:
+        told = home.get("radio")
+        if not told:
+            continue
+        sf = int(told.get("sf") or 0)
+        snr_db = float(told["snr_db"])
+        lines.append(
+            RadioLine(
+                home=shown(str(home.get("name") or home["address"])),
+                path=shown(str(home.get("path") or "")),
+                rssi_dbm=float(told["rssi_dbm"]),
+                snr_db=snr_db,
+                spare_db=snr_db - _LEAST_DB[sf - 7] if 7 <= sf <= 12 else None,
+                sf=sf,
+                airtime_share=float(told["airtime_share"]),
+            )
+        )
+    return sorted(lines, key=lambda line: (line.spare_db is not None, line.spare_db or 0.0))
+
+
 def move_line(move: dict[str, Any], names: dict[int, str], now_s: float) -> MoveLine:
     """One move of the status; `now_s` is the controller's clock."""
     state = str(move["state"])
@@ -184,6 +211,7 @@ class Feed:
         final = FINAL_BAD | {"confirmed"}
         moving = {move["home"] for move in status.get("moves", []) if move["state"] not in final}
         picture.homes = [home_cell(home, moving) for home in status["homes"]]
+        picture.radios = radio_lines(status["homes"])
         frames = status.get("frames", {})
         picture.link = Link(
             fresh=int(status["homes_fresh"]),

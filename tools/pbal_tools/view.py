@@ -11,7 +11,16 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from .picture import PHASES, HomeCell, Link, MoveLine, Picture, phase_letter, sentence
+from .picture import (
+    PHASES,
+    HomeCell,
+    Link,
+    MoveLine,
+    Picture,
+    RadioLine,
+    phase_letter,
+    sentence,
+)
 
 # The phase colours of many countries' wiring: red, yellow, blue.
 COLOURS = {0: "grey50", 1: "red", 2: "yellow", 3: "dodger_blue1"}
@@ -172,6 +181,30 @@ def moves_panel(moves: Sequence[MoveLine], rows: int) -> Panel:
     return Panel(body, title="[b]last moves, and why", border_style="grey50")
 
 
+def radio_panel(radios: Sequence[RadioLine], rows: int) -> Panel:
+    """How each home is heard, the worst first; as many as fit into `rows` lines."""
+    table = Table.grid(padding=(0, 1))
+    head = ("home", "path", "SF", "RSSI", "SNR", "spare", "air")
+    table.add_row(*(Text(word, style="dim") for word in head))
+    room = max(rows - 3, 1)
+    left_out = len(radios) - room
+    for line in radios[: room - 1 if left_out > 0 else room]:
+        spare = line.spare_db
+        style = "yellow" if spare is None or spare < 5 else ""
+        table.add_row(
+            short_name(line.home),
+            line.path or Text("silent", style="red"),
+            str(line.sf or "-"),
+            f"{line.rssi_dbm:.0f} dBm",
+            f"{line.snr_db:.1f} dB",
+            Text("-" if spare is None else f"{spare:.0f} dB", style=style),
+            f"{line.airtime_share:.2%}",
+        )
+    if left_out > 0:
+        table.add_row(Text(f"+{left_out + 1}", style="dim"))
+    return Panel(table, title="[b]radio, the worst heard first", border_style="grey50")
+
+
 def link_line(link: Link) -> Text:
     """One line about the link's quality."""
     line = Text(" link  ", style="bold")
@@ -234,10 +267,20 @@ def render(picture: Picture, width: int, height: int) -> Layout:
         Layout(phases_panel(picture, half), size=half),
         Layout(neutral_panel(picture, width - half, middle)),
     )
-    layout["rest"].split_row(
-        Layout(homes_panel(picture, grid_width), size=grid_width),
-        Layout(moves_panel(picture.moves, rest - 2)),
-    )
+    if picture.radios_only:
+        layout["rest"].update(radio_panel(picture.radios, rest))
+    else:
+        layout["rest"].split_row(
+            Layout(homes_panel(picture, grid_width), size=grid_width),
+            Layout(name="told"),
+        )
+        heard = min(len(picture.radios) + 3, rest // 2) if picture.radios and rest >= 12 else 0
+        moves = Layout(moves_panel(picture.moves, rest - heard - 2))
+        if heard:
+            radio = Layout(radio_panel(picture.radios, heard), size=heard)
+            layout["told"].split_column(moves, radio)
+        else:
+            layout["told"].update(moves.renderable)
     link = link_line(picture.link)
     link.truncate(width, overflow="ellipsis")
     footer = Text(f" {picture.footer}", style="dim")

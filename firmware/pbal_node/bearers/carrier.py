@@ -129,6 +129,7 @@ class Carrier(Lora):
         self.address = self._address
         self.waiting = Waiting(self._report.now_ms)
         self.bridge: "Bridge | None" = None
+        self._batch = bytearray(256)  # what was heard is read while it is filled
         self.batches = 0
         self.carried = 0
 
@@ -155,7 +156,7 @@ class Carrier(Lora):
         if not end or not bridge:
             self.malformed += 1
             return
-        tx = self._tx
+        tx = self._batch
         head = _BATCH_HEAD
         size = link.poll(buf, _ASK_HEAD + 1, end, tx, head + 1, _ANSWER_BYTES)
         if not size or link.heard_ms == before_ms:
@@ -175,7 +176,7 @@ class Carrier(Lora):
 
     async def _send_batches(self, at: int, at_us, sf: int, frames: int, room: int) -> None:
         """`at`: the end of this node's own item in the first of them."""
-        tx = self._tx
+        tx = self._batch
         waiting = self.waiting
         while frames:
             frames -= 1
@@ -187,6 +188,7 @@ class Carrier(Lora):
             tx[1] = self._address & 0xFF
             tx[2] = self._address >> 8
             tx[3] = 1 if more else 0
+            self._radio.buf[:end] = memoryview(tx)[:end]
             if not await self._transmit(end, at_us, -1, sf):
                 return
             self.carried += waiting.sent()

@@ -218,10 +218,12 @@ class Fleet:
         return self._homes.get(address)
 
     def sample_ages(self, now: float) -> None:
-        """Note every living home's age; called once a second."""
+        """Note the age of every living home's reading; called once a second. A home that was heard
+        and not read yet has none.
+        """
         for home in self:
-            if home.alive:
-                home.ages.append(home.age_s(now))
+            if home.alive and math.isfinite(age := home.age_s(now)):
+                home.ages.append(age)
         self._samplings += 1
         # Sorting every sample of a large site takes as long as a poll: not every second.
         if self._samplings < 10 or self._samplings % 5 == 0:

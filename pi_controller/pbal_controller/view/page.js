@@ -173,11 +173,18 @@ function still(s) {
       `${who.length > 20 ? ", ..." : ""})`));
 }
 
+function heard(h) {
+  const r = h.radio;
+  if (!r) return "";
+  return `${h.path || "silent"}: ${r.sf ? "SF" + r.sf : "no slot"}, ${r.rssi_dbm.toFixed(0)} dBm, ` +
+    `SNR ${r.snr_db.toFixed(1)} dB, ${(100 * r.airtime_share).toFixed(2)} % of the air`;
+}
+
 function homes(s) {
   const body = $("homes");
   body.replaceChildren();
   for (const h of s.homes) {
-    const note = h.quarantined || h.doubted || h.immovable || "";
+    const note = [h.quarantined || h.doubted || h.immovable || "", heard(h)].filter(x => x).join(" | ");
     const made = row(body, [[h.address + (h.name ? " " + h.name : "")], [PHASES[h.phase], "p" + h.phase],
       [h.p_w === undefined ? "" : h.p_w.toFixed(0) + " W"],
       [h.vout_v === undefined ? "" : h.vout_v.toFixed(1) + " V"],

@@ -20,8 +20,9 @@ from pbal_controller.app import Controller
 from pbal_controller.bearers import register
 from pbal_controller.bearers.lora import RadioConfig, bearer, load_hat, probe
 from pbal_controller.bearers.lora.drivers import Received
-from pbal_controller.config import load
+from pbal_controller.config import HomeConfig, load
 from pbal_controller.errors import BearerError, ConfigError
+from pbal_controller.homes import Fleet, Home
 from pbal_controller.view.status import home_dict
 from pbal_protocol import records as r
 from pbal_protocol.errors import RemoteError
@@ -221,6 +222,8 @@ async def test_homes_join_are_read_in_their_turns_and_moved(
         told = home_dict(one, c.now())
         assert told["path"] == "air"
         assert (told["radio"]["sf"], told["radio"]["rssi_dbm"]) == (7, -101.0)
+        # A page that is told of no state would call the radio broken.
+        assert c.bearers["air"].as_dict()["state"] == "open"
         # Nobody is taken for a second controller's home because it speaks by itself.
         assert not one.hold_reason
     # No two homes that had a slot ever spoke at once; joining ones may have.
@@ -293,3 +296,14 @@ def test_every_hat_can_be_loaded_and_a_radio_that_is_not_there_is_one_line() -> 
         with pytest.raises(BearerError) as failure:
             probe(RadioConfig(region="IN865", hat=name))
         assert "\n" not in str(failure.value)
+
+
+def test_a_home_that_was_heard_and_not_read_has_no_age() -> None:
+    """It made the 95 % of all ages infinite, which JSON cannot say: shown as "?"."""
+    read, heard = (
+        Home(HomeConfig(address=a, paths=[{"bearer": "air"}]), None, alive=True) for a in (1, 2)
+    )
+    read.sampled_at = 100.0
+    fleet = Fleet([read, heard])
+    fleet.sample_ages(102.0)
+    assert fleet.age_p95_s() == (2.0, 2.0)

@@ -43,6 +43,10 @@ def homes(n: int = 40) -> list[dict[str, Any]]:
             "doubted": "its voltage drops less than its current can" if k == 9 else "",
             "immovable": {3: "fixed by the configuration", 6: "dwell", 8: "dwell"}.get(k, ""),
             "polls": 1000, "lost": k % 4, "p_w": 120.0 * k, "vout_v": 231.5 - k / 10,
+            "path": "village" if k % 2 else None, "radio": None if k < 30 else {
+                "rssi_dbm": -118.4, "snr_db": -6.5, "sf": 9 if k % 2 else 0,
+                "airtime_share": 0.0041,
+            },
         }
         for k in range(n)
     ]  # fmt: skip
@@ -138,6 +142,9 @@ async def test_everything_fits(make_site: MakeSite, width: int, dark: bool, tmp_
             assert f"neutral, {shown['neutral_current_a']:.1f} A" in key
             assert await page.locator("#chart .move").count() == 8
             assert "dwell: 2 homes (263, 265)" in await page.inner_text("#still")
+            told = await page.inner_text("#homes")
+            assert "village: SF9, -118 dBm, SNR -6.5 dB, 0.41 % of the air" in told
+            assert "silent: no slot, -118 dBm" in told
             assert await page.locator(".card .bad").count() == 1, "one phase above its limit"
             folder = PICTURES if os.environ.get("PBAL_PICTURES") else tmp_path
             if (width, dark) in ((NARROWEST, True), (1280, False)):

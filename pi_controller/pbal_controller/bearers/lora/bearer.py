@@ -132,6 +132,8 @@ class LoraBearer:
         return {
             "name": self.name,
             "kind": "lora",
+            "state": "open" if self.up else "closed",
+            "last_error": self._why,
             "region": c.region,
             "channel_hz": c.up[0],
             "sf": c.sf,
@@ -139,7 +141,6 @@ class LoraBearer:
             "round_s": round(self.round_s, 2),
             "slots": len(self._rounds.homes()),
             "airtime_share": round(self._airtime_us / 1e6 / self._alive_s(), 4),
-            "why": self._why,
             "bridges": self._bridges.as_list(),
             "strangers": [
                 {"address": address, "rssi_dbm": each.rssi_dbm, "snr_db": each.snr_db}
