@@ -217,9 +217,9 @@ def render(c: SiteView) -> str:
         out.add("home_reading_age_seconds", "gauge", "Age of the latest reading.",
                 home.age_s(now), home=home.address)  # fmt: skip
     for home in c.fleet:
-        for path in home.paths:
+        for way in home.paths:
             out.add("home_path_up", "gauge", "1 while the home answers over this bearer.",
-                    int(path.alive), home=home.address, bearer=path.bearer)  # fmt: skip
+                    int(way.alive), home=home.address, bearer=way.bearer)  # fmt: skip
     for name, text in _RADIO.items():
         for home in c.fleet:
             path = radio_path(home)
