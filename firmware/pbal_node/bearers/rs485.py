@@ -17,7 +17,8 @@ import time
 from micropython import const
 
 from pbal_node.bearers.driver import transmit
-from pbal_node.bearers.watched import Ration, Watch
+from pbal_node.bearers.ration import Ration
+from pbal_node.bearers.watched import Watch
 from pbal_protocol import modbus
 
 TYPE_CHECKING = const(0)  # a type checker takes it for 1

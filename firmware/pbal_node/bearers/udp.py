@@ -19,7 +19,8 @@ import time
 
 from micropython import const
 
-from pbal_node.bearers.watched import Ration, Watch
+from pbal_node.bearers.ration import Ration
+from pbal_node.bearers.watched import Watch
 from pbal_node.clock import randrange
 from pbal_protocol import datagram
 

@@ -32,7 +32,7 @@ ROOT, GROUP = bytes(range(32)), bytes(range(32, 64))
 support.install_identity(SITE, ADDRESS, ROOT, GROUP, phase=1)
 
 from pbal_node import app as app_module  # noqa: E402
-from pbal_node.bearers import rs485, watched  # noqa: E402
+from pbal_node.bearers import ration, rs485  # noqa: E402
 from pbal_protocol import frames, kdf, modbus, modbus_client, records  # noqa: E402
 
 KIND = sys.argv[2]
@@ -161,7 +161,7 @@ def remove(rule):
 
         bearer.alive = alive
     elif rule == "ration":
-        watched.Ration.left_us = lambda self: 1
+        ration.Ration.left_us = lambda self: 1
     elif rule == "budget":
         real = modbus.RtuServer.feed
 

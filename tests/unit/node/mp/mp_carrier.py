@@ -47,7 +47,7 @@ class Radio:
     def time_on_air_us(self, size):
         return 1000 * size
 
-    def change(self, sf=0, hz=0):
+    def change(self, sf, hz):
         self.tuned.append(sf)
 
     def load(self, size):
@@ -125,7 +125,7 @@ def made():
     clock = Clock()
     radio, link = Radio(), Link()
     one = carrier.Carrier(
-        radio, None, (1, 2, 125000, 14, None, 9), (ADDRESS, None, None, lambda n: 0),
+        radio, None, (1, 2, 125000, 14, (0, ()), 9), (ADDRESS, None, None, lambda n: 0),
         link, Report(clock), None, None, Rhythm(),
     )  # fmt: skip
     one.bridge = Bridge()
