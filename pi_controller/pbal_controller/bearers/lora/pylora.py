@@ -8,6 +8,7 @@ reset on BCM 22), so only the module's band is read from the hat's file.
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 from typing import Any
 
@@ -29,25 +30,34 @@ class PyLora:
         try:
             names: Any = importlib.import_module("SX127x.constants")
             board: Any = importlib.import_module("SX127x.board_config").BOARD
+            board.setup()
+            board.reset()
+            board.low_band = False
+            # It opens the SPI device while it is imported.
             module: Any = importlib.import_module("SX127x.LoRa")
+            radio = module.LoRa(verbose=False)
+            if radio.get_version() != 0x12:
+                raise BearerError("no radio answers on SPI 0.0; is the hat wired as pyLoRa has it?")
         except ImportError as error:
             raise BearerError(
                 f"pyLoRa is not installed ({error}); it is AGPL: pip install 'pbal[pylora]', or "
                 'driver = "rfm9x"'
             ) from None
-        self._names, self._board, self._hat = names, board, hat
-        try:
-            board.setup()
-            board.reset()
-            board.low_band = False
-            radio = self._radio = module.LoRa(verbose=False)
-            if radio.get_version() != 0x12:
-                raise BearerError("no radio answers on SPI 0.0; is the hat wired as pyLoRa has it?")
         except FileNotFoundError as error:
             raise BearerError(
                 f"no SPI device ({error}); add {hat.overlay} to /boot/firmware/config.txt and "
                 "start the computer again"
             ) from None
+        except PermissionError:
+            raise BearerError(
+                "SPI or GPIO may not be opened; put the user into the groups spi and gpio"
+            ) from None
+        except (OSError, RuntimeError) as error:
+            raise BearerError(
+                f"this computer has no SPI and GPIO that pyLoRa knows ({error}); the hat belongs "
+                "on a Raspberry Pi"
+            ) from None
+        self._names, self._board, self._hat, self._radio = names, board, hat, radio
         hz, bw_hz = config.up
         self._hz, self._sf, self._bw_hz = 0, 0, bw_hz
         radio.set_mode(names.MODE.STDBY)
@@ -120,3 +130,6 @@ class PyLora:
     def close(self) -> None:
         self._radio.set_mode(self._names.MODE.SLEEP)
         self._board.teardown()
+        # It opens the device once for each import: the next one is to open it anew.
+        for name in [name for name in sys.modules if name.split(".")[0] == "SX127x"]:
+            del sys.modules[name]
