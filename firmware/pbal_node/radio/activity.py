@@ -1,5 +1,5 @@
-"""Channel activity detection, for programs that look whether somebody sends before they do. The
-bearer takes turns and does not need it, so a node does not load it.
+"""Channel activity detection, the power in the channel, and sleep, for programs that look whether
+somebody sends before they do. The bearer takes turns and needs none, so a node does not load it.
 """
 
 from micropython import const
@@ -8,7 +8,9 @@ from pbal_node.radio.sx127x import SX127x
 from pbal_protocol.radio import airtime
 
 _REG_IRQ_FLAGS = const(0x12)
+_REG_RSSI_VALUE = const(0x1B)
 _REG_DIO_MAPPING1 = const(0x40)
+_MODE_SLEEP = const(0x80)
 _MODE_STDBY = const(0x81)
 _MODE_CAD = const(0x87)
 _IRQ_CAD_DONE = const(0x04)
@@ -41,3 +43,11 @@ class Sensing(SX127x):
                 self._mode = _MODE_STDBY
                 return BUSY if flags & _IRQ_CAD_DETECTED else IDLE
         return super().poll()
+
+    def sleep(self) -> None:
+        """Lowest supply current; the FIFO is lost."""
+        self._enter(_MODE_SLEEP)
+
+    def rssi_now_dbm(self) -> int:
+        """Power in the channel now, while it listens."""
+        return self._read(_REG_RSSI_VALUE) - self._rssi_offset

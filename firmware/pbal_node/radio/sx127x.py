@@ -32,7 +32,6 @@ _REG_RX_NB_BYTES = const(0x13)
 _REG_RX_PACKET_CNT_VALUE_LSB = const(0x17)
 _REG_PKT_SNR_VALUE = const(0x19)
 _REG_PKT_RSSI_VALUE = const(0x1A)
-_REG_RSSI_VALUE = const(0x1B)
 _REG_HOP_CHANNEL = const(0x1C)
 _REG_MODEM_CONFIG2 = const(0x1E)
 _REG_PAYLOAD_LENGTH = const(0x22)
@@ -261,10 +260,6 @@ class SX127x:
         """Neither send nor listen; whatever was under way is given up."""
         self._enter(_MODE_STDBY)
 
-    def sleep(self) -> None:
-        """Lowest supply current; the FIFO is lost."""
-        self._enter(_MODE_SLEEP)
-
     def send(self, size: int) -> None:
         """Send buf[:size]; `poll` then says SENT. Raises RangeError."""
         self.load(size)
@@ -370,10 +365,6 @@ class SX127x:
         self.snr_q4 = snr
         self.heard += 1
         return HEARD
-
-    def rssi_now_dbm(self) -> int:
-        """Power in the channel now, while it listens."""
-        return self._read(_REG_RSSI_VALUE) - self._rssi_offset
 
     # -- faults -----------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ def check(sf: int, bw_hz: int, cr: int = 5, preamble: int = _PREAMBLE) -> None:
     ):
         from pbal_protocol.radio.modem import refuse  # its texts are loaded when there is one
 
-        refuse(sf, bw_hz, cr, preamble)
+        refuse(sf, bw_hz, cr, preamble, BANDWIDTHS)
 
 
 def _us(quarters: int, sf: int, bw_hz: int) -> int:

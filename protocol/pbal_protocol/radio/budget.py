@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 class Window(Spent):
     """At most `limit_us` on the air in any `window_s`, and how long to wait."""
 
+    def __init__(self, limit_us: int, window_s: int, used_us: int = 0) -> None:
+        if not 0 < limit_us or not 0 < window_s <= 86400:
+            raise RangeError("a limit of %r us in %r s" % (limit_us, window_s))
+        super().__init__(limit_us, window_s, used_us)
+
+    def spend(self, now_ms: int, us: int) -> None:
+        """Charge a transmission that starts now. Raises ForbiddenError when it does not fit."""
+        if not self.fits(now_ms, us):
+            raise ForbiddenError("the airtime budget is used up")
+        super().spend(now_ms, us)
+
     def wait_ms(self, now_ms: int, us: int) -> int:
         """Return 0 when a transmission of `us` may start now, else after how many ms to ask again.
 

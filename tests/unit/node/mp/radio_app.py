@@ -197,7 +197,9 @@ def test_a_turn_from_sending_to_listening_and_back():
 
 
 def test_strength_and_noise():
-    one = begun()
+    tell("fresh")
+    one = activity.Sensing(radio_wire.SPI(), radio_wire.Line("C"), radio_wire.Line("R"))
+    one.begin(HZ)
     one.listen()
     time.sleep_ms(2)
     assert -121 <= one.rssi_now_dbm() <= -115
