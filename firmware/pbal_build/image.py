@@ -32,6 +32,7 @@ _RADIO = (
     "pbal_node/radio/",
     "pbal_node/bearers/lora.py",
     "pbal_node/bearers/carrier.py",
+    "pbal_node/bearers/fitting.py",
 )
 # Source that contains machine code for the chip's own processor is compiled on the chip.
 _ON_CHIP = ("@micropython.viper", "@micropython.native", "@micropython.asm_")

@@ -148,12 +148,12 @@ class App:
         about, self.radio = self.radio, None
         gc.collect()
         try:
-            from pbal_node.radio.fitting import fit
+            from pbal_node.bearers.fitting import fit
 
             self.bearers.extend(fit(self, about))
         except Exception as e:
             self.faults.note(_LOADING, e)
-        unload("pbal_node.radio", "fitting")
+        unload("pbal_node.bearers", "fitting")
         unload("pbal_protocol.radio", "plans")
 
     def now_ms(self) -> int:

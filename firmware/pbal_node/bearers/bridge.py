@@ -20,8 +20,21 @@ from pbal_protocol import modbus
 
 TYPE_CHECKING = const(0)  # a type checker takes it for 1
 if TYPE_CHECKING:
-    from pbal_node.bearers.carrier import Waiting
-    from pbal_node.bearers.udp import Udp
+    from typing import Protocol
+
+    class Network(Protocol):
+        """The bearer that sends neighbours' frames. Its datagram's frame begins at byte 5 of `tx`.
+        `wants`: whether this one is to be polled when nobody asks, `quiet_ms` after the last time.
+        """
+
+        tx: bytearray
+        quiet_ms: int
+
+        @property
+        def open(self) -> bool: ...
+        def wants(self, address: int) -> bool: ...
+        def send(self, address: int, hints: int, size: int) -> int: ...
+
 
 _PBAL = const(100)
 _FRAME_AT = const(4)
@@ -47,8 +60,7 @@ class _Neighbour:
 
 class Bridge:
     """`own` carries this node's frames (udp.Single); `port`: UART, driver pin, baud. `network` is
-    the bearer that sends neighbours' frames: `network.tx`, `network.send(address, hints, size)`,
-    `network.open`, `network.quiet_ms`, and whether it `wants(address)` polled when nobody asks.
+    the bearer that sends neighbours' frames.
 
     Counters: carried (answers of neighbours), silent, expired; bad_crc, malformed.
     """
@@ -59,7 +71,7 @@ class Bridge:
         if not 0 < len(neighbours) <= MOST or own.address in neighbours:
             raise ValueError("neighbours")
         self.address = own.address
-        self.network: "Udp | Waiting | None" = None
+        self.network: "Network | None" = None
         self._own = own
         self._uart, self._de, baud = port
         self._char_us = 1000000 * _BITS // baud

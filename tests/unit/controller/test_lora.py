@@ -19,7 +19,7 @@ import pytest
 from pbal_controller.app import Controller
 from pbal_controller.bearers import register
 from pbal_controller.bearers.lora import RadioConfig, bearer, load_hat, probe
-from pbal_controller.bearers.lora.drivers import Received
+from pbal_controller.bearers.lora.driver import Received
 from pbal_controller.config import HomeConfig, load
 from pbal_controller.errors import BearerError, ConfigError
 from pbal_controller.homes import Fleet, Home

@@ -19,7 +19,8 @@ from typing import Any
 
 from pbal_controller.bearers.base import EVERYBODY, Answer, Request, Traffic, Where
 from pbal_controller.bearers.lora.bridges import ROOM, Bridges, source_of
-from pbal_controller.bearers.lora.drivers import Driver, Received, opened
+from pbal_controller.bearers.lora.driver import Driver, Received
+from pbal_controller.bearers.lora.drivers import opened
 from pbal_controller.bearers.lora.hats import load_hat
 from pbal_controller.bearers.lora.quality import Quality
 from pbal_controller.bearers.lora.radio import RadioThread

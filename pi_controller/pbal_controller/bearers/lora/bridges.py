@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pbal_controller.bearers.base import Answer, Request, Traffic, Where
-from pbal_controller.bearers.lora.drivers import Received
+from pbal_controller.bearers.lora.driver import Received
 from pbal_controller.bearers.lora.radio import RadioThread
 from pbal_controller.bearers.lora.settings import Behind, RadioConfig
 from pbal_protocol.errors import RemoteError

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import importlib
 import time
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from pbal_controller.bearers.lora.driver import Driver, Received
 from pbal_controller.bearers.lora.hats import Hat
 from pbal_controller.bearers.lora.settings import RadioConfig
 from pbal_controller.errors import BearerError
@@ -19,39 +19,6 @@ from pbal_protocol.radio.airtime import low_data_rate, time_on_air_us
 
 _HEADER = 4
 _XMIT_SLACK_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A frame, when it ended (s of time.monotonic), how it was received."""
-
-    frame: bytes
-    end_s: float
-    rssi_dbm: float
-    snr_db: float
-    sf: int
-
-
-class Driver(Protocol):
-    """One chip. Calls block for as long as the SPI takes; `send` for the time on air."""
-
-    def tune(self, hz: int, sf: int) -> None:
-        """Listen on a channel, at a spreading factor."""
-
-    def send(self, frame: bytes, hz: int, sf: int) -> float:
-        """Send a frame; when it ended. Raises BearerError."""
-
-    def ready(self) -> bool:
-        """Whether something was received."""
-
-    def take(self) -> Received | None:
-        """What was received; None for a damaged frame. It goes on listening."""
-
-    def describe(self) -> str:
-        """What it is, for a person."""
-
-    def close(self) -> None:
-        """Free chip and pins."""
 
 
 def opened(config: RadioConfig, hat: Hat) -> Driver:

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from pbal_controller.bearers.lora.drivers import Received
+from pbal_controller.bearers.lora.driver import Received
 from pbal_controller.bearers.lora.hats import Hat
 from pbal_controller.bearers.lora.settings import RadioConfig
 from pbal_controller.errors import BearerError

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pbal_controller.bearers.lora.drivers import Driver, Received
+from pbal_controller.bearers.lora.driver import Driver, Received
 from pbal_controller.errors import BearerError
 
 _T = TypeVar("_T")

@@ -175,7 +175,8 @@ def a_reading_without_room_in_its_slot_goes_in_the_window_for_urgent_frames():
     sent = []
 
     class Parts:
-        groups = buf = None
+        groups = None
+        buf = bytearray(64)
         other = heard_ms = 0
         needs_nonce = True
         alarm = False
@@ -191,7 +192,7 @@ def a_reading_without_room_in_its_slot_goes_in_the_window_for_urgent_frames():
 
         def poll(self, buf, start, end, tx, at, room):
             n = 15 + (12 if self.needs_nonce else 0)
-            n = self.lead(tx, at + n) - at
+            n = self.lead(tx, at + n, records.Telemetry()) - at
             return n if n <= room else 0
 
         def joined(self, beacon):
@@ -199,7 +200,7 @@ def a_reading_without_room_in_its_slot_goes_in_the_window_for_urgent_frames():
 
     parts = Parts()
     parts.groups = parts
-    air = (0, 0, 125000, 14, None, 7)
+    air = (0, 0, 125000, 14, (0, None), 7)
     node = (1, None, None, lambda n: 0)
     bearer = lora.Lora(parts, None, air, node, parts, parts, parts, parts, parts)
     bearer._follower = parts

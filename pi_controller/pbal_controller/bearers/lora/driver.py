@@ -1,0 +1,39 @@
+"""What a driver of a radio does, whichever library it stands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A frame, when it ended (s of time.monotonic), how it was received."""
+
+    frame: bytes
+    end_s: float
+    rssi_dbm: float
+    snr_db: float
+    sf: int
+
+
+class Driver(Protocol):
+    """One chip. Calls block for as long as the SPI takes; `send` for the time on air."""
+
+    def tune(self, hz: int, sf: int) -> None:
+        """Listen on a channel, at a spreading factor."""
+
+    def send(self, frame: bytes, hz: int, sf: int) -> float:
+        """Send a frame; when it ended. Raises BearerError."""
+
+    def ready(self) -> bool:
+        """Whether something was received."""
+
+    def take(self) -> Received | None:
+        """What was received; None for a damaged frame. It goes on listening."""
+
+    def describe(self) -> str:
+        """What it is, for a person."""
+
+    def close(self) -> None:
+        """Free chip and pins."""
