@@ -1,7 +1,8 @@
 """What is sealed in the journal: AES-256-GCM of single values, with a key from the key store.
 
-Sealed are the messages that wait for HQ, HQ's commands as they came, and the blobs (what the
-planner has learnt of the homes). Each value is bound to its place, with a random nonce of 96 bits.
+Sealed are the messages that wait for HQ, also those of sites behind this one's gateway, HQ's
+commands as they came, and the blobs (what the planner has learnt of the homes). Each value is
+bound to its place, with a random nonce of 96 bits.
 What is not sealed, and why, is in docs/security.md.
 
 A journal from before is sealed when it is opened with the key: all values in one transaction, so a
@@ -29,6 +30,8 @@ PLACES = (
     ("outbox", "token", "body"),
     ("hq_commands", "id", "body"),
     ("blobs", "key", "value"),
+    ("relay", "token", "body"),
+    ("relay_state", "site", "body"),
 )
 # Blobs that commands read and write without the key store, or that say nothing.
 CLEAR_BLOBS = ("doubts", "probe")

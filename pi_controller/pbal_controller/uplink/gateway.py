@@ -9,6 +9,7 @@ signature. A site that was silent for `silent_s` is a device that died, until it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -168,7 +169,12 @@ class Gateway:
                 out.append(node.device_birth(site.name, site.state))
                 site.born = site.alive = True
                 site.heard_at = max(site.heard_at, now)
-            message = held.message()
+            try:
+                message = held.message()
+            except BadMessage as error:
+                # Of a later version, or damaged: it is kept, and does not hold up the others.
+                log.error("a message cannot be sent", extra={"row": held.id, "why": str(error)})
+                continue
             at_s = held.at_s + (message.length_s if isinstance(message, Summary) else 0)
             historical = held.historical or held.id <= self._old_to
             out.append(node.device_data(site.name, message, at_s, historical=historical))
@@ -241,7 +247,8 @@ class Gateway:
         for s in self._sites:
             await s.link.restore()
             if s.site in states:
-                s.state = State.decode(states[s.site])
+                with contextlib.suppress(BadMessage):  # it is asked for again
+                    s.state = State.decode(states[s.site])
             for site, number, expires_s, sealed in orders:
                 if site == s.site:
                     s.orders[number] = _Order(sealed, expires_s, now)

@@ -53,7 +53,14 @@ def hold(
     at_s = message.start_s if isinstance(message, Summary) else message.at_s
     journal.db.execute(
         "INSERT INTO relay (site, kind, at_s, body, token, historical) VALUES (?, ?, ?, ?, ?, ?)",
-        (message.site, SUMMARY if is_summary else EVENT, at_s, body, token, int(historical)),
+        (
+            message.site,
+            SUMMARY if is_summary else EVENT,
+            at_s,
+            journal.sealed("relay", token, body),
+            token,
+            int(historical),
+        ),
     )
     return True, False
 
@@ -72,13 +79,13 @@ def last_id(journal: Journal) -> int:
 def waiting(journal: Journal, above: int, limit: int) -> list[Held]:
     """Messages that HQ has not acknowledged, with an id above `above`, in order."""
     rows = journal.db.execute(
-        "SELECT id, site, kind, at_s, body, historical FROM relay "
+        "SELECT id, site, kind, at_s, token, body, historical FROM relay "
         "WHERE id > ? AND stored_s IS NULL ORDER BY id LIMIT ?",
         (above, limit),
     )
     return [
-        Held(number, site, kind, at_s, body, bool(old))
-        for number, site, kind, at_s, body, old in rows
+        Held(number, site, kind, at_s, journal.opened("relay", token, body), bool(old))
+        for number, site, kind, at_s, token, body, old in rows
     ]
 
 
@@ -109,20 +116,26 @@ def keep_state(journal: Journal, state: State) -> None:
     journal.db.execute(
         "INSERT INTO relay_state VALUES (?, ?) "
         "ON CONFLICT (site) DO UPDATE SET body = excluded.body",
-        (state.site, state.encode()),
+        (state.site, journal.sealed("relay_state", state.site, state.encode())),
     )
 
 
 def states(journal: Journal) -> dict[int, bytes]:
     """The latest States, packed, by site."""
-    return dict(journal.db.execute("SELECT site, body FROM relay_state"))
+    rows = journal.db.execute("SELECT site, body FROM relay_state")
+    return {site: journal.opened("relay_state", site, body) for site, body in rows}
 
 
 def keep_command(journal: Journal, command: Command, sealed: bytes) -> None:
     """A command on its way to a site."""
     journal.db.execute(
         "INSERT INTO relay_command VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (command.site, str(command.command_id), float(command.expires_s), sealed),
+        (
+            command.site,
+            str(command.command_id),
+            float(command.expires_s),
+            journal.sealed("relay_command", f"{command.site}/{command.command_id}", sealed),
+        ),
     )
 
 
@@ -130,7 +143,10 @@ def commands(journal: Journal, now_s: float) -> list[tuple[int, int, float, byte
     """Commands that have not expired: (site, id, expires_s, sealed); the others are forgotten."""
     journal.db.execute("DELETE FROM relay_command WHERE expires_s <= ?", (now_s,))
     rows = journal.db.execute("SELECT site, id, expires_s, sealed FROM relay_command")
-    return [(site, int(number), expires, sealed) for site, number, expires, sealed in rows]
+    return [
+        (site, int(number), expires, journal.opened("relay_command", f"{site}/{number}", sealed))
+        for site, number, expires, sealed in rows
+    ]
 
 
 def end_command(journal: Journal, site: int, command_id: int) -> None:

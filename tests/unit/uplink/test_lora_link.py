@@ -14,7 +14,7 @@ from rigs.uplink import a_state, opened
 from pbal_controller.bearers.lora import RadioConfig
 from pbal_controller.config import GatewayConfig, PlannerConfig, UplinkConfig
 from pbal_controller.errors import BearerError
-from pbal_controller.journal import Journal, lift_numbers
+from pbal_controller.journal import AsyncJournal, Journal, Vault, lift_numbers
 from pbal_controller.standing import Restraint
 from pbal_controller.uplink import Commands, Gateway, LoraUplink, airlink, outbox, relay
 from pbal_controller.uplink.node import EdgeNode, Intents
@@ -416,3 +416,24 @@ async def test_a_radio_that_fails_is_opened_again(tmp_path, ether, monkeypatch):
         await until(lambda: len(tries) >= 3)
         assert site.as_dict()["why"] == "no radio answers"
     await near.close()
+
+
+async def test_what_the_gateway_holds_is_sealed_on_its_disk(tmp_path):
+    path = tmp_path / "g.db"
+    journal = AsyncJournal(path, time.time, Vault(bytes(32)))
+    await journal.open()
+    made = Summary(site=SITE, start_s=START_S, length_s=300)
+    state, order = a_state(1, 2), command()
+    sealed = signing.seal(order, HQ_KEY)
+    assert await journal.call(relay.hold, made, False, 100) == (True, False)
+    await journal.call(relay.keep_state, state)
+    await journal.call(relay.keep_command, order, sealed)
+    (held,) = await journal.call(relay.waiting, 0, 10)
+    assert held.message() == made
+    assert await journal.call(relay.states) == {SITE: state.encode()}
+    (kept,) = await journal.call(relay.commands, time.time())
+    assert kept[3] == sealed
+    await journal.close()
+    on_disk = b"".join(p.read_bytes() for p in tmp_path.glob("g.db*"))
+    for clear in (made.encode(), state.encode(), sealed, order.detail.encode()):
+        assert clear not in on_disk
