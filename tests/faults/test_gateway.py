@@ -7,6 +7,7 @@ where frames collide. The gateway is `pbal-controller run`, the broker a real Mo
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import sys
@@ -14,12 +15,13 @@ import time
 from pathlib import Path
 
 import pytest
-from rigs import needs
+from rigs import needs, people
 from rigs.hq import Headquarters, database_url, execute, postgres  # noqa: F401
 
 from pbal_controller.journal import Journal
 from pbal_controller.keys import KeyStore
 from pbal_controller.uplink import outbox
+from pbal_hq.auth import Grant, Role
 from pbal_hq.commands import Signer
 from pbal_sim.radio import FREE, Air, PiPort, Sx1276
 from pbal_uplink import Command, names
@@ -179,12 +181,13 @@ async def test_three_sites_one_channel_a_gateway_and_hq(tmp_path, postgres, data
             now = int(time.time())
             words = Command(site=SITES[1], command_id=4711, issued_s=now, expires_s=now + 600,
                             kind=names.COMMAND_MODE, mode=names.MODE_HOLD)  # fmt: skip
+            async with people.connected(hq.url) as conn:
+                await people.person(conn, people.Fleet(), "op", Grant(Role.OPERATOR, whole=True))
             execute(
                 hq.url,
                 "INSERT INTO command (id, site_id, kind, fields, status, asked_by, expires_at, "
-                "sealed) VALUES (4711, %s, 1, '{}', 'approved', 'test', now() + interval '9 min', "
-                "%s)",
-                SITES[1], signer.seal(words),
+                "sealed) VALUES (4711, %s, 1, %s, 'approved', 'op', now() + interval '9 min', %s)",
+                SITES[1], json.dumps(words.as_dict()), signer.seal(words),
             )  # fmt: skip
             await until(
                 lambda: all(len([w for w in ends.said[s] if w[0] == "S"]) >= EACH for s in SITES),
