@@ -9,6 +9,7 @@ from pbal_controller.uplink.link import Uplink
 from pbal_controller.uplink.lora import LoraUplink
 from pbal_controller.uplink.lorawan import LorawanUplink
 from pbal_controller.uplink.modem import load_modem, read_app_key
+from pbal_controller.uplink.node import EdgeNode, Packet
 from pbal_controller.uplink.renewal import Renewal
 from pbal_controller.uplink.state import StateMaker
 from pbal_controller.uplink.summaries import Summaries
@@ -16,9 +17,11 @@ from pbal_controller.uplink.summaries import Summaries
 __all__ = [
     "Anchors",
     "Commands",
+    "EdgeNode",
     "Gateway",
     "LoraUplink",
     "LorawanUplink",
+    "Packet",
     "Renewal",
     "SiteAlarm",
     "StateMaker",

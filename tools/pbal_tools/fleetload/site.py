@@ -17,7 +17,7 @@ from pathlib import Path
 
 import aiomqtt
 
-from pbal_controller.uplink.node import EdgeNode, Packet
+from pbal_controller.uplink import EdgeNode, Packet
 from pbal_uplink import State, Summary, metrics
 
 from .figures import Street
