@@ -12,6 +12,7 @@ import typer
 from pbal_controller.documents import dump_json
 
 from .errors import InputError
+from .extras import require
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
 """How a command with a result for scripts declares its option: `json_output: JsonFlag = False`."""
@@ -86,6 +87,17 @@ def write_json(path: Path, data: Any) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def check_picture(path: Path) -> None:
+    """Checks before the work starts that a picture can be drawn and written after it.
+
+    Raises InputError, MissingError.
+    """
+    if path.suffix.lower() not in (".png", ".svg"):
+        raise InputError(f"{path}: a picture is a PNG or an SVG.", "Name a file .png or .svg.")
+    require("report", "matplotlib")
+    check_writable(path)
 
 
 def check_writable(path: Path) -> None:

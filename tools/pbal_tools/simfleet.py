@@ -11,7 +11,7 @@ import typer
 from .errors import InputError
 from .fleetload import Fleet, Plan, read_tokens
 from .output import check_writable, write_json
-from .screen import ending_signals
+from .screen import until_ended
 
 
 def fleet(
@@ -68,7 +68,7 @@ def fleet(
             seconds,
         )  # fmt: skip
         made = Fleet(plan, lambda line: print(line, file=sys.stderr, flush=True))
-        asyncio.run(_until_ended(made))
+        asyncio.run(until_ended(made.run()))
     if json_file is not None:
         write_json(json_file, made.result())
     else:
@@ -77,13 +77,3 @@ def fleet(
             f"{result['sent']} summaries of {result['enrolled']} sites sent in windows of "
             f"{result['window_s']} s; HQ stored {result['stored']}"
         )
-
-
-async def _until_ended(made: Fleet) -> None:
-    task = asyncio.ensure_future(made.run())
-    with ending_signals(task.cancel):
-        try:
-            await task
-        except asyncio.CancelledError:
-            if not task.cancelled():
-                raise

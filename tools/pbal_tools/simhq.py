@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .errors import InputError
-from .screen import ending_signals
+from .screen import until_ended
 
 
 def hq(
@@ -44,14 +44,4 @@ def hq(
         options = DemoOptions(folder, sites, streets, homes, port, seconds)
         check(options)
         demo = Demo(options, lambda line: print(line, file=sys.stderr, flush=True))
-        asyncio.run(_until_ended(demo.run()))
-
-
-async def _until_ended(work) -> None:  # type: ignore[no-untyped-def]
-    task = asyncio.ensure_future(work)
-    with ending_signals(task.cancel):
-        try:
-            await task
-        except asyncio.CancelledError:
-            if not task.cancelled():
-                raise
+        asyncio.run(until_ended(demo.run()))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections.abc import Callable
 
 
 class Backoff:
@@ -27,3 +29,12 @@ class Backoff:
     def reset(self) -> None:
         """Success: start over."""
         self.failures = 0
+
+
+async def pause(seconds: float, beat: Callable[[], None]) -> None:
+    """Sleep, and tell the supervisor each second that the loop is alive."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while (left := until - loop.time()) > 0:
+        beat()
+        await asyncio.sleep(min(1.0, left))

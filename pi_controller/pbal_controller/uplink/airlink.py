@@ -7,22 +7,27 @@ the journal before it is sent, so that restarts do not use a plan's airtime twic
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from pbal_controller.bearers.lora import RadioConfig, RadioThread, radio_of
 from pbal_controller.documents import dump_json, load_json
 from pbal_controller.errors import BearerError
 from pbal_controller.journal import AsyncJournal, Journal
+from pbal_controller.loops import Backoff, pause
 from pbal_protocol.errors import ForbiddenError
 from pbal_protocol.frames import HEADER_LEN, MAX_FRAME, TAG_LEN
 from pbal_protocol.radio.airtime import time_on_air_us
 from pbal_protocol.radio.budget import Budget
 
+log = logging.getLogger(__name__)
+
 OVERHEAD = HEADER_LEN + TAG_LEN
 # A slower frame would take too long (bearers/lora/bearer.py); it holds a summary or a part.
 _SLOW_FRAME, _FAST_SF = 110, 8
 _WINDOW_S = 3600.0
+_OPEN_S = (1.0, 60.0)
 
 
 def room(config: RadioConfig) -> int:
@@ -84,6 +89,37 @@ class Airlink:
         if self._radio is not None:
             await self._radio.stop()
             self._radio = None
+
+    async def serve(
+        self,
+        turn: Callable[[], Awaitable[None]],
+        beat: Callable[[], None],
+        on_radio: Callable[[str], None],
+    ) -> None:
+        """Take turns on the radio until cancelled. One that fails is opened again, later and later.
+
+        `on_radio` is told why it failed, or "" when it is open. Raises JournalError.
+        """
+        backoff = Backoff(*_OPEN_S)
+        said = ""
+        while True:
+            try:
+                await self.open()
+                on_radio("")
+                log.info("the radio is open", extra={"of": self._key})
+                said = ""
+                while True:
+                    beat()
+                    await turn()
+                    backoff.reset()
+            except BearerError as error:
+                on_radio(str(error))
+                if str(error) != said:
+                    log.error("the radio failed", extra={"of": self._key, "why": str(error)})
+                    said = str(error)
+            finally:
+                await self.close()
+            await pause(backoff.next(), beat)
 
     def _listen(self) -> None:
         assert self._radio is not None

@@ -17,7 +17,6 @@ from typing import Any
 
 from pbal_controller.bearers.lora import RadioConfig
 from pbal_controller.config import GatewayConfig
-from pbal_controller.errors import BearerError
 from pbal_controller.journal import AsyncJournal
 from pbal_controller.loops import Backoff
 from pbal_controller.uplink import relay
@@ -35,7 +34,6 @@ _TURN_S = 0.03  # until a site that has just sent listens
 _TELL_S = 5.0  # STORED waits so long for a frame to go with
 _TOKENS = 10  # of one frame
 _ORDER_S = (20.0, 600.0)  # pauses between two tries to pass an order on
-_RADIO_S = (1.0, 60.0)
 _STEP = 50  # messages to HQ in one look
 _COMMAND_AT = signing.KEY_ID + signing.SIGNATURE
 
@@ -214,31 +212,16 @@ class Gateway:
     async def run(self, beat: Callable[[], None]) -> None:
         """Listen and answer until cancelled. Raises JournalError."""
         await self._restore()
-        backoff = Backoff(*_RADIO_S)
-        said = ""
-        while True:
-            try:
-                await self._air.open()
-                self.why = said = ""
-                log.info("the gateway's radio is open", extra={"radio": self._config.radio})
-                while True:
-                    beat()
-                    frame = await self._air.receive(_LISTEN_S)
-                    if frame is not None:
-                        await self._received(frame)
-                    await self._answer()
-                    backoff.reset()
-            except BearerError as error:
-                self.why = str(error)
-                if self.why != said:
-                    log.error("the gateway's radio", extra={"why": self.why})
-                    said = self.why
-            finally:
-                await self._air.close()
-            until = asyncio.get_running_loop().time() + backoff.next()
-            while (left := until - asyncio.get_running_loop().time()) > 0:
-                beat()
-                await asyncio.sleep(min(1.0, left))
+        await self._air.serve(self._turn, beat, self._on_radio)
+
+    def _on_radio(self, why: str) -> None:
+        self.why = why
+
+    async def _turn(self) -> None:
+        frame = await self._air.receive(_LISTEN_S)
+        if frame is not None:
+            await self._received(frame)
+        await self._answer()
 
     async def _restore(self) -> None:
         now = asyncio.get_running_loop().time()

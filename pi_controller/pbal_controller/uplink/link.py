@@ -25,7 +25,7 @@ from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
 from pbal_controller.config import UplinkConfig
 from pbal_controller.errors import ConfigError
 from pbal_controller.journal import AsyncJournal
-from pbal_controller.loops import Backoff, check_cancelled
+from pbal_controller.loops import Backoff, check_cancelled, pause
 from pbal_controller.uplink import outbox, tls
 from pbal_controller.uplink.contracts import Behind, Orders
 from pbal_controller.uplink.node import EdgeNode, Packet, Stage
@@ -149,10 +149,10 @@ class Uplink:
             self._down(why)
             if loop.time() - began >= _GOOD_S:
                 backoff.reset()
-            pause = backoff.first_s if gone else backoff.next()
+            rest_s = backoff.first_s if gone else backoff.next()
             if tls.is_refusal(why):
-                pause = max(pause, min(_REFUSED_S, self._config.retry_s))
-            await self._pause(pause, beat)
+                rest_s = max(rest_s, min(_REFUSED_S, self._config.retry_s))
+            await pause(rest_s, beat)
 
     def _down(self, why: str) -> None:
         self.why = why
@@ -172,13 +172,6 @@ class Uplink:
             if why := await tls.probe(self._config):
                 return why
         return f"{self._config.host}:{self._config.port}: {error}"
-
-    async def _pause(self, seconds: float, beat: Callable[[], None]) -> None:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        while (left := until - loop.time()) > 0:
-            beat()
-            await asyncio.sleep(min(left, 10.0))
 
     def _client(self, will: Packet, context: ssl.SSLContext) -> aiomqtt.Client:
         c = self._config

@@ -20,7 +20,6 @@ from typing import Any
 
 from pbal_controller.bearers.lora import RadioConfig
 from pbal_controller.config import UplinkConfig
-from pbal_controller.errors import BearerError
 from pbal_controller.journal import AsyncJournal
 from pbal_controller.loops import Backoff
 from pbal_controller.uplink import outbox
@@ -35,7 +34,6 @@ log = logging.getLogger(__name__)
 
 _LISTEN_S = 0.5
 _RETRY_S = (2.0, 300.0)
-_RADIO_S = (1.0, 60.0)
 _RECENT = 8  # frames whose HELD may still come
 _LOST_S = 3600.0  # without a word of the gateway for so long the link counts as down
 _STATE_EVERY_S = 86_400.0
@@ -110,29 +108,12 @@ class LoraUplink:
         """Send and listen until cancelled. Raises JournalError."""
         await self._link.restore()
         self._live_above = await self._journal.call(outbox.last_id)
-        backoff = Backoff(*_RADIO_S)
-        said = ""
-        while True:
-            try:
-                await self._air.open()
-                log.info("the link's radio is open", extra={"radio": self._config.radio})
-                said = ""
-                while True:
-                    beat()
-                    await self._turn()
-                    backoff.reset()
-            except BearerError as error:
-                self.why = str(error)
-                self._heard_at = float("-inf")
-                if self.why != said:
-                    log.error("the link's radio", extra={"why": self.why})
-                    said = self.why
-            finally:
-                await self._air.close()
-            until = asyncio.get_running_loop().time() + backoff.next()
-            while (left := until - asyncio.get_running_loop().time()) > 0:
-                beat()
-                await asyncio.sleep(min(1.0, left))
+        await self._air.serve(self._turn, beat, self._on_radio)
+
+    def _on_radio(self, why: str) -> None:
+        if why:
+            self.why = why
+            self._heard_at = float("-inf")
 
     # -- sending ----------------------------------------------------------------------------
 

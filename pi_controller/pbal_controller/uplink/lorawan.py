@@ -19,7 +19,7 @@ from typing import Any
 from pbal_controller.config import UplinkConfig
 from pbal_controller.errors import BearerError
 from pbal_controller.journal import AsyncJournal
-from pbal_controller.loops import Backoff
+from pbal_controller.loops import Backoff, pause
 from pbal_controller.uplink import outbox
 from pbal_controller.uplink.atport import AtPort, Outcome, Result
 from pbal_controller.uplink.briefbox import Briefbox
@@ -117,14 +117,7 @@ class LorawanUplink:
             finally:
                 self._joined = False
                 self._port.close()
-            await self._pause(opening.next(), beat)
-
-    async def _pause(self, seconds: float, beat: Callable[[], None]) -> None:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        while (left := until - loop.time()) > 0:
-            beat()
-            await asyncio.sleep(min(_TICK_S, left))
+            await pause(opening.next(), beat)
 
     async def _join(self, beat: Callable[[], None]) -> None:
         pauses = Backoff(*_JOIN_S)
@@ -138,7 +131,7 @@ class LorawanUplink:
             self.why = f"the network does not let it join ({result.line})"
             if pauses.failures == 0:
                 log.warning("LoRaWAN", extra={"why": self.why})
-            await self._pause(max(pauses.next(), result.wait_s), beat)
+            await pause(max(pauses.next(), result.wait_s), beat)
 
     # -- sending ----------------------------------------------------------------------------
 

@@ -401,7 +401,7 @@ async def test_the_airtime_of_the_latest_hour_is_remembered(tmp_path, monkeypatc
 
 
 async def test_a_radio_that_fails_is_opened_again(tmp_path, ether, monkeypatch):
-    monkeypatch.setattr("pbal_controller.uplink.lora._RADIO_S", (0.05, 0.1))
+    monkeypatch.setattr("pbal_controller.uplink.airlink._OPEN_S", (0.05, 0.1))
     near = await opened(tmp_path / "s.db")
     tries = []
 

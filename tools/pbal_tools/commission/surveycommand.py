@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..errors import CheckFailed, InputError
-from ..extras import require
-from ..output import JsonFlag, check_writable, counted, emit
+from ..errors import CheckFailed
+from ..output import JsonFlag, check_picture, counted, emit
 from ..statusclient import bearer
 from . import survey as surveys
 
@@ -47,12 +46,7 @@ def survey(
     Example:  pbal commission survey 12 --url http://pbal-7.local:8480 --picture pole12.png
     """
     if picture is not None:
-        if picture.suffix.lower() not in (".png", ".svg"):
-            raise InputError(
-                f"{picture}: a picture is a PNG or an SVG.", "Name a file .png or .svg."
-            )
-        require("report", "matplotlib")
-        check_writable(picture)
+        check_picture(picture)
     found = surveys.Survey(margin, frozenset(address or ()))
 
     def tell(now: surveys.Survey) -> None:

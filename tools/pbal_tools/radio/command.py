@@ -11,8 +11,7 @@ from pbal_protocol.radio.plans import NAMES
 
 from .. import homestable
 from ..errors import CheckFailed, InputError
-from ..extras import require
-from ..output import JsonFlag, check_writable, counted, emit
+from ..output import JsonFlag, check_picture, counted, emit
 from . import places as where
 from .plan import AREAS, Assumed, Planned, plan
 
@@ -77,12 +76,7 @@ def plan_command(
     if area not in AREAS:
         raise InputError(f"There is no area {area!r}.", f"There are: {', '.join(AREAS)}.")
     if picture is not None:
-        if picture.suffix.lower() not in (".png", ".svg"):
-            raise InputError(
-                f"{picture}: a picture is a PNG or an SVG.", "Name a file .png or .svg."
-            )
-        require("report", "matplotlib")
-        check_writable(picture)
+        check_picture(picture)
     at = None if gateway is None else where.parse_gateway(gateway)
     found = where.places(homestable.read(homes), at)
     assumed = Assumed(region.upper(), channel, power + antenna, antenna, area, margin)
