@@ -18,7 +18,7 @@ from pbal_hq.alarms.handle import (
     notes,
     shelve,
 )
-from pbal_hq.alarms.take import close_quiet, raise_alarm, settle, take_events
+from pbal_hq.alarms.take import CHANNEL, close_quiet, raise_alarm, settle, take_events
 from pbal_hq.alarms.trends import TRENDS
 from pbal_hq.alarms.watch import watch, watch_trends
 
@@ -26,6 +26,7 @@ from pbal_hq.alarms.watch import watch, watch_trends
 KINDS = [*_WINDOW_KINDS, *TRENDS]
 
 __all__ = [
+    "CHANNEL",
     "KINDS",
     "Alarm",
     "Note",

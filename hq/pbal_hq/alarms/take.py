@@ -15,6 +15,7 @@ from pbal_uplink import names
 QUIET_S = 86_400
 # An event that says that another kind's alarm is over.
 _ENDS = {names.KIND_RELEASED: names.KINDS[names.KIND_QUARANTINE]}
+CHANNEL = "pbal_event"  # NOTIFY, when the store has events
 _BATCH = 500
 
 

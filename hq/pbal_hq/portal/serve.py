@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from pbal_hq.errors import ConfigError
 
 log = logging.getLogger(__name__)
 EVERY_S = 5.0
+_BURST_S = 0.2  # events that come together are taken together
 WATCH_EVERY_S = 60.0
 
 
@@ -118,17 +119,21 @@ async def run(
         how.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
     server = _Server(how)
     serving = asyncio.create_task(_serve(server, c.listen, c.port), name="portal")
-    chores = asyncio.create_task(_chores(mine), name="portal's chores")
+    loops = [
+        asyncio.create_task(_persist(lambda: _hear(mine)), name="portal's events"),
+        asyncio.create_task(_persist(lambda: _tidy(mine)), name="portal's chores"),
+        asyncio.create_task(_persist(_Watching(mine).once), name="portal's detectors"),
+    ]
     told = asyncio.create_task(_tell(server, ready), name="portal's start")
     try:
-        done, _ = await asyncio.wait([serving, chores], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([serving, *loops], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
         server.should_exit = True
-        chores.cancel()
-        told.cancel()
-        await asyncio.wait([serving, chores, told])
+        for task in (*loops, told):
+            task.cancel()
+        await asyncio.wait([serving, *loops, told])
 
 
 async def _serve(server: uvicorn.Server, host: str, port: int) -> None:
@@ -166,17 +171,48 @@ async def watch(mine: Desk, now: datetime, *, former_days: bool) -> None:
             await sessions.forget_old(conn)
 
 
-async def _chores(mine: Desk) -> None:
+async def _hear(mine: Desk) -> None:
+    """Events become alarms at once: one pass, then a wait until the store has more (NOTIFY)."""
+    async with mine.connection() as conn:
+        await conn.execute(f"LISTEN {alarms.CHANNEL}")
+        try:
+            # What came before this is taken now, what comes later is heard of.
+            while await alarms.take_events(conn):
+                pass
+            await asyncio.sleep(_BURST_S)
+            async for _ in conn.notifies(timeout=EVERY_S, stop_after=1):
+                pass
+        finally:
+            if not conn.closed:
+                await conn.execute("UNLISTEN *")
+
+
+async def _tidy(mine: Desk) -> None:
+    await chores(mine)
+    await asyncio.sleep(EVERY_S)
+
+
+class _Watching:
+    """The detectors' pass each minute, with what is for former days once an hour."""
+
+    def __init__(self, mine: Desk) -> None:
+        self._mine = mine
+        self._hour = -1.0
+
+    async def once(self) -> None:
+        wall_s = self._mine.wall()
+        former = wall_s // 3600 != self._hour
+        await watch(self._mine, datetime.fromtimestamp(wall_s, UTC), former_days=former)
+        self._hour = wall_s // 3600
+        await asyncio.sleep(WATCH_EVERY_S)
+
+
+async def _persist(once: Callable[[], Awaitable[None]]) -> None:
+    """Again and again, also when the database was away."""
     failing = False
-    watched_s, summed_hour = float("-inf"), -1.0
     while True:
         try:
-            await chores(mine)
-            if mine.wall() - watched_s >= WATCH_EVERY_S:
-                watched_s = mine.wall()
-                former = watched_s // 3600 != summed_hour
-                await watch(mine, datetime.fromtimestamp(watched_s, UTC), former_days=former)
-                summed_hour = watched_s // 3600
+            await once()
             if failing:
                 log.info("the database answers again")
             failing = False
@@ -184,4 +220,4 @@ async def _chores(mine: Desk) -> None:
             if not failing:
                 log.error("the database does not answer", extra={"why": str(error).strip()})
             failing = True
-        await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(EVERY_S)

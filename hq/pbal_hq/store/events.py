@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pbal_hq import alarms
 from pbal_hq.database import Connection
 
 
@@ -45,3 +46,4 @@ async def insert_events(db: Connection, events: Sequence[Happened]) -> None:
                 for f in (e.fields,)
             ],
         )  # fmt: skip
+    await db.execute(f"NOTIFY {alarms.CHANNEL}")

@@ -5,11 +5,8 @@ import importlib.util
 from rigs.hq import config, database_url, empty_url, hq, postgres, run  # noqa: F401
 from rigs.needs import in_ci
 
-_ABSENT = [
-    name
-    for name in ("argon2", "fastapi", "httpx", "jinja2", "jwt", "psycopg", "pyotp", "uvicorn")
-    if importlib.util.find_spec(name) is None
-]
+_NEEDED = "argon2 authlib babel fastapi httpx jinja2 joserfc jwt psycopg pyotp uvicorn"  # extra hq
+_ABSENT = [name for name in _NEEDED.split() if importlib.util.find_spec(name) is None]
 collect_ignore_glob = ["test_*.py"] if _ABSENT and not in_ci() else []
 
 
