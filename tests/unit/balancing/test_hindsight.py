@@ -7,7 +7,7 @@ import pytest
 
 from bench._homes import street
 from pbal_controller.balancing import neutral_current
-from pbal_controller.balancing.hindsight import at_budget, hindsight
+from pbal_controller.balancing.hindsight import again, at_budget, hindsight
 
 
 def objective(currents, start, paths, price):
@@ -56,6 +56,23 @@ def test_budget_is_kept_and_used():
     assert 0.8 * 40 <= found.switchings <= 1.01 * 40
     before = np.abs(neutral_current(currents, start)).mean()
     assert np.abs(neutral_current(currents, found.paths)).mean() < 0.8 * before
+
+
+def test_more_searches_are_never_dearer_and_keep_the_budget():
+    currents = street(24, 1, 8) / 230 + 0j
+    start = np.arange(24) % 3
+    one = at_budget(currents, start, 2.0 / 1440, sweeps=4, tries=1)
+    found = at_budget(currents, start, 2.0 / 1440, sweeps=4, tries=4)
+    assert one.spread == 0.0
+    assert found.price == one.price
+    assert found.cost <= one.cost
+    assert found.switchings <= 1.01 * 48
+    free = again(currents, start, one, (0, 1e6), 3, sweeps=4, seed=1)
+    assert free.cost <= one.cost
+    assert free.spread > 0
+    # Bounds that no other search keeps leave the first.
+    kept = again(currents, start, one, (0, 1), 3, sweeps=4, seed=1)
+    assert kept.cost == one.cost
 
 
 def exact(currents, start, price):

@@ -188,6 +188,17 @@ def assumptions(study: Study) -> list[str]:
             "The power flow was held against the OpenDSS engine on twelve moments of this study, "
             f"the busiest among them: currents differ by at most {study.engine_difference_a:.2g} A."
         )
+    best = study.summary.get("hindsight", {})
+    if best.get("searches", 0) > 1:
+        items.append(
+            f"The hindsight optimum is the cheapest of {best['searches']} searches, the dearest of "
+            f"which costs {best['search_spread_percent']:.1f} % more; it is no proven optimum."
+        )
+    elif "searches" in best:
+        items.append(
+            "The hindsight optimum is one search a week; others differ by some per cent in what "
+            "they cost, and it is no proven optimum."
+        )
     return [*items, *study.notes]
 
 

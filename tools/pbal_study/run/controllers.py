@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbal_controller.balancing import Planner, PlannerConfig, _core
-from pbal_controller.balancing.hindsight import at_budget, hindsight
+from pbal_controller.balancing.hindsight import again, at_budget, hindsight
 
 from ..feeder.model import Complex, Feeder, Real
 from ..feeder.powerflow import MinuteFlow, PowerFlow, load_power
@@ -23,6 +23,11 @@ Watts = NDArray[np.float32]
 
 CHUNK = 1440
 _SHIPPED = PlannerConfig()
+
+#: The hindsight optimum is the cheapest of so many searches, ...
+_TRIES = 3
+#: ... up to so many weeks: over a year one search each week takes long enough.
+_WEEKS = 4
 
 
 @dataclass(frozen=True)
@@ -206,9 +211,10 @@ def known_future(
         paths[:] = found.paths[:, :homes]
         if progress is not None:
             progress(len(street))
-        return _hindsight(street, paths, [found.price])
+        return _hindsight(street, paths, [found.price], _TRIES, [found.spread])
     start = street.all_start()
-    price, prices = found.price, []
+    price, prices, spreads = found.price, [], []
+    tries = _TRIES if len(street) <= _WEEKS * week else 1
     for a in range(0, len(street), week):
         b = min(len(street), a + week)
         if peer is None:
@@ -234,16 +240,35 @@ def known_future(
             if 0.9 < used < 1.1 or (a > 0 and b - a < week) or trial == 2:
                 break
             price *= min(max(used, 0.5), 2.0) ** 1.1
+        best = again(
+            currents,
+            start,
+            best,
+            (0.9 * wanted, 1.1 * wanted),
+            tries,
+            sweeps=25,
+            seed=loop.seed,
+            movable=movable,
+        )
+        spreads.append(best.spread)
         paths[a:b] = best.paths[:, :homes]
         start = np.ascontiguousarray(best.paths[-1])
         if progress is not None:
             progress(b - a)
-    return _hindsight(street, paths, prices)
+    return _hindsight(street, paths, prices, tries, spreads)
 
 
-def _hindsight(street: Street, paths: NDArray[np.int8], prices: list[float]) -> Trajectory:
+def _hindsight(
+    street: Street,
+    paths: NDArray[np.int8],
+    prices: list[float],
+    tries: int,
+    spreads: list[float],
+) -> Trajectory:
     facts: dict[str, float | int | str] = {
-        "price_a2_minutes": float(np.median(prices)) * street.step_s / 60
+        "price_a2_minutes": float(np.median(prices)) * street.step_s / 60,
+        "searches": tries,
+        "search_spread_percent": round(100 * max(spreads), 2),
     }
     return Trajectory("hindsight", "Hindsight optimum", paths, street.start, facts)
 
