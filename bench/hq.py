@@ -1,28 +1,43 @@
-"""HQ: summaries a second, from MQTT to the committed row, in one process; and bytes a row.
+"""HQ: summaries a second from MQTT to the committed row; an alarm's way; an outage made up for.
 
-    .venv/bin/python -m bench.hq [--sites 40] [--each 1000]
+    .venv/bin/python -m bench.hq [--sites 40] [--each 1000] [--alarms 60]
 
-Real Mosquitto with TLS 1.3, real PostgreSQL that waits for its disk, `pbal-hq run bridge decode
-store` as one process. The load (one process, a connection for each site, QoS 1) runs on the same
-computer. Beside it, in the same run: a hand-written subscriber that decodes and writes with COPY,
-without sessions, bus or upsert.
+Real Mosquitto with TLS 1.3, real PostgreSQL that waits for its disk, `pbal-hq all`. The load (one
+process, a connection for each site, QoS 1) runs on the same computer.
+
+per_s         summaries a second, sustained, while the load sends as fast as it is taken
+cpu_us        processor time of HQ's process for each of them (of paho and COPY: of the subscriber)
+bare_per_s    the same load into a hand-written subscriber in the same run, which decodes and writes
+              with COPY, without sessions, bus or upsert
+alarm_p95_s   from the publish of an event to its committed alarm, while summaries come at a third
+              of the sustained rate
+catch_up      messages of a fleet that gives a tenth of the sustained rate waited at the broker
+              while HQ was away, an hour's or what --each gives: how many times faster than real
+              time they become rows, HQ's start included
+bytes_a_row   with its index
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import os
+import random
 import ssl
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psycopg
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from pbal_hq import portal
 from pbal_hq.broker import BrokerFiles
 from pbal_hq.ca import HQ, Pki
 from pbal_hq.config import Config
@@ -30,7 +45,7 @@ from pbal_hq.database import connected, migrate
 from pbal_hq.enrol import set_up
 from pbal_hq.registry import NewSite, add_site, add_transformer, note_certificate
 from pbal_sim.hq import Postgres, free_port
-from pbal_uplink import State, Summary, metrics, sparkplug
+from pbal_uplink import Event, Message, State, Summary, metrics, names, sparkplug
 from pbal_uplink.sparkplug import Metric, Payload
 
 FIRST_S = int(time.time()) // 86_400 * 86_400 - 40 * 86_400
@@ -70,14 +85,14 @@ def summary(site: int, n: int) -> Summary:
     )  # fmt: skip
 
 
-def payloads(site: int, each: int) -> list[bytes]:
-    """A birth and `each` summaries, as a site sends them."""
+def payloads(site: int, each: int, first: int = 0) -> list[bytes]:
+    """A birth and `each` summaries from window `first` on, as a site sends them."""
     state = State(site=site, at_s=FIRST_S, words=1, config_hash=bytes(8), window_s=300)
     bdseq = Metric(sparkplug.BDSEQ, 0, sparkplug.INT64, timestamp=1)
-    announced = metrics.announced(Summary, 1, in_plain=False)
+    announced = [m for cls in (Summary, Event) for m in metrics.announced(cls, 1, in_plain=False)]
     out = [sparkplug.encode(Payload((bdseq, *metrics.packed(state, 1), *announced), 1, 0))]
     for n in range(each):
-        made = tuple(m.under_alias() for m in metrics.packed(summary(site, n), 1))
+        made = tuple(m.under_alias() for m in metrics.packed(summary(site, first + n), 1))
         out.append(sparkplug.encode(Payload(made, 1, (n + 1) % 256), types=False))
     return out
 
@@ -136,21 +151,107 @@ def wait_for_words(file: Path, words: str, seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
-async def hq_figure(config: Config, file: Path, contexts: dict, loads: dict, count: int) -> float:
-    with (file.parent / "hq.log").open("wb") as log:
+@contextlib.asynccontextmanager
+async def running(file: Path) -> AsyncIterator[int]:
+    """HQ's process; gives its number once it is at the broker."""
+    log_file = file.parent / "hq.log"
+    with log_file.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", "from pbal_hq.cli import main; main()", "run", "bridge",
-            "decode", "store", "-c", str(file), stdout=log, stderr=log,
+            sys.executable, "-c", "from pbal_hq.cli import main; main()", "all", "-c", str(file),
+            stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        await asyncio.to_thread(wait_for_words, file.parent / "hq.log", "broker is there")
-        began = time.monotonic()
-        await asyncio.to_thread(send, config.broker.port, contexts, loads)
-        await asyncio.to_thread(wait_for, config.database.url, "summary", count)
-        return count / (time.monotonic() - began)
+        await asyncio.to_thread(wait_for_words, log_file, "broker is there")
+        yield process.pid
     finally:
         process.terminate()
         await process.wait()
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def sustained(
+    config: Config, pid: int, contexts: dict, loads: dict, count: int
+) -> tuple[float, float]:
+    """(summaries a second, microseconds of HQ's processor time for each)."""
+    began, used = time.monotonic(), cpu_s(pid)
+    await asyncio.to_thread(send, config.broker.port, contexts, loads)
+    await asyncio.to_thread(wait_for, config.database.url, "summary", count)
+    return count / (time.monotonic() - began), 1e6 * (cpu_s(pid) - used) / count
+
+
+def alarm_delays(config: Config, contexts: dict, rate: float, count: int) -> list[float]:
+    """Seconds from an event's publish to its committed alarm, at `rate` summaries a second."""
+    sites = list(contexts)
+    busy, quiet = sites[: len(sites) // 2], sites[len(sites) // 2 :]
+    clients = {site: Client(config.broker.port, str(site), contexts[site]) for site in sites}
+    now_s, delays = int(time.time()), []
+    seq = dict.fromkeys(sites, 0)
+
+    def publish(site: int, message: Message) -> None:
+        seq[site] = (seq[site] + 1) % 256
+        made = tuple(m.under_alias() for m in metrics.packed(message, now_s * 1000))
+        data = sparkplug.encode(Payload(made, now_s * 1000, seq[site]), types=False)
+        clients[site].mqtt.publish(sparkplug.topic(GROUP, "NDATA", str(site)), data, 1)
+
+    for site, data in ((site, payloads(site, 0)[0]) for site in sites):
+        clients[site].mqtt.publish(sparkplug.topic(GROUP, "NBIRTH", str(site)), data, 1)
+    done = threading.Event()
+
+    def background() -> None:
+        began, sent = time.monotonic(), 0
+        while not done.is_set():
+            while sent < (time.monotonic() - began) * rate:
+                site = busy[sent % len(busy)]
+                publish(site, summary(site, 3000 + sent // len(busy)))
+                sent += 1
+            time.sleep(0.005)
+
+    load = threading.Thread(target=background)
+    load.start()
+    rng = random.Random(1)
+    try:
+        with psycopg.connect(config.database.url, autocommit=True) as db:
+            for n in range(count):
+                time.sleep(rng.uniform(0.1, 0.6))
+                began = time.monotonic()
+                publish(quiet[n % len(quiet)], Event(
+                    site=quiet[n % len(quiet)], event_id=n + 1, at_s=now_s, severity=2,
+                    kind=names.KIND_NODE, address=n + 1, code=1))  # fmt: skip
+                while (
+                    db.execute("SELECT 1 FROM alarm WHERE address = %s", (n + 1,)).fetchone()
+                    is None
+                ):
+                    if time.monotonic() - began > 60:
+                        raise SystemExit("an event became no alarm within a minute")
+                    time.sleep(0.01)
+                delays.append(time.monotonic() - began)
+    finally:
+        done.set()
+        load.join()
+        for client in clients.values():
+            client.close()
+    return delays
+
+
+async def caught_up(
+    config: Config, file: Path, contexts: dict, given: argparse.Namespace, rate: float
+) -> float:
+    """How many times faster than real time HQ takes what waited an hour at the broker."""
+    fleet = rate / 10  # summaries a second in real time
+    each = min(given.each, int(fleet * 3600 / len(contexts)))
+    loads = {site: payloads(site, each, 6000) for site in contexts}
+    await asyncio.to_thread(send, config.broker.port, contexts, loads)
+    before = await asyncio.to_thread(rows, config.database.url, "summary")
+    count = each * len(contexts)
+    began = time.monotonic()
+    async with running(file):
+        await asyncio.to_thread(wait_for, config.database.url, "summary", before + count)
+        return count / fleet / (time.monotonic() - began)
 
 
 async def bare_figure(config: Config, pki: Pki, contexts: dict, loads: dict, count: int) -> float:
@@ -204,6 +305,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sites", type=int, default=40)
     parser.add_argument("--each", type=int, default=1000)
+    parser.add_argument("--alarms", type=int, default=60)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     count = given.sites * given.each
@@ -217,8 +319,10 @@ async def main() -> None:
         )
         file.write_text(
             f'data = "{config.data}"\n[database]\nurl = "{server.url}"\n[broker]\nport = {port}\n'
+            '[enrol]\nlisten = "127.0.0.1"\nport = 0\n[portal]\nport = 0\n'
         )
         set_up(config, "bench", ("localhost",), "127.0.0.1")
+        portal.set_up(config)
         pki = Pki(config.data / "pki")
         broker = await asyncio.create_subprocess_exec(
             "/usr/sbin/mosquitto", "-c", str(BrokerFiles(config.data / "broker").conf),
@@ -227,14 +331,21 @@ async def main() -> None:
         try:
             contexts = await make_sites(config, pki, folder, given.sites)
             loads = {site: payloads(site, given.each) for site in contexts}
-            figures = {"summaries": count}
-            figures["hq_per_s"] = round(await hq_figure(config, file, contexts, loads, count))
-            with psycopg.connect(server.url, autocommit=True) as db:
-                size = db.execute(
-                    "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits "
-                    "WHERE inhparent = 'summary'::regclass"
-                ).fetchone()
-            figures["bytes_a_row"] = round(int(size[0]) / count) if size else 0
+            figures: dict[str, float] = {"summaries": count}
+            async with running(file) as pid:
+                rate, cpu = await sustained(config, pid, contexts, loads, count)
+                figures |= {"per_s": round(rate), "cpu_us": round(cpu)}
+                with psycopg.connect(server.url, autocommit=True) as db:
+                    size = db.execute(
+                        "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits "
+                        "WHERE inhparent = 'summary'::regclass"
+                    ).fetchone()
+                figures["bytes_a_row"] = round(int(size[0]) / count) if size else 0
+                delays = await asyncio.to_thread(
+                    alarm_delays, config, contexts, rate / 3, given.alarms
+                )
+                figures["alarm_p95_s"] = round(sorted(delays)[int(0.95 * len(delays))], 2)
+            figures["catch_up"] = round(await caught_up(config, file, contexts, given, rate), 1)
             figures["bare_per_s"] = round(await bare_figure(config, pki, contexts, loads, count))
         finally:
             broker.terminate()
@@ -244,9 +355,12 @@ async def main() -> None:
         print(json.dumps(figures))
         return
     print(f"{count} summaries of {given.sites} sites, MQTT with TLS 1.3 to committed rows:")
-    print(f"  pbal-hq, one process   {figures['hq_per_s']:>6} a second")
+    print(f"  pbal-hq, one process   {figures['per_s']:>6} a second, {figures['cpu_us']} us of its")
+    print("                                processor time for each")
     print(f"  paho and COPY alone    {figures['bare_per_s']:>6} a second")
     print(f"  a row with its index   {figures['bytes_a_row']:>6} bytes")
+    print(f"  an event to its alarm  {figures['alarm_p95_s']:>6} s (95 of 100)")
+    print(f"  after an outage        {figures['catch_up']:>6} times faster than real time")
 
 
 if __name__ == "__main__":
