@@ -101,7 +101,7 @@ def gateway_files(folder: Path, hq: Headquarters, cert: Path, key: Path, roots) 
         f'[uplink]\nkind = "sparkplug"\nhost = "localhost"\nport = {hq.config.broker.port}\n'
         f'group = "north"\nca = "{hq.pki.ca}"\ncertificate = "{cert}"\nkey = "{key}"\n'
         "retry_s = 1\nspread_s = 0\nresend_s = 20\n"
-        '[gateway]\nradio = "link"\nsilent_s = 60\n'
+        '[gateway]\nradio = "link"\nsilent_s = 600\n'
         + "".join(f"[[gateway.site]]\nsite = {site}\n" for site in roots)
     )
     return path

@@ -20,9 +20,13 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "study": ("dss", "matplotlib"),
     "fleet": ("distributed", "pyarrow"),
     "report": ("matplotlib", "reportlab"),
-    "hq": ("fastapi", "psycopg", "psycopg_pool", "uvicorn"),
     "bench": ("highspy", "ortools", "sklearn"),
-}
+    # After the extras for less, which bring reportlab and segno as well.
+    "hq": (
+        "argon2", "authlib", "babel", "fastapi", "httpx", "jinja2", "joserfc", "jwt", "psycopg",
+        "pyotp", "python_multipart", "reportlab", "segno", "uvicorn",
+    ),
+}  # fmt: skip
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 

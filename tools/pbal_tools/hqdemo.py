@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import csv
-import json
 import random
 import socket
 import sys
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pbal_controller.documents import dump_json, load_json
 from pbal_sim import hq as engines
 from pbal_sim.childprocess import die_with_parent
 from pbal_sim.errors import DatabaseError
@@ -154,7 +154,7 @@ class Demo:
         await self._start(
             "broker", str(engines.program()), "-c", str(o.folder / "hq/broker/mosquitto.conf")
         )
-        self.password = json.loads(await self._hq("user", "first", "admin", "--json"))["password"]
+        self.password = load_json(await self._hq("user", "first", "admin", "--json"))["password"]
 
     async def _sites(self) -> None:
         o = self._o
@@ -209,7 +209,7 @@ class Demo:
     async def _street(self, given: Enrolled, folder: Path) -> None:
         link = self._o.folder / f"street-{given.site}.json"
         link.write_text(
-            json.dumps(
+            dump_json(
                 {
                     "site": given.site,
                     "uplink": {

@@ -1,11 +1,11 @@
 """The options of a run of a street, and in what it differs from a real street."""
 
-import json
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pbal_controller.documents import read_json
 from pbal_sim.streetconfig import RadioSite, StreetConfig
 
 from .errors import InputError
@@ -192,7 +192,7 @@ class Link:
 def read_link(path: Path) -> Link:
     """The file of --link. Raises InputError."""
     try:
-        found = json.loads(path.read_text())
+        found = read_json(path)
         site = int(found.pop("site"))
         tables = {name: dict(table) for name, table in found.items()}
     except OSError as exc:

@@ -49,7 +49,10 @@ FROM command c JOIN site s ON s.id = c.site_id JOIN site_live l ON l.site_id = s
 WHERE c.sealed IS NOT NULL AND l.online AND s.removed_at IS NULL AND s.revoked_at IS NULL
 AND c.expires_at > to_timestamp(%(now)s)
 AND (c.status = 'approved'
-     OR c.status = 'sent' AND c.sent_at <= to_timestamp(%(now)s - %(again)s))
+     OR c.status = 'sent' AND (c.sent_at <= to_timestamp(%(now)s - %(again)s)
+         -- What was sent while its session ended may not have come.
+         OR EXISTS (SELECT 1 FROM site_session x WHERE x.site_id = s.id AND x.online
+                    AND x.at > c.sent_at)))
 AND NOT EXISTS (SELECT 1 FROM person p WHERE p.name IN (c.asked_by, c.approved_by)
                 AND NOT p.active)
 ORDER BY c.id LIMIT %(most)s FOR UPDATE OF c SKIP LOCKED

@@ -162,7 +162,8 @@ def _device(port: str) -> str:
 
 
 def _bearers(config: Config) -> None:
-    if not config.bearers() and config.role != "gateway":
+    radios = [name for name in config.radio if name not in config.link_radios]
+    if not (config.bus or radios or config.bearer) and config.role != "gateway":
         raise ValueError(
             "no bearer is declared; add a table [bus.NAME] with the port of an RS-485 segment, or "
             "[radio.NAME] with a region"

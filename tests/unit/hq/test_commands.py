@@ -73,6 +73,25 @@ async def test_hold_goes_out_at_once(conn, fleet):
     assert await sent(conn, time.time() + 3700) == []
 
 
+async def test_it_is_said_again_to_a_site_that_came_anew(conn, fleet):
+    await ask(conn, fleet, "operator-d1", Wish("mode", "hold"))
+    now_s = time.time()
+    assert len(await sent(conn, now_s)) == 1
+    for site, online in ((8, True), (7, False)):
+        await conn.execute(
+            "INSERT INTO site_session (site_id, at, online, bdseq) VALUES"
+            " (%s, to_timestamp(%s), %s, 1)", (site, now_s + 1, online),
+        )  # fmt: skip
+    assert await sent(conn, now_s + 1) == []
+    await conn.execute(
+        "INSERT INTO site_session (site_id, at, online, bdseq)"
+        " VALUES (7, to_timestamp(%s), true, 2)",
+        (now_s + 2,),
+    )
+    assert len(await sent(conn, now_s + 3)) == 1
+    assert await sent(conn, now_s + 4) == []
+
+
 async def test_it_waits_for_a_site_that_is_away(conn, fleet):
     await conn.execute("UPDATE site_live SET online = false")
     await ask(conn, fleet, "operator-d1", Wish("mode", "hold"))

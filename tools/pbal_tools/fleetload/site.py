@@ -45,14 +45,18 @@ class FleetSite:
         self._context.minimum_version = ssl.TLSVersion.TLSv1_3
         self._context.load_cert_chain(folder / f"{given.site}.pem", folder / f"{given.site}.key")
         self._bdseq = random.randrange(256)
-        self._next = int(time.time()) // window_s - past
         # Not stored yet: token -> (summary, when it was sent last).
         self._kept: dict[int, tuple[Summary, float]] = {}
         # Each site has its own moment within the window.
         self._offset_s = random.Random(given.site).random() * window_s
+        self._next = self._due(time.time()) - past
         self._host: bool | None = None
         self._hosted = asyncio.Event()
         self._rebirth = False
+
+    def _due(self, now_s: float) -> int:
+        """The window that begins now; those before it are told of."""
+        return int((now_s - self._offset_s) // self._window_s)
 
     async def run(self) -> None:
         """Be connected until cancelled."""
@@ -123,8 +127,7 @@ class FleetSite:
             for made, sent in list(self._kept.values()):
                 if now - sent > _RESEND_S:
                     await self._data(client, made)
-            due = int((now - self._offset_s) // self._window_s)
-            while self._next < due and len(self._kept) < _IN_FLIGHT:
+            while self._next < self._due(now) and len(self._kept) < _IN_FLIGHT:
                 start_s = self._next * self._window_s
                 await self._data(client, self._street.summary(start_s, self._window_s))
                 self._next += 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import csv
 import datetime
-import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pbal_controller.documents import dump_json, read_json
 from pbal_controller.errors import BearerError, ConfigError
 from pbal_controller.uplink import certificate, enrolment
 
@@ -80,10 +80,10 @@ def _keep_authority(folder: Path, pem: str) -> None:
 async def _enrol(url: str, site: int, token: str, folder: Path, trusted: str) -> Enrolled:
     about, pem, key = (folder / f"{site}.{end}" for end in ("json", "pem", "key"))
     if about.exists() and pem.exists():
-        return Enrolled(**json.loads(about.read_text()))
+        return Enrolled(**read_json(about))
     given = await enrolment.enrol(url, token, certificate.request(key, str(site)), trusted)
     now = datetime.datetime.now(datetime.UTC)
     certificate.install(pem, key, given.certificate, given.authority, now)
     made = Enrolled(given.site, given.group, given.node, given.host, given.port, given.host_id)
-    about.write_text(json.dumps(asdict(made)))
+    about.write_text(dump_json(asdict(made)))
     return made
