@@ -17,8 +17,9 @@ from rigs.flash import Rig
 from pbal_controller.config import files as config_files
 from pbal_controller.keys import KeyStore
 from pbal_protocol import records
+from pbal_tools import sitefile
 from pbal_tools.errors import ExitCode, InputError
-from pbal_tools.site import diff, model
+from pbal_tools.site import diff
 
 GOOD = """
 [site]
@@ -96,8 +97,8 @@ def test_mistakes_name_the_key(rig: Rig, old: str, new: str, words: str) -> None
 
 
 def test_the_file_reads_back_as_it_was_written() -> None:
-    site = model.validate(tomllib.loads(GOOD), "x")
-    assert model.validate(tomllib.loads(model.dump(site)), "y") == site
+    site = sitefile.validate(tomllib.loads(GOOD), "x")
+    assert sitefile.validate(tomllib.loads(sitefile.dump(site)), "y") == site
 
 
 def test_the_controller_accepts_what_is_generated(rig: Rig) -> None:
@@ -124,7 +125,7 @@ def test_import_from_a_spreadsheet(rig: Rig) -> None:
             "--name", "Süd", "--rated-kva", "160", "--out", "new.toml", "--json")  # fmt: skip
     done = rig.pbal(*args)
     assert done.code == 0, done.err
-    made = model.load(rig.folder / "new.toml")
+    made = sitefile.load(rig.folder / "new.toml")
     assert made.site.name == "Süd"
     assert [(h.address, h.name, h.phase, h.fixed, h.feeder) for h in made.home] == [
         (1, "Lane 1; rear", "A", False, "F1"), (258, 'Surgery "B"', "B", True, "F2")
@@ -137,7 +138,7 @@ def test_import_from_a_spreadsheet(rig: Rig) -> None:
 
 
 def test_differences_from_the_key_store(tmp_path: Path) -> None:
-    site = model.validate(tomllib.loads(GOOD), "x")
+    site = sitefile.validate(tomllib.loads(GOOD), "x")
     store = KeyStore.create(tmp_path / "k", b"12345678", 7, log2_n=10)
     store.add(1, "24a160fffe000009")
     store.add(3, "24a160fffe000003")
@@ -170,7 +171,7 @@ def status(**homes: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_differences_from_the_controller(change: dict[str, Any], words: str) -> None:
-    site = model.validate(tomllib.loads(GOOD), "x")
+    site = sitefile.validate(tomllib.loads(GOOD), "x")
     assert diff.against_controller(site, status()) == []
     found = diff.against_controller(site, status(**change))
     assert any(words in d.text + d.remedy and d.level == "error" for d in found), found
@@ -268,7 +269,7 @@ def test_a_live_bus_is_scanned_with_a_stock_driver(rig: Rig, tmp_path: Path) -> 
 
 
 def test_bus_differences() -> None:
-    site = model.validate(tomllib.loads(GOOD), "x")
+    site = sitefile.validate(tomllib.loads(GOOD), "x")
     one = diff.Heard(1, 1, 2, 0, 230.0, 230.0, 230.0)
     found = diff.against_bus(site, "north", {1: one, 2: None, 9: one, 247: one, 10: None})
     texts = [d.text for d in found]
@@ -282,7 +283,7 @@ def test_what_a_node_says_of_itself_is_compared() -> None:
     rows = '\n[[home]]\naddress = 3\nbus = "north"\n' + (
         'name = "Inn"\nphase = "A"\nboard = "esp32-devkitc"\n'
     )
-    site = model.validate(tomllib.loads(GOOD + rows), "x")
+    site = sitefile.validate(tomllib.loads(GOOD + rows), "x")
 
     def found(*, flags: int = 0, phase: int = 1, **more: str) -> list[tuple[str, str]]:
         heard = diff.Heard(3, phase, 2, flags, 230.0, 230.0, 230.0, **more)
@@ -295,7 +296,7 @@ def test_what_a_node_says_of_itself_is_compared() -> None:
     assert found(flags=records.FLAG_LOCKOUT) == [("error", "is locked out: a contact welded")]
     assert found(board="lilygo-t3")[0][0] == "error"
     assert found(name="Mill")[0] == ("warning", "the node is called 'Mill', here 'Inn'")
-    fixed = model.validate(tomllib.loads(GOOD + rows + "fixed = true\n"), "x")
+    fixed = sitefile.validate(tomllib.loads(GOOD + rows + "fixed = true\n"), "x")
     heard = diff.Heard(3, 2, 2, records.FLAG_FIXED, 230.0, 230.0, 230.0)
     (only,) = [d for d in diff.against_bus(fixed, "north", {3: heard}) if d.address == 3]
     assert (only.level, only.text) == ("error", "is on phase B, the file says A")
@@ -306,4 +307,4 @@ def test_no_file_says_how_to_make_one(rig: Rig) -> None:
     assert done.code == ExitCode.INPUT
     assert "pbal site import" in done.err
     with pytest.raises(InputError):
-        model.load(rig.folder)
+        sitefile.load(rig.folder)

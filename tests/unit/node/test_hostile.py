@@ -40,5 +40,7 @@ def test_no_authentic_frame_harms_the_node(
     # Hostile settings forbid most commands: one in 3,700 frames is accepted, by chance.
     assert result["accepted"] > (FRAMES // 10_000 if FRAMES >= 100_000 else 0), result
     assert result["expired"] > FRAMES // 2_000, result
-    assert result["time_refused"] > FRAMES // 50, result
+    # One of the frames may give the node another group key: from then on no group frame opens, and
+    # a quarter of the times is left (2 % of the frames in place of 8).
+    assert result["time_refused"] > FRAMES // 100, result
     assert result["refused"]["replayed"] > FRAMES // 1_000, result
