@@ -57,6 +57,10 @@ def answer(frame: bytes, words: tuple[int, ...]) -> bytes:
     return modbus_client.adu(unit, bytes((4, len(data))) + data)
 
 
+# Longer than a line needs: the street is a thread here, and tests run beside others.
+ANSWER_S = 0.25
+
+
 @contextmanager
 def street(mixes: dict[int, Mix | None], seed: int = 1) -> Iterator[str]:
     """Units that answer: None one node alone, else two nodes whose answers come together."""
@@ -90,7 +94,7 @@ def street(mixes: dict[int, Mix | None], seed: int = 1) -> Iterator[str]:
 
 def site(url: str, *addresses: int) -> sitefile.Site:
     return sitefile.validate(
-        {"site": {"id": 7}, "bus": {"north": {"port": url, "answer_timeout_ms": 100}},
+        {"site": {"id": 7}, "bus": {"north": {"port": url, "answer_timeout_ms": 1000 * ANSWER_S}},
          "home": [{"address": a, "bus": "north"} for a in addresses]}, "test",
     )  # fmt: skip
 
@@ -101,7 +105,7 @@ def test_two_nodes_at_one_unit_are_called_that(mix: Mix) -> None:
         found = site(url, 1, 2, 3)
         heard = buses.scan("north", found.bus["north"], [1, 2, 3])
         told = {d.address: d for d in against_bus(found, "north", heard)}
-        with Line(found.bus["north"], 0.1) as line:
+        with Line(found.bus["north"], ANSWER_S) as line:
             job: Any = SimpleNamespace(line=line, homes=found.home, note=lambda words: None)
             scanned = scanning.scan(job, range(1, 4))
     assert told[1].text.startswith("two nodes answer at unit 1 (")
@@ -116,7 +120,7 @@ def test_two_nodes_at_one_unit_are_called_that(mix: Mix) -> None:
 
 
 def test_noise_is_not_called_two_nodes() -> None:
-    with street({1: noise, 2: noise}) as url, Line(site(url, 1).bus["north"], 0.1) as line:
+    with street({1: noise, 2: noise}) as url, Line(site(url, 1).bus["north"], ANSWER_S) as line:
         crowd = look(line, 1, 2)
     assert crowd is not None
     assert crowd.noisy
@@ -125,7 +129,7 @@ def test_noise_is_not_called_two_nodes() -> None:
 
 
 def test_one_node_is_one_node() -> None:
-    with street({1: None}) as url, Line(site(url, 1).bus["north"], 0.1) as line:
+    with street({1: None}) as url, Line(site(url, 1).bus["north"], ANSWER_S) as line:
         assert look(line, 1, None) is None
         assert look(line, 5, None) is None
         assert line.requests == 2 * ROUNDS

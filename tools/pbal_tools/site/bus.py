@@ -5,6 +5,8 @@ Only reading, function 04; the controller must not use the port meanwhile.
 
 from collections.abc import Callable, Iterable
 
+from ..commission.line import Line
+from ..commission.scan import crowds, plain
 from ..sitefile import Bus
 from .diff import Heard
 
@@ -22,10 +24,6 @@ def scan(
 
     Raises the port errors, and RefusedError where another master sends on the line.
     """
-    # Imported here: the command line of commissioning imports this package.
-    from ..commission.line import Line
-    from ..commission.scan import crowds, plain
-
     out: dict[int, Heard | None] = {}
     suspects = []
     with Line(bus) as line:
