@@ -24,11 +24,12 @@ from pbal_controller.journal import AsyncJournal
 from pbal_controller.loops import Backoff
 from pbal_controller.uplink import outbox
 from pbal_controller.uplink.airlink import Airlink
-from pbal_controller.uplink.briefbox import Brief, Briefbox
+from pbal_controller.uplink.briefbox import Brief
 from pbal_controller.uplink.contracts import Orders
 from pbal_controller.uplink.sealed import End, SealedLink
+from pbal_controller.uplink.thinend import ThinEnd
 from pbal_protocol.errors import RemoteError
-from pbal_uplink import BadMessage, State, Summary, brief, link
+from pbal_uplink import BadMessage, State, Summary, link
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,6 @@ _LISTEN_S = 0.5
 _RETRY_S = (2.0, 300.0)
 _RECENT = 8  # frames whose HELD may still come
 _LOST_S = 3600.0  # without a word of the gateway for so long the link counts as down
-_STATE_EVERY_S = 86_400.0
 
 
 class LoraUplink:
@@ -54,30 +54,23 @@ class LoraUplink:
         reading: Callable[[], Awaitable[Summary | None]],
         wall: Callable[[], float],
     ) -> None:
-        self._journal = journal
         self._config = config
         self._site = site
-        self._state = state
-        self._orders = orders
-        self._reading = reading
         self._wall = wall
         self._air = Airlink(radio, journal, config.radio, wall, gateway=False)
         self._link = SealedLink(journal, site, root, End.SITE)
-        self._box = Briefbox(self._air.room - link.HEAD, config.resend_s)
-        self._joiner = link.Joiner()
+        self._end = ThinEnd(
+            journal, self._air.room - link.HEAD, config.resend_s, state, orders, reading
+        )
         share = zlib.crc32(f"pbal link {site}".encode()) / (1 << 32)
         self._offset_s = share * min(config.spread_s, config.window_s / 2)
         self._backoff = Backoff(*_RETRY_S)
         self._random = random.Random()
         self._woken = asyncio.Event()
         self._flights: dict[int, tuple[list[int], list[bytes]]] = {}  # rows, extras by counter
-        self._extras: list[bytes] = []  # brief messages that are in no outbox
         self._not_before = 0.0
-        self._live_above = -1
         self._heard_at = float("-inf")
-        self._state_at = float("-inf")
         self.why = "the gateway was not heard yet"
-        self.acknowledged_total = 0
         self.retries_total = 0
         self.foreign_total = 0
 
@@ -96,8 +89,8 @@ class LoraUplink:
             "frames": self._air.frames_total,
             "airtime_s": round(self._air.airtime_us / 1e6, 3),
             "retries": self.retries_total,
-            "acknowledged": self.acknowledged_total,
-            "on_way": self._box.on_way,
+            "acknowledged": self._end.acknowledged_total,
+            "on_way": self._end.box.on_way,
         }
 
     def wake(self) -> None:
@@ -107,7 +100,7 @@ class LoraUplink:
     async def run(self, beat: Callable[[], None]) -> None:
         """Send and listen until cancelled. Raises JournalError."""
         await self._link.restore()
-        self._live_above = await self._journal.call(outbox.last_id)
+        await self._end.begin()
         await self._air.serve(self._turn, beat, self._on_radio)
 
     def _on_radio(self, why: str) -> None:
@@ -120,11 +113,7 @@ class LoraUplink:
     async def _turn(self) -> None:
         """Send what is due, and listen for a while."""
         now = asyncio.get_running_loop().time()
-        if now - self._state_at >= _STATE_EVERY_S:
-            await self._say_state(now)
-        if self._box.space:
-            rows = await self._journal.call(outbox.rows, self._box.above, None, self._box.space)
-            self._box.offer(rows, self._live_above)
+        await self._end.refresh()
         listen_s = _LISTEN_S
         if now >= self._not_before:
             rows_out, extras, items = self._frame(now)
@@ -143,12 +132,12 @@ class LoraUplink:
         rows: list[int] = []
         extras: list[bytes] = []
         items: list[link.Item] = []
-        for body in self._extras:
+        for body in self._end.extras:
             if len(body) + link.HEAD <= left:
                 extras.append(body)
                 items.append(link.Item(link.NEW, body))
                 left -= items[-1].size
-        for made in self._box.due(now):
+        for made in self._end.box.due(now):
             item = link.Item(link.OLD if made.historical else link.NEW, made.body)
             if item.size > left:
                 break
@@ -175,14 +164,6 @@ class LoraUplink:
         pause = self._air.reply_s() + self._backoff.next()
         self._not_before = asyncio.get_running_loop().time() + pause
         self.retries_total += self._backoff.failures > 1
-
-    async def _say_state(self, now: float) -> None:
-        self._state_at = now
-        waiting = await self._journal.call(outbox.backlog)
-        thinned = await self._journal.call(outbox.thinned_total)
-        state = brief.encode(self._state(waiting, thinned), self._air.room - link.HEAD)
-        kept = [body for body in self._extras if body[:1] != state[:1]]
-        self._extras = [state, *kept][:4]
 
     # -- receiving --------------------------------------------------------------------------
 
@@ -222,32 +203,15 @@ class LoraUplink:
             flight = self._flights.pop(link.held_counter(item), None)
             if flight is None:
                 return False
-            self._box.taken(flight[0], loop.time())
-            self._extras = [body for body in self._extras if body not in flight[1]]
+            end = self._end
+            end.box.taken(flight[0], loop.time())
+            end.extras = [body for body in end.extras if body not in flight[1]]
             self._backoff.reset()
             # The channel is for others, too.
             self._not_before = loop.time() + self._random.uniform(0.1, 1.0)
             return True
-        if item.kind == link.STORED:
-            tokens = self._box.own_tokens(link.stored_tokens(item))
-            gone = await self._journal.call(outbox.stored, tokens)
-            self._box.done(gone)
-            self.acknowledged_total += len(gone)
-        elif item.kind == link.ASK:
-            await self._say_state(loop.time())
-        elif item.kind == link.PART:
-            sealed = self._joiner.put(item)
-            if sealed is not None:
-                await self._order(sealed)
+        if await self._end.take(item):
+            # Its answer is wanted.
+            self._backoff.reset()
+            self._not_before = loop.time()
         return False
-
-    async def _order(self, sealed: bytes) -> None:
-        loop = asyncio.get_running_loop()
-        effect = await self._orders.take(sealed)
-        if effect.rebirth:
-            await self._say_state(loop.time())
-        if effect.reading and (summary := await self._reading()) is not None:
-            self._extras = [*self._extras, brief.encode(summary)][-4:]
-        # Its answer is wanted.
-        self._backoff.reset()
-        self._not_before = loop.time()

@@ -20,11 +20,10 @@ from pbal_controller.config import UplinkConfig
 from pbal_controller.errors import BearerError
 from pbal_controller.journal import AsyncJournal
 from pbal_controller.loops import Backoff, pause
-from pbal_controller.uplink import outbox
 from pbal_controller.uplink.atport import AtPort, Outcome, Result
-from pbal_controller.uplink.briefbox import Briefbox
 from pbal_controller.uplink.contracts import Orders
 from pbal_controller.uplink.modem import load_modem, read_app_key
+from pbal_controller.uplink.thinend import ThinEnd
 from pbal_uplink import BadMessage, State, Summary, brief, link, metrics
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,6 @@ _TRY_S = (20.0, 900.0)
 _BUSY_S = 5.0
 _RESTRICTED_S = 60.0
 _TICK_S = 1.0
-_STATE_EVERY_S = 86_400.0
 
 
 class LorawanUplink:
@@ -54,26 +52,17 @@ class LorawanUplink:
         """Raises ConfigError: the modem's file or the key file is not right."""
         given = config.lorawan
         assert given is not None  # the configuration was checked
-        self._journal = journal
         self._config = config
         self._given = given
-        self._state = state
-        self._orders = orders
-        self._reading = reading
         self._modem = load_modem(given.modem, given.region)
         self._port = AtPort(given, self._modem, read_app_key(given.app_key_file))
-        self._box = Briefbox(brief.LIMIT, config.resend_s)
-        self._joiner = link.Joiner()
-        self._extras: list[bytes] = []
+        self._end = ThinEnd(journal, brief.LIMIT, config.resend_s, state, orders, reading)
         self._tries = Backoff(*_TRY_S)
-        self._live_above = -1
         self._not_before = 0.0
-        self._state_at = float("-inf")
         self._joined = False
         self.why = "the modem is not open yet"
         self.joins_total = 0
         self.sent_total = 0
-        self.acknowledged_total = 0
         self.failed_total = 0
 
     @property
@@ -86,8 +75,8 @@ class LorawanUplink:
         return {
             "configured": True, "online": self._joined, "why": "" if self._joined else self.why,
             "modem": self._modem.modem.title, "joins": self.joins_total, "sent": self.sent_total,
-            "acknowledged": self.acknowledged_total, "failed": self.failed_total,
-            "on_way": self._box.on_way,
+            "acknowledged": self._end.acknowledged_total, "failed": self.failed_total,
+            "on_way": self._end.box.on_way,
         }  # fmt: skip
 
     def wake(self) -> None:
@@ -95,7 +84,7 @@ class LorawanUplink:
 
     async def run(self, beat: Callable[[], None]) -> None:
         """Open, join and send until cancelled. Raises JournalError."""
-        self._live_above = await self._journal.call(outbox.last_id)
+        await self._end.begin()
         opening = Backoff(*_OPEN_S)
         said = ""
         while True:
@@ -137,14 +126,11 @@ class LorawanUplink:
 
     async def _turn(self) -> None:
         now = asyncio.get_running_loop().time()
-        if now - self._state_at >= _STATE_EVERY_S:
-            await self._say_state(now)
-        if self._box.space:
-            rows = await self._journal.call(outbox.rows, self._box.above, None, self._box.space)
-            self._box.offer(rows, self._live_above)
-        due = self._box.due(now)
-        if now >= self._not_before and (self._extras or due):
-            await self._send(self._extras[0] if self._extras else due[0].body)
+        end = self._end
+        await end.refresh()
+        due = end.box.due(now)
+        if now >= self._not_before and (end.extras or due):
+            await self._send(end.extras[0] if end.extras else due[0].body)
         while self._port.downlinks:
             down = self._port.downlinks.popleft()
             if down.port == DOWN_PORT:
@@ -179,46 +165,20 @@ class LorawanUplink:
         return self._tries.next()
 
     async def _taken(self, body: bytes, now: float) -> None:
-        if self._extras and self._extras[0] == body:
-            self._extras.pop(0)
+        end = self._end
+        if end.extras and end.extras[0] == body:
+            end.extras.pop(0)
             return
-        row = next(made.row for made in self._box.due(now) if made.body == body)
-        self._box.taken([row.id], now)
+        row = next(made.row for made in end.box.due(now) if made.body == body)
+        end.box.taken([row.id], now)
         if self._config.acknowledged_by == "broker":
-            await self._stored([metrics.token_of(row.body)])
-
-    async def _stored(self, tokens: list[int]) -> None:
-        gone = await self._journal.call(outbox.stored, tokens)
-        self._box.done(gone)
-        self.acknowledged_total += len(gone)
-
-    async def _say_state(self, now: float) -> None:
-        self._state_at = now
-        waiting = await self._journal.call(outbox.backlog)
-        thinned = await self._journal.call(outbox.thinned_total)
-        self._extras.append(brief.encode(self._state(waiting, thinned)))
-        del self._extras[4:]
+            await end.stored([metrics.token_of(row.body)])
 
     # -- receiving --------------------------------------------------------------------------
 
     async def _received(self, data: bytes) -> None:
-        now = asyncio.get_running_loop().time()
         try:
             for item in link.unpack(data):
-                if item.kind == link.STORED:
-                    await self._stored(self._box.own_tokens(link.stored_tokens(item)))
-                elif item.kind == link.ASK:
-                    await self._say_state(now)
-                elif item.kind == link.PART:
-                    sealed = self._joiner.put(item)
-                    if sealed is not None:
-                        await self._order(sealed, now)
+                await self._end.take(item)
         except BadMessage as error:
             log.warning("a downlink", extra={"why": str(error)})
-
-    async def _order(self, sealed: bytes, now: float) -> None:
-        effect = await self._orders.take(sealed)
-        if effect.rebirth:
-            await self._say_state(now)
-        if effect.reading and (summary := await self._reading()) is not None:
-            self._extras.append(brief.encode(summary))

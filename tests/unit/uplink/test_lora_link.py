@@ -236,7 +236,7 @@ async def test_what_hq_has_not_stored_stays_at_the_site_over_any_restart(tmp_pat
     gateway, (site, *_) = a_gateway(far), a_site(near)
     hq = Hq(gateway)
     async with going(gateway.run(beat), site.run(beat), hq.run()):
-        await until(lambda: site.acknowledged_total == 5)
+        await until(lambda: site.as_dict()["acknowledged"] == 5)
     assert await near.call(outbox.backlog) == 0
     counters = [int.from_bytes(f[3:7], "little") for f in ether.frames]
     seen = {(f[0], c) for f, c in zip(ether.frames, counters, strict=True)}
