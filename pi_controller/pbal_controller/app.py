@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,8 +29,6 @@ from pbal_controller.homes import (
 from pbal_controller.journal import (
     AsyncJournal,
     Journal,
-    MinuteBook,
-    Row,
     Vault,
     note,
     note_change,
@@ -43,6 +40,7 @@ from pbal_controller.meters import HomeNow, MeterLoop
 from pbal_controller.moves import Dispatcher, PlannerLoop
 from pbal_controller.moves import memory as planner_memory
 from pbal_controller.plausibility import DoubtBook
+from pbal_controller.records import Records
 from pbal_controller.standby import Member
 from pbal_controller.standing import Restraint, Standing
 from pbal_controller.standing import mark as journal_mark
@@ -52,14 +50,13 @@ from pbal_controller.updates import store as rollout_store
 from pbal_controller.uplink import (
     Anchors,
     Commands,
-    Gateway,
-    LoraUplink,
-    LorawanUplink,
+    Link,
     Renewal,
     SiteAlarm,
     StateMaker,
     Summaries,
-    Uplink,
+    gateway_of,
+    link_of,
     outbox,
 )
 from pbal_controller.view import SiteView, StatusServer, Streams
@@ -67,10 +64,7 @@ from pbal_uplink import Summary, names
 
 log = logging.getLogger(__name__)
 
-NEUTRAL_HISTORY = 900
 MEMORY_EVERY_S = 900.0
-Link = Uplink | LoraUplink | LorawanUplink
-MINUTES_KEPT = 20_000  # of all homes together: some hours of a failing journal
 ORDERS_EVERY_S = 2.0
 
 
@@ -90,14 +84,11 @@ class Controller:
         self.inbox = Inbox()
         self.streams = Streams()
         self.supervisor = Supervisor()
-        self.neutral_history: deque[tuple[float, float]] = deque(maxlen=NEUTRAL_HISTORY)
         self.ready = asyncio.Event()
         self._taken_up = False
-        self._minutes = MinuteBook()
-        self._minutes_left: list[Row] = []
-        self._minute_seen: dict[int, float] = {}
         self._group = GroupSession(config.site.id, keys.active.root, "group")
         self.fleet = Fleet(_make_home(config, keys, home) for home in config.home)
+        self.records = Records(self.fleet, self.journal, config.planner.max_age_s, wall)
         self.standing = Standing(sum(home.session is not None for home in self.fleet))
         self.counters = Counters(
             self.fleet, self._group, self.journal, self.inbox, self.now, config.sends_beacons
@@ -199,39 +190,17 @@ class Controller:
             self.journal, config.uplink, config.planner, config.site.id, self.restraint, self.wall,
             rollout_store.resume if config.update.directory is not None else None,
         )  # fmt: skip
-        self.gateway = self._make_gateway(keys)
-        self.uplink = self._make_uplink(maker, keys)
-        self.anchors = Anchors(
-            self.journal, keys.audit_key(), config.site.id, config.uplink.kind != "null",
-            self.uplink.wake,
-        )  # fmt: skip
-
-    def _make_gateway(self, keys: KeyStore) -> Gateway | None:
-        given = self.config.gateway
-        if given is None:
-            return None
-        roots = {each.site: keys.link(each.site) for each in given.site}
-        return Gateway(
-            self.journal, given, self.config.radio[given.radio], roots,
-            self.config.uplink.resend_s, self.wall, lambda: self.uplink.wake(),
-        )  # fmt: skip
-
-    def _make_uplink(self, maker: StateMaker, keys: KeyStore) -> Link:
-        c = self.config
 
         async def reading() -> Summary | None:
             return await self.summaries.reading(self.now())
 
-        if c.uplink.kind == "lora":
-            return LoraUplink(
-                self.journal, c.uplink, c.radio[c.uplink.radio], keys.link(c.site.id), c.site.id,
-                maker.state, self.commands, reading, self.wall,
-            )  # fmt: skip
-        if c.uplink.kind == "lorawan":
-            return LorawanUplink(self.journal, c.uplink, maker.state, self.commands, reading)
-        return Uplink(
-            self.journal, c.uplink, c.site.id, maker.state, self.commands, reading, self.wall,
-            self.gateway,
+        self.gateway = gateway_of(config, keys, self.journal, self.wall, lambda: self.uplink.wake())
+        self.uplink: Link = link_of(
+            config, keys, self.journal, maker.state, self.commands, reading, self.wall, self.gateway
+        )
+        self.anchors = Anchors(
+            self.journal, keys.audit_key(), config.site.id, config.uplink.kind != "null",
+            self.uplink.wake,
         )  # fmt: skip
 
     def _site_alarms(self) -> Iterator[SiteAlarm]:
@@ -271,7 +240,7 @@ class Controller:
             residual=self.meter,
             uplink=self.uplink,
             standby=self.member,
-            neutral_history=self.neutral_history,
+            neutral_history=self.records.neutral_history,
             facts_dropped=lambda: self.inbox.dropped,
             node_events=self.node_events,
         )
@@ -318,7 +287,7 @@ class Controller:
             with contextlib.suppress(Exception):
                 await self.dispatcher.write_standing()
                 await self.counters.write_heard()
-                await self._write_minutes(everything=True)
+                await self.records.write(everything=True)
                 if self._taken_up:
                     await self._write_planner_memory()
                 await self._mark_journal()
@@ -424,17 +393,8 @@ class Controller:
         next_memory = self.now() + MEMORY_EVERY_S
         while True:
             now = self.now()
-            self.fleet.sample_ages(now)
-            if any(home.telemetry is not None for home in self.fleet):
-                neutral = self.fleet.neutral_a(now, self.config.planner.max_age_s)
-                self.neutral_history.append((self.wall(), neutral))
-            for home in self.fleet:
-                if home.telemetry is not None and self._minute_seen.get(home.address) != (
-                    home.sampled_at
-                ):
-                    self._minute_seen[home.address] = home.sampled_at
-                    self._minutes.add(home.address, home.telemetry, self.wall())
-            await self._write_minutes()
+            self.records.sample(now)
+            await self.records.write()
             if now >= next_memory:
                 next_memory = now + MEMORY_EVERY_S
                 await self._write_planner_memory()
@@ -445,14 +405,6 @@ class Controller:
                     log.debug("nothing was old enough to be dropped")
             beat()
             await asyncio.sleep(1.0)
-
-    async def _write_minutes(self, *, everything: bool = False) -> None:
-        """Minutes that are over go to the journal; while it fails the latest are kept."""
-        rows = self._minutes_left + self._minutes.take(self.wall(), everything=everything)
-        if rows:
-            self._minutes_left = rows[-MINUTES_KEPT:]
-            await self.journal.call(Journal.add_minutes, rows)
-            self._minutes_left = []
 
     def _metering(self) -> MeterLoop:
         config = self.config.transformer

@@ -5,6 +5,7 @@ from pbal_controller.uplink.alarms import SiteAlarm
 from pbal_controller.uplink.anchor import Anchors, anchor
 from pbal_controller.uplink.commands import Commands
 from pbal_controller.uplink.gateway import Gateway
+from pbal_controller.uplink.kinds import Link, gateway_of, link_of
 from pbal_controller.uplink.link import Uplink
 from pbal_controller.uplink.lora import LoraUplink
 from pbal_controller.uplink.lorawan import LorawanUplink
@@ -19,6 +20,7 @@ __all__ = [
     "Commands",
     "EdgeNode",
     "Gateway",
+    "Link",
     "LoraUplink",
     "LorawanUplink",
     "Packet",
@@ -31,6 +33,8 @@ __all__ = [
     "anchor",
     "certificate",
     "enrolment",
+    "gateway_of",
+    "link_of",
     "load_modem",
     "outbox",
     "read_app_key",

@@ -101,7 +101,7 @@ async def test_the_page_tells_what_a_controller_does(make_site: MakeSite) -> Non
         await until(lambda: site.nodes[1].synced and home.readings > 2 and c.fleet.get(2).readings)
         assert await c.dispatcher.order(home, 3, "a test", 1.0)
         await until(lambda: c.dispatcher.finished_total["confirmed"])
-        await until(lambda: len(c.neutral_history) > 1)
+        await until(lambda: len(c.records.neutral_history) > 1)
         async with browser.opened(url(c)) as page:
             await page.wait_for_selector("#homes tr")
             assert not await page.is_visible("#problem")

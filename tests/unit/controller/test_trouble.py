@@ -144,11 +144,11 @@ async def test_minutes_wait_for_a_journal_that_fails(make_site: MakeSite) -> Non
         await refuse_writes(c, True)
         now = time.time()
         for back in (180, 120):
-            c._minutes.add(1, c.fleet.get(1).telemetry, now - back)
+            c.records._minutes.add(1, c.fleet.get(1).telemetry, now - back)
         await until(lambda: c.supervisor.loops["records"].restarts >= 2)
         await refuse_writes(c, False)
         await until(lambda: len(rows(site, "SELECT minute_s FROM telemetry_minute")) >= 2)
-        await until(lambda: c._minutes_left == [])  # the loop hears of it after the file shows it
+        await until(lambda: c.records._left == [])  # the loop hears of it after the file shows it
 
 
 def test_a_file_that_can_only_be_read_is_refused_at_once(
