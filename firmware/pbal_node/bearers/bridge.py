@@ -103,6 +103,11 @@ class Bridge:
         """This node's own answer; a neighbour's comes later, when it was asked."""
         if address == self.address:
             return self._own.poll(address, buf, start, end, out, at, room)
+        self.ask(address, buf, start, end)
+        return 0
+
+    def ask(self, address: int, buf, start: int, end: int) -> None:
+        """Poll a neighbour soon, with the frame in buf[start:end], if any; nobody else."""
         it = self._all.get(address)
         if it:
             if end > start:
@@ -110,7 +115,6 @@ class Bridge:
             it.asked = True
             it.since_ms = self._now_ms()
             self._wake.set()
-        return 0
 
     def group(self, buf, start: int, end: int) -> None:
         """A group frame is the neighbours', too."""

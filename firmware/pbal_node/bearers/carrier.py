@@ -126,7 +126,6 @@ class Carrier(Lora):
 
     def __init__(self, *parts) -> None:
         Lora.__init__(self, *parts)
-        self.address = self._address
         self.waiting = Waiting(self._report.now_ms)
         self.bridge: "Bridge | None" = None
         self._batch = bytearray(256)  # what was heard is read while it is filled
@@ -139,7 +138,7 @@ class Carrier(Lora):
 
     async def _frame(self, buf, n: int) -> None:
         if buf[0] == _ASK:
-            if n > _ASK_HEAD and buf[1] | buf[2] << 8 == self._address:
+            if n > _ASK_HEAD and buf[1] | buf[2] << 8 == self.address:
                 await self._asked(buf, n)
         elif buf[0] & _KIND == _GROUP and not buf[6] & 0x80 and self.bridge and 16 <= n <= 240:
             self.bridge.group(buf, 0, n)
@@ -169,7 +168,7 @@ class Carrier(Lora):
                 self.malformed += 1
                 break
             if end - start >= 16:
-                bridge.poll(buf[start + 1] | buf[start + 2] << 8, buf, start, end, tx, 0, 0)
+                bridge.ask(buf[start + 1] | buf[start + 2] << 8, buf, start, end)
         tx[head] = size
         await self._send_batches(head + 1 + size, at_us, sf, frames, room)
         self._back()
@@ -185,8 +184,8 @@ class Carrier(Lora):
                 return
             more = frames > 0 and waiting.more()
             tx[0] = _BATCH
-            tx[1] = self._address & 0xFF
-            tx[2] = self._address >> 8
+            tx[1] = self.address & 0xFF
+            tx[2] = self.address >> 8
             tx[3] = 1 if more else 0
             self._radio.buf[:end] = memoryview(tx)[:end]
             if not await self._transmit(end, at_us, -1, sf):

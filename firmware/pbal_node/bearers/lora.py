@@ -58,7 +58,7 @@ class Lora:
         self._waiter = Waiter(radio, dio0)
         self._up_hz, self._down_hz, self._bw_hz, self._dbm, limits, self._sf = air
         self._dwell_us, self._windows = limits
-        self._address, opener, self._opener, self._randrange = node
+        self.address, opener, self._opener, self._randrange = node
         self._openers = [opener]
         self._link = link
         self._report = report
@@ -160,7 +160,7 @@ class Lora:
                 await self._beacon(buf, n)
             else:
                 self._link.group(buf, 0, n)
-        elif kind == _DOWN and buf[1] | buf[2] << 8 == self._address:
+        elif kind == _DOWN and buf[1] | buf[2] << 8 == self.address:
             await self._answer(buf, n)
 
     def _open(self, buf, n: int):

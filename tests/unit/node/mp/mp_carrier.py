@@ -5,7 +5,7 @@ import time
 
 import support
 
-from pbal_node.bearers import carrier
+from pbal_node.bearers import bridge, carrier
 from pbal_node.radio import sx127x
 from pbal_protocol.radio import carried
 
@@ -113,9 +113,8 @@ class Bridge:
         self.told = []
         self.groups = []
 
-    def poll(self, address, buf, start, end, out, at, room):
+    def ask(self, address, buf, start, end):
         self.told.append((address, bytes(memoryview(buf)[start:end])))
-        return 0
 
     def group(self, buf, start, end):
         self.groups.append(bytes(memoryview(buf)[start:end]))
@@ -209,18 +208,7 @@ def neighbours_go_in_batches_and_commands_to_the_line():
     assert [len(frames) for _, frames in found] == [4, 4, 2]
     assert all(len(batch) <= 255 for batch in radio.sent)
     assert found[0][1][0] == frame(ADDRESS)
-    assert {frames[1] for _, all_ in found for frames in all_} == {
-        5,
-        6,
-        7,
-        8,
-        9,
-        10,
-        11,
-        12,
-        13,
-        14,
-    }
+    assert {frame[1] for _, frames in found for frame in frames} == set(range(5, 15))
     assert one.carried == 9 and one.batches == 3
     assert radio.tuned[0] == 7 and radio.tuned[-1] == 9 and radio.listens
 
@@ -254,6 +242,20 @@ def what_is_malformed_is_counted():
     assert len(radio.sent) == 1
 
 
+def a_second_frame_for_the_bridge_itself_is_nobody_s():
+    one, radio, link, clock = made()
+
+    class Port:
+        def value(self, level):
+            pass
+
+    one.bridge = bridge.Bridge(one, (None, Port(), 115200), [0x0106], clock, None)
+    other = frame(ADDRESS, 20, first=0x12)
+    hear(one, radio, ask([b"for the bridge itself!", other]))
+    assert link.asked == [b"for the bridge itself!"]
+    assert len(radio.sent) == 1
+
+
 def group_frames_are_the_neighbours_too():
     one, radio, _, _ = made()
     group = frame(0, 30, first=0x13)
@@ -269,6 +271,7 @@ support.run(
         no_more_is_sent_than_was_asked_for,
         nothing_is_sent_without_an_authentic_frame_for_the_bridge,
         what_is_malformed_is_counted,
+        a_second_frame_for_the_bridge_itself_is_nobody_s,
         group_frames_are_the_neighbours_too,
     ]
 )
