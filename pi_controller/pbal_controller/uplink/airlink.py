@@ -19,7 +19,7 @@ from pbal_controller.loops import Backoff, pause
 from pbal_protocol.errors import ForbiddenError
 from pbal_protocol.frames import HEADER_LEN, MAX_FRAME, TAG_LEN
 from pbal_protocol.radio.airtime import time_on_air_us
-from pbal_protocol.radio.budget import Budget
+from pbal_protocol.radio.budget import Budget, longest_bytes
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,8 @@ _OPEN_S = (1.0, 60.0)
 def room(config: RadioConfig) -> int:
     """Bytes of payload in the longest frame that the plan lets this radio send at once."""
     longest = MAX_FRAME if config.sf <= _FAST_SF else _SLOW_FRAME
-    for hz, bw_hz in (config.up, config.down):
-        dwell_us = config.plan.band(hz, bw_hz).dwell_us
-        while dwell_us and time_on_air_us(longest, config.sf, bw_hz) > dwell_us:
-            longest -= 1
+    for channel in (config.up, config.down):
+        longest = longest_bytes(config.plan, channel, config.sf, longest)
     return longest - OVERHEAD
 
 

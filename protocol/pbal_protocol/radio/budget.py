@@ -8,6 +8,7 @@ been used.
 """
 
 from pbal_protocol.errors import ForbiddenError, RangeError
+from pbal_protocol.radio.airtime import time_on_air_us
 from pbal_protocol.radio.window import Spent
 
 TYPE_CHECKING = False
@@ -51,6 +52,16 @@ class Window(Spent):
         number = now_ms // self._part_ms
         self._turn(number)
         return self._sum(max(number, self._newest))
+
+
+def longest_bytes(plan: "Plan", channel: tuple[int, int], sf: int, most: int) -> int:
+    """The longest frame, of at most `most` bytes, that may be sent at once on a channel (centre
+    Hz, bandwidth Hz). Raises ForbiddenError for a channel that the plan does not allow.
+    """
+    dwell_us = plan.band(*channel).dwell_us
+    while dwell_us and time_on_air_us(most, sf, channel[1]) > dwell_us:
+        most -= 1
+    return most
 
 
 class Budget:

@@ -204,7 +204,7 @@ class LoraBearer:
         while loop.time() < end:
             received = await radio.receive(end)
             if received is not None:
-                self._take(received)
+                self.take(received)
         self.round_s = loop.time() - began
 
     def _least_s(self) -> float:
@@ -256,7 +256,7 @@ class LoraBearer:
             window_s = 0.0 if beacon.repair else rounds.window_us() / 1e6
             radio.tune(close_s - window_s - self._guard_s / 2 if tuned else 0.0, hz, rounds.sf)
         while (received := await radio.receive(close_s)) is not None:
-            self._take(received)
+            self.take(received)
         return True
 
     def _judge(self) -> None:
@@ -325,7 +325,7 @@ class LoraBearer:
         close_s = end_s + config.answer_timeout_ms / 1e3 + longest_us / 1e6 + self._guard_s
         while (received := await radio.receive(close_s)) is not None:
             if source_of(received.frame) != todo.to:
-                self._take(received)
+                self.take(received)
             elif self._traffic.offered(todo, Answer(received.frame), loop.time()):
                 assert isinstance(todo.to, int)
                 self.note(todo.to, received)
@@ -336,7 +336,7 @@ class LoraBearer:
 
     # -- frames that come ---------------------------------------------------------------------
 
-    def _take(self, received: Received) -> None:
+    def take(self, received: Received) -> None:
         """A frame in a slot or in the contention window."""
         address = source_of(received.frame)
         if address is None and self._bridges.late(received):
@@ -389,10 +389,6 @@ class LoraBearer:
         """A frame of a home with a radio outside of its slot; how well it is heard."""
         self._rounds.heard(address)
         return self._note(address, received)
-
-    def take(self, received: Received) -> None:
-        """A frame of another home, in between."""
-        self._take(received)
 
     def _note(self, address: int, received: Received) -> dict[str, float]:
         us = time_on_air_us(len(received.frame), received.sf, self._bw_hz)

@@ -21,6 +21,7 @@ from pbal_protocol.errors import RemoteError
 from pbal_protocol.frames import UP, UP_EXPLICIT, peek
 from pbal_protocol.radio import carried
 from pbal_protocol.radio.airtime import time_on_air_us
+from pbal_protocol.radio.budget import longest_bytes
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,6 @@ _OWN_ROOM = 60
 _ASKS = 4  # of one bridge in one round
 _BATCHES_S = 5.0  # on the air in answer to one ask, at most, though one batch always
 _READING = 60  # a neighbour's item with a reading alone
-_OWN_ITEM = 75
 _TURN_S = 0.02
 # A bridge's batches may use this share of the airtime that the plan allows.
 _DUTY_SHARE = 0.4
@@ -41,6 +41,7 @@ _LOST_ROUNDS = 2
 class Bridge:
     """One bridge and the homes behind it."""
 
+    address: int
     homes: set[Behind] = field(default_factory=set)
     waiting: dict[Behind, Request] = field(default_factory=dict)  # until its next turn
     due: float = 0.0  # by its own airtime
@@ -117,7 +118,8 @@ class Bridges:
     def wants(self, request: Request) -> None:
         """What is due for a home behind a bridge goes with the bridge's next turn."""
         assert isinstance(request.to, Behind)
-        bridge = self.all.setdefault(request.to.bridge, Bridge())
+        address = request.to.bridge
+        bridge = self.all.setdefault(address, Bridge(address))
         bridge.homes.add(request.to)
         before = bridge.waiting.get(request.to)
         if before is None or request.frame:
@@ -128,31 +130,31 @@ class Bridges:
     async def turns(self, radio: RadioThread) -> None:
         """Each bridge in turn."""
         loop = asyncio.get_running_loop()
-        for address, bridge in self.all.items():
-            lost = not self._channel.heard_sf(address) or self._channel.missed(address)
-            self._judge(address, bridge, self._channel.missed(address) >= _LOST_ROUNDS)
-            if lost or loop.time() < bridge.due:
-                self._give_up(bridge, loop.time() if lost else None)
+        for bridge in self.all.values():
+            missed = self._channel.missed(bridge.address)
+            self._judge(bridge, missed >= _LOST_ROUNDS)
+            if missed or not self._channel.heard_sf(bridge.address):
+                self._give_up(bridge, loop.time())
+                continue
+            if loop.time() < bridge.due:
                 continue
             for number in range(_ASKS):
-                if not await self._ask(radio, address, bridge, again=number > 0):
+                if not await self._ask(radio, bridge, again=number > 0):
                     break
 
-    def _judge(self, address: int, bridge: Bridge, silent: bool) -> None:
+    def _judge(self, bridge: Bridge, silent: bool) -> None:
         if silent == bridge.silent:
             return
         bridge.silent = silent
         homes = sorted(where.address for where in bridge.homes)
-        what = {"bearer": self._name, "bridge": address, "homes": homes}
+        what = {"bearer": self._name, "bridge": bridge.address, "homes": homes}
         if silent:
             log.error("bridge silent: its homes hold their phases", extra=what)
         else:
             log.info("bridge heard again", extra=what)
 
-    def _give_up(self, bridge: Bridge, now: float | None) -> None:
-        """Nothing is asked in this round; without the bridge its homes are silent, too."""
-        if now is None:
-            return
+    def _give_up(self, bridge: Bridge, now: float) -> None:
+        """Without the bridge its homes are silent, too."""
         for request in bridge.waiting.values():
             self._traffic.handle(request, None, now)
         bridge.waiting.clear()
@@ -172,9 +174,9 @@ class Bridges:
         found.sort(key=lambda request: (request.sent is None, not request.frame))
         return found
 
-    async def _ask(self, radio: RadioThread, address: int, bridge: Bridge, again: bool) -> bool:
+    async def _ask(self, radio: RadioThread, bridge: Bridge, again: bool) -> bool:
         """One ask and its batches; whether it was answered and something more is to be said."""
-        loop = asyncio.get_running_loop()
+        loop, address = asyncio.get_running_loop(), bridge.address
         now = loop.time()
         requests = self._requests(bridge, now, again)
         if again and not any(request.frame for request in requests):
@@ -204,7 +206,7 @@ class Bridges:
                 request.sent()
         radio.tune(0.0, self._config.up[0], sf)
         open_ = {r.to: r for r in [own, *requests] if r.to not in bridge.waiting}
-        answered = await self._batches(radio, (address, bridge), open_, end_s, size, sf)
+        answered = await self._batches(radio, bridge, open_, end_s, size, sf)
         now = loop.time()
         # A home whose frame may wait for another turn is not taken for silent.
         if not answered or (not again and batches * size >= _READING * len(bridge.homes)):
@@ -216,22 +218,18 @@ class Bridges:
 
     def _answer(self, sf: int, homes: int, again: bool) -> tuple[int, int]:
         """Bytes of one batch, and how many batches: what the plan and the round have room for."""
-        hz, bw_hz = self._config.up
-        most_us = self._config.plan.band(hz, bw_hz).dwell_us
-        size = carried.MOST
-        while most_us and time_on_air_us(size, sf, bw_hz) > most_us:
-            size -= 1
+        size = longest_bytes(self._config.plan, self._config.up, sf, carried.MOST)
         if again:
             return size, 1
         each = max(1, (size - carried.BATCH_HEAD) // _READING)
-        batches = -(-(homes + _OWN_ITEM // _READING) // each) + 1
-        us = time_on_air_us(size, sf, bw_hz)
+        batches = -(-(homes + 1) // each) + 1  # its own reading, and one to spare
+        us = time_on_air_us(size, sf, self._bw_hz)
         return size, max(1, min(batches, int(_BATCHES_S * 1e6 / us), 255))
 
     async def _batches(
         self,
         radio: RadioThread,
-        whose: tuple[int, Bridge],
+        bridge: Bridge,
         open_: dict[Where | None, Request],
         end_s: float,
         size: int,
@@ -241,16 +239,15 @@ class Bridges:
         `open_`.
         """
         loop, config = asyncio.get_running_loop(), self._config
-        address, bridge = whose
         longest_s = config.answer_timeout_ms / 1e3 + time_on_air_us(size, sf, self._bw_hz) / 1e6
         close_s = end_s + longest_s + config.guard_ms / 1e3
         us = 0
         while (received := await radio.receive(close_s)) is not None:
             batch = carried.opened(received.frame)
-            if batch is None or batch[0] != address:
+            if batch is None or batch[0] != bridge.address:
                 self._channel.take(received)
                 continue
-            if not self._open(whose, batch[2], received, open_):
+            if not self._open(bridge, batch[2], received, open_):
                 continue
             us += time_on_air_us(len(received.frame), sf, self._bw_hz)
             bridge.batches += 1
@@ -269,18 +266,18 @@ class Bridges:
         batch = carried.opened(received.frame)
         if batch is None or batch[0] not in self.all:
             return False
-        return self._open((batch[0], self.all[batch[0]]), batch[2], received, {})
+        return self._open(self.all[batch[0]], batch[2], received, {})
 
     def _open(
         self,
-        whose: tuple[int, Bridge],
+        bridge: Bridge,
         frames: list[bytes],
         received: Received,
         open_: dict[Where | None, Request],
     ) -> bool:
         """Hand in each frame of a batch; whether one of them opened."""
         now = asyncio.get_running_loop().time()
-        address, bridge = whose
+        address = bridge.address
         heard: list[Where] = []
         for frame in frames:
             source = source_of(frame)
