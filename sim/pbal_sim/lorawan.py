@@ -19,6 +19,8 @@ from typing import ClassVar
 
 # Bytes of payload at DR0 to DR5 of EU868 (RP002-1.0.4, table 7), and of US915 at DR0 to DR4.
 ROOM = {"EU868": (51, 51, 51, 115, 222, 222), "US915": (11, 53, 125, 242, 242)}
+# Commands that set a key or an EUI: hexadecimal digits.
+_KEYS = {"AT+DEVEUI": 16, "AT+APPEUI": 16, "AT+APPKEY": 32}
 
 
 class Network:
@@ -63,7 +65,7 @@ class Modem:
         self.restricted_ms = 0  # the next send
         self.silent = False
         self.region = "EU868"
-        self.keys = {"app_key": "", "join_eui": ""}
+        self.keys = dict.fromkeys(_KEYS, "")
         self._buffer = b""
         self._master, slave = pty.openpty()
         tty.setraw(self._master)
@@ -99,15 +101,33 @@ class Modem:
     def take(self) -> None:
         """Lines that are complete."""
         while self.end in self._buffer:
-            line, _, self._buffer = self._buffer.partition(self.end)
-            text = line.decode("ascii", "replace").strip()
-            self.said.append(text)
-            if not self.silent:
-                self.command(text)
+            self.obey(self.line())
+
+    def line(self) -> str:
+        """The next line, which is complete."""
+        line, _, self._buffer = self._buffer.partition(self.end)
+        return line.decode("ascii", "replace").strip()
+
+    def obey(self, text: str) -> None:
+        """Do what a line says."""
+        self.said.append(text)
+        if not self.silent:
+            self.command(text)
 
     def command(self, text: str) -> None:
         """One command of the dialect."""
         raise NotImplementedError
+
+    def keep(self, name: str, value: str) -> bool:
+        """A key or an EUI is set; False for what is none."""
+        if not re.fullmatch(f"[0-9A-Fa-f]{{{_KEYS[name]}}}", value):
+            return False
+        self.keys[name] = value
+        return True
+
+    def join(self) -> bool:
+        """Whether the network lets it in."""
+        return self.network.join(self.keys["AT+APPKEY"], self.keys["AT+APPEUI"])
 
     def write(self, text: str) -> None:
         """Text to the program."""
@@ -130,13 +150,8 @@ class Rak3172(Modem):
 
     def command(self, text: str) -> None:
         name, _, value = text.partition("=")
-        if name in ("AT+DEVEUI", "AT+APPEUI", "AT+APPKEY"):
-            size = 32 if name == "AT+APPKEY" else 16
-            if not re.fullmatch(f"[0-9A-Fa-f]{{{size}}}", value):
-                return self._status("AT_PARAM_ERROR")
-            if name != "AT+DEVEUI":
-                self.keys["app_key" if size == 32 else "join_eui"] = value
-            return self._status()
+        if name in _KEYS:
+            return self._status("OK" if self.keep(name, value) else "AT_PARAM_ERROR")
         if name == "AT+BAND":
             if value not in self._BANDS:
                 return self._status("AT_PARAM_ERROR")
@@ -149,7 +164,7 @@ class Rak3172(Modem):
             return self._status()
         if name == "AT+JOIN" and re.fullmatch(r"[01]:[01]:\d{1,3}:\d{1,3}", value):
             self._status()
-            self.joined = self.network.join(self.keys["app_key"], self.keys["join_eui"])
+            self.joined = self.join()
             return self.write(f"+EVT:{'JOINED' if self.joined else 'JOIN_FAILED_RX_TIMEOUT'}\r\n")
         if name == "AT+SEND":
             return self._send(value)
@@ -198,13 +213,10 @@ class MurataAbz(Modem):
                 data, self._buffer = self._buffer[:digits], self._buffer[digits:].lstrip(b"\r")
                 self._wants = None
                 self._transmit(port, bytes.fromhex(data.decode()) if self._hex else data)
-            elif b"\r" in self._buffer:
-                line, _, self._buffer = self._buffer.partition(b"\r")
-                text = line.decode("ascii", "replace").strip()
+            elif self.end in self._buffer:
+                text = self.line()
                 if text:
-                    self.said.append(text)
-                    if not self.silent:
-                        self.command(text)
+                    self.obey(text)
             else:
                 return
 
@@ -216,13 +228,8 @@ class MurataAbz(Modem):
 
     def command(self, text: str) -> None:
         name, _, value = text.partition("=")
-        if name in ("AT+DEVEUI", "AT+APPEUI", "AT+APPKEY"):
-            size = 32 if name == "AT+APPKEY" else 16
-            if not re.fullmatch(f"[0-9A-Fa-f]{{{size}}}", value):
-                return self._error(-3)
-            if name != "AT+DEVEUI":
-                self.keys["app_key" if size == 32 else "join_eui"] = value
-            return self._ok()
+        if name in _KEYS:
+            return self._ok() if self.keep(name, value) else self._error(-3)
         if name == "AT+BAND":
             if value not in self._BANDS:
                 return self._error(-15)
@@ -241,7 +248,7 @@ class MurataAbz(Modem):
             if self.joined:
                 return self._error(-6)
             self._ok()
-            self.joined = self.network.join(self.keys["app_key"], self.keys["join_eui"])
+            self.joined = self.join()
             return self.write(f"+EVENT=1,{int(self.joined)}\r\n\r\n")
         found = re.fullmatch(r"AT\+PCTX (\d{1,3}),(\d{1,3})", text)
         if found is None:
