@@ -30,13 +30,8 @@ support.install_board("esp32-devkitc", return_spread_ms=0)
 requests = open("/requests.txt")
 waits = array("I", bytes(4 * 64))
 
-gc.collect()
-at_rest = gc.mem_alloc()
-ours = at_rest - before  # virtual time, fake hardware and this test: no node carries them
-if sys.argv[3] == "share":
-    print(json.dumps({"ours": ours}))
-    print("ok")
-    sys.exit()
+ours = support.own_share(before, sys.argv[3])
+at_rest = before + ours
 from pbal_node import app as app_module  # noqa: E402
 
 gc.collect()

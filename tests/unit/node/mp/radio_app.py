@@ -16,8 +16,8 @@ from pbal_node.radio import activity, sx127x, waiting
 HZ = 868100000
 
 
-def make(**more):
-    return sx127x.SX127x(radio_wire.SPI(), radio_wire.Line("C"), radio_wire.Line("R"), **more)
+def make(kind=sx127x.SX127x, **more):
+    return kind(radio_wire.SPI(), radio_wire.Line("C"), radio_wire.Line("R"), **more)
 
 
 def begun(**more):
@@ -198,7 +198,7 @@ def test_a_turn_from_sending_to_listening_and_back():
 
 def test_strength_and_noise():
     tell("fresh")
-    one = activity.Sensing(radio_wire.SPI(), radio_wire.Line("C"), radio_wire.Line("R"))
+    one = make(activity.Sensing)
     one.begin(HZ)
     one.listen()
     time.sleep_ms(2)
@@ -254,7 +254,7 @@ def test_frames_that_nobody_fetched_are_counted():
 
 def test_channel_activity():
     tell("fresh")
-    one = activity.Sensing(radio_wire.SPI(), radio_wire.Line("C"), radio_wire.Line("R"))
+    one = make(activity.Sensing)
     one.begin(HZ)
     one.look()
     until(one, activity.IDLE)

@@ -3,6 +3,7 @@
 argv: test file, then the folder with board.json files made by the runner.
 """
 
+import gc
 import json
 import os
 import sys
@@ -157,6 +158,19 @@ def own(package, name):
 def newest(log):
     """A node's latest events, oldest first; what waits to be told begins with the oldest."""
     return sorted([entry for i in (0, 1) for entry in log.read(i)])[-16:]
+
+
+def own_share(before, mode):
+    """What the test takes of the heap since `before`: virtual time, fake hardware and its own
+    objects, which no node carries. With `mode` "share" it is all that is printed.
+    """
+    gc.collect()
+    ours = gc.mem_alloc() - before
+    if mode == "share":
+        print(json.dumps({"ours": ours}))
+        print("ok")
+        sys.exit()
+    return ours
 
 
 async def until(what, seconds=20):

@@ -24,12 +24,7 @@ import support  # noqa: E402
 
 support.host_folder(sys.argv[2])
 support.install_board("esp32-devkitc", return_spread_ms=0)
-gc.collect()
-ours = gc.mem_alloc() - before  # virtual time, fake hardware and this test: no node carries them
-if sys.argv[4] == "share":
-    print(json.dumps({"ours": ours}))
-    print("ok")
-    sys.exit()
+ours = support.own_share(before, sys.argv[4])
 
 from pbal_node import app as app_module  # noqa: E402
 from pbal_protocol import records  # noqa: E402

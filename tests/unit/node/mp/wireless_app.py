@@ -236,13 +236,7 @@ if selector["kind"] != "latching":
 hub = Radio() if over_lora else Network()
 del board, selector, sense, f
 
-gc.collect()
-at_rest = gc.mem_alloc()
-ours = at_rest - before  # virtual time, fake hardware and the hub: no node carries them
-if sys.argv[3] == "share":
-    print(json.dumps({"ours": ours}))
-    print("ok")
-    sys.exit()
+ours = support.own_share(before, sys.argv[3])
 from pbal_node import app as app_module  # noqa: E402
 
 
