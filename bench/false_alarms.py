@@ -7,7 +7,7 @@ day each as a planner does; its summaries are made of the homes' minutes, in win
 Voltages fall by the phases' currents, each home's meter is right within its class, one poll in a
 hundred is lost and bursts of loss come once a day, homes are switched 2.5 times a day. Each window
 goes to the detectors of windows, each hour to those of hours and days. Printed: raised alarms by
-kind and transformer-year.
+kind and transformer-year, and how many of a kind that never raised there are at most (95 %).
 """
 
 from __future__ import annotations
@@ -186,13 +186,16 @@ def main() -> None:
         kind: {"alarms": total[kind], "per_year": total[kind] / years, "streets": streets[kind]}
         for kind in [*DETECTORS, *TRENDS]
     }
+    # Of a Poisson count of none.
+    none_below = -math.log(0.05) / years
     if args.json:
-        print(json.dumps({"transformer_years": years, "kinds": rows}))
+        print(json.dumps({"transformer_years": years, "kinds": rows, "none_below": none_below}))
         return
     print(f"{args.streets} streets, {args.days} days: {years:.1f} transformer-years")
     print("| kind | raised | a transformer-year | streets with any |\n| --- | --- | --- | --- |")
     for kind, row in rows.items():
         print(f"| {kind} | {row['alarms']} | {row['per_year']:.2f} | {row['streets']} |")
+    print(f"none raised: with 95 % below {none_below:.2f} a transformer-year")
 
 
 if __name__ == "__main__":
