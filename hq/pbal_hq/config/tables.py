@@ -11,6 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 TopicId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=604_800)]
+MailAddress = Annotated[str, Field(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")]
+# Where people reach the portal: no path; "" is none.
+PortalUrl = Annotated[str, Field(pattern=r"^(https?://[^\s/]+)?$")]
+
+
+def _is_private(url: str) -> bool:
+    """Whether what is sent there can be read by nobody on the way: HTTPS, or on this computer."""
+    parts = urlsplit(url)
+    here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    return parts.scheme == "https" or (parts.scheme == "http" and here)
 
 
 class Table(BaseModel):
@@ -123,7 +133,7 @@ class SmtpConfig(Table):
     port: Port = 25
     # "starttls" and "tls" check the server's certificate.
     security: Literal["none", "starttls", "tls"] = "none"
-    sender: str = Field(default="pbal-hq@localhost", pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")
+    sender: MailAddress = "pbal-hq@localhost"
     user: str = ""
     password_file: Path | None = None
 
@@ -134,7 +144,7 @@ class RouteConfig(Table):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
     kind: Literal["email", "webhook", "push"]
     # Of e-mail: whom to. Of the others: where to; HTTPS but on this computer.
-    to: tuple[Annotated[str, Field(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")], ...] = ()
+    to: tuple[MailAddress, ...] = ()
     url: str = ""
     # Of a webhook: the key of its signature. Of push: the gateway's access token.
     secret_file: Path | None = None
@@ -153,9 +163,7 @@ class RouteConfig(Table):
             if not self.to:
                 raise ValueError("a route of kind email needs `to`")
             return self
-        parts = urlsplit(self.url)
-        here = parts.hostname in ("localhost", "127.0.0.1", "::1")
-        if parts.scheme != "https" and not (parts.scheme == "http" and here):
+        if not _is_private(self.url):
             raise ValueError(f"a route of kind {self.kind} needs `url`, which begins with https://")
         return self
 
@@ -164,7 +172,7 @@ class NotifyConfig(Table):
     """Notices of alarms outside the portal (docs/hq-portal.md)."""
 
     # Where people reach the portal, for links; "" for none.
-    portal_url: Annotated[str, Field(pattern=r"^(https?://[^\s/]+)?$")] = ""
+    portal_url: PortalUrl = ""
     # The shortest time between two messages of a route: what comes meanwhile goes together.
     quiet_s: float = Field(default=60.0, ge=0, le=86_400)
     smtp: SmtpConfig = SmtpConfig()
@@ -205,7 +213,7 @@ class OidcConfig(Table):
     client_id: str = ""
     client_secret_file: Path | None = None
     # Where browsers reach the portal: the provider sends them back to PORTAL/login/provider/back.
-    portal_url: Annotated[str, Field(pattern=r"^(https?://[^\s/]+)?$")] = ""
+    portal_url: PortalUrl = ""
     scopes: tuple[str, ...] = ("openid", "profile")
     # The claim that holds the name of HQ's user.
     name_claim: str = "preferred_username"
@@ -214,9 +222,7 @@ class OidcConfig(Table):
     @model_validator(mode="after")
     def _whole(self) -> OidcConfig:
         if self.issuer:
-            parts = urlsplit(self.issuer)
-            here = parts.hostname in ("localhost", "127.0.0.1", "::1")
-            if parts.scheme != "https" and not (parts.scheme == "http" and here):
+            if not _is_private(self.issuer):
                 raise ValueError("`issuer` begins with https://")
             if not self.client_id or not self.portal_url:
                 raise ValueError("a provider needs `client_id` and `portal_url`, too")
