@@ -67,15 +67,19 @@ async def dispatch(conn: Connection, send: Send, now_s: float) -> int:
     """
     async with conn.transaction(), conn.cursor(row_factory=class_row(Due)) as cursor:
         await cursor.execute(_DUE, {"now": now_s, "again": RESEND_S, "most": _BATCH})
-        due = await cursor.fetchall()
-        allowed = [each for each in due if await _allowed(conn, each)]
-        lost = [each.id for each in due if each not in allowed]
-        await conn.execute(
-            "UPDATE command SET status = 'withdrawn', answer = 'who ordered it may no longer'"
-            " WHERE id = ANY(%s) AND status = 'approved'",
-            (lost,),
-        )
-        due = allowed
+        due: list[Due] = []
+        lost: list[int] = []
+        for each in await cursor.fetchall():
+            if await _allowed(conn, each):
+                due.append(each)
+            else:
+                lost.append(each.id)
+        if lost:
+            await conn.execute(
+                "UPDATE command SET status = 'withdrawn', answer = 'who ordered it may no longer'"
+                " WHERE id = ANY(%s) AND status = 'approved'",
+                (lost,),
+            )
         if not due:
             return 0
         await send(due)
