@@ -11,7 +11,7 @@ from pbal_hq.auth import Keyring, Tries
 from pbal_hq.auth.provider import Provider
 from pbal_hq.commands import Signer
 from pbal_hq.config import AlarmsConfig, PortalConfig
-from pbal_hq.database import Connection, Database
+from pbal_hq.database import Connection, Database, autocommit
 
 
 @dataclass
@@ -37,14 +37,8 @@ class Desk:
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection in autocommit: transactions are explicit, and a refusal's entry in the audit
         log stays although the request fails."""
-        async with self.database.connection() as conn:
-            await conn.set_autocommit(True)
-            try:
-                yield conn
-            finally:
-                if not conn.closed:
-                    await conn.rollback()
-                    await conn.set_autocommit(False)
+        async with autocommit(self.database) as conn:
+            yield conn
 
     def count_try(self, name: str, address: str) -> None:
         """A login is tried. Raises TooMany."""

@@ -83,3 +83,33 @@ async def pool(config: DatabaseConfig) -> AsyncIterator[Database]:
         yield made
     finally:
         await made.close()
+
+
+@contextlib.asynccontextmanager
+async def autocommit(database: Database) -> AsyncIterator[Connection]:
+    """A connection in autocommit: what is executed counts at once, transactions are explicit."""
+    async with database.connection() as conn:
+        await conn.set_autocommit(True)
+        try:
+            yield conn
+        finally:
+            if not conn.closed:
+                await conn.rollback()
+                await conn.set_autocommit(False)
+
+
+@contextlib.asynccontextmanager
+async def listening(conn: Connection, channel: str) -> AsyncIterator[None]:
+    """The connection, in autocommit, hears what is notified on a channel (NOTIFY)."""
+    await conn.execute(f"LISTEN {channel}")
+    try:
+        yield
+    finally:
+        if not conn.closed:
+            await conn.execute("UNLISTEN *")
+
+
+async def notified(conn: Connection, within_s: float) -> None:
+    """Wait until something is notified, so long at most. Within `listening`."""
+    async for _ in conn.notifies(timeout=within_s, stop_after=1):
+        pass

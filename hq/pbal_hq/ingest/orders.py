@@ -6,14 +6,12 @@ a site carries out an id once, and answers again.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 
 from pbal_hq import commands
 from pbal_hq.bus import Bus, New, topics
-from pbal_hq.database import Connection, Database
+from pbal_hq.database import Connection, Database, autocommit, listening, notified
 from pbal_hq.ingest.wording import Out
 
 _EVERY_S = 2.0
@@ -45,18 +43,9 @@ async def send_due(db: Connection, bus: Bus) -> int:
 
 async def send_orders(database: Database, bus: Bus, beat: Callable[[], None]) -> None:
     """Do it periodically, and at once when the portal requests it (NOTIFY pbal_command)."""
-    async with database.connection() as db:
-        await db.set_autocommit(True)
-        try:
-            await db.execute(f"LISTEN {commands.CHANNEL}")
-            while True:
-                while await send_due(db, bus):
-                    pass
-                beat()
-                with contextlib.suppress(TimeoutError, StopAsyncIteration):
-                    async with asyncio.timeout(_EVERY_S * 2):
-                        await anext(db.notifies(timeout=_EVERY_S, stop_after=1))
-        finally:
-            if not db.closed:
-                await db.execute("UNLISTEN *")
-                await db.set_autocommit(False)
+    async with autocommit(database) as db, listening(db, commands.CHANNEL):
+        while True:
+            while await send_due(db, bus):
+                pass
+            beat()
+            await notified(db, _EVERY_S)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from pbal_hq.config import Config, RouteConfig
-from pbal_hq.database import Connection, Database
+from pbal_hq.database import Connection, Database, autocommit
 from pbal_hq.notify import outbox
 from pbal_hq.notify.send import NotSent, Senders
 
@@ -48,23 +48,17 @@ async def _one(
 async def notify(config: Config, database: Database, beat: Callable[[], None]) -> None:
     """Until cancelled. Of two processes that do it, one waits."""
     senders = Senders(config.notify)
-    async with database.connection() as conn:
-        await conn.set_autocommit(True)
-        try:
-            await outbox.forget(conn, [route.name for route in config.notify.routes])
-            while True:
-                # Held while messages are sent: no second process sends them, too.
-                row = await (
-                    await conn.execute("SELECT pg_try_advisory_lock(hashtext('pbal notify'))")
-                ).fetchone()
-                if row and row[0]:
-                    try:
-                        await one_pass(conn, config, senders)
-                    finally:
-                        await conn.execute("SELECT pg_advisory_unlock(hashtext('pbal notify'))")
-                beat()
-                await asyncio.sleep(EVERY_S)
-        finally:
-            if not conn.closed:
-                await conn.rollback()
-                await conn.set_autocommit(False)
+    async with autocommit(database) as conn:
+        await outbox.forget(conn, [route.name for route in config.notify.routes])
+        while True:
+            # Held while messages are sent: no second process sends them, too.
+            row = await (
+                await conn.execute("SELECT pg_try_advisory_lock(hashtext('pbal notify'))")
+            ).fetchone()
+            if row and row[0]:
+                try:
+                    await one_pass(conn, config, senders)
+                finally:
+                    await conn.execute("SELECT pg_advisory_unlock(hashtext('pbal notify'))")
+            beat()
+            await asyncio.sleep(EVERY_S)

@@ -22,7 +22,7 @@ from pbal_hq.auth import Keyring, make_master, read_masters, sessions
 from pbal_hq.auth.provider import Provider
 from pbal_hq.commands import Signer
 from pbal_hq.config import Config
-from pbal_hq.database import Database
+from pbal_hq.database import Database, listening, notified
 from pbal_hq.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -154,6 +154,7 @@ async def _tell(server: _Server, ready: Callable[[int], None] | None) -> None:
 async def chores(mine: Desk) -> None:
     """One pass: events become alarms, what is over is closed, unsent orders expire."""
     async with mine.connection() as conn:
+        # Here too: an alarm that was told again while no portal ran must not be closed as quiet.
         while await alarms.take_events(conn):
             pass
         await alarms.close_quiet(conn, alarms.KINDS)
@@ -173,18 +174,12 @@ async def watch(mine: Desk, now: datetime, *, former_days: bool) -> None:
 
 async def _hear(mine: Desk) -> None:
     """Events become alarms at once: one pass, then a wait until the store has more (NOTIFY)."""
-    async with mine.connection() as conn:
-        await conn.execute(f"LISTEN {alarms.CHANNEL}")
-        try:
-            # What came before this is taken now, what comes later is heard of.
-            while await alarms.take_events(conn):
-                pass
-            await asyncio.sleep(_BURST_S)
-            async for _ in conn.notifies(timeout=EVERY_S, stop_after=1):
-                pass
-        finally:
-            if not conn.closed:
-                await conn.execute("UNLISTEN *")
+    async with mine.connection() as conn, listening(conn, alarms.CHANNEL):
+        # What came before this is taken now, what comes later is heard of.
+        while await alarms.take_events(conn):
+            pass
+        await asyncio.sleep(_BURST_S)
+        await notified(conn, EVERY_S)
 
 
 async def _tidy(mine: Desk) -> None:
