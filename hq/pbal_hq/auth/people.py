@@ -98,8 +98,7 @@ async def _create(
             "A user's name has 2 to 40 characters: a letter, then letters, digits, '.', '_' or "
             "'-', all small."
         )
-    password = _initial() if login == "password" else ""
-    hashed = await asyncio.to_thread(passwords.make_hash, password, name) if password else "!"
+    password, hashed = await _first(name, login)
     try:
         async with conn.transaction():
             row = await (
@@ -114,19 +113,24 @@ async def _create(
             await audit.append(conn, actor, "user.create", f"user {name}", told)
             if login == "token":
                 password = await services.make(conn, actor, row[0])
-            await _give(conn, actor, row[0], name, grants)
+            await _give(conn, actor, row[0], name, login, grants)
     except UniqueViolation:
         raise BadInput(f"There is a user {name} already.") from None
     return row[0], password
 
 
+async def _first(name: str, login: str) -> tuple[str, str]:
+    """(first password, what is stored of it); of who has none ("", what no password fits)."""
+    if login != "password":
+        return "", "!"
+    password = _initial()
+    return password, await asyncio.to_thread(passwords.make_hash, password, name)
+
+
 async def _give(
-    conn: Connection, actor: str, person_id: int, name: str, grants: Sequence[Grant]
+    conn: Connection, actor: str, person_id: int, name: str, login: str, grants: Sequence[Grant]
 ) -> None:
-    found = await (
-        await conn.execute("SELECT login FROM person WHERE id = %s", (person_id,))
-    ).fetchone()
-    if found == ("token",) and needs_totp(grants):
+    if login == "token" and needs_totp(grants):
         raise BadInput("A machine has no second factor: it may be official or auditor.")
     await conn.execute("DELETE FROM person_grant WHERE person_id = %s", (person_id,))
     for g in dict.fromkeys(grants):
@@ -147,7 +151,8 @@ async def set_grants(conn: Connection, who: Who, person_id: int, grants: Sequenc
     """Raises NotAllowed, NothingToDo, BadInput."""
     who.scope(Permission.USER_MANAGE)
     async with conn.transaction():
-        await _give(conn, who.name, person_id, await _name(conn, person_id), grants)
+        name, login = await _locked(conn, person_id)
+        await _give(conn, who.name, person_id, name, login, grants)
         await _somebody_left(conn)
 
 
@@ -156,7 +161,7 @@ async def set_active(conn: Connection, who: Who, person_id: int, active: bool) -
     BadInput."""
     who.scope(Permission.USER_MANAGE)
     async with conn.transaction():
-        name = await _name(conn, person_id)
+        name, _ = await _locked(conn, person_id)
         await conn.execute("UPDATE person SET active = %s WHERE id = %s", (active, person_id))
         if not active:
             await sessions.end_all(conn, person_id, "deactivated")
@@ -182,13 +187,8 @@ async def reset_by_name(conn: Connection, name: str) -> str:
 
 async def _reset(conn: Connection, actor: str, person_id: int) -> str:
     async with conn.transaction():
-        name = await _name(conn, person_id)
-        row = await (
-            await conn.execute("SELECT login FROM person WHERE id = %s", (person_id,))
-        ).fetchone()
-        login = row[0] if row else "password"
-        password = _initial() if login == "password" else ""
-        hashed = await asyncio.to_thread(passwords.make_hash, password, name) if password else "!"
+        name, login = await _locked(conn, person_id)
+        password, hashed = await _first(name, login)
         await conn.execute(
             "UPDATE person SET password_hash = %s, password_is_initial = %s, totp_sealed = NULL,"
             " totp_confirmed = false, issuer = NULL, subject = NULL WHERE id = %s",
@@ -201,13 +201,14 @@ async def _reset(conn: Connection, actor: str, person_id: int) -> str:
     return password
 
 
-async def _name(conn: Connection, person_id: int) -> str:
+async def _locked(conn: Connection, person_id: int) -> tuple[str, str]:
+    """(name, login), and the row is this transaction's. Raises NothingToDo."""
     row = await (
-        await conn.execute("SELECT name FROM person WHERE id = %s FOR UPDATE", (person_id,))
+        await conn.execute("SELECT name, login FROM person WHERE id = %s FOR UPDATE", (person_id,))
     ).fetchone()
     if row is None:
         raise NothingToDo("There is no such user.")
-    return str(row[0])
+    return row[0], row[1]
 
 
 async def _somebody_left(conn: Connection) -> None:
