@@ -79,7 +79,7 @@ async def health(conn: Connection, who: Who) -> Health:
     """Of the sites that the user may see; rollouts where they may see orders. Raises
     NotAllowed."""
     values: dict[str, Any] = who.scope(Permission.TREE_READ).parameters() | {
-        "most": MOST, "late": LATE_DAYS, "rollout": names.COMMAND_ROLLOUT,
+        "most": MOST, "late": LATE_DAYS,
     }  # fmt: skip
 
     async def rows(sql: str) -> list[dict[str, Any]]:
@@ -107,26 +107,11 @@ async def health(conn: Connection, who: Who) -> Health:
         " JOIN summary m ON m.transformer_id = t.id AND m.start_at = l.summary_at"
         f" WHERE {IN_SCOPE}"
     )
-    rollouts: list[Rollout] = []
-    if Permission.COMMAND_READ in who.permissions:
-        values |= who.scope(Permission.COMMAND_READ).parameters()
-        async with conn.cursor(row_factory=class_row(Rollout)) as cursor:
-            await cursor.execute(
-                "SELECT t.id AS transformer_id, t.code, c.fields->>'release' AS release, c.status,"
-                " c.asked_at, c.answer FROM command c JOIN site s ON s.id = c.site_id"
-                f" JOIN transformer t ON t.id = s.transformer_id WHERE {IN_SCOPE}"
-                " AND c.kind = %(rollout)s ORDER BY c.asked_at DESC LIMIT %(most)s",
-                values,
-            )
-            rollouts = await cursor.fetchall()
-        values |= who.scope(Permission.TREE_READ).parameters()
     return Health(
         sites=sum(r["sites"] for r in versions),
         online=sum(r["online"] for r in versions),
         versions=[(version_words(r["version"]), r["sites"], r["online"]) for r in versions],
-        modes=[
-            (names.MODES.get(r["mode"], "not known"), r["sites"]) for r in modes
-        ],
+        modes=[(names.MODES.get(r["mode"], "not known"), r["sites"]) for r in modes],
         offline=await notes(
             f"{_NOTE} NULL::float8 AS value, l.seen_at AS at{_SITES} WHERE {IN_SCOPE}"
             " AND NOT coalesce(l.online, false) ORDER BY l.seen_at NULLS FIRST, t.id"
@@ -150,5 +135,18 @@ async def health(conn: Connection, who: Who) -> Health:
             " ORDER BY x.until, t.id"
         ),
         homes=homes["homes"], homes_fresh=homes["fresh"], homes_quarantined=homes["quarantined"],
-        rollouts=rollouts,
+        rollouts=await _rollouts(conn, who) if Permission.COMMAND_READ in who.permissions else [],
     )  # fmt: skip
+
+
+async def _rollouts(conn: Connection, who: Who) -> list[Rollout]:
+    async with conn.cursor(row_factory=class_row(Rollout)) as cursor:
+        await cursor.execute(
+            "SELECT t.id AS transformer_id, t.code, c.fields->>'release' AS release, c.status,"
+            " c.asked_at, c.answer FROM command c JOIN site s ON s.id = c.site_id"
+            f" JOIN transformer t ON t.id = s.transformer_id WHERE {IN_SCOPE}"
+            " AND c.kind = %(rollout)s ORDER BY c.asked_at DESC LIMIT %(most)s",
+            who.scope(Permission.COMMAND_READ).parameters()
+            | {"rollout": names.COMMAND_ROLLOUT, "most": MOST},
+        )
+        return await cursor.fetchall()

@@ -21,6 +21,7 @@ from pbal_hq.portal.visitor import (
     fields,
     keep,
     safe_path,
+    set_cookie,
     visitor,
 )
 
@@ -46,9 +47,7 @@ async def language(request: Request, desk: TheDesk, language: str, next: str = "
     """Pages in another language from now on."""
     if language not in LANGUAGES:
         raise NothingToDo("There is no such language.")
-    how = {"path": "/", "httponly": True, "samesite": "lax", "max_age": 31_536_000,
-           "secure": not desk.config.plain_http}  # fmt: skip
-    request.state.cookies.append((COOKIE, language, how))
+    set_cookie(request, desk, COOKIE, language, 31_536_000, lax=True)
     return back(safe_path(next))
 
 

@@ -80,6 +80,7 @@ def named(table: dict[int, str], number: int | None) -> str:
     return "–" if number is None else table.get(number, str(number))  # noqa: RUF001
 
 
+@functools.cache
 def _environment(language: str) -> jinja2.Environment:
     """Templates and words in one language."""
     if language == "en":
@@ -106,7 +107,6 @@ def _environment(language: str) -> jinja2.Environment:
     return made
 
 
-_environments = functools.cache(_environment)
 COOKIE = "pbal-language"
 
 
@@ -127,7 +127,7 @@ def page(request: Request, template: str, code: int = 200, **values: Any) -> Res
         "token": tokens.form_token(desk_of(request).keys, who.session_id) if who else "",
     }
     return HTMLResponse(
-        _environments(language_of(request)).get_template(template).render(given | values), code
+        _environment(language_of(request)).get_template(template).render(given | values), code
     )
 
 

@@ -16,24 +16,35 @@ from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
 
 from pbal_hq.api import Conn, Desk, TheDesk
-from pbal_hq.auth import NotAllowed, NotKnown, Who, sessions, tokens
+from pbal_hq.auth import NotAllowed, NotKnown, Who, provider, sessions, tokens
 
 _LARGEST_FORM = 20_000_000
+_UNDER_WAY = "pbal-provider"
+
+
+def set_cookie(
+    request: Request, desk: Desk, name: str, value: str, max_age_s: int, *, path: str = "/",
+    lax: bool = False,
+) -> None:  # fmt: skip
+    """Have the answer set a cookie that no script reads; `max_age_s` 0 deletes it. `lax`: it comes
+    also with a step from another site's page."""
+    how = {"path": path, "httponly": True, "samesite": "lax" if lax else "strict",
+           "secure": not desk.config.plain_http, "max_age": max_age_s}  # fmt: skip
+    request.state.cookies.append((name, value, how))
 
 
 def under_way(request: Request, desk: Desk, text: str) -> None:
     """Have the answer keep a login that is under way at the provider; "" drops it. Lax: the
     provider's page sends the browser back, which is a step from another site."""
-    sealed = desk.keys.seal(text) if text else b""
-    how = {"path": "/login", "httponly": True, "samesite": "lax",
-           "secure": not desk.config.plain_http, "max_age": 600 if text else 0}  # fmt: skip
-    request.state.cookies.append(("pbal-provider", sealed.decode(), how))
+    sealed = desk.keys.seal(text).decode() if text else ""
+    kept_s = provider.KEPT_S if text else 0
+    set_cookie(request, desk, _UNDER_WAY, sealed, kept_s, path="/login", lax=True)
 
 
 def is_under_way(request: Request, desk: Desk) -> str:
     """What was kept. Raises NotKnown."""
     try:
-        return desk.keys.unseal(request.cookies.get("pbal-provider", "").encode())
+        return desk.keys.unseal(request.cookies.get(_UNDER_WAY, "").encode())
     except ValueError:
         raise NotKnown("This login was not begun here. Begin it anew.") from None
 
@@ -45,20 +56,16 @@ def _names(desk: Desk) -> tuple[str, str]:
 
 def keep(request: Request, desk: Desk, login: sessions.Login) -> None:
     """Have the answer set the cookies of a login."""
-    how = {"path": "/", "httponly": True, "samesite": "strict",
-           "secure": not desk.config.plain_http, "max_age": sessions.SESSION_S}  # fmt: skip
     access, refresh = _names(desk)
-    request.state.cookies.append((access, login.access, how))
+    set_cookie(request, desk, access, login.access, sessions.SESSION_S)
     if login.refresh is not None:
-        request.state.cookies.append((refresh, login.refresh, how))
+        set_cookie(request, desk, refresh, login.refresh, sessions.SESSION_S)
 
 
 def drop(request: Request, desk: Desk) -> None:
     """Have the answer delete them."""
-    how = {"path": "/", "httponly": True, "samesite": "strict",
-           "secure": not desk.config.plain_http, "max_age": 0}  # fmt: skip
     for name in _names(desk):
-        request.state.cookies.append((name, "", how))
+        set_cookie(request, desk, name, "", 0)
 
 
 async def visitor(request: Request, conn: Conn, desk: TheDesk) -> Who:
