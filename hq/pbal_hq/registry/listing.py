@@ -58,7 +58,7 @@ class _Complaints:
 
 def read_list(file: Path, names: Mapping[str, str] | None = None) -> list[Listed]:
     """The list of a file; what `read_text` says, with its text."""
-    return read_text(_text(file), str(file), names)
+    return read_text(file_text(file, _MAX_BYTES), str(file), names)
 
 
 def read_text(
@@ -113,10 +113,11 @@ def _rows(
     return found
 
 
-def _text(file: Path) -> str:
+def file_text(file: Path, most_bytes: int) -> str:
+    """The text of a list's file, UTF-8. Raises BadInput."""
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise BadInput(f"{file}: has more than {_MAX_BYTES // 1_000_000} MB")
+        if file.stat().st_size > most_bytes:
+            raise BadInput(f"{file}: has more than {most_bytes // 1_000_000} MB")
         return file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}") from None

@@ -6,8 +6,10 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pbal_hq.errors import BadInput
+from pbal_hq.registry.listing import file_text
 
 _COLUMNS = ("site", "transformer", "group", "node", "name")
 _MOST_BYTES = 20_000_000
@@ -30,31 +32,28 @@ def read_sites(file: Path) -> list[ListedSite]:
 
     Raises BadInput.
     """
+    lines = csv.DictReader(io.StringIO(file_text(file, _MOST_BYTES)), strict=True)
     try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{file}: cannot be read: {error.strerror}") from None
-    if len(data) > _MOST_BYTES:
-        raise BadInput(f"{file}: larger than {_MOST_BYTES // 1_000_000} MB; is it a list of sites?")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{file}: byte {error.start} is not UTF-8; save it as CSV UTF-8") from None
-    try:
-        rows = list(csv.DictReader(io.StringIO(text), strict=True))
+        heads = lines.fieldnames or []
+        rows = [(lines.line_num, row) for row in lines]
     except csv.Error as error:
         raise BadInput(f"{file}: no CSV: {error}") from None
-    heads = list(rows[0]) if rows else []
     lacking = [name for name in _COLUMNS[:2] if name not in heads]
     if lacking:
         raise BadInput(f"{file}: no column {lacking[0]}; needs {', '.join(_COLUMNS[:2])}")
     strange = [name for name in heads if name not in _COLUMNS]
     if strange:
-        raise BadInput(f"{file}: column {strange[0]!r} is not known; there are: {_COLUMNS}")
-    return [_site(file, line, row) for line, row in enumerate(rows, 2)]
+        raise BadInput(
+            f"{file}: column {strange[0]!r} is not known; there are: {', '.join(_COLUMNS)}"
+        )
+    if not rows:
+        raise BadInput(f"{file}: lists no site")
+    return [_site(file, line, row) for line, row in rows]
 
 
-def _site(file: Path, line: int, row: dict[str, str | None]) -> ListedSite:
+def _site(file: Path, line: int, row: dict[Any, Any]) -> ListedSite:
+    if None in row:  # where csv puts what has no column
+        raise BadInput(f"{file}: line {line}: more cells than the head has")
     cells = {name: (row.get(name) or "").strip() for name in _COLUMNS}
     if not cells["site"].isascii() or not cells["site"].isdigit():
         raise BadInput(f"{file}: line {line}: site {cells['site']!r} is no number")

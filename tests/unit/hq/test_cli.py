@@ -67,6 +67,8 @@ def test_many_sites_come_from_a_list_all_or_none(run, config, tmp_path):
     for text, said in (
         ("site;transformer\n7;TR-1\n", "no column site"),
         ("site,transformer,colour\n7,TR-1,red\n", "column 'colour'"),
+        ("site,transformer\n", "lists no site"),
+        ("site,transformer\n7,TR-1\n8,TR-2,kerala\n", "line 3: more cells"),
         ("site,transformer\n7,TR-1\nx,TR-2\n", "line 3: site 'x'"),
         ("site,transformer\n7,TR-1\n8,\n", "line 3: no transformer"),
         ("site,transformer\n7,TR-1\n8,TR-9\n", "line 3: "),
