@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
 
 from rich.console import Console
 from rich.live import Live
@@ -46,14 +45,3 @@ def ending_signals(stop: Callable[[], object]) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-
-
-async def until_ended(work: Coroutine[Any, Any, None]) -> None:
-    """Runs `work`; a signal to end cancels it, which is no error."""
-    task = asyncio.ensure_future(work)
-    with ending_signals(task.cancel):
-        try:
-            await task
-        except asyncio.CancelledError:
-            if not task.cancelled():
-                raise

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
+from pbal_host import until_stopped
+
 from .errors import InputError
 from .fleetload import Fleet, Plan, read_tokens
 from .output import check_writable, write_json
-from .screen import until_ended
 
 
 def fleet(
@@ -68,7 +69,7 @@ def fleet(
             seconds,
         )  # fmt: skip
         made = Fleet(plan, lambda line: print(line, file=sys.stderr, flush=True))
-        asyncio.run(until_ended(made.run()))
+        asyncio.run(until_stopped(made.run()))
     if json_file is not None:
         write_json(json_file, made.result())
     else:

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from pbal_host import until_stopped
+
 from .errors import InputError
-from .screen import until_ended
 
 
 def hq(
@@ -44,4 +45,4 @@ def hq(
         options = DemoOptions(folder, sites, streets, homes, port, seconds)
         check(options)
         demo = Demo(options, lambda line: print(line, file=sys.stderr, flush=True))
-        asyncio.run(until_ended(demo.run()))
+        asyncio.run(until_stopped(demo.run()))
