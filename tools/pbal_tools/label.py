@@ -15,6 +15,7 @@ from pbal_controller.naming import shown
 
 from .errors import InputError
 from .extras import require
+from .output import check_writable
 
 # A4 with 3 x 8 labels of 70 x 37 mm, the commonest office sheet without margins between labels.
 PAGE_MM = (210.0, 297.0)
@@ -175,8 +176,7 @@ def check(path: Path) -> None:
     if path.suffix.lower() not in (".png", ".svg"):
         raise InputError(f"{path}: labels are .svg or .png.", "Name such a file.")
     require("flash", "segno", *(("PIL",) if path.suffix.lower() == ".png" else ()))
-    if not path.parent.is_dir():
-        raise InputError(f"There is no folder {path.parent}.", "Create it, or name another file.")
+    check_writable(path)
 
 
 def write(labels: list[Label], path: Path) -> list[Path]:
