@@ -115,6 +115,11 @@ def home_cell(home: dict[str, Any], moving: set[int]) -> HomeCell:
 _LEAST_DB = (-7.5, -10.0, -12.5, -15.0, -17.5, -20.0)
 
 
+def spare_db(snr_db: float, sf: int) -> float | None:
+    """Signal to noise above what a spreading factor needs; None for one that is none."""
+    return snr_db - _LEAST_DB[sf - 7] if 7 <= sf <= 12 else None
+
+
 def radio_lines(homes: list[dict[str, Any]]) -> list[RadioLine]:
     """The homes that a radio hears, the least spare first."""
     lines = []
@@ -130,7 +135,7 @@ def radio_lines(homes: list[dict[str, Any]]) -> list[RadioLine]:
                 path=shown(str(home.get("path") or "")),
                 rssi_dbm=float(told["rssi_dbm"]),
                 snr_db=snr_db,
-                spare_db=snr_db - _LEAST_DB[sf - 7] if 7 <= sf <= 12 else None,
+                spare_db=spare_db(snr_db, sf),
                 sf=sf,
                 airtime_share=float(told["airtime_share"]),
             )

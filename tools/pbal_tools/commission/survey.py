@@ -16,10 +16,8 @@ from typing import Any
 
 import aiohttp
 
-from ..statusclient import fetch
+from ..statusclient import fetch, spare_db
 
-# Least signal to noise ratio of SF7..SF12, dB (SX1276 data sheet, table 13).
-LEAST_SNR_DB = {7: -7.5, 8: -10.0, 9: -12.5, 10: -15.0, 11: -17.5, 12: -20.0}
 FRAMES = 5  # heard during the survey, before a link is judged
 _EVERY_S = 1.0
 
@@ -83,10 +81,10 @@ class Survey:
         values.append((float(told["rssi_dbm"]), float(told["snr_db"])))
         home.rssi_dbm = round(sum(rssi for rssi, _ in values) / len(values), 1)
         home.snr_db = round(sum(snr for _, snr in values) / len(values), 1)
-        least = LEAST_SNR_DB.get(home.sf)
-        if least is None:
+        spare = spare_db(home.snr_db, home.sf)
+        if spare is None:
             return
-        home.spare_db = round(home.snr_db - least, 1)
+        home.spare_db = round(spare, 1)
         enough = home.frames >= FRAMES and home.spare_db >= self.margin_db
         home.verdict = "good" if enough else "weak"
 
