@@ -56,6 +56,7 @@ class StreetRun:
             title, stage="starting", note=f"Starting {counted(options.homes, 'home')}."
         )
         self.picture.homes = [HomeCell(f"home {i + 1:02d}") for i in range(options.homes)]
+        self._link = None if options.link is None else read_link(options.link)
         self.picture.told += SCENARIOS[options.scenario].topology(options.homes)
         self.result: dict[str, Any] = {}
         self.stopping = asyncio.Event()
@@ -82,7 +83,7 @@ class StreetRun:
         street = Street(
             StreetConfig(
                 homes=o.homes,
-                site_id=1 if o.link is None else read_link(o.link).site,
+                site_id=1 if self._link is None else self._link.site,
                 board=scenario.board,
                 radio=scenario.radio,
                 wifi=scenario.on_wifi(o.homes),
@@ -134,8 +135,8 @@ class StreetRun:
         if self.options.uplink:
             hq = StreetUplink(street.workdir / "hq", self._heard)
             tables = await hq.start()
-        elif self.options.link is not None:
-            tables = read_link(self.options.link).tables
+        elif self._link is not None:
+            tables = self._link.tables
         try:
             await self._with_hq(street, folder, tables)
             if hq is not None and self.result:
