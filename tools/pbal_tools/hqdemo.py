@@ -160,7 +160,7 @@ class Demo:
         o = self._o
         listed, sites = o.folder / "transformers.csv", o.folder / "sites.csv"
         with listed.open("w", newline="") as file:
-            csv.writer(file).writerows(transformers(o.streets, o.sites))
+            csv.writer(file).writerows(transformers(o.streets, o.sites, o.homes))
         with sites.open("w", newline="") as file:
             out = csv.writer(file)
             out.writerow(("site", "transformer", "group", "name"))
@@ -247,8 +247,8 @@ def numbers(streets: int, sites: int) -> list[int]:
     return [*range(FIRST_STREET, FIRST_STREET + streets), *range(FIRST_SITE, FIRST_SITE + sites)]
 
 
-def transformers(streets: int, sites: int) -> Iterator[tuple[object, ...]]:
-    """The utility's list, with its head."""
+def transformers(streets: int, sites: int, homes: int) -> Iterator[tuple[object, ...]]:
+    """The utility's list, with its head; `homes`: of a street of the twin."""
     yield ("code", "state", "district", "division", "feeder", "name", "latitude", "longitude",
            "rated_kva", "customers")  # fmt: skip
     for site in numbers(streets, sites):
@@ -261,5 +261,5 @@ def transformers(streets: int, sites: int) -> Iterator[tuple[object, ...]]:
             f"F{rng.randint(1, 6)}", f"Street {site}",
             f"{latitude + rng.uniform(-0.1, 0.1):.4f}",
             f"{longitude + rng.uniform(-0.05, 0.1):.4f}",
-            TRANSFORMER["rated_kva"] if real else street.rated_kva, 4 if real else street.homes,
+            TRANSFORMER["rated_kva"] if real else street.rated_kva, homes if real else street.homes,
         )  # fmt: skip
