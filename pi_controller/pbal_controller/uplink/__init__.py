@@ -1,6 +1,6 @@
 """The link to HQ: summaries and events, an outbox, Sparkplug over MQTT, commands."""
 
-from pbal_controller.uplink import airlink, certificate, enrolment, outbox, tls
+from pbal_controller.uplink import airlink, certificate, enrolment, outbox, thermal, tls
 from pbal_controller.uplink.alarms import SiteAlarm
 from pbal_controller.uplink.anchor import Anchors, anchor
 from pbal_controller.uplink.commands import Commands
@@ -38,5 +38,6 @@ __all__ = [
     "load_modem",
     "outbox",
     "read_app_key",
+    "thermal",
     "tls",
 ]

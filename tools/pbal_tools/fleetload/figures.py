@@ -2,8 +2,8 @@
 
 Phase currents follow the hour with an evening peak; a site's phases differ by shares of its own,
 and one in twenty sites is loaded beyond its rated power in the evening. The neutral is the phasor
-sum of three currents in phase with their voltages; the hot spot is the steady state of IEC 60076-7
-for a small oil-immersed transformer at 30 degC.
+sum of three currents in phase with their voltages; the hot spot is the controller's, settled, at
+30 degC.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ import random
 import time
 from dataclasses import dataclass
 
+from pbal_controller.uplink import thermal
 from pbal_uplink import Summary, names
 
 VOLTS = 230.0
 _RATED_KVA = (63.0, 100.0, 160.0, 250.0)
-# IEC 60076-7, distribution transformers (ONAN): top-oil rise, hot spot over oil, loss ratio,
-# exponents of oil and winding.
-_OIL_K, _WINDING_K, _RATIO, _X, _Y = 55.0, 23.0, 5.0, 0.8, 1.6
 _AMBIENT_C = 30.0
 
 
@@ -59,9 +57,7 @@ class Street:
         volts = [VOLTS + 6 - 14 * a / rated_a for a in amps]
         kwh = [a * VOLTS * length_s / 3.6e6 for a in amps]
         saved_w = 0.05 * (_losses(before) - _losses(amps))
-        load = max(amps) / rated_a
-        hot = _AMBIENT_C + _OIL_K * ((1 + _RATIO * load**2) / (1 + _RATIO)) ** _X
-        hot += _WINDING_K * load**_Y
+        hot = thermal.Heat.settled(max(amps) / rated_a).hot_spot_c(_AMBIENT_C)
         return Summary(
             site=self.site, start_s=start_s, length_s=length_s, complete_percent=100,
             ia_mean_a=amps[0], ib_mean_a=amps[1], ic_mean_a=amps[2], in_mean_a=_neutral(amps),
