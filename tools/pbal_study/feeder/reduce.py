@@ -14,7 +14,7 @@ from ..errors import InputError
 from .doubts import feeder_doubts
 from .model import Complex, Feeder
 from .network import Network, RawLoad, ports_of
-from .services import find_services, say_services
+from .services import find_services, say_services, single_phase, three_phase
 from .units import LOW_VOLTAGE, Unit, check_rotation, choose_unit, find_units, names_of
 
 
@@ -47,6 +47,8 @@ def reduce_feeder(
     _say_fixed(notes, fixed, elsewhere, len(loads), unit)
     feeder_doubts(circuit, net, unit, homes, notes)
     ends = ports_of(homes, fixed)
+    service_ohm = np.array([raw.service.ohm if raw.service else 0j for raw in homes])
+    in_series = np.pad(np.repeat(service_ohm, 3), (0, len(ends) - 3 * len(homes)))
     take, spread = net.take(ends), net.spread(ends)
     v0, src = net.v0, net.src_nodes
     back_v0 = v0[unit.back] if unit.back >= 0 else 0j
@@ -66,7 +68,7 @@ def reduce_feeder(
         ),
         fixed=tuple(raw.point for raw in fixed),
         v0=take.T @ v0,
-        z=np.ascontiguousarray(take.T @ spread + np.diag(_in_series(homes, len(ends)))),
+        z=np.ascontiguousarray(take.T @ spread + np.diag(in_series)),
         lv_i0=src_i0 if at_source else unit.given - unit.rows @ v0[unit.nodes],
         lv_i=src_i if at_source else unit.rows @ spread[unit.nodes],
         lv_v0=v0[unit.lv] - back_v0,
@@ -76,7 +78,7 @@ def reduce_feeder(
         src_i0=src_i0,
         src_i=src_i,
         transformer=unit.transformer,
-        service_ohm=np.array([raw.service.ohm if raw.service else 0j for raw in homes]),
+        service_ohm=service_ohm,
         notes=tuple(notes),
     )
     check_rotation(feeder.lv_v0)
@@ -86,21 +88,7 @@ def reduce_feeder(
 def _movable(raw: RawLoad, index: dict[str, int]) -> bool:
     """True for a single-phase low-voltage load between a phase and the neutral at a bus that has
     all three phases, or at the end of a service cable of its own."""
-    return raw.service is not None or (
-        raw.point.parts == 1
-        and raw.nodes[0] in (1, 2, 3)
-        and raw.back not in (1, 2, 3)
-        and raw.point.v_base < LOW_VOLTAGE
-        and all(f"{raw.point.bus}.{p}".lower() in index for p in (1, 2, 3))
-    )
-
-
-def _in_series(homes: list[RawLoad], ports: int) -> Complex:
-    """Impedance of the homes' own service cables, at each port."""
-    out = np.zeros(ports, dtype=complex)
-    own = [raw.service.ohm if raw.service else 0j for raw in homes]
-    out[: 3 * len(homes)] = np.repeat(own, 3)
-    return out
+    return raw.service is not None or (single_phase(raw) and three_phase(raw.point.bus, index))
 
 
 def _nothing_to_move(circuit: Any, loads: list[RawLoad]) -> InputError:

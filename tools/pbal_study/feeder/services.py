@@ -31,7 +31,9 @@ class _Line:
 
 def find_services(circuit: Any, net: Network, loads: list[RawLoad]) -> None:
     """Sets `service` of every load that is alone on a single-phase service cable."""
-    waiting = [raw for raw in loads if _alone(raw, net.index)]
+    waiting = [
+        raw for raw in loads if single_phase(raw) and not three_phase(raw.point.bus, net.index)
+    ]
     if not waiting:
         return
     lines, blocked = _lines(circuit)
@@ -55,18 +57,18 @@ def say_services(homes: list[RawLoad], notes: list[str]) -> None:
         )
 
 
-def _alone(raw: RawLoad, index: dict[str, int]) -> bool:
-    """A single-phase low-voltage load at a bus that lacks one of the three phases."""
+def single_phase(raw: RawLoad) -> bool:
+    """Whether it is a single-phase low-voltage load between a phase and the neutral."""
     return (
         raw.point.parts == 1
         and raw.point.v_base < LOW_VOLTAGE
         and raw.nodes[0] in _PHASES
         and raw.back not in _PHASES
-        and not _three_phase(raw.point.bus, index)
     )
 
 
-def _three_phase(bus: str, index: dict[str, int]) -> bool:
+def three_phase(bus: str, index: dict[str, int]) -> bool:
+    """Whether a bus has all three phases; `index`: all nodes, in small letters."""
     return all(f"{bus}.{p}".lower() in index for p in _PHASES)
 
 
@@ -121,7 +123,7 @@ def _trace(
         back = there[here.index(back)] if back else 0
         if phase not in _PHASES or back in _PHASES:
             return None
-        if _three_phase(far, index):
+        if three_phase(far, index):
             nodes = ".".join("{}" if n == phase else str(n) for n in there)
             return Service(far, [phase, back], f"{line.name} bus{2 - side}={far}.{nodes}")
         bus, came, alone = far, line, 0
