@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rigs import needs
 
 from pbal_study.feeder.opendss import load_feeder
 from pbal_study.feeder.powerflow import PowerFlow, load_power
@@ -41,3 +42,20 @@ def against_engine(
 def compare() -> Callable[..., float]:
     """`against_engine`, for the tests."""
     return against_engine
+
+
+@pytest.fixture
+def engine() -> None:
+    """For tests that run OpenDSS."""
+    needs.require_module("dss", "study")
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a feeder's text to a file, and says which."""
+
+    def writer(text: str, name: str = "Master.dss") -> Path:
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return writer

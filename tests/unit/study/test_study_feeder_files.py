@@ -3,17 +3,12 @@
 from pathlib import Path
 
 import pytest
-from rigs import needs
 
 from pbal_study.errors import InputError
 from pbal_study.feeder.opendss import load_feeder
 
 SMALL = (Path(__file__).parent / "data" / "small.dss").read_text()
-
-
-@pytest.fixture(autouse=True)
-def _engine() -> None:
-    needs.require_module("dss", "study")
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 def feeder(tmp_path: Path, text: str):  # type: ignore[no-untyped-def]

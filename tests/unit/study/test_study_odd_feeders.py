@@ -65,18 +65,7 @@ solve
 """
 
 
-@pytest.fixture(autouse=True)
-def _engine() -> None:
-    needs.require_module("dss", "study")
-
-
-@pytest.fixture
-def write(tmp_path: Path):  # type: ignore[no-untyped-def]
-    def writer(text: str, name: str = "Master.dss") -> Path:
-        (tmp_path / name).write_text(text)
-        return tmp_path / name
-
-    return writer
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 def random_loads(compare: Compare, path: Path, scale: float, transformer: str = "") -> float:

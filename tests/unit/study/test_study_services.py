@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rigs import needs
 
 from pbal_study.errors import InputError
 from pbal_study.feeder.opendss import load_feeder
@@ -62,18 +61,7 @@ solve
 )
 
 
-@pytest.fixture(autouse=True)
-def _engine() -> None:
-    needs.require_module("dss", "study")
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[[str], Path]:
-    def writer(text: str) -> Path:
-        (tmp_path / "Master.dss").write_text(text)
-        return tmp_path / "Master.dss"
-
-    return writer
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 @pytest.mark.parametrize("text", [THREE_WIRES, FOUR_WIRES])
