@@ -11,7 +11,7 @@ from pbal_controller.errors import KeyStoreError
 from pbal_controller.keys import Channel, KeyStore, Network
 from pbal_tools.errors import InputError, RefusedError
 from pbal_tools.provision import work
-from pbal_tools.provision.command import _neighbours
+from pbal_tools.provision.options import neighbours_of
 from pbal_tools.provision.work import Wanted
 
 CHANNEL = Channel("IN865", 1, 8)
@@ -101,9 +101,9 @@ def test_a_channel_that_no_plan_allows(channel: Channel, words: str) -> None:
 
 
 def test_neighbours_as_text() -> None:
-    assert _neighbours(None) is None
-    assert _neighbours("") == ()
-    assert _neighbours("4, 6-8") == (4, 6, 7, 8)
+    assert neighbours_of(None) is None
+    assert neighbours_of("") == ()
+    assert neighbours_of("4, 6-8") == (4, 6, 7, 8)
     for wrong in ("x", "4-", "4-x", "-4"):
         with pytest.raises(InputError, match="no address"):
-            _neighbours(wrong)
+            neighbours_of(wrong)

@@ -1,6 +1,5 @@
 """The command line of `pbal provision`."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,104 +12,34 @@ from pbal_controller.keys import KeyStore, user
 from .. import keystore as stores
 from .. import label as labels
 from ..consolelock import KEYS, PassFile, SecretFile, known_to, of_store, secret, write_secret
-from ..context import app_context
 from ..describe import describe
 from ..errors import CheckFailed, CliError, InputError
 from ..flash import ports
-from ..output import JsonFlag, counted, emit
+from ..output import JsonFlag, emit
+from .listing import label, list_nodes
 from .network import wifi
 from .node import Node
+from .options import (
+    BridgeOption,
+    Fixed,
+    Keys,
+    Name,
+    OpenConsole,
+    PortOption,
+    RadioOption,
+    WifiOption,
+    WiresOption,
+    neighbours_of,
+    note_for,
+    one_port,
+)
 from .radio import radio
 from .work import Done, Wanted, check_address, give, provision, read_csv
 
 app = typer.Typer(no_args_is_help=True, help="Give nodes their address and keys.")
 
-Keys = Annotated[Path, typer.Option("--keys", "-k", help="The site's key store.")]
-PortOption = Annotated[
-    str | None, typer.Option("--port", "-p", help="Serial port. Default: the board plugged in.")
-]
-Name = Annotated[
-    str | None,
-    typer.Option("--name", help="What people call the home. Default: as it is, or none."),
-]
-Fixed = Annotated[
-    bool | None,
-    typer.Option(
-        "--fixed/--movable", help="Never moved: the node refuses. Default: as it is, or movable."
-    ),
-]
-
-OpenConsole = Annotated[
-    bool | None,
-    typer.Option(
-        "--open-console/--lock-console",
-        help="Whether its console asks for no secret. Default: as it was, or locked.",
-    ),
-]
-
-
-WifiOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--wifi/--wired",
-        help="Whether it speaks over the site's Wi-Fi (provision wifi) and not on the wires. "
-        "Default: as it is, or wired.",
-    ),
-]
-
-RadioOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--radio/--no-radio",
-        help="Whether it speaks over the site's radio channel (provision radio) and not on the "
-        "wires. Default: as it is, or not.",
-    ),
-]
-WiresOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--with-wires/--radio-only", help="Whether one with a radio serves the wires as well."
-    ),
-]
-BridgeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--bridge-for",
-        metavar="ADDRESSES",
-        help="It carries the frames of these wired homes, as 258,259,262-270; an empty text: none.",
-    ),
-]
-
-
-def _neighbours(text: str | None) -> tuple[int, ...] | None:
-    """258,262-270 as addresses. Raises InputError."""
-    if text is None:
-        return None
-    found: list[int] = []
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise InputError(
-                f"{part!r} is no address.", "Write addresses as 258,259 or a range as 262-270."
-            )
-        found.extend(range(int(first), int(last or first) + 1)[:256])
-    return tuple(found)
-
-
-def _note(ctx: typer.Context, as_json: bool) -> Callable[[str], None]:
-    if as_json or app_context(ctx).quiet:
-        return lambda words: None
-    return lambda words: print(f"pbal: {words}", file=sys.stderr)
-
-
 app.command()(wifi)
 app.command()(radio)
-
-
-def _one_port(given: str | None) -> str:
-    (port,) = ports.expand([given] if given else [], every=False)
-    ports.check(port)
-    return port
 
 
 @app.command()
@@ -178,12 +107,12 @@ def add(
         labels.check(label)
     wanted = Wanted(
         address, name, fixed, phase, eui, open_console, wifi, radio, with_wires,
-        _neighbours(bridge_for),
+        neighbours_of(bridge_for),
     )  # fmt: skip
     site = stores.open_store(keys, passphrase_file)
-    note = _note(ctx, json_output)
+    note = note_for(ctx, json_output)
     unlock = known_to(secret_file, site)
-    done = provision(_one_port(port), site, wanted, note, unlock=unlock)
+    done = provision(one_port(port), site, wanted, note, unlock=unlock)
     _tell([done], label, json_output)
 
 
@@ -220,7 +149,7 @@ def bulk(
         replace(row, open_console=open_console, wifi=wifi, radio=radio) for row in read_csv(table)
     ]
     site = stores.open_store(keys, passphrase_file)
-    note = _note(ctx, json_output)
+    note = note_for(ctx, json_output)
     known = {a for a in site.addresses() if not site.node(a).revoked}
     waiting = [row for row in rows if row.address not in known]
     done: list[Done] = []
@@ -293,22 +222,15 @@ def rotate(
     site = stores.open_store(keys, passphrase_file)
     with stores.store_errors():
         entry = site.node(address)
+    wanted = Wanted(
+        address, name, fixed, None, entry.eui, open_console, wifi, radio, with_wires,
+        neighbours_of(bridge_for),
+    )  # fmt: skip
     done = provision(
-        _one_port(port),
+        one_port(port),
         site,
-        Wanted(
-            address,
-            name,
-            fixed,
-            None,
-            entry.eui,
-            open_console,
-            wifi,
-            radio,
-            with_wires,
-            _neighbours(bridge_for),
-        ),
-        _note(ctx, json_output),
+        wanted,
+        note_for(ctx, json_output),
         unlock=known_to(secret_file, site),
     )
     _tell([done], None, json_output)
@@ -386,17 +308,6 @@ def release_key(
     )
 
 
-def _names(path: Path | None) -> dict[int, str]:
-    """The homes' names by address, of a site file or a spreadsheet. Raises InputError."""
-    if path is None:
-        return {}
-    if path.suffix == ".toml":
-        from ..sitefile import load
-
-        return {home.address: home.name for home in load(path).home}
-    return {row.address: row.name or "" for row in read_csv(path)}
-
-
 @app.command("secret")
 def console_secret(
     address: Annotated[int, typer.Argument(help="The node's address.")],
@@ -419,77 +330,8 @@ def console_secret(
         print(f"{out}: the secret of the console of node {address} ({entry.eui})")
 
 
-@app.command("list")
-def list_nodes(
-    keys: Keys = KEYS,
-    names: Annotated[
-        Path | None,
-        typer.Option("--names", help="Take the names from this site file or spreadsheet (.csv)."),
-    ] = None,
-    passphrase_file: PassFile = None,
-    json_output: JsonFlag = False,
-) -> None:
-    """The nodes in the key store, with the fingerprints of their keys.
-
-    The key store itself holds no names.
-
-    Example:  pbal provision list --keys keys.json --names site.toml
-    """
-    called = _names(names)
-    site = stores.open_store(keys, passphrase_file)
-    rows = [
-        {
-            "address": entry.address,
-            "eui": entry.eui,
-            "fingerprint": entry.fingerprint,
-            "revoked": entry.revoked,
-            "name": called.get(address, ""),
-            "console": entry.console or "unknown",
-        }
-        for address, entry in ((a, site.node(a)) for a in site.addresses())
-    ]
-
-    def render(data: dict[str, Any]) -> None:
-        for row in data["nodes"]:
-            state = "revoked" if row["revoked"] else row["fingerprint"]
-            print(
-                f"{row['address']:>6}  {row['eui']}  {state:<16}  console {row['console']:<7}  "
-                f"{row['name']}".rstrip()
-            )
-        print(f"site {data['site']}: {counted(len(data['nodes']), 'node')}")
-
-    emit({"site": site.site_id, "nodes": rows}, json_output, render)
-
-
-@app.command()
-def label(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file: .svg or .png.")],
-    address: Annotated[
-        list[int] | None, typer.Argument(help="Addresses. Default: every node.")
-    ] = None,
-    table: Annotated[
-        Path | None, typer.Option("--csv", help="Take the names from this list.")
-    ] = None,
-    keys: Keys = KEYS,
-    passphrase_file: PassFile = None,
-    json_output: JsonFlag = False,
-) -> None:
-    """Labels with QR codes: one, or sheets of 24 on A4 (70 x 37 mm).
-
-    Example:  pbal provision label --out sheet.svg --csv homes.csv
-    """
-    labels.check(out)
-    site = stores.open_store(keys, passphrase_file)
-    names = _names(table)
-    chosen = address or [a for a in site.addresses() if not site.node(a).revoked]
-    with stores.store_errors():
-        wanted = [labels.Label(site.node(a).eui, site.site_id, a, names.get(a, "")) for a in chosen]
-    files = labels.write(wanted, out)
-    emit(
-        {"labels": len(wanted), "files": [str(file) for file in files]},
-        json_output,
-        lambda data: print(f"{data['labels']} labels: {', '.join(data['files'])}"),
-    )
+app.command("list")(list_nodes)
+app.command()(label)
 
 
 def _tell(

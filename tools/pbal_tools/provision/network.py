@@ -15,6 +15,7 @@ from .. import keystore as stores
 from ..consolelock import KEYS, PassFile
 from ..errors import CheckFailed, InputError
 from ..output import JsonFlag, emit
+from .options import Keys
 
 
 def wifi(
@@ -40,7 +41,7 @@ def wifi(
     port: Annotated[
         int | None, typer.Option("--udp-port", min=1, max=65535, help=f"Default: {PORT}.")
     ] = None,
-    keys: Annotated[Path, typer.Option("--keys", "-k", help="The site's key store.")] = KEYS,
+    keys: Keys = KEYS,
     passphrase_file: PassFile = None,
     json_output: JsonFlag = False,
 ) -> None:

@@ -1,7 +1,6 @@
 """`pbal provision radio`: the channel that nodes are given. Slots are the controller's to give."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +11,7 @@ from .. import keystore as stores
 from ..consolelock import KEYS, PassFile
 from ..errors import CheckFailed, InputError
 from ..output import JsonFlag, emit
+from .options import Keys
 
 
 def radio(
@@ -30,7 +30,7 @@ def radio(
         int | None, typer.Option("--power-dbm", help="Of the nodes. Default: 14.")
     ] = None,
     none: Annotated[bool, typer.Option("--none", help="Nodes get no channel any more.")] = False,
-    keys: Annotated[Path, typer.Option("--keys", "-k", help="The site's key store.")] = KEYS,
+    keys: Keys = KEYS,
     passphrase_file: PassFile = None,
     json_output: JsonFlag = False,
 ) -> None:
