@@ -1,13 +1,11 @@
 """The options that the commands of `pbal node` share."""
 
-import sys
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from ..consolelock import Unlock
-from ..context import app_context
+from ..context import note_for
 from ..errors import InputError
 from ..flash import ports
 from .console import Console, allow_dark
@@ -29,12 +27,8 @@ def on_console(
 ) -> Console:
     """The node on its console; not held yet. Raises RefusedError without consent to the dark."""
     allow_dark(dark)
-    quiet = as_json or app_context(ctx).quiet
-    note: Callable[[str], None] = (
-        (lambda words: None) if quiet else (lambda words: print(f"pbal: {words}", file=sys.stderr))
-    )
     (one,) = ports.expand([port] if port else [], every=False)
-    return Console(one, note, unlock)
+    return Console(one, note_for(ctx, as_json), unlock)
 
 
 def wants_controller(controller: str | None, address: int | None) -> str | None:

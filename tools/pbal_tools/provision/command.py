@@ -12,6 +12,7 @@ from pbal_controller.keys import KeyStore, user
 from .. import keystore as stores
 from .. import label as labels
 from ..consolelock import KEYS, PassFile, SecretFile, known_to, of_store, secret, write_secret
+from ..context import note_for
 from ..describe import describe
 from ..errors import CheckFailed, CliError, InputError
 from ..flash import ports
@@ -30,7 +31,6 @@ from .options import (
     WifiOption,
     WiresOption,
     neighbours_of,
-    note_for,
     one_port,
 )
 from .radio import radio

@@ -1,13 +1,10 @@
 """The options that the commands of `pbal provision` share."""
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..context import app_context
 from ..errors import InputError
 from ..flash import ports
 
@@ -79,13 +76,8 @@ def neighbours_of(text: str | None) -> tuple[int, ...] | None:
     return tuple(found)
 
 
-def note_for(ctx: typer.Context, as_json: bool) -> Callable[[str], None]:
-    if as_json or app_context(ctx).quiet:
-        return lambda words: None
-    return lambda words: print(f"pbal: {words}", file=sys.stderr)
-
-
 def one_port(given: str | None) -> str:
+    """The port of the one board: as given, or where one is plugged in. Raises the port errors."""
     (port,) = ports.expand([given] if given else [], every=False)
     ports.check(port)
     return port
