@@ -76,10 +76,12 @@ COMMANDS = {
 }
 
 # Bits of State.capabilities
+CAPABILITY_METER = 0x0001
+CAPABILITY_COMMANDS = 0x0010
 CAPABILITIES = {
-    0x0001: "meter",  # the transformer has a meter of its own
+    CAPABILITY_METER: "meter",  # the transformer has a meter of its own
     0x0002: "rating",  # its rated power is configured: loading and hot spot are known
     0x0004: "losses",  # its resistance is configured: losses avoided are known
     0x0008: "rollouts",  # it brings releases to the nodes
-    0x0010: "commands",  # it takes commands of HQ
+    CAPABILITY_COMMANDS: "commands",  # it takes commands of HQ
 }

@@ -14,7 +14,6 @@ from pbal_hq.database import Connection
 from pbal_uplink import names
 
 _AT_ONCE = 500
-_METER = next(bit for bit, word in names.CAPABILITIES.items() if word == "meter")
 
 _SITES = """
 SELECT t.id, coalesce((l.state->>'mode')::int, -1) AS mode,
@@ -87,7 +86,7 @@ async def pasts(
                         for n in range(RECENT_DAYS + BEFORE_DAYS, 0, -1)
                     ),
                     runs=site["mode"] == names.MODE_RUN,
-                    metered=bool(site["capabilities"] & _METER),
+                    metered=bool(site["capabilities"] & names.CAPABILITY_METER),
                     worst_home=worst.get(one),
                     plan_per_day=plan_per_day,
                 ),

@@ -29,7 +29,6 @@ from pbal_hq.errors import BadInput, NothingToDo
 from pbal_uplink import names
 
 SHORTEST_S, LONGEST_S = 60, 86_400
-_TAKES_COMMANDS = next(bit for bit, word in names.CAPABILITIES.items() if word == "commands")
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ async def ask(
         if row is None:
             raise NothingToDo("There is no such transformer with a site.")
         site, capabilities = row
-        if capabilities is not None and not int(capabilities) & _TAKES_COMMANDS:
+        if capabilities is not None and not int(capabilities) & names.CAPABILITY_COMMANDS:
             raise BadInput("This site holds no key of HQ: it takes no commands (uplink.hq_keys).")
         # Milliseconds and random bits: in the order of asking, and exact in JavaScript (2**53).
         # The primary key refuses the same id a second time.
