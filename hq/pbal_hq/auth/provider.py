@@ -34,6 +34,8 @@ KEPT_S = 600
 _FRESH_S = 3600.0
 _TIMEOUT_S = 15.0
 _ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "EdDSA"]
+NOT_BEGUN = "This login was not begun here. Begin it anew."
+TOOK_LONG = "This login took too long. Begin it anew."
 _AWAY = "The login provider does not answer as it should. Try again, or log in with a password."
 
 
@@ -105,9 +107,9 @@ class Provider:
     async def finish(self, begun: Begun, state: str, code: str) -> Identity:
         """Raises NotKnown."""
         if not secrets.compare_digest(begun.state.encode(), state.encode()) or not code:
-            raise NotKnown("This login was not begun here. Begin it anew.")
+            raise NotKnown(NOT_BEGUN)
         if self._wall() > begun.until_s:
-            raise NotKnown("This login took too long. Begin it anew.")
+            raise NotKnown(TOOK_LONG)
         try:
             told, _ = await self._discover()
             async with self._client() as client:

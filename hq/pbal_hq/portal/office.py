@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from pbal_hq import audit, fleet
 from pbal_hq.api import Conn, Routes
-from pbal_hq.auth import MEANINGS, ROLES, Grant, Permission, Role, people
+from pbal_hq.auth import MEANINGS, ROLES, Grant, Permission, Role, people, services
 from pbal_hq.errors import BadInput
 from pbal_hq.portal.grid import LIMIT, in_order, number
 from pbal_hq.portal.render import back, page
@@ -25,6 +25,7 @@ async def _users(
     return page(
         request, "users.html", list=await people.people(conn, who), password=password,
         roles=ROLES, meanings=MEANINGS, logins=people.LOGINS,
+        token_prefix=services.PREFIX,
         tree=in_order(await fleet.areas(conn, who)),
     )  # fmt: skip
 

@@ -64,7 +64,7 @@ async def _named(
     try:
         begun = provider.kept(is_under_way(request, desk))
     except ValueError:
-        raise NotKnown("This login was not begun here. Begin it anew.") from None
+        raise NotKnown(provider.NOT_BEGUN) from None
     found = await _provider(desk).finish(begun, state, code)
     person, has_totp = await sessions.of_identity(
         conn, found.issuer, found.subject, found.name, address_of(request)
@@ -84,9 +84,9 @@ async def code(request: Request, conn: Conn, desk: TheDesk) -> Response:
         kept = json.loads(is_under_way(request, desk))
         person, onward, until_s = int(kept["person"]), str(kept["onward"]), float(kept["until_s"])
     except (ValueError, KeyError, TypeError):
-        raise NotKnown("This login was not begun here. Begin it anew.") from None
+        raise NotKnown(provider.NOT_BEGUN) from None
     if desk.wall() > until_s:
-        raise NotKnown("This login took too long. Begin it anew.")
+        raise NotKnown(provider.TOOK_LONG)
     desk.count_try(f"provider {person}", address_of(request))
     given = await fields(request)
     try:

@@ -46,7 +46,7 @@ def is_under_way(request: Request, desk: Desk) -> str:
     try:
         return desk.keys.unseal(request.cookies.get(_UNDER_WAY, "").encode())
     except ValueError:
-        raise NotKnown("This login was not begun here. Begin it anew.") from None
+        raise NotKnown(provider.NOT_BEGUN) from None
 
 
 def _names(desk: Desk) -> tuple[str, str]:
