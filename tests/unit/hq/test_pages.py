@@ -10,7 +10,6 @@ from rigs import browser, needs, people
 SHOTS = os.environ.get("PBAL_SHOTS")
 # Chromium beside other tests at idle priority.
 pytestmark = pytest.mark.timeout(600)
-PATIENCE_MS = 120_000
 
 
 @pytest.fixture
@@ -153,7 +152,7 @@ async def test_a_new_user_from_first_password_to_second_factor(database_url, fle
             await page.click("button:has-text('Make')")
             first = await page.inner_text("div.box code")
         async with browser.opened(f"{address}/login", within=address) as page:
-            page.set_default_timeout(PATIENCE_MS)
+            page.set_default_timeout(people.PAGE_MS)
             await page.fill("#name", "newcomer")
             await page.fill("#password", first)
             await page.click("main button")
