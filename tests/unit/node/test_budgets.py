@@ -114,6 +114,7 @@ def measured(compiled: Path, run_mp: Callable[..., str], tmp_path: Path) -> dict
     result: dict[str, object] = json.loads(text.splitlines()[-2])
     check_share(result, share)
     result["names"] = int(text.rpartition("n_qstr=")[2].split(",")[0])
+    print(result)
     return result
 
 
@@ -162,6 +163,7 @@ def updated(compiled: Path, run_mp: Callable[..., str], tmp_path: Path) -> dict[
     text, share = own_heap(lambda *a, **k: run("take.py", str(flash), size, *a, **k))
     found: dict[str, Any] = json.loads(text.splitlines()[-2])
     check_share(found, share)
+    print(found)
     return found
 
 
@@ -181,7 +183,9 @@ def test_compiled_code_is_small(compiled: Path) -> None:
     assert radio < RADIO_BYTES
     network = sum(size for path, size in sizes.items() if path.stem in NETWORK)
     assert 0 < network < NETWORK_BYTES
-    assert sum(sizes.values()) - radio - network < CODE_BYTES
+    code = sum(sizes.values()) - radio - network
+    print({"code": code, "radio": radio, "network": network})
+    assert code < CODE_BYTES
 
 
 @pytest.fixture
@@ -193,6 +197,7 @@ def soaked(compiled: Path, run_mp: Callable[..., str], tmp_path: Path) -> dict[s
         "soak.py", str(tmp_path / "flash"), heap=SOAK_HEAP, path=(compiled, compiled), virtual=True
     )
     result: dict[str, Any] = json.loads(text.splitlines()[-2])
+    print(result)
     return result
 
 

@@ -33,5 +33,6 @@ def test_the_model_shows_what_was_measured(run_mp: Callable[..., str], tmp_path:
     text = run_mp("processor_app.py", path=path, virtual=True, timeout_s=1100)
     found = json.loads(text.splitlines()[-2])
     assert found["poll_bytes"] == 217  # what was measured
+    print(found)
     wrong = {k: found[k] for k, (low, high) in FIGURES.items() if not low <= found[k] <= high}
     assert not wrong, found
