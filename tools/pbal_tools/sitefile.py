@@ -6,9 +6,15 @@ The controller's pbal.toml is generated from it. Every complaint names the key a
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from pbal_controller.config import DEFAULT_FUSE_A, BusConfig, ResidualConfig, TransformerConfig
+from pbal_controller.config import (
+    DEFAULT_FUSE_A,
+    BusConfig,
+    ResidualConfig,
+    Table,
+    TransformerConfig,
+)
 from pbal_controller.documents import DocumentError, read_toml, toml_value
 from pbal_controller.naming import Name
 
@@ -18,18 +24,14 @@ SITE = Path("/etc/pbal/site.toml")
 Bearer = Literal["rs485", "lora", "wifi"]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Head(_Table):
+class Head(Table):
     """The site itself."""
 
     id: int = Field(ge=1, le=0xFFFFFFFF)
     name: Name = ""
 
 
-class Feeder(_Table):
+class Feeder(Table):
     """A cable that leaves the transformer, and what it may carry."""
 
     name: Name
@@ -42,7 +44,7 @@ class Bus(BusConfig):
     feeder: Name = ""
 
 
-class Home(_Table):
+class Home(Table):
     """One home. `phase` is where it was connected when it was commissioned."""
 
     address: int = Field(ge=1, le=0xFFFF)
@@ -66,7 +68,7 @@ class Home(_Table):
         return self
 
 
-class Site(_Table):
+class Site(Table):
     """A whole site file."""
 
     site: Head

@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
+from pbal_controller.config import Table
 from pbal_controller.documents import DocumentError, read_toml
 from pbal_controller.errors import ConfigError
 
@@ -27,11 +28,7 @@ def _expression(text: str) -> str:
 Pattern = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_expression)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Named(_Table):
+class Named(Table):
     """Which modem it is, and who says so."""
 
     name: str
@@ -39,14 +36,14 @@ class Named(_Table):
     source: str
 
 
-class Line(_Table):
+class Line(Table):
     """The serial line; 8N1."""
 
     baud: int = Field(ge=1200, le=1_000_000)
     end: str = Field(min_length=1, max_length=2)
 
 
-class Step(_Table):
+class Step(Table):
     """One command, and where it is documented."""
 
     say: str = Field(min_length=1, max_length=200)
@@ -56,7 +53,7 @@ class Step(_Table):
     pause_s: float = Field(default=0.0, ge=0, le=60)
 
 
-class Lines(_Table):
+class Lines(Table):
     """What whole lines of the modem mean: regular expressions."""
 
     ok: Pattern
@@ -71,7 +68,7 @@ class Lines(_Table):
     restricted: Pattern = "(?!)"
 
 
-class Errors(_Table):
+class Errors(Table):
     """Which errors have a meaning of their own."""
 
     busy: Pattern
@@ -81,7 +78,7 @@ class Errors(_Table):
     already_joined: Pattern = "(?!)"
 
 
-class Modem(_Table):
+class Modem(Table):
     """One modem's file."""
 
     modem: Named
