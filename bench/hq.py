@@ -309,6 +309,8 @@ async def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     count = given.sites * given.each
+    if count < 1000:  # what the subscriber of bare_per_s writes at once
+        parser.error("--sites times --each: 1000 summaries at least")
     server = Postgres(safe=True)
     with tempfile.TemporaryDirectory(prefix="pbal-bench-") as name:
         folder = Path(name)
