@@ -1,18 +1,12 @@
 """The keys of the site: root keys and group keys, encrypted at rest."""
 
 from pbal_controller.keys.channel import Channel
+from pbal_controller.keys.content import KEY_BYTES, GroupGeneration, NodeKey
+from pbal_controller.keys.file import atomic_write, find_passphrase
 from pbal_controller.keys.file import site_of as read_keys_site
 from pbal_controller.keys.network import Network, checked_host
 from pbal_controller.keys.site import check_keys, open_keys, passphrase
-from pbal_controller.keys.store import (
-    KEY_BYTES,
-    GroupGeneration,
-    KeyStore,
-    NodeKey,
-    atomic_write,
-    find_passphrase,
-    user,
-)
+from pbal_controller.keys.store import KeyStore, user
 
 __all__ = [
     "KEY_BYTES",

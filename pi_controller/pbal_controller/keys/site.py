@@ -10,7 +10,8 @@ from typing import Literal
 
 from pbal_controller.config import Config
 from pbal_controller.errors import KeyStoreError
-from pbal_controller.keys.store import KeyStore, find_passphrase
+from pbal_controller.keys.file import find_passphrase
+from pbal_controller.keys.store import KeyStore
 from pbal_controller.secrecy import no_core_dump
 
 

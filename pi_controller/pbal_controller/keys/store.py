@@ -1,8 +1,8 @@
 """Root keys of the nodes, encrypted at rest.
 
-One JSON file: the scrypt parameters, a nonce, and everything else (site, root keys, group
-keys) as one AES-256-GCM ciphertext whose associated data is the file's plain header. The
-file is 0600, replaced atomically, and flushed to the disk before it replaces the old one.
+One JSON file: the scrypt parameters, a nonce, and everything else (content.py) as one AES-256-GCM
+ciphertext whose associated data is the file's plain header. The file is 0600, replaced atomically,
+and flushed to the disk before it replaces the old one.
 Keys appear in no repr, no log line and no error text.
 
 The controller and the command line may both change it: every change holds a lock on the folder
@@ -19,14 +19,12 @@ import base64
 import contextlib
 import fcntl
 import getpass
-import hashlib
 import os
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -38,45 +36,15 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from pbal_controller.documents import dump_json, load_json
 from pbal_controller.errors import KeyStoreError
 from pbal_controller.keys.channel import Channel
-from pbal_controller.keys.file import FORMAT, atomic_write, find_passphrase, read
+from pbal_controller.keys.content import (
+    KEY_BYTES,
+    Content,
+    GroupGeneration,
+    NodeKey,
+    new_node,
+)
+from pbal_controller.keys.file import FORMAT, atomic_write, read
 from pbal_controller.keys.network import Network
-
-KEY_BYTES = 32
-
-
-@dataclass(frozen=True)
-class NodeKey:
-    """One node's root key. `fingerprint` names the key without giving it away. `console`: how its
-    console was provisioned, "locked" or "open"; "" by a program that knew no lock.
-    """
-
-    address: int
-    eui: str
-    root: bytes
-    revoked: bool = False
-    console: str = ""
-
-    def __repr__(self) -> str:
-        return f"NodeKey(address={self.address}, eui={self.eui!r}, revoked={self.revoked})"
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits that change when the key does (hash of a 256-bit random secret)."""
-        return hashlib.sha256(b"pbal key fingerprint" + self.root).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class GroupGeneration:
-    """One group key of the site. `made_s` is unix time, 0 when it was not recorded."""
-
-    number: int
-    root: bytes
-    made_s: float = 0.0
-    why: str = ""
-    by: str = ""
-
-    def __repr__(self) -> str:
-        return f"GroupGeneration({self.number}, made_s={self.made_s}, why={self.why!r})"
 
 
 def user() -> str:
@@ -104,16 +72,11 @@ class KeyStore:
         self._key = key
         self._salt = salt
         self._log2_n = log2_n
-        self._nodes: dict[int, NodeKey] = {}
-        self._generations: tuple[GroupGeneration, ...] = ()
-        self._active = 1
-        self._release_key = b""
-        self._network: Network | None = None
-        self._channel: Channel | None = None
-        self._links: dict[int, bytes] = {}  # by site
+        self._content = Content((), 1)  # until it is opened or made
 
     def __repr__(self) -> str:
-        return f"KeyStore({str(self.path)!r}, site_id={self.site_id}, nodes={len(self._nodes)})"
+        nodes = len(self._content.nodes)
+        return f"KeyStore({str(self.path)!r}, site_id={self.site_id}, nodes={nodes})"
 
     # -- opening -------------------------------------------------------------------------
 
@@ -141,7 +104,7 @@ class KeyStore:
         if group_key is not None and len(group_key) != KEY_BYTES:
             raise KeyStoreError(f"a group key has {KEY_BYTES} bytes, not {len(group_key)}")
         root = group_key or secrets.token_bytes(KEY_BYTES)
-        store._generations = (GroupGeneration(1, root, time.time(), "first", user()),)
+        store._content = Content((GroupGeneration(1, root, time.time(), "first", user()),), 1)
         store._write()
         return store
 
@@ -192,7 +155,7 @@ class KeyStore:
     def _open(self, nonce: bytes, sealed: bytes) -> None:
         try:
             plain = AESGCM(self._key).decrypt(nonce, sealed, self._header())
-            self._load(load_json(plain))
+            self._content = Content.from_dict(load_json(plain))
         except (ValueError, KeyError, TypeError):  # a nonce of another length; other content
             raise KeyStoreError(f"{self.path}: damaged; restore it from a backup") from None
 
@@ -203,108 +166,26 @@ class KeyStore:
             lock = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise KeyStoreError(f"{self.path.parent}: {error.strerror}") from None
-        before = self._state()
+        before = self._content
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.reload()
-            before = self._state()
-            self._nodes = dict(self._nodes)
-            self._links = dict(self._links)
+            before = self._content
             yield
             self._write()
         except BaseException:
-            (
-                self._nodes, self._generations, self._active, self._release_key, self._network,
-                self._links, self._channel,
-            ) = before  # fmt: skip
+            self._content = before
             raise
         finally:
             os.close(lock)
 
-    def _state(
-        self,
-    ) -> tuple[
-        dict[int, NodeKey],
-        tuple[GroupGeneration, ...],
-        int,
-        bytes,
-        Network | None,
-        dict[int, bytes],
-        Channel | None,
-    ]:
-        return (
-            self._nodes, self._generations, self._active, self._release_key, self._network,
-            self._links, self._channel,
-        )  # fmt: skip
-
     def _header(self) -> bytes:
         return f"{FORMAT}|{self.site_id}|{self._log2_n}|{_b64(self._salt)}".encode("ascii")
 
-    def _load(self, content: dict[str, Any]) -> None:
-        nodes: dict[int, NodeKey] = {}
-        for item in content["nodes"]:
-            node = NodeKey(
-                int(item["address"]),
-                str(item["eui"]),
-                bytes.fromhex(item["root"]),
-                bool(item.get("revoked", False)),
-                str(item.get("console", "")),
-            )
-            nodes[node.address] = node
-        # A store from before there were generations has one, of unknown age.
-        self._generations = tuple(
-            GroupGeneration(
-                int(item["number"]),
-                bytes.fromhex(item["root"]),
-                float(item["made_s"]),
-                str(item["why"]),
-                str(item["by"]),
-            )
-            for item in content.get("generations", ())
-        ) or (GroupGeneration(1, bytes.fromhex(content["group"])),)
-        self._active = int(content.get("active", self._generations[0].number))
-        self._release_key = bytes.fromhex(content.get("release", ""))
-        found = content.get("network")
-        self._network = None if found is None else Network.from_dict(found)
-        told = content.get("radio")
-        self._channel = None if told is None else Channel.from_dict(told)
-        self._links = {
-            int(site): bytes.fromhex(root) for site, root in content.get("links", {}).items()
-        }
-        self._nodes = nodes
-
     def _write(self) -> None:
-        content = {
-            # For a program from before there were generations.
-            "group": self.active.root.hex(),
-            "generations": [
-                {
-                    "number": g.number,
-                    "root": g.root.hex(),
-                    "made_s": g.made_s,
-                    "why": g.why,
-                    "by": g.by,
-                }
-                for g in self._generations
-            ],
-            "active": self._active,
-            "release": self._release_key.hex(),
-            "network": None if self._network is None else self._network.as_dict(),
-            "radio": None if self._channel is None else self._channel.as_dict(),
-            "links": {str(site): root.hex() for site, root in sorted(self._links.items())},
-            "nodes": [
-                {
-                    "address": n.address,
-                    "eui": n.eui,
-                    "root": n.root.hex(),
-                    "revoked": n.revoked,
-                    "console": n.console,
-                }
-                for n in sorted(self._nodes.values(), key=lambda n: n.address)
-            ],
-        }
         nonce = secrets.token_bytes(12)
-        sealed = AESGCM(self._key).encrypt(nonce, dump_json(content).encode(), self._header())
+        plain = dump_json(self._content.as_dict()).encode()
+        sealed = AESGCM(self._key).encrypt(nonce, plain, self._header())
         document = {
             "format": FORMAT,
             "site": self.site_id,
@@ -320,15 +201,12 @@ class KeyStore:
     @property
     def newest(self) -> GroupGeneration:
         """The newest group key: what nodes are given."""
-        return self._generations[-1]
+        return self._content.newest
 
     @property
     def active(self) -> GroupGeneration:
         """The group key that group frames are sealed with; older than `newest` in a change."""
-        for generation in self._generations:
-            if generation.number == self._active:
-                return generation
-        return self._generations[0]
+        return self._content.in_use
 
     @property
     def group_key(self) -> bytes:
@@ -347,7 +225,7 @@ class KeyStore:
     def _draw(self, why: str, by: str, above: int = 0) -> GroupGeneration:
         number = max(self.newest.number, above) + 1
         made = GroupGeneration(number, secrets.token_bytes(KEY_BYTES), time.time(), why, by)
-        self._generations = (self.active, made)
+        self._content = replace(self._content, generations=(self.active, made))
         return made
 
     def activate(self, number: int) -> bool:
@@ -358,26 +236,27 @@ class KeyStore:
         with self._changing():
             found = self.newest.number == number
             if found:
-                self._active = number
-                self._generations = (self.newest,)
+                self._content = replace(self._content, active=number, generations=(self.newest,))
         return found
 
-    def audit_key(self) -> Ed25519PrivateKey:
-        """Signs the audit log: derived from this store's own key, the same while that is."""
-        seed = HKDF(hashes.SHA256(), KEY_BYTES, None, b"pbal audit key 1").derive(self._key)
-        return Ed25519PrivateKey.from_private_bytes(seed)
-
-    def vault_key(self) -> bytes:
-        """Seals values in the journal (AES-256): derived as above."""
-        return HKDF(hashes.SHA256(), KEY_BYTES, None, b"pbal vault key 1").derive(self._key)
-
-    def link_key(self) -> Ed25519PrivateKey:
-        """Proves to a second controller of this site that both have this store: derived as above.
+    def _derived(self, what: bytes) -> bytes:
+        """A key (32 bytes) for one purpose: derived from this store's own, the same while that is.
 
         The same in a copy of the file; another in a store that was made anew.
         """
-        seed = HKDF(hashes.SHA256(), KEY_BYTES, None, b"pbal standby link key 1").derive(self._key)
-        return Ed25519PrivateKey.from_private_bytes(seed)
+        return HKDF(hashes.SHA256(), KEY_BYTES, None, what).derive(self._key)
+
+    def audit_key(self) -> Ed25519PrivateKey:
+        """Signs the audit log: derived from this store's own key."""
+        return Ed25519PrivateKey.from_private_bytes(self._derived(b"pbal audit key 1"))
+
+    def vault_key(self) -> bytes:
+        """Seals values in the journal (AES-256): derived as above."""
+        return self._derived(b"pbal vault key 1")
+
+    def link_key(self) -> Ed25519PrivateKey:
+        """Proves to a second controller that both have this store: derived as above."""
+        return Ed25519PrivateKey.from_private_bytes(self._derived(b"pbal standby link key 1"))
 
     @property
     def release_key(self) -> bytes:
@@ -386,7 +265,7 @@ class KeyStore:
         Empty for none. It is no secret, but it must be the right one: in this store it cannot be
         altered unnoticed.
         """
-        return self._release_key
+        return self._content.release_key
 
     def set_release_key(self, public: bytes) -> None:
         """From now on nodes are provisioned with this key; b"" for none.
@@ -396,12 +275,12 @@ class KeyStore:
         if len(public) not in (0, KEY_BYTES):
             raise KeyStoreError(f"a release key has {KEY_BYTES} bytes, not {len(public)}")
         with self._changing():
-            self._release_key = public
+            self._content = replace(self._content, release_key=public)
 
     def link(self, site: int) -> bytes:
         """The root key (32 bytes) that a site and its gateway share. Raises KeyStoreError."""
         try:
-            return self._links[site]
+            return self._content.links[site]
         except KeyError:
             raise KeyStoreError(
                 f"{self.path}: no key for the LoRa link of site {site}; make it at the gateway "
@@ -415,37 +294,38 @@ class KeyStore:
         if len(root) != KEY_BYTES:
             raise KeyStoreError(f"a link's key has {KEY_BYTES} bytes, not {len(root)}")
         with self._changing():
-            self._links[site] = root
+            links = self._content.links | {site: root}
+            self._content = replace(self._content, links=links)
         return root
 
     @property
     def network(self) -> Network | None:
         """The site's Wi-Fi, None for a site without one."""
-        return self._network
+        return self._content.network
 
     def set_network(self, network: Network | None) -> None:
         """From now on nodes that speak UDP are provisioned with this."""
         with self._changing():
-            self._network = network
+            self._content = replace(self._content, network=network)
 
     @property
     def channel(self) -> Channel | None:
         """The site's radio channel, None for a site without one."""
-        return self._channel
+        return self._content.channel
 
     def set_channel(self, channel: Channel | None) -> None:
         """From now on nodes with a radio are provisioned with this."""
         with self._changing():
-            self._channel = channel
+            self._content = replace(self._content, channel=channel)
 
     def addresses(self) -> list[int]:
         """All known addresses, revoked ones included, in order."""
-        return sorted(self._nodes)
+        return sorted(self._content.nodes)
 
     def node(self, address: int) -> NodeKey:
         """The entry of an address. Raises KeyStoreError for an unknown one."""
         try:
-            return self._nodes[address]
+            return self._content.nodes[address]
         except KeyError:
             raise KeyStoreError(
                 f"{self.path}: no key for address {address}; "
@@ -461,23 +341,23 @@ class KeyStore:
 
     def add(self, address: int, eui: str, root: bytes | None = None, console: str = "") -> NodeKey:
         """Add a node; without `root` a fresh key is drawn. Raises KeyStoreError when taken."""
-        node = replace(self._checked(address, eui, root), console=console)
+        node = new_node(address, eui, root, console)
         with self._changing():
-            if address in self._nodes:
+            if address in self._content.nodes:
                 raise KeyStoreError(
                     f"address {address} has a key already; rotate or remove it first"
                 )
-            self._nodes[address] = node
+            self._put(node)
         return node
 
     def add_many(self, nodes: list[tuple[int, str, bytes]]) -> None:
         """Add several nodes with one write: (address, eui, root)."""
-        fresh = [self._checked(*node) for node in nodes]
+        fresh = [new_node(*node) for node in nodes]
         with self._changing():
             for node in fresh:
-                if node.address in self._nodes:
+                if node.address in self._content.nodes:
                     raise KeyStoreError(f"address {node.address} has a key already")
-            self._nodes.update({node.address: node for node in fresh})
+            self._put(*fresh)
 
     def rotate(
         self, address: int, root: bytes | None = None, console: str | None = None
@@ -487,11 +367,8 @@ class KeyStore:
         """
         with self._changing():
             old = self.node(address)
-            node = replace(
-                self._checked(address, old.eui, root),
-                console=old.console if console is None else console,
-            )
-            self._nodes[address] = node
+            node = new_node(address, old.eui, root, old.console if console is None else console)
+            self._put(node)
         return node
 
     def revoke(self, address: int, by: str = "") -> GroupGeneration | None:
@@ -505,7 +382,7 @@ class KeyStore:
             old = self.node(address)
             if old.revoked:
                 return None
-            self._nodes[address] = replace(old, revoked=True)
+            self._put(replace(old, revoked=True))
             made = self._draw(f"node {address} revoked", by)
         return made
 
@@ -513,26 +390,9 @@ class KeyStore:
         """Forget a node and free its address."""
         with self._changing():
             self.node(address)
-            del self._nodes[address]
+            kept = {at: node for at, node in self._content.nodes.items() if at != address}
+            self._content = replace(self._content, nodes=kept)
 
-    @staticmethod
-    def _checked(address: int, eui: str, root: bytes | None) -> NodeKey:
-        if not 1 <= address <= 0xFFFF:
-            raise KeyStoreError(f"address {address} is outside 1..65535")
-        try:
-            eui_bytes = bytes.fromhex(eui)
-        except ValueError:
-            eui_bytes = b""
-        if len(eui_bytes) != 8:
-            raise KeyStoreError(f"eui {eui!r} must be 16 hex digits")
-        if root is None:
-            root = secrets.token_bytes(KEY_BYTES)
-        if len(root) != KEY_BYTES:
-            raise KeyStoreError(f"a root key has {KEY_BYTES} bytes, not {len(root)}")
-        return NodeKey(address, eui.lower(), root)
-
-
-__all__ = [
-    "KEY_BYTES", "GroupGeneration", "KeyStore", "NodeKey", "atomic_write", "find_passphrase",
-    "user",
-]  # fmt: skip
+    def _put(self, *nodes: NodeKey) -> None:
+        fresh = {node.address: node for node in nodes}
+        self._content = replace(self._content, nodes=self._content.nodes | fresh)

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -276,9 +277,8 @@ async def test_a_lying_home_moves_the_number_a_little_once(make_site: MakeSite) 
 
 def aged(site: Site, days: float) -> None:
     old = site.keys.newest
-    site.keys._generations = (
-        GroupGeneration(old.number, old.root, time.time() - days * 86400, old.why, old.by),
-    )
+    made = replace(old, made_s=time.time() - days * 86400)
+    site.keys._content = replace(site.keys._content, generations=(made,))
     site.keys._write()
 
 
