@@ -6,12 +6,9 @@ from pbal_controller.config.report import describe
 from pbal_controller.config.tables import (
     DEFAULT_FUSE_A,
     DispatchConfig,
-    GatewayConfig,
-    GatewaySite,
     HomeConfig,
     HttpConfig,
     LogConfig,
-    LorawanConfig,
     MeterConfig,
     PlannerConfig,
     PlausibilityConfig,
@@ -23,8 +20,8 @@ from pbal_controller.config.tables import (
     Table,
     TransformerConfig,
     UpdateConfig,
-    UplinkConfig,
 )
+from pbal_controller.config.uplink import GatewayConfig, GatewaySite, LorawanConfig, UplinkConfig
 from pbal_controller.config.whole import Config
 
 __all__ = [

@@ -14,7 +14,6 @@ from pbal_controller.bearers.rs485 import BusConfig
 from pbal_controller.config.tables import (
     BearerConfig,
     DispatchConfig,
-    GatewayConfig,
     HomeConfig,
     HttpConfig,
     JournalConfig,
@@ -29,8 +28,8 @@ from pbal_controller.config.tables import (
     Table,
     TransformerConfig,
     UpdateConfig,
-    UplinkConfig,
 )
+from pbal_controller.config.uplink import GatewayConfig, UplinkConfig
 from pbal_controller.documents import dump_json
 from pbal_controller.naming import Name
 
