@@ -101,7 +101,7 @@ class WordBound:
         # The past phases that bind for each home, whatever it draws: the first, and from this one.
         self._first = np.zeros(n, np.int64)
         # Of the others, what it said: the disc's centre (2) and radius, -1 where they do not bind.
-        self._said = np.empty((0, n, 3), np.int8)
+        self._said = _nothing_said(0, n)
         self._claims = np.empty((4, n))  # on the phases now: least and greatest, re and im, of F
         self.held_back_total = 0
 
@@ -167,12 +167,12 @@ class WordBound:
         if len(past) and not ((past >= -1) & (past <= 2)).all():
             raise ValueError("bound: no phases")
         # Older versions did not know what homes said.
-        said = np.asarray(state.get("said", np.full((*past.shape, 3), -1, np.int8)))
+        said = np.asarray(state.get("said", _nothing_said(*past.shape)))
         if said.dtype != np.int8 or said.shape != (*past.shape, 3):
             raise ValueError("bound: no claims of these homes")
         self._past, self._said = past[-KEEP:], said[-KEEP:]
         self._first[:] = 0
-        self._claims[:2], self._claims[2:] = np.inf, -np.inf
+        self._forget_claims()
 
     def _remember(self, x: NDArray[np.int8]) -> None:
         if len(self._past) and not (self._past[-1] != x).any():
@@ -180,9 +180,13 @@ class WordBound:
         # The first phases of all stay.
         drop = max(0, len(self._past) + 1 - KEEP)
         self._past = np.vstack((self._past[:1], self._past[1 + drop :], x[None]))
-        nothing = np.full((1, len(x), 3), -1, np.int8)
-        self._said = np.concatenate((self._said[:1], self._said[1 + drop :], nothing))
+        self._said = np.concatenate(
+            (self._said[:1], self._said[1 + drop :], _nothing_said(1, len(x)))
+        )
         self._first = np.where(self._first > drop, self._first - drop, np.minimum(self._first, 1))
+        self._forget_claims()
+
+    def _forget_claims(self) -> None:
         self._claims[:2], self._claims[2:] = np.inf, -np.inf
 
     def _note(
@@ -199,6 +203,10 @@ class WordBound:
         radius = np.ceil(_UNITS * np.hypot(*(greatest - least)) / 2 + 0.75)
         self._said[-1, binds, :2] = np.rint(_UNITS * (least + greatest) / 2).T
         self._said[-1, binds, 2] = np.minimum(radius, 127)
+
+
+def _nothing_said(rows: int, homes: int) -> NDArray[np.int8]:
+    return np.full((rows, homes, 3), -1, np.int8)
 
 
 def _ends(
@@ -370,6 +378,7 @@ class _Past:
         size = np.abs(then)
         self._to = np.conj(then) / np.maximum(size, 1e-12)
         self._far = size
+        self._apart = np.maximum(size - self._radius, 0.0)
         self._near = np.where(size > self._radius, np.minimum(size, 2 * self._radius - size), size)
 
     def harm(self, others: NDArray[np.complex128]) -> NDArray[np.float64]:
@@ -382,7 +391,6 @@ class _Past:
             now = others[self._home] + self._centre
             along = self._to * now
             off = np.maximum(self._near - along.real, 0.0) + np.maximum(along.real - self._far, 0.0)
-            beyond = np.maximum(self._far - self._radius, 0.0)
-            least = np.minimum(np.hypot(off, along.imag), np.abs(now) + self._radius - beyond)
+            least = np.minimum(np.hypot(off, along.imag), np.abs(now) + self._radius - self._apart)
             np.maximum.at(worst, self._home, least.max(axis=0))
         return worst
