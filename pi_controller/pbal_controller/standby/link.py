@@ -11,7 +11,6 @@ the lease; where it is cut, the buses' silence alone is not enough for longer th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 import logging
 import os
@@ -53,7 +52,6 @@ class State(BaseModel):
     serving: bool
     term: Number
     wall_s: float
-    keys: Annotated[str, Field(max_length=64)]
 
 
 def certificate(key: Ed25519PrivateKey) -> bytes:
@@ -229,17 +227,13 @@ class Link:
         return {
             "trouble": self.trouble,
             "peer_age_s": None if peer is None else round(self.peer_age_s(), 1),
-            "peer": None if peer is None else peer.model_dump(mode="json", exclude={"keys"}),
+            "peer": None if peer is None else peer.model_dump(mode="json"),
             "clock_off_s": round(self.clock_off_s, 2),
         }
 
 
 def _why(error: BaseException) -> str:
-    with contextlib.suppress(AttributeError):
-        if isinstance(error, aiohttp.ClientConnectorCertificateError):
-            return "its key is not this site's: copy keys.json from one controller to the other"
-    if isinstance(error, ssl.SSLError) or isinstance(
-        getattr(error, "os_error", None), ssl.SSLError
-    ):
+    # aiohttp's own errors of certificates and handshakes are SSLErrors, too.
+    if any(isinstance(e, ssl.SSLError) for e in (error, getattr(error, "os_error", None))):
         return "its key is not this site's: copy keys.json from one controller to the other"
     return str(error) or type(error).__name__

@@ -10,7 +10,6 @@ import base64
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from pbal_controller import __version__
@@ -69,7 +68,6 @@ class Member:
         self._term = 0
         self._latest = False
         self._keys_known = ""
-        self._file = b""
         self._differ = ""
         self._copy_seen: Copy | None = None
         self._take = False
@@ -97,7 +95,6 @@ class Member:
         self._term = int(await self._meta(_TERM) or 0)
         self._latest = await self._meta(_LATEST) == "1"
         self._keys_known = await self._meta(_KEYS)
-        self._file = await asyncio.to_thread(Path(self._keys.path).read_bytes)
 
     async def _meta(self, key: str) -> str:
         return await self._journal.call(lambda journal: journal.meta(key) or "")
@@ -106,12 +103,12 @@ class Member:
         return State(
             site=self._site, member=self._config.member, version=__version__,
             role=self.lease.role, serving=self.lease.serving, term=self._term,
-            wall_s=time.time(), keys=keys_digest(self._file),
+            wall_s=time.time(),
         )  # fmt: skip
 
     async def _give(self) -> Copy:
-        self._file = await asyncio.to_thread(Path(self._keys.path).read_bytes)
-        return await self._journal.call(collect, self._term, self._file)
+        keys = await asyncio.to_thread(self._keys.path.read_bytes)
+        return await self._journal.call(collect, self._term, keys)
 
     # -- the loop ------------------------------------------------------------------------
 
@@ -184,7 +181,7 @@ class Member:
 
     async def _take_keys(self, theirs: bytes) -> None:
         """The other's key store takes the place of ours, unless both were changed."""
-        mine = self._file = await asyncio.to_thread(Path(self._keys.path).read_bytes)
+        mine = await asyncio.to_thread(self._keys.path.read_bytes)
         digest = keys_digest(theirs)
         if mine != theirs and keys_digest(mine) != self._keys_known:
             self._differ = (

@@ -285,7 +285,7 @@ def state(member: str, **changes: Any) -> linking.State:
     """What a controller says of itself."""
     said = linking.State(
         site=7, member=member, version="1", role=Role.FOLLOW, serving=False, term=0,
-        wall_s=1000.0, keys="",
+        wall_s=1000.0,
     )  # fmt: skip
     return said.model_copy(update=changes)
 
@@ -373,7 +373,7 @@ async def test_who_has_no_key_hears_nothing() -> None:
 
 
 @pytest.fixture
-async def member(tmp_path: Path) -> Any:
+async def member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Member b with a journal, a key store and a lease that hears silence."""
     keys = KeyStore.create(tmp_path / "keys.json", PASSPHRASE, 7)
     journal = AsyncJournal(tmp_path / "j.db")
@@ -390,6 +390,8 @@ async def member(tmp_path: Path) -> Any:
     made.lease = Lease(["bus"], TAKE_S, second=True, clock=lambda: now[0])
     made.lease.opened("bus")
     made.now = now  # type: ignore[attr-defined]
+    for module in (members, linking):
+        monkeypatch.setattr(module, "boot_time", lambda: now[0])
     await made.begin()
     yield made
     await journal.close()
@@ -404,11 +406,7 @@ async def silence(member: Any, seconds: float) -> None:
             member.lease.may_send()
 
 
-async def test_without_a_copy_nobody_takes_over(
-    member: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(members, "boot_time", lambda: member.now[0])
-    monkeypatch.setattr(linking, "boot_time", lambda: member.now[0])
+async def test_without_a_copy_nobody_takes_over(member: Any) -> None:
     await silence(member, 60)
     assert member.lease.role is Role.FOLLOW
     assert "has none" in member.as_dict()["why_not_ready"]
@@ -423,12 +421,8 @@ async def test_without_a_copy_nobody_takes_over(
 
 
 @pytest.mark.parametrize(("old_s", "takes"), [(5.0, True), (59.0, True), (62.0, False)])
-async def test_a_copy_must_be_as_new_as_the_silence(
-    member: Any, old_s: float, takes: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(members, "boot_time", lambda: member.now[0])
-    monkeypatch.setattr(linking, "boot_time", lambda: member.now[0])
-    text = member._file
+async def test_a_copy_must_be_as_new_as_the_silence(member: Any, old_s: float, takes: bool) -> None:
+    text = member._keys.path.read_bytes()
     member.link.copy = EMPTY.model_copy(update={"keys": base64.b64encode(text).decode()})
     await member._journal.call(Journal.set_meta, "standby_keys", copying.keys_digest(text))
     member._keys_known = copying.keys_digest(text)
@@ -441,11 +435,7 @@ async def test_a_copy_must_be_as_new_as_the_silence(
         assert await member._journal.call(lambda j: j.meta("standby_latest")) == "1"
 
 
-async def test_it_does_not_claim_while_the_other_says_it_is_at_work(
-    member: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(members, "boot_time", lambda: member.now[0])
-    monkeypatch.setattr(linking, "boot_time", lambda: member.now[0])
+async def test_it_does_not_claim_while_the_other_says_it_is_at_work(member: Any) -> None:
     member._latest = True
     member.link.peer = state("a", serving=True, role=Role.HOLD)
     for _ in range(60):
@@ -456,11 +446,7 @@ async def test_it_does_not_claim_while_the_other_says_it_is_at_work(
     assert member.lease.serving
 
 
-async def test_the_later_of_two_at_work_goes_on(
-    member: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(members, "boot_time", lambda: member.now[0])
-    monkeypatch.setattr(linking, "boot_time", lambda: member.now[0])
+async def test_the_later_of_two_at_work_goes_on(member: Any) -> None:
     member._latest = True
     await silence(member, 12)
     assert member.lease.serving
@@ -476,16 +462,16 @@ async def test_the_later_of_two_at_work_goes_on(
 
 
 async def test_key_stores_that_both_changed_are_left_alone(member: Any) -> None:
+    before = member._keys.path.read_bytes()
     with pytest.raises(KeyStoreError, match="does not open here"):
         member._keys.replace(b"{}")
-    before = member._file
     await member._take_keys(b"another")
     assert "differ" in member.unfit()
     assert member._keys.path.read_bytes() == before
 
 
 async def test_a_newer_key_store_is_taken_over(member: Any, tmp_path: Path) -> None:
-    mine = member._file
+    mine = member._keys.path.read_bytes()
     await member._take_keys(mine)
     other = tmp_path / "theirs.json"
     other.write_bytes(mine)
