@@ -21,7 +21,6 @@ from pbal_controller.errors import (
     ConfigError,
     ControllerError,
     JournalError,
-    JournalUnavailable,
     KeyStoreError,
 )
 from pbal_controller.keys import KeyStore, check_keys, open_keys, passphrase, user
@@ -73,19 +72,7 @@ def _print_version(wanted: bool) -> None:
 
 
 def _journal(config: Path | None) -> Journal:
-    """The journal of a site that has one. Raises JournalError: there is none, or it is damaged.
-
-    A command creates none: on the wrong site it would then seem to succeed.
-    """
-    from pbal_controller.journal import Journal
-
-    path = load(config).journal.path
-    if not path.exists():
-        raise JournalUnavailable(
-            f"{path}: no journal here; the controller makes it when it first runs. "
-            "Is journal.path right, and its disk mounted?"
-        )
-    return Journal(path)
+    return onsite.site_journal(load(config))
 
 
 @app.command()

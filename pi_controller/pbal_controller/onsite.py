@@ -11,7 +11,7 @@ import sys
 import tempfile
 import urllib.request
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,9 +23,12 @@ from pbal_controller.errors import (
     JournalUnavailable,
     KeyStoreError,
 )
-from pbal_controller.keys import atomic_write, check_keys, open_keys, passphrase
+from pbal_controller.keys import KEY_BYTES, atomic_write, check_keys, open_keys, passphrase
 from pbal_controller.uplink import certificate, enrolment
 from pbal_controller.view import read_token
+
+if TYPE_CHECKING:
+    from pbal_controller.journal import Journal
 
 DEFAULT_CONFIG = Path("/etc/pbal/pbal.toml")
 _ANSWER_S = 10.0
@@ -148,16 +151,26 @@ def standby(
         raise typer.Exit(6)
 
 
-def _take(settings: Config) -> None:
+def site_journal(settings: Config) -> Journal:
+    """The journal of a site that has one. Raises JournalError: there is none, or it is damaged.
+
+    A command creates none: on the wrong site it would then seem to succeed.
+    """
     from pbal_controller.journal import Journal
-    from pbal_controller.standby import ask_to_take
 
     path = settings.journal.path
     if not path.exists():
         raise JournalUnavailable(
-            f"{path}: no journal here; the controller makes it when it first runs"
+            f"{path}: no journal here; the controller makes it when it first runs. "
+            "Is journal.path right, and its disk mounted?"
         )
-    journal = Journal(path)
+    return Journal(path)
+
+
+def _take(settings: Config) -> None:
+    from pbal_controller.standby import ask_to_take
+
+    journal = site_journal(settings)
     try:
         ask_to_take(journal)
     finally:
@@ -345,7 +358,7 @@ def link(
     if new is not None:
         if new.exists():
             raise ConfigError(f"{new}: exists already; name another file")
-        root = secrets.token_bytes(32)
+        root = secrets.token_bytes(KEY_BYTES)
         atomic_write(new, f"{_LINK} {site} {root.hex()}\n".encode())
         keys.set_link(site, root)
         print(f"The key is in {new}; bring it to site {site}, and destroy the file there.")
@@ -362,7 +375,7 @@ def _link_key(path: Path, site: int) -> bytes:
         root = bytes.fromhex(digits)
     except (OSError, ValueError):
         word, number, root = "", "", b""
-    if word != _LINK or len(root) != 32:
+    if word != _LINK or len(root) != KEY_BYTES:
         raise KeyStoreError(f"{path}: is no file that `pbal-controller keys link --new` made")
     if number != str(site):
         raise KeyStoreError(f"{path}: is for site {number}, not for site {site}")
