@@ -115,19 +115,17 @@ def _absolute(config: Config, base: Path) -> Config:
     def fix(path: Path | None) -> Path | None:
         return None if path is None else (base / path).absolute()
 
+    def named(file: str) -> str:
+        # One that comes with pbal is given by its name alone.
+        return str(fix(Path(file))) if file.endswith(".toml") else file
+
     meter = config.transformer.meter
     if meter is not None:
-        profile = meter.profile
-        if profile.endswith(".toml"):
-            profile = str(fix(Path(profile)))
-        meter = meter.model_copy(update={"path": fix(meter.path), "profile": profile})
+        meter = meter.model_copy(update={"path": fix(meter.path), "profile": named(meter.profile)})
     lorawan = config.uplink.lorawan
     if lorawan is not None:
-        modem = lorawan.modem
-        if modem.endswith(".toml"):
-            modem = str(fix(Path(modem)))
         lorawan = lorawan.model_copy(
-            update={"app_key_file": fix(lorawan.app_key_file), "modem": modem}
+            update={"app_key_file": fix(lorawan.app_key_file), "modem": named(lorawan.modem)}
         )
     return config.model_copy(
         update={

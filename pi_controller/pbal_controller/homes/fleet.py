@@ -77,9 +77,8 @@ class Home:
     # While a second controller is present: when the next claim is due (host.instead).
     claim_due: float = -math.inf
     claiming: bool = False
-    hello_request_due: float = (
-        -math.inf
-    )  # while homes are asked whether they confirm one home's report
+    # While homes are asked whether they confirm one home's report.
+    hello_request_due: float = -math.inf
 
     watched: bool = False  # the dispatcher wants every reading: a command is open
 
