@@ -33,6 +33,25 @@ def test_round_trip(store: KeyStore) -> None:
     assert again.addresses() == [257]
 
 
+def test_a_store_that_is_damaged_within_is_not_read_by_half(
+    store: KeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What seals it is right, one of its values is none."""
+    other = KeyStore.open(store.path, b"pass")
+    before = store.newest
+    dumps = json.dumps
+
+    def damaged(content: Any, **how: Any) -> str:
+        return dumps(content | {"release": "zz"} if "release" in content else content, **how)
+
+    monkeypatch.setattr(json, "dumps", damaged)
+    other.new_group_key("a test", "")
+    monkeypatch.undo()
+    with pytest.raises(KeyStoreError, match="damaged"):
+        store.reload()
+    assert store.newest == before
+
+
 def test_the_release_key_is_kept_and_a_store_from_before_it_opens(
     store: KeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
