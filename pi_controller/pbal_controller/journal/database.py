@@ -17,11 +17,17 @@ from typing import Any
 
 from pbal_controller.errors import JournalError, JournalUnavailable, NumbersSpentError
 from pbal_controller.journal import chain
-from pbal_controller.journal.file import is_damage, made_private, schema_files, trouble
-from pbal_controller.journal.numbers import Numbers, NumbersUsedUp
+from pbal_controller.journal.file import (
+    is_damage,
+    made_private,
+    schema_files,
+    transaction,
+    trouble,
+)
+from pbal_controller.journal.numbers import LANE, Numbers, NumbersUsedUp
 from pbal_controller.journal.vault import CLEAR_BLOBS, Vault, place_of, rewrite, seal_all
 
-COUNTER_BLOCK = 256
+COUNTER_BLOCK = LANE  # the most that fits one block of a lane
 _LANE = "lane"
 _REWRITTEN = "vault_rewritten"
 OPEN_STATES = ("journaled", "sent", "accepted", "done")
@@ -162,16 +168,9 @@ class Journal:
             self._db.execute("PRAGMA optimize")
         self._db.close()
 
-    @contextlib.contextmanager
-    def transaction(self) -> Any:
+    def transaction(self) -> contextlib.AbstractContextManager[None]:
         """All of the statements inside, or none."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        return transaction(self._db)
 
     # -- commands ------------------------------------------------------------------------
 

@@ -1,9 +1,11 @@
-"""The journal as a file: the steps of its schema, and what is wrong with one that fails."""
+"""The journal as a file: its schema, its transactions, and what is wrong with one that fails."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -28,6 +30,18 @@ def made_private(path: Path) -> None:
     with contextlib.suppress(OSError):  # SQLite's own error says more
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     keep_private(path)
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All of the statements inside, or none."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
 
 
 class Whereabouts:

@@ -20,6 +20,8 @@ import sqlite3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from pbal_controller.journal.file import transaction
+
 log = logging.getLogger(__name__)
 
 MARK = b"\x00pbv\x01"
@@ -78,8 +80,7 @@ def place_of(table: str, key: object) -> str:
 def seal_all(db: sqlite3.Connection, vault: Vault) -> int:
     """Seal every value that is in the clear. Returns how many were; all of them or none."""
     count = 0
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(db):
         for table, key, value in PLACES:
             found = (
                 f"SELECT {key}, {value} FROM {table} "
@@ -91,10 +92,6 @@ def seal_all(db: sqlite3.Connection, vault: Vault) -> int:
                     [(vault.seal(place_of(table, k), bytes(v)), k) for k, v in rows],
                 )
                 count += len(rows)
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
     return count
 
 
