@@ -89,6 +89,8 @@ SYSTEM_TOOLS=(
     "/usr/sbin/mosquitto mosquitto the uplink's broker"
     "/usr/lib/postgresql postgresql HQ's database"
     "debootstrap debootstrap the Debian package"
+    "java openjdk-17-jre-headless the large HQ's engines"
+    "mvn maven the large HQ's engines"
 )
 
 if [ ${#only[@]} -gt 0 ]; then

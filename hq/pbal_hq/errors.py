@@ -9,6 +9,7 @@ HqError                    exit code of the command
   BadInput                 7   a file that was given to be imported cannot be used
   BusError                 8   the bus's files are damaged, or cannot be written now
   BrokenChain              9   the audit log was changed (pbal_hq.audit)
+  LabError                10   an engine of the lab cannot be fetched, or does not start
 """
 
 from __future__ import annotations
@@ -60,3 +61,9 @@ class BusError(HqError):
     """The bus's files are damaged, or cannot be written now."""
 
     exit_code = 8
+
+
+class LabError(HqError):
+    """An engine of the lab cannot be fetched or started; the text says what to do."""
+
+    exit_code = 10

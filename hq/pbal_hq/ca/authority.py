@@ -98,7 +98,7 @@ class Authority:
         self, name: str, key: CertificatePublicKeyTypes, days: float, now: datetime.datetime
     ) -> Issued:
         """A certificate of a client of this name, for a key that its owner holds."""
-        return Issued(self._sign(name, key, days, now, ExtendedKeyUsageOID.CLIENT_AUTH, ()))
+        return Issued(self._sign(name, key, days, now, [ExtendedKeyUsageOID.CLIENT_AUTH], ()))
 
     def client_with_key(self, name: str, days: float, now: datetime.datetime) -> Issued:
         """The same with a new key: HQ's own."""
@@ -110,8 +110,15 @@ class Authority:
     ) -> Issued:
         """A certificate of a server that is reached under these names and addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
-        use = ExtendedKeyUsageOID.SERVER_AUTH
-        made = self._sign(name, key.public_key(), days, now, use, hosts)
+        uses = [ExtendedKeyUsageOID.SERVER_AUTH]
+        made = self._sign(name, key.public_key(), days, now, uses, hosts)
+        return Issued(made, _key_pem(key))
+
+    def peer(self, name: str, hosts: Sequence[str], days: float, now: datetime.datetime) -> Issued:
+        """The same of a server that is a client of its like, too: a broker of a cluster."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        made = self._sign(name, key.public_key(), days, now, uses, hosts)
         return Issued(made, _key_pem(key))
 
     def _sign(
@@ -120,7 +127,7 @@ class Authority:
         key: CertificatePublicKeyTypes,
         days: float,
         now: datetime.datetime,
-        use: x509.ObjectIdentifier,
+        uses: Sequence[x509.ObjectIdentifier],
         hosts: Sequence[str],
     ) -> x509.Certificate:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -128,7 +135,7 @@ class Authority:
             _builder(subject, self.certificate.subject, key, now, days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign=True, authority=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
                 critical=False,

@@ -1,0 +1,44 @@
+"""The engines of a large HQ (Kafka and what runs beside it), the real ones, on this computer.
+
+    fetched(NAME) -> folder      the jars of artifacts/NAME.toml, each checked by its SHA-256
+    classpath(NAME, ...)         the same for Java; raises Missing, BadArtifact
+    command(MAIN, ARGUMENTS, classpath=..., heap_mb=...)
+                                 the words that start a Java class in a bounded heap
+    Service(NAME, ARGV, FOLDER)  a process and all that it starts: start, wait, weigh, stop, kill
+    Kafka(FOLDER, TLS, USERS)    an engine: services that belong together
+    lab                          engines that go on running: `pbal-hq lab up kafka`
+
+A new engine: write artifacts/NAME.toml with `wanted`, run `python -m pbal_engines.relist NAME`,
+make a class with `start`, `stop`, `services` and `told` (lab.Engine), and put it into lab.ENGINES:
+
+    with Service("prometheus", [PROGRAM, f"--web.listen-address=:{port}"], folder) as s:
+        s.wait(http_answers(f"http://127.0.0.1:{port}/-/ready"), "readiness")
+        print(s.weigh())
+
+A service ends with the process that started it, unless it is `lasting`. Errors are EngineErrors
+whose text says what to do, with the end of the engine's log where it did not start.
+"""
+
+from pbal_engines.artifacts import classpath, fetched
+from pbal_engines.errors import BadArtifact, EngineError, Missing, NotStarted
+from pbal_engines.java import command, find_java
+from pbal_engines.kafka import Kafka, Tls
+from pbal_engines.service import Service, Weight, free_port, http_answers, port_open
+
+__all__ = [
+    "BadArtifact",
+    "EngineError",
+    "Kafka",
+    "Missing",
+    "NotStarted",
+    "Service",
+    "Tls",
+    "Weight",
+    "classpath",
+    "command",
+    "fetched",
+    "find_java",
+    "free_port",
+    "http_answers",
+    "port_open",
+]

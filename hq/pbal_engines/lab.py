@@ -1,0 +1,107 @@
+"""A lab: engines that run on this computer until they are stopped, each in its folder below one.
+
+An engine is found again by its folder alone: `down` and `status` need nothing of what `up` knew.
+To add an engine, put what makes it into ENGINES: it is given its folder and the lab's `Identities`.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pbal_engines.errors import EngineError
+from pbal_engines.kafka import ADMIN, Kafka, Tls
+from pbal_engines.service import Service, Weight
+
+
+class Engine(Protocol):
+    """What a lab asks of an engine. Its services' folders lie directly in its own folder."""
+
+    services: list[Service]
+
+    def start(self) -> None:
+        """Start it and wait until it is ready. Raises EngineError."""
+
+    def stop(self) -> None:
+        """Stop it."""
+
+    def told(self) -> dict[str, str]:
+        """What a client needs: addresses, users."""
+
+
+class Identities(Protocol):
+    """Who gives certificates in a lab."""
+
+    def server(self, name: str) -> Tls:
+        """Files of a server of this name on this computer."""
+
+
+def passwords(folder: Path, users: Sequence[str]) -> dict[str, str]:
+    """Passwords of these users: drawn at first, then the same; in `users.json`, for us alone."""
+    kept = folder / "users.json"
+    found: dict[str, str] = json.loads(kept.read_text()) if kept.exists() else {}
+    for user in users:
+        found.setdefault(user, secrets.token_urlsafe(18))
+    folder.mkdir(parents=True, exist_ok=True)
+    kept.touch(mode=0o600)
+    kept.write_text(json.dumps(found))
+    return found
+
+
+def _kafka(folder: Path, identities: Identities) -> Kafka:
+    users = passwords(folder, (ADMIN, "pbal-hq"))
+    return Kafka(folder, identities.server("pbal-kafka"), users, lasting=True)
+
+
+ENGINES: dict[str, Callable[[Path, Identities], Engine]] = {"kafka": _kafka}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One service of a lab."""
+
+    engine: str
+    service: str
+    running: bool
+    weight: Weight
+
+
+def up(folder: Path, name: str, identities: Identities) -> dict[str, str]:
+    """Start an engine that outlives this process; what a client needs. Raises EngineError."""
+    if name not in ENGINES:
+        raise EngineError(f"there is no engine {name}; engines are {', '.join(ENGINES)}")
+    if any(each.running for each in status(folder) if each.engine == name):
+        raise EngineError(f"{name} is up already; down {name} ends it")
+    engine = ENGINES[name](folder / name, identities)
+    engine.start()
+    told = engine.told()
+    (folder / name / "told.json").write_text(json.dumps(told))
+    return told
+
+
+def down(folder: Path, name: str) -> int:
+    """Stop an engine; how many services ran."""
+    found = [each for each in _services(folder) if each[0] == name]
+    count = sum(service.is_running() for _, service in found)
+    for _, service in reversed(found):
+        service.stop()
+    return count
+
+
+def status(folder: Path) -> list[Seen]:
+    """Every service that was started and not stopped."""
+    return [
+        Seen(engine, service.name, service.is_running(), service.weigh())
+        for engine, service in _services(folder)
+    ]
+
+
+def _services(folder: Path) -> list[tuple[str, Service]]:
+    found = sorted(folder.glob("*/*/service.json"))
+    return [
+        (path.parent.parent.name, Service.found(path.parent.name, path.parent)) for path in found
+    ]
