@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -108,6 +109,8 @@ class Chip:
 
     async def start(self, cause: int) -> int:
         """Gives the chip supply; returns its pid."""
+        for receiver in (self._bus_chip, self._meter_chip, self._spi_chip):
+            _drain(receiver)
         base, page = self.base, self._pages
         page[base + 512 : base + hwmap.RX_READ] = bytes(hwmap.RX_READ - 512)
         self.put_u32(hwmap.RX_SIZE, 0)
@@ -203,6 +206,13 @@ class Chip:
     def log(self) -> str:
         """What the firmware printed since the street began."""
         return self.log_path.read_text(errors="replace")
+
+
+def _drain(receiver: socket.socket) -> None:
+    """What came for a chip that is gone is lost: its next start must not take it for an answer."""
+    with contextlib.suppress(BlockingIOError):
+        while receiver.recv(4096, socket.MSG_DONTWAIT):
+            pass
 
 
 def _wire() -> tuple[socket.socket, socket.socket]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -29,6 +30,7 @@ class Watched(StreetRun):
         self._play = play
         self.failure: BaseException | None = None
         self.player: asyncio.Task[None] | None = None
+        self.cut_off = 0  # moves that were under way when their home lost its way to the controller
 
     def _look(self, street: Street) -> None:
         super()._look(street)
@@ -46,7 +48,7 @@ class Watched(StreetRun):
         """Wait for something in the controller's status."""
         end = time.monotonic() + seconds
         while not what(self._status):
-            assert time.monotonic() < end, self._status.get("buses")
+            assert time.monotonic() < end, json.dumps(self._status)[:6000]
             await asyncio.sleep(0.1)
 
 
@@ -56,7 +58,7 @@ async def played(options: RunOptions, play: Callable[[Watched], Awaitable[None]]
     await run.run()
     assert run.player is not None
     await run.player
-    assert run.result["switches_failed"] == 0, run.result
+    assert run.result["switches_failed"] <= run.cut_off, run.result
     assert run.result["incidents"] == {}, run.result
     assert run.result["node_crashes"] == 0, run.result
     return run
@@ -72,7 +74,10 @@ async def test_a_building_is_read_and_moved_over_its_bridge_and_outlives_it() ->
         # The bridge dies: the homes behind it are silent, hold their phases, and it is said.
         (building,) = run.street.config.buildings
         await run.street.power_off(building[0])
+        # It died while its radio answered it.
+        run.street.homes[building[0]].chip.spi_end.send(bytes(2))
         await run.until(lambda s: s["homes_alive"] == 0)
+        run.cut_off = run._status["switches"]["open"]
         phases = [home.contacts.phase for home in run.street.homes][1:]
         assert all(phase >= 0 for phase in phases)
         await run.until(lambda s: s["buses"][0]["bridges"][0]["silent"])
