@@ -6,6 +6,7 @@ ControllerError            exit code of the command
   JournalError             4   the journal is damaged or newer than this program
     JournalUnavailable     9   it cannot be opened now: a disk that is full, or not there yet
   BearerError              5   a port is gone or will not open
+   RadioError             10   a radio is not on its hat, or a pin does not lead to it
   ReleaseError             7   a release file is damaged, unsigned or not for this site
 """
 
@@ -54,6 +55,12 @@ class BearerError(ControllerError):
     """A bearer's port cannot be opened or has gone away."""
 
     exit_code = 5
+
+
+class RadioError(BearerError):
+    """There is no radio where the hat's file has one, or one of its pins does not answer."""
+
+    exit_code = 10
 
 
 class ReleaseError(ControllerError):

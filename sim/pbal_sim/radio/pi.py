@@ -215,6 +215,8 @@ class Pi:
 
         class SPI:
             def __init__(self, clock: Any, MOSI: Any = None, MISO: Any = None) -> None:
+                if not any(bus == 0 for bus, _ in pi.devices):
+                    raise OSError("/dev/spidev0.0 does not exist")  # as Blinka's Adafruit_PureIO
                 self._hz = 100_000
                 self._locked = False
 

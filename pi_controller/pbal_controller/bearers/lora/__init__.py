@@ -21,7 +21,8 @@ def make(name: str, config: RadioConfig, traffic: Traffic) -> Bearer:
 
 
 def probe(config: RadioConfig) -> str:
-    """Open the radio and say what was found; raises BearerError with what is wrong."""
+    """Open the radio, look at its pins, and say what was found; raises BearerError with what is
+    wrong."""
     from pbal_controller.bearers.lora.drivers import opened
 
     try:
@@ -29,6 +30,7 @@ def probe(config: RadioConfig) -> str:
     except ValueError as error:
         raise BearerError(str(error)) from None
     try:
+        driver.check()
         return driver.describe()
     finally:
         driver.close()

@@ -35,5 +35,10 @@ class Driver(Protocol):
     def describe(self) -> str:
         """What it is, for a person."""
 
+    def check(self) -> None:
+        """Find out whether the pins lead to the chip, which is then no longer set up. Sends
+        nothing. Raises RadioError.
+        """
+
     def close(self) -> None:
         """Free chip and pins."""

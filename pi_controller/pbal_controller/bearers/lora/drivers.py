@@ -14,11 +14,15 @@ from typing import Any
 from pbal_controller.bearers.lora.driver import Driver, Received
 from pbal_controller.bearers.lora.hats import Hat
 from pbal_controller.bearers.lora.settings import RadioConfig
-from pbal_controller.errors import BearerError
+from pbal_controller.errors import BearerError, RadioError
 from pbal_protocol.radio.airtime import low_data_rate, time_on_air_us
 
 _HEADER = 4
 _XMIT_SLACK_S = 0.5
+# Values of RegOpMode and of DIO0's bits in RegDioMapping1.
+_CAD, _CAD_DONE = 0b111, 0b10
+# A search takes two symbols: 33 ms at SF11.
+_CAD_S, _CAD_LOOK_S = 0.3, 0.001
 
 
 def opened(config: RadioConfig, hat: Hat) -> Driver:
@@ -28,6 +32,10 @@ def opened(config: RadioConfig, hat: Hat) -> Driver:
 
         return PyLora(config, hat)
     return Rfm9x(config, hat)
+
+
+def _not_permitted() -> BearerError:
+    return BearerError("SPI or GPIO may not be opened; put the user into the groups spi and gpio")
 
 
 class Rfm9x:
@@ -44,7 +52,7 @@ class Rfm9x:
                 f"the radio's driver is not installed ({error}); pip install 'pbal[pi]'"
             ) from None
         except (NotImplementedError, RuntimeError, OSError) as error:
-            raise BearerError(
+            raise RadioError(
                 f"this computer has no SPI and GPIO that the radio's driver knows ({error}); the "
                 "hat belongs on a Raspberry Pi"
             ) from None
@@ -66,6 +74,15 @@ class Rfm9x:
 
         try:
             self._spi = busio.SPI(board.SCK, MOSI=board.MOSI, MISO=board.MISO)
+        except PermissionError:
+            raise _not_permitted() from None
+        except (OSError, ValueError, AttributeError) as error:
+            # Blinka says of a device that is not there that it "does not exist", without a number.
+            raise RadioError(
+                f"no SPI device for {hat.name} ({error}); add {hat.overlay} to "
+                "/boot/firmware/config.txt and start the computer again"
+            ) from None
+        try:
             self._radio = adafruit_rfm9x.RFM9x(
                 self._spi, pin(hat.cs), pin(hat.reset), hz / 1e6, preamble_length=8,
                 baudrate=hat.baud, agc=True, crc=True,
@@ -73,20 +90,12 @@ class Rfm9x:
             self._dio0 = None if hat.dio0 is None else pin(hat.dio0)
             if self._dio0 is not None:
                 self._dio0.switch_to_input()
-        except (FileNotFoundError, ValueError, AttributeError) as error:
-            self.close()
-            raise BearerError(
-                f"no SPI device for {hat.name} ({error}); add {hat.overlay} to "
-                "/boot/firmware/config.txt and start the computer again"
-            ) from None
         except PermissionError:
             self.close()
-            raise BearerError(
-                "SPI or GPIO may not be opened; put the user into the groups spi and gpio"
-            ) from None
-        except (RuntimeError, OSError) as error:
+            raise _not_permitted() from None
+        except (RuntimeError, OSError, ValueError, AttributeError) as error:
             self.close()
-            raise BearerError(
+            raise RadioError(
                 f"no radio answers on {hat.name}: chip select BCM {hat.cs}, reset BCM {hat.reset} "
                 f"({error}); is the hat on, and is it this one? (hat = ... in [radio.*])"
             ) from None
@@ -146,6 +155,35 @@ class Rfm9x:
     def describe(self) -> str:
         hat = self._hat
         return f"SX127x on {hat.title} (chip select BCM {hat.cs}), {self._hz / 1e6:.4f} MHz"
+
+    def check(self) -> None:
+        """Nothing is sent: a search for activity on the channel ends with CadDone, which DIO0 shows
+        where it is mapped to it (data sheet, 4.1.2.3 and table 18); a reset leaves LoRa mode.
+        """
+        radio, hat = self._radio, self._hat
+        radio.idle()
+        if self._dio0 is not None:
+            radio.dio0_mapping = _CAD_DONE
+            if self._dio0.value:
+                raise RadioError(
+                    f"DIO0 of {hat.name} (BCM {hat.dio0}) is high though the radio rests; another "
+                    "pin is wired there (dio0 = ... in the hat's file)"
+                )
+            radio.operation_mode = _CAD
+            end_s = time.monotonic() + _CAD_S
+            while not self._dio0.value:
+                if time.monotonic() > end_s:
+                    raise RadioError(
+                        f"the radio answers on {hat.name}, but its DIO0 does not (BCM {hat.dio0}); "
+                        "look at that wire, or at dio0 = ... in the hat's file"
+                    )
+                time.sleep(_CAD_LOOK_S)
+        radio.reset()
+        if radio.long_range_mode:
+            raise RadioError(
+                f"the radio answers on {hat.name}, but not its reset pin (BCM {hat.reset}); look "
+                "at that wire, or at reset = ... in the hat's file"
+            )
 
     def close(self) -> None:
         for each in [*self._pins, self._spi]:

@@ -15,7 +15,7 @@ from typing import Any
 from pbal_controller.bearers.lora.driver import Received
 from pbal_controller.bearers.lora.hats import Hat
 from pbal_controller.bearers.lora.settings import RadioConfig
-from pbal_controller.errors import BearerError
+from pbal_controller.errors import BearerError, RadioError
 from pbal_protocol.radio.airtime import BANDWIDTHS, low_data_rate, time_on_air_us
 
 _SLACK_S = 0.5
@@ -37,14 +37,14 @@ class PyLora:
             module: Any = importlib.import_module("SX127x.LoRa")
             radio = module.LoRa(verbose=False)
             if radio.get_version() != 0x12:
-                raise BearerError("no radio answers on SPI 0.0; is the hat wired as pyLoRa has it?")
+                raise RadioError("no radio answers on SPI 0.0; is the hat wired as pyLoRa has it?")
         except ImportError as error:
             raise BearerError(
                 f"pyLoRa is not installed ({error}); it is AGPL: pip install 'pbal[pylora]', or "
                 'driver = "rfm9x"'
             ) from None
         except FileNotFoundError as error:
-            raise BearerError(
+            raise RadioError(
                 f"no SPI device ({error}); add {hat.overlay} to /boot/firmware/config.txt and "
                 "start the computer again"
             ) from None
@@ -53,7 +53,7 @@ class PyLora:
                 "SPI or GPIO may not be opened; put the user into the groups spi and gpio"
             ) from None
         except (OSError, RuntimeError) as error:
-            raise BearerError(
+            raise RadioError(
                 f"this computer has no SPI and GPIO that pyLoRa knows ({error}); the hat belongs "
                 "on a Raspberry Pi"
             ) from None
@@ -126,6 +126,9 @@ class PyLora:
 
     def describe(self) -> str:
         return f"SX127x on SPI 0.0 by pyLoRa, {self._hz / 1e6:.4f} MHz"
+
+    def check(self) -> None:
+        """It uses no pin but its own reset, which its opening has used."""
 
     def close(self) -> None:
         self._radio.set_mode(self._names.MODE.SLEEP)
