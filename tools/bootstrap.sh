@@ -91,6 +91,12 @@ SYSTEM_TOOLS=(
     "debootstrap debootstrap the Debian package"
     "java openjdk-17-jre-headless the large HQ's engines"
     "mvn maven the large HQ's engines"
+    "prometheus prometheus metrics and alert rules"
+    "prometheus-alertmanager prometheus-alertmanager alerts"
+    "wg wireguard-tools tunnels to sites"
+    "wireguard-go wireguard-go tunnels to sites"
+    "nft nftables tunnels to sites"
+    "ip iproute2 tunnels to sites"
 )
 
 if [ ${#only[@]} -gt 0 ]; then

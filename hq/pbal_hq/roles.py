@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import datetime
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
-from pbal_hq import enrol, store
+from pbal_hq import enrol, metrics, store
 from pbal_hq.broker import reload
 from pbal_hq.bus import FileBus, topics
 from pbal_hq.ca import Pki
@@ -22,6 +23,7 @@ from pbal_hq.database import Database, connected, pending, pool
 from pbal_hq.errors import BrokerError, ConfigError, DatabaseError
 from pbal_hq.ingest import Bridge, Decoder, decode, orders
 from pbal_hq.ingest import bridge as bridging
+from pbal_hq.metrics import facts
 from pbal_hq.notify import notify
 from pbal_hq.supervisor import Beat, Supervisor
 
@@ -124,7 +126,7 @@ async def _notify(hq: Hq, beat: Beat) -> None:
 async def _portal(hq: Hq, beat: Beat) -> None:
     from pbal_hq import portal  # a second of imports that no other role needs
 
-    await portal.run(hq.config, hq.database, lambda port: beat())
+    await portal.run(hq.config, hq.database, beat=beat)
 
 
 ROLES: dict[str, Callable[[Hq, Beat], Awaitable[None]]] = {
@@ -160,8 +162,27 @@ async def run(config: Config, names: list[str]) -> None:
         supervisor = Supervisor()
         for name in names:
             supervisor.add(name, _bound(ROLES[name], hq))
+        place = metrics.where(names, list(ROLES), config.metrics)
+        supervisor.add("metrics", lambda beat: _metrics(hq, supervisor, place, beat))
         log.info("HQ runs", extra={"roles": " ".join(names)})
         await supervisor.run()
+
+
+async def _metrics(hq: Hq, supervisor: Supervisor, place: metrics.Where, beat: Beat) -> None:
+    """Beside the roles of every process: what it says about them."""
+    started_s = time.time()
+
+    async def text() -> bytes:
+        # One process alone says what is the same for all.
+        fleet = "house" in supervisor.loops
+        found = await facts.read(hq.config, hq.bus, hq.database, CONSUMERS, fleet=fleet)
+        now = metrics.Process(place.process, started_s, supervisor.states())
+        return metrics.render(now, found)
+
+    async with metrics.serve(hq.config, place, text):
+        while True:
+            beat()
+            await asyncio.sleep(10)
 
 
 def _bound(

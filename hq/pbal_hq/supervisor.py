@@ -38,6 +38,16 @@ class Loop:
     success: float | None = None
 
 
+@dataclass(frozen=True)
+class RoleState:
+    """A loop as it is now. `success_age_s`: since its last success, else since it started."""
+
+    name: str
+    success_age_s: float
+    failing: bool
+    restarts: int
+
+
 class Supervisor:
     """Holds the loops and runs them."""
 
@@ -47,6 +57,19 @@ class Supervisor:
     def add(self, name: str, body: Body) -> None:
         """Declare a loop: `body(beat)` runs for ever, and calls `beat` after each success."""
         self.loops[name] = Loop(name, body)
+
+    def states(self) -> list[RoleState]:
+        """How each of them is now."""
+        now = asyncio.get_running_loop().time()
+        return [
+            RoleState(
+                loop.name,
+                now - (loop.started if loop.success is None else loop.success),
+                bool(loop.failing),
+                loop.restarts,
+            )
+            for loop in self.loops.values()
+        ]
 
     async def run(self) -> None:
         """Run all loops until cancelled."""

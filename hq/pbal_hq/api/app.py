@@ -9,6 +9,7 @@ from pbal_hq.api import faults, grid, papers, people
 from pbal_hq.api.declare import Routes, include
 from pbal_hq.api.desk import Desk
 from pbal_hq.api.headers import guard
+from pbal_hq.metrics import TimedAsgi
 
 API: list[Routes] = [people.routes, grid.routes, papers.routes]
 
@@ -26,4 +27,5 @@ def make_app(
     faults.install(app, show)
     include(app, [*API, *(pages or [])])
     app.middleware("http")(guard)
+    app.add_middleware(TimedAsgi, service="portal")
     return app

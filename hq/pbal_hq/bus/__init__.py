@@ -6,7 +6,7 @@ topics  which topics there are and what is in them
 """
 
 from pbal_hq.bus import topics
-from pbal_hq.bus.base import Bus, Done, New, Record
+from pbal_hq.bus.base import Bus, Done, Measured, New, Record
 from pbal_hq.bus.file import FileBus
 
-__all__ = ["Bus", "Done", "FileBus", "New", "Record", "topics"]
+__all__ = ["Bus", "Done", "FileBus", "Measured", "New", "Record", "topics"]

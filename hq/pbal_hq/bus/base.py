@@ -7,9 +7,9 @@ committed it is given again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -60,3 +60,14 @@ class Bus(Protocol):
 
     async def wait(self, topics: Sequence[str], seconds: float) -> None:
         """Return soon after something was appended to one of these, or when the time is over."""
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A bus that can say how far its consumers are behind."""
+
+    async def lag(self, groups: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], int]:
+        """How many records each group has before it, by (group, topic). Raises BusError.
+
+        `groups`: the groups that take each topic.
+        """

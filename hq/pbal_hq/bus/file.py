@@ -235,6 +235,26 @@ class FileBus:
 
         return await self._do(work)
 
+    async def lag(self, groups: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], int]:
+        """How many records each group has before it, by (group, topic)."""
+
+        def work() -> dict[tuple[str, str], int]:
+            db = self._opened
+            heads = {topic: self._head(db, number) for topic, number in self._topics.items()}
+            done = {
+                (str(group), str(topic)): int(offset)
+                for group, topic, offset in db.execute(
+                    "SELECT p.grp, t.name, p.offset FROM progress p JOIN topic t ON t.id = p.topic"
+                )
+            }
+            return {
+                (group, topic): heads[topic] - done.get((group, topic), -1)
+                for topic, consumers in groups.items()
+                for group in consumers
+            }
+
+        return await self._do(work)
+
     async def waiting(self) -> dict[str, int]:
         """How many records of each topic its slowest consumer has before it."""
 

@@ -29,6 +29,7 @@ def describe(config: Config) -> list[str]:
         f"broker: {c.broker.host}:{c.broker.port}, host application {c.broker.host_id}",
         f"enrolment: {c.enrol.listen}:{c.enrol.port}, tokens for {c.enrol.token_hours:g} h, "
         f"certificates for {c.enrol.certificate_days} days",
+        f"metrics: {c.metrics.listen}:{c.metrics.port or 'any port'}",
         "notices to: " + (", ".join(f"{r.name} ({r.kind})" for r in c.notify.routes) or "nobody"),
         f"kept: summaries {c.store.raw_days} days, hours {c.store.hourly_days} days, days for ever",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -104,6 +105,61 @@ class IngestConfig(Table):
     stored_within_s: Seconds = 3600.0
     # What is refused is kept, per site, up to so many.
     dead_per_site: int = Field(default=1000, ge=1, le=1_000_000)
+
+
+class ControllerTarget(Table):
+    """A site's controller that Prometheus can reach, through the tunnel for example."""
+
+    site: int = Field(ge=0, le=4_294_967_295)
+    address: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:\[\]-]+:[0-9]{1,5}$")]
+
+
+class MetricsConfig(Table):
+    """What each process of HQ says about itself to Prometheus (docs/hq-monitoring.md)."""
+
+    listen: str = "127.0.0.1"
+    # Of `pbal-hq all`; of a process with some roles it is higher. 0: any free port.
+    port: Annotated[int, Field(ge=1, le=65_000)] | Literal[0] = 9631
+    # Where Prometheus finds who is to be asked; default: metrics below `data`.
+    targets: Path | None = None
+    controllers: tuple[ControllerTarget, ...] = ()
+
+
+class NetworkConfig(Table):
+    """Tunnels from the sites to HQ (docs/hq-network.md)."""
+
+    # Under which sites reach this computer; "" is no tunnel.
+    endpoint: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:-]{0,253}$")] = ""
+    port: Port = 51820  # UDP
+    interface: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,14}$")] = "pbal-hq"
+    # Addresses within; HQ has the first. A /16 is for 65,000 sites; an IPv6 prefix for more.
+    prefix: str = "10.77.0.0/16"
+    # TCP ports of HQ for sites besides broker and enrolment; those of a site for HQ.
+    more_ports: tuple[Port, ...] = ()
+    site_ports: tuple[Port, ...] = ()
+    # Broker and enrolment cannot be reached past the tunnel, but from these addresses or networks.
+    only_tunnel: bool = True
+    direct_from: tuple[str, ...] = ()
+    # What stands before `wg` where HQ's commands do not run as root, e.g. ["sudo", "-n"].
+    as_root: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _whole(self) -> NetworkConfig:
+        if self.network.num_addresses < 4:
+            raise ValueError("`prefix` has no room for sites")
+        for each in self.direct_from:
+            ip_network(each)
+        return self
+
+    @property
+    def network(self) -> IPv4Network | IPv6Network:
+        """The prefix. Raises ValueError."""
+        return ip_network(self.prefix)
+
+    @property
+    def hub(self) -> str:
+        """HQ's address within."""
+        return str(self.network[1])
 
 
 class StoreConfig(Table):
@@ -242,6 +298,8 @@ class Config(Table):
     ingest: IngestConfig = IngestConfig()
     store: StoreConfig = StoreConfig()
     alarms: AlarmsConfig = AlarmsConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    network: NetworkConfig = NetworkConfig()
     notify: NotifyConfig = NotifyConfig()
     oidc: OidcConfig = OidcConfig()
     portal: PortalConfig = PortalConfig()

@@ -25,6 +25,7 @@ from pbal_hq.ca import BROKER, Pki
 from pbal_hq.config import EnrolConfig
 from pbal_hq.enrol.issuing import Given, Issuing, Refused
 from pbal_hq.errors import ConfigError
+from pbal_hq.metrics import timed
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ def _application(issuing: Issuing, pki: Pki, config: EnrolConfig) -> web.Applica
     async def crl(request: web.Request) -> web.Response:
         return web.Response(body=pki.crl.read_bytes(), content_type="application/x-pem-file")
 
-    app = web.Application(middlewares=[guarded], client_max_size=_MAX_BODY)
+    app = web.Application(middlewares=[timed("enrol"), guarded], client_max_size=_MAX_BODY)
     app.add_routes(
         [web.get("/ca", ca), web.get("/crl", crl), web.post("/enrol", enrol),
          web.post("/renew", renew)]

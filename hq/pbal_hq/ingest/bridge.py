@@ -19,6 +19,7 @@ from pbal_hq.errors import BrokerError, CertificateError
 from pbal_hq.ingest.client import Arrived, Client
 from pbal_hq.ingest.outbound import Acknowledgements, Packet
 from pbal_hq.ingest.wording import DEVICE_KINDS, KINDS, Out, Raw
+from pbal_hq.metrics import counts
 from pbal_uplink import sparkplug
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,8 @@ class Bridge:
                 await self._bus.append([new for each in found if (new := self._raw(each))])
                 client.acknowledge(found)
                 self.received_total += len(found)
+                for each in found:
+                    counts.MESSAGES.labels(_kind(each.topic)).inc()
             beat()
 
     def _raw(self, arrived: Arrived) -> New | None:
@@ -139,3 +142,9 @@ class Bridge:
         # Sparkplug's commands are QoS 0: what is lost is sent again.
         if not client.publish(packet.topic, packet.encode(self._now_ms())):
             raise BrokerError("the broker takes nothing")
+
+
+def _kind(topic: str) -> str:
+    """A message's kind as the metrics say it."""
+    kind = topic.split("/", 3)[2] if topic.count("/") > 1 else ""
+    return kind if kind in KINDS or kind in DEVICE_KINDS else "other"

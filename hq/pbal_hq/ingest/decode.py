@@ -14,6 +14,7 @@ from pbal_hq.bus import Bus, Done, New, Record, topics
 from pbal_hq.config import IngestConfig
 from pbal_hq.ingest.session import Node, Verdict
 from pbal_hq.ingest.wording import DEVICE_KINDS, KINDS, Dead, Message, Out, Presence, Raw
+from pbal_hq.metrics import counts
 from pbal_uplink import MESSAGES, BadMessage, Event, State, Summary, metrics
 from pbal_uplink import Message as Said
 from pbal_uplink.sparkplug import Payload
@@ -106,6 +107,7 @@ class Decoder:
             went = Presence(False, None, at_ms)
             out.append(New(topics.STATE, f"{source}/{device}", went.encode()))
         if verdict.online is not None:
+            counts.SESSIONS.labels("birth" if verdict.online else "death").inc()
             out.append(self._presence(key, node, verdict, said, at_ms))
             log.info("site came" if verdict.online else "site went", extra={"node": key})
         out += [
@@ -142,6 +144,7 @@ class Decoder:
         if not node.may_ask(self._now_ms(), c.rebirth_first_s * 1000, c.rebirth_last_s * 1000):
             return []
         self.rebirths_total += 1
+        counts.REBIRTHS.inc()
         log.info("a rebirth is asked for", extra={"node": key, "why": why})
         return [New(topics.OUT, key, Out(rebirth=True).encode())]
 

@@ -97,9 +97,15 @@ class _Server(uvicorn.Server):
 
 
 async def run(
-    settings: Config, database: Database, ready: Callable[[int], None] | None = None
+    settings: Config,
+    database: Database,
+    ready: Callable[[int], None] | None = None,
+    beat: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until cancelled; `ready` hears the port. Raises ConfigError, CertificateError."""
+    """Serve until cancelled; `ready` hears the port, `beat` of each pass of the chores.
+
+    Raises ConfigError, CertificateError.
+    """
     from pbal_hq.portal import make
 
     mine = desk(settings, database)
@@ -121,7 +127,7 @@ async def run(
     serving = asyncio.create_task(_serve(server, c.listen, c.port), name="portal")
     loops = [
         asyncio.create_task(_persist(lambda: _hear(mine)), name="portal's events"),
-        asyncio.create_task(_persist(lambda: _tidy(mine)), name="portal's chores"),
+        asyncio.create_task(_persist(lambda: _tidy(mine, beat)), name="portal's chores"),
         asyncio.create_task(_persist(_Watching(mine).once), name="portal's detectors"),
     ]
     told = asyncio.create_task(_tell(server, ready), name="portal's start")
@@ -182,8 +188,9 @@ async def _hear(mine: Desk) -> None:
         await notified(conn, EVERY_S)
 
 
-async def _tidy(mine: Desk) -> None:
+async def _tidy(mine: Desk, beat: Callable[[], None]) -> None:
     await chores(mine)
+    beat()
     await asyncio.sleep(EVERY_S)
 
 

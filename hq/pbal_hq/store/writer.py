@@ -22,6 +22,7 @@ from pbal_hq.bus import Bus, Done, New, Record, topics
 from pbal_hq.config import StoreConfig
 from pbal_hq.database import Connection, Database
 from pbal_hq.ingest.wording import Dead, Message, Out, Presence
+from pbal_hq.metrics import counts
 from pbal_hq.store import series
 from pbal_hq.store.events import Happened, insert_events
 from pbal_hq.store.presence import Came, Known, Seen, note_presence, note_seen, note_states
@@ -140,6 +141,10 @@ class Writer:
             await _bury(db, batch.dead)
         self.stored_total += len(batch.summaries) + len(batch.events)
         self.dead_total += len(batch.dead)
+        counts.ROWS.labels("summary").inc(len(batch.summaries))
+        counts.ROWS.labels("event").inc(len(batch.events))
+        counts.ROWS.labels("site_state").inc(len(batch.states))
+        counts.DEAD_LETTERS.inc(len(batch.dead))
         return batch.stored
 
     async def _give_up(
@@ -150,6 +155,7 @@ class Writer:
         async with db.transaction():
             await _bury(db, [dead])
         self.dead_total += 1
+        counts.DEAD_LETTERS.inc()
         # It is kept, and is not to come again.
         token = json.loads(record.value).get("token")
         return {record.key: [token]} if token else {}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace as N
 
-import pytest
+from rigs.needs import require_tool
 
 from pbal_controller.documents import read_json
 from pbal_controller.meters import RESIDUAL_KINDS, TransformerReading
@@ -110,15 +109,15 @@ def test_the_dashboard_is_whole() -> None:
             assert target["datasource"]["uid"] == "${datasource}"
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool (Debian: prometheus) not here")
 def test_promtool_agrees() -> None:
+    promtool = require_tool("promtool", "prometheus")
     done = subprocess.run(
-        ["promtool", "check", "metrics"], input=metrics(), text=True, capture_output=True,
+        [promtool, "check", "metrics"], input=metrics(), text=True, capture_output=True,
         timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     done = subprocess.run(
-        ["promtool", "check", "rules", str(FOLDER / "alerts.yml")], text=True,
+        [promtool, "check", "rules", str(FOLDER / "alerts.yml")], text=True,
         capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
