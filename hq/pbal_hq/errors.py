@@ -10,6 +10,7 @@ HqError                    exit code of the command
   BusError                 8   the bus's files are damaged, or cannot be written now
   BrokenChain              9   the audit log was changed (pbal_hq.audit)
   LabError                10   an engine of the lab cannot be fetched, or does not start
+  TunnelError             12   a tunnel's interface cannot be changed now (pbal_hq.network)
 """
 
 from __future__ import annotations

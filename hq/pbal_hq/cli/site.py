@@ -19,6 +19,7 @@ from pbal_hq.cli.base import (
     print_table,
     wait_for,
 )
+from pbal_hq.cli.tunnel import close_tunnel
 from pbal_hq.config import Config, load
 from pbal_hq.database import Connection, connected
 from pbal_hq.enrol import Outcome
@@ -235,7 +236,10 @@ def _revoke(settings: Config, site: int, why: str, json_: bool, *, remove: bool)
         async with connected(settings.database) as db:
             await site_of(db, site)
             await noted(db, "site.remove" if remove else "site.revoke", f"site {site}", why=why)
-            return await revoke_site(db, settings, site, why, remove=remove)
+            outcome = await revoke_site(db, settings, site, why, remove=remove)
+            if remove:
+                await close_tunnel(db, settings, site)
+            return outcome
 
     outcome = wait_for(work())
     if json_:
