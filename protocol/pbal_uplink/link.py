@@ -23,6 +23,7 @@ HELD, STORED, PART, ASK = 16, 17, 18, 19
 HEAD = 2  # bytes before an item's body
 _KNOWN = (NEW, OLD, HELD, STORED, PART, ASK)
 _PART = struct.Struct("<4sBB")
+_TOKEN = 8  # bytes
 _PARTS = 15  # of one command, at most
 _COMMANDS = 4  # that may be incomplete at the same time
 
@@ -58,6 +59,24 @@ def unpack(data: bytes) -> list[Item]:
     return out
 
 
+def fill(items: Iterable[Item], room: int) -> list[list[Item]]:
+    """The items of one frame after the other, in their order, each frame within `room` bytes.
+
+    Raises BadMessage: one item alone is larger.
+    """
+    frames: list[list[Item]] = []
+    left = -1
+    for item in items:
+        if item.size > room:
+            raise BadMessage(f"an item of {item.size} bytes does not fit a frame's {room}")
+        if item.size > left:
+            frames.append([])
+            left = room
+        frames[-1].append(item)
+        left -= item.size
+    return frames
+
+
 def held(counter: int) -> Item:
     """The gateway has what this frame brought."""
     return Item(HELD, counter.to_bytes(4, "little"))
@@ -70,6 +89,11 @@ def held_counter(item: Item) -> int:
     return int.from_bytes(item.body, "little")
 
 
+def stored_room(room: int) -> int:
+    """How many tokens fit a frame of `room` bytes that has nothing else."""
+    return max(0, room - HEAD) // _TOKEN
+
+
 def stored(tokens: Sequence[int]) -> Item:
     """HQ has these, at most 31."""
     return Item(STORED, struct.pack(f"<{len(tokens)}Q", *tokens))
@@ -77,14 +101,16 @@ def stored(tokens: Sequence[int]) -> Item:
 
 def stored_tokens(item: Item) -> list[int]:
     """Which those are. Raises BadMessage."""
-    if len(item.body) % 8:
-        raise BadMessage("tokens have 8 bytes each")
-    return list(struct.unpack(f"<{len(item.body) // 8}Q", item.body))
+    if len(item.body) % _TOKEN:
+        raise BadMessage(f"tokens have {_TOKEN} bytes each")
+    return list(struct.unpack(f"<{len(item.body) // _TOKEN}Q", item.body))
 
 
 def split(sealed: bytes, room: int) -> list[Item]:
     """A sealed command in parts that each fit `room` bytes. Raises BadMessage: too long."""
     size = room - HEAD - _PART.size
+    if size < 1:
+        raise BadMessage(f"no part of a command fits {room} bytes")
     count = -(-len(sealed) // size)
     if count > _PARTS:
         raise BadMessage(f"a command of {len(sealed)} bytes does not fit {_PARTS} parts")

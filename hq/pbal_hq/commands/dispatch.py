@@ -15,7 +15,7 @@ from typing import Any
 from psycopg.rows import class_row
 
 from pbal_hq.auth import Permission
-from pbal_hq.commands.rights import still_may
+from pbal_hq.commands.rights import Rights, rights_of
 from pbal_hq.commands.rules import permission, wish_of
 from pbal_hq.database import Connection
 from pbal_hq.errors import BadInput
@@ -46,7 +46,8 @@ _DUE = """
 SELECT c.id, site_key(s) AS key, c.sealed, s.transformer_id, c.kind, c.fields, c.asked_by,
     c.approved_by
 FROM command c JOIN site s ON s.id = c.site_id JOIN site_live l ON l.site_id = s.id
-WHERE c.sealed IS NOT NULL AND l.online AND s.removed_at IS NULL AND s.revoked_at IS NULL
+WHERE c.id > %(after)s AND c.sealed IS NOT NULL
+AND l.online AND s.removed_at IS NULL AND s.revoked_at IS NULL
 AND c.expires_at > to_timestamp(%(now)s)
 AND (c.status = 'approved'
      OR c.status = 'sent' AND (c.sent_at <= to_timestamp(%(now)s - %(again)s)
@@ -65,15 +66,8 @@ async def dispatch(conn: Connection, send: Send, now_s: float) -> int:
     A crash in between sends once more, which changes nothing. `send` may raise: then nothing is
     noted. An order that is taken back meanwhile waits for this, and is then refused as sent.
     """
-    async with conn.transaction(), conn.cursor(row_factory=class_row(Due)) as cursor:
-        await cursor.execute(_DUE, {"now": now_s, "again": RESEND_S, "most": _BATCH})
-        due: list[Due] = []
-        lost: list[int] = []
-        for each in await cursor.fetchall():
-            if await _allowed(conn, each):
-                due.append(each)
-            else:
-                lost.append(each.id)
+    async with conn.transaction():
+        due, lost = await _next(conn, now_s)
         if lost:
             await conn.execute(
                 "UPDATE command SET status = 'withdrawn', answer = 'who ordered it may no longer'"
@@ -100,15 +94,42 @@ _ENDS = {
 _STATUS = " ".join(f"WHEN {outcome} THEN '{status}'" for outcome, status in _ENDS.items())
 
 
-async def _allowed(conn: Connection, due: Due) -> bool:
+async def _next(conn: Connection, now_s: float) -> tuple[list[Due], list[int]]:
+    """The next orders that may go, _BATCH at most, and the ids of those before them that may not.
+
+    What may not go leaves its place to the next: it could otherwise fill each batch.
+    """
+    due: list[Due] = []
+    lost: list[int] = []
+    after = 0
+    async with conn.cursor(row_factory=class_row(Due)) as cursor:
+        while len(due) < _BATCH:
+            most = _BATCH - len(due)
+            await cursor.execute(
+                _DUE, {"now": now_s, "again": RESEND_S, "most": most, "after": after}
+            )
+            found = await cursor.fetchall()
+            people = {name for each in found for name in (each.asked_by, each.approved_by) if name}
+            rights = await rights_of(conn, people, {each.transformer_id for each in found})
+            for each in found:
+                if _allowed(rights, each):
+                    due.append(each)
+                else:
+                    lost.append(each.id)
+            if len(found) < most:
+                break
+            after = found[-1].id
+    return due, lost
+
+
+def _allowed(rights: Rights, due: Due) -> bool:
     try:
         needed = permission(wish_of(due.kind, due.fields))
     except (BadInput, KeyError):  # nothing that HQ writes
         return False
-    if not await still_may(conn, due.asked_by, due.transformer_id, needed):
-        return False
-    return due.approved_by is None or await still_may(
-        conn, due.approved_by, due.transformer_id, Permission.COMMAND_APPROVE
+    return rights.may(due.asked_by, due.transformer_id, needed) and (
+        due.approved_by is None
+        or rights.may(due.approved_by, due.transformer_id, Permission.COMMAND_APPROVE)
     )
 
 

@@ -306,7 +306,7 @@ class Gateway:
             if s.held is None and not old and not ready:
                 continue
             items = self._items(s)
-            parts = [part for order in ready for part in link.split(order.sealed, self._air.room)]
+            parts = [part for order in ready for part in self._parts(s, order)]
             if self._air.wait_s(self._air.room) > 0:
                 return  # within the next window of the budget
             if s.held is not None:
@@ -315,12 +315,20 @@ class Gateway:
             for order in ready:
                 order.due_at = asyncio.get_running_loop().time() + order.pauses.next()
 
+    def _parts(self, s: _Site, order: _Order) -> list[link.Item]:
+        """The order in parts that fit; none where it is too long for this radio."""
+        try:
+            return link.split(order.sealed, self._air.room)
+        except BadMessage as error:
+            log.error("HQ's command is too long", extra={"site": s.site, "why": str(error)})
+            return []
+
     def _items(self, s: _Site) -> list[link.Item]:
         items = [] if s.held is None else [link.held(s.held)]
         if s.state is None:
             items.append(link.Item(link.ASK))
-        if s.tokens:
-            items.append(link.stored(list(s.tokens)[:_TOKENS]))
+        if tokens := list(s.tokens)[: min(_TOKENS, link.stored_room(self._air.room))]:
+            items.append(link.stored(tokens))
         return items
 
     async def _send(self, s: _Site, items: list[link.Item], parts: list[link.Item]) -> None:
@@ -329,17 +337,11 @@ class Gateway:
         s.held = None
         for token in told:
             s.tokens.pop(token, None)
-        queue = [*items, *parts]
-        while queue:
-            frame_items: list[link.Item] = []
-            left = self._air.room
-            while queue and queue[0].size <= left:
-                frame_items.append(queue.pop(0))
-                left -= frame_items[-1].size
-            payload = link.pack(frame_items)
+        for n, together in enumerate(link.fill([*items, *parts], self._air.room)):
+            if n:
+                await asyncio.sleep(_TURN_S)
+            payload = link.pack(together)
             if self._air.wait_s(len(payload)) > 0:
                 return  # the rest comes with the next try
             _, frame = await s.link.seal(payload)
             await self._air.send(frame)
-            if queue:
-                await asyncio.sleep(_TURN_S)

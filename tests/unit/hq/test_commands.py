@@ -1,5 +1,6 @@
 """Orders: who may, two persons, what is signed, what is sent, and what the answer does."""
 
+import importlib
 import time
 
 import psycopg
@@ -12,9 +13,11 @@ from pbal_hq.auth import NotAllowed
 from pbal_hq.auth import people as users
 from pbal_hq.commands import Wish
 from pbal_hq.commands.dispatch import RESEND_S
+from pbal_hq.commands.rights import rights_of
 from pbal_hq.errors import BadInput, NothingToDo
 from pbal_uplink import Command, names, signing
 
+dispatching = importlib.import_module("pbal_hq.commands.dispatch")  # the room's door has a function
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = KEY.public_key().public_bytes_raw()
 KEYS = {signing.key_id(PUBLIC): PUBLIC}
@@ -162,6 +165,37 @@ async def test_an_order_whose_people_lost_the_right_is_not_sent(conn, fleet, los
         await conn.execute("SELECT status, answer FROM command WHERE id = %s", (run.id,))
     ).fetchone()
     assert row == ("withdrawn", "who ordered it may no longer")
+
+
+async def test_orders_that_may_not_go_keep_no_other_back(conn, fleet, monkeypatch):
+    """Sent ones of somebody who lost the right are due again and again; three fill a batch here."""
+    monkeypatch.setattr(dispatching, "_BATCH", 3)
+    now_s = time.time()
+    admin, _ = await people.who(conn, "administrator-whole")
+    for _ in range(7):
+        await ask(conn, fleet, "operator-whole", Wish("mode", "hold"))
+        await sent(conn, now_s)
+    await users.set_grants(conn, admin, fleet.people["operator-whole"], [])
+    asked = [await ask(conn, fleet, "operator-d1", Wish("mode", "hold")) for _ in range(4)]
+    mine = sorted(order.id for order in asked)
+    later_s = now_s + RESEND_S + 1
+    assert [words.command_id for _, words in await sent(conn, later_s)] == mine[:3]
+    assert [words.command_id for _, words in await sent(conn, later_s)] == mine[3:]
+    assert await sent(conn, later_s) == []
+
+
+async def test_rights_are_asked_for_once_however_many_orders(conn, fleet, monkeypatch):
+    for _ in range(5):
+        await ask(conn, fleet, "operator-d1", Wish("mode", "hold"))
+    asked = []
+
+    async def counted(*what):
+        asked.append(what)
+        return await rights_of(*what)
+
+    monkeypatch.setattr(dispatching, "rights_of", counted)
+    assert len(await sent(conn)) == 5
+    assert len(asked) == 1
 
 
 async def test_what_waits_too_long_expires(conn, fleet):

@@ -1,6 +1,7 @@
 """Messages in few bytes, the items between a site and its gateway, and ChirpStack's codec."""
 
 import contextlib
+import itertools
 import json
 import random
 import subprocess
@@ -137,3 +138,30 @@ def test_the_codec_refuses_what_is_no_message():
         assert list(answer) == ["errors"]
     down = {"call": "encodeDownlink", "input": {"data": {"hex": "1300"}}}
     assert run_codec([down]) == [{"fPort": DOWN_PORT, "bytes": [0x13, 0]}]
+
+
+@given(st.lists(st.integers(0, 60), max_size=30), st.integers(link.HEAD, 70))
+def test_items_fill_frames_in_their_order(sizes, room):
+    items = [link.Item(link.NEW, bytes(size)) for size in sizes]
+    if any(item.size > room for item in items):
+        with pytest.raises(BadMessage, match="does not fit"):
+            link.fill(items, room)
+        return
+    frames = link.fill(items, room)
+    assert [item for frame in frames for item in frame] == items
+    for frame, after in itertools.zip_longest(frames, frames[1:]):
+        size = len(link.pack(frame))
+        assert 0 < size <= room
+        assert not after or size + after[0].size > room, "as few as it takes"
+
+
+@pytest.mark.parametrize("room", [1, 9, 10, 17, 18, 82, 83])
+def test_as_many_tokens_as_fit(room):
+    count = link.stored_room(room)
+    assert count == 0 or link.stored(range(count)).size <= room
+    assert link.stored(range(count + 1)).size > room
+
+
+def test_a_frame_without_room_for_a_part_takes_no_command():
+    with pytest.raises(BadMessage, match="no part"):
+        link.split(b"x" * 100, 8)

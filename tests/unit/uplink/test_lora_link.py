@@ -15,7 +15,7 @@ from pbal_controller.bearers.lora import RadioConfig
 from pbal_controller.config import GatewayConfig, PlannerConfig, UplinkConfig
 from pbal_controller.errors import BearerError
 from pbal_controller.journal import AsyncJournal, Journal, Vault, lift_numbers
-from pbal_controller.standing import Restraint
+from pbal_controller.standing import Mode, Restraint
 from pbal_controller.uplink import Commands, Gateway, LoraUplink, airlink, outbox, relay
 from pbal_controller.uplink.node import EdgeNode, Intents
 from pbal_controller.uplink.sealed import End, SealedLink
@@ -219,6 +219,26 @@ async def test_all_arrives_once_and_leaves_the_outbox_when_hq_has_it(tmp_path, e
     assert hq.kinds[0] == "DBIRTH"
     assert hq.seqs == [n % 256 for n in range(1, len(hq.seqs) + 1)]
     assert await far.call(relay.backlog) == 0
+    for each in (far, near):
+        await each.close()
+
+
+@pytest.mark.parametrize("room", [44, 12])
+async def test_what_does_not_fit_the_gateways_frames_holds_up_nothing(tmp_path, ether, room):
+    """44: ten tokens need 82 bytes, so fewer go at once. 12: an order has too many parts."""
+    far, near = await opened(tmp_path / "g.db"), await opened(tmp_path / "s.db")
+    await fill(near, 12)
+    gateway, (site, restraint, _) = a_gateway(far), a_site(near)
+    gateway._air.room = room
+    hq = Hq(gateway)
+    sealed = signing.seal(command(), HQ_KEY)
+    async with going(gateway.run(beat), site.run(beat), hq.run()):
+        await gateway.take(Intents(commands=[sealed], device="7"))
+        await until(lambda: site.as_dict()["acknowledged"] >= 12)
+        if room == 44:
+            await until(lambda: restraint.mode is Mode.HOLD)
+    assert len(hq.store) >= 12
+    assert (restraint.mode is Mode.HOLD) == (room == 44)
     for each in (far, near):
         await each.close()
 
