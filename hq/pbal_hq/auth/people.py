@@ -89,6 +89,45 @@ async def first_administrator(conn: Connection, name: str) -> str:
     return password
 
 
+async def add_machine(
+    conn: Connection, actor: str, name: str, full_name: str, grants: Sequence[Grant]
+) -> str:
+    """The token of a new machine, from this computer's command line. Raises BadInput."""
+    _, token = await _create(conn, actor, name, full_name, grants, "token")
+    return token
+
+
+async def renew_machine(conn: Connection, actor: str, name: str) -> str:
+    """Its next token; the one before ends at once, and so does being shut out. Raises NothingToDo,
+    BadInput."""
+    async with conn.transaction():
+        person_id = await _machine(conn, name)
+        await conn.execute("UPDATE person SET active = true WHERE id = %s", (person_id,))
+        return await _reset(conn, actor, person_id)
+
+
+async def revoke_machine(conn: Connection, actor: str, name: str) -> None:
+    """Its token ends at once. Raises NothingToDo, BadInput."""
+    async with conn.transaction():
+        person_id = await _machine(conn, name)
+        ended = await conn.execute("DELETE FROM service_token WHERE person_id = %s", (person_id,))
+        await conn.execute("UPDATE person SET active = false WHERE id = %s", (person_id,))
+        if not ended.rowcount:
+            raise NothingToDo(f"{name} has no token")
+        await audit.append(conn, actor, "user.deactivate", f"user {name}")
+
+
+async def _machine(conn: Connection, name: str) -> int:
+    row = await (
+        await conn.execute("SELECT id, login FROM person WHERE name = %s FOR UPDATE", (name,))
+    ).fetchone()
+    if row is None:
+        raise NothingToDo(f"there is no machine {name}; pbal-hq token list names them")
+    if row[1] != "token":
+        raise BadInput(f"{name} is a person: the portal's page Users, or pbal-hq user reset")
+    return int(row[0])
+
+
 async def _create(
     conn: Connection, actor: str, name: str, full_name: str, grants: Sequence[Grant],
     login: str = "password",

@@ -7,6 +7,10 @@ granted to it. It is a user whose login is 'token'; shut out, its token ends at 
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.rows import class_row
 
 from pbal_hq.auth.errors import NotKnown
 from pbal_hq.auth.roles import needs_totp
@@ -17,6 +21,30 @@ from pbal_hq.database import Connection
 
 PREFIX = "pbal-service-"
 GOOD_DAYS = 365
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine and its token; no times where it has none. `used_at`: within the hour."""
+
+    name: str
+    full_name: str
+    active: bool
+    made_by: str | None
+    made_at: datetime | None
+    expires_at: datetime | None
+    used_at: datetime | None
+
+
+async def machines(conn: Connection) -> list[Machine]:
+    """All of them, by name."""
+    async with conn.cursor(row_factory=class_row(Machine)) as cursor:
+        await cursor.execute(
+            "SELECT p.name, p.full_name, p.active, s.made_by, s.made_at, s.expires_at, s.used_at"
+            " FROM person p LEFT JOIN service_token s ON s.person_id = p.id"
+            " WHERE p.login = 'token' ORDER BY p.name"
+        )
+        return await cursor.fetchall()
 
 
 async def make(conn: Connection, actor: str, person_id: int) -> str:

@@ -26,10 +26,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
 T = TypeVar("T")
 
 
+def actor() -> str:
+    """Who calls the command, for the audit log."""
+    return f"command line ({getpass.getuser()})"
+
+
 async def noted(db: Connection, action: str, what: str, **detail: object) -> None:
     """An entry in the audit log, in the transaction of what it is about."""
-    actor = f"command line ({getpass.getuser()})"
-    await audit.append(db, actor, action, what, detail)
+    await audit.append(db, actor(), action, what, detail)
 
 
 def group(help_: str) -> typer.Typer:

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from pbal_hq import __version__
-from pbal_hq.cli import db, lab, network, people, portal, site, transformer
+from pbal_hq.cli import db, lab, network, people, portal, site, token, transformer
 from pbal_hq.cli.base import ConfigOption, JsonOption, print_json
 from pbal_hq.cli.init import init
 from pbal_hq.cli.run import run, run_all
@@ -39,6 +39,7 @@ app.add_typer(people.log, name="audit")
 app.add_typer(network.app, name="network")
 app.add_typer(portal.app, name="portal")
 app.add_typer(site.app, name="site")
+app.add_typer(token.app, name="token")
 app.add_typer(transformer.app, name="transformer")
 
 

@@ -12,7 +12,7 @@ from pbal_hq.registry.listing import Listed, read_list, read_text
 from pbal_hq.registry.sitelist import ListedSite, read_sites
 from pbal_hq.registry.sites import NewSite, Site, add_site, bar, list_sites, remove_site, site_of
 from pbal_hq.registry.tokens import Token, new_token, use_token
-from pbal_hq.registry.tree import add_transformer, area_path, transformer_of
+from pbal_hq.registry.tree import add_transformer, area_of, area_path, transformer_of
 
 __all__ = [
     "Difference",
@@ -24,6 +24,7 @@ __all__ = [
     "Token",
     "add_site",
     "add_transformer",
+    "area_of",
     "area_path",
     "bar",
     "differ",

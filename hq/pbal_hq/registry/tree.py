@@ -32,6 +32,22 @@ async def area_path(db: Connection, path: str) -> int:
     return above
 
 
+async def area_of(db: Connection, path: str) -> int:
+    """The area of a path of one to four codes, such as "KL/ERN". Raises NothingToDo."""
+    above: int | None = None
+    for code in path.split("/"):
+        cursor = await db.execute(
+            "SELECT id FROM area WHERE parent_id IS NOT DISTINCT FROM %s::int AND code = %s",
+            (above, code.strip()),
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            raise NothingToDo(f"there is no area {path}: give codes from the state down, as KL/ERN")
+        above = int(row[0])
+    assert above is not None
+    return above
+
+
 async def add_transformer(
     db: Connection,
     code: str,

@@ -1,9 +1,13 @@
 """`pbal-hq user`, `audit` and `portal` as a person calls them."""
 
+import asyncio
 import json
 
 import pytest
+from rigs import people
 from rigs.hq import execute
+
+from pbal_hq.auth import Grant, NotKnown, Role, services
 
 
 @pytest.fixture
@@ -16,6 +20,11 @@ def hq(database_url, tmp_path, run):
         return done.stdout if code == 0 else done.stderr
 
     return call
+
+
+async def call(hq, *words, code=0):
+    """The same from within a loop: the command runs one of its own."""
+    return await asyncio.to_thread(hq, *words, code=code)
 
 
 def test_the_first_user_and_a_lost_way_in(hq):
@@ -51,3 +60,49 @@ def test_the_secrets_are_made_once(hq, tmp_path):
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
     (tmp_path / "command.key").chmod(0o644)
     assert "others may read it" in hq("portal", "init", code=3)
+
+
+async def known(url, token):
+    """The machine's grants as the API finds them; None where it is not let in."""
+    async with people.connected(url) as conn:
+        try:
+            return (await services.find(conn, token)).grants
+        except NotKnown:
+            return None
+
+
+async def test_a_machines_token_is_made_listed_renewed_and_revoked(hq, database_url):
+    async with people.connected(database_url) as conn:
+        fleet = await people.make(conn)
+    made = json.loads(await call(hq, "token", "add", "scada", "--in", "KL/EKM/D1", "--json"))
+    granted = Grant(Role.OFFICIAL, area_id=fleet.areas["D1"])
+    assert await known(database_url, made["token"]) == (granted,)
+    one = await call(hq, "token", "add", "one", "--transformer", "T2", "--role", "auditor")
+    granted = Grant(Role.AUDITOR, transformer_id=fleet.transformers["T2"])
+    assert await known(database_url, one.split()[0]) == (granted,)
+    renewed = (await call(hq, "token", "renew", "scada")).split()[0]
+    assert await known(database_url, made["token"]) is None
+    assert await known(database_url, renewed)
+    assert "has ended" in await call(hq, "token", "revoke", "scada")
+    assert await known(database_url, renewed) is None
+    assert "has no token" in await call(hq, "token", "revoke", "scada", code=6)
+    listed = json.loads(await call(hq, "token", "list", "--json"))
+    assert [(m["name"], m["active"]) for m in listed] == [("one", True), ("scada", False)]
+    again = (await call(hq, "token", "renew", "scada")).split()[0]
+    assert await known(database_url, again)
+    actions = execute(database_url, "SELECT action FROM audit WHERE object = 'user scada'")
+    assert [a for (a,) in actions] == ["user.create", "user.grants", "user.reset",
+                                       "user.deactivate", "user.reset"]  # fmt: skip
+
+
+def test_a_machine_that_is_none_is_told(hq):
+    hq("user", "first", "admin")
+    assert "one of --whole" in hq("token", "add", "scada", code=2)
+    assert "one of --whole" in hq("token", "add", "scada", "--whole", "--in", "KL", code=2)
+    assert "no area KL/X" in hq("token", "add", "scada", "--in", "KL/X", code=6)
+    assert "no transformer T9" in hq("token", "add", "scada", "--transformer", "T9", code=6)
+    assert "is a person" in hq("token", "revoke", "admin", code=7)
+    assert "no machine scada" in hq("token", "renew", "scada", code=6)
+    assert "2 to 40" in hq("token", "add", "X", "--whole", code=7)
+    assert "not one of" in hq("token", "add", "x1", "--whole", "--role", "engineer", code=2)
+    assert json.loads(hq("token", "list", "--json")) == []

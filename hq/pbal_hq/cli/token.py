@@ -1,0 +1,131 @@
+"""`pbal-hq token`: machines that read the API with a token."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Annotated, Literal, TypeVar
+
+import typer
+
+from pbal_hq.auth import Grant, Role, people, services
+from pbal_hq.cli.base import (
+    ConfigOption,
+    JsonOption,
+    actor,
+    group,
+    print_json,
+    print_table,
+    wait_for,
+)
+from pbal_hq.config import Config, load
+from pbal_hq.database import Connection, connected
+from pbal_hq.errors import ConfigError
+from pbal_hq.registry import area_of, transformer_of
+
+app = group("Machines that read the API. Example: pbal-hq token add grafana --whole")
+
+Name = Annotated[str, typer.Argument(help="The machine: small letters and digits.")]
+T = TypeVar("T")
+
+
+def _with(settings: Config, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def whole() -> T:
+        async with connected(settings.database) as db:
+            await db.set_autocommit(True)
+            return await work(db)
+
+    return wait_for(whole())
+
+
+@app.command()
+def add(
+    name: Name,
+    role: Annotated[
+        Literal["official", "auditor"], typer.Option(help="What it may see.")
+    ] = "official",
+    whole: Annotated[bool, typer.Option("--whole", help="Of the whole tree.")] = False,
+    place: Annotated[str, typer.Option("--in", help="Of an area: codes from the state down.")] = "",
+    transformer: Annotated[str, typer.Option(help="Of one transformer: its code.")] = "",
+    description: Annotated[str, typer.Option(help="For people: what it is.")] = "",
+    config: ConfigOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Add a machine and print its token, which is shown only now.
+
+    Example: pbal-hq token add grafana --whole
+
+    Example: pbal-hq token add scada --in KL/ERN --description "Ernakulam's control room"
+    """
+    if whole + bool(place) + bool(transformer) != 1:
+        raise ConfigError("say where it may read: one of --whole, --in and --transformer")
+    settings = load(config)
+
+    async def work(db: Connection) -> str:
+        grant = Grant(
+            Role(role),
+            whole=whole,
+            area_id=await area_of(db, place) if place else None,
+            transformer_id=await transformer_of(db, transformer) if transformer else None,
+        )
+        return await people.add_machine(db, actor(), name, description, [grant])
+
+    _tell(name, _with(settings, work), json_)
+
+
+@app.command()
+def renew(name: Name, config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """Print a machine's next token; the one before ends at once.
+
+    Example: pbal-hq token renew grafana
+    """
+
+    async def work(db: Connection) -> str:
+        return await people.renew_machine(db, actor(), name)
+
+    _tell(name, _with(load(config), work), json_)
+
+
+@app.command()
+def revoke(name: Name, config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """End a machine's token at once; `renew` lets it in again.
+
+    Example: pbal-hq token revoke grafana
+    """
+
+    async def work(db: Connection) -> None:
+        await people.revoke_machine(db, actor(), name)
+
+    _with(load(config), work)
+    if json_:
+        print_json({"name": name, "revoked": True})
+    else:
+        print(f"{name}: its token has ended")
+
+
+@app.command("list")
+def list_(config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """The machines, and until when their tokens are good. Example: pbal-hq token list"""
+    found = _with(load(config), services.machines)
+    if json_:
+        print_json([asdict(one) for one in found])
+        return
+    print_table(
+        ("machine", "what it is", "good until", "last used", "made by"),
+        [
+            (
+                one.name, one.full_name,
+                f"{one.expires_at:%Y-%m-%d}" if one.active and one.expires_at else "revoked",
+                f"{one.used_at:%Y-%m-%d %H:%M}" if one.used_at else "", one.made_by or "",
+            )
+            for one in found
+        ],
+    )  # fmt: skip
+
+
+def _tell(name: str, token: str, json_: bool) -> None:
+    if json_:
+        print_json({"name": name, "token": token})
+    else:
+        print(token)
+        print(f"For {name}, good for {services.GOOD_DAYS} days. It is shown only now.")
