@@ -3,9 +3,10 @@
 take     events of sites become alarms;  watch: detectors over summaries become alarms
 handle   acknowledge, comment, shelve, close: by people
 detect   detectors over the last windows, trends over hours and days: pure functions with
-         hysteresis;  past: what trends look at, from the database
+         hysteresis;  past: what trends look at, from the database;  band: EN 50160's for a week
 """
 
+from pbal_hq.alarms.band import Band, bands
 from pbal_hq.alarms.detect import KINDS as _WINDOW_KINDS
 from pbal_hq.alarms.handle import (
     Alarm,
@@ -29,8 +30,10 @@ __all__ = [
     "CHANNEL",
     "KINDS",
     "Alarm",
+    "Band",
     "Note",
     "acknowledge",
+    "bands",
     "close",
     "close_quiet",
     "comment",

@@ -9,6 +9,7 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
+from pbal_hq.alarms.band import HIGH_V, LOW_V, bands
 from pbal_hq.alarms.trends import BEFORE_DAYS, RECENT_DAYS, WEAR_DAYS, Day, Hour, Past
 from pbal_hq.database import Connection
 from pbal_uplink import names
@@ -36,6 +37,13 @@ SELECT transformer_id, start_at, sampled_s, ia_mean_a, ib_mean_a, ic_mean_a, in_
     ea_export_kwh + eb_export_kwh + ec_export_kwh AS export_kwh
 FROM summary_daily WHERE transformer_id = ANY(%(ids)s)
 AND start_at >= %(day)s - make_interval(days => %(days)s) AND start_at < %(day)s
+"""
+# The others kept the band all the time, and the windows of a week are many to look at.
+_LEFT_THE_BAND = f"""
+SELECT DISTINCT transformer_id FROM summary_daily WHERE transformer_id = ANY(%(ids)s)
+AND start_at >= %(day)s - interval '7 days'
+AND (least(va_min_v, vb_min_v, vc_min_v) < {LOW_V}
+    OR greatest(va_max_v, vb_max_v, vc_max_v) > {HIGH_V})
 """
 # Switchings that moved a relay: confirmed, and those that the measurement contradicts.
 _WORST = """
@@ -73,6 +81,8 @@ async def pasts(
         for row in await rows(_DAYS):
             days[row["transformer_id"]][row["start_at"].date()] = _day(row)
         worst = {r["transformer_id"]: (r["address"], r["many"]) for r in await rows(_WORST)}
+        left = [r["transformer_id"] for r in await rows(_LEFT_THE_BAND)]
+        voltages = await bands(conn, left, now) if left else {}
         for site in sites:
             one = site["id"]
             recent = hour - timedelta(hours=24)
@@ -89,6 +99,7 @@ async def pasts(
                     metered=bool(site["capabilities"] & names.CAPABILITY_METER),
                     worst_home=worst.get(one),
                     plan_per_day=plan_per_day,
+                    band=voltages.get(one),
                 ),
             )
 

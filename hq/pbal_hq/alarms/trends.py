@@ -16,6 +16,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pbal_hq.alarms.band import WEEK, Band
 from pbal_hq.alarms.detect import ALARM, WARNING, Finding
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
@@ -57,6 +58,7 @@ class Past:
     runs : the planner moves homes. metered : the transformer has a meter of its own.
     worst_home : (address, switchings in the last WEAR_DAYS days) of the home with most.
     plan_per_day : switchings a day that a home's relays are planned for.
+    band : the voltages of the last 7 days; None where no home left the band for a moment.
     """
 
     hours: Sequence[Hour] = ()
@@ -66,6 +68,7 @@ class Past:
     metered: bool = False
     worst_home: tuple[int, int] | None = None
     plan_per_day: float = 3.0
+    band: Band | None = None
 
 
 Trend = Callable[[Past, bool], Finding | None]
@@ -201,10 +204,29 @@ def residual_energy(past: Past, is_open: bool) -> Finding | None:
     return Finding(ALARM if fall > 0.25 else WARNING, words)
 
 
+def voltage_week(past: Past, is_open: bool) -> Finding | None:
+    """The limits of EN 50160 for a week, where they are surely broken (band.py)."""
+    band = past.band
+    if band is None:
+        return None
+    if band.known < WEEK / 2:
+        words = "voltage was out of the band; too little data now"
+        return Finding(WARNING, words) if is_open else None
+    outside = 100 - band.most_percent
+    if outside <= (4.0 if is_open else 5.0) and not band.far:
+        return None
+    words = (
+        f"10-minute means outside 207 to 253 V in at least {outside:.1f} % of 7 days, {band.far} of"
+        " them below 195.5 or above 253 V; EN 50160 allows 5 % and none"
+    )
+    return Finding(ALARM if band.far else WARNING, words)
+
+
 TRENDS: Mapping[str, Trend] = {
     "lasting imbalance": lasting_imbalance,
     "link quality": falling_link,
     "relay wear": relay_wear,
     "rising losses": rising_losses,
     "residual energy": residual_energy,
+    "voltage of a week": voltage_week,
 }

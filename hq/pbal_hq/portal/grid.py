@@ -109,6 +109,7 @@ async def transformer(
     arrows = charts.phasors(*(amps[p][0] for p in "ABC")) if amps else None
     return page(
         request, "transformer.html", t=found, windows=windows, course=course, top=top, amps=amps,
+        band=(await alarms.bands(conn, [found.row.id], until)).get(found.row.id),
         days=int(days), arrows=arrows, heat=charts.heat(hours, until) if hours else None,
         homes=await fleet.homes(conn, who, transformer_id), limit=limit,
         bars=charts.bars([(p, *both) for p, both in amps.items()], limit),

@@ -4,9 +4,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from psycopg.rows import dict_row
 from rigs import people
 
 from pbal_hq import alarms
+from pbal_hq.alarms import Band
 from pbal_hq.alarms.detect import ALARM, WARNING
 from pbal_hq.alarms.trends import TRENDS, Day, Hour, Past, homes_share, loss_ratio
 
@@ -55,6 +57,10 @@ CASES = {
         {"days": (WELL_DAY,) * 32 + (STOLEN_DAY,) * 3},
         {"days": (WELL_DAY,) * 32 + (replace(WELL_DAY, import_kwh=430.0),) * 3},
         {},
+    ),
+    "voltage of a week": (
+        {"band": Band(1, 1000, 800, 51, 0)}, {"band": Band(1, 1000, 800, 45, 0)},
+        {"band": Band(1, 1000, 800, 39, 0)},
     ),
 }  # fmt: skip
 
@@ -112,6 +118,76 @@ def test_the_figures():
 async def conn(database_url):
     async with people.connected(database_url) as made:
         yield made
+
+
+async def windows(conn, fleet, where, *given, length_s=300):
+    """Windows back to back up to now: (lowest, phase A's mean, highest), or None for none sampled.
+    The other phases' means are 230 V."""
+    await people.summaries(conn, fleet, where, windows=1)
+    one = fleet.transformers[where]
+    last_s = int(datetime.now(UTC).timestamp()) // 600 * 600 - length_s
+    made = "SELECT * FROM summary WHERE transformer_id = %s LIMIT 1"
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        row = await (await cursor.execute(made, (one,))).fetchone()
+    await conn.execute("DELETE FROM summary WHERE transformer_id = %s", (one,))
+    for n, volts in enumerate(reversed(given)):
+        low, mean, high = volts or (100, 100, 100)
+        row |= {"start_at": datetime.fromtimestamp(last_s - n * length_s, UTC),
+                "length_s": length_s, "complete_percent": 100 if volts else 0}  # fmt: skip
+        row |= {"va_min_v": low, "va_mean_v": mean, "va_max_v": high, "vb_mean_v": 230,
+                "vc_mean_v": 230, "vb_min_v": 230, "vc_min_v": 230, "vb_max_v": 230,
+                "vc_max_v": 230}  # fmt: skip
+        names = ", ".join(row)
+        places = ", ".join(["%s"] * len(row))
+        await conn.execute(f"INSERT INTO summary ({names}) VALUES ({places})", [*row.values()])
+
+
+WELL, LOW_FOR_A_MOMENT, LOW = (220, 230, 240), (200, 230, 240), (195, 204, 210)
+
+
+@pytest.mark.parametrize(
+    ("given", "counts"),
+    [
+        ((WELL,) * 4, (2, 2, 0, 0)),
+        # A moment out of the band: nobody knows how a home's ten minutes were.
+        ((WELL, LOW_FOR_A_MOMENT, WELL, WELL), (2, 1, 0, 0)),
+        ((LOW, LOW, WELL, WELL), (2, 1, 1, 0)),
+        # Five minutes low and five well: the mean of ten is within.
+        ((LOW, WELL), (1, 0, 0, 0)),
+        (((190, 194, 199),) * 2, (1, 0, 1, 1)),
+        (((250, 254, 260),) * 2, (1, 0, 1, 1)),
+        # What was not sampled has no weight, and alone does not count.
+        ((LOW, None, None, None), (1, 0, 1, 0)),
+    ],
+)  # fmt: skip
+async def test_ten_minutes_from_windows_of_five(conn, given, counts):
+    fleet = await people.make(conn)
+    await windows(conn, fleet, "T1", *given)
+    one = fleet.transformers["T1"]
+    assert await alarms.bands(conn, [one], datetime.now(UTC)) == {one: Band(one, *counts)}
+
+
+async def test_windows_longer_than_ten_minutes_tell_nothing_of_them(conn):
+    fleet = await people.make(conn)
+    await windows(conn, fleet, "T1", WELL, WELL, length_s=900)
+    assert await alarms.bands(conn, [fleet.transformers["T1"]], datetime.now(UTC)) == {}
+
+
+async def test_a_week_below_the_band_is_an_alarm(conn):
+    fleet = await people.make(conn)
+    await windows(conn, fleet, "T1", *(WELL,) * 940, *(LOW,) * 68)
+    now, one = datetime.now(UTC), fleet.transformers["T1"]
+    assert await alarms.watch_trends(conn, now, 3.0) == 0, "the days say that nobody left the band"
+    await conn.execute(
+        "INSERT INTO summary_daily (transformer_id, start_at, sampled_s, windows, va_min_v)"
+        " VALUES (%s, date_trunc('day', now(), 'UTC') - interval '1 day', 86400, 288, 195)",
+        (one,),
+    )
+    assert await alarms.watch_trends(conn, now, 3.0) == 1
+    who, _ = await people.who(conn, "operator-whole")
+    [found] = await alarms.listed(conn, who)
+    assert found.kind == "voltage of a week"
+    assert "at least 6.7 % of 7 days" in found.detail
 
 
 async def test_alarms_from_hours_and_days(conn):
