@@ -5,11 +5,14 @@ import datetime
 
 import pytest
 from rigs.hq import execute
+from rigs.hq_past import ROWS, START, WINDOWS
 
+from pbal_hq import audit
 from pbal_hq.config import DatabaseConfig
 from pbal_hq.database import Step, connected, migrate, pending, pool, steps
 from pbal_hq.errors import DatabaseError
 from pbal_hq.store import series, sum_due
+from pbal_hq.store.sums import sum_up
 from pbal_uplink import Event, Summary
 
 
@@ -25,11 +28,70 @@ async def test_every_step_is_applied_once(empty_url):
         assert await pending(db) == []
 
 
-@pytest.mark.parametrize("upto", range(1, len(steps())))
-async def test_every_earlier_schema_comes_up(empty_url, upto):
+async def held(db):
+    """Every row of every table but the schema's own, as JSON, by table."""
+    cursor = await db.execute(
+        "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace"
+        " AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname <> 'schema_step'"
+    )
+    tables = [name for (name,) in await cursor.fetchall()]
+    out = {}
+    for name in tables:
+        cursor = await db.execute(f"SELECT to_jsonb(t) FROM {name} t ORDER BY to_jsonb(t)::text")
+        out[name] = [row for (row,) in await cursor.fetchall()]
+    return out
+
+
+@pytest.mark.parametrize("upto", range(1, len(steps())), ids=lambda n: f"{steps()[n - 1].number}")
+async def test_every_earlier_schema_comes_up_with_what_it_holds(empty_url, upto):
+    """Row by row: what was in a table is there after the steps that follow."""
     async with connected(DatabaseConfig(url=empty_url)) as db:
-        await migrate(db, known=steps()[:upto])
+        for n, step in enumerate(steps()[:upto], 1):
+            await migrate(db, known=steps()[:n])
+            if step.number in ROWS:
+                await db.execute(ROWS[step.number])
+                await db.commit()
+        before = await held(db)
+        assert before["site"]
+        assert not [name for name, rows in before.items() if not rows], "a table without rows"
         assert names(await migrate(db)) == names(steps()[upto:])
+        after = await held(db)
+        for name, rows in before.items():
+            assert len(after[name]) == len(rows), name
+            for row in rows:
+                assert any(row.items() <= found.items() for found in map(dict, after[name])), name
+        await at_work(db, WINDOWS if "summary" in before else 1)
+
+
+async def at_work(db, windows):
+    """The program goes on with what it found. `windows`: of the hour of START."""
+    keys = await db.execute("SELECT site_key(s), site_trusted(s) FROM site s WHERE id < 9")
+    assert sorted(await keys.fetchall()) == [("north/T1", True), ("north/T2", False)]
+    found = await db.execute("SELECT status, needs_second, approved_at FROM command ORDER BY id")
+    assert await found.fetchall() == [("sent", False, None), ("asked", False, None)]
+    # The window that is there comes again, fuller, and its hour is summed up.
+    cursor = await db.execute("SELECT id FROM transformer WHERE code = 'T1'")
+    (transformer,) = await cursor.fetchone()
+    at = datetime.datetime.fromisoformat(START)
+    made = Summary(site=7, start_s=int(at.timestamp()), length_s=300, complete_percent=100)
+    async with db.transaction():
+        await series.insert(db, [series.Row(transformer, at, 7, False, at, made.as_dict())])
+    while await sum_up(db):
+        await db.commit()
+    found = await db.execute(
+        "SELECT windows FROM summary_hourly WHERE transformer_id = %s AND start_at = %s",
+        (transformer, at),
+    )
+    assert await found.fetchone() == (windows,)
+    async with db.transaction():
+        await audit.append(db, "ana", "login", "user ana", {})
+    assert (await audit.verify(db, None)).ok
+    await db.execute(
+        "INSERT INTO alarm (transformer_id, kind, severity, raised_at, last_at)"
+        " VALUES (%s, 'thermal overload', 1, now(), now())",
+        (transformer,),
+    )
+    await db.commit()
 
 
 async def test_a_step_that_lands_late_is_applied(empty_url):
