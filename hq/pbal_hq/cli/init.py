@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from pbal_hq import portal
 from pbal_hq.ca import write_whole
 from pbal_hq.cli.base import ConfigOption, JsonOption, print_json, wait_for
 from pbal_hq.config import DEFAULT_CONFIG, Config, load
@@ -59,6 +58,8 @@ def init(
     if wanted:
         wanted = list(dict.fromkeys([*wanted, settings.broker.host, "localhost", "127.0.0.1"]))
     lines += set_up(settings, f"pbal HQ {socket.gethostname()}", wanted).lines
+    from pbal_hq import portal  # its libraries take most of a command's start
+
     lines += portal.set_up(settings)
 
     async def work(settings: Config) -> list[Step]:

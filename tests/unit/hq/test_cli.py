@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 from rigs.hq import execute
 
@@ -91,3 +93,14 @@ def test_many_sites_come_from_a_list_all_or_none(run, config, tmp_path):
         (7, "kerala", "Mill"), (8, "pbal", ""),
     ]  # fmt: skip
     run(*how, code=7)  # the tokens are not written over
+
+
+def test_a_command_loads_no_library_that_only_the_portal_uses():
+    """They are half of what a command or a role needs to start."""
+    program = (
+        "import sys, pbal_hq.cli.main\n"
+        "print(*{'authlib', 'babel', 'fastapi', 'jinja2', 'reportlab'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          check=True)  # fmt: skip
+    assert done.stdout.split() == []
