@@ -109,4 +109,8 @@ INSERT INTO transformer (code, feeder_id) SELECT 'T3', id FROM area WHERE code =
 INSERT INTO site (id, transformer_id, group_id, node, gateway_id)
     SELECT 9, id, 'north', 'T3', 7 FROM transformer WHERE code = 'T3';
 """,
+    30: """
+INSERT INTO site_tunnel (site_id, address, public_key)
+    VALUES (7, '10.9.0.7', repeat('k', 43) || '=');
+""",
 }
