@@ -53,6 +53,20 @@ def test_little_money_does_not_look_like_a_success() -> None:
     assert money["net_present_value"] < 0
 
 
+@pytest.mark.parametrize(
+    ("saved_kwh", "words"),
+    [
+        (1000.0, "it saves 300 EUR a year in losses"),
+        (-1000.0, "it loses 300 EUR a year more in the network"),
+        (-1.0, "it changes the losses by nothing worth a figure"),
+    ],
+)
+def test_losses_that_rise_are_no_saving(saved_kwh: float, words: str) -> None:
+    options = MoneyOptions(energy_price=0.30)
+    money = balance(options, 37, 7.0, figures(saved_kwh, 0, 90.0), AS_BUILT)
+    assert words in verdict(options, 7.0, money)
+
+
 def test_capacity_that_is_worth_something_can_pay() -> None:
     options = MoneyOptions(capacity_value=1000.0)
     money = balance(options, 37, 7.0, figures(96.0, 0, 90.0), AS_BUILT)

@@ -126,7 +126,7 @@ def verdict(options: MoneyOptions, days: float, money: dict[str, Any]) -> str:
         )
     how = as_a_year(days)
     text = (
-        f"it saves {money['saved_per_year']:,.0f} {unit} a year in losses ({how}), wears relays "
+        f"it {_saves(money['saved_per_year'], unit)} ({how}), wears relays "
         f"for {money['wear_per_year']:,.0f} {unit} a year and costs {money['invested']:,.0f} "
         f"{unit}."
     )
@@ -150,6 +150,16 @@ def verdict(options: MoneyOptions, days: float, money: dict[str, Any]) -> str:
             "(--capacity-value)."
         )
     return text
+
+
+def _saves(per_year: float, unit: str) -> str:
+    """What the losses give in a year, with a verb that fits the sign of the rounded figure."""
+    rounded = round(per_year)
+    if rounded > 0:
+        return f"saves {rounded:,} {unit} a year in losses"
+    if rounded < 0:
+        return f"loses {-rounded:,} {unit} a year more in the network"
+    return "changes the losses by nothing worth a figure"
 
 
 def as_a_year(days: float) -> str:
