@@ -14,8 +14,10 @@ def pct(value: float | None, digits: int = 0) -> str:
 
 
 def num(value: float | None, digits: int = 1) -> str:
-    """A number with thin groups, for HTML."""
-    return "&ndash;" if value is None else f"{value:,.{digits}f}".replace(",", " ")
+    """A number with thin groups, for HTML; what rounds to zero has no sign."""
+    if value is None:
+        return "&ndash;"
+    return f"{round(value, digits) + 0.0:,.{digits}f}".replace(",", " ")
 
 
 def headline(study: Study) -> str:
