@@ -91,6 +91,12 @@ class Webhook:
             others.append(got)
         pytest.fail(f"no {status} alert {labels}; heard {others}")
 
+    def forget(self):
+        """What was heard before this counts no more."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self.heard.get_nowait()
+
     def stop(self):
         self._server.shutdown()
         self._server.server_close()
@@ -116,7 +122,7 @@ class Monitoring:
         (folder / "prometheus.yml").write_text(
             _replaced(
                 (FOLDER / "prometheus.yml").read_text(),
-                ("_interval: 15s", "_interval: 1s"),
+                ("_interval: 15s", "_interval: 2s"),
                 ("refresh_interval: 1m", "refresh_interval: 1s"),
                 ("/etc/prometheus/pbal/*.yml", str(folder / "alerts.yml")),
                 ("/etc/prometheus/pbal/targets", str(targets)),
