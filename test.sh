@@ -3,9 +3,18 @@
 # folder:  ./test.sh tests/cli -k help
 #   CI=true ./test.sh      a missing tool fails its tests instead of skipping them
 #   PBAL_LONG=1 ./test.sh  also the tests that take minutes, which CI=true runs, too
+#   ./test.sh --engines    only what needs the real engines of a large HQ, which CI=true runs, too: it
+#                          fetches them (Maven, Java 17)
 #   PBAL_WORKERS=0 ./test.sh   in one process, one test after the other
 set -uo pipefail
 root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
+engines=${CI:-false}
+only_engines=no
+if [ "${1:-}" = --engines ]; then
+    shift
+    engines=true
+    only_engines=yes
+fi
 "$root/tools/bootstrap.sh" --system dev bench || exit
 cd "$root" || exit
 bin=.venv/bin
@@ -30,10 +39,12 @@ step() {
     fi
 }
 
-step "style (ruff check)" "$bin/ruff" check .
-step "format (ruff format)" "$bin/ruff" format --check --output-format concise .
-step "types (mypy)" "$bin/mypy"
-step "rooms (import-linter)" "$bin/lint-imports"
+if [ $only_engines = no ]; then
+    step "style (ruff check)" "$bin/ruff" check .
+    step "format (ruff format)" "$bin/ruff" format --check --output-format concise .
+    step "types (mypy)" "$bin/mypy"
+    step "rooms (import-linter)" "$bin/lint-imports"
+fi
 # A test that another program kept from running in time gets a second try. The summary names it and
 # says why the first try failed. What fails twice has failed.
 once_more=(--reruns 1 --rerun-show-tracebacks)
@@ -52,7 +63,16 @@ in_the_gaps() {
     exec nice -n 19 "$@"
 }
 
-if [ $# -gt 0 ]; then
+# Engines are large: one after the other, and no longer than this in all.
+engines_within=900
+with_engines() {
+    PBAL_ENGINE_TESTS=1 timeout --kill-after 30 $engines_within \
+        "$bin/python" -m pytest "${once_more[@]}" --durations 30 --durations-min 5 "$@"
+}
+
+if [ $only_engines = yes ]; then
+    step "engines" with_engines "${@:-tests/engines}"
+elif [ $# -gt 0 ]; then
     step "tests (pytest)" "${pytest_side_by_side[@]}" "$@"
 else
     said=$(mktemp)
@@ -73,6 +93,11 @@ else
     step "tests in real time" in_real_time "$node_in_real_time" tests/twin tests/faults \
         --ignore tests/twin/test_tools_and_ends.py
     step "tests in their gaps" the_others
+    if [ "$engines" = true ]; then
+        step "engines" with_engines tests/engines
+    else
+        echo "left out: the real engines of a large HQ (Kafka ...); ./test.sh --engines runs them"
+    fi
 fi
 
 printf '\n== summary\n'

@@ -41,19 +41,20 @@ class Identities(Protocol):
 
 
 def passwords(folder: Path, users: Sequence[str]) -> dict[str, str]:
-    """Passwords of these users: drawn at first, then the same; in `users.json`, for us alone."""
-    kept = folder / "users.json"
-    found: dict[str, str] = json.loads(kept.read_text()) if kept.exists() else {}
-    for user in users:
-        found.setdefault(user, secrets.token_urlsafe(18))
+    """Passwords of these users: drawn at first, then the same; in USER.password, for us alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    kept.touch(mode=0o600)
-    kept.write_text(json.dumps(found))
+    found = {}
+    for user in users:
+        kept = folder / f"{user}.password"
+        if not kept.exists():
+            kept.touch(mode=0o600)
+            kept.write_text(secrets.token_urlsafe(18))
+        found[user] = kept.read_text()
     return found
 
 
 def _kafka(folder: Path, identities: Identities) -> Kafka:
-    users = passwords(folder, (ADMIN, "pbal-hq"))
+    users = passwords(folder, (ADMIN, "pbal-hq"))  # those of roles are made by who needs them
     return Kafka(folder, identities.server("pbal-kafka"), users, lasting=True)
 
 

@@ -12,11 +12,12 @@ import datetime
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from pbal_hq import enrol, metrics, store
 from pbal_hq.broker import reload
-from pbal_hq.bus import FileBus, topics
+from pbal_hq.bus import Bus, FileBus, topics
 from pbal_hq.ca import Pki
 from pbal_hq.config import Config
 from pbal_hq.database import Database, connected, pending, pool
@@ -46,7 +47,7 @@ class Hq:
     """What roles share."""
 
     config: Config
-    bus: FileBus
+    bus: Bus
     database: Database
 
     @property
@@ -57,13 +58,18 @@ class Hq:
 
 @contextlib.asynccontextmanager
 async def opened(config: Config) -> AsyncIterator[Hq]:
-    """Bus and pool, open. Raises BusError."""
-    path = config.data / "bus" / "bus.db"
-    async with (
-        FileBus(path, min_free_mb=config.bus.min_free_mb) as bus,
-        pool(config.database) as database,
-    ):
+    """Bus and pool, open. Raises BusError, ConfigError."""
+    async with bus_of(config) as bus, pool(config.database) as database:
         yield Hq(config, bus, database)
+
+
+def bus_of(config: Config) -> AbstractAsyncContextManager[Bus]:
+    """The bus that the configuration asks for. Raises ConfigError."""
+    if config.bus.kind == "file":
+        return FileBus(config.data / "bus" / "bus.db", min_free_mb=config.bus.min_free_mb)
+    from pbal_hq import kafkabus  # Kafka's client is installed only where it is used
+
+    return kafkabus.opened(config)
 
 
 async def _bridge(hq: Hq, beat: Beat) -> None:

@@ -12,13 +12,13 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from pbal_hq.bus import topics
-from pbal_hq.bus.base import Done, New, Record
+from pbal_hq.bus.base import Consumer, Done, New, Record
 from pbal_hq.errors import BusError
 
 T = TypeVar("T")
@@ -38,7 +38,6 @@ CREATE TABLE IF NOT EXISTS progress (
     grp TEXT NOT NULL, topic INTEGER NOT NULL, offset INTEGER NOT NULL, PRIMARY KEY (grp, topic)
 ) WITHOUT ROWID;
 """
-_COMPACTED = (topics.NODE,)
 # How often another process's appends are looked for.
 _POLL_S = 0.25
 _BUSY_S = 60.0
@@ -78,6 +77,8 @@ class FileBus:
         try:
             # The thread finishes a transaction also for a caller that was cancelled.
             return await asyncio.shield(loop.run_in_executor(self._thread, work, *values))
+        except KeyError as error:
+            raise BusError(f"there is no topic {error}") from None
         except (sqlite3.Error, OSError) as error:
             raise BusError(
                 f"{self._path}: {error}; is its disk full, or is it another's?"
@@ -93,7 +94,7 @@ class FileBus:
         db.execute("PRAGMA synchronous = FULL")
         db.executescript(_SCHEMA)
         self._db = db
-        for name in (*topics.ALL, *_COMPACTED):
+        for name in (*topics.ALL, *topics.COMPACTED):
             db.execute("INSERT INTO topic (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
         self._topics = {name: number for number, name in db.execute("SELECT id, name FROM topic")}
 
@@ -119,6 +120,11 @@ class FileBus:
 
     # -- the contract -----------------------------------------------------------------------
 
+    @contextlib.asynccontextmanager
+    async def consumer(self, group: str, names: Sequence[str]) -> AsyncIterator[Consumer]:
+        """The group's consumer: here each group has one."""
+        yield _FileConsumer(self, group, names)
+
     async def append(self, records: Sequence[New], done: Sequence[Done] = ()) -> None:
         """Append records and note progress; on return both are on the disk."""
         await self._do(self._append, records, done)
@@ -136,7 +142,7 @@ class FileBus:
             rows = []
             for new in records:
                 topic = self._topics[new.topic]
-                if new.topic in _COMPACTED:
+                if new.topic in topics.COMPACTED:
                     db.execute(
                         "INSERT OR REPLACE INTO compact VALUES (?, ?, ?)",
                         (topic, new.key, new.value),
@@ -159,6 +165,8 @@ class FileBus:
         row = db.execute("SELECT offset FROM head WHERE topic = ?", (topic,)).fetchone()
         return int(row[0]) if row else -1
 
+    # -- beneath it: each topic is one partition ---------------------------------------------
+
     async def latest(self, topic: str) -> dict[str, bytes]:
         """A compacted topic: the latest value of each key."""
 
@@ -179,7 +187,7 @@ class FileBus:
                 "ORDER BY offset LIMIT ?",
                 (self._topics[topic], after, limit),
             )
-            return [Record(*row) for row in found]
+            return [Record(*row, topic) for row in found]
 
         return await self._do(work)
 
@@ -266,3 +274,32 @@ class FileBus:
             return {str(name): int(count) for name, count in found}
 
         return await self._do(work)
+
+
+class _FileConsumer:
+    share = 1
+
+    def __init__(self, bus: FileBus, group: str, names: Sequence[str]) -> None:
+        self._bus, self._group, self._names = bus, group, names
+        self._at: dict[str, int] = {}
+
+    async def take(self, limit: int, seconds: float) -> list[Record]:
+        for name in self._names:
+            if name not in self._at:
+                self._at[name] = await self._bus.committed(self._group, name)
+        if not (found := await self._read(limit)):
+            await self._bus.wait(self._names, seconds)
+            found = await self._read(limit)
+        return found
+
+    async def _read(self, limit: int) -> list[Record]:
+        found: list[Record] = []
+        for name in self._names:
+            records = await self._bus.read(name, self._at[name], limit)
+            if records:
+                self._at[name] = records[-1].offset
+            found += records
+        return found
+
+    async def latest(self, topic: str) -> dict[str, bytes]:
+        return await self._bus.latest(topic)

@@ -9,4 +9,5 @@ DEAD = "hq.dead"  # what could not be used, with the reason
 # Compacted: of each key the latest value only.
 NODE = "hq.spb.node"  # the decoder's state of a node: aliases, seq, bdSeq
 
+COMPACTED = (NODE,)
 ALL = (RAW, SUMMARY, EVENT, STATE, OUT, DEAD)

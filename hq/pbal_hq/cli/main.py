@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from pbal_hq import __version__
-from pbal_hq.cli import db, lab, network, people, portal, site, token, transformer
+from pbal_hq.cli import bus, db, lab, network, people, portal, site, token, transformer
 from pbal_hq.cli.base import ConfigOption, JsonOption, print_json
 from pbal_hq.cli.init import init
 from pbal_hq.cli.run import run, run_all
@@ -32,6 +32,7 @@ app = typer.Typer(
 app.command()(init)
 app.command("all")(run_all)
 app.command()(run)
+app.add_typer(bus.app, name="bus")
 app.add_typer(db.app, name="db")
 app.add_typer(lab.app, name="lab")
 app.add_typer(people.app, name="user")

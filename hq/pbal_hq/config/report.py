@@ -27,6 +27,9 @@ def describe(config: Config) -> list[str]:
         f"data: {c.data}",
         f"database: {without_password(c.database.url)}, at most {c.database.pool_max} connections",
         f"broker: {c.broker.host}:{c.broker.port}, host application {c.broker.host_id}",
+        "bus: a file below data"
+        if c.bus.kind == "file"
+        else f"bus: Kafka at {', '.join(c.bus.kafka.servers)} as {c.bus.kafka.user}",
         f"enrolment: {c.enrol.listen}:{c.enrol.port}, tokens for {c.enrol.token_hours:g} h, "
         f"certificates for {c.enrol.certificate_days} days",
         f"metrics: {c.metrics.listen}:{c.metrics.port or 'any port'}",

@@ -83,13 +83,43 @@ class EnrolConfig(Table):
     attempts_per_minute: int = Field(default=20, ge=1, le=10_000)
 
 
-class BusConfig(Table):
-    """The bus between the roles; in one process, files below `data`."""
+class KafkaConfig(Table):
+    """The bus over Kafka (docs/hq-large.md)."""
 
+    # Some of the brokers, as HOST:PORT; the others are found through them.
+    servers: tuple[Annotated[str, Field(pattern=r"^[^\s:,]+:\d{1,5}$")], ...] = ()
+    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "pbal-hq"
+    password_file: Path | None = None
+    # Default: HQ's own certificate, and the authority that `pbal-hq init` made.
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    # A name that this process has at every start, and no other: what it had begun when it was
+    # killed is then ended at once, otherwise after ten seconds. "": none.
+    instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
+    # Of each topic, when `pbal-hq bus set-up` makes it: so many consumers of a role can share it.
+    partitions: int = Field(default=12, ge=1, le=1000)
+    replicas: int = Field(default=3, ge=1, le=9)
+    keep_days: float = Field(default=7.0, gt=0, le=3660)
+
+
+class BusConfig(Table):
+    """The bus between the roles: a file below `data`, on one computer; or Kafka."""
+
+    kind: Literal["file", "kafka"] = "file"
+    kafka: KafkaConfig = KafkaConfig()
     # What every consumer has read is kept for so long, for inspection.
     keep_hours: float = Field(default=2.0, ge=0, le=24 * 30)
     # The broker gets no acknowledgement when the bus has less free space than this.
     min_free_mb: int = Field(default=200, ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _whole(self) -> BusConfig:
+        if self.kind == "kafka" and not self.kafka.servers:
+            raise ValueError('a bus of kind kafka needs `kafka.servers`, e.g. ["broker-1:9094"]')
+        if self.kind == "kafka" and self.kafka.password_file is None:
+            raise ValueError("a bus of kind kafka needs `kafka.password_file`")
+        return self
 
 
 class IngestConfig(Table):

@@ -10,9 +10,10 @@ wording   the forms of records on the bus
 from pbal_hq.ingest.bridge import Bridge
 from pbal_hq.ingest.decode import Decoder
 from pbal_hq.ingest.session import Node, Verdict
-from pbal_hq.ingest.wording import Dead, Message, Out, Presence, Raw
+from pbal_hq.ingest.wording import BadRecord, Dead, Message, Out, Presence, Raw
 
 __all__ = [
+    "BadRecord",
     "Bridge",
     "Dead",
     "Decoder",

@@ -12,13 +12,13 @@ import ssl
 import time
 from collections.abc import Callable
 
-from pbal_hq.bus import Bus, Done, New, topics
+from pbal_hq.bus import Bus, Done, New, Record, topics
 from pbal_hq.ca import HQ, Pki
 from pbal_hq.config import Config
 from pbal_hq.errors import BrokerError, CertificateError
 from pbal_hq.ingest.client import Arrived, Client
 from pbal_hq.ingest.outbound import Acknowledgements, Packet
-from pbal_hq.ingest.wording import DEVICE_KINDS, KINDS, Out, Raw
+from pbal_hq.ingest.wording import DEVICE_KINDS, KINDS, BadRecord, Dead, Out, Raw
 from pbal_hq.metrics import counts
 from pbal_uplink import sparkplug
 
@@ -112,31 +112,52 @@ class Bridge:
     # -- outward ----------------------------------------------------------------------------
 
     async def _outward(self, client: Client) -> None:
-        at = said = await self._bus.committed(GROUP, topics.OUT)
-        waiting = Acknowledgements(
-            self._config.ingest.stored_batch, self._config.ingest.stored_within_s
-        )
-        while True:
-            records = await self._bus.read(topics.OUT, at, 500)
-            now_ms = self._now_ms()
-            for record in records:
-                at = record.offset
-                out = Out.decode(record.value)
-                waiting.add(record.key, out.stored, at, record.at_ms)
-                if out.rebirth and now_ms - record.at_ms < _STALE_MS:
-                    # What is stored is not sent again for it.
-                    for packet in (*waiting.flush(record.key), Packet.rebirth(record.key)):
+        async with self._bus.consumer(GROUP, (topics.OUT,)) as consumer:
+            share = None
+            waiting: dict[int, Acknowledgements] = {}  # by partition
+            at: dict[int, int] = {}
+            said: dict[int, int] = {}
+            while True:
+                records = await consumer.take(500, _TICK_S)
+                if consumer.share != share:
+                    share, waiting, at, said = consumer.share, {}, {}, {}
+                now_ms = self._now_ms()
+                dead = []
+                for record in records:
+                    at[record.partition] = record.offset
+                    if record.partition not in waiting:
+                        waiting[record.partition] = self._acknowledgements()
+                    try:
+                        self._one_out(client, waiting[record.partition], record, now_ms)
+                    except (BadRecord, ValueError) as error:  # ValueError: no name of a node
+                        letter = Dead.of("out", str(error), record.value, record.at_ms)
+                        dead.append(New(topics.DEAD, record.key, letter.encode()))
+                done = []
+                for partition, tokens in waiting.items():
+                    for packet in tokens.due(now_ms):
                         self._send(client, packet)
-                if out.command:
-                    self._send(client, Packet.command(record.key, bytes.fromhex(out.command)))
-            for packet in waiting.due(now_ms):
+                    offset = tokens.done(at[partition])
+                    if offset > said.get(partition, -1):
+                        said[partition] = offset
+                        done.append(Done(GROUP, topics.OUT, offset, partition))
+                if done or dead:
+                    await self._bus.append(dead, done)
+
+    def _acknowledgements(self) -> Acknowledgements:
+        c = self._config.ingest
+        return Acknowledgements(c.stored_batch, c.stored_within_s)
+
+    def _one_out(
+        self, client: Client, waiting: Acknowledgements, record: Record, now_ms: int
+    ) -> None:
+        out = Out.decode(record.value)
+        waiting.add(record.key, out.stored, record.offset, record.at_ms)
+        if out.rebirth and now_ms - record.at_ms < _STALE_MS:
+            # What is stored is not sent again for it.
+            for packet in (*waiting.flush(record.key), Packet.rebirth(record.key)):
                 self._send(client, packet)
-            done = waiting.done(at)
-            if done > said:
-                said = done
-                await self._bus.append((), [Done(GROUP, topics.OUT, done)])
-            if not records:
-                await self._bus.wait((topics.OUT,), _TICK_S)
+        if out.command:
+            self._send(client, Packet.command(record.key, bytes.fromhex(out.command)))
 
     def _send(self, client: Client, packet: Packet) -> None:
         # Sparkplug's commands are QoS 0: what is lost is sent again.

@@ -10,10 +10,10 @@ import logging
 import time
 from collections.abc import Callable
 
-from pbal_hq.bus import Bus, Done, New, Record, topics
+from pbal_hq.bus import Bus, Consumer, New, Record, done_with, topics
 from pbal_hq.config import IngestConfig
 from pbal_hq.ingest.session import Node, Verdict
-from pbal_hq.ingest.wording import DEVICE_KINDS, KINDS, Dead, Message, Out, Presence, Raw
+from pbal_hq.ingest.wording import DEVICE_KINDS, KINDS, BadRecord, Dead, Message, Out, Presence, Raw
 from pbal_hq.metrics import counts
 from pbal_uplink import MESSAGES, BadMessage, Event, State, Summary, metrics
 from pbal_uplink import Message as Said
@@ -47,29 +47,44 @@ class Decoder:
 
     async def run(self, beat: Callable[[], None]) -> None:
         """Decode until cancelled. Raises BusError."""
-        kept = await self._bus.latest(topics.NODE)
-        self._nodes = {key: Node.decode(value) for key, value in kept.items()}
+        async with self._bus.consumer(GROUP, (topics.RAW,)) as consumer:
+            share = None
+            while True:
+                records = await consumer.take(_BATCH, 1.0)
+                if consumer.share != share:
+                    share = consumer.share
+                    await self._load(consumer)
+                if records or self._waiting:
+                    out, changed = self.batch(records)
+                    if out or changed or records:
+                        out += [New(topics.NODE, key, self._nodes[key].encode()) for key in changed]
+                        await self._bus.append(out, done_with(GROUP, records))
+                beat()
+
+    async def _load(self, consumer: Consumer) -> None:
+        """What was known of the nodes that are this consumer's now."""
+        kept = await consumer.latest(topics.NODE)
+        self._nodes = {}
+        for key, value in kept.items():
+            try:
+                self._nodes[key] = Node.decode(value)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                # As a node that is new: it is asked for a birth.
+                log.warning("a node's state cannot be read", extra={"node": key, "why": str(error)})
         self._waiting = {key for key, node in self._nodes.items() if node.gap_ms is not None}
-        at = await self._bus.committed(GROUP, topics.RAW)
-        while True:
-            records = await self._bus.read(topics.RAW, at, _BATCH)
-            if records or self._waiting:
-                out, changed = self.batch(records)
-                if records:
-                    at = records[-1].offset
-                if out or changed or records:
-                    out += [New(topics.NODE, key, self._nodes[key].encode()) for key in changed]
-                    await self._bus.append(out, [Done(GROUP, topics.RAW, at)])
-            beat()
-            if not records:
-                await self._bus.wait((topics.RAW,), 1.0)
 
     def batch(self, records: list[Record]) -> tuple[list[New], list[str]]:
         """The results of these raw records, and which nodes changed."""
         out: list[New] = []
         changed: dict[str, None] = {}
         for record in records:
-            out += self._one(record)
+            try:
+                raw = Raw.decode(record.value)
+            except BadRecord as error:
+                raw = Raw("", 0, record.value)
+                out += self._dead(record.key, raw, str(error), record.at_ms)
+                continue
+            out += self._one(record, raw)
             changed[record.key] = None
         now_ms = self._now_ms()
         for key in list(self._waiting):
@@ -81,8 +96,7 @@ class Decoder:
                 self._waiting.discard(key)
         return out, list(changed)
 
-    def _one(self, record: Record) -> list[New]:
-        raw = Raw.decode(record.value)
+    def _one(self, record: Record, raw: Raw) -> list[New]:
         key, at_ms = record.key, record.at_ms
         self.taken_total += 1
         node = self._nodes.setdefault(key, Node())
@@ -136,7 +150,7 @@ class Decoder:
 
     def _dead(self, key: str, raw: Raw, reason: str, at_ms: int) -> list[New]:
         self.dead_total += 1
-        dead = Dead.of(raw.kind, reason, raw.payload, at_ms)
+        dead = Dead.of(raw.kind or "raw", reason, raw.payload, at_ms)
         return [New(topics.DEAD, key, dead.encode())]
 
     def _ask(self, key: str, node: Node, why: str) -> list[New]:

@@ -1,15 +1,36 @@
-"""The forms of records on the bus, and their bytes."""
+"""The forms of records on the bus, and their bytes.
+
+Others may write to a bus, too: what comes is checked, and raises BadRecord where it does not fit.
+Fields that are not known are left out: a newer role may write them.
+"""
 
 from __future__ import annotations
 
 import base64
+import functools
 import json
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from pydantic import TypeAdapter, ValidationError
+
 KINDS = ("NBIRTH", "NDATA", "NDEATH")
 # Of the devices of an edge node: sites behind a gateway.
 DEVICE_KINDS = ("DBIRTH", "DDATA", "DDEATH")
+
+
+class BadRecord(Exception):
+    """The bytes of a record are not of its form; the text says where."""
+
+
+@functools.cache
+def _form(cls: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
+
+
+def schema(cls: type[_Json]) -> dict[str, Any]:
+    """The JSON schema of a record's form."""
+    return _form(cls).json_schema()
 
 
 @dataclass(frozen=True)
@@ -29,10 +50,12 @@ class Raw:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Raw of its bytes."""
+        """Raw of its bytes. Raises BadRecord."""
         head, _, payload = data.partition(b"\n")
         words, _, qos = head.decode(errors="replace").rpartition(" ")
         kind, _, device = words.partition("/")
+        if not kind or qos not in ("0", "1", "2"):
+            raise BadRecord("it does not begin with a kind and a QoS")
         return cls(kind, int(qos), payload, device)
 
 
@@ -44,8 +67,14 @@ class _Json:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """The record of its bytes."""
-        return cls(**json.loads(data))
+        """The record of its bytes. Raises BadRecord."""
+        try:
+            made: Self = _form(cls).validate_json(data, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise BadRecord(f"{where}: {first['msg']}" if where else first["msg"]) from None
+        return made
 
 
 @dataclass(frozen=True)
@@ -67,13 +96,6 @@ class Presence(_Json):
     at_ms: int
     state: Message | None = None
 
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """The record of its bytes."""
-        found = json.loads(data)
-        state = found.pop("state")
-        return cls(**found, state=None if state is None else Message(**state))
-
 
 @dataclass(frozen=True)
 class Dead(_Json):
@@ -91,8 +113,11 @@ class Dead(_Json):
 
     @property
     def data(self) -> bytes:
-        """The payload."""
-        return base64.b64decode(self.payload)
+        """The payload. Raises BadRecord."""
+        try:
+            return base64.b64decode(self.payload)
+        except ValueError:
+            raise BadRecord("payload: no base64") from None
 
 
 @dataclass(frozen=True)
@@ -102,3 +127,15 @@ class Out(_Json):
     rebirth: bool = False
     stored: list[str] = field(default_factory=list)  # tokens, hex
     command: str = ""  # sealed, hex
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """The record of its bytes. Raises BadRecord."""
+        made = super().decode(data)
+        try:
+            bytes.fromhex(made.command)
+            for token in made.stored:
+                int(token, 16)
+        except ValueError:
+            raise BadRecord("stored, command: hex digits are needed") from None
+        return made

@@ -1,6 +1,7 @@
 """From the bus into the database: storing, sums, retention.
 
 writer     batches of summaries, events and states, each once
+forms      what the fields of a message have to be
 series     the summaries' table: insert, partitions, retention
 presence   which sites are online, and their state
 sums       hours and days of what changed

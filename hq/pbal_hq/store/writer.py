@@ -18,15 +18,16 @@ from typing import Any
 import psycopg
 
 from pbal_hq import commands
-from pbal_hq.bus import Bus, Done, New, Record, topics
+from pbal_hq.bus import Bus, New, Record, done_with, topics
 from pbal_hq.config import StoreConfig
 from pbal_hq.database import Connection, Database
-from pbal_hq.ingest.wording import Dead, Message, Out, Presence
+from pbal_hq.ingest.wording import BadRecord, Dead, Message, Out, Presence
 from pbal_hq.metrics import counts
-from pbal_hq.store import series
+from pbal_hq.store import forms, series
 from pbal_hq.store.events import Happened, insert_events
 from pbal_hq.store.presence import Came, Known, Seen, note_presence, note_seen, note_states
-from pbal_uplink import names
+from pbal_uplink import Event, State, Summary, names
+from pbal_uplink import Message as Said
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,11 @@ GROUP = "store"
 TOPICS = (topics.SUMMARY, topics.EVENT, topics.STATE, topics.DEAD)
 _BATCH = 1000
 _AHEAD = datetime.timedelta(days=1)
+_SAID: dict[str, type[Said]] = {
+    topics.SUMMARY: Summary, topics.EVENT: Event, topics.STATE: State,
+}  # fmt: skip
+# What bytes of the wrong form, and numbers that are no time, end in.
+_UNUSABLE = (BadRecord, ValueError, OverflowError, OSError)
 
 
 @dataclass(frozen=True)
@@ -84,27 +90,19 @@ class Writer:
 
     async def run(self, beat: Callable[[], None]) -> None:
         """Store until cancelled. Raises BusError and psycopg.Error; then it may run again."""
-        at = {topic: await self._bus.committed(GROUP, topic) for topic in TOPICS}
-        while True:
-            found = [
-                (topic, record)
-                for topic in TOPICS
-                for record in await self._bus.read(topic, at[topic], _BATCH)
-            ]
-            if found:
-                stored = await self._store(found)
-                for topic, record in found:
-                    at[topic] = max(at[topic], record.offset)
-                out = [
-                    New(topics.OUT, node, Out(stored=tokens).encode())
-                    for node, tokens in stored.items()
-                ]
-                await self._bus.append(out, [Done(GROUP, topic, at[topic]) for topic in TOPICS])
-            beat()
-            if not found:
-                await self._bus.wait(TOPICS, 1.0)
+        async with self._bus.consumer(GROUP, TOPICS) as consumer:
+            while True:
+                found = await consumer.take(_BATCH, 1.0)
+                if found:
+                    stored = await self._store(found)
+                    out = [
+                        New(topics.OUT, node, Out(stored=tokens).encode())
+                        for node, tokens in stored.items()
+                    ]
+                    await self._bus.append(out, done_with(GROUP, found))
+                beat()
 
-    async def _store(self, found: list[tuple[str, Record]]) -> dict[str, list[str]]:
+    async def _store(self, found: list[Record]) -> dict[str, list[str]]:
         """Returns the tokens that are stored, by node."""
         async with self._database.connection() as db:
             try:
@@ -116,19 +114,17 @@ class Writer:
                 try:
                     one = await self._transaction(db, [each])
                 except (psycopg.DataError, psycopg.IntegrityError) as error:
-                    one = await self._give_up(db, *each, str(error).strip())
+                    one = await self._give_up(db, each, str(error).strip())
                 for node, tokens in one.items():
                     stored.setdefault(node, []).extend(tokens)
             return stored
 
-    async def _transaction(
-        self, db: Connection, found: list[tuple[str, Record]]
-    ) -> dict[str, list[str]]:
+    async def _transaction(self, db: Connection, found: list[Record]) -> dict[str, list[str]]:
         async with db.transaction():
-            sites = await _sites(db, {record.key for _, record in found})
+            sites = await _sites(db, {record.key for record in found})
             batch = _Batch()
-            for topic, record in found:
-                self._sort(batch, topic, record, sites.get(record.key))
+            for record in found:
+                self._sort(batch, record, sites.get(record.key))
             # Before what refers to it: site_live has a row for each site that was heard.
             if batch.seen:
                 await note_seen(db, batch.seen)
@@ -147,11 +143,9 @@ class Writer:
         counts.DEAD_LETTERS.inc(len(batch.dead))
         return batch.stored
 
-    async def _give_up(
-        self, db: Connection, topic: str, record: Record, why: str
-    ) -> dict[str, list[str]]:
+    async def _give_up(self, db: Connection, record: Record, why: str) -> dict[str, list[str]]:
         """Keep a record that the database refuses as a dead letter."""
-        dead = _letter(topic, record, f"the database refuses it: {why}")
+        dead = _letter(record, f"the database refuses it: {why}")
         async with db.transaction():
             await _bury(db, [dead])
         self.dead_total += 1
@@ -162,27 +156,34 @@ class Writer:
 
     # -- sorting ----------------------------------------------------------------------------
 
-    def _sort(self, batch: _Batch, topic: str, record: Record, site: _Site | None) -> None:
-        if topic == topics.DEAD:
-            batch.dead.append((_origin(topic, record), record.key, Dead.decode(record.value)))
-            return
-
+    def _sort(self, batch: _Batch, record: Record, site: _Site | None) -> None:
         def refuse(reason: str) -> None:
-            batch.dead.append(_letter(topic, record, reason))
+            batch.dead.append(_letter(record, reason))
 
-        if site is None:
-            refuse("no site of this group and node is registered")
-        elif not site.trusted:
-            refuse("the site is revoked or removed")
-        elif topic == topics.STATE and "online" in json.loads(record.value):
-            self._presence(batch, site, Presence.decode(record.value), refuse)
-        else:
-            self._message(batch, topic, record.key, site, Message.decode(record.value), refuse)
+        try:
+            if record.topic == topics.DEAD:
+                letter = Dead.decode(record.value)
+                _at(letter.at_ms / 1000), letter.data
+                batch.dead.append((_origin(record), record.key, letter))
+            elif site is None:
+                refuse("no site of this group and node is registered")
+            elif not site.trusted:
+                refuse("the site is revoked or removed")
+            elif record.topic == topics.STATE and _is_presence(record.value):
+                self._presence(batch, site, Presence.decode(record.value), refuse)
+            else:
+                message = Message.decode(record.value)
+                forms.check(_SAID[record.topic], message.fields)
+                self._message(batch, record.topic, record.key, site, message, refuse)
+        except _UNUSABLE as error:
+            refuse(f"it cannot be used: {error}")
 
     def _presence(
         self, batch: _Batch, site: _Site, told: Presence, refuse: Callable[[str], None]
     ) -> None:
         at = _at(told.at_ms / 1000)
+        if told.state is not None:
+            forms.check(State, told.state.fields)
         self._heard(batch, site, at)
         batch.sessions.append(Came(site.site, at, told.online, told.bdseq))
         if told.state is not None and self._is_of(site, told.state, refuse):
@@ -245,13 +246,19 @@ class Writer:
         batch.states.append(Known(site.site, _at(message.fields["at_s"]), fields))
 
 
-def _origin(topic: str, record: Record) -> str:
-    return f"{topic}:{record.offset}"
+def _is_presence(value: bytes) -> bool:
+    found = json.loads(value)
+    return isinstance(found, dict) and "online" in found
 
 
-def _letter(topic: str, record: Record, reason: str) -> tuple[str, str, Dead]:
-    kind = topic.rpartition(".")[2]
-    return _origin(topic, record), record.key, Dead.of(kind, reason, record.value, record.at_ms)
+def _origin(record: Record) -> str:
+    place = f":{record.partition}" if record.partition else ""
+    return f"{record.topic}{place}:{record.offset}"
+
+
+def _letter(record: Record, reason: str) -> tuple[str, str, Dead]:
+    kind = record.topic.rpartition(".")[2]
+    return _origin(record), record.key, Dead.of(kind, reason, record.value, record.at_ms)
 
 
 async def _sites(db: Connection, nodes: set[str]) -> dict[str, _Site]:

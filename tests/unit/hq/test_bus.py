@@ -7,11 +7,31 @@ import subprocess
 import sys
 
 import pytest
+from rigs.buscontract import BusContract, Place
 
 from pbal_hq.bus import Done, FileBus, New, topics
 from pbal_hq.errors import BusError
 
 RAW, OUT = topics.RAW, topics.OUT
+
+
+class FilePlace(Place):
+    raw, out, node = RAW, OUT, topics.NODE
+
+    def __init__(self, path):
+        self.path = path
+
+    def bus(self):
+        return FileBus(self.path)
+
+
+@pytest.fixture
+def place(tmp_path):
+    return FilePlace(tmp_path / "b.db")
+
+
+class TestContract(BusContract):
+    pass
 
 
 def new(*numbers, topic=RAW, key="g/n"):
@@ -47,7 +67,7 @@ async def test_progress_is_kept_and_never_goes_back(tmp_path):
 
 async def test_an_append_is_whole_or_not_at_all(tmp_path):
     async with FileBus(tmp_path / "b.db") as bus:
-        with pytest.raises(KeyError):
+        with pytest.raises(BusError, match="no such topic"):
             await bus.append([*new(1), New("no such topic", "k", b"")], [Done("g", RAW, 7)])
         assert await values(bus) == []
         assert await bus.committed("g", RAW) == -1

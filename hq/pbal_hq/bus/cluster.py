@@ -1,0 +1,93 @@
+"""A Kafka cluster as a client sees it: the connection, and what goes wrong with it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from pbal_hq.config import KafkaConfig
+from pbal_hq.errors import BusError
+
+log = logging.getLogger(__name__)
+
+PREFIX = "pbal-hq."  # of groups and transactions
+ANSWER_S = 15.0  # for one answer of the cluster
+_PATIENCE_S = 45.0  # over a change of leaders
+
+
+def group_id(group: str) -> str:
+    """A group's name in Kafka."""
+    return PREFIX + group
+
+
+class Trouble:
+    """What librdkafka last complained of; each kind is logged once until something works."""
+
+    def __init__(self) -> None:
+        self.why = ""
+
+    def __call__(self, error: KafkaError) -> None:
+        """librdkafka's error callback."""
+        if error.str() != self.why:
+            self.why = error.str()
+            log.warning("the Kafka cluster", extra={"why": self.why})
+
+    def told(self, error: object) -> BusError:
+        """As an error, with what to do."""
+        text = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+        why = f"{text} ({self.why})" if self.why and self.why not in text else text
+        return BusError(f"Kafka: {why}; do bus.kafka.servers, user, password_file and the "
+                        "certificates fit, and was `pbal-hq bus set-up` run?")  # fmt: skip
+
+
+def connection(
+    config: KafkaConfig, files: Mapping[str, Path], password: str, user: str = ""
+) -> dict[str, Any]:
+    """librdkafka's settings for TLS with our certificate, and SCRAM.
+
+    `files`: ca, certificate, key, as paths.
+    """
+    return {
+        "bootstrap.servers": ",".join(config.servers),
+        "client.id": "pbal-hq",
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": user or config.user,
+        "sasl.password": password,
+        "ssl.ca.location": str(files["ca"]),
+        "ssl.certificate.location": str(files["certificate"]),
+        "ssl.key.location": str(files["key"]),
+        "ssl.endpoint.identification.algorithm": "https",
+        "topic.metadata.refresh.interval.ms": 30_000,
+        "reconnect.backoff.max.ms": 2_000,
+    }
+
+
+def asked(settings: Mapping[str, Any]) -> tuple[AdminClient, Trouble]:
+    """A client to a cluster that has answered. Raises BusError."""
+    trouble = Trouble()
+    try:
+        client = AdminClient({**settings, "error_cb": trouble}, logger=log)
+        client.list_topics(timeout=ANSWER_S)
+    except KafkaException as error:
+        raise trouble.told(error) from None
+    return client, trouble
+
+
+def patiently(work: Callable[[], object], seconds: float = _PATIENCE_S) -> None:
+    """Do it, again where Kafka says that it may work then. Raises KafkaException."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            work()
+            return
+        except KafkaException as error:
+            if not error.args[0].retriable() or time.monotonic() > until:
+                raise
+        time.sleep(0.1)

@@ -1,0 +1,160 @@
+"""`pbal-hq all` over a real Kafka, killed once and poisoned: from an uplink to the row."""
+
+import asyncio
+import collections
+import signal
+import sys
+
+import pytest
+from rigs.buscontract import taken
+from rigs.hq import Headquarters, config, database_url, empty_url, execute, postgres, run  # noqa: F401
+from rigs.sitefault import Site
+
+from pbal_controller.journal import Journal
+from pbal_controller.uplink import outbox
+from pbal_hq.bus import New, topics
+
+pytestmark = [pytest.mark.engine, pytest.mark.keeps_processes, pytest.mark.timeout(420)]
+
+POISON = [
+    New(topics.RAW, "north/7", b"no kind"),
+    New(topics.RAW, "nobody", b"\xff\xfe"),
+    New(topics.SUMMARY, "north/7", b"{"),
+    New(topics.SUMMARY, "north/7",
+        b'{"token":"1","received_ms":1,"historical":false,"fields":{"site":7}}'),
+    New(topics.STATE, "north/7", b'{"online":true}'),
+    New(topics.EVENT, "north/7", b"[]"),
+    New(topics.OUT, "north/7", b'{"stored":["not hex"]}'),
+    New(topics.DEAD, "north/7", b"not even a dead letter"),
+]  # fmt: skip
+
+
+def written(path, hq, kafka):
+    """The configuration, with the cluster as its bus."""
+    password = path.parent / "hq.password"
+    password.write_text(kafka.passwords["pbal-hq"])
+    admin = path.parent / "admin.password"
+    admin.write_text(kafka.passwords["admin"])
+    certificate = kafka.settings()
+    path.write_text(
+        f'data = "{hq.config.data}"\n[database]\nurl = "{hq.url}"\n'
+        f"[broker]\nport = {hq.config.broker.port}\n"
+        '[enrol]\nlisten = "127.0.0.1"\nport = 0\n[portal]\nport = 0\n'
+        "[ingest]\nreorder_s = 1\nrebirth_first_s = 1\nrebirth_last_s = 4\nstored_batch = 5\n"
+        'stored_within_s = 2\n[store]\nraw_days = 3660\n[bus]\nkind = "kafka"\n[bus.kafka]\n'
+        f'servers = {kafka.engine.servers}\npassword_file = "{password}"\npartitions = 4\n'
+        f'replicas = 1\nca = "{kafka.pki.ca}"\n'
+        f'certificate = "{certificate["ssl.certificate.location"]}"\n'
+        f'key = "{certificate["ssl.key.location"]}"\n'
+    )
+    return path, admin
+
+
+async def until(condition, seconds=120):
+    for _ in range(int(seconds * 5)):
+        if await asyncio.to_thread(condition):
+            return
+        await asyncio.sleep(0.2)
+    raise AssertionError("nothing came in time")
+
+
+class Hq:
+    """`pbal-hq all`."""
+
+    def __init__(self, file, log):
+        self._file, self._log = file, log
+
+    async def start(self):
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", "from pbal_hq.cli import main; main()", "all",
+                "-c", str(self._file), stdout=log, stderr=log,
+            )  # fmt: skip
+
+    async def end(self, number):
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+        return await asyncio.wait_for(self._process.wait(), 60)
+
+
+async def test_from_the_uplink_to_the_row(tmp_path, kafka, database_url, run):  # noqa: F811
+    from pbal_hq.bus.kafka import KafkaBus
+
+    hq = Headquarters(tmp_path, database_url)
+    hq.broker.start()
+    await hq.add_site(7, group="north")
+    cert, key = await hq.certificate(7)
+    file, admin = written(tmp_path / "hq.toml", hq, kafka)
+    said = run("bus", "set-up", "-c", file, "--password-file", admin)
+    assert "hq.spb.raw" in said.stdout
+    log = tmp_path / "hq.log"
+    site = Site(tmp_path / "j.db", hq.config.broker.port, hq.pki.ca, cert, key)
+    role = Hq(file, log)
+
+    def rows():
+        return execute(hq.url, "SELECT extract(epoch FROM start_at)::bigint FROM summary")
+
+    try:
+        await role.start()
+        await site.start(100_000)
+        await until(lambda: len(rows()) >= 5)
+        async with KafkaBus(kafka.settings()) as bus:
+            await bus.append(POISON)
+        await role.end(signal.SIGKILL)
+        await role.start()
+        before = len(rows())
+        await until(lambda: len(rows()) > before + 5)
+        await site.kill()
+        await site.start(0)  # nothing new: what is written down must come
+        journal = Journal(tmp_path / "j.db")
+        try:
+            await until(lambda: outbox.backlog(journal) == 0)
+        finally:
+            journal.close()
+        letters = "SELECT kind, count(*) FROM dead_letter GROUP BY kind"
+        await until(lambda: sum(n for _, n in execute(hq.url, letters)) >= len(POISON))
+        assert await role.end(signal.SIGTERM) == 0
+        async with (
+            KafkaBus(kafka.settings()) as bus,
+            bus.consumer("see", (topics.SUMMARY,)) as consumer,
+        ):
+            on_bus = await taken(consumer, len(rows()), 30)
+    except AssertionError:
+        print(log.read_text()[-6000:])
+        raise
+    finally:
+        await site.kill()
+        await role.end(signal.SIGKILL)
+        hq.broker.kill()
+        kafka.forget_hq()
+    starts = [start for (start,) in rows()]
+    print(f"{len(site.summaries)} said, {len(starts)} rows, {len(on_bus)} summaries on the bus")
+    assert set(site.summaries) <= set(starts), "lost"
+    assert len(starts) == len(set(starts))
+    assert len({record.key for record in on_bus}) == 1
+    dead = collections.Counter(dict(execute(hq.url, letters)))
+    assert dead == {"raw": 2, "summary": 2, "state": 1, "event": 1, "out": 1, "dead": 1}
+
+
+def test_a_configuration_that_cannot_work_says_why(config, run):  # noqa: F811
+    text = config.read_text()
+
+    def complains(more, words):
+        config.write_text(f"{text}\n{more}\n")
+        said = run("check-config", "-c", config, code=2).stderr
+        assert words in said, said
+
+    complains('[bus]\nkind = "kafka"', "needs `kafka.servers`")
+    complains('[bus]\nkind = "kafka"\n[bus.kafka]\nservers = ["here"]', "bus.kafka.servers")
+    complains(
+        '[bus]\nkind = "kafka"\n[bus.kafka]\nservers = ["h:1"]', "needs `kafka.password_file`"
+    )
+    config.write_text(f"{text}\n")
+    said = run("bus", "set-up", "-c", config, "--password-file", "x", code=2).stderr
+    assert "bus.kind is file" in said
+    config.write_text(
+        f'{text}\n[bus]\nkind = "kafka"\n[bus.kafka]\nservers = ["127.0.0.1:1"]\n'
+        'password_file = "none"\n'
+    )
+    said = run("bus", "set-up", "-c", config, "--password-file", "none", code=2).stderr
+    assert "password_file" in said
