@@ -13,14 +13,17 @@ import ctypes
 import json
 import os
 import pwd
+import queue
 import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -67,6 +70,42 @@ def _memory_kb(pid: int) -> int:
             if line.startswith("Pss:"):
                 return int(line.split()[1])
     return 0
+
+
+class _Starter:
+    """A thread that lives as long as we do, and starts all processes.
+
+    The kernel ends a child when the *thread* ends that started it, if it was asked to.
+    """
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def _run(self) -> None:
+        while True:
+            self._work.get()()
+
+    def start(self, words: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:
+        """A process. Raises OSError."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():  # also after a fork
+                self._thread = threading.Thread(target=self._run, name="engines", daemon=True)
+                self._thread.start()
+        made: Future[subprocess.Popen[bytes]] = Future()
+
+        def work() -> None:
+            try:
+                made.set_result(subprocess.Popen(words, **how))
+            except BaseException as error:
+                made.set_exception(error)
+
+        self._work.put(work)
+        return made.result()
+
+
+_starter = _Starter()
 
 
 def _die_with_parent() -> None:
@@ -142,7 +181,7 @@ class Service:
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             try:
-                self._child = subprocess.Popen(
+                self._child = _starter.start(
                     self._argv, cwd=self.folder, env={**os.environ, **self._env}, stdout=log,
                     stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, **how,
                 )  # fmt: skip

@@ -8,25 +8,16 @@ import sys
 import pytest
 from rigs.buscontract import taken
 from rigs.hq import Headquarters, config, database_url, empty_url, execute, postgres, run  # noqa: F401
+from rigs.poison import poison
 from rigs.sitefault import Site
 
 from pbal_controller.journal import Journal
 from pbal_controller.uplink import outbox
-from pbal_hq.bus import New, topics
+from pbal_hq.bus import topics
 
 pytestmark = [pytest.mark.engine, pytest.mark.keeps_processes, pytest.mark.timeout(420)]
 
-POISON = [
-    New(topics.RAW, "north/7", b"no kind"),
-    New(topics.RAW, "nobody", b"\xff\xfe"),
-    New(topics.SUMMARY, "north/7", b"{"),
-    New(topics.SUMMARY, "north/7",
-        b'{"token":"1","received_ms":1,"historical":false,"fields":{"site":7}}'),
-    New(topics.STATE, "north/7", b'{"online":true}'),
-    New(topics.EVENT, "north/7", b"[]"),
-    New(topics.OUT, "north/7", b'{"stored":["not hex"]}'),
-    New(topics.DEAD, "north/7", b"not even a dead letter"),
-]  # fmt: skip
+POISON, LETTERS = poison("north/7")
 
 
 def written(path, hq, kafka):
@@ -133,7 +124,7 @@ async def test_from_the_uplink_to_the_row(tmp_path, kafka, database_url, run):  
     assert len(starts) == len(set(starts))
     assert len({record.key for record in on_bus}) == 1
     dead = collections.Counter(dict(execute(hq.url, letters)))
-    assert dead == {"raw": 2, "summary": 2, "state": 1, "event": 1, "out": 1, "dead": 1}
+    assert dead == LETTERS
 
 
 def test_a_configuration_that_cannot_work_says_why(config, run):  # noqa: F811

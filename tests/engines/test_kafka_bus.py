@@ -75,17 +75,26 @@ async def feed(place, keys, count, pause_s=0.02):
             await asyncio.sleep(pause_s)
 
 
-async def results(place, count, seconds=120):
-    async with place.bus() as bus, bus.consumer("see", (place.out,)) as consumer:
+async def values(bus, group, topic, count, seconds=120):
+    async with bus.consumer(group, (topic,)) as consumer:
         found = await taken(consumer, count, seconds)
         found += await consumer.take(1000, 1.0)  # one too many would come now
     return by_key(found)
 
 
-def each_once_in_order(found, keys, count):
-    assert set(found) == set(keys)
-    for key in keys:
-        assert found[key] == list(range(count)), key
+async def results(place, count):
+    """What was fed and what came of it: the same, each once and in order.
+
+    Who was told of no answer feeds again: then a number may be there twice on both sides.
+    """
+    async with place.bus() as bus:
+        fed = await values(bus, "fed", place.raw, len(KEYS) * count)
+        done = await values(bus, "see", place.out, sum(map(len, fed.values())))
+    assert set(fed) == set(KEYS)
+    for key in KEYS:
+        assert list(dict.fromkeys(fed[key])) == list(range(count)), key
+        assert done[key] == fed[key], key
+    return sum(map(len, fed.values()))
 
 
 KEYS = [f"g/{n}" for n in range(40)]
@@ -102,13 +111,13 @@ async def test_roles_that_come_and_go_share_the_keys_and_lose_and_double_nothing
     assert await first > 0
     third = asyncio.create_task(work(place, stops[2], 0.01))
     await feeding
-    found = await results(place, 60 * len(KEYS))
+    total = await results(place, 60)
     for stop in stops:
         stop.set()
     counts = [await second, await third]
     print("done by the second and third:", counts)
     assert min(counts) > 0
-    each_once_in_order(found, KEYS, 60)
+    assert total == 60 * len(KEYS)
 
 
 CHILD = """
@@ -143,11 +152,11 @@ async def test_a_role_that_is_killed_loses_and_doubles_nothing(place):
     await feeding
     role = await child()
     try:
-        found = await results(place, 60 * len(KEYS))
+        total = await results(place, 60)
     finally:
         role.kill()
         await role.wait()
-    each_once_in_order(found, KEYS, 60)
+    assert total == 60 * len(KEYS)
 
 
 async def test_a_broker_that_is_killed_under_load_loses_and_doubles_nothing(place):
@@ -161,10 +170,9 @@ async def test_a_broker_that_is_killed_under_load_loses_and_doubles_nothing(plac
         await asyncio.sleep(1)
         await asyncio.to_thread(engine.start_one, 0)
     await feeding
-    found = await results(place, 60 * len(KEYS))
+    print("through:", await results(place, 60))
     stop.set()
     await working
-    each_once_in_order(found, KEYS, 60)
 
 
 async def test_one_of_three_brokers_is_lost_and_the_others_go_on(three):
@@ -175,10 +183,9 @@ async def test_one_of_three_brokers_is_lost_and_the_others_go_on(three):
     await asyncio.sleep(2)
     await asyncio.to_thread(three.engine.services[1].kill)
     await feeding
-    found = await results(place, 60 * len(KEYS))
+    print("through:", await results(place, 60))
     stop.set()
     await working
-    each_once_in_order(found, KEYS, 60)
     print("weight:", [service.weigh() for service in three.engine.services])
 
 

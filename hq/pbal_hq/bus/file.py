@@ -187,7 +187,7 @@ class FileBus:
                 "ORDER BY offset LIMIT ?",
                 (self._topics[topic], after, limit),
             )
-            return [Record(*row, topic) for row in found]
+            return [Record(at, ms, key, value, topic) for at, ms, key, value in found]
 
         return await self._do(work)
 

@@ -7,7 +7,6 @@ Fields that are not known are left out: a newer role may write them.
 from __future__ import annotations
 
 import base64
-import functools
 import json
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -23,9 +22,13 @@ class BadRecord(Exception):
     """The bytes of a record are not of its form; the text says where."""
 
 
-@functools.cache
-def _form(cls: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(cls)
+_forms: dict[Any, TypeAdapter[Any]] = {}
+
+
+def _form(cls: Any) -> TypeAdapter[Any]:
+    if cls not in _forms:
+        _forms[cls] = TypeAdapter(cls)  # made when it is first used: it takes a while
+    return _forms[cls]
 
 
 def schema(cls: type[_Json]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ declared are left alone: a newer role writes them.
 
 from __future__ import annotations
 
-import functools
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, create_model
@@ -28,11 +27,15 @@ def _type_of(field: Declared) -> Any:
     return kind | None if field.optional else kind
 
 
-@functools.cache
+_forms: dict[str, type[BaseModel]] = {}
+
+
 def form(cls: type[Said]) -> type[BaseModel]:
     """The form of this message's fields."""
-    fields: dict[str, Any] = {field.name: (_type_of(field), ...) for field in cls.DECLARED}
-    return create_model(cls.NAME, **fields)
+    if cls.NAME not in _forms:
+        fields: dict[str, Any] = {field.name: (_type_of(field), ...) for field in cls.DECLARED}
+        _forms[cls.NAME] = create_model(cls.NAME, **fields)
+    return _forms[cls.NAME]
 
 
 def check(cls: type[Said], fields: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -90,6 +91,16 @@ def test_a_port_and_a_page_are_waited_for(tmp_path):
         assert not http_answers(f"http://127.0.0.1:{port}/none")()
         assert http_answers(f"http://127.0.0.1:{port}/none", 404)()
     assert not port_open(port)()
+
+
+def test_a_service_outlives_the_thread_that_asked_for_it(tmp_path):
+    service = Service("s", program("import time; time.sleep(600)"), tmp_path / "s")
+    thread = threading.Thread(target=service.start)
+    thread.start()
+    thread.join()
+    time.sleep(0.5)
+    assert service.is_running()
+    service.stop()
 
 
 OUTER = """

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from rigs.hq import Headquarters, execute
+from rigs.poison import poison
 
 from pbal_hq.bus import FileBus, New, topics
 from pbal_hq.config import IngestConfig, StoreConfig
@@ -326,6 +327,20 @@ async def test_a_sites_dead_letters_are_bounded(hq):
         await prune(db, settings, datetime.datetime.now(datetime.UTC))
     found = [bytes(p) for (p,) in execute(hq.url, "SELECT payload FROM dead_letter ORDER BY id")]
     assert found == [b"\xff5", b"\xff6", b"\xff7", b"\xff8"]
+
+
+async def test_what_is_not_of_its_form_is_a_dead_letter_and_delays_nothing(hq):
+    records, letters = poison(NODE)
+    del letters["out"]  # the bridge's
+    async with road(hq) as r:
+        await r.bus.append(records)
+        await r.birth()
+        await r.say(summary(0))
+        await r.settle()
+    assert one(hq, "SELECT count(*) FROM summary") == (1,)
+    found = execute(hq.url, "SELECT kind, count(*) FROM dead_letter GROUP BY kind")
+    assert dict(found) == letters
+    assert "Summary" in one(hq, "SELECT string_agg(reason, ';') FROM dead_letter")[0]
 
 
 async def test_a_missing_message_asks_for_a_rebirth_once(hq):
