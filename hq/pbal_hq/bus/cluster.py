@@ -34,6 +34,8 @@ class Trouble:
 
     def __call__(self, error: KafkaError) -> None:
         """librdkafka's error callback."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and self.why:
+            return  # what was said before says why
         if error.str() != self.why:
             self.why = error.str()
             log.warning("the Kafka cluster", extra={"why": self.why})
@@ -72,10 +74,12 @@ def connection(
 def asked(settings: Mapping[str, Any]) -> tuple[AdminClient, Trouble]:
     """A client to a cluster that has answered. Raises BusError."""
     trouble = Trouble()
+    client = AdminClient({**settings, "error_cb": trouble}, logger=log)
     try:
-        client = AdminClient({**settings, "error_cb": trouble}, logger=log)
         client.list_topics(timeout=ANSWER_S)
     except KafkaException as error:
+        for _ in range(20):  # what was complained of meanwhile
+            client.poll(0.05)
         raise trouble.told(error) from None
     return client, trouble
 
