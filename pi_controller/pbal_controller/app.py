@@ -194,6 +194,13 @@ class Controller:
         async def reading() -> Summary | None:
             return await self.summaries.reading(self.now())
 
+        self.renewal = (
+            Renewal(
+                config.uplink, config.site.id, self.journal, self.wall, secret=keys.tls_secret()
+            )
+            if config.uplink.kind == "sparkplug"
+            else None
+        )
         self.gateway = gateway_of(config, keys, self.journal, self.wall, lambda: self.uplink.wake())
         self.uplink: Link = link_of(
             config, keys, self.journal, maker.state, self.commands, reading, self.wall, self.gateway
@@ -350,9 +357,8 @@ class Controller:
             add("uplink", self.uplink.run, 120.0, essential=False)
             if self.gateway is not None:
                 add("gateway", self.gateway.run, 120.0, essential=False)
-            if self.config.uplink.renew_url:
-                renewal = Renewal(self.config.uplink, self.config.site.id, self.journal, self.wall)
-                add("certificate", renewal.run, 120.0, essential=False)
+            if self.renewal is not None:
+                add("certificate", self.renewal.run, 120.0, essential=False)
         if self.member is not None:
             always("standby", self.member.run, 10.0)
             always("standby answers", self.member.link.serve, 30.0, essential=False)

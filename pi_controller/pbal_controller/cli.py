@@ -23,7 +23,8 @@ from pbal_controller.errors import (
     JournalError,
     KeyStoreError,
 )
-from pbal_controller.keys import KeyStore, check_keys, open_keys, passphrase, user
+from pbal_controller.keys import KeyStore, check_keys, open_keys, passphrase, tls_secret, user
+from pbal_controller.minutes import minutes
 from pbal_controller.secrecy import private_umask
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ app.command()(onsite.health)
 app.command()(onsite.setup)
 app.command()(onsite.standby)
 app.command()(onsite.enrol)
+app.command()(minutes)
 keys_app.command("link")(onsite.link)
 
 ConfigOption = Annotated[
@@ -122,7 +124,9 @@ def check_config(
     # Before any output that suggests success.
     keys = check_keys(settings, passphrase_file)
     try:
-        uplink = tls.check(settings.uplink) if settings.uplink.kind == "sparkplug" else []
+        uplink = []
+        if settings.uplink.kind == "sparkplug":
+            uplink = tls.check(settings.uplink, secret=tls_secret(settings, passphrase_file))
         if settings.uplink.lorawan is not None and settings.uplink.kind == "lorawan":
             load_modem(settings.uplink.lorawan.modem, settings.uplink.lorawan.region)
             read_app_key(settings.uplink.lorawan.app_key_file)

@@ -23,8 +23,15 @@ from pbal_controller.errors import (
     JournalUnavailable,
     KeyStoreError,
 )
-from pbal_controller.keys import KEY_BYTES, atomic_write, check_keys, open_keys, passphrase
-from pbal_controller.uplink import certificate, enrolment
+from pbal_controller.keys import (
+    KEY_BYTES,
+    atomic_write,
+    check_keys,
+    open_keys,
+    passphrase,
+    tls_secret,
+)
+from pbal_controller.uplink import KeyFile, certificate, enrolment
 from pbal_controller.view import read_token
 
 if TYPE_CHECKING:
@@ -151,12 +158,13 @@ def standby(
         raise typer.Exit(6)
 
 
-def site_journal(settings: Config) -> Journal:
+def site_journal(settings: Config, vault_key: bytes = b"") -> Journal:
     """The journal of a site that has one. Raises JournalError: there is none, or it is damaged.
 
-    A command creates none: on the wrong site it would then seem to succeed.
+    What is sealed in it is opened with the key store's `vault_key`. A command creates none: on the
+    wrong site it would then seem to succeed.
     """
-    from pbal_controller.journal import Journal
+    from pbal_controller.journal import Journal, Vault
 
     path = settings.journal.path
     if not path.exists():
@@ -164,7 +172,7 @@ def site_journal(settings: Config) -> Journal:
             f"{path}: no journal here; the controller makes it when it first runs. "
             "Is journal.path right, and its disk mounted?"
         )
-    return Journal(path)
+    return Journal(path, vault=Vault(vault_key) if vault_key else None)
 
 
 def _take(settings: Config) -> None:
@@ -274,6 +282,9 @@ def enrol(
     url: Annotated[str, typer.Argument(help="HQ's enrolment, such as https://hq.example:8884.")],
     token: Annotated[str, typer.Argument(help="As pbal-hq site token prints it; good once.")],
     config: ConfigOption = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="Of the key store: the new key is sealed at once.")
+    ] = None,
 ) -> None:
     """Get this site's certificate from HQ. Example: pbal-controller enrol https://hq:8884 pbal1...
 
@@ -284,7 +295,8 @@ def enrol(
     main = config or DEFAULT_CONFIG
     settings = load(main)
     folder = settings.keys.file.parent / "uplink"
-    pem, key, ca = folder / "site.pem", folder / "site.key", folder / "hq-ca.pem"
+    pem, ca = folder / "site.pem", folder / "hq-ca.pem"
+    key = KeyFile(folder / "site.key", tls_secret(settings, passphrase_file))
     made = main.parent / "conf.d" / "60-uplink.toml"
     where = source_of(("uplink", "host"), main) if settings.uplink.kind != "null" else str(made)
     if where != str(made):
@@ -315,7 +327,7 @@ def enrol(
     kept = {
         "kind": "sparkplug", "host": given.host, "port": given.port, "group": given.group,
         "node": given.node, "primary_host": given.host_id, "ca": str(ca),
-        "certificate": str(pem), "key": str(key), "renew_url": url,
+        "certificate": str(pem), "key": str(key.path), "renew_url": url,
     }  # fmt: skip
     lines = [f"{name} = {toml_value(value)}" for name, value in kept.items()]
     head = "# Written by pbal-controller enrol."

@@ -121,10 +121,16 @@ async def no_reading() -> Summary | None:
 
 @contextlib.asynccontextmanager
 async def running(
-    journal: AsyncJournal, settings: UplinkConfig, orders=None, reading=no_reading
+    journal: AsyncJournal,
+    settings: UplinkConfig,
+    orders=None,
+    reading=no_reading,
+    secret: bytes = b"",
 ) -> AsyncIterator[Uplink]:
     """An uplink over an open journal, stopped as a controller stops it."""
-    uplink = Uplink(journal, settings, SITE, a_state, orders or NoOrders(), reading, time.time)
+    uplink = Uplink(
+        journal, settings, SITE, a_state, orders or NoOrders(), reading, time.time, secret=secret
+    )
     task = asyncio.create_task(uplink.run(lambda: None))
     try:
         yield uplink

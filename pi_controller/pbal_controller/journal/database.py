@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pbal_controller.errors import JournalError, JournalUnavailable, NumbersSpentError
-from pbal_controller.journal import chain
+from pbal_controller.journal import chain, pages
 from pbal_controller.journal.file import (
     is_damage,
     made_private,
@@ -378,22 +378,15 @@ class Journal:
     # -- telemetry, quarantine --------------------------------------------------------------
 
     def add_minutes(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Store minute aggregates (columns as in the schema)."""
-        kept = list(rows)
+        """Store minute aggregates (`MinuteBook.take`), and seal some of an older version's."""
         with self.transaction():
-            self._db.executemany(
-                "INSERT OR REPLACE INTO telemetry_minute VALUES (?,?,?,?,?,?,?,?,?,?,?)", kept
-            )
+            pages.add(self, rows)
+            if self._vault is not None:
+                pages.take_over(self)
 
     def minutes(self, address: int, since_s: int) -> list[tuple[Any, ...]]:
         """Minute aggregates of one home since a time, oldest first."""
-        return list(
-            self._db.execute(
-                "SELECT * FROM telemetry_minute WHERE address = ? AND minute_s >= ? "
-                "ORDER BY minute_s",
-                (address, since_s),
-            )
-        )
+        return pages.of_home(self, address, since_s)
 
     def quarantine(self, address: int, reason: str) -> None:
         """No commands to this home until a person lifts it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from pbal_controller.journal import pages
 from pbal_controller.journal.database import OPEN_STATES, Journal
 
 #: Events, and results, of one home; more than 50 a day for as long as they are kept by default.
@@ -22,14 +23,15 @@ def prune(journal: Journal, keep_days: int, now_s: float | None = None) -> bool:
     limit = now - keep_days * 86400
     oldest = [
         journal.db.execute(f"SELECT MIN({c}) FROM {t} WHERE {c} >= ?", (limit,)).fetchone()[0]
-        for t, c in (("telemetry_minute", "minute_s"), ("events", "received_s"),
-                     ("commands", "updated_s"))
+        for t, c in (("telemetry_minute", "minute_s"), (pages.TABLE, "minute_s"),
+                     ("events", "received_s"), ("commands", "updated_s"))
     ]  # fmt: skip
     if min((x for x in oldest if x is not None), default=now) > now - keep_days * 43200:
         return False
     marks = ", ".join("?" * len(OPEN_STATES))
     with journal.transaction():
-        journal.db.execute("DELETE FROM telemetry_minute WHERE minute_s < ?", (int(limit),))
+        for table in ("telemetry_minute", pages.TABLE):
+            journal.db.execute(f"DELETE FROM {table} WHERE minute_s < ?", (int(limit),))
         journal.db.execute("DELETE FROM events WHERE received_s < ?", (limit,))
         journal.db.execute("DELETE FROM results WHERE received_s < ?", (limit,))
         journal.db.execute(

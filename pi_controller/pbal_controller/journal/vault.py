@@ -1,8 +1,8 @@
 """What is sealed in the journal: AES-256-GCM of single values, with a key from the key store.
 
 Sealed are the messages that wait for HQ, also those of sites behind this one's gateway, HQ's
-commands as they came, and the blobs (what the planner has learnt of the homes). Each value is
-bound to its place, with a random nonce of 96 bits.
+commands as they came, the homes' minutes, and the blobs (what the planner has learnt of the homes).
+Each value is bound to its place, with a random nonce of 96 bits.
 What is not sealed, and why, is in docs/security.md.
 
 A journal from before is sealed when it is opened with the key: all values in one transaction, so a
@@ -32,6 +32,7 @@ PLACES = (
     ("outbox", "token", "body"),
     ("hq_commands", "id", "body"),
     ("blobs", "key", "value"),
+    ("minute_pages", "minute_s", "body"),
     ("relay", "token", "body"),
     ("relay_state", "site", "body"),
 )

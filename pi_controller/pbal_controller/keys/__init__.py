@@ -5,7 +5,7 @@ from pbal_controller.keys.content import KEY_BYTES, GroupGeneration, NodeKey
 from pbal_controller.keys.file import atomic_write, find_passphrase
 from pbal_controller.keys.file import site_of as read_keys_site
 from pbal_controller.keys.network import Network, checked_host
-from pbal_controller.keys.site import check_keys, open_keys, passphrase
+from pbal_controller.keys.site import check_keys, open_keys, passphrase, tls_secret
 from pbal_controller.keys.store import KeyStore, user
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "open_keys",
     "passphrase",
     "read_keys_site",
+    "tls_secret",
     "user",
 ]

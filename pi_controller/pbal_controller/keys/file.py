@@ -82,6 +82,13 @@ def atomic_write(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.close(directory)
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a folder that is closed to us: reading it says so
+        return True
+
+
 def find_passphrase(
     passphrase_file: Path | None, credential: str, environ: dict[str, str] | None = None
 ) -> bytes:
@@ -91,8 +98,9 @@ def find_passphrase(
     """
     env = dict(os.environ) if environ is None else environ
     directory = env.get("CREDENTIALS_DIRECTORY")
-    if directory and (Path(directory) / credential).is_file():
-        path = Path(directory) / credential
+    given = Path(directory or ".") / credential
+    if directory and _is_there(given):
+        path = given
     elif passphrase_file is not None:
         path = passphrase_file
     else:

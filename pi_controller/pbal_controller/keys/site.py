@@ -49,6 +49,16 @@ def open_keys(config: Config, *, ask: bool = False) -> KeyStore:
     return keys
 
 
+def tls_secret(config: Config, passphrase_file: Path | None = None) -> bytes:
+    """What the uplink's key is sealed with; empty where the key store cannot be opened here."""
+    told = passphrase_file or config.keys.passphrase_file
+    keys = config.keys.model_copy(update={"passphrase_file": told})
+    try:
+        return open_keys(config.model_copy(update={"keys": keys})).tls_secret()
+    except KeyStoreError:
+        return b""
+
+
 def check_keys(config: Config, passphrase_file: Path | None) -> str:
     """What the key store holds for this configuration, in words.
 

@@ -254,6 +254,10 @@ class KeyStore:
         """Seals values in the journal (AES-256): derived as above."""
         return self._derived(b"pbal vault key 1")
 
+    def tls_secret(self) -> bytes:
+        """Seals the key of the uplink's certificate: derived as above, as hex digits."""
+        return self._derived(b"pbal uplink tls key 1").hex().encode()
+
     def link_key(self) -> Ed25519PrivateKey:
         """Proves to a second controller that both have this store: derived as above."""
         return Ed25519PrivateKey.from_private_bytes(self._derived(b"pbal standby link key 1"))

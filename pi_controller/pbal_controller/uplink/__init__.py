@@ -5,6 +5,7 @@ from pbal_controller.uplink.alarms import SiteAlarm
 from pbal_controller.uplink.anchor import Anchors, anchor
 from pbal_controller.uplink.commands import Commands
 from pbal_controller.uplink.gateway import Gateway
+from pbal_controller.uplink.keyfile import KeyFile
 from pbal_controller.uplink.kinds import Link, gateway_of, link_of
 from pbal_controller.uplink.link import Uplink
 from pbal_controller.uplink.lora import LoraUplink
@@ -20,6 +21,7 @@ __all__ = [
     "Commands",
     "EdgeNode",
     "Gateway",
+    "KeyFile",
     "Link",
     "LoraUplink",
     "LorawanUplink",

@@ -9,24 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from pbal_controller.errors import ConfigError, KeyStoreError
-from pbal_controller.keys import atomic_write
+from pbal_controller.errors import ConfigError
+from pbal_controller.uplink.keyfile import KeyFile, place
 
 #: A certificate is renewed when less than this share of its validity is left.
 RENEW_SHARE = 1 / 3
@@ -51,54 +44,37 @@ def _spki(key: object) -> bytes:
     return found
 
 
-def _waiting(key: Path) -> Path:
-    return key.with_name(f"{key.name}.new")
-
-
-def _load(path: Path) -> ec.EllipticCurvePrivateKey | None:
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        found = load_pem_private_key(path.read_bytes(), None)
+def _waiting(key: KeyFile) -> ec.EllipticCurvePrivateKey | None:
+    with contextlib.suppress(ConfigError):
+        found = key.waiting.read()
         if isinstance(found, ec.EllipticCurvePrivateKey):
             return found
     return None
 
 
-def request(key: Path, name: str) -> str:
+def request(key: KeyFile, name: str) -> str:
     """A signing request in PEM, of a new key that waits beside `key` until it has a certificate.
 
-    The same one while it waits: HQ's answer may have been lost. Raises ConfigError.
+    The same one while it waits: HQ's answer may have been lost. It is sealed as the present one is,
+    which a version that knows no seal may still have to read. Raises ConfigError.
     """
-    waiting = _waiting(key)
-    private = _load(waiting)
+    private = _waiting(key)
     if private is None:
-        private = ec.generate_private_key(ec.SECP256R1())
-        body = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        _write(waiting, body, 0o600)
+        private = key.waiting.draw(sealed=not key.path.exists() or key.is_sealed)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     made = x509.CertificateSigningRequestBuilder().subject_name(subject)
     return made.sign(private, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
-    try:
-        atomic_write(path, data, mode)
-        if os.geteuid() == 0:  # a person's command; the service must be able to replace it
-            owner = path.parent.stat()
-            os.chown(path, owner.st_uid, owner.st_gid)
-    except (OSError, KeyStoreError) as error:
-        raise ConfigError(
-            f"{path}: cannot be written ({error}); certificate and key must be where the "
-            "controller may write, as pbal-controller enrol puts them"
-        ) from None
-
-
-def install(certificate: Path, key: Path, pem: str, authority: str, now: datetime.datetime) -> None:
+def install(
+    certificate: Path, key: KeyFile, pem: str, authority: str, now: datetime.datetime
+) -> None:
     """Replace the present certificate by the one from HQ, with the key that waited for it.
 
     Raises ConfigError, and changes nothing, where it is not of that key, not of this authority, or
     not valid now.
     """
-    waiting = _load(_waiting(key))
+    waiting = _waiting(key)
     try:
         made = x509.load_pem_x509_certificate(pem.encode())
         made.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.encode()))
@@ -110,16 +86,16 @@ def install(certificate: Path, key: Path, pem: str, authority: str, now: datetim
         raise ConfigError("what HQ gave is not for this site's key")
     if not made.not_valid_before_utc <= now < made.not_valid_after_utc:
         raise ConfigError("what HQ gave is not valid now; is this computer's clock set?")
-    _write(certificate, pem.encode(), 0o644)
+    place(certificate, pem.encode(), 0o644)
     settle(certificate, key)
 
 
-def settle(certificate: Path, key: Path) -> None:
+def settle(certificate: Path, key: KeyFile) -> None:
     """A key whose certificate is in place takes its own place; else nothing."""
-    private = _load(_waiting(key))
+    private = _waiting(key)
     if private is None:
         return
     with contextlib.suppress(OSError, ValueError):
         made = x509.load_pem_x509_certificate(certificate.read_bytes())
         if _spki(made.public_key()) == _spki(private.public_key()):
-            _waiting(key).replace(key)
+            key.waiting.path.replace(key.path)

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pbal_controller.documents import dump_json, load_json
 from pbal_controller.errors import BearerError, ConfigError
+from pbal_controller.uplink.keyfile import KeyFile
 
 _TIMEOUT_S = 60.0
 _MOST = 65_536  # bytes of an answer
@@ -58,12 +59,14 @@ def _trusting(authority: str) -> ssl.SSLContext:
     return made
 
 
-def _holding(trusted: Path, certificate: Path, key: Path) -> ssl.SSLContext:
+def _holding(trusted: Path, certificate: Path, key: KeyFile) -> ssl.SSLContext:
     try:
         made = _trusting(trusted.read_text("ascii"))
-        made.load_cert_chain(certificate, key, password=lambda: "")
+        made.load_cert_chain(certificate, key.path, password=key.password)
     except (OSError, ssl.SSLError, ValueError) as error:
-        raise ConfigError(f"{certificate}, {key}: cannot be used ({error}); enrol again") from None
+        raise ConfigError(
+            f"{certificate}, {key.path}: cannot be used ({error}); enrol again"
+        ) from None
     return made
 
 
@@ -145,7 +148,7 @@ async def enrol(url: str, token: str, csr: str, trusted: str) -> Given:
     return _given(*await _exchange(where, body, _trusting(trusted)), where)
 
 
-async def renew(url: str, csr: str, trusted: Path, certificate: Path, key: Path) -> Given:
+async def renew(url: str, csr: str, trusted: Path, certificate: Path, key: KeyFile) -> Given:
     """The next certificate, with the present one in the handshake.
 
     Raises ConfigError and BearerError.

@@ -53,4 +53,4 @@ def link_of(
         )  # fmt: skip
     if uplink.kind == "lorawan":
         return LorawanUplink(journal, uplink, state, commands, reading)
-    return Uplink(journal, uplink, site, state, commands, reading, wall, gateway)
+    return Uplink(journal, uplink, site, state, commands, reading, wall, gateway, keys.tls_secret())

@@ -68,7 +68,10 @@ class Uplink:
         reading: Callable[[], Awaitable[Summary | None]],
         wall: Callable[[], float],
         behind: Behind | None = None,
+        secret: bytes = b"",
     ) -> None:
+        """`secret`: what the certificate's key is sealed with, where it is."""
+        self._secret = secret
         self._journal = journal
         self._config = config
         self._behind = behind
@@ -169,7 +172,7 @@ class Uplink:
             return f"the broker does not let this site in: {error}"
         # The library's error for a broken connection says little; the handshake alone tells more.
         with contextlib.suppress(ConfigError):
-            if why := await tls.probe(self._config):
+            if why := await tls.probe(self._config, self._secret):
                 return why
         return f"{self._config.host}:{self._config.port}: {error}"
 
@@ -189,7 +192,7 @@ class Uplink:
         )  # fmt: skip
 
     async def _session(self, beat: Callable[[], None]) -> None:
-        context = await asyncio.to_thread(tls.context, self._config)
+        context = await asyncio.to_thread(tls.context, self._config, self._secret)
         will = self._node.connecting(await self._journal.call(outbox.next_bdseq))
         self._host = None
         self._rebirth = self._wants_reading = False

@@ -1,4 +1,8 @@
-"""Keeps this site's certificate valid: renews it when a third of its validity is left."""
+"""Keeps this site's certificate valid, and its key sealed.
+
+It is renewed when a third of its validity is left. A key in the clear is sealed when this version
+has run for an hour: by then it is not taken back for an older one that could not read it.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,14 @@ from pbal_controller.errors import BearerError, ConfigError
 from pbal_controller.journal import AsyncJournal, note_change
 from pbal_controller.loops import Backoff
 from pbal_controller.uplink import certificate, enrolment
+from pbal_controller.uplink.keyfile import KeyFile
 
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 3600.0
 _RETRY_FIRST_S, _RETRY_MOST_S = 600.0, 6 * 3600.0
 _STEP_S = 30.0
+_SEAL_AFTER_S = 3600.0
 
 
 class Renewal:
@@ -31,26 +37,33 @@ class Renewal:
         journal: AsyncJournal,
         wall: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        secret: bytes = b"",
     ) -> None:
-        """`wall` gives unix time, s. A renewal is noted in the journal's audit log."""
+        """`wall` gives unix time, s. A renewal is noted in the journal's audit log, and the seal.
+
+        `secret`: what the key is sealed with (`KeyStore.tls_secret`).
+        """
         assert config.certificate is not None, "the tables see to it"
         assert config.key is not None
         assert config.ca is not None
         self._url = config.renew_url
         self._certificate: Path = config.certificate
-        self._key: Path = config.key
+        self._key = KeyFile(config.key, secret)
         self._ca: Path = config.ca
         self._name = config.node or str(site)
         self._wall = wall
         self._journal = journal
         self._sleep = sleep
         self._said = ""
+        self._ran_s = 0.0
+        self._unsealed = ""  # why the key stays in the clear, as it was logged
         self.renewed_total = 0
 
     async def run(self, beat: Callable[[], None]) -> None:
         """Until cancelled."""
         backoff = Backoff(_RETRY_FIRST_S, _RETRY_MOST_S)
         while True:
+            await self._seal()
             why = await self.look()
             if why and why != self._said:
                 log.error("the site's certificate is not renewed", extra={"why": why})
@@ -62,11 +75,29 @@ class Renewal:
             left = backoff.next() if why else _LOOK_EVERY_S
             while left > 0:
                 beat()
-                await self._sleep(min(left, _STEP_S))
-                left -= _STEP_S
+                step_s = min(left, _STEP_S)
+                await self._sleep(step_s)
+                left -= step_s
+                self._ran_s += step_s
+
+    async def _seal(self) -> None:
+        if self._ran_s < _SEAL_AFTER_S:
+            return
+        try:
+            if not await asyncio.to_thread(self._key.seal):
+                return
+        except (ConfigError, OSError) as error:
+            if str(error) != self._unsealed:
+                log.warning("the uplink's key stays in the clear", extra={"why": str(error)})
+            self._unsealed = str(error)
+            return
+        log.info("the uplink's key was in the clear and is sealed now")
+        await self._journal.call(note_change, "certificate", "key", "sealed")
 
     async def look(self) -> str:
         """Renew it if it is time. Why that failed; empty when it did not, or was not due."""
+        if not self._url:
+            return ""
         now = datetime.datetime.fromtimestamp(self._wall(), datetime.UTC)
         try:
             await asyncio.to_thread(certificate.settle, self._certificate, self._key)

@@ -10,16 +10,13 @@ import ssl
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pbal_controller.config import UplinkConfig
 from pbal_controller.errors import ConfigError
 from pbal_controller.uplink.certificate import settle
+from pbal_controller.uplink.keyfile import KeyFile
 
 _RENEW_DAYS = 14
 
@@ -35,13 +32,16 @@ _REFUSED = {
 }
 
 
-def context(config: UplinkConfig) -> ssl.SSLContext:
-    """The TLS context. Raises ConfigError for files that cannot be used."""
+def context(config: UplinkConfig, secret: bytes = b"") -> ssl.SSLContext:
+    """The TLS context. Raises ConfigError for files that cannot be used.
+
+    `secret`: what the key is sealed with (`KeyStore.tls_secret`).
+    """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_3
     if config.certificate is not None and config.key is not None:
         with contextlib.suppress(OSError):
-            settle(config.certificate, config.key)
+            settle(config.certificate, KeyFile(config.key, secret))
     for key, path in (("ca", config.ca), ("crl", config.crl)):
         if path is None:
             continue
@@ -52,8 +52,11 @@ def context(config: UplinkConfig) -> ssl.SSLContext:
         if key == "crl":
             made.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
     if config.certificate is not None and config.key is not None:
+        kept = KeyFile(config.key, secret)
         try:
-            made.load_cert_chain(config.certificate, config.key, password=lambda: "")
+            if kept.is_sealed:
+                _private(kept)  # says what is wrong better than ssl
+            made.load_cert_chain(config.certificate, config.key, password=kept.password)
         except (OSError, ssl.SSLError) as error:
             raise _unusable("certificate", config.certificate, error) from None
     return made
@@ -64,14 +67,20 @@ def _unusable(key: str, path: Path, error: Exception) -> ConfigError:
     return ConfigError(f"uplink.{key}: {path} cannot be used: {why}", ("uplink", key))
 
 
-def check(config: UplinkConfig, now: datetime.datetime | None = None) -> list[str]:
-    """Remarks on the files for a person, one a line. Raises ConfigError: they cannot be used."""
+def check(
+    config: UplinkConfig, now: datetime.datetime | None = None, secret: bytes = b""
+) -> list[str]:
+    """Remarks on the files for a person, one a line. Raises ConfigError: they cannot be used.
+
+    A sealed key is not looked into without its `secret`.
+    """
     now = now or datetime.datetime.now(datetime.UTC)
     assert config.certificate is not None, "the tables see to it"
     assert config.key is not None
+    kept = KeyFile(config.key, secret)
     with contextlib.suppress(OSError):
-        settle(config.certificate, config.key)
-    key = _private(config.key)
+        settle(config.certificate, kept)
+    hidden = _is_sealed(kept) and not secret
     try:
         certificate = x509.load_pem_x509_certificate(_read("certificate", config.certificate))
     except ValueError:
@@ -80,7 +89,10 @@ def check(config: UplinkConfig, now: datetime.datetime | None = None) -> list[st
             ("uplink", "certificate"),
         ) from None
     spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if key.public_key().public_bytes(*spki) != certificate.public_key().public_bytes(*spki):
+    if not hidden and (
+        _private(kept).public_key().public_bytes(*spki)
+        != certificate.public_key().public_bytes(*spki)
+    ):
         raise ConfigError(
             f"uplink.key: {config.key} is not the key of {config.certificate}", ("uplink", "key")
         )
@@ -97,7 +109,8 @@ def check(config: UplinkConfig, now: datetime.datetime | None = None) -> list[st
             f"{certificate.not_valid_before_utc:%Y-%m-%d} on; is this computer's clock set?",
             ("uplink", "certificate"),
         )
-    context(config)
+    if not hidden:
+        context(config, secret)
     out = [f"uplink certificate: {certificate.subject.rfc4514_string()}, {left.days} days left"]
     if left < datetime.timedelta(days=_RENEW_DAYS):
         out.append("  note: renew the certificate soon")
@@ -107,6 +120,8 @@ def check(config: UplinkConfig, now: datetime.datetime | None = None) -> list[st
             out.append("  note: the certificate is not marked for clients (clientAuth)")
     except x509.ExtensionNotFound:
         pass
+    if hidden:
+        out.append("  the key is sealed, and not looked into without the key store's passphrase")
     if config.key.stat().st_mode & 0o077:
         out.append(f"  note: others may read {config.key}; chmod 600 it")
     return out
@@ -119,13 +134,18 @@ def _read(key: str, path: Path) -> bytes:
         raise _unusable(key, path, error) from None
 
 
-def _private(path: Path):  # type: ignore[no-untyped-def]  # cryptography's union of key types
+def _is_sealed(key: KeyFile) -> bool:
     try:
-        return load_pem_private_key(_read("key", path), None)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(
-            f"uplink.key: {path} holds no PEM key without a passphrase: {error}", ("uplink", "key")
-        ) from None
+        return key.is_sealed
+    except OSError as error:
+        raise _unusable("key", key.path, error) from None
+
+
+def _private(key: KeyFile):  # type: ignore[no-untyped-def]  # cryptography's union of key types
+    try:
+        return key.read()
+    except ConfigError as error:
+        raise ConfigError(f"uplink.key: {error}", ("uplink", "key")) from None
 
 
 def explain(error: ssl.SSLError, config: UplinkConfig) -> str:
@@ -158,7 +178,7 @@ def is_refusal(why: str) -> bool:
     return "certificate" in why or "TLS 1.3" in why
 
 
-async def probe(config: UplinkConfig, timeout_s: float = 10.0) -> str:
+async def probe(config: UplinkConfig, secret: bytes = b"", timeout_s: float = 10.0) -> str:
     """Why a connection fails, by trying the handshake alone; empty when it does not.
 
     In TLS 1.3 a broker judges our certificate after our side of the handshake is over, so its
@@ -168,7 +188,7 @@ async def probe(config: UplinkConfig, timeout_s: float = 10.0) -> str:
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(
-                config.host, config.port, ssl=context(config), server_hostname=config.host
+                config.host, config.port, ssl=context(config, secret), server_hostname=config.host
             )
             try:
                 async with asyncio.timeout(2.0):

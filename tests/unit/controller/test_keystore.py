@@ -183,3 +183,19 @@ def test_passphrase_sources(tmp_path: Path) -> None:
     file.chmod(0o644)
     with pytest.raises(KeyStoreError, match="chmod 600"):
         find_passphrase(file, "pbal-keys", {})
+
+
+def test_a_credential_in_a_closed_folder_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen under systemd in a container whose mounts do not propagate. Root passes every door, so
+    the door is closed in Python.
+    """
+
+    def closed(path: Path, **_: object) -> os.stat_result:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", closed)
+    monkeypatch.setattr(Path, "read_bytes", closed)
+    with pytest.raises(KeyStoreError, match="pbal-keys: cannot be read: Permission denied"):
+        find_passphrase(None, "pbal-keys", {"CREDENTIALS_DIRECTORY": str(tmp_path)})

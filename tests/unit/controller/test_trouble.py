@@ -147,7 +147,7 @@ async def test_minutes_wait_for_a_journal_that_fails(make_site: MakeSite) -> Non
             c.records._minutes.add(1, c.fleet.get(1).telemetry, now - back)
         await until(lambda: c.supervisor.loops["records"].restarts >= 2)
         await refuse_writes(c, False)
-        await until(lambda: len(rows(site, "SELECT minute_s FROM telemetry_minute")) >= 2)
+        await until(lambda: len(rows(site, "SELECT minute_s FROM minute_pages")) >= 2)
         await until(lambda: c.records._left == [])  # the loop hears of it after the file shows it
 
 

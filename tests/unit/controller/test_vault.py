@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import struct
 import subprocess
 import sys
 import textwrap
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pbal_controller.journal import Journal, Vault
+from pbal_controller.journal import Journal, Vault, pages
 from pbal_controller.journal import vault as vaults
 from pbal_controller.keys import KeyStore
 from pbal_controller.standby import copy as copying
@@ -75,6 +76,70 @@ def test_nothing_of_a_message_is_on_the_disk(tmp_path: Path) -> None:
         outbox.rows(other, 0, None, 100)[-1].message()
     assert outbox.backlog(other) == 21
     assert other.get_blob("doubts") == b"{}"  # a person's commands have no key
+
+
+MINUTE_S = 1_700_000_040
+# One home's minute; its power is 3133.7 W, which no other number of the journal looks like.
+DRAWN = (257, MINUTE_S, 58, 3133.7, 9000.5, 13.5, 228.25, 231.5, 2, 4_000_000_000, 17)
+
+
+def test_what_homes_drew_is_sealed_a_page_a_minute(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    journal = Journal(path, vault=Vault(KEY))
+    others = [(258 + n, MINUTE_S, *DRAWN[2:]) for n in range(99)]
+    journal.add_minutes([DRAWN, *others])
+    journal.add_minutes([(258, MINUTE_S, 2, *DRAWN[3:]), (257, MINUTE_S + 60, *DRAWN[2:])])
+    (first, second) = journal.minutes(257, 0)
+    assert first == pytest.approx(DRAWN, rel=1e-6)
+    assert second[1] == MINUTE_S + 60
+    assert [row[2] for row in journal.minutes(258, 0)] == [2], "the later row counts"
+    assert journal.minutes(257, MINUTE_S + 1) == [second]
+    row = struct.pack("<HH", *DRAWN[::2][:2])
+    for clear in (struct.pack("<f", DRAWN[3]), struct.pack(">d", DRAWN[3]), row * 2):
+        assert clear not in on_disk(path)
+    pages = journal.db.execute("SELECT body FROM minute_pages").fetchall()
+    assert len(pages) == 2
+    assert len(pages[0][0]) < 35 * 100, "less than half of a row for each home"
+    journal.close()
+    other = Journal(path, vault=Vault(bytes(32)))
+    assert other.minutes(257, 0) == [], "another key store"
+
+
+def test_minutes_of_an_older_version_are_moved_step_by_step(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    older = Journal(path)
+    rows = [(257 + h, MINUTE_S + 60 * n, *DRAWN[2:]) for n in range(150) for h in range(3)]
+    older.db.executemany("INSERT INTO telemetry_minute VALUES (?,?,?,?,?,?,?,?,?,?,?)", rows)
+    before = older.minutes(258, 0)
+    older.close()
+    assert struct.pack(">d", DRAWN[3]) in on_disk(path)
+    journal = Journal(path, vault=Vault(KEY))
+    left = []
+    for n in range(4):
+        journal.add_minutes([(257, MINUTE_S + 60 * (1000 + n), *DRAWN[2:])])
+        left += journal.db.execute("SELECT COUNT(*) FROM telemetry_minute").fetchone()
+        now = journal.minutes(258, 0)
+        assert [row[:3] for row in now] == [row[:3] for row in before]
+    assert left == [270, 90, 0, 0]
+    assert now[0] == pytest.approx(before[0], rel=1e-6)
+    journal.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert struct.pack(">d", DRAWN[3]) not in on_disk(path), "free pages are overwritten"
+
+
+def test_a_minute_that_is_in_both_forms_keeps_its_page(tmp_path: Path) -> None:
+    """An older version came back for a while, and wrote the rest of a minute that has a page."""
+    journal = Journal(tmp_path / "j.db", vault=Vault(KEY))
+    journal.add_minutes([DRAWN])
+    for home in (257, 258):
+        journal.db.execute(
+            "INSERT INTO telemetry_minute VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+            (home, MINUTE_S, 1, *DRAWN[3:]),
+        )
+    with journal.transaction():
+        assert pages.take_over(journal) == 1
+        assert pages.take_over(journal) == 0
+    assert [row[2] for row in journal.minutes(257, 0)] == [58]
+    assert [row[2] for row in journal.minutes(258, 0)] == [1]
 
 
 def test_acknowledged_messages_go_by_their_token(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from pbal_controller import onsite
 from pbal_controller.config import load
 from pbal_controller.errors import BearerError, ConfigError
 from pbal_controller.journal import AsyncJournal
-from pbal_controller.uplink import Renewal, certificate, tls
+from pbal_controller.keys import KeyStore
+from pbal_controller.uplink import KeyFile, Renewal, certificate, tls
 from pbal_hq.ca import name_of
 from pbal_hq.database import connected
 from pbal_hq.enrol import revoke
@@ -43,11 +44,11 @@ async def enrol(url, token, main):
     await asyncio.to_thread(onsite.enrol, url, token, main)
 
 
-async def renewal(main, wall):
+async def renewal(main, wall, secret=b""):
     settings = load(main)
     journal = AsyncJournal(settings.journal.path)
     await journal.open()
-    return Renewal(settings.uplink, settings.site.id, journal, wall), journal
+    return Renewal(settings.uplink, settings.site.id, journal, wall, secret=secret), journal
 
 
 async def test_from_a_token_to_the_next_certificate(hq, site, capsys):
@@ -91,6 +92,31 @@ async def test_from_a_token_to_the_next_certificate(hq, site, capsys):
             loop._wall = lambda: late.timestamp()
             assert "revoked" in await loop.look()
             assert certificate.read(c.certificate) == second
+        finally:
+            await journal.close()
+
+
+async def test_with_the_key_store_the_key_is_sealed_from_the_start(hq, site, tmp_path):
+    """And each later one; HQ's endpoint takes the sealed one's handshake."""
+    store = KeyStore.create(tmp_path / "lib" / "keys.json", b"secret", 1007, log2_n=12)
+    (tmp_path / "keys.pass").touch(0o600)
+    (tmp_path / "keys.pass").write_bytes(b"secret\n")
+    secret = store.tls_secret()
+    token = await hq.add_site(1007)
+    async with endpoint(hq) as url:
+        await asyncio.to_thread(onsite.enrol, url, token, site, tmp_path / "keys.pass")
+        c = load(site).uplink
+        assert KeyFile(c.key).is_sealed
+        first, first_key = certificate.read(c.certificate), c.key.read_bytes()
+        loop, journal = await renewal(site, time.time, secret)
+        try:
+            late = first.not_valid_after_utc - datetime.timedelta(days=1)
+            loop._wall = late.timestamp
+            assert await loop.look() == ""
+            assert certificate.read(c.certificate) != first
+            assert c.key.read_bytes() != first_key
+            assert KeyFile(c.key).is_sealed
+            tls.check(c, secret=secret)
         finally:
             await journal.close()
 

@@ -8,6 +8,7 @@ import typer
 
 from pbal_controller.config import Config, load
 from pbal_controller.errors import ConfigError
+from pbal_controller.keys import tls_secret
 
 from ..errors import CheckFailed
 from ..output import JsonFlag, counted, emit
@@ -48,9 +49,10 @@ def examine(
         yield from site.running(settings)
     yield from uplink.radios(machine, settings)
     yield from uplink.lorawan(settings)
-    yield from uplink.certificates(machine, settings)
+    secret = tls_secret(settings, passphrase_file) if settings.uplink.kind == "sparkplug" else b""
+    yield from uplink.certificates(machine, settings, secret)
     if reach:
-        yield from uplink.broker(settings)
+        yield from uplink.broker(settings, secret)
     yield from uplink.modem(machine)
 
 

@@ -14,7 +14,7 @@ from pbal_controller.bearers.lora import load_hat
 from pbal_controller.config import Config
 from pbal_controller.documents import load_json
 from pbal_controller.errors import ConfigError
-from pbal_controller.uplink import load_modem, read_app_key
+from pbal_controller.uplink import KeyFile, load_modem, read_app_key
 
 from .finding import Finding, Machine
 
@@ -22,8 +22,11 @@ _SOON_DAYS = 30
 _WAIT_S = 8.0
 
 
-def certificates(machine: Machine, config: Config) -> Iterator[Finding]:
-    """Whether they can be read, are valid now, and fit together."""
+def certificates(machine: Machine, config: Config, secret: bytes = b"") -> Iterator[Finding]:
+    """Whether they can be read, are valid now, and fit together.
+
+    `secret`: what the key is sealed with; empty where the key store is not opened here.
+    """
     c = config.uplink
     if c.kind == "null":
         yield Finding("uplink", "note", "none is configured")
@@ -44,11 +47,16 @@ def certificates(machine: Machine, config: Config) -> Iterator[Finding]:
         yield _dates(name, path, found[name], now)
     assert c.key is not None
     own = found.get("uplink.certificate")
+    kept = KeyFile(c.key, secret)
     try:
-        key = serialization.load_pem_private_key(c.key.read_bytes(), None)
-    except (OSError, ValueError, TypeError) as exc:
-        yield Finding("certificate", "error", f"uplink.key: {c.key}: cannot be read ({exc})",
-                      "It must be a PEM file without a passphrase, owner pbal.")  # fmt: skip
+        if kept.is_sealed and not secret:
+            yield Finding("certificate", "note", f"{c.key}: sealed with the key store; not opened",
+                          "Name --passphrase-file to have it looked into.")  # fmt: skip
+            return
+        key = kept.read()
+    except (OSError, ConfigError) as exc:
+        yield Finding("certificate", "error", f"uplink.key: {exc}",
+                      "A PEM file, owner pbal: enrol anew, or bring the right one.")  # fmt: skip
         return
     if own is not None and _public(key.public_key()) != _public(own.public_key()):
         yield Finding(
@@ -81,16 +89,22 @@ def _dates(name: str, path: Path, found: x509.Certificate, now: datetime.datetim
     return Finding("certificate", "ok", f"{name}: valid until {until:%Y-%m-%d}")
 
 
-def broker(config: Config) -> Iterator[Finding]:
+def broker(config: Config, secret: bytes = b"") -> Iterator[Finding]:
     """Whether the broker answers, and whether both sides accept each other's certificate."""
     c = config.uplink
     if c.kind != "sparkplug":
         return
+    assert c.key is not None  # the configuration was checked
     where = f"{c.host}:{c.port}"
+    kept = KeyFile(c.key, secret)
     try:
+        if kept.is_sealed and not secret:
+            yield Finding("broker", "note", f"{where}: not tried, the key is sealed",
+                          "Name --passphrase-file to have it tried.")  # fmt: skip
+            return
         context = ssl.create_default_context(cafile=str(c.ca))
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_cert_chain(str(c.certificate), str(c.key))
+        context.load_cert_chain(str(c.certificate), str(c.key), password=kept.password)
     except (OSError, ssl.SSLError):
         yield Finding("broker", "error", f"{where}: not tried, the certificates cannot be used",
                       "See the findings on certificates.")  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pbal_controller.documents import dump_json, read_json
 from pbal_controller.errors import BearerError, ConfigError
-from pbal_controller.uplink import certificate, enrolment
+from pbal_controller.uplink import KeyFile, certificate, enrolment
 
 from ..errors import InputError, UnreachableError
 
@@ -81,9 +81,9 @@ async def _enrol(url: str, site: int, token: str, folder: Path, trusted: str) ->
     about, pem, key = (folder / f"{site}.{end}" for end in ("json", "pem", "key"))
     if about.exists() and pem.exists():
         return Enrolled(**read_json(about))
-    given = await enrolment.enrol(url, token, certificate.request(key, str(site)), trusted)
+    given = await enrolment.enrol(url, token, certificate.request(KeyFile(key), str(site)), trusted)
     now = datetime.datetime.now(datetime.UTC)
-    certificate.install(pem, key, given.certificate, given.authority, now)
+    certificate.install(pem, KeyFile(key), given.certificate, given.authority, now)
     made = Enrolled(given.site, given.group, given.node, given.host, given.port, given.host_id)
     about.write_text(dump_json(asdict(made)))
     return made
