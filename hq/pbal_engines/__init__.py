@@ -6,6 +6,7 @@
                                  the words that start a Java class in a bounded heap
     Service(NAME, ARGV, FOLDER)  a process and all that it starts: start, wait, weigh, stop, kill
     Kafka(FOLDER, TLS, USERS)    an engine: services that belong together
+    Hdfs(FOLDER)                 another
     lab                          engines that go on running: `pbal-hq lab up kafka`
 
 A new engine: write artifacts/NAME.toml with `wanted`, run `python -m pbal_engines.relist NAME`,
@@ -21,6 +22,7 @@ whose text says what to do, with the end of the engine's log where it did not st
 
 from pbal_engines.artifacts import classpath, fetched
 from pbal_engines.errors import BadArtifact, EngineError, Missing, NotStarted
+from pbal_engines.hdfs import Hdfs
 from pbal_engines.java import command, find_java
 from pbal_engines.kafka import Kafka, Tls
 from pbal_engines.service import Service, Weight, free_port, http_answers, port_open
@@ -28,6 +30,7 @@ from pbal_engines.service import Service, Weight, free_port, http_answers, port_
 __all__ = [
     "BadArtifact",
     "EngineError",
+    "Hdfs",
     "Kafka",
     "Missing",
     "NotStarted",

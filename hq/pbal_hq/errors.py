@@ -11,6 +11,8 @@ HqError                    exit code of the command
   BrokenChain              9   the audit log was changed (pbal_hq.audit)
   LabError                10   an engine of the lab cannot be fetched, or does not start
   TunnelError             12   a tunnel's interface cannot be changed now (pbal_hq.network)
+  LakeError                13  the data lake's folder, a file of it or a key cannot be used
+  LakeDiffers              14  the data lake and the store do not have the same figures
 """
 
 from __future__ import annotations
@@ -68,3 +70,15 @@ class LabError(HqError):
     """An engine of the lab cannot be fetched or started; the text says what to do."""
 
     exit_code = 10
+
+
+class LakeError(HqError):
+    """The data lake's folder, a file of it or a key is missing, damaged or cannot be used now."""
+
+    exit_code = 13
+
+
+class LakeDiffers(HqError):
+    """The data lake and the store do not have the same figures."""
+
+    exit_code = 14

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import importlib.util
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,12 +35,21 @@ _SUMS_EVERY_S = 5.0
 _PRUNE_EVERY_S = 3600.0
 _TRIM_EVERY_S = 60.0
 
+# The lake's group on the bus: its room takes a second to load, and is not loaded for its name.
+_LAKE = "lake"
+
 # The consumers of each topic: records that all have read may be deleted.
-CONSUMERS = {
+CONSUMERS: dict[str, tuple[str, ...]] = {
     topics.RAW: (decode.GROUP,),
     topics.OUT: (bridging.GROUP,),
     **dict.fromkeys(store.TOPICS, (store.GROUP,)),
 }
+
+
+def consumers(config: Config) -> dict[str, tuple[str, ...]]:
+    """CONSUMERS, with the lake where there is one."""
+    kept = (topics.SUMMARY, topics.EVENT) if config.lake.url else ()
+    return {t: (*groups, _LAKE) if t in kept else groups for t, groups in CONSUMERS.items()}
 
 
 @dataclass
@@ -119,7 +129,7 @@ async def _keep_house(hq: Hq, beat: Beat) -> None:
             except BrokerError as error:
                 log.warning("the broker could not be told", extra={"why": str(error)})
             pruned = clock()
-        while await hq.bus.trim(CONSUMERS, hq.config.bus.keep_hours * 3600):
+        while await hq.bus.trim(consumers(hq.config), hq.config.bus.keep_hours * 3600):
             beat()
         beat()
         await asyncio.sleep(_TRIM_EVERY_S)
@@ -135,6 +145,12 @@ async def _portal(hq: Hq, beat: Beat) -> None:
     await portal.run(hq.config, hq.database, beat=beat)
 
 
+async def _lake(hq: Hq, beat: Beat) -> None:
+    from pbal_hq import lake
+
+    await lake.Keeper(hq.bus, hq.database, hq.config, lake.lake_of(hq.config.lake), _LAKE).run(beat)
+
+
 ROLES: dict[str, Callable[[Hq, Beat], Awaitable[None]]] = {
     "bridge": _bridge,
     "decode": _decode,
@@ -145,7 +161,22 @@ ROLES: dict[str, Callable[[Hq, Beat], Awaitable[None]]] = {
     "house": _keep_house,
     "notify": _notify,
     "portal": _portal,
+    "lake": _lake,
 }
+
+
+def wanted(config: Config) -> list[str]:
+    """The roles that this configuration has something to do for."""
+    return [name for name in ROLES if name != "lake" or config.lake.url]
+
+
+def need_lake(config: Config) -> None:
+    """Raises ConfigError where no lake is configured, or its packages are missing."""
+    if not config.lake.url:
+        raise ConfigError("no lake is configured: set lake.url (docs/hq-lake.md)")
+    for name in ("duckdb", "fsspec", "pyarrow"):
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(f"the lake needs the package {name!r}: pip install pbal[hq,lake]")
 
 
 async def check(config: Config) -> None:
@@ -163,6 +194,8 @@ async def run(config: Config, names: list[str]) -> None:
     strange = [name for name in names if name not in ROLES]
     if strange:
         raise ConfigError(f"there is no role {strange[0]}; roles are {', '.join(ROLES)}")
+    if "lake" in names:
+        need_lake(config)
     await check(config)
     async with opened(config) as hq:
         supervisor = Supervisor()

@@ -49,6 +49,8 @@ RIGHTS: Mapping[str, Right] = {
         "store", (topics.SUMMARY, topics.EVENT, topics.STATE, topics.DEAD), (topics.OUT,)
     ),
     "orders": Right("", (), (topics.OUT,)),
+    # What it writes: `pbal-hq lake replay`.
+    "lake": Right("lake", (topics.SUMMARY, topics.EVENT), (topics.SUMMARY, topics.EVENT)),
 }
 
 

@@ -2,7 +2,7 @@
 
 Exit codes: 0 done, 1 unexpected, 2 configuration (or wrong use), 3 certificates, 4 database,
 5 broker, 6 nothing to do, 7 a file that cannot be imported, 8 the bus's files, 9 the audit log
-was changed, 10 an engine of the lab, 12 a tunnel.
+was changed, 10 an engine of the lab, 12 a tunnel, 13 the data lake, 14 lake and store differ.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from pbal_hq import __version__
-from pbal_hq.cli import bus, db, lab, network, people, portal, site, token, transformer
+from pbal_hq.cli import bus, db, lab, lake, network, people, portal, site, token, transformer
 from pbal_hq.cli.base import ConfigOption, JsonOption, print_json
 from pbal_hq.cli.init import init
 from pbal_hq.cli.run import run, run_all
@@ -38,6 +38,7 @@ app.add_typer(lab.app, name="lab")
 app.add_typer(people.app, name="user")
 app.add_typer(people.log, name="audit")
 app.add_typer(network.app, name="network")
+app.add_typer(lake.app, name="lake")
 app.add_typer(portal.app, name="portal")
 app.add_typer(site.app, name="site")
 app.add_typer(token.app, name="token")

@@ -21,7 +21,7 @@ def run_all(config: ConfigOption = None) -> None:
     """Run all of HQ in one process until it is stopped. Example: pbal-hq all"""
     settings = load(config)
     logs.set_up(settings.log)
-    asyncio.run(_serve(settings, list(roles.ROLES)))
+    asyncio.run(_serve(settings, roles.wanted(settings)))
 
 
 def run(

@@ -34,5 +34,6 @@ def describe(config: Config) -> list[str]:
         f"certificates for {c.enrol.certificate_days} days",
         f"metrics: {c.metrics.listen}:{c.metrics.port or 'any port'}",
         "notices to: " + (", ".join(f"{r.name} ({r.kind})" for r in c.notify.routes) or "nobody"),
+        f"lake: {c.lake.url or 'none'}",
         f"kept: summaries {c.store.raw_days} days, hours {c.store.hourly_days} days, days for ever",
     ]

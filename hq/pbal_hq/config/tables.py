@@ -203,6 +203,35 @@ class StoreConfig(Table):
     copy_rows: bool = True
 
 
+class LakeConfig(Table):
+    """The data lake: Parquet files of all that is reported (docs/hq-lake.md)."""
+
+    # A folder or mount point (/srv/lake, file:///srv/lake), hdfs://NAMENODE:8020/lake or
+    # webhdfs://USER@NAMENODE:9870/lake. "" is none.
+    url: str = ""
+    # The keys it is encrypted with; or systemd's credential pbal-lake-keys.
+    key_file: Path | None = None
+    # What has come is written after so many seconds, or rows.
+    flush_s: Seconds = 300.0
+    flush_rows: int = Field(default=200_000, ge=1, le=10_000_000)
+    # A day's hours become one file so long after its end.
+    compact_after_h: float = Field(default=6.0, ge=0, le=24 * 30)
+    # 0: for ever.
+    keep_days: int = Field(default=0, ge=0, le=36_600)
+
+    @model_validator(mode="after")
+    def _place(self) -> LakeConfig:
+        parts = urlsplit(self.url)
+        local = parts.scheme in ("", "file") and not parts.netloc
+        remote = parts.scheme in ("hdfs", "webhdfs") and bool(parts.hostname)
+        if self.url and not ((local or remote) and parts.path.strip("/") and parts.path[0] == "/"):
+            raise ValueError(
+                "`url` is a folder (/srv/lake), hdfs://NAMENODE:8020/FOLDER or "
+                "webhdfs://USER@NAMENODE:9870/FOLDER"
+            )
+        return self
+
+
 class AlarmsConfig(Table):
     """What detectors compare with (docs/hq-portal.md)."""
 
@@ -327,6 +356,7 @@ class Config(Table):
     bus: BusConfig = BusConfig()
     ingest: IngestConfig = IngestConfig()
     store: StoreConfig = StoreConfig()
+    lake: LakeConfig = LakeConfig()
     alarms: AlarmsConfig = AlarmsConfig()
     metrics: MetricsConfig = MetricsConfig()
     network: NetworkConfig = NetworkConfig()

@@ -66,7 +66,11 @@ class Raw:
 class _Json:
     def encode(self) -> bytes:
         """Its bytes on the bus."""
-        return json.dumps(vars(self), separators=(",", ":"), default=vars).encode()
+        said = json.dumps(self._said(), separators=(",", ":"), default=lambda each: each._said())
+        return said.encode()
+
+    def _said(self) -> dict[str, Any]:
+        return vars(self)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -82,12 +86,20 @@ class _Json:
 
 @dataclass(frozen=True)
 class Message(_Json):
-    """A summary, event or state. `token`: hex, the same at the site; it is the trace id, too."""
+    """A summary, event or state. `token`: hex, the same at the site; it is the trace id, too.
+
+    `replayed`: it comes from the lake, and no site waits to be told that it is stored.
+    """
 
     token: str
     received_ms: int
     historical: bool
     fields: dict[str, Any]  # pbal_uplink's as_dict
+    replayed: bool = False
+
+    def _said(self) -> dict[str, Any]:
+        # Readers of older versions know no `replayed`.
+        return {name: value for name, value in vars(self).items() if name != "replayed" or value}
 
 
 @dataclass(frozen=True)

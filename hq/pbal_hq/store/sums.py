@@ -34,7 +34,8 @@ _OTHERS = {
 }  # fmt: skip
 
 
-def _rules() -> dict[str, tuple[str, str]]:
+def rules() -> dict[str, tuple[str, str]]:
+    """Column of the sums: (mean, max, min or sum; the summary's column)."""
     rules = {name: ("mean", name) for name in _WEIGHTED}
     rules |= {name: ("max", name) for name in _MOST} | {name: ("min", name) for name in _LEAST}
     return rules | {name: ("sum", name) for name in _SUMMED} | _OTHERS
@@ -50,10 +51,19 @@ def _term(how: str, column: str, weight: str) -> str:
     )
 
 
+def terms_of(weight: str, *, same: bool) -> dict[str, str]:
+    """Each column of the sums as SQL over rows `r` with this weight.
+
+    `same`: they have the sums' own columns.
+    """
+    return {
+        name: _term(how, name if same else column, weight)
+        for name, (how, column) in rules().items()
+    }
+
+
 def _statement(table: str, source: str, step: str, weight: str, windows: str, *, same: bool) -> str:
-    """`same`: the source has the sums' own columns."""
-    rules = _rules()
-    terms = {name: _term(how, name if same else col, weight) for name, (how, col) in rules.items()}
+    terms = terms_of(weight, same=same)
     names = ["sampled_s", "windows", *terms]
     sets = ", ".join(f"{name} = EXCLUDED.{name}" for name in names)
     return (
@@ -66,10 +76,8 @@ def _statement(table: str, source: str, step: str, weight: str, windows: str, *,
     )
 
 
-_HOURS = _statement(
-    "summary_hourly", "summary", "1 hour", "(r.length_s * r.complete_percent / 100.0)", "count(*)",
-    same=False,
-)  # fmt: skip
+WEIGHT = "(r.length_s * r.complete_percent / 100.0)"  # the seconds that were sampled
+_HOURS = _statement("summary_hourly", "summary", "1 hour", WEIGHT, "count(*)", same=False)
 _DAYS = _statement(
     "summary_daily", "summary_hourly", "1 day", "r.sampled_s", "sum(r.windows)", same=True
 )

@@ -24,6 +24,7 @@ from pbal_hq.database import Connection, Database
 from pbal_hq.ingest.wording import BadRecord, Dead, Message, Out, Presence
 from pbal_hq.metrics import counts
 from pbal_hq.store import forms, series
+from pbal_hq.store.accept import Node, nodes, out_of_time
 from pbal_hq.store.events import Happened, insert_events
 from pbal_hq.store.presence import Came, Known, Seen, note_presence, note_seen, note_states
 from pbal_uplink import Event, State, Summary, names
@@ -34,19 +35,11 @@ log = logging.getLogger(__name__)
 GROUP = "store"
 TOPICS = (topics.SUMMARY, topics.EVENT, topics.STATE, topics.DEAD)
 _BATCH = 1000
-_AHEAD = datetime.timedelta(days=1)
 _SAID: dict[str, type[Said]] = {
     topics.SUMMARY: Summary, topics.EVENT: Event, topics.STATE: State,
 }  # fmt: skip
 # What bytes of the wrong form, and numbers that are no time, end in.
 _UNUSABLE = (BadRecord, ValueError, OverflowError, OSError)
-
-
-@dataclass(frozen=True)
-class _Site:
-    site: int
-    transformer: int
-    trusted: bool  # not removed, and not revoked
 
 
 @dataclass
@@ -121,7 +114,7 @@ class Writer:
 
     async def _transaction(self, db: Connection, found: list[Record]) -> dict[str, list[str]]:
         async with db.transaction():
-            sites = await _sites(db, {record.key for record in found})
+            sites = await nodes(db, {record.key for record in found})
             batch = _Batch()
             for record in found:
                 self._sort(batch, record, sites.get(record.key))
@@ -156,7 +149,7 @@ class Writer:
 
     # -- sorting ----------------------------------------------------------------------------
 
-    def _sort(self, batch: _Batch, record: Record, site: _Site | None) -> None:
+    def _sort(self, batch: _Batch, record: Record, site: Node | None) -> None:
         def refuse(reason: str) -> None:
             batch.dead.append(_letter(record, reason))
 
@@ -179,7 +172,7 @@ class Writer:
             refuse(f"it cannot be used: {error}")
 
     def _presence(
-        self, batch: _Batch, site: _Site, told: Presence, refuse: Callable[[str], None]
+        self, batch: _Batch, site: Node, told: Presence, refuse: Callable[[str], None]
     ) -> None:
         at = _at(told.at_ms / 1000)
         if told.state is not None:
@@ -194,7 +187,7 @@ class Writer:
         batch: _Batch,
         topic: str,
         node: str,
-        site: _Site,
+        site: Node,
         message: Message,
         refuse: Callable[[str], None],
     ) -> None:
@@ -206,7 +199,8 @@ class Writer:
             self._state(batch, site, message)
             return
         # Also of what is refused from here on: it is kept, and is not to come again.
-        batch.stored.setdefault(node, []).append(message.token)
+        if not message.replayed:
+            batch.stored.setdefault(node, []).append(message.token)
         if topic == topics.EVENT:
             fields = {name: _clean(value) for name, value in message.fields.items()}
             batch.events.append(
@@ -215,11 +209,8 @@ class Writer:
             return
         start = _at(message.fields["start_s"])
         now = _at(self._wall())
-        # A day less than what is kept: hours are summed up from whole days only.
-        if start < now - datetime.timedelta(days=self._config.raw_days - 1):
-            refuse(f"older than what is kept ({self._config.raw_days} days): {start:%Y-%m-%d}")
-        elif start > now + _AHEAD:
-            refuse(f"from the future ({start:%Y-%m-%d %H:%M}); is the site's clock set?")
+        if why := out_of_time(start, now, self._config.raw_days):
+            refuse(why)
         else:
             batch.summaries.append(
                 series.Row(site.transformer, start, site.site, message.historical, received,
@@ -229,19 +220,18 @@ class Writer:
             seen.summary = start if seen.summary is None else max(seen.summary, start)
 
     @staticmethod
-    def _is_of(site: _Site, message: Message, refuse: Callable[[str], None]) -> bool:
-        said = message.fields["site"]
-        if said != site.site:
-            refuse(f"it says that it is of site {said}, and is site {site.site}'s node")
-        return bool(said == site.site)
+    def _is_of(site: Node, message: Message, refuse: Callable[[str], None]) -> bool:
+        if why := site.strange(message):
+            refuse(why)
+        return why is None
 
     @staticmethod
-    def _heard(batch: _Batch, site: _Site, at: datetime.datetime) -> None:
+    def _heard(batch: _Batch, site: Node, at: datetime.datetime) -> None:
         seen = batch.seen.setdefault(site.site, Seen(at))
         seen.heard = max(seen.heard, at)
 
     @staticmethod
-    def _state(batch: _Batch, site: _Site, message: Message) -> None:
+    def _state(batch: _Batch, site: Node, message: Message) -> None:
         fields = {name: _clean(value) for name, value in message.fields.items()}
         batch.states.append(Known(site.site, _at(message.fields["at_s"]), fields))
 
@@ -259,18 +249,6 @@ def _origin(record: Record) -> str:
 def _letter(record: Record, reason: str) -> tuple[str, str, Dead]:
     kind = record.topic.rpartition(".")[2]
     return _origin(record), record.key, Dead.of(kind, reason, record.value, record.at_ms)
-
-
-async def _sites(db: Connection, nodes: set[str]) -> dict[str, _Site]:
-    cursor = await db.execute(
-        "SELECT n.key, s.id, s.transformer_id, site_trusted(s) "
-        "FROM site s JOIN unnest(%s::text[], %s::text[]) AS n (key, node) "
-        "ON s.node = n.node AND site_key(s) = n.key",
-        # The site's own name is the last part; what comes another way is not its.
-        (list(nodes), [key.rpartition("/")[2] for key in nodes]),
-    )
-    return {key: _Site(site, transformer, trusted)
-            for key, site, transformer, trusted in await cursor.fetchall()}  # fmt: skip
 
 
 async def _bury(db: Connection, dead: list[tuple[str, str, Dead]]) -> None:

@@ -7,10 +7,13 @@ from rigs.needs import in_ci
 
 _NEEDED = "argon2 authlib babel fastapi httpx jinja2 joserfc jwt psycopg pyotp uvicorn"  # extra hq
 _ABSENT = [name for name in _NEEDED.split() if importlib.util.find_spec(name) is None]
-collect_ignore_glob = ["test_*.py"] if _ABSENT and not in_ci() else []
+_NO_LAKE = [n for n in ("duckdb", "fsspec", "pyarrow") if importlib.util.find_spec(n) is None]
+collect_ignore_glob = [] if in_ci() else ["test_*.py"] * bool(_ABSENT)
+collect_ignore_glob += [] if in_ci() else ["test_lake*.py"] * bool(_NO_LAKE)
 
 
 def pytest_report_header() -> str:
     if not collect_ignore_glob:
         return ""
-    return f"tests of HQ are left out: {', '.join(_ABSENT)} missing. Extras: pbal[hq,dev]."
+    absent = ", ".join(_ABSENT + _NO_LAKE)
+    return f"tests of HQ are left out: {absent} missing. Extras: pbal[hq,lake,dev]."

@@ -1,0 +1,147 @@
+"""Apache HDFS: a NameNode and a DataNode, with WebHDFS.
+
+Without Kerberos, as Hadoop comes: whoever reaches its ports is who they say they are, so both
+listen on this computer alone. Users and their rights are checked all the same.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import subprocess
+import urllib.request
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from pbal_engines import java
+from pbal_engines.artifacts import classpath
+from pbal_engines.errors import NotStarted
+from pbal_engines.service import Service, free_port
+
+_START_S = 240.0
+_HERE = "127.0.0.1"
+_PACKAGE = "org.apache.hadoop.hdfs.server"
+_OPENS = ("java.lang", "java.util", "java.nio")
+_LOGGING = """\
+log4j.rootLogger=WARN,console
+log4j.appender.console=org.apache.log4j.ConsoleAppender
+log4j.appender.console.layout=org.apache.log4j.PatternLayout
+log4j.appender.console.layout.ConversionPattern=%d %p %c{2} %m%n
+"""
+_PORTS = ("rpc", "http", "data", "data_http", "data_ipc")
+
+
+class Hdfs:
+    """A cluster of one NameNode and one DataNode on this computer.
+
+    Parameters
+    ----------
+    folder : its own; data in it are kept over restarts.
+    heap_mb : of each of the two.
+    """
+
+    def __init__(self, folder: Path, *, heap_mb: int = 256, lasting: bool = False) -> None:
+        self.folder = folder
+        self._heap_mb = heap_mb
+        self._lasting = lasting
+        self._ports: dict[str, int] = {}
+        self.services: list[Service] = []
+
+    @property
+    def user(self) -> str:
+        """Who may do everything: the user who started it."""
+        return getpass.getuser()
+
+    @property
+    def rpc(self) -> str:
+        """HOST:PORT of its own protocol: hdfs://HOST:PORT/..."""
+        return f"{_HERE}:{self._ports['rpc']}"
+
+    @property
+    def http(self) -> str:
+        """HOST:PORT of WebHDFS."""
+        return f"{_HERE}:{self._ports['http']}"
+
+    def told(self) -> dict[str, str]:
+        """What a client needs, in words."""
+        return {"hdfs": f"hdfs://{self.rpc}", "webhdfs": f"webhdfs://{self.http}"}
+
+    def start(self) -> None:
+        """Start both and wait until files can be written. Raises EngineError."""
+        self._configure()
+        name, data = self.folder / "namenode", self.folder / "datanode"
+        if not (name / "data").exists():
+            format_ = self._words("namenode.NameNode", "-format", "-nonInteractive")
+            done = subprocess.run(format_, capture_output=True, text=True, timeout=_START_S)
+            if done.returncode:
+                raise NotStarted(
+                    f"HDFS could not be formatted: {(done.stderr or done.stdout)[-2000:]}"
+                )
+        self.services = [
+            Service("namenode", self._words("namenode.NameNode"), name, lasting=self._lasting),
+            Service("datanode", self._words("datanode.DataNode"), data, lasting=self._lasting),
+        ]
+        try:
+            for service in self.services:
+                service.start()
+            self.services[1].wait(self._takes_files, "live DataNode", _START_S)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop both."""
+        for service in reversed(self.services):
+            service.stop()
+
+    def _takes_files(self) -> bool:
+        """Whether the NameNode knows its DataNode, and is out of its safe mode."""
+        query = "Hadoop:service=NameNode,name=FSNamesystemState"
+        try:
+            with urllib.request.urlopen(f"http://{self.http}/jmx?qry={query}", timeout=5) as answer:
+                (state,) = json.load(answer)["beans"]
+        except (OSError, ValueError):
+            return False
+        return bool(state["NumLiveDataNodes"] == 1 and state["FSState"] == "Operational")
+
+    def _configure(self) -> None:
+        conf = self.folder / "conf"
+        # The jars have no web pages; empty folders on the class path do for WebHDFS.
+        for page in ("hdfs", "datanode", "secondary", "static"):
+            (conf / "webapps" / page).mkdir(parents=True, exist_ok=True)
+        kept = self.folder / "ports.json"
+        if not kept.exists():
+            kept.write_text(json.dumps({name: free_port() for name in _PORTS}))
+        self._ports = json.loads(kept.read_text())
+        ports = self._ports
+        _write(conf / "core-site.xml", {
+            "fs.defaultFS": f"hdfs://{self.rpc}", "hadoop.tmp.dir": self.folder / "tmp",
+        })  # fmt: skip
+        _write(conf / "hdfs-site.xml", {
+            "dfs.replication": 1,
+            "dfs.namenode.name.dir": f"file://{self.folder}/namenode/data",
+            "dfs.datanode.data.dir": f"file://{self.folder}/datanode/data",
+            "dfs.namenode.http-address": self.http,
+            "dfs.datanode.address": f"{_HERE}:{ports['data']}",
+            "dfs.datanode.http.address": f"{_HERE}:{ports['data_http']}",
+            "dfs.datanode.ipc.address": f"{_HERE}:{ports['data_ipc']}",
+            "dfs.datanode.hostname": _HERE,
+            "dfs.namenode.datanode.registration.ip-hostname-check": "false",
+            "dfs.permissions.enabled": "true",
+        })  # fmt: skip
+        (conf / "log4j.properties").write_text(_LOGGING)
+
+    def _words(self, main: str, *arguments: str) -> list[str]:
+        return java.command(
+            f"{_PACKAGE}.{main}", arguments, heap_mb=self._heap_mb,
+            classpath=f"{self.folder / 'conf'}:{classpath('hdfs')}",
+            flags=[f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in _OPENS],
+        )  # fmt: skip
+
+
+def _write(path: Path, settings: dict[str, object]) -> None:
+    told = "".join(
+        f"<property><name>{name}</name><value>{escape(str(value))}</value></property>\n"
+        for name, value in settings.items()
+    )
+    path.write_text(f"<configuration>\n{told}</configuration>\n")
