@@ -208,6 +208,25 @@ async def test_requests_are_timed(hq):
     assert seen() == before + 1
 
 
+async def test_the_portals_answers_are_timed_whatever_they_are(database_url):
+    from rigs import people
+
+    from pbal_hq.metrics.counts import REGISTRY
+
+    def seen(method, status):
+        labels = {"service": "portal", "method": method, "status": status}
+        return REGISTRY.get_sample_value("pbal_hq_http_request_seconds_count", labels) or 0
+
+    wanted = [("GET", "200"), ("GET", "404"), ("other", "405")]
+    before = [seen(*each) for each in wanted]
+    async with people.portal(database_url) as client:
+        assert (await client.get("/login")).status_code == 200
+        assert (await client.get("/nothing")).status_code == 404
+        # A method of the sender's own makes no series of its own.
+        assert (await client.request("BREW", "/login")).status_code == 405
+    assert [seen(*each) for each in wanted] == [count + 1 for count in before]
+
+
 async def test_without_a_database_no_old_figures_stand(hq):
     """Roles that fail are told, and what is not known is not said."""
     config = with_metrics(hq)
