@@ -221,3 +221,9 @@ def test_homes_on_a_radio_come_with_what_they_have_to_spare() -> None:
     assert [(line.home, line.path, line.spare_db) for line in lines] == [
         ("4", "village", None), ("3", "", 0.5), ("1", "village", 4.5),
     ]  # fmt: skip
+
+
+def test_what_else_is_on_a_channel_is_told_in_one_line() -> None:
+    assert statusclient.channel_note([{"name": "wire"}, {"name": "air", "neighbours": 0}]) == ""
+    found = statusclient.channel_note([{"name": "air", "neighbours": 2, "jammed": 1, "forged": 3}])
+    assert found == "air is jammed, air: false beacons, air: 2 neighbours"

@@ -73,6 +73,8 @@ class Link:
     frames_per_s: float | None = None
     group_key: str = ""  # a change that is under way, or homes that it left behind
     group_key_alarm: bool = False
+    channel: str = ""  # what else is on a radio's channel
+    channel_alarm: bool = False
 
 
 @dataclass

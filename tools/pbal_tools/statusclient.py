@@ -12,6 +12,7 @@ from pbal_controller.naming import shown
 from pbal_protocol import flags
 
 from .errors import InputError, PeerError, UnreachableError
+from .output import counted
 from .picture import HomeCell, Link, MoveLine, Picture, RadioLine
 
 TIMEOUT_S = 5.0
@@ -143,6 +144,20 @@ def radio_lines(homes: list[dict[str, Any]]) -> list[RadioLine]:
     return sorted(lines, key=lambda line: (line.spare_db is not None, line.spare_db or 0.0))
 
 
+def channel_note(buses: list[dict[str, Any]]) -> str:
+    """What else is on the channels of the site's radios; empty when there is nothing."""
+    words = []
+    for bus in buses:
+        name = shown(str(bus["name"]))
+        if bus.get("jammed"):
+            words.append(f"{name} is jammed")
+        if bus.get("forged"):
+            words.append(f"{name}: false beacons")
+        if bus.get("neighbours"):
+            words.append(f"{name}: {counted(int(bus['neighbours']), 'neighbour')}")
+    return ", ".join(words)
+
+
 def move_line(move: dict[str, Any], names: dict[int, str], now_s: float) -> MoveLine:
     """One move of the status; `now_s` is the controller's clock."""
     state = str(move["state"])
@@ -230,6 +245,8 @@ class Feed:
             frames_per_s=self._rate.update(now_s, int(frames.get("answers", 0))),
             group_key=group_key_note(status.get("group_key", {})),
             group_key_alarm=bool(status.get("group_key", {}).get("alarm")),
+            channel=channel_note(status.get("buses", [])),
+            channel_alarm=any(b.get("jammed") or b.get("forged") for b in status.get("buses", [])),
         )
         a, b, c = status["phase_currents_a"]
         picture.phase_a = (float(a), float(b), float(c))

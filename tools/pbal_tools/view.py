@@ -221,6 +221,8 @@ def link_line(link: Link) -> Text:
         line.append(f" · {link.frames_refused} refused", style="red")
     if link.group_key:
         line.append(f" · {link.group_key}", style="red" if link.group_key_alarm else "yellow")
+    if link.channel:
+        line.append(f" · {link.channel}", style="red" if link.channel_alarm else "yellow")
     return line
 
 

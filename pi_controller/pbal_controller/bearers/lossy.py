@@ -113,6 +113,9 @@ class _Losing:
     def beacon(self, record: Record) -> bytes:
         return self._traffic.beacon(record)
 
+    def ours(self, frame: bytes) -> bool:
+        return self._traffic.ours(frame)
+
     def tell(self, where: Where, record: Record) -> None:
         self._traffic.tell(where, record)
 

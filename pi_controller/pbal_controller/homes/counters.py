@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from pbal_controller.errors import NumbersSpentError
 from pbal_controller.homes.fleet import Fleet
 from pbal_controller.homes.inbox import Doubtful, Inbox
-from pbal_controller.homes.session import GroupSession
+from pbal_controller.homes.session import BEACONS, GroupSession
 from pbal_controller.journal import COUNTER_BLOCK, AsyncJournal, Journal
 from pbal_protocol.frames import DOWN, GROUP
+
+log = logging.getLogger(__name__)
 
 _TICK_S = 0.2
 # How often the highest counters heard are written down (an SD card wears with every write); a
@@ -82,7 +85,12 @@ class Counters:
             first = await self._journal.call(
                 Journal.reserve, _BEACONS, GROUP, self._group.key_id, 1, COUNTER_BLOCK
             )
-            self._group.beacons.extend(first, COUNTER_BLOCK)
+            if first + COUNTER_BLOCK > BEACONS:
+                # One more would have the counter, so the nonce, of an old one.
+                self._group.beacons.spent = True
+                log.error("no counters are left for beacons: the radio stays silent")
+            else:
+                self._group.beacons.extend(first, COUNTER_BLOCK)
 
     async def write_heard(self) -> None:
         """The highest counters heard go to the journal. Raises JournalError."""

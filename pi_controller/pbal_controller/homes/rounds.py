@@ -264,6 +264,10 @@ class Rounds:
         """Sealed for everybody; empty while no counter is reserved."""
         return self._group.seal_beacon(record) if self._group.beacons.left else b""
 
+    def ours(self, frame: bytes) -> bool:
+        """Whether a group frame was sealed with the site's group key."""
+        return self._group.opens(frame)
+
     def tell(self, where: Where, record: Record) -> None:
         """Into its next frame, which goes out of turn."""
         found = self._all.get(where)

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 from pbal_controller.journal import COUNTER_BLOCK
 from pbal_protocol.codec import Record
+from pbal_protocol.errors import RemoteError
 from pbal_protocol.frames import (
     DOWN,
     GROUP,
@@ -150,6 +151,15 @@ class GroupSession:
         key = group_key(site_group_key, self._site_id)
         self._sealer = Sealer(key, GROUP, self._site_id, 0)
         self._beacons = Sealer(key, GROUP, self._site_id, 0)
+        self._key = key
+
+    def opens(self, frame: bytes) -> bool:
+        """Whether somebody with this group key sealed it, now or earlier."""
+        try:
+            Opener(self._key, GROUP, self._site_id, 0).open(frame)
+        except RemoteError:
+            return False
+        return True
 
     def seal_beacon(self, record: Record) -> bytes:
         """One beacon. Raises IndexError when no counter is left."""

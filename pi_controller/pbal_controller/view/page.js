@@ -50,6 +50,10 @@ function problems(s) {
   if (s.late_loops.length) bad.push("late: " + s.late_loops.join(", "));
   for (const b of s.buses)
     if (b.state !== "open") bad.push(`bus ${b.name}: ${b.state} ${b.last_error || ""}`);
+  for (const b of s.buses) {
+    if (b.alarm) bad.push(`radio ${b.name} ${b.alarm}`);
+    if (b.forged) bad.push(`radio ${b.name}: ${b.forged} false beacons in this site's name`);
+  }
   if (s.why_no_commands) bad.push("nothing is ordered: " + s.why_no_commands);
   if (s.homes_quarantined) bad.push(count(s.homes_quarantined, "home") + " in quarantine");
   const key = s.group_key;
@@ -138,7 +142,8 @@ function links(s) {
     made.append(element("b", b.state === "open" ? "" : "bad", b.name),
       ` ${b.kind || ""} ${b.state}: ${alive} of ${count(homes.length, "home")} answer, ` +
       `${polls ? (100 * lost / polls).toFixed(1) : "0"} % lost` +
-      (b.cycle_s ? `, all once in ${b.cycle_s.toFixed(2)} s` : ""));
+      (b.cycle_s ? `, all once in ${b.cycle_s.toFixed(2)} s` : "") +
+      (b.neighbours ? `, ${count(b.neighbours, "other site")} on the channel` : ""));
     made.append(bar(homes.length ? alive / homes.length : 0, alive === homes.length ? "good" : "bad"));
     box.append(made);
   }

@@ -165,6 +165,20 @@ class Rounds:
         owners = {owner for group in self._groups.values() for owner in group}
         return self._beacon(time_s, time_ms, owners - asked)
 
+    def end(self, time_s: int, time_ms: int) -> Beacon:
+        """Return a beacon that asks nobody: it tells other sites that the round is over. It is
+        shorter than each that has a slot, so that they know it without a key.
+        """
+        return Beacon(
+            time_s=time_s,
+            time_ms=time_ms,
+            round=self.round,
+            map_version=self.version,
+            repair=REPAIRS + 1,
+            shape=bytes(6) + bytes((self.guard_us // GUARD_US, self.up_bytes)),
+            heard=b"",
+        )
+
     def beacon_us(self, beacon: Beacon) -> int:
         """Time on air of a sealed beacon."""
         return time_on_air_us(len(beacon.encode()) + _SEAL, self.sf, self.bw_hz)

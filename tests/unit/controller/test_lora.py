@@ -123,6 +123,9 @@ class Aerial:
     def forget(self) -> None:
         pass
 
+    def quietest_dbm(self) -> float | None:
+        return None
+
     async def send(self, frame: bytes, hz: int, sf: int) -> float:
         us = time_on_air_us(len(frame), sf, BW)
         await asyncio.sleep(us / 1e6)

@@ -25,6 +25,7 @@ from pbal_controller.bearers.lora.hats import load_hat
 from pbal_controller.bearers.lora.quality import Quality
 from pbal_controller.bearers.lora.radio import RadioThread
 from pbal_controller.bearers.lora.settings import ANSWER_BYTES, Behind, RadioConfig
+from pbal_controller.bearers.lora.surroundings import Surroundings
 from pbal_controller.bearers.sleeper import Sleeper
 from pbal_controller.errors import BearerError
 from pbal_controller.loops import Backoff
@@ -71,6 +72,7 @@ class LoraBearer:
         self._rates: dict[int, tdma.Rate] = {}
         self._joining: set[int] = set()
         self._strangers: dict[int, Received] = {}
+        self._around = Surroundings(name, config, traffic, self._guard_s)
         self._bridges = Bridges(name, config, traffic, self)
         self._budget = Budget(config.plan, (config.down,))
         self._radio: RadioThread | None = None
@@ -121,6 +123,7 @@ class LoraBearer:
         return (
             self._counts
             | self._bridges.counts()
+            | self._around.counts()
             | {
                 "dropped": radio.dropped if radio else 0,
                 "damaged": radio.damaged if radio else 0,
@@ -147,6 +150,7 @@ class LoraBearer:
                 {"address": address, "rssi_dbm": each.rssi_dbm, "snr_db": each.snr_db}
                 for address, each in self._strangers.items()
             ],
+            **self._around.as_dict(),
             **self.counts(),
         }
 
@@ -200,12 +204,28 @@ class LoraBearer:
         self._judge()
         await self._bridges.turns(radio)
         await self._exchanges(radio)
-        end = began + self._least_s()
-        while loop.time() < end:
-            received = await radio.receive(end)
+        await self._give_way(radio, began)
+        self.round_s = loop.time() - began
+
+    async def _give_way(self, radio: RadioThread, began: float) -> None:
+        """After a round: wait until the next one is due and no other site has its turn."""
+        rounds, loop, n = self._rounds, asyncio.get_running_loop(), self._around.neighbours
+        over_s = loop.time()
+        homes = len(rounds.homes())
+        heard = 1 - len(rounds.missing()) / homes if homes else 1.0
+        self._around.after_round(radio.quietest_dbm(), heard)
+        if n.says_end(over_s):
+            frame = self._traffic.beacon(rounds.end(*_site_time()))
+            if frame:
+                await self.transmit(radio, frame)
+        n.ended(loop.time(), heard, over_s - began)
+        due_s = began + self._least_s()
+        radio.tune(0.0, self.config.down[0], self.config.sf)
+        while (begin_s := n.begin_s(loop.time(), due_s)) > loop.time():
+            received = await radio.receive(begin_s)
             if received is not None:
                 self.take(received)
-        self.round_s = loop.time() - began
+        n.began(loop.time(), due_s)
 
     def _least_s(self) -> float:
         """How short a round may be, for the homes' own airtime."""
@@ -233,6 +253,7 @@ class LoraBearer:
         self._budget.spend(now_ms, 0, us)
         self._airtime_us += us
         radio.forget()
+        self._around.sent(frame)
         return await radio.send(frame, hz, self.config.sf)
 
     async def _beacon(self, radio: RadioThread, beacon: Beacon) -> bool:
@@ -343,6 +364,7 @@ class LoraBearer:
             return
         if address is None:
             self._counts["foreign"] += 1
+            self._around.overhear(received)
             return
         if not self._traffic.unasked(address, received.frame, asyncio.get_running_loop().time()):
             self._counts["foreign"] += 1

@@ -32,6 +32,9 @@ class Driver(Protocol):
     def take(self) -> Received | None:
         """What was received; None for a damaged frame. It goes on listening."""
 
+    def power_dbm(self) -> float:
+        """Power in the channel now, while it listens."""
+
     def describe(self) -> str:
         """What it is, for a person."""
 

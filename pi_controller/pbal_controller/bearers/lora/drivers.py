@@ -23,6 +23,8 @@ _XMIT_SLACK_S = 0.5
 _CAD, _CAD_DONE = 0b111, 0b10
 # A search takes two symbols: 33 ms at SF11.
 _CAD_S, _CAD_LOOK_S = 0.3, 0.001
+# Power in the channel (SX1276 data sheet, section 5.5.5), of which the driver says nothing.
+_REG_RSSI_VALUE = 0x1B
 
 
 def opened(config: RadioConfig, hat: Hat) -> Driver:
@@ -151,6 +153,11 @@ class Rfm9x:
         # The driver's RSSI leaves out that below the noise the ratio counts (section 5.5.5).
         rssi = self._radio.last_rssi + min(0.0, snr)
         return Received(bytes(frame), end_s, rssi, snr, self._sf)
+
+    def power_dbm(self) -> float:
+        radio = self._radio
+        offset = 164 if radio.low_frequency_mode else 157
+        return float(radio._read_u8(_REG_RSSI_VALUE) - offset)
 
     def describe(self) -> str:
         hat = self._hat

@@ -20,6 +20,8 @@ from pbal_protocol.radio.airtime import BANDWIDTHS, low_data_rate, time_on_air_u
 
 _SLACK_S = 0.5
 _LOOK_S = 0.0005
+_REG_RSSI_VALUE = 0x1B  # power in the channel, from -157 dBm up (section 5.5.5)
+_RSSI_OFFSET = 157
 _REG_SNR = 0x19
 
 
@@ -123,6 +125,9 @@ class PyLora:
         snr = (raw - 256 if raw > 127 else raw) / 4
         rssi = radio.get_pkt_rssi_value() + min(0.0, snr)
         return Received(frame, end_s, rssi, snr, self._sf)
+
+    def power_dbm(self) -> float:
+        return float(self._radio.spi.xfer([_REG_RSSI_VALUE, 0])[1] - _RSSI_OFFSET)
 
     def describe(self) -> str:
         return f"SX127x on SPI 0.0 by pyLoRa, {self._hz / 1e6:.4f} MHz"

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _LOOK_S = 0.0015
 _STOP_S = 5.0
+# Of the looks, each so many-th measures the power in the channel.
+_MEASURES = 32
 
 
 class RadioThread:
@@ -43,6 +45,8 @@ class RadioThread:
         self._ended: asyncio.Future[None] | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._looks = 0
+        self._quietest_dbm: float | None = None
         self.dropped = 0
         self.damaged = 0
 
@@ -95,6 +99,12 @@ class RadioThread:
         """Cancel what was to be done later."""
         with self._lock:
             self._jobs.clear()
+
+    def quietest_dbm(self) -> float | None:
+        """The least power in the channel since the last call; None when nothing was measured."""
+        with self._lock:
+            least, self._quietest_dbm = self._quietest_dbm, None
+        return least
 
     async def receive(self, until_s: float) -> Received | None:
         """The next frame, None when there is none by then. Raises BearerError when it failed."""
@@ -173,6 +183,12 @@ class RadioThread:
             job(driver)
         else:
             time.sleep(_LOOK_S)
+            self._looks += 1
+            if self._looks % _MEASURES == 0:
+                dbm = driver.power_dbm()
+                with self._lock:
+                    least = self._quietest_dbm
+                    self._quietest_dbm = dbm if least is None else min(least, dbm)
 
     def _put(self, received: Received) -> None:
         if len(self._received) >= self._room:

@@ -45,6 +45,8 @@ class RadioConfig(BaseModel):
     exchanges: int = Field(default=2, ge=1, le=32)
     # No round is shorter.
     round_s: float = Field(default=1.0, ge=0.5, le=600)
+    # A round waits so long at most while another site on the channel has its turn; 0: it does not.
+    give_way_s: float = Field(default=30.0, ge=0, le=300)
     # Frames that wait to be processed; more are dropped and counted.
     queue: int = Field(default=64, ge=4, le=4096)
 
