@@ -201,7 +201,7 @@ async def run(config: Config, names: list[str]) -> None:
         supervisor = Supervisor()
         for name in names:
             supervisor.add(name, _bound(ROLES[name], hq))
-        place = metrics.where(names, list(ROLES), config.metrics)
+        place = metrics.where(names, wanted(config), config.metrics)
         supervisor.add("metrics", lambda beat: _metrics(hq, supervisor, place, beat))
         log.info("HQ runs", extra={"roles": " ".join(names)})
         await supervisor.run()
@@ -214,7 +214,7 @@ async def _metrics(hq: Hq, supervisor: Supervisor, place: metrics.Where, beat: B
     async def text() -> bytes:
         # One process alone says what is the same for all.
         fleet = "house" in supervisor.loops
-        found = await facts.read(hq.config, hq.bus, hq.database, CONSUMERS, fleet=fleet)
+        found = await facts.read(hq.config, hq.bus, hq.database, consumers(hq.config), fleet=fleet)
         now = metrics.Process(place.process, started_s, supervisor.states())
         return metrics.render(now, found)
 

@@ -158,7 +158,7 @@ async def test_every_query_to_prometheus_works(hq, tmp_path):
     tables = hq.config.model_dump(mode="json", exclude_unset=True)
     tables |= {"portal": {"port": 0}, "metrics": {"port": 0}}
     config = Config.model_validate(tables)
-    running = asyncio.create_task(roles.run(config, list(roles.ROLES)))
+    running = asyncio.create_task(roles.run(config, roles.wanted(config)))
     monitoring = None
     try:
         monitoring = await asyncio.to_thread(

@@ -47,7 +47,7 @@ class Running:
 
     async def __aenter__(self):
         self._task = asyncio.create_task(roles.run(self._config, list(self._names)))
-        process = where(self._names, list(roles.ROLES), self._config.metrics).process
+        process = where(self._names, roles.wanted(self._config), self._config.metrics).process
         file = self._config.data / "metrics" / f"hq-{process}.json"
         for _ in range(1200):
             if file.exists() or self._task.done():
@@ -105,7 +105,7 @@ async def test_a_whole_hq_is_seen_and_its_rules_use_what_there_is(hq):
     execute(hq.url, "INSERT INTO certificate (serial, name, site_id, not_before, not_after) "
                     "VALUES ('1', '8', 8, now(), now() + interval '3 days')")  # fmt: skip
     config = with_metrics(hq, controllers=[{"site": 7, "address": "10.77.0.2:8480"}])
-    async with Running(config, *roles.ROLES) as running:
+    async with Running(config, *roles.wanted(config)) as running:
         await running.until('pbal_hq_role_failing{role="bridge"}', lambda value: value == 0)
         text = await running.text()
         s = await running.samples()
@@ -121,7 +121,7 @@ async def test_a_whole_hq_is_seen_and_its_rules_use_what_there_is(hq):
     assert s["pbal_hq_database_connections_limit"] == config.database.pool_max
     for certificate in ("authority", "broker", "hq", "revocation_list"):
         assert s[f'pbal_hq_certificate_left_seconds{{certificate="{certificate}"}}'] > 29 * 86400
-    for role in (*roles.ROLES, "metrics"):
+    for role in (*roles.wanted(config), "metrics"):
         assert s[f'pbal_hq_role_last_success_age_seconds{{role="{role}"}}'] < 120, role
         assert s[f'pbal_hq_role_restarts_total{{role="{role}"}}'] >= 0
     for group, topic in (("decode", topics.RAW), ("store", topics.SUMMARY), ("bridge", topics.OUT)):
