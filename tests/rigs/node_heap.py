@@ -10,3 +10,5 @@ HEAP = "232k"
 HEAP_BYTES = 232 * 1024
 USED_BYTES = 197 * 1024  # after a collection, at most
 UPDATE_BYTES = 217 * 1024  # while it takes an update, at most: 10 kB are left on the chip
+# A bridge with a radio has external RAM; the twin gives it so much (streetoptions.BRIDGE_HEAP).
+BRIDGE_BYTES = 264 * 1024

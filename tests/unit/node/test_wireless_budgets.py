@@ -43,7 +43,7 @@ def measured(
     root, group, site, address = bytes(32), bytes(range(32)), 3, 0x0105
     keys = (*kdf.node_keys(root, site, address), kdf.group_key(group, site))
 
-    def run(board: str, **told: Any) -> dict[str, Any]:
+    def run(board: str, chip: int = node_heap.HEAP_BYTES, **told: Any) -> dict[str, Any]:
         def one(mode: str, heap: str) -> str:
             flash = tmp_path / mode
             (flash / "cfg").mkdir(parents=True)
@@ -57,9 +57,9 @@ def measured(
                 heap=heap, path=(wireless, wireless), virtual=True,
             )  # fmt: skip
 
-        text, share = own_heap(one)
+        text, share = own_heap(one, chip)
         found: dict[str, Any] = json.loads(text.splitlines()[-2])
-        check_share(found, share)
+        check_share(found, share, chip)
         found["names"] = int(text.rpartition("n_qstr=")[2].split(",")[0])
         print(found)
         return found
@@ -99,3 +99,21 @@ def test_a_node_on_a_network_fits_the_heap(
     assert found["bearer"] == "Udp"
     assert found["answers"] == ROUNDS
     check(found)
+
+
+@pytest.mark.parametrize("board", RADIO)
+def test_a_bridge_over_lora_needs_more_than_a_chip_has(
+    measured: Callable[..., dict[str, Any]], board: str
+) -> None:
+    """Its neighbours are silent here: what it carries for them comes on top (node_heap.BRIDGE)."""
+    found = measured(
+        board,
+        node_heap.BRIDGE_BYTES,
+        radio={"region": "IN865", "channel": 0, "sf": 7, "power_dbm": 12},
+        role="bridge",
+        neighbours=list(range(0x0106, 0x0106 + 30)),
+    )
+    assert found["synced"]
+    assert found["phase"] == 1
+    print("a bridge: used at most", found["heap_used_max"], "live", max(found["live"]))
+    assert node_heap.USED_BYTES < found["heap_used_max"] <= node_heap.BRIDGE_BYTES, found

@@ -52,6 +52,17 @@ def test_what_was_not_asked_for_stays(store: KeyStore) -> None:
     assert identity(store, old | {"address": 9}).beside() == (None, None, None)
 
 
+def test_radio_and_wires_need_a_board_with_the_heap_for_both(store: KeyStore) -> None:
+    plain = FITTED | {"heap": 163_000}  # an ESP32 without external RAM
+    assert identity(store, plain, radio=True).channel == CHANNEL
+    with pytest.raises(RefusedError, match=r"takes 190 kB .* has 163 kB"):
+        identity(store, plain, radio=True, neighbours=(4,))
+    with pytest.raises(RefusedError, match="radio and wires"):
+        identity(store, plain, radio=True, with_wires=True)
+    enough = FITTED | {"heap": 4_000_000}
+    assert identity(store, enough, radio=True, neighbours=(4,)).neighbours == (4,)
+
+
 def test_the_wifi_takes_the_place_of_the_radio(store: KeyStore) -> None:
     store.set_network(Network("pbal-7.local").with_wifi("Mill Lane", "correct horse"))
     old = {"site": 7, "address": 3, "radio": CHANNEL.as_dict()} | FITTED

@@ -53,9 +53,10 @@ print('@P' + json.dumps({{
     'radio': r}}))
 """
 
-# The parts of a node's identity that are not secret, kept where only the key changes.
+# The parts of a node's identity that are not secret, kept where only the key changes; and what
+# its board has: a radio, and how much heap, bytes.
 _PRESENT = """
-import json
+import gc, json
 try:
     with open({path!r}) as f:
         i = json.load(f)
@@ -70,6 +71,8 @@ try:
         found['fitted'] = 'radio' in json.load(f)
 except (OSError, ValueError):
     found['fitted'] = False
+gc.collect()
+found['heap'] = gc.mem_alloc() + gc.mem_free()
 print('@O' + json.dumps(found))
 """
 

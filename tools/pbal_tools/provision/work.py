@@ -23,6 +23,10 @@ from .node import PROMPT_S, Identity, Node
 
 MOST_NEIGHBOURS = 30  # as the node's bearers/bridge.py has it
 
+# Heap of a chip that is a bridge by radio, or has a radio and wires, bytes: what it takes, and what
+# is left free (docs/node.md, Budgets). An ESP32 without external RAM has 163,000.
+TWO_BEARERS_BYTES = 190_000
+
 Note = Callable[[str], None]
 
 
@@ -180,6 +184,8 @@ def _identity(old: dict[str, Any], store: KeyStore, wanted: Wanted, eui: str) ->
             raise InputError(
                 "A bridge needs a way to the controller.", "Give --radio or --wifi as well."
             )
+    if channel is not None and (neighbours or with_wires):
+        _check_heap(old, bool(neighbours))
     return Identity(
         eui, store.site_id, wanted.address, secrets.token_bytes(KEY_BYTES), newest.root,
         str(was.get("name", "")) if wanted.name is None else wanted.name,
@@ -218,6 +224,18 @@ def _radio(
         )
     before = isinstance(told, dict) and bool(told.get("wired"))
     return channel, before if wanted.with_wires is None else wanted.with_wires
+
+
+def _check_heap(old: dict[str, Any], bridge: bool) -> None:
+    """Raises RefusedError where radio and wires at once do not fit the node's heap."""
+    heap = int(old.get("heap", TWO_BEARERS_BYTES))
+    if heap < TWO_BEARERS_BYTES:
+        what = "A bridge over the radio" if bridge else "A node with a radio and wires"
+        raise RefusedError(
+            f"{what} takes {TWO_BEARERS_BYTES // 1000} kB of heap, and this node has "
+            f"{heap // 1000} kB.",
+            "Take a board with external RAM (PSRAM) and an image of MicroPython that uses it.",
+        )
 
 
 def _check_neighbours(address: int, neighbours: tuple[int, ...]) -> None:
