@@ -42,7 +42,7 @@ from pbal_controller.moves import memory as planner_memory
 from pbal_controller.plausibility import DoubtBook
 from pbal_controller.records import Records
 from pbal_controller.standby import Member
-from pbal_controller.standing import Restraint, Standing
+from pbal_controller.standing import LOOK_EVERY_S, Restraint, Standing
 from pbal_controller.standing import mark as journal_mark
 from pbal_controller.standing import store as standing_store
 from pbal_controller.updates import Firmware, Rollouts
@@ -150,6 +150,7 @@ class Controller:
                     self.host,
                     health_every_s=polling.health_every_s,
                     max_delay_s=polling.max_delay_s,
+                    look_every_s=LOOK_EVERY_S,
                 )
                 self.router.add_home(talk)
         for name, bearer in self.bearers.items():

@@ -39,6 +39,9 @@ async def _both(street: Street, pair: Pair) -> None:
     site = Site(first, READ_ONLY)  # type: ignore[arg-type]
     await site.start()
     await site.until(lambda s: s["homes_fresh"] == HOMES, "all are read")
+    # A home that the journal has no counters for would report a lost journal besides.
+    known = "SELECT COUNT(*) FROM counters WHERE kind = 2"
+    await site.until(lambda _: site.query(known) == [(HOMES,)], "counters are reserved for all")
     assert await site.stop() == 0
     second = OnPort(street, pair.ports[1], "second")
     shutil.copytree(site.folder, second.workdir / "controller")

@@ -89,11 +89,13 @@ class Conversation:
         *,
         health_every_s: float = math.inf,
         max_delay_s: float = math.inf,
+        look_every_s: float = math.inf,
         floor_skip: int | None = None,
     ) -> None:
         """`health_every_s`: how often its health is asked for. `max_delay_s`: a synced node's
-        reading older than this on arrival was delayed on the way, and is not used. `floor_skip`: as
-        `CounterBlock.node_floor` has it.
+        reading older than this on arrival was delayed on the way, and is not used. `look_every_s`:
+        where no radio's airtime is spent, a frame is sealed for it at least this often (`standing`
+        says why). `floor_skip`: as `CounterBlock.node_floor` has it.
         """
         assert home.session is not None
         self.home = home
@@ -103,6 +105,8 @@ class Conversation:
         self._host = host
         self._health_every_s = health_every_s
         self._max_delay_s = max_delay_s
+        self._look_every_s = look_every_s
+        self._sealed_at = -math.inf
         self._floor_skip = floor_skip
         self._parts: list[bytes] = []
         self._left = 0
@@ -138,6 +142,7 @@ class Conversation:
             self._put(TelemetryGet(every=0))
         if not self._parts:
             return b""
+        self._sealed_at = now
         return self.session.seal_payload(b"".join(self._parts))
 
     def _put(self, record: Record) -> bool:
@@ -173,7 +178,10 @@ class Conversation:
             while home.requests and self._put(home.requests[0]):
                 home.requests.popleft()
             return
-        if now - home.asked_health_at >= self._health_every_s and home.alive:
+        if home.alive and (
+            now - home.asked_health_at >= self._health_every_s
+            or (not self._parts and self._look_due(now))
+        ):
             home.asked_health_at = now
             self._put(r.StatusGet(what=r.WHAT_HEALTH))
         # These have a frame of their own.
@@ -183,6 +191,10 @@ class Conversation:
             update = self._host.update(home, self._left, now)
             if update is not None:
                 self._put(update)
+
+    def _look_due(self, now: float) -> bool:
+        """Whether nothing was sealed for it for so long that a frame of ours must be tried."""
+        return now - self._sealed_at >= self._look_every_s and not self.home.round_s
 
     # -- what its frame means ------------------------------------------------------------
 

@@ -76,7 +76,7 @@ class Home:
     shared_until: float = -math.inf  # another controller was seen to poll it: check until then
     # While a second controller is present: when the next claim is due (host.instead).
     claim_due: float = -math.inf
-    claiming: bool = False
+    claiming: bool = False  # it has not said yet that it has taken the latest
     # While homes are asked whether they confirm one home's report.
     hello_request_due: float = -math.inf
 

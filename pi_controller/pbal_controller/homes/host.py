@@ -22,6 +22,8 @@ _REQUEST_EVERY_S = 15.0
 # While a second controller is present: one frame this often to each home, far enough above what the
 # home has accepted that the other's next one is refused. So the other notices us, too.
 _CLAIM_EVERY_S = 30.0
+# Two masters destroy each other's frames: both are repeated this soon until a Hello comes.
+_AGAIN_S = 2.0
 _CLAIM = 2 * WINDOW
 _CLAIM_SPREAD = 1024
 
@@ -81,12 +83,13 @@ class SiteHost(Host):
             or not self._standing.asking(now)
         ):
             return False
-        home.hello_request_due = now + _REQUEST_EVERY_S
+        home.hello_request_due = now + _AGAIN_S
         return True
 
     def instead(self, home: Home, now: float) -> list[Record] | None:
         """While a second controller is or may be present: a claim at intervals, nothing else."""
         if not (self._standing.rival or self._standing.waiting(home.address, now)):
+            home.claiming = False
             return None
         if now < home.claim_due:
             return []
@@ -99,8 +102,7 @@ class SiteHost(Host):
             counters.raise_floor(max(session.sealed, counters.floor) + _CLAIM + spread)
         if not counters.left:
             return []  # reserved soon
-        home.claiming = False
-        home.claim_due = now + _CLAIM_EVERY_S
+        home.claim_due = now + _AGAIN_S
         return [r.StatusGet(what=r.WHAT_HELLO)]
 
     def update(self, home: Home, room: int, now: float) -> r.Update | None:
@@ -118,6 +120,11 @@ class SiteHost(Host):
         """What it shows about the node itself, and about others that sealed frames for it."""
         session = home.session
         assert session is not None
+        if self._standing.asking(now):
+            home.hello_request_due = now + _REQUEST_EVERY_S
+        if home.claiming and session.counters.floor <= session.sealed <= hello.down_floor:
+            home.claiming = False
+            home.claim_due = now + _CLAIM_EVERY_S
         self._doubt(home, home.signs.node_verdict(hello))
         rival = home.signs.floor_verdict(
             hello, session.sealed, session.stored, self._standing.fresh_journal

@@ -32,7 +32,7 @@ _IDLE_S = 0.03
 # The first time on the line after opening the port.
 _FIRST_SYNC_S = 2.0
 # Two masters destroy each other's frames: homes are polled less often until a person has decided.
-_RIVAL_INTERVAL_S = 1.0
+RIVAL_INTERVAL_S = 1.0
 
 
 class Rounds:
@@ -125,7 +125,7 @@ class Rounds:
             return Request(EVERYBODY, self._group.seal(time_sync(0, self.clock())))
         self.scheduler.min_interval_s = self._polling.min_interval_s
         if self._standing.rival:
-            self.scheduler.min_interval_s = max(_RIVAL_INTERVAL_S, self._polling.min_interval_s)
+            self.scheduler.min_interval_s = max(RIVAL_INTERVAL_S, self._polling.min_interval_s)
         address = self.scheduler.next(now)
         if not isinstance(address, int):
             wait = min(address, self._sync_due)

@@ -3,10 +3,11 @@
 from pbal_controller.standing import mark, store
 from pbal_controller.standing.restraint import Mode, Restraint
 from pbal_controller.standing.rivals import Signs
-from pbal_controller.standing.standing import ADOPT, POLLED_S, Reason, Standing
+from pbal_controller.standing.standing import ADOPT, LOOK_EVERY_S, POLLED_S, Reason, Standing
 
 __all__ = [
     "ADOPT",
+    "LOOK_EVERY_S",
     "POLLED_S",
     "Mode",
     "Reason",

@@ -38,6 +38,9 @@ class Reason(enum.StrEnum):
 CONFIRM_S = 60.0
 #: After another controller was seen to poll homes: no commands for so long.
 POLLED_S = 60.0
+#: On a wire, each home is sent a sealed frame at least this often. It answers one that a second
+#: controller has made it refuse with its floor; once the other is silent nothing else shows it.
+LOOK_EVERY_S = 15.0
 #: Homes that must report it.
 WITNESSES = 2
 
