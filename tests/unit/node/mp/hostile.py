@@ -59,6 +59,7 @@ class Author:
         self.unit = address & 0xFF
         self.seconds = seconds
         self.down = frames.Sealer(kdf.node_keys(root, site, address)[1], frames.DOWN, site, address)
+        self.up = frames.Sealer(kdf.node_keys(root, site, address)[0], frames.UP, site, address)
         self.counter = 0
         self.groups = [self._group(kdf.group_key(group, site))]
         self.in_use = self.groups[0]  # the key that the node opens group frames with
@@ -191,6 +192,26 @@ class Author:
     def to_node(self, payload):
         self.counter += 1
         return self.sealed(self.down, self.counter, payload)
+
+    def not_for_a_node(self):
+        """A fresh frame of its controller's or its own key, of a kind that only nodes send: with a
+        nonce of its own (kind 4), or as the node itself seals.
+        """
+        self.counter += 1
+        payload = self.payload()
+        if random.getrandbits(2) == 0:
+            return self.request(self.sealed(self.up, self.counter, payload))
+        nonce = noise(12)
+        payload = payload[:213]
+        end = 19 + len(payload)
+        buf = bytearray(end + 8)
+        first = frames.VERSION << 4 | frames.UP_EXPLICIT
+        struct.pack_into("<BHI", buf, 0, first, self.address, self.counter)
+        buf[7:19] = nonce
+        buf[19:end] = payload
+        sealer = self.down if random.getrandbits(1) else self.up
+        sealer._ccm.seal_at(bytes((frames.UP_EXPLICIT,)) + nonce, buf, 0, 19, end)
+        return self.request(bytes(buf))
 
     def request(self, body, unit=None):
         return modbus_client.adu(

@@ -153,6 +153,11 @@ class Player:
             self.hear(await self.send(self.author.request(body)))
         if random.getrandbits(6) == 0:
             machine.UART.made[1].rx += hostile.noise(random.randint(1, 60))  # the meter's wire
+        if random.getrandbits(5) == 0:
+            self.count("foreign")
+            heard_ms = self.app.link.heard_ms
+            self.hear(await self.send(self.author.not_for_a_node()))
+            assert self.app.link.heard_ms == heard_ms, "a frame that no controller seals was opened"
         kind = random.getrandbits(4)
         if kind < 8:
             self.count("down")
