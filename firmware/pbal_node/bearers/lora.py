@@ -9,7 +9,8 @@ proven, and while counters are ahead of it), readings go in the window for urgen
 
 A beacon does not prove that the controller sent it, as every node has its key. So it moves the
 clock only within the band of other group frames, and a false one can at worst make a node send at a
-wrong time. Beacons have counters of their own, with the highest bit; a reset loses those.
+wrong time. Beacons have counters of their own, with the highest bit; a reset loses those, and so
+does a time without beacons.
 """
 
 import asyncio
@@ -140,6 +141,9 @@ class Lora:
                 return
             self._beacon_ms = -1
             self._stay_ms = _STAY_MS
+            # As after a reset: another node may have used up the counters.
+            for opener in self._openers:
+                opener.floor = 0
         elif now_ms - self._since_ms < self._stay_ms:
             return
         self._since_ms = now_ms

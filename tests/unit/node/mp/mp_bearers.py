@@ -18,7 +18,8 @@ from pbal_node import app as app_module  # noqa: E402
 
 UP, DOWN = kdf.node_keys(KEY, SITE, ADDRESS)
 SEALER = frames.Sealer(DOWN, frames.DOWN, SITE, ADDRESS)
-GROUP = frames.Sealer(kdf.group_key(KEY, SITE), frames.GROUP, SITE, 0)
+GROUP_KEY = kdf.group_key(KEY, SITE)
+GROUP = frames.Sealer(GROUP_KEY, frames.GROUP, SITE, 0)
 OPENER = frames.Opener(UP, frames.UP, SITE, ADDRESS)
 LEAST = 15 + 12 + records.Telemetry.SIZE  # with the nonce that a frame has until time is proven
 
@@ -227,12 +228,53 @@ def a_reading_without_room_in_its_slot_goes_in_the_window_for_urgent_frames():
     assert turn() == [39], sent
 
 
+def a_beacon_with_the_last_counter_is_forgotten_with_the_beacons_that_do_not_come():
+    """Whoever has another node's keys can send it; then the controller's are refused."""
+    from pbal_node.bearers import lora
+
+    from pbal_protocol.radio import records as radio_records
+
+    class Parts:
+        buf = b""
+
+        def now_ms(self):
+            return 1
+
+        def change(self, sf, hz):
+            pass
+
+        def listen(self):
+            pass
+
+    parts = Parts()
+    parts.groups = parts
+    radio_records.add(records.RECORDS)
+    beacon = radio_records.Beacon(shape=bytes(8)).encode()
+    node = (1, frames.Opener(GROUP_KEY, frames.GROUP, SITE, 0), None, lambda n: 0)
+    air = (0, 0, 125000, 14, (0, None), 7)
+    bearer = lora.Lora(parts, None, air, node, parts, parts, parts, parts, parts)
+
+    def opens(counter):
+        raw = frames.Sealer(GROUP_KEY, frames.GROUP, SITE, 0).seal(counter, beacon)
+        return bearer._open(bytearray(raw), len(raw)) is not None
+
+    own = 1 << 31
+    assert opens(own + 5) and not opens(own + 5) and opens(0xFFFFFFFF)
+    assert not opens(own + 6)
+    bearer._beacon_ms = 1
+    bearer._look_for_beacons(20000)
+    assert not opens(own + 6), "beacons may still come"
+    bearer._look_for_beacons(20002)
+    assert opens(own + 6) and not opens(own + 6)
+
+
 support.run(
     [
         a_second_bearer_carries_all_that_rs485_does,
         a_small_frame_takes_what_fits_and_says_that_there_is_more,
         without_room_for_a_nonce_nothing_is_said_before_the_time_is_proven,
         a_reading_without_room_in_its_slot_goes_in_the_window_for_urgent_frames,
+        a_beacon_with_the_last_counter_is_forgotten_with_the_beacons_that_do_not_come,
         its_counters_are_in_the_health_record,
         it_is_looked_after_and_proves_an_update,
     ]
