@@ -91,6 +91,8 @@ class SiteHost(Host):
         if not (self._standing.rival or self._standing.waiting(home.address, now)):
             home.claiming = False
             return None
+        # Neither is told meanwhile; a home for which one waits is polled without a pause.
+        home.time_nonce = home.switch = None
         if now < home.claim_due:
             return []
         session = home.session
