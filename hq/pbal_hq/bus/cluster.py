@@ -15,6 +15,9 @@ from pbal_hq.config import KafkaConfig
 from pbal_hq.errors import BusError
 
 log = logging.getLogger(__name__)
+# librdkafka says every attempt to connect; `Trouble` is told the same.
+QUIET = logging.getLogger(f"{__name__}.librdkafka")
+QUIET.setLevel(logging.CRITICAL)
 
 PREFIX = "pbal-hq."  # of groups and transactions
 ANSWER_S = 15.0  # for one answer of the cluster
@@ -31,14 +34,23 @@ class Trouble:
 
     def __init__(self) -> None:
         self.why = ""
+        self._told: set[int] = set()
 
     def __call__(self, error: KafkaError) -> None:
         """librdkafka's error callback."""
         if error.code() == KafkaError._ALL_BROKERS_DOWN and self.why:
             return  # what was said before says why
-        if error.str() != self.why:
-            self.why = error.str()
-            log.warning("the Kafka cluster", extra={"why": self.why})
+        self.why = error.str()
+        if error.code() not in self._told:
+            self._told.add(error.code())
+            log.warning("trouble with Kafka", extra={"why": self.why})
+
+    def over(self) -> None:
+        """Something worked."""
+        if self._told:
+            log.info("Kafka works again")
+        self.why = ""
+        self._told.clear()
 
     def told(self, error: object) -> BusError:
         """As an error, with what to do."""
@@ -74,7 +86,7 @@ def connection(
 def asked(settings: Mapping[str, Any]) -> tuple[AdminClient, Trouble]:
     """A client to a cluster that has answered. Raises BusError."""
     trouble = Trouble()
-    client = AdminClient({**settings, "error_cb": trouble}, logger=log)
+    client = AdminClient({**settings, "error_cb": trouble}, logger=QUIET)
     try:
         client.list_topics(timeout=ANSWER_S)
     except KafkaException as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +13,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pbal_hq.bus.base import Record
-from pbal_hq.bus.cluster import ANSWER_S, Trouble
+from pbal_hq.bus.cluster import ANSWER_S, QUIET, Trouble
 from pbal_hq.errors import BusError
-
-log = logging.getLogger(__name__)
 
 # Who is not heard for so long is dead, and its partitions go to others.
 _SESSION_S = 10
@@ -102,7 +99,7 @@ class KafkaConsumer:
                 "partition.assignment.strategy": "range",
                 "fetch.wait.max.ms": 200,
             },
-            logger=log,
+            logger=QUIET,
         )
         self._consumer.subscribe(
             self._names, on_assign=self._moved, on_revoke=self._moved, on_lost=self._moved
@@ -130,6 +127,8 @@ class KafkaConsumer:
             if len(self._taken) >= limit:
                 break
             message = self._opened.poll(0)
+        if self._taken:
+            self._trouble.over()
         return [_record(each) for each in self._taken]
 
     def _latest(self, topic: str) -> dict[str, bytes]:
@@ -138,7 +137,7 @@ class KafkaConsumer:
             return {}
         ends = self._ends(topic, mine)
         found: dict[str, bytes] = {}
-        reader = ck.Consumer({**self._common, "enable.partition.eof": True}, logger=log)
+        reader = ck.Consumer({**self._common, "enable.partition.eof": True}, logger=QUIET)
         try:
             reader.assign([TopicPartition(topic, part, ck.OFFSET_BEGINNING) for part in ends])
             until = time.monotonic() + _LOAD_S

@@ -23,7 +23,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pbal_hq.bus.base import Consumer, Done, New
-from pbal_hq.bus.cluster import ANSWER_S, PREFIX, Trouble, asked, group_id, patiently
+from pbal_hq.bus.cluster import ANSWER_S, PREFIX, QUIET, Trouble, asked, group_id, patiently
 from pbal_hq.bus.consumer import KafkaConsumer
 from pbal_hq.errors import BusError
 
@@ -163,11 +163,11 @@ class _Sender:
         except (KafkaException, BufferError) as error:
             self._abandon(error)
             raise self._trouble.told(KafkaException(refused[0]) if refused else error) from None
-        self._trouble.why = ""
+        self._trouble.over()
 
     def _opened(self) -> Producer:
         if self._producer is None:
-            made = Producer(self._settings, logger=log)
+            made = Producer(self._settings, logger=QUIET)
             patiently(lambda: made.init_transactions(ANSWER_S))
             self._producer = made
         return self._producer
