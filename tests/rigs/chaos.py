@@ -47,6 +47,7 @@ _SAG_S = 3.0
 _AUTONOMOUS_EVENT = 3
 _RETURN_EVENT = 4
 _RESETS_IN_A_ROW = 3  # one more makes safe mode
+_OF_ONE = ("controller-killed", "controller-stopped", "disk-full")  # one of them at a time
 _FAULTS_END_S = 120.0  # the last faults, a controller's start on a busy computer among them
 _LOG_TAIL = 3000
 
@@ -133,9 +134,11 @@ class Chaos:
         names = list(self._faults)
         under_way: set[asyncio.Task[None]] = set()
         while time.monotonic() < end:
-            # Each kind comes early once, then by chance.
-            fresh = [n for n in names if not self.counts[n]]
-            name = self.random.choice(fresh or names)
+            # Each kind comes early once, then by chance. Where the controller starts slowly, its
+            # faults would queue.
+            able = [n for n in names if n not in _OF_ONE or not self._controller.locked()]
+            fresh = [n for n in able if not self.counts[n]]
+            name = self.random.choice(fresh or able or names)
             task = self._spawn(self._one(name), name)
             under_way.add(task)
             task.add_done_callback(under_way.discard)
