@@ -74,7 +74,7 @@ async def test_a_site_enrols_reports_renews_and_is_revoked(hq, tmp_path):
         certificate.install(pem, key, given.certificate, given.authority, now)
         certificate.settle(pem, key)
 
-    names = [name for name in roles.ROLES if name != "portal"]
+    names = [name for name in roles.wanted(settings) if name != "portal"]
     try:
         async with going(roles.run(settings, names)):
             trusted = await answers(url, token)

@@ -88,7 +88,7 @@ async def site(tmp_path, database_url):
                              time.time)  # fmt: skip
             uplink = Uplink(journal, settings, 7, a_state, taken, no_reading, time.time)
             async with (
-                task_of(roles.run(hq.config, list(roles.ROLES))),
+                task_of(roles.run(hq.config, roles.wanted(hq.config))),
                 task_of(uplink.run(lambda: None)),
             ):
                 await until_online(conn)

@@ -23,7 +23,7 @@ async def test_what_a_fleet_says_becomes_rows(hq, tmp_path):
         }
     )
     tokens = {site: await hq.add_site(site) for site in (7, 8, 9)}
-    names = [name for name in roles.ROLES if name != "portal"]
+    names = [name for name in roles.wanted(settings) if name != "portal"]
     running = asyncio.create_task(roles.run(settings, names))
     plan = Plan(tokens, f"https://localhost:{port}", tmp_path / "sites", 0.01, past=4)
     assert plan.window_s == 300
