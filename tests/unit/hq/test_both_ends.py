@@ -8,7 +8,7 @@ import time
 from rigs.hq import execute
 from rigs.uplink import NoOrders, config, no_reading, opened
 
-from pbal_controller.uplink import Uplink, certificate, enrolment, outbox
+from pbal_controller.uplink import KeyFile, Uplink, certificate, enrolment, outbox
 from pbal_hq import roles
 from pbal_hq.config import IngestConfig
 from pbal_hq.database import connected
@@ -62,7 +62,8 @@ async def test_a_site_enrols_reports_renews_and_is_revoked(hq, tmp_path):
     )
     url = f"https://localhost:{port}"
     token = await hq.add_site(SITE, group="kerala", node="mill-7")
-    pem, key, ca = tmp_path / "site.pem", tmp_path / "site.key", tmp_path / "ca.pem"
+    pem, ca = tmp_path / "site.pem", tmp_path / "ca.pem"
+    key = KeyFile(tmp_path / "site.key")
     journal = await opened(tmp_path / "j.db")
 
     async def rows():
@@ -82,7 +83,7 @@ async def test_a_site_enrols_reports_renews_and_is_revoked(hq, tmp_path):
             given = await enrolment.enrol(url, token, certificate.request(key, "1007"), trusted)
             assert (given.site, given.group, given.node) == (SITE, "kerala", "mill-7")
             await take(given)
-            how = config(hq.pki, given.port, (pem, key), host=given.host, group=given.group,
+            how = config(hq.pki, given.port, (pem, key.path), host=given.host, group=given.group,
                          node=given.node, primary_host=given.host_id, ca=ca)  # fmt: skip
             uplink = Uplink(journal, how, SITE, state, NoOrders(), no_reading, time.time)
             async with going(uplink.run(lambda: None)):
