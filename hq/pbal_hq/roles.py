@@ -23,7 +23,7 @@ from pbal_hq.ca import Pki
 from pbal_hq.config import Config
 from pbal_hq.database import Database, connected, pending, pool
 from pbal_hq.errors import BrokerError, ConfigError, DatabaseError
-from pbal_hq.ingest import Bridge, Decoder, decode, orders
+from pbal_hq.ingest import Bridge, Chirpstack, Decoder, decode, orders
 from pbal_hq.ingest import bridge as bridging
 from pbal_hq.metrics import facts
 from pbal_hq.notify import notify
@@ -84,6 +84,13 @@ def bus_of(config: Config) -> AbstractAsyncContextManager[Bus]:
 
 async def _bridge(hq: Hq, beat: Beat) -> None:
     await Bridge(hq.bus, hq.config).run(beat)
+
+
+async def _chirpstack(hq: Hq, beat: Beat) -> None:
+    while not hq.config.chirpstack.host:
+        beat()
+        await asyncio.sleep(10)
+    await Chirpstack(hq.bus, hq.database, hq.config.chirpstack).run(beat)
 
 
 async def _decode(hq: Hq, beat: Beat) -> None:
@@ -153,6 +160,7 @@ async def _lake(hq: Hq, beat: Beat) -> None:
 
 ROLES: dict[str, Callable[[Hq, Beat], Awaitable[None]]] = {
     "bridge": _bridge,
+    "chirpstack": _chirpstack,
     "decode": _decode,
     "store": _store,
     "sums": _sums,

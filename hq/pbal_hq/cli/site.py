@@ -70,33 +70,49 @@ def add(
     via: Annotated[
         int | None, typer.Option(help="The site whose gateway brings it over LoRa.")
     ] = None,
+    dev_eui: Annotated[
+        str, typer.Option(help="Of its LoRaWAN modem: ChirpStack brings it (docs/gateway.md).")
+    ] = "",
     config: ConfigOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Add a site and print its one-time token; a site behind a gateway needs none.
+    """Add a site and print its one-time token; one behind a gateway or over LoRaWAN needs none.
 
     Example: pbal-hq site add 1007 --transformer TR-0012 --group kerala
 
     Example: pbal-hq site add 1008 --transformer TR-0013 --group kerala --via 1007
+
+    Example: pbal-hq site add 1009 --transformer TR-0014 --dev-eui 70b3d57ed0051f2a
     """
     settings = load(config)
+    if dev_eui:
+        if via is not None or node:
+            raise BadInput("--dev-eui stands alone: neither --via nor --node goes with it")
+        group, node = settings.chirpstack.group, dev_eui.lower()
 
     async def work() -> Token | None:
         async with connected(settings.database) as db:
             found = await transformer_of(db, transformer)
-            await add_site(db, NewSite(site, found, group, node, name, via))
+            await add_site(db, NewSite(site, found, group, node, name, via, bool(dev_eui)))
             more = {} if via is None else {"via": str(via)}
+            if dev_eui:
+                more["dev_eui"] = node
             await noted(
                 db, "site.add", f"site {site}", transformer=transformer, group=group, **more
             )
-            return await _token(db, settings, site) if via is None else None
+            return None if via is not None or dev_eui else await _token(db, settings, site)
 
-    _show_way(site, wait_for(work()), via, json_)
+    _show_way(site, wait_for(work()), via, dev_eui.lower(), json_)
 
 
-def _show_way(site: int, token: Token | None, via: int | None, json_: bool) -> None:
+def _show_way(site: int, token: Token | None, via: int | None, dev_eui: str, json_: bool) -> None:
     if token is not None:
         _show_token(site, token, json_)
+    elif dev_eui:
+        if json_:
+            print_json({"site": site, "dev_eui": dev_eui})
+        else:
+            print(f"site {site} comes over LoRaWAN as {dev_eui}; no token is needed")
     elif json_:
         print_json({"site": site, "via": via})
     else:

@@ -30,6 +30,11 @@ def describe(config: Config) -> list[str]:
         "bus: a file below data"
         if c.bus.kind == "file"
         else f"bus: Kafka at {', '.join(c.bus.kafka.servers)} as {c.bus.kafka.user}",
+        *(
+            [f"ChirpStack: {c.chirpstack.host}:{c.chirpstack.port}, group {c.chirpstack.group}"]
+            if c.chirpstack.host
+            else []
+        ),
         f"enrolment: {c.enrol.listen}:{c.enrol.port}, tokens for {c.enrol.token_hours:g} h, "
         f"certificates for {c.enrol.certificate_days} days",
         f"metrics: {c.metrics.listen}:{c.metrics.port or 'any port'}",

@@ -83,6 +83,30 @@ class EnrolConfig(Table):
     attempts_per_minute: int = Field(default=20, ge=1, le=10_000)
 
 
+class ChirpstackConfig(Table):
+    """ChirpStack's MQTT integration, for sites over LoRaWAN (docs/gateway.md)."""
+
+    # The broker that ChirpStack publishes to; "" is none.
+    host: str = ""
+    port: Port = 8883
+    # ChirpStack's id of the application; "" is every one that the certificate may read.
+    application: str = Field(default="", pattern=r"^[0-9a-f-]{0,36}$")
+    # Sites of this group are its devices, and their node is the DevEUI.
+    group: TopicId = "lorawan"
+    # That broker's authority, and HQ's certificate towards it.
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    # A site that was silent for so long is offline.
+    silent_s: Seconds = 10_800.0
+
+    @model_validator(mode="after")
+    def _whole(self) -> ChirpstackConfig:
+        if self.host and (self.ca is None or self.certificate is None or self.key is None):
+            raise ValueError("ChirpStack's broker needs `ca`, `certificate` and `key`, too")
+        return self
+
+
 class KafkaConfig(Table):
     """The bus over Kafka (docs/hq-large.md)."""
 
@@ -352,6 +376,7 @@ class Config(Table):
     log: LogConfig = LogConfig()
     database: DatabaseConfig = DatabaseConfig()
     broker: BrokerConfig = BrokerConfig()
+    chirpstack: ChirpstackConfig = ChirpstackConfig()
     enrol: EnrolConfig = EnrolConfig()
     bus: BusConfig = BusConfig()
     ingest: IngestConfig = IngestConfig()

@@ -125,6 +125,8 @@ class Bridge:
                 dead = []
                 for record in records:
                     at[record.partition] = record.offset
+                    if self._is_device(record.key):
+                        continue
                     if record.partition not in waiting:
                         waiting[record.partition] = self._acknowledgements()
                     try:
@@ -142,6 +144,11 @@ class Bridge:
                         done.append(Done(GROUP, topics.OUT, offset, partition))
                 if done or dead:
                     await self._bus.append(dead, done)
+
+    def _is_device(self, key: str) -> bool:
+        """Whether it is of a LoRaWAN network server: no edge node hears it here."""
+        chirpstack = self._config.chirpstack
+        return bool(chirpstack.host) and key.startswith(f"{chirpstack.group}/")
 
     def _acknowledgements(self) -> Acknowledgements:
         c = self._config.ingest

@@ -1,4 +1,4 @@
-"""The MQTT client of the bridge: one connection, whose messages are acknowledged by hand.
+"""The MQTT client of HQ's bridges: one connection, whose messages are acknowledged by hand.
 
 paho's network thread hands messages over; while they are not taken it waits, so that the broker and
 not this process holds the excess.
@@ -48,7 +48,7 @@ class Client:
         name: str,
         context: ssl.SSLContext,
         *,
-        will: tuple[str, bytes],
+        will: tuple[str, bytes] | None,
         keepalive_s: int,
     ) -> None:
         self._host, self._port, self._keepalive_s = host, port, keepalive_s
@@ -58,7 +58,8 @@ class Client:
             manual_ack=True, reconnect_on_failure=False,
         )  # fmt: skip
         self._mqtt.tls_set_context(context)
-        self._mqtt.will_set(*will, qos=1, retain=True)
+        if will is not None:
+            self._mqtt.will_set(*will, qos=1, retain=True)
         self._mqtt.max_queued_messages_set(0)
         self._mqtt.on_connect = self._on_connect
         self._mqtt.on_disconnect = self._on_disconnect

@@ -13,6 +13,7 @@ from pbal_hq.errors import BadInput, NothingToDo
 _NODE = re.compile(r"[a-z0-9][a-z0-9.-]{0,47}")
 _GROUP = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 RESERVED = "pbal-"
+_DEV_EUI = re.compile(r"[0-9a-f]{16}")
 BEHIND = 20  # sites behind one gateway
 
 
@@ -26,6 +27,7 @@ class NewSite:
     node: str = ""
     name: str = ""
     gateway: int | None = None  # the site whose gateway brings it; None: a link of its own
+    device: bool = False  # of a LoRaWAN network server; its node is its DevEUI
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ def _check(new: NewSite, node: str) -> None:
         )
     if not _GROUP.fullmatch(new.group) or new.group == "STATE":
         raise BadInput(f"group {new.group!r}: letters, digits, dots, hyphens, and not STATE")
+    if new.device and not _DEV_EUI.fullmatch(node):
+        raise BadInput(f"DevEUI {node!r}: 16 small hex digits")
 
 
 async def add_site(db: Connection, new: NewSite) -> str:
@@ -64,9 +68,9 @@ async def add_site(db: Connection, new: NewSite) -> str:
     if new.gateway is not None:
         await _check_gateway(db, new.gateway)
     cursor = await db.execute(
-        "INSERT INTO site (id, transformer_id, group_id, node, name, gateway_id) "
-        "VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING id",
-        (new.site, new.transformer_id, new.group, node, new.name[:200], new.gateway),
+        "INSERT INTO site (id, transformer_id, group_id, node, name, gateway_id, device) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING id",
+        (new.site, new.transformer_id, new.group, node, new.name[:200], new.gateway, new.device),
     )
     if await cursor.fetchone() is None:
         cursor = await db.execute(
