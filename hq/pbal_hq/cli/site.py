@@ -186,7 +186,7 @@ def token(site: Number, config: ConfigOption = None, json_: JsonOption = False) 
             return await _token(db, settings, site), None
 
     given, via = wait_for(work())
-    _show_way(site, given, via, json_)
+    _show_way(site, given, via, "", json_)
 
 
 @app.command("list")
