@@ -87,9 +87,6 @@ async def _bridge(hq: Hq, beat: Beat) -> None:
 
 
 async def _chirpstack(hq: Hq, beat: Beat) -> None:
-    while not hq.config.chirpstack.host:
-        beat()
-        await asyncio.sleep(10)
     await Chirpstack(hq.bus, hq.database, hq.config.chirpstack).run(beat)
 
 
@@ -175,7 +172,8 @@ ROLES: dict[str, Callable[[Hq, Beat], Awaitable[None]]] = {
 
 def wanted(config: Config) -> list[str]:
     """The roles that this configuration has something to do for."""
-    return [name for name in ROLES if name != "lake" or config.lake.url]
+    idle = {"lake": not config.lake.url, "chirpstack": not config.chirpstack.host}
+    return [name for name in ROLES if not idle.get(name)]
 
 
 def need_lake(config: Config) -> None:
@@ -204,6 +202,8 @@ async def run(config: Config, names: list[str]) -> None:
         raise ConfigError(f"there is no role {strange[0]}; roles are {', '.join(ROLES)}")
     if "lake" in names:
         need_lake(config)
+    if "chirpstack" in names and not config.chirpstack.host:
+        raise ConfigError("no ChirpStack is configured: set chirpstack.host (docs/gateway.md)")
     await check(config)
     async with opened(config) as hq:
         supervisor = Supervisor()

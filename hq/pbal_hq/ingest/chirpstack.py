@@ -101,8 +101,6 @@ class Chirpstack:
         self._config = config
         self._wall = wall
         self._heard: dict[str, int] = {}  # key -> ms; the sites that are online
-        self.taken_total = 0
-        self.dead_total = 0
 
     def _context(self) -> ssl.SSLContext:
         c = self._config
@@ -187,7 +185,6 @@ class Chirpstack:
             said = _said(uplink, site)
         except BadMessage as error:
             return [self._dead(uplink.dev_eui, str(error), payload)]
-        self.taken_total += 1
         kept = Message(
             f"{metrics.token(said):016x}", now_ms, _is_late(said, now_ms), said.as_dict()
         )
@@ -210,6 +207,5 @@ class Chirpstack:
         return [New(topics.STATE, key, Presence(False, None, now_ms).encode()) for key in gone]
 
     def _dead(self, node: str, reason: str, payload: bytes) -> New:
-        self.dead_total += 1
         dead = Dead.of("UP", reason, payload, int(self._wall() * 1000))
         return New(topics.DEAD, self._key(node), dead.encode())

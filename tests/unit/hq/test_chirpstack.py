@@ -16,9 +16,11 @@ from rigs import needs
 from rigs.hq import Headquarters, execute
 from rigs.uplink import Broker, Pki
 
+from pbal_hq import roles
 from pbal_hq.bus import FileBus
-from pbal_hq.config import ChirpstackConfig, StoreConfig
+from pbal_hq.config import ChirpstackConfig, Config, StoreConfig
 from pbal_hq.database import pool
+from pbal_hq.errors import ConfigError
 from pbal_hq.ingest import Chirpstack
 from pbal_hq.ingest.chirpstack import Uplink, read
 from pbal_hq.store import Writer
@@ -90,6 +92,14 @@ def test_what_an_event_brings():
 def test_what_is_no_event(where, payload, words):
     with pytest.raises(BadMessage, match=words):
         read(where, payload)
+
+
+def test_the_role_is_there_where_it_has_something_to_do():
+    assert "chirpstack" not in roles.wanted(Config())
+    table = {"host": "lora.example", "ca": "/ca", "certificate": "/crt", "key": "/key"}
+    assert "chirpstack" in roles.wanted(Config.model_validate({"chirpstack": table}))
+    with pytest.raises(ConfigError, match=r"set chirpstack\.host"):
+        asyncio.run(roles.run(Config(), ["chirpstack"]))
 
 
 # -- the road ------------------------------------------------------------------------------------
