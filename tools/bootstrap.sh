@@ -88,6 +88,7 @@ SYSTEM_TOOLS=(
     "faketime faketime steps of the controller's clock"
     "/usr/sbin/mosquitto mosquitto the uplink's broker"
     "/usr/lib/postgresql postgresql HQ's database"
+    "/usr/sbin/pgbouncer pgbouncer HQ's store on TimescaleDB"
     "debootstrap debootstrap the Debian package"
     "java openjdk-17-jre-headless the large HQ's engines"
     "mvn maven the large HQ's engines"

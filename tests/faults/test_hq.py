@@ -13,14 +13,14 @@ import contextlib
 import os
 import random
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from rigs.hq import Headquarters, database_url, execute, postgres  # noqa: F401
+from rigs.hq_process import Process
+from rigs.needs import PATIENCE_S
 from rigs.sitefault import Site
 from rigs.uplink import Line
 
@@ -65,41 +65,15 @@ class Disk:
             subprocess.run(["umount", self._folder], check=True, capture_output=True)
 
 
-class Process:
-    """`pbal-hq WORDS`."""
-
-    def __init__(self, config: Path, log: Path, words: tuple[str, ...]) -> None:
-        self._config, self._log, self.words = config, log, words
-        self._process = None
-
-    async def start(self):
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", "from pbal_hq.cli import main; main()",
-                *self.words, "-c", str(self._config), stdout=log, stderr=log,
-            )  # fmt: skip
-
-    async def kill(self):
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
-
-    async def stop(self):
-        """As systemd does; gives the exit code."""
-        self._process.terminate()
-        code = await asyncio.wait_for(self._process.wait(), 60)
-        # Who was started a moment ago has no handler for the signal yet.
-        return 0 if code == -signal.SIGTERM else code
-
-
 async def left(path):
-    """How many messages wait at the site when it has had its time."""
+    """How many messages wait at the site when for PATIENCE_S none of them left."""
     journal = Journal(path)
     try:
-        for _ in range(600):
+        least, since = outbox.backlog(journal), time.monotonic()
+        while least and time.monotonic() - since < PATIENCE_S:
             await asyncio.sleep(0.2)
-            if outbox.backlog(journal) == 0:
-                break
+            if (now := outbox.backlog(journal)) < least:
+                least, since = now, time.monotonic()
         return outbox.backlog(journal)
     finally:
         journal.close()
@@ -143,7 +117,8 @@ async def test_no_kill_loses_or_doubles_a_row(tmp_path, postgres, database_url, 
             await process.start()
         await site.start(100_000)
         # On a busy computer each process takes seconds until it runs at all.
-        for _ in range(1200):
+        end_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end_s:
             if (await asyncio.to_thread(execute, hq.url, "SELECT count(*) FROM summary"))[0][0]:
                 break
             await asyncio.sleep(0.1)

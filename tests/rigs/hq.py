@@ -78,11 +78,12 @@ def execute(url: str, sql: str, *values: object) -> list[tuple]:
         return cursor.fetchall() if cursor.description else []
 
 
-async def migrated(url: str) -> None:
+async def migrated(url: str, **how: object) -> None:
+    """Apply every step of the schema. `how`: further settings of the database."""
     from pbal_hq.config import DatabaseConfig
     from pbal_hq.database import connected, migrate
 
-    async with connected(DatabaseConfig(url=url)) as db:
+    async with connected(DatabaseConfig(url=url, **how)) as db:
         await migrate(db)
 
 

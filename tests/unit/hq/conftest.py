@@ -4,6 +4,7 @@ import importlib.util
 
 from rigs.hq import config, database_url, empty_url, hq, postgres, run  # noqa: F401
 from rigs.needs import in_ci
+from rigs.timescale import timescale  # noqa: F401
 
 _NEEDED = "argon2 authlib babel fastapi httpx jinja2 joserfc jwt psycopg pyotp uvicorn"  # extra hq
 _ABSENT = [name for name in _NEEDED.split() if importlib.util.find_spec(name) is None]

@@ -1,4 +1,7 @@
-"""From the bus to rows on a real PostgreSQL: each once, history apart, dead letters."""
+"""From the bus to rows on a real database: each once, history apart, dead letters.
+
+Every test runs on plain PostgreSQL and on TimescaleDB (tests/rigs/timescale.py).
+"""
 
 import asyncio
 import contextlib
@@ -9,9 +12,10 @@ import time
 import pytest
 from rigs.hq import Headquarters, execute
 from rigs.poison import poison
+from rigs.timescale import Place
 
 from pbal_hq.bus import FileBus, New, topics
-from pbal_hq.config import IngestConfig, StoreConfig
+from pbal_hq.config import IngestConfig
 from pbal_hq.database import connected, pool
 from pbal_hq.enrol import revoke
 from pbal_hq.errors import BadInput, NothingToDo
@@ -24,9 +28,19 @@ NODE = "pbal/7"
 HOUR_S = int(time.time()) // 3600 * 3600 - 7200
 
 
+@pytest.fixture(params=["postgresql", "timescaledb"])
+def place(request, tmp_path):
+    """A migrated database on either."""
+    if request.param == "postgresql":
+        yield Place(request.getfixturevalue("database_url"))
+        return
+    with request.getfixturevalue("timescale")(tmp_path) as made:
+        yield made
+
+
 @pytest.fixture
-async def hq(tmp_path, database_url):
-    made = Headquarters(tmp_path, database_url)
+async def hq(tmp_path, place):
+    made = Headquarters(tmp_path, place.url, **place.tables)
     await made.add_site(7)
     await made.certificate(7)
     return made
@@ -38,7 +52,7 @@ class Road:
     def __init__(self, hq, bus, database, store=None):
         self.hq, self.bus = hq, bus
         self.decoder = Decoder(bus, IngestConfig(reorder_s=0.001))
-        self.writer = Writer(bus, database, store or StoreConfig())
+        self.writer = Writer(bus, database, store or hq.config.store)
         self.database = database
         self._seq = 0
 
@@ -306,7 +320,7 @@ async def test_hours_and_days_follow_what_changes(hq):
 
 async def test_what_is_too_old_goes_by_days(hq):
     now = datetime.datetime.now(datetime.UTC)
-    async with road(hq, store=StoreConfig(raw_days=3660)) as r:
+    async with road(hq, store=hq.config.store.model_copy(update={"raw_days": 3660})) as r:
         await r.say(*(summary(start_s=HOUR_S - d * 86_400) for d in (0, 50, 88, 92, 200)))
         await r.settle()
         await sum_due(r.database, lambda: None)

@@ -2,43 +2,27 @@
 
 import asyncio
 import json
-import shutil
 import subprocess
 import time
 
 import pytest
-from rigs.needs import ROOT, missing, require_tool
+from rigs.needs import require_tool
+from rigs.npm import fetched
 from rigs.uplink import Broker, Hq, Pki, config, opened, queue, running
 
 from pbal_controller.uplink import outbox
 from pbal_uplink import Event, State, Summary, metrics, names
 from pbal_uplink.sparkplug import INT64, STORED, UINT64_ARRAY, Metric, Payload, encode
 
-HERE = ROOT / "tests" / "rigs" / "sparkplug"
-PLACE = ROOT / ".venv" / "sparkplug-decoder"
-
 
 @pytest.fixture(scope="module")
 def decode():
     """A function: payloads to what the library makes of them. npm fetches it once, by its lock."""
-    node, npm = require_tool("node", "nodejs"), require_tool("npm")
-    lock = (HERE / "package-lock.json").read_text()
-    done = PLACE / "installed.json"
-    if not done.exists() or done.read_text() != lock:
-        shutil.rmtree(PLACE, ignore_errors=True)
-        PLACE.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, PLACE / name)
-        how = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-        try:
-            subprocess.run([npm, *how], cwd=PLACE, check=True, capture_output=True, timeout=100)
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-            missing("the npm package sparkplug-payload", "It is fetched once, with a network.")
-        done.write_text(lock)
+    node, place = require_tool("node", "nodejs"), fetched("sparkplug")
 
     def run(payloads):
         done = subprocess.run(
-            [node, HERE / "decode.js", PLACE], input="\n".join(p.hex() for p in payloads),
+            [node, place / "decode.js", place], input="\n".join(p.hex() for p in payloads),
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -1,0 +1,40 @@
+"""`pbal-hq` as processes of their own."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from rigs.needs import PATIENCE_S
+
+
+class Process:
+    """`pbal-hq WORDS`."""
+
+    def __init__(self, config: Path, log: Path, words: tuple[str, ...]) -> None:
+        self._config, self._log, self.words = config, log, words
+        self._process = None
+
+    async def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", "from pbal_hq.cli import main; main()",
+                *self.words, "-c", str(self._config), stdout=log, stderr=log,
+            )  # fmt: skip
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    async def kill(self) -> None:
+        if self.runs:
+            self._process.kill()
+            await self._process.wait()
+
+    async def stop(self) -> int:
+        """As systemd does; gives the exit code."""
+        self._process.terminate()
+        code = await asyncio.wait_for(self._process.wait(), PATIENCE_S)
+        # Who was started a moment ago has no handler for the signal yet.
+        return 0 if code == -signal.SIGTERM else code
