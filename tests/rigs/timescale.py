@@ -173,9 +173,31 @@ def _on_server(dsn: str) -> Iterator[Place]:
 
 
 @contextlib.contextmanager
+def in_one_go(folder: Path) -> Iterator[Place]:
+    """A database as `timescale` makes, in an instance that was not stopped since its schema was
+    applied: one that was opened again does not compress (its part under the Timescale licence is
+    not loaded then).
+    """
+    require_module("psycopg", "hq")
+    if dsn := os.environ.get("PBAL_TIMESCALE_DSN", ""):
+        with _on_server(dsn) as place:
+            yield place
+        return
+    with Wasm(folder / "timescale") as made:
+        asyncio.run(migrated(made.url, prepared=False))
+        yield _checked(made)
+        _checked(made)
+
+
+@contextlib.contextmanager
 def _in_wasm(template: Path, folder: Path) -> Iterator[Place]:
     shutil.copytree(template / "data", folder / "data")
     with Wasm(folder) as made:
-        yield Place(made.url, **_THROUGH_WASM, wasm=made)
-        if said := made.died():
-            pytest.fail(f"TimescaleDB ended during the test: {said}")
+        yield _checked(made)
+        _checked(made)
+
+
+def _checked(made: Wasm) -> Place:
+    if said := made.died():
+        pytest.fail(f"TimescaleDB ended during the test: {said}")
+    return Place(made.url, **_THROUGH_WASM, wasm=made)

@@ -7,6 +7,7 @@ real.
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 
 import aiohttp
@@ -75,6 +76,11 @@ def written(folder, hq, portal, enrol, hook):
     return path
 
 
+def its_state(backlog, thinned):
+    """Of a site that takes commands."""
+    return dataclasses.replace(a_state(backlog, thinned), capabilities=names.CAPABILITY_COMMANDS)
+
+
 @contextlib.asynccontextmanager
 async def controller(folder, hq):
     """A site's uplink: (its journal, its restraint)."""
@@ -88,7 +94,7 @@ async def controller(folder, hq):
     )  # fmt: skip
     restraint = Restraint()
     taken = Commands(journal, settings, PlannerConfig(), SITE, restraint, time.time)
-    uplink = Uplink(journal, settings, SITE, a_state, taken, no_reading, time.time)
+    uplink = Uplink(journal, settings, SITE, its_state, taken, no_reading, time.time)
     task = asyncio.create_task(uplink.run(lambda: None))
     try:
         yield journal, restraint
@@ -133,7 +139,8 @@ async def test_a_message_and_an_order_pass_through_roles_that_are_processes(tmp_
             )
             file = written(tmp_path, hq, portal, enrol, hook)
             processes = [
-                Process(file, tmp_path / f"{role}.log", ("run", role)) for role in roles.ROLES
+                Process(file, tmp_path / f"{role}.log", ("run", role))
+                for role in roles.wanted(hq.config)
             ]
             for process in processes:
                 await process.start()

@@ -4,6 +4,7 @@ import datetime
 
 import pytest
 from rigs.hq import execute
+from rigs.timescale import in_one_go
 
 from pbal_hq.config import DatabaseConfig
 from pbal_hq.database import connected
@@ -15,8 +16,8 @@ TODAY = datetime.datetime.now(datetime.UTC).replace(hour=0, minute=0, second=0, 
 
 
 @pytest.fixture
-def place(timescale, tmp_path):
-    with timescale(tmp_path) as made:
+def place(tmp_path):
+    with in_one_go(tmp_path) as made:
         yield made
 
 
