@@ -19,6 +19,7 @@ from types import ModuleType
 
 import pytest
 from rigs import needs
+from rigs.booted import Booted, booted
 
 from pbal_controller.keys import KeyStore
 
@@ -77,7 +78,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def bare() -> Path:
-    """A small Debian as debootstrap makes it, kept for the next time."""
+    """A small Debian as debootstrap makes it, with systemd; kept for the next time."""
     if os.geteuid() != 0:
         needs.missing("root", "A Debian of its own needs chroot: run as root.")
     program = needs.require_tool("debootstrap")
@@ -86,12 +87,12 @@ def bare() -> Path:
         for line in Path("/etc/os-release").read_text().splitlines()
         if "=" in line
     )
-    kept = CACHE / f"root-{release['VERSION_CODENAME']}"
+    kept = CACHE / f"booting-{release['VERSION_CODENAME']}"
     if not kept.is_dir():
         began = time.monotonic()
         work = kept.with_name(f"{kept.name}.new")
         shutil.rmtree(work, ignore_errors=True)
-        ran(program, "--variant=minbase", "--include=python3,adduser",
+        ran(program, "--variant=minbase", "--include=python3,adduser,systemd,systemd-sysv,dbus",
             release["VERSION_CODENAME"], work)  # fmt: skip
         work.rename(kept)
         print(f"debootstrap: {time.monotonic() - began:.0f} s")
@@ -119,6 +120,11 @@ class Debian:
             )
         finally:
             (self.root / "tmp" / package.name).unlink()
+
+    def install_in(self, pi: Booted, package: Path) -> str:
+        """The same while it is up."""
+        shutil.copy(package, self.root / "root" / package.name)
+        return pi.run("dpkg", "--force-confold", "--force-unsafe-io", "-i", f"/root/{package.name}")
 
     def slots(self) -> list[str]:
         """Which versions are there."""
@@ -252,6 +258,142 @@ def test_a_purge_without_keys_leaves_nothing(debian: Debian, packages: dict[str,
     assert {path for path in left if "pbal" in path} == set()
     assert "pbal" not in (debian.root / "etc/passwd").read_text()
     assert not (debian.root / "var/lib/pbal").exists()
+
+
+UNIT = "pbal-controller"
+SLOW_S = 600.0
+PAGE = "http://127.0.0.1:8480"
+#: Asks for a path of the status server; prints the status and what it says.
+ASK = """\
+import sys, urllib.error, urllib.request
+try:
+    answer = urllib.request.urlopen(sys.argv[1], timeout=10)
+except urllib.error.HTTPError as error:
+    answer = error
+print(answer.status, answer.read().decode())
+"""
+#: A second address of the loopback interface; SIOCSIFADDR.
+ADDRESS = """\
+import fcntl, socket, struct
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+    wanted = struct.pack("16sH2x4s8x", b"lo:1", socket.AF_INET, socket.inet_aton("192.0.2.1"))
+    fcntl.ioctl(port, 0x8916, wanted)
+"""
+#: From within the unit's control group, as its process could: who is reached?
+REACH = """\
+import os, socket, sys
+open(sys.argv[1] + "/cgroup.procs", "w").write(str(os.getpid()))
+with socket.create_server(("0.0.0.0", 0)) as server:
+    for address in ("127.0.0.1", "192.0.2.1"):
+        try:
+            socket.create_connection((address, server.getsockname()[1]), timeout=3).close()
+            print(address, "reached")
+        except OSError as error:
+            print(address, type(error).__name__)
+"""
+
+
+def asked(pi: Booted, path: str) -> str:
+    """What the page's server says, once it is there."""
+    return pi.run("python3", "-c", ASK, PAGE + path)
+
+
+def is_well(found: dict[str, str]) -> bool:
+    """With Type=notify: it has said that it is ready."""
+    return found.get("ActiveState") == "active" and found.get("SubState") == "running"
+
+
+def test_under_a_real_systemd(debian: Debian, packages: dict[str, Path]) -> None:
+    """Booted: it starts with the credential, in its sandbox; killed, stuck, broken, upgraded."""
+    root = debian.root
+    debian.install(packages[FIRST])
+    bring_a_site(root)
+    debian.run("pbal-controller", "setup", "/root/site", "--passphrase-file", "/root/site/secret")
+    debian.run("systemctl", "enable", UNIT)
+    # Less than the watchdog's two minutes, and more patience with a busy computer.
+    own = root / f"etc/systemd/system/{UNIT}.service.d"
+    own.mkdir(parents=True)
+    (own / "test.conf").write_text(
+        "[Service]\nWatchdogSec=60\nTimeoutAbortSec=2\nTimeoutStartSec=600\n"
+    )
+    (root / "etc/default" / UNIT).write_text("PBAL_TRIAL_S=600\nPBAL_TRIAL_WELL_S=3\n")
+
+    with booted(root) as pi:
+        up_s = pi.until(UNIT, is_well, SLOW_S)
+        assert asked(pi, "/healthz").startswith("200 ")
+        assert "<html" in asked(pi, "/")
+        in_its_sandbox(pi)
+        for unit in (UNIT, "pbal-trial"):
+            said = pi.run("systemd-analyze", "security", "--no-pager", "--threshold=20", unit)
+            print(said.strip().splitlines()[-1])
+
+        first = pi.shown(UNIT, "MainPID")["MainPID"]
+        pi.run("systemctl", "kill", "--kill-who=main", "--signal=KILL", UNIT)
+        killed_s = pi.until(
+            UNIT, lambda found: is_well(found) and found["MainPID"] not in ("0", first), SLOW_S
+        )
+        assert asked(pi, "/healthz").startswith("200 ")
+        second = pi.shown(UNIT, "MainPID")["MainPID"]
+        pi.run("systemctl", "kill", "--kill-who=main", "--signal=STOP", UNIT)
+        stuck_s = pi.until(
+            UNIT, lambda found: is_well(found) and found["MainPID"] not in ("0", second), SLOW_S
+        )
+        assert "Watchdog timeout" in pi.log(UNIT)
+        assert pi.shown(UNIT, "NRestarts")["NRestarts"] == "2"
+        print(f"up {up_s:.1f} s, after kill -9 {killed_s:.1f} s, after a hang {stuck_s:.1f} s")
+
+        debian.install_in(pi, packages[SECOND])
+        end = time.monotonic() + SLOW_S
+        while "does well and is kept" not in pi.log("pbal-trial"):
+            assert time.monotonic() < end, pi.log("pbal-trial") + pi.log(UNIT)
+            time.sleep(0.5)
+        pi.until(UNIT, is_well, SLOW_S)
+        running = pi.run("cat", f"/proc/{pi.shown(UNIT, 'MainPID')['MainPID']}/cmdline")
+        assert running.startswith(f"/opt/pbal-{SECOND}/")
+        assert f"{SECOND} " in pi.run("pbal-slots", "status")
+
+        # What only a person mends is not tried again and again.
+        (root / "etc/pbal/pbal.toml").write_text("[site]\nid = -1\n")
+        pi.run("systemctl", "restart", UNIT, code=None)
+        pi.until(UNIT, lambda found: found["ActiveState"] == "failed", SLOW_S)
+        assert "Traceback" not in pi.log(UNIT)
+
+
+def in_its_sandbox(pi: Booted) -> None:
+    """The running controller: its user, no privileges, its credential, what it may not reach."""
+    shown = pi.shown(UNIT, "MainPID", "ControlGroup", "WatchdogUSec", "NRestarts")
+    assert (shown["WatchdogUSec"], shown["NRestarts"]) == ("1min", "0")
+    process = f"/proc/{shown['MainPID']}"
+    status = dict(
+        line.split(":\t", 1)
+        for line in pi.run("cat", f"{process}/status").splitlines()
+        if ":\t" in line
+    )
+    assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    uid = pi.run("id", "-u", "pbal").strip()
+    assert set(status["Uid"].split()) == {uid}
+    inside = ("nsenter", "-t", shown["MainPID"], "-m")
+    credential = f"/run/credentials/{UNIT}.service/pbal-keys"
+    assert pi.run(*inside, "cat", credential) == "secret\n"
+    assert credential.rpartition("/")[0] in pi.run("cat", f"{process}/environ")
+    assert "Permission denied" in pi.run(
+        "setpriv",
+        "--reuid=pbal",
+        "--regid=pbal",
+        "--clear-groups",
+        "cat",
+        "/etc/pbal/keys.pass",
+        code=1,
+    )
+    for path in ("/usr/new", "/etc/new", "/opt/new"):
+        assert "Read-only file system" in pi.run(*inside, "touch", path, code=1)
+    pi.run(*inside, "touch", "/var/lib/pbal/new")
+    # An address that is not this computer's loopback, and is there all the same.
+    pi.run("python3", "-c", ADDRESS)
+    said = pi.run("python3", "-c", REACH, f"/sys/fs/cgroup{shown['ControlGroup']}")
+    assert "127.0.0.1 reached" in said
+    assert "192.0.2.1 reached" not in said
 
 
 def test_the_wheel_in_an_environment_of_its_own(tmp_path: Path) -> None:

@@ -35,12 +35,11 @@ def test_verify(analyze: str, tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
-# The one that goes back to an older version may restart units and replace a link.
-@pytest.mark.parametrize(("unit", "most"), [(UNIT, 20), (UNIT.with_name("pbal-trial.service"), 25)])
-def test_exposure(analyze: str, unit: Path, most: int) -> None:
-    """In tenths: at most 2.0 for the controller, serial ports, SPI and GPIO included."""
+@pytest.mark.parametrize("unit", [UNIT, UNIT.with_name("pbal-trial.service")])
+def test_exposure(analyze: str, unit: Path) -> None:
+    """At most 2.0: serial ports, SPI and GPIO included, and going back to an older version."""
     done = subprocess.run(
-        [analyze, "security", "--offline=true", f"--threshold={most}", "--no-pager", str(unit)],
+        [analyze, "security", "--offline=true", "--threshold=20", "--no-pager", str(unit)],
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     if "unrecognized option" in done.stderr:
