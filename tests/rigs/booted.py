@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from rigs import needs
 
 _ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
@@ -96,8 +97,8 @@ def _groups() -> Path:
         _, where, kind, options = line.split(" ")[:4]
         if kind == "cgroup2" and "rw" in options.split(","):
             return Path(where)
-    needs.missing("cgroup2", "systemd needs control groups of version 2, mounted writable.")
-    raise AssertionError
+    # A limit of the kernel, or of the container that the tests run in: nothing to install.
+    pytest.skip("systemd needs control groups of version 2 that may be written")
 
 
 def _ended(group: Path) -> None:
