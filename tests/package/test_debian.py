@@ -316,7 +316,7 @@ def test_under_a_real_systemd(debian: Debian, packages: dict[str, Path]) -> None
     (own / "test.conf").write_text(
         "[Service]\nWatchdogSec=60\nTimeoutAbortSec=2\nTimeoutStartSec=600\n"
     )
-    (root / "etc/default" / UNIT).write_text("PBAL_TRIAL_S=600\nPBAL_TRIAL_WELL_S=3\n")
+    (root / "etc/default" / UNIT).write_text("PBAL_TRIAL_S=600\nPBAL_TRIAL_WELL_S=5\n")
 
     with booted(root) as pi:
         up_s = pi.until(UNIT, is_well, SLOW_S)
