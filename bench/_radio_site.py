@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pbal_controller.bearers.lora.neighbours import Neighbours
+from pbal_controller.bearers.lora import Neighbours
 from pbal_protocol.radio import tdma
 from pbal_protocol.radio.airtime import time_on_air_us
 from pbal_protocol.radio.follower import CONTENTION, SILENT, URGENT_BYTES, Follower

@@ -23,8 +23,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "bench": ("highspy", "ortools", "sklearn"),
     # After the extras for less, which bring reportlab and segno as well.
     "hq": (
-        "argon2", "authlib", "babel", "fastapi", "httpx", "jinja2", "joserfc", "jwt", "psycopg",
-        "pyotp", "python_multipart", "reportlab", "segno", "uvicorn",
+        "argon2", "authlib", "babel", "fastapi", "httpx", "jinja2", "joserfc", "jwt",
+        "prometheus_client", "psycopg", "pyotp", "python_multipart", "reportlab", "segno",
+        "uvicorn",
     ),
 }  # fmt: skip
 _CHECKOUT = Path(__file__).resolve().parents[2]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pbal_controller.bearers.base import Bearer, Traffic
 from pbal_controller.bearers.kinds import Kind
 from pbal_controller.bearers.lora.hats import load_hat
+from pbal_controller.bearers.lora.neighbours import Neighbours
 from pbal_controller.bearers.lora.radio import RadioThread
 from pbal_controller.bearers.lora.settings import ANSWER_BYTES, SLOWEST, RadioConfig, locate
 from pbal_controller.errors import BearerError
@@ -49,6 +50,7 @@ __all__ = [
     "ANSWER_BYTES",
     "KIND",
     "SLOWEST",
+    "Neighbours",
     "RadioConfig",
     "RadioThread",
     "load_hat",
