@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from pbal_controller.bearers.lora import RadioConfig
 from pbal_controller.config import (
     DEFAULT_FUSE_A,
     BusConfig,
@@ -44,8 +45,21 @@ class Bus(BusConfig):
     feeder: Name = ""
 
 
+class Radio(RadioConfig):
+    """A LoRa radio as the controller knows it, and the feeder on which its homes are."""
+
+    feeder: Name = ""
+
+    @property
+    def words(self) -> str:
+        """Its channel, in a line."""
+        return f"LoRa {self.region}, {self.up[0] / 1e6:.4f} MHz, SF{self.sf}"
+
+
 class Home(Table):
-    """One home. `phase` is where it was connected when it was commissioned."""
+    """One home. `bus` is the bus or radio it is reached over; `phase` is where it was connected
+    when it was commissioned.
+    """
 
     address: int = Field(ge=1, le=0xFFFF)
     name: Name = ""
@@ -75,6 +89,7 @@ class Site(Table):
     transformer: TransformerConfig = TransformerConfig()
     feeder: tuple[Feeder, ...] = ()
     bus: dict[Name, Bus] = Field(default_factory=dict)
+    radio: dict[Name, Radio] = Field(default_factory=dict)
     home: tuple[Home, ...] = ()
 
     @model_validator(mode="after")
@@ -82,9 +97,16 @@ class Site(Table):
         feeders = {feeder.name for feeder in self.feeder}
         if len(feeders) != len(self.feeder):
             raise ValueError("two feeders have the same name")
-        for name, bus in self.bus.items():
-            if bus.feeder and bus.feeder not in feeders:
-                raise ValueError(f"bus {name} is on feeder {bus.feeder!r}, which is not declared")
+        twice = sorted(set(self.bus) & set(self.radio))
+        if twice:
+            raise ValueError(f"{twice[0]} is both a bus and a radio; give one another name")
+        media: dict[str, Bus | Radio] = {**self.bus, **self.radio}
+        for name, medium in media.items():
+            if medium.feeder and medium.feeder not in feeders:
+                raise ValueError(
+                    f"{'bus' if name in self.bus else 'radio'} {name} is on feeder "
+                    f"{medium.feeder!r}, which is not declared"
+                )
         addresses: set[int] = set()
         euis: dict[str, int] = {}
         units: dict[tuple[str, int], int] = {}
@@ -94,8 +116,8 @@ class Site(Table):
             addresses.add(home.address)
             if home.eui and euis.setdefault(home.eui, home.address) != home.address:
                 raise ValueError(f"homes {euis[home.eui]} and {home.address} have the same EUI")
-            if home.bus not in self.bus:
-                known = ", ".join(sorted(self.bus)) or "none is declared"
+            if home.bus not in media:
+                known = ", ".join(sorted(media)) or "none is declared"
                 raise ValueError(
                     f"home {home.address} is on bus {home.bus!r}, which is not declared ({known})"
                 )
@@ -104,7 +126,7 @@ class Site(Table):
                     f"home {home.address} is on feeder {home.feeder!r}, which is not declared"
                 )
             unit = (home.bus, home.address & 0xFF)
-            if units.setdefault(unit, home.address) != home.address:
+            if home.bus in self.bus and units.setdefault(unit, home.address) != home.address:
                 raise ValueError(
                     f"homes {units[unit]} and {home.address} are both unit {unit[1]} on {home.bus}"
                 )
@@ -162,6 +184,8 @@ def dump(site: Site) -> str:
         out += ["", "[[feeder]]", *_rows(feeder, set())]
     for name, bus in site.bus.items():
         out += ["", f"[bus.{toml_value(name)}]", *_rows(bus, set())]
+    for name, radio in site.radio.items():
+        out += ["", f"[radio.{toml_value(name)}]", *_rows(radio, set())]
     for home in site.home:
         out += ["", "[[home]]", *_rows(home, set())]
     return "\n".join(out) + "\n"
@@ -188,6 +212,8 @@ def controller_toml(site: Site, keys: str, passphrase_file: str | None = None) -
     out += _transformer(site)
     for name, bus in site.bus.items():
         out += ["", f"[bus.{toml_value(name)}]", *_rows(bus, {"feeder"})]
+    for name, radio in site.radio.items():
+        out += ["", f"[radio.{toml_value(name)}]", *_rows(radio, {"feeder"})]
     for home in site.home:
         out += ["", "[[home]]", f"address = {home.address}", f"bus = {toml_value(home.bus)}"]
         if home.name:

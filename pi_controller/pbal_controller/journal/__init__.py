@@ -4,11 +4,11 @@ from pbal_controller.journal.audit import add_audit, latest_audit, note, note_ch
 from pbal_controller.journal.chain import Entry, entries, faults
 from pbal_controller.journal.database import COUNTER_BLOCK, CommandRow, Journal
 from pbal_controller.journal.minutes import MinuteBook, Row
-from pbal_controller.journal.numbers import EPOCH_S, clock_is_set
+from pbal_controller.journal.numbers import EPOCH_S, clock_is_set, time_base
 from pbal_controller.journal.pruning import EVENTS_KEPT, prune
 from pbal_controller.journal.restored import lift_numbers
 from pbal_controller.journal.signing import Signed, sign, signature_faults, signatures
-from pbal_controller.journal.thread import AsyncJournal
+from pbal_controller.journal.thread import AsyncJournal, hold
 from pbal_controller.journal.vault import Vault
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "clock_is_set",
     "entries",
     "faults",
+    "hold",
     "latest_audit",
     "lift_numbers",
     "note",
@@ -35,4 +36,5 @@ __all__ = [
     "sign",
     "signature_faults",
     "signatures",
+    "time_base",
 ]

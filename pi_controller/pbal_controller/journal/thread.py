@@ -37,7 +37,7 @@ def _watched(journal: Journal, whereabouts: Whereabouts, call: Callable[[], T]) 
     return call(), journal.db.total_changes > before
 
 
-def _hold(path: Path | str) -> int:
+def hold(path: Path | str) -> int:
     """A lock beside the journal until the descriptor is closed: it has one controller at a time.
 
     -1 where none can be made; opening the journal then gives the better error. Raises
@@ -83,7 +83,7 @@ class AsyncJournal:
 
     async def open(self) -> None:
         """Open the file, which no other controller may have open. Raises JournalError."""
-        self._lock = _hold(self._path)
+        self._lock = hold(self._path)
         loop = asyncio.get_running_loop()
         try:
             self._journal = await loop.run_in_executor(

@@ -8,6 +8,7 @@ import pytest
 
 from pbal_tools.commission import guide, questions
 from pbal_tools.commission.guide import Guide
+from pbal_tools.commission.line import Line
 from pbal_tools.commission.questions import Asker
 from pbal_tools.commission.state import State
 from pbal_tools.errors import CheckFailed, InputError
@@ -53,6 +54,7 @@ class Rig:
         monkeypatch.setattr(guide.content, "move_rows", lambda told: [])
         monkeypatch.setattr(guide.content, "calibration_rows", lambda told: [])
         monkeypatch.setattr(guide, "write_report", self.report)
+        monkeypatch.setattr(guide, "write_site", lambda job: Path("site.toml"))
 
     def identify(self, job: Any, watch_s: float, every_s: float) -> dict[str, Any]:
         for address in (1, 2, 3):
@@ -80,11 +82,12 @@ class Rig:
         job: Any = SimpleNamespace(
             state=self.state, homes=homes, ask=self.crew, reached=lambda: [1, 2, 3],
             home=lambda a: homes[a - 1], store=SimpleNamespace(path=Path("keys.json")),
+            medium=SimpleNamespace(steps=Line.steps),
         )  # fmt: skip
         if again:
             self.state.forget(again)
         self.said = []
-        Guide(job, b"", range(1, 4), (5, 1), go_on, self.said.extend, again=again).run()
+        Guide(job, b"", range(1, 4), (5, 1), go_on, self.said.extend, again=again).run("report")
 
 
 @pytest.fixture

@@ -170,11 +170,11 @@ def calibrate_home(job: Job, address: int, between: Callable[[str], None] | None
     # If this laptop stops in between, what was written so far is in the record.
     job.state.data["restore"][str(address)] = {**_pending(job, address), **old}
     job.state.save()
-    for name, value in wanted.items():
-        talk.set(name, value)
     try:
+        for name, value in wanted.items():
+            talk.set(name, value)
         points = _prove(talk, points, "i_high" if len(found) > 1 else "i_low")
-    except CheckFailed:
+    except (CheckFailed, KeyboardInterrupt):
         put_back(job, address)
         raise
     job.state.data["restore"].pop(str(address))

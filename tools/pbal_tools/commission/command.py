@@ -1,6 +1,7 @@
 """The command line of `pbal commission`."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,27 +10,31 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from pbal_controller.config import JournalConfig
 from pbal_controller.documents import dump_json
 from pbal_controller.errors import JournalError, KeyStoreError
-from pbal_controller.journal import Journal
+from pbal_controller.journal import Journal, hold
 from pbal_controller.keys import KeyStore
 from pbal_protocol.modbus import UNPROVISIONED
 
-from ..errors import CheckFailed, CliError, InputError, UnreachableError
+from ..errors import CheckFailed, CliError, InputError, RefusedError, UnreachableError
 from ..extras import require
 from ..flash.run import end_like_ctrl_c
 from ..keystore import passphrase as ask_passphrase
 from ..output import JsonFlag, emit
-from ..sitefile import SITE, Bus, Site, load
+from ..sitefile import SITE, Bus, Radio, Site, load
 from . import content, signature
 from . import scan as scanning
+from .air import Air
 from .guide import Guide
 from .job import Job, Meter
 from .line import Line
 from .questions import Asker
 from .state import STEPS, State, default_folder
+from .survey import MARGIN_DB
 from .surveycommand import survey
 from .talk import PATIENCE_S
+from .watch import LEAST_ROUNDS
 
 app = typer.Typer(
     no_args_is_help=True, help="Commission a street: scan, phases, calibration, transfer test."
@@ -39,7 +44,8 @@ app.command()(survey)
 
 File = Annotated[Path, typer.Argument(help="The site file.")]
 BusName = Annotated[
-    str | None, typer.Option("--bus", "-b", help="The bus; may be left out where there is one.")
+    str | None,
+    typer.Option("--bus", "-b", help="The bus or radio; may be left out where there is one."),
 ]
 Units = Annotated[
     str, typer.Option("--units", help="Units to ask besides those of the site file, e.g. 1-40.")
@@ -50,19 +56,19 @@ Answer = Annotated[
 PassFile = Annotated[Path | None, typer.Option("--passphrase-file", help="Of the key store.")]
 
 
-def _bus(site: Site, name: str | None) -> tuple[str, Bus]:
+def _medium(site: Site, name: str | None) -> tuple[str, Bus | Radio]:
+    media: dict[str, Bus | Radio] = {**site.bus, **site.radio}
+    known = ", ".join(media) or "none"
     if name is None:
-        if len(site.bus) != 1:
+        if len(media) != 1:
             raise InputError(
-                f"The site has {len(site.bus)} buses: {', '.join(site.bus) or 'none'}.",
+                f"The site has {len(media)} buses and radios: {known}.",
                 "Choose one with --bus NAME.",
             )
-        name = next(iter(site.bus))
-    if name not in site.bus:
-        raise InputError(
-            f"There is no bus {name}.", f"The site file names: {', '.join(site.bus) or 'none'}."
-        )
-    return name, site.bus[name]
+        name = next(iter(media))
+    if name not in media:
+        raise InputError(f"There is no bus or radio {name}.", f"The site file names: {known}.")
+    return name, media[name]
 
 
 def _units(text: str) -> range:
@@ -89,7 +95,12 @@ def _eui(text: str) -> bytes:
 @contextlib.contextmanager
 def _line(site: Path, bus: str | None, answer_ms: float | None) -> Iterator[tuple[Site, str, Line]]:
     found = load(site)
-    name, table = _bus(found, bus)
+    name, table = _medium(found, bus)
+    if isinstance(table, Radio):
+        raise InputError(
+            f"{name} is a radio: who is heard on it is known only with the keys.",
+            f"pbal commission run {site} --bus {name} --until scan",
+        )
     with Line(table, answer_ms / 1000 if answer_ms else None) as line:
         yield found, name, line
 
@@ -244,21 +255,35 @@ def run(
         float, typer.Option("--every", min=0.4, max=60, help="Seconds between two rounds of it.")
     ] = 1.0,
     units: Units = "1-246",
+    listen: Annotated[
+        float | None,
+        typer.Option("--listen", min=5, max=3600, help="Of a radio: seconds to wait for joins."),
+    ] = None,
+    margin: Annotated[
+        float,
+        typer.Option("--margin", min=0, max=40, help="Of a radio: dB a good link has to spare."),
+    ] = MARGIN_DB,
     answer_ms: Answer = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """The whole commissioning of one bus, step by step; goes on where an earlier run stopped.
+    """The whole commissioning of one bus or radio, step by step; goes on where an earlier run
+    stopped.
+
+    A radio is commissioned where it is, e.g. on the Raspberry Pi, with its controller stopped.
 
     Example:  pbal commission run site.toml --keys keys.json --passphrase-file keys.pass
     """
-    for step in (again, until):
-        if step is not None and step not in STEPS:
-            raise InputError(f"There is no step {step}.", f"Steps: {', '.join(STEPS)}.")
     if until == STEPS[-1]:
         require("report")  # reported now, not after the transfers
     asker = Asker.load(answers)
     found = load(site)
-    name, table = _bus(found, bus)
+    name, table = _medium(found, bus)
+    steps = Air.steps if isinstance(table, Radio) else Line.steps
+    for step in (again, until):
+        if step is not None and step not in steps:
+            raise InputError(f"There is no step {step}.", f"Steps: {', '.join(steps)}.")
+    if isinstance(table, Radio):
+        _journal_of(journal)
     range_ = _units(units)
     if not keys.exists():
         raise InputError(f"There is no key store {keys}.", "pbal provision init makes one.")
@@ -276,19 +301,25 @@ def run(
     if again:
         state.forget(again)
     with contextlib.ExitStack() as stack:
-        line = stack.enter_context(Line(table, answer_ms / 1000 if answer_ms else None))
-        job = Job(found, name, line, store, state, asker, quiet=json_output)
+        if journal is not None:
+            try:
+                opened = Journal(journal)
+            except JournalError as exc:
+                raise InputError(str(exc)) from None
+            stack.callback(opened.close)
+        line = None
+        if isinstance(table, Radio):
+            job = Job.on_air(found, name, table, store, state, asker, quiet=json_output)
+            stack.enter_context(job.air)
+        else:
+            line = stack.enter_context(Line(table, answer_ms / 1000 if answer_ms else None))
+            job = Job(found, name, line, store, state, asker, quiet=json_output)
+        job.journal = opened if journal is not None else None
         config = found.transformer.meter
         if config is not None:
             job.meter = stack.enter_context(
                 Meter(config, line if config.bus == name else None).open()
             )
-        if journal is not None:
-            try:
-                job.journal = Journal(journal)
-            except JournalError as exc:
-                raise InputError(str(exc)) from None
-            stack.callback(job.journal.close)
         console = Console()
 
         def show(lines: list[str]) -> None:
@@ -298,9 +329,24 @@ def run(
                 console.clear()
             _say(lines)
 
-        guide = Guide(job, secret, range_, (watch, every), go_on, show, again=again)
-        line.listen()
+        if line is None:
+            watch = max(watch, LEAST_ROUNDS * 2 * job.air.turn_s)
+        guide = Guide(
+            job,
+            secret,
+            range_,
+            (watch, every),
+            go_on,
+            show,
+            again=again,
+            margin_db=margin,
+            listen_s=listen,
+        )
         end_like_ctrl_c()
+        if line is None:
+            job.begin()
+        else:
+            line.listen()
         patience_s = PATIENCE_S
         try:
             guide.run(until)
@@ -313,13 +359,34 @@ def run(
                 print(dump_json(_result(state), indent=2))
 
 
+def _journal_of(journal: Path | None) -> None:
+    """Over a radio the nodes take no beacon whose number they had. Raises InputError where a
+    controller's journal is on this computer and was not given; RefusedError where it is in use.
+    """
+    if journal is None:
+        usual = JournalConfig().path
+        if os.path.exists(usual):  # False also where this user may not look
+            raise InputError(
+                f"A controller ran here ({usual}); nodes that heard its beacons hear none of ours "
+                "without its numbers.",
+                f"Add --journal {usual}",
+            )
+        return
+    try:
+        lock = hold(journal)
+    except JournalError as exc:
+        raise RefusedError(f"{exc}.", "systemctl stop pbal-controller") from None
+    if lock >= 0:
+        os.close(lock)
+
+
 def _finish(job: Job, patience_s: float) -> None:
     """Ends each conversation; a failure here is printed, not raised in place of the real error."""
-    for address, talk in job.talks.items():
+    for talk in job.contacted():
         try:
             talk.finish(patience_s)
         except CliError as exc:
-            print(f"pbal: home {address}: {exc.message} Run it once more to end well.",
+            print(f"pbal: home {talk.address}: {exc.message} Run it once more to end well.",
                   file=sys.stderr)  # fmt: skip
 
 
@@ -332,11 +399,13 @@ def _result(state: State) -> dict[str, Any]:
             for step, told in notes.items()
         }
     steps = state.data["steps"]
+    wanted = Air.steps if "survey" in steps else Line.steps
     return {
         "folder": str(state.folder), "site": state.data["site"], "bus": state.data["bus"],
-        "ok": all(steps.get(step, {}).get("ok") for step in STEPS)
+        "ok": all(steps.get(step, {}).get("ok") for step in wanted)
         and bool(steps["report"].get("ok_all")),
         "steps": steps, "homes": homes, "restore": state.data["restore"],
+        "survey": state.data.get("survey"),
     }  # fmt: skip
 
 
@@ -355,6 +424,8 @@ def show(
         print(f"site {data['site']}, bus {data['bus']}")
         for step in STEPS:
             told = data["steps"].get(step)
+            if told is None and step not in Line.steps and data["survey"] is None:
+                continue
             words = "not yet" if told is None else "done" if told["ok"] else "OPEN"
             more = f"  {told['words']}" if told and told["words"] else ""
             print(f"  {content.TITLES[step]:<30} {words}{more}")

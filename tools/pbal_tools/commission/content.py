@@ -7,7 +7,8 @@ from ..sitefile import Site
 from .evidence import PHASES
 
 TITLES = {
-    "scan": "Nodes on the line", "contact": "Proof of each node",
+    "scan": "Nodes that are heard", "survey": "How well each home is heard",
+    "contact": "Proof of each node",
     "phases": "Phase and current transformer", "calibrate": "Calibration",
     "transfer": "Transfer test", "report": "Report",
 }  # fmt: skip
@@ -22,13 +23,20 @@ def content(site: Site, data: dict[str, Any], crew: str, remarks: str) -> dict[s
     watch = data.get("watch", {})
     open_points = [f"{h['address']}: {words}" for h in homes for words in h["open"]]
     open_points += [
+        f"{item['address']}: its link is {item['verdict']}"
+        for item in (data.get("survey") or {}).get("homes", [])
+        if item["verdict"] != "good"
+    ]
+    open_points += [
         f"node {node['eui']} is on the line and has no keys: pbal provision add"
         for node in scan.get("waiting", [])
     ]
     return {
         "format": "pbal-commissioning-report/1",
         "site": {"id": site.site.id, "name": site.site.name}, "bus": bus,
-        "port": site.bus[bus].port,
+        "port": site.bus[bus].port if bus in site.bus else "",
+        "radio": site.radio[bus].words if bus in site.radio else "",
+        "survey": data.get("survey"),
         "begun_s": data["begun_s"], "reported_s": int(time.time()), "crew": crew,
         "remarks": remarks,
         "ok": bool(homes) and not open_points,

@@ -8,6 +8,8 @@ import matplotlib
 matplotlib.use("agg")
 from matplotlib.figure import Figure
 
+from .survey import Heard, drawn
+
 COLOURS = ("#b3541e", "#2b6cb0", "#5a7d2a")  # phases A, B, C: distinguishable without colour, too
 STYLES = ("-", "--", ":")
 _SIZE = (7.2, 2.6)
@@ -73,13 +75,21 @@ def watch_picture(data: dict[str, Any], address: int) -> bytes | None:
     return png(figure)
 
 
+def survey_picture(data: dict[str, Any]) -> bytes | None:
+    """How well each home of a radio is heard; None: not surveyed."""
+    told = data.get("survey")
+    if not told or not told["homes"]:
+        return None
+    return png(drawn([Heard(**home) for home in told["homes"]], told["margin_db"]))
+
+
 def transfer_picture(data: dict[str, Any], address: int) -> bytes | None:
     """The output while the home visited each phase; None: not tested."""
     notes = data["homes"].get(str(address), {}).get("transfer", {})
     trace = notes.get("trace")
     if not trace:
         return None
-    figure, (axes,) = _axes(f"home {address}: transfer test, as read over the bus")
+    figure, (axes,) = _axes(f"home {address}: transfer test, as the node told it")
     times = [row[0] for row in trace]
     for k in range(3):
         axes.plot(

@@ -1,5 +1,6 @@
 """Runs the steps in order, one screen each, and stops where the crew has to act."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,16 +11,20 @@ from pbal_controller.documents import dump_json
 from ..errors import Ambiguous, CheckFailed, CliError, RefusedError
 from ..output import counted
 from . import content
+from . import survey as surveys
+from .air import Air
 from .calibrate import calibrate_home
 from .job import Job, rel
+from .joins import hear, listen_s, open_points
+from .joins import lines as join_lines
 from .scan import contact, scan
 from .signature import key_paths, public_hex, sign, signing_key
-from .state import STEPS
+from .sitemeasured import write_site
 from .transfer import restore_all, tour
 from .watch import identify
 
 Between = Callable[[str], None]
-_WATCHED = ("scan", "contact", "phases")  # a repeat changes nothing: --go-on passes them
+_WATCHED = ("scan", "survey", "contact", "phases")  # a repeat changes nothing: --go-on passes them
 
 
 class Guide:
@@ -30,6 +35,8 @@ class Guide:
         show: Callable[[list[str]], None],
         between: Between | None = None,
         again: str | None = None,
+        margin_db: float = surveys.MARGIN_DB,
+        listen_s: float | None = None,
     ) -> None:  # fmt: skip
         self.job = job
         self.state = job.state
@@ -39,10 +46,13 @@ class Guide:
         self._go_on = go_on
         self._show = show
         self._between = between
-        self._kept = STEPS[: STEPS.index(again)] if again else ()  # as they are: see --again
+        self._margin_db = margin_db
+        self._listen_s = listen_s
+        self._steps = steps = job.medium.steps
+        self._kept = steps[: steps.index(again)] if again else ()  # as they are: see --again
         self._points: list[str] = []
 
-    def run(self, last: str = STEPS[-1]) -> None:
+    def run(self, last: str) -> None:
         """Every step that is not done yet, up to `last`. Raises the step's error.
 
         Open points that were passed are shown once more at the end, however the run ends.
@@ -58,8 +68,9 @@ class Guide:
         if restored:
             self._show([f"put back the settings of homes {', '.join(map(str, restored))}, which "
                         "an earlier run had left changed"])  # fmt: skip
-        for number, step in enumerate(STEPS[: STEPS.index(last) + 1], 1):
-            head = f"Step {number} of {len(STEPS)}: {content.TITLES[step]}"
+        steps = self._steps
+        for number, step in enumerate(steps[: steps.index(last) + 1], 1):
+            head = f"Step {number} of {len(steps)}: {content.TITLES[step]}"
             told = self.state.data["steps"].get(step)
             if told and told["ok"]:
                 self._show([head, f"  done {content.stamp(told['at_s'])}"])
@@ -100,6 +111,9 @@ class Guide:
     # -- the steps -----------------------------------------------------------------------
 
     def _scan(self, head: str) -> None:
+        if isinstance(self.job.medium, Air):
+            self._joins(head, self.job.medium)
+            return
         found = scan(self.job, self._units)
         lines = [head]
         lines += [
@@ -142,6 +156,52 @@ class Guide:
             )  # fmt: skip
         else:
             self.state.step("scan", True, counted(len(found["provisioned"]), "node"), **found)
+
+    def _joins(self, head: str, air: Air) -> None:
+        """The scan over a radio."""
+        seconds = self._listen_s or listen_s(air)
+        self._show([head, f"  listening for {seconds:.0f} s at most: nodes join by themselves"])
+        found = hear(self.job, seconds)
+        self._show(join_lines(found))
+        words, remedy = open_points(found)
+        if words:
+            self._open(
+                "scan", "; ".join(words),
+                CheckFailed(f"On radio {air.name}: {'; '.join(words)}.",
+                            f"{remedy} Or go on with the others: --go-on"), **found,
+            )  # fmt: skip
+        else:
+            self.state.step("scan", True, counted(len(found["heard"]), "home"), **found)
+
+    def _survey(self, head: str) -> None:
+        """How well each home is heard that is heard at all; only over a radio."""
+        air = self.job.air
+        heard = {talk.address for talk in self.job.talks.values() if talk.hello is not None}
+        told = surveys.Survey(self._margin_db, frozenset(heard))
+        seconds = 2 * (surveys.FRAMES + 1) * air.turn_s + 10
+        self._show([head, f"  listening for {seconds:.0f} s at most; turn weak antennas meanwhile"])
+        end = time.monotonic() + seconds
+        while not told.done and time.monotonic() < end and heard:
+            air.check()
+            told.note(air.status())
+            time.sleep(0.5)
+        self.state.data["survey"] = told.as_dict()
+        self._show([f"  {line}" for line in surveys.lines(told)])
+        picture = self.state.folder / "survey.png"
+        with contextlib.suppress(ImportError):  # the pictures are an extra; the report needs it
+            surveys.save(told, picture)
+            self._show([f"  picture: {rel(picture)}"])
+        weak = [home.address for home in told.bad()]
+        if weak or not heard:
+            words = f"no good link: {_homes(weak)}" if weak else "no home is heard"
+            self._open(
+                "survey", words,
+                CheckFailed(f"On radio {air.name}: {words}.",
+                            "Turn or raise the antenna and look at its plug, then run this again. "
+                            "Or go on all the same: --go-on"),
+            )  # fmt: skip
+        else:
+            self.state.step("survey", True, counted(len(heard), "home"))
 
     def _contact(self, head: str) -> None:
         told = contact(self.job)
@@ -276,10 +336,14 @@ class Guide:
 
     def _report(self, head: str) -> None:
         report, folder = write_report(self.job, self._passphrase)
+        written = write_site(self.job)
         self.state.step("report", True, str(folder), ok_all=report["ok"], folder=str(folder))
         lines = [head, f"  {rel(folder)}: report.html, report.pdf, report.json, report.sig"]
         lines += [f"  open: {words}" for words in report["open"]]
         public = key_paths(self.job.store.path)[1]
+        lines.append(
+            f"  {rel(written)}: the site file with what was measured; compare, then keep it"
+        )
         lines.append(f"  next: pbal commission verify {rel(folder)} --public {rel(public)}")
         self._show(lines)
         if not report["ok"]:

@@ -5,7 +5,7 @@ import html
 from typing import Any
 
 from . import content
-from .figures import transfer_picture, watch_picture
+from .figures import survey_picture, transfer_picture, watch_picture
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1c1c1c; max-width: 62rem; margin: 2rem auto;
@@ -66,6 +66,9 @@ def page(report: dict[str, Any], data: dict[str, Any], public: str) -> str:
         "<p>No meter at the transformer: phases are named by one of the homes (see each home), so "
         "homes on the same phase have the same letter, which may be another one there.</p>\n"
     )  # fmt: skip
+    if report["radio"]:
+        out.append(f"<h2>The radio</h2>\n<p>{e(report['radio'])}</p>\n")
+        out.append(_picture(survey_picture(data), "how well each home is heard"))
     for home in report["homes"]:
         out.append(f"<h2>Home {home['address']} {e(home['name'])}</h2>\n")
         out.append(

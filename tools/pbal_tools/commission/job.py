@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,17 +13,20 @@ from pathlib import Path
 from pbal_build import BuildError, load_board
 from pbal_controller.config import MeterConfig
 from pbal_controller.errors import BearerError, ConfigError
-from pbal_controller.journal import Journal
+from pbal_controller.journal import Journal, time_base
 from pbal_controller.keys import KeyStore
 from pbal_controller.meters import FileMeter, TransformerReading, checked, line_of, profile_of
 from pbal_protocol import frames
 
 from ..errors import InputError
-from ..sitefile import Bus, Home, Site
+from ..sitefile import Bus, Home, Radio, Site
+from .air import BEACONS, Air
 from .line import Line
 from .questions import Asker
 from .state import State
-from .talk import Talk
+from .talk import PATIENCE_S, Talk
+
+_GROUP = "group"  # the controller's own name for its beacons' sequence
 
 
 class Meter:
@@ -89,11 +93,11 @@ class Meter:
 
 @dataclass
 class Job:
-    """One segment's commissioning."""
+    """The commissioning of one bus or radio."""
 
     site: Site
     bus_name: str
-    line: Line
+    medium: Line | Air
     store: KeyStore
     state: State
     ask: Asker
@@ -101,11 +105,46 @@ class Job:
     meter: Meter | None = None
     quiet: bool = False
     talks: dict[int, Talk] = field(default_factory=dict)
+    _contacted: set[int] = field(default_factory=set)
+    _reserving: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def homes(self) -> list[Home]:
-        """The homes of this segment, in the order of the site file."""
+        """The homes of this bus or radio, in the order of the site file."""
         return [home for home in self.site.home if home.bus == self.bus_name]
+
+    @property
+    def line(self) -> Line:
+        """The bus, for what only a bus has."""
+        assert isinstance(self.medium, Line)
+        return self.medium
+
+    @property
+    def air(self) -> Air:
+        """The radio, for what only a radio has."""
+        assert isinstance(self.medium, Air)
+        return self.medium
+
+    @classmethod
+    def on_air(
+        cls, site: Site, name: str, radio: Radio, store: KeyStore, state: State, ask: Asker,
+        quiet: bool = False,
+    ) -> "Job":  # fmt: skip
+        """Of a radio of this computer."""
+
+        def beacons(count: int) -> int:
+            return job.reserve_beacons(count)
+
+        air = Air(name, radio, store.site_id, store.active, beacons)
+        job = cls(site, name, air, store, state, ask, quiet=quiet)
+        return job
+
+    def begin(self) -> None:
+        """All homes that have a key may join, and the radio is opened. Raises as `Air.open`."""
+        for home in self.homes:
+            if self.has_key(home.address):
+                self.opened(home.address)
+        self.air.open()
 
     def home(self, address: int) -> Home:
         """A home by address. Raises InputError."""
@@ -123,15 +162,42 @@ class Job:
 
     def talk(self, address: int) -> Talk:
         """The sealed conversation with a home, in contact. Raises as Talk.contact."""
+        talk = self.opened(address)
+        if address not in self._contacted:
+            # Over a radio it would have been heard by now.
+            late = isinstance(self.medium, Air) and talk.hello is None
+            talk.contact(0.0 if late else PATIENCE_S)
+            self._contacted.add(address)
+        return talk
+
+    def opened(self, address: int) -> Talk:
+        """The same, which may not have begun yet."""
         if address not in self.talks:
-            talk = Talk(self.line, self.store.site_id, self.store.node(address), self._reserve)
-            talk.contact()
-            self.talks[address] = talk
+            self.talks[address] = Talk(
+                self.medium, self.store.site_id, self.store.node(address), self._reserve,
+                self.home(address).name,
+            )  # fmt: skip
         return self.talks[address]
+
+    def contacted(self) -> list[Talk]:
+        """The conversations that were begun."""
+        return [self.talks[address] for address in sorted(self._contacted)]
+
+    def has_key(self, address: int) -> bool:
+        """Whether the key store has this home."""
+        return address in self.store.addresses()
+
+    def reserve_beacons(self, count: int) -> int:
+        """Counters of beacons; the first of so many."""
+        if self.journal is not None:
+            with self._reserving:
+                return self.journal.reserve(1, frames.GROUP, _GROUP, 1, count)
+        return self.state.reserve(BEACONS, _GROUP, time_base(time.time()), count)
 
     def _reserve(self, address: int, key: str, at_least: int, count: int) -> int:
         if self.journal is not None:
-            return self.journal.reserve(address, frames.DOWN, key, at_least, count)
+            with self._reserving:
+                return self.journal.reserve(address, frames.DOWN, key, at_least, count)
         return self.state.reserve(address, key, at_least, count)
 
     def reached(self) -> list[int]:

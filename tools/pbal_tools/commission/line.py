@@ -6,27 +6,35 @@ must be stopped; a port that it holds is refused, and so is a line on which anot
 
 import contextlib
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 import serial
 
 from pbal_controller.bearers.rs485 import open_port
+from pbal_controller.homes import Conversation
 from pbal_protocol import modbus, modbus_client
 from pbal_protocol.errors import RemoteError
 
 from ..errors import PortBusy, RefusedError, UnreachableError
 from ..flash import ports
 from ..sitefile import Bus
+from .medium import Reserve
 
 _STEP_S = 0.004
 _GAP_S = 0.02  # bytes of one answer come closer together than this, also through USB
 _ALL = 1024  # bytes; no more are ever needed
+_BLOCK = 64  # counters that are reserved at a time
 _READ_S = 0.4  # a whole answer of 256 bytes, with a slow adapter
 
 
 class Line:
     """One RS-485 segment. `answer_s`: how long a node may take to begin its answer."""
+
+    steps = ("scan", "contact", "phases", "calibrate", "transfer", "report")
+    turn_s = 0.0
+    most_tries = 8
 
     def __init__(self, bus: Bus, answer_s: float | None = None) -> None:
         self.bus = bus
@@ -37,6 +45,7 @@ class Line:
         self.extra = 0  # answers after which more came: another node's
         self._port: Any  # pyserial's
         self._quiet_from = 0.0
+        self._reserves: dict[int, Reserve] = {}
 
     def __enter__(self) -> "Line":
         try:
@@ -166,6 +175,41 @@ class Line:
             return modbus_client.parse_pdu(answer)[1]
         except RemoteError:
             return b""
+
+    # -- conversations -------------------------------------------------------------------
+
+    @property
+    def words(self) -> str:
+        return self.bus.port
+
+    def place(self, address: int) -> str:
+        return f"at unit {address & 0xFF}"
+
+    def remedy(self) -> str:
+        return "Check its supply, A and B, and whether it is provisioned for this site."
+
+    def join(self, talk: Conversation, reserve: Reserve) -> None:
+        self._reserves[talk.home.address] = reserve
+
+    def ask(self, talk: Conversation) -> bool | None:
+        home, session = talk.home, talk.session
+        counters = session.counters
+        if home.hello is not None and not counters.left:
+            reserve = self._reserves[home.address]
+            first = reserve(home.address, session.key_id, max(1, counters.floor), _BLOCK)
+            counters.extend(first, _BLOCK)
+        frame = talk.outgoing(modbus.MAX_BODY, time.monotonic())
+        home.signs.polled()
+        answer = self.exchange(home.address & 0xFF, frame)
+        return None if answer is None else talk.received(answer, time.monotonic())
+
+    def next_reading(self, talk: Conversation, meanwhile: Callable[[], None]) -> bool:
+        before = talk.home.readings
+        for _ in range(self.most_tries):
+            if self.ask(talk) and talk.home.readings != before:
+                return True
+            time.sleep(_GAP_S)
+        return False
 
     def _collect(self, sent: int) -> bytes:
         now = time.monotonic()

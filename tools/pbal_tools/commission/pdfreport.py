@@ -20,7 +20,7 @@ from reportlab.platypus import (
 )
 
 from . import content
-from .figures import transfer_picture, watch_picture
+from .figures import survey_picture, transfer_picture, watch_picture
 
 _WIDTH = A4[0] - 36 * mm
 _SHEET = getSampleStyleSheet()
@@ -116,6 +116,8 @@ def paper(path: Path, report: dict[str, Any], data: dict[str, Any], public: str)
             "same phase have the same letter, which may be another one there.", _CELL,
         ),
     ]  # fmt: skip
+    if report["radio"]:
+        flow += [_text("The radio", _PART), _text(report["radio"]), *_picture(survey_picture(data))]
     for home in report["homes"]:
         flow += _home(home, data)
     flow += [

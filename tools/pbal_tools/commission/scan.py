@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from pbal_controller.naming import shown
+from pbal_controller.naming import shown, version_text
 from pbal_protocol import discovery, flags, modbus, records
 
 from ..errors import CliError
@@ -173,7 +173,10 @@ def _contact(job: Job, address: int, eui: str, fixed: bool) -> dict[str, Any]:
     )
     health = talk.health
     assert health is not None
-    _, board, version, name = identification(job.line, talk.unit)
+    if isinstance(job.medium, Line):
+        _, board, version, name = identification(job.line, address & 0xFF)
+    else:  # a radio has no registers: what the site file says
+        board, version, name = job.home(address).board, version_text(hello.fw_version), ""
     return {
         "ok": not faults, "faults": faults, "eui": told, "board": board, "version": version,
         "name": name, "boots": hello.boots, "phase": reading.phase, "state": reading.state,

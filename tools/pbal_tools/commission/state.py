@@ -14,10 +14,12 @@ from pbal_controller.errors import KeyStoreError
 from pbal_controller.keys import atomic_write
 
 from ..errors import InputError
+from .reserved import Reserved
 
 FORMAT = "pbal-commission/1"
 FILE = "commission.json"
-STEPS = ("scan", "contact", "phases", "calibrate", "transfer", "report")
+# Over a line there is no survey.
+STEPS = ("scan", "survey", "contact", "phases", "calibrate", "transfer", "report")
 
 
 class State:
@@ -26,6 +28,7 @@ class State:
     def __init__(self, folder: Path, data: dict[str, Any]) -> None:
         self.folder = folder
         self.data = data
+        self._reserved = Reserved(folder, data.get("counters", {}))
 
     @classmethod
     def open(cls, folder: Path, site_id: int, bus: str) -> "State":
@@ -46,7 +49,7 @@ class State:
                 folder,
                 {
                     "format": FORMAT, "site": site_id, "bus": bus, "begun_s": int(time.time()),
-                    "steps": {}, "homes": {}, "counters": {}, "restore": {},
+                    "steps": {}, "homes": {}, "restore": {},
                 },
             )  # fmt: skip
         state = cls.read(folder)
@@ -108,13 +111,9 @@ class State:
 
     # -- counters ------------------------------------------------------------------------
 
-    def reserve(self, address: int, key: str, at_least: int, count: int) -> int:
-        """Reserves counters of frames to a node in this file; returns the first."""
-        row = self.data["counters"].get(str(address), {})
-        start = max(int(row.get("next", 0)) if row.get("key") == key else 0, at_least)
-        self.data["counters"][str(address)] = {"key": key, "next": start + count}
-        self.save()
-        return start
+    def reserve(self, who: int | str, key: str, at_least: int, count: int) -> int:
+        """Reserves counters of frames to a node, or of beacons; returns the first."""
+        return self._reserved.reserve(str(who), key, at_least, count)
 
 
 def default_folder(site_id: int, bus: str) -> Path:

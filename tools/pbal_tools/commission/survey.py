@@ -19,6 +19,7 @@ import aiohttp
 from ..statusclient import fetch, spare_db
 
 FRAMES = 5  # heard during the survey, before a link is judged
+MARGIN_DB = 6.0
 _EVERY_S = 1.0
 
 
@@ -159,14 +160,13 @@ def lines(survey: Survey) -> Iterable[str]:
         )
 
 
-def save(survey: Survey, path: Path) -> None:
-    """A picture: what each home has to spare; PNG or SVG by the file's name."""
+def drawn(rows: Sequence[Heard], margin_db: float) -> Any:
+    """A figure of what each home has to spare."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib.figure import Figure
 
-    rows = survey.rows()
     figure = Figure(figsize=(7.2, 1.2 + 0.32 * max(1, len(rows))), layout="constrained")
     axes = figure.subplots()
     colours = {"good": "#1b7837", "weak": "#b3541e", "silent": "#b3261e"}
@@ -176,7 +176,7 @@ def save(survey: Survey, path: Path) -> None:
         if home.spare_db is not None:
             words = f"{home.rssi_dbm:.0f} dBm, SF{home.sf}, {home.frames} frames: {home.verdict}"
         axes.text(max(home.spare_db or 0.0, 0.0) + 0.3, i, words, va="center", fontsize=7)
-    axes.axvline(survey.margin_db, color="black", linewidth=0.8, linestyle="--")
+    axes.axvline(margin_db, color="black", linewidth=0.8, linestyle="--")
     axes.set_yticks(range(len(rows)), [home.name or str(home.address) for home in rows])
     axes.invert_yaxis()
     axes.margins(x=0.35)
@@ -184,8 +184,16 @@ def save(survey: Survey, path: Path) -> None:
     axes.set_xlabel("signal to noise, dB above what the spreading factor needs", fontsize=8)
     good = sum(home.verdict == "good" for home in rows)
     axes.set_title(
-        f"{good} of {len(rows)} homes have {survey.margin_db:g} dB to spare", fontsize=9, loc="left"
+        f"{good} of {len(rows)} homes have {margin_db:g} dB to spare", fontsize=9, loc="left"
     )
+    return figure
+
+
+def save(survey: Survey, path: Path) -> None:
+    """A picture: what each home has to spare; PNG or SVG by the file's name."""
+    import matplotlib
+
+    figure = drawn(survey.rows(), survey.margin_db)
     with matplotlib.rc_context({"svg.hashsalt": "pbal"}):
         if path.suffix.lower() == ".svg":
             figure.savefig(path, format="svg", metadata={"Date": None})

@@ -26,7 +26,7 @@ def survey(
     margin: Annotated[
         float,
         typer.Option("--margin", min=0, max=40, help="What a good link has to spare, dB."),
-    ] = 6.0,
+    ] = surveys.MARGIN_DB,
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="FILE", help="Draw it: .png or .svg.")
     ] = None,

@@ -15,15 +15,13 @@ from collections.abc import Callable
 from pbal_controller.config import HomeConfig
 from pbal_controller.homes import Conversation, Home, Host, Session
 from pbal_controller.keys import NodeKey
-from pbal_protocol import config, modbus, records
+from pbal_protocol import config, records
 from pbal_protocol.codec import Record
 
 from ..errors import CheckFailed, PeerError, UnreachableError
-from .line import Line
+from .medium import Medium, Reserve
 
-Reserve = Callable[[int, str, int, int], int]  # address, key, at least, count -> first
-
-_BLOCK = 64
+_TURNS = 6  # of a home, besides the patience
 _GAP = 4096  # above the node's floor, for frames of the controller that never arrived
 PATIENCE_S = 12.0
 _PAUSE_S = 0.05
@@ -52,19 +50,17 @@ class Talk:
     """One node: its last record of every kind, and what is to be sent to it."""
 
     def __init__(
-        self, line: Line, site_id: int, key: NodeKey, reserve: Reserve, bottom: int = 0
+        self, medium: Medium, site_id: int, key: NodeKey, reserve: Reserve, name: str = ""
     ) -> None:
         self.address = key.address
-        self.unit = key.address & 0xFF
         self.eui = key.eui
-        self.line = line
+        self.medium = medium
         self.session = Session(site_id, key.address, key.root, key.fingerprint)
-        self.session.raise_up_floor(bottom)
-        self.home = Home(HomeConfig(address=key.address, bus="line"), self.session)
+        self.home = Home(HomeConfig(address=key.address, bus="line", name=name), self.session)
         self.refused = 0  # answers that were not authentic
         self._told = _Told()
         self._conversation = Conversation(self.home, self._told, floor_skip=_GAP)
-        self._reserve = reserve
+        medium.join(self._conversation, reserve)
 
     @property
     def hello(self) -> records.Hello | None:
@@ -98,7 +94,7 @@ class Talk:
 
         Repeats carry a new counter; a repeat must have no second effect (a Switch keeps its id).
         """
-        for _ in range(tries):
+        for _ in range(min(tries, self.medium.most_tries)):
             for item in items:
                 self.home.ask(item)
             got = self._exchange()
@@ -108,20 +104,10 @@ class Talk:
         return []
 
     def _exchange(self) -> list[Record]:
-        now = time.monotonic()
-        counters = self.session.counters
-        if self.home.hello is not None and not counters.left:
-            first = self._reserve(
-                self.address, self.session.key_id, max(1, counters.floor), _BLOCK
-            )  # fmt: skip
-            counters.extend(first, _BLOCK)
         if self._has_time():
             self.home.time_nonce = None
-        frame = self._conversation.outgoing(modbus.MAX_BODY, now)
-        self.home.signs.polled()
-        answer = self.line.exchange(self.unit, frame)
         self._told.got = []
-        if answer is not None and not self._conversation.received(answer, time.monotonic()):
+        if self.medium.ask(self._conversation) is False:
             self.refused += 1
         return self._told.got
 
@@ -137,7 +123,7 @@ class Talk:
         Raises UnreachableError or PeerError for a node that is silent or not authentic, else
         CheckFailed naming `what` never came.
         """
-        end = time.monotonic() + patience_s
+        end = time.monotonic() + patience_s + _TURNS * self.medium.turn_s
         asked = 0.0
         heard = False
         refused = self.refused
@@ -145,7 +131,7 @@ class Talk:
             now = time.monotonic()
             if now > end:
                 break
-            if now - asked > 1.0:
+            if now - asked > max(1.0, self.medium.turn_s):
                 asked = now
                 heard = bool(self.poll(*ask)) or heard
             else:
@@ -157,24 +143,25 @@ class Talk:
             raise CheckFailed(f"Home {self.address}: {what} did not come.", "Repeat the step.")
         if self.refused > refused:
             raise PeerError(
-                f"Home {self.address}: what answers at unit {self.unit} holds another key.",
+                f"Home {self.address}: what answers {self.medium.place(self.address)} holds "
+                "another key.",
                 f"Read the label; provision it anew: pbal provision add --address {self.address}",
             )
         raise UnreachableError(
-            f"Home {self.address} does not answer at unit {self.unit}.",
-            "Check its supply, A and B, and whether it is provisioned for this site.",
+            f"Home {self.address} does not answer {self.medium.place(self.address)}.",
+            self.medium.remedy(),
         )
 
     # -- what the steps need -------------------------------------------------------------
 
-    def contact(self) -> None:
-        """Proves that the node is there now, is the one with our key, and has the time.
+    def contact(self, patience_s: float = PATIENCE_S) -> None:
+        """Proves that the node is there now, is the one with our key, and has the time; waits for
+        its first word so long.
 
         An answer alone proves little, it may be a recording: the acknowledgement of a frame sealed
         just now proves that the node is there. Raises as `until`.
         """
-        self.until(lambda: self.telemetry is not None, "a reading")
-
+        self.until(lambda: self.telemetry is not None, "a reading", patience_s=patience_s)
         self.until(lambda: self.hello is not None, "its name")
         if self.session.sealed:
             self._told.acked = -1
@@ -192,8 +179,23 @@ class Talk:
             if isinstance(record, records.Telemetry):
                 return record
         raise UnreachableError(
-            f"Home {self.address} went silent.", "Check its supply and the bus, then repeat."
+            f"Home {self.address} went silent.", f"{self.medium.remedy()} Then repeat."
         )
+
+    def next_reading(self, meanwhile: Callable[[], None]) -> tuple[records.Telemetry, float]:
+        """A reading that was not returned by the call before, and the unix time, s, at which it was
+        measured. `meanwhile` is called now and then while it is waited for. Raises
+        UnreachableError.
+        """
+        if self._has_time():
+            self.home.time_nonce = None
+        if not self.medium.next_reading(self._conversation, meanwhile):
+            raise UnreachableError(
+                f"Home {self.address} went silent.", f"{self.medium.remedy()} Then repeat."
+            )
+        reading = self.telemetry
+        assert reading is not None
+        return reading, time.time() - (time.monotonic() - self.home.sampled_at)
 
     def settings(self) -> dict[str, int]:
         """Every setting of the node by name."""

@@ -154,7 +154,7 @@ def _move(
     if result is None or result.outcome == names.ACCEPTED:
         raise CheckFailed(
             f"Home {talk.address} gave no result within {TTL_S + 15} s.",
-            "Look at its state:  pbal commission scan",
+            "Look at its state:  pbal site check --scan, or on the controller's page.",
         )
     talk.poll(records.ResultAck(command_id=order.command_id))
     until = time.monotonic() + _SETTLE_S
@@ -187,8 +187,8 @@ def _wait_good(talk: Talk, trace: list[list[Any]], begun: float) -> None:
 
 
 def _wait_dwell(talk: Talk, trace: list[list[Any]], begun: float) -> None:
-    """Waits, at most 20 s, until the node itself reports that its dwell is over."""
-    end = time.monotonic() + 20
+    """Waits, 20 s and some turns at most, until the node itself reports that its dwell is over."""
+    end = time.monotonic() + 20 + 4 * talk.medium.turn_s
     while time.monotonic() < end:
         reading = _sample(talk, trace, begun)
         if reading is not None and reading.dwell_left_s == 0:

@@ -48,11 +48,11 @@ class Watching:
         for address, watch in self.homes.items():
             self._read_meter()
             try:
-                reading = job.talk(address).reading()
+                # At the moment at which the node measured it, not that of the question.
+                reading, at_s = job.talk(address).next_reading(self._read_meter)
             except CliError:
                 continue
-            # A value that the node measured before the question belongs to that earlier moment.
-            watch.times.append(time.time() - reading.age_ms / 1000)
+            watch.times.append(at_s)
             watch.v.append((reading.va_v, reading.vb_v, reading.vc_v))
             watch.vout.append(reading.vout_v)
             watch.p_w.append(reading.p_w)

@@ -50,6 +50,9 @@ def show(site: File = SITE, json_output: JsonFlag = False) -> None:
         print(f"site {head.id} {head.name}".rstrip())
         if found.transformer.rated_kva:
             print(f"transformer {found.transformer.rated_kva:g} kVA")
+        for name, radio in found.radio.items():
+            count = sum(home.bus == name for home in found.home)
+            print(f"radio {name}: {radio.words}, {counted(count, 'home')}")
         for name, bus in found.bus.items():
             count = sum(home.bus == name for home in found.home)
             print(f"bus {name}: {bus.port}, {bus.baud} baud 8{bus.parity}{bus.stop_bits}, "
@@ -166,14 +169,28 @@ def _render(site: Site, differences: list[Difference], compared: list[str]) -> N
             print("next: compare it with --keys, --controller or --scan")
 
 
+def _named(option: str, items: list[str] | None, what: str, example: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for item in items or ():
+        key, equals, value = item.partition("=")
+        if not equals or not key or not value:
+            raise InputError(f"{option} {item} is not NAME={what}.", f"E.g. {option} {example}")
+        found[key] = value
+    return found
+
+
 @app.command("import")
 def import_site(
     table: Annotated[Path, typer.Argument(help="CSV: address, name, bus, feeder, phase, ...")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The site file to write.")],
     site: Annotated[int, typer.Option("--site", help="The site's number.")],
     bus: Annotated[
-        list[str], typer.Option("--bus", help="NAME=PORT, e.g. north=/dev/ttyUSB0; repeat.")
-    ],
+        list[str] | None, typer.Option("--bus", help="NAME=PORT, e.g. north=/dev/ttyUSB0; repeat.")
+    ] = None,
+    radio: Annotated[
+        list[str] | None,
+        typer.Option("--radio", help="NAME=REGION, a LoRa radio, e.g. village=IN865; repeat."),
+    ] = None,
     name: Annotated[str, typer.Option("--name", help="The site's name.")] = "",
     rated_kva: Annotated[
         float | None, typer.Option("--rated-kva", min=1, help="The transformer.")
@@ -185,13 +202,13 @@ def import_site(
 
     Example:  pbal site import homes.csv --site 7 --bus north=/dev/ttyUSB0 --out site.toml
     """
-    ports: dict[str, str] = {}
-    for item in bus:
-        key, equals, port = item.partition("=")
-        if not equals or not key or not port:
-            raise InputError(f"--bus {item} is not NAME=PORT.", "E.g. --bus north=/dev/ttyUSB0")
-        ports[key] = port
-    made = import_csv(table, site, name, ports, rated_kva)
+    ports = _named("--bus", bus, "PORT", "north=/dev/ttyUSB0")
+    regions = _named("--radio", radio, "REGION", "village=IN865")
+    if not ports and not regions:
+        raise InputError(
+            "No bus and no radio is named.", "Add --bus NAME=PORT or --radio NAME=REGION."
+        )
+    made = import_csv(table, site, name, ports, rated_kva, regions)
     _write(out, dump(made), overwrite)
     if load(out) != made:
         raise CheckFailed(f"{out} does not read back as it was written.", "Report this.")
@@ -222,19 +239,27 @@ def controller_config(
     from pbal_controller.errors import ConfigError
 
     found = load(site)
-    if not found.bus:
-        raise InputError(f"{site} names no bus.", "Add a table [bus.NAME] with its port.")
+    if not found.bus and not found.radio:
+        raise InputError(
+            f"{site} names no bus and no radio.",
+            "Add a table [bus.NAME] with its port, or [radio.NAME] with its region.",
+        )
     _write(out, controller_toml(found, keys, passphrase_file), overwrite)
     try:
         again = load_config(out, environ={})
     except ConfigError as exc:
         raise CheckFailed(f"The controller would refuse {out}: {exc}", "Report this.") from None
     emit(
-        {"config": str(out), "homes": len(again.home), "buses": sorted(again.bus)},
+        {
+            "config": str(out),
+            "homes": len(again.home),
+            "buses": sorted(again.bus),
+            "radios": sorted(again.radio),
+        },
         json_output,
         lambda data: print(
             f"{data['config']}: {counted(data['homes'], 'home')} on "
-            f"{', '.join(data['buses'])}; the "
+            f"{', '.join(data['buses'] + data['radios'])}; the "
             "controller reads it\nnext: systemctl restart pbal-controller"
         ),
     )

@@ -11,32 +11,36 @@ PHASES = {1: "A", 2: "B", 3: "C"}
 
 
 def import_csv(
-    path: Path, site_id: int, name: str, buses: dict[str, str], rated_kva: float | None = None
-) -> Site:
+    path: Path, site_id: int, name: str, buses: dict[str, str], rated_kva: float | None = None,
+    radios: dict[str, str] | None = None,
+) -> Site:  # fmt: skip
     """Builds a site from a CSV file (comma or semicolon, UTF-8, a line of column names).
 
-    `buses` gives each bus its serial port; a home without a bus is on the only one. Raises
-    InputError naming the line.
+    `buses` gives each bus its serial port, `radios` each radio its region; a home that names none
+    is on the only one. Raises InputError naming the line.
     """
-    homes = [_home(path, row, buses) for row in homestable.read(path)]
+    radios = radios or {}
+    homes = [_home(path, row, [*buses, *radios]) for row in homestable.read(path)]
     feeders = dict.fromkeys(home["feeder"] for home in homes if home.get("feeder"))
     data: dict[str, Any] = {
         "site": {"id": site_id, "name": name},
         "transformer": {"rated_kva": rated_kva} if rated_kva else {},
         "feeder": [{"name": feeder} for feeder in feeders],
         "bus": {bus: {"port": port} for bus, port in buses.items()},
+        "radio": {radio: {"region": region} for radio, region in radios.items()},
         "home": homes,
     }
     return validate(data, str(path))
 
 
-def _home(path: Path, row: homestable.Row, buses: dict[str, str]) -> dict[str, Any]:
-    bus = row.bus or (next(iter(buses)) if len(buses) == 1 else "")
+def _home(path: Path, row: homestable.Row, buses: list[str]) -> dict[str, Any]:
+    bus = row.bus or (buses[0] if len(buses) == 1 else "")
     if bus not in buses:
         raise InputError(
             f"{path}, line {row.line}: "
             + (
-                f"bus {bus!r} has no port; give it with --bus {bus or 'NAME'}=PORT."
+                f"bus {bus!r} has no port; give it with --bus {bus or 'NAME'}=PORT, or its region "
+                f"with --radio {bus or 'NAME'}=REGION."
                 if bus
                 else "no bus is named, and there is not just one."
             ),
