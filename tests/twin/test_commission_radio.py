@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import signal
+import tomllib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -36,9 +37,9 @@ async def rig() -> AsyncIterator[Village]:
         assert made.street.witness.report()["incidents"].get("short-circuit", 0) == 0
 
 
-def told_by(rig: Village) -> str:
-    """What the late home's chip printed, for a failure's message."""
-    return rig.street.homes[LATE].chip.log()[-2000:]
+def told_by(rig: Village, home: int) -> str:
+    """What a home's chip printed, for a failure's message."""
+    return rig.street.homes[home].chip.log()[-2000:]
 
 
 async def test_homes_join_late_or_not_at_all_and_each_is_named(rig: Village) -> None:
@@ -54,7 +55,7 @@ async def test_homes_join_late_or_not_at_all_and_each_is_named(rig: Village) -> 
     await late
     assert done.code == ExitCode.CHECK_FAILED, done.err
     found = done.json["steps"]["scan"]
-    assert found["absent"] == [FAR + 1], done.err + told_by(rig)
+    assert found["absent"] == [FAR + 1], done.err + told_by(rig, LATE)
     assert [n["address"] for n in found["heard"]] == [1, LATE + 1], found
     assert [n["eui"] for n in found["heard"]] == [n.eui for n in rig.street.identities[:GOOD]]
     assert found["other_key"] == [OTHER_KEY + 1], found
@@ -114,7 +115,7 @@ async def test_ctrl_c_in_the_middle_of_a_transfer_leaves_nothing_half_done(rig: 
 
 async def test_transfers_and_a_signed_report_with_the_site_as_measured(rig: Village) -> None:
     done = await rig.run("--json", answers=AGREED)
-    assert done.code == 0, done.err + done.out
+    assert done.code == 0, done.err + told_by(rig, 0) + done.out
     for home in done.json["homes"].values():
         moves = home["transfer"]["moves"]
         assert [m["outcome"] for m in moves] == ["done"] * 3, moves
@@ -133,4 +134,5 @@ async def test_transfers_and_a_signed_report_with_the_site_as_measured(rig: Vill
     assert [home["eui"] for home in homes] == [n.eui for n in rig.street.identities[:GOOD]]
     config = await rig.pbal("site", "controller", "record/site.toml", "--out", "pbal.toml")
     assert config.code == 0, config.err
-    assert "[radio.village]" in (rig.folder / "pbal.toml").read_text()
+    made = tomllib.loads((rig.folder / "pbal.toml").read_text())
+    assert made["radio"]["village"]["region"] == "IN865"

@@ -62,7 +62,7 @@ def test_what_was_measured_stands_in_the_site_and_nothing_else_changes(tmp_path:
     state = State.open(tmp_path / "record", 7, "village")
     job: Any = SimpleNamespace(bus_name="village", state=state)
     state.home(1)["contact"] = {"ok": True, "eui": "24a160fffe000001", "board": ""}
-    state.home(1)["phases"] = {"ok": True, "real_phase": "B", "relative_to": ""}
+    state.home(1)["phases"] = {"ok": True, "real_phase": "B", "relative_to": "transformer"}
     # Named by another home, it may be another letter at the transformer.
     state.home(257)["phases"] = {"ok": True, "real_phase": "C", "relative_to": "home 1"}
     first, second = measured(site(), job).home

@@ -23,11 +23,15 @@ def _home(home: Home, job: Job) -> Home:
         return home
     notes = job.state.home(home.address)
     contact, phases = notes.get("contact", {}), notes.get("phases", {})
+    transfer = notes.get("transfer", {})
     found = {}
     if contact.get("ok"):
         found = {"eui": contact["eui"], "board": contact["board"] or home.board}
-    if phases.get("ok") and phases.get("real_phase") and not phases.get("relative_to"):
+    if phases.get("ok") and phases.get("relative_to") == "transformer":
         found["phase"] = phases["real_phase"]
+        if transfer.get("ok") and phases.get("pairing"):
+            # An earlier test that was cut short may have left it on another than was measured.
+            found["phase"] = phases["pairing"][transfer["end"] - 1]
     return home.model_copy(update=found)
 
 

@@ -21,6 +21,7 @@ from pbal_protocol.codec import Record
 from ..errors import CheckFailed, PeerError, UnreachableError
 from .medium import Medium, Reserve
 
+_WITHOUT = 4  # frames without a reading: over a radio a home's news come by themselves
 _TURNS = 6  # of a home, besides the patience
 _GAP = 4096  # above the node's floor, for frames of the controller that never arrived
 PATIENCE_S = 12.0
@@ -175,9 +176,13 @@ class Talk:
 
     def reading(self) -> records.Telemetry:
         """A reading sealed just now. Raises UnreachableError."""
-        for record in self.poll(tries=8):
-            if isinstance(record, records.Telemetry):
-                return record
+        for _ in range(_WITHOUT):
+            got = self.poll(tries=8)
+            for record in got:
+                if isinstance(record, records.Telemetry):
+                    return record
+            if not got:
+                break
         raise UnreachableError(
             f"Home {self.address} went silent.", f"{self.medium.remedy()} Then repeat."
         )
