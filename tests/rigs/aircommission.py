@@ -55,7 +55,7 @@ class Village(Rig):
                       'bus = "village"', 'board = "lilygo-t3"']  # fmt: skip
         (self.folder / "site.toml").write_text("\n".join(lines) + "\n")
 
-    async def pbal(self, *args: str, timeout_s: float = 240, **env: str) -> Ran:
+    async def pbal(self, *args: str, timeout_s: float = 600, **env: str) -> Ran:
         """The real command, on the computer with the radio."""
         assert self.street.hub is not None
         return await super().pbal(

@@ -22,7 +22,7 @@ from rigs.twin import until
 from pbal_tools.errors import ExitCode
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"), pytest.mark.twin, pytest.mark.timeout(300),
+    pytest.mark.asyncio(loop_scope="module"), pytest.mark.twin, pytest.mark.timeout(900),
     pytest.mark.keeps_processes,
 ]  # fmt: skip
 AGREED = {"transfer": {"consent": True}, "report": {"crew": "A. Tester"}}
