@@ -165,6 +165,13 @@ class FileBus:
         row = db.execute("SELECT offset FROM head WHERE topic = ?", (topic,)).fetchone()
         return int(row[0]) if row else -1
 
+    @staticmethod
+    def _done(db: sqlite3.Connection, group: str, topic: int) -> int:
+        row = db.execute(
+            "SELECT offset FROM progress WHERE grp = ? AND topic = ?", (group, topic)
+        ).fetchone()
+        return int(row[0]) if row else -1
+
     # -- beneath it: each topic is one partition ---------------------------------------------
 
     async def latest(self, topic: str) -> dict[str, bytes]:
@@ -195,11 +202,7 @@ class FileBus:
         """Up to where a group is done; -1 at the beginning."""
 
         def work() -> int:
-            row = self._opened.execute(
-                "SELECT offset FROM progress WHERE grp = ? AND topic = ?",
-                (group, self._topics[topic]),
-            ).fetchone()
-            return int(row[0]) if row else -1
+            return self._done(self._opened, group, self._topics[topic])
 
         return await self._do(work)
 
@@ -223,12 +226,7 @@ class FileBus:
             before = int((self._clock() - keep_s) * 1000)
             for name, consumers in groups.items():
                 topic = self._topics[name]
-                done = []
-                for group in consumers:
-                    row = self._opened.execute(
-                        "SELECT offset FROM progress WHERE grp = ? AND topic = ?", (group, topic)
-                    ).fetchone()
-                    done.append(int(row[0]) if row else -1)
+                done = [self._done(self._opened, group, topic) for group in consumers]
                 if not done:
                     continue
                 with self._transaction() as db:
@@ -248,30 +246,13 @@ class FileBus:
 
         def work() -> dict[tuple[str, str], int]:
             db = self._opened
-            heads = {topic: self._head(db, number) for topic, number in self._topics.items()}
-            done = {
-                (str(group), str(topic)): int(offset)
-                for group, topic, offset in db.execute(
-                    "SELECT p.grp, t.name, p.offset FROM progress p JOIN topic t ON t.id = p.topic"
-                )
-            }
-            return {
-                (group, topic): heads[topic] - done.get((group, topic), -1)
-                for topic, consumers in groups.items()
-                for group in consumers
-            }
-
-        return await self._do(work)
-
-    async def waiting(self) -> dict[str, int]:
-        """How many records of each topic its slowest consumer has before it."""
-
-        def work() -> dict[str, int]:
-            found = self._opened.execute(
-                "SELECT t.name, h.offset - min(p.offset) FROM topic t JOIN head h ON h.topic = t.id"
-                " JOIN progress p ON p.topic = t.id GROUP BY t.id"
-            )
-            return {str(name): int(count) for name, count in found}
+            found = {}
+            for name, consumers in groups.items():
+                topic = self._topics[name]
+                head = self._head(db, topic)
+                for group in consumers:
+                    found[group, name] = head - self._done(db, group, topic)
+            return found
 
         return await self._do(work)
 
