@@ -45,6 +45,7 @@ class Hdfs:
         self._heap_mb = heap_mb
         self._lasting = lasting
         self._ports: dict[str, int] = {}
+        self._jars = ""
         self.services: list[Service] = []
 
     @property
@@ -69,6 +70,7 @@ class Hdfs:
     def start(self) -> None:
         """Start both and wait until files can be written. Raises EngineError."""
         self._configure()
+        self._jars = classpath("hdfs")  # once: every jar is hashed
         name, data = self.folder / "namenode", self.folder / "datanode"
         if not (name / "data").exists():
             format_ = self._words("namenode.NameNode", "-format", "-nonInteractive")
@@ -134,7 +136,7 @@ class Hdfs:
     def _words(self, main: str, *arguments: str) -> list[str]:
         return java.command(
             f"{_PACKAGE}.{main}", arguments, heap_mb=self._heap_mb,
-            classpath=f"{self.folder / 'conf'}:{classpath('hdfs')}",
+            classpath=f"{self.folder / 'conf'}:{self._jars}",
             flags=[f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in _OPENS],
         )  # fmt: skip
 
