@@ -215,10 +215,7 @@ class Service:
     def kill(self) -> None:
         """End every process of its session at once, as a crash would."""
         for _ in range(100):
-            left = self._members()
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            left = self._signal(signal.SIGKILL)
             if self._child is not None:
                 self._child.poll()
             if not left:
@@ -235,17 +232,20 @@ class Service:
         """Let paused processes go on."""
         self._signal(signal.SIGCONT)
 
-    def _signal(self, number: int) -> None:
-        for pid in self._members():
+    def _signal(self, number: int) -> bool:
+        """Send it to all; whether there was anybody."""
+        members = self._members()
+        for each in members:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+                os.kill(each.pid, number)
+        return bool(members)
 
     def _until_gone(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until and self.is_running():
             time.sleep(0.05)
 
-    def _members(self) -> list[int]:
+    def _members(self) -> list[_Process]:
         """Living processes of its session. The kernel gives the number of a session that has
         members to no other process.
         """
@@ -254,26 +254,22 @@ class Service:
         leader = _look(self._pid)
         if leader is not None and leader.born != self._born:
             return []
-        found = []
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
-                seen = _look(int(entry))
-                old = seen is not None and seen.born >= self._born
-                if (
-                    seen is not None
-                    and old
-                    and seen.session == self._pid
-                    and seen.state not in "ZX"
-                ):
-                    found.append(seen.pid)
-        return found
+        all_ = (_look(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())
+        return [
+            each
+            for each in all_
+            if each is not None
+            and each.born >= self._born
+            and each.session == self._pid
+            and each.state not in "ZX"
+        ]
 
     # -- looking at it ----------------------------------------------------------------------
 
     def weigh(self) -> Weight:
         """What all of its processes cost."""
         ticks = os.sysconf("SC_CLK_TCK")
-        seen = [each for pid in self._members() if (each := _look(pid)) is not None]
+        seen = self._members()
         memory = sum(_memory_kb(each.pid) for each in seen)
         return Weight(memory / 1024, sum(each.cpu_ticks for each in seen) / ticks, len(seen))
 
