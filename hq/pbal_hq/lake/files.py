@@ -99,12 +99,17 @@ class Lake:
 
     def files(self, kind: Kind, part: Part) -> list[str]:
         """The files that count, in the order of time. Raises LakeError for one that is not ours."""
+        folder, names = self._checked(kind, part)
+        return [f"{folder}/{name}" for name in ([DAY_FILE] if DAY_FILE in names else names)]
+
+    def _checked(self, kind: Kind, part: Part) -> tuple[str, list[str]]:
+        """A part's folder, and the names in it, which are all ours."""
         folder = self.folder(kind, part)
         names = self.place.names(folder)
         for name in names:
             if name != DAY_FILE and not _HOUR_FILE.fullmatch(name):
                 raise _foreign(self.place, f"{folder}/{name}")
-        return [f"{folder}/{name}" for name in ([DAY_FILE] if DAY_FILE in names else names)]
+        return folder, names
 
     def rows(self, kind: Kind, part: Part) -> Iterator[pa.Table]:
         """A part's rows, an hour at a time."""
@@ -156,10 +161,8 @@ class Lake:
 
     def compact(self, kind: Kind, part: Part) -> bool:
         """Make one file of a day's hours; whether there was anything to do."""
-        folder = self.folder(kind, part)
-        names = self.place.names(folder)
-        self.files(kind, part)
-        hours = [name for name in names if _HOUR_FILE.fullmatch(name)]
+        folder, names = self._checked(kind, part)
+        hours = [name for name in names if name != DAY_FILE]
         if not hours:
             return False
         # Hours beside a day are in it already, unless a person brought them back.
