@@ -20,7 +20,7 @@ from pathlib import Path
 
 import aiomqtt
 
-from pbal_hq.ca import Authority, Issued, Pki, write_private
+from pbal_hq.ca import Authority, Issued, Pki, client_context, write_private
 from pbal_hq.config import BrokerConfig
 from pbal_hq.errors import BrokerError
 
@@ -85,14 +85,11 @@ async def _run(command: tuple[str, ...]) -> None:
 
 
 def _context(pki: Pki, issued: Issued) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(pki.ca))
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
     # ssl takes certificates from files only.
     with tempfile.TemporaryDirectory(prefix="pbal-hq-") as folder:
         path = Path(folder, "both.pem")
         write_private(path, issued.key + issued.pem)
-        context.load_cert_chain(path)
-    return context
+        return client_context(pki.ca, path)
 
 
 async def lets_in(config: BrokerConfig, context: ssl.SSLContext) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import ssl
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -47,6 +48,17 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
 def write_private(path: Path, data: bytes) -> None:
     """The same for our user alone."""
     write_whole(path, data, 0o600)
+
+
+def client_context(ca: Path, certificate: Path, key: Path | None = None) -> ssl.SSLContext:
+    """For TLS 1.3 as a client with this certificate; without `key` it is in the same file.
+
+    Raises OSError, of which ssl.SSLError is one.
+    """
+    made = ssl.create_default_context(cafile=str(ca))
+    made.minimum_version = ssl.TLSVersion.TLSv1_3
+    made.load_cert_chain(certificate, key)
+    return made
 
 
 class Pki:

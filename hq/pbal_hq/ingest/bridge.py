@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from pbal_hq.bus import Bus, Done, New, Record, topics
-from pbal_hq.ca import HQ, Pki
+from pbal_hq.ca import HQ, Pki, client_context
 from pbal_hq.config import Config
 from pbal_hq.errors import BrokerError, CertificateError
 from pbal_hq.ingest.client import Arrived, Client
@@ -49,14 +49,11 @@ class Bridge:
         ca = broker.ca or pki.ca
         certificate, key = broker.certificate or pki.certificate(HQ), broker.key or pki.key(HQ)
         try:
-            made = ssl.create_default_context(cafile=str(ca))
-            made.minimum_version = ssl.TLSVersion.TLSv1_3
-            made.load_cert_chain(certificate, key)
-        except (OSError, ssl.SSLError) as error:
+            return client_context(ca, certificate, key)
+        except OSError as error:
             raise CertificateError(
                 f"{ca}, {certificate}, {key}: cannot be used: {error}; pbal-hq init makes them"
             ) from None
-        return made
 
     async def run(self, beat: Callable[[], None]) -> None:
         """One connection until it ends. Raises BrokerError, BusError, CertificateError."""

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pbal_hq.bus import Bus, New, topics
+from pbal_hq.ca import client_context
 from pbal_hq.config import ChirpstackConfig
 from pbal_hq.database import Database
 from pbal_hq.errors import CertificateError
@@ -107,14 +108,11 @@ class Chirpstack:
         assert c.ca is not None, "the tables see to it"
         assert c.certificate is not None
         try:
-            made = ssl.create_default_context(cafile=str(c.ca))
-            made.minimum_version = ssl.TLSVersion.TLSv1_3
-            made.load_cert_chain(c.certificate, c.key)
-        except (OSError, ssl.SSLError) as error:
+            return client_context(c.ca, c.certificate, c.key)
+        except OSError as error:
             raise CertificateError(
                 f"chirpstack: {c.ca}, {c.certificate}, {c.key}: cannot be used: {error}"
             ) from None
-        return made
 
     async def run(self, beat: Callable[[], None]) -> None:
         """One connection until it ends. Raises BrokerError, BusError, CertificateError,
