@@ -54,15 +54,16 @@ def _page(journal: Journal, minute_s: int) -> list[Row]:
     return [] if found is None else _rows(minute_s, journal.opened(TABLE, minute_s, found[0]))
 
 
-def add(journal: Journal, rows: Iterable[Row]) -> None:
+def add(journal: Journal, rows: Iterable[Row], older: bool = False) -> None:
     """Put rows into their pages, within the caller's transaction; a home's later row replaces its
-    earlier one.
+    earlier one. `older`: what the pages have is newer, and stays.
     """
     minutes: dict[int, dict[int, Row]] = {}
     for row in rows:
         minutes.setdefault(int(row[1]), {})[row[0]] = row
     for minute_s, fresh in minutes.items():
-        kept = {row[0]: row for row in _page(journal, minute_s)} | fresh
+        page = {row[0]: row for row in _page(journal, minute_s)}
+        kept = fresh | page if older else page | fresh
         body = _pack(kept[address] for address in sorted(kept))
         journal.db.execute(
             f"INSERT OR REPLACE INTO {TABLE} VALUES (?, ?)",
@@ -101,8 +102,6 @@ def take_over(journal: Journal, most: int = STEP) -> int:
         "SELECT * FROM telemetry_minute WHERE minute_s <= ?", (last,)
     ).fetchall()
     # Where a minute is in both, an older version came back in the midst of it: the page stays.
-    for (minute_s,) in found:
-        there = {row[0] for row in _page(journal, minute_s)}
-        add(journal, [row for row in rows if row[1] == minute_s and row[0] not in there])
+    add(journal, rows, older=True)
     journal.db.execute("DELETE FROM telemetry_minute WHERE minute_s <= ?", (last,))
     return len(found)
