@@ -37,9 +37,7 @@ def minutes(
     settings = load(config)
     if home not in {each.address for each in settings.home}:
         raise ConfigError(f"there is no home {home} in the configuration")
-    told = passphrase_file or settings.keys.passphrase_file
-    keys = settings.keys.model_copy(update={"passphrase_file": told})
-    store = open_keys(settings.model_copy(update={"keys": keys}), ask=True)
+    store = open_keys(settings, ask=True, passphrase_file=passphrase_file)
     journal = site_journal(settings, store.vault_key())
     try:
         rows = journal.minutes(home, int(time.time() - hours * 3600))

@@ -15,15 +15,20 @@ from pbal_controller.keys.store import KeyStore
 from pbal_controller.secrecy import no_core_dump
 
 
-def passphrase(config: Config, ask: Literal["", "once", "new"] = "") -> bytes:
-    """From systemd's credential or the configured file, else asked for on the terminal.
+def passphrase(
+    config: Config, ask: Literal["", "once", "new"] = "", passphrase_file: Path | None = None
+) -> bytes:
+    """From systemd's credential, or `passphrase_file` or the configured one, else asked for on the
+    terminal.
 
     `ask` says whether a person may be asked, and whether twice because it is new. Raises
     KeyStoreError.
     """
     no_core_dump()
     try:
-        return find_passphrase(config.keys.passphrase_file, config.keys.credential)
+        return find_passphrase(
+            passphrase_file or config.keys.passphrase_file, config.keys.credential
+        )
     except KeyStoreError:
         if not ask or not sys.stdin.isatty():
             raise
@@ -33,14 +38,20 @@ def passphrase(config: Config, ask: Literal["", "once", "new"] = "") -> bytes:
     return secret
 
 
-def open_keys(config: Config, *, ask: bool = False) -> KeyStore:
-    """The key store of the configured site. Raises KeyStoreError."""
+def open_keys(
+    config: Config, *, ask: bool = False, passphrase_file: Path | None = None
+) -> KeyStore:
+    """The key store of the configured site; `ask` and `passphrase_file` as for `passphrase`.
+
+    Raises KeyStoreError.
+    """
     if not config.keys.file.exists():
         raise KeyStoreError(
             f"{config.keys.file}: no such file; bring the key store that pbal provision made, or "
             "make one: pbal-controller keys create"
         )
-    keys = KeyStore.open(config.keys.file, passphrase(config, "once" if ask else ""))
+    secret = passphrase(config, "once" if ask else "", passphrase_file)
+    keys = KeyStore.open(config.keys.file, secret)
     if keys.site_id != config.site.id:
         raise KeyStoreError(
             f"{config.keys.file}: belongs to site {keys.site_id}, the configuration says site "
@@ -51,10 +62,8 @@ def open_keys(config: Config, *, ask: bool = False) -> KeyStore:
 
 def tls_secret(config: Config, passphrase_file: Path | None = None) -> bytes:
     """What the uplink's key is sealed with; empty where the key store cannot be opened here."""
-    told = passphrase_file or config.keys.passphrase_file
-    keys = config.keys.model_copy(update={"passphrase_file": told})
     try:
-        return open_keys(config.model_copy(update={"keys": keys})).tls_secret()
+        return open_keys(config, passphrase_file=passphrase_file).tls_secret()
     except KeyStoreError:
         return b""
 
@@ -67,8 +76,7 @@ def check_keys(config: Config, passphrase_file: Path | None) -> str:
     told = passphrase_file or config.keys.passphrase_file
     if told is None and config.keys.file.exists() and not os.environ.get("CREDENTIALS_DIRECTORY"):
         return "not opened: its passphrase is systemd's credential (see --passphrase-file)"
-    keys = config.keys.model_copy(update={"passphrase_file": told})
-    store = open_keys(config.model_copy(update={"keys": keys}))
+    store = open_keys(config, passphrase_file=passphrase_file)
     known = {address for address in store.addresses() if not store.node(address).revoked}
     missing = [str(home.address) for home in config.home if home.address not in known]
     if missing:
