@@ -13,7 +13,6 @@ it is given; else they follow the clock, below all that a controller starts with
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
@@ -30,9 +29,6 @@ from pbal_controller.homes import Conversation, GroupSession, Home, Inbox, Path,
 from pbal_controller.journal import COUNTER_BLOCK
 from pbal_controller.keys import GroupGeneration
 from pbal_controller.standing import Standing
-from pbal_protocol.errors import RemoteError
-from pbal_protocol.frames import GROUP, Opener
-from pbal_protocol.kdf import group_key
 
 from ..errors import CliError, RefusedError, UnreachableError
 from ..sitefile import Radio
@@ -97,7 +93,6 @@ class Air:
         """`reserve_beacons(count)` gives the first of so many counters of beacons."""
         self.name = name
         self.config = config
-        self._opener = (group_key(group.root, site_id), site_id)
         self._group = GroupSession(site_id, group.root, "group")
         self._reserve_beacons = reserve_beacons
         self._router = Router()
@@ -237,7 +232,6 @@ class Air:
 
     async def _listen(self) -> None:
         """Makes sure that no controller of this site sends on the channel."""
-        key, site_id = self._opener
         radio = await self._started()
         try:
             end = time.monotonic() + _LISTEN_S
@@ -248,8 +242,7 @@ class Air:
                     return
                 if came is None:
                     continue
-                with contextlib.suppress(RemoteError):
-                    Opener(key, GROUP, site_id, 0).open(came.frame)
+                if self._group.opens(came.frame):
                     raise RefusedError(
                         f"A controller of this site sends beacons on the radio {self.name}.",
                         "Stop it first: systemctl stop pbal-controller",
