@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,20 +14,20 @@ from pbal_controller.documents import dump_json
 from pbal_controller.errors import JournalError, KeyStoreError
 from pbal_controller.journal import Journal, hold
 from pbal_controller.keys import KeyStore
-from pbal_protocol.modbus import UNPROVISIONED
 
-from ..errors import CheckFailed, CliError, InputError, RefusedError, UnreachableError
+from ..errors import CliError, InputError, RefusedError
 from ..extras import require
 from ..flash.run import end_like_ctrl_c
 from ..keystore import passphrase as ask_passphrase
 from ..output import JsonFlag, emit
-from ..sitefile import SITE, Bus, Radio, Site, load
+from ..sitefile import SITE, Radio, load
 from . import content, signature
-from . import scan as scanning
 from .air import Air
 from .guide import Guide
 from .job import Job, Meter
 from .line import Line
+from .linecommands import blink, place, scan
+from .options import Answer, BusName, File, Units, medium_of, say, units_of
 from .questions import Asker
 from .state import STEPS, State, default_folder
 from .survey import MARGIN_DB
@@ -41,184 +40,11 @@ app = typer.Typer(
 )
 
 app.command()(survey)
+app.command()(scan)
+app.command()(blink)
+app.command()(place)
 
-File = Annotated[Path, typer.Argument(help="The site file.")]
-BusName = Annotated[
-    str | None,
-    typer.Option("--bus", "-b", help="The bus or radio; may be left out where there is one."),
-]
-Units = Annotated[
-    str, typer.Option("--units", help="Units to ask besides those of the site file, e.g. 1-40.")
-]
-Answer = Annotated[
-    float | None, typer.Option("--answer-ms", min=5, max=2000, help="Wait so long for an answer.")
-]
 PassFile = Annotated[Path | None, typer.Option("--passphrase-file", help="Of the key store.")]
-
-
-def _medium(site: Site, name: str | None) -> tuple[str, Bus | Radio]:
-    media: dict[str, Bus | Radio] = {**site.bus, **site.radio}
-    known = ", ".join(media) or "none"
-    if name is None:
-        if len(media) != 1:
-            raise InputError(
-                f"The site has {len(media)} buses and radios: {known}.",
-                "Choose one with --bus NAME.",
-            )
-        name = next(iter(media))
-    if name not in media:
-        raise InputError(f"There is no bus or radio {name}.", f"The site file names: {known}.")
-    return name, media[name]
-
-
-def _units(text: str) -> range:
-    first, _, last = text.partition("-")
-    try:
-        found = range(int(first), int(last or first) + 1)
-    except ValueError:
-        found = range(0)
-    if not found or found[0] < 1 or found[-1] > 246:
-        raise InputError(f"--units {text}: not a range within 1-246.", "E.g. --units 1-40")
-    return found
-
-
-def _eui(text: str) -> bytes:
-    try:
-        found = bytes.fromhex(text.replace("-", "").replace(":", ""))
-    except ValueError:
-        found = b""
-    if len(found) != 8:
-        raise InputError(f"{text!r} is no EUI.", "It is 16 hex digits, as on the label.")
-    return found
-
-
-@contextlib.contextmanager
-def _line(site: Path, bus: str | None, answer_ms: float | None) -> Iterator[tuple[Site, str, Line]]:
-    found = load(site)
-    name, table = _medium(found, bus)
-    if isinstance(table, Radio):
-        raise InputError(
-            f"{name} is a radio: who is heard on it is known only with the keys.",
-            f"pbal commission run {site} --bus {name} --until scan",
-        )
-    with Line(table, answer_ms / 1000 if answer_ms else None) as line:
-        yield found, name, line
-
-
-def _say(lines: list[str]) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{'':<78}\r", end="", file=sys.stderr, flush=True)
-    print("\n".join(lines))
-
-
-@app.command()
-def scan(
-    site: File = SITE,
-    bus: BusName = None,
-    units: Units = "1-246",
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Leave new nodes at their temporary units.")
-    ] = False,
-    answer_ms: Answer = None,
-    json_output: JsonFlag = False,
-) -> None:
-    """Find every node on a live line, also those that have no address yet.
-
-    The controller must be stopped. Nodes without keys all wait at unit 247; they are found by their
-    EUI and can be made to blink.
-
-    Example:  pbal commission scan site.toml --bus north
-    """
-    with _line(site, bus, answer_ms) as (found, name, line):
-        job = Job(found, name, line, _no_store(), State(Path(), {}), Asker({}), quiet=json_output)
-        told = scanning.scan(job, _units(units), keep)
-
-    def render(_: Any) -> None:
-        for node in told["provisioned"]:
-            mark = "" if node["address"] is not None else "   not in the site file"
-            _say([f"unit {node['unit']:>3}  {node['board']:<18} {node['version']:<8} "
-                  f"phase {content.letter(node['phase'])}  {node['name']}{mark}"])  # fmt: skip
-        for node in told["waiting"]:
-            at = f"unit {node['unit']} until it is reset" if keep else "waits at unit 247"
-            _say([f"no keys   {node['eui']}  {node['board']:<18} {at}"])
-        for crowd in told["crowded"]:
-            _say([f"unit {crowd['unit']:>3}  {crowd['words']}"])
-        for address in told["absent"]:
-            _say([f"home {address} does not answer"])
-        _say([f"{told['took_s']} s, {told['questions']} questions of the search, "
-              f"{told['collisions']} collisions"])  # fmt: skip
-        if told["waiting"]:
-            eui = told["waiting"][0]["eui"]
-            _say([f"next: pbal commission blink {eui} shows which box it is; keys over its USB "
-                  "cable: pbal provision add"])  # fmt: skip
-
-    emit(told, json_output, render)
-    if told["crowded"]:
-        first = told["crowded"][0]
-        raise CheckFailed(f"{first['words'].capitalize()}.", f"{first['remedy']}.")
-    if not told["complete"]:
-        raise CheckFailed("The search did not come to an end.", "Repeat; look for noise.")
-
-
-def _no_store() -> KeyStore:
-    return KeyStore(Path(), b"", b"", 0, 0)
-
-
-@app.command()
-def blink(
-    eui: Annotated[str, typer.Argument(help="The node's EUI, 16 hex digits.")],
-    site: File = SITE,
-    bus: BusName = None,
-    seconds: Annotated[int, typer.Option("--seconds", min=0, max=255)] = 60,
-    answer_ms: Answer = None,
-    json_output: JsonFlag = False,
-) -> None:
-    """Make a node that has no keys yet blink its LED, to see which box it is.
-
-    Example:  pbal commission blink 24a160fffe000001 site.toml
-    """
-    who = _eui(eui)
-    with _line(site, bus, answer_ms) as (_, _, line):
-        line.listen()
-        heard = scanning.blink(line, who, seconds)
-    if not heard:
-        raise UnreachableError(
-            f"{who.hex()} does not answer.", "See who does:  pbal commission scan"
-        )
-    emit({"eui": who.hex(), "seconds": seconds}, json_output,
-         lambda _: print(f"{who.hex()} blinks for {seconds} s"))  # fmt: skip
-
-
-@app.command()
-def place(
-    eui: Annotated[str, typer.Argument(help="The node's EUI, 16 hex digits.")],
-    unit: Annotated[int, typer.Argument(min=1, max=247, help="1..246; 247: wait again.")],
-    site: File = SITE,
-    bus: BusName = None,
-    answer_ms: Answer = None,
-    json_output: JsonFlag = False,
-) -> None:
-    """Let a node that has no keys yet answer at a unit of its own, until it is reset.
-
-    Stock Modbus tools can then read its registers. An address for good comes with its keys, over
-    its USB cable: pbal provision add.
-
-    Example:  pbal commission place 24a160fffe000001 200 site.toml
-    """
-    who = _eui(eui)
-    with _line(site, bus, answer_ms) as (_, _, line):
-        line.listen()
-        if unit != UNPROVISIONED and scanning.plain(line, unit, 2) is not None:
-            raise InputError(f"Unit {unit} is taken.", "Choose another one.")
-        if not scanning.place(line, who, unit):
-            raise UnreachableError(
-                f"{who.hex()} does not answer.", "See who does:  pbal commission scan"
-            )
-        told = scanning.plain(line, unit, 3)
-    if told is None and unit != UNPROVISIONED:
-        raise CheckFailed(f"{who.hex()} took unit {unit} but is silent there.", "Repeat.")
-    emit({"eui": who.hex(), "unit": unit, "node": told}, json_output,
-         lambda _: print(f"{who.hex()} answers at unit {unit} until it is reset"))  # fmt: skip
 
 
 @app.command()
@@ -277,14 +103,14 @@ def run(
         require("report")  # reported now, not after the transfers
     asker = Asker.load(answers)
     found = load(site)
-    name, table = _medium(found, bus)
+    name, table = medium_of(found, bus)
     steps = Air.steps if isinstance(table, Radio) else Line.steps
     for step in (again, until):
         if step is not None and step not in steps:
             raise InputError(f"There is no step {step}.", f"Steps: {', '.join(steps)}.")
     if isinstance(table, Radio):
         _journal_of(journal)
-    range_ = _units(units)
+    range_ = units_of(units)
     if not keys.exists():
         raise InputError(f"There is no key store {keys}.", "pbal provision init makes one.")
     secret = ask_passphrase(passphrase_file)
@@ -327,7 +153,7 @@ def run(
                 return
             if lines and lines[0].startswith("Step") and console.is_terminal:
                 console.clear()
-            _say(lines)
+            say(lines)
 
         if line is None:
             watch = max(watch, LEAST_ROUNDS * 2 * job.air.turn_s)
