@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import random
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,6 +35,7 @@ from pbal_protocol.radio.records import Beacon, SlotAssign
 from . import toy_bearer
 from .conftest import until
 from .fake import GROUP_ROOT, SITE, FakeNode, next_up
+from .fake_radio import FakeRadioThread
 from .test_bearers import home, running, wireless, write
 
 RADIO = '[radio.air]\nregion = "US915"\nsf = 7\nguard_ms = 20.0\nround_s = 0.5\n'
@@ -98,33 +98,13 @@ class RadioNode(FakeNode):
         return found[1]
 
 
-class Aerial:
+class Aerial(FakeRadioThread):
     """In place of the radio's thread: carries frames in real time, and loses some."""
 
     nodes: ClassVar[list[RadioNode]] = []
     loss = 0.0
     rng = random.Random(1)
     said: ClassVar[list[tuple[int, float, float]]] = []  # (address, begin, end) on the air
-
-    def __init__(self, opener: object, room: int) -> None:
-        self._queue: deque[Received] = deque()
-        self._came = asyncio.Event()
-        self.dropped = self.damaged = 0
-
-    async def start(self) -> None:
-        pass
-
-    async def stop(self) -> None:
-        pass
-
-    def tune(self, at_s: float, hz: int, sf: int) -> None:
-        pass
-
-    def forget(self) -> None:
-        pass
-
-    def quietest_dbm(self) -> float | None:
-        return None
 
     async def send(self, frame: bytes, hz: int, sf: int) -> float:
         us = time_on_air_us(len(frame), sf, BW)
@@ -174,21 +154,7 @@ class Aerial:
             loop.call_at(at_s + us / 1e6, self._hear, frame, at_s + us / 1e6)
 
     def _hear(self, frame: bytes, end_s: float) -> None:
-        self._queue.append(Received(frame, end_s, -101.0, 8.5, 7))
-        self._came.set()
-
-    async def receive(self, until_s: float) -> Received | None:
-        loop = asyncio.get_running_loop()
-        while not self._queue:
-            left_s = until_s - loop.time()
-            if left_s <= 0:
-                return None
-            self._came.clear()
-            try:
-                await asyncio.wait_for(self._came.wait(), left_s)
-            except TimeoutError:
-                return None
-        return self._queue.popleft()
+        self.hear(Received(frame, end_s, -101.0, 8.5, 7))
 
 
 @pytest.fixture

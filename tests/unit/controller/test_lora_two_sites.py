@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 import selectors
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, ClassVar, TypeVar
@@ -31,7 +31,9 @@ from pbal_protocol.radio.records import Beacon
 from pbal_sim.radio import FREE, Air, Ear, Jammer
 from pbal_sim.radio.air import Heard
 
+from .conftest import until
 from .fake import GROUP_ROOT, SITE, root_key
+from .fake_radio import FakeRadioThread
 from .test_lora import BW, RadioNode
 
 HZ = 903_000_000
@@ -83,7 +85,7 @@ class AirNode(RadioNode):
             self.contention.failed(self.rng.randrange(8))
 
 
-class AirRadio:
+class AirRadio(FakeRadioThread):
     """In place of the radio's thread: a hub on the air. Each bearer takes the next place."""
 
     air: ClassVar[Air]
@@ -91,25 +93,11 @@ class AirRadio:
     radios: ClassVar[list[AirRadio]] = []
 
     def __init__(self, opener: object, room: int) -> None:
+        super().__init__(opener, room)
         name, at = self.places.pop(0)
-        self.dropped = self.damaged = 0
-        self._queue: deque[Received] = deque()
-        self._came = asyncio.Event()
         self._ear = Ear(self.air, name, at, HZ, bw_hz=BW, on_frame=self._heard)
         self._quiet: list[float] = []
         self.radios.append(self)
-
-    async def start(self) -> None:
-        pass
-
-    async def stop(self) -> None:
-        pass
-
-    def tune(self, at_s: float, hz: int, sf: int) -> None:
-        pass
-
-    def forget(self) -> None:
-        pass
 
     def measure(self) -> None:
         self._quiet.append(self.air.busy_dbm(self._ear, HZ, BW))
@@ -124,18 +112,7 @@ class AirRadio:
         return now()
 
     def _heard(self, frame: bytes, heard: Heard, end_us: int) -> None:
-        self._queue.append(Received(frame, end_us / 1e6, heard.rssi_dbm, heard.snr_db, SF))
-        self._came.set()
-
-    async def receive(self, until_s: float) -> Received | None:
-        while not self._queue:
-            left_s = until_s - now()
-            if left_s <= 0:
-                return None
-            self._came.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._came.wait(), left_s)
-        return self._queue.popleft()
+        self.hear(Received(frame, end_us / 1e6, heard.rssi_dbm, heard.snr_db, SF))
 
 
 class Asks:
@@ -287,12 +264,6 @@ async def site(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
 
 
 async def arrived(air: Air, give_way_s: float, seconds: float) -> list[int]:
