@@ -5,7 +5,6 @@ Home 3 holds another key than the store, home 4 is out of reach, home 2 is put o
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from pbal_sim.loads import TableLoads
 from pbal_sim.radio import PiPort, Sx1276
 from pbal_sim.street import Street, StreetConfig
 from pbal_sim.streetconfig import RadioSite
-from rigs.commission import Rig
+from rigs.commission import Rig, alive
 from rigs.flash import Ran
 from rigs.twin import FAST
 
@@ -92,10 +91,5 @@ async def village() -> AsyncIterator[Village]:
             wire = street.homes[FAR].radio_wire
             assert wire is not None
             wire.radio.at = (_FAR_M, 0.0)
-            made = Village(street, Path(name))
-            task = asyncio.create_task(made.live())
-            try:
+            async with alive(Village(street, Path(name))) as made:
                 yield made
-            finally:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -133,6 +133,9 @@ class Rig:
         )  # fmt: skip
 
 
+AnyRig = TypeVar("AnyRig", bound=Rig)
+
+
 def save_pictures(record: Path, report: Path, screen: str) -> None:
     """The pictures of docs/commissioning.md, when PBAL_PICTURES names the folder for them."""
     where = os.environ.get("PBAL_PICTURES")
@@ -161,6 +164,17 @@ def save_pictures(record: Path, report: Path, screen: str) -> None:
 
 
 @asynccontextmanager
+async def alive(rig: AnyRig) -> AsyncIterator[AnyRig]:
+    """With people at home, and a meter that tells."""
+    task = asyncio.create_task(rig.live())
+    try:
+        yield rig
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
 async def commissioned_street(swapped: bool = True) -> AsyncIterator[Rig]:
     """The street running, with people in it."""
     loads = TableLoads(np.full((1, HOMES), 800.0), 60.0, [f"home_{i}" for i in range(HOMES)])
@@ -172,11 +186,5 @@ async def commissioned_street(swapped: bool = True) -> AsyncIterator[Rig]:
     street = MixedStreet(config)
     street.swapped = swapped
     with tempfile.TemporaryDirectory(prefix="pbal-commission-") as name:
-        async with street:
-            rig = Rig(street, Path(name))
-            task = asyncio.create_task(rig.live())
-            try:
-                yield rig
-            finally:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        async with street, alive(Rig(street, Path(name))) as rig:
+            yield rig
