@@ -18,6 +18,7 @@ from rigs.hq import Headquarters
 from rigs.hq_process import Process
 from rigs.needs import PATIENCE_S
 from rigs.uplink import a_state, no_reading, opened
+from rigs.waiting import until
 
 from pbal_controller.config import PlannerConfig, UplinkConfig
 from pbal_controller.standing import Mode, Restraint
@@ -30,17 +31,9 @@ pytestmark = pytest.mark.timeout(900)
 SITE = 7
 
 
-async def until(what, condition):
-    """Wait for it; `condition` gives something true, or a coroutine of it."""
-    end_s = time.monotonic() + 2 * PATIENCE_S
-    while True:
-        found = condition()
-        if asyncio.iscoroutine(found):
-            found = await found
-        if found:
-            return found
-        assert time.monotonic() < end_s, f"not in time: {what}"
-        await asyncio.sleep(0.2)
+async def told(what, condition):
+    """Wait for it: each process imports for a while first."""
+    return await until(condition, 2 * PATIENCE_S, what)
 
 
 @contextlib.asynccontextmanager
@@ -156,26 +149,26 @@ async def test_a_message_and_an_order_pass_through_roles_that_are_processes(tmp_
                 window = Summary(site=SITE, start_s=start_s, length_s=300, complete_percent=100,
                                  ia_mean_a=41.5, homes=4)  # fmt: skip
                 await journal.call(outbox.put, window, 100)
-                await until("the site at the portal", lambda: seen(api, one))
+                await told("the site at the portal", lambda: seen(api, one))
                 # The bridge again: what is stored is told to the site, which forgets it.
-                await until("STORED", lambda: empty(journal))
-                await until("sums", lambda: rows("SELECT 1 FROM summary_hourly"))
+                await told("STORED", lambda: empty(journal))
+                await told("sums", lambda: rows("SELECT 1 FROM summary_hourly"))
                 # notify: an event is an alarm, and somebody outside is told.
                 event = Event(site=SITE, event_id=9, at_s=start_s, kind=names.KIND_NODE, severity=2,
                               address=257, detail="a relay does not follow")  # fmt: skip
                 await journal.call(outbox.put, event, 100)
-                await until("a webhook", lambda: came)
+                await told("a webhook", lambda: came)
                 assert came[0]["changes"][0]["transformer"] == "T1"
                 # orders: from the API to the controller, whose answer comes back.
                 hold = {"kind": "mode", "mode": "hold", "why": "storm", "good_for_s": 3600}
                 made = await api.post(f"/transformers/{one}/commands", hold)
-                await until("the order", lambda: held.mode is Mode.HOLD)
-                await until("the answer", lambda: done(api, made["id"]))
+                await told("the order", lambda: held.mode is Mode.HOLD)
+                await told("the answer", lambda: done(api, made["id"]))
                 # enrol and house by themselves.
                 trust = hq.context()
                 async with http.get(f"https://localhost:{enrol}/ca", ssl=trust) as answer:
                     assert (await answer.text()).encode() == hq.pki.ca.read_bytes()
-                await until("the list", lambda: hq.pki.crl.stat().st_mtime_ns > listed)
+                await told("the list", lambda: hq.pki.crl.stat().st_mtime_ns > listed)
                 assert await rows("SELECT 1 FROM enrol_token") is None
             logs = {p.words[1]: (tmp_path / f"{p.words[1]}.log").read_text() for p in processes}
             assert [p.words[1] for p in processes if not p.runs] == [], logs

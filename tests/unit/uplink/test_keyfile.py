@@ -1,6 +1,5 @@
 """The uplink's key at rest: sealed with the key store, and taken over from before."""
 
-import asyncio
 import datetime
 import subprocess
 
@@ -8,6 +7,7 @@ import pytest
 from cryptography import x509
 from rigs import needs
 from rigs.uplink import Broker, Pki, config, opened, running
+from rigs.waiting import until
 
 from pbal_controller.errors import ConfigError
 from pbal_controller.keys import KeyStore
@@ -19,14 +19,6 @@ SECRET = b"5a" * 32
 @pytest.fixture
 def pki(tmp_path):
     return Pki(tmp_path / "pki")
-
-
-async def until(true):
-    for _ in range(int(needs.PATIENCE_S * 20)):
-        if true():
-            return
-        await asyncio.sleep(0.05)
-    pytest.fail("it did not come about")
 
 
 def der(key):
