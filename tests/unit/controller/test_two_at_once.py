@@ -6,6 +6,7 @@ between them is a pair of wires on which they disturb each other.
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import time
@@ -28,7 +29,7 @@ from .fake import SITE, FakeNode, root_key
 TURN_S = 0.02  # of one poll and its answer on the line
 RESERVE_S = 0.2
 HOMES = 2  # the fewest of which one can confirm the other's word
-SEEDS = 10
+SEEDS = int(os.environ.get("PBAL_RIVAL_RUNS", "10"))
 
 
 class Node(FakeNode):

@@ -79,8 +79,41 @@ def test_nothing_of_a_message_is_on_the_disk(tmp_path: Path) -> None:
 
 
 MINUTE_S = 1_700_000_040
+MINUTES = 200
 # One home's minute; its power is 3133.7 W, which no other number of the journal looks like.
 DRAWN = (257, MINUTE_S, 58, 3133.7, 9000.5, 13.5, 228.25, 231.5, 2, 4_000_000_000, 17)
+
+
+def test_a_page_takes_half_the_room_of_rows(tmp_path: Path) -> None:
+    """Of 100 homes, as SQLite keeps it; prints what CHANGELOG.md says."""
+    journal = Journal(tmp_path / "j.db", vault=Vault(KEY))
+
+    def taken() -> float:
+        pages, size = (
+            journal.db.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "page_size")
+        )
+        return float(pages * size)
+
+    def minute(n: int) -> list[tuple[float, ...]]:
+        return [(257 + home, MINUTE_S + 60 * n, *DRAWN[2:]) for home in range(100)]
+
+    empty = taken()
+    row = f"INSERT INTO telemetry_minute VALUES ({','.join('?' * len(DRAWN))})"
+    with journal.transaction():
+        for n in range(MINUTES):
+            journal.db.executemany(row, minute(n))
+    rows = taken() - empty
+    with journal.transaction():
+        journal.db.execute("DELETE FROM telemetry_minute")
+    journal.db.execute("VACUUM")
+    empty = taken()
+    for n in range(MINUTES):
+        journal.add_minutes(minute(n))
+    pages = taken() - empty
+    journal.close()
+    print(f"{pages / MINUTES / 1e3:.1f} kB a minute in pages, {rows / MINUTES / 1e3:.1f} in rows")
+    assert pages < 0.55 * rows
 
 
 def test_what_homes_drew_is_sealed_a_page_a_minute(tmp_path: Path) -> None:
