@@ -2,14 +2,14 @@
 
 import asyncio
 import collections
-import signal
-import sys
 
 import pytest
 from rigs.buscontract import taken
 from rigs.hq import Headquarters, config, database_url, empty_url, execute, postgres, run  # noqa: F401
+from rigs.hq_process import Process
 from rigs.poison import poison
 from rigs.sitefault import Site
+from rigs.waiting import until
 
 from pbal_controller.journal import Journal
 from pbal_controller.uplink import outbox
@@ -41,33 +41,6 @@ def written(path, hq, kafka):
     return path, admin
 
 
-async def until(condition, seconds=120):
-    for _ in range(int(seconds * 5)):
-        if await asyncio.to_thread(condition):
-            return
-        await asyncio.sleep(0.2)
-    raise AssertionError("nothing came in time")
-
-
-class Hq:
-    """`pbal-hq all`."""
-
-    def __init__(self, file, log):
-        self._file, self._log = file, log
-
-    async def start(self):
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", "from pbal_hq.cli import main; main()", "all",
-                "-c", str(self._file), stdout=log, stderr=log,
-            )  # fmt: skip
-
-    async def end(self, number):
-        if self._process.returncode is None:
-            self._process.send_signal(number)
-        return await asyncio.wait_for(self._process.wait(), 60)
-
-
 async def test_from_the_uplink_to_the_row(tmp_path, kafka, database_url, run):  # noqa: F811
     from pbal_hq.bus.kafka import KafkaBus
 
@@ -80,21 +53,24 @@ async def test_from_the_uplink_to_the_row(tmp_path, kafka, database_url, run):  
     assert "hq.spb.raw" in said.stdout
     log = tmp_path / "hq.log"
     site = Site(tmp_path / "j.db", hq.config.broker.port, hq.pki.ca, cert, key)
-    role = Hq(file, log)
+    role = Process(file, log, ("all",))
 
     def rows():
         return execute(hq.url, "SELECT extract(epoch FROM start_at)::bigint FROM summary")
 
+    def many(least):
+        return asyncio.to_thread(lambda: len(rows()) > least)
+
     try:
         await role.start()
         await site.start(100_000)
-        await until(lambda: len(rows()) >= 5)
+        await until(lambda: many(4))
         async with KafkaBus(kafka.settings()) as bus:
             await bus.append(POISON)
-        await role.end(signal.SIGKILL)
+        await role.kill()
         await role.start()
         before = len(rows())
-        await until(lambda: len(rows()) > before + 5)
+        await until(lambda: many(before + 5))
         await site.kill()
         await site.start(0)  # nothing new: what is written down must come
         journal = Journal(tmp_path / "j.db")
@@ -104,7 +80,7 @@ async def test_from_the_uplink_to_the_row(tmp_path, kafka, database_url, run):  
             journal.close()
         letters = "SELECT kind, count(*) FROM dead_letter GROUP BY kind"
         await until(lambda: sum(n for _, n in execute(hq.url, letters)) >= len(POISON))
-        assert await role.end(signal.SIGTERM) == 0
+        assert await role.terminate(60) == 0
         async with (
             KafkaBus(kafka.settings()) as bus,
             bus.consumer("see", (topics.SUMMARY,)) as consumer,
@@ -115,7 +91,7 @@ async def test_from_the_uplink_to_the_row(tmp_path, kafka, database_url, run):  
         raise
     finally:
         await site.kill()
-        await role.end(signal.SIGKILL)
+        await role.kill()
         hq.broker.kill()
         kafka.forget_hq()
     starts = [start for (start,) in rows()]

@@ -32,9 +32,13 @@ class Process:
             self._process.kill()
             await self._process.wait()
 
-    async def stop(self) -> int:
+    async def terminate(self, within_s: float) -> int:
         """As systemd does; gives the exit code."""
         self._process.terminate()
-        code = await asyncio.wait_for(self._process.wait(), PATIENCE_S)
+        return await asyncio.wait_for(self._process.wait(), within_s)
+
+    async def stop(self) -> int:
+        """The same, of one that may have just begun."""
+        code = await self.terminate(PATIENCE_S)
         # Who was started a moment ago has no handler for the signal yet.
         return 0 if code == -signal.SIGTERM else code
