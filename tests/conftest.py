@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "keeps_processes: uses a fixture whose processes outlive the single test"
     )
+    config.pluginmanager.register(_shared)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # A shell that starts us in the background has us ignore Ctrl-C, and all our children with us.
@@ -86,6 +87,31 @@ def children() -> dict[int, str]:
     return {pid: line for pid, line in found.items() if "multiprocessing" not in line}
 
 
+class Shared:
+    """Remembers what fixtures for more than one test start: it is no leak of the test that happens
+    to ask first. A plugin of its own: of a conftest.py in a folder pytest asks nothing about
+    fixtures of the whole session.
+    """
+
+    def __init__(self) -> None:
+        self.processes: set[int] = set()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[object]
+    ) -> Generator[None, object, object]:
+        if fixturedef.scope == "function":
+            return (yield)
+        before = children()
+        try:
+            return (yield)
+        finally:
+            self.processes.update(children().keys() - before.keys())
+
+
+_shared = Shared()
+
+
 @pytest.fixture(autouse=True)
 def no_leaked_processes(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails a test that leaves a child process, or an orphan of one, behind; ends it."""
@@ -94,6 +120,7 @@ def no_leaked_processes(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     before = children()
     yield
+    before.update(dict.fromkeys(_shared.processes, ""))
     deadline = time.monotonic() + LEAVE_GRACE_S
     while left := {pid: line for pid, line in children().items() if pid not in before}:
         if time.monotonic() > deadline:

@@ -45,7 +45,8 @@ def run_inner(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> pytest.RunResult:
     conftest = (needs.ROOT / "tests" / "conftest.py").read_text()
-    pytester.makeconftest(
+    folder = pytester.mkdir("tests")  # not the root: pytest's hooks of a conftest.py differ there
+    (folder / "conftest.py").write_text(
         conftest.replace("LEAVE_GRACE_S = needs.PATIENCE_S", "LEAVE_GRACE_S = 0.2")
     )
     pytester.makeini(
@@ -53,7 +54,7 @@ def run_inner(
     )
     # Not as the option `pythonpath`, which pytest splits at spaces.
     monkeypatch.setenv("PYTHONPATH", str(Path(needs.__file__).parents[1]))
-    pytester.makepyfile(textwrap.dedent(source))
+    (folder / "test_it.py").write_text(textwrap.dedent(source))
     return pytester.runpytest_subprocess("-p", "no:cacheprovider")
 
 
@@ -82,6 +83,29 @@ def test_guard_is_silent_when_nothing_leaks(
         """,
     )
     result.assert_outcomes(passed=1)
+
+
+def test_a_shared_process_outlives_the_test_that_asked_first(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run_inner(
+        pytester,
+        monkeypatch,
+        """
+        import subprocess, pytest
+        @pytest.fixture(scope="session")
+        def server():
+            child = subprocess.Popen(["sleep", "60"])
+            yield child
+            child.kill()
+            child.wait()
+        def test_first(request):
+            assert request.getfixturevalue("server").poll() is None
+        def test_second(server):
+            assert server.poll() is None
+        """,
+    )
+    result.assert_outcomes(passed=2)
 
 
 def test_missing_tool_skips_here_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
