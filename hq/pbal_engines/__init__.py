@@ -5,12 +5,13 @@
     command(MAIN, ARGUMENTS, classpath=..., heap_mb=...)
                                  the words that start a Java class in a bounded heap
     Service(NAME, ARGV, FOLDER)  a process and all that it starts: start, wait, weigh, stop, kill
-    Kafka(FOLDER, TLS, USERS)    an engine: services that belong together
+    Services(FOLDER)             what engines derive from: services that belong together
+    Kafka(FOLDER, TLS, USERS)    an engine
     Hdfs(FOLDER)                 another
     lab                          engines that go on running: `pbal-hq lab up kafka`
 
 A new engine: write artifacts/NAME.toml with `wanted`, run `python -m pbal_engines.relist NAME`,
-make a class with `start`, `stop`, `services` and `told` (lab.Engine), and put it into lab.ENGINES:
+derive a class from `Services` with `start` and `told`, and put it into lab.ENGINES. One process:
 
     with Service("prometheus", [PROGRAM, f"--web.listen-address=:{port}"], folder) as s:
         s.wait(http_answers(f"http://127.0.0.1:{port}/-/ready"), "readiness")
@@ -21,6 +22,7 @@ whose text says what to do, with the end of the engine's log where it did not st
 """
 
 from pbal_engines.artifacts import classpath, fetched
+from pbal_engines.engine import Services, kept_ports, run_once
 from pbal_engines.errors import BadArtifact, EngineError, Missing, NotStarted
 from pbal_engines.hdfs import Hdfs
 from pbal_engines.java import command, find_java
@@ -35,6 +37,7 @@ __all__ = [
     "Missing",
     "NotStarted",
     "Service",
+    "Services",
     "Tls",
     "Weight",
     "classpath",
@@ -43,5 +46,7 @@ __all__ = [
     "find_java",
     "free_port",
     "http_answers",
+    "kept_ports",
     "port_open",
+    "run_once",
 ]

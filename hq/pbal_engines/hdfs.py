@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import getpass
 import json
-import subprocess
 import urllib.request
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from pbal_engines import java
 from pbal_engines.artifacts import classpath
-from pbal_engines.errors import NotStarted
-from pbal_engines.service import Service, free_port
+from pbal_engines.engine import Services, kept_ports, run_once
+from pbal_engines.service import Service
 
 _START_S = 240.0
 _HERE = "127.0.0.1"
@@ -31,7 +30,7 @@ log4j.appender.console.layout.ConversionPattern=%d %p %c{2} %m%n
 _PORTS = ("rpc", "http", "data", "data_http", "data_ipc")
 
 
-class Hdfs:
+class Hdfs(Services):
     """A cluster of one NameNode and one DataNode on this computer.
 
     Parameters
@@ -41,12 +40,10 @@ class Hdfs:
     """
 
     def __init__(self, folder: Path, *, heap_mb: int = 256, lasting: bool = False) -> None:
-        self.folder = folder
+        super().__init__(folder, lasting=lasting)
         self._heap_mb = heap_mb
-        self._lasting = lasting
         self._ports: dict[str, int] = {}
         self._jars = ""
-        self.services: list[Service] = []
 
     @property
     def user(self) -> str:
@@ -74,27 +71,12 @@ class Hdfs:
         name, data = self.folder / "namenode", self.folder / "datanode"
         if not (name / "data").exists():
             format_ = self._words("namenode.NameNode", "-format", "-nonInteractive")
-            done = subprocess.run(format_, capture_output=True, text=True, timeout=_START_S)
-            if done.returncode:
-                raise NotStarted(
-                    f"HDFS could not be formatted: {(done.stderr or done.stdout)[-2000:]}"
-                )
+            run_once(format_, "HDFS could not be formatted", _START_S)
         self.services = [
-            Service("namenode", self._words("namenode.NameNode"), name, lasting=self._lasting),
-            Service("datanode", self._words("datanode.DataNode"), data, lasting=self._lasting),
+            Service("namenode", self._words("namenode.NameNode"), name, lasting=self.lasting),
+            Service("datanode", self._words("datanode.DataNode"), data, lasting=self.lasting),
         ]
-        try:
-            for service in self.services:
-                service.start()
-            self.services[1].wait(self._takes_files, "live DataNode", _START_S)
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """Stop both."""
-        for service in reversed(self.services):
-            service.stop()
+        self.start_all(lambda: self.services[1].wait(self._takes_files, "live DataNode", _START_S))
 
     def _takes_files(self) -> bool:
         """Whether the NameNode knows its DataNode, and is out of its safe mode."""
@@ -111,11 +93,8 @@ class Hdfs:
         # The jars have no web pages; empty folders on the class path do for WebHDFS.
         for page in ("hdfs", "datanode", "secondary", "static"):
             (conf / "webapps" / page).mkdir(parents=True, exist_ok=True)
-        kept = self.folder / "ports.json"
-        if not kept.exists():
-            kept.write_text(json.dumps({name: free_port() for name in _PORTS}))
-        self._ports = json.loads(kept.read_text())
-        ports = self._ports
+        drawn = kept_ports(self.folder, len(_PORTS))
+        ports = self._ports = dict(zip(_PORTS, drawn, strict=True))
         _write(conf / "core-site.xml", {
             "fs.defaultFS": f"hdfs://{self.rpc}", "hadoop.tmp.dir": self.folder / "tmp",
         })  # fmt: skip

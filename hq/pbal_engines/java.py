@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -40,6 +41,7 @@ def _candidates() -> Iterable[Path]:
     yield from sorted(Path("/usr/lib/jvm").glob("*/bin/java"))
 
 
+@functools.cache  # asked for each command, and a JVM takes a while to say it
 def _version(path: Path) -> int | None:
     try:
         said = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=60)

@@ -11,17 +11,15 @@ but the brokers and the user `admin`.
 from __future__ import annotations
 
 import base64
-import json
-import subprocess
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pbal_engines import java
 from pbal_engines.artifacts import classpath
-from pbal_engines.errors import NotStarted
-from pbal_engines.service import Service, free_port
+from pbal_engines.engine import Services, kept_ports, run_once
+from pbal_engines.service import Service
 
 ADMIN = "admin"
 _START_S = 180.0
@@ -43,7 +41,7 @@ class Tls:
     name: str
 
 
-class Kafka:
+class Kafka(Services):
     """A cluster on this computer.
 
     Parameters
@@ -66,14 +64,12 @@ class Kafka:
         heap_mb: int = 320,
         lasting: bool = False,
     ) -> None:
-        self.folder = folder
+        super().__init__(folder, lasting=lasting)
         self._tls = tls
         self._users = dict(users)
         self._heap_mb = heap_mb
-        self._lasting = lasting
         self._count = brokers
         self._ports: list[tuple[int, int, int]] = []
-        self.services: list[Service] = []
 
     @property
     def servers(self) -> list[str]:
@@ -86,41 +82,21 @@ class Kafka:
 
     def start(self) -> None:
         """Start all brokers and wait until they take clients. Raises EngineError."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._take_ports()
+        drawn = iter(kept_ports(self.folder, 3 * self._count))
+        self._ports = list(zip(drawn, drawn, drawn, strict=True))
         jars = classpath("kafka")
         (self.folder / "log4j2.xml").write_text(_LOGGING)
         self.services = [self._prepared(number, jars) for number in range(self._count)]
-        try:
-            for service in self.services:
-                service.start()
-            for number in range(self._count):
-                self._wait(number)
-        except BaseException:
-            self.stop()
-            raise
+        self.start_all(lambda: [self._wait(number) for number in range(self._count)])
 
     def start_one(self, number: int) -> None:
         """Start a broker again that was stopped or killed, and wait for it."""
         self.services[number].start()
         self._wait(number)
 
-    def stop(self) -> None:
-        """Stop all brokers."""
-        for service in reversed(self.services):
-            service.stop()
-
     def _wait(self, number: int) -> None:
         service = self.services[number]
         service.wait(service.logged("Kafka Server started"), "started broker", _START_S)
-
-    def _take_ports(self) -> None:
-        kept = self.folder / "ports.json"
-        if kept.exists():
-            self._ports = [tuple(each) for each in json.loads(kept.read_text())]
-        else:
-            self._ports = [(free_port(), free_port(), free_port()) for _ in range(self._count)]
-            kept.write_text(json.dumps(self._ports))
 
     def _prepared(self, number: int, jars: str) -> Service:
         folder = self.folder / f"broker-{number}"
@@ -142,8 +118,11 @@ class Kafka:
                 for user, password in self._users.items()
                 for word in ("--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]")
             ]
-            _run(words("kafka.tools.StorageTool", "format", "-t", self._id(), "-c", file, *scram))
-        return Service(f"kafka-{number}", words("kafka.Kafka", file), folder, lasting=self._lasting)
+            format_ = words(
+                "kafka.tools.StorageTool", "format", "-t", self._id(), "-c", file, *scram
+            )
+            run_once(format_, "Kafka's storage could not be made", _START_S)
+        return Service(f"kafka-{number}", words("kafka.Kafka", file), folder, lasting=self.lasting)
 
     def _id(self) -> str:
         """The cluster's id, the same for all of its brokers."""
@@ -189,11 +168,3 @@ class Kafka:
             # A broker that is gone is noticed within seconds.
             "broker.session.timeout.ms": 6000, "replica.lag.time.max.ms": 6000,
         }  # fmt: skip
-
-
-def _run(words: Sequence[str]) -> None:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=_START_S)
-    if done.returncode:
-        raise NotStarted(
-            f"Kafka's storage could not be made: {(done.stderr or done.stdout)[-2000:]}"
-        )
