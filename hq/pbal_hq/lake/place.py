@@ -27,6 +27,12 @@ MARKER = ".pbal-lake"
 FORMAT = 1
 _TEMPORARY = ".tmp"
 _MAX_MARKER = 10_000
+# Of hdfs-native. Its own 15 attempts take three minutes, which is for a cluster that may fail over.
+# A single NameNode that does not answer is told at once; who asked comes again.
+_ONE_NAMENODE = {
+    "dfs.client.failover.max.attempts": "3",
+    "dfs.client.failover.sleep.max.millis": "1000",
+}
 
 
 class Place:
@@ -218,4 +224,6 @@ def _hdfs(url: str, parts: SplitResult) -> Place:
         return _Web(url, fs, parts.path)
     if parts.username:
         os.environ.setdefault("HADOOP_USER_NAME", parts.username)
-    return _Native(url, fsspec.filesystem("hdfs", **told), parts.path)
+    # A URL without a port names a cluster of several, which hdfs-site.xml describes.
+    patience = _ONE_NAMENODE if parts.port else {}
+    return _Native(url, fsspec.filesystem("hdfs", **told, **patience), parts.path)
