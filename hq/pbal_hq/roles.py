@@ -48,7 +48,7 @@ CONSUMERS: dict[str, tuple[str, ...]] = {
 
 def consumers(config: Config) -> dict[str, tuple[str, ...]]:
     """CONSUMERS, with the lake where there is one."""
-    kept = (topics.SUMMARY, topics.EVENT) if config.lake.url else ()
+    kept = () if "lake" in idle(config) else (topics.SUMMARY, topics.EVENT)
     return {t: (*groups, _LAKE) if t in kept else groups for t, groups in CONSUMERS.items()}
 
 
@@ -170,16 +170,26 @@ ROLES: dict[str, Callable[[Hq, Beat], Awaitable[None]]] = {
 }
 
 
+def idle(config: Config) -> dict[str, str]:
+    """The roles that have nothing to do, and why: what is to be set before they have."""
+    why = {}
+    if not config.lake.url:
+        why["lake"] = "no lake is configured: set lake.url (docs/hq-lake.md)"
+    if not config.chirpstack.host:
+        why["chirpstack"] = "no ChirpStack is configured: set chirpstack.host (docs/gateway.md)"
+    return why
+
+
 def wanted(config: Config) -> list[str]:
     """The roles that this configuration has something to do for."""
-    idle = {"lake": not config.lake.url, "chirpstack": not config.chirpstack.host}
-    return [name for name in ROLES if not idle.get(name)]
+    without = idle(config)
+    return [name for name in ROLES if name not in without]
 
 
 def need_lake(config: Config) -> None:
     """Raises ConfigError where no lake is configured, or its packages are missing."""
-    if not config.lake.url:
-        raise ConfigError("no lake is configured: set lake.url (docs/hq-lake.md)")
+    if why := idle(config).get("lake"):
+        raise ConfigError(why)
     for name in ("duckdb", "fsspec", "pyarrow"):
         if importlib.util.find_spec(name) is None:
             raise ConfigError(f"the lake needs the package {name!r}: pip install pbal[hq,lake]")
@@ -200,10 +210,11 @@ async def run(config: Config, names: list[str]) -> None:
     strange = [name for name in names if name not in ROLES]
     if strange:
         raise ConfigError(f"there is no role {strange[0]}; roles are {', '.join(ROLES)}")
+    for name, why in idle(config).items():
+        if name in names:
+            raise ConfigError(why)
     if "lake" in names:
         need_lake(config)
-    if "chirpstack" in names and not config.chirpstack.host:
-        raise ConfigError("no ChirpStack is configured: set chirpstack.host (docs/gateway.md)")
     await check(config)
     async with opened(config) as hq:
         supervisor = Supervisor()
