@@ -87,12 +87,16 @@ class Kafka(Services):
         jars = classpath("kafka")
         (self.folder / "log4j2.xml").write_text(_LOGGING)
         self.services = [self._prepared(number, jars) for number in range(self._count)]
-        self.start_all(lambda: [self._wait(number) for number in range(self._count)])
+        self.start_all(self._wait_all)
 
     def start_one(self, number: int) -> None:
         """Start a broker again that was stopped or killed, and wait for it."""
         self.services[number].start()
         self._wait(number)
+
+    def _wait_all(self) -> None:
+        for number in range(self._count):
+            self._wait(number)
 
     def _wait(self, number: int) -> None:
         service = self.services[number]
