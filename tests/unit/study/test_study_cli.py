@@ -178,7 +178,24 @@ def test_profiles_of_any_step_and_no_relay_at_all(tmp_path: Path, step: int) -> 
     assert data["controllers"]["pbal"]["neutral_a"]["cut"] == pytest.approx(0, abs=1e-6)
     assert data["controllers"]["pbal"]["switchings"]["total"] == 0
     assert data["controllers"]["best_static"]["losses"]["cut"] > 0.1
-    assert data["period"]["step_s"] == step
+    page = (tmp_path / "report.html").read_text()
+    assert (
+        page.index("Check first")
+        < page.index("taken as seconds after 1970")
+        < page.index("class='lead'")
+    )
+
+
+def test_what_should_be_doubted_is_on_the_screen(tmp_path: Path) -> None:
+    """A doubt that stands in the JSON alone is read by nobody."""
+    rows = "".join(f"{k * 3600},{200 + k % 7 * 300},{500 + k % 3 * 900}\n" for k in range(24))
+    (tmp_path / "p.csv").write_text("time,a,b\n" + rows)
+    (tmp_path / "h.csv").write_text("home,phase\na,A\nb,A\n")
+    args = ["--homes", str(tmp_path / "h.csv"), "--profiles", str(tmp_path / "p.csv")]
+    done = runner.invoke(app, [*args, "--controllers", "as_built"])
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.output.split())
+    assert text.index("- Beware: the times 0, 3600") < text.index("- No feeder model")
 
 
 def test_less_than_an_hour_is_refused(tmp_path: Path) -> None:

@@ -49,6 +49,28 @@ def test_what_a_run_file_exports_stays_out_of_the_feeders_folder(tmp_path: Path)
     assert mine.read_text() == "mine"
 
 
+def test_a_solution_in_the_run_file_writes_nothing_either(tmp_path: Path) -> None:
+    """Demand intervals are written by Solve, and by the solutions that the study adds."""
+    folder = tmp_path / "lane"
+    run = written(
+        folder,
+        run="Redirect master.dss\nNew EnergyMeter.m element=line.a terminal=1\n"
+        f'Set casename=x datapath="{folder}"\nSet DemandInterval=true DIVerbose=yes\n'
+        "Set mode=daily number=4\nSolve\nClosedi\ncd C:\\results\nExport meters\n",
+        master=STREET,
+    )
+    assert load_feeder(run).n_homes == 3
+    assert {p.name for p in folder.iterdir()} == {"run.dss", "master.dss"}
+
+
+def test_a_change_of_the_folder_is_named(tmp_path: Path) -> None:
+    written(tmp_path / "parts", net=STREET)
+    run = written(tmp_path, run="cd parts\nRedirect net.dss\n")
+    with pytest.raises(InputError, match="line 1 changes to the folder parts") as caught:
+        load_feeder(run)
+    assert "write parts/ before" in caught.value.remedy
+
+
 def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     load_feeder(written(tmp_path, lane=STREET + "help\nabout\n? load.one.kw\n"))
     assert capfd.readouterr().out == ""
@@ -168,6 +190,16 @@ def test_a_shape_without_points(tmp_path: Path) -> None:
 # -- the network ------------------------------------------------------------------------------
 
 
+def test_shapes_of_zeros(tmp_path: Path) -> None:
+    """All zeros would give a report of zeros; a few values and a larger npts= end in zeros."""
+    nothing = SHAPE.replace("0.5 1 2 0.25", "0 0 0 0")
+    with pytest.raises(InputError, match="zero throughout"):
+        feeder_profiles(written(tmp_path, lane=STREET.replace(SHAPE, nothing)))
+    short = SHAPE.replace("0.5 1 2 0.25", "0.5")
+    notes = feeder_profiles(written(tmp_path, lane=STREET.replace(SHAPE, short))).notes
+    assert any("zero in its last 3 of 4 points" in note for note in notes)
+
+
 def busbar_losses_w(folder: Path, mvasc: str) -> float:
     """Losses behind a source without a transformer, of one state."""
     text = f"""{HEAD}New Circuit.bar basekv=0.4 pu=1.0 mvasc3={mvasc} mvasc1={mvasc} bus1=bar
@@ -198,6 +230,12 @@ def test_slips_that_stop_nothing_are_asked_about(tmp_path: Path) -> None:
     assert "Beware" not in notes_of(tmp_path, STREET)
     rated = STREET.replace("kvas=[160 160]", "kvas=[160000 160000]")
     assert "160 000 kVA at 400 V; is that kVA or VA?" in notes_of(tmp_path, rated)
+    rated = STREET.replace("kvas=[160 160]", "kvas=[1.6 1.6]")
+    assert "1.6 kVA; is that kVA or MVA?" in notes_of(tmp_path, rated)
+    watts = STREET.replace("kw=1.5", "kw=1500")
+    assert "1 single-phase load draws more than 100 kW (first one: 1500 kW)" in notes_of(
+        tmp_path, watts
+    )
     one_phase = STREET.replace("a.2", "a.1").replace("a.3", "a.1")
     assert "all 3 homes are on phase A as built" in notes_of(tmp_path, one_phase)
     second = STREET.replace(

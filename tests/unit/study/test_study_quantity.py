@@ -61,6 +61,25 @@ def test_a_count_that_falls_once_is_asked_about_too(tmp_path: Path) -> None:
     assert "--cumulative" in caught.value.remedy
 
 
+def test_a_few_hours_of_a_count_and_whole_kilowatt_hours_are_asked_about(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="only grows"):
+        read(tmp_path, 20_000 + np.cumsum(POWER[:10] / 1000))
+    with pytest.raises(InputError, match="only grows"):
+        read(tmp_path, 14_000 + np.floor(np.arange(1440) / 120))
+    assert len(read(tmp_path, np.array([300.0, 400.0, 500.0, 500.0])).watts) == 4
+
+
+def test_watt_hours_among_watts_are_asked_about(tmp_path: Path) -> None:
+    for factor, asked in ((1.0, False), (0.5, True)):
+        rows = "".join(
+            f"{np.datetime64('2026-01-12T00:00') + 30 * k}" + f",{w * factor:.1f}" * 5 + "\n"
+            for k, w in enumerate(POWER)
+        )
+        (tmp_path / "p.csv").write_text(f"time,a,b,c,d,e\n{rows}")
+        notes = read_profiles(tmp_path / "p.csv").notes
+        assert any("watt-hours per 30 minutes" in note for note in notes) == asked
+
+
 def test_one_count_among_watts_is_named(tmp_path: Path) -> None:
     times = [str(np.datetime64("2026-01-12T00:00") + 30 * k) for k in range(len(POWER))]
     rows = zip(times, POWER, np.cumsum(POWER), strict=True)
@@ -94,6 +113,40 @@ def test_row_numbers_take_start_and_step(tmp_path: Path) -> None:
     quantity = Quantity(start=np.datetime64("2026-03-01T00:00"), step_s=900)
     found = read(tmp_path, POWER, quantity, times=[str(k + 1) for k in range(len(POWER))])
     assert (found.step_s, str(found.start)) == (900, "2026-03-01T00:00:00")
+
+
+def test_a_row_number_that_is_missing_is_a_gap(tmp_path: Path) -> None:
+    """Rows counted one after the other would move all that follows in time."""
+    quantity = Quantity(start=np.datetime64("2026-03-01T00:00"), step_s=3600)
+    times = [str(k) for k in range(len(POWER) + 1) if k != 20]
+    with pytest.raises(InputError, match="1 values are missing, first a at 2026-03-01T20:00"):
+        read(tmp_path, POWER, quantity, times=times)
+    hours = [f"{k / 4:g}" for k in range(len(POWER))]
+    found = read(tmp_path, POWER, quantity, times=hours)
+    assert (found.step_s, len(found.watts)) == (3600, len(POWER))
+
+
+@pytest.mark.parametrize(
+    ("stamps", "says"),
+    [
+        (["0", "0.5", "1", "1.5"], "look like days or hours"),
+        (["2026013100", "2026013101", "2026013102"], "a date without marks"),
+        (["2601310000", "2601310100", "2601310200"], "a date without marks"),
+    ],
+)
+def test_stamps_that_are_no_seconds_are_asked_about(
+    tmp_path: Path, stamps: list[str], says: str
+) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        read(tmp_path, POWER[: len(stamps)], times=stamps)
+    assert "--step" in caught.value.remedy
+
+
+def test_a_count_from_zero_is_taken_as_seconds_and_said(tmp_path: Path) -> None:
+    found = read(tmp_path, POWER, times=[str(60 * k) for k in range(len(POWER))])
+    assert any("taken as seconds after 1970" in note for note in found.notes)
+    dated = read(tmp_path, POWER, times=[str(1767225600 + 60 * k) for k in range(len(POWER))])
+    assert not any("taken as seconds" in note for note in dated.notes)
 
 
 @pytest.mark.parametrize("seconds", ["", "00"])

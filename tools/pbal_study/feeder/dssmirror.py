@@ -7,8 +7,10 @@ without such lines, into folders that look like the originals: everything else i
 """
 
 import contextlib
+import re
 from pathlib import Path
 
+from ..errors import InputError
 from .dssfiles import INCLUDE, existing, file_named, lines_of, spelled_here, unquoted
 
 # The engine's commands in its own order (Executive.Command): a shortened word means the first one
@@ -32,6 +34,12 @@ _LEFT_OUT = frozenset(
     """.split()  # noqa: SIM905
 )
 _COORDINATES = frozenset(("buscoords", "latlongcoords"))
+# Options of Set by which a solution writes files, or writes them elsewhere.
+_WRITES = re.compile(
+    r"\b(datapath|demandi\w*|diverb\w*|overloadr\w*|voltexc\w*|trace\w*|recorder)\s*=\s*"
+    r"""("[^"]*"|'[^']*'|\([^)]*\)|\[[^]]*\]|\{[^}]*\}|[^\s,]+)""",
+    re.IGNORECASE,
+)
 
 
 def mirror(path: Path, root: Path, notes: list[str]) -> Path:
@@ -65,6 +73,14 @@ def _copy(file: Path, root: Path, copied: dict[Path, Path], notes: list[str]) ->
             if word in _COORDINATES:
                 _note_coordinates(file, number, line, notes)
             continue
+        if word == "set" and _WRITES.search(line):
+            rest = _WRITES.sub("", line)
+            # What is left of `Set datapath=x` alone would be a question to the engine.
+            text[number - 1] = rest if "=" in rest else ""
+            continue
+        if word == "cd":
+            text[number - 1] = _without_cd(file, number, line)
+            continue
         include = INCLUDE.match(line)
         target = existing(file.parent, unquoted(include.group(2))) if include else None
         if include is not None and target is not None:
@@ -80,6 +96,19 @@ def _command(line: str) -> str:
     if word in _COMMANDS:
         return word
     return next((name for name in _COMMANDS if name.startswith(word)), "")
+
+
+def _without_cd(file: Path, number: int, line: str) -> str:
+    """Nothing in place of a change of the folder: to one of another computer it says where results
+    go. Raises InputError where files may be read from it."""
+    named = unquoted(line.partition(" ")[2].strip()).replace("\\", "/")
+    folder = file.parent / named
+    if named and folder.is_dir() and folder.resolve() != file.parent:
+        raise InputError(
+            f"{file} line {number} changes to the folder {named}.",
+            f"Remove that line, and write {named}/ before the files that are read after it.",
+        )
+    return ""
 
 
 def _note_coordinates(file: Path, number: int, line: str, notes: list[str]) -> None:

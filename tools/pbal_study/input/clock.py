@@ -12,7 +12,14 @@ from ..errors import InputError
 _EARLY = 315532800  # 1980: no meter reading is older, a count of rows or hours is
 _COUNTS = (1, 5, 10, 15, 30)  # steps of rows and hours, and of minutes, read as seconds
 _DIGITS = re.compile(r"(19|20)\d\d[01]\d[0-3]\d[0-2]\d[0-5]\d([0-5]\d)?")
-_COMPACT = re.compile(r"(19|20)\d\d[01]\d[0-3]\d([0-2]\d[0-5]\d([0-5]\d)?)?")
+_COMPACT = re.compile(r"(19|20)\d\d[01]\d[0-3]\d([0-2]\d([0-5]\d([0-5]\d)?)?)?")
+_LATE = 2_240_524_800  # 2041: a date with two digits for its year is later, read as seconds
+_MANY = 24  # rows from which on it is worth asking what a count from 0 counts
+_OFF = 0.05  # a row's number may be rounded by so much of a step
+_MARKED = (
+    "Write times as 2026-01-31T18:05 or as Unix seconds; or give the first row's time and the "
+    "seconds between rows, as in --start 2026-01-31T18:00 --step 900."
+)
 
 
 class Clock:
@@ -24,19 +31,19 @@ class Clock:
         self, path: Path, start: np.datetime64 | None = None, step_s: int | None = None
     ) -> None:
         """start, step_s: the time of the first row and between rows, where the first column does
-        not tell; rows then count, one after the other."""
+        not tell; rows then count."""
         self._path = path
         self._start, self._step_s, self._rows = start, step_s, 0
         self._offset: timedelta | None = None
         self._started = False
+        self._count: tuple[float, float] | None = None  # of the first row, and between rows
+        self.notes: list[str] = []
 
     def seconds(self, row: int, stamps: list[str]) -> NDArray[np.int64]:
         """One block of stamps, the first of them in row `row`."""
         if self._start is not None and self._step_s is not None:
             begin = int(self._start.astype("datetime64[s]").astype(np.int64))
-            places = np.arange(self._rows, self._rows + len(stamps), dtype=np.int64)
-            self._rows += len(stamps)
-            return begin + places * self._step_s
+            return begin + self._places(stamps) * self._step_s
         if _DIGITS.fullmatch(stamps[0].strip()):
             return self._compact(row, stamps)
         if _is_number(stamps[0]):
@@ -56,6 +63,21 @@ class Clock:
             dtype=np.int64,
         )
 
+    def _places(self, stamps: list[str]) -> NDArray[np.int64]:
+        """Which row of the grid each row is on: by its number, so that a missing one is a gap; one
+        after the other where the first column is no number."""
+        begin = self._rows
+        self._rows += len(stamps)
+        if all(map(_is_number, stamps)):
+            values = np.array(stamps, dtype=float)
+            if self._count is None and len(values) > 1:
+                self._count = float(values[0]), float(np.median(np.diff(values)))
+            if self._count is not None and self._count[1] > 0:
+                places = (values - self._count[0]) / self._count[1]
+                if np.abs(places - np.round(places)).max() < _OFF:
+                    return np.round(places).astype(np.int64)
+        return np.arange(begin, self._rows, dtype=np.int64)
+
     def _compact(self, row: int, stamps: list[str]) -> NDArray[np.int64]:
         """202601311805 or 20260131180530: a date without marks."""
         marked = []
@@ -74,22 +96,22 @@ class Clock:
         for k, stamp in enumerate(stamps):
             if not _is_number(stamp):
                 raise self._no_time(row + k, stamp.strip())
-        if _COMPACT.fullmatch(stamps[0].strip()):
+        values = np.array(stamps, dtype=float)
+        if _COMPACT.fullmatch(stamps[0].strip()) or _LATE < values[0] < 1e10:
             raise InputError(
                 f"{self._path} row {row}: {stamps[0].strip()} looks like a date without marks.",
-                "Write times as 2026-01-31T18:05 or as Unix seconds.",
+                _MARKED,
             )
-        values = np.array(stamps, dtype=float)
         if abs(values[0]) > 1e11:  # the year 5138
             raise InputError(
                 f"{self._path} row {row}: {values[0]:.0f} looks like milliseconds.",
                 "Give Unix seconds: divide the times by 1000.",
             )
-        if len(values) > 1 and 0 < abs(values[1] - values[0]) < 0.5:
+        if len(values) > 1 and 0 < abs(values[1] - values[0]) < 1:
             raise InputError(
                 f"{self._path} row {row + 1}: {stamps[1].strip()} is less than a second after "
                 f"{stamps[0].strip()}: these look like days or hours.",
-                "Write times as 2026-01-31T18:05 or as Unix seconds.",
+                _MARKED,
             )
         step = values[1] - values[0] if len(values) > 1 else 0
         if abs(values[0]) < _EARLY and step in _COUNTS:
@@ -100,6 +122,13 @@ class Clock:
                 "Write times as 2026-01-31T18:05 or as Unix seconds: hours times 3600, minutes "
                 "times 60; or say --start 2026-01-01 --step SECONDS.",
             )
+        if abs(values[0]) < _EARLY and len(values) >= _MANY and not self._started:
+            self.notes.append(
+                f"Beware: the times {stamps[0].strip()}, {stamps[1].strip()}, ... are taken as "
+                f"seconds after {np.datetime64(0, 'm')}. If they count something else, or to give "
+                "the date, say --start and --step."
+            )
+        self._started = True
         return np.round(values).astype(np.int64)
 
     def _no_time(self, row: int, text: str) -> InputError:

@@ -19,6 +19,9 @@ _KILOWATTS = 50.0
 """A home whose highest value is below this is in kilowatts, or draws nothing."""
 _UNLIKELY_W = 100_000.0
 """No single-phase home draws as much; 100 kW are 435 A."""
+_LITTLE_W, _SOME_HOMES = 2000.0, 5
+"""In a day of five homes one draws more than this for half an hour: of 60 homes on 15 days, five
+drawn at random have a highest half-hour of 4.5 kW in the median, and above 2.4 kW always."""
 
 
 def regular(
@@ -143,6 +146,12 @@ def _doubt_units(
             f"Give watts: multiply kilowatts by 1000, kilowatt-hours per {_interval(step)} by "
             f"{3_600_000 // step if 3_600_000 % step == 0 else 3_600_000 / step:g}; or say "
             "--unit kW, or --unit kWh.",
+        )
+    days = len(full) * step / _DAY
+    if not said and step < _HOUR and peak < _LITTLE_W and days >= 1 and len(names) >= _SOME_HOMES:
+        notes.append(
+            f"Beware: no home ever exceeds {peak:.0f} W. Are these watts, or watt-hours per "
+            f"{_interval(step)} (--unit Wh)?"
         )
     small = [n for n, w in zip(names, highest, strict=True) if 0 < w < _KILOWATTS]
     if small:

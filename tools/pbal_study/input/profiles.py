@@ -118,7 +118,7 @@ def read_profiles(
     times, watts = np.concatenate(stamps), np.vstack(blocks)
     blocks.clear()
     step, full, notes = regular(path, names, times, watts, fill_gaps, quantity)
-    notes = (named, *notes) if named else notes
+    notes = (*([named] if named else []), *clock.notes, *notes)
     return Profiles(np.datetime64(int(times[0]), "s"), step, names, full, notes)
 
 

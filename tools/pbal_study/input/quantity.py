@@ -26,6 +26,9 @@ _OTHER = re.compile(
 _COUNT_ROWS = 24
 _COUNT_RISES = 12
 _RISES_A_FALL = 20
+#: A whole file that never falls is asked about where its columns rise so often together: a few
+#: hours of a count, or whole kilowatt-hours that are read every minute.
+_FILE_RISES = 8
 
 
 @dataclass(frozen=True)
@@ -120,11 +123,14 @@ class Quantity:
 
 def _ask_about_counts(path: Path, names: tuple[str, ...], values: NDArray[np.floating]) -> None:
     """Raises InputError where a column grows nearly all the time: no home's power does."""
-    if len(values) < _COUNT_ROWS:
-        return
     change = np.nan_to_num(np.diff(values, axis=0))
     rises, falls = (change > 0).sum(axis=0), (change < 0).sum(axis=0)
-    count = np.flatnonzero((rises >= _COUNT_RISES) & (_RISES_A_FALL * falls <= rises))
+    each = (rises >= _COUNT_RISES) & (_RISES_A_FALL * falls <= rises)
+    if len(values) < _COUNT_ROWS:
+        each[:] = False
+    if not falls.any() and rises.sum() >= _FILE_RISES:
+        each |= rises > 0
+    count = np.flatnonzero(each)
     if len(count):
         which = f"column {names[count[0]]}" if len(count) < len(names) else "every column"
         raise InputError(

@@ -67,11 +67,32 @@ def feeder_profiles(path: Path, *, days: float | None = None, skip_days: float =
         series = _at_step(mult, seconds, step)
         scale = 1000 if actual else kw * 1000
         watts[:, column] = series[np.arange(first, last) % len(series)] * scale
+    if not watts.any():
+        raise InputError(
+            "The loads of the feeder draw nothing: their load shapes are zero throughout.",
+            "Check the mult= of the shapes, and --days and --skip-days; or use --profiles.",
+        )
+    notes += _cut_short(shapes)
     bare = sum(not name for _, _, name in found)
     if bare:
         notes.append(f"{bare} loads have no load shape: their kW all the time.")
     start = _START + np.timedelta64(first * step, "s")
     return Profiles(start, step, tuple(name for name, _, _ in found), watts, tuple(notes))
+
+
+def _cut_short(shapes: dict[str, tuple[NDArray[np.float64], int, bool]]) -> list[str]:
+    """A note on shapes that end in zeros: the engine fills up to npts= with them."""
+    short = {
+        name: len(mult) - int(np.flatnonzero(mult)[-1]) - 1
+        for name, (mult, _, _) in shapes.items()
+        if mult.any()
+    }
+    found = [name for name, zeros in short.items() if 2 * zeros > len(shapes[name][0])]
+    return [
+        f"Beware: load shape {name} is zero in its last {short[name]} of {len(shapes[name][0])} "
+        "points; has it fewer values than npts= says?"
+        for name in found[:1]
+    ]
 
 
 def _shape(circuit: Any, name: str) -> tuple[NDArray[np.float64], int, bool]:

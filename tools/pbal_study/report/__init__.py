@@ -4,9 +4,10 @@
 """
 
 from .files import as_dict, check_folder, write_all
-from .sentences import headline, hosting_text, money_text, room_text
+from .sentences import DOUBT, headline, hosting_text, money_text, room_text
 
 __all__ = [
+    "DOUBT",
     "as_dict",
     "check_folder",
     "headline",

@@ -7,7 +7,9 @@ import numpy as np
 from ..run.study import Study
 from .figures import all_figures
 from .sentences import (
+    DOUBT,
     assumptions,
+    doubts,
     headline,
     hosting_text,
     limits,
@@ -40,6 +42,8 @@ figure{margin:14px 0 6px}figure svg{width:100%;height:auto;display:block}
 .wide,figure>div{overflow-x:auto}
 figcaption{color:#5b636e;font-size:14px;max-width:74ch}
 ul{padding-left:20px;max-width:74ch}li{margin:4px 0}
+.doubt{background:#fdf3dd;border-left:4px solid #b26a00;padding:8px 16px;margin:18px 0}
+.doubt ul{margin:4px 0}
 .key{display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:6px}
 @media (max-width:640px){main{padding:20px 14px 40px}h1{font-size:22px}
  figure svg{min-width:620px}td:first-child{min-width:150px}th,td{padding:6px 7px}}
@@ -129,6 +133,7 @@ def render(study: Study) -> str:
         f"<style>{CSS}</style></head><body><main>",
         f"<h1>What phase balancing would do for {escape(options.title)}</h1>",
         f"<p class='sub'>{escape(sub)}</p>",
+        _doubts(study),
         f"<p class='lead'>{escape(headline(study))}</p>",
         *_money(study),
         "<h2>Side by side</h2>",
@@ -166,6 +171,13 @@ def render(study: Study) -> str:
         "option and figure.</p></main></body></html>"
     )
     return "\n".join(parts)
+
+
+def _doubts(study: Study) -> str:
+    """What to check before any figure is believed."""
+    asked = [text[len(DOUBT) :] for text in doubts(study)]
+    asked = [text[:1].upper() + text[1:] for text in asked]
+    return f"<div class='doubt'><b>Check first</b>{_list(asked)}</div>" if asked else ""
 
 
 def _money(study: Study) -> list[str]:

@@ -7,6 +7,8 @@ from ..run.money import as_a_year, verdict
 from ..run.study import Study
 from .files import share_of_hindsight
 
+DOUBT = "Beware: "
+
 
 def pct(value: float | None, digits: int = 0) -> str:
     """A share as a percentage, for HTML."""
@@ -95,6 +97,11 @@ def hosting_text(study: Study) -> str:
         more = f", then {h.first}" if h.first else ""
         parts.append(f"{who} {share} of the homes may have {words[h.what]}{more}")
     return "; ".join(parts).capitalize() + "." if parts else ""
+
+
+def doubts(study: Study) -> list[str]:
+    """The notes that question the input or the result: to be read before any figure."""
+    return [note for note in study.notes if note.startswith(DOUBT)]
 
 
 def relay_text(study: Study) -> str:
@@ -201,7 +208,7 @@ def assumptions(study: Study) -> list[str]:
             "The hindsight optimum is one search a week; others differ by some per cent in what "
             "they cost, and it is no proven optimum."
         )
-    return [*items, *study.notes]
+    return [*items, *(note for note in study.notes if not note.startswith(DOUBT))]
 
 
 def _price(price: float | None, budget: float | None, watts: bool) -> str:

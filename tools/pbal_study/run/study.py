@@ -218,9 +218,10 @@ def _peaks(summary: dict[str, dict[str, Any]]) -> list[str]:
     own, built = (summary[k]["peak_10min"]["phase_a"] for k in ("pbal", "as_built"))
     if own <= 1.005 * built:
         return []
+    digits = 0 if own - built >= 2 else 2
     return [
-        f"Beware: with pbal the highest 10-minute phase current is {own:.0f} A, as built "
-        f"{built:.0f} A. --phase-limit sets what a phase may carry."
+        f"Beware: with pbal the highest 10-minute phase current is {own:.{digits}f} A, as built "
+        f"{built:.{digits}f} A. --phase-limit sets what a phase may carry."
     ]
 
 

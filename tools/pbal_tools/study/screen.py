@@ -54,7 +54,15 @@ def run_with_progress(options: "Options", quiet: bool) -> "Study":
 
 def finish(result: "Study", out: Path | None, json_output: bool) -> None:
     """Writes the files if a folder is named, and prints the result for a person or a script."""
-    from pbal_study.report import as_dict, headline, hosting_text, money_text, room_text, write_all
+    from pbal_study.report import (
+        DOUBT,
+        as_dict,
+        headline,
+        hosting_text,
+        money_text,
+        room_text,
+        write_all,
+    )
 
     written: list[Path] = []
     if out is not None:
@@ -68,6 +76,8 @@ def finish(result: "Study", out: Path | None, json_output: bool) -> None:
             if text:
                 console.print(text, highlight=False)
         console.print(_table(data))
+        for note in sorted(data["notes"], key=lambda n: not n.startswith(DOUBT)):
+            console.print(f"- {note}", highlight=False, markup=False)
         for path in written:
             console.print(f"wrote {path}", highlight=False, soft_wrap=True)
         if not written:
