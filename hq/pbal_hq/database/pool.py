@@ -13,6 +13,10 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from pbal_hq.config import DatabaseConfig
 from pbal_hq.errors import DatabaseError
 
+# The pool's pauses between two tries to connect double; after so long it begins again with a short
+# one. Its default, 300 s, lets a database that was away for minutes be away as long again.
+_AGAIN_S = 5.0
+
 OLDEST = 150_000  # PostgreSQL 15, as server_version says it
 
 Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
@@ -73,6 +77,7 @@ async def pool(config: DatabaseConfig) -> AsyncIterator[Database]:
         min_size=1,
         max_size=config.pool_max,
         timeout=config.timeout_s,
+        reconnect_timeout=_AGAIN_S,
         open=False,
         kwargs=_how(config),
         configure=_prepare,
