@@ -189,7 +189,7 @@ class Controller:
         )  # fmt: skip
         self.commands = Commands(
             self.journal, config.uplink, config.planner, config.site.id, self.restraint, self.wall,
-            rollout_store.resume if config.update.directory is not None else None,
+            rollout_store.order if config.update.directory is not None else None,
         )  # fmt: skip
 
         async def reading() -> Summary | None:

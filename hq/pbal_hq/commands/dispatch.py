@@ -86,6 +86,7 @@ async def dispatch(conn: Connection, send: Send, now_s: float) -> int:
 
 # The state of an order after an answer; after any other outcome it is "failed".
 _ENDS = {
+    names.OUTCOME_NONE: "started",
     names.OUTCOME_DONE: "done",
     names.OUTCOME_CONFIRMED: "done",
     names.OUTCOME_REFUSED: "refused",
@@ -134,17 +135,21 @@ def _allowed(rights: Rights, due: Due) -> bool:
 
 
 async def take_answers(conn: Connection) -> int:
-    """End orders by the answers that sites gave (events of kind answer); how many.
+    """Note what sites answered to orders (events of kind answer); how many orders it changed.
 
     The store calls it with what it writes, and the role `orders` for an answer that was written
     before its order was noted as sent. An answer counts for an order of that site alone, also when
-    it is late and HQ counted the order as expired.
+    it is late and HQ counted the order as expired. One without an outcome says that the order is
+    under way: another one ends it.
     """
     done = await conn.execute(
         f"UPDATE command c SET status = CASE e.outcome {_STATUS} ELSE 'failed' END,"
-        " answer = e.detail, answered_at = e.at FROM event e WHERE e.kind = %s"
-        " AND e.command_id = c.id AND e.site_id = c.site_id AND c.answered_at IS NULL"
-        " AND (c.status = 'sent' OR c.status = 'expired' AND c.sent_at IS NOT NULL)",
-        (names.KIND_ANSWER,),
+        " answer = e.detail, answered_at = e.at FROM ("
+        " SELECT DISTINCT ON (o.id) o.id, v.outcome, v.detail, v.at FROM command o"
+        " JOIN event v ON v.command_id = o.id AND v.site_id = o.site_id AND v.kind = %(answer)s"
+        " WHERE o.status = 'started' AND v.outcome <> %(none)s OR o.answered_at IS NULL"
+        " AND (o.status = 'sent' OR o.status = 'expired' AND o.sent_at IS NOT NULL)"
+        " ORDER BY o.id, v.outcome = %(none)s, v.at DESC) e WHERE e.id = c.id",
+        {"answer": names.KIND_ANSWER, "none": names.OUTCOME_NONE},
     )
     return done.rowcount

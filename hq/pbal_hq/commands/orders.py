@@ -3,6 +3,7 @@
     asked ──approve (another person)──> approved ──> sent ──> done | refused | failed | expired
       └──── withdraw ──> withdrawn        sealed under HQ's key; the bridge sends, the site answers
     no second person needed: it starts as approved
+    a rollout: sent ──> started ──> done | failed, by the site's second answer
 
 What is asked or approved and not sent by its time is expired. The person who asked must still be a
 user with the permission when it is approved, and both persons when it is sent.

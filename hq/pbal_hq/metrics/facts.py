@@ -22,7 +22,7 @@ from pbal_uplink import names
 
 # A site renews when a third of its certificate's time is left; one that comes so near has not.
 SITE_RENEWAL_LATE_DAYS = 14
-OPEN_ORDERS = ("asked", "approved", "sent")
+OPEN_ORDERS = ("asked", "approved", "sent", "started")
 ENDED_ORDERS = ("done", "refused", "failed", "expired", "withdrawn")
 # The database's answer is awaited no longer than Prometheus awaits ours (scrape_timeout 10 s).
 _PATIENCE_S = 8.0

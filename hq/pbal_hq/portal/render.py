@@ -43,7 +43,7 @@ MENU = (
 WORDS = (
     "never", "now", "{0} d ago", "{0} h ago", "{0} min ago", "not known", "state", "district",
     "division", "feeder", "open", "acknowledged", "shelved", "closed", "not closed", "all", "asked",
-    "approved", "sent", "done", "refused", "failed", "expired", "withdrawn",
+    "approved", "sent", "started", "done", "refused", "failed", "expired", "withdrawn",
 )  # fmt: skip
 
 

@@ -296,6 +296,8 @@ class UpdateConfig(Table):
     """Application updates: releases put into `directory` are brought to the homes."""
 
     directory: Path | None = None
+    # A release starts when it is published; or waits for `rollout resume`, or for an order of HQ.
+    start: Literal["published", "ordered"] = "published"
     # Public release keys, hex; with none given only the nodes judge the signature.
     keys: tuple[Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")], ...] = ()
     # So many homes first; then in waves of so many; so many restart at the same time.

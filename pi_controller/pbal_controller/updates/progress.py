@@ -13,21 +13,10 @@ from dataclasses import dataclass, field
 from pbal_controller.homes import Home
 from pbal_controller.updates.delivery import Delivery
 from pbal_controller.updates.release import Release
-from pbal_controller.updates.store import RolloutRow
+from pbal_controller.updates.store import RolloutRow, State
 from pbal_protocol.flags import FAULTS
 
 _BEFORE = "faults before it: 0x"
-
-
-class State(enum.Enum):
-    """Of a rollout."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    STOPPED = "stopped"
-    CANCELLED = "cancelled"
-    DONE = "done"
-    SUPERSEDED = "superseded"
 
 
 class Step(enum.Enum):

@@ -19,8 +19,9 @@ from pbal_controller.journal import AsyncJournal
 from pbal_controller.updates import store
 from pbal_controller.updates.delivery import ROOM, Delivery
 from pbal_controller.updates.folder import ReleaseFolder
-from pbal_controller.updates.progress import Progress, Rollout, State, Step
+from pbal_controller.updates.progress import Progress, Rollout, Step
 from pbal_controller.updates.steps import next_step
+from pbal_controller.updates.store import State
 from pbal_protocol import records as r
 
 log = logging.getLogger(__name__)
@@ -113,8 +114,9 @@ class Rollouts:
         """New files, wishes, and which rollout is under way."""
         for file, release in await asyncio.to_thread(self._folder.new):
             self._boards[release.digest.hex()] = frozenset(release.head.boards)
+            state = State.WAITING if self._config.start == "ordered" else State.RUNNING
             await self._journal.call(
-                store.add, release.digest.hex(), release.version, file, State.RUNNING.value
+                store.add, release.digest.hex(), release.version, file, state.value
             )
         self.rows = await self._journal.call(store.rollouts)
         for row in self.rows:
@@ -124,11 +126,12 @@ class Rollouts:
         await self._choose()
 
     async def _fulfil(self, row: store.RolloutRow) -> None:
-        """Do what a person asked for with `pbal-controller rollout`."""
+        """Do what a person asked for with `pbal-controller rollout`, or HQ by an order."""
         state, detail = row.state, row.detail
+        held = (State.WAITING.value, State.PAUSED.value, State.STOPPED.value)
         if row.wish == "pause" and state == State.RUNNING.value:
             state, detail = State.PAUSED.value, "by request"
-        elif row.wish == "resume" and state in (State.PAUSED.value, State.STOPPED.value):
+        elif row.wish == "resume" and state in held:
             state, detail = State.RUNNING.value, ""
         elif row.wish == "cancel" and state != State.DONE.value:
             state, detail = State.CANCELLED.value, "by request"

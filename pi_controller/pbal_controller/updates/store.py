@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import enum
 import time
 from dataclasses import dataclass
 
 from pbal_controller.journal import Journal
+
+
+class State(enum.Enum):
+    """Of a rollout."""
+
+    WAITING = "waiting"  # published, and to be started by an order (update.start)
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    CANCELLED = "cancelled"
+    DONE = "done"
+    SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,13 @@ class RolloutRow:
 
 
 _COLUMNS = ", ".join(RolloutRow.__dataclass_fields__)
+# What an order of HQ asks for, by the state of the rollout.
+_WISH = {
+    State.WAITING.value: "resume",
+    State.RUNNING.value: "",
+    State.PAUSED.value: "resume",
+    State.STOPPED.value: "retry",
+}
 
 
 def rollouts(journal: Journal) -> list[RolloutRow]:
@@ -73,13 +93,26 @@ def set_home(journal: Journal, digest: str, address: int, state: str, detail: st
     )
 
 
-def resume(journal: Journal, digest: bytes) -> bool:
-    """Sets the wish to resume the rollout whose digest begins so. False when there is none.
+def order(journal: Journal, digest: bytes, command: str) -> tuple[bool | None, str]:
+    """HQ's command wants the release whose digest begins so on all homes.
 
-    Within a transaction of the caller.
+    True: it is there already; None: it is under way, and a fact tells how it ends; False: it will
+    not be brought. And the words for it. Within a transaction of the caller.
     """
-    done = journal.db.execute(
-        "UPDATE rollouts SET wish = 'resume' WHERE substr(digest, 1, ?) = ?",
+    row = journal.db.execute(
+        "SELECT digest, version, state, ordered FROM rollouts WHERE substr(digest, 1, ?) = ?",
         (2 * len(digest), digest.hex()),
+    ).fetchone()
+    if row is None:
+        return False, f"no release {digest.hex()} at this site"
+    whole, version, state, ordered = row
+    if ordered:
+        return False, f"{version} is under way by an earlier order"
+    if state == State.DONE.value:
+        return True, f"{version} is on every home already"
+    if state not in _WISH:
+        return False, f"{version} is {state} at this site"
+    journal.db.execute(
+        "UPDATE rollouts SET wish = ?, ordered = ? WHERE digest = ?", (_WISH[state], command, whole)
     )
-    return done.rowcount > 0
+    return None, f"{version} is brought to the homes"

@@ -31,7 +31,18 @@ _MODES = {
     names.MODE_DRY_RUN: Mode.DRY_RUN,
     names.MODE_HOLD: Mode.HOLD,
 }
-Resume = Callable[[Journal, bytes], bool]  # a rollout, by the beginning of its digest
+# Of a release by the beginning of its digest, for a command: whether every home has it (None: it is
+# under way; a fact tells how it ends), and the words for it.
+Release = Callable[[Journal, bytes, str], tuple[bool | None, str]]
+
+
+# An answer without an outcome: another one follows when the rollout has ended.
+_OF_RELEASE = {
+    True: names.OUTCOME_DONE,
+    None: names.OUTCOME_NONE,
+    False: names.OUTCOME_REFUSED,
+}
+_GOOD = (names.OUTCOME_DONE, names.OUTCOME_NONE)
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ class Commands:
         site: int,
         restraint: Restraint,
         wall: Callable[[], float],
-        resume: Resume | None = None,
+        release: Release | None = None,
     ) -> None:
         self._journal = journal
         self._config = config
@@ -61,7 +72,7 @@ class Commands:
         self._site = site
         self._restraint = restraint
         self._wall = wall
-        self._resume = resume
+        self._release = release
         publics = [bytes.fromhex(text) for text in config.hq_keys]
         self._keys = {signing.key_id(public): public for public in publics}
         self.refused_total = 0  # not ours: unsigned, for another site, no command
@@ -90,7 +101,7 @@ class Commands:
         kept = self._kept()
         outcome, detail, effect = self._judge(command, kept)
         new = await self._journal.call(
-            _carry_out, command, outcome, detail, kept, self._wall(), self._site, self._resume
+            _carry_out, command, outcome, detail, kept, self._wall(), self._site, self._release
         )
         if new is None:
             log.info("HQ's command came again", extra={"command": command.command_id})
@@ -101,7 +112,7 @@ class Commands:
         if done:
             self._set(kept)
         log.log(
-            logging.INFO if done else logging.WARNING,
+            logging.INFO if outcome in _GOOD else logging.WARNING,
             "command of HQ",
             extra={
                 "command": command.command_id,
@@ -153,7 +164,7 @@ class Commands:
         if command.kind == names.COMMAND_ROLLOUT:
             if command.release is None:
                 return refused, "it names no release", Effect()
-            if self._resume is None:
+            if self._release is None:
                 return refused, "this site brings no releases to its nodes", Effect()
             return done, f"release {command.release.hex()}", Effect()
         return done, kind, Effect(
@@ -185,7 +196,7 @@ def _carry_out(
     kept: dict[str, object],
     wall: float,
     site: int,
-    resume: Resume | None,
+    release: Release | None,
 ) -> tuple[int, str] | None:
     """The order, its effect and its answer, all or none; None when the id is known.
 
@@ -202,10 +213,9 @@ def _carry_out(
             return None
         done = outcome == names.OUTCOME_DONE
         if done and command.release is not None and command.kind == names.COMMAND_ROLLOUT:
-            assert resume is not None
-            if not resume(journal, command.release):
-                outcome, done = names.OUTCOME_REFUSED, False
-                detail = f"no release {command.release.hex()} at this site"
+            assert release is not None
+            there, detail = release(journal, command.release, str(command.command_id))
+            outcome = _OF_RELEASE[there]
         if done and command.kind in (names.COMMAND_MODE, names.COMMAND_LIMITS):
             journal.set_meta(_RESTRAINT, dump_json(kept))
         number = str(command.command_id)

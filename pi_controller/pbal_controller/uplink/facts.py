@@ -15,6 +15,7 @@ from pbal_uplink import Command, Event, names
 _BELIEVED_S = 30 * 86400
 _TEXT = next(field for field in Event.DECLARED if field.name == "detail").high
 _OUTCOME = {word: number for number, word in names.OUTCOMES.items()}
+_GOOD = (names.OUTCOME_DONE, names.OUTCOME_NONE)
 _SEVERITY = {
     "confirmed": names.INFO,
     "expired": names.WARNING,
@@ -59,6 +60,8 @@ def event_of(site: int, at_s: float, fact: dict[str, Any]) -> Event:
             outcome=_OUTCOME[state], from_phase=fact["from"], to_phase=fact["to"],
             command_id=fact["command"], detail=shortened(fact["detail"]),
         )  # fmt: skip
+    if what == "rollout":
+        return _end_of_rollout(site, at_s, fact)
     kind, severity = {
         "quarantine": (names.KIND_QUARANTINE, names.ALARM),
         "released": (names.KIND_RELEASED, names.INFO),
@@ -68,6 +71,21 @@ def event_of(site: int, at_s: float, fact: dict[str, Any]) -> Event:
         site=site, event_id=event_id(what, address, fact.get("reason", ""), fact["since"]),
         at_s=_second(at_s), kind=kind, severity=severity, address=address,
         detail=shortened(fact.get("detail", "")),
+    )  # fmt: skip
+
+
+def _end_of_rollout(site: int, at_s: float, fact: dict[str, Any]) -> Event:
+    """The last answer to an order of a rollout."""
+    done, command = fact["state"] == "done", int(fact["command"])
+    words = f"{fact['version']} runs on {fact['done']} of {fact['homes']} homes"
+    if not done:
+        why = f"{fact['state']} {fact['detail']}".strip()
+        words = f"{why}; {words}"
+    return Event(
+        site=site, event_id=event_id("answer", site, command, "end"), at_s=_second(at_s),
+        kind=names.KIND_ANSWER, severity=names.INFO if done else names.WARNING,
+        outcome=names.OUTCOME_DONE if done else names.OUTCOME_FAILED, command_id=command,
+        detail=shortened(words),
     )  # fmt: skip
 
 
@@ -81,10 +99,10 @@ def thinned(site: int, from_s: int, to_s: int, count: int, total: int) -> Event:
 
 
 def answer(site: int, at_s: float, command: Command, outcome: int, detail: str) -> Event:
-    """The result of a command of HQ."""
+    """The result of a command of HQ; without an outcome while it is under way."""
     return Event(
         site=site, event_id=event_id("answer", site, command.command_id, outcome),
         at_s=_second(at_s), kind=names.KIND_ANSWER,
-        severity=names.INFO if outcome == names.OUTCOME_DONE else names.WARNING,
+        severity=names.INFO if outcome in _GOOD else names.WARNING,
         outcome=outcome, command_id=command.command_id, detail=shortened(detail),
     )  # fmt: skip

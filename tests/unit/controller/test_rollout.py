@@ -17,7 +17,8 @@ from pbal_controller.homes import Home
 from pbal_controller.journal import Journal
 from pbal_controller.updates import Release, Rollouts, make, store
 from pbal_controller.updates.folder import ReleaseFolder
-from pbal_controller.updates.progress import State, Step
+from pbal_controller.updates.progress import Step
+from pbal_controller.updates.store import State
 from pbal_protocol import ota
 from pbal_protocol import records as r
 
@@ -243,3 +244,20 @@ async def test_one_at_work_is_not_interrupted(journal: Journal, tmp_path: Path) 
     for _ in range(3):
         await made._look()
         assert made.active.row.file == first
+
+
+async def test_a_release_that_waits_for_an_order_holds_nobody_up(
+    journal: Journal, tmp_path: Path
+) -> None:
+    publish(tmp_path, "first", "0.2.0", [1])
+    made = take_up(Street([home(1)]), journal, tmp_path)
+    await made._look()
+    made._config = made._config.model_copy(update={"start": "ordered"})
+    later = publish(tmp_path, "later", "0.3.0", [1])
+    await made._look()
+    assert states(journal) == {"first.pbal": "running", "later.pbal": "waiting"}
+    assert made.active is not None
+    assert made.active.row.file == "first.pbal"
+    store.set_wish(journal, later.digest.hex(), "resume")
+    await made._look()
+    assert states(journal) == {"first.pbal": "superseded", "later.pbal": "running"}

@@ -14,6 +14,7 @@ import pytest
 from psycopg.types.json import Jsonb
 from rigs import people
 from rigs.hq import Headquarters
+from rigs.ordering import answered, order, released
 from rigs.uplink import no_reading, opened
 
 from pbal_controller.config import PlannerConfig, UplinkConfig
@@ -107,34 +108,6 @@ async def until_online(conn):
         await asyncio.sleep(0.1)
 
 
-async def pressed(page, words):
-    """Press a button, and wait for the page that answers: the form has been taken then."""
-    async with page.expect_navigation():
-        await page.click(f"button:has-text('{words}')")
-    await page.wait_for_load_state()
-
-
-async def order(page, address, transformer, kind, **fields):
-    await page.goto(f"{address}/transformers/{transformer}")
-    await page.click("summary:has-text('Order something')")
-    await page.select_option("#kind", kind)
-    await page.fill("#why", "storm warning")
-    for name, value in fields.items():
-        await page.fill(f"#{name}", value)
-    await pressed(page, "Order it")
-
-
-async def answered(page, word):
-    """Reload until the newest order has its answer."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            await page.reload()
-            row = await page.inner_text("table:has(caption:has-text('last orders')) tbody tr")
-            if word in row:
-                return row
-            await asyncio.sleep(0.2)
-
-
 async def test_from_the_operator_to_the_controller_and_back(site):
     restraint, taken, address = site.restraint, site.taken, site.address
     one = site.fleet.transformers["T1"]
@@ -149,16 +122,12 @@ async def test_from_the_operator_to_the_controller_and_back(site):
         row = await answered(page, "waits for a second person")
         assert await page.locator("button:has-text('Release')").count() == 0
         assert taken.taken_total == 1
-        async with people.logged_in(address, "engineer-d1") as other:
-            await other.goto(f"{address}/commands")
-            await pressed(other, "Release mode run")
+        await released(address, "engineer-d1", "mode run")
         await until(lambda: restraint.mode is Mode.RUN)
         assert "engineer-d1" in await answered(page, "done")
         # The site's own bound stands above HQ's: what it refuses is said.
         await order(page, address, one, "limits", phase="150")
-        async with people.logged_in(address, "engineer-whole") as other:
-            await other.goto(f"{address}/commands")
-            await pressed(other, "Release limits")
+        await released(address, "engineer-whole", "limits")
         row = await answered(page, "refused")
         assert "150 A is above this site's own 120 A" in row
         assert restraint.phase_limit_a is None

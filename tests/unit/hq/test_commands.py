@@ -277,6 +277,37 @@ async def test_an_answer_ends_its_order_and_no_other(conn, fleet, outcome, statu
     assert await sent(conn, time.time() + 120) == []
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize(
+    ("outcome", "status"), [(names.OUTCOME_DONE, "done"), (names.OUTCOME_FAILED, "failed")]
+)
+async def test_a_rollout_is_under_way_until_its_second_answer(
+    conn, fleet, outcome, status, at_once
+):
+    """`at_once`: HQ was away meanwhile, and hears both answers in one batch."""
+    made = await ask(conn, fleet, "engineer-d1", Wish("rollout", release="ab" * 8))
+    await approve(conn, "engineer-whole", made.id)
+    await sent(conn)
+    who, _ = await people.who(conn, "engineer-whole")
+    answer = {"kind": names.KIND_ANSWER, "severity": 0, "command_id": made.id}
+    begun = answer | {"outcome": names.OUTCOME_NONE, "detail": "0.2.0 is brought to the homes"}
+    ended = answer | {"outcome": outcome, "detail": "0.2.0 runs on 3 of 4 homes"}
+    await people.event(conn, fleet, "T1", **begun)
+    if not at_once:
+        assert await commands.take_answers(conn) == 1
+        [found] = await commands.listed(conn, who)
+        assert (found.status, found.answer) == ("started", "0.2.0 is brought to the homes")
+        assert await commands.take_answers(conn) == 0
+        # It is neither sent again, nor does its time run out.
+        assert await sent(conn, time.time() + 7200) == []
+    await people.event(conn, fleet, "T1", **ended)
+    assert await commands.take_answers(conn) == 1
+    [found] = await commands.listed(conn, who)
+    assert (found.status, found.answer) == (status, "0.2.0 runs on 3 of 4 homes")
+    await people.event(conn, fleet, "T1", **begun)
+    assert await commands.take_answers(conn) == 0
+
+
 async def test_the_key_is_for_us_alone(tmp_path):
     from pbal_hq.errors import CertificateError
 

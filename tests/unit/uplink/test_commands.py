@@ -24,12 +24,12 @@ async def journal(tmp_path):
     await made.close()
 
 
-def site(journal, *, allow=ALL, keys=(PUBLIC,), planner=None, wall=lambda: T, resume=None):
+def site(journal, *, allow=ALL, keys=(PUBLIC,), planner=None, wall=lambda: T, release=None):
     restraint = Restraint()
     made = Commands(
         journal, UplinkConfig(hq_keys=keys, allow=allow),
         planner or PlannerConfig(phase_limit_a=200.0, max_moving_share=0.1), 7, restraint, wall,
-        resume or rollout_store.resume,
+        release or rollout_store.order,
     )  # fmt: skip
     return made, restraint
 
@@ -165,14 +165,68 @@ async def test_rebirth_and_reading_are_effects(journal):
     assert not (await commands.take(sealed(command_id=2, kind=names.COMMAND_READING))).reading
 
 
-async def test_a_paused_release_goes_on(journal):
-    digest = "ab" * 32
-    await journal.call(rollout_store.add, digest, "1.2.3", "f", "paused")
+RELEASE = "ab" * 32
+
+
+async def ordered_in(journal, state, command_id=1):
+    """A release that is in this state at the site, ordered by HQ; what is wished, and answered."""
+    await journal.call(outbox.switch, True)
+    await journal.call(rollout_store.add, RELEASE, "1.2.3", "f", state)
     commands, _ = site(journal)
-    await commands.take(sealed(kind=names.COMMAND_ROLLOUT, release=bytes.fromhex("ab" * 8)))
+    await commands.take(
+        sealed(command_id=command_id, kind=names.COMMAND_ROLLOUT, release=bytes.fromhex("ab" * 8))
+    )
     (row,) = await journal.call(rollout_store.rollouts)
-    assert row.wish == "resume"
-    assert (await answers(journal))[0][1] == "done"
+    return row.wish, (await answers(journal))[-1][1:3]
+
+
+@pytest.mark.parametrize(
+    ("state", "wish", "outcome", "words"),
+    [
+        ("waiting", "resume", "none", "1.2.3 is brought to the homes"),
+        ("running", "", "none", "1.2.3 is brought to the homes"),
+        ("paused", "resume", "none", "1.2.3 is brought to the homes"),
+        ("stopped", "retry", "none", "1.2.3 is brought to the homes"),
+        ("done", "", "done", "1.2.3 is on every home already"),
+        ("cancelled", "", "refused", "1.2.3 is cancelled at this site"),
+        ("superseded", "", "refused", "1.2.3 is superseded at this site"),
+    ],
+)
+async def test_an_order_for_a_release_by_its_state(journal, state, wish, outcome, words):
+    assert await ordered_in(journal, state) == (wish, (outcome, words))
+
+
+@pytest.mark.parametrize(
+    ("end", "detail", "outcome", "words"),
+    [
+        ("done", "", names.OUTCOME_DONE, "1.2.3 runs on 1 of 2 homes"),
+        ("stopped", "home 258: import", names.OUTCOME_FAILED,
+         "stopped home 258: import; 1.2.3 runs on 1 of 2 homes"),
+        ("superseded", "by 2.0.0", names.OUTCOME_FAILED,
+         "superseded by 2.0.0; 1.2.3 runs on 1 of 2 homes"),
+    ],
+)  # fmt: skip
+async def test_the_end_of_an_ordered_rollout_is_a_second_answer(
+    journal, end, detail, outcome, words
+):
+    await ordered_in(journal, "waiting", 77)
+    # Twice the same order, and another one meanwhile: nothing is begun twice.
+    assert (await ordered_in(journal, "waiting", 77))[1][0] == "none"
+    assert (await ordered_in(journal, "waiting", 78))[1] == (
+        "refused", "1.2.3 is under way by an earlier order",
+    )  # fmt: skip
+    await journal.call(rollout_store.set_home, RELEASE, 257, "done", "")
+    await journal.call(rollout_store.set_home, RELEASE, 258, "failed", "")
+    await journal.call(rollout_store.set_state, RELEASE, "running", "")
+    await journal.call(rollout_store.set_state, RELEASE, end, detail)
+    # What becomes of it later, a person at the site did.
+    await journal.call(rollout_store.set_state, RELEASE, "running", "")
+    await journal.call(rollout_store.set_state, RELEASE, "done", "")
+    assert await journal.call(outbox.take_facts, 7) == 1
+    last = (await journal.call(outbox.rows, 0, None, 100))[-1].message()
+    assert (last.kind, last.command_id, last.outcome, last.detail) == (
+        names.KIND_ANSWER, 77, outcome, words,
+    )  # fmt: skip
 
 
 async def test_a_crash_leaves_order_and_effect_or_neither(journal, monkeypatch):
