@@ -8,6 +8,8 @@
     Services(FOLDER)             what engines derive from: services that belong together
     Kafka(FOLDER, TLS, USERS)    an engine
     Hdfs(FOLDER)                 another
+    Machine(NAME, FOLDER, PROGRAMS, USER), PipeWatchdog
+                                 programs that are lost together, as with their machine
     lab                          engines that go on running: `pbal-hq lab up kafka`
 
 A new engine: write artifacts/NAME.toml with `wanted`, run `python -m pbal_engines.relist NAME`,
@@ -27,6 +29,7 @@ from pbal_engines.errors import BadArtifact, EngineError, Missing, NotStarted
 from pbal_engines.hdfs import Hdfs
 from pbal_engines.java import command, find_java
 from pbal_engines.kafka import Kafka, Tls
+from pbal_engines.machine import Machine, PipeWatchdog
 from pbal_engines.service import Service, Weight, free_port, http_answers, port_open
 
 __all__ = [
@@ -34,8 +37,10 @@ __all__ = [
     "EngineError",
     "Hdfs",
     "Kafka",
+    "Machine",
     "Missing",
     "NotStarted",
+    "PipeWatchdog",
     "Service",
     "Services",
     "Tls",

@@ -196,6 +196,11 @@ class Service:
             atexit.register(self.stop, 5.0)
         return self
 
+    @property
+    def pid(self) -> int:
+        """Its first process; 0 before its start."""
+        return self._pid
+
     def is_running(self) -> bool:
         """Whether its first process lives."""
         if self._child is not None and self._child.poll() is not None:

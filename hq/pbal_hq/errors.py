@@ -13,6 +13,7 @@ HqError                    exit code of the command
   TunnelError             12   a tunnel's interface cannot be changed now (pbal_hq.network)
   LakeError                13  the data lake's folder, a file of it or a key cannot be used
   LakeDiffers              14  the data lake and the store do not have the same figures
+  BackupError             15   a backup cannot be read, restored or opened
 """
 
 from __future__ import annotations
@@ -82,3 +83,9 @@ class LakeDiffers(HqError):
     """The data lake and the store do not have the same figures."""
 
     exit_code = 14
+
+
+class BackupError(HqError):
+    """A backup cannot be read, restored or opened; the text says why."""
+
+    exit_code = 15

@@ -21,7 +21,7 @@ from pbal_hq.broker import reload
 from pbal_hq.bus import Bus, FileBus, topics
 from pbal_hq.ca import Pki
 from pbal_hq.config import Config
-from pbal_hq.database import Database, connected, pending, pool
+from pbal_hq.database import Database, Lease, connected, pending, pool
 from pbal_hq.errors import BrokerError, ConfigError, DatabaseError
 from pbal_hq.ingest import Bridge, Chirpstack, Decoder, decode, orders
 from pbal_hq.ingest import bridge as bridging
@@ -207,7 +207,7 @@ async def check(config: Config) -> None:
 
 async def run(config: Config, names: list[str]) -> None:
     """Run these roles until cancelled. Raises HqErrors that keep HQ from starting."""
-    strange = [name for name in names if name not in ROLES]
+    strange = [name for name in (*names, *config.standby.roles) if name not in ROLES]
     if strange:
         raise ConfigError(f"there is no role {strange[0]}; roles are {', '.join(ROLES)}")
     for name, why in idle(config).items():
@@ -219,7 +219,7 @@ async def run(config: Config, names: list[str]) -> None:
     async with opened(config) as hq:
         supervisor = Supervisor()
         for name in names:
-            supervisor.add(name, _bound(ROLES[name], hq))
+            supervisor.add(name, _bound(name, hq))
         place = metrics.where(names, wanted(config), config.metrics)
         supervisor.add("metrics", lambda beat: _metrics(hq, supervisor, place, beat))
         log.info("HQ runs", extra={"roles": " ".join(names)})
@@ -243,10 +243,15 @@ async def _metrics(hq: Hq, supervisor: Supervisor, place: metrics.Where, beat: B
             await asyncio.sleep(10)
 
 
-def _bound(
-    role: Callable[[Hq, Beat], Awaitable[None]], hq: Hq
-) -> Callable[[Beat], Awaitable[None]]:
+def _bound(name: str, hq: Hq) -> Callable[[Beat], Awaitable[None]]:
+    """A role's loop; of one with standbys, only while this process has the lease."""
+    role, standby = ROLES[name], hq.config.standby
+
     async def body(beat: Beat) -> None:
         await role(hq, beat)
 
-    return body
+    async def alone(beat: Beat) -> None:
+        lease = Lease(hq.database, name, standby.takeover_s)
+        await lease.run(lambda: role(hq, beat), beat)
+
+    return alone if name in standby.roles else body

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pbal_hq.cli.base import ConfigOption, JsonOption, group, print_json, wait_for
+from pbal_hq.cli.cluster import cluster, prove_backup
 from pbal_hq.config import Config, load
 from pbal_hq.database import Step, connected
 from pbal_hq.database import migrate as apply_steps
 from pbal_hq.database import pending as not_applied
 
 app = group("The database's schema. Example: pbal-hq db migrate")
+app.command()(cluster)
+app.command("prove-backup")(prove_backup)
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 Exit codes: 0 done, 1 unexpected, 2 configuration (or wrong use), 3 certificates, 4 database,
 5 broker, 6 nothing to do, 7 a file that cannot be imported, 8 the bus's files, 9 the audit log
-was changed, 10 an engine of the lab, 12 a tunnel, 13 the data lake, 14 lake and store differ.
+was changed, 10 an engine of the lab, 12 a tunnel, 13 the data lake, 14 lake and store differ,
+15 a backup.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from pbal_hq.config.tables import (
     PortalConfig,
     RouteConfig,
     SmtpConfig,
+    StandbyConfig,
     StoreConfig,
     Table,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "PortalConfig",
     "RouteConfig",
     "SmtpConfig",
+    "StandbyConfig",
     "StoreConfig",
     "Table",
     "describe",

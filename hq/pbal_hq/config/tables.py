@@ -179,6 +179,15 @@ class MetricsConfig(Table):
     controllers: tuple[ControllerTarget, ...] = ()
 
 
+class StandbyConfig(Table):
+    """Roles that other processes are there for, too (docs/hq-reliability.md)."""
+
+    # Of these each runs in one process at a time; the others wait.
+    roles: tuple[str, ...] = ()
+    # One that says nothing for so long is followed by another.
+    takeover_s: float = Field(default=10.0, ge=2, le=600)
+
+
 class NetworkConfig(Table):
     """Tunnels from the sites to HQ (docs/hq-network.md)."""
 
@@ -388,3 +397,4 @@ class Config(Table):
     notify: NotifyConfig = NotifyConfig()
     oidc: OidcConfig = OidcConfig()
     portal: PortalConfig = PortalConfig()
+    standby: StandbyConfig = StandbyConfig()

@@ -1,5 +1,6 @@
-"""PostgreSQL: the pool of connections, and the schema's numbered steps."""
+"""PostgreSQL: the pool of connections, the schema's numbered steps, leases of roles."""
 
+from pbal_hq.database.lease import Lease
 from pbal_hq.database.migrate import Step, migrate, pending, steps
 from pbal_hq.database.pool import (
     Connection,
@@ -15,6 +16,7 @@ from pbal_hq.database.pool import (
 __all__ = [
     "Connection",
     "Database",
+    "Lease",
     "Step",
     "autocommit",
     "connected",

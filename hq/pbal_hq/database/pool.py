@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from pbal_hq.config import DatabaseConfig
@@ -52,7 +53,10 @@ async def connected(config: DatabaseConfig) -> AsyncIterator[Connection]:
 
 
 def _how(config: DatabaseConfig) -> dict[str, Any]:
-    how: dict[str, Any] = {"connect_timeout": int(max(2, config.timeout_s))}
+    how: dict[str, Any] = {}
+    # One that the URL names stands: with several hosts it is of each of them.
+    if "connect_timeout" not in conninfo_to_dict(config.url):
+        how["connect_timeout"] = int(max(2, config.timeout_s))
     return how if config.prepared else how | {"prepare_threshold": None}
 
 
@@ -69,6 +73,11 @@ async def _fits(db: Connection) -> None:
         )
 
 
+async def _again(made: Database) -> None:
+    """Who waits for a connection is not left waiting: the next try begins now."""
+    await made.check()
+
+
 @contextlib.asynccontextmanager
 async def pool(config: DatabaseConfig) -> AsyncIterator[Database]:
     """A pool of connections; each comes back rolled back. Opens also while the database is away."""
@@ -82,6 +91,7 @@ async def pool(config: DatabaseConfig) -> AsyncIterator[Database]:
         kwargs=_how(config),
         configure=_prepare,
         check=AsyncConnectionPool.check_connection,
+        reconnect_failed=_again,
     )
     await made.open()
     try:

@@ -28,6 +28,12 @@ from pbal_hq.portal.visitor import (
 routes = Routes("", "account", who=visitor, include_in_schema=False)
 
 
+@routes.get("/alive", may=Open.ANYBODY)
+async def alive() -> Response:
+    """Whether this instance serves: for a balancer. The database's state is no instance's own."""
+    return Response("alive\n", media_type="text/plain")
+
+
 @routes.get("/login", may=Open.ANYBODY)
 async def login_page(request: Request, desk: TheDesk, next: str = "/") -> Response:
     """The form."""
