@@ -227,6 +227,8 @@ class Link:
     def _tell_config(self, key: int) -> None:
         config = self._settings.config
         for k in config.keys() if key == _ALL_KEYS else [key]:
+            if len(self._answers) >= _ANSWERS:
+                return  # a frame may ask for all of them a hundred times
             if config.has(k):
                 self._answer_config(k, config.get(k), _RESULT_OK)
             else:
@@ -234,7 +236,7 @@ class Link:
 
     def _answer_config(self, key: int, value: int, result: int) -> None:
         if len(self._answers) >= _ANSWERS:
-            return  # not even encoded: a frame may ask for all of them a hundred times
+            return  # not even encoded
         self._answer(records.ConfigValue(key=key, value=value, result=result).encode())
 
     def _status(self, what: int) -> None:

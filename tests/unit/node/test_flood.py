@@ -42,6 +42,8 @@ KINDS = (
 SECONDS = needs.campaign("PBAL_FLOOD_S", 3600 // len(KINDS))
 # What a transfer may take: 120 ms with nobody on the line.
 DARK_MS = 200
+# The same where the flood is authentic, and nothing is rationed; 120 with nobody on the line.
+OWN_KEYS_DARK_MS = 450
 # Of the processor's time; 0.25 with nobody on the line.
 LOAD = 0.5
 MORE = ("segment", "stock_paced", "group_paced")  # many short frames, with pauses between
@@ -95,6 +97,21 @@ def test_no_traffic_opens_a_contact(kind: str, flood: Callable[..., dict[str, An
     assert 0 <= r["back_ms"] <= 1000, r
 
 
+def test_who_has_the_node_s_keys_does_not_hold_a_transfer_up(
+    flood: Callable[..., dict[str, Any]],
+) -> None:
+    """Authentic frames are not rationed: each must cost little."""
+    r = flood("own_keys", 100)
+    assert not r["ended"], r
+    assert r["resets"] == r["bites"] == 0, r
+    assert r["hunger_ms"] < 4500, r
+    assert [t[:2] for t in r["transfers"]] == [[2, 0]] * 2, r
+    assert r["opened"] == 2, r
+    assert max(t[2] for t in r["transfers"]) <= OWN_KEYS_DARK_MS, r
+    assert max(r["meter_ms"], r["volts_ms"]) < 2500, r
+    assert 0 <= r["back_ms"] <= 1000, r
+
+
 def test_a_full_segment_is_answered(flood: Callable[..., dict[str, Any]]) -> None:
     r = flood("segment", 120)
     assert r["asked"] > 100
@@ -107,6 +124,7 @@ def test_a_full_segment_is_answered(flood: Callable[..., dict[str, Any]]) -> Non
         ("progress", "segment", lambda r: r["bites"] > 0),
         ("progress", "noise", lambda r: r["bites"] > 0),
         ("ration", "polls_paced", lambda r: r["load"] >= LOAD),
+        ("answers", "own_keys", lambda r: r["transfers"][0][2] > OWN_KEYS_DARK_MS),
         ("budget", "broadcasts", lambda r: r["load"] >= LOAD),
     ],
 )
