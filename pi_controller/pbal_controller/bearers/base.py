@@ -79,8 +79,10 @@ class Traffic(Protocol):
     def beacon(self, record: Record) -> bytes:
         """A beacon, sealed for everybody on a radio; empty when none can be sealed now."""
 
-    def ours(self, frame: bytes) -> bool:
-        """Whether a group frame was sealed with this site's key, by whomever."""
+    def foreign_beacon(self, frame: bytes, now: float) -> bool:
+        """A beacon came that this bearer did not send. Returns whether somebody else has sealed it
+        with this site's key, and takes the consequences then.
+        """
 
     def tell(self, where: Where, record: Record) -> None:
         """A record of the medium itself for a node, in its next frame."""

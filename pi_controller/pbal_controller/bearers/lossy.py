@@ -113,8 +113,8 @@ class _Losing:
     def beacon(self, record: Record) -> bytes:
         return self._traffic.beacon(record)
 
-    def ours(self, frame: bytes) -> bool:
-        return self._traffic.ours(frame)
+    def foreign_beacon(self, frame: bytes, now: float) -> bool:
+        return self._traffic.foreign_beacon(frame, now)
 
     def tell(self, where: Where, record: Record) -> None:
         self._traffic.tell(where, record)

@@ -22,7 +22,7 @@ from pbal_controller.homes.polling import PollScheduler
 from pbal_controller.homes.router import Router
 from pbal_controller.homes.session import GroupSession, time_sync
 from pbal_controller.journal import clock_is_set
-from pbal_controller.standing import Standing
+from pbal_controller.standing import POLLED_S, Standing
 from pbal_protocol.codec import Record
 
 log = logging.getLogger(__name__)
@@ -264,9 +264,19 @@ class Rounds:
         """Sealed for everybody; empty while no counter is reserved."""
         return self._group.seal_beacon(record) if self._group.beacons.left else b""
 
-    def ours(self, frame: bytes) -> bool:
-        """Whether a group frame was sealed with the site's group key."""
-        return self._group.opens(frame)
+    def foreign_beacon(self, frame: bytes, now: float) -> bool:
+        """Commands are held back while such beacons come: a clone of this controller sends them
+        long before a home shows that it was told something else.
+        """
+        if not self._group.is_foreign(frame):
+            return False
+        self._standing.hold(
+            f"somebody else sends beacons of this site ({self.name}): a second controller, or "
+            "whoever has the keys of a lost node",
+            now,
+            POLLED_S,
+        )
+        return True
 
     def tell(self, where: Where, record: Record) -> None:
         """Into its next frame, which goes out of turn."""

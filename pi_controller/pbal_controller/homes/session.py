@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 import struct
 import time
+from collections import deque
 from collections.abc import Iterable
 
 from pbal_controller.journal import COUNTER_BLOCK
@@ -34,6 +35,8 @@ from pbal_protocol.records import TimeSync, decode_all
 SKIP = 1 << 16
 # Frame counters of beacons have this bit.
 BEACONS = 1 << 31
+# So many of the last beacons are known again when they come back: an echo, another radio of ours.
+_BEACONS_KEPT = 64
 
 
 class CounterBlock:
@@ -144,6 +147,7 @@ class GroupSession:
         # they do not wear the flash of the nodes that keep the others' floor.
         self.beacons = CounterBlock()
         self._site_id = site_id
+        self._sent: deque[bytes] = deque(maxlen=_BEACONS_KEPT)
         self.use(site_group_key)
 
     def use(self, site_group_key: bytes) -> None:
@@ -161,9 +165,15 @@ class GroupSession:
             return False
         return True
 
+    def is_foreign(self, frame: bytes) -> bool:
+        """Whether somebody sealed this beacon with the group key, and not this session lately."""
+        return frame not in self._sent and self.opens(frame)
+
     def seal_beacon(self, record: Record) -> bytes:
         """One beacon. Raises IndexError when no counter is left."""
-        return self._beacons.seal(BEACONS | self.beacons.take(), record.encode())
+        frame = self._beacons.seal(BEACONS | self.beacons.take(), record.encode())
+        self._sent.append(frame)
+        return frame
 
     def seal(self, record: Record) -> bytes:
         """One group frame. Raises IndexError when no counter is left."""

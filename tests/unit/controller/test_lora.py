@@ -21,11 +21,12 @@ from pbal_controller.bearers.lora import RadioConfig, bearer, load_hat, probe
 from pbal_controller.bearers.lora.driver import Received
 from pbal_controller.config import HomeConfig, load
 from pbal_controller.errors import BearerError, ConfigError
-from pbal_controller.homes import Fleet, Home
+from pbal_controller.homes import Fleet, Home, rounds
+from pbal_controller.homes.session import BEACONS, GroupSession
 from pbal_controller.view.status import home_dict
 from pbal_protocol import records as r
 from pbal_protocol.errors import RemoteError
-from pbal_protocol.frames import DOWN, GROUP, Opener, peek
+from pbal_protocol.frames import DOWN, GROUP, Opener, Sealer, peek
 from pbal_protocol.kdf import group_key
 from pbal_protocol.radio.airtime import time_on_air_us
 from pbal_protocol.radio.compact import compact
@@ -199,6 +200,53 @@ async def test_homes_join_are_read_in_their_turns_and_moved(
     late = sorted(aerial.said[len(aerial.said) // 2 :], key=lambda said: said[1])
     for (_, _, end), (_, begin, _) in itertools.pairwise(late):
         assert end <= begin
+
+
+async def test_beacons_of_a_clone_hold_commands_back(
+    aerial: type[Aerial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A controller with a copy of this one's files sends its first beacon within a round. Homes are
+    read on; what is sent and comes back, or belongs to another site, is nobody else's.
+    """
+    monkeypatch.setattr(rounds, "POLLED_S", 1.0)
+    nodes = aerial.nodes = [RadioNode(a) for a in (1, 2)]
+    homes = "".join(home(node.address, '{ bearer = "air" }') for node in nodes)
+    clone = Sealer(group_key(GROUP_ROOT, SITE), GROUP, SITE, 0)
+    stranger = Sealer(group_key(bytes(32), SITE + 1), GROUP, SITE + 1, 0)
+    beacon = Beacon(
+        time_s=2_000_000_000, time_ms=0, round=9, map_version=1, repair=0,
+        shape=bytes((3, 0, 0, 0, 0, 0, 24, 39)), heard=b"\0",
+    ).encode()  # fmt: skip
+    sent: list[bytes] = []
+    seal = GroupSession.seal_beacon
+
+    def remembered(self: GroupSession, record: r.Record) -> bytes:
+        sent.append(seal(self, record))
+        return sent[-1]
+
+    monkeypatch.setattr(GroupSession, "seal_beacon", remembered)
+    async with running(tmp_path, RADIO, homes, 1, 2) as c:
+        await until(lambda: all(node.turns > 3 for node in nodes))
+        one = c.fleet.get(1)
+        await until(lambda: one.phase and not one.immovable(c.now()))
+        air: Any = c.bearers["air"]
+        around = air._around
+
+        def overheard(frame: bytes) -> str:
+            now = c.now()
+            around.overhear(Received(frame, now, -90.0, 8.0, 7), now)
+            return c.standing.why_not(now)
+
+        assert not overheard(stranger.seal(BEACONS | 5, beacon))
+        around._own.clear()  # another radio of this controller has sent it
+        assert not overheard(sent[-1])
+        assert "somebody else sends beacons" in overheard(clone.seal(BEACONS | 5, beacon))
+        assert air.counts()["forged"] == 1
+        assert await c.dispatcher.order(one, 2, "a test", 1.0) is None
+        turns = nodes[0].turns
+        await until(lambda: nodes[0].turns > turns + 1)
+        await until(lambda: not c.standing.why_not(c.now()))
+        await moved(c, 1, 2)
 
 
 async def test_a_home_whose_radio_is_silent_is_asked_by_wire_within_two_rounds(

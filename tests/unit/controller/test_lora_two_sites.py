@@ -168,7 +168,7 @@ class Asks:
         self._counter += 1
         return self._group.seal(self._counter, record.encode())
 
-    def ours(self, frame: bytes) -> bool:
+    def foreign_beacon(self, frame: bytes, now_s: float) -> bool:
         try:
             Opener(self._root_key, GROUP, SITE, 0).open(frame)
         except RemoteError:

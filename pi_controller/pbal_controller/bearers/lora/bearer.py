@@ -360,13 +360,14 @@ class LoraBearer:
     def take(self, received: Received) -> None:
         """A frame in a slot or in the contention window."""
         address = source_of(received.frame)
+        now = asyncio.get_running_loop().time()
         if address is None and self._bridges.late(received):
             return
         if address is None:
             self._counts["foreign"] += 1
-            self._around.overhear(received)
+            self._around.overhear(received, now)
             return
-        if not self._traffic.unasked(address, received.frame, asyncio.get_running_loop().time()):
+        if not self._traffic.unasked(address, received.frame, now):
             self._counts["foreign"] += 1
             if address not in self.quality and len(self._strangers) < _STRANGERS:
                 self._strangers[address] = received

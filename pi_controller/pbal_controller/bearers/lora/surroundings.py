@@ -37,8 +37,10 @@ class Surroundings:
         """A frame of ours went out."""
         self._own.append(frame)
 
-    def overhear(self, received: Received) -> None:
-        """A frame that no node sent: what it says of other sites. Nothing of it is proven."""
+    def overhear(self, received: Received, now: float) -> None:
+        """A frame that no node sent: what it says of other sites. Nothing of it is proven. `now`:
+        the event loop's clock, s.
+        """
         frame = received.frame
         counter = beacon_counter(frame)
         if counter is None:
@@ -46,7 +48,7 @@ class Surroundings:
                 self.neighbours.command(received.end_s)
         elif frame in self._own:
             return  # its own, played back
-        elif self._traffic.ours(frame):
+        elif self._traffic.foreign_beacon(frame, now):
             self._forged += 1
             if self._forged == 1:
                 why = (
