@@ -204,6 +204,51 @@ async def test_a_home_that_takes_no_key_is_told_of(make_site: MakeSite) -> None:
         assert behind(controller) == {2: "holds an older one"}
 
 
+class Claims(FakeNode):
+    """Takes no key, and claims to hold the number that it was told."""
+
+    def _group_key(self, order: r.GroupKey) -> None:
+        super()._group_key(order)
+        said = self.pending[-1]
+        assert isinstance(said, r.GroupProof)
+        said.generation = order.generation
+
+
+async def test_a_number_alone_proves_nothing(make_site: MakeSite) -> None:
+    nodes = [FakeNode(1), Claims(2, forgets_keys=True)]
+    site = make_site(*nodes)
+    fast(site, group_key_wait_s=1.0)
+    async with site.running() as controller:
+        await until(lambda: not behind(controller))
+        elsewhere(site).new_group_key("by hand", "")
+        await until(lambda: site.keys.active.number == 2)
+        assert behind(controller) == {2: "holds an older one"}
+
+
+class Repeats(FakeNode):
+    """Answers every challenge as it answered the first one."""
+
+    first: r.Record | None = None
+
+    def _group_key(self, order: r.GroupKey) -> None:
+        super()._group_key(order)
+        self.first = self.pending[-1] = self.first or self.pending[-1]
+
+
+async def test_a_proof_that_was_kept_proves_nothing(make_site: MakeSite) -> None:
+    """A node that held the key lost it: an older flash was put back."""
+    nodes = [FakeNode(1), Repeats(2)]
+    site = make_site(*nodes)
+    fast(site)
+    async with site.running() as controller:
+        await until(lambda: not behind(controller))
+        nodes[1].group = Opener(bytes(32), GROUP, SITE, 0)
+        nodes[1].reset()
+        await until(lambda: behind(controller) == {2: "its firmware does not follow"})
+        await asyncio.sleep(0.5)
+        assert behind(controller)
+
+
 async def test_an_old_copy_of_the_key_store_gets_a_newer_key(
     make_site: MakeSite, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,6 +22,12 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def umask(pid: int) -> int:
+    """Of another process, as the kernel tells it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("Umask:"))[6:], 8)
+
+
 @pytest.fixture
 def open_umask() -> object:
     """As in a shell, outside systemd."""
@@ -93,6 +99,8 @@ def test_every_file_of_the_command_is_private(tmp_path: Path, open_umask: object
                     break
                 assert controller.poll() is None, (tmp_path.parent / "said").read_text()
                 time.sleep(0.1)
+            # Each file above has a guard of its own; this is for those that have none.
+            assert umask(controller.pid) == 0o077
         finally:
             controller.terminate()
             controller.wait(needs.PATIENCE_S)
@@ -115,8 +123,10 @@ def test_who_opens_keys_leaves_no_core(tmp_path: Path) -> None:
         program = (
             "import ctypes, resource; from pathlib import Path; "
             f"p = Path({str(tmp_path / 'keys.pass')!r}); get = ctypes.CDLL(None).prctl; "
+            "core = resource.RLIMIT_CORE; hard = resource.getrlimit(core)[1]; "
+            "resource.setrlimit(core, (hard, hard)); "  # as where somebody looks for a defect
             f"before = get(3, 0, 0, 0, 0); {ask}; "
-            "print(before, get(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE)[0])"
+            "print(before, get(3, 0, 0, 0, 0), resource.getrlimit(core)[0])"
         )
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True

@@ -266,6 +266,31 @@ def a_group_frame_counts_once_also_over_a_reset():
     assert counters.Floors("/g", stats).of(1) >= 5 and counters.Floors("/g", stats).of(0) == 0
 
 
+def nor_is_one_taken_again_when_the_newest_copy_rots():
+    """The older copy has the floor of before: what the lost one allowed was used, too."""
+    for rot in range(0, 21 * 8, 7):
+        for i in (0, 1):
+            try:
+                os.remove("/r.%d" % i)
+            except OSError:
+                pass
+        stats = store.FlashStats()
+        f = counters.Floors("/r", stats)
+        used = 0
+        for n in range(3):
+            used = f.of(0) + 1
+            assert f.accept_group(0, used, 0, n * 600000)
+            used = f.of(0)  # up to here without another write
+        newest = 1 - f._slot._next
+        with open("/r.%d" % newest, "r+b") as file:
+            raw = bytearray(file.read())
+            raw[rot // 8] ^= 1 << rot % 8
+            file.seek(0)
+            file.write(raw)
+        again = counters.Floors("/r", stats)
+        assert used <= again.of(0) <= used + 1024, (rot, used, again.of(0))
+
+
 SCENARIOS = (
     set_by_an_answer_to_our_own_nonce_only,
     hellos_in_a_row_do_not_undo_the_question,
@@ -280,6 +305,7 @@ SCENARIOS = (
     random_frames_stay_in_the_band,
     flash_keeps_what_was_proven,
     a_group_frame_counts_once_also_over_a_reset,
+    nor_is_one_taken_again_when_the_newest_copy_rots,
 )
 
 

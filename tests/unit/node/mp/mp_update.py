@@ -425,6 +425,42 @@ def three_boots_then_back():
     run(place, work)
 
 
+def boots_that_cannot_be_counted_are_not_tried():
+    """A flash that is full or worn out: else a trial that fails would be tried for ever."""
+    ready()
+    kept = start._write
+
+    def refuses(state):
+        raise OSError(28)
+
+    start._write = refuses
+    try:
+        assert boot()[0] == 0
+    finally:
+        start._write = kept
+    assert boot()[0] == 1
+
+
+def a_trial_is_watched():
+    """One that hangs by the watchdog, one that runs and is never proven by its board's limit."""
+    ready()
+    boot()
+    support.write_file("/board.json", '{"update": {"trial_s": 0}}')
+    machine.house.wdt_ms = 0
+    machine.house.timer = print  # boot.py's, which would feed the watchdog for a person
+
+    async def hangs():
+        start._watch(1)
+        await asyncio.sleep_ms(20)
+
+    loop = asyncio.get_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # the reset, which ends the guard's task
+    asyncio.run(hangs())
+    loop.set_exception_handler(None)
+    assert machine.house.wdt_ms == 60000 and machine.house.timer is None
+    assert bytes(start._read()[2][:6]) == b"\x00\x00\x00\x08\x01\x0e"  # left as unproven
+
+
 def a_damaged_file_is_not_run():
     ready()
     with open("/app/a/pbal_node/app.mpy", "wb") as f:
@@ -563,6 +599,10 @@ def nothing_below_the_signed_minimum_runs_again():
             assert (s.stage, s.why) == (7 if why else 3, why), s
 
         run(place, work)
+    _slot, place = boot()
+    assert place.begin_trial(1, True)
+    assert boot()[1].prove(3000, 2000, True, True, Log().emit)
+    assert slots.minimum() == 0x300, "a release that asks for less lowers nothing"
     # It crashes: the one before it is below the minimum, so the factory's is what is left.
     install()
     proven(NEW, "0.2.0", 1)
@@ -618,6 +658,8 @@ support.run(
         another_release_takes_the_place_of_an_unfinished_one,
         the_commit_waits_while_contacts_move,
         three_boots_then_back,
+        boots_that_cannot_be_counted_are_not_tried,
+        a_trial_is_watched,
         a_damaged_file_is_not_run,
         a_confirmed_slot_that_rots_or_crashes_gives_way,
         the_second_update_takes_the_other_slot_and_keeps_the_first,

@@ -27,6 +27,7 @@ class House:
     def __init__(self):
         self.volts = [0.0, 231.0, 229.0, 233.0]
         self.amps = 3.0
+        self.wdt_ms = 0
         self.coils = {18: 1, 19: 2, 23: 3}
         self.level = {}
         self.changed_us = {}
@@ -243,7 +244,7 @@ class UART(io.IOBase):
 
 class WDT:
     def __init__(self, id=0, timeout=5000):
-        pass
+        house.wdt_ms = timeout
 
     def feed(self):
         house.fed += 1
