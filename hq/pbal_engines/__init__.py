@@ -7,7 +7,7 @@
     Service(NAME, ARGV, FOLDER)  a process and all that it starts: start, wait, weigh, stop, kill
     Services(FOLDER)             what engines derive from: services that belong together
     Kafka(FOLDER, TLS, USERS)    an engine
-    Hdfs(FOLDER)                 another
+    Hdfs(FOLDER), Storm(FOLDER)  others
     Machine(NAME, FOLDER, PROGRAMS, USER), PipeWatchdog
                                  programs that are lost together, as with their machine
     lab                          engines that go on running: `pbal-hq lab up kafka`
@@ -31,6 +31,7 @@ from pbal_engines.java import command, find_java
 from pbal_engines.kafka import Kafka, Tls
 from pbal_engines.machine import Machine, PipeWatchdog
 from pbal_engines.service import Service, Weight, free_port, http_answers, port_open
+from pbal_engines.storm import Storm
 
 __all__ = [
     "BadArtifact",
@@ -43,6 +44,7 @@ __all__ = [
     "PipeWatchdog",
     "Service",
     "Services",
+    "Storm",
     "Tls",
     "Weight",
     "classpath",

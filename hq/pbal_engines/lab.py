@@ -16,6 +16,7 @@ from typing import Protocol
 from pbal_engines.errors import EngineError
 from pbal_engines.kafka import ADMIN, Kafka, Tls
 from pbal_engines.service import Service, Weight
+from pbal_engines.storm import Storm
 
 
 class Engine(Protocol):
@@ -58,7 +59,11 @@ def _kafka(folder: Path, identities: Identities) -> Kafka:
     return Kafka(folder, identities.server("pbal-kafka"), users, lasting=True)
 
 
-ENGINES: dict[str, Callable[[Path, Identities], Engine]] = {"kafka": _kafka}
+def _storm(folder: Path, _: Identities) -> Storm:
+    return Storm(folder, lasting=True)
+
+
+ENGINES: dict[str, Callable[[Path, Identities], Engine]] = {"kafka": _kafka, "storm": _storm}
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,22 @@ def settings(config: Config, user: str = "", password_file: Path | None = None) 
         raise ConfigError("bus.kind is kafka, and its client is not installed: pbal[kafka]")
     from pbal_hq.bus.cluster import connection
 
+    kafka = config.bus.kafka
+    return connection(kafka, files(config), _password(password_file or kafka.password_file), user)
+
+
+def files(config: Config) -> dict[str, Path]:
+    """ca, certificate and key of our clients. Raises ConfigError where one is missing."""
     kafka, pki = config.bus.kafka, Pki(config.data / "pki")
-    files = {
+    found = {
         "ca": kafka.ca or pki.ca,
         "certificate": kafka.certificate or pki.certificate(HQ),
         "key": kafka.key or pki.key(HQ),
     }
-    for name, path in files.items():
+    for name, path in found.items():
         if not path.exists():
             raise ConfigError(f"bus.kafka.{name}: {path} is not there; pbal-hq init makes it")
-    return connection(kafka, files, _password(password_file or kafka.password_file), user)
+    return found
 
 
 def _password(path: Path | None) -> str:

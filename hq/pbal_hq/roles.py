@@ -27,6 +27,7 @@ from pbal_hq.ingest import Bridge, Chirpstack, Decoder, decode, orders
 from pbal_hq.ingest import bridge as bridging
 from pbal_hq.metrics import facts
 from pbal_hq.notify import notify
+from pbal_hq.storm import Taker
 from pbal_hq.supervisor import Beat, Supervisor
 
 log = logging.getLogger(__name__)
@@ -47,9 +48,12 @@ CONSUMERS: dict[str, tuple[str, ...]] = {
 
 
 def consumers(config: Config) -> dict[str, tuple[str, ...]]:
-    """CONSUMERS, with the lake where there is one."""
+    """CONSUMERS, with the lake and Storm where they are."""
     kept = () if "lake" in idle(config) else (topics.SUMMARY, topics.EVENT)
-    return {t: (*groups, _LAKE) if t in kept else groups for t, groups in CONSUMERS.items()}
+    found = {t: (*groups, _LAKE) if t in kept else groups for t, groups in CONSUMERS.items()}
+    if "alarms" not in idle(config):
+        found[topics.ALARM] = (Taker.GROUP,)
+    return found
 
 
 @dataclass
@@ -139,6 +143,10 @@ async def _keep_house(hq: Hq, beat: Beat) -> None:
         await asyncio.sleep(_TRIM_EVERY_S)
 
 
+async def _alarms(hq: Hq, beat: Beat) -> None:
+    await Taker(hq.bus, hq.database).run(beat)
+
+
 async def _notify(hq: Hq, beat: Beat) -> None:
     await notify(hq.config, hq.database, beat)
 
@@ -164,6 +172,7 @@ ROLES: dict[str, Callable[[Hq, Beat], Awaitable[None]]] = {
     "orders": _orders,
     "enrol": _enrol,
     "house": _keep_house,
+    "alarms": _alarms,
     "notify": _notify,
     "portal": _portal,
     "lake": _lake,
@@ -177,6 +186,8 @@ def idle(config: Config) -> dict[str, str]:
         why["lake"] = "no lake is configured: set lake.url (docs/hq-lake.md)"
     if not config.chirpstack.host:
         why["chirpstack"] = "no ChirpStack is configured: set chirpstack.host (docs/gateway.md)"
+    if config.alarms.detectors != "storm":
+        why["alarms"] = 'detectors run in the portal: set alarms.detectors = "storm"'
     return why
 
 

@@ -21,7 +21,7 @@ from pbal_hq.alarms.handle import (
 )
 from pbal_hq.alarms.take import CHANNEL, close_quiet, raise_alarm, settle, take_events
 from pbal_hq.alarms.trends import TRENDS
-from pbal_hq.alarms.watch import watch, watch_trends
+from pbal_hq.alarms.watch import apply, open_alarms, watch, watch_trends
 
 # What a detector keeps open.
 KINDS = [*_WINDOW_KINDS, *TRENDS]
@@ -33,6 +33,7 @@ __all__ = [
     "Band",
     "Note",
     "acknowledge",
+    "apply",
     "bands",
     "close",
     "close_quiet",
@@ -40,6 +41,7 @@ __all__ = [
     "get",
     "listed",
     "notes",
+    "open_alarms",
     "raise_alarm",
     "settle",
     "shelve",

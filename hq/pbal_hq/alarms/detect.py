@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 WARNING, ALARM = 1, 2
 LOOK = 8
@@ -38,6 +39,19 @@ class Window:
     highs_v: tuple[float | None, float | None, float | None]
     homes: int
     homes_fresh: int
+
+
+def window(row: Mapping[str, Any]) -> Window:
+    """Of a row of the table summary, or of a message's fields with `start_at`."""
+
+    def three(form: str) -> Any:
+        return tuple(row[form.format(p)] for p in "abc")
+
+    return Window(
+        row["start_at"], row["complete_percent"], three("i{}_mean_a"), three("i{}_max_a"),
+        row["load_max_percent"], row["hotspot_c"], three("v{}_min_v"), three("v{}_mean_v"),
+        three("v{}_max_v"), row["homes"], row["homes_fresh"],
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

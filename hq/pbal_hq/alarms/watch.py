@@ -15,7 +15,7 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from pbal_hq.alarms import detect
-from pbal_hq.alarms.detect import Finding, Window
+from pbal_hq.alarms.detect import Finding
 from pbal_hq.alarms.past import pasts
 from pbal_hq.alarms.take import raise_alarm, settle
 from pbal_hq.alarms.trends import TRENDS
@@ -36,32 +36,22 @@ WHERE s.removed_at IS NULL AND t.in_service
 """
 
 
-def window(row: dict[str, Any]) -> Window:
-    """From a row of the table summary."""
-
-    def three(form: str) -> Any:
-        return tuple(row[form.format(p)] for p in "abc")
-
-    return Window(
-        row["start_at"], row["complete_percent"], three("i{}_mean_a"), three("i{}_max_a"),
-        row["load_max_percent"], row["hotspot_c"], three("v{}_min_v"), three("v{}_mean_v"),
-        three("v{}_max_v"), row["homes"], row["homes_fresh"],
-    )  # fmt: skip
-
-
-async def watch(conn: Connection, now: datetime) -> int:
-    """Once over the fleet; how many alarms were raised or closed."""
+async def watch(conn: Connection, now: datetime, *, windows: bool = True) -> int:
+    """Once over the fleet; how many alarms were raised or closed. Without `windows` silence alone:
+    where Storm has the others."""
     async with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
         # Another portal may do the same at the same time: then this one waits its turn.
         await conn.execute("SELECT pg_advisory_xact_lock(hashtext('pbal alarms'))")
-        known = await _open(conn, detect.KINDS)
-        await cursor.execute(_WINDOWS, {"now": now, "look": detect.LOOK})
-        windows = await cursor.fetchall()
+        known = await open_alarms(conn, detect.KINDS)
+        rows: list[dict[str, Any]] = []
+        if windows:
+            await cursor.execute(_WINDOWS, {"now": now, "look": detect.LOOK})
+            rows = await cursor.fetchall()
         await cursor.execute(_SITES)
         sites = await cursor.fetchall()
         changed = 0
-        for transformer, kind, found in [*_findings(windows, known), *_silences(sites, now)]:
-            changed += await _apply(conn, known, transformer, kind, found, now)
+        for transformer, kind, found in [*_findings(rows, known), *_silences(sites, now)]:
+            changed += await apply(conn, known, transformer, kind, found, now)
     return changed
 
 
@@ -71,15 +61,15 @@ async def watch_trends(conn: Connection, now: datetime, plan_per_day: float) -> 
     changed = 0
     async with conn.transaction():
         await conn.execute("SELECT pg_advisory_xact_lock(hashtext('pbal alarms'))")
-        known = await _open(conn, list(TRENDS))
+        known = await open_alarms(conn, list(TRENDS))
         async for transformer, past in pasts(conn, now, plan_per_day):
             for kind, trend in TRENDS.items():
                 found = trend(past, kind in known.get(transformer, ()))
-                changed += await _apply(conn, known, transformer, kind, found, now)
+                changed += await apply(conn, known, transformer, kind, found, now)
     return changed
 
 
-async def _open(conn: Connection, kinds: list[str]) -> dict[int, dict[str, int]]:
+async def open_alarms(conn: Connection, kinds: list[str]) -> dict[int, dict[str, int]]:
     """By transformer and kind: the severity of the open alarm."""
     rows = await (
         await conn.execute(
@@ -98,7 +88,7 @@ def _findings(
     rows: list[dict[str, Any]], known: dict[int, dict[str, int]]
 ) -> Iterator[tuple[int, str, Finding | None]]:
     for transformer, group in groupby(rows, lambda row: row["transformer_id"]):
-        windows = [window(row) for row in group]
+        windows = [detect.window(row) for row in group]
         for kind, detector in detect.DETECTORS.items():
             yield transformer, kind, detector(windows, kind in known.get(transformer, ()))
 
@@ -114,10 +104,14 @@ def _silences(
             yield site["transformer_id"], detect.SILENCE, found
 
 
-async def _apply(
+async def apply(
     conn: Connection, known: dict[int, dict[str, int]], transformer: int, kind: str,
     found: Finding | None, now: datetime,
 ) -> int:  # fmt: skip
+    """What a detector says, into the table of alarms; 1 where one was raised or closed.
+
+    `known`: the open alarms. Within the caller's transaction, which has the alarms' lock.
+    """
     severity = known.get(transformer, {}).get(kind)
     if found is None:
         if severity is None:

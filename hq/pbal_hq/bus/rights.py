@@ -49,6 +49,9 @@ RIGHTS: Mapping[str, Right] = {
     "store": Right(
         "store", (topics.SUMMARY, topics.EVENT, topics.STATE, topics.DEAD), (topics.OUT,)
     ),
+    # Storm's topology; who takes what it says.
+    "detect": Right("detect", (topics.SUMMARY,), (topics.ALARM,)),
+    "alarms": Right("alarms", (topics.ALARM,), ()),
     "orders": Right("", (), (topics.OUT,)),
     # What it writes: `pbal-hq lake replay`.
     "lake": Right("lake", (topics.SUMMARY, topics.EVENT), (topics.SUMMARY, topics.EVENT)),

@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from pbal_hq import __version__
-from pbal_hq.cli import bus, db, lab, lake, network, people, portal, site, token, transformer
+from pbal_hq.cli import bus, db, lab, lake, network, people, portal, site, storm, token, transformer
 from pbal_hq.cli.base import ConfigOption, JsonOption, print_json
 from pbal_hq.cli.init import init
 from pbal_hq.cli.run import run, run_all
@@ -42,6 +42,7 @@ app.add_typer(network.app, name="network")
 app.add_typer(lake.app, name="lake")
 app.add_typer(portal.app, name="portal")
 app.add_typer(site.app, name="site")
+app.add_typer(storm.app, name="storm")
 app.add_typer(token.app, name="token")
 app.add_typer(transformer.app, name="transformer")
 

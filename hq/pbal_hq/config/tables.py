@@ -270,6 +270,8 @@ class AlarmsConfig(Table):
 
     # Switchings a day that a home's relays are planned for: the budget of the sites' planners.
     plan_switchings_per_day: float = Field(default=3.0, gt=0, le=100)
+    # Where the detectors over windows run: in the portal, or in Storm (docs/hq-large.md).
+    detectors: Literal["portal", "storm"] = "portal"
     # An alarm that nobody acknowledged is escalated after so many minutes, and again.
     escalate_after_min: tuple[Annotated[float, Field(gt=0, le=10_080)], ...] = (30.0, 240.0)
 
@@ -398,3 +400,9 @@ class Config(Table):
     oidc: OidcConfig = OidcConfig()
     portal: PortalConfig = PortalConfig()
     standby: StandbyConfig = StandbyConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Config:
+        if self.alarms.detectors == "storm" and self.bus.kind != "kafka":
+            raise ValueError('alarms.detectors = "storm" needs bus.kind = "kafka"')
+        return self

@@ -136,6 +136,21 @@ class Dead(_Json):
 
 
 @dataclass(frozen=True)
+class Judged(_Json):
+    """What the detectors say of a site's windows up to the one that begins at `start_s`.
+
+    `at_ms`: when HQ had the latest of them, so the same windows make the same bytes. By kind of
+    alarm the severity and words: `raises` where no such alarm is open, `keeps` where one is.
+    """
+
+    site: int
+    start_s: int
+    at_ms: int
+    raises: dict[str, tuple[int, str]]
+    keeps: dict[str, tuple[int, str]]
+
+
+@dataclass(frozen=True)
 class Out(_Json):
     """For the bridge to send to a node: a request for a rebirth, what is stored, a command."""
 

@@ -170,7 +170,7 @@ async def chores(mine: Desk) -> None:
 async def watch(mine: Desk, now: datetime, *, former_days: bool) -> None:
     """One pass: the detectors over the fleet, and the sums of the overview."""
     async with mine.connection() as conn:
-        await alarms.watch(conn, now)
+        await alarms.watch(conn, now, windows=mine.alarms.detectors == "portal")
         if former_days:
             await alarms.watch_trends(conn, now, mine.alarms.plan_switchings_per_day)
         await fleet.sum_saved(conn, now, former_days=former_days)

@@ -1,7 +1,9 @@
 """What engines have in common: started together or not at all, ports that stay, runs that end."""
 
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +62,22 @@ def test_what_a_run_said_is_in_the_error():
         run_once(program("import sys; sys.exit('no disk')"), "it failed", 60)
     with pytest.raises(NotStarted, match=r"it failed: it took more than 0 s"):
         run_once(program("import time; time.sleep(60)"), "it failed", 0.2)
+
+
+# Starts a child that leaves a grandchild behind, and says its number. It is seen by
+# nobody's wait but the reaper's.
+ORPHAN = """
+import subprocess, sys, time
+leave = "import subprocess; print(subprocess.Popen(['true']).pid, flush=True)"
+subprocess.run([sys.executable, "-c", leave])
+time.sleep(600)
+"""
+
+
+def test_the_reaper_buries_orphans_and_passes_on_how_it_ended(tmp_path):
+    words = [sys.executable, "-m", "pbal_engines.reaper"]
+    with Service("r", [*words, *program(ORPHAN)], tmp_path) as service:
+        service.wait(lambda: service.tail().endswith("\n"), "orphan", 60)
+        orphan = Path("/proc", service.tail().strip())
+        service.wait(lambda: not orphan.exists(), "burial", 60)
+    assert subprocess.run([*words, *program("import sys; sys.exit(7)")]).returncode == 7
