@@ -1,6 +1,7 @@
 """Hosting capacity: the share at which a limit is passed, found by bisection."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -54,5 +55,13 @@ def test_the_command_tells_it_as_built_and_with_pbal(tmp_path: Path) -> None:
     assert [h["controller"] for h in data["hosting"]] == ["as_built", "pbal"]
     assert all(-1 <= h["share"] <= 1 for h in data["hosting"])
     assert data["controllers"]["pbal"]["money"]["room_kw"] > 0
+    shown = CliRunner().invoke(
+        app, [*(a for a in args if a != "--json"), "--hosting", "ev", "--phase-limit", "30"]
+    )
+    text = " ".join(shown.output.split())
+    assert re.search(
+        r"As built \d+ % of the homes may have a car, .*phase current above 30 A", text
+    )
+    assert re.search(r"relays in 1 of 3 homes \(\w\) .* by (0|[+-]\d+) % where the other", text)
     wrong = CliRunner().invoke(app, [*args, "--hosting", "heat"])
     assert isinstance(wrong.exception, InputError)

@@ -4,12 +4,13 @@
 """
 
 from .files import as_dict, check_folder, write_all
-from .sentences import DOUBT, headline, hosting_text, money_text, room_text
+from .sentences import DOUBT, first_homes_text, headline, hosting_text, money_text, room_text
 
 __all__ = [
     "DOUBT",
     "as_dict",
     "check_folder",
+    "first_homes_text",
     "headline",
     "hosting_text",
     "money_text",

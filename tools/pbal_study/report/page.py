@@ -10,6 +10,7 @@ from .sentences import (
     DOUBT,
     assumptions,
     doubts,
+    first_homes_text,
     headline,
     hosting_text,
     limits,
@@ -182,14 +183,14 @@ def _doubts(study: Study) -> str:
 
 def _money(study: Study) -> list[str]:
     """Whether it pays, and from which costs and savings."""
-    text, room, hosts = money_text(study), room_text(study), hosting_text(study)
+    text = money_text(study)
     if not text:
         return []
+    more = (room_text(study), hosting_text(study), first_homes_text(study))
     return [
         "<h2>Does it pay?</h2>",
         f"<p>{escape(text)}</p>",
-        f"<p>{escape(room)}</p>" if room else "",
-        f"<p>{escape(hosts)}</p>" if hosts else "",
+        *(f"<p>{escape(said)}</p>" for said in more if said),
         f"<div class='wide'>{money_table(study)}</div>",
     ]
 

@@ -96,7 +96,34 @@ def hosting_text(study: Study) -> str:
         share = "not even none" if h.share < 0 else pct(h.share)
         more = f", then {h.first}" if h.first else ""
         parts.append(f"{who} {share} of the homes may have {words[h.what]}{more}")
-    return "; ".join(parts).capitalize() + "." if parts else ""
+    text = "; ".join(parts)
+    return text[:1].upper() + text[1:] + "." if parts else ""
+
+
+def first_homes_text(study: Study) -> str:
+    """What a third of the relays brings, by what is known of the other homes; empty where it was
+    not measured."""
+    homes = study.feeder.n_homes
+    cut = {b.relays: b.cut for b in study.benefits if b.choice == study.relay_choice}
+    third = max(1, round(homes / 3))
+    if third not in cut or homes not in cut or third == homes:
+        return ""
+    first = [study.feeder.homes[k].name for k in study.relay_order[: min(third, 3)]]
+    known = {b.others: b.cut for b in study.less_known}
+    days = num(min(study.days, study.options.rank_days))
+    return (
+        f"Which homes first: relays in {third} of {homes} homes ({', '.join(first)}"
+        f"{' ...' if third > len(first) else ''}) change the mean neutral current by "
+        f"{_signed(cut[third])} where the other homes are metered, by "
+        f"{_signed(known['remainder'])} where a transformer meter alone sees them, by "
+        f"{_signed(known['unseen'])} where nothing does; a relay in every home by "
+        f"{_signed(cut[homes])} (the first {days} days)."
+    )
+
+
+def _signed(cut: float) -> str:
+    """A cut as the change that it is: -12 %, +3 %."""
+    return f"{round(-cut * 100) + 0:+d} %" if round(cut * 100) else "0 %"
 
 
 def doubts(study: Study) -> list[str]:

@@ -48,7 +48,7 @@ def side_by_side(study: Study) -> str:
             lambda s: "&ndash;" if s is first else num(s["losses"]["saved_kwh_per_year"], 0),
         )
         row(
-            f"saved a year, {escape(study.options.money.currency)}",
+            f"saved a year, {escape(study.options.money.currency)} ({as_a_year(study.days)})",
             lambda s: "&ndash;" if s is first else num(s["losses"]["saved_per_year"], 0),
         )
         group("Voltage quality")

@@ -57,6 +57,7 @@ def finish(result: "Study", out: Path | None, json_output: bool) -> None:
     from pbal_study.report import (
         DOUBT,
         as_dict,
+        first_homes_text,
         headline,
         hosting_text,
         money_text,
@@ -72,9 +73,10 @@ def finish(result: "Study", out: Path | None, json_output: bool) -> None:
 
     def show(data: dict[str, Any]) -> None:
         console = Console()
-        for text in (headline(result), money_text(result), room_text(result), hosting_text(result)):
+        told = (headline, money_text, room_text, hosting_text, first_homes_text)
+        for text in (sentence(result) for sentence in told):
             if text:
-                console.print(text, highlight=False)
+                console.print(text, highlight=False, markup=False)
         console.print(_table(data))
         for note in sorted(data["notes"], key=lambda n: not n.startswith(DOUBT)):
             console.print(f"- {note}", highlight=False, markup=False)
