@@ -178,6 +178,8 @@ def main() -> int:
         for removal in chosen:
             print(f"  {removal.rule}: {removal.file}, {removal.by or removal.test}")
         return 0
+    for removal in chosen:
+        removal.applied((ROOT / removal.file).read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory(prefix="pbal-removals-") as folder:
         wrong = play(Copy(Path(folder)), chosen)
     print(f"{len(chosen) - wrong} of {len(chosen)} removals were noticed by the test that is named")

@@ -179,6 +179,10 @@ def the_window_of_a_locked_node_takes_the_secret_and_the_button():
         for damaged in ("{", "[]", "{}", "7", NO_DIGEST, ENDLESS):
             locked(damaged)
             assert not boot(b"\r\x03" + SECRET + b"\r"), damaged
+            assert not boot(b"\r\x03\x03"), damaged
+        os.remove("/cfg/console.json")
+        os.mkdir("/cfg/console.json")  # a file that cannot be read
+        assert not boot(b"\r\x03\x03")
     finally:
         os.remove("/cfg/console.json")
 
@@ -189,6 +193,24 @@ def turns(asked, most=400):
         if asked():
             return n
     return None
+
+
+class Worn:
+    """A flash that does not read: whether there is a lock nobody knows."""
+
+    @staticmethod
+    def stat(path):
+        raise OSError(5)
+
+
+def a_lock_that_cannot_be_read_locks():
+    console.os = Worn
+    try:
+        for data in ASKS:
+            asked, _keys = typed(data)
+            assert turns(asked, 20) is None, data
+    finally:
+        console.os = os
 
 
 def a_locked_node_that_runs_takes_the_secret_only():
@@ -482,6 +504,7 @@ support.run(
         a_prompt_left_alone_restarts_the_node,
         a_person_who_works_is_not_cut_short_but_noise_is,
         the_running_application_takes_a_request_and_no_noise,
+        a_lock_that_cannot_be_read_locks,
         a_locked_node_that_runs_takes_the_secret_only,
         a_person_stops_a_node_at_any_moment,
         the_contacts_open_before_anything_is_loaded,
