@@ -14,6 +14,7 @@ HqError                    exit code of the command
   LakeError                13  the data lake's folder, a file of it or a key cannot be used
   LakeDiffers              14  the data lake and the store do not have the same figures
   BackupError             15   a backup cannot be read, restored or opened
+  CheckFailed             16   `pbal-hq doctor` found something that must be mended
 """
 
 from __future__ import annotations
@@ -89,3 +90,9 @@ class BackupError(HqError):
     """A backup cannot be read, restored or opened; the text says why."""
 
     exit_code = 15
+
+
+class CheckFailed(HqError):
+    """The doctor found something that must be mended; its findings say what."""
+
+    exit_code = 16

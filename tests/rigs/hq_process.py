@@ -9,16 +9,18 @@ from rigs.needs import PATIENCE_S
 
 
 class Process:
-    """`pbal-hq WORDS`."""
+    """`pbal-hq WORDS`. `before`: Python that makes another version of the program."""
 
-    def __init__(self, config: Path, log: Path, words: tuple[str, ...]) -> None:
-        self._config, self._log, self.words = config, log, words
+    def __init__(
+        self, config: Path, log: Path, words: tuple[str, ...], before: str = "pass"
+    ) -> None:
+        self._config, self._log, self.words, self.before = config, log, words, before
         self._process = None
 
     async def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", "from pbal_hq.cli import main; main()",
+                sys.executable, "-c", f"{self.before}\nfrom pbal_hq.cli import main; main()",
                 *self.words, "-c", str(self._config), stdout=log, stderr=log,
             )  # fmt: skip
 

@@ -4,6 +4,7 @@ from pbal_hq.config.files import DEFAULT_CONFIG, load
 from pbal_hq.config.report import describe
 from pbal_hq.config.tables import (
     AlarmsConfig,
+    BackupConfig,
     BrokerConfig,
     BusConfig,
     ChirpstackConfig,
@@ -30,6 +31,7 @@ from pbal_hq.config.tables import (
 __all__ = [
     "DEFAULT_CONFIG",
     "AlarmsConfig",
+    "BackupConfig",
     "BrokerConfig",
     "BusConfig",
     "ChirpstackConfig",

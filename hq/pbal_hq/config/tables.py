@@ -179,6 +179,15 @@ class MetricsConfig(Table):
     controllers: tuple[ControllerTarget, ...] = ()
 
 
+class BackupConfig(Table):
+    """What `pbal-hq doctor` is told of the database's backups (docs/hq-reliability.md)."""
+
+    # Prints `pgbackrest info --output=json`, through sudo or ssh where needed; () is nothing.
+    info: tuple[str, ...] = ()
+    # The newest is late when it is older than so many hours.
+    late_h: float = Field(default=30.0, gt=0, le=24 * 365)
+
+
 class StandbyConfig(Table):
     """Roles that other processes are there for, too (docs/hq-reliability.md)."""
 
@@ -400,6 +409,7 @@ class Config(Table):
     oidc: OidcConfig = OidcConfig()
     portal: PortalConfig = PortalConfig()
     standby: StandbyConfig = StandbyConfig()
+    backup: BackupConfig = BackupConfig()
 
     @model_validator(mode="after")
     def _fits(self) -> Config:

@@ -111,12 +111,31 @@ async def test_an_edited_step_is_refused(empty_url):
             await migrate(db, known=edited)
 
 
-async def test_a_newer_schema_is_refused(empty_url):
-    known = [Step(1, "a", "SELECT 1"), Step(2, "b", "SELECT 1")]
+async def test_a_newer_schema_is_refused_where_it_took_something_away(empty_url):
+    one, two = Step(1, "a", "SELECT 1"), Step(2, "b", "SELECT 2")
+    less = Step(3, "less", "SELECT 3;\n-- oldest: 2\n")
     async with connected(DatabaseConfig(url=empty_url)) as db:
-        await migrate(db, known=known)
+        await migrate(db, known=[one, two])
+        assert await pending(db, [one]) == []  # step 2 only added something
+        assert await migrate(db, known=[one]) == []
+        await migrate(db, known=[one, two, less])
+        assert await pending(db, [one, two]) == []
+        with pytest.raises(DatabaseError, match="0003, which this program does not know"):
+            await pending(db, [one])
+
+
+async def test_a_schema_of_which_nobody_said_whom_it_suits_is_refused(empty_url):
+    one, two = Step(1, "a", "SELECT 1"), Step(2, "b", "SELECT 2")
+    async with connected(DatabaseConfig(url=empty_url)) as db:
+        await migrate(db, known=[one, two])
+        # As programs made the table that did not say it yet.
+        await db.execute("ALTER TABLE schema_step DROP COLUMN oldest")
+        await db.commit()
         with pytest.raises(DatabaseError, match="0002, which this program does not know"):
-            await pending(db, known[:1])
+            await pending(db, [one])
+        await migrate(db, known=[one, two])
+        with pytest.raises(DatabaseError, match="0002"):
+            await pending(db, [one])
 
 
 async def test_a_step_that_fails_leaves_nothing(empty_url):
