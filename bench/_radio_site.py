@@ -43,6 +43,19 @@ class Case:
     most: int
 
 
+def spot(rng: random.Random, shadow_db: float, case: Case) -> tuple[int, tuple[float, float]]:
+    """A place from which a home reaches the hub, and the spreading factor it needs there."""
+    while True:
+        x, y = (rng.uniform(-case.radius_m, case.radius_m) for _ in "xy")
+        distance = max(5.0, math.hypot(x, y))
+        strength = POWER_DBM - OPEN_COUNTRY.mean_db(distance) - shadow_db
+        for sf in range(7, case.most + 1):
+            limit = p.noise_dbm(BW_HZ) + p.SNR_LIMIT_DB[sf]
+            need = max(p.sensitivity_dbm(sf, BW_HZ), limit)
+            if distance <= case.radius_m and strength - MARGIN_DB >= need:
+                return sf, (x, y)
+
+
 class Home:
     """One home: its place, its clock's rate, and what it knows from beacons."""
 
@@ -108,7 +121,10 @@ class Site:
             rng=random.Random(self.rng.random()), on_frame=self.hears,
         )  # fmt: skip
         # A home's shadowing depends on its name, so names are assigned with the places.
-        spots = [(*self._spot(i, case), i + 1) for i in range(case.homes)]
+        spots = []
+        for address in range(1, case.homes + 1):
+            shadow_db = OPEN_COUNTRY.shadow_db(seed, self.hub.name, self.name_of(address))
+            spots.append((*spot(self.rng, shadow_db, case), address))
         spots.sort()  # the fastest come first
         self.sfs = [sf for sf, _, _ in spots]
         # The guard follows from the round's length, which depends on the guard: twice is enough.
@@ -134,19 +150,6 @@ class Site:
     def name_of(self, address: int) -> str:
         """On the air."""
         return f"home {address}" if not self.number else f"home {self.number}.{address}"
-
-    def _spot(self, i: int, case: Case) -> tuple[int, tuple[float, float]]:
-        """A place from which a home reaches the hub, and the spreading factor it needs there."""
-        shadow = OPEN_COUNTRY.shadow_db(self.seed, self.hub.name, self.name_of(i + 1))
-        while True:
-            x, y = (self.rng.uniform(-case.radius_m, case.radius_m) for _ in "xy")
-            distance = max(5.0, math.hypot(x, y))
-            strength = POWER_DBM - OPEN_COUNTRY.mean_db(distance) - shadow
-            for sf in range(7, case.most + 1):
-                limit = p.noise_dbm(BW_HZ) + p.SNR_LIMIT_DB[sf]
-                need = max(p.sensitivity_dbm(sf, BW_HZ), limit)
-                if distance <= case.radius_m and strength - MARGIN_DB >= need:
-                    return sf, (x, y)
 
     def hears(self, payload: bytes, heard: Heard, end_us: int) -> None:
         """A frame at the hub."""

@@ -2,6 +2,7 @@
 
     python -m bench.radio [--json] [--rounds 60] [--loss 0.1] [--seed 1]
     python -m bench.radio --neighbours [--json] [--seed 1]
+    python -m bench.radio --scenarios [--json] [--only rural] [--moves 60] [--picture FILE.svg]
 
 Each home reads its meter once a round and sends 39 bytes, a compact reading with its seal. The
 turns are those of pbal_protocol.radio.tdma with beacons and repairs; clocks are off by up to 40 ppm
@@ -18,18 +19,31 @@ capture; `--loss` takes away that share of all frames besides, beacons too.
 With --neighbours: several sites on one channel that begin within five seconds, with and without
 giving way to each other; the second and third minute count.
 
-What it does not say: no sealed frame is opened, and nothing is said about commands or joining.
+What these two do not say: no sealed frame is opened, and nothing is said about commands or joining.
+
+With --scenarios: the real controller with its real bearers, sealed frames, and model nodes
+(bench/_model_nodes.py) on a modelled line, network and air, 48 homes of each kind; how old readings
+are (each home, each second), urgent event to journal, order to measured confirmation, and the
+neutral current cut that this leaves (bench/_radio_cut.py). It takes some minutes. `--loss` is of
+radio frames. What it does not say: processors are never late, and homes never refuse.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import random
 import statistics
 import sys
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from bench import _data
+from bench._radio_cut import cut
+from bench._radio_scenarios import KINDS, Found, Kind, measured
 from bench._radio_site import HZ, Case, Site, Sites
 from pbal_protocol.radio.tdma import UP_BYTES
 from pbal_sim.radio import OPEN_COUNTRY, Air, Ear, VirtualClock
@@ -112,6 +126,85 @@ def beside(homes: tuple[int, ...], most_s: float, seed: int) -> dict[str, Any]:
     }
 
 
+BUDGET = 3.0  # switchings a home and day
+
+
+def scenario(kind: Kind, found: Found, seed: int) -> dict[str, Any]:
+    """One row of the table."""
+
+    def times(values: list[float]) -> list[float]:
+        return [round(float(np.percentile(values, share)), 2) for share in (50, 95)]
+
+    streets = [_data.households(48, 2, seed), _data.ieee()]
+    return {
+        "scenario": kind.name,
+        "homes": kind.what,
+        "hours": round(found.hours, 2),
+        "round_s": round(found.round_s, 1),
+        "age_s": times(found.ages),
+        "event_s": times(found.events),
+        "moved_s": times(found.moved),
+        "confirmed_s": times(found.confirmed),
+        "events": [len(found.events), found.lost_events],
+        "moves": [len(found.confirmed), found.failed],
+        "moved_twice": found.twice,
+        "cut": {
+            case.name: cut(case, found.ages, found.moved, BUDGET, seed)["neutral_cut"]
+            for case in streets
+            if case is not None
+        },
+    }
+
+
+def draw(rows: list[tuple[dict[str, Any], Found]], path: Path) -> None:
+    """Events and confirmations by their time, and the cut of each scenario (SVG or PNG)."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "pbal"
+    import matplotlib.pyplot as plt
+
+    figure, (events, moves, cuts) = plt.subplots(1, 3, figsize=(12, 4))
+    for row, found in rows:
+        for axis, values in ((events, found.events), (moves, found.confirmed)):
+            shares = 100 * (np.arange(len(values)) + 1) / len(values)
+            axis.step(np.sort(values), shares, where="post", label=row["scenario"])
+    for axis, label in ((events, "urgent event in the journal"), (moves, "move confirmed")):
+        axis.set_xscale("log")
+        axis.set_xlabel(f"{label}, s")
+        axis.axhline(95, color="black", linewidth=0.8, linestyle="--")
+        axis.grid(True, alpha=0.3)
+    events.set_ylabel("share, %")
+    events.legend(fontsize=8)
+    names = [row["scenario"].replace(", ", ",\n") for row, _ in rows]
+    streets = list(rows[0][0]["cut"])
+    for number, street in enumerate(streets):
+        at = np.arange(len(rows)) + 0.4 * (number - (len(streets) - 1) / 2)
+        cuts.bar(at, [100 * row["cut"][street] for row, _ in rows], 0.38, label=street)
+    cuts.set_xticks(np.arange(len(rows)), names, fontsize=8)
+    cuts.set_ylabel("neutral current cut, %")
+    cuts.legend(fontsize=8, loc="lower left")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    plt.close(figure)
+
+
+def scenarios(args: argparse.Namespace) -> int:
+    """Measure, print, draw."""
+    logging.disable(logging.CRITICAL)  # the sites' own logs
+    rows = []
+    for kind in KINDS:
+        if args.only in kind.name:
+            found = measured(kind, args.moves, args.loss, args.seed)
+            row = scenario(kind, found, args.seed)
+            rows.append((row, found))
+            print(json.dumps(row) if args.json else "  ".join(f"{k} {v}" for k, v in row.items()),
+                  flush=True)  # fmt: skip
+    if args.picture and rows:
+        draw(rows, args.picture)
+    return 0
+
+
 def measure(rounds: int, loss: float, seed: int) -> list[dict[str, Any]]:
     """All rows."""
     rows = []
@@ -133,10 +226,18 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=60, help="rounds of each case")
     parser.add_argument("--loss", type=float, default=0.1, help="share of frames lost besides")
     parser.add_argument("--neighbours", action="store_true", help="several sites on one channel")
+    parser.add_argument("--scenarios", action="store_true", help="each kind of site as a whole")
+    parser.add_argument("--only", default="", help="scenarios whose name contains this")
+    parser.add_argument("--moves", type=int, default=60, help="moves, and events, of each scenario")
+    parser.add_argument("--picture", type=Path, help="draw the scenarios into this file")
     parser.add_argument("--seed", type=int, default=1, help="places, clocks and luck")
     args = parser.parse_args()
     if args.rounds < 1 or not 0 <= args.loss < 1:
         parser.error("give at least one round, and a loss from 0 up to, but not including, 1")
+    if args.moves < 1 or not any(args.only in kind.name for kind in KINDS):
+        parser.error(f"give at least one move; scenarios: {'; '.join(k.name for k in KINDS)}")
+    if args.scenarios:
+        return scenarios(args)
     if args.neighbours:
         rows = [beside(n, most_s, args.seed) for n in NEIGHBOURS for most_s in (0.0, GIVE_WAY_S)]
         for row in rows:

@@ -24,6 +24,7 @@ from pbal_sim.radio import propagation as p
 _NEEDED_SYMBOLS = 5
 _LEAK_DB = 25.0
 _LEAK_HZ = 500_000
+_AHEAD_US = 1_000_000  # no frame is announced longer before its start
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ class Station(Protocol):
     name: str
     at: tuple[float, float]
     ppm: float
+    # Frames of other stations are nothing to it, and it follows none of them; "": it follows all.
+    only_from: str
 
     @property
     def loss_db(self) -> float:
@@ -146,6 +149,7 @@ class Air:
         self.jammers: list[Jammer] = []
         self.sent: list[Transmission] = []  # of the last seconds
         self.total = 0
+        self._longest_us = 0
         self._loss = loss or p.PathLoss()
         self._seed = seed
         self._due: list[tuple[int, int, Callable[[], None]]] = []
@@ -174,12 +178,13 @@ class Air:
     # -- transmissions ----------------------------------------------------------------------------
 
     def send(self, sent: Transmission) -> None:
-        """A frame begins; `start_us` may be a little ahead."""
+        """A frame begins; `start_us` may be a little ahead, less than _AHEAD_US."""
         self.total += 1
         oldest = sent.start_us - 20_000_000
         if self.sent and self.sent[0].end_us < oldest:
             self.sent = [t for t in self.sent if t.end_us >= oldest]
         self.sent.append(sent)
+        self._longest_us = max(self._longest_us, sent.us)
         self.call_at(sent.preamble_end_us, lambda: self._offer(sent))
         if sent.explicit:
             self.call_at(sent.start_us + sent.header_us, lambda: self._header(sent))
@@ -192,7 +197,9 @@ class Air:
 
     def _offer(self, sent: Transmission) -> None:
         for station in self.stations:
-            if station.name == sent.source or not self._alike(station, sent):
+            if station.name == sent.source or station.only_from not in ("", sent.source):
+                continue
+            if not self._alike(station, sent):
                 continue
             if station.listening_since_us() > sent.critical_us:
                 continue
@@ -248,7 +255,10 @@ class Air:
                 strength = self.arrives_dbm(jammer.name, jammer.at, to, jammer.power_dbm)
                 noise += p.milliwatt(strength) * share
         others: dict[int, float] = {}
-        for other in self.sent:
+        before_us = start_us - self._longest_us - _AHEAD_US
+        for other in reversed(self.sent):
+            if other.start_us < before_us:
+                break  # those that were sent before it are over as well
             if other is sent or other.source == to.name:
                 continue
             if other.start_us >= end_us or other.end_us <= start_us:

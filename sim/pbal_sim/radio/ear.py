@@ -15,7 +15,8 @@ class Ear:
     """One station at 125 kHz or wider; it listens whenever it does not send.
 
     `on_frame(payload, heard, end_us)` gets each good frame. `loss` is the share of frames that is
-    lost in addition, for reasons outside the model of the medium.
+    lost in addition, for reasons outside the model of the medium. With `only_from` it never follows
+    a frame of another station, which saves much work where there are many.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Ear:
         loss: float = 0.0,
         rng: random.Random | None = None,
         on_frame: Callable[[bytes, Heard, int], None] | None = None,
+        only_from: str = "",
     ) -> None:
         self.air = air
         self.name = name
@@ -40,6 +42,7 @@ class Ear:
         self.loss = loss
         self.power_dbm = power_dbm
         self.on_frame = on_frame
+        self.only_from = only_from
         self.airtime_us = 0
         self._rng = rng or random.Random(name)
         self._hz = hz

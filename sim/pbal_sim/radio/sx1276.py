@@ -46,6 +46,7 @@ class Sx1276:
         self.name = name
         self.at = at
         self.ppm = ppm
+        self.only_from = ""
         self.wired = wired
         self.band_hz = band_hz
         self.antenna_db = antenna_db
