@@ -228,6 +228,7 @@ class Conversation:
         home.heard_at = now
         if records and isinstance(records[0], CompactTelemetry):
             records[0] = whole(records[0], int(self._host.wall()), home.telemetry)
+        home.held_s = self._held_s(records) if anybody else 0.0
         home.replays_in_a_row = 0
         counter = peek(frame)[3]
         if anybody:
@@ -242,6 +243,14 @@ class Conversation:
         for record in records:
             self._take(record, now)
         return True
+
+    def _held_s(self, records: list[Record]) -> float | None:
+        """How long a frame was on the way, by the time in it; None where it has none."""
+        for record in records:
+            if isinstance(record, r.Telemetry) and not _unsynced(record):
+                late = self._host.wall() - record.time_s
+                return late if late > _CLOCK_OFF_S else 0.0
+        return None
 
     def _take(self, record: Record, now: float) -> None:
         home = self.home
@@ -264,8 +273,7 @@ class Conversation:
         """Whether the reading is fresh enough to be used."""
         home = self.home
         age = reading.age_ms / 1000
-        unsynced = bool(reading.flags & r.FLAG_UNSYNCED) or reading.time_s == 0
-        if unsynced:
+        if _unsynced(reading):
             # Only an answer to the nonce of its latest Hello sets its clock: ask for one.
             if home.time_nonce is None:
                 home.ask_hello(now)
@@ -280,7 +288,7 @@ class Conversation:
                 home.link.delayed += 1
                 return False
         home.telemetry = reading
-        home.sampled_at = now - age
+        home.sampled_at = now - age - (home.held_s or 0.0)
         home.readings += 1
         return True
 
@@ -316,6 +324,10 @@ class Conversation:
                 "firmware": version_text(hello.fw_version),
             },
         )
+
+
+def _unsynced(reading: r.Telemetry) -> bool:
+    return bool(reading.flags & r.FLAG_UNSYNCED) or reading.time_s == 0
 
 
 def _is_reading(record: Record) -> bool:

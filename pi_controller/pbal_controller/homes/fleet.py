@@ -62,6 +62,8 @@ class Home:
     boots: int = 0
     group_proof: r.GroupProof | None = None  # its latest answer to a GroupKey
     clock_ahead_s: float = 0.0  # of ours, by the latest reading of a synced node
+    # How long its latest frame was on the way, s, as far as its own clock says; None: not known.
+    held_s: float | None = 0.0
     alive: bool = False  # answers, as far as the polling knows
     quarantined: str = ""
     doubted: str = ""  # why its reports are not plausible; it then takes no part in plans

@@ -146,8 +146,10 @@ class SiteHost(Host):
         elif isinstance(record, r.UpdateStatus):
             if self.updates is not None:
                 self.updates.received(home, record, now)
-        elif isinstance(record, r.Health):
-            self._doubt(home, home.signs.uptime_verdict(home.boots, record.uptime_s, now))
+        elif isinstance(record, r.Health) and home.held_s is not None:
+            # A bridge may have held it for longer than two running times may differ.
+            sent = now - home.held_s
+            self._doubt(home, home.signs.uptime_verdict(home.boots, record.uptime_s, sent))
 
     def _doubt(self, home: Home, why: str) -> None:
         if why:

@@ -79,7 +79,7 @@ class Dispatcher:
         self._unwritten: dict[int, Command] = {}
         self._rations = Rations()
         self._history = History(publish)
-        self._events = NodeEvents(fleet, journal, self._rations, publish)
+        self._events = NodeEvents(fleet, journal, self._rations, publish, expedite)
         self.quarantine = Quarantine(fleet, journal, publish, self.standing.lifted)
         self.ordered_total = 0
         self.finished_total: dict[str, int] = {state.value: 0 for state in State if state.final}

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pbal_controller.homes import Fact, Fleet, Received
+from pbal_controller.homes import Fact, Fleet, Home, Received
 from pbal_controller.journal import AsyncJournal, Journal
 from pbal_controller.moves.rations import Rations
 from pbal_protocol import records as r
 
 
 class NodeEvents:
-    """Takes events out of what was received. `rations`: each home's share of the journal."""
+    """Takes events out of what was received. `rations`: each home's share of the journal.
+    `expedite`: a home waits for its acknowledgement, and says the event again until it comes.
+    """
 
     def __init__(
         self,
@@ -20,12 +22,14 @@ class NodeEvents:
         journal: AsyncJournal,
         rations: Rations,
         publish: Callable[[str, dict[str, Any]], None],
+        expedite: Callable[[Home], None],
     ) -> None:
         self.total = 0
         self._fleet = fleet
         self._journal = journal
         self._rations = rations
         self._publish = publish
+        self._expedite = expedite
 
     async def take(self, items: Iterable[Fact]) -> None:
         """Store the events among these facts; only then acknowledge them. Raises JournalError."""
@@ -54,6 +58,8 @@ class NodeEvents:
             home = self._fleet.get(address)
             if home is not None:
                 home.event_ack = max(seq, home.event_ack or 0)
+                if home.alive:
+                    self._expedite(home)
         if new:
             for row in rows:
                 self._publish(

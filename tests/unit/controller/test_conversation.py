@@ -7,8 +7,9 @@ import time
 import pytest
 
 from pbal_controller.config import HomeConfig
-from pbal_controller.homes import Conversation, Home, Host, Session
+from pbal_controller.homes import Conversation, Fact, Home, Host, Inbox, Session, SiteHost
 from pbal_controller.homes.conversation import OVERHEAD
+from pbal_controller.standing import Standing
 from pbal_protocol import records as r
 from pbal_protocol.codec import Record
 
@@ -247,3 +248,43 @@ def test_a_reading_held_back_on_the_way_is_not_used() -> None:
     assert talk.home.link.delayed == 1
     assert talk.home.readings == readings
     assert not any(isinstance(record, r.Telemetry) for record in host.records)
+
+
+@pytest.mark.parametrize("anybody", [True, False])
+def test_a_frame_that_was_held_on_the_way_is_as_old_as_it_is(anybody: bool) -> None:
+    """On a medium that holds frames, a bridge's; on wires a node whose clock is behind is not."""
+    node = FakeNode(1)
+    talk, host = greeted(node)
+    held = node.answer(b"")
+    assert held is not None
+    host.time += 8.0
+    assert talk.received(held[1], 100.0, anybody=anybody)
+    age_s = 100.0 - talk.home.sampled_at
+    assert age_s == pytest.approx(8.0 if anybody else 0.0, abs=1.1)
+    assert talk.home.held_s == pytest.approx(8.0 if anybody else 0.0, abs=1.1)
+
+
+def test_the_running_time_of_a_node_whose_frame_was_held_is_no_second_board() -> None:
+    node = FakeNode(1)
+    node.born -= 100.0
+    talk, _ = greeted(node)
+    home, inbox = talk.home, Inbox()
+    host = SiteHost(inbox, Standing(1), lambda: wall)
+    talk._host = host
+    begun = wall = time.time()
+
+    def told(held_s: float, running_s: float) -> list[Fact]:
+        """What a Health means that was held for so long on the way."""
+        nonlocal wall
+        wall = begun
+        node.pending.append(r.Health(heap_used_max=1, uptime_s=int(running_s)))
+        frame = node.answer(b"")
+        assert frame is not None
+        wall = begun + held_s
+        assert talk.received(frame[1], 1000.0 + held_s, anybody=True)
+        return list(inbox._items)
+
+    assert home.boots == 1
+    assert told(0.0, 500.0) == []
+    assert told(60.0, 500.0) == [], "held for a minute"
+    assert len(told(0.0, 540.0)) == 1, "another board"

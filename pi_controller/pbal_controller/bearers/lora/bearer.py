@@ -48,6 +48,10 @@ _SLOT_SHARE = 0.5
 _STRANGERS = 32
 # More exchanges in a round while homes wait for their first slot.
 _JOINING = 4
+# More exchanges in a round while something waits for homes: a command, an acknowledgement.
+_WANTED = 2
+# With one home in one turn, while its answer calls for another frame.
+_IN_A_ROW = 2
 _TURN_S = 0.02
 
 
@@ -305,9 +309,10 @@ class LoraBearer:
 
     async def _exchanges(self, radio: RadioThread) -> None:
         """Sends what waits for homes, and receives their answers."""
-        loop, c = asyncio.get_running_loop(), self._counts
+        loop = asyncio.get_running_loop()
         left = self.config.exchanges + min(len(self._joining), _JOINING)
         self._joining.clear()
+        left = await self._wanted(radio, left)
         behind = sum(len(bridge.homes) for bridge in self._bridges.all.values())
         for _ in range(2 * left + 4 + 2 * behind):
             if left <= 0:
@@ -328,12 +333,40 @@ class LoraBearer:
                     self._traffic.handle(todo, None, loop.time())
                 continue
             left -= 1
+            await self._turn(radio, todo)
+
+    async def _wanted(self, radio: RadioThread, left: int) -> int:
+        """First those for which something waits, in a row of their own; how many of `left` homes
+        may be told after that: one at least, so that the others have their turn too.
+        """
+        homes = self._rounds.homes()
+        first = self._rounds.round % len(homes) if homes else 0
+        more = left - 1 + _WANTED
+        for address in homes[first:] + homes[:first]:
+            if more <= 0:
+                break
+            now = asyncio.get_running_loop().time()
+            todo = self._traffic.ask(address, now, self.room, True)
+            if todo is not None and todo.frame:
+                more -= 1
+                await self._turn(radio, todo)
+        return max(1, min(left, more))
+
+    async def _turn(self, radio: RadioThread, todo: Request) -> None:
+        """One home is told something, and once more where its answer calls for it."""
+        loop, c = asyncio.get_running_loop(), self._counts
+        following: Request | None = todo
+        for _ in range(_IN_A_ROW):
+            if following is None or not following.frame:
+                return
             c["requests"] += 1
-            if await self._exchange(radio, todo):
-                c["answers"] += 1
-            else:
+            if not await self._exchange(radio, following):
                 c["timeouts"] += 1
-                self._traffic.handle(todo, None, loop.time())
+                self._traffic.handle(following, None, loop.time())
+                return
+            c["answers"] += 1
+            # A node takes the time for some seconds after it asked: not in its next turn.
+            following = self._traffic.ask(todo.to, loop.time(), self.room, True)
 
     async def _exchange(self, radio: RadioThread, todo: Request) -> bool:
         """A frame down, and the node's answer; False when none came."""

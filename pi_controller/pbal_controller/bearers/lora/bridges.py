@@ -197,7 +197,7 @@ class Bridges:
             return False
         self.asks += 1
         sf = self._channel.heard_sf(address)
-        size, batches = self._answer(sf, len(bridge.homes), again)
+        size, batches = self._answer(sf, len(told) if again else len(bridge.homes))
         items = [own.frame, *(request.frame for request in told)]
         frame = carried.ask(address, sf, batches, size, items)
         end_s = await self._channel.transmit(radio, frame)
@@ -216,11 +216,11 @@ class Bridges:
             self.unanswered += 1
         return answered
 
-    def _answer(self, sf: int, homes: int, again: bool) -> tuple[int, int]:
-        """Bytes of one batch, and how many batches: what the plan and the round have room for."""
+    def _answer(self, sf: int, homes: int) -> tuple[int, int]:
+        """Bytes of one batch, and how many batches so many homes need: what the plan and the round
+        have room for.
+        """
         size = longest_bytes(self._config.plan, self._config.up, sf, carried.MOST)
-        if again:
-            return size, 1
         each = max(1, (size - carried.BATCH_HEAD) // _READING)
         batches = -(-(homes + 1) // each) + 1  # its own reading, and one to spare
         us = time_on_air_us(size, sf, self._bw_hz)
