@@ -206,17 +206,29 @@ def _standby(config: Config) -> None:
 
 def _hats(config: Config) -> None:
     pins: dict[tuple[int, int], str] = {}
+    channels: dict[tuple[str, int], str] = {}
     for name, radio in config.radio.items():
         if name in config.bus:
             raise ValueError(f"bus {name} and radio {name} have one name; rename one")
         try:
             hat = load_hat(radio.hat)
+            for hz, _bw_hz in (radio.up, radio.down):
+                hat.check_band(hz)
         except ValueError as error:
             raise ValueError(f"radio.{name}.hat: {error}") from None
         other = pins.setdefault((hat.spi, hat.cs), name)
         if other != name:
             raise ValueError(
                 f"radio {other} and radio {name} are on one chip select; give each its own hat"
+            )
+        other = channels.setdefault((radio.region, radio.channel), name)
+        if other != name:
+            taken = {each.channel for each in config.radio.values() if each.region == radio.region}
+            free = [str(n) for n in range(len(radio.plan.up)) if n not in taken]
+            left = f"free are {', '.join(free)}" if free else f"{radio.region} has no other left"
+            raise ValueError(
+                f"radio {other} and radio {name} are both on channel {radio.channel} of "
+                f"{radio.region}, and would destroy each other's frames; {left}"
             )
 
 

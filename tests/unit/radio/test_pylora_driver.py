@@ -102,6 +102,13 @@ def test_it_sends_and_says_when_the_frame_ended(place: Place, driver: ours.PyLor
         assert other.received() == FRAME
 
 
+def test_a_frame_too_long_is_refused_and_nothing_is_sent(place: Place, driver: ours.PyLora) -> None:
+    before = place.air.total
+    with pytest.raises(BearerError, match="a frame of 256 bytes: a LoRa frame has 5 to 255"):
+        driver.send(bytes(256), HZ, 9)
+    assert place.air.total == before
+
+
 def test_it_can_be_opened_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the bearer does after a fault."""
     pi = Pi(place.clock.advance)

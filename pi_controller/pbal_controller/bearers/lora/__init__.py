@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pbal_controller.bearers.base import Bearer, Traffic
 from pbal_controller.bearers.kinds import Kind
+from pbal_controller.bearers.lora.driver import Received
 from pbal_controller.bearers.lora.hats import load_hat
 from pbal_controller.bearers.lora.neighbours import Neighbours
 from pbal_controller.bearers.lora.radio import RadioThread
@@ -53,6 +54,7 @@ __all__ = [
     "Neighbours",
     "RadioConfig",
     "RadioThread",
+    "Received",
     "load_hat",
     "probe",
     "radio_of",

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from pbal_controller.errors import BearerError
+
+# Power in the channel (SX1276 data sheet, section 5.5.5), of which neither library says anything.
+REG_RSSI_VALUE = 0x1B
+LONGEST = 255  # bytes of a LoRa frame, of which the libraries' header is 4
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -15,6 +21,12 @@ class Received:
     rssi_dbm: float
     snr_db: float
     sf: int
+
+
+def checked(frame: bytes) -> None:
+    """Raises BearerError for what is no frame for this chip; nothing is sent."""
+    if not 4 < len(frame) <= LONGEST:
+        raise BearerError(f"a frame of {len(frame)} bytes: a LoRa frame has 5 to {LONGEST}")
 
 
 class Driver(Protocol):

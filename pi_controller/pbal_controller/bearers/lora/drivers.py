@@ -11,7 +11,7 @@ import importlib
 import time
 from typing import Any
 
-from pbal_controller.bearers.lora.driver import Driver, Received
+from pbal_controller.bearers.lora.driver import REG_RSSI_VALUE, Driver, Received, checked
 from pbal_controller.bearers.lora.hats import Hat
 from pbal_controller.bearers.lora.settings import RadioConfig
 from pbal_controller.errors import BearerError, RadioError
@@ -23,12 +23,15 @@ _XMIT_SLACK_S = 0.5
 _CAD, _CAD_DONE = 0b111, 0b10
 # A search takes two symbols: 33 ms at SF11.
 _CAD_S, _CAD_LOOK_S = 0.3, 0.001
-# Power in the channel (SX1276 data sheet, section 5.5.5), of which the driver says nothing.
-_REG_RSSI_VALUE = 0x1B
 
 
 def opened(config: RadioConfig, hat: Hat) -> Driver:
     """The configured driver on its chip. Raises BearerError: one line, with the remedy."""
+    try:
+        for hz, _bw_hz in (config.up, config.down):
+            hat.check_band(hz)
+    except ValueError as error:
+        raise BearerError(str(error)) from None
     if config.driver == "pylora":
         from pbal_controller.bearers.lora.pylora import PyLora
 
@@ -62,12 +65,6 @@ class Rfm9x:
         self._pins: list[Any] = []
         self._spi: Any = None
         hz, bw_hz = config.up
-        low, high = hat.band_mhz
-        if not low <= hz / 1e6 <= high:
-            raise BearerError(
-                f"{hz / 1e6:.3f} MHz: the radio of {hat.name} is made for {low:g} to {high:g}; "
-                "choose another region or hat"
-            )
 
         def pin(number: int) -> Any:
             made = digitalio.DigitalInOut(getattr(board, f"D{number}"))
@@ -129,6 +126,7 @@ class Rfm9x:
         self._radio.listen()
 
     def send(self, frame: bytes, hz: int, sf: int) -> float:
+        checked(frame)
         self._set(hz, sf)
         us = time_on_air_us(len(frame), sf, self._bw_hz)
         self._radio.xmit_timeout = us / 1e6 + _XMIT_SLACK_S
@@ -157,7 +155,7 @@ class Rfm9x:
     def power_dbm(self) -> float:
         radio = self._radio
         offset = 164 if radio.low_frequency_mode else 157
-        return float(radio._read_u8(_REG_RSSI_VALUE) - offset)
+        return float(radio._read_u8(REG_RSSI_VALUE) - offset)
 
     def describe(self) -> str:
         hat = self._hat

@@ -30,6 +30,15 @@ class Hat(BaseModel):
     # Line of /boot/firmware/config.txt without which the radio is not there.
     overlay: str = "dtparam=spi=on"
 
+    def check_band(self, hz: int) -> None:
+        """Raises ValueError for a frequency that its module is not made for."""
+        low, high = self.band_mhz
+        if not low <= hz / 1e6 <= high:
+            raise ValueError(
+                f"{hz / 1e6:.3f} MHz: the radio of {self.name} is made for {low:g} to {high:g}; "
+                "choose another region or hat"
+            )
+
 
 def folder() -> Path:
     """Where the hats are. Raises ValueError."""

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from pbal_controller.bearers.lora.driver import Received
+from pbal_controller.bearers.lora.driver import REG_RSSI_VALUE, Received, checked
 from pbal_controller.bearers.lora.hats import Hat
 from pbal_controller.bearers.lora.settings import RadioConfig
 from pbal_controller.errors import BearerError, RadioError
@@ -20,7 +20,6 @@ from pbal_protocol.radio.airtime import BANDWIDTHS, low_data_rate, time_on_air_u
 
 _SLACK_S = 0.5
 _LOOK_S = 0.0005
-_REG_RSSI_VALUE = 0x1B  # power in the channel, from -157 dBm up (section 5.5.5)
 _RSSI_OFFSET = 157
 _REG_SNR = 0x19
 
@@ -94,6 +93,7 @@ class PyLora:
         self._radio.set_mode(self._names.MODE.RXCONT)
 
     def send(self, frame: bytes, hz: int, sf: int) -> float:
+        checked(frame)
         self._set(hz, sf)
         radio = self._radio
         self._clear()
@@ -127,7 +127,7 @@ class PyLora:
         return Received(frame, end_s, rssi, snr, self._sf)
 
     def power_dbm(self) -> float:
-        return float(self._radio.spi.xfer([_REG_RSSI_VALUE, 0])[1] - _RSSI_OFFSET)
+        return float(self._radio.spi.xfer([REG_RSSI_VALUE, 0])[1] - _RSSI_OFFSET)
 
     def describe(self) -> str:
         return f"SX127x on SPI 0.0 by pyLoRa, {self._hz / 1e6:.4f} MHz"
