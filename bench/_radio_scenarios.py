@@ -56,6 +56,8 @@ host = "127.0.0.1"
 [radio.air]
 region = "IN865"
 sf = {sf}
+driver = "{driver}"
+hat = "plain-rfm95"
 """
 
 
@@ -143,8 +145,8 @@ class Site:
                 [self.nodes[a] for b in self._buildings if b[0] == address for a in b[1:]]
             )
 
-    def _config(self, folder: Path) -> Path:
-        text = _TOML.format(site=SITE, sf=self.kind.most)
+    def _config(self, folder: Path, driver: str) -> Path:
+        text = _TOML.format(site=SITE, sf=self.kind.most, driver=driver)
         behind = {a: b[0] for b in self._buildings for a in b[1:]}
         for address in self.nodes:
             way = 'bearer = "air"'
@@ -160,7 +162,10 @@ class Site:
         return path
 
     @contextlib.asynccontextmanager
-    async def running(self, folder: Path) -> AsyncIterator[Controller]:
+    async def running(
+        self, folder: Path, driver: str = "rfm9x", radio: type | None = None
+    ) -> AsyncIterator[Controller]:
+        """The site's controller at work, over `radio` in the place of its radio's thread."""
         keys = KeyStore.create(
             folder / "keys.json", b"secret", SITE, log2_n=10, group_key=GROUP_ROOT
         )
@@ -169,7 +174,7 @@ class Site:
         (folder / "keys.pass").chmod(0o600)
         line = type("Line", (LineTo,), {"nodes": {a: self.nodes[a] for a in self._line}})
         socket = type("Socket", (SocketTo,), {"nodes": {a: self.nodes[a] for a in self._network}})
-        radio = type(
+        radio = radio or type(
             "Radio", (RadioTo,), {"air": self.air, "channel": (HZ, BW_HZ), "loss": self._loss}
         )
         with (
@@ -179,7 +184,7 @@ class Site:
             mock.patch.object(Streams, "publish", lambda _, what, body: self._told(what, body)),
         ):
             self._on_air()
-            config = load(self._config(folder), {})
+            config = load(self._config(folder, driver), {})
             controller = Controller(config, keys, self.loop.unix_s)
             task = asyncio.create_task(controller.run())
             try:

@@ -73,6 +73,8 @@ def first_files(config: StreetConfig, i: int, identity: Identity) -> dict[str, s
 
 
 def _on_radio(config: StreetConfig, i: int, radio: RadioSite) -> dict[str, Any]:
+    if i in config.wifi or i in config.on_line:
+        return {}
     building = building_of(config, i)
     if building and i != building[0]:
         return {}  # its bridge has the radio

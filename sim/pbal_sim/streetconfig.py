@@ -65,8 +65,10 @@ class StreetConfig:
     controller: tuple[str, int] = ("127.0.0.1", 7225)  # ... and the address to which they send
     radio: RadioSite | None = None  # needs a board with a radio
     # Buildings of a campus: homes on an RS-485 line of their own, the first one its bridge to the
-    # radio. Homes in none of them have a radio themselves.
+    # radio. Homes in none of them have a radio of their own, but for those on the Wi-Fi ...
     buildings: tuple[tuple[int, ...], ...] = ()
+    # ... and these, which are on the street's RS-485 line alone.
+    on_line: frozenset[int] = frozenset()
     # Homes with a radio that the street's RS-485 line reaches as well: two paths.
     both: frozenset[int] = frozenset()
     boot_parallel: int = 4

@@ -45,10 +45,11 @@ class Village(Rig):
 
     def write_site(self, metered: bool = True, homes: int = HOMES) -> None:
         """With a radio in place of a bus."""
-        path = self.folder / "meter.json"
         lines = ["[site]", f"id = {self.street.config.site_id}", 'name = "Test Village"',
-                 "[radio.village]", 'region = "IN865"', "sf = 7", "guard_ms = 60.0",
-                 "[transformer.meter]", 'kind = "file"', f'path = "{path}"']  # fmt: skip
+                 "[radio.village]", 'region = "IN865"', "sf = 7", "guard_ms = 60.0"]  # fmt: skip
+        if metered:
+            path = self.folder / "meter.json"
+            lines += ["[transformer.meter]", 'kind = "file"', f'path = "{path}"']
         for n in self.street.identities[:homes]:
             lines += ["[[home]]", f"address = {n.address}", f'name = "{n.name}"',
                       'bus = "village"', 'board = "lilygo-t3"']  # fmt: skip

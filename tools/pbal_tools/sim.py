@@ -114,7 +114,8 @@ def run(
             metavar="NAME",
             help=f"How the homes are reached: {', '.join(SCENARIOS)} (RS-485; LoRa; buildings with "
             "an RS-485 line, each behind a bridge over LoRa; RS-485 and LoRa in every home; Wi-Fi; "
-            "every second home on RS-485, the others on Wi-Fi).",
+            "the last third of the homes behind a bridge over LoRa, of the others every second one "
+            "on RS-485 and the rest on Wi-Fi).",
         ),
     ] = "urban",
     port: Annotated[

@@ -67,8 +67,9 @@ class Scenario:
     """What the homes are reached over: board, radio, and tables of the controller's.
 
     `wifi_each`: every so many homes one is on the Wi-Fi; 0: none, 1: all. `building`: so many homes
-    share an RS-485 line, whose first home is their bridge to the radio; 0: none do. `two_paths`:
-    homes with a radio are on the line, too.
+    share an RS-485 line, whose first home is their bridge to the radio; 0: none do. `last_third`:
+    only the last third of the homes does, in one building; the others are on the street's line or
+    the Wi-Fi. `two_paths`: homes with a radio are on the line, too.
     """
 
     board: str
@@ -77,6 +78,7 @@ class Scenario:
     radio: RadioSite | None = None
     wifi_each: int = 0
     building: int = 0
+    last_third: bool = False
     bridge_heap: str = ""
     two_paths: bool = False
     heap: str = StreetConfig.heap
@@ -84,32 +86,42 @@ class Scenario:
     def on_wifi(self, homes: int) -> frozenset[int]:
         """The homes on the Wi-Fi, 0..."""
         each = self.wifi_each
-        return frozenset(range(each - 1, homes, each) if each else ())
+        return frozenset(range(each - 1, self._first_behind(homes), each) if each else ())
+
+    def on_line(self, homes: int) -> frozenset[int]:
+        """Where some homes have a radio: those that are on the street's line without one."""
+        if not self.last_third:
+            return frozenset()
+        return frozenset(range(self._first_behind(homes))) - self.on_wifi(homes)
+
+    def _first_behind(self, homes: int) -> int:
+        return homes - min(self.building, homes // 3) if self.last_third else homes
 
     def buildings(self, homes: int) -> tuple[tuple[int, ...], ...]:
         """The buildings of a campus, the bridge first in each."""
         if not self.building:
             return ()
-        firsts = range(0, homes, self.building)
+        begin = self._first_behind(homes) if self.last_third else 0
+        firsts = range(begin, homes, self.building)
         return tuple(tuple(range(i, min(i + self.building, homes))) for i in firsts)
 
     def topology(self, homes: int) -> list[str]:
         """Who speaks to whom, as lines of text."""
         lines = []
+        wifi, behind = len(self.on_wifi(homes)), 0
         for building in self.buildings(homes):
+            behind += len(building)
             line = f"controller ~LoRa~ home {building[0] + 1:02d}"
             if len(building) > 1:
                 wired = ", ".join(f"{i + 1:02d}" for i in building[1:])
                 line += f", a bridge -RS-485- homes {wired}"
             lines.append(line)
-        if lines:
-            return lines
-        wifi = len(self.on_wifi(homes))
-        if "street" in self.paths and wifi < homes:
-            lines.append(f"controller -RS-485- {homes - wifi} homes")
+        wired_homes = len(self.on_line(homes)) or homes - wifi - behind
+        if ("street" in self.paths or self.last_third) and wired_homes:
+            lines.append(f"controller -RS-485- {wired_homes} homes")
         if wifi:
             lines.append(f"controller ~Wi-Fi~ {wifi} homes")
-        if self.radio is not None:
+        if self.radio is not None and not self.building:
             lines.append(f"controller ~LoRa~ {homes} homes")
         return lines
 
@@ -135,7 +147,16 @@ SCENARIOS = {
         heap="300k",
     ),
     "wifi": Scenario("esp32-devkitc", ("wifi",), {}, wifi_each=1),
-    "mixed": Scenario("esp32-devkitc", ("street",), {}, wifi_each=2),
+    "mixed": Scenario(
+        "lilygo-t3",
+        ("campus",),
+        CAMPUS_OPTIONS,
+        RadioSite(sf=7),
+        wifi_each=2,
+        building=6,
+        last_third=True,
+        bridge_heap=BRIDGE_HEAP,
+    ),
 }
 
 

@@ -88,6 +88,7 @@ class StreetRun:
                 radio=scenario.radio,
                 wifi=scenario.on_wifi(o.homes),
                 buildings=scenario.buildings(o.homes),
+                on_line=scenario.on_line(o.homes),
                 bridge_heap=scenario.bridge_heap,
                 both=frozenset(range(o.homes)) if scenario.two_paths else frozenset(),
                 heap=scenario.heap,
@@ -288,6 +289,8 @@ def _way(street: Street, i: int) -> tuple[tuple[str, ...], int | None]:
     """A home's own bearers, none for those of the scenario, and where it is on them."""
     if i in street.config.wifi:
         return ("wifi",), None
+    if i in street.config.on_line:
+        return ("street",), None
     building = building_of(street.config, i)
     behind = bool(building) and i != building[0]
     return (), street.identities[building[0]].address if behind else None

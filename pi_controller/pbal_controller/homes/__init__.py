@@ -9,9 +9,10 @@ from pbal_controller.homes.inbox import Doubtful, Fact, Inbox, Received, Sent
 from pbal_controller.homes.path import Path
 from pbal_controller.homes.rounds import Rounds
 from pbal_controller.homes.router import Router
-from pbal_controller.homes.session import CounterBlock, GroupSession, Session, time_sync
+from pbal_controller.homes.session import BEACONS, CounterBlock, GroupSession, Session, time_sync
 
 __all__ = [
+    "BEACONS",
     "PHASE_NAMES",
     "ROTATION",
     "Conversation",

@@ -64,6 +64,30 @@ def test_a_campus_is_told_to_nodes_and_controller_alike(tmp_path: Path) -> None:
     assert found.ways(found.home[8]) == [("campus", (9, 7))]
 
 
+def test_mixed_has_homes_on_wires_on_the_network_and_behind_a_bridge() -> None:
+    mixed = SCENARIOS["mixed"]
+    assert mixed.buildings(12) == ((8, 9, 10, 11),)
+    assert (mixed.on_line(12), mixed.on_wifi(12)) == ({0, 2, 4, 6}, {1, 3, 5, 7})
+    assert mixed.topology(12) == [
+        "controller ~LoRa~ home 09, a bridge -RS-485- homes 10, 11, 12",
+        "controller -RS-485- 4 homes",
+        "controller ~Wi-Fi~ 4 homes",
+    ]
+    assert mixed.buildings(60) == (tuple(range(54, 60)),)
+    assert SCENARIOS["urban"].topology(4) == ["controller -RS-485- 4 homes"]
+    config = StreetConfig(
+        homes=12, board=mixed.board, radio=mixed.radio, buildings=mixed.buildings(12),
+        on_line=mixed.on_line(12), wifi=mixed.on_wifi(12),
+    )  # fmt: skip
+    told = [
+        json.loads(first_files(config, i, identity_of(config, i))["/cfg/identity.json"])
+        for i in range(12)
+    ]
+    assert [("radio" in one, "udp" in one) for one in told] == [
+        *[(False, False), (False, True)] * 4, (True, False), *[(False, False)] * 3
+    ]  # fmt: skip
+
+
 def test_a_free_port_is_free() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.bind(("127.0.0.1", free_udp_port()))

@@ -13,12 +13,13 @@ from pathlib import Path
 from pbal_build import BuildError, load_board
 from pbal_controller.config import MeterConfig
 from pbal_controller.errors import BearerError, ConfigError
+from pbal_controller.homes import BEACONS as END_OF_BEACONS
 from pbal_controller.journal import Journal, time_base
 from pbal_controller.keys import KeyStore
 from pbal_controller.meters import FileMeter, TransformerReading, checked, line_of, profile_of
 from pbal_protocol import frames
 
-from ..errors import InputError
+from ..errors import InputError, RefusedError
 from ..sitefile import Bus, Home, Radio, Site
 from .air import BEACONS, Air
 from .line import Line
@@ -188,11 +189,19 @@ class Job:
         return address in self.store.addresses()
 
     def reserve_beacons(self, count: int) -> int:
-        """Counters of beacons; the first of so many."""
+        """Counters of beacons; the first of so many. Raises RefusedError at their end."""
         if self.journal is not None:
             with self._reserving:
-                return self.journal.reserve(1, frames.GROUP, _GROUP, 1, count)
-        return self.state.reserve(BEACONS, _GROUP, time_base(time.time()), count)
+                first = self.journal.reserve(1, frames.GROUP, _GROUP, 1, count)
+        else:
+            first = self.state.reserve(BEACONS, _GROUP, time_base(time.time()), count)
+        if first + count > END_OF_BEACONS:
+            # One more would have the counter, so the nonce, of an old one.
+            raise RefusedError(
+                "No counters are left for beacons: the radio stays silent.",
+                "Is this computer's clock right? Counters follow it, and end in 2042.",
+            )
+        return first
 
     def _reserve(self, address: int, key: str, at_least: int, count: int) -> int:
         if self.journal is not None:
