@@ -32,7 +32,7 @@ from pbal_controller.keys import KeyStore
 from pbal_controller.view import Streams
 from pbal_sim.radio import OPEN_COUNTRY, Air, Ear
 
-_START_S = 1800.0  # until every home is heard, at most
+_START_S = 4 * 3600.0  # until every home is heard, at most
 _PATIENCE_S = 900.0  # for what was begun last
 _TOML = """
 [site]
@@ -107,6 +107,7 @@ class Found:
     failed: int = 0
     lost_events: int = 0
     twice: int = 0  # homes that moved more often than they were ordered
+    start_s: float = 0.0  # until every home was heard and had the time; all start at once
     hours: float = 0.0
     round_s: float = 0.0
 
@@ -250,6 +251,7 @@ class Site:
                     ),
                     _START_S,
                 )
+                found.start_s = self.loop.time()
                 await asyncio.sleep(120)
                 begun_s = self.loop.time()
                 ages = asyncio.create_task(self._ages(c))
