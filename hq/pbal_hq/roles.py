@@ -25,6 +25,7 @@ from pbal_hq.database import Database, Lease, connected, pending, pool
 from pbal_hq.errors import BrokerError, ConfigError, DatabaseError
 from pbal_hq.ingest import Bridge, Chirpstack, Decoder, decode, orders
 from pbal_hq.ingest import bridge as bridging
+from pbal_hq.ingest import chirpstack as lorawan
 from pbal_hq.metrics import facts
 from pbal_hq.notify import notify
 from pbal_hq.storm import Taker
@@ -48,11 +49,13 @@ CONSUMERS: dict[str, tuple[str, ...]] = {
 
 
 def consumers(config: Config) -> dict[str, tuple[str, ...]]:
-    """CONSUMERS, with the lake and Storm where they are."""
+    """CONSUMERS, with the lake, Storm and ChirpStack where they are."""
     kept = () if "lake" in idle(config) else (topics.SUMMARY, topics.EVENT)
     found = {t: (*groups, _LAKE) if t in kept else groups for t, groups in CONSUMERS.items()}
     if "alarms" not in idle(config):
         found[topics.ALARM] = (Taker.GROUP,)
+    if "chirpstack" not in idle(config):
+        found[topics.OUT] = (*found[topics.OUT], lorawan.GROUP)
     return found
 
 

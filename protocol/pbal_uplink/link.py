@@ -127,6 +127,11 @@ class Joiner:
     def __init__(self) -> None:
         self._begun: dict[bytes, tuple[int, dict[int, bytes]]] = {}
 
+    @property
+    def lacks_parts(self) -> bool:
+        """Whether a command was begun that is not whole."""
+        return bool(self._begun)
+
     def put(self, item: Item) -> bytes | None:
         """The sealed command once it is whole. Raises BadMessage."""
         if len(item.body) <= _PART.size:

@@ -40,7 +40,11 @@ class Right:
 
 RIGHTS: Mapping[str, Right] = {
     "bridge": Right("bridge", (topics.OUT,), (topics.RAW, topics.DEAD)),
-    "chirpstack": Right("", (), (topics.SUMMARY, topics.EVENT, topics.STATE, topics.DEAD)),
+    "chirpstack": Right(
+        "chirpstack",
+        (topics.OUT,),
+        (topics.SUMMARY, topics.EVENT, topics.STATE, topics.DEAD),
+    ),
     "decode": Right(
         "decode",
         (topics.RAW, topics.NODE),

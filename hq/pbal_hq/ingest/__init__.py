@@ -1,7 +1,8 @@
 """HQ as a Sparkplug host application.
 
 bridge    the broker's messages onto the bus, acknowledged when they are there; messages to sites
-chirpstack  devices of a LoRaWAN network server onto the bus: sites like any other
+chirpstack  devices of a LoRaWAN network server onto the bus: sites like any other; orders to them
+downlinks  what goes into that server's queues, and when again: pure
 client    the MQTT client of the two
 session   what is known of one edge node: births, sequence, aliases: pure
 decode    raw messages to summaries, events and states

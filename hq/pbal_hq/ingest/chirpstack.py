@@ -1,4 +1,5 @@
-"""Sites over LoRaWAN: what ChirpStack's MQTT integration says of its devices, onto the bus.
+"""Sites over LoRaWAN: what ChirpStack's MQTT integration says of its devices, onto the bus; HQ's
+orders for them, into ChirpStack's queues.
 
 A device is a site whose node is its DevEUI, in the group of the configuration. Payloads are brief
 messages (`pbal_uplink.brief`) and are read with pbal's own declarations; what a codec in ChirpStack
@@ -8,12 +9,16 @@ on the bus, and the broker keeps them while HQ is away.
 Who a device is, is ChirpStack's word: it knows the device's key, and a payload of 51 bytes has no
 room for a seal of ours (docs/security.md).
 
+Orders are signed by HQ, so ChirpStack can keep one back and cannot make one. That a message is
+stored is not said down there: it would cost the network's gateways a downlink for each.
+
 Form of an event: ChirpStack 4, integration.UplinkEvent as JSON, topic
 `application/APPLICATION/device/DEVEUI/event/up`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -24,19 +29,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pbal_hq.bus import Bus, New, topics
+from pbal_hq.bus import Bus, New, Record, done_with, topics
 from pbal_hq.ca import client_context
 from pbal_hq.config import ChirpstackConfig
 from pbal_hq.database import Database
-from pbal_hq.errors import CertificateError
+from pbal_hq.errors import BrokerError, CertificateError
 from pbal_hq.ingest.client import Arrived, Client
-from pbal_hq.ingest.wording import Dead, Message, Presence
-from pbal_uplink import BadMessage, Event, State, Summary, brief, metrics
+from pbal_hq.ingest.downlinks import Downlink, Downlinks
+from pbal_hq.ingest.wording import BadRecord, Dead, Message, Out, Presence
+from pbal_uplink import BadMessage, Event, State, Summary, brief, metrics, names
 from pbal_uplink import Message as Said
 
 log = logging.getLogger(__name__)
 
 NAME = "pbal-hq-chirpstack"
+GROUP = "chirpstack"
 UP_PORT = 10
 _TICK_S = 1.0
 # LoRaWAN says nothing of it: what is older than this had waited at the site.
@@ -46,8 +53,9 @@ _TOPIC: dict[type[Said], str] = {Summary: topics.SUMMARY, Event: topics.EVENT}
 
 @dataclass(frozen=True)
 class Uplink:
-    """A device's payload. `dev_eui`: 16 small hex digits."""
+    """A device's payload. `dev_eui`: 16 small hex digits; `application`: ChirpStack's id."""
 
+    application: str
     dev_eui: str
     port: int
     data: bytes
@@ -71,7 +79,7 @@ def read(topic: str, payload: bytes) -> Uplink | None:
         ) from None
     if name != parts[3].lower():
         raise BadMessage(f"the event of {name[:32]} came as one of {parts[3][:32]}")
-    return Uplink(name, port, data) if data else None
+    return Uplink(parts[1], name, port, data) if data else None
 
 
 def _said(uplink: Uplink, site: int) -> Said:
@@ -102,6 +110,7 @@ class Chirpstack:
         self._config = config
         self._wall = wall
         self._heard: dict[str, int] = {}  # key -> ms; the sites that are online
+        self._downlinks = Downlinks(config.application)
 
     def _context(self) -> ssl.SSLContext:
         c = self._config
@@ -124,15 +133,54 @@ class Chirpstack:
         try:
             await client.open([f"application/{c.application or '+'}/device/+/event/up"])
             log.info("ChirpStack's broker is there", extra={"host": c.host, "port": c.port})
-            while True:
-                found = await client.arrived(_TICK_S)
-                out = await self.batch(found) + self._silent()
-                if out:
-                    await self._bus.append(out)
-                client.acknowledge(found)
-                beat()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._inward(client, beat), name="pbal-hq chirpstack in")
+                group.create_task(self._outward(client), name="pbal-hq chirpstack out")
+        except ExceptionGroup as group_error:
+            raise group_error.exceptions[0] from None
         finally:
             await client.close()
+
+    async def _inward(self, client: Client, beat: Callable[[], None]) -> None:
+        while True:
+            found = await client.arrived(_TICK_S)
+            down: list[Downlink] = []
+            out = await self.batch(found, down) + self._silent()
+            if out:
+                await self._bus.append(out)
+            client.acknowledge(found)
+            self._send(client, down)
+            beat()
+
+    async def _outward(self, client: Client) -> None:
+        async with self._bus.consumer(GROUP, (topics.OUT,)) as consumer:
+            while True:
+                records = await consumer.take(500, _TICK_S)
+                if not records:
+                    continue
+                down: list[Downlink] = []
+                dead = [letter for each in records if (letter := self._ordered(each, down))]
+                self._send(client, down)
+                await self._bus.append(dead, done_with(GROUP, records))
+
+    def _ordered(self, record: Record, down: list[Downlink]) -> New | None:
+        """What an order puts into ChirpStack's queue; a dead letter where it cannot go."""
+        group, _, dev_eui = record.key.partition("/")
+        if group != self._config.group:
+            return None  # an edge node's: the bridge sends it
+        try:
+            out = Out.decode(record.value)
+            if out.command:
+                down += self._downlinks.order(dev_eui, bytes.fromhex(out.command), self._wall())
+        except (BadRecord, BadMessage) as error:
+            letter = Dead.of("out", str(error), record.value, record.at_ms)
+            return New(topics.DEAD, record.key, letter.encode())
+        return None
+
+    def _send(self, client: Client, down: list[Downlink]) -> None:
+        for each in down:
+            if not client.publish(each.topic, each.encode(), qos=1):
+                raise BrokerError("ChirpStack's broker takes nothing")
 
     async def _begin(self) -> None:
         """Which sites were online when HQ last ran."""
@@ -159,8 +207,11 @@ class Chirpstack:
             )
             return {str(node): int(site) for node, site in await rows.fetchall()}
 
-    async def batch(self, found: list[Arrived]) -> list[New]:
-        """The records of these events. Raises psycopg.Error."""
+    async def batch(self, found: list[Arrived], down: list[Downlink]) -> list[New]:
+        """The records of these events; `down` gets what is to be sent for them.
+
+        Raises psycopg.Error.
+        """
         out: list[New] = []
         read_: list[tuple[Uplink, bytes]] = []
         for each in found:
@@ -172,7 +223,10 @@ class Chirpstack:
                 out.append(self._dead(node[0][:48], str(error), each.payload))
         sites = await self._sites({uplink.dev_eui for uplink, _ in read_}) if read_ else {}
         for uplink, payload in read_:
-            out += self._one(uplink, sites.get(uplink.dev_eui), payload)
+            site = sites.get(uplink.dev_eui)
+            out += self._one(uplink, site, payload)
+            if site is not None:
+                down += self._downlinks.heard(uplink.dev_eui, uplink.application, self._wall())
         return out
 
     def _one(self, uplink: Uplink, site: int | None, payload: bytes) -> list[New]:
@@ -183,6 +237,8 @@ class Chirpstack:
             said = _said(uplink, site)
         except BadMessage as error:
             return [self._dead(uplink.dev_eui, str(error), payload)]
+        if isinstance(said, Event) and said.kind == names.KIND_ANSWER:
+            self._downlinks.answered(uplink.dev_eui, said.command_id)
         kept = Message(
             f"{metrics.token(said):016x}", now_ms, _is_late(said, now_ms), said.as_dict()
         )

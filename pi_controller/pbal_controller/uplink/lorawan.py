@@ -6,7 +6,8 @@
 
 A message counts as taken when the network acknowledges it. It leaves the outbox then
 (acknowledged_by = "broker"), or when a downlink says that HQ has STORED it ("host"). Downlinks hold
-the items of pbal_uplink.link: commands in parts, judged here by HQ's signature.
+the items of pbal_uplink.link: commands in parts, judged here by HQ's signature. Each part that is
+not the last is answered with the State, so that the network can send the next one.
 """
 
 from __future__ import annotations
@@ -180,5 +181,8 @@ class LorawanUplink:
         try:
             for item in link.unpack(data):
                 await self._end.take(item)
+                if item.kind == link.PART and self._end.lacks_parts and not self._end.extras:
+                    # The network has one downlink for each uplink: the next part comes for this.
+                    await self._end.say_state()
         except BadMessage as error:
             log.warning("a downlink", extra={"why": str(error)})

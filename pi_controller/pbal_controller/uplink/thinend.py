@@ -45,6 +45,11 @@ class ThinEnd:
         self.extras: list[bytes] = []
         self.acknowledged_total = 0
 
+    @property
+    def lacks_parts(self) -> bool:
+        """Whether a command is not whole yet."""
+        return self._joiner.lacks_parts
+
     async def begin(self) -> None:
         """Before the first turn: what waits now is historical. Raises JournalError."""
         self._live_above = await self._journal.call(outbox.last_id)
@@ -52,7 +57,7 @@ class ThinEnd:
     async def refresh(self) -> None:
         """Take up what is new in the outbox, and the day's state. Raises JournalError."""
         if asyncio.get_running_loop().time() - self._state_at >= _STATE_EVERY_S:
-            await self._say_state()
+            await self.say_state()
         if self.box.space:
             rows = await self._journal.call(outbox.rows, self.box.above, None, self.box.space)
             self.box.offer(rows, self._live_above)
@@ -68,7 +73,7 @@ class ThinEnd:
         if item.kind == link.STORED:
             await self.stored(self.box.own_tokens(link.stored_tokens(item)))
         elif item.kind == link.ASK:
-            await self._say_state()
+            await self.say_state()
         elif item.kind == link.PART:
             sealed = self._joiner.put(item)
             if sealed is not None:
@@ -79,11 +84,12 @@ class ThinEnd:
     async def _order(self, sealed: bytes) -> None:
         effect = await self._orders.take(sealed)
         if effect.rebirth:
-            await self._say_state()
+            await self.say_state()
         if effect.reading and (summary := await self._reading()) is not None:
             self.extras = [*self.extras, brief.encode(summary)][-_EXTRAS:]
 
-    async def _say_state(self) -> None:
+    async def say_state(self) -> None:
+        """Send the State next. Raises JournalError."""
         self._state_at = asyncio.get_running_loop().time()
         waiting = await self._journal.call(outbox.backlog)
         thinned = await self._journal.call(outbox.thinned_total)

@@ -1,33 +1,20 @@
-"""Sites over LoRaWAN at HQ: events as ChirpStack publishes them, on a real broker, to rows.
-
-The event's form: ChirpStack 4, api/proto/integration/integration.proto (UplinkEvent) in protobuf's
-JSON; all that HQ does not read is in it, too.
-"""
+"""Sites over LoRaWAN at HQ: events as ChirpStack publishes them, on a real broker, to rows."""
 
 import asyncio
-import base64
-import contextlib
 import json
 import time
 
-import aiomqtt
 import pytest
-from rigs import needs
-from rigs.hq import Headquarters, execute
-from rigs.uplink import Broker, Pki
+from rigs import chirpstack, needs
+from rigs.chirpstack import APPLICATION, EUI, STRANGER, at_work, event, topic
+from rigs.hq import execute
 
 from pbal_hq import roles
-from pbal_hq.bus import FileBus
-from pbal_hq.config import ChirpstackConfig, Config, StoreConfig
-from pbal_hq.database import pool
+from pbal_hq.config import ChirpstackConfig, Config
 from pbal_hq.errors import ConfigError
-from pbal_hq.ingest import Chirpstack
 from pbal_hq.ingest.chirpstack import Uplink, read
-from pbal_hq.store import Writer
 from pbal_uplink import BadMessage, Event, State, Summary, brief, metrics, names
 
-EUI, STRANGER = "70b3d57ed0051f2a", "70b3d57ed0000001"
-APPLICATION = "17c82e96-be03-4f38-aef3-f83d48582d97"
 HOUR_S = int(time.time()) // 3600 * 3600 - 3600
 SUMMARY = Summary(
     site=1009, start_s=HOUR_S, length_s=900, ia_mean_a=41, ib_mean_a=80, ic_mean_a=22, homes=30,
@@ -35,41 +22,12 @@ SUMMARY = Summary(
 )  # fmt: skip
 
 
-def topic(eui=EUI):
-    return f"application/{APPLICATION}/device/{eui}/event/up"
-
-
-def event(data, eui=EUI, port=10):
-    """An uplink as ChirpStack says it."""
-    return {
-        "deduplicationId": "3ac7e3c4-4401-4b8d-9386-a5c902f9202d",
-        "time": "2026-11-28T09:34:15.775023242+00:00",
-        "deviceInfo": {
-            "tenantId": "52f14cd4-c6f1-4fbd-8f87-4025e1d49242", "tenantName": "ChirpStack",
-            "applicationId": APPLICATION, "applicationName": "transformers",
-            "deviceProfileId": "14855bf7-d10d-4aee-b618-ebfcb64dc7ad", "deviceProfileName": "pbal",
-            "deviceName": "mill lane", "devEui": eui, "deviceClassEnabled": "CLASS_A",
-            "tags": {"line": "F12"},
-        },
-        "devAddr": "00189440", "adr": True, "dr": 1, "fCnt": 4, "fPort": port, "confirmed": True,
-        "data": base64.b64encode(data).decode(),
-        # What a codec in ChirpStack says is not looked at.
-        "object": {"kind": "Summary", "fields": {"ia_mean_a": 999.0}},
-        "rxInfo": [{
-            "gatewayId": "0016c001f153a14c", "uplinkId": 4217106255, "rssi": -36, "snr": 10.5,
-            "channel": 2, "location": {}, "context": "E3OWOQ==", "crcStatus": "CRC_OK",
-        }],
-        "txInfo": {"frequency": 867100000, "modulation": {"lora": {
-            "bandwidth": 125000, "spreadingFactor": 11, "codeRate": "CR_4_5"}}},
-    }  # fmt: skip
-
-
 # -- one event -----------------------------------------------------------------------------------
 
 
 def test_what_an_event_brings():
     found = read(topic(EUI), json.dumps(event(b"\x01\x02")).encode())
-    assert found == Uplink(EUI, 10, b"\x01\x02")
+    assert found == Uplink(APPLICATION, EUI, 10, b"\x01\x02")
     upper = event(b"\x01", EUI.upper())
     assert read(topic(EUI), json.dumps(upper).encode()).dev_eui == EUI
     empty = event(b"")
@@ -107,64 +65,13 @@ def test_the_role_is_there_where_it_has_something_to_do():
 
 @pytest.fixture
 async def hq(tmp_path, database_url):
-    made = Headquarters(tmp_path, database_url)
-    await made.add_site(1009, group="lorawan", node=EUI, device=True)
-    return made
-
-
-class Network:
-    """ChirpStack's broker, and ChirpStack before it."""
-
-    def __init__(self, folder):
-        self.pki = Pki(folder / "chirpstack-pki")
-        folder = folder / "chirpstack"
-        folder.mkdir()
-        self.broker = Broker(folder, self.pki)
-        self._own = self.pki.issue("chirpstack")
-        certificate, key = self.pki.issue("hq")
-        self.config = ChirpstackConfig(
-            host="localhost", port=self.broker.port, application=APPLICATION, ca=self.pki.ca,
-            certificate=certificate, key=key,
-        )  # fmt: skip
-
-    async def say(self, *events):
-        """(topic, event or bytes) each."""
-        tls = aiomqtt.TLSParameters(str(self.pki.ca), *(str(path) for path in self._own))
-        async with aiomqtt.Client("localhost", self.broker.port, tls_params=tls) as client:
-            for where, each in events:
-                body = each if isinstance(each, bytes) else json.dumps(each).encode()
-                await client.publish(where, body, qos=1)
+    return await chirpstack.registered(tmp_path, database_url)
 
 
 @pytest.fixture
 def network(tmp_path):
-    made = Network(tmp_path)
-    yield made
-    made.broker.kill()
-
-
-@contextlib.asynccontextmanager
-async def at_work(hq, network, wall=time.time, **more):
-    """HQ's two roles on this road."""
-    config = network.config.model_copy(update=more)
-    async with (
-        FileBus(hq.config.data / "bus" / "b.db") as bus,
-        pool(hq.config.database) as database,
-    ):
-        chirpstack = Chirpstack(bus, database, config, wall)
-        tasks = [
-            asyncio.create_task(loop(lambda: None))
-            for loop in (chirpstack.run, Writer(bus, database, StoreConfig()).run)
-        ]
-        try:
-            yield tasks
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            for task in tasks:
-                if not task.cancelled() and (error := task.exception()):
-                    raise error
+    with chirpstack.there(tmp_path) as made:
+        yield made
 
 
 async def until(hq, sql, expected, tasks=()):
@@ -194,7 +101,7 @@ async def test_a_site_over_lorawan_is_a_site_like_any_other(hq, network):
     )  # fmt: skip
     state = State(site=1009, at_s=HOUR_S, words=1, config_hash=bytes(8), window_s=900, homes=30)
     said = [(topic(), event(brief.encode(each))) for each in (SUMMARY, switched, state)]
-    async with at_work(hq, network) as tasks:
+    async with at_work(hq, network) as (tasks, _):
         await heard(hq, network, "SELECT 1 FROM summary", *said)
         await until(hq, "SELECT count(*) FROM event", [(1,)], tasks)
         await network.say(*said)
@@ -210,13 +117,13 @@ async def test_a_site_over_lorawan_is_a_site_like_any_other(hq, network):
 
 
 async def test_what_waited_at_the_broker_while_hq_was_away(hq, network):
-    async with at_work(hq, network) as tasks:
+    async with at_work(hq, network) as (tasks, _):
         first = topic(), event(brief.encode(SUMMARY))
         await heard(hq, network, "SELECT 1 FROM summary", first)
         await until(hq, "SELECT count(*) FROM summary", [(1,)], tasks)
     later = Summary(**(SUMMARY.as_dict() | {"start_s": HOUR_S + 900}))
     await network.say((topic(), event(brief.encode(later))))
-    async with at_work(hq, network) as tasks:
+    async with at_work(hq, network) as (tasks, _):
         await until(hq, "SELECT count(*) FROM summary", [(2,)], tasks)
     assert len(execute(hq.url, "SELECT 1 FROM site_session")) == 1, "online before, and still"
 
@@ -229,7 +136,7 @@ async def test_what_cannot_be_used_is_kept_with_its_reason(hq, network):
         (topic(), event(b"\xff" * 20)),
         (topic(), b"not json"),
     ]
-    async with at_work(hq, network) as tasks:
+    async with at_work(hq, network) as (tasks, _):
         await heard(hq, network, "SELECT 1 FROM dead_letter", *wrong)
         await network.say((topic(), event(body)))
         await until(hq, "SELECT count(*) FROM summary", [(1,)], tasks)
@@ -241,7 +148,7 @@ async def test_what_cannot_be_used_is_kept_with_its_reason(hq, network):
 
 async def test_a_site_that_falls_silent_is_offline_until_it_is_heard(hq, network):
     ahead = 0.0
-    async with at_work(hq, network, lambda: time.time() + ahead) as tasks:
+    async with at_work(hq, network, lambda: time.time() + ahead) as (tasks, _):
         first = topic(), event(brief.encode(SUMMARY))
         await heard(hq, network, "SELECT 1 FROM summary", first)
         await until(hq, "SELECT online FROM site_live", [(True,)], tasks)
