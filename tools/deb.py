@@ -1,18 +1,24 @@
 #!/usr/bin/env python3
-"""The controller as a Debian package: one command, for the computer it runs on.
+"""The controller as a Debian package: one command, for this computer or for a Raspberry Pi.
 
-    tools/deb.py [--out FOLDER] [--version VERSION]
+    tools/deb.py [--arch ARCHITECTURE] [--release RELEASE] [--out FOLDER] [--version VERSION]
 
 Writes FOLDER/pbal-controller_VERSION_ARCHITECTURE.deb (default folder: dist; default version: that
 of pyproject.toml). The package brings an environment of its own with the versions of
-requirements.lock: their hashes are checked, nothing else is taken. Its Python is Debian's, of this
-computer's release. For arm64 or armhf run it on such a computer, or in an emulated one: nothing is
-cross-compiled.
+requirements.lock: their hashes are checked, nothing else is taken. Its Python is Debian's, of the
+release (default: this computer's).
+
+For arm64 and armhf the core is cross-compiled, and the wheels are those of the package index for
+that architecture. Of numpy and cffi there are none for armhf: they are Debian's there, of trixie
+or later. Bytecode for a Python that differs from this computer's is made by the target's own
+Python in QEMU.
 
 What was downloaded and compiled is kept under build/deb and used again, also without a network,
 until the lock or the source changes.
 
-Needs Debian packages: python3 python3-venv python3-dev gcc dpkg-dev.
+Needs Debian packages: python3 python3-venv python3-dev gcc dpkg-dev; for another architecture
+gcc-aarch64-linux-gnu libc6-dev-arm64-cross, or gcc-arm-linux-gnueabihf libc6-dev-armhf-cross, and
+for another Python qemu-user-static.
 Exit codes: 0 written, 2 wrong use, 4 something is missing or failed.
 """
 
@@ -22,12 +28,13 @@ import argparse
 import hashlib
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import tomllib
 import zipapp
 from pathlib import Path
+
+from debtarget import KINDS, BuildError, Target, fetched, here, run
 
 ROOT = Path(__file__).resolve().parents[1]
 DEBIAN = ROOT / "pi_controller" / "debian"
@@ -43,26 +50,6 @@ _SCRIPT = """\
 ' '''
 """
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+~]*(-[A-Za-z0-9.+~]+)?")
-
-
-class BuildError(Exception):
-    """What is missing or failed, and what to do."""
-
-
-def run(*words: str | Path, cwd: Path | None = None) -> str:
-    """A program's output. Raises BuildError with the end of its messages."""
-    try:
-        done = subprocess.run(
-            [str(word) for word in words], capture_output=True, text=True, check=False, cwd=cwd
-        )
-    except FileNotFoundError:
-        raise BuildError(
-            f"{words[0]} is missing: apt install python3 python3-venv python3-dev gcc dpkg-dev"
-        ) from None
-    if done.returncode:
-        end = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-        raise BuildError(f"{' '.join(str(word) for word in words[:6])} ... failed:\n{end}")
-    return done.stdout
 
 
 def project_version() -> str:
@@ -109,8 +96,30 @@ def library_wheels(cache: Path, python: Path) -> Path:
     return wheels
 
 
-def own_wheel(cache: Path, python: Path) -> Path:
+def fitting_wheels(cache: Path, python: Path, to: Target) -> Path:
+    """The same for another architecture: the index's wheels; Debian has what lacks one."""
+    lock = locked(cache, "core", "core", *EXTRAS)
+    text = lock.read_text(encoding="utf-8")
+    lacking = (*to.kind.debian, *to.kind.left_out)
+    wanted = [
+        entry for entry in re.split(r"(?<!\\)\n", text)
+        if entry.strip() and entry.partition("==")[0] not in lacking
+    ]  # fmt: skip
+    name = hashlib.sha256("\n".join([*wanted, *to.pip_words()]).encode()).hexdigest()[:16]
+    wheels = cache / f"wheels-{to.architecture}-{name}"
+    if not wheels.is_dir():
+        with tempfile.TemporaryDirectory(dir=cache) as work:
+            listed = Path(work) / "lock.txt"
+            listed.write_text("\n".join([*wanted, ""]), encoding="utf-8")
+            run(python, "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps",
+                *to.pip_words(), "-r", listed, "-d", Path(work) / "wheels")  # fmt: skip
+            (Path(work) / "wheels").rename(wheels)
+    return wheels
+
+
+def own_wheel(cache: Path, python: Path, to: Target | None) -> Path:
     """The wheel of pbal itself, from a copy of the source: a checkout may hold old build files."""
+    compiling = {} if to is None else to.compiling()
     with tempfile.TemporaryDirectory(dir=cache) as work:
         source = Path(work) / "source"
         shutil.copytree(
@@ -120,7 +129,7 @@ def own_wheel(cache: Path, python: Path) -> Path:
                 "*.so", "_core.c", "_paths.c", "node_modules",
             ),
         )  # fmt: skip
-        digest = hashlib.sha256(run(python, "-VV").encode())
+        digest = hashlib.sha256((run(python, "-VV") + str(compiling)).encode())
         for path in sorted(source.rglob("*")):
             if path.is_file():
                 digest.update(f"{path.relative_to(source)}\0{path.stat().st_mode}\0".encode())
@@ -129,16 +138,27 @@ def own_wheel(cache: Path, python: Path) -> Path:
         if not kept.is_dir():
             out = Path(work) / "wheel"
             run(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
-                source, "-w", out)  # fmt: skip
+                source, "-w", out, **compiling)  # fmt: skip
+            if to is not None:
+                # setuptools names the Python that it ran on.
+                (made,) = out.iterdir()
+                named = "-".join(made.name.split("-")[:2])
+                made.rename(out / f"{named}-{to.tag}-{to.tag}-linux_{to.kind.machine}.whl")
             out.rename(kept)
     return next(kept.glob("pbal-*.whl"))
 
 
-def wheels(cache: Path) -> tuple[Path, Path]:
-    """The folder of the libraries' wheels, and pbal's own wheel. Raises BuildError."""
+def wheels(cache: Path, to: Target | None = None) -> tuple[Path, Path]:
+    """The folder of the libraries' wheels, and pbal's own wheel. Raises BuildError.
+
+    `to`: for another computer; None: for this one.
+    """
     cache.mkdir(parents=True, exist_ok=True)
     python = builder(cache)
-    return library_wheels(cache, python), own_wheel(cache, python)
+    own = own_wheel(cache, python, to)
+    if to is None:
+        return library_wheels(cache, python), own
+    return fitting_wheels(cache, python, to), own
 
 
 def _requirement(wheel: Path) -> str:
@@ -146,51 +166,89 @@ def _requirement(wheel: Path) -> str:
     return f"{name}=={version}"
 
 
-def environment(cache: Path) -> Path:
+def environment(cache: Path, to: Target | None = None) -> Path:
     """The environment for the package: movable, with its bytecode, without pip."""
-    libraries, own = wheels(cache)
+    libraries, own = wheels(cache, to)
+    place = "environment" if to is None else f"environment-{to.architecture}-{to.release}"
     wanted = "".join(f"{_requirement(w)}\n" for w in [*sorted(libraries.glob("*.whl")), own])
     digest = hashlib.sha256(wanted.encode() + own.read_bytes() + Path(__file__).read_bytes())
-    kept = cache / f"environment-{digest.hexdigest()[:16]}"
+    kept = cache / f"{place}-{digest.hexdigest()[:16]}"
     if not kept.is_dir():
-        for old in cache.glob("environment-*"):
+        for old in cache.glob(f"{place}-{'[0-9a-f]' * 16}"):
             shutil.rmtree(old)
-        work = cache / "environment.new"
+        work = cache / f"{place}.new"
         shutil.rmtree(work, ignore_errors=True)
-        _fill(work, cache, wanted)
+        (cache / "wanted.txt").write_text(wanted, encoding="utf-8")
+        if to is None:
+            _fill(work, cache, libraries, own)
+        else:
+            _fill_for(work, cache, to, libraries, own)
+        _finish(work, to)
         (work / ".pbal-build").write_text(f"{digest.hexdigest()}\n")
         work.rename(kept)
     return kept
 
 
-def _fill(home: Path, cache: Path, wanted: str) -> None:
-    libraries, own = wheels(cache)
+def _fill(home: Path, cache: Path, libraries: Path, own: Path) -> None:
     run(PYTHON, "-m", "venv", "--without-pip", "--symlinks", home)
-    (cache / "wanted.txt").write_text(wanted, encoding="utf-8")
     run(builder(cache), "-m", "pip", "--python", home / "bin" / "python", "install", "--quiet",
         "--no-index", "--no-deps", "--no-compile", "--find-links", libraries,
         "--find-links", own.parent, "-r", cache / "wanted.txt")  # fmt: skip
+    # The line with the command that made it names this computer's folders.
+    config = (home / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
+    kept = [line for line in config if not line.startswith("command")]
+    (home / "pyvenv.cfg").write_text("\n".join([*kept, ""]), encoding="utf-8")
+
+
+def _fill_for(home: Path, cache: Path, to: Target, libraries: Path, own: Path) -> None:
+    """As venv and pip would on the target, whose Python does not run here."""
+    site = home / "lib" / to.short / "site-packages"
+    (home / "bin").mkdir(parents=True)
+    for name, target_name in (("python3", PYTHON), ("python", "python3"), (to.short, "python3")):
+        (home / "bin" / name).symlink_to(target_name)
+    debians = str(bool(to.kind.debian)).lower()
+    (home / "pyvenv.cfg").write_text(
+        f"home = {Path(PYTHON).parent}\ninclude-system-site-packages = {debians}\n"
+        f"version = {'{}.{}'.format(*to.python)}\n",
+        encoding="utf-8",
+    )
+    run(builder(cache), "-m", "pip", "install", "--quiet", "--no-index", "--no-deps",
+        "--no-compile", *to.pip_words(), "--find-links", libraries, "--find-links", own.parent,
+        "-r", cache / "wanted.txt", "--target", site)  # fmt: skip
+    for program in (site / "bin").iterdir():
+        shutil.move(program, home / "bin" / program.name)
+    (site / "bin").rmdir()
+
+
+def _finish(home: Path, to: Target | None) -> None:
     for path in (home / "bin").iterdir():
         if path.name.startswith("pbal"):
             body = path.read_text(encoding="utf-8").split("\n", 1)[1]
             path.write_text(_SCRIPT + body, encoding="utf-8")
         elif not path.name.startswith("python"):
             path.unlink()
-    # The line with the command that made it names this computer's folders.
-    config = (home / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
-    kept = [line for line in config if not line.startswith("command")]
-    (home / "pyvenv.cfg").write_text("\n".join([*kept, ""]), encoding="utf-8")
     site = next(home.glob("lib/python3*/site-packages"))
     # Libraries' own tests: a third of the size.
     for folder in [*site.glob("numpy/**/tests"), *site.glob("scipy/**/tests")]:
         shutil.rmtree(folder)
     # The service cannot write here: without bytecode each start would compile all of it.
-    run(home / "bin" / "python", "-m", "compileall", "-q", "-j", "2", "-s", home, "-p", "/opt/pbal",
-        "--invalidation-mode", "unchecked-hash", site)  # fmt: skip
+    words = ("-m", "compileall", "-q", "-j", "2", "-s", home, "-p", "/opt/pbal",
+             "--invalidation-mode", "unchecked-hash", site)  # fmt: skip
+    if to is None or to.short == short_python():
+        run(PYTHON, *words)
+    else:
+        to.emulated(*words)
+    if to is not None:
+        to.check(home)
     shutil.rmtree(home / "include", ignore_errors=True)
 
 
-def lay_out(root: Path, version: str) -> None:
+def short_python() -> str:
+    """The name of this computer's Python, such as python3.11."""
+    return run(PYTHON, "-c", "import sys; print('python%d.%d' % sys.version_info[:2])").strip()
+
+
+def lay_out(root: Path, version: str, to: Target | None = None) -> None:
     """Everything beside the environment: units, slots, configuration, documents."""
     lib = root / "usr/lib/pbal"
     with tempfile.TemporaryDirectory() as work:
@@ -225,11 +283,12 @@ def lay_out(root: Path, version: str) -> None:
     (sbin / "pbal-slots").symlink_to("../lib/pbal/pbal-slots")
     control = root / "DEBIAN"
     control.mkdir()
-    short = run(PYTHON, "-c", "import sys; print('python%d.%d' % sys.version_info[:2])").strip()
+    own = run("dpkg", "--print-architecture").strip()
     size = sum(path.lstat().st_size for path in root.rglob("*") if not path.is_dir()) // 1024
     fields = {
-        "VERSION": version, "ARCHITECTURE": run("dpkg", "--print-architecture").strip(),
-        "PYTHON": short, "SIZE": str(size),
+        "VERSION": version, "ARCHITECTURE": own if to is None else to.architecture,
+        "PYTHON": short_python() if to is None else to.short, "SIZE": str(size),
+        "MORE": "" if to is None else "".join(f", {name}" for name in to.kind.debian.values()),
     }  # fmt: skip
     for path in sorted(DEBIAN.iterdir()):
         if path.name in ("control", "conffiles", "preinst", "postinst", "prerm", "postrm"):
@@ -248,8 +307,11 @@ def _modes(root: Path) -> None:
             path.chmod(0o755 if keep else 0o644)
 
 
-def build(out: Path, version: str, cache: Path) -> Path:
-    """Write the package; returns its path. Raises BuildError."""
+def build(out: Path, version: str, cache: Path, architecture: str = "", release: str = "") -> Path:
+    """Write the package; returns its path. Raises BuildError.
+
+    Empty: this computer's architecture, this computer's release.
+    """
     if not _VERSION.fullmatch(version):
         raise BuildError(f"{version!r} is no version of a Debian package, such as 0.2.0 or 0.2.0~1")
     for needed in ("dpkg-deb", "dpkg", PYTHON):
@@ -257,10 +319,17 @@ def build(out: Path, version: str, cache: Path) -> Path:
             raise BuildError(f"{needed} is missing: apt install python3 dpkg")
     cache.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
+    own = here()
+    wanted = architecture or own[0], release or own[1]
+    if wanted != own and wanted[0] not in KINDS:
+        raise BuildError(
+            f"for {' of '.join(wanted)} there is no cross build: run it on such a computer"
+        )
+    to = None if wanted == own else fetched(*wanted, cache)
     with tempfile.TemporaryDirectory(dir=cache) as work:
         root = Path(work) / NAME
-        shutil.copytree(environment(cache), root / PAYLOAD, symlinks=True)
-        lay_out(root, version)
+        shutil.copytree(environment(cache, to), root / PAYLOAD, symlinks=True)
+        lay_out(root, version, to)
         _modes(root)
         return pack(root, out)
 
@@ -281,9 +350,11 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="default: dist")
     parser.add_argument("--version", default=project_version(), help="default: pyproject.toml's")
+    parser.add_argument("--arch", default="", help="arm64 or armhf; default: this computer's")
+    parser.add_argument("--release", default="", help="of Debian; default: this computer's")
     args = parser.parse_args(words)
     try:
-        print(build(args.out, args.version, ROOT / "build" / "deb"))
+        print(build(args.out, args.version, ROOT / "build" / "deb", args.arch, args.release))
     except (BuildError, OSError) as error:
         print(f"deb: {error}", file=sys.stderr)
         return 4

@@ -6,7 +6,6 @@ The packages are built once, and the wheels in them are kept under build/deb for
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import shutil
 import socket
@@ -15,8 +14,8 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
+import deb
 import pytest
 from rigs import needs
 from rigs.booted import Booted, booted
@@ -30,17 +29,6 @@ CONFFILE = "etc/pbal/conf.d/50-site.toml"
 MINE = '[site]\nname = "Edited by hand"\n'
 
 
-def recipe() -> ModuleType:
-    """tools/deb.py as a module."""
-    spec = importlib.util.spec_from_file_location("pbal_deb", needs.ROOT / "tools" / "deb.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-deb = recipe()
 CACHE = needs.ROOT / "build" / "deb"
 
 
