@@ -139,7 +139,7 @@ class Target:
         suffix = f".cpython-{'{}{}'.format(*self.python)}-{self.kind.triplet}.so"
         return {
             "CC": compiler, "SETUPTOOLS_EXT_SUFFIX": suffix,
-            # Headers and libraries before this computer's own; the flags are those of Debian's Python.
+            # Before this computer's own headers and libraries; flags as of Debian's Python.
             "CFLAGS": "-DNDEBUG -fwrapv -fstack-protector-strong "
             f"-I{self.headers / self.short} -I{self.headers}",
             "LDSHARED": f"{compiler} -shared -L/usr/{self.kind.triplet}/lib",
