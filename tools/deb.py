@@ -232,12 +232,12 @@ def _finish(home: Path, to: Target | None) -> None:
     for folder in [*site.glob("numpy/**/tests"), *site.glob("scipy/**/tests")]:
         shutil.rmtree(folder)
     # The service cannot write here: without bytecode each start would compile all of it.
-    words = ("-m", "compileall", "-q", "-j", "2", "-s", home, "-p", "/opt/pbal",
+    words = ("-m", "compileall", "-q", "-s", home, "-p", "/opt/pbal",
              "--invalidation-mode", "unchecked-hash", site)  # fmt: skip
     if to is None or to.short == short_python():
-        run(PYTHON, *words)
+        run(PYTHON, *words, "-j", "2")
     else:
-        to.emulated(*words)
+        to.emulated(*words)  # one process: QEMU has no semaphores that processes share
     if to is not None:
         to.check(home)
     shutil.rmtree(home / "include", ignore_errors=True)
