@@ -84,6 +84,31 @@ class Controller:
         raise AssertionError("timed out: %r %r" % (self.heard.get("Telemetry"), self.results[-1:]))
 
 
+class Trial:
+    """In place of the slots: a trial that is asked whether it is proven."""
+
+    on_trial = True
+
+    def __init__(self):
+        self.heard = []
+
+    def prove(self, now_ms, proven_ms, heard, metered, emit):
+        self.heard.append(heard)
+
+
+def a_trial_is_proven_by_such_a_frame_and_an_answer(app):
+    bearer = app.bearers[0]
+    kept = app.link.heard_ms, bearer.answered
+    app.slots = trial = Trial()
+    app.watchdog.poll = lambda now_ms: True
+    for app.link.heard_ms, bearer.answered in ((0, 0), (0, 5), (1000, 0), (1000, 5)):
+        app._every_two_seconds(app.now_ms())
+    assert trial.heard == [False, False, False, True], trial.heard
+    app.slots = None
+    app.link.heard_ms, bearer.answered = kept
+    del app.watchdog.poll
+
+
 async def scenario(app):
     c = Controller()
     t = await c.until(lambda t: t.phase == 1, 15)
@@ -203,6 +228,7 @@ async def scenario(app):
     assert app.link.heard_ms == heard_ms
     await c.poll(records.ConfigGet(key=1))
     assert app.link.heard_ms > heard_ms
+    a_trial_is_proven_by_such_a_frame_and_an_answer(app)
 
     # The group key changes: proven, both open, and the old one no more once the new one is used.
     new = bytes(range(64, 96))

@@ -25,6 +25,11 @@ NEW = {
     "pbal_node/same.mpy": OLD["pbal_node/same.mpy"],
     "pbal_protocol/x.py": b"# small",
 }
+KEY = bytes.fromhex("03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8")
+SIGNED = bytes.fromhex(
+    "c61601400f5b800f5789a595ea89817330843fb54a17a8286c0319717da615ea"
+    "1c49b119cedebcc74c1a50bc9a2ae4508cb433c76bb8bd13166ba634e89b4007"
+)
 
 
 def hexed(data):
@@ -282,6 +287,30 @@ def downgrades_need_a_signature_that_says_so():
         assert (await old.bring(updater)).stage == 3
 
     run(place, work)
+
+
+def only_the_release_key_signs():
+    """The node's own check. KEY is the public key of the private one 00 01 .. 1f (RFC 8032), SIGNED
+    its signature of `ota.signed` over the digest of manifest(NEW), by another implementation.
+    """
+    for signature, stage, why in (
+        (SIGNED, 3, 0),
+        (SIGNED[:-1] + b"\x01", 7, 2),
+        (b"\x00" + SIGNED[1:], 7, 2),
+        (b"good" * 16, 7, 2),
+    ):
+        install()
+        _slot, place = boot()
+
+        async def main(place=place, signature=signature):
+            updater = App().updater(place, KEY)
+            task = asyncio.create_task(updater.run())
+            s = await Controller(NEW, signature=signature).bring(updater)
+            task.cancel()
+            return s.stage, s.why
+
+        assert asyncio.run(main()) == (stage, why), signature
+        assert ("app" in os.listdir("/")) == (stage == 3)
 
 
 def no_key_no_update():
@@ -572,6 +601,27 @@ def only_the_application_s_own_failure_counts():
     assert boot()[0] == 0 and start._read()[2][5] == 12
 
 
+class Full(store.Slot):
+    """A flash with no room for the minimum, and some for the state."""
+
+    def save(self, payload, asked=False):
+        return self._path != "/cfg/minimum" and store.Slot.save(self, payload, asked)
+
+
+def no_release_proves_itself_whose_minimum_is_not_on_flash():
+    install()
+    proven(NEW, "0.4.0", 1, "minimum 0.3.0\n")
+    slots.Slot = Full
+    try:
+        _slot, place = boot()
+        assert not place.prove(3000, 2000, True, True, Log().emit)
+    finally:
+        slots.Slot = store.Slot
+    slot, place = boot()
+    assert slot == 1 and place.on_trial and slots.minimum() == 0
+    assert place.prove(3000, 2000, True, True, Log().emit) and slots.minimum() == 0x300
+
+
 def nothing_below_the_signed_minimum_runs_again():
     install()
     proven(NEW, "0.2.0", 1)
@@ -652,6 +702,7 @@ support.run(
         every_cut_resumes_and_ends_in_the_new_application,
         unsigned_foreign_old_and_large_ones_are_refused,
         downgrades_need_a_signature_that_says_so,
+        only_the_release_key_signs,
         no_key_no_update,
         a_flipped_bit_is_asked_for_again_and_then_refused,
         stray_chunks_change_nothing,
@@ -664,6 +715,7 @@ support.run(
         a_confirmed_slot_that_rots_or_crashes_gives_way,
         the_second_update_takes_the_other_slot_and_keeps_the_first,
         only_the_application_s_own_failure_counts,
+        no_release_proves_itself_whose_minimum_is_not_on_flash,
         nothing_below_the_signed_minimum_runs_again,
         a_trials_clock_ends_no_other_trial,
         the_same_parser_as_the_makers,
