@@ -16,13 +16,15 @@ import pytest
 from rigs.dbcluster import DatabaseCluster, bin_dir
 from rigs.hq import Headquarters, migrated, run  # noqa: F401
 from rigs.hq_process import Process
+from rigs.needs import PATIENCE_S
 from rigs.sitefault import Site
 from rigs.waiting import until
 
 from pbal_controller.journal import Journal
 from pbal_controller.uplink import outbox
+from pbal_hq.doctor.data import database
 
-pytestmark = [pytest.mark.engine, pytest.mark.keeps_processes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.keeps_processes, pytest.mark.timeout(480)]
 
 AGAIN_S = 30.0  # from the primary's loss to the next committed row
 
@@ -84,8 +86,15 @@ async def test_a_lost_primary_and_a_lost_table(tmp_path, run):  # noqa: F811
         role = Process(file, tmp_path / "hq.log", ("all",))
         await role.start()
         await site.start(100_000)
-        await until(lambda: len(rows(cluster.url, "SELECT 1 FROM summary")) > 5)
+        # On a busy computer HQ takes long to start beside the cluster.
+        some = "SELECT 1 FROM summary LIMIT 6"
+        await until(lambda: len(rows(cluster.url, some)) > 5, 2 * PATIENCE_S)
+        assert await asked(hq, "replication") == ["ok"]
         await asyncio.to_thread(the_primary_hangs, cluster, told)
+        # The doctor sees what is left.
+        assert await asked(hq, "database") == ["ok"]
+        assert await asked(hq, "replication") == ["error"]
+        assert await asked(hq, "archive") == ["ok"]
         await site.kill()
         await site.start(0)  # nothing new: what is written down must come
         journal = Journal(tmp_path / "j.db")
@@ -130,6 +139,11 @@ def written(folder, hq):
         "stored_within_s = 2\n[store]\nraw_days = 3660\n"
     )
     return path
+
+
+async def asked(hq, check):
+    """What the doctor thinks of it."""
+    return [found.level async for found in database(hq.config) if found.check == check]
 
 
 def the_primary_hangs(cluster, told):

@@ -18,6 +18,7 @@ from pbal_hq.alarms.handle import (
     listed,
     notes,
     shelve,
+    traces,
 )
 from pbal_hq.alarms.take import CHANNEL, close_quiet, raise_alarm, settle, take_events
 from pbal_hq.alarms.trends import TRENDS
@@ -46,6 +47,7 @@ __all__ = [
     "settle",
     "shelve",
     "take_events",
+    "traces",
     "watch",
     "watch_trends",
 ]

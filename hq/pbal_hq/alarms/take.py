@@ -7,10 +7,13 @@ detector keeps open and that was not reported again for QUIET_S is closed as qui
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 
 from pbal_hq.database import Connection
 from pbal_uplink import names
+
+log = logging.getLogger(__name__)
 
 QUIET_S = 86_400
 # An event that says that another kind's alarm is over.
@@ -66,13 +69,13 @@ async def take_events(conn: Connection) -> int:
         rows = await (
             await conn.execute(
                 "SELECT e.site_id, e.event_id, e.transformer_id, e.kind, e.address, e.severity,"
-                " e.detail, e.at, e.code FROM event e WHERE e.severity > 0 AND NOT EXISTS"
+                " e.detail, e.at, e.code, e.trace FROM event e WHERE e.severity > 0 AND NOT EXISTS"
                 " (SELECT 1 FROM alarm_event x WHERE (x.site_id, x.event_id) ="
                 " (e.site_id, e.event_id)) ORDER BY e.at LIMIT %s",
                 (_BATCH,),
             )
         ).fetchall()
-        for site, event, transformer, kind, address, severity, detail, at, code in rows:
+        for site, event, transformer, kind, address, severity, detail, at, code, trace in rows:
             word = names.KINDS.get(kind, str(kind))
             if kind == names.KIND_NODE:
                 word = f"node {code}"
@@ -81,6 +84,8 @@ async def take_events(conn: Connection) -> int:
                 "INSERT INTO alarm_event (site_id, event_id, alarm_id) VALUES (%s, %s, %s)",
                 (site, event, alarm),
             )
+            told = {"trace": trace, "site": site, "alarm": alarm, "kind": word}
+            log.info("event is an alarm", extra=told)
         for ends, kind_word in _ENDS.items():
             await conn.execute(
                 "UPDATE alarm a SET closed_at = now(), closed_why = 'the site says it is over'"

@@ -206,7 +206,8 @@ async def alarm_list(
 async def alarm(request: Request, alarm_id: int, who: Visitor, conn: Conn) -> Response:
     """One alarm, and what one can do with it."""
     return page(request, "alarm.html", a=await alarms.get(conn, who, alarm_id),
-                notes=await alarms.notes(conn, who, alarm_id))  # fmt: skip
+                notes=await alarms.notes(conn, who, alarm_id),
+                traces=await alarms.traces(conn, who, alarm_id))  # fmt: skip
 
 
 @routes.post("/alarms/{alarm_id}/acknowledge", may=P.ALARM_HANDLE)

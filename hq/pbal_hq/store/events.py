@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pbal_hq import alarms
 from pbal_hq.database import Connection
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,4 +49,8 @@ async def insert_events(db: Connection, events: Sequence[Happened]) -> None:
                 for f in (e.fields,)
             ],
         )  # fmt: skip
+    for each in events:
+        if each.fields["severity"]:
+            # The same trace is in the site's log, and at the alarm in the portal.
+            log.info("event stored", extra={"trace": each.trace, "site": each.site})
     await db.execute(f"NOTIFY {alarms.CHANNEL}")

@@ -8,6 +8,7 @@ a Journal, for its thread.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from pbal_controller.documents import load_json
 from pbal_controller.journal import EVENTS_KEPT, Journal
 from pbal_controller.uplink.facts import event_of, thinned
 from pbal_uplink import Event, Message, Summary, metrics, names
+
+log = logging.getLogger(__name__)
 
 SUMMARY, EVENT = "summary", "event"
 _BDSEQ, _THINNED, _ON = "uplink_bdseq", "uplink_thinned", "uplink"
@@ -64,11 +67,16 @@ def insert(journal: Journal, message: Summary | Event) -> None:
         address = message.address
     body = message.encode()
     token = token_bytes(metrics.token_of(body))
-    journal.db.execute(
+    made = journal.db.execute(
         "INSERT INTO outbox (kind, at_s, body, token, address) VALUES (?, ?, ?, ?, ?) "
         "ON CONFLICT DO NOTHING",
         (kind, at_s, journal.sealed("outbox", token, body), token, address),
     )
+    if isinstance(message, Event) and message.severity and made.rowcount == 1:
+        # The same trace is in HQ's log, and at the alarm in the portal.
+        what = names.KINDS.get(message.kind, str(message.kind))
+        told = {"trace": token.hex(), "kind": what, "home": message.address}
+        log.info("event for HQ", extra=told)
 
 
 def _thin(journal: Journal, site: int, most: int) -> int:

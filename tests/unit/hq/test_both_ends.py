@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import datetime
+import logging
 import time
 
 from rigs.hq import execute
 from rigs.uplink import NoOrders, config, no_reading, opened
 
 from pbal_controller.uplink import KeyFile, Uplink, certificate, enrolment, outbox
-from pbal_hq import roles
+from pbal_hq import alarms, roles
 from pbal_hq.config import IngestConfig
 from pbal_hq.database import connected
 from pbal_hq.enrol import revoke
 from pbal_sim.hq import free_port
-from pbal_uplink import State, Summary
+from pbal_uplink import Event, State, Summary
+from pbal_uplink import names as names_
 
 SITE = 1007
 START_S = int(time.time()) // 300 * 300 - 86_400
@@ -52,7 +54,14 @@ async def answers(url, token):
     return await enrolment.authority(url, token)
 
 
-async def test_a_site_enrols_reports_renews_and_is_revoked(hq, tmp_path):
+def traced(caplog, trace):
+    """What was logged with this trace id, in its order."""
+    said = [each for each in caplog.records if getattr(each, "trace", "") == trace]
+    return [each.message for each in said]
+
+
+async def test_a_site_enrols_reports_renews_and_is_revoked(hq, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     port = free_port()
     settings = hq.config.model_copy(
         update={
@@ -91,6 +100,9 @@ async def test_a_site_enrols_reports_renews_and_is_revoked(hq, tmp_path):
                     made = Summary(site=SITE, start_s=START_S + 300 * n, length_s=300,
                                    complete_percent=100, ia_mean_a=n)  # fmt: skip
                     await journal.call(outbox.put, made, 1000)
+                alarm = Event(site=SITE, event_id=1, at_s=START_S, kind=names_.KIND_QUARANTINE,
+                              severity=names_.ALARM, address=5)  # fmt: skip
+                await journal.call(outbox.put, alarm, 1000)
                 uplink.wake()
 
                 async def all_told():
@@ -98,6 +110,12 @@ async def test_a_site_enrols_reports_renews_and_is_revoked(hq, tmp_path):
 
                 await until(all_told)
                 assert await rows() == 10
+                async with connected(settings.database) as db:
+                    await alarms.take_events(db)
+                ((trace,),) = execute(hq.url, "SELECT trace FROM event")
+                # One id from the site's log over HQ's to the alarm.
+                assert traced(caplog, trace) == [
+                    "event for HQ", "event stored", "event is an alarm"]  # fmt: skip
                 live = execute(hq.url, "SELECT online, state->>'name' FROM site_live")
                 assert live == [(True, "Mill")]
                 before = pem.read_bytes()

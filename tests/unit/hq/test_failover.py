@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from psycopg.conninfo import conninfo_to_dict
-from rigs.needs import require_tool
 
 from pbal_hq import failover
 from pbal_hq.errors import BackupError, ConfigError
@@ -113,7 +112,7 @@ def test_addresses_of_ipv6_stand_in_brackets():
 
 def test_units_are_understood_by_systemd(run, plain, tmp_path):
     if shutil.which("systemd-analyze") is None:
-        require_tool("systemd-analyze", "systemd")
+        pytest.skip("systemd-analyze is not installed")
     run("db", "cluster", "-c", plain, *THREE, "--backups", "/srv/b", "--out", tmp_path / "o")
     units = sorted((tmp_path / "o" / "db1").glob("*.service")) + sorted(
         (tmp_path / "o" / "db1").glob("*.timer")
