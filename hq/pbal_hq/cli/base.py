@@ -6,7 +6,7 @@ import asyncio
 import getpass
 import json
 import sys
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pbal_hq import audit
-from pbal_hq.database import Connection
+from pbal_hq.config import Config
+from pbal_hq.database import Connection, connected
 
 ConfigOption = Annotated[
     Path | None,
@@ -44,6 +45,17 @@ def group(help_: str) -> typer.Typer:
 def wait_for(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine to its end."""
     return asyncio.run(work)
+
+
+def with_database(settings: Config, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """What `work` gives with a connection in autocommit. Raises DatabaseError."""
+
+    async def whole() -> T:
+        async with connected(settings.database) as db:
+            await db.set_autocommit(True)
+            return await work(db)
+
+    return wait_for(whole())
 
 
 def print_json(data: Any) -> None:

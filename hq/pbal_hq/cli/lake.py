@@ -17,7 +17,7 @@ from pbal_hq.ca import write_whole
 from pbal_hq.cli.base import ConfigOption, JsonOption, group, print_json, print_table, wait_for
 from pbal_hq.config import Config, load
 from pbal_hq.database import connected
-from pbal_hq.errors import ConfigError, LakeDiffers, NothingToDo
+from pbal_hq.errors import BadInput, ConfigError, LakeDiffers, NothingToDo
 
 if TYPE_CHECKING:
     from pbal_hq.lake import Lake, Part
@@ -34,6 +34,19 @@ def _day(text: str, name: str) -> datetime.date:
         return datetime.date.fromisoformat(text)
     except ValueError:
         raise ConfigError(f"{name} {text!r}: needs a day, as 2026-11-28") from None
+
+
+def _month(text: str, name: str) -> tuple[datetime.date, datetime.date]:
+    """Its first day, and the first of the next."""
+    from pbal_hq.reports import period
+
+    try:
+        since, until = (at.date() for at in period(text))
+        if until - since > _DAY:
+            return since, until
+    except BadInput:
+        pass
+    raise ConfigError(f"{name} {text!r}: needs a month, as 2026-11")
 
 
 def _today() -> datetime.date:
@@ -256,7 +269,7 @@ def trends(
     Example: pbal-hq lake trends --from 2025-01 --to 2026-11 --by division
     """
     settings = load(config)
-    first, last = _day(f"{since}-01", "--from"), _day(f"{until}-01", "--to")
+    first, after = _month(since, "--from")[0], _month(until, "--to")[1]
     lake = _opened(settings)
     from pbal_hq.trends import COLUMNS, LEVELS, Month, months, placed
 
@@ -266,7 +279,6 @@ def trends(
     async def work() -> list[Month]:
         async with connected(settings.database) as db:
             areas = await placed(db, by)
-        after = (last + datetime.timedelta(days=32)).replace(day=1)
         return months(lake, areas, first, after, datetime.datetime.now(datetime.UTC))
 
     rows = wait_for(work())

@@ -8,9 +8,9 @@ import typer
 
 from pbal_hq import audit
 from pbal_hq.auth import people
-from pbal_hq.cli.base import ConfigOption, JsonOption, group, print_json, wait_for
+from pbal_hq.cli.base import ConfigOption, JsonOption, group, print_json, with_database
 from pbal_hq.config import load
-from pbal_hq.database import connected
+from pbal_hq.database import Connection
 
 app = group("Users; the portal manages all but the first. Example: pbal-hq user first admin")
 Name = Annotated[str, typer.Argument(help="To log in with: small letters and digits.")]
@@ -22,14 +22,11 @@ def first(name: Name, config: ConfigOption = None, json_: JsonOption = False) ->
 
     Example: pbal-hq user first admin
     """
-    settings = load(config)
 
-    async def work() -> str:
-        async with connected(settings.database) as db:
-            await db.set_autocommit(True)
-            return await people.first_administrator(db, name)
+    async def work(db: Connection) -> str:
+        return await people.first_administrator(db, name)
 
-    _tell(name, wait_for(work()), json_)
+    _tell(name, with_database(load(config), work), json_)
 
 
 @app.command()
@@ -38,14 +35,11 @@ def reset(name: Name, config: ConfigOption = None, json_: JsonOption = False) ->
 
     Example: pbal-hq user reset admin
     """
-    settings = load(config)
 
-    async def work() -> str:
-        async with connected(settings.database) as db:
-            await db.set_autocommit(True)
-            return await people.reset_by_name(db, name)
+    async def work(db: Connection) -> str:
+        return await people.reset_by_name(db, name)
 
-    _tell(name, wait_for(work()), json_)
+    _tell(name, with_database(load(config), work), json_)
 
 
 def _tell(name: str, password: str, json_: bool) -> None:
@@ -76,13 +70,11 @@ def verify(
         noted = (int(number), bytes.fromhex(text)) if known else None
     except ValueError:
         raise typer.BadParameter("as ID:HASH, for example 120:9f86d0...") from None
-    settings = load(config)
 
-    async def work() -> audit.Verdict:
-        async with connected(settings.database) as db:
-            return await audit.verify(db, noted)
+    async def work(db: Connection) -> audit.Verdict:
+        return await audit.verify(db, noted)
 
-    v = wait_for(work())
+    v = with_database(load(config), work)
     if json_:
         print_json({"ok": v.ok, "entries": v.entries, "last": f"{v.last_id}:{v.last_hash.hex()}",
                     "wrong": v.wrong})  # fmt: skip
@@ -95,11 +87,9 @@ def verify(
 @log.command()
 def export(config: ConfigOption = None) -> None:
     """Print every entry as a line of JSON. Example: pbal-hq audit export > audit.jsonl"""
-    settings = load(config)
 
-    async def work() -> None:
-        async with connected(settings.database) as db:
-            async for line in audit.export(db):
-                print(line)
+    async def work(db: Connection) -> None:
+        async for line in audit.export(db):
+            print(line)
 
-    wait_for(work())
+    with_database(load(config), work)

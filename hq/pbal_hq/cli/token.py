@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,26 +15,16 @@ from pbal_hq.cli.base import (
     group,
     print_json,
     print_table,
-    wait_for,
+    with_database,
 )
-from pbal_hq.config import Config, load
-from pbal_hq.database import Connection, connected
+from pbal_hq.config import load
+from pbal_hq.database import Connection
 from pbal_hq.errors import ConfigError
 from pbal_hq.registry import area_of, transformer_of
 
 app = group("Machines that read the API. Example: pbal-hq token add grafana --whole")
 
 Name = Annotated[str, typer.Argument(help="The machine: small letters and digits.")]
-T = TypeVar("T")
-
-
-def _with(settings: Config, work: Callable[[Connection], Awaitable[T]]) -> T:
-    async def whole() -> T:
-        async with connected(settings.database) as db:
-            await db.set_autocommit(True)
-            return await work(db)
-
-    return wait_for(whole())
 
 
 @app.command()
@@ -70,7 +59,7 @@ def add(
         )
         return await people.add_machine(db, actor(), name, description, [grant])
 
-    _tell(name, _with(settings, work), json_)
+    _tell(name, with_database(settings, work), json_)
 
 
 @app.command()
@@ -83,7 +72,7 @@ def renew(name: Name, config: ConfigOption = None, json_: JsonOption = False) ->
     async def work(db: Connection) -> str:
         return await people.renew_machine(db, actor(), name)
 
-    _tell(name, _with(load(config), work), json_)
+    _tell(name, with_database(load(config), work), json_)
 
 
 @app.command()
@@ -96,7 +85,7 @@ def revoke(name: Name, config: ConfigOption = None, json_: JsonOption = False) -
     async def work(db: Connection) -> None:
         await people.revoke_machine(db, actor(), name)
 
-    _with(load(config), work)
+    with_database(load(config), work)
     if json_:
         print_json({"name": name, "revoked": True})
     else:
@@ -106,7 +95,7 @@ def revoke(name: Name, config: ConfigOption = None, json_: JsonOption = False) -
 @app.command("list")
 def list_(config: ConfigOption = None, json_: JsonOption = False) -> None:
     """The machines, and until when their tokens are good. Example: pbal-hq token list"""
-    found = _with(load(config), services.machines)
+    found = with_database(load(config), services.machines)
     if json_:
         print_json([asdict(one) for one in found])
         return

@@ -67,7 +67,7 @@ class Place:
     def known(self) -> bool:
         """Whether the folder is a lake."""
         with self._told(""):
-            return bool(self.fs.exists(self._full(MARKER)))
+            return bool(self.fs.exists(self.full(MARKER)))
 
     def check(self) -> None:
         """Raises LakeError where the folder is no lake, or one of a later version."""
@@ -92,12 +92,9 @@ class Place:
 
     # -- files ----------------------------------------------------------------------------------
 
-    def _full(self, path: str) -> str:
-        return f"{self.root}/{path}" if path else self.root or "/"
-
     def full(self, path: str) -> str:
         """The path as `fs` knows it."""
-        return self._full(path)
+        return f"{self.root}/{path}" if path else self.root or "/"
 
     def names(self, folder: str) -> list[str]:
         """The names in a folder, sorted; none where there is no such folder. Hidden ones are not
@@ -105,7 +102,7 @@ class Place:
         with self._told(folder):
             try:
                 self.fs.invalidate_cache()
-                found = self.fs.ls(self._full(folder), detail=False)
+                found = self.fs.ls(self.full(folder), detail=False)
             except (FileNotFoundError, NotADirectoryError):
                 return []
         names = (PurePosixPath(str(each)).name for each in found)
@@ -114,7 +111,7 @@ class Place:
     def open(self, path: str) -> BinaryIO:
         """To read. Raises FileNotFoundError, too: it may just have been replaced."""
         with self._told(path, FileNotFoundError):
-            opened: BinaryIO = self.fs.open(self._full(path), "rb")
+            opened: BinaryIO = self.fs.open(self.full(path), "rb")
             return opened
 
     def publish(self, path: str, write: Callable[[BinaryIO], object]) -> None:
@@ -122,15 +119,15 @@ class Place:
 
         `write` gets a file of another name, which is renamed when it is complete.
         """
-        temporary = self._full(f"{_TEMPORARY}/{uuid.uuid4().hex}")
+        temporary = self.full(f"{_TEMPORARY}/{uuid.uuid4().hex}")
         with self._told(path):
-            self.fs.makedirs(self._full(_TEMPORARY), exist_ok=True)
-            self.fs.makedirs(self.fs._parent(self._full(path)), exist_ok=True)
+            self.fs.makedirs(self.full(_TEMPORARY), exist_ok=True)
+            self.fs.makedirs(self.fs._parent(self.full(path)), exist_ok=True)
             try:
                 with self.fs.open(temporary, "wb") as file:
                     write(file)
                     self._sync(file)
-                self._rename(temporary, self._full(path))
+                self._rename(temporary, self.full(path))
             except BaseException:
                 with contextlib.suppress(Exception):
                     self.fs.rm_file(temporary)
@@ -140,7 +137,7 @@ class Place:
         """Delete what a killed writer left. Only for who holds the lake's lock."""
         with self._told(""):
             try:
-                left = self.fs.ls(self._full(_TEMPORARY), detail=False)
+                left = self.fs.ls(self.full(_TEMPORARY), detail=False)
             except FileNotFoundError:
                 return
             for name in left:
@@ -149,7 +146,7 @@ class Place:
     def remove(self, path: str) -> None:
         """Delete a file, or a folder with all in it."""
         with self._told(path), contextlib.suppress(FileNotFoundError):
-            self.fs.rm(self._full(path), recursive=True)
+            self.fs.rm(self.full(path), recursive=True)
 
     def _sync(self, file: Any) -> None:
         file.flush()

@@ -138,11 +138,11 @@ async def make(conn: Connection, who: Who, area_id: int, text: str, now: datetim
     assert place is not None
     assert alarms is not None
     rows = [(r["code"], r["name"], [r[f"c{n}"] for n in range(len(COLUMNS))]) for r in found]
-    totals = [total_of(c, [row[2][n] for row in rows]) for n, c in enumerate(COLUMNS)]
+    totals = [_total_of(c, [row[2][n] for row in rows]) for n, c in enumerate(COLUMNS)]
     return Report(place["path"], text, since, until, now, who.name, rows, totals, alarms["n"])
 
 
-def total_of(column: Column, values: list[float | None]) -> float | None:
+def _total_of(column: Column, values: list[float | None]) -> float | None:
     """An area's figure of its transformers'; None where none is known, or there is no total."""
     known = [v for v in values if v is not None]
     if not known or not column.total:

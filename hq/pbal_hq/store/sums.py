@@ -34,7 +34,7 @@ _OTHERS = {
 }  # fmt: skip
 
 
-def rules() -> dict[str, tuple[str, str]]:
+def _rules() -> dict[str, tuple[str, str]]:
     """Column of the sums: (mean, max, min or sum; the summary's column)."""
     rules = {name: ("mean", name) for name in _WEIGHTED}
     rules |= {name: ("max", name) for name in _MOST} | {name: ("min", name) for name in _LEAST}
@@ -58,7 +58,7 @@ def terms_of(weight: str, *, same: bool) -> dict[str, str]:
     """
     return {
         name: _term(how, name if same else column, weight)
-        for name, (how, column) in rules().items()
+        for name, (how, column) in _rules().items()
     }
 
 

@@ -252,6 +252,8 @@ async def test_commands_end_to_end(road, run, tmp_path):
         (("replay", "--from", "2020-01-01", "--to", until), "the store keeps summaries for"),
         (("verify", "--from", "yesterday"), "needs a day, as 2026-11-28"),
         (("trends", "--from", month, "--to", month, "--by", "street"), "needs one of state"),
+        (("trends", "--from", "2026-13", "--to", month), "--from '2026-13': needs a month"),
+        (("trends", "--from", month, "--to", "2026-11-05"), "needs a month, as 2026-11"),
         (("reseal",), "set lake.key_file"),
     ):  # fmt: skip
         assert said_ in (await call(*words, code=2)).stderr
