@@ -239,6 +239,8 @@ class StoreConfig(Table):
 
     raw_days: int = Field(default=90, ge=2, le=3660)
     hourly_days: int = Field(default=1830, ge=7, le=36_600)
+    # What sites told of single homes, and the alarms that came of it.
+    event_days: int = Field(default=1830, ge=30, le=36_600)
     # TimescaleDB: "auto" uses it where the server has it, "never" does not.
     timescale: Literal["auto", "never"] = "auto"
     # Whether rows go in by COPY; false for what speaks PostgreSQL's protocol without it.

@@ -7,6 +7,7 @@ import datetime
 from pbal_hq.config import Config
 from pbal_hq.database import Connection
 from pbal_hq.store import series
+from pbal_uplink import names
 
 
 async def prune(db: Connection, config: Config, now: datetime.datetime) -> dict[str, int]:
@@ -25,7 +26,19 @@ async def prune(db: Connection, config: Config, now: datetime.datetime) -> dict[
             "(PARTITION BY source ORDER BY id DESC) AS place FROM dead_letter) x WHERE place > %s)",
             (config.ingest.dead_per_site,),
         )
+        before = now - datetime.timedelta(days=store.event_days)
+        # The ends of sites' audit logs stay: they show a cut for ever.
+        events = await db.execute(
+            "DELETE FROM event WHERE at < %s AND kind <> %s", (before, names.KIND_AUDIT)
+        )
+        # One with an event left would be raised anew by it.
+        alarms = await db.execute(
+            "DELETE FROM alarm a WHERE closed_at < %s AND NOT EXISTS"
+            " (SELECT 1 FROM alarm_event x WHERE x.alarm_id = a.id)",
+            (before,),
+        )
         tokens = await db.execute("DELETE FROM enrol_token WHERE expires_at < %s", (now,))
     return {
         "days": days, "hours": hours.rowcount, "dead": dead.rowcount, "tokens": tokens.rowcount,
+        "events": events.rowcount, "alarms": alarms.rowcount,
     }  # fmt: skip

@@ -14,6 +14,7 @@ from rigs.hq import Headquarters, execute
 from rigs.poison import poison
 from rigs.timescale import Place
 
+from pbal_hq.alarms import take_events
 from pbal_hq.bus import FileBus, New, topics
 from pbal_hq.config import IngestConfig
 from pbal_hq.database import connected, pool
@@ -329,6 +330,34 @@ async def test_what_is_too_old_goes_by_days(hq):
     assert gone["days"] == 2
     assert one(hq, "SELECT count(*) FROM summary") == (3,)
     assert one(hq, "SELECT sum(windows) FROM summary_hourly") == (5,)
+
+
+async def test_what_was_told_of_homes_goes_after_its_time(hq):
+    now = datetime.datetime.now(datetime.UTC)
+    ages = {1: 40, 2: 50, 3: 10, 4: 60}  # days, by the event's id; each has its alarm
+    kinds = dict.fromkeys(ages, names.KIND_QUARANTINE) | {4: names.KIND_AUDIT}
+    async with connected(hq.config.database) as db:
+        for number, days in ages.items():
+            at = now - datetime.timedelta(days=days)
+            await db.execute(
+                "INSERT INTO event (site_id, event_id, transformer_id, at, received_at, kind,"
+                " severity, address, code, outcome, from_phase, to_phase, command_id, arg0, arg1,"
+                " detail) SELECT 7, %s, transformer_id, %s, %s, %s, 2, %s, 0, 0, 0, 0, 0, 0, 0, ''"
+                " FROM site",
+                (number, at, at, kinds[number], number),
+            )
+        await take_events(db)
+        # The second one is still open; an open alarm is never forgotten.
+        await db.execute("UPDATE alarm SET closed_at = last_at WHERE address <> 2")
+        await db.commit()
+        store = hq.config.store.model_copy(update={"event_days": 30})
+        gone = await prune(db, hq.config.model_copy(update={"store": store}), now)
+        assert (gone["events"], gone["alarms"]) == (2, 1)
+        await db.commit()
+        while await take_events(db):
+            pass
+    assert execute(hq.url, "SELECT event_id FROM event ORDER BY 1") == [(3,), (4,)]
+    assert execute(hq.url, "SELECT address FROM alarm ORDER BY 1") == [(2,), (3,), (4,)]
 
 
 async def test_a_sites_dead_letters_are_bounded(hq):
