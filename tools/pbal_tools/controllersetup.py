@@ -82,7 +82,7 @@ def write_config(setup: ControllerSetup) -> Path:
         "journal": {"path": "journal.db"},
         "http": {"port": 0, "port_file": "http.port"},
     }
-    if "street" in setup.paths:
+    if any("street" in (node.paths or setup.paths) for node in setup.nodes):
         tables["bus"] = {"street": {"port": setup.bus_port, "baud": setup.baud}}
     for name, table in setup.options.items():
         tables[name] = {**tables.get(name, {}), **table}

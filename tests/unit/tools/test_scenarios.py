@@ -64,7 +64,7 @@ def test_a_campus_is_told_to_nodes_and_controller_alike(tmp_path: Path) -> None:
     assert found.ways(found.home[8]) == [("campus", (9, 7))]
 
 
-def test_mixed_has_homes_on_wires_on_the_network_and_behind_a_bridge() -> None:
+def test_mixed_has_homes_on_wires_on_the_network_and_behind_a_bridge(tmp_path: Path) -> None:
     mixed = SCENARIOS["mixed"]
     assert mixed.buildings(12) == ((8, 9, 10, 11),)
     assert (mixed.on_line(12), mixed.on_wifi(12)) == ({0, 2, 4, 6}, {1, 3, 5, 7})
@@ -85,6 +85,19 @@ def test_mixed_has_homes_on_wires_on_the_network_and_behind_a_bridge() -> None:
     ]
     assert [("radio" in one, "udp" in one) for one in told] == [
         *[(False, False), (False, True)] * 4, (True, False), *[(False, False)] * 3
+    ]  # fmt: skip
+    ways = [("street",), ("wifi",)] * 4 + [()] * 4
+    nodes = [
+        NodeIdentity(i + 1, f"home {i + 1}", f"{i:016x}", bytes(32), ways[i], 9 if i > 8 else None)
+        for i in range(12)
+    ]
+    create_keys(tmp_path, 1, bytes(32), nodes)
+    wifi = {"kind": "udp", "host": "127.0.0.1", "port": free_udp_port()}
+    options = {**mixed.options, "bearer": {"wifi": wifi}}
+    setup = ControllerSetup(tmp_path, 1, "/dev/null", 115200, nodes, options, paths=mixed.paths)
+    found = load(write_config(setup), {})
+    assert [found.ways(home)[0][0] for home in found.home] == [
+        *["street", "wifi"] * 4, *["campus"] * 4
     ]  # fmt: skip
 
 
