@@ -29,12 +29,16 @@ def headline(fleet: Fleet) -> str:
         return f"No station could be studied.{lost}"
     if total.money_known:
         text = (
-            f"Of {total.stations} stations, {total.pays} pay by the losses they save: they cost "
+            f"Of {total.stations} stations, {total.pays} pay by the losses they save "
+            f"({_year(fleet)}): they cost "
             f"{pay.invested:,.0f} {unit}, and their net present value is "
             f"{pay.net_present_value:,.0f} {unit}."
         )
         if not total.pays:
-            text = f"By the losses they save alone, none of {total.stations} stations pays."
+            text = (
+                f"By the losses they save alone ({_year(fleet)}), none of {total.stations} "
+                "stations pays."
+            )
     else:
         text = f"{total.stations} stations were studied without a feeder: losses are not known."
     text += f" All together release {total.capacity_released_kw:,.0f} kW of capacity"
@@ -46,10 +50,15 @@ def headline(fleet: Fleet) -> str:
     return f"{text}.{lost}"
 
 
+def _year(fleet: Fleet) -> str:
+    """How figures a year were made from what was studied; empty where nothing was."""
+    days = sorted({row["days"] for row in fleet.rows if row["status"] == "done"})
+    return ", ".join(as_a_year(d) for d in days[:3]) + (", ..." if len(days) > 3 else "")
+
+
 def render(fleet: Fleet) -> str:
     """The whole page."""
-    days = sorted({row["days"] for row in fleet.rows if row["status"] == "done"})
-    year = ", ".join(as_a_year(d) for d in days[:3]) + (", ..." if len(days) > 3 else "")
+    year = _year(fleet)
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         "<meta name='viewport' content='width=device-width,initial-scale=1'>",

@@ -26,6 +26,9 @@ from .fleetoptions import FleetCommandOptions
 if TYPE_CHECKING:
     from pbal_study.fleet import Fleet, FleetOptions
 
+_FAILED_SHOWN = 5
+"""So many stations that could not be studied are named on the screen."""
+
 
 def fleet(ctx: typer.Context, options: FleetCommandOptions) -> None:
     """Which of many transformers first?
@@ -68,6 +71,13 @@ def fleet(ctx: typer.Context, options: FleetCommandOptions) -> None:
         console = Console()
         console.print(headline(result), highlight=False)
         console.print(_table(result, options.top))
+        failed = [row for row in result.rows if row["status"] != "done"]
+        for row in failed[:_FAILED_SHOWN]:
+            console.print(
+                f"- not studied: {row['station']}: {row['reason']}", highlight=False, markup=False
+            )
+        if len(failed) > _FAILED_SHOWN:
+            console.print(f"- and {len(failed) - _FAILED_SHOWN} more: fleet.csv", highlight=False)
         for path in written:
             console.print(f"wrote {path}", highlight=False, soft_wrap=True)
         if not parquet_here():
