@@ -195,6 +195,43 @@ def turns(asked, most=400):
     return None
 
 
+class Broken:
+    """In place of pbal_node.start."""
+
+    @staticmethod
+    def application():
+        raise ValueError("broken")
+
+
+def main_restarts():
+    """main.py with a program that is broken; whether the chip restarts instead of the prompt."""
+    with open(BOOT.replace("boot.py", "main.py")) as f:
+        code = compile(f.read(), "main.py", "exec")
+    kept = sys.modules.get("pbal_node.start")
+    sys.modules["pbal_node.start"] = Broken
+    try:
+        exec(code, {"__name__": "__main__"})
+    except machine.ResetError:
+        return True
+    finally:
+        gc.threshold(-1)
+        sys.modules.pop("pbal_node.start")
+        if kept:
+            sys.modules["pbal_node.start"] = kept
+    return False
+
+
+def a_broken_program_of_a_locked_node_does_not_end_at_the_prompt():
+    resets = machine.house.resets
+    assert not main_restarts()
+    locked()
+    try:
+        assert main_restarts()
+    finally:
+        os.remove("/cfg/console.json")
+    machine.house.resets = resets
+
+
 class Worn:
     """A flash that does not read: whether there is a lock nobody knows."""
 
@@ -504,6 +541,7 @@ support.run(
         a_prompt_left_alone_restarts_the_node,
         a_person_who_works_is_not_cut_short_but_noise_is,
         the_running_application_takes_a_request_and_no_noise,
+        a_broken_program_of_a_locked_node_does_not_end_at_the_prompt,
         a_lock_that_cannot_be_read_locks,
         a_locked_node_that_runs_takes_the_secret_only,
         a_person_stops_a_node_at_any_moment,
