@@ -461,7 +461,10 @@ def test_the_command_leaves_every_file(tmp_path: Path) -> None:
          "--out", str(out)],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "1 could not be studied" in " ".join(done.output.split())
+    shown = " ".join(done.output.split())
+    assert "1 could not be studied" in shown
+    assert "days taken for a year" in shown
+    assert "- not studied: " in shown
     names = {"fleet.html", "fleet.csv", "fleet.json", "fleet.parquet", "fleet.geojson", FILE}
     assert {p.name for p in out.iterdir()} == names
     from pyarrow import parquet
