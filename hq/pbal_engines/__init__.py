@@ -7,7 +7,7 @@
     Service(NAME, ARGV, FOLDER)  a process and all that it starts: start, wait, weigh, stop, kill
     Services(FOLDER)             what engines derive from: services that belong together
     Kafka(FOLDER, TLS, USERS)    an engine
-    Hdfs(FOLDER), Storm(FOLDER)  others
+    Hdfs, Storm, Druid           others, each with its FOLDER
     Machine(NAME, FOLDER, PROGRAMS, USER), PipeWatchdog
                                  programs that are lost together, as with their machine
     lab                          engines that go on running: `pbal-hq lab up kafka`
@@ -24,6 +24,7 @@ whose text says what to do, with the end of the engine's log where it did not st
 """
 
 from pbal_engines.artifacts import classpath, fetched
+from pbal_engines.druid import Druid
 from pbal_engines.engine import Services, kept_ports, run_once
 from pbal_engines.errors import BadArtifact, EngineError, Missing, NotStarted
 from pbal_engines.hdfs import Hdfs
@@ -35,6 +36,7 @@ from pbal_engines.storm import Storm
 
 __all__ = [
     "BadArtifact",
+    "Druid",
     "EngineError",
     "Hdfs",
     "Kafka",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pbal_engines.druid import Druid
 from pbal_engines.errors import EngineError
 from pbal_engines.kafka import ADMIN, Kafka, Tls
 from pbal_engines.service import Service, Weight
@@ -63,7 +64,13 @@ def _storm(folder: Path, _: Identities) -> Storm:
     return Storm(folder, lasting=True)
 
 
-ENGINES: dict[str, Callable[[Path, Identities], Engine]] = {"kafka": _kafka, "storm": _storm}
+def _druid(folder: Path, _: Identities) -> Druid:
+    return Druid(folder, lasting=True)
+
+
+ENGINES: dict[str, Callable[[Path, Identities], Engine]] = {
+    "kafka": _kafka, "storm": _storm, "druid": _druid,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

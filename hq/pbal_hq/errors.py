@@ -80,6 +80,12 @@ class LakeError(HqError):
     exit_code = 13
 
 
+class TrendsError(HqError):
+    """Druid does not answer, or cannot do what it was asked for."""
+
+    exit_code = 17
+
+
 class LakeDiffers(HqError):
     """The data lake and the store do not have the same figures."""
 

@@ -56,6 +56,7 @@ RIGHTS: Mapping[str, Right] = {
     # Storm's topology; who takes what it says.
     "detect": Right("detect", (topics.SUMMARY,), (topics.ALARM,)),
     "alarms": Right("alarms", (topics.ALARM,), ()),
+    "druid": Right("", (topics.SUMMARY,), ()),
     "orders": Right("", (), (topics.OUT,)),
     # What it writes: `pbal-hq lake replay`.
     "lake": Right("lake", (topics.SUMMARY, topics.EVENT), (topics.SUMMARY, topics.EVENT)),

@@ -264,24 +264,27 @@ def trends(
     config: ConfigOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Energy, losses avoided, unbalance and more, by area and month, from the lake.
+    """Energy, losses avoided, unbalance and more, by area and month, from Druid or the lake.
 
     Example: pbal-hq lake trends --from 2025-01 --to 2026-11 --by division
     """
     settings = load(config)
     first, after = _month(since, "--from")[0], _month(until, "--to")[1]
-    lake = _opened(settings)
-    from pbal_hq.trends import COLUMNS, LEVELS, Month, months, placed
+    if not settings.druid.broker:
+        roles.need_lake(settings)
+    from pbal_hq.trends import COLUMNS, LEVELS, Month, ask
 
     if by not in LEVELS:
         raise ConfigError(f"--by {by}: needs one of {', '.join(LEVELS)}")
 
-    async def work() -> list[Month]:
+    async def work() -> tuple[list[Month], str]:
+        now = datetime.datetime.now(datetime.UTC)
         async with connected(settings.database) as db:
-            areas = await placed(db, by)
-        return months(lake, areas, first, after, datetime.datetime.now(datetime.UTC))
+            return await ask(db, settings.druid, lambda: _opened(settings), by, first, after, now)
 
-    rows = wait_for(work())
+    rows, source = wait_for(work())
+    if settings.druid.broker:
+        print(f"answered by {source}", file=sys.stderr)
     heads = ["area", "month", "transformers", *(f"{c.name} {c.unit}".strip() for c in COLUMNS)]
     cells = [
         [row.area, f"{row.month:%Y-%m}", row.transformers,

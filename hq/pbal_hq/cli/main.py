@@ -3,7 +3,7 @@
 Exit codes: 0 done, 1 unexpected, 2 configuration (or wrong use), 3 certificates, 4 database,
 5 broker, 6 nothing to do, 7 a file that cannot be imported, 8 the bus's files, 9 the audit log
 was changed, 10 an engine of the lab, 12 a tunnel, 13 the data lake, 14 lake and store differ,
-15 a backup, 16 the doctor found something.
+15 a backup, 16 the doctor found something, 17 Druid.
 """
 
 from __future__ import annotations
@@ -15,7 +15,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from pbal_hq import __version__
-from pbal_hq.cli import bus, db, lab, lake, network, people, portal, site, storm, token, transformer
+from pbal_hq.cli import (
+    bus,
+    db,
+    druid,
+    lab,
+    lake,
+    network,
+    people,
+    portal,
+    site,
+    storm,
+    token,
+    transformer,
+)
 from pbal_hq.cli.base import ConfigOption, JsonOption, print_json
 from pbal_hq.cli.doctor import doctor
 from pbal_hq.cli.init import init
@@ -37,6 +50,7 @@ app.command()(run)
 app.command()(doctor)
 app.add_typer(bus.app, name="bus")
 app.add_typer(db.app, name="db")
+app.add_typer(druid.app, name="druid")
 app.add_typer(lab.app, name="lab")
 app.add_typer(people.app, name="user")
 app.add_typer(people.log, name="audit")

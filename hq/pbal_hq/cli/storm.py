@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from pbal_hq import kafkabus
 from pbal_hq.cli.base import ConfigOption, group
 from pbal_hq.config import DEFAULT_CONFIG, load
-from pbal_hq.errors import ConfigError
+from pbal_hq.javaclient import client_of
 
 app = group("The detectors in Apache Storm. Example: pbal-hq storm topology > detect.yaml")
 
@@ -33,13 +32,9 @@ def topology(
     Workers need HQ's configuration and the files it names at the same paths as here.
     """
     loaded = load(config)
-    if loaded.bus.kind != "kafka":
-        raise ConfigError('Storm reads the bus: it needs bus.kind = "kafka" (docs/hq-large.md)')
+    client = client_of(loaded)
     from pbal_hq.storm import topology as made
 
-    kafka, files = loaded.bus.kafka, kafkabus.files(loaded)
-    assert kafka.password_file is not None  # the configuration's own rule
-    client = made.Client(kafka.servers, kafka.user, kafka.password_file, **files)
     path = Path(config or DEFAULT_CONFIG).absolute()
-    command = (python, "-m", "pbal_hq.storm.bolt", str(path), kafka.user)
+    command = (python, "-m", "pbal_hq.storm.bolt", str(path), client.user)
     print(made.topology(client, command, name=name, workers=workers, bolts=bolts), end="")

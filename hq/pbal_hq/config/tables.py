@@ -276,6 +276,24 @@ class LakeConfig(Table):
         return self
 
 
+class DruidConfig(Table):
+    """Apache Druid, which answers long-range questions (docs/hq-large.md)."""
+
+    # Where it answers SQL, and where it takes tasks; "": there is none.
+    broker: Annotated[str, Field(pattern=r"^(https?://[^\s/]+)?$")] = ""
+    coordinator: Annotated[str, Field(pattern=r"^(https?://[^\s/]+)?$")] = ""
+    source: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")] = "hq_summary"
+    keep_days: int = Field(default=3660, ge=1, le=36_600)
+    # For corrections: a folder that HQ writes and Druid's indexers read, as a mount has it.
+    folder: Path | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> DruidConfig:
+        if bool(self.broker) != bool(self.coordinator):
+            raise ValueError("`broker` and `coordinator` are given both or neither")
+        return self
+
+
 class AlarmsConfig(Table):
     """What detectors compare with (docs/hq-portal.md)."""
 
@@ -404,6 +422,7 @@ class Config(Table):
     ingest: IngestConfig = IngestConfig()
     store: StoreConfig = StoreConfig()
     lake: LakeConfig = LakeConfig()
+    druid: DruidConfig = DruidConfig()
     alarms: AlarmsConfig = AlarmsConfig()
     metrics: MetricsConfig = MetricsConfig()
     network: NetworkConfig = NetworkConfig()

@@ -61,7 +61,7 @@ async def placed(db: Connection, level: str) -> list[Placed]:
     return [Placed(*row) for row in await cursor.fetchall()]
 
 
-def _periods(since: datetime.date, until: datetime.date, now: datetime.datetime) -> pa.Table:
+def periods(since: datetime.date, until: datetime.date, now: datetime.datetime) -> pa.Table:
     """The months that have begun, from that of `since` to that before `until`."""
     rows = []
     month = since.replace(day=1)
@@ -85,23 +85,30 @@ def _select(source: str, start: str, weight: str, *, same: bool) -> str:
     )
 
 
-def _sql() -> str:
+def _days() -> str:
     # Small whole numbers of the files would overflow when they are multiplied.
     wide = ", ".join(
         f"CAST({field.name} AS {'DOUBLE' if field.is_float else 'BIGINT'}) AS {field.name}"
         for field in SUMMARY.message.DECLARED
     )
+    hours = _select("wide", "r.start_s - r.start_s % 3600", WEIGHT, same=False)
+    days = _select("hours", "r.start_at - r.start_at % 86400", "r.sampled_s", same=True)
+    return (
+        f"wide AS (SELECT transformer_id, {wide} FROM summary), hours AS ({hours}), "
+        f"days AS ({days}), dated AS (SELECT *, "
+        "CAST(date_trunc('month', to_timestamp(start_at)) AS DATE) AS month FROM days)"
+    )
+
+
+def figures() -> str:
+    """SQL of the figures, over `dated` (days of transformers with their month), `placed` and
+    `periods`; to follow a WITH."""
     each = ", ".join(
         f"CAST({c.sql.replace('%(seconds)s', 'any_value(m.seconds)')} AS DOUBLE) AS c{n}"
         for n, c in enumerate(COLUMNS)
     )
     totals = ", ".join(f"{_TOTALS[c.total]}(c{n})" for n, c in enumerate(COLUMNS))
-    hours = _select("wide", "r.start_s - r.start_s % 3600", WEIGHT, same=False)
-    days = _select("hours", "r.start_at - r.start_at % 86400", "r.sampled_s", same=True)
     return (
-        f"WITH wide AS (SELECT transformer_id, {wide} FROM summary), hours AS ({hours}), "
-        f"days AS ({days}), dated AS (SELECT *, "
-        "CAST(date_trunc('month', to_timestamp(start_at)) AS DATE) AS month FROM days), "
         f"each AS (SELECT p.transformer, any_value(p.area) AS area, m.month, {each} "
         "FROM placed p CROSS JOIN periods m LEFT JOIN dated d "
         "ON d.transformer_id = p.transformer AND d.month = m.month GROUP BY p.transformer, m.month)"
@@ -117,12 +124,17 @@ def months(
     now: datetime.datetime,
 ) -> list[Month]:
     """Each area's months, those of `since` up to that before `until`. Raises LakeError."""
-    table = pa.table({
+    first = since.replace(day=1)
+    rows = scan(
+        lake, SUMMARY, first, until, f"WITH {_days()}, {figures()}",
+        placed=table_of(areas), periods=periods(first, until, now),
+    )  # fmt: skip
+    return [Month(row[0], row[1], row[2], row[3:]) for row in rows]
+
+
+def table_of(areas: Sequence[Placed]) -> pa.Table:
+    """`placed` for SQL."""
+    return pa.table({
         "transformer": pa.array([each.transformer for each in areas], pa.int32()),
         "area": pa.array([each.area for each in areas], pa.string()),
     })  # fmt: skip
-    first = since.replace(day=1)
-    rows = scan(
-        lake, SUMMARY, first, until, _sql(), placed=table, periods=_periods(first, until, now)
-    )
-    return [Month(row[0], row[1], row[2], row[3:]) for row in rows]

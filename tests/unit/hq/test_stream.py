@@ -16,6 +16,7 @@ from pbal_hq import alarms
 from pbal_hq.bus import Record, topics
 from pbal_hq.errors import ConfigError
 from pbal_hq.ingest.wording import Judged, Message
+from pbal_hq.javaclient import Client
 from pbal_hq.store import series
 from pbal_hq.store.presence import Seen, note_seen
 from pbal_hq.storm import topology
@@ -185,7 +186,7 @@ def client(folder, password="secret", key="-----BEGIN PRIVATE KEY-----\n"):
     for name, text in (("password", password), ("key", key), ("ca", ""), ("crt", "")):
         (folder / name).write_text(text)
     paths = (folder / name for name in ("password", "ca", "crt", "key"))
-    return topology.Client(("h:1", "i:2"), "pbal-hq-detect", *paths)
+    return Client(("h:1", "i:2"), "pbal-hq-detect", *paths)
 
 
 def test_the_topology_names_files_and_no_secret(tmp_path):

@@ -1,0 +1,66 @@
+"""Areas by month from Druid, with the same figures as from the lake, by the same SQL.
+
+Druid sums up each site's months; what is a figure of them and of an area is said in one place.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from pbal_hq.database import Connection
+from pbal_hq.trends.druid import Druid, by_month
+from pbal_hq.trends.months import Month, Placed, figures, periods, table_of
+
+# The columns of the store's sums that the figures use -> Druid's; of phases one has the sum.
+_COLUMNS = {
+    "sampled_s": "sampled_s", "ea_import_kwh": "import_kwh", "ea_export_kwh": "export_kwh",
+    "in_mean_a": "neutral", "in_max_a": "neutral_max_a", "load_max_percent": "load_max_percent",
+    "hotspot_max_c": "hotspot_max_c", "losses_avoided_wh": "saved_wh", "confirmed": "moved",
+    "refused": "not_moved", "pvur_mean_percent": "pvur",
+    **{f"v{p}_min_v": "min_v" for p in "abc"}, **{f"v{p}_max_v": "max_v" for p in "abc"},
+}  # fmt: skip
+_ZERO = ("eb_import_kwh", "ec_import_kwh", "eb_export_kwh", "ec_export_kwh", "failed", "expired",
+         "disagreed")  # fmt: skip
+
+
+async def transformers(db: Connection) -> dict[int, int]:
+    """The transformer of each site."""
+    return dict(await (await db.execute("SELECT id, transformer_id FROM site")).fetchall())
+
+
+def months_by_druid(
+    druid: Druid,
+    source: str,
+    areas: Sequence[Placed],
+    sites: Mapping[int, int],
+    since: datetime.date,
+    until: datetime.date,
+    now: datetime.datetime,
+) -> list[Month]:
+    """As `months` of the lake. Raises TrendsError."""
+    first = since.replace(day=1)
+    rows = [row for row in druid.sql(by_month(source, first, until)) if row["site"] in sites]
+    with duckdb.connect() as db:
+        db.execute("SET TimeZone = 'UTC'")
+        db.register("dated", _dated(rows, sites))
+        db.register("placed", table_of(areas))
+        db.register("periods", periods(first, until, now))
+        found = db.execute(f"WITH {figures()}").fetchall()
+    return [Month(row[0], row[1], row[2], row[3:]) for row in found]
+
+
+def _dated(rows: Sequence[Mapping[str, Any]], sites: Mapping[int, int]) -> pa.Table:
+    columns: dict[str, Any] = {
+        "transformer_id": pa.array([sites[row["site"]] for row in rows], pa.int32()),
+        "month": pa.array([datetime.date.fromisoformat(r["month"]) for r in rows], pa.date32()),
+    }
+    for name, own in _COLUMNS.items():
+        columns[name] = pa.array([row[own] for row in rows], pa.float64())
+    for name in _ZERO:
+        columns[name] = pa.array([0.0] * len(rows), pa.float64())
+    return pa.table(columns)
