@@ -162,7 +162,7 @@ def study_of(
     deep = [o.trajectory.title for o in outcomes.values() if (o.volts_low < 0.7 * rated).any()]
     if deep:
         notes.append(
-            f"Voltages below 70 % of rated occur ({', '.join(deep)}): nothing works there, "
+            f"Beware: voltages below 70 % of rated occur ({', '.join(deep)}): nothing works there, "
             "and the figures of those moments are formal. The feeder is overloaded, or the "
             "profiles are not in watts."
         )
