@@ -15,6 +15,7 @@ from typing import Protocol
 
 from pbal_engines.druid import Druid
 from pbal_engines.errors import EngineError
+from pbal_engines.hdfs import Hdfs
 from pbal_engines.kafka import ADMIN, Kafka, Tls
 from pbal_engines.service import Service, Weight
 from pbal_engines.storm import Storm
@@ -60,6 +61,10 @@ def _kafka(folder: Path, identities: Identities) -> Kafka:
     return Kafka(folder, identities.server("pbal-kafka"), users, lasting=True)
 
 
+def _hdfs(folder: Path, _: Identities) -> Hdfs:
+    return Hdfs(folder, lasting=True)
+
+
 def _storm(folder: Path, _: Identities) -> Storm:
     return Storm(folder, lasting=True)
 
@@ -69,7 +74,7 @@ def _druid(folder: Path, _: Identities) -> Druid:
 
 
 ENGINES: dict[str, Callable[[Path, Identities], Engine]] = {
-    "kafka": _kafka, "storm": _storm, "druid": _druid,
+    "kafka": _kafka, "hdfs": _hdfs, "storm": _storm, "druid": _druid,
 }  # fmt: skip
 
 
