@@ -123,3 +123,10 @@ def test_a_hostile_line_of_a_manifest(line: str) -> None:
         text = "\n".join([*lines[:at], line, *lines[at:]]).encode()
         with pytest.raises(ReleaseError):
             parse(text, FILES, b"")
+
+
+def test_a_release_that_would_forbid_itself_is_refused() -> None:
+    """A node on which it has proven itself could not even go on with it."""
+    assert make(FILES, "0.3.1", [1], minimum="0.3.1").head.minimum == 0x301
+    with pytest.raises(ReleaseError, match="minimum is above"):
+        make(FILES, "0.3.1", [1], minimum="0.3.2")
