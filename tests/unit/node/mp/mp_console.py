@@ -172,7 +172,12 @@ def the_window_of_a_locked_node_takes_the_secret_and_the_button():
         for wrong in (b"0" * 64, SECRET[:-1], SECRET + b"5", SECRET[:9] + b"\x03" + SECRET[9:]):
             assert not boot(wrong + b"\r"), wrong
         assert not boot(SECRET), "without Enter"
-        assert not boot(b"0" * 64 + b"\r" + SECRET + b"\r"), "one try for each start"
+        twice = b"0" * 64 + b"\r" + SECRET + b"\r"
+        for before in (b"", b"\r\x03\x03"):
+            assert not boot(before + twice), "one try for each start"
+        os.remove("/main.py")
+        assert boot(twice), "without a program it waits for the secret"
+        locked()
         house.level[0] = 0
         assert boot(b"")
         house.level[0] = 1
