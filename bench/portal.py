@@ -1,6 +1,6 @@
 """How long each page of HQ's portal takes with a fleet in the database.
 
-    python -m bench.portal [--json] [--transformers 10000] [--days 90] [--times 10]
+    python -m bench.portal [--json] [--transformers 10000] [--days 90] [--times 15]
 
 A real PostgreSQL (Debian's) is filled: so many transformers in 100 feeders, a day of windows of
 five minutes for the first hundred and a week for the first ten, the latest window for all, so many
@@ -175,7 +175,8 @@ async def measure(url: str, times: int) -> dict[str, dict[str, dict[str, float]]
         "the house": await login(url, keys, "administrator", "'administrator', true, NULL"),
     }
     out: dict[str, dict[str, dict[str, float]]] = {}
-    async with pool(DatabaseConfig(url=url)) as database:
+    # One connection: it sees each statement often, as that of a portal that runs for days.
+    async with pool(DatabaseConfig(url=url, pool_max=1)) as database:
         desk = Desk(database, keys, Signer(Ed25519PrivateKey.generate()), PortalConfig())
         transport = httpx.ASGITransport(make(desk))
         async with httpx.AsyncClient(transport=transport, base_url="https://hq.test") as client:
@@ -204,7 +205,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--transformers", type=int, default=10_000)
     parser.add_argument("--days", type=int, default=90)
-    parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("--times", type=int, default=15)
     parser.add_argument("--bound", type=float, default=300.0, help="ms")
     given = parser.parse_args()
     server = Postgres()

@@ -63,6 +63,10 @@ def _how(config: DatabaseConfig) -> dict[str, Any]:
 async def _prepare(db: Connection) -> None:
     # Hours and days are UTC's, and times come back in the session's zone.
     await db.execute("SET TIME ZONE 'UTC'")
+    # What a user may see, and how much is asked for, decides the plan. The one plan for all values
+    # that the server else makes of a statement it has seen ten times took 18 s in place of 0.12 s
+    # for the ranking of 10,000 transformers.
+    await db.execute("SET plan_cache_mode = force_custom_plan")
     await db.commit()
 
 

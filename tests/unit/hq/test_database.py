@@ -224,3 +224,16 @@ async def test_hours_and_days_are_utcs_whatever_the_servers_zone(database_url):
     for table, step in (("hourly", 22), ("daily", 0)):
         found = execute(database_url, f"SELECT start_at AT TIME ZONE 'UTC' FROM summary_{table}")
         assert found == [(datetime.datetime(2026, 3, 1, step),)]
+
+
+async def test_a_statement_is_planned_for_its_values_however_often_it_was_seen(database_url):
+    """Else the server makes one plan for all users from the eleventh time on."""
+    settings = DatabaseConfig(url=database_url, pool_max=1)
+    async with pool(settings) as database, database.connection() as conn:
+        for most in (1, 2) * 10:
+            await conn.execute("SELECT * FROM transformer LIMIT %s", (most,), prepare=True)
+        found = await conn.execute(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements"
+            " WHERE statement LIKE '%LIMIT $1'"
+        )
+        assert await found.fetchone() == (0, 20)
