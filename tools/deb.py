@@ -3,6 +3,8 @@
 
     tools/deb.py [--arch ARCHITECTURE] [--release RELEASE] [--out FOLDER] [--version VERSION]
 
+tools/deb_hq.py makes HQ's, by the same code.
+
 Writes FOLDER/pbal-controller_VERSION_ARCHITECTURE.deb (default folder: dist; default version: that
 of pyproject.toml). The package brings an environment of its own with the versions of
 requirements.lock: their hashes are checked, nothing else is taken. Its Python is Debian's, of the
@@ -32,6 +34,7 @@ import sys
 import tempfile
 import tomllib
 import zipapp
+from collections.abc import Sequence
 from pathlib import Path
 
 from debtarget import KINDS, BuildError, Target, fetched, here, run
@@ -81,9 +84,9 @@ def builder(cache: Path) -> Path:
     return python
 
 
-def library_wheels(cache: Path, python: Path) -> Path:
+def library_wheels(cache: Path, python: Path, extras: Sequence[str] = EXTRAS) -> Path:
     """Wheels of all that pbal needs on a controller; compiled here where there is none."""
-    lock = locked(cache, "core", "core", *EXTRAS)
+    lock = locked(cache, "core", "core", *extras)
     name = hashlib.sha256(lock.read_bytes() + run(python, "-VV").encode()).hexdigest()[:16]
     wheels = cache / f"wheels-{name}"
     if not wheels.is_dir():
@@ -148,7 +151,9 @@ def own_wheel(cache: Path, python: Path, to: Target | None) -> Path:
     return next(kept.glob("pbal-*.whl"))
 
 
-def wheels(cache: Path, to: Target | None = None) -> tuple[Path, Path]:
+def wheels(
+    cache: Path, to: Target | None = None, extras: Sequence[str] = EXTRAS
+) -> tuple[Path, Path]:
     """The folder of the libraries' wheels, and pbal's own wheel. Raises BuildError.
 
     `to`: for another computer; None: for this one.
@@ -157,7 +162,7 @@ def wheels(cache: Path, to: Target | None = None) -> tuple[Path, Path]:
     python = builder(cache)
     own = own_wheel(cache, python, to)
     if to is None:
-        return library_wheels(cache, python), own
+        return library_wheels(cache, python, extras), own
     return fitting_wheels(cache, python, to), own
 
 
@@ -166,10 +171,19 @@ def _requirement(wheel: Path) -> str:
     return f"{name}=={version}"
 
 
-def environment(cache: Path, to: Target | None = None) -> Path:
-    """The environment for the package: movable, with its bytecode, without pip."""
-    libraries, own = wheels(cache, to)
-    place = "environment" if to is None else f"environment-{to.architecture}-{to.release}"
+def environment(
+    cache: Path,
+    to: Target | None = None,
+    extras: Sequence[str] = EXTRAS,
+    kind: str = "environment",
+    home: str = "/opt/pbal",
+) -> Path:
+    """The environment for a package: movable, with its bytecode, without pip.
+
+    `kind`: the name under which it is kept. `home`: where it will be, for its bytecode.
+    """
+    libraries, own = wheels(cache, to, extras)
+    place = kind if to is None else f"{kind}-{to.architecture}-{to.release}"
     wanted = "".join(f"{_requirement(w)}\n" for w in [*sorted(libraries.glob("*.whl")), own])
     digest = hashlib.sha256(wanted.encode() + own.read_bytes() + Path(__file__).read_bytes())
     kept = cache / f"{place}-{digest.hexdigest()[:16]}"
@@ -183,7 +197,7 @@ def environment(cache: Path, to: Target | None = None) -> Path:
             _fill(work, cache, libraries, own)
         else:
             _fill_for(work, cache, to, libraries, own)
-        _finish(work, to)
+        _finish(work, to, home)
         (work / ".pbal-build").write_text(f"{digest.hexdigest()}\n")
         work.rename(kept)
     return kept
@@ -220,7 +234,7 @@ def _fill_for(home: Path, cache: Path, to: Target, libraries: Path, own: Path) -
     (site / "bin").rmdir()
 
 
-def _finish(home: Path, to: Target | None) -> None:
+def _finish(home: Path, to: Target | None, place: str) -> None:
     for path in (home / "bin").iterdir():
         if path.name.startswith("pbal"):
             body = path.read_text(encoding="utf-8").split("\n", 1)[1]
@@ -232,7 +246,7 @@ def _finish(home: Path, to: Target | None) -> None:
     for folder in [*site.glob("numpy/**/tests"), *site.glob("scipy/**/tests")]:
         shutil.rmtree(folder)
     # The service cannot write here: without bytecode each start would compile all of it.
-    words = ("-m", "compileall", "-q", "-s", home, "-p", "/opt/pbal",
+    words = ("-m", "compileall", "-q", "-s", home, "-p", place,
              "--invalidation-mode", "unchecked-hash", site)  # fmt: skip
     if to is None or to.short == short_python():
         run(PYTHON, *words, "-j", "2")
@@ -281,6 +295,11 @@ def lay_out(root: Path, version: str, to: Target | None = None) -> None:
     sbin = root / "usr/sbin"
     sbin.mkdir(parents=True)
     (sbin / "pbal-slots").symlink_to("../lib/pbal/pbal-slots")
+    write_control(root, DEBIAN, version, to)
+
+
+def write_control(root: Path, source: Path, version: str, to: Target | None = None) -> None:
+    """DEBIAN/ of a laid out tree, from the files in `source` with their @FIELDS@ filled in."""
     control = root / "DEBIAN"
     control.mkdir()
     own = run("dpkg", "--print-architecture").strip()
@@ -290,7 +309,7 @@ def lay_out(root: Path, version: str, to: Target | None = None) -> None:
         "PYTHON": short_python() if to is None else to.short, "SIZE": str(size),
         "MORE": "" if to is None else "".join(f", {name}" for name in to.kind.debian.values()),
     }  # fmt: skip
-    for path in sorted(DEBIAN.iterdir()):
+    for path in sorted(source.iterdir()):
         if path.name in ("control", "conffiles", "preinst", "postinst", "prerm", "postrm"):
             text = path.read_text(encoding="utf-8")
             for key, value in fields.items():
@@ -299,7 +318,7 @@ def lay_out(root: Path, version: str, to: Target | None = None) -> None:
             (control / path.name).chmod(0o644 if path.name.startswith("con") else 0o755)
 
 
-def _modes(root: Path) -> None:
+def modes(root: Path) -> None:
     """Readable by all and writable by root alone, whatever the umask of this shell."""
     for path in [root, *root.rglob("*")]:
         if not path.is_symlink():
@@ -307,16 +326,21 @@ def _modes(root: Path) -> None:
             path.chmod(0o755 if keep else 0o644)
 
 
-def build(out: Path, version: str, cache: Path, architecture: str = "", release: str = "") -> Path:
-    """Write the package; returns its path. Raises BuildError.
-
-    Empty: this computer's architecture, this computer's release.
-    """
+def check(version: str) -> None:
+    """Whether a package can be made at all. Raises BuildError."""
     if not _VERSION.fullmatch(version):
         raise BuildError(f"{version!r} is no version of a Debian package, such as 0.2.0 or 0.2.0~1")
     for needed in ("dpkg-deb", "dpkg", PYTHON):
         if shutil.which(needed) is None:
             raise BuildError(f"{needed} is missing: apt install python3 dpkg")
+
+
+def build(out: Path, version: str, cache: Path, architecture: str = "", release: str = "") -> Path:
+    """Write the package; returns its path. Raises BuildError.
+
+    Empty: this computer's architecture, this computer's release.
+    """
+    check(version)
     cache.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     own = here()
@@ -330,7 +354,7 @@ def build(out: Path, version: str, cache: Path, architecture: str = "", release:
         root = Path(work) / NAME
         shutil.copytree(environment(cache, to), root / PAYLOAD, symlinks=True)
         lay_out(root, version, to)
-        _modes(root)
+        modes(root)
         return pack(root, out)
 
 

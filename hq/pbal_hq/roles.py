@@ -209,9 +209,11 @@ def need_lake(config: Config) -> None:
             raise ConfigError(f"the lake needs the package {name!r}: pip install pbal[hq,lake]")
 
 
-async def check(config: Config) -> None:
-    """Whether HQ can start at all. Raises DatabaseError, CertificateError."""
-    Pki(config.data / "pki").authority()
+async def check(config: Config, names: list[str]) -> None:
+    """Whether these roles can start at all. Raises DatabaseError, CertificateError."""
+    # The authority's key is on the machine of these two alone.
+    if {"enrol", "house"} & set(names):
+        Pki(config.data / "pki").authority()
     async with connected(config.database) as db:
         if left := await pending(db):
             raise DatabaseError(
@@ -229,7 +231,7 @@ async def run(config: Config, names: list[str]) -> None:
             raise ConfigError(why)
     if "lake" in names:
         need_lake(config)
-    await check(config)
+    await check(config, names)
     async with opened(config) as hq:
         supervisor = Supervisor()
         for name in names:

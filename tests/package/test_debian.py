@@ -19,6 +19,8 @@ import deb
 import pytest
 from rigs import needs
 from rigs.booted import Booted, booted
+from rigs.debian import CACHE, alone, ran
+from rigs.debian import bare as debian_in_a_folder
 
 from pbal_controller.keys import KeyStore
 
@@ -29,20 +31,6 @@ CONFFILE = "etc/pbal/conf.d/50-site.toml"
 MINE = '[site]\nname = "Edited by hand"\n'
 
 
-CACHE = needs.ROOT / "build" / "deb"
-
-
-def ran(*words: str | Path, code: int = 0, **more: object) -> str:
-    """What a program says; it ends with this code."""
-    done = subprocess.run(
-        [str(word) for word in words], capture_output=True, text=True, check=False, timeout=1200,
-        **more,  # type: ignore[call-overload]
-    )  # fmt: skip
-    said: str = done.stdout + done.stderr
-    assert done.returncode == code, f"{words}: {done.returncode}\n{said[-3000:]}"
-    return said
-
-
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two packages: the second differs in its version, its build and the text of a conffile."""
@@ -50,7 +38,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         needs.require_tool(tool)
     folder = tmp_path_factory.mktemp("packages")
     began = time.monotonic()
-    first = deb.build(folder, FIRST, CACHE)
+    with alone():
+        first = deb.build(folder, FIRST, CACHE)
     tree = folder / "tree"
     ran("dpkg-deb", "-R", first, tree)
     for path in (tree / "DEBIAN").iterdir():
@@ -66,25 +55,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def bare() -> Path:
-    """A small Debian as debootstrap makes it, with systemd; kept for the next time."""
-    if os.geteuid() != 0:
-        needs.missing("root", "A Debian of its own needs chroot: run as root.")
-    program = needs.require_tool("debootstrap")
-    release = dict(
-        line.split("=", 1)
-        for line in Path("/etc/os-release").read_text().splitlines()
-        if "=" in line
-    )
-    kept = CACHE / f"booting-{release['VERSION_CODENAME']}"
-    if not kept.is_dir():
-        began = time.monotonic()
-        work = kept.with_name(f"{kept.name}.new")
-        shutil.rmtree(work, ignore_errors=True)
-        ran(program, "--variant=minbase", "--include=python3,adduser,systemd,systemd-sysv,dbus",
-            release["VERSION_CODENAME"], work)  # fmt: skip
-        work.rename(kept)
-        print(f"debootstrap: {time.monotonic() - began:.0f} s")
-    return kept
+    """A small Debian as debootstrap makes it, with systemd."""
+    return debian_in_a_folder()
 
 
 class Debian:

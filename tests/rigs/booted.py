@@ -58,14 +58,15 @@ class Booted:
     """A running Debian."""
 
     def __init__(self, init: int, root: Path) -> None:
-        self._init = init
+        #: The process that is its systemd, as this computer counts processes.
+        self.init = init
         self.root = root
         self.console = bytearray()
 
     def run(self, *words: str, code: int | None = 0, limit_s: float = 120.0) -> str:
         """A program in it; returns what it says. `code`: how it must end; None: as it likes."""
         done = subprocess.run(
-            ["nsenter", "-t", str(self._init), "-m", "-p", "-n", "-u", "-i", "-C", *words],
+            ["nsenter", "-t", str(self.init), "-m", "-p", "-n", "-u", "-i", "-C", *words],
             capture_output=True, text=True, check=False, timeout=limit_s, env=_ENV,
         )  # fmt: skip
         said = done.stdout + done.stderr
@@ -148,7 +149,7 @@ def booted(root: Path) -> Iterator[Booted]:
             assert time.monotonic() < end, made.console.decode(errors="replace")[-4000:]
             time.sleep(0.25)
             # Before the console's system is there, the program is this computer's own.
-            if (Path(f"/proc/{made._init}/exe")).resolve().name == "systemd":
+            if (Path(f"/proc/{made.init}/exe")).resolve().name == "systemd":
                 state = made.run("systemctl", "is-system-running", code=None).strip()
         yield made
     finally:

@@ -1,0 +1,95 @@
+"""A small Debian in a folder, as debootstrap makes it, with systemd; kept for the next time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rigs import needs
+
+CACHE = needs.ROOT / "build" / "deb"
+_ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
+        "DEBIAN_FRONTEND": "noninteractive"}  # fmt: skip
+_INSTALL = """\
+set -e
+root=$1
+shift
+mount -t proc proc "$root/proc"
+# What is installed here is not started here.
+printf '#!/bin/sh\\nexit 101\\n' >"$root/usr/sbin/policy-rc.d"
+chmod 755 "$root/usr/sbin/policy-rc.d"
+cp /etc/resolv.conf "$root/etc/resolv.conf"
+chroot "$root" apt-get -qq update
+chroot "$root" apt-get -qq -y --no-install-recommends -o Dpkg::Options::=--force-unsafe-io \\
+    install "$@"
+rm "$root/usr/sbin/policy-rc.d"
+rm -f "$root"/var/cache/apt/archives/*.deb
+"""
+
+
+def ran(*words: str | Path, code: int = 0, **more: object) -> str:
+    """What a program says; it ends with this code."""
+    done = subprocess.run(
+        [str(word) for word in words], capture_output=True, text=True, check=False, timeout=1200,
+        **more,  # type: ignore[call-overload]
+    )  # fmt: skip
+    said: str = done.stdout + done.stderr
+    assert done.returncode == code, f"{words}: {done.returncode}\n{said[-3000:]}"
+    return said
+
+
+def _release() -> str:
+    lines = Path("/etc/os-release").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)["VERSION_CODENAME"]
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Two workers that need the same under CACHE make it once."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def bare() -> Path:
+    """With systemd and Python. Skips where this computer cannot make one."""
+    if os.geteuid() != 0:
+        needs.missing("root", "A Debian of its own needs chroot: run as root.")
+    program = needs.require_tool("debootstrap")
+    kept = CACHE / f"booting-{_release()}"
+    with alone():
+        if not kept.is_dir():
+            began = time.monotonic()
+            work = kept.with_name(f"{kept.name}.new")
+            shutil.rmtree(work, ignore_errors=True)
+            ran(program, "--variant=minbase", "--include=python3,adduser,systemd,systemd-sysv,dbus",
+                _release(), work)  # fmt: skip
+            work.rename(kept)
+            print(f"debootstrap: {time.monotonic() - began:.0f} s")
+    return kept
+
+
+def with_packages(name: str, *packages: str) -> Path:
+    """The same with more packages, kept as `name`."""
+    base = bare()
+    kept = CACHE / f"{name}-{_release()}"
+    stamp = kept / "root" / "packages"
+    with alone():
+        if not stamp.exists() or stamp.read_text() != " ".join(packages):
+            began = time.monotonic()
+            work = kept.with_name(f"{kept.name}.new")
+            for old in (work, kept):
+                shutil.rmtree(old, ignore_errors=True)
+            ran("cp", "-a", "--reflink=auto", base, work)
+            ran("unshare", "--mount", "sh", "-c", _INSTALL, "sh", work, *packages, env=_ENV)
+            (work / "root" / "packages").write_text(" ".join(packages))
+            work.rename(kept)
+            print(f"packages of {name}: {time.monotonic() - began:.0f} s")
+    return kept
