@@ -55,7 +55,7 @@ def build(out: Path, version: str, cache: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as work:
         root = Path(work) / NAME
-        made = deb.environment(cache, EXTRAS, "environment_hq", HOME)
+        made = deb.environment(cache, extras=EXTRAS, kind="environment_hq", home=HOME)
         shutil.copytree(made, root / HOME.lstrip("/"), symlinks=True)
         # The commands of a transformer's controller have no use here.
         for program in ("pbal", "pbal-controller"):
