@@ -56,7 +56,7 @@ def path(tmp_path: Path) -> Path:
         "INSERT INTO hq_commands VALUES ('7', 1.8e9, 'mode', 'done', 'by bob', x'00')"
     )
     journal.db.execute(
-        "INSERT INTO rollouts VALUES ('d1', '1.2', 'f', 'waiting', '', '', 1.8e9, 1.8e9)"
+        "INSERT INTO rollouts VALUES ('d1', '1.2', 'f', 'waiting', '', '', 1.8e9, 1.8e9, '')"
     )
     update_store.set_wish(journal, "d1", "pause")
     journal.close()

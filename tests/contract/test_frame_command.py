@@ -147,7 +147,7 @@ ADU = modbus_client.adu(5, modbus_client.request_pdu(0, FRAME))
         ((FRAME.hex(), "--key-file", "ZEROS"), 3, "--site"),
         ((FRAME.hex(), "--key-file", "SHORT", "--site", "7"), 3, "64 hex digits"),
         ((FRAME.hex(), "--key-file", "ZEROS", "--site", "-1"), 3, "site id"),
-        ((FRAME.hex(), "--pcap", "/nonexistent/x"), 3, "folder"),
+        ((FRAME.hex(), "--pcap", "/nowhere/x"), 3, "folder"),
         ((FRAME.hex(), "--key", "ab" * 32, "--site", "7"), 3, "not taken from the command line"),
         ((FRAME.hex(), "--group", "ab" * 32, "--site", "7"), 3, "--group-file FILE"),
         ((FRAME.hex(), "--key-file", "/nonexistent", "--site", "7"), 3, "cannot be read"),

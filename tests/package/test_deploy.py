@@ -128,12 +128,12 @@ def test_an_inventory_is_one(inventory: Path) -> None:
     ran(program, "-i", inventory, "site.yml", "--syntax-check", cwd=DEPLOY)
 
 
-def test_style() -> None:
+def test_style(tmp_path: Path) -> None:
     """ansible-lint, by its strictest profile."""
     said = subprocess.run(
         [needs.require_tool("ansible-lint"), "--offline", "-q", "--nocolor", "--profile",
          "production"],
         capture_output=True, text=True, check=False, timeout=600, cwd=DEPLOY,
-        env={"PATH": f"{needs.VENV_BIN}:/usr/bin:/bin", "HOME": "/nonexistent"},
+        env={"PATH": f"{needs.VENV_BIN}:/usr/bin:/bin", "HOME": str(tmp_path)},
     )  # fmt: skip
     assert said.returncode == 0, said.stdout[-4000:] + said.stderr[-2000:]

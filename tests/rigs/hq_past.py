@@ -113,4 +113,10 @@ INSERT INTO site (id, transformer_id, group_id, node, gateway_id)
 INSERT INTO site_tunnel (site_id, address, public_key)
     VALUES (7, '10.9.0.7', repeat('k', 43) || '=');
 """,
+    50: """
+INSERT INTO role_lease (role, holder, until) VALUES ('bridge', 'hq1', '2026-03-01');
+""",
+    51: """
+INSERT INTO alarm_judged (site_id, start_at, at) VALUES (7, '2026-03-01', '2026-03-01');
+""",
 }
