@@ -79,6 +79,10 @@ class Host:
                         if isinstance(payload, bytes):
                             await self._take(str(message.topic), payload)
             self._client = None
+            # An error at the disconnect takes the place of the cancellation that led to it.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                return
             await asyncio.sleep(0.2)
 
     async def _take(self, topic: str, payload: bytes) -> None:

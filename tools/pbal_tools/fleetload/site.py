@@ -66,6 +66,10 @@ class FleetSite:
             try:
                 await self._session()
             except (aiomqtt.MqttError, OSError, TimeoutError):
+                # An error at the disconnect takes the place of the cancellation that led to it.
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise asyncio.CancelledError from None
                 self._counts["trouble"] += 1
             if time.monotonic() - began > 60:
                 pause = _RETRY_S[0]
