@@ -59,8 +59,9 @@ and a body; unknown kinds are skipped:
 many there are (u8 each); the part |
 | 19 | ASK | down | send the State |
 
-The same items are the payload of a LoRaWAN downlink, on port 11. Each PART there that does not make the
-command whole is answered with the State, since a device of class A hears one downlink for each uplink.
+The same items are the payload of a LoRaWAN downlink, on port 11. Each PART there that
+does not make the command whole is answered with the State, since a device of class A hears one
+downlink for each uplink.
 
 """
 
