@@ -85,7 +85,7 @@ class Demo:
         self._stack = contextlib.AsyncExitStack()
         self._enrol = f"https://localhost:{engines.free_port()}"
         self.address = ""
-        self.password = ""
+        self.passwords: dict[str, str] = {}  # first ones, by user
         self.fleet: Fleet | None = None
 
     # -- programs ---------------------------------------------------------------------------
@@ -154,7 +154,10 @@ class Demo:
         await self._start(
             "broker", str(engines.program()), "-c", str(o.folder / "hq/broker/mosquitto.conf")
         )
-        self.password = load_json(await self._hq("user", "first", "admin", "--json"))["password"]
+        first = await self._hq("user", "first", "admin", "--json")
+        self.passwords["admin"] = load_json(first)["password"]
+        guest = await self._hq("user", "add", "guest", "--whole", "--json")
+        self.passwords["guest"] = load_json(guest)["password"]
 
     async def _sites(self) -> None:
         o = self._o
@@ -189,7 +192,12 @@ class Demo:
 
     async def _work(self) -> None:
         o = self._o
-        self._say(f"\n  HQ is here:  {self.address}   user admin, password {self.password}\n")
+        self._say(
+            f"\n  HQ is here:  {self.address}\n"
+            f"    to look:   user guest, password {self.passwords['guest']}\n"
+            f"    to manage: user admin, password {self.passwords['admin']}, and an app for codes\n"
+            "  Each chooses a password of their own at the first login.\n"
+        )
         tokens = read_tokens(o.folder / "tokens.csv")
         streets = {site: tokens.pop(site) for site in list(tokens) if site < FIRST_SITE}
         folder = o.folder / "sites"

@@ -89,6 +89,17 @@ async def first_administrator(conn: Connection, name: str) -> str:
     return password
 
 
+async def add_onlooker(
+    conn: Connection, actor: str, name: str, full_name: str, grants: Sequence[Grant]
+) -> str:
+    """The first password of a new user who gives no orders, from this computer's command line.
+    Raises BadInput."""
+    if needs_totp(grants):
+        raise BadInput("Who may order is made by an administrator, in the portal.")
+    _, password = await _create(conn, actor, name, full_name, grants)
+    return password
+
+
 async def add_machine(
     conn: Connection, actor: str, name: str, full_name: str, grants: Sequence[Grant]
 ) -> str:

@@ -1,4 +1,4 @@
-"""`pbal-hq user`: the first user, and users who have lost password or second factor."""
+"""`pbal-hq user`: the first user, users who only look, and who has lost their way in."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ import typer
 
 from pbal_hq import audit
 from pbal_hq.auth import people
-from pbal_hq.cli.base import ConfigOption, JsonOption, group, print_json, with_database
+from pbal_hq.cli.base import ConfigOption, JsonOption, actor, group, print_json, with_database
+from pbal_hq.cli.places import (
+    InOption,
+    RoleOption,
+    TransformerOption,
+    WholeOption,
+    check_one,
+    grant_at,
+)
 from pbal_hq.config import load
 from pbal_hq.database import Connection
 
-app = group("Users; the portal manages all but the first. Example: pbal-hq user first admin")
+app = group("Users; the portal manages who may order. Example: pbal-hq user first admin")
 Name = Annotated[str, typer.Argument(help="To log in with: small letters and digits.")]
 
 
@@ -25,6 +33,32 @@ def first(name: Name, config: ConfigOption = None, json_: JsonOption = False) ->
 
     async def work(db: Connection) -> str:
         return await people.first_administrator(db, name)
+
+    _tell(name, with_database(load(config), work), json_)
+
+
+@app.command()
+def add(
+    name: Name,
+    role: RoleOption = "official",
+    whole: WholeOption = False,
+    place: InOption = "",
+    transformer: TransformerOption = "",
+    full_name: Annotated[str, typer.Option("--full-name", help="For people: who it is.")] = "",
+    config: ConfigOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Add a user who only looks; prints the first password. In the portal others get their roles.
+
+    Example: pbal-hq user add anjali --whole
+
+    Example: pbal-hq user add ravi --in KL/ERN --role auditor --full-name "Ravi Menon"
+    """
+    check_one(whole, place, transformer)
+
+    async def work(db: Connection) -> str:
+        grant = await grant_at(db, role, whole, place, transformer)
+        return await people.add_onlooker(db, actor(), name, full_name, [grant])
 
     _tell(name, with_database(load(config), work), json_)
 

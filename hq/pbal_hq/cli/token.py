@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from pbal_hq.auth import Grant, Role, people, services
+from pbal_hq.auth import people, services
 from pbal_hq.cli.base import (
     ConfigOption,
     JsonOption,
@@ -17,10 +17,16 @@ from pbal_hq.cli.base import (
     print_table,
     with_database,
 )
+from pbal_hq.cli.places import (
+    InOption,
+    RoleOption,
+    TransformerOption,
+    WholeOption,
+    check_one,
+    grant_at,
+)
 from pbal_hq.config import load
 from pbal_hq.database import Connection
-from pbal_hq.errors import ConfigError
-from pbal_hq.registry import area_of, transformer_of
 
 app = group("Machines that read the API. Example: pbal-hq token add grafana --whole")
 
@@ -30,12 +36,10 @@ Name = Annotated[str, typer.Argument(help="The machine: small letters and digits
 @app.command()
 def add(
     name: Name,
-    role: Annotated[
-        Literal["official", "auditor"], typer.Option(help="What it may see.")
-    ] = "official",
-    whole: Annotated[bool, typer.Option("--whole", help="Of the whole tree.")] = False,
-    place: Annotated[str, typer.Option("--in", help="Of an area: codes from the state down.")] = "",
-    transformer: Annotated[str, typer.Option(help="Of one transformer: its code.")] = "",
+    role: RoleOption = "official",
+    whole: WholeOption = False,
+    place: InOption = "",
+    transformer: TransformerOption = "",
     description: Annotated[str, typer.Option(help="For people: what it is.")] = "",
     config: ConfigOption = None,
     json_: JsonOption = False,
@@ -46,17 +50,11 @@ def add(
 
     Example: pbal-hq token add scada --in KL/ERN --description "Ernakulam's control room"
     """
-    if whole + bool(place) + bool(transformer) != 1:
-        raise ConfigError("say where it may read: one of --whole, --in and --transformer")
+    check_one(whole, place, transformer)
     settings = load(config)
 
     async def work(db: Connection) -> str:
-        grant = Grant(
-            Role(role),
-            whole=whole,
-            area_id=await area_of(db, place) if place else None,
-            transformer_id=await transformer_of(db, transformer) if transformer else None,
-        )
+        grant = await grant_at(db, role, whole, place, transformer)
         return await people.add_machine(db, actor(), name, description, [grant])
 
     _tell(name, with_database(settings, work), json_)

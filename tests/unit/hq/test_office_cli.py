@@ -36,6 +36,25 @@ def test_the_first_user_and_a_lost_way_in(hq):
     assert "no user nobody" in hq("user", "reset", "nobody", code=6)
 
 
+async def test_a_user_who_only_looks_is_made_here(hq, database_url):
+    async with people.connected(database_url) as conn:
+        await people.make(conn)
+    made = json.loads(await call(hq, "user", "add", "anjali", "--whole", "--json"))
+    assert len(made["password"]) == 20
+    await call(hq, "user", "add", "ravi", "--in", "KL/EKM/D1", "--role", "auditor")
+    found = execute(
+        database_url,
+        "SELECT p.name, p.password_is_initial, g.role, g.whole FROM person p JOIN person_grant g"
+        " ON g.person_id = p.id WHERE p.name IN ('anjali', 'ravi') ORDER BY p.name",
+    )
+    assert found == [("anjali", True, "official", True), ("ravi", True, "auditor", False)]
+    assert "a user anjali already" in await call(hq, "user", "add", "anjali", "--whole", code=7)
+    assert "one of --whole" in await call(hq, "user", "add", "eve", code=2)
+    assert "no area KL/X" in await call(hq, "user", "add", "eve", "--in", "KL/X", code=6)
+    wish = ("user", "add", "eve", "--whole", "--role", "operator")
+    assert "not one of" in await call(hq, *wish, code=2)
+
+
 def test_the_audit_log_is_verified_and_exported(hq, database_url):
     hq("user", "first", "admin")
     hq("user", "reset", "admin")
