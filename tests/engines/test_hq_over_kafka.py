@@ -11,8 +11,6 @@ from rigs.poison import poison
 from rigs.sitefault import Site
 from rigs.waiting import until
 
-from pbal_controller.journal import Journal
-from pbal_controller.uplink import outbox
 from pbal_hq.bus import topics
 
 pytestmark = [pytest.mark.engine, pytest.mark.keeps_processes, pytest.mark.timeout(420)]
@@ -71,13 +69,7 @@ async def test_from_the_uplink_to_the_row(tmp_path, kafka, database_url, run):  
         await role.start()
         before = len(rows())
         await until(lambda: many(before + 5))
-        await site.kill()
-        await site.start(0)  # nothing new: what is written down must come
-        journal = Journal(tmp_path / "j.db")
-        try:
-            await until(lambda: outbox.backlog(journal) == 0)
-        finally:
-            journal.close()
+        await site.drained()
         letters = "SELECT kind, count(*) FROM dead_letter GROUP BY kind"
         await until(lambda: sum(n for _, n in execute(hq.url, letters)) >= len(POISON))
         assert await role.terminate(60) == 0

@@ -6,6 +6,10 @@ import asyncio
 import sys
 from pathlib import Path
 
+from pbal_controller.journal import Journal
+from pbal_controller.uplink import outbox
+from rigs.waiting import until
+
 FIRST_S = 1_700_000_100  # of uplink_site.py
 _PROGRAM = str(Path(__file__).resolve().parents[1] / "faults" / "uplink_site.py")
 
@@ -37,6 +41,16 @@ class Site:
             words = line.decode().split()
             if len(words) == 2:
                 (self.summaries if words[0] == "S" else self.commands).append(int(words[1]))
+
+    async def drained(self) -> None:
+        """Nothing new from now on; waits until HQ has all that is written down."""
+        await self.kill()
+        await self.start(0)
+        journal = Journal(Path(self._how[0]))
+        try:
+            await until(lambda: outbox.backlog(journal) == 0)
+        finally:
+            journal.close()
 
     async def kill(self) -> None:
         """SIGKILL, where it runs."""
