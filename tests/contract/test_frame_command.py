@@ -150,10 +150,10 @@ ADU = modbus_client.adu(5, modbus_client.request_pdu(0, FRAME))
         ((FRAME.hex(), "--pcap", "/nowhere/x"), 3, "folder"),
         ((FRAME.hex(), "--key", "ab" * 32, "--site", "7"), 3, "not taken from the command line"),
         ((FRAME.hex(), "--group", "ab" * 32, "--site", "7"), 3, "--group-file FILE"),
-        ((FRAME.hex(), "--key-file", "/nonexistent", "--site", "7"), 3, "cannot be read"),
+        ((FRAME.hex(), "--key-file", "/nowhere", "--site", "7"), 3, "cannot be read"),
         (("-", "--key-file", "-", "--site", "7"), 3, "one thing only"),
         (("--key-file", "-", "--group-file", "-", "00"), 3, "one thing only"),
-        ((FRAME.hex(), "--identity", "/nonexistent"), 2, "does not exist"),
+        ((FRAME.hex(), "--identity", "/nowhere"), 2, "does not exist"),
     ],
 )
 def test_mistakes_get_their_own_exit_code(arguments, code, words):
