@@ -131,6 +131,8 @@ class Changeover:
         st = self._st
         stage = st.stage
         moves = to_phase > 0 and 0 != self.phase != to_phase  # to another phase
+        # S5: an open home that comes back elsewhere (S9) stays there as long as one that was moved.
+        stays = to_phase > 0 and 0 != (self.phase or st.proven) != to_phase
         before = (st.lifetime, st.day, st.today, st.last_transfer_s)
         st.stage = _UNDER_WAY
         st.stage_from = self.phase if self.phase != to_phase else 0
@@ -143,12 +145,13 @@ class Changeover:
             st.today = self.switches_today() + 1
             if site:
                 st.day = site // _DAY_S
-            st.last_transfer_s = site or 1
+        if stays:
+            st.last_transfer_s = self._site_s() or 1
         if not self._save():
             st.stage = stage
             st.lifetime, st.day, st.today, st.last_transfer_s = before
             return False
-        if moves:
+        if stays:
             self._last_transfer_ms = now_ms
         self._local = local_event
         self._from = self.phase
@@ -325,13 +328,13 @@ class Changeover:
         first = self._sense.first_live_ms
         if first < self._closed_ms:
             first = now_ms
+        if 0 != (self._from or st.proven) != self._goal:
+            self._last_transfer_ms = now_ms  # S5: the dwell is how long the home stays here
         self.phase = st.proven = self._goal
         self.contacts.closed(self.phase)
         self.doubt = self._again = False
         self.fresh = True
         self.state = _STATE_CLOSED
-        if 0 != self._from != self._goal:
-            self._last_transfer_ms = now_ms  # S5: the dwell is how long the home stays here
         transfer = max(0, first - self._lost_ms) if self._from and self._lost_ms >= 0 else 0
         failed = self._reason
         if self._local and not failed:

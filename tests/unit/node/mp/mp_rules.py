@@ -418,6 +418,14 @@ def s9_takes_a_healthy_phase_when_its_own_stays_dead():
     w.volts = [0.0, 0.0, 0.0, 231.0]
     w.until(lambda: w.sel.state == CLOSED, 60000)
     assert w.sel.phase == 3
+    w.volts = [0.0, 230.0, 230.0, 230.0]
+    w.run(30000)
+    assert w.order(1, 1).reason == names.REASON_DWELL, "it went elsewhere: it stays there (S5)"
+    w.boot()
+    w.settle()
+    assert w.order(2, 1).reason == names.REASON_DWELL, "a reset must not shorten the dwell"
+    w.skip(1800000)
+    assert w.order(3, 1).reason == 0
 
 
 def s10_fixed_homes_stay():
