@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pbal_controller.bearers.lora import bearer
+from pbal_controller.homes import BEACONS as END_OF_BEACONS
 from pbal_controller.keys import GroupGeneration, KeyStore
 from pbal_protocol import records as r
 from pbal_protocol.frames import GROUP, UP, Sealer, peek
@@ -130,3 +131,29 @@ def test_beacons_of_a_second_run_have_new_counters(job: Job) -> None:
     )  # fmt: skip
     assert again.reserve_beacons(256) >= first + 256
     assert isinstance(job.store.active, GroupGeneration)
+
+
+def test_beacons_end_before_a_commissioning_uses_one_counter_twice(job: Job) -> None:
+    """Their highest bit is set: the next after the last would be the first again."""
+    job.state.reserve(airs.BEACONS, "group", END_OF_BEACONS - 512, 256)
+    last = job.reserve_beacons(256)
+    assert END_OF_BEACONS - 512 < last <= END_OF_BEACONS - 256
+    for _ in range(2):  # also not when it is asked again
+        with pytest.raises(RefusedError, match="No counters are left for beacons"):
+            job.reserve_beacons(256)
+
+
+def test_a_commissioning_without_counters_sends_no_beacon_and_says_so(
+    aerial: type[Aerial], job: Job
+) -> None:
+    aerial.nodes = [Node(1)]
+    job.state.reserve(airs.BEACONS, "group", END_OF_BEACONS - 256, 256)
+
+    def hear() -> None:
+        job.begin()
+        joins.hear(job, 30.0)
+
+    with pytest.raises(RefusedError, match="No counters are left for beacons") as error:
+        hear()
+    assert "clock" in error.value.remedy
+    assert aerial.said == []  # the node heard none
