@@ -13,15 +13,15 @@ from rich.console import Console
 
 from pbal_sim.loads import header
 
-from . import practice, simfleet, simhq
+from . import practice, simfleet, simhq, topology
 from .context import app_context
 from .errors import CheckFailed, InputError
 from .extras import require
-from .output import check_writable, counted, write_json
+from .output import JsonFlag, check_writable, counted, emit, write_json
 from .picture import Picture, sentence
 from .screen import ending_signals, show
 from .streetfaults import FAULTS
-from .streetoptions import SCENARIOS, RunOptions, check, default_port
+from .streetoptions import SCENARIOS, RunOptions, check, default_port, scenario_of
 from .streetrun import StreetRun
 from .view import save_svg
 
@@ -47,6 +47,46 @@ app.command()(practice.board)
 app.command()(practice.street)
 app.command()(simfleet.fleet)
 app.command()(simhq.hq)
+
+
+@app.command("topology")
+def draw_topology(
+    scenario: Annotated[
+        str, typer.Argument(metavar="NAME", help=f"One of {', '.join(SCENARIOS)}.")
+    ] = "urban",
+    homes: Annotated[int, typer.Option(min=1, max=96, help="How many homes.")] = 12,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE.svg", help="Draw it into this file.")
+    ] = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Who speaks to whom over what in a scenario of `pbal sim run`. Starts nothing.
+
+    Example:  pbal sim topology mixed --svg mixed.svg
+    """
+    found = scenario_of(scenario)
+    if svg is not None:
+        check_writable(svg)
+        svg.write_text(topology.svg(scenario, found, homes), encoding="utf-8")
+    data = {
+        "scenario": scenario,
+        "homes": homes,
+        "links": [
+            {
+                "home": link.home + 1,
+                "over": link.over,
+                "bridge": None if link.at == topology.CONTROLLER else link.at + 1,
+            }
+            for link in topology.links(found, homes)
+        ],
+        "picture": str(svg) if svg else None,
+    }
+
+    def render(_: dict[str, Any]) -> None:
+        print("\n".join(topology.told(found, homes)))
+        print(f"picture: {svg}" if svg else "draw it:  --svg FILE.svg")
+
+    emit(data, json_output, render)
 
 
 @app.command()

@@ -105,25 +105,11 @@ class Scenario:
         firsts = range(begin, homes, self.building)
         return tuple(tuple(range(i, min(i + self.building, homes))) for i in firsts)
 
-    def topology(self, homes: int) -> list[str]:
-        """Who speaks to whom, as lines of text."""
-        lines = []
-        wifi, behind = len(self.on_wifi(homes)), 0
-        for building in self.buildings(homes):
-            behind += len(building)
-            line = f"controller ~LoRa~ home {building[0] + 1:02d}"
-            if len(building) > 1:
-                wired = ", ".join(f"{i + 1:02d}" for i in building[1:])
-                line += f", a bridge -RS-485- homes {wired}"
-            lines.append(line)
-        wired_homes = len(self.on_line(homes)) or homes - wifi - behind
-        if ("street" in self.paths or self.last_third) and wired_homes:
-            lines.append(f"controller -RS-485- {wired_homes} homes")
-        if wifi:
-            lines.append(f"controller ~Wi-Fi~ {wifi} homes")
-        if self.radio is not None and not self.building:
-            lines.append(f"controller ~LoRa~ {homes} homes")
-        return lines
+    def kind_of(self, path: str) -> str:
+        """What a bearer named in `paths` is, in words: RS-485, LoRa or Wi-Fi."""
+        if path in self.options.get("radio", {}):
+            return "LoRa"
+        return "Wi-Fi" if path == "wifi" else "RS-485"
 
 
 SCENARIOS = {
@@ -226,6 +212,13 @@ def read_link(path: Path) -> Link:
     return Link(site, tables)
 
 
+def scenario_of(name: str) -> Scenario:
+    """A scenario by name. Raises InputError."""
+    if name not in SCENARIOS:
+        raise InputError(f"There is no scenario {name!r}.", f"There are: {', '.join(SCENARIOS)}.")
+    return SCENARIOS[name]
+
+
 def check(options: RunOptions) -> None:
     """Raises InputError for what cannot work, before anything is started."""
     for name in options.faults:
@@ -233,11 +226,7 @@ def check(options: RunOptions) -> None:
             raise InputError(
                 f"There is no fault {name!r}.", f"There are: {', '.join(sorted(FAULTS))}."
             )
-    if options.scenario not in SCENARIOS:
-        raise InputError(
-            f"There is no scenario {options.scenario!r}.", f"There are: {', '.join(SCENARIOS)}."
-        )
-    if SCENARIOS[options.scenario].radio is not None:
+    if scenario_of(options.scenario).radio is not None:
         require("pi")
     if options.uplink:
         require_broker()

@@ -19,6 +19,7 @@ from pbal_sim import figures
 from pbal_sim.street import Street, StreetConfig
 from pbal_sim.streetconfig import building_of
 
+from . import topology
 from .controllersetup import ControllerSetup, NodeIdentity, create_keys, write_config
 from .errors import CheckFailed, CliError
 from .output import counted
@@ -57,7 +58,7 @@ class StreetRun:
         )
         self.picture.homes = [HomeCell(f"home {i + 1:02d}") for i in range(options.homes)]
         self._link = None if options.link is None else read_link(options.link)
-        self.picture.told += SCENARIOS[options.scenario].topology(options.homes)
+        self.picture.told += topology.told(SCENARIOS[options.scenario], options.homes)
         self.result: dict[str, Any] = {}
         self.stopping = asyncio.Event()
         self._began = time.monotonic()
@@ -79,27 +80,7 @@ class StreetRun:
     async def run(self) -> None:
         """The whole run. Raises CheckFailed when the street or the controller fails."""
         o = self.options
-        scenario = SCENARIOS[o.scenario]
-        street = Street(
-            StreetConfig(
-                homes=o.homes,
-                site_id=1 if self._link is None else self._link.site,
-                board=scenario.board,
-                radio=scenario.radio,
-                wifi=scenario.on_wifi(o.homes),
-                buildings=scenario.buildings(o.homes),
-                on_line=scenario.on_line(o.homes),
-                bridge_heap=scenario.bridge_heap,
-                both=frozenset(range(o.homes)) if scenario.two_paths else frozenset(),
-                heap=scenario.heap,
-                controller=("127.0.0.1", free_udp_port()),
-                profiles=o.profiles,
-                speed=o.speed,
-                load_start_s=3600.0 * o.hour,
-                seed=o.seed,
-                node_settings=dict(NODE_SETTINGS),
-            )
-        )
+        street = Street(self.street_config())
         begin = asyncio.create_task(street.__aenter__())
         try:
             while not begin.done():
@@ -125,6 +106,28 @@ class StreetRun:
             if o.keep is not None and street.workdir.exists():
                 _keep(street.workdir, o.keep)
             await street.close()
+
+    def street_config(self) -> StreetConfig:
+        """The street that is started."""
+        o, scenario = self.options, SCENARIOS[self.options.scenario]
+        return StreetConfig(
+            homes=o.homes,
+            site_id=1 if self._link is None else self._link.site,
+            board=scenario.board,
+            radio=scenario.radio,
+            wifi=scenario.on_wifi(o.homes),
+            buildings=scenario.buildings(o.homes),
+            on_line=scenario.on_line(o.homes),
+            bridge_heap=scenario.bridge_heap,
+            both=frozenset(range(o.homes)) if scenario.two_paths else frozenset(),
+            heap=scenario.heap,
+            controller=("127.0.0.1", free_udp_port()),
+            profiles=o.profiles,
+            speed=o.speed,
+            load_start_s=3600.0 * o.hour,
+            seed=o.seed,
+            node_settings=dict(NODE_SETTINGS),
+        )
 
     # -- the controller -------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import pytest
 from pbal_controller.config import load
 from pbal_sim.installation import first_files, identity_of
 from pbal_sim.streetconfig import StreetConfig
+from pbal_tools import topology
 from pbal_tools.controllersetup import ControllerSetup, NodeIdentity, create_keys, write_config
 from pbal_tools.errors import InputError
 from pbal_tools.streetoptions import SCENARIOS, RunOptions, check, free_udp_port
@@ -37,8 +38,8 @@ def test_the_controller_is_told_the_same(tmp_path: Path) -> None:
 def test_a_campus_is_told_to_nodes_and_controller_alike(tmp_path: Path) -> None:
     campus = SCENARIOS["campus"]
     assert campus.buildings(13) == (tuple(range(6)), tuple(range(6, 12)), (12,))
-    assert len(campus.topology(13)) == 3
-    assert "home 07, a bridge -RS-485- homes 08, 09, 10, 11, 12" in campus.topology(13)[1]
+    assert len(topology.told(campus, 13)) == 3
+    assert "home 07, a bridge -RS-485- homes 08, 09, 10, 11, 12" in topology.told(campus, 13)[1]
     config = StreetConfig(
         homes=13, board=campus.board, radio=campus.radio, buildings=campus.buildings(13)
     )
@@ -68,13 +69,13 @@ def test_mixed_has_homes_on_wires_on_the_network_and_behind_a_bridge(tmp_path: P
     mixed = SCENARIOS["mixed"]
     assert mixed.buildings(12) == ((8, 9, 10, 11),)
     assert (mixed.on_line(12), mixed.on_wifi(12)) == ({0, 2, 4, 6}, {1, 3, 5, 7})
-    assert mixed.topology(12) == [
+    assert topology.told(mixed, 12) == [
         "controller ~LoRa~ home 09, a bridge -RS-485- homes 10, 11, 12",
         "controller -RS-485- 4 homes",
         "controller ~Wi-Fi~ 4 homes",
     ]
     assert mixed.buildings(60) == (tuple(range(54, 60)),)
-    assert SCENARIOS["urban"].topology(4) == ["controller -RS-485- 4 homes"]
+    assert topology.told(SCENARIOS["urban"], 4) == ["controller -RS-485- 4 homes"]
     config = StreetConfig(
         homes=12, board=mixed.board, radio=mixed.radio, buildings=mixed.buildings(12),
         on_line=mixed.on_line(12), wifi=mixed.on_wifi(12),
