@@ -281,7 +281,7 @@ class Bus:
         elif do == "tap":
             self._taps = message["value"]
         elif do == "wire":
-            self._ports[message["node"]].connected = message["value"]
+            self._wire(message["node"], message["value"])
         elif do == "reset":
             self._reset(message["node"])
         elif do == "rule":
@@ -306,6 +306,13 @@ class Bus:
             **vars(self._line.counts),
             "rule_hits": self._rules.hits,
         }
+
+    def _wire(self, i: int, connected: bool) -> None:
+        """What is cut off drives the pair no more, also in the middle of an answer."""
+        self._from_node(i)
+        self._ports[i].connected = connected
+        if not connected:
+            self._line.drivers[i].disable(time.monotonic_ns() / 1000)
 
     def _reset(self, i: int) -> None:
         """A chip that stops releases the line at once; what it had not sent yet is never sent."""

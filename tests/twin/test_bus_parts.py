@@ -1,14 +1,17 @@
 """The parts of the bus and of the street's figures by themselves: no process, no firmware."""
 
+import json
 import mmap
 import random
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
+from pbal_sim.bus import Bus
 from pbal_sim.buscounts import BusCounts
 from pbal_sim.disturbances import Disturbances
 from pbal_sim.hal import hwmap
@@ -83,6 +86,25 @@ def make_segment() -> Iterator[Callable[..., Segment]]:
     yield make
     for segment in made:
         segment.close()
+
+
+def test_a_node_cut_off_in_its_answer_leaves_the_pair_to_the_others(
+    make_segment: Callable[..., Segment],
+) -> None:
+    segment = make_segment()
+    street, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    bus = Bus(control, segment.pages, segment.ports, UNITS, 115200, 1, False)
+    now_us = time.monotonic_ns() // 1000
+    segment.chips[1].send(struct.pack(hwmap.EVENT_FORMAT, hwmap.EV_PIN, 0, 1, 0, now_us))
+    with street, control:
+        bus._from_node(1)
+        assert bus._line.drivers[1].on_us is not None
+        street.send(json.dumps({"do": "wire", "node": 1, "value": False}).encode())
+        assert bus._command()
+        # It switches its driver off when its answer is over, which nobody on the pair sees.
+        segment.chips[1].send(struct.pack(hwmap.EVENT_FORMAT, hwmap.EV_PIN, 0, 0, 0, now_us + 9000))
+        bus._from_node(1)
+        assert not bus._line.drivers[1].touches(now_us + 1e6, now_us + 2e6)
 
 
 def sent(data: bytes, source: int = CONTROLLER) -> Transmission:
