@@ -94,6 +94,7 @@ def test_a_node_cut_off_in_its_answer_leaves_the_pair_to_the_others(
     segment = make_segment()
     street, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     bus = Bus(control, segment.pages, segment.ports, UNITS, 115200, 1, False)
+    segment.ports[1].sock.setblocking(False)
     now_us = time.monotonic_ns() // 1000
     segment.chips[1].send(struct.pack(hwmap.EVENT_FORMAT, hwmap.EV_PIN, 0, 1, 0, now_us))
     with street, control:
