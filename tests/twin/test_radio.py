@@ -7,14 +7,11 @@ import time
 from collections.abc import Callable
 
 import pytest
-from rigs import needs
 
 from pbal_build import build_files
 from pbal_sim.radio import Sx1276
 from pbal_sim.radio import registers as r
 from pbal_sim.street import Street, StreetConfig
-from pbal_tools.streetoptions import RunOptions
-from pbal_tools.streetrun import StreetRun
 
 pytestmark = pytest.mark.twin
 
@@ -93,24 +90,3 @@ async def test_a_node_answers_over_the_air() -> None:
             # The node listens again before the next question begins.
             await until(lambda n=number: home.chip.log().count("sound") == n)
         assert "unsound" not in home.chip.log()
-
-
-async def test_homes_over_lora_are_read_and_moved_by_the_real_controller() -> None:
-    """Real firmware, emulated radios, the controller's own driver over SPI: `--scenario rural`."""
-    needs.require_module("adafruit_rfm9x", "pi")
-    run = StreetRun(RunOptions(homes=2, seconds=150.0, scenario="rural"))
-
-    async def end_when_moved() -> None:
-        await until(lambda: run._status.get("switches", {}).get("confirmed"), 150.0)
-        run.stopping.set()
-
-    watcher = asyncio.create_task(end_when_moved())
-    try:
-        await run.run()
-    finally:
-        watcher.cancel()
-    assert run.result["homes_fresh"] == 2, run.result
-    assert run.result["switches_confirmed"] >= 1, run.result
-    assert run.result["switches_failed"] == 0, run.result
-    assert run.result["incidents"] == {}, run.result
-    assert run.result["node_crashes"] == 0, run.result
