@@ -2,7 +2,6 @@
 
 from pbal_controller.loops import sdnotify
 from pbal_controller.loops.backoff import Backoff, pause
-from pbal_controller.loops.cancelling import check_cancelled
 from pbal_controller.loops.supervisor import Ended, LoopBody, Supervisor
 
-__all__ = ["Backoff", "Ended", "LoopBody", "Supervisor", "check_cancelled", "pause", "sdnotify"]
+__all__ = ["Backoff", "Ended", "LoopBody", "Supervisor", "pause", "sdnotify"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from pbal_controller.errors import JournalError
 from pbal_controller.loops.backoff import Backoff
-from pbal_controller.loops.cancelling import check_cancelled
+from pbal_host import check_cancelled
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from pbal_controller.bearers import Registers
 from pbal_controller.config import TransformerConfig
 from pbal_controller.errors import BearerError
-from pbal_controller.loops import check_cancelled
 from pbal_controller.meters.make import make_meter, profile_of
 from pbal_controller.meters.reading import TransformerReading
 from pbal_controller.meters.residual import Residual, sample_of
+from pbal_host import check_cancelled
 
 log = logging.getLogger(__name__)
 

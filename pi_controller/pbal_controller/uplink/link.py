@@ -25,11 +25,12 @@ from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
 from pbal_controller.config import UplinkConfig
 from pbal_controller.errors import ConfigError
 from pbal_controller.journal import AsyncJournal
-from pbal_controller.loops import Backoff, check_cancelled, pause
+from pbal_controller.loops import Backoff, pause
 from pbal_controller.uplink import outbox, tls
 from pbal_controller.uplink.contracts import Behind, Orders
 from pbal_controller.uplink.node import EdgeNode, Packet, Stage
 from pbal_controller.uplink.outbox import Row
+from pbal_host import check_cancelled
 from pbal_uplink import BadMessage, Message, State, Summary, metrics
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import aiomqtt
 
+from pbal_host import check_cancelled
 from pbal_sim.hq.pki import Pki
 from pbal_uplink import Message, metrics, sparkplug
 
@@ -79,10 +80,7 @@ class Host:
                         if isinstance(payload, bytes):
                             await self._take(str(message.topic), payload)
             self._client = None
-            # An error at the disconnect takes the place of the cancellation that led to it.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                return
+            check_cancelled()
             await asyncio.sleep(0.2)
 
     async def _take(self, topic: str, payload: bytes) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import aiomqtt
 
 from pbal_controller.uplink import EdgeNode, Packet
+from pbal_host import check_cancelled
 from pbal_uplink import State, Summary, metrics
 
 from .figures import Street
@@ -66,10 +67,7 @@ class FleetSite:
             try:
                 await self._session()
             except (aiomqtt.MqttError, OSError, TimeoutError):
-                # An error at the disconnect takes the place of the cancellation that led to it.
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise asyncio.CancelledError from None
+                check_cancelled()
                 self._counts["trouble"] += 1
             if time.monotonic() - began > 60:
                 pause = _RETRY_S[0]

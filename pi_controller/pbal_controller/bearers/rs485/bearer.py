@@ -36,7 +36,8 @@ from pbal_controller.bearers.rs485.line import (
 from pbal_controller.bearers.rs485.registers import registers_of
 from pbal_controller.bearers.rs485.settings import BusConfig
 from pbal_controller.errors import BearerError
-from pbal_controller.loops import Backoff, check_cancelled
+from pbal_controller.loops import Backoff
+from pbal_host import check_cancelled
 from pbal_protocol.modbus import MAX_BODY
 
 log = logging.getLogger(__name__)
