@@ -130,9 +130,9 @@ class Changeover:
         """Journal, then open. False (and nothing moved) when the journal cannot be written."""
         st = self._st
         stage = st.stage
-        moves = to_phase > 0 and 0 != self.phase != to_phase  # to another phase
         # S5: an open home that comes back elsewhere (S9) stays there as long as one that was moved.
         stays = to_phase > 0 and 0 != (self.phase or st.proven) != to_phase
+        moves = stays and self.phase > 0  # from a closed phase to another
         before = (st.lifetime, st.day, st.today, st.last_transfer_s)
         st.stage = _UNDER_WAY
         st.stage_from = self.phase if self.phase != to_phase else 0
@@ -140,13 +140,13 @@ class Changeover:
         st.stage_command = self._command.command_id if self._command else 0
         if to_phase:
             st.lifetime += 1
+        site = self._site_s()
         if moves:
-            site = self._site_s()
             st.today = self.switches_today() + 1
             if site:
                 st.day = site // _DAY_S
         if stays:
-            st.last_transfer_s = self._site_s() or 1
+            st.last_transfer_s = site or 1
         if not self._save():
             st.stage = stage
             st.lifetime, st.day, st.today, st.last_transfer_s = before
