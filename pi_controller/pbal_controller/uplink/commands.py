@@ -17,7 +17,7 @@ from pbal_controller.documents import dump_json, load_json
 from pbal_controller.journal import AsyncJournal, Journal, clock_is_set
 from pbal_controller.standing import Mode, Restraint
 from pbal_controller.uplink import outbox
-from pbal_controller.uplink.facts import answer
+from pbal_controller.uplink.facts import GOOD, answer
 from pbal_uplink import Command, UplinkValueError, names, signing
 
 log = logging.getLogger(__name__)
@@ -34,15 +34,12 @@ _MODES = {
 # Of a release by the beginning of its digest, for a command: whether every home has it (None: it is
 # under way; a fact tells how it ends), and the words for it.
 Release = Callable[[Journal, bytes, str], tuple[bool | None, str]]
-
-
 # An answer without an outcome: another one follows when the rollout has ended.
 _OF_RELEASE = {
     True: names.OUTCOME_DONE,
     None: names.OUTCOME_NONE,
     False: names.OUTCOME_REFUSED,
 }
-_GOOD = (names.OUTCOME_DONE, names.OUTCOME_NONE)
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ class Commands:
         if done:
             self._set(kept)
         log.log(
-            logging.INFO if outcome in _GOOD else logging.WARNING,
+            logging.INFO if outcome in GOOD else logging.WARNING,
             "command of HQ",
             extra={
                 "command": command.command_id,

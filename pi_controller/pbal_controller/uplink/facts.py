@@ -15,7 +15,8 @@ from pbal_uplink import Command, Event, names
 _BELIEVED_S = 30 * 86400
 _TEXT = next(field for field in Event.DECLARED if field.name == "detail").high
 _OUTCOME = {word: number for number, word in names.OUTCOMES.items()}
-_GOOD = (names.OUTCOME_DONE, names.OUTCOME_NONE)
+# What nobody has to look after: done, or under way with another answer to follow.
+GOOD = (names.OUTCOME_DONE, names.OUTCOME_NONE)
 _SEVERITY = {
     "confirmed": names.INFO,
     "expired": names.WARNING,
@@ -103,6 +104,6 @@ def answer(site: int, at_s: float, command: Command, outcome: int, detail: str) 
     return Event(
         site=site, event_id=event_id("answer", site, command.command_id, outcome),
         at_s=_second(at_s), kind=names.KIND_ANSWER,
-        severity=names.INFO if outcome in _GOOD else names.WARNING,
+        severity=names.INFO if outcome in GOOD else names.WARNING,
         outcome=outcome, command_id=command.command_id, detail=shortened(detail),
     )  # fmt: skip
