@@ -17,6 +17,7 @@ import pytest
 
 from pbal_controller.app import Controller
 from pbal_controller.bearers import register
+from pbal_controller.bearers.base import Request
 from pbal_controller.bearers.lora import RadioConfig, bearer, load_hat, probe
 from pbal_controller.bearers.lora.driver import Received
 from pbal_controller.config import HomeConfig, load
@@ -282,6 +283,31 @@ async def test_a_home_whose_radio_is_silent_is_asked_by_wire_within_two_rounds(
 
 
 # -- settings -----------------------------------------------------------------------------
+
+
+async def test_a_turn_asks_for_no_frame_that_it_does_not_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is asked for is sealed, and counts as the home's turn."""
+    asked, sent = [], []
+
+    class Always:
+        """Each answer calls for another frame."""
+
+        def ask(self, where: object, *_: object) -> Request:
+            asked.append(where)
+            return Request(7, b"following")
+
+    made = bearer.LoraBearer("village", RadioConfig(region="IN865"), Always())  # type: ignore[arg-type]
+
+    async def exchange(_radio: object, todo: Request) -> bool:
+        sent.append(todo.frame)
+        return True
+
+    monkeypatch.setattr(made, "_exchange", exchange)
+    await made._turn(None, Request(7, b"first"))  # type: ignore[arg-type]
+    assert sent == [b"first", b"following"]
+    assert asked == [7]
 
 
 @pytest.mark.parametrize(

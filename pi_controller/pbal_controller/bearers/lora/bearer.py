@@ -355,18 +355,19 @@ class LoraBearer:
     async def _turn(self, radio: RadioThread, todo: Request) -> None:
         """One home is told something, and once more where its answer calls for it."""
         loop, c = asyncio.get_running_loop(), self._counts
-        following: Request | None = todo
-        for _ in range(_IN_A_ROW):
-            if following is None or not following.frame:
-                return
+        for n in range(_IN_A_ROW):
+            if n:
+                # A node takes the time for some seconds after it asked: not in its next turn.
+                following = self._traffic.ask(todo.to, loop.time(), self.room, True)
+                if following is None or not following.frame:
+                    return
+                todo = following
             c["requests"] += 1
-            if not await self._exchange(radio, following):
+            if not await self._exchange(radio, todo):
                 c["timeouts"] += 1
-                self._traffic.handle(following, None, loop.time())
+                self._traffic.handle(todo, None, loop.time())
                 return
             c["answers"] += 1
-            # A node takes the time for some seconds after it asked: not in its next turn.
-            following = self._traffic.ask(todo.to, loop.time(), self.room, True)
 
     async def _exchange(self, radio: RadioThread, todo: Request) -> bool:
         """A frame down, and the node's answer; False when none came."""
