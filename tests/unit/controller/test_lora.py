@@ -304,8 +304,8 @@ async def test_a_turn_asks_for_no_frame_that_it_does_not_send(
         sent.append(todo.frame)
         return True
 
-    monkeypatch.setattr(made, "_exchange", exchange)
-    await made._turn(None, Request(7, b"first"))  # type: ignore[arg-type]
+    monkeypatch.setattr(made._exchanges, "_exchange", exchange)
+    await made._exchanges._turn(None, Request(7, b"first"))  # type: ignore[arg-type]
     assert sent == [b"first", b"following"]
     assert asked == [7]
 

@@ -3,9 +3,9 @@
     | beacon | slots | contention | repair ... | exchanges | next beacon
 
 Homes send their readings in slots of their own (pbal_protocol.radio.tdma). What is sent to a home
-goes in an exchange after the round, and is answered at once. A home without a slot sends in the
-contention window; its frame is authentic, so it gets a slot with the next exchange. Wired homes
-behind bridges have their turn before the exchanges (bridges.py).
+goes in an exchange after the round (exchanges.py), and is answered at once. A home without a slot
+sends in the contention window; its frame is authentic, so it gets a slot with the next exchange.
+Wired homes behind bridges have their turn before the exchanges (bridges.py).
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pbal_controller.bearers.base import EVERYBODY, Answer, Request, Traffic, Where
+from pbal_controller.bearers.base import Traffic, Where
 from pbal_controller.bearers.lora.bridges import ROOM, Bridges, source_of
 from pbal_controller.bearers.lora.driver import Driver, Received
 from pbal_controller.bearers.lora.drivers import opened
+from pbal_controller.bearers.lora.exchanges import Exchanges
 from pbal_controller.bearers.lora.hats import load_hat
 from pbal_controller.bearers.lora.quality import Quality
 from pbal_controller.bearers.lora.radio import RadioThread
-from pbal_controller.bearers.lora.settings import ANSWER_BYTES, Behind, RadioConfig
+from pbal_controller.bearers.lora.settings import ANSWER_BYTES, TURN_S, Behind, RadioConfig
 from pbal_controller.bearers.lora.surroundings import Surroundings
 from pbal_controller.bearers.sleeper import Sleeper
 from pbal_controller.errors import BearerError
@@ -46,13 +47,6 @@ _BACKOFF_S = (1.0, 60.0)
 _SLOT_SHARE = 0.5
 # Addresses that are no home of the site, or whose key is another: for crews.
 _STRANGERS = 32
-# More exchanges in a round while homes wait for their first slot.
-_JOINING = 4
-# More exchanges in a round while something waits for homes: a command, an acknowledgement.
-_WANTED = 2
-# With one home in one turn, while its answer calls for another frame.
-_IN_A_ROW = 2
-_TURN_S = 0.02
 
 
 class LoraBearer:
@@ -74,16 +68,14 @@ class LoraBearer:
         self._rounds = tdma.Rounds(version, config.sf, self._bw_hz, guard_us)
         self._guard_s = self._rounds.guard_us / 1e6
         self._rates: dict[int, tdma.Rate] = {}
-        self._joining: set[int] = set()
         self._strangers: dict[int, Received] = {}
         self._around = Surroundings(name, config, traffic, self._guard_s)
         self._bridges = Bridges(name, config, traffic, self)
+        self._exchanges = Exchanges(config, traffic, self._rounds, self._bridges, self)
         self._budget = Budget(config.plan, (config.down,))
         self._radio: RadioThread | None = None
         self._sleeper = Sleeper()
-        self._counts = dict.fromkeys(
-            ("rounds", "repairs", "requests", "answers", "timeouts", "joins", "foreign"), 0
-        )
+        self._counts = dict.fromkeys(("rounds", "repairs", "joins", "foreign"), 0)
         self._airtime_us = 0
         self._began = time.monotonic()
         self._why = "the radio is not open yet"
@@ -107,7 +99,7 @@ class LoraBearer:
         """A frame down and the longest answer."""
         down_us = time_on_air_us(min(size, self.room), self.config.sf, self._bw_hz)
         answer_us = time_on_air_us(ANSWER_BYTES, self.config.sf, self._bw_hz)
-        return (down_us + answer_us) / 1e6 + 2 * self._guard_s + _TURN_S
+        return (down_us + answer_us) / 1e6 + 2 * self._guard_s + TURN_S
 
     def freshness_s(self, homes: int) -> float:
         """One round in which all are heard, at the slowest spreading factor."""
@@ -126,6 +118,7 @@ class LoraBearer:
         radio = self._radio
         return (
             self._counts
+            | self._exchanges.counts
             | self._bridges.counts()
             | self._around.counts()
             | {
@@ -207,7 +200,7 @@ class LoraBearer:
         self._counts["rounds"] += 1
         self._judge()
         await self._bridges.turns(radio)
-        await self._exchanges(radio)
+        await self._exchanges.run(radio)
         await self._give_way(radio, began)
         self.round_s = loop.time() - began
 
@@ -307,88 +300,6 @@ class LoraBearer:
             return
         self._traffic.tell(address, record)
 
-    async def _exchanges(self, radio: RadioThread) -> None:
-        """Sends what waits for homes, and receives their answers."""
-        loop = asyncio.get_running_loop()
-        left = self.config.exchanges + min(len(self._joining), _JOINING)
-        self._joining.clear()
-        left = await self._wanted(radio, left)
-        behind = sum(len(bridge.homes) for bridge in self._bridges.all.values())
-        for _ in range(2 * left + 4 + 2 * behind):
-            if left <= 0:
-                return
-            todo = self._traffic.next_request(loop.time())
-            if not isinstance(todo, Request):
-                return
-            if todo.to is EVERYBODY:
-                if self._bridges.all:
-                    await self.transmit(radio, todo.frame)
-                continue  # to the others beacons carry the time
-            if isinstance(todo.to, Behind):
-                self._bridges.wants(todo)
-                continue
-            if not todo.frame:
-                # Nothing can be sealed for it: it was not heard since our start.
-                if todo.to not in self.quality:
-                    self._traffic.handle(todo, None, loop.time())
-                continue
-            left -= 1
-            await self._turn(radio, todo)
-
-    async def _wanted(self, radio: RadioThread, left: int) -> int:
-        """First those for which something waits, in a row of their own; how many of `left` homes
-        may be told after that: one at least, so that the others have their turn too.
-        """
-        homes = self._rounds.homes()
-        first = self._rounds.round % len(homes) if homes else 0
-        more = left - 1 + _WANTED
-        for address in homes[first:] + homes[:first]:
-            if more <= 0:
-                break
-            now = asyncio.get_running_loop().time()
-            todo = self._traffic.ask(address, now, self.room, True)
-            if todo is not None and todo.frame:
-                more -= 1
-                await self._turn(radio, todo)
-        return max(1, min(left, more))
-
-    async def _turn(self, radio: RadioThread, todo: Request) -> None:
-        """One home is told something, and once more where its answer calls for it."""
-        loop, c = asyncio.get_running_loop(), self._counts
-        for n in range(_IN_A_ROW):
-            if n:
-                # A node takes the time for some seconds after it asked: not in its next turn.
-                following = self._traffic.ask(todo.to, loop.time(), self.room, True)
-                if following is None or not following.frame:
-                    return
-                todo = following
-            c["requests"] += 1
-            if not await self._exchange(radio, todo):
-                c["timeouts"] += 1
-                self._traffic.handle(todo, None, loop.time())
-                return
-            c["answers"] += 1
-
-    async def _exchange(self, radio: RadioThread, todo: Request) -> bool:
-        """A frame down, and the node's answer; False when none came."""
-        loop, config = asyncio.get_running_loop(), self.config
-        end_s = await self.transmit(radio, todo.frame)
-        if todo.sent is not None:
-            todo.sent()
-        radio.tune(0.0, config.up[0], config.sf)
-        longest_us = time_on_air_us(ANSWER_BYTES, config.sf, self._bw_hz)
-        close_s = end_s + config.answer_timeout_ms / 1e3 + longest_us / 1e6 + self._guard_s
-        while (received := await radio.receive(close_s)) is not None:
-            if source_of(received.frame) != todo.to:
-                self.take(received)
-            elif self._traffic.offered(todo, Answer(received.frame), loop.time()):
-                assert isinstance(todo.to, int)
-                self.note(todo.to, received)
-                # The node listens again before the next frame comes.
-                await asyncio.sleep(max(0.0, received.end_s + _TURN_S - loop.time()))
-                return True
-        return False
-
     # -- frames that come ---------------------------------------------------------------------
 
     def take(self, received: Received) -> None:
@@ -427,10 +338,10 @@ class LoraBearer:
             snr_q4 = round(4 * self.quality[address].snr_db)
             sf = tdma.Rate.first(snr_q4, 7, self.config.sf)
             self._rates[address] = tdma.Rate(sf, 7, self.config.sf)
-        self._joining.add(address)
+        self._exchanges.joining.add(address)
         self._assign(address, sf)
 
-    # -- for bridges --------------------------------------------------------------------------
+    # -- for bridges and exchanges ---------------------------------------------------------------
 
     def heard_sf(self, address: int) -> int:
         """The spreading factor of a home with a radio; 0 while it has no slot."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from pbal_controller.bearers.base import Answer, Request, Traffic, Where
 from pbal_controller.bearers.lora.driver import Received
 from pbal_controller.bearers.lora.radio import RadioThread
-from pbal_controller.bearers.lora.settings import Behind, RadioConfig
+from pbal_controller.bearers.lora.settings import TURN_S, Behind, RadioConfig
 from pbal_protocol.errors import RemoteError
 from pbal_protocol.frames import UP, UP_EXPLICIT, peek
 from pbal_protocol.radio import carried
@@ -31,7 +31,6 @@ _OWN_ROOM = 60
 _ASKS = 4  # of one bridge in one round
 _BATCHES_S = 5.0  # on the air in answer to one ask, at most, though one batch always
 _READING = 60  # a neighbour's item with a reading alone
-_TURN_S = 0.02
 # A bridge's batches may use this share of the airtime that the plan allows.
 _DUTY_SHARE = 0.4
 _LOST_ROUNDS = 2
@@ -253,7 +252,7 @@ class Bridges:
             bridge.batches += 1
             if not batch[1]:
                 # The node listens again before the next frame comes.
-                await asyncio.sleep(max(0.0, received.end_s + _TURN_S - loop.time()))
+                await asyncio.sleep(max(0.0, received.end_s + TURN_S - loop.time()))
                 break
             close_s = received.end_s + longest_s + config.guard_ms / 1e3
         duty = config.plan.band(*config.up).duty_permille

@@ -14,6 +14,8 @@ from pbal_protocol.radio.plans import Plan
 
 # Bytes of the longest answer of a node: every record beside a reading.
 ANSWER_BYTES = 110
+# After a frame of its own a node listens again, s.
+TURN_S = 0.02
 # ERP to EIRP: an antenna on the roof of a case adds this much, dB.
 _ANTENNA_DB = 2.15
 # The slowest factor at which a node's question for the time is answered while it counts (5 s).
