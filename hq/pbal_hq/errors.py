@@ -15,6 +15,7 @@ HqError                    exit code of the command
   LakeDiffers              14  the data lake and the store do not have the same figures
   BackupError             15   a backup cannot be read, restored or opened
   CheckFailed             16   `pbal-hq doctor` found something that must be mended
+  TrendsError             17   Druid does not answer, or cannot do what it was asked for
 """
 
 from __future__ import annotations
@@ -80,12 +81,6 @@ class LakeError(HqError):
     exit_code = 13
 
 
-class TrendsError(HqError):
-    """Druid does not answer, or cannot do what it was asked for."""
-
-    exit_code = 17
-
-
 class LakeDiffers(HqError):
     """The data lake and the store do not have the same figures."""
 
@@ -102,3 +97,9 @@ class CheckFailed(HqError):
     """The doctor found something that must be mended; its findings say what."""
 
     exit_code = 16
+
+
+class TrendsError(HqError):
+    """Druid does not answer, or cannot do what it was asked for."""
+
+    exit_code = 17

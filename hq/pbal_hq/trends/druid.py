@@ -229,4 +229,4 @@ def _call(url: str, body: object = None) -> Any:
         said = error.read(1000).decode(errors="replace")
         raise TrendsError(f"{url}: {error.code} {said}") from None
     except (OSError, ValueError) as error:
-        raise TrendsError(f"Druid, {url}: {error}; is it up, is trends.* right?") from None
+        raise TrendsError(f"Druid, {url}: {error}; is it up, is druid.* right?") from None
