@@ -204,6 +204,11 @@ def need_lake(config: Config) -> None:
     """Raises ConfigError where no lake is configured, or its packages are missing."""
     if why := idle(config).get("lake"):
         raise ConfigError(why)
+    need_packages()
+
+
+def need_packages() -> None:
+    """Raises ConfigError where those of the lake and of long ranges are missing."""
     for name in ("duckdb", "fsspec", "pyarrow"):
         if importlib.util.find_spec(name) is None:
             raise ConfigError(f"the lake needs the package {name!r}: pip install pbal[hq,lake]")

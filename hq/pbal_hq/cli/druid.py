@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from pbal_hq import roles
 from pbal_hq.bus import topics
 from pbal_hq.cli.base import ConfigOption, group
+from pbal_hq.cli.days import DAY, FromOption, ToOption, read_day
 from pbal_hq.config import Config, load
 from pbal_hq.errors import ConfigError
 from pbal_hq.javaclient import client_of
@@ -36,6 +36,7 @@ def set_up(
     loaded = load(config)
     _configured(loaded)
     client = client_of(loaded)
+    roles.need_packages()
     from pbal_hq.trends import druid
 
     how = loaded.druid
@@ -48,8 +49,8 @@ def set_up(
 
 @app.command()
 def correct(
-    since: Annotated[str, typer.Option("--from", metavar="DAY", help="As 2026-11-01, UTC.")],
-    until: Annotated[str, typer.Option("--to", metavar="DAY", help="The last day.")],
+    since: FromOption,
+    until: ToOption,
     config: ConfigOption = None,
 ) -> None:
     """Replace days of Druid's by the lake's. Example: pbal-hq druid correct --from 2026-11-27 \
@@ -60,10 +61,7 @@ def correct(
     roles.need_lake(loaded)
     if loaded.druid.folder is None:
         raise ConfigError("druid.folder is missing: a folder that Druid's indexers see, too")
-    try:
-        day, last = datetime.date.fromisoformat(since), datetime.date.fromisoformat(until)
-    except ValueError:
-        raise ConfigError("--from, --to: needs days, as 2026-11-28") from None
+    day, last = read_day(since, "--from"), read_day(until, "--to")
     from pbal_hq.lake import lake_of
     from pbal_hq.trends.correct import correct as replace
     from pbal_hq.trends.druid import Druid
@@ -74,4 +72,4 @@ def correct(
     while day <= last:
         rows = replace(lake, server, loaded.druid.source, day, loaded.druid.folder)
         print(f"{day}: {rows} windows")
-        day += datetime.timedelta(days=1)
+        day += DAY

@@ -15,6 +15,7 @@ import typer
 from pbal_hq import roles
 from pbal_hq.ca import write_whole
 from pbal_hq.cli.base import ConfigOption, JsonOption, group, print_json, print_table, wait_for
+from pbal_hq.cli.days import DAY, FromOption, ToOption, read_day
 from pbal_hq.config import Config, load
 from pbal_hq.database import connected
 from pbal_hq.errors import BadInput, ConfigError, LakeDiffers, NothingToDo
@@ -24,17 +25,6 @@ if TYPE_CHECKING:
 
 app = group("The data lake (docs/hq-lake.md). Example: pbal-hq lake verify")
 
-_DAY = datetime.timedelta(days=1)
-From = Annotated[str, typer.Option("--from", metavar="DAY", help="As 2026-11-01, UTC.")]
-To = Annotated[str, typer.Option("--to", metavar="DAY", help="The last day.")]
-
-
-def _day(text: str, name: str) -> datetime.date:
-    try:
-        return datetime.date.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f"{name} {text!r}: needs a day, as 2026-11-28") from None
-
 
 def _month(text: str, name: str) -> tuple[datetime.date, datetime.date]:
     """Its first day, and the first of the next."""
@@ -42,7 +32,7 @@ def _month(text: str, name: str) -> tuple[datetime.date, datetime.date]:
 
     try:
         since, until = (at.date() for at in period(text))
-        if until - since > _DAY:
+        if until - since > DAY:
             return since, until
     except BadInput:
         pass
@@ -118,8 +108,8 @@ def key(config: ConfigOption = None, json_: JsonOption = False) -> None:
 
 @app.command()
 def verify(
-    since: From = "",
-    until: To = "",
+    since: FromOption = "",
+    until: ToOption = "",
     config: ConfigOption = None,
     json_: JsonOption = False,
 ) -> None:
@@ -134,14 +124,14 @@ def verify(
     from pbal_hq.lake import SUMMARY, differences
 
     kept = _today() - datetime.timedelta(days=settings.store.raw_days - 1)
-    first = _day(since, "--from") if since else max([kept, *lake.days(SUMMARY)[:1]])
-    last = _day(until, "--to") if until else _today() - _DAY
+    first = read_day(since, "--from") if since else max([kept, *lake.days(SUMMARY)[:1]])
+    last = read_day(until, "--to") if until else _today() - DAY
     if first < kept:
         raise ConfigError(f"--from {first}: the store has summaries from {kept} on only")
 
     async def work() -> tuple[int, list[object]]:
         async with connected(settings.database) as db:
-            rows, found = await differences(db, lake, first, last + _DAY)
+            rows, found = await differences(db, lake, first, last + DAY)
             return rows, list(found)
 
     rows, found = wait_for(work())
@@ -161,8 +151,8 @@ def verify(
 
 @app.command()
 def replay(
-    since: From,
-    until: To,
+    since: FromOption,
+    until: ToOption,
     config: ConfigOption = None,
     json_: JsonOption = False,
 ) -> None:
@@ -171,7 +161,7 @@ def replay(
     Example: pbal-hq lake replay --from 2026-11-01 --to 2026-11-07
     """
     settings = load(config)
-    first, last = _day(since, "--from"), _day(until, "--to")
+    first, last = read_day(since, "--from"), read_day(until, "--to")
     kept = _today() - datetime.timedelta(days=settings.store.raw_days - 1)
     if first < kept:
         raise ConfigError(
@@ -184,7 +174,7 @@ def replay(
         from pbal_hq.lake import replay
 
         async with roles.opened(settings) as hq:
-            return await replay(lake, hq.bus, first, last + _DAY, _progress(json_))
+            return await replay(lake, hq.bus, first, last + DAY, _progress(json_))
 
     total = wait_for(work())
     if json_:
@@ -215,7 +205,7 @@ def compact(
     lake = _opened(settings)
     from pbal_hq.lake import compact, locked
 
-    before = _day(until, "--until") if until else _today()
+    before = read_day(until, "--until") if until else _today()
 
     async def work() -> int:
         async with connected(settings.database) as db, locked(db) as still:
@@ -270,7 +260,9 @@ def trends(
     """
     settings = load(config)
     first, after = _month(since, "--from")[0], _month(until, "--to")[1]
-    if not settings.druid.broker:
+    if settings.druid.broker:
+        roles.need_packages()
+    else:
         roles.need_lake(settings)
     from pbal_hq.trends import COLUMNS, LEVELS, Month, ask
 

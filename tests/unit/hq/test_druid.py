@@ -191,3 +191,12 @@ def test_who_answers_badly_is_named(server):
         gone.sql("SELECT 1")
     with pytest.raises(ValueError, match="both or neither"):
         Config.model_validate({"druid": {"broker": "http://h:1"}})
+
+
+def test_without_the_packages_of_long_ranges_they_are_named(run, tmp_path, monkeypatch):
+    file = tmp_path / "hq.toml"
+    url = "http://127.0.0.1:1"
+    file.write_text(f'data = "{tmp_path}"\n[druid]\nbroker = "{url}"\ncoordinator = "{url}"\n')
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    asked = ("lake", "trends", "--from", "2026-10", "--to", "2026-11", "-c", file)
+    assert "pip install pbal[hq,lake]" in run(*asked, code=2).stderr
