@@ -14,18 +14,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_libc = ctypes.CDLL(None, use_errno=True)
+from pbal_engines.service import die_with_parent
 
-
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(words: Sequence[str]) -> int:
     """Until the program ends; its exit code."""
-    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    child = subprocess.Popen(words, preexec_fn=_die_with_parent)
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    child = subprocess.Popen(words, preexec_fn=die_with_parent)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda got, _: os.kill(child.pid, got))
     while True:

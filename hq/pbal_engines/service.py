@@ -108,7 +108,8 @@ class _Starter:
 _starter = _Starter()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """In a child before its program: it is killed when the process that made it ends."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
@@ -176,7 +177,7 @@ class Service:
             how = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
             os.chown(self.folder, user.pw_uid, user.pw_gid)
         if not self._lasting:
-            how["preexec_fn"] = _die_with_parent
+            how["preexec_fn"] = die_with_parent
         self._since = time.monotonic()
         with self.log.open("ab") as log:
             self._log_start = log.tell()
