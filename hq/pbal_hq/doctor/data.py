@@ -14,10 +14,10 @@ from pbal_hq.database import Connection, connected, pending
 from pbal_hq.doctor.finding import Finding, Level
 from pbal_hq.errors import BackupError, DatabaseError
 from pbal_hq.failover import kept
+from pbal_hq.metrics import facts
 
 _SKEW_S = 2.0  # between the database's clock and ours
 _BEHIND_MB = 64.0
-_SITE_DAYS = 14.0
 _RUN_S = 120.0
 
 
@@ -64,13 +64,9 @@ async def _looked_at(config: Config, db: Connection) -> AsyncIterator[Finding]:
     yield Finding("schema", "ok", "up to date")
     async for found in _followed(config, db):
         yield found
-    (ending,) = await _one(
-        db, "SELECT count(*) FROM (SELECT max(c.not_after) AS until FROM certificate c "
-        "JOIN site s ON s.id = c.site_id WHERE s.removed_at IS NULL AND c.revoked_at IS NULL "
-        "GROUP BY c.site_id) x WHERE until < now() + make_interval(days => %s)", int(_SITE_DAYS),
-    )  # fmt: skip
-    if ending:
-        words = f"{ending} sites have certificates that end within {_SITE_DAYS:.0f} days"
+    if ending := await facts.certificates_ending(db, datetime.now(UTC)):
+        days = facts.SITE_RENEWAL_LATE_DAYS
+        words = f"{ending} sites have certificates that end within {days} days"
         yield Finding("sites", "warning", words, "pbal-hq site list; see why they do not renew")
 
 

@@ -65,6 +65,14 @@ class Facts:
     certificates_left_s: Mapping[str, float] = field(default_factory=dict)
 
 
+async def certificates_ending(db: Connection, now: datetime) -> int:
+    """How many sites have certificates that end within SITE_RENEWAL_LATE_DAYS."""
+    until = now + timedelta(days=SITE_RENEWAL_LATE_DAYS)
+    row = await (await db.execute(_CERTIFICATES, (until,))).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 async def _read_fleet(db: Connection, now: datetime) -> Fleet:
     async def rows(sql: str, *values: object) -> list[tuple[Any, ...]]:
         return await (await db.execute(sql, values or None)).fetchall()
@@ -75,7 +83,6 @@ async def _read_fleet(db: Connection, now: datetime) -> Fleet:
         "WHERE closed_at IS NULL GROUP BY 1, 2"
     )
     orders = await rows("SELECT status, count(*) FROM command GROUP BY 1")
-    ending = await rows(_CERTIFICATES, now + timedelta(days=SITE_RENEWAL_LATE_DAYS))
     severities = names.SEVERITIES.values()
     return Fleet(
         {"online": int(online), "offline": int(offline), "never_seen": int(never)},
@@ -84,7 +91,7 @@ async def _read_fleet(db: Connection, now: datetime) -> Fleet:
         | {(names.SEVERITIES[s], bool(seen)): int(n) for s, seen, n in alarms},
         dict.fromkeys((*OPEN_ORDERS, *ENDED_ORDERS), 0)
         | {str(status): int(n) for status, n in orders},
-        int(ending[0][0]),
+        await certificates_ending(db, now),
     )
 
 
