@@ -28,10 +28,11 @@ from pbal_controller.journal import Journal
 from pbal_controller.keys import KeyStore
 from pbal_controller.standing import Reason
 from pbal_controller.standing import store as standing_store
+from pbal_host import Finding
 from pbal_tools.doctor import machine as computer
 from pbal_tools.doctor import site, uplink
 from pbal_tools.doctor.command import app, examine
-from pbal_tools.doctor.finding import Finding, Machine, run_command
+from pbal_tools.doctor.system import Machine, run_command
 from pbal_tools.doctor.versions import versions
 
 NOW = 1_800_000_000.0

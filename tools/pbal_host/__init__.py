@@ -1,7 +1,25 @@
-"""What every long-running program of ours does on a host: log, and stop when it is told to."""
+"""What programs of ours do alike on a host.
 
+logs        how a long-running one logs
+stopping    that it stops when it is told to
+cancelling  that a cancellation which got lost is brought back
+findings    what one says that looks over the computer
+"""
+
+from pbal_host import findings
 from pbal_host.cancelling import check_cancelled
+from pbal_host.findings import Finding, Level
 from pbal_host.logs import JsonFormatter, Ration, TextFormatter, set_up
 from pbal_host.stopping import until_stopped
 
-__all__ = ["JsonFormatter", "Ration", "TextFormatter", "check_cancelled", "set_up", "until_stopped"]
+__all__ = [
+    "Finding",
+    "JsonFormatter",
+    "Level",
+    "Ration",
+    "TextFormatter",
+    "check_cancelled",
+    "findings",
+    "set_up",
+    "until_stopped",
+]

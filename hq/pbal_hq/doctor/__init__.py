@@ -1,6 +1,5 @@
 """What an operator of HQ needs to know: each part looked at, with a remedy where it is not well.
 
-finding    one finding
 computer   disk and clock
 data       database, its copies, backups
 parts      broker, bus, lake, certificates, processes
@@ -8,6 +7,5 @@ examine    all of them, in their order
 """
 
 from pbal_hq.doctor.examine import examine
-from pbal_hq.doctor.finding import Finding
 
-__all__ = ["Finding", "examine"]
+__all__ = ["examine"]

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from pbal_host import Finding
 from pbal_hq.config import Config
-from pbal_hq.doctor.finding import Finding
 
 _LOW, _LOWEST = 0.15, 0.05  # of the disk
 _RUN_S = 10.0

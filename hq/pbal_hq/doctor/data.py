@@ -9,9 +9,9 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
 
+from pbal_host import Finding, Level
 from pbal_hq.config import BackupConfig, Config
 from pbal_hq.database import Connection, connected, pending
-from pbal_hq.doctor.finding import Finding, Level
 from pbal_hq.errors import BackupError, DatabaseError
 from pbal_hq.failover import kept
 from pbal_hq.metrics import facts

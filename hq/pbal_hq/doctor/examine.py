@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from pbal_host import Finding
 from pbal_hq.config import Config
 from pbal_hq.doctor import computer, data, parts
-from pbal_hq.doctor.finding import Finding
 
 
 async def examine(config: Config) -> list[Finding]:

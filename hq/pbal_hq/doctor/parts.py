@@ -11,11 +11,11 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
+from pbal_host import Finding, Level
 from pbal_hq import roles
 from pbal_hq.bus import Measured
 from pbal_hq.ca import HQ, Pki, client_context
 from pbal_hq.config import Config
-from pbal_hq.doctor.finding import Finding, by_days
 from pbal_hq.errors import BusError, CertificateError, ConfigError, LakeError
 from pbal_hq.failover import APPLICATION, cluster_pki
 from pbal_hq.metrics import facts
@@ -38,12 +38,20 @@ def certificates(config: Config) -> Iterator[Finding]:
         warn = _LIST_DAYS if name == "revocation_list" else _OWN_DAYS
         remedy = "the role house renews it" if name == "revocation_list" else "pbal-hq init"
         what = f"that of {name}" if name in ("hq", "broker") else f"the {name.replace('_', ' ')}"
-        yield by_days("certificates", what, seconds / 86400, warn, remedy)
+        yield _by_days("certificates", what, seconds / 86400, warn, remedy)
     cluster = cluster_pki(config.data)
     if cluster.exists():
         days = cluster.days_left(APPLICATION, now)
         remedy = "pbal-hq db cluster, as at first, and its files to the members"
-        yield by_days("certificates", "that towards the database", days, _OWN_DAYS, remedy)
+        yield _by_days("certificates", "that towards the database", days, _OWN_DAYS, remedy)
+
+
+def _by_days(check: str, what: str, days: float, warn: float, remedy: str) -> Finding:
+    """Of something that ends in so many days; an error in the last quarter of `warn`."""
+    if days <= 0:
+        return Finding(check, "error", f"{what} has ended", remedy)
+    level: Level = "error" if days < warn / 4 else "warning" if days < warn else "ok"
+    return Finding(check, level, f"{what} is good for {days:.0f} days", remedy)
 
 
 def broker(config: Config) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from pbal_controller.errors import ConfigError, KeyStoreError
 from pbal_controller.keys import KeyStore, check_keys
 from pbal_tools.doctor import site
 from pbal_tools.doctor import uplink as doctor
-from pbal_tools.doctor.finding import Machine
+from pbal_tools.doctor.system import Machine
 
 LINK = '[radio.link]\nregion = "EU868"\nsf = 9\n'
 SITE = f"""[site]

@@ -2,24 +2,23 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pbal_controller.config import Config, load
 from pbal_controller.errors import ConfigError
 from pbal_controller.keys import tls_secret
+from pbal_host import Finding, findings
 
 from ..errors import CheckFailed
 from ..output import JsonFlag, counted, emit
 from . import machine as computer
 from . import site, uplink
-from .finding import Finding, Machine
+from .system import Machine
 from .versions import versions
 
 app = typer.Typer(help="Look over a controller's computer and say what to mend.")
-
-_MARKS = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "error": "ERROR  "}
 
 
 def examine(
@@ -79,18 +78,10 @@ def doctor(
     It changes nothing. Exit code 7 when something must be mended.
     """
     found = list(examine(Machine(), config, passphrase_file, reach=not offline))
-    counts = {level: sum(item.level == level for item in found) for level in _MARKS}
-    bad = counts["error"] + (counts["warning"] if strict else 0)
-    data = {"ok": not bad, "counts": counts, "findings": [item.as_dict() for item in found]}
-
-    def render(_: Any) -> None:
-        for item in found:
-            print(f"{_MARKS[item.level]} {item.check:<13} {item.words}")
-            if item.remedy and item.level != "ok":
-                print(f"{'':22}-> {item.remedy}")
-
-    emit(data, json_output, render)
-    if bad:
+    data = findings.summed_up(found, strict=strict)
+    emit(data, json_output, lambda _: print("\n".join(findings.lines(found))))
+    if not data["ok"]:
+        counts = data["counts"]
         raise CheckFailed(
             f"{counted(counts['error'], 'error')}, {counted(counts['warning'], 'warning')}.",
             "The remedies stand beside them.",

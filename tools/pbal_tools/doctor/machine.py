@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pbal_controller.journal import clock_is_set
+from pbal_host import Finding
 
-from .finding import Finding, Machine
+from .system import Machine
 
 _MB = 1 << 20
 #: Free space: a journal of a large site grows by some MB a day.

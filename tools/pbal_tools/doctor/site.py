@@ -13,8 +13,9 @@ from pbal_controller.config import Config
 from pbal_controller.errors import KeyStoreError
 from pbal_controller.journal import entries, faults
 from pbal_controller.keys import check_keys
+from pbal_host import Finding
 
-from .finding import Finding, Machine
+from .system import Machine
 
 _ANSWER_S = 5.0
 _BIG_WAL = 256 << 20

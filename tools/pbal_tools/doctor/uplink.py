@@ -15,8 +15,9 @@ from pbal_controller.config import Config
 from pbal_controller.documents import load_json
 from pbal_controller.errors import ConfigError
 from pbal_controller.uplink import KeyFile, load_modem, read_app_key
+from pbal_host import Finding
 
-from .finding import Finding, Machine
+from .system import Machine
 
 _SOON_DAYS = 30
 _WAIT_S = 8.0

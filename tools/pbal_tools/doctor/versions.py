@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from pbal_controller.documents import load_json
+from pbal_host import Finding
 
-from .finding import Finding, Machine
+from .system import Machine
 
 
 def versions(machine: Machine) -> Iterator[Finding]:

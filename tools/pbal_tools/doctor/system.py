@@ -1,4 +1,4 @@
-"""One finding of the doctor, and the computer that it checks."""
+"""The computer that the doctor checks."""
 
 import os
 import subprocess
@@ -6,29 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-Level = Literal["ok", "note", "warning", "error"]
 _RUN_S = 10.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found; `remedy` says what to do about a warning or an error."""
-
-    check: str
-    level: Level
-    words: str
-    remedy: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        """For scripts."""
-        return {
-            "check": self.check,
-            "level": self.level,
-            "words": self.words,
-            "remedy": self.remedy,
-        }
 
 
 def run_command(words: Sequence[str]) -> str | None:
