@@ -7,24 +7,18 @@ prove      a backup restored beside the database, opened and counted
 """
 
 from pbal_hq.failover.balancer import balancer
-from pbal_hq.failover.files import APPLICATION, STANZA, Written, cluster_pki, database_url, write
+from pbal_hq.failover.files import APPLICATION, cluster_pki, write
 from pbal_hq.failover.members import Cluster, Member, Place, Watchdog, read_member
-from pbal_hq.failover.prove import Kept, Proof, backrest, kept, prove
+from pbal_hq.failover.prove import kept, prove
 
 __all__ = [
     "APPLICATION",
-    "STANZA",
     "Cluster",
-    "Kept",
     "Member",
     "Place",
-    "Proof",
     "Watchdog",
-    "Written",
-    "backrest",
     "balancer",
     "cluster_pki",
-    "database_url",
     "kept",
     "prove",
     "read_member",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pbal_hq.errors import ConfigError
 from pbal_hq.failover.files import template
+from pbal_hq.failover.members import check_path
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
-_PATH = re.compile(r"(/[A-Za-z0-9._-]+)+")
 
 
 def balancer(
@@ -34,8 +34,8 @@ def balancer(
         if not found or not 0 < int(found[2]) < 65_536:
             raise ConfigError(f"{each}: is no HOST:PORT")
     for path in (certificate, authority):
-        if path is not None and not _PATH.fullmatch(str(path)):
-            raise ConfigError(f"{path}: must be a whole path of letters, digits, '.', '_', '-'")
+        if path is not None:
+            check_path(path)
     return template("haproxy.cfg").substitute(
         bind=listen + (f" ssl crt {certificate} alpn h2,http/1.1" if certificate else ""),
         tls=f"ssl verify required ca-file {authority}" if authority else "",

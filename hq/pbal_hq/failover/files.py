@@ -40,7 +40,7 @@ def cluster_pki(data: Path) -> Pki:
     return Pki(data / "db-cluster")
 
 
-def database_url(cluster: Cluster, data: Path) -> str:
+def _database_url(cluster: Cluster, data: Path) -> str:
     """How HQ finds the primary, whichever it is."""
     pki = cluster_pki(data)
     how = {
@@ -71,12 +71,12 @@ def write(cluster: Cluster, data: Path, out: Path) -> Written:
             made += _member(cluster, member, authority, secret, out / member.name, now)
     except OSError as error:
         raise ConfigError(f"{error.filename or out}: {error.strerror}") from None
-    return Written(tuple(made), database_url(cluster, data), secret)
+    return Written(tuple(made), _database_url(cluster, data), secret)
 
 
 def _backup_key(data: Path) -> Path:
     """The file with the passphrase that backups are encrypted with: drawn once."""
-    kept = data / "db-cluster" / "backup.key"
+    kept = cluster_pki(data).folder / "backup.key"
     if not kept.exists():
         write_private(kept, secrets.token_urlsafe(48).encode())
     return kept

@@ -14,6 +14,12 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")
 _PATH = re.compile(r"(/[A-Za-z0-9._-]+)+")
 
 
+def check_path(path: Path) -> None:
+    """Raises ConfigError for one that files cannot hold as it is."""
+    if not _PATH.fullmatch(str(path)):
+        raise ConfigError(f"{path}: must be a whole path of letters, digits, '.', '_', '-'")
+
+
 @dataclass(frozen=True)
 class Watchdog:
     """What resets a machine whose Patroni hangs while its PostgreSQL goes on.
@@ -92,8 +98,7 @@ class Cluster:
         paths += [p for m in self.members for p in (m.place.etc, m.place.data, m.place.run)]
         paths += [self.backups] if self.backups else []
         for path in paths:
-            if not _PATH.fullmatch(str(path)):
-                raise ConfigError(f"{path}: must be a whole path of letters, digits, '.', '_', '-'")
+            check_path(path)
 
     @property
     def holders(self) -> tuple[Member, ...]:

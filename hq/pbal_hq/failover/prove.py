@@ -64,7 +64,7 @@ def prove(conf: Path, bin_dir: Path, folder: Path, at: datetime.datetime | None 
             moment = f"{at:%Y-%m-%d %H:%M:%S.%f%z}"
             target = ["--type=time", f"--target={moment}", "--target-action=promote"]
         label = _label(conf, at)
-        backrest(conf, "restore", f"--pg1-path={data}", *target)
+        _backrest(conf, "restore", f"--pg1-path={data}", *target)
         with _server(bin_dir, data, folder) as url:
             found = _look(url)
         restored_s = time.monotonic() - begun
@@ -86,7 +86,7 @@ def _other_user() -> dict[str, Any]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
-def backrest(conf: Path, command: str, *words: str) -> str:
+def _backrest(conf: Path, command: str, *words: str) -> str:
     """Run pgBackRest; what it printed. Raises BackupError."""
     argv = ["pgbackrest", f"--config={conf}", f"--stanza={STANZA}", *words, command]
     try:
@@ -132,7 +132,7 @@ def kept(info: str) -> list[Kept]:
 
 def _label(conf: Path, at: datetime.datetime | None) -> str:
     """The newest backup that ended before this moment."""
-    found = kept(backrest(conf, "info", "--output=json"))
+    found = kept(_backrest(conf, "info", "--output=json"))
     fitting = [each for each in found if at is None or each.ended <= at]
     if not fitting:
         what = "before that moment" if found else "yet: pgbackrest stanza-create, then backup"
