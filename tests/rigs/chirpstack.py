@@ -88,16 +88,6 @@ class Network:
                 await client.publish(where, body, qos=1)
 
 
-@contextlib.contextmanager
-def there(tmp_path):
-    """The network server, until the end."""
-    made = Network(tmp_path)
-    try:
-        yield made
-    finally:
-        made.broker.kill()
-
-
 @contextlib.asynccontextmanager
 async def at_work(hq, network, wall=time.time, **more):
     """HQ's two roles on this road: their tasks, and the bus between them."""

@@ -2,6 +2,7 @@
 
 import importlib.util
 
+import pytest
 from rigs.hq import config, database_url, empty_url, hq, postgres, run  # noqa: F401
 from rigs.needs import in_ci
 from rigs.timescale import timescale  # noqa: F401
@@ -12,6 +13,16 @@ _NO_LAKE = [n for n in ("duckdb", "fsspec", "pyarrow") if importlib.util.find_sp
 collect_ignore_glob = [] if in_ci() else ["test_*.py"] * bool(_ABSENT)
 _OF_LAKE = ["test_lake*.py", "test_druid.py", "test_stream.py"]
 collect_ignore_glob += [] if in_ci() else _OF_LAKE * bool(_NO_LAKE)
+
+
+@pytest.fixture
+def network(tmp_path):
+    """A LoRaWAN network server."""
+    from rigs.chirpstack import Network
+
+    made = Network(tmp_path)
+    yield made
+    made.broker.kill()
 
 
 def pytest_report_header() -> str:

@@ -68,12 +68,6 @@ async def hq(tmp_path, database_url):
     return await chirpstack.registered(tmp_path, database_url)
 
 
-@pytest.fixture
-def network(tmp_path):
-    with chirpstack.there(tmp_path) as made:
-        yield made
-
-
 async def until(hq, sql, expected, tasks=()):
     for _ in range(int(needs.PATIENCE_S * 10)):
         found = await asyncio.to_thread(execute, hq.url, sql)

@@ -17,6 +17,7 @@ from rigs import chirpstack
 from rigs.chirpstack import APPLICATION, EUI, at_work, event, topic
 from rigs.hq import execute
 from rigs.uplink import a_state, no_reading, opened
+from rigs.waiting import until
 
 from pbal_controller.config import LorawanConfig, PlannerConfig, UplinkConfig
 from pbal_controller.standing import Restraint
@@ -32,6 +33,7 @@ HQ_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes([1] * 32))
 APP_KEY, JOIN_EUI = "0123456789abcdef0123456789ABCDEF", "70b3d57ed0000001"
 NOW = 1_800_000_000
+WITHIN_S = 60.0
 
 
 def sealed(command_id=5, now=NOW, key=HQ_KEY, mode=names.MODE_HOLD, **more):
@@ -121,12 +123,6 @@ async def hq(tmp_path, database_url):
     return await chirpstack.registered(tmp_path, database_url)
 
 
-@pytest.fixture
-def network(tmp_path):
-    with chirpstack.there(tmp_path) as made:
-        yield made
-
-
 class Air(lorawan.Network):
     """What a site sends is published, and one downlink of the queue is given for each uplink."""
 
@@ -198,13 +194,6 @@ async def site_at_work(modem, tmp_path, monkeypatch):
         await journal.close()
 
 
-async def eventually(condition, what, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what
-        await asyncio.sleep(0.05)
-
-
 async def test_an_order_reaches_a_site_over_lorawan_and_is_answered(
     hq, network, tmp_path, monkeypatch
 ):
@@ -219,7 +208,7 @@ async def test_an_order_reaches_a_site_over_lorawan_and_is_answered(
         carry(air, network),
         site_at_work(modem, tmp_path, monkeypatch) as (restraint, orders, uplink),
     ):
-        await eventually(lambda: uplink.born and air.uplinks, "the site does not join")
+        await until(lambda: uplink.born and air.uplinks, WITHIN_S, "the site joins")
         air.lose = 1
         key = f"lorawan/{EUI}"
         for each in (forged, good):
@@ -233,11 +222,10 @@ async def test_an_order_reaches_a_site_over_lorawan_and_is_answered(
 
         windows = asyncio.create_task(sends())
         try:
-            await eventually(lambda: restraint.mode.value == "hold", "the order did not come")
-            await eventually(
-                lambda: execute(hq.url, "SELECT 1 FROM event WHERE command_id = 5"), "no answer"
-            )
-            await eventually(lambda: orders.refused_total, "the forged one did not come")
+            await until(lambda: restraint.mode.value == "hold", WITHIN_S, "the order comes")
+            answer = "SELECT 1 FROM event WHERE command_id = 5"
+            await until(lambda: execute(hq.url, answer), WITHIN_S, "an answer comes")
+            await until(lambda: orders.refused_total, WITHIN_S, "the forged one comes")
         finally:
             windows.cancel()
     found = execute(hq.url, "SELECT site_id, outcome FROM event WHERE command_id IS NOT NULL")
@@ -254,7 +242,7 @@ async def test_the_next_part_is_asked_for(tmp_path, monkeypatch):
         lorawan.Rak3172(air) as modem,
         site_at_work(modem, tmp_path, monkeypatch) as (restraint, _, _),
     ):
-        await eventually(lambda: restraint.mode.value == "hold", "it did not ask")
+        await until(lambda: restraint.mode.value == "hold", WITHIN_S, "it asks")
         await asyncio.sleep(0.5)
         # The State at the start, one for each part but the last, the answer.
         assert len(air.uplinks) == len(parts) + 1
