@@ -55,7 +55,7 @@ class DatabaseCluster:
             home = folder / name
             place = Place(home / "etc", home / "data", home / "run")
             members.append(Member(name, f"{block}.{number}", name == "db3", place))
-        # All pipes in one folder, each named as its machine: the plan has one device for all.
+        # A plan has one device for all, a machine here a pipe of its own: so a plan for each.
         self.members = {member.name: member for member in members}
         for member in members:
             plan = Cluster(
@@ -157,9 +157,9 @@ class DatabaseCluster:
             if not member.witness and self.sql(name, "SELECT pg_is_in_recovery()") == "f"
         ]  # fmt: skip
 
-    def sql(self, name: str, text: str, database: str = "postgres", run: Path | None = None) -> str:
+    def sql(self, name: str, text: str, database: str = "postgres") -> str:
         """As the superuser on a member, through its socket; "" where it does not answer."""
-        words = [bin_dir() / "psql", "-h", run or self.members[name].place.run, "-d", database,
+        words = [bin_dir() / "psql", "-h", self.members[name].place.run, "-d", database,
                  "-Atqc", text]  # fmt: skip
         return self.as_postgres(*words, check=False).strip()
 
@@ -176,13 +176,3 @@ class DatabaseCluster:
         """pgBackRest by a member's configuration."""
         conf = self.members[name].place.etc / "pgbackrest.conf"
         return self.as_postgres("pgbackrest", f"--config={conf}", "--stanza=pbal", *words)
-
-    def told(self, name: str) -> dict:
-        """What Patroni says of a member."""
-        context = ssl.create_default_context(cafile=str(self.pki.ca))
-        url = f"https://{self.members[name].address}:8008/patroni"
-        try:
-            with urllib.request.urlopen(url, timeout=2, context=context) as answer:
-                return json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            return json.loads(error.read())
