@@ -20,7 +20,7 @@ from pbal_hq.alarms.handle import (
     shelve,
     traces,
 )
-from pbal_hq.alarms.take import CHANNEL, close_quiet, raise_alarm, settle, take_events
+from pbal_hq.alarms.take import CHANNEL, close_quiet, raise_alarm, settle, take_events, wait_turn
 from pbal_hq.alarms.trends import TRENDS
 from pbal_hq.alarms.watch import apply, open_alarms, watch, watch_trends
 
@@ -48,6 +48,7 @@ __all__ = [
     "shelve",
     "take_events",
     "traces",
+    "wait_turn",
     "watch",
     "watch_trends",
 ]

@@ -21,6 +21,7 @@ from typing import Any
 
 WARNING, ALARM = 1, 2
 LOOK = 8
+LIVE_S = 1200  # at least, also with short windows: live_s
 _HALF_SAMPLED = 50
 
 
@@ -52,6 +53,11 @@ def window(row: Mapping[str, Any]) -> Window:
         row["load_max_percent"], row["hotspot_c"], three("v{}_min_v"), three("v{}_mean_v"),
         three("v{}_max_v"), row["homes"], row["homes_fresh"],
     )  # fmt: skip
+
+
+def live_s(window_s: int) -> int:
+    """How old the latest of a site's windows of this length may be while it reports live."""
+    return max(LIVE_S, 3 * window_s)
 
 
 @dataclass(frozen=True)
@@ -176,7 +182,7 @@ def silence(
 ) -> Finding | None:
     """Nothing from a site. `newest_of_all`: when anything came from any site; where that is long
     ago, the fault is at HQ."""
-    limit = timedelta(seconds=max(3 * window_s, 1200))
+    limit = timedelta(seconds=live_s(window_s))
     if seen_at is None or now - seen_at < limit:
         return None
     if newest_of_all is None or now - newest_of_all > timedelta(minutes=5):

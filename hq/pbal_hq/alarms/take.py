@@ -22,6 +22,14 @@ CHANNEL = "pbal_event"  # NOTIFY, when the store has events
 _BATCH = 500
 
 
+async def wait_turn(conn: Connection) -> None:
+    """From here to the end of the transaction nobody else changes alarms.
+
+    Another portal may look over the fleet at the same time, and Storm's detectors find something.
+    """
+    await conn.execute("SELECT pg_advisory_xact_lock(hashtext('pbal alarms'))")
+
+
 async def raise_alarm(
     conn: Connection, transformer_id: int, kind: str, address: int, severity: int,
     detail: str, at: datetime,
@@ -64,8 +72,7 @@ async def settle(conn: Connection, transformer_id: int, kind: str, address: int,
 async def take_events(conn: Connection) -> int:
     """Turn events that were not taken yet into alarms; how many. Called until it says 0."""
     async with conn.transaction():
-        # Another portal may do the same at the same time: then this one waits its turn.
-        await conn.execute("SELECT pg_advisory_xact_lock(hashtext('pbal alarms'))")
+        await wait_turn(conn)
         rows = await (
             await conn.execute(
                 "SELECT e.site_id, e.event_id, e.transformer_id, e.kind, e.address, e.severity,"

@@ -17,15 +17,17 @@ from psycopg.rows import dict_row
 from pbal_hq.alarms import detect
 from pbal_hq.alarms.detect import Finding
 from pbal_hq.alarms.past import pasts
-from pbal_hq.alarms.take import raise_alarm, settle
+from pbal_hq.alarms.take import raise_alarm, settle, wait_turn
 from pbal_hq.alarms.trends import TRENDS
 from pbal_hq.database import Connection
+
+Open = defaultdict[int, set[str]]  # by transformer: the kinds of its open alarms
 
 _WINDOWS = """
 SELECT m.* FROM summary m JOIN site_live l ON l.site_id = m.site_id
 WHERE m.start_at > %(now)s - interval '8 hours' AND m.start_at <= %(now)s
 AND m.start_at > %(now)s - make_interval(secs => %(look)s * m.length_s)
-AND l.summary_at > %(now)s - make_interval(secs => greatest(1200, 3 * m.length_s))
+AND l.summary_at > %(now)s - make_interval(secs => greatest(%(live)s, 3 * m.length_s))
 ORDER BY m.transformer_id, m.start_at
 """
 _SITES = """
@@ -40,12 +42,11 @@ async def watch(conn: Connection, now: datetime, *, windows: bool = True) -> int
     """Once over the fleet; how many alarms were raised or closed. Without `windows` silence alone:
     where Storm has the others."""
     async with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
-        # Another portal may do the same at the same time: then this one waits its turn.
-        await conn.execute("SELECT pg_advisory_xact_lock(hashtext('pbal alarms'))")
+        await wait_turn(conn)
         known = await open_alarms(conn, detect.KINDS)
         rows: list[dict[str, Any]] = []
         if windows:
-            await cursor.execute(_WINDOWS, {"now": now, "look": detect.LOOK})
+            await cursor.execute(_WINDOWS, {"now": now, "look": detect.LOOK, "live": detect.LIVE_S})
             rows = await cursor.fetchall()
         await cursor.execute(_SITES)
         sites = await cursor.fetchall()
@@ -60,37 +61,35 @@ async def watch_trends(conn: Connection, now: datetime, plan_per_day: float) -> 
     `plan_per_day`: switchings a day that a home's relays are planned for."""
     changed = 0
     async with conn.transaction():
-        await conn.execute("SELECT pg_advisory_xact_lock(hashtext('pbal alarms'))")
+        await wait_turn(conn)
         known = await open_alarms(conn, list(TRENDS))
         async for transformer, past in pasts(conn, now, plan_per_day):
             for kind, trend in TRENDS.items():
-                found = trend(past, kind in known.get(transformer, ()))
+                found = trend(past, kind in known[transformer])
                 changed += await apply(conn, known, transformer, kind, found, now)
     return changed
 
 
-async def open_alarms(conn: Connection, kinds: list[str]) -> dict[int, dict[str, int]]:
-    """By transformer and kind: the severity of the open alarm."""
+async def open_alarms(conn: Connection, kinds: list[str]) -> Open:
+    """Those of these kinds."""
     rows = await (
         await conn.execute(
-            "SELECT transformer_id, kind, severity FROM alarm WHERE closed_at IS NULL"
+            "SELECT transformer_id, kind FROM alarm WHERE closed_at IS NULL"
             " AND address = 0 AND kind = ANY(%s)",
             (kinds,),
         )
     ).fetchall()
-    known: dict[int, dict[str, int]] = defaultdict(dict)
-    for transformer, kind, severity in rows:
-        known[transformer][kind] = severity
+    known: Open = defaultdict(set)
+    for transformer, kind in rows:
+        known[transformer].add(kind)
     return known
 
 
-def _findings(
-    rows: list[dict[str, Any]], known: dict[int, dict[str, int]]
-) -> Iterator[tuple[int, str, Finding | None]]:
+def _findings(rows: list[dict[str, Any]], known: Open) -> Iterator[tuple[int, str, Finding | None]]:
     for transformer, group in groupby(rows, lambda row: row["transformer_id"]):
         windows = [detect.window(row) for row in group]
         for kind, detector in detect.DETECTORS.items():
-            yield transformer, kind, detector(windows, kind in known.get(transformer, ()))
+            yield transformer, kind, detector(windows, kind in known[transformer])
 
 
 def _silences(
@@ -105,19 +104,22 @@ def _silences(
 
 
 async def apply(
-    conn: Connection, known: dict[int, dict[str, int]], transformer: int, kind: str,
+    conn: Connection, known: Open, transformer: int, kind: str,
     found: Finding | None, now: datetime,
 ) -> int:  # fmt: skip
     """What a detector says, into the table of alarms; 1 where one was raised or closed.
 
-    `known`: the open alarms. Within the caller's transaction, which has the alarms' lock.
+    `known`: the open alarms, which it keeps right. Within the caller's transaction, which has
+    waited its turn.
     """
-    severity = known.get(transformer, {}).get(kind)
+    opened = known[transformer]
     if found is None:
-        if severity is None:
+        if kind not in opened:
             return 0
+        opened.remove(kind)
         return int(await settle(conn, transformer, kind, 0, "over, by the detector"))
-    if severity is None:
+    if kind not in opened:
+        opened.add(kind)
         await raise_alarm(conn, transformer, kind, 0, found.severity, found.words, now)
         return 1
     # Still so: updated, and its severity raised where it is higher now.

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from pbal_hq.alarms import apply, detect, open_alarms
+from pbal_hq.alarms import apply, detect, open_alarms, wait_turn
 from pbal_hq.alarms.detect import Finding
 from pbal_hq.bus import Bus, Record, done_with, topics
 from pbal_hq.database import Connection, Database
@@ -48,8 +48,7 @@ async def take_judged(conn: Connection, records: Sequence[Record]) -> int:
     """Take these records; how many alarms were raised or closed. Harmless when they come again."""
     changed = 0
     async with conn.transaction():
-        # The portal's detectors and events wait their turn.
-        await conn.execute("SELECT pg_advisory_xact_lock(hashtext('pbal alarms'))")
+        await wait_turn(conn)
         sites = await nodes(conn, {record.key for record in records})
         known = await open_alarms(conn, list(detect.DETECTORS))
         for record in records:
@@ -66,15 +65,10 @@ async def take_judged(conn: Connection, records: Sequence[Record]) -> int:
             news = await conn.execute(_IS_NEWS, {"site": site.site, "start": start, "at": at})
             if not news.rowcount:
                 continue
-            opened = known[site.transformer]
             for kind in detect.DETECTORS:
-                found = _finding((said.keeps if kind in opened else said.raises).get(kind))
-                done = await apply(conn, known, site.transformer, kind, found, at)
-                changed += done
-                if found is None:
-                    opened.pop(kind, None)
-                elif done:
-                    opened[kind] = found.severity
+                what = said.keeps if kind in known[site.transformer] else said.raises
+                found = _finding(what.get(kind))
+                changed += await apply(conn, known, site.transformer, kind, found, at)
     return changed
 
 

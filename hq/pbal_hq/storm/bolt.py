@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pbal_hq import kafkabus
+from pbal_hq.alarms import detect
 from pbal_hq.bus import topics
 from pbal_hq.config import load
 from pbal_hq.errors import BusError
+from pbal_hq.ingest.wording import BadRecord
 from pbal_hq.storm.multilang import Shell, run
-from pbal_hq.storm.stream import BadRecord, Stream
+from pbal_hq.storm.stream import Stream
+from pbal_hq.storm.topology import GROUP
 
-# The detectors look at 8 windows: of up to a quarter of an hour.
-REBUILD_S = 8 * 900
+# What the detectors look at, in windows of up to a quarter of an hour.
+REBUILD_S = detect.LOOK * 900
 
 
 class Past(Protocol):
@@ -71,7 +74,7 @@ class KafkaPast:
         import confluent_kafka as ck
 
         consumer = ck.Consumer({
-            **self._settings, "group.id": "pbal-hq.detect", "enable.auto.commit": False,
+            **self._settings, "group.id": GROUP, "enable.auto.commit": False,
             "isolation.level": "read_committed", "auto.offset.reset": "error",
         })  # fmt: skip
         try:

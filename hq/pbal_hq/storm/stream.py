@@ -13,11 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pbal_hq.alarms import detect
-from pbal_hq.ingest.wording import BadRecord, Judged, Message
+from pbal_hq.ingest.wording import Judged, Message
 from pbal_hq.store import forms
 from pbal_uplink import Summary
 
-_LIVE_S = 1200  # as `watch` has it: older windows come from a site's backlog
 _HOUR_S = 3600
 
 
@@ -68,7 +67,7 @@ class Stream:
             if now_s - detect.LOOK * site.windows[start].fields["length_s"] < start <= now_s
         ]
         longest = max((each.fields["length_s"] for each in counted), default=0)
-        if newest <= now_s - max(_LIVE_S, 3 * longest) or not counted:
+        if newest <= now_s - detect.live_s(longest) or not counted:
             return None
         said = _judged(fields["site"], newest, site.at_ms, [each.window for each in counted])
         before = max((start for start in site.windows if start < newest), default=None)
@@ -102,6 +101,3 @@ def _judged(site: int, start_s: int, at_ms: int, windows: list[detect.Window]) -
         return {kind: (each.severity, each.words) for kind, each in all_ if each is not None}
 
     return Judged(site, start_s, at_ms, found(is_open=False), found(is_open=True))
-
-
-__all__ = ["BadRecord", "Stream"]

@@ -15,7 +15,7 @@ from rigs.windows import hours, records
 from pbal_hq import alarms
 from pbal_hq.bus import Record, topics
 from pbal_hq.errors import ConfigError
-from pbal_hq.ingest.wording import Judged, Message
+from pbal_hq.ingest.wording import BadRecord, Judged, Message
 from pbal_hq.javaclient import Client
 from pbal_hq.store import series
 from pbal_hq.store.presence import Seen, note_seen
@@ -23,7 +23,7 @@ from pbal_hq.storm import topology
 from pbal_hq.storm.accept import take_judged
 from pbal_hq.storm.bolt import Detect
 from pbal_hq.storm.multilang import Shell, run
-from pbal_hq.storm.stream import BadRecord, Stream
+from pbal_hq.storm.stream import Stream
 
 START_S = int(time.time()) // 3600 * 3600 - 4 * 3600
 
