@@ -22,7 +22,7 @@ import pbal_controller.bearers.rs485.line as rs485_line
 from bench._model_nodes import URGENT, ModelNode
 from bench._virtual_time import VirtualLoop
 from pbal_controller.bearers import Answer
-from pbal_controller.bearers.lora import Received
+from pbal_controller.bearers.lora import RadioThread, Received
 from pbal_protocol import datagram
 from pbal_protocol import records as r
 from pbal_protocol.errors import RemoteError
@@ -324,28 +324,28 @@ class RadioHome:
         return taken
 
 
-class RadioTo:
-    """In place of lora.radio.RadioThread: a radio at the place of the controller."""
+class RadioTo(RadioThread):
+    """A radio at the place of the controller, on the emulated air instead of in a thread."""
 
     air: Air
     channel: tuple[int, int]
+    place: tuple[str, tuple[float, float]] = ("controller", (0.0, 0.0))
     loss = 0.0
 
-    def __init__(self, opener: object, room: int) -> None:
-        hz, bw_hz = self.channel
-        self.dropped = self.damaged = 0
+    def __init__(self, opener: Any, room: int) -> None:
+        super().__init__(opener, room)
+        hz, self._bw_hz = self.channel
         self._ear = Ear(
-            self.air, "controller", (0.0, 0.0), hz, bw_hz=bw_hz, loss=self.loss,
+            self.air, *self.place, hz, bw_hz=self._bw_hz, loss=self.loss,
             rng=random.Random(2), on_frame=self._hears,
         )  # fmt: skip
-        self._bw_hz, self._sf = bw_hz, 7
-        self._queue: deque[Received] = deque()
-        self._came = asyncio.Event()
+        self._sf = 7
         self._later: list[asyncio.TimerHandle] = []
-        self._quietest: float | None = None
 
     async def start(self) -> None:
         """Listens from now on."""
+        self._loop = loop()
+        self._ended = self._loop.create_future()
         self._measure()
 
     async def stop(self) -> None:
@@ -354,13 +354,9 @@ class RadioTo:
 
     def _measure(self) -> None:
         dbm = self.air.busy_dbm(self._ear, self.channel[0], self._bw_hz)
-        self._quietest = dbm if self._quietest is None else min(dbm, self._quietest)
+        least = self._quietest_dbm
+        self._quietest_dbm = dbm if least is None else min(dbm, least)
         loop().call_later(_MEASURE_S, self._measure)
-
-    def quietest_dbm(self) -> float | None:
-        """Since the last call."""
-        least, self._quietest = self._quietest, None
-        return least
 
     def tune(self, at_s: float, hz: int, sf: int) -> None:
         """From then on."""
@@ -387,18 +383,4 @@ class RadioTo:
         return loop().time()
 
     def _hears(self, frame: bytes, heard: Heard, end_us: int) -> None:
-        self._queue.append(Received(frame, end_us / 1e6, heard.rssi_dbm, heard.snr_db, self._sf))
-        self._came.set()
-
-    async def receive(self, until_s: float) -> Received | None:
-        """The next frame, None when there is none by then."""
-        while not self._queue:
-            left_s = until_s - loop().time()
-            if left_s <= 0:
-                return None
-            self._came.clear()
-            try:
-                await asyncio.wait_for(self._came.wait(), left_s)
-            except TimeoutError:
-                break
-        return self._queue.popleft() if self._queue else None
+        self._put(Received(frame, end_us / 1e6, heard.rssi_dbm, heard.snr_db, self._sf))

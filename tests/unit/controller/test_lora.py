@@ -18,7 +18,7 @@ import pytest
 from pbal_controller.app import Controller
 from pbal_controller.bearers import register
 from pbal_controller.bearers.base import Request
-from pbal_controller.bearers.lora import RadioConfig, bearer, load_hat, probe
+from pbal_controller.bearers.lora import RadioConfig, RadioThread, bearer, load_hat, probe
 from pbal_controller.bearers.lora.driver import Received
 from pbal_controller.config import HomeConfig, load
 from pbal_controller.errors import BearerError, ConfigError
@@ -37,7 +37,6 @@ from pbal_protocol.radio.records import Beacon, SlotAssign
 from . import toy_bearer
 from .conftest import until
 from .fake import GROUP_ROOT, SITE, FakeNode, next_up
-from .fake_radio import FakeRadioThread
 from .test_bearers import home, running, wireless, write
 
 RADIO = '[radio.air]\nregion = "US915"\nsf = 7\nguard_ms = 20.0\nround_s = 0.5\n'
@@ -100,13 +99,20 @@ class RadioNode(FakeNode):
         return found[1]
 
 
-class Aerial(FakeRadioThread):
-    """In place of the radio's thread: carries frames in real time, and loses some."""
+class Aerial(RadioThread):
+    """A radio without its thread: carries frames in real time, and loses some."""
 
     nodes: ClassVar[list[RadioNode]] = []
     loss = 0.0
     rng = random.Random(1)
     said: ClassVar[list[tuple[int, float, float]]] = []  # (address, begin, end) on the air
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ended = self._loop.create_future()
+
+    def tune(self, at_s: float, hz: int, sf: int) -> None:
+        pass
 
     async def send(self, frame: bytes, hz: int, sf: int) -> float:
         us = time_on_air_us(len(frame), sf, BW)
@@ -156,7 +162,7 @@ class Aerial(FakeRadioThread):
             loop.call_at(at_s + us / 1e6, self._hear, frame, at_s + us / 1e6)
 
     def _hear(self, frame: bytes, end_s: float) -> None:
-        self.hear(Received(frame, end_s, -101.0, 8.5, 7))
+        self._put(Received(frame, end_s, -101.0, 8.5, 7))
 
 
 @pytest.fixture

@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import selectors
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
-from types import SimpleNamespace
 from typing import Any, ClassVar, TypeVar
 
 import pytest
 
+from bench._media import RadioTo
+from bench._virtual_time import VirtualLoop, play
 from pbal_controller.bearers.base import Answer, Request
-from pbal_controller.bearers.lora import RadioConfig, bearer, surroundings
-from pbal_controller.bearers.lora.driver import Received
+from pbal_controller.bearers.lora import RadioConfig, bearer
 from pbal_protocol import records as r
 from pbal_protocol.errors import RemoteError
 from pbal_protocol.frames import DOWN, GROUP, UP, Opener, Sealer, peek
@@ -33,7 +32,6 @@ from pbal_sim.radio.air import Heard
 
 from .conftest import until
 from .fake import GROUP_ROOT, SITE, root_key
-from .fake_radio import FakeRadioThread
 from .test_lora import BW, RadioNode
 
 HZ = 903_000_000
@@ -85,34 +83,15 @@ class AirNode(RadioNode):
             self.contention.failed(self.rng.randrange(8))
 
 
-class AirRadio(FakeRadioThread):
-    """In place of the radio's thread: a hub on the air. Each bearer takes the next place."""
+class AirRadio(RadioTo):
+    """A hub on the air. Each bearer takes the next place."""
 
-    air: ClassVar[Air]
+    channel = (HZ, BW)
     places: ClassVar[list[tuple[str, tuple[float, float]]]] = []
-    radios: ClassVar[list[AirRadio]] = []
 
-    def __init__(self, opener: object, room: int) -> None:
+    def __init__(self, opener: Any, room: int) -> None:
+        self.place = self.places.pop(0)
         super().__init__(opener, room)
-        name, at = self.places.pop(0)
-        self._ear = Ear(self.air, name, at, HZ, bw_hz=BW, on_frame=self._heard)
-        self._quiet: list[float] = []
-        self.radios.append(self)
-
-    def measure(self) -> None:
-        self._quiet.append(self.air.busy_dbm(self._ear, HZ, BW))
-
-    def quietest_dbm(self) -> float | None:
-        least, self._quiet = min(self._quiet, default=None), []
-        return least
-
-    async def send(self, frame: bytes, hz: int, sf: int) -> float:
-        us = self._ear.send(frame, sf)
-        await asyncio.sleep(us / 1e6)
-        return now()
-
-    def _heard(self, frame: bytes, heard: Heard, end_us: int) -> None:
-        self.hear(Received(frame, end_us / 1e6, heard.rssi_dbm, heard.snr_db, SF))
 
 
 class Asks:
@@ -183,62 +162,20 @@ class Asks:
         pass
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop whose time moves when all wait: to the next thing that is due."""
-
-    def __init__(self) -> None:
-        loop = self
-        self.now_s = 1000.0
-
-        class Jump(selectors.SelectSelector):
-            def select(self, timeout: float | None = None) -> list[tuple[Any, int]]:
-                loop.now_s += max(timeout or 0.0, 1e-6)  # work takes time as well
-                return super().select(0)
-
-        super().__init__(Jump())
-
-    def time(self) -> float:
-        return self.now_s
-
-
 def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def played(monkeypatch: pytest.MonkeyPatch, play: Callable[[Air], Coroutine[Any, Any, T]]) -> T:
+def played(monkeypatch: pytest.MonkeyPatch, what: Callable[[Air], Coroutine[Any, Any, T]]) -> T:
     """Run a play on a new air, in virtual time."""
-    loop = VirtualLoop()
-    air = AirRadio.air = Air(lambda: round(1e6 * loop.time()), loss=FREE)
-    AirRadio.places, AirRadio.radios = [], []
+
+    def begin(loop: VirtualLoop) -> Coroutine[Any, Any, T]:
+        air = loop.air = AirRadio.air = Air(loop.us, loss=FREE)
+        return what(air)
+
+    monkeypatch.setattr(AirRadio, "places", [])
     monkeypatch.setattr(bearer, "RadioThread", AirRadio)
-    clock = SimpleNamespace(
-        monotonic=loop.time,
-        monotonic_ns=lambda: round(1e9 * loop.time()),
-        time_ns=lambda: 1_800_000_000_000_000_000 + round(1e9 * loop.time()),
-    )
-    for module in (bearer, surroundings):
-        monkeypatch.setattr(module, "time", clock)
-
-    async def pump() -> None:
-        turn = 0
-        while True:
-            air.catch_up()
-            turn += 1
-            if turn % 16 == 0:
-                for radio in AirRadio.radios:
-                    radio.measure()
-            await asyncio.sleep(0.004)
-
-    async def whole() -> T:
-        task = asyncio.create_task(pump())
-        try:
-            return await play(air)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        return runner.run(whole())
+    return play(begin)
 
 
 @contextlib.asynccontextmanager
