@@ -31,34 +31,16 @@ from pbal_controller.config import load
 from pbal_controller.keys import KeyStore
 from pbal_controller.view import Streams
 from pbal_sim.radio import OPEN_COUNTRY, Air, Ear
+from pbal_tools.controllersetup import ControllerSetup, NodeIdentity, create_keys, write_config
 
 _START_S = 4 * 3600.0  # until every home is heard, at most
 _PATIENCE_S = 900.0  # for what was begun last
-_TOML = """
-[site]
-id = {site}
-[keys]
-file = "keys.json"
-passphrase_file = "keys.pass"
-[journal]
-path = "journal.db"
-[http]
-enabled = false
-[planner]
-enabled = false
-[plausibility]
-enabled = false
-[bus.line]
-port = "virtual"
-[bearer.wifi]
-kind = "udp"
-host = "127.0.0.1"
-[radio.air]
-region = "IN865"
-sf = {sf}
-driver = "{driver}"
-hat = "plain-rfm95"
-"""
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "http": {"enabled": False},
+    "planner": {"enabled": False},
+    "plausibility": {"enabled": False},
+    "bearer": {"wifi": {"kind": "udp", "host": "127.0.0.1"}},
+}
 
 
 @dataclass(frozen=True)
@@ -147,32 +129,25 @@ class Site:
             )
 
     def _config(self, folder: Path, driver: str) -> Path:
-        text = _TOML.format(site=SITE, sf=self.kind.most, driver=driver)
+        """The controller's configuration and keys, in this folder."""
         behind = {a: b[0] for b in self._buildings for a in b[1:]}
-        for address in self.nodes:
-            way = 'bearer = "air"'
-            if address in self._line:
-                way = 'bearer = "line"'
-            elif address in self._network:
-                way = 'bearer = "wifi"'
-            elif address in behind:
-                way += f", at = {behind[address]}"
-            text += f"[[home]]\naddress = {address}\npaths = [{{ {way} }}]\n"
-        path = folder / "pbal.toml"
-        path.write_text(text)
-        return path
+        own = dict.fromkeys(self._line, ("street",)) | dict.fromkeys(self._network, ("wifi",))
+        nodes = [
+            NodeIdentity(a, f"home {a}", "00" * 8, root_key(a), own.get(a, ()), behind.get(a))
+            for a in self.nodes
+        ]
+        create_keys(folder, SITE, GROUP_ROOT, nodes)
+        air = {"region": "IN865", "sf": self.kind.most, "driver": driver, "hat": "plain-rfm95"}
+        options = _OPTIONS | {"radio": {"air": air}}
+        return write_config(
+            ControllerSetup(folder, SITE, "virtual", 115_200, nodes, options, paths=("air",))
+        )
 
     @contextlib.asynccontextmanager
     async def running(
         self, folder: Path, driver: str = "rfm9x", radio: type | None = None
     ) -> AsyncIterator[Controller]:
         """The site's controller at work, over `radio` in the place of its radio's thread."""
-        keys = KeyStore.create(
-            folder / "keys.json", b"secret", SITE, log2_n=10, group_key=GROUP_ROOT
-        )
-        keys.add_many([(a, "00" * 8, root_key(a)) for a in self.nodes])
-        (folder / "keys.pass").write_bytes(b"secret\n")
-        (folder / "keys.pass").chmod(0o600)
         line = type("Line", (LineTo,), {"nodes": {a: self.nodes[a] for a in self._line}})
         socket = type("Socket", (SocketTo,), {"nodes": {a: self.nodes[a] for a in self._network}})
         radio = radio or type(
@@ -186,6 +161,7 @@ class Site:
         ):
             self._on_air()
             config = load(self._config(folder, driver), {})
+            keys = KeyStore.open(folder / "keys.json", (folder / "keys.pass").read_bytes())
             controller = Controller(config, keys, self.loop.unix_s)
             task = asyncio.create_task(controller.run())
             try:
