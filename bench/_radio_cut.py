@@ -21,8 +21,8 @@ from pbal_controller.balancing.phasors import TURN
 
 def cut(
     case: _data.Case, ages_s: list[float], moved_s: list[float], budget: float, seed: int
-) -> dict[str, float]:
-    """Neutral cut (1 - mean |I_N| / that as built), and switchings per home and day."""
+) -> float:
+    """Neutral cut: 1 - mean |I_N| / that as built."""
     rng = np.random.default_rng(seed)
     minutes, n = case.currents.shape
     ages, delays = np.sort(ages_s), np.sort(moved_s)
@@ -31,7 +31,6 @@ def cut(
     ordered, real = case.start.copy(), case.start.copy()
     under_way: list[tuple[float, int, int]] = []  # when its transfer ends, home, phase
     left = built = 0.0
-    switchings = 0
     for minute in range(minutes):
         begin_s = 60.0 * minute
         at_s = begin_s + 60.0 * rng.random()
@@ -43,7 +42,6 @@ def cut(
             ordered[move.home] = move.to_phase
             ends_s = at_s + float(np.quantile(delays, late[move.home]))
             heapq.heappush(under_way, (ends_s, move.home, move.to_phase))
-            switchings += 1
         now_s, end_s = begin_s, begin_s + 60.0
         currents = case.currents[minute]
         while under_way and under_way[0][0] < end_s:
@@ -52,10 +50,7 @@ def cut(
             now_s, real[moved] = ends_s, phase
         left += (end_s - now_s) * _neutral_a(currents, real)
         built += 60.0 * _neutral_a(currents, case.start)
-    return {
-        "neutral_cut": round(1 - left / built, 4),
-        "switchings": round(switchings / n / (minutes / 1440), 2),
-    }
+    return round(1 - left / built, 4)
 
 
 def _neutral_a(currents: NDArray[np.complex128], phases: NDArray[np.int8]) -> float:

@@ -150,7 +150,7 @@ def scenario(kind: Kind, found: Found, seed: int) -> dict[str, Any]:
         "moves": [len(found.confirmed), found.failed],
         "moved_twice": found.twice,
         "cut": {
-            case.name: cut(case, found.ages, found.moved, BUDGET, seed)["neutral_cut"]
+            case.name: cut(case, found.ages, found.moved, BUDGET, seed)
             for case in streets
             if case is not None
         },
