@@ -105,12 +105,6 @@ class Scenario:
         firsts = range(begin, homes, self.building)
         return tuple(tuple(range(i, min(i + self.building, homes))) for i in firsts)
 
-    def kind_of(self, path: str) -> str:
-        """What a bearer named in `paths` is, in words: RS-485, LoRa or Wi-Fi."""
-        if path in self.options.get("radio", {}):
-            return "LoRa"
-        return "Wi-Fi" if path == "wifi" else "RS-485"
-
 
 SCENARIOS = {
     "urban": Scenario("esp32-devkitc", ("street",), {}),

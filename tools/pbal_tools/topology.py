@@ -74,8 +74,15 @@ def links(scenario: Scenario, homes: int) -> list[Link]:
         elif i in bridge_of:
             found.append(Link(RS485, bridge_of[i], i))
         else:
-            found += [Link(scenario.kind_of(path), CONTROLLER, i) for path in scenario.paths]
+            found += [Link(_kind_of(path, scenario), CONTROLLER, i) for path in scenario.paths]
     return found
+
+
+def _kind_of(path: str, scenario: Scenario) -> str:
+    """What a bearer named in the scenario's `paths` is."""
+    if path in scenario.options.get("radio", {}):
+        return LORA
+    return WIFI if path == "wifi" else RS485
 
 
 def told(scenario: Scenario, homes: int) -> list[str]:
