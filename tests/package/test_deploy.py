@@ -6,11 +6,11 @@ import itertools
 import json
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import deb_hq
 import pytest
 from rigs import needs
 from rigs.booted import Booted, booted
@@ -35,14 +35,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """HQ as a Debian package."""
     for tool in ("dpkg-deb", "gcc"):
         needs.require_tool(tool)
-    sys.path.insert(0, str(needs.ROOT / "tools"))
-    try:
-        import deb_hq
-    finally:
-        sys.path.pop(0)
     began = time.monotonic()
     with alone():
-        made: Path = deb_hq.build(tmp_path_factory.mktemp("hq"), "0.1.0", CACHE)
+        made = deb_hq.build(tmp_path_factory.mktemp("hq"), "0.1.0", CACHE)
     print(f"the package, {made.stat().st_size >> 20} MB: {time.monotonic() - began:.0f} s")
     return made
 

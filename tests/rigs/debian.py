@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import debtarget
+
 from rigs import needs
 
 CACHE = needs.ROOT / "build" / "deb"
@@ -44,11 +46,6 @@ def ran(*words: str | Path, code: int = 0, **more: object) -> str:
     return said
 
 
-def _release() -> str:
-    lines = Path("/etc/os-release").read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if "=" in line)["VERSION_CODENAME"]
-
-
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """Two workers that need the same under CACHE make it once."""
@@ -63,14 +60,14 @@ def bare() -> Path:
     if os.geteuid() != 0:
         needs.missing("root", "A Debian of its own needs chroot: run as root.")
     program = needs.require_tool("debootstrap")
-    kept = CACHE / f"booting-{_release()}"
+    kept = CACHE / f"booting-{debtarget.here()[1]}"
     with alone():
         if not kept.is_dir():
             began = time.monotonic()
             work = kept.with_name(f"{kept.name}.new")
             shutil.rmtree(work, ignore_errors=True)
             ran(program, "--variant=minbase", "--include=python3,adduser,systemd,systemd-sysv,dbus",
-                _release(), work)  # fmt: skip
+                debtarget.here()[1], work)  # fmt: skip
             work.rename(kept)
             print(f"debootstrap: {time.monotonic() - began:.0f} s")
     return kept
@@ -79,7 +76,7 @@ def bare() -> Path:
 def with_packages(name: str, *packages: str) -> Path:
     """The same with more packages, kept as `name`."""
     base = bare()
-    kept = CACHE / f"{name}-{_release()}"
+    kept = CACHE / f"{name}-{debtarget.here()[1]}"
     stamp = kept / "root" / "packages"
     with alone():
         if not stamp.exists() or stamp.read_text() != " ".join(packages):
