@@ -34,7 +34,7 @@ import sys
 import tempfile
 import tomllib
 import zipapp
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from debtarget import KINDS, BuildError, Target, fetched, here, run
@@ -42,6 +42,7 @@ from debtarget import KINDS, BuildError, Target, fetched, here, run
 ROOT = Path(__file__).resolve().parents[1]
 DEBIAN = ROOT / "pi_controller" / "debian"
 UNITS = ROOT / "pi_controller" / "systemd"
+CACHE = ROOT / "build" / "deb"
 NAME = "pbal-controller"
 PYTHON = "/usr/bin/python3"
 PAYLOAD = Path("usr/lib/pbal/dist")
@@ -85,7 +86,7 @@ def builder(cache: Path) -> Path:
 
 
 def library_wheels(cache: Path, python: Path, extras: Sequence[str] = EXTRAS) -> Path:
-    """Wheels of all that pbal needs on a controller; compiled here where there is none."""
+    """Wheels of all that pbal needs with these extras; compiled here where there is none."""
     lock = locked(cache, "core", "core", *extras)
     name = hashlib.sha256(lock.read_bytes() + run(python, "-VV").encode()).hexdigest()[:16]
     wheels = cache / f"wheels-{name}"
@@ -99,9 +100,9 @@ def library_wheels(cache: Path, python: Path, extras: Sequence[str] = EXTRAS) ->
     return wheels
 
 
-def fitting_wheels(cache: Path, python: Path, to: Target) -> Path:
+def fitting_wheels(cache: Path, python: Path, to: Target, extras: Sequence[str] = EXTRAS) -> Path:
     """The same for another architecture: the index's wheels; Debian has what lacks one."""
-    lock = locked(cache, "core", "core", *EXTRAS)
+    lock = locked(cache, "core", "core", *extras)
     text = lock.read_text(encoding="utf-8")
     lacking = (*to.kind.debian, *to.kind.left_out)
     wanted = [
@@ -163,7 +164,7 @@ def wheels(
     own = own_wheel(cache, python, to)
     if to is None:
         return library_wheels(cache, python, extras), own
-    return fitting_wheels(cache, python, to), own
+    return fitting_wheels(cache, python, to, extras), own
 
 
 def _requirement(wheel: Path) -> str:
@@ -340,20 +341,29 @@ def build(out: Path, version: str, cache: Path, architecture: str = "", release:
 
     Empty: this computer's architecture, this computer's release.
     """
-    check(version)
-    cache.mkdir(parents=True, exist_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
     own = here()
     wanted = architecture or own[0], release or own[1]
     if wanted != own and wanted[0] not in KINDS:
         raise BuildError(
             f"for {' of '.join(wanted)} there is no cross build: run it on such a computer"
         )
-    to = None if wanted == own else fetched(*wanted, cache)
-    with tempfile.TemporaryDirectory(dir=cache) as work:
-        root = Path(work) / NAME
+
+    def fill(root: Path) -> None:
+        to = None if wanted == own else fetched(*wanted, cache)
         shutil.copytree(environment(cache, to), root / PAYLOAD, symlinks=True)
         lay_out(root, version, to)
+
+    return package(NAME, out, version, cache, fill)
+
+
+def package(name: str, out: Path, version: str, cache: Path, fill: Callable[[Path], None]) -> Path:
+    """Write the package of the tree that `fill` lays out. Raises BuildError."""
+    check(version)
+    cache.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as work:
+        root = Path(work) / name
+        fill(root)
         modes(root)
         return pack(root, out)
 
@@ -367,22 +377,33 @@ def pack(root: Path, out: Path) -> Path:
     return Path(found[1])
 
 
-def main(words: list[str]) -> int:
-    """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="tools/deb.py", description="The controller as a Debian package."
+def parser(prog: str, what: str) -> argparse.ArgumentParser:
+    """What every package's command takes."""
+    made = argparse.ArgumentParser(
+        prog=f"tools/{prog}.py", description=f"{what} as a Debian package."
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="default: dist")
-    parser.add_argument("--version", default=project_version(), help="default: pyproject.toml's")
-    parser.add_argument("--arch", default="", help="arm64 or armhf; default: this computer's")
-    parser.add_argument("--release", default="", help="of Debian; default: this computer's")
-    args = parser.parse_args(words)
+    made.add_argument("--out", type=Path, default=ROOT / "dist", help="default: dist")
+    made.add_argument("--version", default=project_version(), help="default: pyproject.toml's")
+    return made
+
+
+def ended(prog: str, make: Callable[[], Path]) -> int:
+    """Make the package and say where it is; the command's exit code."""
     try:
-        print(build(args.out, args.version, ROOT / "build" / "deb", args.arch, args.release))
+        print(make())
     except (BuildError, OSError) as error:
-        print(f"deb: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 4
     return 0
+
+
+def main(words: list[str]) -> int:
+    """The command; returns its exit code."""
+    options = parser("deb", "The controller")
+    options.add_argument("--arch", default="", help="arm64 or armhf; default: this computer's")
+    options.add_argument("--release", default="", help="of Debian; default: this computer's")
+    args = options.parse_args(words)
+    return ended("deb", lambda: build(args.out, args.version, CACHE, args.arch, args.release))
 
 
 if __name__ == "__main__":

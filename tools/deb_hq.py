@@ -13,10 +13,8 @@ Exit codes: 0 written, 2 wrong use, 4 something is missing or failed.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import deb
@@ -51,35 +49,23 @@ def lay_out(root: Path, version: str) -> None:
 
 def build(out: Path, version: str, cache: Path) -> Path:
     """Write the package; returns its path. Raises deb.BuildError."""
-    cache.mkdir(parents=True, exist_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as work:
-        root = Path(work) / NAME
+
+    def fill(root: Path) -> None:
+        home = root / HOME.lstrip("/")
         made = deb.environment(cache, extras=EXTRAS, kind="environment_hq", home=HOME)
-        shutil.copytree(made, root / HOME.lstrip("/"), symlinks=True)
+        shutil.copytree(made, home, symlinks=True)
         # The commands of a transformer's controller have no use here.
         for program in ("pbal", "pbal-controller"):
-            (root / HOME.lstrip("/") / "bin" / program).unlink()
+            (home / "bin" / program).unlink()
         lay_out(root, version)
-        deb.modes(root)
-        return deb.pack(root, out)
+
+    return deb.package(NAME, out, version, cache, fill)
 
 
 def main(words: list[str]) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="tools/deb_hq.py", description="HQ as a Debian package.")
-    parser.add_argument("--out", type=Path, default=deb.ROOT / "dist", help="default: dist")
-    parser.add_argument(
-        "--version", default=deb.project_version(), help="default: pyproject.toml's"
-    )
-    args = parser.parse_args(words)
-    try:
-        deb.check(args.version)
-        print(build(args.out, args.version, deb.ROOT / "build" / "deb"))
-    except (deb.BuildError, OSError) as error:
-        print(f"deb_hq: {error}", file=sys.stderr)
-        return 4
-    return 0
+    args = deb.parser("deb_hq", "HQ").parse_args(words)
+    return deb.ended("deb_hq", lambda: build(args.out, args.version, deb.CACHE))
 
 
 if __name__ == "__main__":
