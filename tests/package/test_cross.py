@@ -15,8 +15,8 @@ import deb
 import debtarget
 import pytest
 from rigs import needs
+from rigs.debian import CACHE, alone
 
-CACHE = needs.ROOT / "build" / "deb"
 #: Streets solved by the compiled core: what it decides, and how good that is.
 SOLVES = """
 import json, sys
@@ -97,9 +97,9 @@ def test_the_core_for_arm64_decides_as_it_does_here():
         needs.require_tool(name, package)
     needs.require_file("/usr/aarch64-linux-gnu/include/stdio.h", "libc6-dev-arm64-cross")
     began = time.monotonic()
-    CACHE.mkdir(parents=True, exist_ok=True)
-    to = debtarget.fetched("arm64", debtarget.here()[1], CACHE)
-    libraries, own = deb.wheels(CACHE, to)
+    with alone():
+        to = debtarget.fetched("arm64", debtarget.here()[1], CACHE)
+        libraries, own = deb.wheels(CACHE, to)
     assert own.name.endswith(f"-{to.tag}-{to.tag}-linux_aarch64.whl")
     tree = CACHE / "cross-test"
     wanted = [own, next(libraries.glob("numpy-*.whl"))]

@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import deb
 import debtarget
 
 from rigs import needs
 
-CACHE = needs.ROOT / "build" / "deb"
+CACHE = deb.CACHE
 _ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
         "DEBIAN_FRONTEND": "noninteractive"}  # fmt: skip
 _INSTALL = """\
