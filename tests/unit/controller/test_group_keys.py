@@ -193,19 +193,8 @@ async def test_a_key_goes_in_a_frame_of_its_own(make_site: MakeSite) -> None:
     assert outgoing() == []
 
 
-async def test_a_home_that_takes_no_key_is_told_of(make_site: MakeSite) -> None:
-    nodes = [FakeNode(1), FakeNode(2, forgets_keys=True)]
-    site = make_site(*nodes)
-    fast(site, group_key_wait_s=2.0)
-    async with site.running() as controller:
-        await until(lambda: not behind(controller))
-        elsewhere(site).new_group_key("by hand", "")
-        await until(lambda: site.keys.active.number == 2)
-        assert behind(controller) == {2: "holds an older one"}
-
-
 class Claims(FakeNode):
-    """Takes no key, and claims to hold the number that it was told."""
+    """Claims to hold the number that it was told."""
 
     def _group_key(self, order: r.GroupKey) -> None:
         super()._group_key(order)
@@ -214,8 +203,12 @@ class Claims(FakeNode):
         said.generation = order.generation
 
 
-async def test_a_number_alone_proves_nothing(make_site: MakeSite) -> None:
-    nodes = [FakeNode(1), Claims(2, forgets_keys=True)]
+@pytest.mark.parametrize("kind", [FakeNode, Claims])
+async def test_a_home_that_takes_no_key_is_told_of(
+    make_site: MakeSite, kind: type[FakeNode]
+) -> None:
+    """Also one that names the new key's number: a number alone proves nothing."""
+    nodes = [FakeNode(1), kind(2, forgets_keys=True)]
     site = make_site(*nodes)
     fast(site, group_key_wait_s=1.0)
     async with site.running() as controller:
