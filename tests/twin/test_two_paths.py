@@ -88,4 +88,4 @@ async def test_a_path_that_dies_in_a_transfer_and_frames_played_back_move_nothin
         for home, identity in enumerate(street.identities):
             assert street.witness.transfers_of(home) <= ordered[identity.address]
 
-    await played(RunOptions(homes=2, seconds=LONGEST_S, scenario="two-paths"), play)
+    await played(Watched(RunOptions(homes=2, seconds=LONGEST_S, scenario="two-paths"), play))
