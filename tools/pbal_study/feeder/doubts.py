@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from .model import PHASE_NAMES
+from .model import LARGEST_HOME_KW, PHASE_NAMES
 from .network import Network, RawLoad
 from .units import Unit, three_phase_transformers
 
@@ -11,8 +11,6 @@ _LARGEST_KVA = 5000.0
 """Distribution transformers end at 2.5 or 3.15 MVA (IEC 60076 and EN 50708 preferred ratings)."""
 _SMALLEST_KVA = 5.0
 """The smallest of them, on poles; what is rated less is rated in MVA, or is no transformer."""
-_LARGEST_HOME_KW = 100.0
-"""No single-phase home draws as much; 100 kW are 435 A."""
 _FEW = 3
 
 
@@ -30,12 +28,12 @@ def feeder_doubts(
         notes.append(
             f"Beware: transformer {made.name} is rated {made.rated_kva:g} kVA; is that kVA or MVA?"
         )
-    huge = [raw.point for raw in homes if abs(raw.point.kw) > _LARGEST_HOME_KW]
+    huge = [raw.point for raw in homes if abs(raw.point.kw) > LARGEST_HOME_KW]
     if huge:
         notes.append(
             f"Beware: {len(huge)} single-phase load{'s draw' if huge[1:] else ' draws'} more than "
-            f"{_LARGEST_HOME_KW:g} kW (first {huge[0].name}: {huge[0].kw:g} kW); "
-            + "is that kW or W?"
+            f"{LARGEST_HOME_KW:g} kW (first {huge[0].name}: {huge[0].kw:g} kW); "
+            "is that kW or W?"
         )
     _parallel(circuit, net, unit, notes)
     at = {raw.order.index(raw.at[1]) for raw in homes}

@@ -27,6 +27,8 @@ A = complex(np.exp(2j * np.pi / 3))
 """The 120 degree operator."""
 
 PHASE_NAMES = "ABC"
+LARGEST_HOME_KW = 100.0
+"""No single-phase home draws as much; 100 kW are 435 A."""
 
 
 @dataclass(frozen=True)

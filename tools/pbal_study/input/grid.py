@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..feeder.model import LARGEST_HOME_KW
 from .quantity import Quantity
 
 Watts = NDArray[np.float32]
@@ -17,8 +18,6 @@ Watts = NDArray[np.float32]
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _KILOWATTS = 50.0
 """A home whose highest value is below this is in kilowatts, or draws nothing."""
-_UNLIKELY_W = 100_000.0
-"""No single-phase home draws as much; 100 kW are 435 A."""
 _LITTLE_W, _SOME_HOMES = 2000.0, 5
 """In a day of five homes one draws more than this for half an hour: of 60 homes on 15 days, five
 drawn at random have a highest half-hour of 4.5 kW in the median, and above 2.4 kW always."""
@@ -159,7 +158,7 @@ def _doubt_units(
             f"Beware: {_some(small)} never exceed{'s' if len(small) == 1 else ''} "
             f"{_KILOWATTS:g} W; kilowatts among columns of watts?"
         )
-    large = [n for n, w in zip(names, highest, strict=True) if w > _UNLIKELY_W]
+    large = [n for n, w in zip(names, highest, strict=True) if w > 1000 * LARGEST_HOME_KW]
     if large:
         notes.append(
             f"Beware: {_some(large)} reach{'es' if len(large) == 1 else ''} "
