@@ -50,15 +50,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def pass_time(self, wait_s: float | None) -> None:
         """To the next thing that is due, here or on the air."""
         air = self.air
-        if air is None:
-            self.now_s += max(wait_s or 0.0, _STEP_S)
-            return
-        due_us = air.next_us()
+        due_us = air.next_us() if air is not None else None
         if due_us is not None:
             until_s = max(0.0, due_us / 1e6 - self.now_s)
             wait_s = until_s if wait_s is None else min(wait_s, until_s)
         self.now_s += max(wait_s or 0.0, _STEP_S)
-        air.catch_up()
+        if air is not None:
+            air.catch_up()
 
     def add_reader(self, fd: Any, callback: Callable[..., object], *args: Any) -> None:
         """What stands in the place of a socket calls by itself."""

@@ -65,11 +65,11 @@ class Removal:
         return without
 
 
-def load(root: Path = ROOT) -> dict[str, list[Removal]]:
+def load() -> dict[str, list[Removal]]:
     """All removals by the name of their file."""
     return {
         path.stem: [Removal(**entry) for entry in tomllib.loads(path.read_text())["removal"]]
-        for path in sorted((root / TABLES).glob("*.toml"))
+        for path in sorted((ROOT / TABLES).glob("*.toml"))
     }
 
 
