@@ -27,7 +27,7 @@ from bench._model_nodes import GROUP_ROOT, SITE, ModelNode, root_key
 from bench._radio_site import BW_HZ, HZ, Case, spot
 from bench._virtual_time import VirtualLoop, play
 from pbal_controller.app import Controller
-from pbal_controller.config import load
+from pbal_controller.config import Config, load
 from pbal_controller.keys import KeyStore
 from pbal_controller.view import Streams
 from pbal_sim.radio import OPEN_COUNTRY, Air, Ear
@@ -128,7 +128,7 @@ class Site:
                 [self.nodes[a] for b in self._buildings if b[0] == address for a in b[1:]]
             )
 
-    def _config(self, folder: Path, driver: str) -> Path:
+    def _configured(self, folder: Path, driver: str) -> tuple[Config, KeyStore]:
         """The controller's configuration and keys, in this folder."""
         behind = {a: b[0] for b in self._buildings for a in b[1:]}
         own = dict.fromkeys(self._line, ("street",)) | dict.fromkeys(self._network, ("wifi",))
@@ -136,12 +136,11 @@ class Site:
             NodeIdentity(a, f"home {a}", "00" * 8, root_key(a), own.get(a, ()), behind.get(a))
             for a in self.nodes
         ]
-        create_keys(folder, SITE, GROUP_ROOT, nodes)
+        keys = create_keys(folder, SITE, GROUP_ROOT, nodes)
         air = {"region": "IN865", "sf": self.kind.most, "driver": driver, "hat": "plain-rfm95"}
         options = _OPTIONS | {"radio": {"air": air}}
-        return write_config(
-            ControllerSetup(folder, SITE, "virtual", 115_200, nodes, options, paths=("air",))
-        )
+        setup = ControllerSetup(folder, SITE, "virtual", 115_200, nodes, options, paths=("air",))
+        return load(write_config(setup), {}), keys
 
     @contextlib.asynccontextmanager
     async def running(
@@ -160,8 +159,7 @@ class Site:
             mock.patch.object(Streams, "publish", lambda _, what, body: self._told(what, body)),
         ):
             self._on_air()
-            config = load(self._config(folder, driver), {})
-            keys = KeyStore.open(folder / "keys.json", (folder / "keys.pass").read_bytes())
+            config, keys = self._configured(folder, driver)
             controller = Controller(config, keys, self.loop.unix_s)
             task = asyncio.create_task(controller.run())
             try:

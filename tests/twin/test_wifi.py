@@ -16,37 +16,21 @@ from rigs.twin import FAST
 
 from pbal_controller.app import Controller
 from pbal_controller.config import load
-from pbal_controller.keys import KeyStore
 from pbal_sim import figures
 from pbal_sim.loads import TableLoads
 from pbal_sim.street import Street, StreetConfig
+from pbal_tools.controllersetup import ControllerSetup, NodeIdentity, create_keys, write_config
 
 pytestmark = [pytest.mark.twin, pytest.mark.timeout(300)]
 
 WIRED = 2
-TOML = """
-[site]
-id = {site}
-[keys]
-file = "keys.json"
-passphrase_file = "keys.pass"
-[journal]
-path = "journal.db"
-[http]
-enabled = false
-[planner]
-enabled = false
-[polling]
-dead_backoff_max_s = 2.0
-[dispatch]
-confirm_s = 30.0
-[bus.street]
-port = "{device}"
-[bearer.wifi]
-kind = "udp"
-host = "127.0.0.1"
-port = 0
-"""
+OPTIONS = {
+    "http": {"enabled": False},
+    "planner": {"enabled": False},
+    "polling": {"dead_backoff_max_s": 2.0},
+    "dispatch": {"confirm_s": 30.0},
+    "bearer": {"wifi": {"kind": "udp", "host": "127.0.0.1", "port": 0}},
+}
 
 
 async def until(what: Callable[[], object], seconds: float = 60.0) -> None:
@@ -59,17 +43,13 @@ async def until(what: Callable[[], object], seconds: float = 60.0) -> None:
 def controller_of(street: Street, folder: Path, wired: str = "street") -> Controller:
     """A controller for the street, on its wires and its network."""
     c = street.config
-    group = street.identities[0].group
-    keys = KeyStore.create(folder / "keys.json", b"secret", c.site_id, log2_n=10, group_key=group)
-    keys.add_many([(n.address, n.eui, n.root) for n in street.identities])
-    (folder / "keys.pass").write_bytes(b"secret\n")
-    (folder / "keys.pass").chmod(0o600)
-    text = TOML.format(site=c.site_id, device=street.device)
-    for i, node in enumerate(street.identities):
-        way = "wifi" if i in c.wifi else wired
-        text += f'[[home]]\naddress = {node.address}\npaths = [{{ bearer = "{way}" }}]\n'
-    (folder / "pbal.toml").write_text(text)
-    return Controller(load(folder / "pbal.toml", {}), keys)
+    nodes = [
+        NodeIdentity(n.address, n.name, n.eui, n.root, ("wifi" if i in c.wifi else wired,))
+        for i, n in enumerate(street.identities)
+    ]
+    keys = create_keys(folder, c.site_id, street.identities[0].group, nodes)
+    setup = ControllerSetup(folder, c.site_id, street.device, c.baud, nodes, OPTIONS)
+    return Controller(load(write_config(setup), {}), keys)
 
 
 async def test_homes_on_a_bad_network_are_read_and_moved_once(tmp_path: Path) -> None:

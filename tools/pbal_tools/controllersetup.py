@@ -41,8 +41,10 @@ class ControllerSetup:
     paths: tuple[str, ...] = ("street",)
 
 
-def create_keys(folder: Path, site_id: int, group: bytes, nodes: Sequence[NodeIdentity]) -> None:
-    """The controller's key store and its passphrase, as files readable only by us.
+def create_keys(
+    folder: Path, site_id: int, group: bytes, nodes: Sequence[NodeIdentity]
+) -> KeyStore:
+    """The controller's key store, and its passphrase, as files readable only by us.
 
     The scrypt cost is low: the keys are needed only as long as the folder.
     """
@@ -52,6 +54,7 @@ def create_keys(folder: Path, site_id: int, group: bytes, nodes: Sequence[NodeId
         file.write(passphrase)
     store = KeyStore.create(folder / "keys.json", passphrase, site_id, log2_n=12, group_key=group)
     store.add_many([(node.address, node.eui, node.root) for node in nodes])
+    return store
 
 
 def toml_value(value: Any) -> str:
