@@ -107,6 +107,7 @@ def test_who_has_the_node_s_keys_does_not_hold_a_transfer_up(
     assert r["hunger_ms"] < 4500, r
     assert [t[:2] for t in r["transfers"]] == [[2, 0]] * 2, r
     assert r["opened"] == 2, r
+    print(f"own keys: transfers of {[t[2] for t in r['transfers']]} ms")
     assert max(t[2] for t in r["transfers"]) <= OWN_KEYS_DARK_MS, r
     assert max(r["meter_ms"], r["volts_ms"]) < 2500, r
     assert 0 <= r["back_ms"] <= 1000, r
