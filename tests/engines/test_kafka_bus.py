@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import itertools
 import json
 import os
 import subprocess
@@ -41,8 +42,11 @@ class TestContract(BusContract):
 # -- sharing --------------------------------------------------------------------------------
 
 
-async def work(place, stop, pause_s=0.0, instance=""):
-    """A role as HQ's are: takes from raw, appends to out with its progress. How many it did."""
+async def work(place, stop, pause_s=0.0, instance="", shares=None):
+    """A role as HQ's are: takes from raw, appends to out with its progress. How many it did.
+
+    `shares`: an event, set with its first records.
+    """
     count = 0
     async with place.bus(instance=instance) as bus:
         while not stop.is_set():
@@ -54,6 +58,8 @@ async def work(place, stop, pause_s=0.0, instance=""):
                             out = [New(place.out, r.key, r.value) for r in records]
                             await bus.append(out, done_with("work", records))
                             count += len(records)
+                            if shares:
+                                shares.set()
                             await asyncio.sleep(pause_s)
             except BusError as error:  # as the supervisor does
                 print("again:", error)
@@ -61,10 +67,15 @@ async def work(place, stop, pause_s=0.0, instance=""):
     return count
 
 
-async def feed(place, keys, count, pause_s=0.02):
-    """Numbers 0.. for each key; again what was not taken."""
+async def feed(place, keys, count, pause_s=0.02, until=None):
+    """Numbers 0.. for each key, again what was not taken; how many.
+
+    `until`: an event; it goes on behind `count` till it is set.
+    """
     async with place.bus() as bus:
-        for number in range(count):
+        for number in itertools.count():
+            if number >= count and (until is None or until.is_set()):
+                return number
             records = [New(place.raw, key, str(number).encode()) for key in keys]
             while True:
                 try:
@@ -101,23 +112,27 @@ KEYS = [f"g/{n}" for n in range(40)]
 
 
 async def test_roles_that_come_and_go_share_the_keys_and_lose_and_double_nothing(place):
-    stops = [asyncio.Event() for _ in range(3)]
-    first = asyncio.create_task(work(place, stops[0], 0.01))
-    feeding = asyncio.create_task(feed(place, KEYS, 60, 0.1))
-    await asyncio.sleep(2)
-    second = asyncio.create_task(work(place, stops[1], 0.01))
-    await asyncio.sleep(4)
+    stops, shares = ([asyncio.Event() for _ in range(3)] for _ in range(2))
+    roles = []
+
+    async def come(number):
+        job = work(place, stops[number], 0.01, shares=shares[number])
+        roles.append(asyncio.create_task(job))
+        await asyncio.wait_for(shares[number].wait(), 60)
+
+    # Feeding goes on until the last one has a share: a group takes seconds to deal anew.
+    feeding = asyncio.create_task(feed(place, KEYS, 60, 0.1, until=shares[2]))
+    await come(0)
+    await come(1)
     stops[0].set()
-    assert await first > 0
-    third = asyncio.create_task(work(place, stops[2], 0.01))
-    await feeding
-    total = await results(place, 60)
+    await roles[0]
+    await come(2)
+    count = await feeding
+    total = await results(place, count)
     for stop in stops:
         stop.set()
-    counts = [await second, await third]
-    print("done by the second and third:", counts)
-    assert min(counts) > 0
-    assert total == 60 * len(KEYS)
+    print("fed:", count, "done by each:", [await role for role in roles])
+    assert total == count * len(KEYS)
 
 
 CHILD = """
