@@ -33,6 +33,8 @@ WORD_S = 3.0
 CLOCK_S = 2.0
 _TICK_S = 0.1
 _TERM, _LATEST, _KEYS, _TAKE = "standby_term", "standby_latest", "standby_keys", "standby_take"
+_REHEARSAL = "standby_rehearsal"
+_JOURNAL_AGAIN_S = 2.0  # a journal that failed is tried again
 
 
 class LeaseLost(Ended):
@@ -72,6 +74,7 @@ class Member:
         self._copy_seen: Copy | None = None
         self._take = False
         self._unfit = ""
+        self._journal_at = float("-inf")  # it failed; not before then again
         self._silent_at_claim = 0.0
         self.took_over_s: float | None = None  # from the buses' last sound until the traffic went
         self.link = Link(
@@ -129,8 +132,12 @@ class Member:
             self._defer_to_peer()
         elif lease.role is Role.HOLD:
             await self._begin_to_serve()
-        elif lease.role is Role.FOLLOW:
-            await self._follow()
+        elif lease.role is Role.FOLLOW and boot_time() >= self._journal_at:
+            try:
+                await self._follow()
+            except JournalError as error:
+                self._journal_at = boot_time() + _JOURNAL_AGAIN_S
+                self._is_unfit(f"its journal failed: {error}")
 
     def _peer_now(self) -> State | None:
         return self.link.peer if self.link.peer_age_s() <= WORD_S else None
@@ -154,29 +161,42 @@ class Member:
             self._unfit = self.unfit()
             return
         self._take = await self._meta(_TAKE) == "1"
-        was, self._unfit = self._unfit, self.unfit()
-        if self._unfit:
-            if self._unfit != was:
-                log.error("the buses are silent, and nobody takes over", extra={"why": self._unfit})
+        if why := self.unfit():
+            self._is_unfit(why)
             return
+        # One that claims and then cannot begin would keep the other from a silence to claim in.
+        await self._journal.call(self._rehearse, self.link.copy)
+        self._unfit = ""
         peer = self._peer_now()
         if peer is not None and peer.role is not Role.FOLLOW:
             return  # it is about to send, or to lose its lease
         self._silent_at_claim = boot_time() - lease.silent_s
         lease.claim()
 
+    def _is_unfit(self, why: str) -> None:
+        if self._unfit != why and self.lease.silent_s >= self.lease.take_s:
+            log.error("the buses are silent, and nobody takes over", extra={"why": why})
+        self._unfit = why
+
+    @staticmethod
+    def _rehearse(journal: Journal, copy: Copy | None) -> None:
+        """Write as much as a take-over does."""
+        journal.set_meta(_REHEARSAL, "" if copy is None else copy.model_dump_json())
+        journal.set_meta(_REHEARSAL, "")
+
     async def _no_longer_latest(self) -> None:
         self._latest = False
         await self._journal.call(Journal.set_meta, _LATEST, "0")
 
     async def _take_copy(self) -> None:
-        copy = self._copy_seen = self.link.copy
+        copy = self.link.copy
         assert copy is not None
         if copy.term > self._term:
             self._term = copy.term
             await self._journal.call(Journal.set_meta, _TERM, str(copy.term))
         if self._latest:
             await self._no_longer_latest()
+        self._copy_seen = copy
         await self._take_keys(base64.b64decode(copy.keys))
 
     async def _take_keys(self, theirs: bytes) -> None:

@@ -6,53 +6,19 @@ import asyncio
 import contextlib
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
 import pytest
-from rigs import needs
 
 from pbal_controller.errors import JournalError
 from pbal_controller.keys import KeyStore
 
-from .conftest import Site, rows, until
+from .conftest import Site, full, rows, until
 from .fake import FakeNode, root_key
 
 MakeSite = Callable[..., Site]
-
-
-def mount(*words: str) -> None:
-    subprocess.run(["mount", *words], check=True, capture_output=True, timeout=needs.PATIENCE_S)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """The test's folder on a file system of 1 MB of its own."""
-    if os.geteuid() != 0:
-        pytest.skip("only root mounts a file system")
-    try:
-        mount("-t", "tmpfs", "-o", "size=1m,mode=700", "pbal-test", str(tmp_path))
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no file system can be mounted here: {error}")
-    try:
-        yield tmp_path
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True, timeout=needs.PATIENCE_S)
-
-
-@contextlib.contextmanager
-def full(disk: Path) -> Iterator[None]:
-    """Not a byte is left on it."""
-    path = disk / "something.else"
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(bytes(4096)):
-            pass
-    try:
-        yield
-    finally:
-        path.unlink()
 
 
 async def test_a_full_disk(disk: Path, make_site: MakeSite) -> None:

@@ -5,6 +5,7 @@ import base64
 import itertools
 import socket
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from pbal_controller.standby import link as linking
 from pbal_controller.standby import member as members
 from pbal_controller.standing import Standing
 from pbal_controller.standing import store as standing_store
+
+from .conftest import full
 
 TAKE_S = 6.0
 PASSPHRASE = b"a passphrase for tests"
@@ -406,6 +409,15 @@ async def silence(member: Any, seconds: float) -> None:
             member.lease.may_send()
 
 
+async def in_step(member: Any) -> None:
+    """It has a copy of what the other did, up to now, with the same key store."""
+    text = member._keys.path.read_bytes()
+    member.link.copy = EMPTY.model_copy(update={"keys": base64.b64encode(text).decode()})
+    await member._journal.call(Journal.set_meta, "standby_keys", copying.keys_digest(text))
+    member._keys_known = copying.keys_digest(text)
+    member.link.copy_at = member.now[0]
+
+
 async def test_without_a_copy_nobody_takes_over(member: Any) -> None:
     await silence(member, 60)
     assert member.lease.role is Role.FOLLOW
@@ -422,17 +434,71 @@ async def test_without_a_copy_nobody_takes_over(member: Any) -> None:
 
 @pytest.mark.parametrize(("old_s", "takes"), [(5.0, True), (59.0, True), (62.0, False)])
 async def test_a_copy_must_be_as_new_as_the_silence(member: Any, old_s: float, takes: bool) -> None:
-    text = member._keys.path.read_bytes()
-    member.link.copy = EMPTY.model_copy(update={"keys": base64.b64encode(text).decode()})
-    await member._journal.call(Journal.set_meta, "standby_keys", copying.keys_digest(text))
-    member._keys_known = copying.keys_digest(text)
-    member.link.copy_at = member.now[0] - old_s
+    await in_step(member)
+    member.link.copy_at -= old_s
     await silence(member, 15)
     assert member.lease.serving is takes
     if takes:
         assert member._term == 5
         assert member.told == [True]
         assert await member._journal.call(lambda j: j.meta("standby_latest")) == "1"
+
+
+@pytest.mark.parametrize("knew_the_term", [False, True])
+async def test_with_a_full_disk_it_does_not_claim(
+    disk: Path, member: Any, knew_the_term: bool
+) -> None:
+    """A claim would keep the other one from the silence that it needs. With room it takes over."""
+    await in_step(member)
+    if knew_the_term:
+        await silence(member, 4)
+    await member._journal.call(lambda j: j.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+    with full(disk):
+        await silence(member, 60)
+        assert member.lease.role is Role.FOLLOW
+        assert "its journal failed" in member.as_dict()["why_not_ready"]
+        assert not member.well
+        assert member.lease.silent_s > 30
+    await silence(member, 4)
+    assert member.lease.serving
+    assert member.well
+
+
+async def test_a_disk_that_is_full_between_claim_and_traffic(disk: Path, member: Any) -> None:
+    await in_step(member)
+    while member.lease.role is Role.FOLLOW:
+        await silence(member, 0.5)
+    await member._journal.call(lambda j: j.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+    with full(disk), pytest.raises(LeaseLost, match="journal failed"):
+        await silence(member, 15)
+    assert member.lease.role is Role.LOST
+    assert not member.lease.may_send()
+    assert member._standing.why_not(0.0)
+
+
+@pytest.mark.parametrize("step_s", [-3.15e7, -3600.0, 3600.0, 3.15e7])
+async def test_a_step_of_the_clock_makes_nobody_take_over(
+    member: Any, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    """Whoever follows goes on following, and whoever serves goes on serving: nothing here counts by
+    the time of day."""
+    await in_step(member)
+    await silence(member, 4)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + step_s)
+    for _ in range(20):
+        member.lease.heard("bus")
+        member.link.copy_at = member.now[0]
+        await silence(member, 2)
+    assert member.lease.role is Role.FOLLOW
+    await silence(member, 15)
+    assert member.lease.serving
+    monkeypatch.setattr(time, "time", lambda: real() - step_s)
+    for _ in range(20):
+        await member.step()
+        assert member.lease.may_send()
+        member.now[0] += 1
+    assert member.lease.serving
 
 
 async def test_it_does_not_claim_while_the_other_says_it_is_at_work(member: Any) -> None:
