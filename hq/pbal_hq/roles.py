@@ -50,11 +50,12 @@ CONSUMERS: dict[str, tuple[str, ...]] = {
 
 def consumers(config: Config) -> dict[str, tuple[str, ...]]:
     """CONSUMERS, with the lake, Storm and ChirpStack where they are."""
-    kept = () if "lake" in idle(config) else (topics.SUMMARY, topics.EVENT)
+    without = idle(config)
+    kept = () if "lake" in without else (topics.SUMMARY, topics.EVENT)
     found = {t: (*groups, _LAKE) if t in kept else groups for t, groups in CONSUMERS.items()}
-    if "alarms" not in idle(config):
+    if "alarms" not in without:
         found[topics.ALARM] = (Taker.GROUP,)
-    if "chirpstack" not in idle(config):
+    if "chirpstack" not in without:
         found[topics.OUT] = (*found[topics.OUT], lorawan.GROUP)
     return found
 
