@@ -111,18 +111,18 @@ async def notes(conn: Connection, who: Who, alarm_id: int) -> list[Note]:
         return await cursor.fetchall()
 
 
-async def traces(conn: Connection, who: Who, alarm_id: int) -> list[tuple[int, str]]:
-    """(site, trace id) of the latest events behind it, by which logs are searched.
+async def traces(conn: Connection, who: Who, alarm_id: int) -> list[str]:
+    """Ids of the latest events behind it, by which logs are searched.
 
     Raises NotAllowed, NothingToDo.
     """
     await get(conn, who, alarm_id)
     rows = await conn.execute(
-        "SELECT e.site_id, e.trace FROM alarm_event x JOIN event e USING (site_id, event_id)"
+        "SELECT e.trace FROM alarm_event x JOIN event e USING (site_id, event_id)"
         " WHERE x.alarm_id = %s AND e.trace <> '' ORDER BY e.at DESC LIMIT 5",
         (alarm_id,),
     )
-    return [(int(site), str(trace)) for site, trace in await rows.fetchall()]
+    return [str(trace) for (trace,) in await rows.fetchall()]
 
 
 async def acknowledge(conn: Connection, who: Who, alarm_id: int, words: str = "") -> Alarm:

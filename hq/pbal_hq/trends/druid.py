@@ -104,14 +104,14 @@ def _input(prefix: str) -> dict[str, Any]:
 
 
 def supervisor(
-    source: str, topic: str, consumer: Mapping[str, str], *, tasks: int = 1, replicas: int = 1
+    source: str, topic: str, consumer: Mapping[str, str], *, tasks: int = 1
 ) -> dict[str, Any]:
     """Takes a topic's records in as they come. `consumer`: settings of Kafka's client in Java."""
     return {"type": "kafka", "spec": {
         "dataSchema": schema(source),
         "ioConfig": {
             "topic": topic, "inputFormat": _input("fields."), "useEarliestOffset": True,
-            "consumerProperties": dict(consumer), "taskCount": tasks, "replicas": replicas,
+            "consumerProperties": dict(consumer), "taskCount": tasks, "replicas": 1,
             "taskDuration": "PT1H", "startDelay": "PT1S", "period": "PT10S",
         },
         "tuningConfig": {"type": "kafka", "maxRowsInMemory": 150_000},
