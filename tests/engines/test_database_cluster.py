@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from rigs.dbcluster import DatabaseCluster, bin_dir
 from rigs.hq import Headquarters, migrated, run  # noqa: F401
-from rigs.hq_process import Process
+from rigs.hq_process import ANY_PORTS, QUICK, Process
 from rigs.needs import PATIENCE_S
 from rigs.sitefault import Site
 from rigs.waiting import until
@@ -80,7 +80,7 @@ async def test_a_lost_primary_and_a_lost_table(tmp_path, run):  # noqa: F811
         await hq.add_site(7, group="north")
         certificate = await hq.certificate(7)
         site = Site(tmp_path / "j.db", hq.config.broker.port, hq.pki.ca, *certificate)
-        file = written(tmp_path, hq)
+        file = hq.written(tmp_path / "hq.toml", ANY_PORTS, "[metrics]\nport = 0\n", QUICK)
         role = Process(file, tmp_path / "hq.log", ("all",))
         await role.start()
         await site.start(100_000)
@@ -119,18 +119,6 @@ async def test_a_lost_primary_and_a_lost_table(tmp_path, run):  # noqa: F811
         hq.broker.kill()
         cluster.stop()
         print("", *told, sep="\n")
-
-
-def written(folder, hq):
-    path = folder / "hq.toml"
-    path.write_text(
-        f'data = "{hq.config.data}"\n[database]\nurl = "{hq.url}"\n'
-        f"[broker]\nport = {hq.config.broker.port}\n"
-        '[enrol]\nlisten = "127.0.0.1"\nport = 0\n[portal]\nport = 0\n[metrics]\nport = 0\n'
-        "[ingest]\nreorder_s = 1\nrebirth_first_s = 1\nrebirth_last_s = 4\nstored_batch = 5\n"
-        "stored_within_s = 2\n[store]\nraw_days = 3660\n"
-    )
-    return path
 
 
 async def asked(hq, check):

@@ -6,7 +6,7 @@ import collections
 import pytest
 from rigs.buscontract import taken
 from rigs.hq import Headquarters, config, database_url, empty_url, execute, postgres, run  # noqa: F401
-from rigs.hq_process import Process
+from rigs.hq_process import ANY_PORTS, QUICK, Process
 from rigs.poison import poison
 from rigs.sitefault import Site
 from rigs.waiting import until
@@ -25,18 +25,14 @@ def written(path, hq, kafka):
     admin = path.parent / "admin.password"
     admin.write_text(kafka.passwords["admin"])
     certificate = kafka.settings()
-    path.write_text(
-        f'data = "{hq.config.data}"\n[database]\nurl = "{hq.url}"\n'
-        f"[broker]\nport = {hq.config.broker.port}\n"
-        '[enrol]\nlisten = "127.0.0.1"\nport = 0\n[portal]\nport = 0\n'
-        "[ingest]\nreorder_s = 1\nrebirth_first_s = 1\nrebirth_last_s = 4\nstored_batch = 5\n"
-        'stored_within_s = 2\n[store]\nraw_days = 3660\n[bus]\nkind = "kafka"\n[bus.kafka]\n'
+    file = hq.written(
+        path, ANY_PORTS, QUICK, '[bus]\nkind = "kafka"\n[bus.kafka]\n'
         f'servers = {kafka.engine.servers}\npassword_file = "{password}"\npartitions = 4\n'
         f'replicas = 1\nca = "{kafka.pki.ca}"\n'
         f'certificate = "{certificate["ssl.certificate.location"]}"\n'
-        f'key = "{certificate["ssl.key.location"]}"\n'
-    )
-    return path, admin
+        f'key = "{certificate["ssl.key.location"]}"\n',
+    )  # fmt: skip
+    return file, admin
 
 
 async def test_from_the_uplink_to_the_row(tmp_path, kafka, database_url, run):  # noqa: F811

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from rigs import needs, people
 from rigs.hq import Headquarters, database_url, execute, postgres  # noqa: F401
+from rigs.hq_process import ANY_PORTS, QUICK
 
 from pbal_controller.journal import Journal
 from pbal_controller.keys import KeyStore
@@ -122,18 +123,6 @@ def backlog(path: Path) -> int:
         journal.close()
 
 
-def hq_file(folder: Path, hq: Headquarters) -> Path:
-    path = folder / "hq.toml"
-    path.write_text(
-        f'data = "{hq.config.data}"\n[database]\nurl = "{hq.url}"\n'
-        f"[broker]\nport = {hq.config.broker.port}\n"
-        '[enrol]\nlisten = "127.0.0.1"\nport = 0\n[portal]\nport = 0\n'
-        "[ingest]\nreorder_s = 1\nrebirth_first_s = 1\nrebirth_last_s = 4\nstored_batch = 5\n"
-        "stored_within_s = 2\n[store]\nraw_days = 3660\n"
-    )
-    return path
-
-
 @pytest.mark.timeout(600)
 async def test_three_sites_one_channel_a_gateway_and_hq(tmp_path, postgres, database_url):  # noqa: F811
     needs.require_module("adafruit_rfm9x", "pi")
@@ -152,7 +141,7 @@ async def test_three_sites_one_channel_a_gateway_and_hq(tmp_path, postgres, data
     log = (tmp_path / "hq.log").open("ab")
     server = await asyncio.create_subprocess_exec(
         sys.executable, "-c", "from pbal_hq.cli import main; main()", "all",
-        "-c", str(hq_file(tmp_path, hq)), stdout=log, stderr=log,
+        "-c", str(hq.written(tmp_path / "hq.toml", ANY_PORTS, QUICK)), stdout=log, stderr=log,
     )  # fmt: skip
 
     def rows() -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from rigs.hq import Headquarters, database_url, execute, postgres  # noqa: F401
-from rigs.hq_process import Process
+from rigs.hq_process import ANY_PORTS, QUICK, Process
 from rigs.needs import PATIENCE_S
 from rigs.sitefault import Site
 from rigs.uplink import Line
@@ -81,15 +81,8 @@ async def left(path):
 
 def written(folder, hq):
     """The configuration as a file."""
-    path = folder / "hq.toml"
-    broker = hq.config.broker
-    path.write_text(
-        f'data = "{hq.config.data}"\n[database]\nurl = "{hq.url}"\n[broker]\nport = {broker.port}\n'
-        '[enrol]\nlisten = "127.0.0.1"\nport = 0\n[portal]\nport = 0\n'
-        "[ingest]\nreorder_s = 1\nrebirth_first_s = 1\nrebirth_last_s = 4\nstored_batch = 5\n"
-        "stored_within_s = 2\n[store]\nraw_days = 3660\n[bus]\nmin_free_mb = 2\nkeep_hours = 0\n"
-    )
-    return path
+    bus = "[bus]\nmin_free_mb = 2\nkeep_hours = 0\n"
+    return hq.written(folder / "hq.toml", ANY_PORTS, QUICK, bus)
 
 
 @pytest.mark.keeps_processes  # the database is started anew

@@ -18,11 +18,8 @@ pytestmark = [pytest.mark.keeps_processes, pytest.mark.timeout(300)]
 
 
 def instance(folder, hq, number, port):
-    file = folder / f"portal{number}.toml"
-    file.write_text(
-        f'data = "{hq.config.data}"\n[database]\nurl = "{hq.url}"\n[metrics]\nport = 0\n'
-        f"[broker]\nport = {hq.config.broker.port}\n[portal]\nport = {port}\nplain_http = true\n"
-    )
+    more = f"[metrics]\nport = 0\n[portal]\nport = {port}\nplain_http = true\n"
+    file = hq.written(folder / f"portal{number}.toml", more)
     return Process(file, folder / f"portal{number}.log", ("run", "portal"))
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from rigs.hq import Headquarters, database_url, execute, postgres  # noqa: F401
-from rigs.hq_process import Process
+from rigs.hq_process import QUICK, Process
 from rigs.sitefault import Site
 from rigs.waiting import until
 
@@ -29,15 +29,8 @@ pytestmark = [pytest.mark.keeps_processes, pytest.mark.timeout(400)]
 
 
 def written(folder, hq):
-    path = folder / "hq.toml"
-    path.write_text(
-        f'data = "{hq.config.data}"\n[database]\nurl = "{hq.url}"\n[metrics]\nport = 0\n'
-        f"[broker]\nport = {hq.config.broker.port}\n"
-        "[ingest]\nreorder_s = 1\nrebirth_first_s = 1\nrebirth_last_s = 4\nstored_batch = 5\n"
-        "stored_within_s = 2\n[store]\nraw_days = 3660\n"
-        f"[standby]\nroles = {list(ROLES)}\ntakeover_s = {TAKEOVER_S}\n"
-    )
-    return path
+    standby = f"[standby]\nroles = {list(ROLES)}\ntakeover_s = {TAKEOVER_S}\n"
+    return hq.written(folder / "hq.toml", "[metrics]\nport = 0\n", QUICK, standby)
 
 
 async def test_a_kill_an_upgrade_and_the_way_back_lose_nothing(tmp_path, database_url):  # noqa: F811

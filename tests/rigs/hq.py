@@ -152,6 +152,14 @@ class Headquarters:
         conf = BrokerFiles(self.config.data / "broker").conf
         self.broker = Mosquitto(conf, self.config.broker.port)
 
+    def written(self, path: Path, *more: str) -> Path:
+        """Its configuration as a file, for processes of their own; `more`: further tables."""
+        path.write_text(
+            f'data = "{self.config.data}"\n[database]\nurl = "{self.url}"\n'
+            f"[broker]\nport = {self.config.broker.port}\n" + "".join(more)
+        )
+        return path
+
     async def add_site(self, site: int, **how: object) -> str:
         """A site and its transformer; returns its one-time token."""
         from pbal_hq.ca import fingerprint

@@ -7,6 +7,14 @@ from pathlib import Path
 
 from rigs.needs import PATIENCE_S
 
+# Tables for `Headquarters.written`. Sessions are quick, and rows of sites of years ago are kept:
+QUICK = (
+    "[ingest]\nreorder_s = 1\nrebirth_first_s = 1\nrebirth_last_s = 4\nstored_batch = 5\n"
+    "stored_within_s = 2\n[store]\nraw_days = 3660\n"
+)
+# and enrolment and portal listen where nobody else does.
+ANY_PORTS = '[enrol]\nlisten = "127.0.0.1"\nport = 0\n[portal]\nport = 0\n'
+
 
 class Process:
     """`pbal-hq WORDS`. `before`: Python that makes another version of the program."""

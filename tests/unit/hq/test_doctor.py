@@ -16,15 +16,7 @@ from pbal_hq.ca import HQ, Pki
 @pytest.fixture
 def plain(hq, tmp_path):
     """The configuration of an HQ whose broker and database run, as a file."""
-    return written(tmp_path / "hq.toml", hq)
-
-
-def written(path, hq, more=""):
-    path.write_text(
-        f'data = "{hq.config.data}"\n[database]\nurl = "{hq.url}"\n'
-        f"[broker]\nport = {hq.config.broker.port}\n{more}"
-    )
-    return path
+    return hq.written(tmp_path / "hq.toml")
 
 
 @pytest.fixture
@@ -107,17 +99,17 @@ def test_of_backups_it_knows_the_age(hq, examined, tmp_path, age_h, level):
     says = tmp_path / "info.py"
     says.write_text(f"print({json.dumps(info)!r})")
     more = f'[backup]\ninfo = ["{sys.executable}", "{says}"]\n'
-    found = examined(written(tmp_path / "hq.toml", hq, more), 0 if level == "ok" else 16)
+    found = examined(hq.written(tmp_path / "hq.toml", more), 0 if level == "ok" else 16)
     assert levels(found, "backups") == {level}
 
 
 def test_backups_that_cannot_be_asked(hq, examined, tmp_path):
     more = f'[backup]\ninfo = ["{tmp_path}/none"]\n'
-    assert levels(examined(written(tmp_path / "hq.toml", hq, more), 16), "backups") == {"error"}
+    assert levels(examined(hq.written(tmp_path / "hq.toml", more), 16), "backups") == {"error"}
 
 
 def test_a_role_that_nobody_runs(hq, examined, tmp_path):
-    file = written(tmp_path / "hq.toml", hq, '[standby]\nroles = ["bridge"]\n')
+    file = hq.written(tmp_path / "hq.toml", '[standby]\nroles = ["bridge"]\n')
     ((_, words, remedy),) = examined(file, 16)["roles"]
     assert "bridge" in words
     assert remedy == "start one: pbal-hq run bridge"
