@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from pbal_controller.bearers import Bearer, Leased, Registers
@@ -26,14 +26,7 @@ from pbal_controller.homes import (
     Session,
     SiteHost,
 )
-from pbal_controller.journal import (
-    AsyncJournal,
-    Journal,
-    Vault,
-    note,
-    note_change,
-    prune,
-)
+from pbal_controller.journal import AsyncJournal, Journal, Vault, note, note_change, prune
 from pbal_controller.keys import KeyStore
 from pbal_controller.loops import LoopBody, Supervisor, sdnotify
 from pbal_controller.meters import HomeNow, MeterLoop
@@ -41,26 +34,13 @@ from pbal_controller.moves import Dispatcher, PlannerLoop
 from pbal_controller.moves import memory as planner_memory
 from pbal_controller.plausibility import DoubtBook
 from pbal_controller.records import Records
+from pbal_controller.reporting import Reported, Reporting
 from pbal_controller.standby import Member
 from pbal_controller.standing import LOOK_EVERY_S, Restraint, Standing
 from pbal_controller.standing import mark as journal_mark
 from pbal_controller.standing import store as standing_store
 from pbal_controller.updates import Firmware, Rollouts
-from pbal_controller.updates import store as rollout_store
-from pbal_controller.uplink import (
-    Anchors,
-    Commands,
-    Link,
-    Renewal,
-    SiteAlarm,
-    StateMaker,
-    Summaries,
-    gateway_of,
-    link_of,
-    outbox,
-)
 from pbal_controller.view import SiteView, StatusServer, Streams
-from pbal_uplink import Summary, names
 
 log = logging.getLogger(__name__)
 
@@ -104,15 +84,9 @@ class Controller:
             self.streams.publish, wall, self.standing,
         )  # fmt: skip
         self.planner = PlannerLoop(
-            self.fleet,
-            self.dispatcher,
-            config.planner,
-            self.streams.publish,
-            lambda: self.meter.reading,
-            wall,
-            config.plausibility,
-            self.restraint,
-        )
+            self.fleet, self.dispatcher, config.planner, self.streams.publish,
+            lambda: self.meter.reading, wall, config.plausibility, self.restraint,
+        )  # fmt: skip
         self.doubts = DoubtBook(self.planner.watch, self.journal, wall)
         self.rollouts = Rollouts(
             self.fleet, self.journal, config.update, self.dispatcher.busy, self.streams.publish
@@ -125,7 +99,8 @@ class Controller:
             keys, self.fleet, self._group, self.journal, config.security, self.router.expedite,
             self._revoked, self.streams.publish, wall, self.standing,
         )  # fmt: skip
-        self._build_uplink(keys)
+        self.reporting = Reporting(config, keys, self._reported(), wall, self.now)
+        self.uplink = self.reporting.link
         self.member = self._stand_by(keys)
         self.view = self._view()
         self.server = StatusServer(self.view, config.http, self.streams, self._note_login)
@@ -179,50 +154,10 @@ class Controller:
             bearer.lease = member.lease
         return member
 
-    def _build_uplink(self, keys: KeyStore) -> None:
-        config = self.config
-        maker = StateMaker(config, self.restraint, self.standing, self.wall, self.now)
-        self.summaries = Summaries(
-            self.journal, self.fleet, config.site.id, config.uplink, config.transformer,
-            config.planner.max_age_s, lambda: self.meter.reading, maker.mode, self.wall,
-            lambda: self.uplink.wake(), self._site_alarms,
-        )  # fmt: skip
-        self.commands = Commands(
-            self.journal, config.uplink, config.planner, config.site.id, self.restraint, self.wall,
-            rollout_store.order if config.update.directory is not None else None,
-        )  # fmt: skip
-
-        async def reading() -> Summary | None:
-            return await self.summaries.reading(self.now())
-
-        self.renewal = (
-            Renewal(
-                config.uplink, config.site.id, self.journal, self.wall, secret=keys.tls_secret()
-            )
-            if config.uplink.kind == "sparkplug"
-            else None
+    def _reported(self) -> Reported:
+        return Reported(
+            self.journal, self.fleet, self.meter, self.planner, self.restraint, self.standing
         )
-        self.gateway = gateway_of(config, keys, self.journal, self.wall, lambda: self.uplink.wake())
-        self.uplink: Link = link_of(
-            config, keys, self.journal, maker.state, self.commands, reading, self.wall, self.gateway
-        )
-        self.anchors = Anchors(
-            self.journal, keys.audit_key(), config.site.id, config.uplink.kind != "null",
-            self.uplink.wake,
-        )  # fmt: skip
-
-    def _site_alarms(self) -> Iterator[SiteAlarm]:
-        """The alarms of which HQ is informed while they last."""
-        overload = self.planner.overload(self.now())
-        if overload:
-            yield SiteAlarm(names.KIND_OVERLOAD, "overload", overload)
-        for alarm in self.meter.as_dict()["alarms"]:
-            home = alarm["home"] or 0
-            key = f"{alarm['kind']} {alarm['phases']} {home}"
-            yield SiteAlarm(names.KIND_RESIDUAL, key, alarm["why"], home)
-        for each in self.fleet:
-            if each.doubted:
-                yield SiteAlarm(names.KIND_DOUBT, str(each.address), each.doubted, each.address)
 
     def _view(self) -> SiteView:
         return SiteView(
@@ -317,8 +252,7 @@ class Controller:
         await self._mark_journal()
         self.planner.remember(await self.journal.call(Journal.get_blob, planner_memory.KEY))
         await self.doubts.restore(self.now())
-        await self.commands.restore()
-        await self.journal.call(outbox.switch, self.config.uplink.kind != "null")
+        await self.reporting.restore()
         self._taken_up = True
 
     def _at_work(self, body: LoopBody) -> LoopBody:
@@ -352,19 +286,13 @@ class Controller:
         if self.config.update.directory is not None:
             add("rollout", self.rollouts.run, 60.0, essential=False)
         add("orders", self._orders_loop, 60.0, essential=False)
-        add("summaries", self.summaries.run, 60.0, essential=False)
-        add("audit", self.anchors.run, 120.0, essential=False)
-        if self.config.uplink.kind != "null":
-            add("uplink", self.uplink.run, 120.0, essential=False)
-            if self.gateway is not None:
-                add("gateway", self.gateway.run, 120.0, essential=False)
-            if self.renewal is not None:
-                add("certificate", self.renewal.run, 120.0, essential=False)
+        for name, body, limit_s in self.reporting.loops():
+            add(name, body, limit_s, essential=False)
         if self.member is not None:
             always("standby", self.member.run, 10.0)
             always("standby answers", self.member.link.serve, 30.0, essential=False)
             always("standby asks", self.member.link.ask, 60.0, essential=False)
-        always("watchdog", self._watchdog_loop, 60.0, essential=False)
+        always("watchdog", self.supervisor.feed_watchdog, 60.0, essential=False)
         if self.config.http.enabled:
             always("http", self.server.run, 30.0, essential=False)
         if self.config.transformer.meter is not None:
@@ -453,15 +381,6 @@ class Controller:
                 said = why
             beat()
             await asyncio.sleep(ORDERS_EVERY_S)
-
-    async def _watchdog_loop(self, beat: Callable[[], None]) -> None:
-        """Feed systemd's watchdog while no essential loop is stuck."""
-        interval = sdnotify.watchdog_interval_s()
-        while True:
-            if not self.supervisor.stuck(self.now()):
-                sdnotify.notify("WATCHDOG=1")
-            beat()
-            await asyncio.sleep(min(interval or 10.0, 10.0))
 
 
 def _make_home(config: Config, keys: KeyStore, home: HomeConfig) -> Home:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from pbal_controller.errors import JournalError
+from pbal_controller.loops import sdnotify
 from pbal_controller.loops.backoff import Backoff
 from pbal_host import check_cancelled
 
@@ -98,6 +99,15 @@ class Supervisor:
             if not (loop := self.loops[name]).outside
             or now - loop.restarted > loop.limit_s + RETRY_S
         ]
+
+    async def feed_watchdog(self, beat: Beat) -> None:
+        """A loop's body: feeds systemd's watchdog while no essential loop is stuck."""
+        pause_s = min(sdnotify.watchdog_interval_s() or 10.0, 10.0)
+        while True:
+            if not self.stuck(asyncio.get_running_loop().time()):
+                sdnotify.notify("WATCHDOG=1")
+            beat()
+            await asyncio.sleep(pause_s)
 
     async def _supervise(self, loop: Loop) -> None:
         clock = asyncio.get_running_loop().time
