@@ -331,13 +331,15 @@ async def test_a_stale_home_takes_no_part(make_site: MakeSite) -> None:
     """The only home that may move: nobody knows what it does now."""
     site = make_site(FakeNode(1, p_w=4000), *(FakeNode(k, p_w=500) for k in range(2, 5)))
     site.fixed = {2, 3, 4}
-    site.changes["planner"] = {"max_moving_share": 1.0, "min_fresh_share": 0.5, "max_age_s": 0.5}
+    site.changes["planner"] = {"max_moving_share": 1.0, "min_fresh_share": 0.5, "max_age_s": 1.0}
 
     async with site.running() as c:
-        home = c.fleet.get(1)
+        home, *others = c.fleet
         await until(lambda: all(h.readings > 2 for h in c.fleet) and not home.immovable(c.now()))
         site.nodes[1].silent = True
-        await until(lambda: home.age_s(c.now()) > 0.5)
+        await until(
+            lambda: home.age_s(c.now()) > 1.0 and all(h.age_s(c.now()) < 0.5 for h in others)
+        )
         home.alive = True  # as if the polling had not noticed yet
         await c.planner.decide(c.now(), "a test")
         assert c.planner.decisions_total == 1
