@@ -150,9 +150,9 @@ def _report(app, board: dict, identity: dict) -> Report:
     return r
 
 
-def _join(app, identity: dict) -> tuple:
-    """This node's end of the link; the Modbus unit and the group frames' key. Raises whatever a
-    damaged identity causes, and ValueError for one that was copied from another chip.
+def _join(app, identity: dict) -> int:
+    """This node's end of the link; the Modbus unit. Raises whatever a damaged identity
+    causes, and ValueError for one that was copied from another chip.
     """
     from pbal_node.groupkeys import GroupKeys, kept
     from pbal_node.link import Link
@@ -191,7 +191,7 @@ def _join(app, identity: dict) -> tuple:
     link.wake_selector = app.wake_selector
     link.wake_meter = app.measuring.wake
     app.report.eui = eui
-    return address & 0xFF, group
+    return address & 0xFF
 
 
 def _line(board: dict, identity: dict, de):
@@ -219,10 +219,9 @@ def _network(app, board: dict, identity: dict, de) -> bool:
 
 def _bearers(app, board: dict, identity: dict) -> None:
     unit = _UNPROVISIONED
-    group = b""
     if identity:
         try:
-            unit, group = _join(app, identity)
+            unit = _join(app, identity)
         except MemoryError:
             raise
         except Exception as e:  # the home keeps its power by S8 and S9; it cannot be commanded
@@ -234,7 +233,7 @@ def _bearers(app, board: dict, identity: dict) -> None:
     told = identity.get("radio") if app.link and "radio" in board else None
     if told:
         port = _line(board, identity, de)
-        app.radio = (board["radio"], identity, group, port)  # fitted when all this is unloaded
+        app.radio = (board["radio"], identity, port)  # fitted when all this is unloaded
         app.counters.keep_near()
         if port or not told.get("wired"):
             return

@@ -47,7 +47,6 @@ class GroupKeys:
         self.older: "frames.Opener | None" = None
         self._older_ms = 0  # when `older` began to be the older one
         self._wanted: "records.GroupKey | None" = None
-        self.renewed = None  # called with a new key, for a bearer that opens its own frames with it
 
     def _opener(self, key: bytes, floor: int = 0) -> "frames.Opener":
         return frames.Opener(key, frames.GROUP, self._site, 0, floor)
@@ -93,6 +92,4 @@ class GroupKeys:
                 self.older = self.newest
                 self._older_ms = now_ms
             self.newest = opener
-            if self.renewed:
-                self.renewed(r.group_key)
         return self._proof(r.challenge)

@@ -60,11 +60,13 @@ def peek(frame: bytes | bytearray | memoryview) -> tuple[int, int, int, int]:
 class _End:
     """What both ends of one stream of frames share: key, direction and nonce."""
 
-    def __init__(self, key: bytes, kind: int, site_id: int, address: int) -> None:
+    def __init__(self, key: "bytes | Ccm", kind: int, site_id: int, address: int) -> None:
         if kind not in KINDS:
             raise RangeError("kind: %r" % kind)
-        if len(key) != 32:
-            raise RangeError("key: %d bytes, not 32" % len(key))
+        if not isinstance(key, Ccm):
+            if len(key) != 32:
+                raise RangeError("key: %d bytes, not 32" % len(key))
+            key = Ccm(key, TAG_LEN)
         if not 0 <= site_id <= 0xFFFFFFFF:
             raise RangeError("site_id: %d" % site_id)
         if not 0 <= address <= 0xFFFF:
@@ -74,7 +76,7 @@ class _End:
         self.kind = kind
         self.address = address
         self._first = VERSION << 4 | kind
-        self._ccm = Ccm(key, TAG_LEN)
+        self._ccm = key
         self._nonce = bytearray(13)
         struct.pack_into("<BIH", self._nonce, 0, kind, site_id, address)
 
@@ -147,13 +149,23 @@ class Opener(_End):
     nothing that was accepted before.
     """
 
-    def __init__(self, key: bytes, kind: int, site_id: int, address: int, floor: int = 0) -> None:
+    def __init__(
+        self, key: "bytes | Ccm", kind: int, site_id: int, address: int, floor: int = 0
+    ) -> None:
         super().__init__(key, kind, site_id, address)
         if not 0 <= floor <= COUNTER_MAX:
             raise RangeError("floor: %d" % floor)
         self.floor = floor
         self._lowest = floor
         self._seen = bytearray(_WINDOW // 8)
+
+    def apart(self) -> "Opener":
+        """Another Opener of the same stream, with a replay window of its own that begins at zero.
+        They share the cipher, which on a node is most of an Opener's heap, and the nonce's buffer.
+        """
+        one = Opener(self._ccm, self.kind, 0, self.address)
+        one._nonce = self._nonce
+        return one
 
     def raise_floor(self, floor: int) -> None:
         """Refuse every counter up to and including `floor` from now on."""

@@ -241,6 +241,23 @@ def test_a_raised_floor_refuses_what_is_below_it():
     assert end.open(sealer().seal(21, SWITCH)) == SWITCH
 
 
+def test_an_opener_apart_opens_the_same_stream_with_a_window_of_its_own():
+    one = opener(frames.GROUP, floor=5)
+    other = one.apart()
+    for counter in (3, 7, 8):
+        frame = sealer(frames.GROUP, last=counter - 1).seal(counter, TIME)
+        assert other.open(frame) == TIME
+        with pytest.raises(ReplayError):
+            other.open(frame)
+        if counter > 5:
+            assert one.open(frame) == TIME
+        with pytest.raises(ReplayError):
+            one.open(frame)
+    assert other.proof(9, 1) == one.proof(9, 1)
+    with pytest.raises(AuthError):
+        other.open(frames.Sealer(KEY, frames.GROUP, SITE + 1, 0).seal(9, TIME))
+
+
 def test_a_forged_frame_does_not_move_the_window():
     end = opener()
     far = bytearray(sealer().seal(2**31, SWITCH))

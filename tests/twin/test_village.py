@@ -21,6 +21,7 @@ from pbal_controller.keys import KeyStore
 from pbal_protocol.errors import RemoteError
 from pbal_protocol.frames import GROUP, Opener, peek
 from pbal_protocol.kdf import group_key
+from pbal_protocol.radio.tdma import UP_BYTES
 from pbal_tools.streetoptions import RunOptions
 from pbal_tools.streetrun import START
 
@@ -81,6 +82,11 @@ def beacons(frames: dict[int, bytes]) -> list[bytes]:
     return [frame for frame in frames.values() if len(frame) > 16 and peek(frame)[1] == GROUP]
 
 
+def readings(frames: dict[int, bytes]) -> int:
+    """How many of them are readings in a slot."""
+    return sum(len(frame) == UP_BYTES for frame in frames.values())
+
+
 def phase(run: Village, i: int) -> int:
     return run.street.homes[i].contacts.phase
 
@@ -115,10 +121,14 @@ async def a_stolen_node_is_revoked(run: Village) -> None:
     stolen = await run.group_root()
     begin_us = now_us()
     argv = ["keys", "revoke", str(address), "--json", "-c", str(run.folder / "pbal.toml")]
+    assert run._status["buses"][0]["slots"] == 3
     pid = await street.run("revoke", [sys.executable, "-c", START, *argv], dict(os.environ))
     assert await street.wait(pid) == 0
     told = json.loads((street.workdir / "revoke.log").read_text())
     assert told["group_key"]["next"] == 2
+    # Its slot is free long before the others have the new key.
+    await run.until(lambda s: s["buses"][0]["slots"] == 2)
+    assert run._status["group_key"]["number"] == 1
     await run.until(lambda s: s["group_key"]["number"] == 2)
     assert run._status["group_key"]["homes_behind"] == []
     await asyncio.sleep(2.0)  # what the last beacon under the old key began
@@ -132,7 +142,10 @@ async def a_stolen_node_is_revoked(run: Village) -> None:
     assert run.since("home 2", changed_us) == {}
     assert phase(run, STOLEN) == holds >= 0
     assert not of_home(run._status, address)["alive"]
-    # The others have missed no round, but for a lost frame or two.
+    # The others follow the new key's beacons: each says its reading in its slot.
+    for name in ("home 1", "home 3"):
+        await until(lambda name=name: readings(run.since(name, changed_us)) >= 3, f"{name}'s slots")
+    # They have missed no round, but for a lost frame or two.
     await run.until(lambda s: s["homes_fresh"] == 2)
     for name in ("home 1", "home 3"):
         times = sorted(run.since(name, begin_us))

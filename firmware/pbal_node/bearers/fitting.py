@@ -8,7 +8,7 @@ import machine
 from pbal_node.bearers.lora import Lora
 from pbal_node.clock import randrange
 from pbal_node.radio.sx127x import SX127x
-from pbal_protocol import frames, records
+from pbal_protocol import records
 from pbal_protocol.errors import ForbiddenError
 from pbal_protocol.radio import records as radio_records
 from pbal_protocol.radio.plans import Plan
@@ -41,12 +41,12 @@ def limits_of(plan, hz, bw_hz):
 
 def fit(app, about) -> list:
     """The board's radio on the channel that the identity names, with a port of the line also the
-    bridge of its neighbours. `about`: the board file's [radio], the identity, the group frames'
-    key, and (UART, driver pin, baud) or None.
+    bridge of its neighbours. `about`: the board file's [radio], the identity, and (UART, driver
+    pin, baud) or None. No function of this module outlives the fitting: its names are gone then.
 
     Raises OSError, ValueError, KeyError, PbalError for what is missing or not allowed.
     """
-    table, identity, key, port = about
+    table, identity, port = about
     told = identity["radio"]
     radio_records.add(records.RECORDS)
     plan = Plan(told["region"])
@@ -55,11 +55,6 @@ def fit(app, about) -> list:
     down = plan.down[channel % len(plan.down)]
     dbm = told.get("power_dbm", 14)
     plan.check_power(up[0], up[1], 100 * dbm + _ERP_CDB)
-    site = identity["site"]
-
-    def opener(key):
-        return frames.Opener(key, frames.GROUP, site, 0)
-
     pin = machine.Pin
     spi = machine.SPI(
         table.get("spi", 1),
@@ -73,7 +68,7 @@ def fit(app, about) -> list:
         radio,
         pin(table["dio0"], pin.IN) if "dio0" in table else None,
         (up[0], down[0], up[1], dbm, limits_of(plan, *up), told.get("sf", 9)),
-        (identity["address"], opener(key), opener, randrange),
+        (identity["address"], randrange),
         app.link,
         app.report,
         app.selector,

@@ -49,8 +49,7 @@ _SF_MAX = const(11)
 
 class Lora:
     """`radio`: an SX127x before begin(); `air`: (up Hz, down Hz, bandwidth, dBm, limits of
-    fitting.py, spreading factor to begin with); `node`: (address, group Opener for beacons, maker
-    of one for a new key, random number below).
+    fitting.py, spreading factor to begin with); `node`: (address, random number below).
     """
 
     def __init__(self, radio, dio0, air, node, link, report, selector, faults, rhythm) -> None:
@@ -59,8 +58,9 @@ class Lora:
         self._waiter = Waiter(radio, dio0)
         self._up_hz, self._down_hz, self._bw_hz, self._dbm, limits, self._sf = air
         self._dwell_us, self._windows = limits
-        self.address, opener, self._opener, self._randrange = node
-        self._openers = [opener]
+        self.address, self._randrange = node
+        self._key = link.groups.newest  # under which beacons come, ...
+        self._opener = self._key.apart()  # ... with a replay window of their own
         self._link = link
         self._report = report
         self._selector = selector
@@ -83,15 +83,11 @@ class Lora:
         self.snr_q4 = 0
         self.missed = 0  # beacons
         link.others = self._record
-        link.groups.renewed = self._renewed
 
     @property
     def bad_crc(self) -> int:
         """Frames that arrived damaged."""
         return self._radio.bad_crc
-
-    def _renewed(self, key) -> None:
-        self._openers = [self._opener(key), self._openers[0]]
 
     def _record(self, r) -> None:
         if r.ID == _SLOT_ASSIGN:
@@ -142,8 +138,7 @@ class Lora:
             self._beacon_ms = -1
             self._stay_ms = _STAY_MS
             # As after a reset: another node may have used up the counters.
-            for opener in self._openers:
-                opener.floor = 0
+            self._opener.floor = 0
         elif now_ms - self._since_ms < self._stay_ms:
             return
         self._since_ms = now_ms
@@ -169,20 +164,24 @@ class Lora:
 
     def _open(self, buf, n: int):
         """The Beacon in buf[:n], None when it is not one of this site."""
-        for opener in self._openers:
+        groups = self._link.groups
+        opener = self._opener
+        while True:
             try:
                 size = opener.open_into(buf, n)
+                break
             except PbalError:
-                continue
-            try:
-                items = records.decode_all(memoryview(buf)[7 : 7 + size], "group")
-            except PbalError:
-                return None
-            if opener is self._openers[0] and len(self._openers) > 1:
-                self._openers.pop()  # the controller uses the new key
-            if len(items) == 1 and items[0].ID == _BEACON:
-                return items[0]
-        return None
+                if opener is not self._opener or groups.newest is self._key:
+                    return None
+            opener = groups.newest.apart()  # the controller may use it by now
+        if opener is not self._opener:
+            self._opener, self._key = opener, groups.newest
+            groups.older = None
+        try:
+            items = records.decode_all(memoryview(buf)[7 : 7 + size], "group")
+        except PbalError:
+            return None
+        return items[0] if len(items) == 1 and items[0].ID == _BEACON else None
 
     async def _beacon(self, buf, n: int) -> None:
         radio = self._radio

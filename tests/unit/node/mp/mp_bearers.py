@@ -199,10 +199,13 @@ def a_reading_without_room_in_its_slot_goes_in_the_window_for_urgent_frames():
         def joined(self, beacon):
             return True
 
+        def apart(self):
+            return self
+
     parts = Parts()
-    parts.groups = parts
+    parts.groups = parts.newest = parts
     air = (0, 0, 125000, 14, (0, None), 7)
-    node = (1, None, None, lambda n: 0)
+    node = (1, lambda n: 0)
     bearer = lora.Lora(parts, None, air, node, parts, parts, parts, parts, parts)
     bearer._follower = parts
     parts.end_us = 0
@@ -250,7 +253,8 @@ def a_beacon_with_the_last_counter_is_forgotten_with_the_beacons_that_do_not_com
     parts.groups = parts
     radio_records.add(records.RECORDS)
     beacon = radio_records.Beacon(shape=bytes(8)).encode()
-    node = (1, frames.Opener(GROUP_KEY, frames.GROUP, SITE, 0), None, lambda n: 0)
+    parts.newest = frames.Opener(GROUP_KEY, frames.GROUP, SITE, 0)
+    node = (1, lambda n: 0)
     air = (0, 0, 125000, 14, (0, None), 7)
     bearer = lora.Lora(parts, None, air, node, parts, parts, parts, parts, parts)
 

@@ -4,8 +4,9 @@ argv: boards folder, folder of the flash, "run" (or "share": what this test take
 nothing else), folder of the compiled modules, board, then the keys of the frames up, down and of
 the group (hex). The modules are at /lib, as on a chip: their paths are on the heap.
 /cfg/identity.json says whether the node is on LoRa or on a network. It is given its time, joins,
-is read in rounds of slots or polls, answers for its state, and closes its contact. Prints one JSON
-line with what was measured.
+is read in rounds of slots or polls, answers for its state, and closes its contact. On LoRa the
+group's key changes, and beacons come under the next one. Prints one JSON line with what was
+measured.
 """
 
 import asyncio
@@ -153,7 +154,7 @@ class Radio:
         self.round += 1
         wire = sealed[0]
         answers = await self.say(wire.seal(wire.last + 1, self.beacon()), 700)
-        body = b"".join([item.encode() for item in items]) or STATUS.encode()
+        body = b"".join([x if type(x) is bytes else x.encode() for x in items]) or STATUS.encode()
         return answers + await self.say(sealed[1].seal(sealed[1].last + 1, body), 900)
 
     def beacon(self):
@@ -211,10 +212,17 @@ support.install_board(sys.argv[5], return_spread_ms=0)
 UP, DOWN, GROUP = [bytes.fromhex(key) for key in sys.argv[6:9]]
 T0 = 1800000000
 began_ms = time.mono_us() // 1000
-sealed = (
+sealed = [
     frames.Sealer(GROUP, frames.GROUP, SITE, 0, 0x80000000),
     frames.Sealer(DOWN, frames.DOWN, SITE, ADDRESS),
-)
+    frames.Sealer(DOWN, frames.GROUP, SITE, 0, 0x80000000),
+]
+# In which round the node is told which key of the group. Two before one is used: beacons come under
+# the first of all until then.
+next_keys = {
+    n: records.GroupKey(generation=n, challenge=n, group_key=key).encode()
+    for n, key in ((12, UP), (16, DOWN))
+}
 opener = frames.Opener(UP, frames.UP, SITE, ADDRESS)
 STATUS = records.StatusGet(what=3)
 with open("/board.json") as f:
@@ -264,6 +272,10 @@ async def main():
             )
         elif over_lora and n % 4 == 3:
             items = (records.RECORDS[43](map_version=9, slot=0, begin_us=0, sf=7),)
+        elif over_lora and n in next_keys:
+            items = (next_keys[n],)
+        elif n == 24:
+            sealed[0] = sealed[2]
         answers += await hub.ask(*items)
         if n % 10 == 9:
             gc.collect()
