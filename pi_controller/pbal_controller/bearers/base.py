@@ -132,6 +132,16 @@ class Bearer(Protocol):
         """For the status API: at least `name`, and what else helps a person."""
 
 
+@runtime_checkable
+class Keeps(Protocol):
+    """A bearer that keeps something for each node, e.g. its turn."""
+
+    def drop(self, where: Where) -> None:
+        """This node is never asked again: what was kept for it becomes free. Nothing changes for
+        others. One that is not known is nothing.
+        """
+
+
 class Lease(Protocol):
     """The right to use a medium that another controller may use in our place (docs/standby.md)."""
 

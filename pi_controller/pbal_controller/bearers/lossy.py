@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from pbal_controller.bearers.base import Answer, Bearer, Request, Traffic, Where
+from pbal_controller.bearers.base import Answer, Bearer, Keeps, Request, Traffic, Where
 from pbal_controller.bearers.kinds import Kind, find
 from pbal_protocol.codec import Record
 
@@ -157,6 +157,11 @@ class LossyBearer:
         config = self._losing._config
         arrives = (1 - config.lose_down) * (1 - config.lose_up)
         return self._inner.freshness_s(homes) / arrives if arrives else float("inf")
+
+    def drop(self, where: Where) -> None:
+        """To the one beneath."""
+        if isinstance(self._inner, Keeps):
+            self._inner.drop(where)
 
     def wake(self) -> None:
         """Wake the one beneath."""

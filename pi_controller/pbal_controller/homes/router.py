@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pbal_controller.bearers import Bearer
+from pbal_controller.bearers import Bearer, Keeps
 from pbal_controller.homes.conversation import Conversation
 from pbal_controller.homes.fleet import Home
 from pbal_controller.homes.path import Path
@@ -82,6 +82,9 @@ class Router:
         for path in home.paths:
             path.alive = False
             self._polls[path.bearer].leave(home.address)
+            bearer = self._bearers[path.bearer]
+            if isinstance(bearer, Keeps):
+                bearer.drop(path.where)
 
     def why_unreached(self, path: Path) -> str:
         """As the path's bearer says; empty when the home can be reached."""

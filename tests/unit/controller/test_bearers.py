@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pbal_controller.app import Controller
-from pbal_controller.bearers import Answer, Request, find, kinds, known, register
+from pbal_controller.bearers import Answer, Keeps, Request, find, kinds, known, register
 from pbal_controller.bearers.lossy import LossyBearer, LossyConfig
 from pbal_controller.config import describe, load
 from pbal_controller.errors import ConfigError
@@ -289,6 +289,18 @@ def test_what_is_lost_on_its_way_is_neither_carried_nor_answered() -> None:
         assert (("mine", b"word") in traffic.came) is reached
         losing.lost()
         assert traffic.came[-1] == "lost"
+
+
+def test_what_a_bearer_keeps_for_a_node_is_given_up_beneath_a_lossy_one_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lossy = LossyBearer("air", LossyConfig(over={"kind": "null"}), SimpleNamespace())  # type: ignore
+    assert isinstance(lossy, Keeps)
+    lossy.drop(3)  # the one beneath keeps nothing
+    dropped: list[Any] = []
+    monkeypatch.setattr(lossy._inner, "drop", dropped.append, raising=False)
+    lossy.drop(3)
+    assert dropped == [3]
 
 
 # -- what the configuration says ----------------------------------------------------------

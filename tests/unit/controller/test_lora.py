@@ -288,6 +288,40 @@ async def test_a_home_whose_radio_is_silent_is_asked_by_wire_within_two_rounds(
             await until(lambda: radio.alive and other.resting)
 
 
+async def test_a_home_whose_key_is_revoked_gives_its_slot_to_whoever_joins_next(
+    aerial: type[Aerial], tmp_path: Path
+) -> None:
+    """At once, and no other slot moves. Until the group key has changed it may still speak: no word
+    of it counts, and no slot comes back to it.
+    """
+    nodes = aerial.nodes = [RadioNode(a) for a in (1, 2, 3, 4)]
+    gone, late = nodes[1], nodes[3]
+    late.off = True
+    homes = "".join(home(node.address, '{ bearer = "air" }') for node in nodes)
+    async with running(tmp_path, RADIO, homes, 1, 2, 3, 4) as c:
+        air = c.bearers["air"]
+        await until(lambda: all(node.turns > 3 for node in nodes[:3]))
+        slots = {node.address: node.follower.slot for node in nodes[:3]}
+        one, joins = c.fleet.get(2), air.counts()["joins"]
+        assert air.as_dict()["slots"] == joins == 3
+        assert not air.reaches(2)
+        c.router.drop(one)
+        assert air.as_dict()["slots"] == 2
+        assert air.reaches(2)
+        readings, foreign = one.readings, air.counts()["foreign"]
+        await until(lambda: air.counts()["foreign"] > foreign)  # it spoke
+        turns = [node.turns for node in nodes]
+        await until(lambda: nodes[0].turns > turns[0] + 1 and nodes[2].turns > turns[2] + 1)
+        assert (one.readings, one.alive) == (readings, False)
+        assert {a: nodes[a - 1].follower.slot for a in (1, 3)} == {a: slots[a] for a in (1, 3)}
+        assert air.counts()["joins"] == joins
+        # The beacons' key has changed: it hears none any more.
+        gone.off, late.off = True, False
+        await until(lambda: late.turns > 3)
+        assert late.follower.slot == slots[2]
+        assert air.as_dict()["slots"] == 3
+
+
 # -- settings -----------------------------------------------------------------------------
 
 

@@ -163,6 +163,28 @@ async def test_a_bridge_that_dies_is_said_and_its_homes_are_silent(
         assert [node.true_phase for node in wired] == phases
 
 
+async def test_a_home_that_is_dropped_leaves_its_bridge_and_a_dropped_bridge_is_silent(
+    campus: BridgeNode, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text, addresses = homes(campus)
+    async with running(tmp_path, RADIO, text, *addresses) as c:
+        await until(lambda: all(one.phase for one in c.fleet), 60)
+        air = c.bearers["air"]
+        c.router.drop(c.fleet.get(FIRST))
+        assert air.as_dict()["bridges"][0]["homes"] == addresses[2:]
+        readings = [one.readings for one in c.fleet]
+        others = list(c.fleet)[2:]
+        await until(lambda: all(one.readings > readings[one.address - FIRST + 1] for one in others))
+        assert c.fleet.get(FIRST).readings == readings[1]
+        c.router.drop(c.fleet.get(BRIDGE))
+        await until(lambda: not any(one.alive for one in c.fleet), 60)
+        assert air.counts()["bridges_silent"] == 1
+        await until(lambda: air.counts()["rounds"] > 3)
+        said = [x.message for x in caplog.records if x.message.startswith("bridge ")]
+        assert said == ["bridge silent: its homes hold their phases"]
+        assert air.as_dict()["slots"] == 0
+
+
 async def test_a_wired_home_that_is_silent_is_silent_alone(
     campus: BridgeNode, tmp_path: Path
 ) -> None:

@@ -109,6 +109,15 @@ class LoraBearer:
         round_s += (homes + 2) * self._guard_s + self.config.exchanges * self.cost_s(64)
         return max(round_s, self._least_s())
 
+    def drop(self, where: Where) -> None:
+        """Its slot is free from the next beacon on, for whoever joins."""
+        if isinstance(where, int):
+            self._rounds.drop(where)
+            self._rates.pop(where, None)
+            self.quality.pop(where, None)
+            self._exchanges.joining.discard(where)
+        self._bridges.drop(where)
+
     def wake(self) -> None:
         """Something new may be due."""
         self._sleeper.wake()

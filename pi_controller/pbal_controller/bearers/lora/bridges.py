@@ -45,6 +45,7 @@ class Bridge:
     waiting: dict[Behind, Request] = field(default_factory=dict)  # until its next turn
     due: float = 0.0  # by its own airtime
     silent: bool = False
+    dropped: bool = False  # its key was revoked: it carries nothing any more
     batches: int = 0
     carried: int = 0
 
@@ -124,6 +125,16 @@ class Bridges:
         if before is None or request.frame:
             bridge.waiting[request.to] = request
 
+    def drop(self, where: Where) -> None:
+        """A home behind a bridge, or a bridge, is never asked again."""
+        if isinstance(where, Behind):
+            bridge = self.all.get(where.bridge)
+            if bridge is not None:
+                bridge.homes.discard(where)
+                bridge.waiting.pop(where, None)
+        elif where in self.all:
+            self.all[where].dropped = True
+
     # -- a round ------------------------------------------------------------------------------
 
     async def turns(self, radio: RadioThread) -> None:
@@ -131,7 +142,7 @@ class Bridges:
         loop = asyncio.get_running_loop()
         for bridge in self.all.values():
             missed = self._channel.missed(bridge.address)
-            self._judge(bridge, missed >= _LOST_ROUNDS)
+            self._judge(bridge, bridge.dropped or missed >= _LOST_ROUNDS)
             if missed or not self._channel.heard_sf(bridge.address):
                 self._give_up(bridge, loop.time())
                 continue
