@@ -6,9 +6,11 @@ from fastapi import FastAPI
 
 from pbal_hq import __version__
 from pbal_hq.api import faults, grid, papers, people
-from pbal_hq.api.declare import Routes, include
+from pbal_hq.api.bounds import Bounded
+from pbal_hq.api.declare import Routes, include, table
 from pbal_hq.api.desk import Desk
 from pbal_hq.api.headers import guard
+from pbal_hq.auth import Permission
 from pbal_hq.metrics import TimedAsgi
 
 API: list[Routes] = [people.routes, grid.routes, papers.routes]
@@ -25,7 +27,10 @@ def make_app(
     )  # fmt: skip
     app.state.desk = desk
     faults.install(app, show)
-    include(app, [*API, *(pages or [])])
+    routes = [*API, *(pages or [])]
+    include(app, routes)
+    lists = {route.path for route in table(routes) if route.may is Permission.IMPORT}
+    app.add_middleware(Bounded, lists=lists)
     app.middleware("http")(guard)
     app.add_middleware(TimedAsgi, service="portal")
     return app

@@ -15,10 +15,9 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
 
-from pbal_hq.api import Conn, Desk, TheDesk
+from pbal_hq.api import LIST_BYTES, Conn, Desk, TheDesk
 from pbal_hq.auth import NotAllowed, NotKnown, Who, provider, sessions, tokens
 
-_LARGEST_FORM = 20_000_000
 _UNDER_WAY = "pbal-provider"
 
 
@@ -98,9 +97,7 @@ def check_origin(request: Request) -> None:
 
 async def fields(request: Request) -> dict[str, str]:
     """The fields of a form, the first of each name."""
-    if int(request.headers.get("content-length") or 0) > _LARGEST_FORM:
-        raise NotAllowed("This is larger than 20 MB.")
-    given = await request.form(max_files=1, max_fields=400, max_part_size=_LARGEST_FORM)
+    given = await request.form(max_files=1, max_fields=400, max_part_size=LIST_BYTES)
     out: dict[str, str] = {}
     for name, value in given.multi_items():
         if isinstance(value, UploadFile):

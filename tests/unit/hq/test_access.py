@@ -1,5 +1,6 @@
 """Every route with every role at every place: who gets what, and that nothing leaks."""
 
+import itertools
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -8,13 +9,15 @@ from rigs import people
 from rigs.people import PLACES, SITES
 
 from pbal_hq.api import API, Open, table
-from pbal_hq.auth import NEED_TOTP, ROLES, WHOLE_TREE, Grant, Permission, Role
+from pbal_hq.auth import NEED_TOTP, ROLES, WHOLE_TREE, Grant, Permission, Role, tokens
 from pbal_hq.auth.roles import scope
+from pbal_hq.portal import PAGES, make
 
 ROUTES = table(API)
 # Which of T1 and T2 a place holds.
 HOLDS = {"whole": {"T1", "T2"}, "d1": {"T1"}, "t2": {"T2"}}
 OWN = [r for r in ROUTES if isinstance(r.may, Permission)]
+OF_PAGES = [r for r in table(PAGES) if isinstance(r.may, Permission)]
 
 BODIES = {
     "/api/v1/import": {"csv": "code,state,district,division,feeder\nX,A,B,C,D\n"},
@@ -31,6 +34,19 @@ BODIES = {
     "/api/v1/alarms/{alarm_id}/shelve": {"for_s": 3600, "words": "crew is there"},
     "/api/v1/alarms/{alarm_id}/close": {"words": "done"},
     "/api/v1/transformers/{transformer_id}/commands": {"kind": "mode", "mode": "hold", "why": "x"},
+}
+# What a page's form sends besides its token.
+FORMS = {
+    "/where-next": {"file": BODIES["/api/v1/where-next"]["csv"]},
+    "/import": {"file": BODIES["/api/v1/import"]["csv"]},
+    "/import/take": {"text": BODIES["/api/v1/import"]["csv"]},
+    "/users": {"full_name": "X", "role": "official", "place": "whole"},
+    "/users/{user_id}/grants": {"role": "official", "place": "whole"},
+    "/alarms/{alarm_id}/acknowledge": {"words": "seen"},
+    "/alarms/{alarm_id}/comment": {"words": "seen"},
+    "/alarms/{alarm_id}/shelve": {"for_s": "3600", "words": "crew is there"},
+    "/alarms/{alarm_id}/close": {"words": "done"},
+    "/transformers/{transformer_id}/commands": {"kind": "mode hold", "why": "x"},
 }
 
 
@@ -81,6 +97,9 @@ class Street:
             area = self.fleet.areas["D1" if where == "T1" else "D2"]
             path = path.replace("{area_id}", str(area))
             path = path.replace("{period}", datetime.now(UTC).strftime("%Y-%m"))
+        if path == "/reports/file":
+            area = self.fleet.areas["D1" if where == "T1" else "D2"]
+            path += f"?area_id={area}&period={datetime.now(UTC):%Y-%m}&form=csv"
         if path.endswith("/day"):
             now = datetime.now(UTC)
             path += f"?since={(now - timedelta(days=1)).isoformat()}&until={now.isoformat()}"
@@ -125,6 +144,54 @@ async def test_every_cell(street, database_url, role):
                         and route.path.endswith(("/transformers", "/alarms", "/commands"))
                     ):
                         assert f"secret-{where}" in got.text, cell
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_every_cell_of_the_pages(street, database_url, role):
+    assert len(OF_PAGES) >= 25
+    async with people.portal(database_url) as client:
+        for place in PLACES:
+            who, access = await people.who(street.conn, f"{role}-{place}")
+            client.cookies.set("__Host-pbal", access)
+            token = tokens.form_token(client.desk.keys, who.session_id)
+            for route, where in itertools.product(OF_PAGES, ("T1", "T2")):
+                path = await street.path(route, where)
+                cell = f"{role} of {place}: {route.method} {path}"
+                form = None
+                if route.method == "POST":
+                    form = FORMS.get(route.path, {}) | {"token": token}
+                    if route.path == "/users":
+                        form["name"] = f"made{street.n}"
+                    forged = await client.post(path, data=form | {"token": ""})
+                    assert forged.status_code == 403, f"{cell} without the form's token"
+                got = await client.request(route.method, path, data=form)
+                wanted = expected(route, role, place, where)
+                if route.path == "/reports/file" and wanted == 200 and where not in HOLDS[place]:
+                    wanted = 404
+                # A form that was taken shows a page, or leads on to one.
+                code = 200 if got.is_redirect and form else got.status_code
+                assert code == (200 if wanted < 300 else wanted), f"{cell}: {code}"
+                for hidden in {"T1", "T2"} - HOLDS[place]:
+                    assert f"secret-{hidden}" not in got.text, cell
+
+
+def test_no_route_stands_outside_of_the_tables():
+    declared = {(r.method, r.path) for r in (*ROUTES, *table(PAGES))}
+    # The files of the pages, and the description of the API, hold nothing of anybody.
+    open_to_all = {("", "/static"), ("GET", "/api/v1/openapi.json")}
+    found = {
+        (method, route.path)
+        for route in served(make(None).routes)
+        for method in (getattr(route, "methods", None) or {""}) - {"HEAD"}
+    }
+    assert found == declared | open_to_all
+
+
+def served(routes):
+    """All of them, also of routers that an application includes."""
+    for route in routes:
+        inner = getattr(route, "original_router", None)
+        yield from [route] if inner is None else served(inner.routes)
 
 
 async def test_nobody_gets_in_without_a_login(street, database_url):
@@ -200,6 +267,37 @@ async def test_login_refresh_and_its_rate(database_url):
         other = {"name": "operator-t2", "password": people.PASSWORD,
                  "code": people.code(time.time() + 60)}  # fmt: skip
         assert (await client.post("/api/v1/login", json=other)).status_code == 200
+
+
+async def test_a_body_has_a_size(street, database_url):
+    given = 0
+
+    async def endless(begin):
+        nonlocal given
+        yield begin
+        while True:
+            given += 10_000
+            yield b"x" * 10_000
+
+    _, access = await people.who(street.conn, "engineer-whole")
+    headers = {"authorization": f"Bearer {access}"}
+    parts = {"content-type": "multipart/form-data; boundary=b"}
+    file = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    async with people.portal(database_url) as client:
+        for path, kind, begin, most in (
+            ("/api/v1/login", {}, b"{", 100_000), ("/api/v1/refresh", {}, b"{", 100_000),
+            ("/login", parts, file, 100_000), ("/login", form, b"name=", 100_000),
+            ("/api/v1/import", {}, b"{", 20_000_000),
+        ):  # fmt: skip
+            given = 0
+            got = await client.post(path, content=endless(begin), headers=headers | kind)
+            assert got.status_code == 413, path
+            assert given <= most + 10_000
+        head = "code,state,district,division,feeder\n"
+        many = head + "".join(f"N{n},KL,EKM,D1,F1\n" for n in range(20_000))
+        got = await client.post("/api/v1/import", json={"csv": many}, headers=headers)
+        assert got.status_code == 200, got.text
 
 
 async def test_an_answer_has_a_tag(street, database_url):
