@@ -123,6 +123,7 @@ def backlog(path: Path) -> int:
         journal.close()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_three_sites_one_channel_a_gateway_and_hq(tmp_path, postgres, database_url):  # noqa: F811
     needs.require_module("adafruit_rfm9x", "pi")

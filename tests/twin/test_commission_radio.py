@@ -22,8 +22,8 @@ from rigs.twin import until
 from pbal_tools.errors import ExitCode
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"), pytest.mark.twin, pytest.mark.timeout(900),
-    pytest.mark.keeps_processes,
+    pytest.mark.asyncio(loop_scope="module"), pytest.mark.twin, pytest.mark.long,
+    pytest.mark.timeout(900), pytest.mark.keeps_processes,
 ]  # fmt: skip
 AGREED = {"transfer": {"consent": True}, "report": {"crew": "A. Tester"}}
 GOOD = 2  # homes that commission well

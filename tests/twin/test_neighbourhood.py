@@ -26,6 +26,7 @@ def test_crowd_counts_the_densest_second() -> None:
 
 
 @pytest.mark.twin
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_a_neighbourhood_settles_and_comes_back_staggered() -> None:
     loads = TableLoads(np.full((1, HOMES), 900.0), 60.0, [f"home_{i}" for i in range(HOMES)])
