@@ -7,8 +7,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, find_namespace_packages, setup
 
 ROOM = "pi_controller/pbal_controller/balancing"
-MODULES = ("_core", "_paths")
-PARTS = ("_kernels.h", "_state.pxi", "_search.pxi", "_exact.pxi")
+MODULES = ("_core", "_outlook", "_paths")
+PARTS = ("_clones.h", "_kernels.h", "_pairs.h", "_state.pxi", "_search.pxi", "_exact.pxi")
 
 # PBAL_ANNOTATE=1 writes NAME.html, which shows where C falls back to Python.
 # PBAL_WARN=1 compiles with the warnings the core is kept clean of.

@@ -130,7 +130,7 @@ def own_wheel(cache: Path, python: Path, to: Target | None) -> Path:
             ROOT, source,
             ignore=shutil.ignore_patterns(
                 ".*", "build", "dist", "tests", "docs", "bench", "__pycache__", "*.egg-info",
-                "*.so", "_core.c", "_paths.c", "node_modules",
+                "*.so", "_core.c", "_outlook.c", "_paths.c", "node_modules",
             ),
         )  # fmt: skip
         digest = hashlib.sha256((run(python, "-VV") + str(compiling)).encode())

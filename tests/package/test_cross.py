@@ -105,10 +105,10 @@ def test_the_core_for_arm64_decides_as_it_does_here():
     wanted = [own, next(libraries.glob("numpy-*.whl"))]
     deb.run(sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps",
             "--no-compile", "--upgrade", *to.pip_words(), "--target", tree, *wanted)  # fmt: skip
-    # Both modules of the core, and numpy's.
+    # The modules of the core, and numpy's.
     assert to.check(tree) > 10
     assert {path.name.split(".")[0] for path in tree.glob("pbal_controller/balancing/*.so")} == {
-        "_core", "_paths",
+        "_core", "_outlook", "_paths",
     }  # fmt: skip
     there = json.loads(to.emulated("-I", "-c", SOLVES, tree))
     here = json.loads(subprocess.check_output([sys.executable, "-c", SOLVES], text=True))

@@ -1,18 +1,8 @@
-/* The loops that take the time, written so that a compiler vectorises them.
- *
- * On x86-64 with an ifunc-capable toolchain each is compiled twice and the wider one is
- * picked at load time, so a wheel built for any machine still uses AVX2 where it exists.
- */
+/* The loops that take the time, written so that a compiler vectorises them. */
 #ifndef PBAL_KERNELS_H
 #define PBAL_KERNELS_H
 
-#include <stddef.h>
-
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define PBAL_CLONES __attribute__((target_clones("avx2,fma", "default")))
-#else
-#define PBAL_CLONES
-#endif
+#include "_clones.h"
 
 /* a[g] + j b[g] = sum_s conj(own[s]) * i[s][g] for g = first .. n - 1. */
 static void PBAL_CLONES pbal_gram_row(ptrdiff_t n, ptrdiff_t first, ptrdiff_t scenarios,

@@ -11,6 +11,18 @@ x_(-1) given.
 from libc.math cimport exp, log
 from libc.stdint cimport uint64_t
 
+cdef enum:
+    _LANES = 4                   # PBAL_LANES
+
+cdef extern from "_pairs.h" nogil:
+    void pbal_pairs(Py_ssize_t steps, double beta, double price,
+                    const double *all_re, const double *all_im,
+                    const double *hr, const double *hi, const double *hq, const double *hj,
+                    const double *const *gr, const double *const *gi,
+                    const double *const *gq, const double *const *gj,
+                    const double *first, const double *second,
+                    double *least, double *present) noexcept
+
 
 cdef inline uint64_t next_random(uint64_t *state) noexcept nogil:
     cdef uint64_t z
@@ -277,6 +289,8 @@ cdef class Street:
     cdef signed char[:, ::1] x
     cdef double[::1] sum_re
     cdef double[::1] sum_im
+    cdef double[:, ::1] on_re    # each home's current, turned as its path says
+    cdef double[:, ::1] on_im
     cdef double[:, ::1] c1
     cdef double[:, ::1] c2
     cdef double[:, ::1] inter
@@ -299,28 +313,39 @@ cdef class Street:
         self.inter = np.zeros((self.steps, 3))
         self.alpha = np.zeros((self.steps, 9))
         self.back = np.zeros((self.steps, 9), np.int8)
+        self.on_re = np.zeros((self.n, self.steps))
+        self.on_im = np.zeros((self.n, self.steps))
         for h in range(self.n):
-            self.shift(h, 1.0)
+            self.join(h)
 
-    cdef void shift(self, Py_ssize_t h, double sign) noexcept nogil:
-        """Add home h to the neutral sum (sign 1) or take it away (-1)."""
+    cdef void leave(self, Py_ssize_t h) noexcept nogil:
+        """Take home h out of the neutral sum."""
+        cdef Py_ssize_t t
+        for t in range(self.steps):
+            self.sum_re[t] -= self.on_re[h, t]
+            self.sum_im[t] -= self.on_im[h, t]
+
+    cdef void join(self, Py_ssize_t h) noexcept nogil:
+        """Add home h, on the path it has now, to the neutral sum."""
         cdef double s = 0.86602540378443864676
         cdef Py_ssize_t t
         cdef double r, i
         cdef int q
         for t in range(self.steps):
-            r = sign * self.re[h, t]
-            i = sign * self.im[h, t]
+            r = self.re[h, t]
+            i = self.im[h, t]
             q = self.x[h, t]
-            if q == 0:
-                self.sum_re[t] += r
-                self.sum_im[t] += i
-            elif q == 1:      # times a^-1 = -1/2 - j s
-                self.sum_re[t] += -0.5 * r + s * i
-                self.sum_im[t] += -0.5 * i - s * r
+            if q == 1:        # times a^-1 = -1/2 - j s
+                self.on_re[h, t] = -0.5 * r + s * i
+                self.on_im[h, t] = -0.5 * i - s * r
+            elif q == 2:
+                self.on_re[h, t] = -0.5 * r - s * i
+                self.on_im[h, t] = -0.5 * i + s * r
             else:
-                self.sum_re[t] += -0.5 * r - s * i
-                self.sum_im[t] += -0.5 * i + s * r
+                self.on_re[h, t] = r
+                self.on_im[h, t] = i
+            self.sum_re[t] += self.on_re[h, t]
+            self.sum_im[t] += self.on_im[h, t]
 
     cdef void costs(self, Py_ssize_t h, double *out) noexcept nogil:
         """2 beta Re(conj(rest) i_h a^-q) for every step and phase."""
@@ -339,20 +364,20 @@ cdef class Street:
     def one(self, Py_ssize_t h, double price):
         """Best path of home h, the others as they are."""
         with nogil:
-            self.shift(h, -1.0)
+            self.leave(h)
             self.costs(h, &self.c1[0, 0])
             viterbi(self.steps, &self.c1[0, 0], price, self.start[h], &self.back[0, 0],
                     &self.x[h, 0])
-            self.shift(h, 1.0)
+            self.join(h)
 
     def sample(self, Py_ssize_t h, double price, double temperature):
         """A random path of home h, likelier the cheaper it is."""
         with nogil:
-            self.shift(h, -1.0)
+            self.leave(h)
             self.costs(h, &self.c1[0, 0])
             draw(self.steps, &self.c1[0, 0], price, self.start[h], 1.0 / temperature,
                  &self.rng, &self.alpha[0, 0], &self.x[h, 0])
-            self.shift(h, 1.0)
+            self.join(h)
 
     def two(self, Py_ssize_t h, Py_ssize_t g, double price, double temperature=0.0):
         """Best paths of homes h and g together; at a temperature, a random draw of both."""
@@ -360,8 +385,8 @@ cdef class Street:
         cdef Py_ssize_t t
         cdef double a, b
         with nogil:
-            self.shift(h, -1.0)
-            self.shift(g, -1.0)
+            self.leave(h)
+            self.leave(g)
             self.costs(h, &self.c1[0, 0])
             self.costs(g, &self.c2[0, 0])
             for t in range(self.steps):
@@ -378,8 +403,53 @@ cdef class Street:
                 viterbi2(self.steps, &self.c1[0, 0], &self.c2[0, 0], &self.inter[0, 0], price,
                          self.start[h], self.start[g], &self.back[0, 0], &self.x[h, 0],
                          &self.x[g, 0])
-            self.shift(h, 1.0)
-            self.shift(g, 1.0)
+            self.join(h)
+            self.join(g)
+
+    def pairs(self, Py_ssize_t h, partners, double price, double little):
+        """Best paths of home h and each partner in turn together, where both gain more than
+        `little` by it: the same as `two` with one after the other.
+
+        partners: int64[k]. Most gain nothing. So that is found out for some of them at once,
+        without keeping the ways, and only a pair that gains is solved as `two` does.
+        """
+        cdef const long long[::1] of = partners
+        cdef Py_ssize_t k, g, at = 0, count = of.shape[0], ahead
+        cdef const double *rows[4][_LANES]
+        cdef double first[3]
+        cdef double second[3][_LANES]
+        cdef double least[_LANES]
+        cdef double present[_LANES]
+        cdef int q
+        while at < count:
+            ahead = count - at if count - at < _LANES else _LANES
+            with nogil:
+                for q in range(3):
+                    first[q] = 0.0 if q == self.start[h] else price
+                for k in range(_LANES):
+                    g = of[at + k] if k < ahead else of[at]
+                    rows[0][k], rows[1][k] = &self.re[g, 0], &self.im[g, 0]
+                    rows[2][k], rows[3][k] = &self.on_re[g, 0], &self.on_im[g, 0]
+                    for q in range(3):
+                        second[q][k] = 0.0 if q == self.start[g] else price
+                pbal_pairs(self.steps, self.beta, price, &self.sum_re[0], &self.sum_im[0],
+                           &self.re[h, 0], &self.im[h, 0], &self.on_re[h, 0], &self.on_im[h, 0],
+                           rows[0], rows[1], rows[2], rows[3], first, &second[0][0],
+                           least, present)
+            for k in range(ahead):
+                g = of[at + k]
+                present[k] += price * <double>(self.switchings(h) + self.switchings(g))
+                if least[k] < present[k] - little:
+                    self.two(h, g, price)
+                    ahead = k + 1       # what comes after is looked at anew
+                    break
+            at += ahead
+
+    cdef Py_ssize_t switchings(self, Py_ssize_t h) noexcept nogil:
+        cdef Py_ssize_t t, count = self.x[h, 0] != self.start[h]
+        for t in range(1, self.steps):
+            count += self.x[h, t] != self.x[h, t - 1]
+        return count
 
     def total(self, double price):
         """beta sum_t |I_N|^2 + price * switchings."""
@@ -388,7 +458,5 @@ cdef class Street:
         for t in range(self.steps):
             energy += self.sum_re[t] * self.sum_re[t] + self.sum_im[t] * self.sum_im[t]
         for h in range(self.n):
-            switchings += self.x[h, 0] != self.start[h]
-            for t in range(1, self.steps):
-                switchings += self.x[h, t] != self.x[h, t - 1]
+            switchings += self.switchings(h)
         return self.beta * energy + price * <double>switchings

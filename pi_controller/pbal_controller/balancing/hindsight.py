@@ -21,6 +21,8 @@ from ._paths import Street
 #: of pairs grows linearly with the homes, not quadratically. 64 find nothing more than 32 do; 20
 #: find one per cent less (docs/balancing-notes.md).
 PARTNERS = 32
+#: What a pair of homes must gain, of the whole cost: less is rounding.
+_LITTLE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,7 @@ def _settle(
             return
         order = rng.permutation(free)
         for k, h in enumerate(order):
-            for g in order[:k]:
-                if together[h, g]:
-                    street.two(int(h), int(g), price)
+            street.pairs(int(h), order[:k][together[h, order[:k]]], price, _LITTLE * cost)
         now = street.total(price)
         if now >= cost * (1 - 1e-4):
             return

@@ -9,10 +9,13 @@ curve.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from . import _outlook
 
 #: Time constant of the weight of the past, hours; weight of an average load of the street, hours.
 _FADE_H = 36.0
@@ -39,11 +42,9 @@ class Lasting:
         spent_h = 0.0 if self._last_s is None else (time_s - self._last_s) / 3600.0
         self._last_s = time_s
         spent_h = min(max(spent_h, 0.0), _LONGEST_H)
-        fade = np.exp(-spent_h / _FADE_H)
-        self.sum *= fade
-        self.weight *= fade
-        self.sum[known] += spent_h * amps[known]
-        self.weight[known] += spent_h * self._course[int(hour) % 24]
+        fade = math.exp(-spent_h / _FADE_H)
+        typical = self._course[int(hour) % 24]
+        _outlook.lasting(fade, spent_h, typical, amps, known, self.sum, self.weight)
 
     def mean(self) -> NDArray[np.complex128]:
         """complex128[n] A, a typical day's mean; zero while no load is known."""

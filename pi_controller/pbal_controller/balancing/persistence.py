@@ -7,18 +7,19 @@ towards those of the whole street, and the street's towards a prior (_prior.py).
 hazard follows the expected current some minutes ahead: the base, plus each step times the
 chance that it is still there.
 
-Memory: n * (8 steps + classes * ages * 2) numbers, whatever the time. Time per reading:
-O(n) in NumPy and a short loop over the homes whose current has just stepped.
+Memory: n * (8 steps + classes * ages * 2) numbers, whatever the time. The loops over homes
+and steps are compiled (_outlook.pyx); reference_outlook.py says the same in NumPy.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import _outlook
 from ._prior import HAZARD
 
 #: Upper edges of the step-size classes, A.
@@ -29,23 +30,12 @@ AGES = np.array([0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 31, 40, 50, 61, 80,
 SLOTS = 8
 WAYS = 16
 _GAP_MIN = 2.0
-_SIZES, _AGES = SIZES.tolist(), AGES.tolist()
 #: The age bin of every whole minute; the edges are whole minutes.
-_BIN = np.searchsorted(AGES, np.arange(AGES[-1] + 1), side="right") - 1
-_WIDTHS = np.append(np.diff(AGES), 240.0)
+BINS = np.searchsorted(AGES, np.arange(AGES[-1] + 1), side="right") - 1
+WIDTHS = np.append(np.diff(AGES), 240.0)
 
 
 Chances = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]
-
-
-def _known(level: NDArray[np.float64]) -> NDArray[np.float64]:
-    """NaN as zero. Takes a tenth of the time of nan_to_num, which looks for infinities too."""
-    return np.where(np.isnan(level), 0.0, level)
-
-
-def _bins(age_min: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Age bins; a negative age counts as new."""
-    return np.asarray(_BIN[np.minimum(np.maximum(age_min, 0.0), AGES[-1]).astype(np.intp)])
 
 
 class Persistence:
@@ -60,7 +50,6 @@ class Persistence:
         prior_weight: float = 4.0,
     ) -> None:
         self.n = n_homes
-        self.step_a = step_a
         self.home_weight = home_weight
         self.prior_weight = prior_weight
         shape = (n_homes, len(SIZES) + 1, len(AGES))
@@ -73,6 +62,12 @@ class Persistence:
         self.seen_s = np.full(n_homes, -np.inf)
         self.last_s = -np.inf
         self.every_min = 0.0  # how far apart readings usually are; 0 while unknown
+        self._steps = _outlook.Steps(
+            (self.size, self.born_s, self.level, self.lowest, self.seen_s),
+            (self.ends, self.watched),
+            (SIZES, AGES, BINS, WIDTHS),
+            step_a,
+        )
         self._cumulative: NDArray[np.float64] | None = None
         self._since_table = 0
 
@@ -80,89 +75,20 @@ class Persistence:
 
     def observe(self, time_s: float, level: ArrayLike) -> None:
         """Take one reading: float[n] A, NaN where unknown."""
-        amps = np.asarray(level, np.float64)
-        known = np.isfinite(amps)
+        amps = np.ascontiguousarray(level, np.float64)
+        if amps.shape != (self.n,):
+            raise ValueError(f"level: expected {self.n} values, got shape {amps.shape}")
         # A longer gap than usual was not observed: a step may have ended and begun again in it.
-        longest = max(_GAP_MIN, 1.5 * self.every_min)
-        minutes = np.clip((time_s - self.seen_s) / 60.0, 0.0, longest)
-        on = self.size > 0
-        on[~known] = False
-        where = np.flatnonzero(on)
-        owner = where // SLOTS
-        spent = minutes[owner]
-        age = (time_s - self.born_s.ravel()[where]) / 60.0
-        row = owner * (len(SIZES) + 1) + SIZES.searchsorted(self.size.ravel()[where])
-        np.add.at(self.watched.reshape(-1), row * len(AGES) + _bins(age - 0.5 * spent), spent)
-        delta = amps - self.level
-        threshold = np.maximum(self.step_a, 0.04 * _known(self.level))
-        stepped = np.flatnonzero(np.abs(delta) > threshold)
-        for home, step in zip(stepped.tolist(), delta[stepped].tolist(), strict=True):
-            if step > 0:
-                self._open(home, time_s, step)
-            else:
-                self._close(home, time_s, -step)
-        self.level[known] = amps[known]
-        # A home with solar generation may have a base below zero; others not.
-        self.lowest = np.minimum(self.lowest * (1.0 - 1e-4 * minutes), _known(self.level))
-        over = self.size.sum(axis=1) - _known(self.level) + self.lowest
-        for home in np.flatnonzero(over > self.step_a).tolist():
-            self._shrink(home, float(over[home]))
-        self.seen_s[known] = time_s
+        longest_min = max(_GAP_MIN, 1.5 * self.every_min)
+        self._steps.follow(time_s, amps, longest_min, max(0.5, 0.5 * self.every_min))
         since = (time_s - self.last_s) / 60.0
-        if np.isfinite(since) and since > 0:
+        if math.isfinite(since) and since > 0:
             slow = self.every_min or since
             self.every_min = slow + 0.1 * (min(since, 4.0 * slow) - slow)
         self.last_s = time_s
         self._since_table += 1
         if self._since_table >= 30:
             self._cumulative = None
-
-    def _open(self, home: int, time_s: float, size: float) -> None:
-        slots = self.size[home]
-        slot = int(slots.argmin())  # a free one, or the smallest is replaced
-        slots[slot] = size
-        self.born_s[home, slot] = time_s
-
-    # These work on a home's few steps as plain numbers: NumPy would take ten times as long.
-
-    def _close(self, home: int, time_s: float, fall: float) -> None:
-        slots = self.size[home].tolist()
-        live = [k for k, size in enumerate(slots) if size > 0]
-        if not live:
-            return
-        best = min(live, key=lambda k: abs(slots[k] - fall))
-        if abs(slots[best] - fall) <= max(self.step_a, 0.12 * fall):
-            self._end(home, best, time_s)
-            return
-        for i, a in enumerate(live):
-            for b in live[i + 1 :]:
-                if abs(slots[a] + slots[b] - fall) <= max(self.step_a, 0.08 * fall):
-                    self._end(home, a, time_s)
-                    self._end(home, b, time_s)
-                    return
-        bigger = [k for k in live if slots[k] > fall]
-        if bigger:  # part of a step ended: the rest goes on
-            part = min(bigger, key=lambda k: slots[k])
-            self.size[home, part] = slots[part] - fall
-            return
-        self._end(home, best, time_s)
-
-    def _shrink(self, home: int, over: float) -> None:
-        slots = self.size[home].tolist()
-        for k in np.argsort(self.born_s[home]).tolist():
-            if slots[k] > 0 and over > 0:
-                cut = min(slots[k], over)
-                slots[k] -= cut
-                over -= cut
-        self.size[home] = [0.0 if size < 0.5 * self.step_a else size for size in slots]
-
-    def _end(self, home: int, slot: int, time_s: float) -> None:
-        size = float(self.size[home, slot])
-        age = (time_s - float(self.born_s[home, slot])) / 60.0
-        half = max(0.5, 0.5 * self.every_min)
-        b = max(bisect_right(_AGES, age - half) - 1, 0)
-        self.ends[home, bisect_left(_SIZES, size), b] += 1
-        self.size[home, slot] = 0.0
 
     def not_after(self, time_s: float) -> None:
         """Sets later times to this one: the clock was ahead when they were noted."""
@@ -176,13 +102,13 @@ class Persistence:
         """Cumulative hazard at the age edges, float64[n, classes, ages + 1]."""
         if self._cumulative is None:
             self._since_table = 0
-            weight = self.prior_weight * _WIDTHS
+            weight = self.prior_weight * WIDTHS
             street = (self.ends.sum(axis=0) + weight * HAZARD) / (self.watched.sum(axis=0) + weight)
-            weight = self.home_weight * _WIDTHS
+            weight = self.home_weight * WIDTHS
             own = (self.ends + weight * street) / (self.watched + weight)
             hazard = -np.log1p(-np.minimum(own, 0.95))
             self._cumulative = np.concatenate(
-                (np.zeros((*hazard.shape[:2], 1)), np.cumsum(hazard * _WIDTHS, axis=2)), axis=2
+                (np.zeros((*hazard.shape[:2], 1)), np.cumsum(hazard * WIDTHS, axis=2)), axis=2
             )
         return self._cumulative
 
@@ -192,11 +118,8 @@ class Persistence:
         Counted from time_s, also where a home was last seen before it: what has passed since
         counts as time in which its steps may have ended.
         """
-        ahead = np.asarray(ahead_min, np.float64)
-        out = np.repeat(_known(self.level)[None], len(ahead), axis=0)
-        h, size, gone = self._gone(time_s, ahead)
-        np.add.at(out.T, h, size[:, None] * np.expm1(-gone))
-        return out
+        ahead = np.ascontiguousarray(ahead_min, np.float64)
+        return np.asarray(self._steps.forecast(time_s, ahead, self._table()))
 
     def sample(
         self, time_s: float, look_min: float, ahead_min: ArrayLike, rng: np.random.Generator
@@ -208,7 +131,7 @@ class Persistence:
         """
         h, size, stays, then = self.chances(time_s, look_min, ahead_min, rng)
         out = np.empty((WAYS, len(then), self.n))
-        out[:] = _known(self.level)
+        out[:] = np.where(np.isnan(self.level), 0.0, self.level)
         if h.size:
             change = size * (stays[:, None] * then - 1.0)
             first = np.flatnonzero(np.diff(h, prepend=-1))  # h ascends
@@ -222,31 +145,10 @@ class Persistence:
         is still on after look_min [WAYS, k], and then how much of it at ahead_min [len(ahead), k].
         """
         ahead = np.asarray(ahead_min, np.float64)
-        h, size, gone = self._gone(time_s, np.concatenate(([look_min], ahead)))
+        when = np.concatenate(([look_min], ahead))
+        h, size, gone = self._steps.gone(time_s, when, self._table())
         stays = rng.random((WAYS, len(h))) < np.exp(-gone[:, 0])
         return h, size, stays, np.exp(gone[:, :1] - gone[:, 1:]).T
-
-    def _gone(
-        self, time_s: float, ahead: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-        """Every step that is on: home [k], size [k], cumulative hazard from when it was last
-        seen to `ahead` minutes from time_s [k, len(ahead)]."""
-        where = np.flatnonzero(self.size > 0)
-        h = where // SLOTS
-        size, born_s = self.size.ravel()[where], self.born_s.ravel()[where]
-        age = np.maximum((time_s - born_s) / 60.0, 0.0)
-        seen = np.minimum(np.maximum((self.seen_s[h] - born_s) / 60.0, 0.0), age)
-        when = np.empty((len(h), 1 + len(ahead)))
-        when[:, 0] = seen
-        when[:, 1:] = age[:, None] + ahead
-        b = _bins(when)
-        within = np.minimum((when - AGES[b]) / _WIDTHS[b], 9.0)
-        table = self._table()
-        b += ((h * table.shape[1] + SIZES.searchsorted(size)) * table.shape[2])[:, None]
-        hazard = table.ravel()
-        lo = hazard[b]
-        gone = lo + (hazard[b + 1] - lo) * within
-        return h, size, gone[:, 1:] - gone[:, :1]
 
     # ------------------------------------------------------------------ keeping
 
@@ -265,5 +167,5 @@ class Persistence:
                 raise ValueError(f"{name}: expected shape {self.ends.shape}, got {value.shape}")
             if not (np.isfinite(value) & (value >= 0)).all():
                 raise ValueError(f"{name}: expected counts, zero or more")
-        self.ends, self.watched = counts["ends"], counts["watched"]
+        self.ends[:], self.watched[:] = counts["ends"], counts["watched"]
         self._cumulative = None

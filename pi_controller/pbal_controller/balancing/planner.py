@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _core
+from . import _core, _outlook
 from .config import PlannerConfig
 from .lasting import Lasting
 from .moves import Move, explain
@@ -338,20 +338,12 @@ class Planner:
         share: NDArray[np.float64],
     ) -> NDArray[np.complex128]:
         """Forecasts of `persistence`, float[..., k, n] A, as currents; share [k] of the mean."""
-        lean = self._lean(now) * (1.0 - _RARE_STEPS * self._rare())
-        change = level - self.persistence.level
-        unknown = np.flatnonzero(~known)
-        if unknown.size:
-            change[..., unknown] = 0.0
-        # In place: allocating arrays of all scenarios and times anew would take longer.
-        ahead = change * lean
-        ahead += now
-        back = self._homes.recent - ahead
-        if unknown.size:
-            back[..., unknown] = 0.0
-        back *= share[:, None]
-        ahead += back
-        return np.asarray(ahead)
+        fall = 1.0 - _RARE_STEPS * self._rare()
+        flat = level.reshape(-1, self.n)
+        of = (self.persistence.level, now, self._homes.recent, known)
+        each = np.tile(share, len(flat) // len(share)) if len(flat) > len(share) else share
+        out = _outlook.currents(flat, *of, each, fall)
+        return np.asarray(out.reshape(*level.shape))
 
     def _lean(self, now: NDArray[np.complex128]) -> NDArray[np.complex128]:
         """Fall of a home's current per ampere of a step that ends, with its reactive part:

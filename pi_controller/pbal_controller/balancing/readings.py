@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _outlook
+
 #: No home draws more.
 _MOST_A = 1e4
 
@@ -21,10 +23,5 @@ class Readings:
         self, time_s: float, amps: NDArray[np.complex128], lag_s: float
     ) -> NDArray[np.bool_]:
         """Take one reading, NaN where unknown; returns what is known of it. lag_s: the mean's."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            known = np.asarray(np.abs(amps) <= _MOST_A)  # neither is NaN
-        new = -np.expm1(-(time_s - self.seen_s[known]) / lag_s)
-        self.recent[known] += new * (amps[known] - self.recent[known])
-        self.last[known] = amps[known]
-        self.seen_s[known] = time_s
-        return known
+        known = _outlook.take(time_s, amps, _MOST_A, lag_s, self.last, self.recent, self.seen_s)
+        return np.asarray(known)

@@ -1,0 +1,308 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False, nonecheck=False
+"""What homes draw and will draw: readings taken in, steps followed, forecasts made.
+
+The loops over homes and their steps behind `readings.py`, `lasting.py`, `persistence.py` and the
+planner's scenarios. A home has few steps, so that NumPy spends its time on calls, not on numbers.
+``reference_outlook.py`` says the same in NumPy, for reading; one set of tests runs on both. Arrays
+are changed in place; callers see to shapes and types.
+"""
+
+import numpy as np
+
+from libc.math cimport INFINITY, expm1, fabs, hypot, isfinite, isnan
+
+cdef enum:
+    _SLOTS = 8                   # steps a home may have: persistence.SLOTS
+
+
+# ------------------------------------------------------------------ readings
+
+def take(double time_s, const double complex[::1] amps, double most_a, double lag_s,
+         double complex[::1] last, double complex[::1] recent, double[::1] seen_s):
+    """Last readings and means of the recent past; returns what is known, bool[n]."""
+    cdef Py_ssize_t h, n = amps.shape[0]
+    cdef double new
+    out = np.empty(n, np.bool_)
+    cdef unsigned char[::1] known = out.view(np.uint8)
+    for h in range(n):
+        known[h] = hypot(amps[h].real, amps[h].imag) <= most_a   # neither is NaN
+        if known[h]:
+            new = -expm1(-(time_s - seen_s[h]) / lag_s)
+            recent[h].real += new * (amps[h].real - recent[h].real)
+            recent[h].imag += new * (amps[h].imag - recent[h].imag)
+            last[h] = amps[h]
+            seen_s[h] = time_s
+    return out
+
+
+def lasting(double fade, double spent_h, double typical, const double complex[::1] amps,
+            known, double complex[::1] total, double[::1] weight):
+    """Sums of currents and of typical currents over the past, faded."""
+    cdef const unsigned char[::1] seen = known.view(np.uint8)
+    cdef Py_ssize_t h
+    for h in range(amps.shape[0]):
+        total[h].real *= fade
+        total[h].imag *= fade
+        weight[h] *= fade
+        if seen[h]:
+            total[h].real += spent_h * amps[h].real
+            total[h].imag += spent_h * amps[h].imag
+            weight[h] += spent_h * typical
+
+
+# ------------------------------------------------------------------ steps
+
+cdef inline Py_ssize_t bin_of(double age_min, const double *edges, const Py_ssize_t *bins,
+                              double oldest) noexcept nogil:
+    # The edges are whole minutes: a table of minutes instead of a search. Negative counts as new.
+    if not age_min > 0.0:
+        return 0
+    return bins[<Py_ssize_t>(age_min if age_min < oldest else oldest)]
+
+
+cdef inline Py_ssize_t class_of(double size, const double *sizes, Py_ssize_t count) noexcept nogil:
+    # The first upper edge that is not below.
+    cdef Py_ssize_t k = 0
+    while k < count and sizes[k] < size:
+        k += 1
+    return k
+
+
+cdef class Steps:
+    """The steps of n homes as `persistence.Persistence` holds them, and the edges of classes.
+
+    size, born_s: float64[n, 8]; level, lowest, seen_s: float64[n]; ends, watched: float32[n,
+    classes, ages]. sizes, ages: the classes' edges; bins: the age bin of every whole minute;
+    widths: of the age bins, minutes.
+    """
+
+    cdef double[:, ::1] size
+    cdef double[:, ::1] born_s
+    cdef double[::1] level
+    cdef double[::1] lowest
+    cdef double[::1] seen_s
+    cdef float[:, :, ::1] ends
+    cdef float[:, :, ::1] watched
+    cdef const double[::1] sizes
+    cdef const double[::1] ages
+    cdef const Py_ssize_t[::1] bins
+    cdef const double[::1] widths
+    cdef Py_ssize_t n, classes, bins_n
+    cdef double step_a
+
+    def __init__(self, steps, counts, edges, double step_a):
+        self.size, self.born_s, self.level, self.lowest, self.seen_s = steps
+        self.ends, self.watched = counts
+        self.sizes, self.ages, self.bins, self.widths = edges
+        self.n = self.size.shape[0]
+        self.classes, self.bins_n = self.ends.shape[1], self.ends.shape[2]
+        self.step_a = step_a
+
+    def follow(self, double time_s, const double[::1] amps, double longest_min, double half_min):
+        """One reading of every home, NaN where unknown. longest_min: more than that since the last
+        one was not watched. half_min: of the time between readings, for the age of what ended."""
+        cdef Py_ssize_t h, k
+        cdef double minutes, age, delta, level, over
+        cdef bint known
+        cdef double *size
+        with nogil:
+            for h in range(self.n):
+                size = &self.size[h, 0]
+                known = isfinite(amps[h])
+                minutes = (time_s - self.seen_s[h]) / 60.0
+                minutes = 0.0 if minutes < 0.0 else minutes
+                minutes = longest_min if minutes > longest_min else minutes
+                if known:
+                    for k in range(_SLOTS):
+                        if size[k] > 0.0:
+                            age = (time_s - self.born_s[h, k]) / 60.0
+                            self.watch(h, size[k], age - 0.5 * minutes, minutes)
+                    level = 0.0 if isnan(self.level[h]) else self.level[h]
+                    delta = amps[h] - self.level[h]
+                    if fabs(delta) > (0.04 * level if 0.04 * level > self.step_a else self.step_a):
+                        if delta > 0.0:
+                            self.rise(h, time_s, delta)
+                        else:
+                            self.fall(h, time_s, -delta, half_min)
+                    self.level[h] = amps[h]
+                # A home with solar generation may have a base below zero; others not.
+                level = 0.0 if isnan(self.level[h]) else self.level[h]
+                over = self.lowest[h] * (1.0 - 1e-4 * minutes)
+                self.lowest[h] = over if over < level else level
+                # In the order of NumPy's sum over eight.
+                over = (((size[0] + size[1]) + (size[2] + size[3]))
+                        + ((size[4] + size[5]) + (size[6] + size[7])))
+                over = over - level + self.lowest[h]
+                if over > self.step_a:
+                    self.shrink(h, over)
+                if known:
+                    self.seen_s[h] = time_s
+
+    cdef void watch(self, Py_ssize_t h, double size, double age_min, double minutes) noexcept nogil:
+        cdef Py_ssize_t c = class_of(size, &self.sizes[0], self.classes - 1)
+        cdef Py_ssize_t b = bin_of(age_min, &self.ages[0], &self.bins[0],
+                                   self.ages[self.bins_n - 1])
+        self.watched[h, c, b] += <float>minutes
+
+    cdef void rise(self, Py_ssize_t h, double time_s, double step) noexcept nogil:
+        """A step begins: in a free slot, or the smallest is replaced."""
+        cdef Py_ssize_t k, slot = 0
+        for k in range(1, _SLOTS):
+            if self.size[h, k] < self.size[h, slot]:
+                slot = k
+        self.size[h, slot] = step
+        self.born_s[h, slot] = time_s
+
+    cdef void fall(self, Py_ssize_t h, double time_s, double by, double half_min) noexcept nogil:
+        """One step that fits has ended, or two, or a part of one; else the nearest."""
+        cdef double *size = &self.size[h, 0]
+        cdef Py_ssize_t a, b, best = -1, part = -1
+        cdef double fits
+        for a in range(_SLOTS):
+            if size[a] > 0.0 and (best < 0 or fabs(size[a] - by) < fabs(size[best] - by)):
+                best = a
+        if best < 0:
+            return
+        fits = 0.12 * by if 0.12 * by > self.step_a else self.step_a
+        if fabs(size[best] - by) <= fits:
+            self.end(h, best, time_s, half_min)
+            return
+        fits = 0.08 * by if 0.08 * by > self.step_a else self.step_a
+        for a in range(_SLOTS):
+            if not size[a] > 0.0:
+                continue
+            for b in range(a + 1, _SLOTS):
+                if size[b] > 0.0 and fabs(size[a] + size[b] - by) <= fits:
+                    self.end(h, a, time_s, half_min)
+                    self.end(h, b, time_s, half_min)
+                    return
+        for a in range(_SLOTS):
+            if size[a] > by and (part < 0 or size[a] < size[part]):
+                part = a
+        if part >= 0:
+            size[part] -= by
+        else:
+            self.end(h, best, time_s, half_min)
+
+    cdef void end(self, Py_ssize_t h, Py_ssize_t slot, double time_s,
+                  double half_min) noexcept nogil:
+        cdef double size = self.size[h, slot]
+        cdef double age = (time_s - self.born_s[h, slot]) / 60.0
+        cdef Py_ssize_t c = class_of(size, &self.sizes[0], self.classes - 1)
+        cdef Py_ssize_t b = self.bins_n - 1
+        while b > 0 and self.ages[b] > age - half_min:
+            b -= 1
+        self.ends[h, c, b] += <float>1.0
+        self.size[h, slot] = 0.0
+
+    cdef void shrink(self, Py_ssize_t h, double over) noexcept nogil:
+        """Steps cannot be more than the level: the oldest lose the excess."""
+        cdef double *size = &self.size[h, 0]
+        cdef const double *born_s = &self.born_s[h, 0]
+        cdef bint done[_SLOTS]
+        cdef Py_ssize_t k, turn, oldest
+        cdef double cut
+        for k in range(_SLOTS):
+            done[k] = not size[k] > 0.0
+        for turn in range(_SLOTS):
+            oldest = -1
+            for k in range(_SLOTS):
+                if not done[k] and (oldest < 0 or born_s[k] < born_s[oldest]):
+                    oldest = k
+            if oldest < 0 or not over > 0.0:
+                break
+            done[oldest] = True
+            cut = size[oldest] if size[oldest] < over else over
+            size[oldest] -= cut
+            over -= cut
+        for k in range(_SLOTS):
+            if size[k] < 0.5 * self.step_a:
+                size[k] = 0.0
+
+    # -------------------------------------------------------------- forecasts
+
+    cdef inline double hazard(self, const double *table, double age_min) noexcept nogil:
+        """Cumulative hazard up to an age: table float64[ages + 1] of a home's class."""
+        cdef Py_ssize_t b = bin_of(age_min, &self.ages[0], &self.bins[0],
+                                   self.ages[self.bins_n - 1])
+        cdef double within = (age_min - self.ages[b]) / self.widths[b]
+        within = 9.0 if within > 9.0 else within
+        return table[b] + (table[b + 1] - table[b]) * within
+
+    def gone(self, double time_s, const double[::1] ahead_min, const double[:, :, ::1] table):
+        """Every step that is on: home [k], size [k], cumulative hazard from when it was last seen
+        to ahead_min from time_s [k, len(ahead_min)]. table: cumulative hazard at the age edges."""
+        cdef Py_ssize_t h, slot, i, c, k = 0, m = ahead_min.shape[0]
+        cdef double age, seen, before
+        for h in range(self.n):
+            for slot in range(_SLOTS):
+                k += self.size[h, slot] > 0.0
+        homes, sizes, hazards = np.empty(k, np.int64), np.empty(k), np.empty((k, m))
+        cdef long long[::1] of = homes
+        cdef double[::1] size = sizes
+        cdef double[:, ::1] out = hazards
+        k = 0
+        for h in range(self.n):
+            for slot in range(_SLOTS):
+                if not self.size[h, slot] > 0.0:
+                    continue
+                of[k] = h
+                size[k] = self.size[h, slot]
+                c = class_of(size[k], &self.sizes[0], self.classes - 1)
+                age = (time_s - self.born_s[h, slot]) / 60.0
+                age = age if age > 0.0 else 0.0
+                seen = (self.seen_s[h] - self.born_s[h, slot]) / 60.0
+                seen = seen if seen > 0.0 else 0.0
+                seen = seen if seen < age else age
+                before = self.hazard(&table[h, c, 0], seen)
+                for i in range(m):
+                    out[k, i] = self.hazard(&table[h, c, 0], age + ahead_min[i]) - before
+                k += 1
+        return homes, sizes, hazards
+
+    def forecast(self, double time_s, const double[::1] ahead_min, const double[:, :, ::1] table):
+        """Expected current ahead_min from time_s: float64[len(ahead_min), n] A."""
+        homes, sizes, hazards = self.gone(time_s, ahead_min, table)
+        cdef const long long[::1] of = homes
+        cdef const double[::1] size = sizes
+        cdef const double[:, ::1] gone = hazards
+        cdef Py_ssize_t h, i, k, m = ahead_min.shape[0]
+        result = np.empty((m, self.n))
+        cdef double[:, ::1] out = result
+        for i in range(m):
+            for h in range(self.n):
+                out[i, h] = 0.0 if isnan(self.level[h]) else self.level[h]
+        for k in range(of.shape[0]):
+            for i in range(m):
+                out[i, of[k]] += size[k] * expm1(-gone[k, i])
+        return result
+
+
+def currents(const double[:, ::1] levels, const double[::1] level, const double complex[::1] now,
+             const double complex[::1] recent, known, const double[::1] share, double steps):
+    """Forecast levels float64[k, n] A as currents: complex[k, n].
+
+    A change of level goes with the reactive part that the home has now, by `steps` of it; then
+    share [k] of the mean of the recent past is mixed in. Unknown homes stay at `now`.
+    """
+    cdef const unsigned char[::1] seen = known.view(np.uint8)
+    cdef Py_ssize_t i, h, m = levels.shape[0], n = levels.shape[1]
+    cdef double re, im, lean, change
+    result = np.empty((m, n), np.complex128)
+    cdef double complex[:, ::1] out = result
+    for h in range(n):
+        if not seen[h]:
+            for i in range(m):
+                out[i, h] = now[h]
+            continue
+        lean = 0.0
+        if now[h].real > 0.2 * hypot(now[h].real, now[h].imag):
+            lean = now[h].imag / now[h].real
+        for i in range(m):
+            change = (levels[i, h] - level[h]) * steps
+            re = change + now[h].real
+            im = change * lean + now[h].imag
+            out[i, h].real = re + (recent[h].real - re) * share[i]
+            out[i, h].imag = im + (recent[h].imag - im) * share[i]
+    return result
