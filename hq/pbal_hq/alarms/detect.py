@@ -95,7 +95,9 @@ def thermal_overload(windows: Sequence[Window], is_open: bool) -> Finding | None
     """The hottest spot of the winding, by the site's model."""
     seen = _last(windows, 1)
     hot = None if seen is None else seen[-1].hotspot_c
-    if hot is None or hot < (110.0 if is_open else 120.0):
+    if hot is None:
+        return Finding(WARNING, "hot spot was above 120 °C; not known now") if is_open else None
+    if hot < (110.0 if is_open else 120.0):
         return None
     return Finding(ALARM if hot >= 140 else WARNING, f"hot spot estimated at {hot:.0f} °C")
 
@@ -111,9 +113,6 @@ def phase_load(window: Window) -> float | None:
 
 def phase_overload(windows: Sequence[Window], is_open: bool) -> Finding | None:
     """A phase above its rated current."""
-    seen = _last(windows, 1)
-    if seen is None:
-        return None
     told = [phase_load(w) for w in windows if w.complete_percent >= _HALF_SAMPLED]
     load = _lasting(told, over=100.0, back=95.0, long=6, short=3, is_open=is_open)
     if load is None:

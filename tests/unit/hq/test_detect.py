@@ -65,6 +65,7 @@ def test_a_half_sampled_window_tells_nothing(kind, wrong, raises, nearly, ends):
     if kind != "stale homes":  # fresh homes are counted at the window's end
         thin = replace(wrong, complete_percent=49)
         assert detect.DETECTORS[kind](row(*[WELL] * 3, *[thin] * 8), False) is None
+        assert detect.DETECTORS[kind](row(*[replace(WELL, complete_percent=49)] * 8), True)
 
 
 def test_what_is_not_known_raises_nothing():
