@@ -6,7 +6,7 @@ provider  logging in at an OpenID Connect provider;  services: tokens of machine
 keyring   keys made from the portal's master secret
 """
 
-from pbal_hq.auth import people, services, sessions, tokens, totp
+from pbal_hq.auth import passwords, people, services, sessions, tokens, totp
 from pbal_hq.auth.errors import AuthError, NotAllowed, NotKnown, TooMany, WeakPassword
 from pbal_hq.auth.keyring import Keyring, make_master, read_masters
 from pbal_hq.auth.roles import (
@@ -42,6 +42,7 @@ __all__ = [
     "WeakPassword",
     "Who",
     "make_master",
+    "passwords",
     "people",
     "read_masters",
     "services",

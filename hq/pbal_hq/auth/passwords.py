@@ -6,6 +6,8 @@ or little but one character repeated is refused.
 
 from __future__ import annotations
 
+import functools
+
 import argon2
 
 from pbal_hq.auth.errors import WeakPassword
@@ -13,8 +15,14 @@ from pbal_hq.auth.errors import WeakPassword
 SHORTEST, LONGEST = 12, 256
 
 _hasher = argon2.PasswordHasher()
-# Verified in place of an unknown user's, so that the answer's time does not reveal who exists.
-_NOBODY = _hasher.hash("nobody has this password")
+
+
+@functools.cache
+def nobody() -> str:
+    """Verified in place of an unknown user's, so that the answer's time does not reveal who exists.
+
+    The portal asks for it before it serves: making it takes as long as a login."""
+    return _hasher.hash("nobody has this password")
 
 
 def check_strength(password: str, user: str) -> None:
@@ -40,7 +48,7 @@ def matches(stored: str | None, password: str) -> bool:
     if len(password) > LONGEST:
         return False
     try:
-        return _hasher.verify(stored or _NOBODY, password) and stored is not None
+        return _hasher.verify(stored or nobody(), password) and stored is not None
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False
 

@@ -18,7 +18,7 @@ from psycopg_pool import PoolTimeout
 
 from pbal_hq import alarms, commands, fleet
 from pbal_hq.api import Desk
-from pbal_hq.auth import Keyring, make_master, read_masters, sessions
+from pbal_hq.auth import Keyring, make_master, passwords, read_masters, sessions
 from pbal_hq.auth.provider import Provider
 from pbal_hq.commands import Signer
 from pbal_hq.config import Config
@@ -123,6 +123,7 @@ async def run(
         raise ConfigError(f"portal.certificate, portal.key: {error}") from None
     if how.ssl is not None:
         how.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    await asyncio.to_thread(passwords.nobody)
     server = _Server(how)
     serving = asyncio.create_task(_serve(server, c.listen, c.port), name="portal")
     loops = [
