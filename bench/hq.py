@@ -1,6 +1,6 @@
 """HQ: summaries a second from MQTT to the committed row; an alarm's way; an outage made up for.
 
-    .venv/bin/python -m bench.hq [--sites 40] [--each 1000] [--alarms 60]
+    .venv/bin/python -m bench.hq [--sites 40] [--each 1000] [--alarms 60] [--away 400]
 
 Real Mosquitto with TLS 1.3, real PostgreSQL that waits for its disk, `pbal-hq all`. The load (one
 process, a connection for each site, QoS 1) runs on the same computer.
@@ -12,8 +12,9 @@ bare_per_s    the same load into a hand-written subscriber in the same run, whic
 alarm_p95_s   from the publish of an event to its committed alarm, while summaries come at a third
               of the sustained rate
 catch_up      messages of a fleet that gives a tenth of the sustained rate waited at the broker
-              while HQ was away, an hour's or what --each gives: how many times faster than real
-              time they become rows, HQ's start included
+              while HQ was away for --away seconds: how many times faster than real time they
+              become rows, HQ's start included, which counts the less the longer HQ was away
+              (of an hour of so large a fleet the broker holds half)
 bytes_a_row   with its index
 """
 
@@ -48,7 +49,9 @@ from pbal_sim.hq import Postgres, free_port
 from pbal_uplink import Event, Message, State, Summary, metrics, names, sparkplug
 from pbal_uplink.sparkplug import Metric, Payload
 
-FIRST_S = int(time.time()) // 86_400 * 86_400 - 40 * 86_400
+FIRST_S = int(time.time()) // 86_400 * 86_400 - 80 * 86_400
+# Windows of a site: what it says beside the alarms, and what waited while HQ was away, begin at
+BESIDE, AWAY, LAST = 3000, 8000, 22_000
 GROUP = "bench"
 
 
@@ -207,7 +210,7 @@ def alarm_delays(config: Config, contexts: dict, rate: float, count: int) -> lis
         while not done.is_set():
             while sent < (time.monotonic() - began) * rate:
                 site = busy[sent % len(busy)]
-                publish(site, summary(site, 3000 + sent // len(busy)))
+                publish(site, summary(site, BESIDE + sent // len(busy)))
                 sent += 1
             time.sleep(0.005)
 
@@ -241,16 +244,16 @@ def alarm_delays(config: Config, contexts: dict, rate: float, count: int) -> lis
 async def caught_up(
     config: Config, file: Path, contexts: dict, given: argparse.Namespace, rate: float
 ) -> float:
-    """How many times faster than real time HQ takes what waited an hour at the broker."""
+    """How many times faster than real time HQ takes what waited at the broker."""
     fleet = rate / 10  # summaries a second in real time
-    each = min(given.each, int(fleet * 3600 / len(contexts)))
-    loads = {site: payloads(site, each, 6000) for site in contexts}
+    each = min(LAST - AWAY, int(fleet * given.away / len(contexts)) + 1)
+    loads = {site: payloads(site, each, AWAY) for site in contexts}
     await asyncio.to_thread(send, config.broker.port, contexts, loads)
     before = await asyncio.to_thread(rows, config.database.url, "summary")
     count = each * len(contexts)
     began = time.monotonic()
     async with running(file):
-        await asyncio.to_thread(wait_for, config.database.url, "summary", before + count)
+        await asyncio.to_thread(wait_for, config.database.url, "summary", before + count, 900)
         return count / fleet / (time.monotonic() - began)
 
 
@@ -306,6 +309,7 @@ async def main() -> None:
     parser.add_argument("--sites", type=int, default=40)
     parser.add_argument("--each", type=int, default=1000)
     parser.add_argument("--alarms", type=int, default=60)
+    parser.add_argument("--away", type=float, default=400, help="seconds without HQ")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     count = given.sites * given.each
