@@ -6,7 +6,7 @@ import json
 import pytest
 from rigs.hq import database_url, postgres, run  # noqa: F401
 from rigs.lakeroad import DAY, TODAY, road_at, said, summaries
-from rigs.months import same
+from rigs.months import report, same, same_report
 from rigs.needs import missing, require_module
 from rigs.waiting import until
 
@@ -14,7 +14,7 @@ from pbal_engines import Missing, druid, fetched
 from pbal_hq.config import load
 from pbal_hq.database import connected
 from pbal_hq.errors import TrendsError
-from pbal_hq.trends import months, placed
+from pbal_hq.trends import Elsewhere, months, placed
 from pbal_hq.trends.ask import ask
 from pbal_hq.trends.druid import Druid, retention
 
@@ -110,6 +110,11 @@ async def test_druid_and_the_lake_have_the_same_figures(
                 assert source == "Druid"
                 assert any(value for month in found for value in month.values)
                 same(found, expected)
+                # A report has the store's numbers, whoever answers.
+                for text in (f"{DAYS[0]}", f"{DAYS[0]:%Y-%m}"):
+                    made = await report(db, text, now, Elsewhere(config.druid, None))
+                    assert made.answered_by == "Druid"
+                    same_report(made, await report(db, text, now))
                 # Quantiles over all, of what was in the windows.
                 (row,) = server.sql(
                     f"SELECT APPROX_QUANTILE_DS(load_quantiles, 0.5) AS middle FROM {SOURCE}"

@@ -12,6 +12,7 @@ from pbal_hq.auth.provider import Provider
 from pbal_hq.commands import Signer
 from pbal_hq.config import AlarmsConfig, PortalConfig
 from pbal_hq.database import Connection, Database, autocommit
+from pbal_hq.reports import Source
 
 
 @dataclass
@@ -32,6 +33,8 @@ class Desk:
     # Calls of the API by one user: 600 at once, then ten a second.
     calls: Tries = field(default_factory=lambda: Tries(600, 0.1))
     provider: Provider | None = None
+    # Who answers reports before the store.
+    reported_by: Source | None = None
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

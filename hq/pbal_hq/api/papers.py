@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from pbal_hq import reports
 from pbal_hq.api.declare import Caller, Conn, Routes, TheDesk
+from pbal_hq.api.desk import Desk
 from pbal_hq.auth import Permission, Who
 from pbal_hq.database import Connection
 
@@ -18,11 +19,11 @@ Form = Literal["csv", "pdf"]
 
 
 async def answer(
-    conn: Connection, who: Who, area_id: int, period: str, form: Form, now_s: float
+    conn: Connection, who: Who, area_id: int, period: str, form: Form, desk: Desk
 ) -> Response:
     """A report as a file. Raises NotAllowed, NothingToDo, BadInput."""
-    now = datetime.fromtimestamp(now_s, UTC)
-    report = await reports.make(conn, who, area_id, period, now)
+    now = datetime.fromtimestamp(desk.wall(), UTC)
+    report = await reports.make(conn, who, area_id, period, now, desk.reported_by)
     name = f'attachment; filename="pbal-{area_id}-{report.period}.{form}"'
     if form == "csv":
         body, kind = reports.sheet(report).encode("utf-8-sig"), "text/csv; charset=utf-8"
@@ -36,4 +37,4 @@ async def report(
     area_id: int, period: str, who: Caller, conn: Conn, desk: TheDesk, form: Form = "csv"
 ) -> Response:
     """An area's report of a month (2026-11) or a day (2026-11-28)."""
-    return await answer(conn, who, area_id, period, form, desk.wall())
+    return await answer(conn, who, area_id, period, form, desk)

@@ -27,4 +27,4 @@ async def file(
     who: Visitor, conn: Conn, desk: TheDesk, area_id: int, period: str, form: papers.Form = "pdf"
 ) -> Response:
     """The report."""
-    return await papers.answer(conn, who, area_id, period.strip(), form, desk.wall())
+    return await papers.answer(conn, who, area_id, period.strip(), form, desk)

@@ -24,6 +24,7 @@ from pbal_hq.commands import Signer
 from pbal_hq.config import Config
 from pbal_hq.database import Database, listening, notified
 from pbal_hq.errors import ConfigError
+from pbal_hq.reports import Source
 
 log = logging.getLogger(__name__)
 EVERY_S = 5.0
@@ -74,7 +75,23 @@ def desk(settings: Config, database: Database) -> Desk:
         raise ConfigError(str(error)) from None
     provider = Provider(settings.oidc) if settings.oidc.issuer else None
     return Desk(database, Keyring(masters), Signer.read(command_key(settings)), settings.portal,
-                alarms=settings.alarms, provider=provider)  # fmt: skip
+                alarms=settings.alarms, provider=provider,
+                reported_by=reported_by(settings))  # fmt: skip
+
+
+def reported_by(settings: Config) -> Source | None:
+    """Who answers reports in the place of the store: Druid, or the lake, where they are."""
+    if not (settings.druid.broker or settings.lake.url):
+        return None
+    try:
+        from pbal_hq import lake
+        from pbal_hq.trends import Elsewhere
+    except ImportError as error:
+        log.warning("the store answers reports: pip install pbal[hq,lake]",
+                    extra={"missing": error.name})  # fmt: skip
+        return None
+    opened = (lambda: lake.lake_of(settings.lake)) if settings.lake.url else None
+    return Elsewhere(settings.druid, opened)
 
 
 class _Server(uvicorn.Server):

@@ -3,8 +3,8 @@
 figures  the numbers, each with its definition;  sheet: as CSV;  paper: as PDF
 """
 
-from pbal_hq.reports.figures import COLUMNS, Column, Report, make, period
+from pbal_hq.reports.figures import COLUMNS, Column, Report, Source, Values, make, period
 from pbal_hq.reports.paper import paper
 from pbal_hq.reports.sheet import sheet
 
-__all__ = ["COLUMNS", "Column", "Report", "make", "paper", "period", "sheet"]
+__all__ = ["COLUMNS", "Column", "Report", "Source", "Values", "make", "paper", "period", "sheet"]

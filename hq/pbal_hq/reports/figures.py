@@ -8,9 +8,10 @@ figure; `complete` says how much is missing.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from psycopg.rows import dict_row
 
@@ -59,6 +60,19 @@ COLUMNS: tuple[Column, ...] = (
 )  # fmt: skip
 
 
+# A transformer's id -> its values of COLUMNS.
+Values = Mapping[int, Sequence[float | None]]
+
+
+class Source(Protocol):
+    """Who may answer in the place of the store, with the same numbers."""
+
+    async def __call__(
+        self, db: Connection, wanted: Sequence[int], since: datetime, until: datetime, now: datetime
+    ) -> tuple[Values, str] | None:
+        """The values of these transformers, and who answered; None where the store has to."""
+
+
 @dataclass(frozen=True)
 class Report:
     """One area's. `rows`: (code, name, the columns' values); unknown values are None."""
@@ -72,6 +86,7 @@ class Report:
     rows: list[tuple[str, str, list[float | None]]]
     totals: list[float | None]
     alarms: int
+    answered_by: str = "the store"
 
     @property
     def definitions(self) -> list[str]:
@@ -99,8 +114,13 @@ def period(text: str) -> tuple[datetime, datetime]:
         raise BadInput("A period is a month, as 2026-11, or a day, as 2026-11-28.") from None
 
 
-async def make(conn: Connection, who: Who, area_id: int, text: str, now: datetime) -> Report:
-    """The report of what the user may see in an area. Raises NotAllowed, NothingToDo, BadInput."""
+async def make(
+    conn: Connection, who: Who, area_id: int, text: str, now: datetime, source: Source | None = None
+) -> Report:
+    """The report of what the user may see in an area. Raises NotAllowed, NothingToDo, BadInput.
+
+    `source`: is asked before the store.
+    """
     since, until = period(text)
     if since >= now:
         raise BadInput("This period has not begun.")
@@ -112,17 +132,16 @@ async def make(conn: Connection, who: Who, area_id: int, text: str, now: datetim
         f"{IN_SCOPE} AND t.feeder_id IN"
         " (SELECT area_id FROM area_within WHERE ancestor_id = %(area)s)"
     )
-    picked = ", ".join(f"({c.sql})::float8 AS c{n}" for n, c in enumerate(COLUMNS))
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
-            f"SELECT t.code, t.name, {picked} FROM transformer t LEFT JOIN summary_daily d"
-            " ON d.transformer_id = t.id AND d.start_at >= %(since)s AND d.start_at < %(until)s"
-            f" WHERE {mine} GROUP BY t.id ORDER BY t.code",
-            values,
+            f"SELECT t.id, t.code, t.name FROM transformer t WHERE {mine} ORDER BY t.code", values
         )
         found = await cursor.fetchall()
         if not found:
             raise NothingToDo("There is no such area with transformers that you may see.")
+        wanted = [row["id"] for row in found]
+        answer = None if source is None else await source(conn, wanted, since, until, now)
+        known, by = answer or (await _stored(conn, wanted, values), "the store")
         await cursor.execute(
             "SELECT string_agg(a.name, ' / ' ORDER BY area_level(a.level)) AS path FROM area a"
             " JOIN area_within w ON w.ancestor_id = a.id WHERE w.area_id = %(area)s",
@@ -137,9 +156,22 @@ async def make(conn: Connection, who: Who, area_id: int, text: str, now: datetim
         alarms = await cursor.fetchone()
     assert place is not None
     assert alarms is not None
-    rows = [(r["code"], r["name"], [r[f"c{n}"] for n in range(len(COLUMNS))]) for r in found]
+    rows = [(r["code"], r["name"], list(known[r["id"]])) for r in found]
     totals = [_total_of(c, [row[2][n] for row in rows]) for n, c in enumerate(COLUMNS)]
-    return Report(place["path"], text, since, until, now, who.name, rows, totals, alarms["n"])
+    return Report(place["path"], text, since, until, now, who.name, rows, totals, alarms["n"],
+                  by)  # fmt: skip
+
+
+async def _stored(conn: Connection, wanted: Sequence[int], values: dict[str, Any]) -> Values:
+    """From the store's days."""
+    picked = ", ".join(f"({c.sql})::float8" for c in COLUMNS)
+    cursor = await conn.execute(
+        f"SELECT t.id, {picked} FROM transformer t LEFT JOIN summary_daily d"
+        " ON d.transformer_id = t.id AND d.start_at >= %(since)s AND d.start_at < %(until)s"
+        " WHERE t.id = ANY(%(wanted)s) GROUP BY t.id",
+        values | {"wanted": list(wanted)},
+    )
+    return {row[0]: list(row[1:]) for row in await cursor.fetchall()}
 
 
 def _total_of(column: Column, values: list[float | None]) -> float | None:

@@ -60,7 +60,8 @@ def paper(report: Report) -> bytes:
         _text(f"Transformers of {report.area}", _TITLE),
         _text(
             f"{report.period}, days in UTC. {len(report.rows)} transformers,"
-            f" {report.alarms} alarms raised. Made {made} by {report.made_by}."
+            f" {report.alarms} alarms raised. Made {made} by {report.made_by}, answered by"
+            f" {report.answered_by}."
         ),
         Spacer(1, 4 * mm),
         table,

@@ -20,6 +20,7 @@ def sheet(report: Report) -> str:
     write(["area", _cell(report.area)])
     write(["period", report.period, "days in UTC"])
     write(["made", report.made_at.isoformat(timespec="seconds"), "by", report.made_by])
+    write(["answered by", report.answered_by])
     write(["alarms raised", report.alarms])
     write([])
     write(["transformer", "name",

@@ -85,17 +85,18 @@ def _select(source: str, start: str, weight: str, *, same: bool) -> str:
     )
 
 
-def _days() -> str:
+def days() -> str:
+    """SQL of `dated`, from the lake's rows; to follow a WITH."""
     # Small whole numbers of the files would overflow when they are multiplied.
     wide = ", ".join(
         f"CAST({field.name} AS {'DOUBLE' if field.is_float else 'BIGINT'}) AS {field.name}"
         for field in SUMMARY.message.DECLARED
     )
     hours = _select("wide", "r.start_s - r.start_s % 3600", WEIGHT, same=False)
-    days = _select("hours", "r.start_at - r.start_at % 86400", "r.sampled_s", same=True)
+    whole = _select("hours", "r.start_at - r.start_at % 86400", "r.sampled_s", same=True)
     return (
         f"wide AS (SELECT transformer_id, {wide} FROM summary), hours AS ({hours}), "
-        f"days AS ({days}), dated AS (SELECT *, "
+        f"days AS ({whole}), dated AS (SELECT *, "
         "CAST(date_trunc('month', to_timestamp(start_at)) AS DATE) AS month FROM days)"
     )
 
@@ -126,7 +127,7 @@ def months(
     """Each area's months, those of `since` up to that before `until`. Raises LakeError."""
     first = since.replace(day=1)
     rows = scan(
-        lake, SUMMARY, first, until, f"WITH {_days()}, {figures()}",
+        lake, SUMMARY, first, until, f"WITH {days()}, {figures()}",
         placed=table_of(areas), periods=periods(first, until, now),
     )  # fmt: skip
     return [Month(row[0], row[1], row[2], row[3:]) for row in rows]

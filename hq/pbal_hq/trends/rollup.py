@@ -45,13 +45,19 @@ def months_by_druid(
     """As `months` of the lake. Raises TrendsError."""
     first = since.replace(day=1)
     rows = [row for row in druid.sql(by_month(source, first, until)) if row["site"] in sites]
+    found = summed(rows, sites, placed=table_of(areas), periods=periods(first, until, now))
+    return [Month(row[0], row[1], row[2], row[3:]) for row in found]
+
+
+def summed(
+    rows: Sequence[Mapping[str, Any]], sites: Mapping[int, int], **tables: pa.Table
+) -> list[tuple[Any, ...]]:
+    """The figures of Druid's rows. `tables`: `placed` and `periods`."""
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
-        db.register("dated", _dated(rows, sites))
-        db.register("placed", table_of(areas))
-        db.register("periods", periods(first, until, now))
-        found = db.execute(f"WITH {figures()}").fetchall()
-    return [Month(row[0], row[1], row[2], row[3:]) for row in found]
+        for name, table in (tables | {"dated": _dated(rows, sites)}).items():
+            db.register(name, table)
+        return db.execute(f"WITH {figures()}").fetchall()
 
 
 def _dated(rows: Sequence[Mapping[str, Any]], sites: Mapping[int, int]) -> pa.Table:

@@ -12,12 +12,12 @@ import threading
 
 import pytest
 from rigs.lakeroad import DAY, TODAY, road_at, summaries
-from rigs.months import same
+from rigs.months import report, same, same_report
 
 from pbal_hq.config import Config, DruidConfig
 from pbal_hq.database import connected
 from pbal_hq.errors import TrendsError
-from pbal_hq.trends import ask, months, placed
+from pbal_hq.trends import Elsewhere, ask, months, placed
 from pbal_hq.trends.correct import correct
 from pbal_hq.trends.druid import FIELDS, MEASURES, Druid, correction, schema
 from pbal_uplink import Summary
@@ -141,11 +141,45 @@ async def test_the_figures_are_those_of_the_lake(tmp_path, database_url, server)
             assert source == "Druid"
             same(found, expected)
             assert any(known(month.values) for month in found)
+            await reports_are_the_same(db, config, road, server, given, now)
             server.answers["/druid/v2/sql"] = (500, {"error": "away"})
             assert await asked() == (expected, "the lake")
         shared = tmp_path / "shared"
         shared.mkdir()
         _corrected(road.lake, Druid(server.url, server.url), server, shared)
+
+
+async def reports_are_the_same(db, config, road, server, given, now):
+    """Of a day and of a month, from the store, from Druid, and from the lake."""
+    everybody = Elsewhere(config, lambda: road.lake)
+    lake_only = Elsewhere(DruidConfig(), lambda: road.lake)
+    for text in (f"{DAYS[0]}", f"{DAYS[0]:%Y-%m}"):
+        period = [each for each in given if f"{_day(each)}".startswith(text)]
+        server.answers["/druid/v2/sql"] = (200, answer(period))
+        stored = await report(db, text, now)
+        assert stored.answered_by == "the store"
+        found = await report(db, text, now, everybody)
+        assert found.answered_by == "Druid"
+        same_report(found, stored)
+        asked = server.said[-1][1]["query"]
+        assert f"TIMESTAMP '{stored.since.date()} 00:00:00'" in asked
+        assert f"TIMESTAMP '{stored.until.date()} 00:00:00'" in asked
+        # As if it were a month later: then the lake has it, too.
+        later = now + datetime.timedelta(days=40)
+        server.answers["/druid/v2/sql"] = (500, {"error": "away"})
+        for source in (everybody, lake_only):
+            found = await report(db, text, later, source)
+            assert found.answered_by == "the lake"
+            same_report(found, await report(db, text, later))
+    # What is not over, and what Druid has dropped, is the store's to answer.
+    assert (await report(db, f"{TODAY:%Y-%m-%d}", now, everybody)).answered_by == "the store"
+    short = Elsewhere(DruidConfig(broker=server.url, coordinator=server.url, keep_days=1), None)
+    server.answers["/druid/v2/sql"] = (200, [])
+    assert (await report(db, f"{DAYS[0]}", now, short)).answered_by == "the store"
+
+
+def _day(summary):
+    return datetime.datetime.fromtimestamp(summary.start_s, datetime.UTC).date()
 
 
 def _corrected(lake, druid, server, shared):
