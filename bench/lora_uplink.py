@@ -1,6 +1,7 @@
 """Airtime and bytes a day of a link without IP: LoRa to a gateway, and LoRaWAN.
 
     python -m bench.lora_uplink [--json] [--events 50] [--sites 20]
+    python -m bench.lora_uplink --played [--json] [--sites 20] [--sf 7 9 10] [--waiting 0]
 
 A day of a transformer: a summary each 5 minutes (15 over LoRaWAN), so many switchings, a State.
 The messages, frames and items are the controller's own; time on air is pbal_protocol's
@@ -8,6 +9,12 @@ The messages, frames and items are the controller's own; time on air is pbal_pro
 is 864 s a day), `gateway_s` what the gateway sends for all sites (down, EU868: 10 % is 8640 s),
 `load` the share of the up channel that all sites use. Over LoRaWAN: 13 bytes of LoRaWAN around
 the payload and an empty acknowledgement of 12.
+
+With --played the real gateway and the real sites are played in virtual time, on an air where frames
+that overlap are lost (bench/_gateway_hours.py): what HQ got, how old summaries were there, how long
+an order took from HQ to its answer at HQ, and the most that a site and the gateway sent within any
+hour, beside what the plan allows. `--waiting`: so many summaries wait at each site at first, as
+after an outage. Some minutes for each spreading factor.
 """
 
 from __future__ import annotations
@@ -21,6 +28,7 @@ from pbal_controller.uplink import airlink
 from pbal_protocol.radio.airtime import time_on_air_us
 from pbal_uplink import Event, State, brief, link, names
 
+from . import _gateway_hours as played
 from .uplink import SITE, START_S, summary
 
 DAY_S = 86_400
@@ -83,13 +91,49 @@ def lorawan(sf: int, events: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def play(args: argparse.Namespace) -> None:
+    """Sites and gateway in virtual time, one line for each spreading factor."""
+    limits = "of {site_limit_s:g}", "of {gateway_limit_s:g}"
+    for sf in args.sf:
+        case = played.Case(
+            region=args.region, sf=sf, sites=args.sites, hours=args.hours, events=args.events,
+            backlog=args.waiting,
+        )  # fmt: skip
+        row = played.hours(case)
+        if args.json:
+            print(json.dumps(row), flush=True)
+            continue
+        site, gateway = (
+            text.format(**row) if row[key] else "no limit"
+            for text, key in zip(limits, ("site_limit_s", "gateway_limit_s"), strict=True)
+        )
+        print(
+            f"{row['region']} SF{sf}: {row['sites']} sites, {row['hours']:g} h: "
+            f"{row['devices_born']} devices, {row['at_hq']} of {row['said']} messages at HQ, "
+            f"summaries after {row['age_s']} s (most {row['age_most_s']}), "
+            f"{row['orders_done']} of {row['orders']} orders answered after {row['order_s']} s "
+            f"(most {row['order_most_s']}), {row['retries']} frames again; on the air within an "
+            f"hour: a site {row['site_hour_s']} s {site}, the gateway "
+            f"{row['gateway_hour_s']} s {gateway}; up channel {row['load']:.1%}",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--events", type=int, default=50, help="switchings a day")
     parser.add_argument("--sites", type=int, default=20, help="behind one gateway")
+    parser.add_argument("--played", action="store_true", help="play them in virtual time")
+    parser.add_argument("--sf", type=int, nargs="+", default=[7, 9, 10], help="of --played")
+    parser.add_argument("--region", default="EU868", help="of --played")
+    parser.add_argument("--hours", type=float, default=2.0, help="of --played")
+    parser.add_argument("--waiting", type=int, default=0, help="of --played: summaries of a site")
     args = parser.parse_args()
+    if args.played:
+        play(args)
+        return
     rows = [lora(sf, args.events, args.sites) for sf in range(7, 12)]
     rows += [lorawan(sf, args.events) for sf in range(7, 13)]
     if args.json:

@@ -143,14 +143,26 @@ class Airlink:
         except ForbiddenError as error:
             raise BearerError(f"{self._key}: {error}") from None
 
+    def has_spare(self, size: int) -> bool:
+        """Whether half of the plan's airtime is left after such a payload, for what is urgent."""
+        band = self.config.plan.band(*self._send_on)
+        if not band.duty_permille:
+            return True
+        self._forget_old()
+        used_us = sum(us for _, us in self._used) + self.airtime(size)
+        return 2 * used_us <= 1000 * band.duty_permille * band.duty_s
+
+    def _forget_old(self) -> None:
+        minute = int(self._wall() / 60)
+        self._used = [row for row in self._used if minute - row[0] <= _WINDOW_S / 60 + 1]
+
     async def send(self, frame: bytes) -> None:
         """Send a frame for which `wait_s` was 0. Raises BearerError, JournalError."""
         assert self._budget is not None
         assert self._radio is not None
         us = self.airtime(len(frame) - OVERHEAD)
-        minute = int(self._wall() / 60)
-        self._used = [row for row in self._used if minute - row[0] <= _WINDOW_S / 60 + 1]
-        self._used.append((minute, us))
+        self._forget_old()
+        self._used.append((int(self._wall() / 60), us))
         await self._journal.call(Journal.set_meta, self._key, dump_json(self._used))
         try:
             self._budget.spend(_now_ms(), 0, us)

@@ -34,6 +34,7 @@ _TURN_S = 0.03  # until a site that has just sent listens
 _TELL_S = 5.0  # STORED waits so long for a frame to go with
 _TOKENS = 10  # of one frame
 _ORDER_S = (20.0, 600.0)  # pauses between two tries to pass an order on
+_ORDER_PAUSE = 50.0  # of a try's time on air: no pause is shorter
 _STEP = 50  # messages to HQ in one look
 _COMMAND_AT = signing.KEY_ID + signing.SIGNATURE
 
@@ -91,6 +92,7 @@ class Gateway:
             )
             for each in config.site
         ]  # fmt: skip
+        self._turns = list(self._sites)  # who waited longest for a frame comes first
         self._above = 0  # messages up to here were sent in this session
         self._old_to = 0  # messages up to here waited before it
         self._on_way: dict[int, float] = {}
@@ -296,12 +298,14 @@ class Gateway:
 
     async def _answer(self) -> None:
         """One frame to each site for which something is due, within the airtime that there is."""
-        for s in self._sites:
+        for s in list(self._turns):
             now = asyncio.get_running_loop().time()
             expired = [n for n, order in s.orders.items() if order.expires_s <= self._wall()]
             for number in expired:
                 del s.orders[number]
             ready = [order for order in s.orders.values() if order.due_at <= now]
+            if not self._air.has_spare(self._air.room):
+                ready = []  # what is left is for the answers, without which sites say it all again
             old = any(now - since >= _TELL_S for since in s.tokens.values())
             if s.held is None and not old and not ready:
                 continue
@@ -311,9 +315,13 @@ class Gateway:
                 return  # within the next window of the budget
             if s.held is not None:
                 await asyncio.sleep(_TURN_S)
+            self._turns.remove(s)
+            self._turns.append(s)
             await self._send(s, items, parts)
+            pause_s = _ORDER_PAUSE * sum(self._air.airtime(part.size) for part in parts) / 1e6
             for order in ready:
-                order.due_at = asyncio.get_running_loop().time() + order.pauses.next()
+                now = asyncio.get_running_loop().time()
+                order.due_at = now + max(order.pauses.next(), pause_s)
 
     def _parts(self, s: _Site, order: _Order) -> list[link.Item]:
         """The order in parts that fit; none where it is too long for this radio."""

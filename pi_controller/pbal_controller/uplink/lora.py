@@ -29,13 +29,16 @@ from pbal_controller.uplink.contracts import Orders
 from pbal_controller.uplink.sealed import End, SealedLink
 from pbal_controller.uplink.thinend import ThinEnd
 from pbal_protocol.errors import RemoteError
-from pbal_uplink import BadMessage, State, Summary, link
+from pbal_uplink import BadMessage, State, Summary, brief, link
 
 log = logging.getLogger(__name__)
 
 _LISTEN_S = 0.5
 _RETRY_S = (2.0, 300.0)
+_SLOW = 5.0  # the first pause is longer by this share for each second that a summary's frame lasts
+_SPREAD = 4.0  # of uplink.spread_s: a frame here lasts as long as hundreds over IP
 _RECENT = 8  # frames whose HELD may still come
+_OLD_PAUSE = 100.0  # of the time on air of a frame with what had waited
 _LOST_S = 3600.0  # without a word of the gateway for so long the link counts as down
 
 
@@ -63,12 +66,15 @@ class LoraUplink:
             journal, self._air.room - link.HEAD, config.resend_s, state, orders, reading
         )
         share = zlib.crc32(f"pbal link {site}".encode()) / (1 << 32)
-        self._offset_s = share * min(config.spread_s, config.window_s / 2)
-        self._backoff = Backoff(*_RETRY_S)
+        self._spread_s = min(_SPREAD * config.spread_s, 0.8 * config.window_s)
+        self._offset_s = share * self._spread_s
+        slower = 1 + _SLOW * self._air.airtime(brief.LIMIT + link.HEAD) / 1e6
+        self._backoff = Backoff(_RETRY_S[0] * slower, _RETRY_S[1])
         self._random = random.Random()
         self._woken = asyncio.Event()
         self._flights: dict[int, tuple[list[int], list[bytes]]] = {}  # rows, extras by counter
         self._not_before = 0.0
+        self._old_not_before = 0.0
         self._heard_at = float("-inf")
         self.why = "the gateway was not heard yet"
         self.retries_total = 0
@@ -123,6 +129,9 @@ class LoraUplink:
                 if wait_s > 0:
                     self._not_before = now + wait_s
                 else:
+                    if any(item.kind == link.OLD for item in items):
+                        pause_s = _OLD_PAUSE * self._air.airtime(len(payload)) / 1e6
+                        self._old_not_before = now + pause_s * self._random.uniform(0.5, 1.5)
                     await self._send(payload, rows_out, extras)
                     listen_s = self._air.reply_s()
         await self._listen(listen_s)
@@ -138,8 +147,12 @@ class LoraUplink:
                 items.append(link.Item(link.NEW, body))
                 left -= items[-1].size
         for made in self._end.box.due(now):
+            if made.historical and now < self._old_not_before:
+                break
             item = link.Item(link.OLD if made.historical else link.NEW, made.body)
             if item.size > left:
+                break
+            if made.historical and not self._air.has_spare(self._air.room - left + item.size):
                 break
             if self._is_due(made):
                 rows.append(made.row.id)
@@ -152,7 +165,7 @@ class LoraUplink:
         if made.historical or made.row.kind == outbox.EVENT:
             return True
         wait = made.row.at_s + self._config.window_s + self._offset_s - self._wall()
-        return not 0 < wait <= self._config.spread_s
+        return not 0 < wait <= self._spread_s
 
     async def _send(self, payload: bytes, rows: list[int], extras: list[bytes]) -> None:
         counter, frame = await self._link.seal(payload)

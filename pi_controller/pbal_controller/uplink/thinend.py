@@ -38,8 +38,8 @@ class ThinEnd:
         self._state = state
         self._orders = orders
         self._reading = reading
+        self._resend_s = resend_s
         self._joiner = link.Joiner()
-        self._live_above = -1
         self._state_at = float("-inf")
         self.box = Briefbox(room, resend_s)
         self.extras: list[bytes] = []
@@ -52,15 +52,16 @@ class ThinEnd:
 
     async def begin(self) -> None:
         """Before the first turn: what waits now is historical. Raises JournalError."""
-        self._live_above = await self._journal.call(outbox.last_id)
+        last = await self._journal.call(outbox.last_id)
+        self.box = Briefbox(self._room, self._resend_s, last)
 
     async def refresh(self) -> None:
         """Take up what is new in the outbox, and the day's state. Raises JournalError."""
         if asyncio.get_running_loop().time() - self._state_at >= _STATE_EVERY_S:
             await self.say_state()
-        if self.box.space:
-            rows = await self._journal.call(outbox.rows, self.box.above, None, self.box.space)
-            self.box.offer(rows, self._live_above)
+        for above, up_to, most in self.box.wanted():
+            rows = await self._journal.call(outbox.rows, above, up_to, most)
+            self.box.offer(rows, up_to)
 
     async def stored(self, tokens: list[int]) -> None:
         """HQ has these messages of the outbox. Raises JournalError."""

@@ -63,9 +63,10 @@ class Ear:
         """It suppresses its neighbour channels."""
         return False
 
-    def tune(self, sf: int) -> None:
-        """Another spreading factor."""
-        if sf != self._tuning.sf:
+    def tune(self, sf: int, hz: int = 0) -> None:
+        """Another spreading factor, and with `hz` another frequency."""
+        if sf != self._tuning.sf or hz not in (0, self._hz):
+            self._hz = hz or self._hz
             self._tuning = Tuning(self._hz, self._bw_hz, sf, slow=low_data_rate(sf, self._bw_hz))
             self._following = None
             self._since_us = self.air.now_us

@@ -80,7 +80,9 @@ def ether(monkeypatch) -> Ether:
     monkeypatch.setattr(airlink, "radio_of", made.radio)
     # Pauses as they are, at a twentieth of their length.
     monkeypatch.setattr("pbal_controller.uplink.lora._RETRY_S", (0.05, 0.5))
+    monkeypatch.setattr("pbal_controller.uplink.lora._OLD_PAUSE", 0.0)
     monkeypatch.setattr("pbal_controller.uplink.gateway._ORDER_S", (0.2, 1.0))
+    monkeypatch.setattr("pbal_controller.uplink.gateway._ORDER_PAUSE", 0.0)
     monkeypatch.setattr("pbal_controller.uplink.gateway._TELL_S", 0.1)
     monkeypatch.setattr("pbal_controller.uplink.airlink.Airlink.reply_s", lambda self: 0.15)
     # The duty cycle is not what these tests are about: bench.lora_uplink counts it.
