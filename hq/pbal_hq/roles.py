@@ -28,7 +28,7 @@ from pbal_hq.ingest import bridge as bridging
 from pbal_hq.ingest import chirpstack as lorawan
 from pbal_hq.metrics import facts
 from pbal_hq.notify import notify
-from pbal_hq.storm import Taker
+from pbal_hq.storm import STORM, Taker
 from pbal_hq.supervisor import Beat, Supervisor
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ def consumers(config: Config) -> dict[str, tuple[str, ...]]:
     found = {t: (*groups, _LAKE) if t in kept else groups for t, groups in CONSUMERS.items()}
     if "alarms" not in without:
         found[topics.ALARM] = (Taker.GROUP,)
+        found[topics.SUMMARY] = (*found[topics.SUMMARY], STORM)
     if "chirpstack" not in without:
         found[topics.OUT] = (*found[topics.OUT], lorawan.GROUP)
     return found

@@ -2,6 +2,9 @@
 
 import asyncio
 import collections
+import json
+import re
+import urllib.request
 
 import pytest
 from rigs.buscontract import taken
@@ -11,11 +14,15 @@ from rigs.poison import poison
 from rigs.sitefault import Site
 from rigs.waiting import until
 
-from pbal_hq.bus import topics
+from pbal_hq.bus import New, topics
+from pbal_hq.config import load
+from pbal_hq.doctor import parts
 
 pytestmark = [pytest.mark.engine, pytest.mark.keeps_processes, pytest.mark.timeout(420)]
 
 POISON, LETTERS = poison("north/7")
+POISON.append(New(topics.ALARM, "north/7", b'{"site":7}'))  # here the detectors are in Storm
+LETTERS["alarm"] = 1
 
 
 def written(path, hq, kafka):
@@ -26,13 +33,23 @@ def written(path, hq, kafka):
     admin.write_text(kafka.passwords["admin"])
     certificate = kafka.settings()
     file = hq.written(
-        path, ANY_PORTS, QUICK, '[bus]\nkind = "kafka"\n[bus.kafka]\n'
+        path, ANY_PORTS, QUICK, '[alarms]\ndetectors = "storm"\n',
+        '[bus]\nkind = "kafka"\n[bus.kafka]\n'
         f'servers = {kafka.engine.servers}\npassword_file = "{password}"\npartitions = 4\n'
         f'replicas = 1\nca = "{kafka.pki.ca}"\n'
         f'certificate = "{certificate["ssl.certificate.location"]}"\n'
         f'key = "{certificate["ssl.key.location"]}"\n',
     )  # fmt: skip
     return file, admin
+
+
+def is_told(target):
+    """Whether the process tells Prometheus how far consumers are behind: when Kafka is in time."""
+    address = json.loads(target.read_bytes())[0]["targets"][0]
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as answer:
+        text = answer.read().decode()
+    told = re.findall(r'^pbal_hq_bus_lag_records\{group="(.*?)",topic="(.*?)"\} \d', text, re.M)
+    return {("decode", topics.RAW), ("store", topics.DEAD), ("alarms", topics.ALARM)} <= {*told}
 
 
 async def test_from_the_uplink_to_the_row(tmp_path, kafka, database_url, run):  # noqa: F811
@@ -68,6 +85,9 @@ async def test_from_the_uplink_to_the_row(tmp_path, kafka, database_url, run):  
         await site.drained()
         letters = "SELECT kind, count(*) FROM dead_letter GROUP BY kind"
         await until(lambda: sum(n for _, n in execute(hq.url, letters)) >= len(POISON))
+        await until(lambda: asyncio.to_thread(is_told, hq.config.data / "metrics" / "hq-all.json"))
+        (said,) = [each async for each in parts.bus(load(file))]
+        assert said.words.startswith("kafka; "), said
         assert await role.terminate(60) == 0
         async with (
             KafkaBus(kafka.settings()) as bus,

@@ -291,5 +291,14 @@ async def test_a_role_reads_and_writes_what_is_its_own_and_nothing_else(kafka):
             assert len(found) == 1
             assert await consumer.latest(topics.NODE) == {}
             await decode.append(news(topics.SUMMARY, "a", 1), done_with("decode", found))
+            # Of the others' groups and topics it knows nothing, not even that they are behind.
+            lag = await decode.lag({
+                topics.RAW: ("decode",), topics.SUMMARY: ("store", "lake"),
+                topics.ALARM: ("alarms",),
+            })  # fmt: skip
+            assert lag.keys() == {("decode", topics.RAW)}
+        async with KafkaBus(kafka.settings("pbal-hq")) as whole:
+            lag = await whole.lag({topics.SUMMARY: ("store",), topics.ALARM: ("alarms",)})
+            assert lag == {("store", topics.SUMMARY): 2, ("alarms", topics.ALARM): 0}
     finally:
         kafka.forget_hq()

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from pbal_hq.bus import New, done_with
+from pbal_hq.bus import Measured, New, done_with
 from pbal_hq.errors import BusError
 
 
@@ -97,6 +97,22 @@ class BusContract:
             async with bus.consumer("g", (place.raw,)) as consumer:
                 await taken(consumer, 1)
                 assert await consumer.latest(place.node) == {"a": b"3", "b": b"2"}
+
+    async def test_it_knows_how_far_each_group_is_behind(self, place):
+        """A bus may count one more for each append: Kafka's mark of its end."""
+        groups = {place.raw: ("one", "other")}
+        async with place.bus() as bus:
+            await bus.append(news(place.raw, "a", *range(7)))
+            assert isinstance(bus, Measured)
+            async with bus.consumer("one", (place.raw,)) as consumer:
+                found = await taken(consumer, 7)
+                await bus.append((), done_with("one", found[:3]))
+                some = await bus.lag(groups)
+                assert some["one", place.raw] in (4, 5)
+                assert some["other", place.raw] in (7, 8)
+                await bus.append((), done_with("one", found))
+                assert (await bus.lag(groups))["one", place.raw] in (0, 1)
+                assert await bus.lag({}) == {}
 
     async def test_who_waits_hears_soon_from_another_process(self, place):
         async with place.bus() as bus, place.bus() as other:

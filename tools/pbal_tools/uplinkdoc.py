@@ -2,7 +2,8 @@
 
     python -m pbal_tools.uplinkdoc [--check] [--root DIR]
 
-Writes docs/uplink.md and protocol/pbal_uplink/schema.json (the JSON Schema of every message); with
+Writes docs/uplink.md, protocol/pbal_uplink/schema.json (the JSON Schema of every message) and those
+of what HQ's roles make of them for each other (docs/schemas, one for each topic of the bus); with
 --check it writes nothing and exits 1 when one of them is out of date.
 """
 
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 from pbal_controller.documents import dump_json
+from pbal_hq.schemas import schemas as bus_schemas
 from pbal_uplink import MESSAGES, VERSION, Field, Message, compact, metrics, names, schema
 
 from . import uplinkcodec, uplinkwords
@@ -107,6 +109,10 @@ def outputs() -> dict[str, str]:
         "docs/uplink.md": uplink_md(),
         "protocol/pbal_uplink/schema.json": dump_json(schema.schemas(), indent=1) + "\n",
         "protocol/pbal_uplink/chirpstack.js": uplinkcodec.chirpstack_js(),
+        **{
+            f"docs/schemas/{topic}.json": dump_json(made, indent=1) + "\n"
+            for topic, made in bus_schemas().items()
+        },
     }
 
 
@@ -130,6 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
         if args.check:
             print(f"{name} is out of date: run python -m pbal_tools.uplinkdoc", file=sys.stderr)
         else:
+            (args.root / name).parent.mkdir(parents=True, exist_ok=True)
             (args.root / name).write_text(outputs()[name], encoding="utf-8")
             print(f"wrote {name}")
     return 1 if args.check and old else 0

@@ -4,6 +4,7 @@ base    the contract
 file    the small form: one SQLite file, durable, for all roles on one computer
 kafka   the large form, loaded only where it is asked for: Kafka, for roles on many computers
 consumer, cluster   its consumers; the connection, and what goes wrong with it
+behind  how far its consumers are behind
 rights  which user of Kafka may read and write what; making the topics
 topics  which topics there are and what is in them
 """

@@ -23,6 +23,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pbal_hq.bus.base import Consumer, Done, New
+from pbal_hq.bus.behind import behind
 from pbal_hq.bus.cluster import ANSWER_S, PREFIX, QUIET, Trouble, asked, group_id, patiently
 from pbal_hq.bus.consumer import KafkaConsumer
 from pbal_hq.errors import BusError
@@ -49,9 +50,10 @@ class KafkaBus:
         self._senders: dict[str, _Sender] = {}
         self._consumers: dict[str, KafkaConsumer] = {}
         self._admin: AdminClient | None = None
+        self._trouble = Trouble()
 
     async def __aenter__(self) -> KafkaBus:
-        self._admin, _ = await asyncio.to_thread(asked, self._settings)
+        self._admin, self._trouble = await asyncio.to_thread(asked, self._settings)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -96,6 +98,17 @@ class KafkaBus:
     async def trim(self, groups: Mapping[str, Sequence[str]], keep_s: float) -> int:
         """Kafka deletes by the topics' own retention."""
         return 0
+
+    async def lag(self, groups: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], int]:
+        """How many records each group has before it, as Kafka counts them: see `behind`.
+
+        Without what our user may not see. Raises BusError.
+        """
+        assert self._admin is not None, "the bus is not open"
+        try:
+            return await asyncio.to_thread(behind, self._admin, groups)
+        except KafkaException as error:
+            raise self._trouble.told(error) from None
 
 
 class _Sender:

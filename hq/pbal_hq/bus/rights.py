@@ -55,7 +55,7 @@ RIGHTS: Mapping[str, Right] = {
     ),
     # Storm's topology; who takes what it says.
     "detect": Right("detect", (topics.SUMMARY,), (topics.ALARM,)),
-    "alarms": Right("alarms", (topics.ALARM,), ()),
+    "alarms": Right("alarms", (topics.ALARM,), (topics.DEAD,)),
     "druid": Right("", (topics.SUMMARY,), ()),
     "orders": Right("", (), (topics.OUT,)),
     # What it writes: `pbal-hq lake replay`.

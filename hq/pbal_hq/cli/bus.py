@@ -10,7 +10,8 @@ import typer
 from pbal_hq import kafkabus
 from pbal_hq.cli.base import ConfigOption, JsonOption, group, print_json
 from pbal_hq.config import load
-from pbal_hq.errors import ConfigError
+from pbal_hq.errors import ConfigError, NothingToDo
+from pbal_hq.schemas import schemas
 
 app = group("The bus over Kafka. Example: pbal-hq bus set-up --password-file admin.password")
 
@@ -38,3 +39,20 @@ def set_up(
         return
     print(f"topics made: {', '.join(made) or 'none, all are there'}")
     print(f"users that may use them: {', '.join(rights.users())}")
+
+
+@app.command()
+def schema(
+    topic: Annotated[str, typer.Argument(help="E.g. hq.summary; without it all of them.")] = "",
+) -> None:
+    """Print the JSON Schema of what is in a topic; docs/schemas has them as files.
+
+    Example: pbal-hq bus schema hq.summary
+    """
+    found = schemas()
+    if not topic:
+        print_json(found)
+    elif topic in found:
+        print_json(found[topic])
+    else:
+        raise NothingToDo(f"{topic} has no schema; these have: {', '.join(found)}")

@@ -9,13 +9,21 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
+
+from pbal_uplink import names
 
 KINDS = ("NBIRTH", "NDATA", "NDEATH")
 # Of the devices of an edge node: sites behind a gateway.
 DEVICE_KINDS = ("DBIRTH", "DDATA", "DDEATH")
+
+
+# A site's token of a message, and a sealed order, both in hex.
+Token = Annotated[str, Field(pattern=r"^[0-9a-f]{1,16}$")]
+Sealed = Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$")]
+Severity = Annotated[int, Field(ge=min(names.SEVERITIES), le=max(names.SEVERITIES))]
 
 
 class BadRecord(Exception):
@@ -32,8 +40,8 @@ def _form(cls: Any) -> TypeAdapter[Any]:
 
 
 def schema(cls: type[_Json]) -> dict[str, Any]:
-    """The JSON schema of a record's form."""
-    return _form(cls).json_schema()
+    """The JSON Schema of a record's form."""
+    return _form(cls).json_schema(ref_template="#/$defs/{model}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,7 @@ class Message(_Json):
     `replayed`: it comes from the lake, and no site waits to be told that it is stored.
     """
 
-    token: str
+    token: Token
     received_ms: int
     historical: bool
     fields: dict[str, Any]  # pbal_uplink's as_dict
@@ -146,8 +154,8 @@ class Judged(_Json):
     site: int
     start_s: int
     at_ms: int
-    raises: dict[str, tuple[int, str]]
-    keeps: dict[str, tuple[int, str]]
+    raises: dict[str, tuple[Severity, str]]
+    keeps: dict[str, tuple[Severity, str]]
 
 
 @dataclass(frozen=True)
@@ -155,17 +163,5 @@ class Out(_Json):
     """For the bridge to send to a node: a request for a rebirth, what is stored, a command."""
 
     rebirth: bool = False
-    stored: list[str] = field(default_factory=list)  # tokens, hex
-    command: str = ""  # sealed, hex
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """The record of its bytes. Raises BadRecord."""
-        made = super().decode(data)
-        try:
-            bytes.fromhex(made.command)
-            for token in made.stored:
-                int(token, 16)
-        except ValueError:
-            raise BadRecord("stored, command: hex digits are needed") from None
-        return made
+    stored: list[Token] = field(default_factory=list)
+    command: Sealed = ""

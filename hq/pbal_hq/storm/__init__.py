@@ -8,5 +8,6 @@ multilang   Storm's protocol with programs that are not Java
 """
 
 from pbal_hq.storm.accept import Taker
+from pbal_hq.storm.topology import STORM
 
-__all__ = ["Taker"]
+__all__ = ["STORM", "Taker"]

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pbal_hq.bus import topics
 from pbal_hq.javaclient import Client
 
-GROUP = "pbal-hq.detect"
+STORM = "detect"  # the group, as roles name theirs
+GROUP = f"pbal-hq.{STORM}"
 _TEXT = "org.apache.kafka.common.serialization.String"
 
 _FLUX = """\

@@ -15,12 +15,12 @@ from rigs.windows import hours, records
 from pbal_hq import alarms
 from pbal_hq.bus import Record, topics
 from pbal_hq.errors import ConfigError
-from pbal_hq.ingest.wording import BadRecord, Judged, Message
+from pbal_hq.ingest.wording import BadRecord, Dead, Judged, Message
 from pbal_hq.javaclient import Client
 from pbal_hq.store import series
 from pbal_hq.store.presence import Seen, note_seen
 from pbal_hq.storm import topology
-from pbal_hq.storm.accept import take_judged
+from pbal_hq.storm.accept import take, take_judged
 from pbal_hq.storm.bolt import Detect
 from pbal_hq.storm.multilang import Shell, run
 from pbal_hq.storm.stream import Stream
@@ -84,11 +84,11 @@ async def test_they_find_what_those_over_the_database_find(conn):
     assert kinds == {"thermal overload", "phase overload", "voltage", "neutral", "stale homes"}
     await conn.execute("DELETE FROM alarm")
     said = on_bus(judged(records(START_S)))
-    assert await take_judged(conn, said) > 0
+    assert (await take_judged(conn, said)).changed > 0
     assert await table(conn) == expected
     # Again, and an old one after newer ones: nothing.
-    assert await take_judged(conn, said) == 0
-    assert await take_judged(conn, said[3:4]) == 0
+    assert (await take_judged(conn, said)).changed == 0
+    assert (await take_judged(conn, said[3:4])).changed == 0
     assert await table(conn) == expected
 
 
@@ -97,18 +97,47 @@ async def test_what_a_person_closes_is_raised_again_only_when_it_is_wrong_again(
     first = [r for r in said if "thermal overload" in Judged.decode(r.value).raises]
     await take_judged(conn, first[:1])
     await conn.execute("UPDATE alarm SET closed_at = now()")
-    assert await take_judged(conn, first[:1]) == 0
-    assert await take_judged(conn, first[1:2]) == 1
+    assert (await take_judged(conn, first[:1])).changed == 0
+    assert (await take_judged(conn, first[1:2])).changed == 1
 
 
 async def test_what_is_not_the_sites_own_raises_nothing(conn):
     key, value = next(e for e in judged(records(START_S)) if Judged.decode(e[1]).raises)
     other = json.loads(value) | {"site": 99}
     strange = [("kerala/99", value), (key, json.dumps(other).encode()), (key, b"{"), (key, b"\xff")]
-    assert await take_judged(conn, on_bus(strange)) == 0
+    assert (await take_judged(conn, on_bus(strange))).changed == 0
     await conn.execute("UPDATE site SET removed_at = now()")
-    assert await take_judged(conn, on_bus([(key, value)])) == 0
+    assert (await take_judged(conn, on_bus([(key, value)]))).changed == 0
     assert await table(conn) == []
+
+
+async def test_what_cannot_be_used_is_a_dead_letter_and_delays_nothing(conn):
+    whole = judged(records(START_S, windows=8, sites=(7,)))
+    key, value = next(e for e in whole if Judged.decode(e[1]).raises)
+    said = json.loads(value)
+    kind = next(iter(said["raises"]))
+    severity, words = said["raises"][kind]
+
+    def but(**raises):
+        return json.dumps(said | {"raises": {kind: raises.get(kind, (severity, words))}}).encode()
+
+    bad = {
+        b"{": "JSON",
+        json.dumps(said | {"at_ms": 10**18}).encode(): "it cannot be used",
+        but(**{kind: (3, words)}): "less than or equal to 2",
+        # JSON has it, and PostgreSQL's texts do not: only the database sees that.
+        but(**{kind: (severity, "a\0b")}): "the database refuses it",
+    }
+    given = on_bus([*((key, each) for each in bad), (key, value)])
+    taken = await take(conn, given)
+    assert taken.changed == len(await table(conn)) > 0
+    letters = [Dead.decode(new.value) for new in taken.dead]
+    assert {new.topic for new in taken.dead} == {topics.DEAD}
+    assert {new.key for new in taken.dead} == {key}
+    assert [letter.data for letter in letters] == list(bad)
+    for letter, reason in zip(letters, bad.values(), strict=True):
+        assert letter.kind == "alarm"
+        assert reason in letter.reason
 
 
 def test_who_is_well_is_spoken_of_once_an_hour():
