@@ -94,6 +94,7 @@ SYSTEM_TOOLS=(
     "etcd etcd-server a database that outlives a machine"
     "/usr/lib/python3/dist-packages/idna python3-idna a database that outlives a machine"
     "pgbackrest pgbackrest backups of the database"
+    "cryptsetup cryptsetup-bin an encrypted disk under the database"
     "haproxy haproxy the portal behind a load balancer"
     "aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu the package for another architecture"
     "/usr/aarch64-linux-gnu/include/stdio.h libc6-dev-arm64-cross the package for another architecture"

@@ -20,6 +20,7 @@ from rigs.needs import PATIENCE_S
 from rigs.sitefault import Site
 from rigs.waiting import until
 
+from pbal_hq.doctor.cluster import cluster as patroni
 from pbal_hq.doctor.data import database
 
 pytestmark = [pytest.mark.engine, pytest.mark.keeps_processes, pytest.mark.timeout(480)]
@@ -88,10 +89,13 @@ async def test_a_lost_primary_and_a_lost_table(tmp_path, run):  # noqa: F811
         some = "SELECT 1 FROM summary LIMIT 6"
         await until(lambda: len(rows(cluster.url, some)) > 5, 2 * PATIENCE_S)
         assert await asked(hq, "replication") == ["ok"]
+        # Patroni answers when the computer lets it.
+        await until(lambda: seen_by_patroni(hq) == ["ok"])
         await asyncio.to_thread(the_primary_hangs, cluster, told)
         # The doctor sees what is left.
         assert await asked(hq, "database") == ["ok"]
         assert await asked(hq, "replication") == ["error"]
+        assert "error" in seen_by_patroni(hq)
         assert await asked(hq, "archive") == ["ok"]
         await site.drained()
         assert await role.terminate(60) == 0
@@ -119,6 +123,11 @@ async def test_a_lost_primary_and_a_lost_table(tmp_path, run):  # noqa: F811
         hq.broker.kill()
         cluster.stop()
         print("", *told, sep="\n")
+
+
+def seen_by_patroni(hq):
+    """What the doctor thinks of the cluster, by what each member's Patroni says."""
+    return [found.level for found in patroni(hq.config)]
 
 
 async def asked(hq, check):

@@ -2,6 +2,7 @@
 
 computer   disk and clock
 data       database, its copies, backups
+cluster    the database's cluster, as Patroni sees it
 parts      broker, bus, lake, certificates, processes
 examine    all of them, in their order
 """

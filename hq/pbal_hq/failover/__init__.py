@@ -7,12 +7,13 @@ prove      a backup restored beside the database, opened and counted
 """
 
 from pbal_hq.failover.balancer import balancer
-from pbal_hq.failover.files import APPLICATION, cluster_pki, write
+from pbal_hq.failover.files import APPLICATION, PATRONI_PORT, cluster_pki, write
 from pbal_hq.failover.members import Cluster, Member, Place, Watchdog, read_member
 from pbal_hq.failover.prove import kept, prove
 
 __all__ = [
     "APPLICATION",
+    "PATRONI_PORT",
     "Cluster",
     "Member",
     "Place",

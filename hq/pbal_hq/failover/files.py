@@ -20,6 +20,7 @@ from pbal_hq.failover.members import Cluster, Member
 
 APPLICATION = "pbal_hq"  # HQ's database, its user there, and the name in its certificate
 STANZA = "pbal"
+PATRONI_PORT = 8008  # who only asks needs no certificate
 _DAYS = 825
 # How long HQ waits for one member before it asks the next; its TCP gives a dead one up, too.
 _CONNECT_S = 3
@@ -119,6 +120,7 @@ def _values(cluster: Cluster, member: Member, secret: Path | None) -> dict[str, 
         "name": member.name, "host": member.host, "address": member.address,
         "etc": member.place.etc, "data": member.place.data, "run": member.place.run,
         "bin_dir": cluster.bin_dir, "database": APPLICATION, "stanza": STANZA,
+        "patroni_port": PATRONI_PORT,
         "voters": ",".join(f"{m.name}=https://{m.host}:2380" for m in cluster.members),
         "voter_clients": ", ".join(f"'{m.host}:2379'" for m in cluster.members),
         "names": "\n".join(

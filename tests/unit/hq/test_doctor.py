@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from pbal_hq.ca import HQ, Pki
+from pbal_hq.doctor.cluster import cluster, judged
 
 
 @pytest.fixture
@@ -148,3 +149,49 @@ def test_processes_that_fail_or_are_gone(plain, hq, examined):
         thread.join()
         server.server_close()
     assert "does not answer" in examined(plain, 16)["processes"][0][1]
+
+
+# -- the database's cluster, by what Patroni's /cluster says --------------------------------------
+
+
+def member(name, role, state="streaming"):
+    return {"name": name, "role": role, "state": state, "timeline": 3}
+
+
+LEADER = member("db1", "leader", "running")
+SYNC = member("db2", "sync_standby")
+
+
+@pytest.mark.parametrize(
+    ("members", "more", "expected"),
+    [
+        ([LEADER, SYNC], {}, {("ok", "db1 is primary; db2 would follow")}),
+        ([LEADER, SYNC], {"pause": True},
+         {("ok", "db1 is primary; db2 would follow"),
+          ("warning", "Patroni is paused: a lost primary is followed by nobody")}),
+        ([LEADER], {}, {("error", "db1 is alone: nobody would follow it")}),
+        ([LEADER, member("db2", "replica")], {},
+         {("warning", "no standby has every commit: none may follow by itself")}),
+        ([LEADER, member("db2", "sync_standby", "start failed")], {},
+         {("error", "db2 is start failed"), ("error", "db1 is alone: nobody would follow it")}),
+        ([member("db1", "replica"), SYNC], {}, {("error", "there is no primary")}),
+        ([], {}, {("error", "there is no primary")}),
+    ],
+)  # fmt: skip
+def test_of_a_cluster_it_knows_whether_another_primary_would_follow(members, more, expected):
+    said = {"members": members, **more}
+    found = list(judged({"10.0.0.1": said, "10.0.0.2": said}))
+    assert {(each.level, each.words) for each in found} == expected
+    assert all(each.remedy for each in found if each.level != "ok")
+
+
+def test_a_member_whose_patroni_is_silent_is_named():
+    said = {"members": [LEADER, SYNC]}
+    (found,) = judged({"10.0.0.1": said, "10.0.0.2": "timed out"})
+    assert (found.level, found.words) == (
+        "error", "Patroni of 10.0.0.2 does not answer: timed out")  # fmt: skip
+    assert len(list(judged({"a": "x", "b": "y"}))) == 2
+
+
+def test_one_server_is_no_cluster(hq):
+    assert list(cluster(hq.config)) == []
