@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import importlib
 import importlib.util
 import logging
 import time
@@ -157,13 +158,13 @@ async def _notify(hq: Hq, beat: Beat) -> None:
 
 
 async def _portal(hq: Hq, beat: Beat) -> None:
-    from pbal_hq import portal  # a second of imports that no other role needs
+    from pbal_hq import portal  # see _LARGE
 
     await portal.run(hq.config, hq.database, beat=beat)
 
 
 async def _lake(hq: Hq, beat: Beat) -> None:
-    from pbal_hq import lake
+    from pbal_hq import lake  # see _LARGE
 
     await lake.Keeper(hq.bus, hq.database, hq.config, lake.lake_of(hq.config.lake), _LAKE).run(beat)
 
@@ -182,6 +183,11 @@ ROLES: dict[str, Callable[[Hq, Beat], Awaitable[None]]] = {
     "portal": _portal,
     "lake": _lake,
 }
+
+
+# Rooms that take a second and more to load, which no other role needs. They are loaded before there
+# are loops that would stand still for it: their connections to the database would be late.
+_LARGE = {"portal": "pbal_hq.portal", "lake": "pbal_hq.lake"}
 
 
 def idle(config: Config) -> dict[str, str]:
@@ -239,6 +245,9 @@ async def run(config: Config, names: list[str]) -> None:
     if "lake" in names:
         need_lake(config)
     await check(config, names)
+    for name in names:
+        if name in _LARGE:
+            importlib.import_module(_LARGE[name])
     async with opened(config) as hq:
         supervisor = Supervisor()
         for name in names:

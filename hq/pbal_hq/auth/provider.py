@@ -13,14 +13,13 @@ from __future__ import annotations
 import json
 import secrets
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-from authlib.common.errors import AuthlibBaseError
-from authlib.integrations.httpx_client import AsyncOAuth2Client
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
@@ -28,6 +27,11 @@ from joserfc.jwk import KeySet
 from pbal_hq.auth.errors import NotKnown
 from pbal_hq.config import OidcConfig
 from pbal_hq.errors import ConfigError
+
+# It wants a later httpx, and says so on every operator's screen, who cannot change it.
+with warnings.catch_warnings(record=True):
+    from authlib.common.errors import AuthlibBaseError
+    from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 BACK = "/login/provider/back"
 KEPT_S = 600

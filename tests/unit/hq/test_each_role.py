@@ -8,6 +8,8 @@ real.
 import asyncio
 import contextlib
 import dataclasses
+import subprocess
+import sys
 import time
 
 import aiohttp
@@ -192,3 +194,25 @@ async def empty(journal):
 async def done(api, number):
     found = await api.get("/commands")
     return found and any(c["id"] == number and c["status"] == "done" for c in found)
+
+
+STARTS = """
+import asyncio, sys
+from pbal_hq import roles
+from pbal_hq.config import Config
+
+async def check(*_): pass
+
+def opened(_):
+    print("pbal_hq.portal" in sys.modules)
+    raise SystemExit
+
+print("pbal_hq.portal" in sys.modules)
+roles.check, roles.opened = check, opened
+asyncio.run(roles.run(Config(), ["portal"]))
+"""
+
+
+def test_a_large_room_is_loaded_before_there_are_loops_and_says_nothing():
+    done = subprocess.run([sys.executable, "-c", STARTS], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("False\nTrue\n", "")
