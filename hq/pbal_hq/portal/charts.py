@@ -65,7 +65,8 @@ def bars(
 def fleet_map(rows: Sequence[Row]) -> list[tuple[float, float, Row]]:
     """(x, y, transformer) in percent of a square map, north up; those without a place are left out.
 
-    Equirectangular about the middle latitude, both axes to the same scale: good for a district.
+    Equirectangular about the middle latitude, both axes to the same scale: good for a district. The
+    worst come last, so that they lie above the others where many stand close.
     """
     placed = [(r.longitude, r.latitude, r) for r in rows
               if r.longitude is not None and r.latitude is not None]  # fmt: skip
@@ -79,8 +80,12 @@ def fleet_map(rows: Sequence[Row]) -> list[tuple[float, float, Row]]:
     return [
         (4 + 92 * (x - (west + east) / 2 + size / 2) / size,
          96 - 92 * (y - (south + north) / 2 + size / 2) / size, row)
-        for x, y, row in flat
+        for x, y, row in sorted(flat, key=lambda each: _above(each[2]))
     ]  # fmt: skip
+
+
+def _above(row: Row) -> tuple[int, bool]:
+    return (row.worst or 0 if row.alarms else 0, bool(row.online))
 
 
 def phasors(a: float, b: float, c: float) -> tuple[Markup, float, float]:

@@ -116,6 +116,22 @@ async def test_homes_are_numbers(conn):
             await look(conn, who, conn.fleet.transformers["T2"])
 
 
+async def test_on_the_map_an_alarm_lies_above_what_is_near(conn):
+    who, _ = await people.who(conn, "official-whole")
+    await people.summaries(conn, conn.fleet, "T2")
+    await people.alarm(conn, conn.fleet, "T1")
+    worst_first = await fleet.transformers(conn, who, sort="alarms")
+    assert [row.code for row in worst_first] == ["T1", "T2"]
+    (x2, y2, below), (x1, y1, above) = charts.fleet_map(worst_first)
+    assert (below.code, above.code) == ("T2", "T1")
+    # T1 stands south-west of T2.
+    assert x1 < x2
+    assert y1 > y2
+    await conn.execute("UPDATE alarm SET closed_at = now()")
+    silent, heard = (row.code for *_, row in charts.fleet_map(await fleet.transformers(conn, who)))
+    assert (silent, heard) == ("T1", "T2")
+
+
 def test_the_arrows_sum_up_to_the_neutral():
     for a, b, c, total in ((30, 30, 30, 0), (60, 30, 30, 30), (50, 0, 0, 50), (0, 40, 40, 40)):
         assert charts.phasors(a, b, c)[1] == pytest.approx(total, abs=1e-9)
