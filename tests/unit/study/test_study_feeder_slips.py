@@ -179,6 +179,34 @@ def test_the_engines_own_factors_do_not_count_twice_in_its_check(
     assert check_minutes(path, street, as_built(street), 2, 1) < 1e-3
 
 
+@pytest.mark.parametrize("years", ["1 3 5", "2026 2027 2031", "0 2 3"])
+@pytest.mark.parametrize("after", [0, 1, 4, 7])
+@pytest.mark.parametrize("mode", ["daily", "yearly"])
+def test_growth_shapes_are_the_engines(tmp_path: Path, years: str, after: int, mode: str) -> None:
+    year = max(int(years.split()[0]) + after, 0)
+    growth = f"New Growthshape.town npts=3 year=[{years}] mult=[1.1 1.02 0.95]\n"
+    loads = LOADS.format(f"{mode}=day").replace("kw=1.5", "kw=0.5 growth=Town")
+    lane = f"{HEAD}{NETWORK}{SHAPE}{growth}{loads}{END}Set Year={year} %growth=0\n"
+    path = written(tmp_path, lane=lane)
+    ours = feeder_profiles(path).watts[::6, 0] / 1000
+    assert ours.tolist() == pytest.approx(engine_kw(path, mode), rel=1e-3)
+    assert load_feeder(path).homes[0].kw == pytest.approx(ours[1], rel=1e-6)
+    assert any("town" in n for n in load_feeder(path).notes) == (year > 0)
+
+
+@pytest.mark.parametrize(
+    ("growth", "years"),
+    [("year=[1 3]", "Set Year=2026"), ("year=[1 1]", "Set Year=2"), ("", "Set Year=2026")],
+)
+def test_growth_that_cannot_be_is_refused(tmp_path: Path, growth: str, years: str) -> None:
+    shape = f"New Growthshape.town npts=2 {growth} mult=[1.1 1.02]\n" if growth else ""
+    loads = LOADS.format("daily=day growth=town" if growth else "daily=day")
+    path = written(tmp_path, lane=f"{HEAD}{NETWORK}{SHAPE}{shape}{loads}{END}{years}\n")
+    with pytest.raises(InputError, match=r"do not ascend|times what they are") as caught:
+        load_feeder(path)
+    assert "first year" in caught.value.remedy or "Sort" in caught.value.remedy
+
+
 def test_a_shape_without_points(tmp_path: Path) -> None:
     (tmp_path / "day.csv").write_text("1\n2\n")
     street = STREET.replace("npts=4 interval=6 mult=[0.5 1 2 0.25]", "pmult=(file=day.csv)")
@@ -245,11 +273,3 @@ def test_slips_that_stop_nothing_are_asked_about(tmp_path: Path) -> None:
         1,
     )
     assert "t2 feeds the same homes in parallel with t1" in notes_of(tmp_path, second, "t1")
-
-
-def test_a_customer_in_two_loads(tmp_path: Path) -> None:
-    half = "New Load.c{n} bus1=a.2 phases=1 kv=0.23 kw=0.7 model={m} daily=day\n"
-    pair = STREET.replace("Set v", half.format(n=1, m=2) + half.format(n=2, m=3) + "Set v", 1)
-    assert "1 group of loads look like one customer" in notes_of(tmp_path, pair)
-    neighbours = pair.replace("model=3", "model=2")
-    assert "one customer" not in notes_of(tmp_path, neighbours)

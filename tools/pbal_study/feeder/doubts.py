@@ -1,8 +1,8 @@
 """Likely mistakes in a feeder file that do not stop a study but change its results: notes."""
 
-from collections import Counter
 from typing import Any
 
+from .customers import in_parts
 from .model import LARGEST_HOME_KW, PHASE_NAMES
 from .network import Network, RawLoad
 from .units import Unit, three_phase_transformers
@@ -70,22 +70,13 @@ def _parallel(circuit: Any, net: Network, unit: Unit, notes: list[str]) -> None:
 
 
 def _halves(homes: list[RawLoad], notes: list[str]) -> None:
-    """Loads that differ in their load model alone: some tools write one customer as two loads."""
-    models: dict[tuple[Any, ...], list[RawLoad]] = {}
-    for raw in homes:
-        p = raw.point
-        stem = p.name.lower().rstrip("0123456789")
-        key = (p.bus.lower(), tuple(raw.nodes), p.kw, p.v_base, p.power_factor, stem)
-        models.setdefault(key, []).append(raw)
-    pairs = [
-        group
-        for group in models.values()
-        if len(group) > 1 and max(Counter(raw.point.model for raw in group).values()) == 1
-    ]
+    """Loads that look like parts of one customer, but follow different shapes."""
+    pairs = in_parts(homes)
     if pairs:
         first = " and ".join(raw.point.name for raw in pairs[0])
         notes.append(
             f"Beware: {len(pairs)} group{'s' if pairs[1:] else ''} of loads look like one customer "
-            f"written in parts (first {first}: same bus, phase and kW, other model); each part "
-            "is counted and moved as a home of its own. Merge them into one load per customer."
+            f"written in parts (first {first}: same bus, phase and kW, other model), but follow "
+            "different shapes; each part is counted and moved as a home of its own. Merge them "
+            "into one load per customer."
         )

@@ -5,11 +5,35 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .model import Complex, Feeder, Ints, Real
+from .model import Complex, Feeder, Ints, LoadPoint, Real
 
 
 class LoadModel:
     """How load power follows voltage, for H + fixed loads' ports at once.
+
+    A customer that is written as several loads draws by the models of all of them.
+    """
+
+    def __init__(self, feeder: Feeder, kind: str = "feeder") -> None:
+        points = [*feeder.homes]
+        for load in feeder.fixed:
+            points += [load] * load.parts
+        written = [p.written if kind == "feeder" else (p,) for p in points]
+        self._models = []
+        for k in range(max(map(len, written), default=1)):
+            model = _OneModel([w[min(k, len(w) - 1)] for w in written], kind)
+            share = np.array([1 / len(w) if k < len(w) else 0.0 for w in written])
+            self._models.append((model, share))
+
+    def current(self, power_va: Complex, v: Complex) -> Complex:
+        """Port currents in amperes at voltages `v`; both [..., loads], power at 1 per unit."""
+        if len(self._models) == 1:
+            return self._models[0][0].current(power_va, v)
+        return np.asarray(sum(model.current(power_va * share, v) for model, share in self._models))
+
+
+class _OneModel:
+    """How the power of loads follows voltage, one load model each.
 
     `power` draws the profile's watts at any voltage above 0.7 per unit, as a meter has measured
     them. `feeder` follows the .dss file: the ZIP shares inside the load's voltage band, constant
@@ -17,10 +41,7 @@ class LoadModel:
     unit (the engine's rule; checked against it in the tests).
     """
 
-    def __init__(self, feeder: Feeder, kind: str = "feeder") -> None:
-        points = [*feeder.homes]
-        for load in feeder.fixed:
-            points += [load] * load.parts
+    def __init__(self, points: list[LoadPoint], kind: str) -> None:
         self._base = np.array([p.v_base for p in points])
         self._floor = np.array([p.v_low for p in points])
         if kind == "power":

@@ -68,6 +68,14 @@ class LoadPoint:
     """The bus's node numbers for phases A, B and C: conductors may be transposed on the way."""
     service: str = ""
     """How the engine is told to join the home's own single-phase cable to node {}."""
+    parts_of_it: "tuple[LoadPoint, ...]" = ()
+    """Further loads of the same customer, at the same place: they and this one draw equal shares of
+    the power, each by its own model."""
+
+    @property
+    def written(self) -> "tuple[LoadPoint, ...]":
+        """The loads of the file that this one stands for, itself first."""
+        return self, *self.parts_of_it
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ class RawLoad:
     delta: bool
     order: tuple[int, int, int] = (1, 2, 3)
     """The bus's node numbers for phases A, B and C of the transformer."""
+    shape: tuple[str, str, int] = ("", "", 0)
+    """Its Yearly and its Daily shape, in small letters, and its status."""
     service: Service | None = None
     """The cable that the load is moved with; None where the load itself is moved."""
 

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..errors import InputError
+from .customers import join_customers
 from .dssfiles import check_files, spelled_otherwise
 from .dssmirror import mirror
 from .loadscale import LoadScale, read_scale
@@ -135,6 +136,7 @@ def load_feeder(path: Path, transformer: str = "") -> Feeder:
     with _in_words(path):
         circuit = engine.ActiveCircuit
         loads = _read_loads(circuit, read_scale(circuit, notes), notes)
+        loads = join_customers(loads, notes)
         _refuse_unsupported(circuit, path)
         kinds = {str(name).partition(".")[0].lower() for name in circuit.AllElementNames}
         if kinds & {"regcontrol", "capcontrol", "swtcontrol"}:
@@ -212,10 +214,11 @@ def _read_loads(circuit: Any, scale: LoadScale, notes: list[str]) -> list[RawLoa
                 v_low=float(element.Properties("VLowpu").Val),
                 parts=phases,
                 place=len(found),
-                kw=float(loads.kW) * scale.of(int(loads.Status)),
+                kw=float(loads.kW) * scale.of(int(loads.Status), shape=str(loads.Growth)),
             )
             nodes = [int(n) for n in element.NodeOrder]
-            found.append(RawLoad(point, nodes, bool(loads.IsDelta)))
+            shape = (str(loads.Yearly).lower(), str(loads.daily).lower(), int(loads.Status))
+            found.append(RawLoad(point, nodes, bool(loads.IsDelta), shape=shape))
         k = loads.Next
     if not found:
         raise InputError(

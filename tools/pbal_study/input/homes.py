@@ -132,6 +132,18 @@ def apply_list(
     """
     by_name = {row.name.lower(): row for row in listed}
     there = {load.name.lower() for load in (*feeder.homes, *feeder.fixed)}
+    part_of = {
+        part.name.lower(): load.name
+        for load in (*feeder.homes, *feeder.fixed)
+        for part in load.parts_of_it
+    }
+    part = next((row.name for row in listed if row.name.lower() in part_of), None)
+    if part is not None:
+        raise InputError(
+            f"{part!r} of the homes list is a part of the customer {part_of[part.lower()]!r}, whom "
+            "the feeder writes as several loads.",
+            f"Keep one row for the customer, named {part_of[part.lower()]!r}.",
+        )
     unknown = next((row.name for row in listed if row.name.lower() not in there), None)
     if unknown is not None:
         raise InputError(
@@ -171,9 +183,9 @@ def assign_columns(
     By the list's `profile` column; else by equal names; else, if neither names any home, in
     the order of both files.
     """
-    place = {name.lower(): k for k, name in enumerate(profiles.names)}
-    notes: list[str] = []
     loads, homes = [*feeder.homes, *feeder.fixed], feeder.n_homes
+    profiles, notes = _joined(loads, profiles)
+    place = {name.lower(): k for k, name in enumerate(profiles.names)}
     rows = [*rows, *(Listed(load.name) for load in loads[len(rows) :])]
     columns: list[int | None] = []
     for load, row in zip(loads, rows, strict=True):
@@ -216,6 +228,35 @@ def assign_columns(
         else:
             extra.append(profiles.watts[:, column])
     return np.hstack([watts, np.column_stack(extra)]), notes
+
+
+def _joined(loads: list[LoadPoint], profiles: Profiles) -> tuple[Profiles, list[str]]:
+    """The profiles with one column for a customer that the feeder writes as several loads.
+
+    Columns of the parts are added up, by name; by order, where there is one for each load of the
+    file and none is named after a load.
+    """
+    several = [load for load in loads if load.parts_of_it]
+    if not several:
+        return profiles, []
+    notes = []
+    names = [name.lower() for name in profiles.names]
+    written = sorted((p for load in loads for p in load.written), key=lambda p: p.place)
+    if len(names) == len(written) and not {p.name.lower() for p in written} & set(names):
+        names = [p.name.lower() for p in written]
+        notes.append("Profile columns go to all loads of the feeder in file order.")
+    watts, gone = profiles.watts.copy(), set()
+    for load in several:
+        here = [names.index(p.name.lower()) for p in load.written if p.name.lower() in names]
+        if here:
+            watts[:, here[0]] = profiles.watts[:, here].sum(axis=1)
+            names[here[0]] = load.name.lower()
+            gone.update(here[1:])
+    keep = [k for k in range(len(names)) if k not in gone]
+    told = [own if own.lower() == name else name
+            for own, name in zip(profiles.names, names, strict=True)]  # fmt: skip
+    kept = tuple(told[k] for k in keep)
+    return replace(profiles, names=kept, watts=np.ascontiguousarray(watts[:, keep])), notes
 
 
 def _some(names: Sequence[str]) -> str:

@@ -33,7 +33,8 @@ def feeder_profiles(path: Path, *, days: float | None = None, skip_days: float =
             status, yearly, daily = int(loads.Status), str(loads.Yearly), str(loads.daily)
             shape = "" if is_fixed(status) else yearly or daily
             # For a load that has only a Daily shape the engine reports it as its Yearly one, too.
-            kw = float(loads.kW) * factors.of(status, yearly=bool(yearly) and yearly != daily)
+            by_year = bool(yearly) and yearly != daily
+            kw = float(loads.kW) * factors.of(status, yearly=by_year, shape=str(loads.Growth))
             found.append((str(loads.Name), kw, shape))
         k = loads.Next
     shapes = {shape: _shape(circuit, shape) for shape in {s.lower() for _, _, s in found if s}}

@@ -22,7 +22,8 @@ class Judge:
         # The watts of the street have these factors in them already.
         text.Command = "set loadmult=1 year=0"
         for load in (*feeder.homes, *feeder.fixed):
-            text.Command = f'edit "load.{load.name}" status=fixed'
+            for part in load.written:
+                text.Command = f'edit "load.{part.name}" status=fixed'
         self._back = {}
         for home in feeder.homes:
             self._circuit.SetActiveElement(f"Load.{home.name}")
@@ -42,7 +43,11 @@ class Judge:
                 text.Command = f"edit {load.service.format(load.nodes[phases[k]])}"
             elif k < feeder.n_homes:
                 move = f"bus1={load.bus}.{load.nodes[phases[k]]}{self._back[load.name]}"
-            text.Command = f'edit "load.{load.name}" {move} kw={s.real / 1000} kvar={s.imag / 1000}'
+            s /= len(load.written)
+            for part in load.written:
+                text.Command = (
+                    f'edit "load.{part.name}" {move} kw={s.real / 1000} kvar={s.imag / 1000}'
+                )
         text.Command = "solve"
         if not circuit.Solution.Converged:
             raise ArithmeticError("OpenDSS finds no solution")
