@@ -4,7 +4,7 @@
 #   CI=true ./test.sh      a missing tool fails its tests instead of skipping them
 #   PBAL_LONG=1 ./test.sh  also the tests that take minutes, which CI=true runs, too
 #   ./test.sh --engines    only what needs the real engines of a large HQ, which CI=true runs, too: it
-#                          fetches them (Maven, Java 17)
+#                          fetches them (Maven, Java 17; pip)
 #   PBAL_WORKERS=0 ./test.sh   in one process, one test after the other
 set -uo pipefail
 root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
@@ -64,8 +64,8 @@ in_the_gaps() {
 }
 
 # Engines are large: one after the other, and no longer than this in all, four minutes for each of Kafka, HDFS,
-# Storm, Druid and the database's cluster.
-engines_within=1200
+# Storm, Druid, Superset and the database's cluster.
+engines_within=1440
 with_engines() {
     PBAL_ENGINE_TESTS=1 timeout --kill-after 30 $engines_within \
         "$bin/python" -m pytest "${once_more[@]}" --durations 30 --durations-min 5 "$@"

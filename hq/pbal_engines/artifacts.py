@@ -96,7 +96,7 @@ def fetched(name: str) -> Path:
     digest = hashlib.sha256("\n".join(f"{j.name} {j.sha256}" for j in want.jars).encode())
     folder = cache() / f"{name}-{digest.hexdigest()[:12]}"
     if not folder.exists():
-        with _alone(cache() / f"{name}.lock"):
+        with alone(cache() / f"{name}.lock"):
             if not folder.exists():
                 _fetch(want.jars, folder)
     _verify(want.jars, folder)
@@ -109,7 +109,8 @@ def classpath(*names_: str) -> str:
 
 
 @contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path) -> Iterator[None]:
+    """One process at a time, by this file."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -6,8 +6,9 @@ A new engine is a `Services` with `start` and `told`; see the package's own word
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pbal_engines.errors import NotStarted
@@ -61,15 +62,18 @@ def kept_ports(folder: Path, count: int) -> list[int]:
     return ports[:count]
 
 
-def run_once(words: Sequence[str], what: str, seconds: float) -> str:
+def run_once(
+    words: Sequence[str], what: str, seconds: float, env: Mapping[str, str] | None = None
+) -> str:
     """Run a program that ends by itself; what it said. Raises NotStarted with its last words.
 
-    `what` it was to do, for the error: "Kafka's storage could not be made".
+    `what` it was to do, for the error: "Kafka's storage could not be made". `env`: as of Service.
     """
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL
-        )
+            words, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL,
+            env={**os.environ, **(env or {})},
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise NotStarted(f"{what}: it took more than {seconds:.0f} s") from None
     if done.returncode:

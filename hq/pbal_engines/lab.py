@@ -19,6 +19,8 @@ from pbal_engines.hdfs import Hdfs
 from pbal_engines.kafka import ADMIN, Kafka, Tls
 from pbal_engines.service import Service, Weight
 from pbal_engines.storm import Storm
+from pbal_engines.superset import ADMIN as SUPERSET_ADMIN
+from pbal_engines.superset import Superset
 
 
 class Engine(Protocol):
@@ -73,8 +75,13 @@ def _druid(folder: Path, _: Identities) -> Druid:
     return Druid(folder, lasting=True)
 
 
+def _superset(folder: Path, _: Identities) -> Superset:
+    return Superset(folder, passwords(folder, (SUPERSET_ADMIN,))[SUPERSET_ADMIN], lasting=True)
+
+
 ENGINES: dict[str, Callable[[Path, Identities], Engine]] = {
     "kafka": _kafka, "hdfs": _hdfs, "storm": _storm, "druid": _druid,
+    "superset": _superset,
 }  # fmt: skip
 
 

@@ -1,23 +1,26 @@
-"""Makes an engine's list of jars anew: `python -m pbal_engines.relist NAME`.
+"""Lists what engines are made of anew, jars or packages: `python -m pbal_engines.relist NAME`.
 
 What `wanted` needs at run time is resolved by Maven, and the hash of each jar is written down. Look
 at the change before you commit it: from then on these are what is believed.
 
 `wanted` holds `group:artifact:version[:classifier]`; with `:!` behind it that jar comes alone.
-`without` holds `group:artifact` that nothing is to bring along.
+`without` holds `group:artifact` that nothing is to bring along. An engine of Python has NAME.in, in
+pip's form, in the place of `wanted`; `uv` resolves it (python3 -m pip install uv).
 """
 
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from pbal_engines.artifacts import FOLDER, Jar, Listed, copying, listed, project, run_maven, sha256
-from pbal_engines.errors import EngineError
+from pbal_engines.errors import EngineError, Missing
 
+OLDEST = "3.11"  # Python
 # What dependency:list prints: "   group:artifact:jar[:classifier]:version:scope".
 _LINE = re.compile(r"^\s+([\w.-]+):([\w.-]+):jar:(?:([\w.-]+):)?([\w.-]+):(?:compile|runtime)\b")
 
@@ -89,6 +92,27 @@ def relist(name: str) -> int:
     return len(whole)
 
 
+def relist_packages(name: str) -> int:
+    """Write the list of an environment of Python; how many packages. Raises Missing."""
+    words = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", OLDEST,
+             "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-header",
+             "--no-annotate", "--no-config", str(FOLDER / f"{name}.in")]  # fmt: skip
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        raise Missing("uv is not installed: python3 -m pip install uv") from None
+    if done.returncode:
+        raise Missing(f"uv could not resolve {name}.in:\n{done.stderr.strip()}")
+    entries = [
+        entry
+        for entry in re.split(r"(?<!\\)\n", done.stdout)
+        if "==" in entry and "sys_platform == 'win32'" not in entry
+    ]
+    head = "# Made by `python -m pbal_engines.relist` from the .in file beside it; do not edit."
+    (FOLDER / f"{name}.txt").write_text("\n".join([head, *entries, ""]), encoding="utf-8")
+    return len(entries)
+
+
 def main() -> int:
     """The command."""
     if len(sys.argv) < 2:
@@ -96,7 +120,10 @@ def main() -> int:
         return 2
     try:
         for name in sys.argv[1:]:
-            print(f"{name}: {relist(name)} jars")
+            if (FOLDER / f"{name}.in").exists():
+                print(f"{name}: {relist_packages(name)} packages")
+            else:
+                print(f"{name}: {relist(name)} jars")
     except EngineError as error:
         print(error, file=sys.stderr)
         return 1

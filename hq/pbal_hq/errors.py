@@ -16,6 +16,7 @@ HqError                    exit code of the command
   BackupError             15   a backup cannot be read, restored or opened
   CheckFailed             16   `pbal-hq doctor` found something that must be mended
   TrendsError             17   Druid does not answer, or cannot do what it was asked for
+  SupersetError           18   Superset does not answer, or lacks what was to be there
 """
 
 from __future__ import annotations
@@ -103,3 +104,9 @@ class TrendsError(HqError):
     """Druid does not answer, or cannot do what it was asked for."""
 
     exit_code = 17
+
+
+class SupersetError(HqError):
+    """Superset does not answer, or lacks what was to be there."""
+
+    exit_code = 18

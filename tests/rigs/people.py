@@ -49,7 +49,7 @@ async def connected(url: str) -> AsyncIterator[Connection]:
         yield conn
 
 
-async def _one(conn: Connection, sql: str, *values: Any) -> Any:
+async def one(conn: Connection, sql: str, *values: Any) -> Any:
     row = await (await conn.execute(sql, values)).fetchone()
     assert row is not None
     return row[0]
@@ -64,9 +64,9 @@ async def make(conn: Connection) -> Fleet:
         ("EKM", "division", "D1", "Aluva"), ("EKM", "division", "D2", "Kochi"),
         ("D1", "feeder", "F1", "Mill"), ("D2", "feeder", "F2", "Harbour"),
     ):  # fmt: skip
-        fleet.areas[code] = await _one(conn, area, fleet.areas.get(parent or ""), level, code, name)
+        fleet.areas[code] = await one(conn, area, fleet.areas.get(parent or ""), level, code, name)
     for code, feeder, site in (("T1", "F1", 7), ("T2", "F2", 8)):
-        fleet.transformers[code] = await _one(
+        fleet.transformers[code] = await one(
             conn, "INSERT INTO transformer (code, name, feeder_id, rated_kva, latitude, longitude,"
             " customers) VALUES (%s, %s, %s, 100, %s, %s, 60) RETURNING id",
             code, f"Transformer {code}", fleet.areas[feeder], 10 + site / 100, 76 + site / 100,
@@ -92,7 +92,7 @@ _HASH = passwords._hasher.hash(PASSWORD)
 async def person(conn: Connection, fleet: Fleet, name: str, *grants: Grant) -> int:
     """A user who has finished setting up."""
     sealed = Keyring([MASTER]).seal(SECRET)
-    person_id = await _one(
+    person_id = await one(
         conn, "INSERT INTO person (name, full_name, password_hash, password_is_initial,"
         " totp_sealed, totp_confirmed) VALUES (%s, %s, %s, false, %s, true) RETURNING id",
         name, name.title(), _HASH, sealed,
@@ -117,9 +117,9 @@ async def who(conn: Connection, name: str):
     from pbal_hq.auth import tokens
 
     keys, now_s = Keyring([MASTER]), time.time()
-    person_id = await _one(conn, "SELECT id FROM person WHERE name = %s", name)
+    person_id = await one(conn, "SELECT id FROM person WHERE name = %s", name)
     _, hashed = tokens.make_refresh()
-    session = await _one(
+    session = await one(
         conn, "INSERT INTO session (person_id, refresh_hash, expires_at)"
         " VALUES (%s, %s, now() + interval '1 hour') RETURNING id",
         person_id, hashed,
@@ -139,7 +139,7 @@ async def alarm(
 ) -> int:
     """An open alarm with words that only those who may see T1 or T2 may read."""
     return int(
-        await _one(
+        await one(
             conn, "INSERT INTO alarm (transformer_id, kind, address, severity, detail, raised_at,"
             " last_at) VALUES (%s, %s, (random() * 60000)::int + 1, 2, %s, now(), now())"
             " RETURNING id",
@@ -152,7 +152,7 @@ async def command(conn: Connection, site: int, asked_by: str, where: str) -> int
     """An order that waits for a second person: run."""
     from pbal_hq.commands import Wish
 
-    number = int(await _one(conn, "SELECT (random() * 2 ^ 52)::bigint + 1"))
+    number = int(await one(conn, "SELECT (random() * 2 ^ 52)::bigint + 1"))
     now_s = int(time.time())
     words = Wish("mode", "run").words(site, number, now_s, now_s + 3600, f"secret-{where}")
     await conn.execute(
@@ -211,7 +211,7 @@ async def event(conn: Connection, fleet: Fleet, where: str, **values: Any) -> No
     """An event of a site; see the table for its columns."""
     row = {
         "site_id": SITES[where],
-        "event_id": int(await _one(conn, "SELECT (random() * 1e15)::bigint")),
+        "event_id": int(await one(conn, "SELECT (random() * 1e15)::bigint")),
         "transformer_id": fleet.transformers[where], "at": datetime.now(UTC),
         "received_at": datetime.now(UTC), "kind": 8, "severity": 2, "address": 0, "code": 0,
         "outcome": 0, "from_phase": 0, "to_phase": 0, "command_id": 0, "arg0": 0, "arg1": 0,

@@ -3,7 +3,7 @@
 Exit codes: 0 done, 1 unexpected, 2 configuration (or wrong use), 3 certificates, 4 database,
 5 broker, 6 nothing to do, 7 a file that cannot be imported, 8 the bus's files, 9 the audit log
 was changed, 10 an engine of the lab, 12 a tunnel, 13 the data lake, 14 lake and store differ,
-15 a backup, 16 the doctor found something, 17 Druid.
+15 a backup, 16 the doctor found something, 17 Druid, 18 Superset.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pbal_hq.cli import (
     portal,
     site,
     storm,
+    superset,
     token,
     transformer,
 )
@@ -59,6 +60,7 @@ app.add_typer(lake.app, name="lake")
 app.add_typer(portal.app, name="portal")
 app.add_typer(site.app, name="site")
 app.add_typer(storm.app, name="storm")
+app.add_typer(superset.app, name="superset")
 app.add_typer(token.app, name="token")
 app.add_typer(transformer.app, name="transformer")
 

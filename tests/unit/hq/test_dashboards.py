@@ -7,15 +7,13 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from rigs import people
+from rigs.figures import filled
 from rigs.hq import execute
 from rigs.needs import ROOT, require_module
 from rigs.prometheus import Monitoring
 
 from pbal_hq import roles
-from pbal_hq.config import Config, DatabaseConfig
-from pbal_hq.database import connected, pool
-from pbal_hq.store import sum_due
+from pbal_hq.config import Config
 
 GRAFANA = ROOT / "hq" / "monitoring" / "grafana"
 BOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
@@ -83,29 +81,6 @@ def expanded(sql, since, until):
     )
     assert "$" not in sql, f"a macro that this test does not know: {sql}"
     return sql
-
-
-async def filled(url):
-    """Some windows of two transformers, their hours and days, an alarm, a dead letter."""
-    async with connected(DatabaseConfig(url=url)) as conn:
-        fleet = await people.make(conn)
-        for where in ("T1", "T2"):
-            await people.summaries(conn, fleet, where)
-        await people.alarm(conn, fleet, "T1")
-        await conn.execute(
-            "INSERT INTO summary_due SELECT DISTINCT transformer_id, date_trunc('hour', start_at)"
-            " FROM summary"
-        )
-        await conn.execute(
-            "INSERT INTO dead_letter (at, source, kind, reason, payload, origin)"
-            " VALUES (now(), 'a/b', 'NDATA', 'no payload', 'x', '1')"
-        )
-        await conn.execute(
-            "UPDATE site_live SET seen_at = now() - interval '2 hours' WHERE site_id = %s",
-            (people.SITES["T2"],),
-        )
-    async with pool(DatabaseConfig(url=url)) as database:
-        await sum_due(database, lambda: None)
 
 
 async def test_every_query_to_postgresql_works_as_the_reader(database_url):
