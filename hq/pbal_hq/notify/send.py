@@ -27,6 +27,7 @@ from pbal_hq.config import NotifyConfig, RouteConfig, SmtpConfig
 from pbal_hq.notify.words import Message
 
 TIMEOUT_S = 20.0
+_MOST_PUSHED = 3900  # bytes: ntfy makes a file of what has more than 4096
 
 
 class NotSent(Exception):
@@ -37,6 +38,11 @@ def signature(secret: bytes, at_s: int, body: bytes) -> str:
     """The header of a webhook."""
     mac = hmac.new(secret, f"{at_s}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={at_s},v1={mac}"
+
+
+def _beginning(text: str, most: int) -> bytes:
+    """As many whole characters as there is room for, in UTF-8."""
+    return text.encode()[:most].decode(errors="ignore").encode()
 
 
 def _secret(path: Path | None) -> bytes:
@@ -77,8 +83,8 @@ class Senders:
             if message.base:
                 headers["Click"] = f"{message.base}/alarms"
             if secret := _secret(route.secret_file):
-                headers["Authorization"] = f"Bearer {secret.decode()}"
-            await self._post(route.url, message.text.encode()[:3900], headers, message)
+                headers["Authorization"] = f"Bearer {secret.decode(errors='replace')}"
+            await self._post(route.url, _beginning(message.text, _MOST_PUSHED), headers, message)
 
     async def _post(
         self, url: str, body: bytes, headers: Mapping[str, str], message: Message

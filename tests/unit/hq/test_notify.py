@@ -161,6 +161,20 @@ async def test_a_webhook_is_signed_and_a_push_has_a_title(conn, box, tmp_path):
     assert b"198 V" in text
 
 
+async def test_a_long_push_ends_with_a_whole_character(conn, box, tmp_path):
+    key = tmp_path / "key"
+    key.write_bytes(b"\xff\xfe")  # no text: the receiver's to refuse, and no end of the role
+    phone = {"name": "phone", "kind": "push", "url": f"{box.web}/phone", "secret_file": str(key)}
+    settings = config(box, phone)
+    await conn.execute("UPDATE transformer SET name = %s", ("മില്ല് ലെയ്ൻ " * 8,))
+    for number in range(30):
+        await raised(conn, "T1", f"kind {number}")
+    assert await passes(conn, settings) == 1
+    ((_, _, text),) = box.posts
+    assert 3890 < len(text) <= 3900
+    assert text.decode().count("alarm, raised") < 30
+
+
 async def test_a_storm_is_one_message(conn, box):
     settings = config(box, MAIL, quiet_s=60)
     now = datetime.now(UTC)
