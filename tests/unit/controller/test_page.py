@@ -75,6 +75,9 @@ def status(real: dict[str, Any]) -> dict[str, Any]:
         "neutral_history": wave, "moves": moves, "homes": homes(),
         "buses": [bus | {"name": "north"}, bus | {"name": "south"}],
         "switches": {"ordered": 8, "open": 0, "confirmed": 7, "failed": 1},
+        "planner": real["planner"] | {
+            "enabled": True, "last": {"time_s": t0 + 630, "cause": "timer", "moves": 1},
+        },
     }  # fmt: skip
 
 
@@ -142,6 +145,7 @@ async def test_everything_fits(make_site: MakeSite, width: int, dark: bool, tmp_
             assert f"neutral, {shown['neutral_current_a']:.1f} A" in key
             assert await page.locator("#chart .move").count() == 8
             assert "dwell: 2 homes (263, 265)" in await page.inner_text("#still")
+            assert "timer: 1 move" in await page.inner_text("#decision")
             told = await page.inner_text("#homes")
             assert "village: SF9, -118 dBm, SNR -6.5 dB, 0.41 % of the air" in told
             assert "silent: no slot, -118 dBm" in told
