@@ -5,8 +5,8 @@ nothing else), folder of the compiled modules, board, then the keys of the frame
 the group (hex). The modules are at /lib, as on a chip: their paths are on the heap.
 /cfg/identity.json says whether the node is on LoRa or on a network. It is given its time, joins,
 is read in rounds of slots or polls, answers for its state, and closes its contact. On LoRa the
-group's key changes, and beacons come under the next one. Prints one JSON line with what was
-measured.
+group's key changes, and beacons come under the next one; at the end its counters are used up.
+Prints one JSON line with what was measured before that.
 """
 
 import asyncio
@@ -299,6 +299,11 @@ async def main():
             }
         )
     )
+    if over_lora:
+        import counters_end  # what it takes of the heap is not measured
+
+        await counters_end.played(app, hub, opener)
+    assert not task.done()
     print("ok")
 
 
