@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-# What stands below the bearers is replaced.
+# What stands below the bearers is replaced, and what is drawn by chance.
 import pbal_controller.bearers.lora.bearer as lora
+import pbal_controller.bearers.lora.surroundings as surroundings
 import pbal_controller.bearers.rs485.bearer as rs485
 import pbal_controller.bearers.udp.bearer as udp
+import pbal_controller.loops.backoff as backoff
 from bench._media import LineTo, RadioHome, RadioTo, SocketTo
 from bench._model_nodes import GROUP_ROOT, SITE, ModelNode, root_key
 from bench._radio_site import BW_HZ, HZ, Case, spot
@@ -94,6 +96,16 @@ class Found:
     round_s: float = 0.0
 
 
+class Chance(random.Random):
+    """In the place of the module `random`: with one seed, all that draws from it draws the same in
+    each run.
+    """
+
+    def Random(self) -> random.Random:
+        """A generator that was not given a seed."""
+        return random.Random(self.getrandbits(64))
+
+
 class Site:
     """A site of one kind; `loss`: share of radio frames that is lost besides."""
 
@@ -152,7 +164,10 @@ class Site:
         radio = radio or type(
             "Radio", (RadioTo,), {"air": self.air, "channel": (HZ, BW_HZ), "loss": self._loss}
         )
+        chance = Chance(self._seed)
         with (
+            mock.patch.object(surroundings, "random", chance),
+            mock.patch.object(backoff, "random", chance),
             mock.patch.object(rs485, "LineClient", line),
             mock.patch.object(udp.UdpBearer, "_open", lambda it: socket(it._readable)),
             mock.patch.object(lora, "RadioThread", radio),

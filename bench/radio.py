@@ -24,7 +24,8 @@ What these two do not say: no sealed frame is opened, and nothing is said about 
 With --scenarios: the real controller with its real bearers, sealed frames, and model nodes
 (bench/_model_nodes.py) on a modelled line, network and air, 48 homes of each kind; how old readings
 are (each home, each second), urgent event to journal, order to measured confirmation, and the
-neutral current cut that this leaves (bench/_radio_cut.py). It takes some minutes. `--loss` is of
+neutral current cut that this leaves (bench/_radio_cut.py). One seed gives the same figures each
+time. It takes some minutes. `--loss` is of
 radio frames. What it does not say: processors are never late, and homes never refuse.
 """
 

@@ -217,7 +217,9 @@ class Rounds:
         self.scheduler.answered(home.address, more=more)
         if not (path.alive and home.alive):
             self._heard(home, path, True)
-        if home.time_nonce is not None or home.switch is not None:
+        # On a radio its own turn may be minutes away: until then, e.g., a home without the time.
+        asks = self._always_seals is not None and home.requests
+        if asks or home.time_nonce is not None or home.switch is not None:
             self.scheduler.request(home.address)
 
     def _heard(self, home: Home, path: Path, alive: bool) -> None:

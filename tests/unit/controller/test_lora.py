@@ -288,6 +288,25 @@ async def test_a_home_whose_radio_is_silent_is_asked_by_wire_within_two_rounds(
             await until(lambda: radio.alive and other.resting)
 
 
+async def test_a_home_without_the_time_is_asked_in_the_next_round(
+    aerial: type[Aerial], tmp_path: Path
+) -> None:
+    """Where the answer with the time was lost: in a village its own turn may be minutes away."""
+    nodes = aerial.nodes = [RadioNode(a) for a in (1, 2)]
+    homes = "".join(home(node.address, '{ bearer = "air" }') for node in nodes)
+    async with running(tmp_path, RADIO, homes, 1, 2) as c:
+        await until(lambda: all(node.synced and node.turns > 3 for node in nodes))
+        traffic, one = c.rounds["air"], c.fleet.get(2)
+        await until(lambda: not one.requests and not traffic.scheduler.wanted(2))
+        one.asked_hello_at = 0.0  # long ago
+        assert traffic.unasked(2, nodes[1].slot_frame(), c.now())
+        assert not traffic.scheduler.wanted(2)
+        nodes[1].synced = False
+        assert traffic.unasked(2, nodes[1].slot_frame(), c.now())
+        assert traffic.scheduler.wanted(2)
+        await until(lambda: nodes[1].synced)
+
+
 async def test_a_home_whose_key_is_revoked_gives_its_slot_to_whoever_joins_next(
     aerial: type[Aerial], tmp_path: Path
 ) -> None:
