@@ -101,6 +101,8 @@ SYSTEM_TOOLS=(
     "qemu-aarch64-static qemu-user-static the package for another architecture"
     "java openjdk-17-jre-headless the large HQ's engines"
     "mvn maven the large HQ's engines"
+    "/usr/lib/x86_64-linux-gnu/rsyslog/omelasticsearch.so rsyslog-elasticsearch logs in OpenSearch"
+    "/usr/lib/x86_64-linux-gnu/rsyslog/imrelp.so rsyslog-relp logs in OpenSearch"
     "prometheus prometheus metrics and alert rules"
     "prometheus-alertmanager prometheus-alertmanager alerts"
     "wg wireguard-tools tunnels to sites"

@@ -7,7 +7,7 @@
     Service(NAME, ARGV, FOLDER)  a process and all that it starts: start, wait, weigh, stop, kill
     Services(FOLDER)             what engines derive from: services that belong together
     Kafka(FOLDER, TLS, USERS)    an engine
-    Hdfs, Storm, Druid           others, each with its FOLDER
+    Hdfs, Storm, Druid, OpenSearch   others, each with its FOLDER
     Superset(FOLDER, PASSWORD)   one in Python, in an environment of its own: environment(NAME)
     Machine(NAME, FOLDER, PROGRAMS, USER), PipeWatchdog
                                  programs that are lost together, as with their machine
@@ -34,6 +34,7 @@ from pbal_engines.hdfs import Hdfs
 from pbal_engines.java import command, find_java
 from pbal_engines.kafka import Kafka, Tls
 from pbal_engines.machine import Machine, PipeWatchdog
+from pbal_engines.opensearch import OpenSearch
 from pbal_engines.service import Service, Weight, free_port, http_answers, port_open
 from pbal_engines.storm import Storm
 from pbal_engines.superset import Superset
@@ -47,6 +48,7 @@ __all__ = [
     "Machine",
     "Missing",
     "NotStarted",
+    "OpenSearch",
     "PipeWatchdog",
     "Service",
     "Services",

@@ -17,6 +17,7 @@ from pbal_engines.druid import Druid
 from pbal_engines.errors import EngineError
 from pbal_engines.hdfs import Hdfs
 from pbal_engines.kafka import ADMIN, Kafka, Tls
+from pbal_engines.opensearch import USERS, OpenSearch
 from pbal_engines.service import Service, Weight
 from pbal_engines.storm import Storm
 from pbal_engines.superset import ADMIN as SUPERSET_ADMIN
@@ -75,12 +76,17 @@ def _druid(folder: Path, _: Identities) -> Druid:
     return Druid(folder, lasting=True)
 
 
+def _opensearch(folder: Path, identities: Identities) -> OpenSearch:
+    tls = identities.server("pbal-opensearch")
+    return OpenSearch(folder, tls, passwords(folder, USERS), lasting=True)
+
+
 def _superset(folder: Path, _: Identities) -> Superset:
     return Superset(folder, passwords(folder, (SUPERSET_ADMIN,))[SUPERSET_ADMIN], lasting=True)
 
 
 ENGINES: dict[str, Callable[[Path, Identities], Engine]] = {
-    "kafka": _kafka, "hdfs": _hdfs, "storm": _storm, "druid": _druid,
+    "kafka": _kafka, "hdfs": _hdfs, "storm": _storm, "druid": _druid, "opensearch": _opensearch,
     "superset": _superset,
 }  # fmt: skip
 

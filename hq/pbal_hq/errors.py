@@ -17,6 +17,7 @@ HqError                    exit code of the command
   CheckFailed             16   `pbal-hq doctor` found something that must be mended
   TrendsError             17   Druid does not answer, or cannot do what it was asked for
   SupersetError           18   Superset does not answer, or lacks what was to be there
+  LogsError               19   OpenSearch does not answer, does not let HQ in, or cannot do it now
 """
 
 from __future__ import annotations
@@ -110,3 +111,9 @@ class SupersetError(HqError):
     """Superset does not answer, or lacks what was to be there."""
 
     exit_code = 18
+
+
+class LogsError(HqError):
+    """OpenSearch does not answer, does not let HQ in, or cannot do what it was asked for."""
+
+    exit_code = 19

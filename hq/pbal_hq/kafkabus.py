@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pbal_hq.ca import HQ, Pki
-from pbal_hq.config import Config
+from pbal_hq.config import Config, secret
 from pbal_hq.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,13 +41,7 @@ def files(config: Config) -> dict[str, Path]:
 def _password(path: Path | None) -> str:
     if path is None:
         raise ConfigError("bus.kafka.password_file is missing; add it")
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"bus.kafka.password_file: {path}: {error}") from None
-    if not text:
-        raise ConfigError(f"bus.kafka.password_file: {path} is empty")
-    return text
+    return secret(path, "bus.kafka.password_file")
 
 
 def opened(config: Config) -> KafkaBus:

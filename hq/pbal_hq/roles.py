@@ -17,13 +17,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from pbal_hq import enrol, metrics, store
+from pbal_hq import enrol, logstore, metrics, store
 from pbal_hq.broker import reload
 from pbal_hq.bus import Bus, FileBus, topics
 from pbal_hq.ca import Pki
 from pbal_hq.config import Config
 from pbal_hq.database import Database, Lease, connected, pending, pool
-from pbal_hq.errors import BrokerError, ConfigError, DatabaseError
+from pbal_hq.errors import BrokerError, ConfigError, DatabaseError, LogsError
 from pbal_hq.ingest import Bridge, Chirpstack, Decoder, decode, orders
 from pbal_hq.ingest import bridge as bridging
 from pbal_hq.ingest import chirpstack as lorawan
@@ -142,11 +142,27 @@ async def _keep_house(hq: Hq, beat: Beat) -> None:
                 await reload(hq.config.broker, enrol.pid_file(hq.config))
             except BrokerError as error:
                 log.warning("the broker could not be told", extra={"why": str(error)})
+            await _forget_logs(hq.config)
             pruned = clock()
         while await hq.bus.trim(consumers(hq.config), hq.config.bus.keep_hours * 3600):
             beat()
         beat()
         await asyncio.sleep(_TRIM_EVERY_S)
+
+
+async def _forget_logs(config: Config) -> None:
+    """Drops the days of logs that are too old, where they are in OpenSearch."""
+    if not config.logs.url:
+        return
+
+    def expire() -> None:
+        with logstore.opened(config) as place:
+            place.expire(datetime.datetime.now(datetime.UTC))
+
+    try:
+        await asyncio.to_thread(expire)
+    except (LogsError, ConfigError) as error:
+        log.warning("old logs could not be dropped", extra={"why": str(error)})
 
 
 async def _alarms(hq: Hq, beat: Beat) -> None:

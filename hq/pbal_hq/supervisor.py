@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from pbal_hq import logs
 from pbal_hq.database import explain
 from pbal_hq.errors import HqError
 
@@ -78,6 +79,7 @@ class Supervisor:
                 group.create_task(self._supervise(loop), name=f"pbal-hq {loop.name}")
 
     async def _supervise(self, loop: Loop) -> None:
+        logs.role.set(loop.name)  # of this task alone
         clock = asyncio.get_running_loop().time
 
         def beat() -> None:

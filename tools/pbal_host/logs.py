@@ -12,7 +12,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 _STANDARD = set(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime"}
@@ -43,12 +43,18 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
+    def __init__(self, context: Callable[[], Mapping[str, Any]] = dict) -> None:
+        """`context`: fields of every line, unless the line has its own."""
+        super().__init__()
+        self._context = context
+
     def format(self, record: logging.LogRecord) -> str:
         item: dict[str, Any] = {
             "time": round(record.created, 3),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **self._context(),
             **fields(record),
         }
         if record.exc_info:
@@ -107,13 +113,15 @@ def set_up(
     form: str,
     quiet: Iterable[str] = (),
     sent_to_us: tuple[type[BaseException], ...] = (),
+    context: Callable[[], Mapping[str, Any]] = dict,
 ) -> None:
     """Log to standard error from `level` on; `form` is "json" or "text".
 
-    `quiet`: loggers of which only warnings are shown. `sent_to_us`: as in `Ration`.
+    `quiet`: loggers of which only warnings are shown. `sent_to_us`: as in `Ration`. `context`:
+    fields of every line of JSON.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    handler.setFormatter(JsonFormatter(context) if form == "json" else TextFormatter())
     handler.addFilter(Ration(sent_to_us=sent_to_us))
     root = logging.getLogger()
     root.handlers[:] = [handler]

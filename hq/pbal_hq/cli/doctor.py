@@ -18,7 +18,7 @@ def doctor(
     config: ConfigOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Look over HQ: disk, clock, database and its copies, backups, broker, bus, lake, certificates.
+    """Look over HQ: disk, clock, database, backups, broker, bus, lake, logs, certificates.
 
     Example: pbal-hq doctor
 

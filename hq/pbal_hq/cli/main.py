@@ -3,7 +3,8 @@
 Exit codes: 0 done, 1 unexpected, 2 configuration (or wrong use), 3 certificates, 4 database,
 5 broker, 6 nothing to do, 7 a file that cannot be imported, 8 the bus's files, 9 the audit log
 was changed, 10 an engine of the lab, 12 a tunnel, 13 the data lake, 14 lake and store differ,
-15 a backup, 16 the doctor found something, 17 Druid, 18 Superset.
+15 a backup, 16 the doctor found something, 17 Druid, 18 Superset,
+19 OpenSearch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pbal_hq.cli import (
     druid,
     lab,
     lake,
+    logs,
     network,
     people,
     portal,
@@ -57,6 +59,7 @@ app.add_typer(people.app, name="user")
 app.add_typer(people.log, name="audit")
 app.add_typer(network.app, name="network")
 app.add_typer(lake.app, name="lake")
+app.add_typer(logs.app, name="logs")
 app.add_typer(portal.app, name="portal")
 app.add_typer(site.app, name="site")
 app.add_typer(storm.app, name="storm")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pbal_hq import network
+from pbal_hq import logstore, network
 from pbal_hq.ca import write_whole
 from pbal_hq.cli.base import noted
 from pbal_hq.config import Config
@@ -33,6 +33,17 @@ def write_hub(settings: Config, peers: Sequence[Peer]) -> None:
     folder = folder_of(settings)
     files = network.hub_files(settings, folder, peers)
     write_files(folder, settings.network.interface, files, "hq.nft")
+    if settings.logs.url:
+        write_sites(settings, peers)
+
+
+def write_sites(settings: Config, peers: Sequence[Peer]) -> None:
+    """The list by which HQ's rsyslog knows whose lines come. Raises ConfigError."""
+    file = logstore.sites_file(settings)
+    try:
+        write_whole(file, logstore.sites_table(peers).encode())
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
 
 
 async def end_tunnel(db: Connection, settings: Config, site: int) -> tuple[Peer, bool]:

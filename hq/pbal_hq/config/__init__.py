@@ -1,6 +1,6 @@
 """The configuration of HQ: its tables (tables), and how it is read (files)."""
 
-from pbal_hq.config.files import DEFAULT_CONFIG, load
+from pbal_hq.config.files import DEFAULT_CONFIG, load, secret
 from pbal_hq.config.report import describe
 from pbal_hq.config.tables import (
     AlarmsConfig,
@@ -17,6 +17,7 @@ from pbal_hq.config.tables import (
     KafkaConfig,
     LakeConfig,
     LogConfig,
+    LogsConfig,
     MetricsConfig,
     NetworkConfig,
     NotifyConfig,
@@ -45,6 +46,7 @@ __all__ = [
     "KafkaConfig",
     "LakeConfig",
     "LogConfig",
+    "LogsConfig",
     "MetricsConfig",
     "NetworkConfig",
     "NotifyConfig",
@@ -57,4 +59,5 @@ __all__ = [
     "Table",
     "describe",
     "load",
+    "secret",
 ]

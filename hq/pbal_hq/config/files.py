@@ -50,6 +50,17 @@ def load(path: Path | str | None = None, environ: Mapping[str, str] | None = Non
     return _absolute(config, file.parent)
 
 
+def secret(path: Path, name: str) -> str:
+    """The password in the file that the key `name` names. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{name}: {path}: {error}") from None
+    if not text or not text.isprintable():
+        raise ConfigError(f"{name}: {path} holds no password, which is one line")
+    return text
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > _MAX_BYTES:

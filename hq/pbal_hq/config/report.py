@@ -40,5 +40,7 @@ def describe(config: Config) -> list[str]:
         f"metrics: {c.metrics.listen}:{c.metrics.port or 'any port'}",
         "notices to: " + (", ".join(f"{r.name} ({r.kind})" for r in c.notify.routes) or "nobody"),
         f"lake: {c.lake.url or 'none'}",
+        f"logs: {c.logs.url or 'no OpenSearch'}"
+        + (f" as {c.logs.user}, kept {c.logs.keep_days} days" if c.logs.url else ""),
         f"kept: summaries {c.store.raw_days} days, hours {c.store.hourly_days} days, days for ever",
     ]

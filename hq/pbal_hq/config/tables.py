@@ -37,6 +37,36 @@ class LogConfig(Table):
     format: Literal["text", "json"] = "text"
 
 
+class LogsConfig(Table):
+    """Logs of HQ and of all sites in OpenSearch (docs/hq-logs.md)."""
+
+    # "" is none. HTTPS but on this computer; without user and password in it.
+    url: Annotated[str, Field(pattern=r"^(https?://[^\s/@]+)?$")] = ""
+    # Default: the authority that `pbal-hq init` made.
+    ca: Path | None = None
+    # Who reads, and drops what is too old; and who adds lines. No user is asked for without a file.
+    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "pbal-hq-logs"
+    password_file: Path | None = None
+    ship_user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "pbal-rsyslog"
+    ship_password_file: Path | None = None
+    # Indices are INDEX-2026.11.29: the day on which a line came, in UTC.
+    index: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")] = "pbal-logs"
+    keep_days: int = Field(default=60, ge=1, le=3660)
+    # Copies of each index on other nodes.
+    replicas: int = Field(default=0, ge=0, le=9)
+    # Where HQ's rsyslog takes the sites' lines (RELP in TLS), in the tunnel.
+    port: Port = 2514
+    # How much may wait on HQ's disk while OpenSearch is away, and on a Pi's while HQ is.
+    queue_mb: int = Field(default=4000, ge=50, le=1_000_000)
+    site_queue_mb: int = Field(default=200, ge=10, le=100_000)
+
+    @model_validator(mode="after")
+    def _private(self) -> LogsConfig:
+        if self.url and not _is_private(self.url):
+            raise ValueError("`url` begins with https://")
+        return self
+
+
 class DatabaseConfig(Table):
     """PostgreSQL 15 or newer, with TimescaleDB or without."""
 
@@ -414,6 +444,7 @@ class Config(Table):
     # Certificates, the broker's configuration, the bus.
     data: Path = Path("/var/lib/pbal-hq")
     log: LogConfig = LogConfig()
+    logs: LogsConfig = LogsConfig()
     database: DatabaseConfig = DatabaseConfig()
     broker: BrokerConfig = BrokerConfig()
     chirpstack: ChirpstackConfig = ChirpstackConfig()

@@ -16,6 +16,7 @@ async def examine(config: Config) -> list[Finding]:
     found += parts.broker(config)
     found += [each async for each in parts.bus(config)]
     found += parts.lake(config)
+    found += parts.logs(config)
     found += parts.certificates(config)
     found += parts.processes(config)
     return found

@@ -9,14 +9,14 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pbal_host import Finding, Level
-from pbal_hq import roles
+from pbal_hq import logstore, roles
 from pbal_hq.bus import Measured
 from pbal_hq.ca import HQ, Pki, client_context
 from pbal_hq.config import Config
-from pbal_hq.errors import BusError, CertificateError, ConfigError, LakeError
+from pbal_hq.errors import BusError, CertificateError, ConfigError, LakeError, LogsError
 from pbal_hq.failover import APPLICATION, cluster_pki
 from pbal_hq.metrics import facts
 from pbal_hq.metrics.serve import folder
@@ -25,6 +25,7 @@ _OWN_DAYS = 60.0  # `init` renews HQ's own certificates so long before their end
 _LIST_DAYS = 4.0
 _MANY = 100_000  # records that a consumer has before it
 _WAIT_S = 5.0
+_SILENT = timedelta(hours=1)  # HQ and its sites together log more often
 
 
 def certificates(config: Config) -> Iterator[Finding]:
@@ -110,6 +111,30 @@ def lake(config: Config) -> Iterator[Finding]:
         yield Finding("lake", "error", str(error), "docs/hq-lake.md")
     else:
         yield Finding("lake", "ok", config.lake.url)
+
+
+def logs(config: Config) -> Iterator[Finding]:
+    """Whether OpenSearch answers, knows how lines are indexed, and gets any."""
+    if not config.logs.url:
+        return
+    try:
+        with logstore.opened(config) as place:
+            seen = place.look()
+    except (LogsError, ConfigError) as error:
+        yield Finding("logs", "error", str(error), "docs/hq-logs.md")
+        return
+    if not seen.known:
+        yield Finding("logs", "error", "OpenSearch has no template for them", "pbal-hq logs set-up")
+    if seen.status == "red":
+        remedy = "its own log, and its disks: a part of the lines is not to be had"
+        yield Finding("logs", "error", "OpenSearch is red", remedy)
+    if seen.newest is None or (late := datetime.now(UTC) - seen.newest) > _SILENT:
+        words = f"none since {seen.newest:%Y-%m-%d %H:%M}" if seen.newest else "none ever came"
+        remedy = "does rsyslog run, with hq.conf of pbal-hq logs rsyslog? what does it log?"
+        yield Finding("logs", "warning", words, remedy)
+    elif seen.known and seen.status != "red":
+        words = f"{seen.days} days of them; the newest line {late.total_seconds():.0f} s ago"
+        yield Finding("logs", "ok", words)
 
 
 def processes(config: Config) -> Iterator[Finding]:
