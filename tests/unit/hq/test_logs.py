@@ -170,12 +170,13 @@ def test_the_configuration_says_where_logs_are(server, run, tmp_path):
 def test_rsyslogs_files(run, config, tmp_path):
     """What the command writes is a configuration for rsyslog, with the journal as its source."""
     program = require_file("/usr/sbin/rsyslogd", "rsyslog-elasticsearch")
-    require_file("/usr/lib/x86_64-linux-gnu/rsyslog/omrelp.so", "rsyslog-relp")
+    require_file("/usr/share/doc/rsyslog-relp", "rsyslog-relp")
     out = tmp_path / "out"
     run("logs", "rsyslog", "--out", out, "-c", config, code=2)
     (config.parent / "word").write_text("a-word-of-its-own")
     with config.open("a") as file:
         file.write('\n[logs]\nurl = "https://localhost:9200"\nship_password_file = "word"\n')
+        file.write('[network]\nendpoint = "hq.example.org"\n')
     run("db", "migrate", "-c", config)
     run("transformer", "add", "TR-1", "--in", "KL/ERN/ALU/F12", "-c", config)
     run("site", "add", 7, "--transformer", "TR-1", "-c", config)
@@ -186,9 +187,13 @@ def test_rsyslogs_files(run, config, tmp_path):
     for name in ("hq-ca.crt", "logs.crt", "logs.key"):
         (pki / name).touch()
     run("logs", "rsyslog", "--out", out, "--pki", pki, "-c", config)
-    table = json.loads((tmp_path / "data" / "network" / "log-sites.json").read_text())
+    sites = tmp_path / "data" / "network" / "log-sites.json"
+    table = json.loads(sites.read_text())
     assert table["table"] == [{"index": "10.77.0.2", "value": "7"}]
     assert table["nomatch"] == "unknown"
+    sites.unlink()
+    run("network", "init", "-c", config)  # and whatever changes the tunnels
+    assert json.loads(sites.read_text()) == table
     assert (out / "hq.conf").stat().st_mode & 0o077 == 0
     assert 'pwd="a-word-of-its-own"' in (out / "hq.conf").read_text()
     site = (out / "site.conf").read_text()
