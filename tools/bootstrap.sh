@@ -103,6 +103,7 @@ SYSTEM_TOOLS=(
     "mvn maven the large HQ's engines"
     "/usr/share/doc/rsyslog-elasticsearch rsyslog-elasticsearch logs in OpenSearch"
     "/usr/share/doc/rsyslog-relp rsyslog-relp logs in OpenSearch"
+    "/lib/systemd/systemd-journal-remote systemd-journal-remote logs from the journal"
     "prometheus prometheus metrics and alert rules"
     "prometheus-alertmanager prometheus-alertmanager alerts"
     "wg wireguard-tools tunnels to sites"

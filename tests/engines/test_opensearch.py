@@ -8,6 +8,7 @@ import datetime
 import json
 import logging
 import secrets
+import ssl
 import time
 
 import httpx
@@ -49,11 +50,8 @@ def engine(hq, tmp_path):  # noqa: F811
         require_file("/usr/sbin/haproxy", "haproxy")
     except Missing as error:
         missing("OpenSearch", str(error))
-    for module, package in (
-        ("omelasticsearch", "rsyslog-elasticsearch"),
-        ("imrelp", "rsyslog-relp"),
-    ):
-        require_file(f"/usr/lib/x86_64-linux-gnu/rsyslog/{module}.so", package)
+    for package in ("rsyslog-elasticsearch", "rsyslog-relp"):
+        require_file(f"/usr/share/doc/{package}", package)
     now = datetime.datetime.now(datetime.UTC)
     peer = hq.pki.authority().peer("pbal-opensearch", ("localhost", "127.0.0.1"), 10, now)
     pair = tmp_path / "opensearch.pem"
@@ -312,7 +310,9 @@ async def on_the_page(url, trace, alarm):
 
 
 def asked(engine, user, method, path, **how):
-    with httpx.Client(base_url=engine.url, verify=str(engine._tls.ca), timeout=30) as client:
+    with httpx.Client(
+        base_url=engine.url, verify=ssl.create_default_context(cafile=engine._tls.ca), timeout=30
+    ) as client:
         password = engine.passwords.get(user, "wrong")
         return client.request(method, path, auth=(user, password), **how)
 

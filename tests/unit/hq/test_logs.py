@@ -7,13 +7,19 @@ import http.server
 import io
 import json
 import logging
+import os
+import re
 import subprocess
 import threading
+import time
+import uuid
+from pathlib import Path
 
 import pytest
 from rigs.hq import execute
-from rigs.needs import ROOT, require_file
+from rigs.needs import ROOT, missing, require_file
 
+from pbal_engines import Service
 from pbal_engines.opensearch import READER, WRITER
 from pbal_host.logs import JsonFormatter
 from pbal_hq import logs, logstore
@@ -209,6 +215,74 @@ def test_rsyslogs_files(run, config, tmp_path):
     for path in ('a"b', "a\nb", "a*"):
         with pytest.raises(ConfigError, match="such characters"):
             logstore.site_conf(Config(), pki=tmp_path / path)
+
+
+JOURNAL = [
+    ("pbal-controller.service", '{"time": 1.5, "level": "warning", "logger": "pbal_controller.x",'
+     ' "message": "home silent", "home": 5, "name": "Nair"}'),
+    ("ssh.service", '{"message": "a login"}'),
+    ("pbal-controller.service", "a panic about Nair"),
+    ("pbal-hq.service", '{"time": 2, "level": "info", "logger": "pbal_hq.roles",'
+     ' "message": "HQ runs", "roles": "store"}'),
+    ("pbal-hq@lake.service", '{"time": 3, "level": "info", "message": "of one", "role": "lake"}'),
+    ("pbal-hq-broker.service", "a client connected"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("whose", "expected"),
+    [("site", ["home silent", "a line that is no JSON: see the site's journal"]),
+     ("hq", ["HQ runs", "of one"])],
+)  # fmt: skip
+def test_the_units_lines_come_out_of_the_journal(tmp_path, whose, expected):
+    """A real journal, read by the shipped configuration; what it would send goes into a file."""
+    rsyslogd = require_file("/usr/sbin/rsyslogd", "rsyslog-elasticsearch")
+    require_file("/usr/share/doc/rsyslog-relp", "rsyslog-relp")
+    remote = require_file("/lib/systemd/systemd-journal-remote", "systemd-journal-remote")
+    if os.geteuid():
+        missing("root", "A mount namespace has the journal at its place.")
+    spool, shipped = tmp_path / "spool", tmp_path / "shipped"
+    config = Config(data=tmp_path / "data", logs=LogsConfig(url="https://localhost:9200"))
+    make = logstore.site_conf if whose == "site" else logstore.hq_conf
+    text = make(config, spool=spool)
+    template = "pbal_line" if whose == "site" else "a_line"
+    text = re.sub(
+        r'action\(\s*type="(omrelp|omelasticsearch)".*?\n    \)',
+        f'action(type="omfile" file="{shipped}" template="{template}")', text, flags=re.S,
+    )  # fmt: skip
+    text = 'template(name="a_line" type="string" string="%$!doc%\\n")\n' + text
+    text = re.sub(r'input\(\s*type="imrelp".*?\n\)', "", text, flags=re.S)
+    (tmp_path / "data" / "network").mkdir(parents=True)
+    logstore.sites_file(config).write_text(logstore.sites_table([]))
+    (tmp_path / "pbal.conf").write_text(text)
+    (tmp_path / "main.conf").write_text(
+        f'global(workDirectory="{spool}")\ninclude(file="{tmp_path}/pbal.conf")\n'
+    )
+    machine = Path("/etc/machine-id").read_text().strip()
+    for folder in (spool, tmp_path / "journal" / machine):
+        folder.mkdir(parents=True)
+    (tmp_path / "export").write_text("".join(
+        f"__REALTIME_TIMESTAMP={time.time_ns() // 1000}\n"
+        f"__MONOTONIC_TIMESTAMP={n}\n_BOOT_ID={uuid.uuid4().hex}\n_MACHINE_ID={machine}\n"
+        f"_HOSTNAME=here\n_SYSTEMD_UNIT={unit}\nPRIORITY=6\nMESSAGE={message}\n\n"
+        for n, (unit, message) in enumerate(JOURNAL)
+    ))  # fmt: skip
+    script = f"""set -e
+        {remote} -o {tmp_path}/journal/{machine}/system.journal - < {tmp_path}/export
+        mkdir -p /var/log/journal
+        mount --bind {tmp_path}/journal /var/log/journal
+        exec {rsyslogd} -n -f {tmp_path}/main.conf -i {spool}/pid"""
+    words = ["unshare", "--mount", "--propagation", "private", "bash", "-c", script]
+
+    def there():
+        found = shipped.read_text() if shipped.exists() else ""
+        return all(message in found for message in expected)
+
+    with Service("rsyslog", words, tmp_path / "rsyslog") as service:
+        service.wait(there, "lines of the journal", 60)
+        text = shipped.read_text()
+    assert len(text.splitlines()) == len(expected)
+    assert "Nair" not in text
 
 
 async def test_each_line_of_json_says_which_role_it_is_of():
