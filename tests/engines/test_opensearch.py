@@ -185,7 +185,7 @@ async def test_a_line_comes_from_the_site_to_the_command(
         await seen(lambda: count(config, "numbered line") == PHASE, 60)
         # OpenSearch and HQ's rsyslog end as in a crash, one while the other is away.
         engine.services[0].kill()
-        assert run("logs", *here, code=18).stderr.count("\n") == 1
+        assert run("logs", *here, code=19).stderr.count("\n") == 1
         numbered(its, 1)
         await until(lambda: queued(tmp_path / "hq-spool") > 0, 60)
         shipping.services["hq"].kill()

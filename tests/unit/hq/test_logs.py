@@ -130,7 +130,7 @@ def test_what_goes_wrong_is_one_line_and_a_code(server, run, tmp_path):
     assert "set logs.url" in told(2)
     assert "begins with https" in told(2, url="http://search.example.org")
     assert "logs.url" in told(2, url="https://user:word@search.example.org")
-    assert "does it run" in told(18, url="http://127.0.0.1:1")
+    assert "does it run" in told(19, url="http://127.0.0.1:1")
     assert "logs.password_file" in told(2, url=server.url, password_file="missing")
     (tmp_path / "empty").write_text("\n")
     assert "holds no password" in told(2, url=server.url, password_file="empty")
@@ -149,7 +149,7 @@ def test_what_goes_wrong_is_one_line_and_a_code(server, run, tmp_path):
     assert "without 'hits'" in _answer(server, 200, b"[]", told)
 
 
-def _answer(server, status, body, told, code=18):
+def _answer(server, status, body, told, code=19):
     server.status, server.body = status, body
     return told(code, url=server.url)
 
@@ -418,4 +418,4 @@ def test_a_field_with_the_name_of_a_secret_is_blank():
 
 
 def test_errors_of_the_place_are_ours():
-    assert LogsError.exit_code == 18
+    assert LogsError.exit_code == 19
