@@ -99,6 +99,10 @@ PAGES = {
 }  # fmt: skip
 
 
+# A time as it is written in each language: the month in its letters.
+MONTH = {"en": r"\d [A-Z][a-z]{2} \d", "hi": "[\u0900-\u097f]", "ml": "[\u0d00-\u0d7f]"}
+
+
 @pytest.mark.parametrize(
     ("width", "dark", "language"),
     [(390, False, "en"), (1280, False, "en"), (1280, True, "hi"), (390, True, "ml")],
@@ -116,6 +120,8 @@ async def test_every_page(database_url, fleet, tmp_path, width, dark, language):
                     assert await page.evaluate(CONTRAST) == [], path
                     assert await broken_rules(page) == [], path
                     assert await page.locator("h1").count() == 1
+                    if path == "/alarms/1":
+                        assert re.search(MONTH[language], await page.inner_text("time >> nth=0"))
                     word = re.sub(r"\W+", "-", path.split("?")[0]).strip("-") or "overview"
                     await shot(page, f"{word}-{width}-{language}{'-dark' if dark else ''}")
             # A code counts once: the next login is another person's.
