@@ -264,6 +264,10 @@ async def run(config: Config, names: list[str]) -> None:
     for name in names:
         if name in _LARGE:
             importlib.import_module(_LARGE[name])
+    if "portal" in names and (config.druid.broker or config.lake.url):
+        # For its reports; where it is not installed the portal says that the store answers them.
+        with contextlib.suppress(ImportError):
+            importlib.import_module("pbal_hq.trends")
     async with opened(config) as hq:
         supervisor = Supervisor()
         for name in names:

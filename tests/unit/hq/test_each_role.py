@@ -204,15 +204,22 @@ from pbal_hq.config import Config
 async def check(*_): pass
 
 def opened(_):
-    print("pbal_hq.portal" in sys.modules)
+    print(sys.argv[1] in sys.modules)
     raise SystemExit
 
-print("pbal_hq.portal" in sys.modules)
+print(sys.argv[1] in sys.modules)
 roles.check, roles.opened = check, opened
-asyncio.run(roles.run(Config(), ["portal"]))
+asyncio.run(roles.run(Config.model_validate_json(sys.argv[2]), ["portal"]))
 """
+DRUID = '{"druid": {"broker": "http://127.0.0.1:1", "coordinator": "http://127.0.0.1:1"}}'
 
 
-def test_a_large_room_is_loaded_before_there_are_loops_and_says_nothing():
-    done = subprocess.run([sys.executable, "-c", STARTS], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("False\nTrue\n", "")
+@pytest.mark.parametrize(
+    ("room", "settings", "loaded"),
+    [("pbal_hq.portal", "{}", True), ("pbal_hq.trends", DRUID, True),
+     ("pbal_hq.trends", "{}", False)],
+)  # fmt: skip
+def test_a_large_room_is_loaded_before_there_are_loops_and_says_nothing(room, settings, loaded):
+    words = [sys.executable, "-c", STARTS, room, settings]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"False\n{loaded}\n", "")
