@@ -106,6 +106,8 @@ SYSTEM_TOOLS=(
     "/lib/systemd/systemd-journal-remote systemd-journal-remote logs from the journal"
     "prometheus prometheus metrics and alert rules"
     "prometheus-alertmanager prometheus-alertmanager alerts"
+    "prometheus-node-exporter prometheus-node-exporter metrics of a machine"
+    "prometheus-postgres-exporter prometheus-postgres-exporter metrics of PostgreSQL"
     "wg wireguard-tools tunnels to sites"
     "wireguard-go wireguard-go tunnels to sites"
     "nft nftables tunnels to sites"

@@ -45,12 +45,16 @@ def test_a_killed_role_is_told_and_told_when_it_is_back(tmp_path, database_url):
     processes = [Process(tmp_path, config, "store"), Process(tmp_path, config, "sums", "house")]
     monitoring = None
     try:
-        monitoring = Monitoring(tmp_path / "monitoring", hq.config.data / "metrics")
+        monitoring = Monitoring(tmp_path / "monitoring", hq.config.data / "metrics", hq.url)
         monitoring.wait_until('up{job="pbal-hq", instance="store"} == 1')
         monitoring.wait_until('up{job="pbal-hq", instance="sums-house"} == 1')
         monitoring.wait_until('pbal_hq_role_failing{role="store"} == 0')
         # One process alone says what is the same for all.
         assert len(monitoring.wait_until('pbal_hq_sites{state="online"}')) == 1
+        # The exporters of the machine and of PostgreSQL, as the shipped configuration asks them.
+        monitoring.wait_until('up{job="node"} == 1 and on () node_filesystem_avail_bytes > 0')
+        monitoring.wait_until('pg_up{job="postgres"} == 1')
+        monitoring.wait_until("pg_stat_database_numbackends > 0")
 
         killed = time.monotonic()
         processes[0].kill()

@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import json
+import os
 import queue
 import re
 import subprocess
@@ -35,12 +36,12 @@ def promtool(*words, text=None, cwd=FOLDER):
 class Daemon:
     """A server that runs until it is stopped."""
 
-    def __init__(self, folder, program, package, words, ready):
+    def __init__(self, folder, program, package, words, ready, **env):
         self._log = folder / f"{program}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [require_tool(program, package), *map(str, words)], stdout=log, stderr=log,
-                cwd=folder, preexec_fn=die_with_parent,
+                cwd=folder, preexec_fn=die_with_parent, env={**os.environ, **env},
             )  # fmt: skip
         until = time.monotonic() + 60
         while time.monotonic() < until and self._process.poll() is None:
@@ -111,12 +112,16 @@ def _replaced(text, *pairs):
 
 
 class Monitoring:
-    """The shipped configuration, at other places and in seconds instead of minutes."""
+    """The shipped configuration, at other places and in seconds instead of minutes.
 
-    def __init__(self, folder: Path, targets: Path) -> None:
+    `database`: of an exporter of PostgreSQL; then that of the machine runs, too.
+    """
+
+    def __init__(self, folder: Path, targets: Path, database: str = "") -> None:
         folder.mkdir()
         self.webhook = Webhook()
         self.port, alerts_port = free_port(), free_port()
+        node, postgres = free_port(), free_port()
         rules = re.sub(r"for: \d+m", "for: 1s", (FOLDER / "alerts.yml").read_text())
         (folder / "alerts.yml").write_text(rules)
         (folder / "prometheus.yml").write_text(
@@ -127,6 +132,8 @@ class Monitoring:
                 ("/etc/prometheus/pbal/*.yml", str(folder / "alerts.yml")),
                 ("/etc/prometheus/pbal/targets", str(targets)),
                 ("127.0.0.1:9093", f"127.0.0.1:{alerts_port}"),
+                ("127.0.0.1:9100", f"127.0.0.1:{node}"),
+                ("127.0.0.1:9187", f"127.0.0.1:{postgres}"),
             )
         )
         (folder / "alertmanager.yml").write_text(
@@ -139,6 +146,8 @@ class Monitoring:
         )
         self._daemons: list[Daemon] = []
         try:
+            if database:
+                self._export(folder, node, postgres, database)
             self._daemons.append(
                 Daemon(folder, "prometheus-alertmanager", "prometheus-alertmanager",
                        ["--config.file=alertmanager.yml", "--storage.path=alerts",
@@ -155,6 +164,17 @@ class Monitoring:
         except BaseException:
             self.stop()
             raise
+
+    def _export(self, folder: Path, node: int, postgres: int, database: str) -> None:
+        for name, port, env in (
+            ("prometheus-node-exporter", node, {}),
+            ("prometheus-postgres-exporter", postgres,
+             {"DATA_SOURCE_NAME": f"{database} sslmode=disable"}),
+        ):  # fmt: skip
+            self._daemons.append(
+                Daemon(folder, name, name, [f"--web.listen-address=127.0.0.1:{port}"],
+                       f"http://127.0.0.1:{port}/metrics", **env)
+            )  # fmt: skip
 
     def query(self, expression, **at):
         """The result of a query, now. A query that Prometheus refuses fails the test."""
