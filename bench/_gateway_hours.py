@@ -321,7 +321,8 @@ async def _run(loop: VirtualLoop, case: Case, folder: Path) -> dict[str, Any]:
             async with _going(*works):
                 await asyncio.sleep(case.hours * HOUR_S)
                 for _ in range(_SETTLE_S if not case.backlog else WINDOW_S // 2):
-                    if len(hq.said) >= sum(s.said for s in sites) + len(hq.answers):
+                    said = sum(s.said for s in sites) + len(sites)  # each answers its order
+                    if len(hq.said) >= said:
                         break
                     await asyncio.sleep(1)
     left = [await site.journal.call(outbox.backlog) for site in sites]
