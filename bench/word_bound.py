@@ -3,8 +3,8 @@
     python -m bench.word_bound --fuses 32 40 63
 
 `own`: each home has the smallest usual fuse that carries all it draws, as homes have; `meter`: the
-same, with a meter at the transformer. Where the reference data are not found, made-up households
-only.
+same, with a meter at the transformer; `strict`: with plausibility.strict. Where the reference data
+are not found, made-up households only.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from bench.control import measure
 from pbal_controller.balancing import Planner, PlannerConfig
 from pbal_controller.balancing.phasors import TURN
 from pbal_controller.plausibility import WordBound
+from pbal_controller.plausibility.bound import LARGE_A
 
 #: A, by IEC 60269-2.
 RATINGS = np.array([16.0, 20.0, 25.0, 32.0, 35.0, 40.0, 50.0, 63.0, 80.0, 100.0, 125.0])
@@ -32,12 +33,15 @@ def own_fuses(case: _data.Case) -> NDArray[np.float64]:
 
 
 def play(
-    case: _data.Case, fuses_a: NDArray[np.float64] | None, with_meter: bool = False
+    case: _data.Case,
+    fuses_a: NDArray[np.float64] | None,
+    with_meter: bool = False,
+    strict: bool = False,
 ) -> tuple[float, float, int, float]:
     """(neutral cut, switchings per home and day, moves held back, ms of the bound a minute)."""
     n = len(case.start)
     planner = Planner(n, PlannerConfig())
-    bound = WordBound(np.ones(n) if fuses_a is None else fuses_a)
+    bound = WordBound(np.ones(n) if fuses_a is None else fuses_a, strict=strict)
     x = case.start.copy()
     paths = np.empty(case.currents.shape, np.int8)
     spent = 0.0
@@ -72,12 +76,17 @@ def main() -> None:
         most = np.abs(case.currents).max()
         print(f"{case.name}: {len(case.start)} homes, {most:.0f} A at most")
         own = own_fuses(case)
-        runs: list[tuple[str, NDArray[np.float64] | None, bool]] = [("none", None, False)]
-        runs += [(f"{a:g} A", np.full(len(own), a), False) for a in args.fuses]
-        runs += [("own", own, False), ("meter", own, True)]
-        for name, fuses, with_meter in runs:
-            cut, switchings, held, took = play(case, fuses, with_meter)
-            print(f"  {name:6s} cut {100 * cut:5.1f} %  {switchings:5.2f} a day  "
+        streets = [(f"{a:g} A", np.full(len(own), a), False) for a in args.fuses]
+        streets += [("own", own, False), ("meter", own, True)]
+        runs: list[tuple[str, NDArray[np.float64] | None, bool, bool]]
+        runs = [("none", None, False, False)]
+        runs += [(name, fuses, with_meter, False) for name, fuses, with_meter in streets]
+        # Without a meter small fuses have no other rules.
+        runs += [(f"{name} strict", fuses, with_meter, True) for name, fuses, with_meter in streets
+                 if with_meter or fuses.max() >= LARGE_A]  # fmt: skip
+        for name, fuses, with_meter, strict in runs:
+            cut, switchings, held, took = play(case, fuses, with_meter, strict)
+            print(f"  {name:12s} cut {100 * cut:5.1f} %  {switchings:5.2f} a day  "
                   f"held back {held:4d}  {took:5.2f} ms")  # fmt: skip
 
 

@@ -174,7 +174,7 @@ class Watched:
 
 
 @asynccontextmanager
-async def watched(with_meter: bool, **plausibility: float) -> AsyncIterator[Watched]:
+async def watched(with_meter: bool, **plausibility: float | bool) -> AsyncIterator[Watched]:
     config = StreetConfig(
         homes=HOMES, loads=TurnByTurn(), node_settings=dict(FAST), speed=1.0,
         start_phases=[h % 3 for h in range(HOMES)],
@@ -237,10 +237,13 @@ async def test_without_the_bound_the_same_word_costs_more(
         assert seen.worst_a(began) > seen.worst_a(began - 5, began) + FUSE_A
 
 
+@pytest.mark.parametrize("strict", [False, True], ids=["usual", "strict"])
 @pytest.mark.parametrize("with_meter", [False, True], ids=["no-meter", "meter"])
-async def test_an_insider_costs_less_than_his_fuse_and_a_fuse_names_him(with_meter: bool) -> None:
+async def test_an_insider_costs_less_than_his_fuse_and_a_fuse_names_him(
+    with_meter: bool, strict: bool
+) -> None:
     """For a while a claim that no fuse gives away within minutes, then one that none carries."""
-    async with watched(with_meter) as seen:
+    async with watched(with_meter, strict=strict) as seen:
         await asyncio.sleep(10)
         began = time.monotonic()
         seen.insider.says = says(lambda: CLAIM_A)

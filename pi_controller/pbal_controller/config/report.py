@@ -42,6 +42,8 @@ def describe(config: Config, core: Any, keys: str) -> list[str]:
         out.append("planner: off, nothing is ever moved")
     out.append(f"commands: expire after {config.dispatch.ttl_s} s, "
                f"confirmed by measurement within {config.dispatch.confirm_s:g} s")  # fmt: skip
+    if config.plausibility.strict:
+        out.append("one home's word: bounded against every earlier moment (plausibility.strict)")
     meter = config.transformer.meter
     named = f", profile {meter.profile}" if meter and meter.profile else ""
     out.append(f"transformer meter: {meter.kind if meter else 'none'}{named}")

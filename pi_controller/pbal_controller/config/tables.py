@@ -209,6 +209,8 @@ class PlausibilityConfig(Table):
     clear_s: float = Field(default=1800.0, ge=1, le=7 * 86400)
     # No home's voltage drops less than this with its own current; 0: not checked.
     drop_floor_ohm: float = Field(default=0.005, ge=0, le=1)
+    # The bound counts every earlier moment for each fuse, also with a meter (docs/safety.md).
+    strict: bool = False
 
 
 class DispatchConfig(Table):

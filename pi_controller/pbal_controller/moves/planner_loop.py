@@ -92,8 +92,10 @@ class PlannerLoop:
         self._meter = meter
         self._wall = wall
         self.planner = Planner(len(self._homes), core_config(config)) if self._homes else None
-        self.watch = Watch(self._homes, plausibility or PlausibilityConfig())
-        self.bound = WordBound([home.config.fuse_a for home in self._homes])
+        checks = plausibility or PlausibilityConfig()
+        self.watch = Watch(self._homes, checks)
+        fuses_a = [home.config.fuse_a for home in self._homes]
+        self.bound = WordBound(fuses_a, strict=checks.strict)
         self.dry_run: DryRun | None = None
         self._worn: Wear | None = None  # what relays were really spent on, during a dry run
         self.decisions_total = 0

@@ -54,6 +54,21 @@ Where the transformer's meter measures the true neutral phasor M, t is not free:
 the change that the moves make, and one rule is enough: no plan brings the true neutral current
 above F / 2, or above what it was.
 
+A load that h moves by its own contacts, ordered or not, is felt where it lands, together with what
+the others were turned by while it was elsewhere. The meter's rule does not know of that: h leaves
+one phase, moves bring the neutral back within F / 2, h returns, and the others are up to
+sqrt(3) |t| + F / 2 from where they were. A bound that is `strict` closes this, and what is left of
+the 1.5 F:
+
+* without a meter the rules of small fuses hold for every home;
+* with one, |H(x') - H(x)| <= F against the phases now and all that are remembered, beside the rule
+  above (the other limit on the harm needs H, which a meter does not tell without t); a difference
+  that is more because the loads have changed may stay but not grow.
+
+So for h held on any phase plans add F at most between any two moments that are remembered; what
+remains is h's own step. It costs more of the balance (docs/balancing.md), with a meter as much as
+without, so it is a setting: plausibility.strict.
+
 Moves ordered before may still be under way, and each may be made or not, as may each move of this
 plan: a node can refuse. Both limits hold for every way in which all of these can end, against the
 way in which what was ordered before ends alike and nothing of this plan is made. (Of many moves
@@ -76,6 +91,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pbal_controller.balancing import Move
 from pbal_controller.balancing.phasors import TURN
+from pbal_controller.plausibility.past import UNITS, Past
 
 #: Phases of earlier plans that are kept: some ten days of a street of 60 homes.
 KEEP = 1000
@@ -84,20 +100,20 @@ LARGE_A = 50.0
 #: Ways in which moves that are not made yet can end: those of six moves, each made or not.
 MOST_ENDS = 64
 _SLACK_A = 1e-6
-_UNITS = 125  # of a fuse's current, in which discs of claims are remembered
 
 
 class WordBound:
     """Lets moves through as long as no home's reports can do more harm than its fuse's current.
 
-    fuses_a: of each home, A.
+    fuses_a: of each home, A. strict: every earlier moment counts, for each fuse, also with a meter.
     """
 
-    def __init__(self, fuses_a: ArrayLike) -> None:
+    def __init__(self, fuses_a: ArrayLike, *, strict: bool = False) -> None:
         self.fuses_a = np.asarray(fuses_a, np.float64)
         n = len(self.fuses_a)
         self._past = np.empty((0, n), np.int8)
-        self._large = self.fuses_a >= LARGE_A
+        self._strict = strict
+        self._large = (self.fuses_a >= LARGE_A) & (not strict)
         # The past phases that bind for each home, whatever it draws: the first, and from this one.
         self._first = np.zeros(n, np.int64)
         # Of the others, what it said: the disc's centre (2) and radius, -1 where they do not bind.
@@ -135,11 +151,13 @@ class WordBound:
         current = np.nan_to_num(self.clamp(amps))
         current[x < 0] = 0.0
         self._remember(x)
-        street = _Street(self.fuses_a, current, x, rest_a, measured_a)
+        free_a = np.where(self._large | (measured_a is not None), 0.5, 1.0) * self.fuses_a
+        street = _Street(self.fuses_a, free_a, current, x, rest_a, measured_a)
         if measured_a is None:
             balanced = np.abs(street.others_a) <= 0.5 * self.fuses_a
             self._first[balanced & self._large] = len(self._past) - 1
             self._note(~balanced & self._large, current, x)
+        if measured_a is None or self._strict:
             street.compare_with(self._past, self._first, self._said)
         streets = [street.instead(y) for y in _ends(x, current, under_way or {})]
         room = max(MOST_ENDS, 2 * len(streets))
@@ -200,8 +218,8 @@ class WordBound:
         binds = (binds | (self._said[-1, :, 2] >= 0)) & np.isfinite(self._claims).all(axis=0)
         least, greatest = self._claims[:2, binds], self._claims[2:, binds]
         # Rounded so that the disc holds the box of the claims.
-        radius = np.ceil(_UNITS * np.hypot(*(greatest - least)) / 2 + 0.75)
-        self._said[-1, binds, :2] = np.rint(_UNITS * (least + greatest) / 2).T
+        radius = np.ceil(UNITS * np.hypot(*(greatest - least)) / 2 + 0.75)
+        self._said[-1, binds, :2] = np.rint(UNITS * (least + greatest) / 2).T
         self._said[-1, binds, 2] = np.minimum(radius, 127)
 
 
@@ -266,12 +284,14 @@ def _take(move: Move, streets: list[_Street], room: int) -> bool:
 class _Street:
     """Homes on phases `x`, and what each one's reports can have cost.
 
-    others_a: |H| for each home, A, on the phases it was made with.
+    free_a: up to where |H| may grow. others_a: |H| for each home, A, on the phases it was made
+    with. With a meter H stands for what it measures, so only changes of H are known.
     """
 
     def __init__(
         self,
         fuses_a: NDArray[np.float64],
+        free_a: NDArray[np.float64],
         current: NDArray[np.complex128],
         x: NDArray[np.int8],
         rest_a: complex,
@@ -281,15 +301,15 @@ class _Street:
         self._current = current
         self._unknown = x < 0
         self.x = x.copy()
+        self._free = free_a
+        self._metered = measured_a is not None
         if measured_a is None:
             self._base = np.full(len(x), rest_a, np.complex128)
-            self._free = np.where(fuses_a < LARGE_A, fuses_a, 0.5 * fuses_a)
         else:
             self._base = measured_a - self._without(x)
-            self._free = 0.5 * fuses_a
         self.others_a = np.abs(self._others(x))
         self._most = self._allowed()
-        self._past: _Past | None = None
+        self._past: Past | None = None
         self._harm_most = fuses_a
 
     def instead(self, x: NDArray[np.int8]) -> _Street:
@@ -311,7 +331,7 @@ class _Street:
         others = turned.sum(axis=1)[:, None] - turned + self._base
         whole = np.arange(len(past))[:, None] >= first
         whole[0] = True
-        self._past = _Past(others, whole, said, self._fuses)
+        self._past = Past(others, whole, said, self._fuses, not self._metered)
         self._bound_harm()
 
     def _bound_harm(self) -> None:
@@ -349,48 +369,3 @@ class _Street:
         if (np.abs(others) > self._most).any():
             return False
         return self._past is None or not (self._harm(others) > self._harm_most).any()
-
-
-class _Past:
-    """Earlier phases with which is compared.
-
-    others_a: complex[k, n], H on them, A. whole: bool[k, n], where they bind for every current
-    that the fuse carries; elsewhere for the discs of `said`.
-    """
-
-    def __init__(
-        self,
-        others_a: NDArray[np.complex128],
-        whole: NDArray[np.bool_],
-        said: NDArray[np.int8],
-        fuses_a: NDArray[np.float64],
-    ) -> None:
-        self._others = others_a
-        self._whole = whole
-        self._fuses = fuses_a
-        self._beyond = np.maximum(np.abs(others_a) - fuses_a, 0.0)
-        row, home = np.nonzero((said[:, :, 2] >= 0) & ~whole)
-        disc = said[row, home] * (fuses_a[home, None] / _UNITS)
-        self._home = home
-        self._radius = disc[:, 2]
-        self._centre = TURN[:, None] * (disc[:, 0] + 1j * disc[:, 1])
-        then = others_a[row, home] + self._centre
-        size = np.abs(then)
-        self._to = np.conj(then) / np.maximum(size, 1e-12)
-        self._far = size
-        self._apart = np.maximum(size - self._radius, 0.0)
-        self._near = np.where(size > self._radius, np.minimum(size, 2 * self._radius - size), size)
-
-    def harm(self, others: NDArray[np.complex128]) -> NDArray[np.float64]:
-        """float[n], A: most that each home's word can have cost when H becomes complex[n]."""
-        least = np.minimum(
-            np.abs(others - self._others), np.abs(others) + self._fuses - self._beyond
-        )
-        worst = np.asarray(np.where(self._whole, least, 0.0).max(axis=0))
-        if len(self._home):
-            now = others[self._home] + self._centre
-            along = self._to * now
-            off = np.maximum(self._near - along.real, 0.0) + np.maximum(along.real - self._far, 0.0)
-            least = np.minimum(np.hypot(off, along.imag), np.abs(now) + self._radius - self._apart)
-            np.maximum.at(worst, self._home, least.max(axis=0))
-        return worst

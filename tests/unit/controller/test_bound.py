@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bench.virtual_street import VirtualStreet
 from pbal_controller.balancing import Move, Planner, PlannerConfig
 from pbal_controller.balancing.phasors import TURN
+from pbal_controller.config import PlausibilityConfig
 from pbal_controller.moves import memory as planner_memory
 from pbal_controller.plausibility import WordBound
 from pbal_controller.plausibility import bound as bound_module
@@ -21,7 +22,10 @@ STRATEGIES = ("constant", "swings", "any angle", "export", "any phase", "chases"
 class Played:
     """One street with constant true loads, balanced honestly for a while, then lied to."""
 
-    def __init__(self, seed: int, strategy: str, *, bound: bool = True, meter: bool = False):
+    def __init__(
+        self, seed: int, strategy: str, *, bound: bool = True, meter: bool = False,
+        strict: bool = False,
+    ):  # fmt: skip
         rng = np.random.default_rng(seed)
         n = int(rng.integers(3, 40))
         self.fuses = rng.choice([16.0, 25.0, 40.0, 63.0], n)
@@ -40,7 +44,7 @@ class Played:
             n, PlannerConfig(price=5.0, wear_budget_per_day=None, dwell_s=0, daily_cap=10000,
                              predict=bool(rng.random() < 0.5), max_moves=int(rng.integers(-1, 4)))
         )  # fmt: skip
-        self.bound = WordBound(self.fuses)
+        self.bound = WordBound(self.fuses, strict=strict)
         self.past = []
         self.held = 0
         for k in range(60):
@@ -146,6 +150,26 @@ def test_no_word_costs_more_than_its_fuse(strategy, meter):
         assert played.harm(own_stays=False) <= played.most() + np.sqrt(3) * played.drawn() + 1e-6
 
 
+#: Liars that obey, so that orders turn their own load, 0.46 to 0.99 of a fuse.
+OBEY = (54, 58, 39)
+
+
+@pytest.mark.parametrize("meter", [False, True], ids=["no meter", "meter"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_strict_it_costs_no_more_wherever_its_own_load_was_put(strategy, meter):
+    for seed in OBEY:
+        played = Played(seed, strategy, meter=meter, strict=True)
+        assert played.harm() <= 1.0 + 1e-6
+        assert played.harm(own_stays=False) <= 1.0 + np.sqrt(3) * played.drawn() + 1e-6
+
+
+def test_with_a_meter_its_own_steps_cost_more_when_not_strict():
+    """So that the test above can fail; the limit is the one of docs/safety.md."""
+    played = [Played(seed, "swings", meter=True) for seed in OBEY]
+    assert max(each.harm() for each in played) > 1.2
+    assert all(each.harm() <= 0.5 + np.sqrt(3) * each.drawn() for each in played)
+
+
 @pytest.mark.parametrize(("meter", "least"), [(False, 2.0), (True, 1.3)], ids=["no meter", "meter"])
 def test_without_the_bound_a_word_costs_more(meter, least):
     played = [Played(seed, "constant", bound=False, meter=meter) for seed in range(12)]
@@ -204,6 +228,51 @@ def test_the_worst_that_a_word_can_do(fuse_a, own_a, on_a, meter, least_a, most_
 @pytest.mark.parametrize("began", ["later", "restarted"])
 def test_nor_when_it_was_honest_before(began):
     assert 65 <= pulled(80, 75, 6, began=began) <= 80
+
+
+def fallen_and_risen(*, strict: bool) -> float:
+    """Home 0 draws 75 A and says so at first. Then it says that it draws nothing while the others
+    make up for it and while they are balanced, then an export; every fuse is 80 A. Most by which
+    the true neutral current grew over any moment before, A.
+    """
+    own, others = 75 + 0j, np.full(48, 5.0)
+    before, x = (
+        np.array([0, *[0] * a, *[1] * b, *[2] * (48 - a - b)], np.int8)
+        for a, b in ((16, 16), (7, 25))
+    )
+    bound = WordBound(np.full(49, 80.0), strict=strict)
+    bound.admit([], before, [own, *others])
+    bound.admit([], x, [own, *others])
+    seen = []
+    for wish, claim in ((-75.0, 0.0), (0.0, 0.0), (40.0, -40.0)):  # of the others' sum
+        while True:
+            h = (others * TURN[x[1:]]).sum()
+            seen.append(abs(own + h))
+            tries = [move(i, int(x[i]), q) for i in range(1, 49) for q in range(3) if q != x[i]]
+            far = [abs(h + 5 * (TURN[m.to_phase] - TURN[m.from_phase]) - wish) for m in tries]
+            best = tries[int(np.argmin(far))]
+            said = own if len(seen) == 1 else claim
+            if min(far) > abs(h - wish) or not bound.admit([best], x, [said, *others]):
+                break
+            x = x.copy()
+            x[best.home] = best.to_phase
+    return max(late - min(seen[: k + 1]) for k, late in enumerate(seen))
+
+
+def test_over_a_moment_in_between_a_large_fuse_costs_more_when_not_strict():
+    assert 100 <= fallen_and_risen(strict=False) <= 80 / 2 + 75 + 1e-5
+    assert 60 <= fallen_and_risen(strict=True) <= 80 + 1e-5
+
+
+def test_a_memory_is_taken_up_by_the_strict_and_from_it():
+    fuses, x = [80.0, 25.0, 63.0], np.array([0, 1, 2], np.int8)
+    for strict in (False, True):
+        one, other = WordBound(fuses, strict=strict), WordBound(fuses, strict=not strict)
+        one.admit([], x, [70.0, 5.0, 60.0])
+        one.admit([], x[::-1], [70.0, 5.0, 60.0])
+        other.load(one.state())
+        assert (other._past == one._past).all()
+        assert other.admit([], x, [70.0, 5.0, 60.0]) == []
 
 
 def test_without_what_it_said_it_costs_one_and_a_half_fuses(monkeypatch):
@@ -436,6 +505,12 @@ def test_the_planner_s_loop_tells_what_is_under_way(monkeypatch):
     )
     street.play(120)
     assert {1: (0, 2)} in told
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_setting_reaches_the_bound(strict):
+    street = VirtualStreet(4, lambda i, t: 3000.0, plausibility=PlausibilityConfig(strict=strict))
+    assert street.loop.bound._strict is strict
 
 
 def test_the_planner_s_loop_keeps_what_the_bound_remembers():

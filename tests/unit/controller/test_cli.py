@@ -91,6 +91,14 @@ def test_check_config_also_checks_the_core(site: Path, line: str, words: str) ->
     assert words in done.stderr
 
 
+def test_check_config_tells_of_a_strict_bound(keyed: Path) -> None:
+    (keyed / "conf.d").mkdir()
+    (keyed / "conf.d" / "20-strict.toml").write_text("[plausibility]\nstrict = true\n")
+    done = call("check-config", "-c", "pbal.toml", cwd=keyed)
+    assert done.returncode == 0, done.stderr
+    assert "one home's word: bounded against every earlier moment" in done.stdout
+
+
 def test_keys(site: Path) -> None:
     assert call("keys", "create", "-c", "pbal.toml", cwd=site).returncode == 0
     (site / "root").write_text("ab" * 32)

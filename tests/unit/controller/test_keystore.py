@@ -33,6 +33,17 @@ def test_round_trip(store: KeyStore) -> None:
     assert again.addresses() == [257]
 
 
+def test_an_older_group_key_is_not_taken_into_use(store: KeyStore) -> None:
+    """A newer one was drawn while the nodes were still given this one."""
+    used = store.active
+    older = store.new_group_key("a test", "")
+    newest = store.new_group_key("a test", "")
+    assert not store.activate(older.number)
+    again = KeyStore.open(store.path, b"pass")
+    assert (again.active, again.newest) == (used, newest)
+    assert store.activate(newest.number)
+
+
 def test_a_store_that_is_damaged_within_is_not_read_by_half(
     store: KeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
