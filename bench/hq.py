@@ -1,6 +1,7 @@
 """HQ: summaries a second from MQTT to the committed row; an alarm's way; an outage made up for.
 
     .venv/bin/python -m bench.hq [--sites 40] [--each 1000] [--alarms 60] [--away 400]
+    .venv/bin/python -m bench.hq --profile large [--quick] [--sizes 10000,100000] [--days 2]
 
 Real Mosquitto with TLS 1.3, real PostgreSQL that waits for its disk, `pbal-hq all`. The load (one
 process, a connection for each site, QoS 1) runs on the same computer.
@@ -16,6 +17,9 @@ catch_up      messages of a fleet that gives a tenth of the sustained rate waite
               become rows, HQ's start included, which counts the less the longer HQ was away
               (of an hour of so large a fleet the broker holds half)
 bytes_a_row   with its index
+
+The large profile measures each role by itself over Kafka, and fleets of several sizes
+(bench/_hq_large.py).
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import psycopg
@@ -88,14 +92,16 @@ def summary(site: int, n: int) -> Summary:
     )  # fmt: skip
 
 
-def payloads(site: int, each: int, first: int = 0) -> list[bytes]:
+def payloads(
+    site: int, each: int, first: int = 0, said: Callable[[int, int], Summary] = summary
+) -> list[bytes]:
     """A birth and `each` summaries from window `first` on, as a site sends them."""
     state = State(site=site, at_s=FIRST_S, words=1, config_hash=bytes(8), window_s=300)
     bdseq = Metric(sparkplug.BDSEQ, 0, sparkplug.INT64, timestamp=1)
     announced = [m for cls in (Summary, Event) for m in metrics.announced(cls, 1, in_plain=False)]
     out = [sparkplug.encode(Payload((bdseq, *metrics.packed(state, 1), *announced), 1, 0))]
     for n in range(each):
-        made = tuple(m.under_alias() for m in metrics.packed(summary(site, first + n), 1))
+        made = tuple(m.under_alias() for m in metrics.packed(said(site, first + n), 1))
         out.append(sparkplug.encode(Payload(made, 1, (n + 1) % 256), types=False))
     return out
 
@@ -304,17 +310,36 @@ async def bare_figure(config: Config, pki: Pki, contexts: dict, loads: dict, cou
     return count // 1000 * 1000 / took
 
 
-async def main() -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", choices=("small", "large"), default="small")
     parser.add_argument("--sites", type=int, default=40)
-    parser.add_argument("--each", type=int, default=1000)
+    parser.add_argument("--each", type=int, default=1000, help="windows of each site")
     parser.add_argument("--alarms", type=int, default=60)
     parser.add_argument("--away", type=float, default=400, help="seconds without HQ")
+    parser.add_argument("--quick", action="store_true", help="large: little of everything")
+    parser.add_argument(
+        "--sizes", type=lambda text: [int(each) for each in text.split(",")], default=[10_000],
+        help="large: fleets whose pages are asked for",
+    )  # fmt: skip
+    parser.add_argument("--days", type=int, default=2, help="large: of each fleet's hours")
+    parser.add_argument("--times", type=int, default=7, help="large: how often a page is asked for")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    count = given.sites * given.each
-    if count < 1000:  # what the subscriber of bare_per_s writes at once
+    if given.profile == "large":
+        from bench import _hq_large  # Kafka's client
+
+        figures = _hq_large.run(given)
+        print(json.dumps(figures, indent=1)) if given.json else _hq_large.printed(figures)
+        return
+    if given.sites * given.each < 1000:  # what the subscriber of bare_per_s writes at once
         parser.error("--sites times --each: 1000 summaries at least")
+    asyncio.run(small(given))
+
+
+async def small(given: argparse.Namespace) -> None:
+    """One process of HQ with a file as its bus."""
+    count = given.sites * given.each
     server = Postgres(safe=True)
     with tempfile.TemporaryDirectory(prefix="pbal-bench-") as name:
         folder = Path(name)
@@ -370,4 +395,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

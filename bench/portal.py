@@ -20,6 +20,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -164,8 +165,10 @@ async def login(url: str, keys: Keyring, name: str, grant: str) -> str:
     return tokens.make_access(keys, tokens.Access(person[0], session[0]), time.time())
 
 
-async def measure(url: str, times: int) -> dict[str, dict[str, dict[str, float]]]:
-    """By reader and page: median and largest, ms."""
+async def measure(
+    url: str, times: int, used_s: Callable[[], float] = time.process_time
+) -> dict[str, dict[str, dict[str, float]]]:
+    """By reader and page: median and largest, ms, and what of `used_s` went into one."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     keys = Keyring([bytes(range(32))])
@@ -184,8 +187,10 @@ async def measure(url: str, times: int) -> dict[str, dict[str, dict[str, float]]
                 client.cookies.set("__Host-pbal", access)
                 for page in HOUSE if reader == "the house" else PAGES:
                     path = page.replace("{month}", time.strftime("%Y-%m"))
-                    took = []
-                    for _ in range(times + 1):
+                    took, used = [], 0.0
+                    for n in range(times + 1):
+                        if n == 1:
+                            used = used_s()
                         start = time.perf_counter()
                         answer = await client.get(path)
                         took.append(1000 * (time.perf_counter() - start))
@@ -195,6 +200,7 @@ async def measure(url: str, times: int) -> dict[str, dict[str, dict[str, float]]
                     out.setdefault(reader, {})[page] = {
                         "median_ms": round(statistics.median(took), 1),
                         "largest_ms": round(max(took), 1),
+                        "cpu_ms": round(1000 * (used_s() - used) / times, 1),
                     }
     return out
 

@@ -36,6 +36,7 @@ from pbal_hq.cli.base import ConfigOption, JsonOption, print_json
 from pbal_hq.cli.doctor import doctor
 from pbal_hq.cli.init import init
 from pbal_hq.cli.run import run, run_all
+from pbal_hq.cli.size import print_size
 from pbal_hq.config import describe, load
 from pbal_hq.errors import HqError
 
@@ -51,6 +52,7 @@ app.command()(init)
 app.command("all")(run_all)
 app.command()(run)
 app.command()(doctor)
+app.command("size")(print_size)
 app.add_typer(bus.app, name="bus")
 app.add_typer(db.app, name="db")
 app.add_typer(druid.app, name="druid")
