@@ -32,9 +32,18 @@ from pbal_controller.bearers.lora import RadioConfig, RadioThread
 from pbal_controller.config import GatewayConfig, PlannerConfig, UplinkConfig
 from pbal_controller.journal import AsyncJournal
 from pbal_controller.standing import Mode, Restraint
-from pbal_controller.uplink import Commands, Gateway, LoraUplink, airlink, lora, outbox
+from pbal_controller.uplink import (
+    Commands,
+    EdgeNode,
+    Gateway,
+    Intents,
+    LoraUplink,
+    Packet,
+    airlink,
+    lora,
+    outbox,
+)
 from pbal_controller.uplink import gateway as gateways
-from pbal_controller.uplink.node import EdgeNode, Intents, Packet
 from pbal_protocol.frames import UP, peek
 from pbal_protocol.radio.airtime import time_on_air_us
 from pbal_sim.radio import FREE, Air

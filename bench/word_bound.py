@@ -19,8 +19,7 @@ from bench import _data
 from bench.control import measure
 from pbal_controller.balancing import Planner, PlannerConfig
 from pbal_controller.balancing.phasors import TURN
-from pbal_controller.plausibility import WordBound
-from pbal_controller.plausibility.bound import LARGE_A
+from pbal_controller.plausibility import LARGE_A, WordBound
 
 #: A, by IEC 60269-2.
 RATINGS = np.array([16.0, 20.0, 25.0, 32.0, 35.0, 40.0, 50.0, 63.0, 80.0, 100.0, 125.0])

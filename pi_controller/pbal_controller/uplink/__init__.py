@@ -1,6 +1,15 @@
 """The link to HQ: summaries and events, an outbox, Sparkplug over MQTT, commands."""
 
-from pbal_controller.uplink import airlink, certificate, enrolment, outbox, thermal, tls
+from pbal_controller.uplink import (
+    airlink,
+    certificate,
+    enrolment,
+    gateway,
+    lora,
+    outbox,
+    thermal,
+    tls,
+)
 from pbal_controller.uplink.alarms import SiteAlarm
 from pbal_controller.uplink.anchor import Anchors, anchor
 from pbal_controller.uplink.commands import Commands
@@ -11,7 +20,7 @@ from pbal_controller.uplink.link import Uplink
 from pbal_controller.uplink.lora import LoraUplink
 from pbal_controller.uplink.lorawan import LorawanUplink
 from pbal_controller.uplink.modem import load_modem, read_app_key
-from pbal_controller.uplink.node import EdgeNode, Packet
+from pbal_controller.uplink.node import EdgeNode, Intents, Packet
 from pbal_controller.uplink.renewal import Renewal
 from pbal_controller.uplink.state import StateMaker
 from pbal_controller.uplink.summaries import Summaries
@@ -21,6 +30,7 @@ __all__ = [
     "Commands",
     "EdgeNode",
     "Gateway",
+    "Intents",
     "KeyFile",
     "Link",
     "LoraUplink",
@@ -35,9 +45,11 @@ __all__ = [
     "anchor",
     "certificate",
     "enrolment",
+    "gateway",
     "gateway_of",
     "link_of",
     "load_modem",
+    "lora",
     "outbox",
     "read_app_key",
     "thermal",
