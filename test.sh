@@ -64,8 +64,8 @@ in_the_gaps() {
 }
 
 # Engines are large: one after the other, and no longer than this in all, four minutes for each of Kafka, HDFS,
-# Storm, Druid, Superset and the database's cluster, and two for the bench of all roles.
-engines_within=1560
+# Storm, Druid, Superset, OpenSearch and the database's cluster, and two for the bench of all roles.
+engines_within=1800
 with_engines() {
     PBAL_ENGINE_TESTS=1 timeout --kill-after 30 $engines_within \
         "$bin/python" -m pytest "${once_more[@]}" --durations 30 --durations-min 5 "$@"
