@@ -169,7 +169,7 @@ async def test_a_new_user_from_first_password_to_second_factor(database_url, fle
             await page.wait_for_selector("text=Set it up first")
             await page.click("button:has-text('Set it up')")
             secret = await page.inner_text("main code")
-            assert await page.evaluate("document.querySelector('img.qr').naturalWidth") > 50
+            await page.wait_for_function("document.querySelector('img.qr').naturalWidth > 50")
             await page.fill("#code", pyotp.TOTP(secret).now())
             await page.click("text=Confirm")
             await page.wait_for_selector("h1:has-text('Overview')")
