@@ -1,6 +1,8 @@
-"""The configuration of HQ: its tables (tables), and how it is read (files)."""
+"""The configuration of HQ: its tables (tables, notices), and how it is read (files)."""
 
+from pbal_hq.config.base import Table
 from pbal_hq.config.files import DEFAULT_CONFIG, load, secret
+from pbal_hq.config.notices import NotifyConfig, RouteConfig, SmtpConfig
 from pbal_hq.config.report import describe
 from pbal_hq.config.tables import (
     AlarmsConfig,
@@ -20,14 +22,10 @@ from pbal_hq.config.tables import (
     LogsConfig,
     MetricsConfig,
     NetworkConfig,
-    NotifyConfig,
     OidcConfig,
     PortalConfig,
-    RouteConfig,
-    SmtpConfig,
     StandbyConfig,
     StoreConfig,
-    Table,
 )
 
 __all__ = [

@@ -7,27 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-TopicId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=604_800)]
-MailAddress = Annotated[str, Field(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")]
-# Where people reach the portal: no path; "" is none.
-PortalUrl = Annotated[str, Field(pattern=r"^(https?://[^\s/]+)?$")]
-
-
-def _is_private(url: str) -> bool:
-    """Whether what is sent there can be read by nobody on the way: HTTPS, or on this computer."""
-    parts = urlsplit(url)
-    here = parts.hostname in ("localhost", "127.0.0.1", "::1")
-    return parts.scheme == "https" or (parts.scheme == "http" and here)
-
-
-class Table(BaseModel):
-    """Base of all tables: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from pbal_hq.config.base import Port, PortalUrl, Seconds, Table, TopicId, is_private
+from pbal_hq.config.notices import NotifyConfig
 
 
 class LogConfig(Table):
@@ -62,7 +45,7 @@ class LogsConfig(Table):
 
     @model_validator(mode="after")
     def _private(self) -> LogsConfig:
-        if self.url and not _is_private(self.url):
+        if self.url and not is_private(self.url):
             raise ValueError("`url` begins with https://")
         return self
 
@@ -335,67 +318,6 @@ class AlarmsConfig(Table):
     escalate_after_min: tuple[Annotated[float, Field(gt=0, le=10_080)], ...] = (30.0, 240.0)
 
 
-class SmtpConfig(Table):
-    """The mail server that takes notices."""
-
-    host: str = "localhost"
-    port: Port = 25
-    # "starttls" and "tls" check the server's certificate.
-    security: Literal["none", "starttls", "tls"] = "none"
-    sender: MailAddress = "pbal-hq@localhost"
-    user: str = ""
-    password_file: Path | None = None
-
-
-class RouteConfig(Table):
-    """One receiver of notices, and which it gets."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
-    kind: Literal["email", "webhook", "push"]
-    # Of e-mail: whom to. Of the others: where to; HTTPS but on this computer.
-    to: tuple[MailAddress, ...] = ()
-    url: str = ""
-    # Of a webhook: the key of its signature. Of push: the gateway's access token.
-    secret_file: Path | None = None
-    least: Literal["warning", "alarm"] = "warning"
-    # 1: only what nobody acknowledged in alarms.escalate_after_min[0]; 2: in [1], and so on.
-    level: int = Field(default=0, ge=0, le=9)
-    # A part of the tree as STATE/DISTRICT/DIVISION/FEEDER, some or all of it; "" is all.
-    area: str = ""
-    kinds: tuple[str, ...] = ()
-    # Whether it hears of alarms that are over.
-    closed: bool = True
-
-    @model_validator(mode="after")
-    def _whole(self) -> RouteConfig:
-        if self.kind == "email":
-            if not self.to:
-                raise ValueError("a route of kind email needs `to`")
-            return self
-        if not _is_private(self.url):
-            raise ValueError(f"a route of kind {self.kind} needs `url`, which begins with https://")
-        return self
-
-
-class NotifyConfig(Table):
-    """Notices of alarms outside the portal (docs/hq-portal.md)."""
-
-    # Where people reach the portal, for links; "" for none.
-    portal_url: PortalUrl = ""
-    # The shortest time between two messages of a route: what comes meanwhile goes together.
-    quiet_s: float = Field(default=60.0, ge=0, le=86_400)
-    smtp: SmtpConfig = SmtpConfig()
-    routes: tuple[RouteConfig, ...] = ()
-
-    @model_validator(mode="after")
-    def _once(self) -> NotifyConfig:
-        names = [route.name for route in self.routes]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise ValueError(f"two routes are named {min(twice)}")
-        return self
-
-
 class PortalConfig(Table):
     """The portal and its API: pages for people (docs/hq-portal.md)."""
 
@@ -431,7 +353,7 @@ class OidcConfig(Table):
     @model_validator(mode="after")
     def _whole(self) -> OidcConfig:
         if self.issuer:
-            if not _is_private(self.issuer):
+            if not is_private(self.issuer):
                 raise ValueError("`issuer` begins with https://")
             if not self.client_id or not self.portal_url:
                 raise ValueError("a provider needs `client_id` and `portal_url`, too")

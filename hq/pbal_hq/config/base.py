@@ -1,0 +1,28 @@
+"""What tables of the configuration are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TopicId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=604_800)]
+MailAddress = Annotated[str, Field(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")]
+# Where people reach the portal: no path; "" is none.
+PortalUrl = Annotated[str, Field(pattern=r"^(https?://[^\s/]+)?$")]
+
+
+def is_private(url: str) -> bool:
+    """Whether what is sent there can be read by nobody on the way: HTTPS, or on this computer."""
+    parts = urlsplit(url)
+    here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    return parts.scheme == "https" or (parts.scheme == "http" and here)
+
+
+class Table(BaseModel):
+    """Base of all tables: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
