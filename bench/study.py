@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,14 @@ from pbal_tools.study.demo import START, feeder_text, write_profiles
 
 ONCE = ("Reading", "Ranking", "Which homes", "Both objectives", "Second opinion")
 """Stages that do not grow with the days."""
-PARTS: tuple[tuple[str, Any, str], ...] = (
+Part = tuple[str, Any, str]
+"""Label, owner, and the name of what is called."""
+SINGLE: tuple[Part, ...] = (
+    ("at a budget", controllers, "at_budget"),
+    ("again", controllers, "again"),
+)
+"""Searches of which a longer study makes one, and none."""
+PARTS: tuple[Part, ...] = (
     ("meters: power flow", MinuteFlow, "currents"),
     ("readings", Readings, "observe"),
     ("what lasts", Lasting, "observe"),
@@ -59,21 +66,23 @@ PARTS: tuple[tuple[str, Any, str], ...] = (
 
 
 @contextmanager
-def timed(spent: dict[str, float]) -> Iterator[None]:
-    """Counts the processor seconds within each of PARTS while the block runs."""
-    kept = [(owner, name, getattr(owner, name)) for _, owner, name in PARTS]
+def timed(
+    parts: tuple[Part, ...], clock: Callable[[], float], spent: dict[str, float]
+) -> Iterator[None]:
+    """Adds the seconds of `clock` within each of `parts`, by label, while the block runs."""
+    kept = [(owner, name, getattr(owner, name)) for _, owner, name in parts]
 
     def watch(label: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any, **more: Any) -> Any:
-            began = time.perf_counter()
+            began = clock()
             try:
                 return call(*args, **more)
             finally:
-                spent[label] = spent.get(label, 0.0) + time.perf_counter() - began
+                spent[label] = spent.get(label, 0.0) + clock() - began
 
         return watched
 
-    for label, owner, name in PARTS:
+    for label, owner, name in parts:
         setattr(owner, name, watch(label, getattr(owner, name)))
     try:
         yield
@@ -100,39 +109,21 @@ def measure(days: int, seed: int, parts: bool) -> dict[str, Any]:
             return lambda done: None
 
         spent: dict[str, float] = {}
-        price_s = again_s = 0.0
-        at_budget, again = controllers.at_budget, controllers.again
-
-        def priced(*args: Any, **more: Any) -> Any:
-            nonlocal price_s
-            before = time.process_time()
-            found = at_budget(*args, **more)
-            price_s += time.process_time() - before
-            return found
-
-        def searched(*args: Any, **more: Any) -> Any:
-            nonlocal again_s
-            before = time.process_time()
-            found = again(*args, **more)
-            again_s += time.process_time() - before
-            return found
-
-        controllers.at_budget = priced  # type: ignore[assignment]
-        controllers.again = searched  # type: ignore[assignment]
+        single: dict[str, float] = {}
         options = Options(feeder=feeder, profiles=profiles, loop=Loop(use_feeder=None))
         began = time.process_time()
-        try:
-            with timed(spent) if parts else nullcontext():
-                run_study(options, stage)
-        finally:
-            controllers.at_budget = at_budget  # type: ignore[assignment]
-            controllers.again = again  # type: ignore[assignment]
+        with (
+            timed(SINGLE, time.process_time, single),
+            timed(PARTS if parts else (), time.perf_counter, spent),
+        ):
+            run_study(options, stage)
         stages.append(("", time.process_time()))
     rows = []
     year = 0.0
     for (title, at), (_, after) in pairwise(stages):
         once = title.startswith(ONCE)
-        single_s, extra_s = (price_s, again_s) if title.startswith("Hindsight") else (0.0, 0.0)
+        hindsight = title.startswith("Hindsight")
+        single_s, extra_s = (single.get(label, 0.0) if hindsight else 0.0 for label, *_ in SINGLE)
         daily = (after - at - single_s - extra_s) / days
         scaled = after - at if once else single_s + daily * 365
         year += scaled
