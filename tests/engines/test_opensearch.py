@@ -18,7 +18,7 @@ from rigs.hq import database_url, execute, hq, postgres, run  # noqa: F401
 from rigs.needs import missing, require_file
 from rigs.uplink import NoOrders, no_reading, opened
 from rigs.uplink import config as uplink_config
-from rigs.waiting import until
+from rigs.waiting import going, until
 
 from pbal_controller.uplink import Uplink, outbox
 from pbal_engines import Missing, OpenSearch, Service, Tls, fetched, find_java
@@ -143,16 +143,6 @@ def logging_to(files):
             logger.removeHandler(handler)
             logger.setLevel(level)
             handler.close()
-
-
-@contextlib.asynccontextmanager
-async def going(work):
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 async def test_a_line_comes_from_the_site_to_the_command(

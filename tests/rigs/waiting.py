@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from rigs.needs import PATIENCE_S
@@ -24,3 +25,16 @@ async def until(
             return found
         assert time.monotonic() < end_s, f"not in time: {what}"
         await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def going(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """`work` goes on beside what is within; raises what it raised, were it to end by itself."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()

@@ -5,7 +5,6 @@ configuration and certificates, and the controller's own uplink and commands.
 """
 
 import asyncio
-import contextlib
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from rigs import people
 from rigs.hq import Headquarters
 from rigs.ordering import answered, order, released
 from rigs.uplink import no_reading, opened
+from rigs.waiting import going
 
 from pbal_controller.config import PlannerConfig, UplinkConfig
 from pbal_controller.standing import Mode, Restraint
@@ -27,18 +27,6 @@ from pbal_uplink import State
 
 pytestmark = pytest.mark.timeout(600)
 PATIENCE_S = 60
-
-
-@contextlib.asynccontextmanager
-async def task_of(work):
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
 
 
 async def until(condition):
@@ -89,8 +77,8 @@ async def site(tmp_path, database_url):
                              time.time)  # fmt: skip
             uplink = Uplink(journal, settings, 7, a_state, taken, no_reading, time.time)
             async with (
-                task_of(roles.run(hq.config, roles.wanted(hq.config))),
-                task_of(uplink.run(lambda: None)),
+                going(roles.run(hq.config, roles.wanted(hq.config))),
+                going(uplink.run(lambda: None)),
             ):
                 await until_online(conn)
                 signer = commands.Signer.read(hq.config.data / "command.key")

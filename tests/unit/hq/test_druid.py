@@ -23,6 +23,7 @@ from pbal_hq.trends.druid import FIELDS, MEASURES, Druid, correction, schema
 from pbal_uplink import Summary
 
 DAYS = (TODAY - 3 * DAY, TODAY - 2 * DAY)
+NOBODY = "http://127.0.0.1:1"  # listens there
 FIRST, AFTER = DAYS[0].replace(day=1), TODAY.replace(day=1) + 32 * DAY
 
 
@@ -220,7 +221,7 @@ def test_who_answers_badly_is_named(server):
     druid = Druid(server.url, server.url)
     with pytest.raises(TrendsError, match="404"):
         druid.sql("SELECT 1")
-    gone = Druid("http://127.0.0.1:1", "http://127.0.0.1:1")
+    gone = Druid(NOBODY, NOBODY)
     with pytest.raises(TrendsError, match="is it up"):
         gone.sql("SELECT 1")
     with pytest.raises(ValueError, match="both or neither"):
@@ -229,8 +230,8 @@ def test_who_answers_badly_is_named(server):
 
 def test_without_the_packages_of_long_ranges_they_are_named(run, tmp_path, monkeypatch):
     file = tmp_path / "hq.toml"
-    url = "http://127.0.0.1:1"
-    file.write_text(f'data = "{tmp_path}"\n[druid]\nbroker = "{url}"\ncoordinator = "{url}"\n')
+    druid = f'broker = "{NOBODY}"\ncoordinator = "{NOBODY}"\n'
+    file.write_text(f'data = "{tmp_path}"\n[druid]\n{druid}')
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     asked = ("lake", "trends", "--from", "2026-10", "--to", "2026-11", "-c", file)
     assert "pip install pbal[hq,lake]" in run(*asked, code=2).stderr
