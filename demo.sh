@@ -10,5 +10,9 @@ if [ "${1:-}" = hq ]; then
     "$root/tools/bootstrap.sh" --debian mosquitto --debian postgresql sim hq
     exec "$root/.venv/bin/pbal" sim "$@"
 fi
-"$root/tools/bootstrap.sh" sim
+case " $* " in
+    # Homes over LoRa: the controller's radio driver is the real one.
+    *rural* | *campus* | *mixed* | *two-paths*) "$root/tools/bootstrap.sh" sim pi ;;
+    *) "$root/tools/bootstrap.sh" sim ;;
+esac
 exec "$root/.venv/bin/pbal" sim run "$@"

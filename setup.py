@@ -1,4 +1,4 @@
-"""Lists the rooms and builds the Cython balancing core; everything else is in pyproject.toml."""
+"""Lists the rooms and builds what is compiled; everything else is in pyproject.toml."""
 
 import os
 
@@ -7,8 +7,25 @@ from Cython.Build import cythonize
 from setuptools import Extension, find_namespace_packages, setup
 
 ROOM = "pi_controller/pbal_controller/balancing"
-MODULES = ("_core", "_outlook", "_paths")
-PARTS = ("_clones.h", "_kernels.h", "_pairs.h", "_state.pxi", "_search.pxi", "_exact.pxi")
+STUDY = "tools/pbal_study/feeder"
+MODULES = {
+    "pbal_controller.balancing": (ROOM, ("_core", "_gains", "_outlook", "_paths")),
+    "pbal_study.feeder": (STUDY, ("_loads",)),
+}
+PARTS = (
+    "_clones.h",
+    "_gains.h",
+    "_kernels.h",
+    "_pairs.h",
+    "_pairs_wide.h",
+    "_street.h",
+    "_two.h",
+    "_state.pxi",
+    "_search.pxi",
+    "_exact.pxi",
+    "_minute.pxi",
+    "_ways.pxi",
+)
 
 # PBAL_ANNOTATE=1 writes NAME.html, which shows where C falls back to Python.
 # PBAL_WARN=1 compiles with the warnings the core is kept clean of.
@@ -17,15 +34,16 @@ warn = ["-Wall", "-Wconversion"] if os.environ.get("PBAL_WARN") == "1" else []
 
 extensions = [
     Extension(
-        f"pbal_controller.balancing.{name}",
-        [f"{ROOM}/{name}.pyx"],
-        include_dirs=[numpy.get_include(), ROOM],
+        f"{package}.{name}",
+        [f"{folder}/{name}.pyx"],
+        include_dirs=[numpy.get_include(), ROOM, STUDY],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        depends=[f"{ROOM}/{part}" for part in PARTS],
+        depends=[*(f"{ROOM}/{part}" for part in PARTS), f"{STUDY}/_loads.h"],
         extra_compile_args=["-O3", "-fno-math-errno", *warn],
     )
-    for name in MODULES
-    if os.path.exists(f"{ROOM}/{name}.pyx")
+    for package, (folder, names) in MODULES.items()
+    for name in names
+    if os.path.exists(f"{folder}/{name}.pyx")
 ]
 
 # Every room keeps its packages under its own folder. The boards and the two scripts of the
@@ -41,4 +59,5 @@ setup(
     packages=packages,
     package_dir=package_dir,
     ext_modules=cythonize(extensions, annotate=annotate, language_level=3),
+    options={"build_ext": {"parallel": os.cpu_count()}},
 )

@@ -63,6 +63,17 @@ def forget():
     gc.collect()
 
 
+def as_it_was():
+    """What start.py did then: each import looked for in all folders, our package loaded anew."""
+    for name in ("asyncio", "hashlib", "json", "struct", "binascii"):
+        found = sys.modules.pop(name)
+        __import__(name)
+        if name == "asyncio":
+            sys.modules[name] = found  # it has its parts already
+    forget()
+    __import__("pbal_node.app")
+
+
 if WHAT == "flash":
     install()
 else:
@@ -84,7 +95,10 @@ if HOW == "before":
     learnt = micropython.mem_total() - begin
 from pbal_node.start import application  # noqa: E402
 
-main = application()
+if HOW == "now":
+    main = application()
+else:
+    as_it_was()
 from pbal_node import app, importer  # noqa: E402
 
 if HOW != "now":

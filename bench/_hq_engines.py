@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import os
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from confluent_kafka import ConsumerGroupTopicPartitions as ck_groups
 from confluent_kafka.admin import AdminClient
 
+from bench._processors import tree_cpu_s
 from pbal_engines import Kafka, Tls, fetched, find_java
 from pbal_hq import kafkabus, portal
 from pbal_hq.broker import BrokerFiles
@@ -28,29 +29,7 @@ from pbal_hq.enrol import set_up
 from pbal_hq.lake import lake_of
 from pbal_sim.hq import Postgres, free_port
 
-_TICK = os.sysconf("SC_CLK_TCK")
 _AT_ONCE = 2000  # records in an append
-
-
-def _cpu_clock(pid: int) -> int:
-    """The clock of a process's processor time, finer than /proc (clock_getcpuclockid(3))."""
-    return (~pid << 3) | 2
-
-
-def tree_cpu_s(pid: int) -> float:
-    """Processor time of a process and all that it started, with those that are gone."""
-    total, left = 0.0, [pid]
-    while left:
-        number = left.pop()
-        try:
-            fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
-            children = Path(f"/proc/{number}/task/{number}/children").read_text()
-            own = time.clock_gettime(_cpu_clock(number))
-        except OSError:
-            continue  # it ended meanwhile: its parent has its time
-        total += own + sum(map(int, fields[13:15])) / _TICK
-        left += map(int, children.split())
-    return total
 
 
 class Place:
@@ -137,11 +116,63 @@ class Place:
 
         asyncio.run(work())
 
+    @contextlib.contextmanager
+    def held(self, records: Sequence[New]) -> Iterator[Callable[[], None]]:
+        """Append them in one transaction that is open: call what is given, and consumers see them
+        all at once."""
+        import confluent_kafka as ck
+
+        refused: list[ck.KafkaError] = []
+
+        def delivered(error: ck.KafkaError | None, _: object) -> None:
+            if error is not None:
+                refused.append(error)
+
+        producer = ck.Producer({
+            **self._settings, "transactional.id": f"bench-{secrets.token_hex(4)}",
+            "transaction.timeout.ms": 600_000, "partitioner": "murmur2_random",
+            "compression.type": "lz4", "linger.ms": 2,
+        })  # fmt: skip
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        for begin in range(0, len(records), _AT_ONCE):
+            for new in records[begin : begin + _AT_ONCE]:
+                producer.produce(new.topic, new.value, new.key.encode(), on_delivery=delivered)
+            producer.flush(60)
+        if refused:
+            raise SystemExit(f"Kafka: {refused[0].str()}")
+        yield lambda: producer.commit_transaction(60)
+
+    def at_end(self, group: str, topic: str) -> None:
+        """What is there already is done for this group, which has no members now."""
+        import confluent_kafka as ck
+        from confluent_kafka.admin import OffsetSpec
+
+        until = time.monotonic() + 60
+        while self.members_left(group):  # those of processes that have just ended
+            if time.monotonic() > until:
+                raise SystemExit(f"{group} does not come to rest")
+            time.sleep(0.2)
+        parts = [ck.TopicPartition(topic, n) for n in range(self.config.bus.kafka.partitions)]
+        asked_ = self._admin.list_offsets({each: OffsetSpec.latest() for each in parts})
+        ends = [ck.TopicPartition(topic, each.partition, found.result(30).offset)
+                for each, found in asked_.items()]  # fmt: skip
+        wanted = ck.ConsumerGroupTopicPartitions(group_id(group), ends)
+        for done in self._admin.alter_consumer_group_offsets([wanted]).values():
+            done.result(30)
+
     def behind(self, group: str, topic: str) -> int:
         """Records that this group has before it; the marks of transactions count."""
         from pbal_hq.bus.behind import behind
 
         return behind(self._admin, {topic: (group,)})[group, topic]
+
+    def position(self, group: str, topic: str) -> int:
+        """Offsets of a topic that this group is done with, over its partitions."""
+        wanted = ck_groups(group_id(group))
+        (found,) = self._admin.list_consumer_group_offsets([wanted]).values()
+        places = found.result(30).topic_partitions
+        return sum(max(0, each.offset) for each in places if each.topic == topic)
 
     def is_there(self, topic: str, records: int) -> bool:
         """Whether a topic has so many records: its offsets first, which cost little to ask for."""
@@ -191,6 +222,11 @@ class Place:
         asked_ = self._admin.describe_consumer_groups([group_id(group)], request_timeout=15)
         found = next(iter(asked_.values())).result(30)
         return len(found.members) if found.state.name == "STABLE" else 0
+
+    def members_left(self, group: str) -> int:
+        """How many consumers a group has in whatever state."""
+        asked_ = self._admin.describe_consumer_groups([group_id(group)], request_timeout=15)
+        return len(next(iter(asked_.values())).result(30).members)
 
     def topic_bytes(self, topic: str) -> int:
         """What a topic's log takes on the disk."""

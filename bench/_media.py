@@ -239,7 +239,7 @@ class RadioHome:
             self._say(self.node.answer, end_us + _RADIO_TURN_US, self._sf)
         elif kind == GROUP:
             try:
-                record = r.decode_all(self.node.group.open(frame), "group")[0]
+                record = r.decode_all(self.node.opened(frame), "group")[0]
             except RemoteError:
                 return
             if isinstance(record, Beacon):

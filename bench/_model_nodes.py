@@ -29,6 +29,7 @@ _LANE = 4  # of counters (firmware/pbal_node/counters.py)
 # Asking for the time (firmware/pbal_node/clock.py), s.
 _ANSWER_S, _SAME_S, _AGAIN_S, _ASK_S = 5.0, 1.0, 5.0, 3600.0
 MORE, URGENT = 1, 2  # hints
+_FLASH_S = 0.2
 _URGENT_ROOM, _ANSWER_ROOM, _WIRED_ROOM = 64, 110, 223
 
 
@@ -47,7 +48,12 @@ class ModelNode:
         self.clock = clock
         self._sealer = Sealer(up, UP, SITE, address)
         self._opener = Opener(down, DOWN, SITE, address)
-        self.group = Opener(group_key(GROUP_ROOT, SITE), GROUP, SITE, 0)
+        # It takes a new group key where `takes_keys`; others leave the question unanswered.
+        self.takes_keys = False
+        self._group_keys = {1: group_key(GROUP_ROOT, SITE)}
+        self._group = [Opener(self._group_keys[1], GROUP, SITE, 0)]
+        self._proof: r.GroupProof | None = None
+        self._flashed_s = 0.0  # when a new key was written: it is proven from then on
         self._counter = 0
         self._nonce = 0x1000 + address
         self._asked_s = self._set_s = 0.0  # for the time; when it was set
@@ -124,6 +130,25 @@ class ModelNode:
         self._acks.append(r.Ack(counter=int.from_bytes(frame[3:7], "little"), result=0))
         return True
 
+    def opened(self, frame: bytes) -> bytes:
+        """A frame of the group under a key that it has. Raises RemoteError."""
+        try:
+            return self._group[-1].open(frame)
+        except RemoteError:
+            return self._group[0].open(frame)
+
+    def _take_key(self, record: r.GroupKey) -> None:
+        if record.group_key and record.generation not in self._group_keys:
+            self._group_keys[record.generation] = record.group_key
+            self._group.append(Opener(record.group_key, GROUP, SITE, 0))
+            self._flashed_s = self.clock() + _FLASH_S
+        newest = max(self._group_keys)
+        sealer = Sealer(self._group_keys[newest], GROUP, SITE, 0)
+        self._proof = r.GroupProof(
+            generation=newest, challenge=record.challenge,
+            proof=sealer.proof(self.address, record.challenge),
+        )  # fmt: skip
+
     def _act(self, record: r.Record) -> None:
         if isinstance(record, r.TimeSync):
             if record.nonce == self._nonce and self.clock() - self._asked_s <= _ANSWER_S:
@@ -140,6 +165,8 @@ class ModelNode:
             self._say_health = True
         elif isinstance(record, SlotAssign):
             self.assigned(record)
+        elif isinstance(record, r.GroupKey) and self.takes_keys:
+            self._take_key(record)
 
     def _order(self, switch: r.Switch) -> None:
         self._tick()
@@ -168,7 +195,9 @@ class ModelNode:
             time_s=int(now) if self.synced else 0, va_v=VOLTS[1], vb_v=VOLTS[2], vc_v=VOLTS[3],
             vout_v=VOLTS[phase], current_a=4.0, p_w=900.0, freq_hz=50, phase=self.phase,
             state=r.STATE_OPENING if moving else r.STATE_CLOSED,
-            flags=0 if self.synced else r.FLAG_UNSYNCED, age_ms=round(1000 * (now - begun)),
+            flags=(0 if self.synced else r.FLAG_UNSYNCED)
+            | (r.FLAG_EVENTS_PENDING if self.events else 0),
+            age_ms=round(1000 * (now - begun)),
         )  # fmt: skip
 
     def _wants_time(self) -> bool:
@@ -209,10 +238,13 @@ class ModelNode:
         if self._say_health and left >= r.Health.SIZE:
             self._say_health = False
             put(r.Health(heap_used_max=60_000, uptime_s=int(self.clock() - BEGIN_S)))
+        proven = self.clock() >= self._flashed_s
+        if self._proof is not None and proven and put(self._proof):
+            self._proof = None
         while self._acks and put(self._acks[0]):
             self._acks.pop(0)
         told = [put(record) for record in [*self._results, *self.events]]
-        more = bool(self._first or self._acks or self._say_health) or not all(told)
+        more = bool(self._first or self._acks or self._say_health or self._proof) or not all(told)
         hints = MORE * more | URGENT * bool(self._results or self.events)
         return self.seal(b"".join(parts)), hints
 

@@ -174,8 +174,8 @@ class Site:
             mock.patch.object(Streams, "publish", lambda _, what, body: self._told(what, body)),
         ):
             self._on_air()
-            config, keys = self._configured(folder, driver)
-            controller = Controller(config, keys, self.loop.unix_s)
+            config, self.keys = self._configured(folder, driver)
+            controller = Controller(config, self.keys, self.loop.unix_s)
             task = asyncio.create_task(controller.run())
             try:
                 yield controller
@@ -233,13 +233,7 @@ class Site:
         self._rounds: list[float] = []
         with tempfile.TemporaryDirectory(prefix="pbal-bench-") as name:
             async with self.running(Path(name)) as c:
-                await self._until(
-                    lambda: (
-                        all(home.alive for home in c.fleet)
-                        and all(node.synced for node in self.nodes.values())
-                    ),
-                    _START_S,
-                )
+                await self._started(c)
                 found.start_s = self.loop.time()
                 await asyncio.sleep(120)
                 begun_s = self.loop.time()
@@ -254,6 +248,33 @@ class Site:
         found.round_s = sum(self._rounds) / len(self._rounds) if self._rounds else 0.0
         return found
 
+    async def _started(self, c: Controller) -> None:
+        await self._until(
+            lambda: (
+                all(home.alive for home in c.fleet)
+                and all(node.synced for node in self.nodes.values())
+            ),
+            _START_S,
+        )
+
+    async def rekey(self) -> tuple[float, float]:
+        """Draws a group key; see `rekeyed`."""
+        for node in self.nodes.values():
+            node.takes_keys = True
+        with tempfile.TemporaryDirectory(prefix="pbal-bench-") as name:
+            async with self.running(Path(name)) as c:
+                await self._started(c)
+                await asyncio.sleep(120)
+                begun_s, oldest_s = self.loop.time(), 0.0
+                self.keys.new_group_key("a measurement", "bench")
+                while self.keys.active.number < self.keys.newest.number:
+                    if self.loop.time() > begun_s + _PATIENCE_S:
+                        raise RuntimeError(f"{self.kind.name}: no new group key in time")
+                    await asyncio.sleep(0.1)
+                    now = self.loop.time()
+                    oldest_s = max(oldest_s, *(now - home.sampled_at for home in c.fleet))
+                return self.loop.time() - begun_s, oldest_s
+
     async def _until(self, what: Any, seconds: float, must: bool = True) -> None:
         end_s = self.loop.time() + seconds
         while not what() and self.loop.time() < end_s:  # noqa: ASYNC110
@@ -265,3 +286,10 @@ class Site:
 def measured(kind: Kind, count: int, loss: float, seed: int) -> Found:
     """One kind of site."""
     return play(lambda loop: Site(kind, loop, loss, seed).run(count))
+
+
+def rekeyed(kind: Kind, loss: float, seed: int) -> tuple[float, float]:
+    """Of a site that was at rest: how long after a new group key was drawn each home has proven
+    that it holds it, and it is in use; how old the oldest reading became meanwhile. In s.
+    """
+    return play(lambda loop: Site(kind, loop, loss, seed).rekey())

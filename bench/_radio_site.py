@@ -19,8 +19,7 @@ from pbal_protocol.radio.airtime import time_on_air_us
 from pbal_protocol.radio.follower import CONTENTION, SILENT, URGENT_BYTES, Follower
 from pbal_protocol.radio.records import Beacon
 from pbal_protocol.radio.tdma import UP_BYTES, guard_us
-from pbal_sim.radio import OPEN_COUNTRY, Air, Ear, VirtualClock
-from pbal_sim.radio import propagation as p
+from pbal_sim.radio import OPEN_COUNTRY, Air, Ear, VirtualClock, needed_dbm
 from pbal_sim.radio.air import Heard
 
 HZ = 865_062_500
@@ -50,9 +49,8 @@ def spot(rng: random.Random, shadow_db: float, case: Case) -> tuple[int, tuple[f
         distance = max(5.0, math.hypot(x, y))
         strength = POWER_DBM - OPEN_COUNTRY.mean_db(distance) - shadow_db
         for sf in range(7, case.most + 1):
-            limit = p.noise_dbm(BW_HZ) + p.SNR_LIMIT_DB[sf]
-            need = max(p.sensitivity_dbm(sf, BW_HZ), limit)
-            if distance <= case.radius_m and strength - MARGIN_DB >= need:
+            enough = strength - MARGIN_DB >= needed_dbm(sf, BW_HZ)
+            if distance <= case.radius_m and enough:
                 return sf, (x, y)
 
 

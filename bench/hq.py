@@ -1,7 +1,7 @@
 """HQ: summaries a second from MQTT to the committed row; an alarm's way; an outage made up for.
 
     .venv/bin/python -m bench.hq [--sites 40] [--each 1000] [--alarms 60] [--away 400]
-    .venv/bin/python -m bench.hq --profile large [--quick] [--sizes 10000,100000] [--days 2]
+    .venv/bin/python -m bench.hq --profile large [--keep large.json] [--only fleets] [--sizes ...]
 
 Real Mosquitto with TLS 1.3, real PostgreSQL that waits for its disk, `pbal-hq all`. The load (one
 process, a connection for each site, QoS 1) runs on the same computer.
@@ -19,7 +19,8 @@ catch_up      messages of a fleet that gives a tenth of the sustained rate waite
 bytes_a_row   with its index
 
 The large profile measures each role by itself over Kafka, and fleets of several sizes
-(bench/_hq_large.py).
+(bench/_hq_large.py), and prints the tables of docs/scale.md. All of it takes an hour or more: with
+--keep each part is in a file as soon as it ends, and is not measured again.
 """
 
 from __future__ import annotations
@@ -35,107 +36,33 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psycopg
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from bench._hq_sites import (
+    GROUP,
+    Client,
+    make_sites,
+    payloads,
+    send,
+    summary,
+    wait_for_words,
+)
 from pbal_hq import portal
 from pbal_hq.broker import BrokerFiles
 from pbal_hq.ca import HQ, Pki
 from pbal_hq.config import Config
-from pbal_hq.database import connected, migrate
 from pbal_hq.enrol import set_up
-from pbal_hq.registry import NewSite, add_site, add_transformer, note_certificate
 from pbal_sim.hq import Postgres, free_port
-from pbal_uplink import Event, Message, State, Summary, metrics, names, sparkplug
-from pbal_uplink.sparkplug import Metric, Payload
+from pbal_uplink import Event, Message, Summary, metrics, names, sparkplug
+from pbal_uplink.sparkplug import Payload
 
-FIRST_S = int(time.time()) // 86_400 * 86_400 - 80 * 86_400
 # Windows of a site: what it says beside the alarms, and what waited while HQ was away, begin at
 BESIDE, AWAY, LAST = 3000, 8000, 22_000
-GROUP = "bench"
-
-
-class Client:
-    """One MQTT connection with a certificate."""
-
-    def __init__(self, port: int, name: str, context: ssl.SSLContext) -> None:
-        self.mqtt = mqtt.Client(CallbackAPIVersion.VERSION2, name, protocol=mqtt.MQTTv5)
-        self.mqtt.tls_set_context(context)
-        self.mqtt.max_inflight_messages_set(200)
-        self.mqtt.connect("localhost", port)
-        self.mqtt.loop_start()
-
-    def close(self) -> None:
-        self.mqtt.disconnect()
-        self.mqtt.loop_stop()
-
-
-def context(pki: Pki, folder: Path, name: str, key: bytes, certificate: bytes) -> ssl.SSLContext:
-    made = ssl.create_default_context(cafile=str(pki.ca))
-    path = folder / f"{name}.pem"
-    path.write_bytes(key + certificate)
-    made.load_cert_chain(path)
-    return made
-
-
-def summary(site: int, n: int) -> Summary:
-    return Summary(
-        site=site, start_s=FIRST_S + 300 * n, length_s=300, complete_percent=99,
-        ia_mean_a=40 + n % 37, ib_mean_a=30 + n % 23, ic_mean_a=50 + n % 41, in_mean_a=n % 19,
-        ia_max_a=80, ib_max_a=70, ic_max_a=90, in_max_a=40, va_min_v=221.5, vb_min_v=223.1,
-        vc_min_v=219.4, va_mean_v=228.3, vb_mean_v=229.2, vc_mean_v=226.8, homes=30,
-        homes_alive=30, homes_fresh=30, ea_import_kwh=2.1, eb_import_kwh=1.7, ec_import_kwh=2.6,
-    )  # fmt: skip
-
-
-def payloads(
-    site: int, each: int, first: int = 0, said: Callable[[int, int], Summary] = summary
-) -> list[bytes]:
-    """A birth and `each` summaries from window `first` on, as a site sends them."""
-    state = State(site=site, at_s=FIRST_S, words=1, config_hash=bytes(8), window_s=300)
-    bdseq = Metric(sparkplug.BDSEQ, 0, sparkplug.INT64, timestamp=1)
-    announced = [m for cls in (Summary, Event) for m in metrics.announced(cls, 1, in_plain=False)]
-    out = [sparkplug.encode(Payload((bdseq, *metrics.packed(state, 1), *announced), 1, 0))]
-    for n in range(each):
-        made = tuple(m.under_alias() for m in metrics.packed(said(site, first + n), 1))
-        out.append(sparkplug.encode(Payload(made, 1, (n + 1) % 256), types=False))
-    return out
-
-
-async def make_sites(config: Config, pki: Pki, folder: Path, count: int) -> dict[int, object]:
-    import datetime
-
-    now, authority = datetime.datetime.now(datetime.UTC), pki.authority()
-    contexts = {}
-    async with connected(config.database) as db:
-        await migrate(db)
-        for site in range(1, count + 1):
-            transformer = await add_transformer(db, f"T{site}", "KL/ERN/ALU/F12")
-            await add_site(db, NewSite(site, transformer, GROUP))
-            issued = authority.client_with_key(str(site), 5, now)
-            await note_certificate(db, issued.certificate, site)
-            contexts[site] = context(pki, folder, str(site), issued.key, issued.pem)
-    return contexts
-
-
-def send(port: int, contexts: dict, loads: dict[int, list[bytes]]) -> None:
-    clients = {site: Client(port, str(site), made) for site, made in contexts.items()}
-    for site, client in clients.items():
-        client.mqtt.publish(sparkplug.topic(GROUP, "NBIRTH", str(site)), loads[site][0], 1)
-    last = []
-    for n in range(1, len(next(iter(loads.values())))):
-        last = [
-            client.mqtt.publish(sparkplug.topic(GROUP, "NDATA", str(site)), loads[site][n], 1)
-            for site, client in clients.items()
-        ]
-    for info in last:
-        info.wait_for_publish(300)
-    for client in clients.values():
-        client.close()
 
 
 def rows(url: str, table: str) -> int:
@@ -150,14 +77,6 @@ def wait_for(url: str, table: str, count: int, seconds: float = 300) -> None:
         if time.monotonic() > until:
             raise SystemExit(f"only {rows(url, table)} of {count} rows came")
         time.sleep(0.2)
-
-
-def wait_for_words(file: Path, words: str, seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while words not in file.read_text():
-        if time.monotonic() > until:
-            raise SystemExit(f"HQ does not start: {file.read_text()}")
-        time.sleep(0.1)
 
 
 @contextlib.asynccontextmanager
@@ -314,24 +233,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", choices=("small", "large"), default="small")
     parser.add_argument("--sites", type=int, default=40)
-    parser.add_argument("--each", type=int, default=1000, help="windows of each site")
+    parser.add_argument("--each", type=int, help="windows of each site; 1000, large: 60")
+    parser.add_argument(
+        "--backlog", type=int, default=100, help="large: windows of each site that are drained"
+    )
+    parser.add_argument("--backlog-sites", type=int, default=200, help="large: of so many sites")
     parser.add_argument("--alarms", type=int, default=60)
     parser.add_argument("--away", type=float, default=400, help="seconds without HQ")
     parser.add_argument("--quick", action="store_true", help="large: little of everything")
     parser.add_argument(
-        "--sizes", type=lambda text: [int(each) for each in text.split(",")], default=[10_000],
-        help="large: fleets whose pages are asked for",
+        "--sizes", type=lambda text: [int(each) for each in text.split(",") if each],
+        default=[10_000, 100_000, 1_000_000],
+        help="large: fleets whose pages are asked for; '' for none",
     )  # fmt: skip
-    parser.add_argument("--days", type=int, default=2, help="large: of each fleet's hours")
-    parser.add_argument("--times", type=int, default=7, help="large: how often a page is asked for")
+    parser.add_argument("--days", type=int, default=7, help="large: of each fleet's hours")
+    parser.add_argument(
+        "--hours", type=int, default=3, help="large: of most transformers no more; 0: all"
+    )
+    parser.add_argument(
+        "--times", type=int, default=9,
+        help="large: how often a page is asked for; a third of that beyond 100,000",
+    )  # fmt: skip
+    parser.add_argument("--keep", type=Path, help="large: a file for what is measured")
+    parser.add_argument(
+        "--databases", type=Path, help="large: a folder for the fleets, to be used once more"
+    )
+    parser.add_argument(
+        "--only", action="append", choices=("roles", "fleets"), default=[],
+        help="large: this part alone, also where it is kept already",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     if given.profile == "large":
-        from bench import _hq_large  # Kafka's client
+        from bench import _hq_large, _hq_tables  # Kafka's client
 
+        given.each = given.each or 60
         figures = _hq_large.run(given)
-        print(json.dumps(figures, indent=1)) if given.json else _hq_large.printed(figures)
+        print(json.dumps(figures, indent=1)) if given.json else _hq_tables.printed(figures)
         return
+    given.each = given.each or 1000
     if given.sites * given.each < 1000:  # what the subscriber of bare_per_s writes at once
         parser.error("--sites times --each: 1000 summaries at least")
     asyncio.run(small(given))

@@ -25,22 +25,22 @@ from numpy.typing import NDArray
 from bench import _data
 from bench._spread import spread
 from pbal_controller.balancing import Planner, PlannerConfig, neutral_current
-from pbal_controller.balancing import planner as parts
+from pbal_controller.balancing import outlook as parts
 
-_AHEAD = parts._MIDDLES
+_AHEAD = parts.MIDDLES
 _EVERY = 7  # minutes between training samples
-_LASTING = parts._LASTING
+_LASTING = parts.LASTING
 
 Real = NDArray[np.float64]
 
 
-def features(planner: Planner, time_s: float, now: Real, ahead: Real) -> Real:
+def features(outlook: parts.Outlook, time_s: float, now: Real, ahead: Real) -> Real:
     """[homes * times ahead, features] of what the planner knows at time_s."""
-    p = planner.persistence
+    p = outlook.persistence
     on = p.size > 0
     age = np.where(on, (time_s - p.born_s) / 60.0, np.inf)
     hour = time_s % 86400.0 / 3600.0
-    recent, lasting = planner._homes.recent.real, planner.lasting.mean().real
+    recent, lasting = outlook.homes.recent.real, outlook.lasting.mean().real
     each = np.column_stack(
         [
             now,
@@ -61,18 +61,18 @@ def features(planner: Planner, time_s: float, now: Real, ahead: Real) -> Real:
     return np.concatenate(rows)
 
 
-class Learned(Planner):
-    """The planner with what trees add to its forecasts."""
+class Learned(parts.Outlook):
+    """The planner's outlook with what trees add to its forecasts."""
 
     model: Any = None
 
-    def _scenarios(self, time_s: float, now: Any, known: Any) -> Any:
-        currents, weights = super()._scenarios(time_s, now, known)
+    def scenarios(self, time_s: float, now: Any, known: Any) -> Any:
+        currents, weights = super().scenarios(time_s, now, known)
         level = currents[:-1].real
         change = self.model.predict(features(self, time_s, now.real, level))
         change = change.reshape(len(_AHEAD) - 1, self.n)
         out = currents.copy()
-        out[1:-1] += np.where(known, change, 0.0) * self._lean(now)
+        out[1:-1] += np.where(known, change, 0.0) * self.lean(now)
         return out, weights
 
 
@@ -94,15 +94,15 @@ def lessons(streets: int, seed: int, days: int) -> tuple[Real, Real]:
         amps, _ = street(k, seed, days)
         planner = Planner(amps.shape[1], PlannerConfig())
         real = amps.real
-        ends = np.concatenate(([1], parts._EDGES[2:])).astype(int)
-        first = np.concatenate(([0], parts._EDGES[1:-1])).astype(int)
+        ends = np.concatenate(([1], parts.EDGES[2:])).astype(int)
+        first = np.concatenate(([0], parts.EDGES[1:-1])).astype(int)
         for t in range(1, len(amps) - int(ends[-1])):
             planner.observe(60.0 * t, amps[t - 1])
             if t % _EVERY or t < 30:
                 continue
             now, known = amps[t - 1], np.ones(amps.shape[1], bool)
-            level = planner._scenarios(60.0 * t, now, known)[0][:-1].real
-            xs.append(features(planner, 60.0 * t, now.real, level))
+            level = planner.outlook.scenarios(60.0 * t, now, known)[0][:-1].real
+            xs.append(features(planner.outlook, 60.0 * t, now.real, level))
             came = [
                 real[t - 1 + a : t - 1 + b].mean(axis=0) for a, b in zip(first, ends, strict=True)
             ]
@@ -154,8 +154,10 @@ def measure(learn: int, judged: int, budgets: list[float], days: int, seed: int)
             a = time.process_time()
             plain = drive(Planner(amps.shape[1], config), amps, start, watched)
             b = time.process_time()
-            own = Learned(amps.shape[1], config)
-            own.model = model
+            outlook = Learned(amps.shape[1], config)
+            outlook.model = model
+            own = Planner(amps.shape[1], config)
+            own.outlook = outlook
             learned = drive(own, amps, start, watched)
             spent["shipped"] += b - a
             spent["learned"] += time.process_time() - b

@@ -2,6 +2,7 @@
 
     python -m bench.radio [--json] [--rounds 60] [--loss 0.1] [--seed 1]
     python -m bench.radio --neighbours [--json] [--seed 1]
+    python -m bench.radio --new-key [--json] [--seed 1]
     python -m bench.radio --scenarios [--json] [--only rural] [--moves 60] [--picture FILE.svg]
 
 Each home reads its meter once a round and sends 39 bytes, a compact reading with its seal. The
@@ -20,6 +21,10 @@ With --neighbours: several sites on one channel that begin within five seconds, 
 giving way to each other; the second and third minute count.
 
 What these two do not say: no sealed frame is opened, and nothing is said about commands or joining.
+
+With --new-key: how long a village needs for a new group key, from the moment when it is drawn
+until each home has proven that it holds it and beacons come under it, with three seeds; how old the
+oldest reading became meanwhile. The controller and the media are those of --scenarios.
 
 With --scenarios: the real controller with its real bearers, sealed frames, and model nodes
 (bench/_model_nodes.py) on a modelled line, network and air, 48 homes of each kind; how old readings
@@ -44,7 +49,7 @@ import numpy as np
 
 from bench import _data
 from bench._radio_cut import cut
-from bench._radio_scenarios import KINDS, Found, Kind, measured
+from bench._radio_scenarios import KINDS, Found, Kind, measured, rekeyed
 from bench._radio_site import HZ, Case, Site, Sites
 from pbal_protocol.radio.tdma import UP_BYTES
 from pbal_sim.radio import OPEN_COUNTRY, Air, Ear, VirtualClock
@@ -206,6 +211,22 @@ def scenarios(args: argparse.Namespace) -> int:
     return 0
 
 
+VILLAGE = Kind("village", "12 with a radio at SF7 to SF9", radio=12, radius_m=1800.0, most=9)
+KEY_SEEDS = 3
+
+
+def new_key(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    logging.disable(logging.CRITICAL)
+    for seed in range(args.seed, args.seed + KEY_SEEDS):
+        in_use_s, oldest_s = rekeyed(VILLAGE, args.loss, seed)
+        row = {"homes": VILLAGE.what, "loss": args.loss, "seed": seed,
+               "in_use_s": round(in_use_s, 1), "oldest_reading_s": round(oldest_s, 1)}  # fmt: skip
+        print(json.dumps(row) if args.json else "  ".join(f"{k} {v}" for k, v in row.items()),
+              flush=True)  # fmt: skip
+    return 0
+
+
 def measure(rounds: int, loss: float, seed: int) -> list[dict[str, Any]]:
     """All rows."""
     rows = []
@@ -227,6 +248,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=60, help="rounds of each case")
     parser.add_argument("--loss", type=float, default=0.1, help="share of frames lost besides")
     parser.add_argument("--neighbours", action="store_true", help="several sites on one channel")
+    parser.add_argument("--new-key", action="store_true", help="a village's new group key")
     parser.add_argument("--scenarios", action="store_true", help="each kind of site as a whole")
     parser.add_argument("--only", default="", help="scenarios whose name contains this")
     parser.add_argument("--moves", type=int, default=60, help="moves, and events, of each scenario")
@@ -237,6 +259,8 @@ def main() -> int:
         parser.error("give at least one round, and a loss from 0 up to, but not including, 1")
     if args.moves < 1 or not any(args.only in kind.name for kind in KINDS):
         parser.error(f"give at least one move; scenarios: {'; '.join(k.name for k in KINDS)}")
+    if args.new_key:
+        return new_key(args)
     if args.scenarios:
         return scenarios(args)
     if args.neighbours:

@@ -2,6 +2,7 @@
 the static arrangement learnt from the days before.
 
     python -m bench.street_kinds --json            quick: two streets of a kind, about a minute
+    python -m bench.street_kinds --only large --streets 20 --markdown     two rows of the docs
 
 Kinds: as drawn (30 to 70 homes on phases drawn at random), lopsided (about 60, 25 and 15 % of the
 homes on the three phases), large (110 to 220 homes, somewhat unbalanced) and few relays (a third of
@@ -181,14 +182,44 @@ def _spreads(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
     return {name: spread([row[name] for row in rows], 2) for name in rows[0]}
 
 
+def of(value: dict[str, Any], signed: bool = False) -> str:
+    """Mean and standard error, in words."""
+    text = f"{value['mean']:{'+' if signed else ''}.1f}"
+    return text if value["se"] is None else f"{text} +- {value['se']:.1f}"
+
+
+def markdown(told: dict[str, Any]) -> str:
+    """The table of docs/balancing.md."""
+    each = "over the rule | over static | losses cut (rose on)"
+    heads = (
+        "street, readings every | rule at its best price | static learnt | pbal, first day | "
+        f"{each} | budget used | pbal, fourth day | {each}"
+    )
+    lines = [f"| {heads} |", "| --- " * (heads.count("|") + 1) + "|"]
+    for row in told["rows"]:
+        rule = row["rule"]
+        cells = [
+            f"{row['streets']} {row['kind']}, {row['step_min']} min",
+            f"{of(rule['cut'])} % at {rule['switchings']['mean']:.2f} ({rule['price']:g} A^2)",
+            f"{of(row['static']['cut'])} %",
+        ]
+        for when in ("cold", "warm"):
+            own = row[when]
+            cells += [
+                f"{of(own['cut'])} % at {own['switchings']['mean']:.2f}",
+                of(own["over_rule"], True),
+                of(own["over_static"], True),
+                f"{own['loss']['mean']:.0f} % ({own['losses_rose']})",
+            ]
+            if when == "cold":
+                cells.append(f"{own['used']['mean']:.2f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def table(told: dict[str, Any]) -> str:
     """The report for people: percent, points, switchings per home with a relay."""
     lines = []
-
-    def of(value: dict[str, Any], signed: bool = False) -> str:
-        text = f"{value['mean']:{'+' if signed else ''}.1f}"
-        return text if value["se"] is None else f"{text} +- {value['se']:.1f}"
-
     for row in told["rows"]:
         rule = row["rule"]
         lines.append(
@@ -210,6 +241,7 @@ def table(told: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--markdown", action="store_true", help="print the table of the docs")
     parser.add_argument("--streets", default=2, type=int, help="of each kind")
     parser.add_argument("--steps", nargs="+", default=[5, 15], type=int, help="minutes")
     parser.add_argument("--budgets", nargs="+", default=[3.0], type=float)
@@ -235,7 +267,8 @@ def main() -> None:
         for budget in args.budgets
     ]
     told = {"bench": "street_kinds", "seed": args.seed, "past_days": args.past, "rows": rows}
-    print(json.dumps(told, indent=2) if args.json else table(told))
+    written = markdown if args.markdown else table
+    print(json.dumps(told, indent=2) if args.json else written(told))
 
 
 if __name__ == "__main__":

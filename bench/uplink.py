@@ -33,6 +33,7 @@ from typing import Any
 from pbal_controller.config import UplinkConfig
 from pbal_controller.journal import AsyncJournal
 from pbal_controller.uplink import Uplink, outbox
+from pbal_host import check_cancelled
 from pbal_sim.hq import Broker, Host, Pki, free_port
 from pbal_uplink import Event, State, Summary, names
 
@@ -147,7 +148,7 @@ async def day(folder: Path, form: str, days: float, events: int) -> dict[str, An
     count, told = round(days * 86_400 / WINDOW_S), 0
     try:
         async with Host.of(pki, broker.port, batch=12) as host:
-            task = asyncio.create_task(uplink.run(lambda: None))
+            task = asyncio.create_task(uplink.run(check_cancelled))
             await host.until(lambda: host.births)
             await asyncio.sleep(0.5)
             connect = wire.counts()

@@ -16,6 +16,8 @@ import pytest_asyncio
 from hypothesis import settings
 from rigs import needs
 
+from pbal_host import TextFormatter
+
 # A busy computer is not a defect: no example has a deadline.
 settings.register_profile("pbal", deadline=None)
 settings.load_profile("pbal")
@@ -38,13 +40,20 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """What a failed test shows of the log has its fields, too: they say why."""
+    shown = session.config.pluginmanager.get_plugin("logging-plugin")
+    if shown is not None:
+        shown.report_handler.setFormatter(TextFormatter())
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leaves long tests out where nobody asked for them; puts the task guard around every
     coroutine test, outside its other fixtures.
     """
     for item in items:
         if item.get_closest_marker("long") and not needs.long_tests():
-            item.add_marker(pytest.mark.skip(reason="takes minutes: PBAL_LONG=1 or CI=true"))
+            item.add_marker(pytest.mark.skip(reason="takes long: PBAL_LONG=1 or CI=true"))
         function = getattr(item, "obj", None)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(function):
             item.fixturenames.insert(0, "no_leaked_tasks")

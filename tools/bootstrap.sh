@@ -243,9 +243,18 @@ fingerprint() {
     {
         echo "$root"
         cat pyproject.toml requirements.lock setup.py
-        find pi_controller -name '*.pyx' -o -name '*.pxd' -o -name '*.h' | LC_ALL=C sort |
+        find pi_controller tools -name '*.pyx' -o -name '*.px[di]' -o -name '*.h' | LC_ALL=C sort |
             while IFS= read -r file; do echo "$file"; cat "$file"; done
     } | sha256sum | cut -d' ' -f1
+}
+
+# with_brought EXTRA...: these, and what each of them brings along, as `dev` does; one a line.
+with_brought() {
+    local extra
+    for extra in "$@"; do
+        echo "$extra"
+        sed -n "/^$extra = \[\$/,/^]/ s/^ *\"pbal\[\(.*\)\]\".*/\1/p" pyproject.toml | tr , '\n'
+    done
 }
 
 up_to_date() {
@@ -253,6 +262,8 @@ up_to_date() {
     local hash have extra
     { read -r hash; read -r have; } <"$stamp" || return 1
     [ "$hash" = "$print" ] || return 1
+    # shellcheck disable=SC2086  # a list of words
+    have=$(with_brought ${have//,/ } | paste -sd,)
     for extra in "${extras[@]}"; do
         case ",$have," in *",$extra,"*) ;; *) return 1 ;; esac
     done

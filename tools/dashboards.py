@@ -3,7 +3,7 @@
 
     tools/dashboards.py      writes hq/monitoring/grafana/dashboards/ anew
 
-A panel asks PostgreSQL (as the user of hq/monitoring/grafana/reader.sql) or Prometheus; the tests
+A panel asks PostgreSQL (as a user that `pbal-hq grafana` makes) or Prometheus; the tests
 run every query of every panel. Made with grafana-foundation-sdk (Apache-2.0), for Grafana 11.
 """
 

@@ -18,11 +18,12 @@ import sys
 from pathlib import Path
 
 import deb
+from debenv import ROOT, environment
 
 NAME = "pbal-hq"
 EXTRAS = ("hq", "kafka", "lake")
 HOME = "/usr/lib/pbal-hq"
-HQ = deb.ROOT / "hq"
+HQ = ROOT / "hq"
 
 
 def lay_out(root: Path, version: str) -> None:
@@ -37,13 +38,13 @@ def lay_out(root: Path, version: str) -> None:
     shared = root / "usr/share" / NAME
     shutil.copytree(HQ / "monitoring", shared / "monitoring")
     shutil.copyfile(
-        deb.ROOT / "pi_controller/monitoring/alerts.yml",
+        ROOT / "pi_controller/monitoring/alerts.yml",
         shared / "monitoring" / "controllers.yml",
     )
     documents = root / "usr/share/doc" / NAME
     documents.mkdir(parents=True)
-    shutil.copyfile(deb.ROOT / "LICENSE", documents / "copyright")
-    shutil.copyfile(deb.ROOT / "CHANGELOG.md", documents / "CHANGELOG.md")
+    shutil.copyfile(ROOT / "LICENSE", documents / "copyright")
+    shutil.copyfile(ROOT / "CHANGELOG.md", documents / "CHANGELOG.md")
     deb.write_control(root, HQ / "debian", version)
 
 
@@ -52,7 +53,7 @@ def build(out: Path, version: str, cache: Path) -> Path:
 
     def fill(root: Path) -> None:
         home = root / HOME.lstrip("/")
-        made = deb.environment(cache, extras=EXTRAS, kind="environment_hq", home=HOME)
+        made = environment(cache, extras=EXTRAS, kind="environment_hq", home=HOME)
         shutil.copytree(made, home, symlinks=True)
         # The commands of a transformer's controller have no use here.
         for program in ("pbal", "pbal-controller"):

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
-from . import names, parameters, strings
+from . import leaves, names, parameters, strings
 from .boards import data_folder, load_board
 from .errors import BuildError
 
@@ -137,7 +137,10 @@ def modules() -> dict[str, bytes]:
     """
     _, short, on_chip = _shortened(_sources())
     # Not in the threads: CPython 3.11 may fail when two of them parse.
-    texts = [strings.mentioned(text) for text in short.values()]
+    texts = [
+        strings.mentioned(leaves.merged(text) if inside == leaves.MODULE else text)
+        for inside, text in short.items()
+    ]
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
         results = list(pool.map(_compiled, short, texts))
     files = {f"{inside[:-3]}.mpy": data for inside, data in zip(short, results, strict=True)}

@@ -23,6 +23,7 @@ class Importer:
 
     def __init__(self) -> None:
         self._root = ""
+        self._paths: list = []
         self._stem = ""  # what was looked for last
         self._end = ""  # .mpy or .py, "" when there is no such file
         self._file = None  # that file, until it is asked for
@@ -34,11 +35,12 @@ class Importer:
         folder = getattr(sys.modules["pbal_node"], "__path__", "")
         if folder[:1] != "/":
             return
-        paths = sys.path[:]
+        paths = self._paths = sys.path[:]
+        frozen = [p for p in paths if p == ".frozen"]
         try:
             # Their imports search folders, too: so they are imported here, once.
             sys.modules["machine"] = machine
-            sys.path[:] = [p for p in paths if p == ".frozen"]
+            sys.path[:] = frozen
             for name in _OWN:
                 if name not in sys.modules:
                     sys.modules[name] = __import__(name)
@@ -47,11 +49,18 @@ class Importer:
             sys.path[:] = [_AT] + paths
             import pbal_protocol  # noqa: F401
 
-            sys.modules["pbal_node"].__dict__["__path__"] = _AT + "/pbal_node"
+            for name in ("pbal_node", "pbal_protocol"):
+                inside = sys.modules[name].__dict__
+                if inside["__path__"] == self._root + "/" + name:
+                    inside["__path__"] = _AT + "/" + name
+            # Packages know their folders; from a flash (/lib, /app/a) nothing else is imported. The
+            # first says which application this is.
+            if self._root.startswith("/app/"):
+                frozen.insert(0, self._root)
+            sys.path[:] = frozen if self._root.rfind("/") < 5 else paths
         except Exception as e:
             print("pbal: modules are looked for in the slow way: %r" % e)
             self.end()
-        finally:
             sys.path[:] = paths
 
     def end(self) -> None:
@@ -65,6 +74,7 @@ class Importer:
                 path = getattr(module, "__path__", "")
                 if path.startswith(_AT):
                     module.__dict__["__path__"] = self._root + path[len(_AT) :]
+            sys.path[:] = self._paths
             self._root = ""
             self._file = None
 
@@ -80,7 +90,9 @@ class Importer:
         if stem != self._stem:
             self._stem = stem
             self._file = None
-            for self._end in (".mpy", ".py", ""):
+            # What the chip compiles by itself has a name with "_", and is source.
+            source = stem.find("/_") > 0 and stem[-1] != "_"
+            for self._end in (".py", ".mpy", "") if source else (".mpy", ".py", ""):
                 if self._end:
                     try:
                         self._file = open(self._root + stem + self._end, "rb")
@@ -94,6 +106,9 @@ class Importer:
         dot = path.rfind(".")
         if not (path.startswith("/pbal_node/") and path.find("/__init__.") > 0):
             if dot < 0:
+                # They need no look-up, whether they are there or not: their modules get one.
+                if path == "/pbal_node/bearers" or path == "/pbal_node/metering":
+                    return (0x4000, 0, 0, 0, 0, 0, 0, 0, 0, 0)
                 if not self._find(path):
                     return os.stat(self._root + path)  # a package, or nothing
             elif self._find(path[:dot]) == path[dot:]:

@@ -15,16 +15,33 @@ supply, or triggering the watchdog, must not choose what runs. What is below the
 a proven release was signed with (/cfg/minimum) never runs again; the factory's is the last resort.
 """
 
-import asyncio
-import gc
-import hashlib
-import json
-import struct
 import sys
-from binascii import crc32
 
-import machine
-from micropython import const
+
+def _own(names):
+    """The interpreter's own modules, once. Each import looks for them in all folders first."""
+    paths = sys.path[:]
+    sys.path[:] = [p for p in paths if p == ".frozen"]
+    try:
+        for name in names:
+            sys.modules[name] = __import__(name)
+    except ImportError:
+        pass  # they are in a folder
+    finally:
+        sys.path[:] = paths
+
+
+_own(("asyncio", "binascii", "hashlib", "json", "os", "struct"))
+
+import asyncio  # noqa: E402
+import gc  # noqa: E402
+import hashlib  # noqa: E402
+import json  # noqa: E402
+import struct  # noqa: E402
+from binascii import crc32  # noqa: E402
+
+import machine  # noqa: E402
+from micropython import const  # noqa: E402
 
 _AT_GOOD = const(0)
 _AT_PREV = const(1)
@@ -176,16 +193,19 @@ def _watch(slot):
     asyncio.create_task(_guard(limit_s, slot))
 
 
-def _forget():
-    """Modules of ours are loaded anew, from whatever sys.path says by then.
+def _forget(keep=""):
+    """Modules of ours are loaded anew, from whatever sys.path says by then, but for `keep`.
 
     They are emptied: a stale pointer to a module must not keep all that was in it.
     """
     for name in list(sys.modules):
-        if name.startswith("pbal_"):
+        if name.startswith("pbal_") and name != keep:
             module = sys.modules.pop(name)
             if name != __name__:
                 module.__dict__.clear()
+    kept = sys.modules.get(keep)
+    if kept is not None and hasattr(kept, "start"):
+        del kept.start
     gc.collect()
 
 
@@ -199,9 +219,9 @@ def application():
         sys.path.insert(0, "/app/" + " ab"[slot])
     if trial:
         _watch(slot)
-    _forget()
+    _forget("" if slot else "pbal_node")
     try:
-        from pbal_node.app import main
+        main = _load()
     except Exception as e:
         if not slot:
             raise
@@ -209,6 +229,23 @@ def application():
         if trial:
             _fail(state, _WHY_IMPORT)
         _fail_once(state)
+    return main
+
+
+def _load():
+    """The application's entry. Looked up quickly where the application knows how."""
+    try:
+        from pbal_node.importer import Importer
+    except ImportError:  # an older one
+        from pbal_node.app import main
+
+        return main
+    importer = Importer()
+    importer.begin()
+    try:
+        from pbal_node.app import main
+    finally:
+        importer.end()
     return main
 
 

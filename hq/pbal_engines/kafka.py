@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,8 @@ class Kafka(Services):
         one who may do everything.
     brokers : how many.
     heap_mb : of each.
+    host : the address of this computer at which they listen, and clients reach them.
+    within : what starts a program where that address is, such as a network namespace.
     """
 
     def __init__(
@@ -62,19 +64,23 @@ class Kafka(Services):
         *,
         brokers: int = 1,
         heap_mb: int = 320,
+        host: str = "127.0.0.1",
+        within: Sequence[str] = (),
         lasting: bool = False,
     ) -> None:
         super().__init__(folder, lasting=lasting)
         self._tls = tls
         self._users = dict(users)
         self._heap_mb = heap_mb
+        self._host = host
+        self._within = list(within)
         self._count = brokers
         self._ports: list[tuple[int, int, int]] = []
 
     @property
     def servers(self) -> list[str]:
         """Addresses for clients."""
-        return [f"127.0.0.1:{ports[0]}" for ports in self._ports]
+        return [f"{self._host}:{ports[0]}" for ports in self._ports]
 
     def told(self) -> dict[str, str]:
         """What a client needs, in words."""
@@ -126,7 +132,8 @@ class Kafka(Services):
                 "kafka.tools.StorageTool", "format", "-t", self._id(), "-c", file, *scram
             )
             run_once(format_, "Kafka's storage could not be made", _START_S)
-        return Service(f"kafka-{number}", words("kafka.Kafka", file), folder, lasting=self.lasting)
+        server = [*self._within, *words("kafka.Kafka", file)]
+        return Service(f"kafka-{number}", server, folder, lasting=self.lasting)
 
     def _id(self) -> str:
         """The cluster's id, the same for all of its brokers."""
@@ -137,7 +144,7 @@ class Kafka(Services):
 
     def _settings(self, number: int, folder: Path) -> dict[str, object]:
         clients, internal, controller = self._ports[number]
-        here = "127.0.0.1"
+        here = self._host
         copies = min(3, self._count)
         in_sync = max(1, copies - 1)
         voters = ",".join(f"{n + 1}@{here}:{ports[2]}" for n, ports in enumerate(self._ports))

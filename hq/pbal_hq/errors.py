@@ -4,10 +4,12 @@ HqError                    exit code of the command
   ConfigError              2   the configuration, or what was asked, cannot be used as written
   CertificateError         3   the authority's key or a certificate is missing or cannot be used
   DatabaseError            4   the database does not answer, or has a schema that does not fit
+    DatabaseAway               it is not there yet: who waits may find it there
   BrokerError              5   the broker does not answer, or does not let HQ in
   NothingToDo              6   there is no such site, user, ...
   BadInput                 7   a file that was given to be imported cannot be used
   BusError                 8   the bus's files are damaged, or cannot be written now
+    BusAway                    it is not there yet
   BrokenChain              9   the audit log was changed (pbal_hq.audit)
   LabError                10   an engine of the lab cannot be fetched, or does not start
   TunnelError             12   a tunnel's interface cannot be changed now (pbal_hq.network)
@@ -47,6 +49,10 @@ class DatabaseError(HqError):
     exit_code = 4
 
 
+class DatabaseAway(DatabaseError):
+    """No server is there yet, it begins only now, or none of several takes writes yet."""
+
+
 class BrokerError(HqError):
     """The broker does not answer, or does not let HQ in."""
 
@@ -69,6 +75,10 @@ class BusError(HqError):
     """The bus's files are damaged, or cannot be written now."""
 
     exit_code = 8
+
+
+class BusAway(BusError):
+    """The bus is not there yet: no server of it answers."""
 
 
 class LabError(HqError):

@@ -1,7 +1,7 @@
 """HQ's roles: what `pbal-hq all` runs in one process and `pbal-hq run ROLE` by itself.
 
 All of them share one bus and one pool of connections. A role is a loop that may fail and is run
-again; unfinished work is still on the bus.
+again; unfinished work is still on the bus. One begins when what it needs is there.
 """
 
 from __future__ import annotations
@@ -13,28 +13,31 @@ import importlib
 import importlib.util
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 
 from pbal_hq import enrol, logstore, metrics, store
+from pbal_hq.awaited import Awaited
 from pbal_hq.broker import reload
-from pbal_hq.bus import Bus, FileBus, topics
+from pbal_hq.bus import topics
 from pbal_hq.ca import Pki
 from pbal_hq.config import Config
-from pbal_hq.database import Database, Lease, connected, pending, pool
-from pbal_hq.errors import BrokerError, ConfigError, DatabaseError, LogsError
+from pbal_hq.database import Lease
+from pbal_hq.errors import BrokerError, ConfigError, LogsError
 from pbal_hq.ingest import Bridge, Chirpstack, Decoder, decode, orders
 from pbal_hq.ingest import bridge as bridging
 from pbal_hq.ingest import chirpstack as lorawan
 from pbal_hq.metrics import facts
 from pbal_hq.notify import notify
+from pbal_hq.resources import Hq, Opening, open_database
 from pbal_hq.storm import STORM, Taker
 from pbal_hq.supervisor import Beat, Supervisor
 
 log = logging.getLogger(__name__)
 
 _SUMS_EVERY_S = 5.0
+# Days of feeders are each a pass over a feeder: those of the running day not at every window.
+_FEEDERS_EVERY_S = 300.0
+_FEEDERS_AT_ONCE_S = 10.0  # then hours come first again
 _PRUNE_EVERY_S = 3600.0
 _TRIM_EVERY_S = 60.0
 
@@ -62,36 +65,6 @@ def consumers(config: Config) -> dict[str, tuple[str, ...]]:
     return found
 
 
-@dataclass
-class Hq:
-    """What roles share."""
-
-    config: Config
-    bus: Bus
-    database: Database
-
-    @property
-    def pki(self) -> Pki:
-        """The authority's files."""
-        return Pki(self.config.data / "pki")
-
-
-@contextlib.asynccontextmanager
-async def opened(config: Config) -> AsyncIterator[Hq]:
-    """Bus and pool, open. Raises BusError, ConfigError."""
-    async with bus_of(config) as bus, pool(config.database) as database:
-        yield Hq(config, bus, database)
-
-
-def bus_of(config: Config) -> AbstractAsyncContextManager[Bus]:
-    """The bus that the configuration asks for. Raises ConfigError."""
-    if config.bus.kind == "file":
-        return FileBus(config.data / "bus" / "bus.db", min_free_mb=config.bus.min_free_mb)
-    from pbal_hq import kafkabus  # Kafka's client is installed only where it is used
-
-    return kafkabus.opened(config)
-
-
 async def _bridge(hq: Hq, beat: Beat) -> None:
     await Bridge(hq.bus, hq.config).run(beat)
 
@@ -109,9 +82,13 @@ async def _store(hq: Hq, beat: Beat) -> None:
 
 
 async def _sums(hq: Hq, beat: Beat) -> None:
+    clock = asyncio.get_running_loop().time
+    feeders_at = clock()
     while True:
         await store.sum_due(hq.database, beat)
         beat()
+        if clock() >= feeders_at and await store.sum_feeders(hq.database, beat, _FEEDERS_AT_ONCE_S):
+            feeders_at = clock() + _FEEDERS_EVERY_S
         await asyncio.sleep(_SUMS_EVERY_S)
 
 
@@ -144,7 +121,8 @@ async def _keep_house(hq: Hq, beat: Beat) -> None:
                 log.warning("the broker could not be told", extra={"why": str(error)})
             await _forget_logs(hq.config)
             pruned = clock()
-        while await hq.bus.trim(consumers(hq.config), hq.config.bus.keep_hours * 3600):
+        keep_s = hq.config.bus.keep_hours * 3600
+        while hq.open_bus and await hq.bus.trim(consumers(hq.config), keep_s):
             beat()
         beat()
         await asyncio.sleep(_TRIM_EVERY_S)
@@ -182,7 +160,9 @@ async def _portal(hq: Hq, beat: Beat) -> None:
 async def _lake(hq: Hq, beat: Beat) -> None:
     from pbal_hq import lake  # see _LARGE
 
-    await lake.Keeper(hq.bus, hq.database, hq.config, lake.lake_of(hq.config.lake), _LAKE).run(beat)
+    await lake.LakeWriter(hq.bus, hq.database, hq.config, lake.lake_of(hq.config.lake), _LAKE).run(
+        beat
+    )
 
 
 ROLES: dict[str, Callable[[Hq, Beat], Awaitable[None]]] = {
@@ -200,6 +180,11 @@ ROLES: dict[str, Callable[[Hq, Beat], Awaitable[None]]] = {
     "lake": _lake,
 }
 
+
+# What a role works on; all others work on the database alone. `house` trims the bus where it is
+# open, and is not kept from its other work where it is not.
+_ON_THE_BUS = frozenset({"bridge", "chirpstack", "decode", "store", "orders", "alarms", "lake"})
+_WITHOUT_DATABASE = frozenset({"bridge", "decode"})
 
 # Rooms that take a second and more to load, which no other role needs. They are loaded before there
 # are loops that would stand still for it: their connections to the database would be late.
@@ -238,20 +223,10 @@ def need_packages() -> None:
             raise ConfigError(f"the lake needs the package {name!r}: pip install pbal[hq,lake]")
 
 
-async def check(config: Config, names: list[str]) -> None:
-    """Whether these roles can start at all. Raises DatabaseError, CertificateError."""
-    # The authority's key is on the machine of these two alone.
-    if {"enrol", "house"} & set(names):
-        Pki(config.data / "pki").authority()
-    async with connected(config.database) as db:
-        if left := await pending(db):
-            raise DatabaseError(
-                f"the database lacks {len(left)} steps of the schema: pbal-hq db migrate"
-            )
-
-
 async def run(config: Config, names: list[str]) -> None:
-    """Run these roles until cancelled. Raises HqErrors that keep HQ from starting."""
+    """Run these roles until cancelled. Raises HqErrors that keep HQ from starting, and do not pass
+    by themselves: roles wait for a database or a bus that is not there yet.
+    """
     strange = [name for name in (*names, *config.standby.roles) if name not in ROLES]
     if strange:
         raise ConfigError(f"there is no role {strange[0]}; roles are {', '.join(ROLES)}")
@@ -260,7 +235,9 @@ async def run(config: Config, names: list[str]) -> None:
             raise ConfigError(why)
     if "lake" in names:
         need_lake(config)
-    await check(config, names)
+    # The authority's key is on the machine of these two alone.
+    if {"enrol", "house"} & set(names):
+        Pki(config.data / "pki").authority()
     for name in names:
         if name in _LARGE:
             importlib.import_module(_LARGE[name])
@@ -268,28 +245,45 @@ async def run(config: Config, names: list[str]) -> None:
         # For its reports; where it is not installed the portal says that the store answers them.
         with contextlib.suppress(ImportError):
             importlib.import_module("pbal_hq.trends")
-    async with opened(config) as hq:
+    async with contextlib.AsyncExitStack() as stack:
+        hq = Hq(config)
+        database = Awaited("the database", lambda: open_database(hq, stack))
+        bus = Awaited("the bus", Opening(hq, stack))
+        on_bus = bool({*_ON_THE_BUS, "house"} & set(names))
         supervisor = Supervisor()
         for name in names:
-            supervisor.add(name, _bound(name, hq))
-        place = metrics.where(names, wanted(config), config.metrics)
-        supervisor.add("metrics", lambda beat: _metrics(hq, supervisor, place, beat))
+            needs = [bus] if name in _ON_THE_BUS else []
+            if name not in _WITHOUT_DATABASE or name in config.standby.roles:
+                needs.append(database)
+            supervisor.add(name, _bound(name, hq), *needs)
+        place = metrics.where(names, wanted(config), list(ROLES), config.metrics)
+        supervisor.add("metrics", lambda beat: _metrics(hq, supervisor, place, on_bus, beat))
         log.info("HQ runs", extra={"roles": " ".join(names)})
-        await supervisor.run()
+        await supervisor.run(*([database, bus] if on_bus else [database]))
 
 
-async def _metrics(hq: Hq, supervisor: Supervisor, place: metrics.Where, beat: Beat) -> None:
+async def _metrics(
+    hq: Hq, supervisor: Supervisor, place: metrics.Where, on_bus: bool, beat: Beat
+) -> None:
     """Beside the roles of every process: what it says about them."""
     started_s = time.time()
 
     async def text() -> bytes:
         # One process alone says what is the same for all.
         fleet = "house" in supervisor.loops
-        found = await facts.read(hq.config, hq.bus, hq.database, consumers(hq.config), fleet=fleet)
+        found = await facts.read(
+            hq.config, hq.open_bus, hq.open_database, consumers(hq.config), fleet=fleet
+        )
+        if on_bus and hq.open_bus is None:
+            found.bus_up = False
         now = metrics.Process(place.process, started_s, supervisor.states())
         return metrics.render(now, found)
 
-    async with metrics.serve(hq.config, place, text):
+    def wrong() -> list[str]:
+        failing = [each for each in supervisor.states() if each.failing]
+        return [f"{each.name}: {' '.join(each.why.split())}" for each in failing]
+
+    async with metrics.serve(hq.config, place, text, wrong):
         while True:
             beat()
             await asyncio.sleep(10)

@@ -16,6 +16,7 @@ from pbal_hq.config import StoreConfig
 from pbal_hq.errors import ConfigError
 
 _DAY_S = 86_400
+_OPEN_DAYS = 4  # the schema's policy compresses a day when three more are over
 
 
 @dataclass(frozen=True)
@@ -25,26 +26,29 @@ class Costs:
     Of Kafka all that roles do with it, of PostgreSQL a row and its hours; rows with their indexes.
     """
 
-    bridge_us: float = 81
-    mosquitto_us: float = 38
-    decode_us: float = 72
-    store_us: float = 50
-    sums_us: float = 1
-    detect_us: float = 354
-    lake_us: float = 49
-    kafka_us: float = 658
-    postgres_us: float = 20
-    raw_bytes: float = 76  # in hq.spb.raw
-    summary_bytes: float = 221  # in hq.summary
+    bridge_us: float = 120
+    mosquitto_us: float = 87
+    decode_us: float = 179
+    store_us: float = 218
+    sums_us: float = 2
+    detect_us: float = 144
+    lake_us: float = 79
+    kafka_us: float = 722
+    postgres_us: float = 138
+    raw_bytes: float = 74  # in hq.spb.raw
+    summary_bytes: float = 220  # in hq.summary
     row_bytes: float = 265
-    hour_bytes: float = 288
-    day_bytes: float = 288
-    lake_bytes: float = 104
-    page_ms: float = 249  # of a page, portal and PostgreSQL, with 100,000 transformers
+    compressed_bytes: float = 131  # the same in TimescaleDB, when its day is compressed
+    hour_bytes: float = 307
+    day_bytes: float = 173
+    lake_bytes: float = 102
+    # Of a page, portal and PostgreSQL, in the mean: in any fleet, and more for each transformer.
+    page_ms: float = 26
+    page_transformer_us: float = 1.2
 
     @classmethod
     def of(cls, measured: dict[str, Any]) -> Self:
-        """Of what the bench printed; its last fleet's pages. Raises ConfigError."""
+        """Of what the bench printed. Raises ConfigError."""
         try:
             roles = measured["roles"]
 
@@ -54,6 +58,7 @@ class Costs:
                 return max(float(each[what]) for each in ways if each)
 
             fleet = measured["fleets"][-1]
+            page_ms, page_transformer_us = _pages(measured["fleets"])
             found = {
                 **{f"{name}_us": worse(name, "us") for name in roles},
                 "mosquitto_us": roles["bridge"]["one"]["mosquitto_us"],
@@ -62,13 +67,29 @@ class Costs:
                 **{n: measured[n] for n in ("raw_bytes", "summary_bytes", "lake_bytes")},
                 "row_bytes": measured["row_bytes"], "hour_bytes": measured["row_hourly_bytes"],
                 "day_bytes": fleet["summary_daily_bytes"],
-                "page_ms": fleet["page_ms"],
+                "page_ms": page_ms, "page_transformer_us": page_transformer_us,
             }  # fmt: skip
+            if compressed := measured.get("compressed"):
+                found["compressed_bytes"] = compressed["streets"]["after_bytes"]
+            else:  # where TimescaleDB was not there to be measured
+                found["compressed_bytes"] = cls.compressed_bytes
             return cls(**{each.name: float(found[each.name]) for each in fields(cls)})
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise ConfigError(
                 f"these are no figures of `bench.hq --profile large --json`: {error!r}"
             ) from None
+
+
+def _pages(fleets: list[dict[str, Any]]) -> tuple[float, float]:
+    """(ms of a page in any fleet, us more for each transformer) by the smallest and the largest
+    fleet; of a single one all of it is in any."""
+    by_size = sorted(fleets, key=lambda fleet: int(fleet["transformers"]))
+    small, large = by_size[0], by_size[-1]
+    many = large["transformers"] - small["transformers"]
+    if not many:
+        return float(large["page_ms"]), 0.0
+    each_ms = max(0.0, (large["page_ms"] - small["page_ms"]) / many)
+    return max(0.0, small["page_ms"] - each_ms * small["transformers"]), 1000 * each_ms
 
 
 @dataclass(frozen=True)
@@ -83,6 +104,7 @@ class Assumed:
     disk_price: float = 40.0  # of a terabyte for a month
     replicas: int = 3  # of Kafka's records
     database_copies: int = 2  # the primary and its standbys
+    timescale: bool = False  # days that are over are compressed
     kafka_days: float = 7.0
     lake_years: float = 10.0
     pages_per_s: float = 5.0  # that people ask for
@@ -126,13 +148,16 @@ def size(
                      "postgres")
     }  # fmt: skip
     # People do not become ten times as many when sites send ten times as much.
-    pages = assumed.pages_per_s * costs.page_ms / 1000 / assumed.core_speed
+    page_ms = costs.page_ms + costs.page_transformer_us * transformers / 1000
+    pages = assumed.pages_per_s * page_ms / 1000 / assumed.core_speed
     wanted = (assumed.headroom * sum(cores.values()) + pages) / assumed.busy
     daily = transformers * _DAY_S / window_s
     hours = transformers * (24 * costs.hour_bytes * store.hourly_days)
     # Days are kept for ever: as long as the lake is reckoned with.
     days = transformers * costs.day_bytes * 365 * assumed.lake_years
-    rows = daily * costs.row_bytes * store.raw_days
+    open_days = min(store.raw_days, _OPEN_DAYS) if assumed.timescale else store.raw_days
+    closed_days = store.raw_days - open_days
+    rows = daily * (costs.row_bytes * open_days + costs.compressed_bytes * closed_days)
     kept = costs.raw_bytes + costs.summary_bytes
     terabytes = {
         "database": (rows + hours + days) * assumed.database_copies / 1e12,

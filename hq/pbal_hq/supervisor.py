@@ -1,5 +1,6 @@
 """The one place that creates HQ's tasks: each loop is restarted when it fails, with a capped
-back-off; its failure and its recovery are logged once each.
+back-off; its failure and its recovery are logged once each. A loop that needs what may not be there
+yet waits for it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import psycopg
 
 from pbal_hq import logs
+from pbal_hq.awaited import Awaited
 from pbal_hq.database import explain
 from pbal_hq.errors import HqError
 
@@ -32,21 +34,39 @@ class Loop:
 
     name: str
     body: Body
+    needs: tuple[Awaited, ...] = ()
     failing: str = ""
     failures: int = 0
     restarts: int = 0
     started: float = 0.0
     success: float | None = None
 
+    @property
+    def why(self) -> str:
+        """Why it does not work now; "": it does."""
+        for need in self.needs:
+            if not need.is_there:
+                return f"it waits for {need.name}: {need.why or 'not asked yet'}"
+        return self.failing
+
 
 @dataclass(frozen=True)
 class RoleState:
-    """A loop as it is now. `success_age_s`: since its last success, else since it started."""
+    """A loop as it is now.
+
+    success_age_s : since its last success, else since it started.
+    why : why it does not work; "": it does.
+    """
 
     name: str
     success_age_s: float
-    failing: bool
+    why: str
     restarts: int
+
+    @property
+    def failing(self) -> bool:
+        """Whether it does not work, or waits for what it needs."""
+        return bool(self.why)
 
 
 class Supervisor:
@@ -55,9 +75,11 @@ class Supervisor:
     def __init__(self) -> None:
         self.loops: dict[str, Loop] = {}
 
-    def add(self, name: str, body: Body) -> None:
-        """Declare a loop: `body(beat)` runs for ever, and calls `beat` after each success."""
-        self.loops[name] = Loop(name, body)
+    def add(self, name: str, body: Body, *needs: Awaited) -> None:
+        """Declare a loop: `body(beat)` runs for ever, and calls `beat` after each success; it
+        begins when all that it needs is there.
+        """
+        self.loops[name] = Loop(name, body, needs)
 
     def states(self) -> list[RoleState]:
         """How each of them is now."""
@@ -66,21 +88,32 @@ class Supervisor:
             RoleState(
                 loop.name,
                 now - (loop.started if loop.success is None else loop.success),
-                bool(loop.failing),
+                loop.why,
                 loop.restarts,
             )
             for loop in self.loops.values()
         ]
 
-    async def run(self) -> None:
-        """Run all loops until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for loop in self.loops.values():
-                group.create_task(self._supervise(loop), name=f"pbal-hq {loop.name}")
+    async def run(self, *awaited: Awaited) -> None:
+        """Ask for what is awaited, and run all loops, until cancelled.
+
+        Raises what an Awaited says when waiting for it does not help.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                for need in awaited:
+                    group.create_task(need.run(), name=f"pbal-hq waits for {need.name}")
+                for loop in self.loops.values():
+                    group.create_task(self._supervise(loop), name=f"pbal-hq {loop.name}")
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from None
 
     async def _supervise(self, loop: Loop) -> None:
         logs.role.set(loop.name)  # of this task alone
         clock = asyncio.get_running_loop().time
+        loop.started = clock()
+        for need in loop.needs:
+            await need.wait()
 
         def beat() -> None:
             loop.success = now = clock()

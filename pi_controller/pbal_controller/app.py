@@ -97,7 +97,7 @@ class Controller:
         self.firmware = Firmware(self.fleet, lambda: self.rollouts.under_way)
         self.group_keys = GroupKeys(
             keys, self.fleet, self._group, self.journal, config.security, self.router.expedite,
-            self._revoked, self.streams.publish, wall, self.standing,
+            self._revoked, self.router.renewed, self.streams.publish, wall, self.standing,
         )  # fmt: skip
         self.reporting = Reporting(config, keys, self._reported(), wall, self.now)
         self.uplink = self.reporting.link

@@ -33,6 +33,7 @@ from pbal_controller.keys import (
 )
 from pbal_controller.uplink import KeyFile, certificate, enrolment
 from pbal_controller.view import read_token
+from pbal_host import counted
 
 if TYPE_CHECKING:
     from pbal_controller.journal import Journal
@@ -46,6 +47,7 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", envvar="PBAL_CONFIG", help="Default /etc/pbal/pbal.toml."),
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 
 def _ask(settings: Config) -> dict[str, Any]:
@@ -260,7 +262,7 @@ def setup(
     _place(config.parent / "keys.pass", secret + b"\n", 0o600)
     _place(config, text, 0o644)
     _place(there, keys, 0o600, there.parent)
-    print(f"{config}: site {settings.site.id}, {len(settings.home)} homes")
+    print(f"{config}: site {settings.site.id}, {counted(len(settings.home), 'home')}")
     print(f"{there}: {nodes}")
     print(f"{config.parent / 'keys.pass'}: the passphrase")
     print("Start it:  sudo systemctl enable --now pbal-controller")

@@ -25,4 +25,10 @@ def _entry(value: int) -> int:
 # CRC-16/MODBUS, polynomial 0x8005 reflected (Modbus over serial line V1.02, 6.2.2).
 CRC_TABLE = array("H", [_entry(i) for i in range(16)])
 
-__all__ = ["CRC_TABLE", "copy", "crc", "xor"]
+
+def crc16(buf: bytes | bytearray | memoryview, n: "int | None" = None) -> int:
+    """Return the Modbus CRC of buf[:n]; it goes on the wire low byte first."""
+    return crc(buf, 0, len(buf) if n is None else n, CRC_TABLE)
+
+
+__all__ = ["CRC_TABLE", "copy", "crc", "crc16", "xor"]

@@ -10,6 +10,7 @@ serial line V1.02", 2.5.1.1).
 from pbal_protocol.compat import const
 from pbal_protocol.errors import SpaceError
 from pbal_protocol.loops import CRC_TABLE, copy, crc
+from pbal_protocol.loops import crc16 as crc16  # a meter needs nothing else of this module
 
 READ_INPUT_REGISTERS = 4
 REPORT_SERVER_ID = 17
@@ -42,11 +43,6 @@ _FIXED[43] = 7
 _COUNTED = {15: 6, 16: 6, 20: 2, 21: 2, 23: 10, 100: 3}
 # The same for responses; the others answer with a byte count in byte 2.
 _FIXED_RESPONSE = {5: 8, 6: 8, 8: 8, 11: 8, 15: 8, 16: 8, 22: 10, 7: 5}
-
-
-def crc16(buf: bytes | bytearray | memoryview, n: "int | None" = None) -> int:
-    """Return the Modbus CRC of buf[:n]; it goes on the wire low byte first."""
-    return crc(buf, 0, len(buf) if n is None else n, CRC_TABLE)
 
 
 def silence_us(baud: int) -> int:

@@ -17,7 +17,10 @@ from pbal_sim.processclient import ProcessClient, memory_file
 
 FLASH_SIZE = 2 * 1024 * 1024
 _SOURCE = Path(__file__).resolve().parent / "hal"
-_PLAIN = ("_chip", "_flash", "_spi", "_start", "machine", "esp32", "network", "launcher", "mkflash")
+_PLAIN = (
+    "_chip", "_flash", "_spi", "_start", "_timers", "esp32", "launcher", "machine", "mkflash",
+    "network",
+)  # fmt: skip
 # Processors for which mpy-cross emits machine code that the unix port runs.
 _FAST = {"x86_64": "x64"}
 

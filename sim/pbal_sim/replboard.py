@@ -1,6 +1,6 @@
 """A whole ESP32 board on a serial port: ROM boot loader, flash, and MicroPython's REPL.
 
-`ReplBoard` joins the ROM loader of `romloader` with a real MicroPython interpreter whose root
+`ReplBoard` joins the ROM loader of `romloader` with the MicroPython of `interpreter`, whose root
 file system is a LittleFS inside the same emulated flash, so what a flasher erases is gone and
 what a REPL tool installs is in it. It listens on a pseudo-terminal, on a TCP socket, or as an
 RFC 2217 server; the last carries DTR and RTS, wired to EN and IO0 as on a DevKit, so automatic
@@ -9,17 +9,8 @@ reset works as on real hardware. On the others `press_reset` stands for the butt
 One thread moves bytes; `close` ends it and the interpreter.
 """
 
-import contextlib
-import fcntl
-import json
-import os
-import re
 import select
-import signal
 import struct
-import subprocess
-import sys
-import termios
 import threading
 import time
 from collections.abc import Mapping
@@ -27,14 +18,10 @@ from pathlib import Path
 from types import TracebackType
 
 from .boardport import Port, open_port
-from .chipstate import DEAF, INTERRUPTS, PROMPT, ChipState
-from .romloader import CHIPS, Flash, RomLoader
-
-VFS_OFFSET = 0x200000
-_SHIM = Path(__file__).with_name("replshim.py")
-_PROMPT = re.compile(rb"(>>> |\.\.\. |\x04>|CTRL-B to exit\r\n>)$")
-_STARTED = b"\x1e"
-_RAW_BANNER = b"raw REPL; CTRL-B to exit\r\n"
+from .chipstate import ChipState
+from .interpreter import Interpreter
+from .norflash import Flash
+from .romloader import CHIPS, RomLoader
 
 BOOT_TEXT = (
     b"ets Jul 29 2019 12:21:46\r\n\r\nrst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n"
@@ -89,21 +76,14 @@ class ReplBoard:
         self._leave_download = leave_download
         self._delay_s = delay_s
         self._noise = noise
-        self._heap = heap
-        self._analog = json.dumps(analog or {})
         self._port_kind = port
         self._port: Port | None = open_port(port, self._lines_changed)
         self.url = self._port.url
         self._rom: RomLoader | None = None
-        self._child: subprocess.Popen[bytes] | None = None
-        self._child_fd = self._child_end = -1
-        self._typed = bytearray()  # arrived, not yet taken by the program that runs
         self.state = ChipState(folder / "chip.state")
-        self._raw = False
-        self._tail = b""
-        self._started = False
-        self._resume_raw = False
-        self._held = b""
+        self._python = Interpreter(
+            self.flash, self.state, self._send, mac, chip, heap=heap, analog=analog or {}
+        )
         self._lock = threading.RLock()
         self._io0_low = False
         self._boot_at: float | None = None
@@ -122,15 +102,15 @@ class ReplBoard:
     def until_said(self, text: bytes, within_s: float = 60.0) -> None:
         """Waits until the program has printed `text` last. Raises TimeoutError."""
         deadline = time.monotonic() + within_s
-        while text not in self._tail:
+        while text not in self._python.tail:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the board said {self._tail!r}, not {text!r}")
+                raise TimeoutError(f"the board said {self._python.tail!r}, not {text!r}")
             time.sleep(0.02)
 
     def pull_cable(self) -> None:
         """Takes the port away; the board loses its power with it."""
         with self._lock:
-            self._end_child()
+            self._python.end()
             self._rom = None
             if self._port is not None:
                 self._port.close()
@@ -152,7 +132,7 @@ class ReplBoard:
         self._stop.set()
         self._thread.join(10)
         with self._lock:
-            self._end_child()
+            self._python.end()
             if self._port is not None:
                 self._port.close()
                 self._port = None
@@ -178,13 +158,12 @@ class ReplBoard:
             return "unplugged"
         if self._rom is not None:
             return "download"
-        return "micropython" if self._child is not None else "blank"
+        return "micropython" if self._python.runs else "blank"
 
     def _start(self, download: bool, cause: str = "power") -> None:
-        self._end_child()
+        self._python.end()
         self.state.power_up()
         self._rom = None
-        self._resume_raw = False
         self.resets += 1
         if download:
             self._rom = RomLoader(
@@ -197,52 +176,7 @@ class ReplBoard:
             header = struct.unpack_from("<I", self.flash.data, self.chip.boot_offset)[0]
             self._send(f"invalid header: {header:#010x}\r\n".encode() * 3)
             return
-        self._spawn(cause)
-
-    def _spawn(self, cause: str) -> None:
-        self.flash.sync()
-        parent, child = os.openpty()
-        modes = termios.tcgetattr(child)
-        modes[0], modes[1], modes[3] = 0, 0, 0
-        termios.tcsetattr(child, termios.TCSANOW, modes)
-        self._child = subprocess.Popen(
-            [
-                str(Path(sys.executable).with_name("micropython")),
-                "-X",
-                f"heapsize={self._heap}",
-                "-i",
-                str(_SHIM),
-                str(self.flash.path),
-                str(VFS_OFFSET),
-                str(len(self.flash.data) - VFS_OFFSET),
-                self.mac.hex(),
-                self.chip.name,
-                cause,
-                "raw" if self._resume_raw else "friendly",
-                self._analog,
-                str(self.state.path),
-            ],
-            stdin=child,
-            stdout=child,
-            stderr=child,
-            start_new_session=True,
-            cwd=self.folder,
-        )
-        self._child_fd, self._child_end = parent, child
-        self._typed.clear()
-        self._started = False
-        self._raw = False
-        self._tail = b""
-
-    def _end_child(self) -> None:
-        if self._child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._child.kill()
-            self._child.wait()
-            os.close(self._child_fd)
-            os.close(self._child_end)
-            self._child, self._child_fd, self._child_end = None, -1, -1
-            self.flash.reload()
+        self._python.start(cause)
 
     def _lines_changed(self, dtr: bool, rts: bool) -> None:
         # A DevKit's two transistors: EN is low with RTS alone, IO0 is low with DTR alone. EN rises
@@ -252,11 +186,11 @@ class ReplBoard:
                 self._io0_low = True
             elif not dtr and rts:
                 self._io0_low = False
-                self._end_child()
+                self._python.end()
                 self._rom = None
                 self._boot_at = None
                 return
-            if self._child is None and self._rom is None and self._boot_at is None:
+            if not self._python.runs and self._rom is None and self._boot_at is None:
                 self._boot_at = time.monotonic() + 0.25
 
     # Moving bytes.
@@ -266,14 +200,14 @@ class ReplBoard:
             with self._lock:
                 self._boot_when_due()
                 self._from_port()
-                self._from_child()
+                self._python.listen()
                 self._watch_chip()
-                self._hand_over()
-                waiting = [fd for fd in (self._child_fd,) if fd >= 0]
+                self._python.hand_over()
+                waiting = self._python.filenos()
                 if self._port is not None:
                     waiting += self._port.filenos()
             if waiting:
-                select.select(waiting, [], [], 0.001 if self._typed else 0.01)
+                select.select(waiting, [], [], 0.001 if self._python.typed else 0.01)
             else:
                 time.sleep(0.02)
 
@@ -312,8 +246,8 @@ class ReplBoard:
             if self._rom.reboot:
                 self.flash.sync()
                 self._start(download=False)
-        elif self._child is not None:
-            self._to_child(data)
+        elif self._python.runs:
+            self._python.take(data)
         return True
 
     def _flasher_left(self, rom: RomLoader) -> None:
@@ -326,7 +260,7 @@ class ReplBoard:
 
     def _watch_chip(self) -> None:
         """What the chip does by itself: resets, and changes of the use of Ctrl-C."""
-        if self._child is None:
+        if not self._python.runs:
             return
         if self.state.wants_reset:
             self._start(download=False, cause="reset")
@@ -334,111 +268,3 @@ class ReplBoard:
             self._start(download=False, cause="watchdog")
         else:
             _ = self.state.mode  # read, so that the chip goes on
-
-    def _to_child(self, data: bytes) -> None:
-        assert self._child is not None
-        if not self._started:
-            return  # the interpreter is not up: on a chip these go to the boot ROM
-        for part in re.split(rb"([\x02\x03\x04\r])", data):
-            if not part:
-                continue
-            # Read for each part: in a flood the program may have changed it meanwhile.
-            mode = self.state.mode
-            if mode == DEAF:
-                self._typed += part
-                continue
-            if part == b"\x03" and (mode == INTERRUPTS or not self._settles()):
-                # Running: an interrupt, not a character.
-                self._child.send_signal(signal.SIGINT)
-                time.sleep(0.01)
-                continue
-            if mode == INTERRUPTS:
-                self._typed += part
-                continue
-            if part == b"\x02":
-                self._raw = False
-            if part in (b"\x04", b"\r"):
-                self._tail = b""
-            with contextlib.suppress(OSError):
-                os.write(self._child_fd, part)
-
-    def _hand_over(self) -> None:
-        """A program that runs gets one byte after the other, as from the chip's own buffer: what it
-        does not take is left for the prompt.
-        """
-        if not self._typed or self._child is None or not self._started:
-            return
-        if self.state.mode == PROMPT:
-            if _PROMPT.search(self._tail):
-                data = bytes(self._typed)
-                self._typed.clear()
-                self._to_child(data)
-        elif not struct.unpack("I", fcntl.ioctl(self._child_end, termios.FIONREAD, b"\0" * 4))[0]:
-            # A line's characters come together, for a program that reads twice a second.
-            run = re.match(rb"[ -~]{1,64}|.", self._typed, re.DOTALL)
-            size = run.end() if run else 0
-            os.write(self._child_fd, bytes(self._typed[:size]))
-            del self._typed[:size]
-
-    def _from_child(self) -> bool:
-        if self._child is None:
-            return False
-        if not select.select([self._child_fd], [], [], 0)[0]:
-            if self._child.poll() is None:
-                return False
-            self._restart_child()
-            return True
-        try:
-            data = os.read(self._child_fd, 4096)
-        except OSError:
-            data = b""
-        if not data:
-            self._restart_child()
-            return True
-        if not self._started:
-            before, mark, after = data.partition(_STARTED)
-            self._started = bool(mark)
-            data = before + after
-        self._tail = (self._tail + data)[-64:]
-        data = re.sub(rb"(?<!\r)\n", b"\r\n", data)
-        if self._resume_raw:
-            data = self._into_raw(data)
-        if _RAW_BANNER in self._tail:
-            self._raw = True
-        self._send(data)
-        return True
-
-    def _settles(self, within_s: float = 0.15) -> bool:
-        """True if the interpreter is at a prompt, or comes to one at once."""
-        deadline = time.monotonic() + within_s
-        while not _PROMPT.search(self._tail) and self._child is not None:
-            if time.monotonic() > deadline:
-                return False
-            if not self._from_child():
-                time.sleep(0.002)
-        return True
-
-    def _into_raw(self, data: bytes) -> bytes:
-        # A soft reboot in raw mode comes back in raw mode; the interpreter here starts friendly,
-        # so its banner is held back and Ctrl-A typed for the client. What boot.py says passes.
-        self._held += data
-        said, banner, _ = self._held.partition(b"MicroPython ")
-        if not banner:
-            self._held = b""
-            return said
-        if self._held.endswith(b">>> "):
-            os.write(self._child_fd, b"\x01")
-            self._held = b"MicroPython "
-            return said
-        if self._held.endswith(_RAW_BANNER + b">"):
-            self._resume_raw, self._held = False, b""
-            return _RAW_BANNER + b">"
-        return b""
-
-    def _restart_child(self) -> None:
-        raw = self._raw
-        self._end_child()
-        self._resume_raw = raw
-        self._send(b"\r\nMPY: soft reboot\r\n")
-        self.state.soft_reboot()
-        self._spawn("soft")

@@ -1,8 +1,8 @@
 """The boot loader in an ESP32's ROM, emulated at the level of its bytes.
 
 Sans-IO: `RomLoader.feed` takes what arrives on the UART and returns what the chip sends back.
-It keeps a flash chip that erases to ones and programs only from one to zero, so a flasher which
-forgets to erase leaves wrong data here as on real hardware.
+It keeps a flash chip (norflash.py), so a flasher which forgets to erase leaves wrong data here as
+on real hardware.
 
 The packets follow Espressif's "Serial Protocol" page of the esptool documentation: SLIP frames
 with a direction byte, an opcode, a 16-bit size and a 32-bit value; ROM answers end in four
@@ -16,7 +16,8 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from .norflash import Flash
 
 # Opcodes, by the names of the protocol page.
 _FLASH_BEGIN, _FLASH_DATA, _FLASH_END = 0x02, 0x03, 0x04
@@ -84,47 +85,6 @@ CHIPS = {
         0x11,
     ),
 }
-
-
-class Flash:
-    """A NOR flash of `size` bytes, kept in a file if `path` is given: erases to 0xFF, then
-    programs only ones to zeros."""
-
-    sector = 4096
-
-    def __init__(self, size: int = 4 << 20, path: Path | None = None) -> None:
-        self.path = path
-        self.data = bytearray(b"\xff") * size
-        if path is not None:
-            if path.exists():
-                kept = path.read_bytes()
-                self.data[: len(kept)] = kept
-            else:
-                self.sync()
-
-    def erase(self, offset: int, size: int) -> None:
-        """Erases whole sectors that cover the span."""
-        start = offset - offset % self.sector
-        end = min(-(-(offset + size) // self.sector) * self.sector, len(self.data))
-        self.data[start:end] = b"\xff" * (end - start)
-
-    def program(self, offset: int, chunk: bytes) -> None:
-        """Programs bytes; a bit once cleared stays so until erased."""
-        old = self.data[offset : offset + len(chunk)]
-        new = int.from_bytes(old, "little") & int.from_bytes(chunk, "little")
-        self.data[offset : offset + len(chunk)] = new.to_bytes(len(chunk), "little")
-
-    def sync(self) -> None:
-        """Writes the contents to the file in place, for programs that have it open."""
-        if self.path is not None:
-            mode = "r+b" if self.path.exists() else "wb"
-            with self.path.open(mode) as file:
-                file.write(self.data)
-
-    def reload(self) -> None:
-        """Reads what another program wrote into the file."""
-        if self.path is not None:
-            self.data[:] = self.path.read_bytes()
 
 
 class _Slip:

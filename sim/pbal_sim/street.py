@@ -40,6 +40,7 @@ from pbal_sim.installation import (
 )
 from pbal_sim.mains import Mains
 from pbal_sim.neutral import NeutralHistory
+from pbal_sim.placing import HUB, station
 from pbal_sim.processclient import ProcessClient, memory_file
 from pbal_sim.pzem import Reading
 from pbal_sim.radio import Air, PiPort, RadioWire, Sx1276
@@ -152,7 +153,7 @@ class Street:
             if home.radio_wire is not None:
                 loop.add_reader(home.chip.spi_end.fileno(), home.radio_wire.readable)
         if c.radio is not None:
-            hub = Sx1276(self.air, "controller")
+            hub = Sx1276(self.air, HUB)
             self.hub = await PiPort(self.workdir / "pi", hub, self._schedule).__aenter__()
         self._task(self._tick(), "street mains")
         self._task(self._watch(), "street watchdogs")
@@ -255,8 +256,8 @@ class Street:
         home.chip.first_files = first_files(c, i, identity)
         home.attach()
         if "radio" in self.board:
-            apart_m = c.radio.apart_m if c.radio else _APART_M
-            radio = Sx1276(self.air, f"home {i + 1}", (apart_m * (i + 1), 0.0))
+            distance_m = c.radio.distance_m(i) if c.radio else _APART_M * (i + 1)
+            radio = Sx1276(self.air, station(i), (distance_m, 0.0))
             home.radio_wire = RadioWire(
                 home.chip.spi_end, radio, self.board["radio"], home.chip.set_input, self._schedule
             )
@@ -395,10 +396,4 @@ class Street:
     def lying_meter(self, i: int, watts: Callable[[], float] | None) -> None:
         """One home's meter reports this power, with the current that fits it, whatever flows;
         None: the true power again."""
-
-        def told(true: Reading) -> Reading:
-            assert watts is not None
-            p_w = watts()
-            return Reading(true.v, abs(p_w) / max(true.v, 1.0), p_w, true.hz, 1.0)
-
-        self.homes[i].meter.falsify = None if watts is None else told
+        self.homes[i].meter.claim(watts)

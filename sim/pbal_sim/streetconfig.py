@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,18 +15,24 @@ from pbal_sim.radio import OPEN_COUNTRY, PathLoss
 @dataclass(frozen=True)
 class RadioSite:
     """Homes over LoRa: the channel, and where they stand. The controller is at the beginning of the
-    road, one home after the other along it.
+    road, one home after the other along it, but for those in `at_m` (see placing.py).
     """
 
     region: str = "IN865"
     channel: int = 0
     sf: int = 8  # of the beacons
     apart_m: float = 150.0
+    road_m: float = 1800.0  # one transformer feeds no longer a road; for placing.py
+    at_m: Mapping[int, float] = field(default_factory=dict)  # home 0...: its distance
     loss: PathLoss = OPEN_COUNTRY
 
     def identity(self) -> dict[str, object]:
         """What a node is provisioned with."""
         return {"region": self.region, "channel": self.channel, "sf": self.sf}
+
+    def distance_m(self, i: int) -> float:
+        """From the controller to home `i` (0...)."""
+        return self.at_m.get(i, self.apart_m * (i + 1))
 
 
 WIFI = ("pbal street", "only on this computer")  # name and key of the street's network

@@ -6,6 +6,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import serial
@@ -15,7 +16,6 @@ from rigs.flash import Rig, mpremote, runs, wait_for
 from pbal_controller.keys import KeyStore
 from pbal_sim.chipstate import PROMPT
 from pbal_sim.replboard import ReplBoard
-from pbal_sim.romloader import stand_in_image
 from pbal_tools import consolelock
 from pbal_tools.errors import ConsoleLocked, ExitCode
 from pbal_tools.flash.repl import reach_prompt
@@ -30,14 +30,12 @@ ADDRESS = 258
 class Locked(Rig):
     """A board with a node that `pbal provision add` has locked."""
 
-    def prepare(self) -> None:
+    def prepare(self, flashed: Path) -> None:
         (self.folder / "keys.pass").write_bytes(PASSPHRASE)
         (self.folder / "keys.pass").chmod(0o600)
-        (self.folder / "image.bin").write_bytes(stand_in_image())
-        self.node = self.board()
+        self.node = self.board(like=flashed, download=False)
         self.store_args = ("--keys", "keys.json", "--passphrase-file", "keys.pass")
         for words in (
-            ("flash", "-p", self.node.url, "-i", "image.bin", "--no-stub"),
             ("provision", "init", "--site", "7", *self.store_args),
             ("provision", "add", "-a", str(ADDRESS), "-p", self.node.url, *self.store_args),
         ):
@@ -58,10 +56,10 @@ class Locked(Rig):
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
+def rig(tmp_path_factory: pytest.TempPathFactory, flashed: Path) -> Iterator[Locked]:
     made = Locked(tmp_path_factory.mktemp("locked"))
     try:
-        made.prepare()
+        made.prepare(flashed)
         yield made
     finally:
         made.close()

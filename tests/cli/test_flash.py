@@ -5,13 +5,10 @@ pseudo-terminals, TCP sockets and an RFC 2217 server whose DTR and RTS reset the
 """
 
 import hashlib
-import http.server
 import json
 import signal
 import socket
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,52 +19,35 @@ from rigs.flash import Rig, mpremote
 from pbal_build import build_files
 from pbal_sim.romloader import stand_in_image
 from pbal_tools.errors import ExitCode
+from pbal_tools.flash.repl import reach_prompt
+
+from .conftest import FirstFlash
 
 pytestmark = pytest.mark.timeout(240)
 BOARD = "esp32-devkitc"
 
 
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path)
-    (tmp_path / "image.bin").write_bytes(stand_in_image())
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def flashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The flash of a board that was flashed once, and the checks of that first time."""
-    folder = tmp_path_factory.mktemp("flashed")
-    made = Rig(folder)
-    (folder / "image.bin").write_bytes(stand_in_image())
-    try:
-        board = made.board(stub="silent")
-        done = made.pbal(
-            "flash", "--port", board.url, "--image", "image.bin", "--no-stub", "--json"
-        )
-        assert done.code == 0, done.err
-        (report,) = done.json["boards"]
-        want = build_files(BOARD)
-        assert report["mac"] == "24:a1:60:00:00:01"
-        assert report["eui"] == "24a160fffe000001"
-        assert sorted(report["files"]["copied"]) == sorted(want)
-        assert report["files"]["copied"][-1] == "/main.py"
-        assert report["files"]["verified"] == len(want)
-        assert all(item["ok"] for item in report["self_test"])
-        assert {"heap", "flash", "crypto", "contacts", "modules"} <= {
-            item["name"] for item in report["self_test"]
-        }
-        image = stand_in_image()
-        assert bytes(board.flash.data[0x1000 : 0x1000 + len(image)]) == image
-        # Asked of the board again, with nothing of ours in between.
-        told = mpremote(board.url, "fs", "sha256sum", "/lib/pbal_node/version.mpy", "/main.py")
-        assert hashlib.sha256(want["/lib/pbal_node/version.mpy"]).hexdigest() in told
-        assert hashlib.sha256(want["/main.py"]).hexdigest() in told
-        assert done.err == ""
-    finally:
-        made.close()
-    return folder / "b" / "flash.bin"
+def test_a_new_board_has_every_file_and_its_image(rig: Rig, first_flash: FirstFlash) -> None:
+    (report,) = first_flash.told["boards"]
+    want = build_files(BOARD)
+    assert report["mac"] == "24:a1:60:00:00:01"
+    assert report["eui"] == "24a160fffe000001"
+    assert sorted(report["files"]["copied"]) == sorted(want)
+    assert report["files"]["copied"][-1] == "/main.py"
+    assert report["files"]["verified"] == len(want)
+    assert all(item["ok"] for item in report["self_test"])
+    assert {"heap", "flash", "crypto", "contacts", "modules"} <= {
+        item["name"] for item in report["self_test"]
+    }
+    assert first_flash.err == ""
+    image = stand_in_image()
+    assert first_flash.flash.read_bytes()[0x1000 : 0x1000 + len(image)] == image
+    # Asked of the board again, with nothing of ours in between.
+    board = rig.board(like=first_flash.flash, download=False)
+    reach_prompt(board.url, 60)
+    told = mpremote(board.url, "fs", "sha256sum", "/lib/pbal_node/version.mpy", "/main.py")
+    assert hashlib.sha256(want["/lib/pbal_node/version.mpy"]).hexdigest() in told
+    assert hashlib.sha256(want["/main.py"]).hexdigest() in told
 
 
 def test_a_flashed_board_is_left_alone_and_says_so(rig: Rig, flashed: Path) -> None:
@@ -111,6 +91,7 @@ def test_stub_socket_and_text_output(rig: Rig) -> None:
     assert "writing" in done.err
 
 
+@pytest.mark.long
 def test_control_lines_reset_the_board_and_a_silent_stub_is_done_without(
     rig: Rig, flashed: Path
 ) -> None:
@@ -125,6 +106,7 @@ def test_control_lines_reset_the_board_and_a_silent_stub_is_done_without(
     assert bytes(board.flash.data[0x1000:0x2000]) == stand_in_image(size=6000)[:0x1000]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [(), ("--no-stub",)])
 def test_an_adapter_that_cannot_do_the_faster_rate(rig: Rig, words: tuple[str, ...]) -> None:
     board = rig.board(port="rfc2217", stub="runs", fastest=115200)
@@ -136,6 +118,7 @@ def test_an_adapter_that_cannot_do_the_faster_rate(rig: Rig, words: tuple[str, .
     assert "--baud 115200" in done.err
 
 
+@pytest.mark.long
 def test_a_loader_that_refuses_the_stub_is_served_without_it(rig: Rig, flashed: Path) -> None:
     (rig.folder / "small.bin").write_bytes(stand_in_image(size=6000))
     args = ("flash", "-i", "small.bin", "--no-erase", "--before", "no-reset", "--after", "no-reset")
@@ -156,7 +139,7 @@ def test_a_pulled_cable_is_taken_up_where_it_was(rig: Rig) -> None:
     args = ("flash", "--port", board.url, "--image", "image.bin", "--no-stub", "--json")
     # Pulled while the application is copied, and put back by somebody within the minute.
     running = rig.start(*args)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + needs.PATIENCE_S
     while board.sessions_flashed == 0 and time.monotonic() < deadline:
         time.sleep(0.02)
     board.cut_after = 60_000
@@ -181,6 +164,7 @@ def test_a_pulled_cable_is_taken_up_where_it_was(rig: Rig) -> None:
     assert board.sessions_flashed == 1
 
 
+@pytest.mark.long
 def test_a_cable_pulled_while_the_image_is_written(rig: Rig) -> None:
     board = rig.board(port=f"pty:{rig.folder}/ttyUSB0", cut_after=20_000)
     args = ("flash", "--port", board.url, "--image", "image.bin", "--no-stub", "--json")
@@ -233,6 +217,7 @@ def test_no_prompt_is_an_error_that_says_what_to_do(rig: Rig, flashed: Path) -> 
     assert "Press EN on the board" in done.err
 
 
+@pytest.mark.long
 def test_several_boards_at_once_one_of_them_wrong(rig: Rig, flashed: Path) -> None:
     macs = [bytes.fromhex(f"24a16000000{n}") for n in (1, 2)]
     for n, mac in enumerate(macs):
@@ -266,30 +251,6 @@ def test_no_boot_loader(rig: Rig, flashed: Path) -> None:
     assert "hold BOOT" in done.err
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (stand_in_image("esp32s3"), "is for the esp32s3"),
-        (b"<html>not found</html>" * 100, "a web page"),
-        (b"\xe9\x01", "only 2 bytes"),
-        (b"\xff" * 0x1000 + stand_in_image(), "--offset 0"),
-        (b"\xe9" + b"\x00" * 4096, "0 segments"),
-        (stand_in_image()[:-5000], "cut short"),
-        (stand_in_image()[:2000] + b"?" + stand_in_image()[2001:], "checksum"),
-    ],
-)
-def test_wrong_images_are_refused_before_anything_is_written(
-    rig: Rig, content: bytes, words: str
-) -> None:
-    board = rig.board()
-    (rig.folder / "wrong.bin").write_bytes(content)
-    done = rig.pbal("flash", "--port", board.url, "--image", "wrong.bin")
-    assert done.code == ExitCode.WRONG_IMAGE
-    assert words in done.err
-    assert "Traceback" not in done.err
-    assert board.flash.data[0x1000] == 0xFF
-
-
 def test_port_errors_have_codes_of_their_own(rig: Rig) -> None:
     image = ("--image", "image.bin")
     missing = rig.pbal("flash", "--port", "/dev/ttyUSB77", *image)
@@ -306,81 +267,6 @@ def test_port_errors_have_codes_of_their_own(rig: Rig) -> None:
     assert nothing.code in (ExitCode.PORT_MISSING, ExitCode.INPUT)
     for done in (missing, busy):
         assert len(done.err.strip().splitlines()) <= 4, done.err
-
-
-def pinned_board(rig: Rig, url: str, sha256: str) -> dict[str, str]:
-    boards = rig.folder / "boards"
-    boards.mkdir(exist_ok=True)
-    text = (Path(__file__).parents[2] / "boards" / f"{BOARD}.toml").read_text()
-    if "\n[flash]" in text:
-        head, _, rest = text.partition("\n[flash]")
-        text = head + ("\n[" + rest.split("\n[", 1)[1] if "\n[" in rest else "\n")
-    text += f'\n[flash]\nimage_url = "{url}"\nimage_sha256 = "{sha256}"\n'
-    (boards / f"{BOARD}.toml").write_text(text)
-    return {"PBAL_BOARDS": str(boards)}
-
-
-def test_the_pinned_image_is_downloaded_checked_and_kept(rig: Rig) -> None:
-    content = stand_in_image()
-    asked = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *args: object) -> None:
-            """Quiet."""
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        url = f"http://127.0.0.1:{server.server_port}/image.bin"
-        board = rig.board()
-        wrong = rig.pbal("flash", "--port", board.url, env=pinned_board(rig, url, "0" * 64))
-        assert wrong.code == ExitCode.WRONG_IMAGE
-        assert "pinned is " + "0" * 64 in wrong.err
-        env = pinned_board(rig, url, hashlib.sha256(content).hexdigest())
-        done = rig.pbal("flash", "--port", board.url, "--no-stub", "--json", env=env)
-        assert done.code == 0, done.err
-        assert len(asked) == 2
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-    # Without the network the kept one serves; without that, the error says how to help oneself.
-    board.press_reset(download=True)
-    again = rig.pbal("flash", "--port", board.url, "--no-stub", "--again", "--json", env=env)
-    assert again.code == 0, again.err
-    offline = rig.pbal("flash", "--port", board.url, env={**env, "XDG_CACHE_HOME": "/nowhere"})
-    assert offline.code == ExitCode.UNREACHABLE
-    assert "--image FILE" in offline.err
-
-
-def test_an_image_pinned_on_this_computer_is_taken_from_then_on(rig: Rig, flashed: Path) -> None:
-    board = rig.board(like=flashed, download=False)  # no boot loader: each call ends there
-    port = ("flash", "--port", board.url, "--json")
-    sha256 = hashlib.sha256(stand_in_image()).hexdigest()
-    other = rig.pbal(*port, "-i", "image.bin", "--sha256", "0" * 64)
-    assert other.code == ExitCode.WRONG_IMAGE
-    assert sha256 in other.json["error"]
-    bare = rig.pbal(*port, "-i", "http://127.0.0.1:9/image.bin")
-    assert bare.code == ExitCode.INPUT
-    assert "--sha256" in bare.json["remedy"]
-    assert "pins no MicroPython image" in rig.pbal(*port).json["error"]
-    pinned = rig.pbal(*port, "-i", "image.bin", "--sha256", sha256.upper(), "--pin")
-    assert pinned.code == ExitCode.NO_BOOTLOADER, pinned.err
-    (rig.folder / "image.bin").unlink()
-    again = rig.pbal(*port)
-    assert again.code == ExitCode.NO_BOOTLOADER, again.err
-    assert again.json["boards"][0]["image"] == sha256
-    next((rig.folder / "cache").rglob("*.bin")).write_bytes(b"spoilt")
-    spoilt = rig.pbal(*port)
-    assert spoilt.code == ExitCode.INPUT
-    assert "--pin" in spoilt.json["remedy"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -6,7 +6,6 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,34 +13,12 @@ from rigs import needs
 from rigs.flash import Rig, mpremote
 
 from pbal_sim.replboard import ReplBoard
-from pbal_sim.romloader import stand_in_image
 from pbal_tools.errors import ExitCode
 from pbal_tools.node import wave
 
 pytestmark = pytest.mark.timeout(240)
 # 400 V of mains for 1 V at the pin; phases A, B, C and the output on B.
 MAINS = {36: (0.575, 0.0), 39: (0.5725, -120.0), 34: (0.5775, 120.0), 35: (0.5725, -120.0)}
-
-
-@pytest.fixture(scope="module")
-def flashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("flashed")
-    made = Rig(folder)
-    (folder / "image.bin").write_bytes(stand_in_image())
-    try:
-        board = made.board()
-        done = made.pbal("flash", "-p", board.url, "-i", "image.bin", "--no-stub")
-        assert done.code == 0, done.err
-    finally:
-        made.close()
-    return folder / "b" / "flash.bin"
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path)
-    yield made
-    made.close()
 
 
 def test_without_consent_to_darkness_nothing_is_touched(rig: Rig, flashed: Path) -> None:

@@ -1,7 +1,6 @@
 """`pbal provision` against emulated boards: keys go in, are proven, and appear nowhere."""
 
 import json
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -9,36 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import zxingcpp
-from PIL import Image
 from rigs import needs
 from rigs.flash import Rig, mpremote
 
 from pbal_controller.keys import KeyStore, Network
 from pbal_sim.romloader import stand_in_image
-from pbal_tools import label
 from pbal_tools.consolelock import of_store
 from pbal_tools.errors import ExitCode
 from pbal_tools.flash.repl import reach_prompt
 
 pytestmark = pytest.mark.timeout(240)
 SECRET = b"correct horse battery"
-
-
-@pytest.fixture(scope="module")
-def flashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The flash of a board with the application on it."""
-    folder = tmp_path_factory.mktemp("flashed")
-    made = Rig(folder)
-    (folder / "image.bin").write_bytes(stand_in_image())
-    try:
-        board = made.board()
-        done = made.pbal("flash", "-p", board.url, "-i", "image.bin", "--no-stub", "-b",
-                         "esp32-devkitc")  # fmt: skip
-        assert done.code == 0, done.err
-    finally:
-        made.close()
-    return folder / "b" / "flash.bin"
 
 
 class Site(Rig):
@@ -56,11 +36,19 @@ class Site(Rig):
         return KeyStore.open(self.keys, SECRET)
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
+@pytest.fixture(scope="module")
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key store as `pbal provision init` makes it."""
+    made = Site(tmp_path_factory.mktemp("store"))
     done = made.pbal("provision", "init", "--site", "7", *made.store_args)
     assert done.code == 0, done.err
+    return made.keys
+
+
+@pytest.fixture
+def site(tmp_path: Path, new_store: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    shutil.copy(new_store, made.keys)
     yield made
     made.close()
 
@@ -207,6 +195,7 @@ def test_a_node_gets_the_wifi_and_nobody_sees_its_key(site: Site, flashed: Path)
     assert WIFI_KEY not in repr(site.store().network)
 
 
+@pytest.mark.long
 def test_taken_addresses_rotation_and_revocation(site: Site, flashed: Path) -> None:
     board = site.board(like=flashed, download=False)
     add = ("provision", "add", "--port", board.url, *site.store_args, "--json")
@@ -281,6 +270,7 @@ def test_a_node_that_is_refused_is_not_left_standing_still(site: Site, flashed: 
     assert board.resets == resets + 1
 
 
+@pytest.mark.long
 def test_a_cable_pulled_while_provisioning_leaves_nothing_half_done(
     site: Site, flashed: Path
 ) -> None:
@@ -298,6 +288,7 @@ def test_a_cable_pulled_while_provisioning_leaves_nothing_half_done(
     assert identity(site, board.url)["root"] == site.store().node(3).root.hex()
 
 
+@pytest.mark.long
 def test_bulk_takes_the_boards_as_they_come(site: Site, flashed: Path) -> None:
     for n in (1, 2):
         site.board(f"b{n}", like=flashed, download=False, mac=bytes.fromhex(f"24a16000000{n}"),
@@ -373,46 +364,3 @@ def test_a_bare_board_is_told_what_comes_first(site: Site) -> None:
     done = site.pbal("provision", "add", "-a", "1", "-p", board.url, *site.store_args)
     assert done.code == ExitCode.PEER
     assert "pbal flash" in done.err
-
-
-LABEL = label.Label("24a160fffe000001", 7, 300, "Mühlgasse 12 <b>", "North")
-
-
-def test_a_scanner_reads_the_printed_label(tmp_path: Path) -> None:
-    (file,) = label.write([LABEL], tmp_path / "l.png")
-    with Image.open(file) as picture:
-        (found,) = zxingcpp.read_barcodes(picture)
-    assert label.parse(found.text) == label.Label("24a160fffe000001", 7, 300)
-
-
-def test_a_long_name_takes_two_lines_and_none_leaves_its_label() -> None:
-    long = label.Label("24a160fffe000001", 7, 1, "The old school house, Mill Lane 12, flat 3b")
-    assert long.lines()[:2] == ["The old school", "house, Mill Lane..."]
-    assert long.heading == 2
-    assert label.Label(long.eui, 7, 1, "   ").lines()[0] == "node 1"
-    # What a font might make wider than its label is told its width, so that no code is written on.
-    wide = label.svg(label.Label(long.eui, 7, 1, "W" * 64))
-    assert wide.count('textLength="35"') >= 2
-
-
-def test_the_svg_label_and_the_sheets(tmp_path: Path, require_tool: object) -> None:
-    chromium = shutil.which("chromium")
-    text = label.svg(LABEL)
-    assert "Mühlgasse 12 &lt;b&gt;" in text
-    many = [label.Label("24a160fffe000001", 7, n, f"Home {n}") for n in range(1, 28)]
-    files = label.write(many, tmp_path / "sheet.svg")
-    assert [f.name for f in files] == ["sheet.svg", "sheet-2.svg"]
-    assert len(re.findall("EUI ", files[0].read_text())) == 24
-    if chromium is None:
-        pytest.skip("no browser here: the SVG was not rendered")
-    import subprocess
-
-    shot = tmp_path / "sheet.png"
-    subprocess.run(
-        [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--screenshot={shot}",
-         "--window-size=1588,2246", "--force-device-scale-factor=2", str(files[0])],
-        check=True, capture_output=True, timeout=90,
-    )  # fmt: skip
-    with Image.open(shot) as picture:
-        read = {label.parse(found.text).address for found in zxingcpp.read_barcodes(picture)}
-    assert read == set(range(1, 25))

@@ -1,160 +1,13 @@
-"""`pbal sim run` as a user runs it: figures in a file, Ctrl-C, errors in words."""
+"""`pbal sim run` as a user runs it: results and errors in words."""
 
-import contextlib
-import json
-import os
-import re
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from rigs import needs, node_heap
+from rigs.simrun import start
 
 from pbal_tools import streetoptions, streetresult
 from pbal_tools.errors import InputError, MissingError
-from pbal_tools.sim import interpreter_name
-
-
-def start(*args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [needs.require_tool("pbal"), "sim", "run", *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "TERM": "dumb", "PYTHONUNBUFFERED": "1"},
-    )
-
-
-def descendants(pid: int) -> set[int]:
-    """All processes below one, by /proc."""
-    found: set[int] = set()
-    ahead = [pid]
-    while ahead:
-        one = ahead.pop()
-        for task in Path(f"/proc/{one}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                ahead += [int(child) for child in task.read_text().split()]
-        found.add(one)
-    return found
-
-
-def alive(pid: int) -> bool:
-    """Whether a process still runs; a zombie does not."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-@pytest.mark.twin
-@pytest.mark.timeout(240)
-def test_a_headless_run_moves_homes_and_reports(tmp_path: Path) -> None:
-    target, keep = tmp_path / "result.json", tmp_path / "kept"
-    run = start(
-        *("--headless", "--seconds", "45", "--homes", "12"),
-        *("--json", str(target), "--keep", str(keep)),
-    )
-    out, _ = run.communicate(timeout=200)
-    assert run.returncode == 0, out
-    result = json.loads(target.read_text())
-    assert result["homes"] == 12
-    assert "micropython" in result["interpreter"]
-    assert result["switches_ordered"] >= 1
-    assert result["switches_confirmed"] >= 1
-    assert result["switches_seen_by_the_twin"] >= result["switches_confirmed"]
-    assert result["neutral_current_before_a"] > 0
-    assert result["neutral_current_after_a"] < result["neutral_current_without_a"]
-    assert 0 < result["telemetry_age_p95_s"] < 10
-    assert result["frames_lost"] >= 0
-    assert 10_000 < result["node_heap_peak_bytes"] <= node_heap.USED_BYTES
-    assert result["incidents"] == {}
-    assert result["problems"] == []
-    assert re.search(r"home \d\d, .* A from [ABC] to [ABC]", out)
-    kept = {path.name for path in keep.iterdir()}
-    assert {"pbal.toml", "controller.log", "journal.db"} <= kept
-    assert not any(name.startswith("keys") for name in kept)
-
-
-@pytest.mark.twin
-@pytest.mark.timeout(240)
-def test_monitor_shows_a_running_street() -> None:
-    run = start("--headless", "--homes", "2", "--seconds", "150", "--port", "0")
-    try:
-        assert run.stdout is not None
-        for line in run.stdout:
-            if found := re.search(r"(http://127\.0\.0\.1:\d+)", line):
-                break
-        else:
-            pytest.fail("it never said where its status page is")
-        url = found[1]
-        pbal = needs.require_tool("pbal")
-        told = subprocess.run(
-            [pbal, "monitor", "--url", url, "--json"], capture_output=True, text=True,
-            timeout=needs.PATIENCE_S, check=True,
-        )  # fmt: skip
-        assert len(json.loads(told.stdout)["homes"]) == 2
-        shown = subprocess.run(
-            [pbal, "monitor", "--url", url, "--once"], capture_output=True, text=True,
-            timeout=needs.PATIENCE_S, check=True,
-        )  # fmt: skip
-        assert "neutral current" in shown.stdout
-    finally:
-        run.send_signal(signal.SIGINT)
-        run.communicate(timeout=needs.PATIENCE_S)
-
-
-@pytest.mark.twin
-@pytest.mark.timeout(240)
-@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("booted", [False, True])
-def test_ending_it_leaves_no_process(sig: signal.Signals, booted: bool) -> None:
-    run = start("--headless", "--homes", "3", "--seconds", "100")
-    assert run.stdout is not None
-    mark = "fresh" if booted else "Starting 3 homes"
-    for line in run.stdout:
-        if mark in line:
-            break
-    else:
-        pytest.fail(f"it ended before it said {mark!r}")
-    below = descendants(run.pid)
-    if booted:
-        assert len(below) >= 1 + 1 + 3, "no interpreters were found below it"
-    run.send_signal(sig)
-    told = run.stdout.read()
-    run.wait(timeout=needs.PATIENCE_S)
-    deadline = time.monotonic() + needs.PATIENCE_S
-    while (left := [pid for pid in below if alive(pid)]) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert left == []
-    if sig != signal.SIGKILL:
-        assert run.returncode == (0 if booted else 130), told
-
-
-@pytest.mark.twin
-@pytest.mark.timeout(240)
-def test_hq_hears_of_a_street(tmp_path: Path) -> None:
-    """A subscriber on a real broker gets the controller's summaries and switchings."""
-    needs.require_file("/usr/sbin/mosquitto", "mosquitto")
-    target = tmp_path / "result.json"
-    run = start("--uplink", "--headless", "--seconds", "60", "--homes", "12", "--json", str(target))
-    out, _ = run.communicate(timeout=200)
-    assert run.returncode == 0, out
-    result = json.loads(target.read_text())
-    heard = result["uplink"]
-    assert heard["births"] == 1
-    assert heard["summaries"] >= 2
-    last = heard["last_summary"]
-    assert last["homes"] == last["homes_fresh"] == 12
-    assert last["ia_mean_a"] + last["ib_mean_a"] + last["ic_mean_a"] > 1
-    assert 200 < last["va_mean_v"] < 260
-    assert last["losses_method"] == 1
-    assert len(re.findall(r"HQ: (?:info|warning|alarm): ", out)) == heard["events"]
-    seen = len(re.findall(r"HQ: info: home \d+, switching [ABC] to [ABC], confirmed", out))
-    # What ends with the run may be counted here and not have been heard there.
-    assert result["switches_confirmed"] - 1 <= seen <= result["switches_confirmed"]
-    assert seen >= 1
-    assert re.search(r"HQ: 10 s, mean A [0-9.]+ B [0-9.]+ C [0-9.]+ N [0-9.]+ A", out)
+from pbal_tools.sim import interpreter_name, neutral_lines
 
 
 def test_without_a_broker_the_uplink_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,8 +51,11 @@ GOOD = {
     "faults": [],
     "homes": 3,
     "homes_fresh": 3,
+    "homes_never_read": [],
+    "scenario": "urban",
     "seconds": 60.0,
     "boot_s": 3.0,
+    "controller_s": 4.0,
     "node_crashes": 0,
     "watchdog_bites": 0,
     "switches_ordered": 2,
@@ -240,6 +96,66 @@ def test_what_is_no_failure_is_a_note() -> None:
     short = known | {"neutral_current_before_a": None, "seconds": 5.0, "homes_fresh": 0}
     assert "5 s were too short" in streetresult.notes(short)[0]
     assert streetresult.problems(short) == []
+
+
+def test_homes_with_a_radio_are_given_the_time_to_join() -> None:
+    joining = GOOD | {"homes_fresh": 2, "homes_never_read": ["home 03"], "scenario": "rural"}
+    joining["neutral_current_before_a"] = 20.0
+    assert streetresult.problems(joining) == []
+    assert streetresult.notes(joining) == [
+        "home 03: not read yet; in this scenario all are within 150 s"
+    ]
+    late = joining | {"seconds": 160.0}
+    assert streetresult.problems(late) == ["only 2 of 3 homes are fresh, never read: home 03"]
+    assert streetresult.notes(late) == []
+
+
+PLANNER = {"enabled": True, "dry_run": None, "decisions": 4, "held_back": 0, "last": {"moves": 0}}
+NOTHING = {"ordered": 0, "open": 0, "confirmed": 0, "refused": 0, "failed": 0}
+UNMOVED = {
+    "planner": PLANNER,
+    "switches": NOTHING,
+    "why_no_commands": "",
+    "homes": [{"immovable": ""}, {"immovable": "dwell"}],
+}
+STALE = {"decisions": 0, "last": {"skipped": "stale: 1 of 3 homes are fresh, 3 needed"}}
+STILL = {"homes": [{"immovable": "fixed"}, {"immovable": "dwell"}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "4 decisions made, no move was worth a switching"),
+        ({"planner": PLANNER | {"decisions": 1}}, "1 decision made, no move"),
+        ({"planner": PLANNER | {"enabled": False}}, "the planner is off"),
+        ({"planner": PLANNER | {"dry_run": {}}}, "a dry run orders nothing"),
+        ({"planner": PLANNER | STALE}, "no decision: stale: 1 of 3 homes"),
+        ({"planner": PLANNER | {"decisions": 0, "last": {}}}, "ended before the first decision"),
+        ({"planner": PLANNER | {"held_back": 2}}, "2 moves held back"),
+        ({"why_no_commands": "the clock is not set"}, "nothing may be ordered: the clock"),
+        (STILL, "no home may be moved now: dwell, fixed"),
+        (
+            {"switches": NOTHING | {"ordered": 2, "open": 1, "refused": 1}},
+            "2 moves ordered, none made (1 open, 1 refused)",
+        ),
+    ],
+)
+def test_where_nothing_moved_the_result_says_why(change: dict[str, object], words: str) -> None:
+    why = streetresult.why_no_move(UNMOVED | change)
+    assert words in why
+    unmoved = {
+        "neutral_current_before_a": 4.2,
+        "neutral_current_after_a": 4.0,
+        "neutral_current_without_a": 4.0,
+        "switches_seen_by_the_twin": 0,
+        "why_no_move": why,
+    }
+    assert neutral_lines(unmoved) == ["neutral current  4.0 A", f"moves            none: {why}"]
+    nothing = unmoved | {"neutral_current_before_a": None, "neutral_current_after_a": None}
+    assert neutral_lines(nothing) == [f"moves            none: {why}"]
+    (moved, without) = neutral_lines(unmoved | {"switches_seen_by_the_twin": 1, "why_no_move": ""})
+    assert "4.2 A before, 4.0 A after the moves" in moved
+    assert "had no home been moved" in without
 
 
 def test_keep_wants_an_empty_folder(tmp_path: Path) -> None:

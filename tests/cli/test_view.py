@@ -116,27 +116,86 @@ def test_a_silent_home_and_trouble_are_visible() -> None:
     assert "⇄" in view.home_cell(HomeCell("home_01", 1, 100.0, 0.1, moving=True)).plain
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40)])
-def test_how_each_home_is_heard_over_a_radio(width: int, height: int) -> None:
+# Names of homes in letters of which nothing else on a screen is made.
+NAMES = [one + other for one in "αβγδεζηθικ" for other in "αβγδεζηθικ"]
+
+
+def a_village(homes: int, **changes: object) -> Picture:
+    """Homes with a radio each, of which the second is silent."""
+    cells = [HomeCell(NAMES[i], 1 + i % 3, -3000.0, 0.4) for i in range(homes)]
     radios = [
-        RadioLine(f"home_{i:02d}", "village", -118.0 + i, -6.5 + i, 1.0 + i, 9, 0.0041)
-        for i in range(30)
+        RadioLine(NAMES[i], "village", -118.0 + i, -6.5 + i, 1.0 + i, 9, 0.0041)
+        for i in range(homes)
     ]
-    radios[1] = RadioLine("home_01", "", -118.0, -6.5, None, 0, 0.0)
-    picture = a_picture(radios=radios, moves=[MOVE])
-    lines = drawn(picture, width, height)
+    radios[1] = RadioLine(NAMES[1], "", -118.0, -6.5, None, 0, 0.0)
+    return a_picture(homes=cells, radios=radios, moves=[MOVE] * 20, **changes)
+
+
+def seen(lines: list[str], homes: int) -> list[int]:
+    """How often each home's name stands on a screen."""
+    text = "\n".join(lines)
+    return [text.count(name) for name in NAMES[:homes]]
+
+
+@pytest.mark.parametrize("homes", [12, 24, 40])
+@pytest.mark.parametrize(("width", "height"), [(120, 40), (200, 60)])
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1:8480"])
+def test_a_village_is_seen_whole(width: int, height: int, homes: int, url: str) -> None:
+    lines = drawn(a_village(homes, url=url), width, height)
     assert len(lines) <= height
     text = "\n".join(lines)
-    assert "home_04 B→A" in text, "moves are still shown"
-    if height > 24:  # a small screen has room for moves alone
-        assert "village" in text
+    assert "more:" not in text
+    begin = next(k for k, line in enumerate(lines) if "radio, the worst heard first" in line)
+    assert all(seen(lines[:begin], homes)), "with its load"
+    assert all(seen(lines[begin:], homes)), "by radio"
+    assert text.count("home_04 B→A") >= 2, "moves are still shown"
+    assert "-3.0k" in text
+    assert "silent" in text
+    if homes == 12:
         assert "-118 dBm" in text
-        assert "silent" in text
-        assert "+" in text, "how many are left out"
+        assert "0.41%" in text
+
+
+@pytest.mark.parametrize("homes", [12, 24, 40])
+def test_a_small_screen_shows_all_homes_and_says_where_radios_are(homes: int) -> None:
+    picture = a_village(homes, url="http://127.0.0.1:8480")
+    lines = drawn(picture, 80, 24)
+    assert all(seen(lines, homes)), "\n".join(lines)
+    text = "\n".join(lines)
+    assert "pbal monitor --radio" in text
+    assert "home_04 B→A" in text
     picture.radios_only = True
-    text = "\n".join(drawn(picture, 100, 60))
-    assert all(f"\N{BOX DRAWINGS LIGHT VERTICAL} {i:02d} " in text for i in range(30))
+    text = "\n".join(lines := drawn(picture, 80, 24))
+    assert all(seen(lines, homes)), text
     assert "-6.5 dB" in text
+    assert "silent" in text
     assert "1 dB" in text
-    assert "0.41%" in text
-    assert text.count("SF") == 1
+
+
+@pytest.mark.parametrize("radios_only", [False, True])
+def test_what_has_no_room_is_counted_and_can_be_printed(radios_only: bool) -> None:
+    picture = a_village(96, radios_only=radios_only)
+    lines = drawn(picture, 80, 24)
+    shown = sum(count > 0 for count in seen(lines, 96))
+    assert f"+{96 - shown} more: pbal monitor" in "\n".join(lines)
+    assert "--once" in "\n".join(lines)
+    lines = drawn(picture, 80, view.whole_height(picture, 80))
+    assert all(seen(lines, 96))
+    assert "more:" not in "\n".join(lines)
+
+
+def test_before_any_home_is_heard_over_a_radio_it_says_so() -> None:
+    assert "no home is heard" in "\n".join(drawn(a_picture(radios_only=True), 80, 24))
+
+
+def test_a_power_that_does_not_fit_is_left_out_not_cut() -> None:
+    home = HomeCell("Mill 7", 1, -3100.0, 0.1)
+    assert view.home_cell(home, 9).plain == "Mill 7   "
+    assert view.home_cell(home, 12).plain == "Mill 7 -3.1k"
+    lines = drawn(a_picture(homes=[home]), 80, 24)
+    assert any("Mill 7 -3.1k" in line for line in lines)
+
+
+def test_frames_are_lost_only_after_some_came() -> None:
+    assert view.link_line(Link(known=3)).plain.endswith(" · starting")
+    assert view.link_line(Link(known=3, frames_ok=10, frames_lost=1)).plain.endswith(" · 1 lost")

@@ -9,6 +9,7 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import serial
@@ -17,7 +18,7 @@ from rigs.flash import Rig, mpremote, runs, wait_for
 
 from pbal_sim.chipstate import DEAF, PROMPT
 from pbal_sim.replboard import ReplBoard
-from pbal_sim.romloader import stand_in_image
+from pbal_tools.flash.repl import reach_prompt
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.keeps_processes]
 COILS = (18, 19, 23)
@@ -31,14 +32,14 @@ MPREMOTE = b"\r\x03"  # once
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rig, ReplBoard]]:
+def node(
+    tmp_path_factory: pytest.TempPathFactory, flashed: Path
+) -> Iterator[tuple[Rig, ReplBoard]]:
     """A board with the node on it that returns after an outage without a random delay."""
     rig = Rig(tmp_path_factory.mktemp("node"))
-    (rig.folder / "image.bin").write_bytes(stand_in_image())
-    board = rig.board(analog=SUPPLY)
+    board = rig.board(like=flashed, analog=SUPPLY, download=False)
     try:
-        done = rig.pbal("flash", "--port", board.url, "--image", "image.bin", "--no-stub")
-        assert done.code == 0, done.err
+        reach_prompt(board.url, 60)
         table = json.loads(mpremote(board.url, "fs", "cat", ":/board.json"))
         table["config"] = {"return_spread_ms": 0}
         (rig.folder / "board.json").write_text(json.dumps(table))

@@ -152,6 +152,27 @@ def test_who_joins_or_leaves_moves_nobody_elses_slot():
     assert rounds.assign(201, 7).slot == 0, "the free slot is given away first"
 
 
+def test_a_slot_that_is_kept_goes_to_nobody_until_it_is_released():
+    """Whoever had it may still speak there."""
+    rounds, nodes = site([7, 9, 7])
+    rounds.drop(100, keep=True)
+    rounds.drop(102, keep=True)
+    assert [rounds.assign(a, 7).slot for a in (200, 201)] == [2, 3]
+    beacon = over_the_air(rounds.begin(1, 0))
+    us = beacon_us(rounds, beacon)
+    places = {address: begin for address, _, begin in rounds.slots_us(beacon) if address > 0}
+    assert sorted(places) == [101, 200, 201]
+    gone = {nodes[a].beacon(beacon, us) for a in (100, 102)}
+    assert SILENT not in gone
+    assert not gone & set(places.values())
+    # They are not asked again.
+    repair = rounds.repair(1, 0)
+    assert repair is not None
+    assert {a for a, _, _ in rounds.slots_us(repair)} == {101, 200, 201}
+    rounds.release()
+    assert [rounds.assign(a, 7).slot for a in (202, 203, 204)] == [0, 1, 4]
+
+
 def test_a_home_that_changes_its_factor_keeps_its_old_slot_until_it_was_heard_in_the_new_one():
     """Whichever of the two it believes in, nobody else sends there."""
     rounds, _ = site([7, 9])
@@ -232,3 +253,44 @@ def test_the_first_factor_is_the_fastest_with_a_margin():
     assert tdma.Rate.first(-1, 7, 12) == 9
     assert tdma.Rate.first(-80, 7, 11) == 11
     assert tdma.Rate.first(99, 8, 11) == 8
+
+
+def test_who_has_just_joined_makes_no_round_longer() -> None:
+    """It may not know its slot: no repair asks for it, and it is not taken for lost."""
+    rounds = tdma.Rounds(1, 9, 125000, 12000)
+    for address in (1, 2):
+        rounds.assign(address, 9)
+    rounds.settles(2)
+    rounds.settles(3)  # has no slot
+    rounds.begin(0, 0)
+    rounds.heard(1)
+    assert rounds.missing() == [2]
+    assert rounds.repair(0, 0) is None
+    rounds.begin(0, 0)
+    assert (rounds.missed(1), rounds.missed(2)) == (0, 0)
+    asked = rounds.repair(0, 0)
+    assert asked is not None
+    assert [address for address, _, _ in rounds.slots_us(asked)] == [1]
+    # It was heard in its slot: from now on it is asked like the other.
+    rounds.confirm(2, 9)
+    assert not rounds.settling()
+    asked = rounds.repair(0, 0)
+    assert asked is not None
+    assert [address for address, _, _ in rounds.slots_us(asked)] == [1, 2]
+
+
+def test_who_joined_and_never_used_its_slot_is_lost_in_the_end() -> None:
+    rounds = tdma.Rounds(1, 9, 125000, 12000)
+    rounds.assign(1, 9)
+    rounds.settles(1)
+    asked = []
+    for _ in range(tdma.SETTLING + 4):
+        rounds.begin(0, 0)
+        asked.append(rounds.repair(0, 0) is not None)
+    assert asked == [*[False] * tdma.SETTLING, *[True] * 3, False]
+    assert rounds.missed(1) == 3
+    # It says Hello again: it has its time again, and after a drop nothing of it is left.
+    rounds.settles(1)
+    assert (rounds.missed(1), list(rounds.settling())) == (0, [1])
+    rounds.drop(1)
+    assert not rounds.settling()

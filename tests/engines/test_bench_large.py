@@ -27,11 +27,18 @@ def test_every_role_has_a_figure_and_a_fleet_is_sized_by_them():
     assert done.returncode == 0, done.stderr[-3000:]
     figures = json.loads(done.stdout)
     roles = figures["roles"]
-    assert list(roles) == ["bridge", "decode", "store", "sums", "detect", "lake"]
+    assert list(roles) == ["bridge", "decode", "store", "detect", "lake", "sums"]
     for name, found in roles.items():
         assert found["one"]["us"] > 0, name
         assert found["one"]["kafka_us"] > 0, name
-        assert ("two" in found) == (name in ("decode", "store", "detect")), name
+        assert ("growth" in found) == (name in ("decode", "store", "detect", "lake")), name
+        if "growth" in found:
+            one, two = found["one"], found["two"]
+            assert found["growth"] == pytest.approx(two["per_s"] / one["per_s"])
+            # All of a role's work is its one process's; two take each a part of it.
+            assert one["share"] == pytest.approx(1)
+            assert 0.5 <= two["share"] < 1, name
+            assert 0 < one["busy"] + one["others"] < 1.1 * figures["processors"]
     # A packed summary has some hundred bytes: what is kept of it cannot be less than a tenth.
     assert min(figures[name] for name in ("raw_bytes", "summary_bytes", "lake_bytes")) > 20
     (fleet,) = figures["fleets"]

@@ -4,6 +4,7 @@ import datetime
 import json
 
 import pytest
+from rigs.courses import course, page, quantile, same_course, same_files
 from rigs.hq import database_url, postgres, run  # noqa: F401
 from rigs.lakeroad import DAY, TODAY, road_at, said, summaries
 from rigs.months import report, same, same_report
@@ -11,7 +12,7 @@ from rigs.needs import missing, require_module
 from rigs.waiting import until
 
 from pbal_engines import Missing, druid, fetched
-from pbal_hq.config import load
+from pbal_hq.config import DruidConfig, load
 from pbal_hq.database import connected
 from pbal_hq.errors import TrendsError
 from pbal_hq.trends import Elsewhere, months, placed
@@ -115,6 +116,23 @@ async def test_druid_and_the_lake_have_the_same_figures(
                     made = await report(db, text, now, Elsewhere(config.druid, None))
                     assert made.answered_by == "Druid"
                     same_report(made, await report(db, text, now))
+                # Hours and days of areas, too, and the portal's page of them.
+                source_of = Elsewhere(config.druid, None)
+                for level, step in (("transformer", "hours"), ("state", "days")):
+                    hours = await course(db, level, step, *DAYS, now, source_of)
+                    assert (hours.answered_by, hours.quantiles) == ("Druid", True)
+                    same_course(hours, await course(db, level, step, *DAYS, now))
+                exact = await course(db, "state", "days", *DAYS, now,
+                                     Elsewhere(DruidConfig(), lambda: road.lake))  # fmt: skip
+                for name in ("load max median", "neutral max 95 %", "unbalance median"):
+                    assert quantile(hours.points, name) == pytest.approx(
+                        quantile(exact.points, name), rel=0.1
+                    ), name
+                query = f"by=transformer&step=hours&since={DAYS[0]}&last={DAYS[1]}"
+                async with page(database_url) as reader:
+                    shown, sheet = await reader(query, source_of)
+                    assert "Answered by Druid." in shown
+                    same_files(sheet, (await reader(query))[1], ("Druid", "the store"))
                 # Quantiles over all, of what was in the windows.
                 (row,) = server.sql(
                     f"SELECT APPROX_QUANTILE_DS(load_quantiles, 0.5) AS middle FROM {SOURCE}"

@@ -1,15 +1,22 @@
-"""`pbal-hq all` over a real Kafka, killed once and poisoned: from an uplink to the row."""
+"""`pbal-hq all` over a real Kafka that comes later, killed once and poisoned: from an uplink to the
+row.
+"""
 
 import asyncio
 import collections
 import json
 import re
+import subprocess
+import sys
+import time
+import urllib.error
 import urllib.request
 
 import pytest
 from rigs.buscontract import taken
 from rigs.hq import Headquarters, config, database_url, empty_url, execute, postgres, run  # noqa: F401
 from rigs.hq_process import ANY_PORTS, QUICK, Process
+from rigs.needs import PATIENCE_S
 from rigs.poison import poison
 from rigs.sitefault import Site
 from rigs.waiting import until
@@ -52,6 +59,45 @@ def is_told(target):
     return {("decode", topics.RAW), ("store", topics.DEAD), ("alarms", topics.ALARM)} <= {*told}
 
 
+def health(target):
+    """What the process says that is not well, by role; None while it is not there."""
+    if not target.exists():
+        return None
+    address = json.loads(target.read_bytes())[0]["targets"][0]
+    try:
+        with urllib.request.urlopen(f"http://{address}/healthz", timeout=60):
+            return {}
+    except urllib.error.HTTPError as error:
+        lines = error.read().decode().splitlines()
+        return dict(line.split(": ", 1) for line in lines)
+
+
+async def comes_later(kafka, one, other, target, log):
+    """HQ is started while Kafka is away: who needs it waits, the portal does not, a stop counts."""
+    needing = {"bridge", "decode", "store", "orders", "alarms"}
+    await asyncio.to_thread(kafka.engine.services[0].kill)
+    await one.start()
+    await other.start()
+    # The first answer that there is none takes 15 s.
+    found = await until(lambda: asyncio.to_thread(
+        lambda: (bad := health(target)) and set(bad) == needing and "Kafka" in bad["store"] and bad
+    ), 2 * PATIENCE_S)  # fmt: skip
+    assert all(why.startswith("it waits for the bus: ") for why in found.values()), found
+    assert "the portal listens" in log.read_text()
+    await until(lambda: "not there yet" in (log.parent / "other.log").read_text())
+    began = time.monotonic()
+    assert await other.terminate(PATIENCE_S) == 0
+    print(f"stopped while it waited: {time.monotonic() - began:.2f} s")
+    assert one.runs
+    assert log.read_text().count("not there yet, what needs it waits") == 1
+    began = time.monotonic()
+    await asyncio.to_thread(kafka.engine.start_one, 0)
+    started = time.monotonic()
+    await until(lambda: asyncio.to_thread(lambda: health(target) == {}), 2 * PATIENCE_S)
+    print(f"Kafka is up after {started - began:.1f} s, HQ {time.monotonic() - started:.1f} s later")
+    assert log.read_text().count("is there now") == 1
+
+
 async def test_from_the_uplink_to_the_row(tmp_path, kafka, database_url, run):  # noqa: F811
     from pbal_hq.bus.kafka import KafkaBus
 
@@ -72,8 +118,9 @@ async def test_from_the_uplink_to_the_row(tmp_path, kafka, database_url, run):  
     def many(least):
         return asyncio.to_thread(lambda: len(rows()) > least)
 
+    other = Process(file, tmp_path / "other.log", ("run", "store"))
     try:
-        await role.start()
+        await comes_later(kafka, role, other, hq.config.data / "metrics" / "hq-all.json", log)
         await site.start(100_000)
         await until(lambda: many(4))
         async with KafkaBus(kafka.settings()) as bus:
@@ -100,6 +147,7 @@ async def test_from_the_uplink_to_the_row(tmp_path, kafka, database_url, run):  
     finally:
         await site.kill()
         await role.kill()
+        await other.kill()
         hq.broker.kill()
         kafka.forget_hq()
     starts = [start for (start,) in rows()]
@@ -109,6 +157,23 @@ async def test_from_the_uplink_to_the_row(tmp_path, kafka, database_url, run):  
     assert len({record.key for record in on_bus}) == 1
     dead = collections.Counter(dict(execute(hq.url, letters)))
     assert dead == LETTERS
+
+
+def test_a_wrong_password_ends_it(tmp_path, kafka, database_url):  # noqa: F811
+    """What Kafka refuses does not pass by itself: a line, and an exit code."""
+    hq = Headquarters(tmp_path, database_url)
+    file, _ = written(tmp_path / "hq.toml", hq, kafka)
+    (tmp_path / "hq.password").write_text("another")
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", "from pbal_hq.cli import main; main()", "run", "store", "-c", file],
+        capture_output=True, text=True, timeout=4 * PATIENCE_S,
+    )  # fmt: skip
+    print(f"ended after {time.monotonic() - began:.1f} s")
+    assert done.returncode == 8, done.stderr
+    assert "pbal-hq: Kafka: " in done.stderr
+    assert "password_file" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_configuration_that_cannot_work_says_why(config, run):  # noqa: F811

@@ -1,5 +1,6 @@
 """The road of a log line with the real OpenSearch and rsyslog: a controller and HQ's roles, through
-two rsyslogs, to `pbal-hq logs`. There is no systemd here, so rsyslog reads files for the journal.
+two rsyslogs, to `pbal-hq logs`. The controller's lines are in a journal and go through a tunnel:
+the Pi's rsyslog and HQ's run in network namespaces with WireGuard between. HQ's are in a file.
 """
 
 import asyncio
@@ -7,15 +8,22 @@ import contextlib
 import datetime
 import json
 import logging
+import os
 import secrets
+import signal
 import ssl
+import sys
 import time
+from ipaddress import ip_address
 
 import httpx
 import pytest
 from rigs import people
 from rigs.hq import database_url, execute, hq, postgres, run  # noqa: F401
+from rigs.journal import Journal, require_journal_writer
 from rigs.needs import missing, require_file
+from rigs.netns import Network
+from rigs.tunnel import HQ_ADDRESS, Road, require_tunnels
 from rigs.uplink import NoOrders, no_reading, opened
 from rigs.uplink import config as uplink_config
 from rigs.waiting import going, until
@@ -23,13 +31,12 @@ from rigs.waiting import going, until
 from pbal_controller.uplink import Uplink, outbox
 from pbal_engines import Missing, OpenSearch, Service, Tls, fetched, find_java
 from pbal_engines.opensearch import READER, USERS, WRITER
+from pbal_host import check_cancelled
 from pbal_host.logs import JsonFormatter
-from pbal_hq import logs, logstore, network, roles
+from pbal_hq import logs, logstore, roles
 from pbal_hq.auth import Grant, Role
 from pbal_hq.ca import Pki, write_private
-from pbal_hq.cli.tunnel import write_sites
 from pbal_hq.config import IngestConfig, load
-from pbal_hq.database import connected
 from pbal_hq.doctor import parts
 from pbal_sim.hq import free_port
 from pbal_uplink import Event, names
@@ -43,11 +50,13 @@ HOME_NAME, PASSWORD_WORD = "Nair, Mill Lane 4", "hunter2-of-the-site"
 
 @pytest.fixture
 def engine(hq, tmp_path):  # noqa: F811
+    require_tunnels()
     try:
         find_java()
         for name in ("opensearch", "opensearch-transport"):
             fetched(name)
         require_file("/usr/sbin/haproxy", "haproxy")
+        require_journal_writer()
     except Missing as error:
         missing("OpenSearch", str(error))
     for package in ("rsyslog-elasticsearch", "rsyslog-relp"):
@@ -70,23 +79,36 @@ def configured(hq, engine, tmp_path):  # noqa: F811
     """HQ's configuration as a file; its parts that are not of logs as the rig has them."""
     for user in (READER, WRITER):
         write_private(tmp_path / f"{user}.password", engine.passwords[user].encode())
-    file = tmp_path / "hq.toml"
+    file, port = tmp_path / "hq.toml", free_port()
     file.write_text(
         f'data = "{hq.config.data}"\n[database]\nurl = "{hq.url}"\n'
         f'[broker]\nport = {hq.config.broker.port}\n[enrol]\nlisten = "127.0.0.1"\nport = 0\n'
         "[portal]\nport = 0\n[metrics]\nport = 0\n"
-        f'[log]\nformat = "json"\n[logs]\nurl = "{engine.url}"\nport = {free_port()}\n'
+        f'[log]\nformat = "json"\n[logs]\nurl = "{engine.url}"\nport = {port}\n'
         f'password_file = "{READER}.password"\nship_password_file = "{WRITER}.password"\n'
         f"keep_days = 30\n"
+        f'[network]\nendpoint = "{HQ_ADDRESS}"\ninterface = "pbl{os.getpid() % 100_000}"\n'
+        f"more_ports = [{port}]\n"
     )
     return file
 
 
-class Shipping:
-    """Two rsyslogs as `pbal-hq logs rsyslog` has them; the controller's log and HQ's as files."""
+class _ToJournal(logging.Handler):
+    def __init__(self, journal):
+        super().__init__()
+        self._journal = journal
 
-    def __init__(self, config, folder):
-        self.files = {"hq": folder / "hq.log", "site": folder / "site.log"}
+    def emit(self, record):
+        self._journal.say(self.format(record))
+
+
+class Shipping:
+    """Two rsyslogs as `pbal-hq logs rsyslog` has them: the Pi's reads a journal, HQ's a file."""
+
+    def __init__(self, config, folder, road):
+        self.file = folder / "hq.log"
+        self.file.touch()
+        self.journal = Journal(folder)
         pki = folder / "etc"
         pki.mkdir()
         (pki / "hq-ca.crt").write_bytes(Pki(config.data / "pki").ca.read_bytes())
@@ -95,20 +117,23 @@ class Shipping:
         (pki / "logs.crt").write_bytes(issued.pem)
         write_private(pki / "logs.key", issued.key)
         self.services = {}
-        for name, file in self.files.items():
-            file.touch()
+        for name in ("hq", "site"):
             spool = folder / f"{name}-spool"
             spool.mkdir()
-            how = {"spool": spool, "file": file, "retry_s": 1}
+            how = {"spool": spool, "retry_s": 1}
             text = (
-                logstore.hq_conf(config, listen="127.0.0.1", **how) if name == "hq"
-                else logstore.site_conf(config, pki=pki, host="127.0.0.1", **how)
+                logstore.hq_conf(config, file=self.file, **how) if name == "hq"
+                else logstore.site_conf(config, pki=pki, **how)
             )  # fmt: skip
             own = folder / f"{name}.conf"
             own.write_text(text)
             whole = folder / f"{name}-rsyslog.conf"
             whole.write_text(f'global(workDirectory="{spool}")\ninclude(file="{own}")\n')
             words = ["/usr/sbin/rsyslogd", "-n", "-f", whole, "-i", spool / "pid"]
+            words = (
+                road.hq.words(*words) if name == "hq"
+                else road.pi.computer.words(*self.journal.read_by(*words))
+            )  # fmt: skip
             self.services[name] = Service(f"rsyslog-{name}", words, folder / f"{name}-rsyslog")
 
     def __enter__(self):
@@ -120,18 +145,18 @@ class Shipping:
         for service in self.services.values():
             print(service.name, service.weigh(), service.tail(400))
             service.stop()
+        self.journal.close()
 
 
 @contextlib.contextmanager
-def logging_to(files):
+def logging_to(shipping):
     """What the controller and HQ's roles log here goes where their processes would."""
     kept = []
     try:
-        for name, file, context in (
-            ("pbal_controller", files["site"], dict),
-            ("pbal_hq", files["hq"], logs._context),
+        for name, handler, context in (
+            ("pbal_controller", _ToJournal(shipping.journal), dict),
+            ("pbal_hq", logging.FileHandler(shipping.file), logs._context),
         ):
-            handler = logging.FileHandler(file)
             handler.setFormatter(JsonFormatter(context))
             logger = logging.getLogger(name)
             kept.append((logger, handler, logger.level))
@@ -159,18 +184,21 @@ async def test_a_line_comes_from_the_site_to_the_command(
     assert "pbal-hq logs set-up" in said.stdout
     run("logs", "set-up", *here)
     token = await hq.add_site(SITE, group="kerala", node="mill-7")
-    execute(hq.url, f"INSERT INTO site_tunnel VALUES ({SITE}, '127.0.0.1', '{'k' * 44}', now())")
-    async with connected(config.database) as db:
-        write_sites(config, await network.peers(db))
-    with Shipping(config, tmp_path) as shipping, logging_to(shipping.files):
+    with (
+        Network() as network,
+        contextlib.closing(
+            await asyncio.to_thread(Road, network, SITE, config, file, run, tmp_path)
+        ) as road,
+        Shipping(config, tmp_path, road) as shipping,
+        logging_to(shipping),
+    ):
         trace, alarm = await asyncio.wait_for(an_alarm(hq, config, tmp_path), 180)
         its = logging.getLogger("pbal_controller.uplink.test")
-        with shipping.files["site"].open("a") as out:
-            line = {"time": 1.0, "level": "warning", "logger": its.name, "message": "home silent",
-                    "home": 5, "why": "no answer", "name": HOME_NAME, "p_w": 2070.123456,
-                    "reason": "home 5 draws 9.41 A", "password": PASSWORD_WORD}  # fmt: skip
-            print(json.dumps(line), file=out)
-            print(f"a panic with {PASSWORD_WORD} of {HOME_NAME}", file=out)
+        line = {"time": 1.0, "level": "warning", "logger": its.name, "message": "home silent",
+                "home": 5, "why": "no answer", "name": HOME_NAME, "p_w": 2070.123456,
+                "reason": "home 5 draws 9.41 A", "password": PASSWORD_WORD}  # fmt: skip
+        shipping.journal.say(json.dumps(line))
+        shipping.journal.say(f"a panic with {PASSWORD_WORD} of {HOME_NAME}")
         numbered(its, 0)
         await seen(lambda: count(config, "numbered line") == PHASE, 60)
         # OpenSearch and HQ's rsyslog end as in a crash, one while the other is away.
@@ -191,6 +219,7 @@ async def test_a_line_comes_from_the_site_to_the_command(
         got = read(run, *here, SITE, "--lines", 1000)
         numbers = [each["fields"]["count"] for each in got if each["message"] == "numbered line"]
         assert sorted(map(int, numbers)) == list(range(3 * PHASE))
+        await followed(here, its)
     # One id from the controller's log over HQ's to the alarm's page.
     found = read(run, *here, "--trace", trace.upper())
     assert [(line["message"], line["role"], line["site"]) for line in found] == [
@@ -199,6 +228,7 @@ async def test_a_line_comes_from_the_site_to_the_command(
     ]  # fmt: skip
     assert found[0]["event"] == "quarantine"
     assert found[0]["home"] == "5"
+    assert ip_address(found[0]["address"]) in config.network.network
     await on_the_page(hq.url, trace, alarm)
     worse = read(run, *here, SITE, "--level", "warning")
     assert "home silent" in [line["message"] for line in worse]
@@ -239,7 +269,7 @@ async def an_alarm(hq, config, tmp_path):  # noqa: F811
             primary_host=config.broker.host_id,
         )  # fmt: skip
         uplink = Uplink(journal, how, SITE, state, NoOrders(), no_reading, time.time)
-        async with going(roles.run(settings, wanted)), going(uplink.run(lambda: None)):
+        async with going(roles.run(settings, wanted)), going(uplink.run(check_cancelled)):
             event = Event(site=SITE, event_id=1, at_s=int(time.time()), kind=names.KIND_QUARANTINE,
                           severity=names.ALARM, address=5)  # fmt: skip
             await journal.call(outbox.put, event, 1000)
@@ -256,6 +286,40 @@ def state(backlog, thinned):
 
     return State(site=SITE, at_s=int(time.time()), words=1, config_hash=bytes(8), window_s=300,
                  homes=12, backlog=backlog, thinned=thinned, name="Mill")  # fmt: skip
+
+
+async def followed(here, its):
+    """`logs SITE --follow`: what is there, then each new line once; Ctrl-C ends it quietly."""
+    words = [sys.executable, "-c", "from pbal_hq.cli import main; main()", "logs", SITE, "--since",
+             "1h", "--level", "warning", "--follow", "--json", *here]  # fmt: skip
+    child = await asyncio.create_subprocess_exec(
+        *map(str, words), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    came = []
+
+    async def take(wanted):
+        while wanted not in came:
+            came.append(json.loads(await child.stdout.readline())["message"])
+
+    try:
+        # It is there already; so whoever reads it has asked once.
+        await asyncio.wait_for(take("home silent"), 60)
+        its.info("beneath the level that is followed")
+        for word in ("followed once", "followed twice"):
+            its.warning(word)
+            await asyncio.wait_for(take(word), 60)
+        await asyncio.sleep(3)  # what came is not shown again
+        child.send_signal(signal.SIGINT)
+        rest, complaint = await asyncio.wait_for(child.communicate(), 60)
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    assert (rest, complaint, child.returncode) == (b"", b"", 0)
+    assert [word for word in came if word.startswith("followed")] == [
+        "followed once", "followed twice"
+    ]  # fmt: skip
+    assert "beneath the level that is followed" not in came
 
 
 def numbered(its, phase):

@@ -14,6 +14,7 @@ from pbal_controller.config import PlannerConfig, UplinkConfig
 from pbal_controller.journal import AsyncJournal
 from pbal_controller.standing import Restraint
 from pbal_controller.uplink import Commands, LoraUplink, outbox
+from pbal_host import check_cancelled
 from pbal_uplink import State, Summary
 
 RADIO = RadioConfig(region="EU868", sf=7, power_dbm=11)
@@ -57,7 +58,7 @@ async def main(path: str, number: str, root: str, public: str, count: str, first
             await asyncio.sleep(0.2)
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(link.run(lambda: None))
+        group.create_task(link.run(check_cancelled))
         group.create_task(produce())
 
 

@@ -15,7 +15,9 @@ from pbal_sim.street import Street
 pytestmark = [pytest.mark.twin, pytest.mark.timeout(180)]
 
 
-@pytest.mark.parametrize("point", ["journaled", "sent", "acked"])
+@pytest.mark.parametrize(
+    "point", ["journaled", "sent", pytest.param("acked", marks=pytest.mark.long)]
+)
 async def test_killed_and_restarted(make_street: Callable[..., Street], point: str) -> None:
     async with make_street() as street:
         site = Site(street, OPTIONS)

@@ -45,7 +45,14 @@ async def _read_again(poller: Poller, homes: int) -> float:
     return time.monotonic() - start
 
 
-@pytest.mark.parametrize("kind", ["broadcasts", "other_units", "noise"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "broadcasts",
+        pytest.param("other_units", marks=pytest.mark.long),
+        pytest.param("noise", marks=pytest.mark.long),
+    ],
+)
 async def test_homes_keep_their_power_and_are_read_again(kind: str) -> None:
     homes = 3
     async with small_street(homes) as street:

@@ -87,7 +87,7 @@ def written(folder, hq):
 
 @pytest.mark.keeps_processes  # the database is started anew
 @pytest.mark.timeout(240 + 15 * FAULTS)
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ["one process", pytest.param("several", marks=pytest.mark.long)])
 async def test_no_kill_loses_or_doubles_a_row(tmp_path, postgres, database_url, layout):  # noqa: F811
     rng = random.Random(SEED)
     print(f"\nPBAL_ROAD_SEED={SEED}, {FAULTS} faults, {layout}")
@@ -99,7 +99,7 @@ async def test_no_kill_loses_or_doubles_a_row(tmp_path, postgres, database_url, 
     line = Line(hq.config.broker.port)
     await line.start()
     file = written(tmp_path, hq)
-    processes = [Process(file, tmp_path / "hq.log", words) for words in LAYOUTS[layout]]
+    processes = [Process(file, tmp_path / "hq.log", words, kept=True) for words in LAYOUTS[layout]]
     site = Site(tmp_path / "j.db", line.port, hq.pki.ca, cert, key)
     faults = ["hq", "hq", "hq", "site", "cut", "broker", "restart", "database"]
     faults += ["full"] if disk.mounted else []

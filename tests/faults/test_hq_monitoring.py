@@ -36,6 +36,7 @@ class Process:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_a_killed_role_is_told_and_told_when_it_is_back(tmp_path, database_url):  # noqa: F811
     hq = Headquarters(tmp_path, database_url)
     config = tmp_path / "hq.toml"

@@ -31,6 +31,7 @@ async def alive(port):
             return False
 
 
+@pytest.mark.long
 async def test_people_notice_nothing_of_a_lost_portal(tmp_path, database_url, run):  # noqa: F811
     haproxy = require_tool("haproxy", "haproxy")
     hq = Headquarters(tmp_path, database_url)

@@ -87,8 +87,12 @@ async def test_the_commands_answer_is_lost(make_street: Callable[..., Street]) -
 
 @pytest.mark.parametrize(
     ("kind", "after"),
-    [(hwmap.CUT_PIN, 1), (hwmap.CUT_PIN_DONE, 1), (hwmap.CUT_PIN, 2), (hwmap.CUT_PIN_DONE, 2)],
-    ids=["before-opening", "open", "before-closing", "closed"],
+    [
+        pytest.param(hwmap.CUT_PIN, 1, id="before-opening", marks=pytest.mark.long),
+        pytest.param(hwmap.CUT_PIN_DONE, 1, id="open"),
+        pytest.param(hwmap.CUT_PIN, 2, id="before-closing"),
+        pytest.param(hwmap.CUT_PIN_DONE, 2, id="closed", marks=pytest.mark.long),
+    ],
 )
 async def test_a_node_dies_in_its_transfer(
     make_street: Callable[..., Street], kind: int, after: int

@@ -13,6 +13,7 @@ from pathlib import Path
 from pbal_controller.config import UplinkConfig
 from pbal_controller.journal import AsyncJournal, Journal
 from pbal_controller.uplink import Uplink, outbox
+from pbal_host import check_cancelled
 from pbal_uplink import State, Summary
 
 SITE = 7
@@ -62,7 +63,7 @@ async def main(path: str, port: str, ca: str, cert: str, key: str, count: str, f
             await asyncio.sleep(0.02)
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(uplink.run(lambda: None))
+        group.create_task(uplink.run(check_cancelled))
         group.create_task(produce())
 
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import deb
+import debenv
 import debtarget
 import pytest
 from rigs import needs
@@ -81,7 +82,9 @@ def test_an_older_numpy_of_debian_is_refused(tmp_path):
 
 def test_only_what_the_index_lacks_is_left_out():
     """Each name is one that the controller would otherwise bring: none is left out for nothing."""
-    lock = deb.run(sys.executable, deb.ROOT / "tools/lock.py", "select", "core", *deb.EXTRAS)
+    lock = debtarget.run(
+        sys.executable, debenv.ROOT / "tools/lock.py", "select", "core", *debenv.EXTRAS
+    )
     names = {line.partition("==")[0] for line in lock.splitlines() if "==" in line}
     for kind in debtarget.KINDS.values():
         assert {*kind.debian, *kind.left_out} <= names
@@ -99,16 +102,18 @@ def test_the_core_for_arm64_decides_as_it_does_here():
     began = time.monotonic()
     with alone():
         to = debtarget.fetched("arm64", debtarget.here()[1], CACHE)
-        libraries, own = deb.wheels(CACHE, to)
+        libraries, own = debenv.wheels(CACHE, to)
     assert own.name.endswith(f"-{to.tag}-{to.tag}-linux_aarch64.whl")
     tree = CACHE / "cross-test"
     wanted = [own, next(libraries.glob("numpy-*.whl"))]
-    deb.run(sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps",
-            "--no-compile", "--upgrade", *to.pip_words(), "--target", tree, *wanted)  # fmt: skip
+    debtarget.run(
+        sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps",
+        "--no-compile", "--upgrade", *to.pip_words(), "--target", tree, *wanted,
+    )  # fmt: skip
     # The modules of the core, and numpy's.
     assert to.check(tree) > 10
     assert {path.name.split(".")[0] for path in tree.glob("pbal_controller/balancing/*.so")} == {
-        "_core", "_outlook", "_paths",
+        "_core", "_gains", "_outlook", "_paths",
     }  # fmt: skip
     there = json.loads(to.emulated("-I", "-c", SOLVES, tree))
     here = json.loads(subprocess.check_output([sys.executable, "-c", SOLVES], text=True))

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import deb
+import debenv
 import pytest
 from rigs import needs
 from rigs.booted import Booted, booted
@@ -358,7 +359,7 @@ def in_its_sandbox(pi: Booted) -> None:
 
 def test_the_wheel_in_an_environment_of_its_own(tmp_path: Path) -> None:
     """What `pipx install pbal[pi]` does: a fresh environment, and the command works."""
-    libraries, own = deb.wheels(CACHE)
+    libraries, own = debenv.wheels(CACHE)
     ran(sys.executable, "-m", "venv", tmp_path / "venv")
     ran(tmp_path / "venv/bin/python", "-m", "pip", "install", "--quiet", "--no-index",
         "--find-links", libraries, "--find-links", own.parent, "pbal[pi]")  # fmt: skip

@@ -7,12 +7,13 @@ its own, kernel settings are read-only, and all of it ends with the process that
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pty
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,18 @@ import pytest
 from rigs import needs
 
 _ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-# As process 1 to be: root folder, console, control group. systemd wants the mounts that a container
-# gets, and writes to its console for ever.
+_numbers = itertools.count()
+# As process 1 to be: root folder, console, folders below (or none). systemd wants the mounts that a
+# container gets, and writes to its console for ever.
 _BEGIN = """\
 set -e
 root=$1
-mount --bind "$root" "$root"
+if [ -n "$3" ]; then
+    mkdir "$root.upper" "$root.work"
+    mount -t overlay overlay -o "lowerdir=$3,upperdir=$root.upper,workdir=$root.work" "$root"
+else
+    mount --bind "$root" "$root"
+fi
 mount -t proc proc "$root/proc"
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,bind,ro "$root/proc/sys"
@@ -57,10 +64,11 @@ exec env -i container=pbal PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/syste
 class Booted:
     """A running Debian."""
 
-    def __init__(self, init: int, root: Path) -> None:
+    def __init__(self, init: int, root: Path, group: Path) -> None:
         #: The process that is its systemd, as this computer counts processes.
         self.init = init
         self.root = root
+        self._group = group
         self.console = bytearray()
 
     def run(self, *words: str, code: int | None = 0, limit_s: float = 120.0) -> str:
@@ -72,6 +80,12 @@ class Booted:
         said = done.stdout + done.stderr
         assert code is None or done.returncode == code, f"{words}: {done.returncode}\n{said}"
         return said
+
+    @property
+    def cpu_s(self) -> float:
+        """What all that ran on it has used of the processors, s."""
+        told = dict(line.split() for line in (self._group / "cpu.stat").read_text().splitlines())
+        return int(told["usage_usec"]) / 1e6
 
     def shown(self, unit: str, *names: str) -> dict[str, str]:
         """Properties of a unit, as systemd has them."""
@@ -111,11 +125,15 @@ def _ended(group: Path) -> None:
 
 
 @contextlib.contextmanager
-def booted(root: Path) -> Iterator[Booted]:
-    """The Debian in `root`, up; ended at the end."""
+def booted(root: Path, over: Sequence[Path] = ()) -> Iterator[Booted]:
+    """The Debian in `root`, up; ended at the end.
+
+    over : folders that several machines share and none changes, the uppermost first. What is in
+        them is seen by the machine alone; what it writes is beside the empty folder `root`.
+    """
     for program in ("unshare", "nsenter", "setpriv"):
         needs.require_tool(program, "util-linux")
-    group = _groups() / f"pbal-test-{os.getpid()}"
+    group = _groups() / f"pbal-test-{os.getpid()}-{next(_numbers)}"
     group.mkdir()
     reader, console = pty.openpty()
     process = subprocess.Popen(
@@ -123,7 +141,7 @@ def booted(root: Path) -> Iterator[Booted]:
          "setpriv", "--pdeathsig", "KILL",
          "unshare", "--mount", "--pid", "--fork", "--kill-child", "--cgroup", "--net", "--uts",
          "--ipc", "--propagation", "private", "sh", "-c", _BEGIN, "sh", str(root),
-         os.ttyname(console)],
+         os.ttyname(console), ":".join(map(str, over))],
         stdin=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     drain: threading.Thread | None = None
@@ -134,7 +152,7 @@ def booted(root: Path) -> Iterator[Booted]:
             assert process.poll() is None, "it ended before it began"
             assert time.monotonic() < end
             time.sleep(0.05)
-        made = Booted(int(found[0]), root)
+        made = Booted(int(found[0]), root, group)
 
         def read() -> None:
             with contextlib.suppress(OSError):

@@ -36,6 +36,7 @@ from typing import Any
 from bench.site import Site
 from pbal_sim import chip as chips
 from pbal_sim.street import Street
+from rigs.reasons import without_reason
 
 BACK_S = 10.0  # after the faults end, every home is closed and read again within so long
 LOOK_S = 0.05
@@ -484,7 +485,6 @@ class Chaos:
             "SELECT id, from_phase, to_phase, state FROM commands WHERE address = ? ORDER BY id",
             address,
         )
-        left = list(orders)
         # A node's own moves, as it told them: away from a sick phase (S8), or back after an outage
         # to a phase that has supply (S9; the event knows no phase before it).
         own = self.site.query(
@@ -494,20 +494,9 @@ class Chaos:
             _RETURN_EVENT,
         )
         moves = [t for t in self.street.witness.transfers if t.home == i]
-        before: tuple[int, int] | None = None
-        for move in moves:
-            step = (move.from_phase + 1, move.to_phase + 1)
-            used = next((o for o in left if (o[1], o[2]) == step), None)
-            if used is not None:
-                # Orders are carried out in their order: an older one cannot come later.
-                del left[: left.index(used) + 1]
-            else:
-                back = before is not None and step == before[::-1]
-                told = next((o for o in (step, (0, step[1])) if o in own), None)
-                assert told or back, (address, step, orders, own, moves)
-                if told:
-                    own.remove(told)
-            before = step
+        steps = [(t.from_phase + 1, t.to_phase + 1) for t in moves]
+        first = without_reason(steps, [(o[1], o[2]) for o in orders], own)
+        assert first is None, (address, first, steps, orders, own, moves)
         confirmed = [o for o in orders if o[3] == "confirmed"]
         assert len(confirmed) <= len(moves), (address, orders, moves)
         twice = self.site.query(

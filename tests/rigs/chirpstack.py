@@ -12,6 +12,7 @@ import time
 
 import aiomqtt
 
+from pbal_host import check_cancelled
 from pbal_hq.bus import FileBus
 from pbal_hq.config import ChirpstackConfig, StoreConfig
 from pbal_hq.database import pool
@@ -98,7 +99,7 @@ async def at_work(hq, network, wall=time.time, **more):
     ):
         chirpstack = Chirpstack(bus, database, config, wall)
         tasks = [
-            asyncio.create_task(loop(lambda: None))
+            asyncio.create_task(loop(check_cancelled))
             for loop in (chirpstack.run, Writer(bus, database, StoreConfig()).run)
         ]
         try:

@@ -96,6 +96,8 @@ class Rig:
             if self.restless and self._rng.random() < 0.25:
                 home = self._rng.randrange(len(self.watts))
                 self.watts[home] = self._rng.choice((150.0, 700.0, 1500.0, 2300.0, 3000.0))
+            # What was solved last is old where this process was kept from running.
+            self.street._step()
             m = self.street.mains
             power = (m.v_phase * np.conj(m.i_phase)).real
             text = json.dumps(
@@ -188,3 +190,11 @@ async def commissioned_street(swapped: bool = True) -> AsyncIterator[Rig]:
     with tempfile.TemporaryDirectory(prefix="pbal-commission-") as name:
         async with street, alive(Rig(street, Path(name))) as rig:
             yield rig
+
+
+def mains(rounds: int, seed: int, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """A transformer's voltages and one home's noisy view of them; steps as households make them."""
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(0, 1.0, (rounds, 3)) * (rng.random((rounds, 3)) < 0.2)
+    ref = 232 + np.cumsum(steps, axis=0) * 0.8 + np.cumsum(rng.normal(0, 0.3, (rounds, 1)), axis=0)
+    return ref, ref + rng.normal(0, noise, ref.shape)

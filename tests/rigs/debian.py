@@ -91,3 +91,28 @@ def with_packages(name: str, *packages: str) -> Path:
             work.rename(kept)
             print(f"packages of {name}: {time.monotonic() - began:.0f} s")
     return kept
+
+
+_LAYER = """\
+set -e
+root=$1
+mount -t overlay overlay -o "lowerdir=$2,upperdir=$1.upper,workdir=$1.work" "$root"
+mount -t proc proc "$root/proc"
+cp "$3" "$root/var/cache/"
+chroot "$root" dpkg -i "/var/cache/${3##*/}"
+shift 3
+chroot "$root" systemctl disable "$@"
+"""
+
+
+def with_deb(folder: Path, base: Path, package: Path, *off: str) -> list[Path]:
+    """The Debian in `base` and a layer with this package over it, for rigs.booted.
+
+    off : services of the base that do not start there by themselves.
+    """
+    root = folder / "root"
+    for path in (root, folder / "root.upper", folder / "root.work"):
+        path.mkdir(parents=True)
+    ran("unshare", "--mount", "--propagation", "private", "sh", "-c", _LAYER, "sh", root, base,
+        package, *off, env=_ENV)  # fmt: skip
+    return [folder / "root.upper", base]

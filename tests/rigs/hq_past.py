@@ -119,4 +119,15 @@ INSERT INTO role_lease (role, holder, until) VALUES ('bridge', 'hq1', '2026-03-0
     51: """
 INSERT INTO alarm_judged (site_id, start_at, at) VALUES (7, '2026-03-01', '2026-03-01');
 """,
+    61: """
+INSERT INTO feeder_daily (start_at, feeder_id, sampled_s, neutral_known, unbalance_known)
+    SELECT '2026-02-27 00:00+00', feeder_id, 86400, 0, 0 FROM transformer GROUP BY feeder_id;
+""",
+    62: """
+INSERT INTO feeder_present (feeder_id, in_service, made_at, day, transformers, sites, online,
+        in_alarm, alarms_open, homes, homes_fresh, homes_quarantined, moves_today, saved_known)
+    SELECT feeder_id, true, now(), '2026-03-01', count(*), count(*), 0, 0, 0, 0, 0, 0, 0, 0
+    FROM transformer GROUP BY feeder_id;
+INSERT INTO feeder_present_due SELECT DISTINCT feeder_id FROM transformer;
+""",
 }

@@ -8,7 +8,7 @@ from pbal_hq.bus import FileBus, New, topics
 from pbal_hq.config import LakeConfig
 from pbal_hq.database import connected, pool
 from pbal_hq.ingest.wording import Message
-from pbal_hq.lake import Keeper, Part, differences, lake_of
+from pbal_hq.lake import LakeWriter, Part, differences, lake_of
 from pbal_hq.store import Writer, sum_due
 from pbal_uplink import Summary
 from rigs.hq import Headquarters
@@ -74,10 +74,10 @@ class Road:
         await sum_due(self.database, lambda: None)
 
     async def kept(self, rounds=3):
-        """A fresh keeper, as after a kill, until nothing waits."""
-        keeper = Keeper(self.bus, self.database, self.config, self.lake, "lake")
-        await self._through(keeper.run, rounds)
-        return keeper
+        """A fresh writer, as after a kill, until nothing waits."""
+        writer = LakeWriter(self.bus, self.database, self.config, self.lake, "lake")
+        await self._through(writer.run, rounds)
+        return writer
 
     async def _through(self, loop, rounds=3):
         left = rounds

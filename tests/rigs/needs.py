@@ -25,7 +25,7 @@ def in_ci() -> bool:
 
 
 def long_tests() -> bool:
-    """True where the tests that take minutes run, too."""
+    """True where the tests that take long run, too."""
     return in_ci() or os.environ.get("PBAL_LONG", "") not in ("", "0")
 
 

@@ -43,8 +43,8 @@ def require_namespaces():
     subprocess.run(["ip", "netns", "del", name], check=True)
 
 
-def _done(*words, check=True):
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=60)
+def _done(*words, check=True, within_s=60):
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=within_s)
     if check and done.returncode:
         raise AssertionError(f"{' '.join(map(str, words))}: {done.stdout}{done.stderr}")
     return done
@@ -73,8 +73,8 @@ class Computer:
             inside += ["unshare", "-m", "sh", "-c", mount, self._etc]
         return [*map(str, inside), *map(str, words)]
 
-    def run(self, *words, check=True):
-        return _done(*self.words(*words), check=check)
+    def run(self, *words, check=True, within_s=60):
+        return _done(*self.words(*words), check=check, within_s=within_s)
 
     def python(self, code, *words):
         return self.run(sys.executable, "-c", code, *words).stdout.strip()
@@ -120,6 +120,16 @@ class Network:
         made = Computer(self, name, address, etc)
         self._computers.append(made)
         return made
+
+    def join(self, process, name, address):
+        """Another network namespace, that of a process, is on the switch from now on."""
+        wire = f"{self.name}{name}"[-13:]
+        _done("ip", "link", "add", "eth0", "netns", process, "type", "veth",
+              "peer", "name", wire, "netns", self.switch)  # fmt: skip
+        _done("ip", "-n", self.switch, "link", "set", wire, "master", "sw", "up")
+        inside = ("nsenter", "-t", process, "-n", "ip")
+        _done(*inside, "addr", "add", f"{address}/24", "dev", "eth0")
+        _done(*inside, "link", "set", "eth0", "up")
 
     def __exit__(self, *_):
         for computer in self._computers:

@@ -9,6 +9,7 @@ IN_REAL_TIME = ("mp_adc.py", "mp_discovery.py", "mp_meter.py", "mp_update.py")
 IN_VIRTUAL_TIME = (
     "mp_app.py",
     "mp_bearers.py",
+    "mp_bridge.py",
     "mp_console.py",
     "mp_defects.py",
     "mp_faults.py",

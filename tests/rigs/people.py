@@ -141,7 +141,7 @@ async def alarm(
     return int(
         await one(
             conn, "INSERT INTO alarm (transformer_id, kind, address, severity, detail, raised_at,"
-            " last_at) VALUES (%s, %s, (random() * 60000)::int + 1, 2, %s, now(), now())"
+            " last_at) SELECT %s, %s, coalesce(max(address), 0) + 1, 2, %s, now(), now() FROM alarm"
             " RETURNING id",
             fleet.transformers[where], kind, words or f"secret-{where}",
         )

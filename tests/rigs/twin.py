@@ -53,7 +53,7 @@ _FIRST, _COUNTERS = 1001, 1 << 30
 ACCEPTED, DONE, REFUSED, FAILED, EXPIRED = 1, 2, 3, 4, 5
 
 
-async def until(true: Callable[[], Any], what: str, timeout_s: float = 15.0) -> Any:
+async def until(true: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
     """Waits for a condition of the twin."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pbal_controller.config import UplinkConfig
 from pbal_controller.journal import AsyncJournal
 from pbal_controller.uplink import Uplink, outbox
+from pbal_host import check_cancelled
 from pbal_sim import hq
 from pbal_sim.hq import HOST, Pki, free_port, now
 from pbal_uplink import State, Summary
@@ -131,7 +132,7 @@ async def running(
     uplink = Uplink(
         journal, settings, SITE, a_state, orders or NoOrders(), reading, time.time, secret=secret
     )
-    task = asyncio.create_task(uplink.run(lambda: None))
+    task = asyncio.create_task(uplink.run(check_cancelled))
     try:
         yield uplink
     finally:

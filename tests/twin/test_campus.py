@@ -15,7 +15,7 @@ from pbal_sim.street import Street
 from pbal_tools.streetoptions import RunOptions
 from pbal_tools.streetrun import StreetRun
 
-pytestmark = [pytest.mark.twin, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.twin, pytest.mark.long, pytest.mark.timeout(400)]
 
 LONGEST_S = 240.0
 

@@ -19,6 +19,7 @@ from rigs import needs
 from rigs.aircommission import FAR, LATE, OTHER_KEY, Village, second_pi, village
 from rigs.twin import until
 
+from pbal_sim.placing import HUB
 from pbal_tools.errors import ExitCode
 
 pytestmark = [
@@ -65,13 +66,17 @@ async def test_homes_join_late_or_not_at_all_and_each_is_named(rig: Village) -> 
 
 async def test_the_survey_and_the_phases_are_measured_over_the_radio(rig: Village) -> None:
     rig.write_site(homes=GOOD)
+    air = rig.street.air
+    begun_us = air.now_us
     running = asyncio.create_task(
         rig.run(
             "--again", "scan", "--until", "phases", "--watch", "120", "--every", "0.4", "--json"
         )
     )
     # Meanwhile somebody tries the same from another computer: the site's beacons are on the air.
-    await asyncio.sleep(20)
+    await until(
+        lambda: any(t.source == HUB and t.start_us > begun_us for t in air.sent), "a beacon", 60.0
+    )
     async with second_pi(rig) as other:
         second = await rig.pbal(
             *rig.command("--folder", "second", "--until", "scan"), **other.environment()

@@ -68,6 +68,7 @@ async def drift_s(poller: Poller, i: int) -> float:
     return float((await poller.telemetry(i)).time_s - time.time())
 
 
+@pytest.mark.long
 async def test_a_revoked_node_s_key_moves_nobody_s_clock() -> None:
     street = small_street(4)
     async with street:

@@ -40,6 +40,7 @@ def is_for(frame: bytes, address: int) -> bool:
         return False
 
 
+@pytest.mark.long
 async def test_a_path_that_dies_in_a_transfer_and_frames_played_back_move_nothing_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -155,6 +155,7 @@ async def a_stolen_node_is_revoked(run: Village) -> None:
     assert stolen.hex() not in (street.workdir / "controller.log").read_text(errors="replace")
 
 
+@pytest.mark.long
 async def test_a_village_is_read_and_moved_and_revokes_a_stolen_node() -> None:
     run = Village(RunOptions(homes=3, seconds=LONGEST_S, scenario="rural"))
     await played(run)

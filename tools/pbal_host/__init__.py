@@ -4,6 +4,7 @@ logs        how a long-running one logs
 stopping    that it stops when it is told to
 cancelling  that a cancellation which got lost is brought back
 findings    what one says that looks over the computer
+words       what they print alike
 """
 
 from pbal_host import findings
@@ -11,6 +12,7 @@ from pbal_host.cancelling import check_cancelled
 from pbal_host.findings import Finding, Level
 from pbal_host.logs import JsonFormatter, Ration, TextFormatter, set_up
 from pbal_host.stopping import until_stopped
+from pbal_host.words import counted
 
 __all__ = [
     "Finding",
@@ -19,6 +21,7 @@ __all__ = [
     "Ration",
     "TextFormatter",
     "check_cancelled",
+    "counted",
     "findings",
     "set_up",
     "until_stopped",

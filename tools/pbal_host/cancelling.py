@@ -4,6 +4,10 @@ Before Python 3.12 `asyncio.wait_for` swallows a cancellation that arrives in th
 the loop as the result it waits for, and pymodbus uses it. An error of aiomqtt at the disconnect
 takes the place of the cancellation that led to it. Our own code uses `asyncio.timeout`; behind
 foreign calls, and in every loop's beat, `check_cancelled` brings a swallowed cancellation back.
+
+Not for a task that goes on after a TaskGroup of its own has failed: the group cancelled the task
+that waited for it, and in Python 3.11 does not take that back (`cancelling()` stays 1). Such
+tasks are told again at the end of the program (stopping.py).
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ NOUNS: dict[str, Noun] = {
     "provision": Noun("pbal_tools.provision", "Give nodes their address and keys."),
     "release": Noun("pbal_tools.release", "Build, sign and publish application updates."),
     "site": Noun("pbal_tools.site", "The site file: check, show, import."),
-    "radio": Noun("pbal_tools.radio", "LoRa sites: what to expect before anybody leaves."),
+    "radio": Noun("pbal_tools.radio", "Plan the radio links of a LoRa site."),
     "meter": Noun("pbal_tools.meter", "Find out how the transformer's meter is read."),
     "doctor": Noun("pbal_tools.doctor", "Look over a controller's computer; says what to mend."),
     "backup": Noun("pbal_tools.backup", "A site in one encrypted file: make, check, restore."),

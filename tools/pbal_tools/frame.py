@@ -269,7 +269,7 @@ def decode(
     group: Annotated[str | None, typer.Option(hidden=True)] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Decodes Modbus RTU frames, a function 100 PDU or a sealed frame.
+    """Decode Modbus RTU frames, a function 100 PDU or a sealed frame.
 
     Stray bytes beside Modbus frames are told apart from them. Keys come from files or standard
     input, never from the command line, where others could read them. Without keys only the header

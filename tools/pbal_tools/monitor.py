@@ -16,7 +16,7 @@ from .errors import CliError
 from .picture import Picture
 from .screen import ending_signals, show
 from .statusclient import Feed, bearer, fetch
-from .view import render
+from .view import render, whole_height
 
 DEFAULT_URL = "http://127.0.0.1:8480"
 POLL_S = 0.5
@@ -72,7 +72,8 @@ async def watch(
         watcher = Watcher(url, session, picture)
         await watcher.first()
         if once:
-            console.print(render(picture, console.width, min(console.height, 40)), height=30)
+            height = whole_height(picture, console.width)
+            console.print(render(picture, console.width, height), height=height)
             return
         with ending_signals(watcher.stopped.set):
             await show(console, picture, watcher.update)

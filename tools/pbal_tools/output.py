@@ -52,11 +52,6 @@ def failure(code: int, message: str, remedy: str) -> dict[str, Any]:
     return {"ok": False, "exit_code": code, "error": message, "remedy": remedy}
 
 
-def counted(number: int, one: str) -> str:
-    """A number of things in words: 1 home, 2 homes."""
-    return f"{number} {one}" + ("" if number == 1 else "s")
-
-
 def emit(data: Any, as_json: bool, render: Callable[[Any], None]) -> None:
     """Prints `data` as JSON on stdout, or hands it to `render` for a person."""
     if as_json:

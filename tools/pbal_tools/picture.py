@@ -115,6 +115,13 @@ class Picture:
         return 1.0 - self.neutral_a / self.neutral_before_a
 
 
+def short_name(name: str) -> str:
+    """A home's name in at most six characters: the part that all names share is left out."""
+    for prefix in ("home_", "home-", "home "):
+        name = name.removeprefix(prefix)
+    return name[-6:]
+
+
 def phase_letter(phase: int) -> str:
     """1..3 as A..C, anything else as a dash."""
     return PHASES[phase - 1] if 1 <= phase <= 3 else "-"

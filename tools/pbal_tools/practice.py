@@ -87,7 +87,7 @@ def board(
             "--no-stub\n"
             f"  pbal provision init --site 1 {store}\n"
             f"  pbal provision add --port {first} --address 12 --name 'Mill Lane 12' {store}\n"
-            f"  pbal node status --dark --port {first}\n"
+            f"  pbal node status --dark --port {first} {store}\n"
             "Ctrl-C here ends it.",
             flush=True,
         )
@@ -104,7 +104,7 @@ def street(
         int, typer.Option("--swapped", min=0, help="The home with swapped wires; 0: none.")
     ] = 3,
     practice: Annotated[
-        bool, typer.Option("--practice/--no-practice", hidden=True, help="The only kind.")
+        bool, typer.Option("--practice/--no-practice", hidden=True, help="The only kind so far.")
     ] = True,
     seconds: Seconds = None,
 ) -> None:

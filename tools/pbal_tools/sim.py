@@ -11,13 +11,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from pbal_host import counted
 from pbal_sim.loads import header
 
 from . import practice, simfleet, simhq, topology
 from .context import app_context
 from .errors import CheckFailed, InputError
 from .extras import require
-from .output import JsonFlag, check_writable, counted, emit, write_json
+from .output import JsonFlag, check_writable, emit, write_json
 from .picture import Picture, sentence
 from .screen import ending_signals, show
 from .streetfaults import FAULTS
@@ -25,7 +26,6 @@ from .streetoptions import SCENARIOS, RunOptions, check, default_port, scenario_
 from .streetrun import StreetRun
 from .view import save_svg
 
-HEADLESS_SECONDS = 60.0
 PROGRESS_S = 0.1
 STATE_EVERY_S = 10.0
 NOTE_EVERY_S = 2.0
@@ -122,7 +122,7 @@ def run(
     hour: Annotated[
         float, typer.Option(min=0.0, max=24.0, help="Time of day at which the loads begin.")
     ] = 19.0,
-    seed: Annotated[int, typer.Option(help="Another street, other loads.")] = 42,
+    seed: Annotated[int, typer.Option(help="Of the street and its loads.")] = 42,
     faults: Annotated[
         str, typer.Option(metavar="A,B", help=f"Break something: {', '.join(sorted(FAULTS))}.")
     ] = "",
@@ -212,7 +212,7 @@ def run(
     if not headless and not live:
         print("pbal: no terminal here, so no live picture (as with --headless)", file=sys.stderr)
     if not live and options.seconds is None:
-        options.seconds = HEADLESS_SECONDS
+        options.seconds = scenario_of(options.scenario).headless_s
     street = asyncio.run(play(options, console, live, quiet=app_context(ctx).quiet))
     if street.result:
         if json_file is not None:
@@ -301,10 +301,11 @@ def state_line(picture: Picture) -> str:
     """The phases and the link in one line."""
     a, b, c = picture.phase_a or (0.0, 0.0, 0.0)
     link = picture.link
+    lost = f"{link.frames_lost} frames lost" if link.frames_ok else "starting"
     age = f", 95 % read within {link.age_p95_s:.1f} s" if link.age_p95_s is not None else ""
     return (
         f"A {a:.1f}  B {b:.1f}  C {c:.1f}  neutral {picture.neutral_a or 0.0:.1f} A; "
-        f"{link.fresh}/{link.known} homes fresh{age}, {link.frames_lost} frames lost"
+        f"{link.fresh}/{link.known} homes fresh{age}, {lost}"
     )
 
 
@@ -322,15 +323,27 @@ def interpreter_name(implementation: str) -> str:
     return f"an interpreter of its own, MicroPython {number}"
 
 
-def print_result(result: dict[str, Any], console: Console) -> None:
-    """The result, for a person."""
+def neutral_lines(result: dict[str, Any]) -> list[str]:
+    """What the moves changed; why there were none, where no home was moved."""
     before, after = result["neutral_current_before_a"], result["neutral_current_after_a"]
     without = result["neutral_current_without_a"]
-    lines = [f"homes            {result['homes']}, each {interpreter_name(result['interpreter'])}"]
+    if not result["switches_seen_by_the_twin"]:
+        now = [] if after is None else [f"neutral current  {after:.1f} A"]
+        return [*now, f"moves            none: {result['why_no_move']}"]
+    lines = []
     if before and after is not None:
         lines.append(f"neutral current  {before:.1f} A before, {after:.1f} A after the moves")
     if without is not None:
         lines.append(f"                 {without:.1f} A now, had no home been moved")
+    return lines
+
+
+def print_result(result: dict[str, Any], console: Console) -> None:
+    """The result, for a person."""
+    lines = [
+        f"homes            {result['homes']}, each {interpreter_name(result['interpreter'])}",
+        *neutral_lines(result),
+    ]
     told = f"{result['switches_confirmed']} confirmed by measurement"
     if result["switches_refused"]:
         told += f", {result['switches_refused']} refused or let expire by a node"

@@ -45,7 +45,7 @@ def fleet(
         Path | None, typer.Option("--json", metavar="FILE", help="Write the result; - is stdout.")
     ] = None,
 ) -> None:
-    """Many made-up transformers report to an HQ: its load, through the real way in.
+    """Load an HQ: many simulated transformers report to it through its own interfaces.
 
     Each site enrols with its token, connects with its own certificate, and speaks through the
     controller's own Sparkplug node; its figures are made up.

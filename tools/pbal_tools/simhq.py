@@ -1,4 +1,4 @@
-"""`pbal sim hq`: HQ whole on this computer."""
+"""`pbal sim hq`: a whole HQ on this computer."""
 
 import asyncio
 import sys
@@ -29,7 +29,7 @@ def hq(
         Path | None, typer.Option(metavar="DIR", help="Keep database, logs and certificates there.")
     ] = None,
 ) -> None:
-    """HQ whole on this computer, with nothing prepared: PostgreSQL, Mosquitto, pbal-hq all, a
+    """A whole HQ on this computer, nothing to prepare: PostgreSQL, Mosquitto, pbal-hq all, a
     fleet of made-up transformers, and streets of the twin with their real controllers.
 
     \b

@@ -9,10 +9,10 @@ import aiohttp
 
 from pbal_controller.documents import load_json
 from pbal_controller.naming import shown
+from pbal_host import counted
 from pbal_protocol import flags
 
 from .errors import InputError, PeerError, UnreachableError
-from .output import counted
 from .picture import HomeCell, Link, MoveLine, Picture, RadioLine
 
 TIMEOUT_S = 5.0

@@ -46,7 +46,7 @@ CONTROLLER_OPTIONS: dict[str, dict[str, Any]] = {
 # What differs where homes are read in rounds of some seconds, not ten times a second.
 RADIO_OPTIONS: dict[str, dict[str, Any]] = {
     # Node and controller share this computer with each other: both may be late.
-    "radio": {"village": {"region": "IN865", "sf": 8, "guard_ms": 60.0}},
+    "radio": {"village": {"region": "IN865", "guard_ms": 60.0, "answer_timeout_ms": 700.0}},
     "planner": {"max_age_s": 30.0, "settle_s": 12.0},
     "dispatch": {"confirm_s": 40.0},
 }
@@ -56,7 +56,7 @@ RADIO_OPTIONS: dict[str, dict[str, Any]] = {
 BRIDGE_HEAP = "264k"
 # Bridges are few and stand well: a fast channel.
 CAMPUS_OPTIONS: dict[str, dict[str, Any]] = {
-    "radio": {"campus": {"region": "IN865", "sf": 7, "guard_ms": 60.0}},
+    "radio": {"campus": {"region": "IN865", "guard_ms": 60.0, "answer_timeout_ms": 700.0}},
     "planner": {"max_age_s": 30.0, "settle_s": 12.0},
     "dispatch": {"confirm_s": 40.0},
 }
@@ -69,7 +69,9 @@ class Scenario:
     `wifi_each`: every so many homes one is on the Wi-Fi; 0: none, 1: all. `building`: so many homes
     share an RS-485 line, whose first home is their bridge to the radio; 0: none do. `last_third`:
     only the last third of the homes does, in one building; the others are on the street's line or
-    the Wi-Fi. `two_paths`: homes with a radio are on the line, too.
+    the Wi-Fi. `two_paths`: homes with a radio are on the line, too. `most_sf`: the site's spreading
+    factor becomes no higher for homes that are far. `join_s`: within this of the controller's
+    start all homes are read, on a busy computer; a run without end and screen lasts twice as long.
     """
 
     board: str
@@ -82,6 +84,13 @@ class Scenario:
     bridge_heap: str = ""
     two_paths: bool = False
     heap: str = StreetConfig.heap
+    most_sf: int = 7
+    join_s: float = 15.0
+
+    @property
+    def headless_s(self) -> float:
+        """How long a run lasts that nobody watches, where nothing else is said."""
+        return max(60.0, 2 * self.join_s)
 
     def on_wifi(self, homes: int) -> frozenset[int]:
         """The homes on the Wi-Fi, 0..."""
@@ -108,7 +117,9 @@ class Scenario:
 
 SCENARIOS = {
     "urban": Scenario("esp32-devkitc", ("street",), {}),
-    "rural": Scenario("lilygo-t3", ("village",), RADIO_OPTIONS, RadioSite()),
+    "rural": Scenario(
+        "lilygo-t3", ("village",), RADIO_OPTIONS, RadioSite(), most_sf=8, join_s=150.0
+    ),
     "campus": Scenario(
         "lilygo-t3",
         ("campus",),
@@ -116,6 +127,7 @@ SCENARIOS = {
         RadioSite(sf=7),
         building=6,
         bridge_heap=BRIDGE_HEAP,
+        join_s=45.0,
     ),
     # Both bearers at once take more heap than a chip without external RAM has (docs/node.md).
     "two-paths": Scenario(
@@ -125,6 +137,8 @@ SCENARIOS = {
         RadioSite(),
         two_paths=True,
         heap="300k",
+        most_sf=8,
+        join_s=150.0,
     ),
     "wifi": Scenario("esp32-devkitc", ("wifi",), {}, wifi_each=1),
     "mixed": Scenario(
@@ -136,6 +150,7 @@ SCENARIOS = {
         building=6,
         last_third=True,
         bridge_heap=BRIDGE_HEAP,
+        join_s=45.0,
     ),
 }
 

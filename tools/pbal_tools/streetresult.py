@@ -2,16 +2,23 @@
 
 from typing import Any
 
-from .streetoptions import DECISION_S, DWELL_S, SWITCHING_PRICE_A2, RunOptions
+from pbal_host import counted
 
-# From the boot of the last home until every home has been read, on a busy computer.
-SETTLED_S = 15.0
+from .streetoptions import DECISION_S, DWELL_S, SCENARIOS, SWITCHING_PRICE_A2, RunOptions
+
+_NAMED = 3  # homes that are named while they are waited for
 
 
 def result_of(
-    options: RunOptions, status: dict[str, Any], truth: dict[str, Any], elapsed_s: float
+    options: RunOptions,
+    status: dict[str, Any],
+    truth: dict[str, Any],
+    elapsed_s: float,
+    controller_s: float,
 ) -> dict[str, Any]:
-    """The result for `--json`: from the controller's last status and the twin's own report."""
+    """The result for `--json`: from the controller's last status and the twin's own report.
+    `controller_s`: when its controller ran.
+    """
     switches, frames = status["switches"], status["frames"]
     result = {
         "homes": options.homes,
@@ -26,19 +33,23 @@ def result_of(
         "switches_refused": switches["refused"] + switches["expired"],
         "switches_failed": switches["failed"] + switches["disagreed"],
         "switches_seen_by_the_twin": truth["transfers"],
+        "why_no_move": "" if truth["transfers"] else why_no_move(status),
         "telemetry_age_p95_s": status["telemetry_age_p95_s"],
         "frames_answered": frames["answers"],
         "frames_lost": frames["lost"],
         "frames_refused": frames["auth_failed"] + frames["replayed"] + frames["malformed"],
         "node_heap_peak_bytes": truth["node_heap_peak_bytes"],
         "homes_fresh": status["homes_fresh"],
+        "homes_never_read": never_read(status),
         "incidents": truth["incidents"],
         "node_crashes": truth["node_crashes"],
         "watchdog_bites": truth["watchdog_bites"],
         "boot_s": truth["boot_s"],
+        "controller_s": controller_s,
         "seconds": elapsed_s,
         "speed": options.speed,
         "hour": options.hour,
+        "scenario": options.scenario,
         "seed": options.seed,
         "profiles": str(options.profiles) if options.profiles else "built-in household generator",
         "faults": list(options.faults),
@@ -52,15 +63,59 @@ def result_of(
     return result
 
 
+def never_read(status: dict[str, Any]) -> list[str]:
+    """The names of homes of which the controller had no reading since its start."""
+    return [str(home["name"]) for home in status["homes"] if home.get("age_s") is None]
+
+
+def why_no_move(status: dict[str, Any]) -> str:
+    """Why no home was moved: what kept the controller from it, or that none was worth it."""
+    planner, switches = status["planner"], status["switches"]
+    decisions = planner["decisions"]
+    if switches["ordered"]:
+        ends = [f"{n} {end}" for end, n in switches.items() if n and end != "ordered"]
+        return f"{counted(switches['ordered'], 'move')} ordered, none made ({', '.join(ends)})"
+    if not planner["enabled"]:
+        return "the planner is off"
+    if status["why_no_commands"]:
+        return f"nothing may be ordered: {status['why_no_commands']}"
+    if planner["dry_run"] is not None:
+        return "a dry run orders nothing"
+    if not decisions:
+        skipped = planner["last"].get("skipped")
+        return f"no decision: {skipped}" if skipped else "it ended before the first decision"
+    told = f"{counted(decisions, 'decision')} made, "
+    still = sorted({home["immovable"] for home in status["homes"]})
+    if still and "" not in still:
+        return f"{told}no home may be moved now: {', '.join(still)}"
+    if planner["held_back"]:
+        held = counted(planner["held_back"], "move")
+        return f"{told}{held} held back that would hang on one home's word"
+    return f"{told}no move was worth a switching"
+
+
+def start_note(status: dict[str, Any], supplied: int) -> str:
+    """What a street waits for until all homes are read and supplied."""
+    homes, unread = status["homes_configured"], never_read(status)
+    told = f"{status['homes_fresh']} of {homes} homes are read, {supplied} are supplied"
+    if supplied < homes:
+        return f"{told}: after power returns a node waits for 5 s of good voltage."
+    if 0 < len(unread) <= _NAMED:
+        return f"{told}: not yet read {', '.join(unread)}."
+    return f"{told}."
+
+
 def problems(result: dict[str, Any]) -> list[str]:
     """What went wrong in a run, in words; empty when nothing did."""
     found = []
     if result["incidents"]:
         found.append(f"the witness saw {result['incidents']}")
     if not result["faults"]:
-        settled = result["seconds"] - result["boot_s"] >= SETTLED_S
+        settled = result["seconds"] - result["controller_s"] >= SCENARIOS[result["scenario"]].join_s
         if settled and result["homes_fresh"] < result["homes"]:
-            found.append(f"only {result['homes_fresh']} of {result['homes']} homes are fresh")
+            unread = result["homes_never_read"]
+            told = f", never read: {', '.join(unread)}" if unread else ""
+            found.append(f"only {result['homes_fresh']} of {result['homes']} homes are fresh{told}")
         if result["node_crashes"] or result["watchdog_bites"]:
             found.append(
                 f"{result['node_crashes']} nodes crashed, {result['watchdog_bites']} watchdogs bit"
@@ -73,6 +128,12 @@ def problems(result: dict[str, Any]) -> list[str]:
 def notes(result: dict[str, Any]) -> list[str]:
     """What a reader of the figures should know, although nothing failed."""
     found = []
+    unread = result["homes_never_read"]
+    join_s = SCENARIOS[result["scenario"]].join_s
+    if unread and result["seconds"] - result["controller_s"] < join_s:
+        found.append(
+            f"{', '.join(unread)}: not read yet; in this scenario all are within {join_s:.0f} s"
+        )
     after, without = result["neutral_current_after_a"], result["neutral_current_without_a"]
     if result["neutral_current_before_a"] is None:
         found.append(

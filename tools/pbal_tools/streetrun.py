@@ -15,14 +15,15 @@ from typing import Any
 
 import aiohttp
 
+from pbal_host import counted
 from pbal_sim import figures
+from pbal_sim.placing import placed
 from pbal_sim.street import Street, StreetConfig
 from pbal_sim.streetconfig import building_of
 
 from . import topology
 from .controllersetup import ControllerSetup, NodeIdentity, create_keys, write_config
 from .errors import CheckFailed, CliError
-from .output import counted
 from .picture import HomeCell, Picture
 from .statusclient import Feed, fetch
 from .streetfaults import FAULT_DELAY_S, FAULTS
@@ -36,7 +37,7 @@ from .streetoptions import (
     free_udp_port,
     read_link,
 )
-from .streetresult import result_of
+from .streetresult import result_of, start_note
 from .streetuplink import StreetUplink
 
 POLL_S = 0.5
@@ -58,7 +59,13 @@ class StreetRun:
         )
         self.picture.homes = [HomeCell(f"home {i + 1:02d}") for i in range(options.homes)]
         self._link = None if options.link is None else read_link(options.link)
-        self.picture.told += topology.told(SCENARIOS[options.scenario], options.homes)
+        scenario = SCENARIOS[options.scenario]
+        self.picture.told += topology.told(scenario, options.homes)
+        self._site = scenario.radio
+        if scenario.radio is not None:
+            radios = topology.radios(scenario, options.homes)
+            self._site, spots = placed(scenario.radio, radios, options.seed, scenario.most_sf)
+            self.picture.told += topology.placed_lines(self._site, spots)
         self.result: dict[str, Any] = {}
         self.stopping = asyncio.Event()
         self._began = time.monotonic()
@@ -66,6 +73,7 @@ class StreetRun:
         self._status: dict[str, Any] = {}
         self._faults_done: list[str] = []
         self._read_at: float | None = None
+        self._controller_s = 0.0
         self._next_poll = 0.0
         self.picture.footer = (
             f"loads from {clock_time(options.hour)}, x{options.speed:g} · decides every "
@@ -114,7 +122,7 @@ class StreetRun:
             homes=o.homes,
             site_id=1 if self._link is None else self._link.site,
             board=scenario.board,
-            radio=scenario.radio,
+            radio=self._site,
             wifi=scenario.on_wifi(o.homes),
             buildings=scenario.buildings(o.homes),
             on_line=scenario.on_line(o.homes),
@@ -191,6 +199,9 @@ class StreetRun:
         scenario = SCENARIOS[self.options.scenario]
         for name, table in scenario.options.items():
             options[name] = {**options.get(name, {}), **table}
+        if self._site is not None:
+            radios = options["radio"].items()
+            options["radio"] = {name: {**table, "sf": self._site.sf} for name, table in radios}
         if c.wifi:
             host, port = c.controller
             wifi = {"kind": "udp", "host": host, "port": port}
@@ -228,6 +239,7 @@ class StreetRun:
         o, picture = self.options, self.picture
         picture.note = "The controller runs and reads the homes for the first time."
         picture.url = url
+        self._controller_s = self.elapsed_s
         while not self.stopping.is_set():
             if ended.done():
                 raise self._controller_failed(street, ended.result())
@@ -243,7 +255,8 @@ class StreetRun:
         # Fetched once more, so that the results of the last orders are counted.
         self._status = await fetch(session, url)
         self._look(street)
-        self.result = result_of(self.options, self._status, figures.report(street), self.elapsed_s)
+        truth = figures.report(street)
+        self.result = result_of(o, self._status, truth, self.elapsed_s, self._controller_s)
 
     def _look(self, street: Street) -> None:
         """The twin's own currents and the controller's status, into the picture."""
@@ -261,11 +274,7 @@ class StreetRun:
         picture.phase_a = (a, b, c)
         if self._read_at is None:
             picture.stage = "starting"
-            on = sum(home["phase"] > 0 for home in truth["homes"])
-            picture.note = (
-                f"{status['homes_fresh']} of {status['homes_configured']} homes are read, {on} are "
-                "supplied: after power returns a node waits for 5 s of good voltage."
-            )
+            picture.note = start_note(status, sum(home["phase"] > 0 for home in truth["homes"]))
             return
         picture.record(self.elapsed_s)
         if truth["transfers"]:

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from .output import counted
+from pbal_host import counted
+from pbal_sim.placing import Spot
+from pbal_sim.streetconfig import RadioSite
+
 from .streetoptions import Scenario
 
 RS485, LORA, WIFI = "RS-485", "LoRa", "Wi-Fi"
@@ -99,6 +102,29 @@ def told(scenario: Scenario, homes: int) -> list[str]:
         if count:
             lines.append(f"controller {sign}{over}{sign} {counted(count, 'home')}")
     return lines
+
+
+def radios(scenario: Scenario, homes: int) -> list[int]:
+    """The homes (0...) that have a radio."""
+    return sorted({link.home for link in links(scenario, homes) if link.over == LORA})
+
+
+def placed_lines(site: RadioSite, spots: list[Spot]) -> list[str]:
+    """Where homes with a radio stand, as lines of text: the weakest link, and who was moved."""
+    if not spots:
+        return []
+    weakest = min(spots, key=lambda spot: spot.spare_db)
+    name, spare_db = _name(weakest.home), weakest.spare_db
+    return [
+        f"LoRa at SF{site.sf}: the weakest link is home {name}'s, {spare_db:.1f} dB to spare "
+        f"({weakest.rssi_dbm:.0f} dBm, {weakest.distance_m:.0f} m)",
+        *(
+            f"home {_name(spot.home)} stands at {spot.distance_m:.0f} m: {spot.road_m:.0f} m along "
+            f"the road its link would be {spot.short_db:.1f} dB short of that"
+            for spot in spots
+            if spot.short_db
+        ),
+    ]
 
 
 def svg(name: str, scenario: Scenario, homes: int) -> str:

@@ -1,6 +1,7 @@
 """Draws a Picture with rich: what the live screens of `pbal sim run` and `pbal monitor` show."""
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,16 +18,25 @@ from .picture import (
     Link,
     MoveLine,
     Picture,
-    RadioLine,
     phase_letter,
     sentence,
+    short_name,
 )
+from .radioview import FRAME_ROWS, radio_panel, rows_for
 
 # The phase colours of many countries' wiring: red, yellow, blue.
 COLOURS = {0: "grey50", 1: "red", 2: "yellow", 3: "dodger_blue1"}
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 CELL_WIDTH = 9
 CELL_GAP = 1
+POWER_WIDTH = 5  # of "-3.0k"
+MOVES_ROWS = 6  # two moves with their border: no radio takes these
+RADIOS_AT_LEAST = 2  # homes; a panel for fewer is left out
+PRINTED_HEIGHT = 30  # of a screen that is printed once, at least
+PRINTED_MOVES_ROWS = 12
+ALL_HOMES = "pbal monitor --once"
+ALL_RADIOS = "pbal monitor --radio"
+ALL_RADIOS_PRINTED = "pbal monitor --radio --once"
 NARROW = 34  # a panel of phases below this width shows amperes only
 
 
@@ -120,14 +130,16 @@ def neutral_panel(picture: Picture, width: int, height: int) -> Panel:
 
 
 def home_cell(home: HomeCell, width: int = CELL_WIDTH) -> Text:
-    """One home: its name and power on its phase's colour."""
+    """One home: its name, and its power where it fits, on its phase's colour."""
     colour = COLOURS[home.phase]
     label = short_name(home.name)
     if home.age_s is None:
         return Text(f"{label} ...".ljust(width)[:width], style="dim")
     power = "" if home.power_w is None else kilowatts(home.power_w)
     mark = "⇄" if home.moving else "!" if home.trouble else "=" if home.fixed else " "
-    text = f"{label}{mark}{power:>{max(width - len(label) - 1, 0)}}"[:width]
+    room = width - len(label) - 1
+    # A figure that is cut would be another figure.
+    text = f"{label}{mark}{power if len(power) <= room else '':>{max(room, 0)}}"
     style = f"#000000 on {colour}"
     if home.moving:
         style = f"bold blink #ffffff on {colour}"
@@ -136,35 +148,66 @@ def home_cell(home: HomeCell, width: int = CELL_WIDTH) -> Text:
     return Text(text, style=style)
 
 
-def short_name(name: str) -> str:
-    """A home's name in at most six characters: the part that all names share is left out."""
-    for prefix in ("home_", "home-", "home "):
-        name = name.removeprefix(prefix)
-    return name[-6:]
-
-
 def kilowatts(power_w: float) -> str:
     """Watts in few characters: 85W, 1.2k, -3.0k."""
     return f"{power_w:.0f}W" if abs(power_w) < 950 else f"{power_w / 1000:.1f}k"
 
 
-def homes_panel(picture: Picture, width: int) -> Panel:
-    """The grid of homes, coloured by phase."""
-    per_row = max((width - 4 + CELL_GAP) // (CELL_WIDTH + CELL_GAP), 1)
-    grid = Table.grid(padding=(0, CELL_GAP, 0, 0))
-    cells = [home_cell(home) for home in picture.homes]
-    for start in range(0, len(cells), per_row):
-        grid.add_row(*cells[start : start + per_row])
+def homes_legend() -> Text:
+    """What the colours and marks of the homes mean."""
     legend = Text()
     for phase in (1, 2, 3):
         legend.append(" ■ ", style=COLOURS[phase])
         legend.append(PHASES[phase - 1])
     legend.append("   ⇄ moving  ! look  = fixed", style="dim")
-    return Panel(Group(grid, legend), title="[b]homes", border_style="grey50")
+    return legend
 
 
-def moves_panel(moves: Sequence[MoveLine], rows: int) -> Panel:
-    """The last moves and their reasons, newest first; as many as surely fit into `rows` lines."""
+def cell_widths(picture: Picture) -> range:
+    """Cells that a home may take: with any power beside its name, down to name and mark."""
+    label = max((len(short_name(home.name)) for home in picture.homes), default=0)
+    return range(max(label + 1 + POWER_WIDTH, CELL_WIDTH), label, -1)
+
+
+def homes_per_row(width: int, cell: int) -> int:
+    """How many homes of `cell` cells stand side by side in a panel of `width`."""
+    return max((width - 4 + CELL_GAP) // (cell + CELL_GAP), 1)
+
+
+def homes_frame_rows(width: int) -> int:
+    """Rows of the panel of homes beside those of its homes: border and legend."""
+    return 2 + (1 if homes_legend().cell_len <= width - 4 else 2)
+
+
+def homes_rows(picture: Picture, width: int, cell: int) -> int:
+    """Rows of the panel that shows every home in `cell` cells."""
+    return math.ceil(len(picture.homes) / homes_per_row(width, cell)) + homes_frame_rows(width)
+
+
+def homes_panel(picture: Picture, width: int, rows: int) -> Panel:
+    """The grid of homes, coloured by phase, in cells as wide as `rows` rows have room for."""
+    widths = cell_widths(picture)
+    fitting = (cell for cell in widths if homes_rows(picture, width, cell) <= rows)
+    cell = next(fitting, widths[-1])
+    per_row = homes_per_row(width, cell)
+    shown = picture.homes[: per_row * max(rows - homes_frame_rows(width), 1)]
+    grid = Table.grid(padding=(0, CELL_GAP, 0, 0))
+    cells = [home_cell(home, cell) for home in shown]
+    for start in range(0, len(cells), per_row):
+        grid.add_row(*cells[start : start + per_row])
+    left_out = len(picture.homes) - len(shown)
+    return Panel(
+        Group(grid, homes_legend()),
+        title="[b]homes",
+        subtitle=f"+{left_out} more: {ALL_HOMES}" if left_out else None,
+        border_style="grey50",
+    )
+
+
+def moves_panel(moves: Sequence[MoveLine], rows: int, beneath: str = "") -> Panel:
+    """The last moves and their reasons, newest first; as many as surely fit into `rows` lines.
+    `beneath` is told in the border below.
+    """
     body = Text()
     for move in list(moves)[: max(rows // 2, 1)]:
         mark, style = "…", "yellow"
@@ -178,31 +221,8 @@ def moves_panel(moves: Sequence[MoveLine], rows: int) -> Panel:
         body.append(f"  {move.reason}\n")
     if not moves:
         body.append("none yet", style="dim")
-    return Panel(body, title="[b]last moves, and why", border_style="grey50")
-
-
-def radio_panel(radios: Sequence[RadioLine], rows: int) -> Panel:
-    """How each home is heard, the worst first; as many as fit into `rows` lines."""
-    table = Table.grid(padding=(0, 1))
-    head = ("home", "path", "SF", "RSSI", "SNR", "spare", "air")
-    table.add_row(*(Text(word, style="dim") for word in head))
-    room = max(rows - 3, 1)
-    left_out = len(radios) - room
-    for line in radios[: room - 1 if left_out > 0 else room]:
-        spare = line.spare_db
-        style = "yellow" if spare is None or spare < 5 else ""
-        table.add_row(
-            short_name(line.home),
-            line.path or Text("silent", style="red"),
-            str(line.sf or "-"),
-            f"{line.rssi_dbm:.0f} dBm",
-            f"{line.snr_db:.1f} dB",
-            Text("-" if spare is None else f"{spare:.0f} dB", style=style),
-            f"{line.airtime_share:.2%}",
-        )
-    if left_out > 0:
-        table.add_row(Text(f"+{left_out + 1}", style="dim"))
-    return Panel(table, title="[b]radio, the worst heard first", border_style="grey50")
+    title = "[b]last moves, and why"
+    return Panel(body, title=title, subtitle=beneath or None, border_style="grey50")
 
 
 def link_line(link: Link) -> Text:
@@ -216,7 +236,11 @@ def link_line(link: Link) -> Text:
         line.append(f" · 95 % read within {link.age_p95_s:.1f} s")
     if link.frames_per_s is not None:
         line.append(f" · {link.frames_per_s:.0f} frames/s")
-    line.append(f" · {link.frames_lost} lost", style="" if link.frames_lost == 0 else "yellow")
+    if link.frames_ok:
+        lost = f" · {link.frames_lost} lost"
+        line.append(lost, style="" if link.frames_lost == 0 else "yellow")
+    else:
+        line.append(" · starting", style="yellow")
     if link.frames_refused:
         line.append(f" · {link.frames_refused} refused", style="red")
     if link.group_key:
@@ -256,12 +280,13 @@ def render(picture: Picture, width: int, height: int) -> Layout:
     )
     half = width // 2
     middle = 9 if height < 34 else 11
-    grid_width = width * 9 // 20 if len(picture.homes) <= 24 else width * 3 // 5
     bottom = 3 if picture.url else 2
     rest = max(height - 4 - middle - bottom, 6)
+    if picture.radios_only and rows_for(len(picture.radios), width, rest) > rest:
+        rest, middle = rest + middle, 0  # the homes that are asked for, rather than the phases
     layout.split_column(
         Layout(top, name="top", size=4),
-        Layout(name="middle", size=middle),
+        Layout(name="middle", size=middle, visible=middle > 0),
         Layout(name="rest", size=rest),
         Layout(name="bottom", size=bottom),
     )
@@ -270,19 +295,9 @@ def render(picture: Picture, width: int, height: int) -> Layout:
         Layout(neutral_panel(picture, width - half, middle)),
     )
     if picture.radios_only:
-        layout["rest"].update(radio_panel(picture.radios, rest))
+        layout["rest"].update(radio_panel(picture.radios, width, rest, ALL_RADIOS_PRINTED))
     else:
-        layout["rest"].split_row(
-            Layout(homes_panel(picture, grid_width), size=grid_width),
-            Layout(name="told"),
-        )
-        heard = min(len(picture.radios) + 3, rest // 2) if picture.radios and rest >= 12 else 0
-        moves = Layout(moves_panel(picture.moves, rest - heard - 2))
-        if heard:
-            radio = Layout(radio_panel(picture.radios, heard), size=heard)
-            layout["told"].split_column(moves, radio)
-        else:
-            layout["told"].update(moves.renderable)
+        fill_rest(layout["rest"], picture, width, rest)
     link = link_line(picture.link)
     link.truncate(width, overflow="ellipsis")
     footer = Text(f" {picture.footer}", style="dim")
@@ -292,3 +307,50 @@ def render(picture: Picture, width: int, height: int) -> Layout:
         lines.insert(1, Text(f" page {picture.url}  ·  pbal monitor --url {picture.url}"))
     layout["bottom"].update(Group(*lines))
     return layout
+
+
+def fill_rest(rest: Layout, picture: Picture, width: int, rows: int) -> None:
+    """Homes beside the last moves, and below them, where there is room, how radios hear them."""
+    grid_width = homes_width(picture, width)
+    heard = radio_rows(picture, width, rows)
+    upper = rows - heard
+    unseen = picture.radios and not heard
+    beside = Layout(name="beside", size=upper)
+    beside.split_row(
+        Layout(homes_panel(picture, grid_width, upper), size=grid_width),
+        Layout(moves_panel(picture.moves, upper - 2, f"radio: {ALL_RADIOS}" if unseen else "")),
+    )
+    if not heard:
+        rest.split_column(beside)
+        return
+    radio = radio_panel(picture.radios, width, heard, ALL_RADIOS)
+    rest.split_column(beside, Layout(radio, size=heard))
+
+
+def homes_width(picture: Picture, width: int) -> int:
+    """Of the panel of homes, beside which the moves stand."""
+    return width * 9 // 20 if len(picture.homes) <= 24 else width * 3 // 5
+
+
+def radio_rows(picture: Picture, width: int, rows: int) -> int:
+    """Of `rows`, how many go to the panel of radios: as many as show all homes, else what homes
+    in the narrowest cells and moves leave; 0 where that is too little.
+    """
+    if not picture.radios:
+        return 0
+    widths = cell_widths(picture)
+    for cell in (widths[0], widths[-1]):
+        grid = homes_rows(picture, homes_width(picture, width), cell)
+        room = rows - max(grid, MOVES_ROWS)
+        needed = rows_for(len(picture.radios), width, room)
+        if needed <= room:
+            return needed
+    return room if room >= FRAME_ROWS + RADIOS_AT_LEAST else 0
+
+
+def whole_height(picture: Picture, width: int) -> int:
+    """The height of a screen that shows every home, for one that is printed."""
+    radios = rows_for(len(picture.radios), width, 0) if picture.radios else 0
+    grid = homes_rows(picture, homes_width(picture, width), cell_widths(picture)[0])
+    rest = radios if picture.radios_only else max(grid, PRINTED_MOVES_ROWS) + radios
+    return max(4 + 11 + rest + 3, PRINTED_HEIGHT)

@@ -12,7 +12,7 @@ import struct
 from micropython import const
 
 from pbal_node.metering.base import Meter
-from pbal_protocol.modbus import crc16
+from pbal_protocol.loops import crc16
 
 _READ_INPUT = const(0x04)
 _ANY_ADDRESS = const(0xF8)  # the general address: one meter on the wire

@@ -7,7 +7,7 @@ import struct
 
 from micropython import const
 
-from pbal_protocol.modbus import crc16
+from pbal_protocol.loops import crc16
 
 _READ_HOLDING = const(0x03)
 _WRITE_SINGLE = const(0x06)

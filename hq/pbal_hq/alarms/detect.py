@@ -14,8 +14,9 @@ stricter. A neutral that parts lets the phase voltages drift apart by their load
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,7 +28,11 @@ _HALF_SAMPLED = 50
 
 @dataclass(frozen=True)
 class Window:
-    """The fields of a summary that detectors use; units as there, None where not known."""
+    """The fields of a summary that detectors use; units as there, None where not known.
+
+    A window is looked at by each detector as long as it is among the last LOOK: what they ask of it
+    is worked out once.
+    """
 
     start_at: datetime
     complete_percent: int
@@ -41,17 +46,51 @@ class Window:
     homes: int
     homes_fresh: int
 
+    #: Whether half of its seconds were sampled.
+    is_usable: bool = field(init=False, repr=False, compare=False)
+    #: At any home.
+    lowest_v: float | None = field(init=False, repr=False, compare=False)
+    highest_v: float | None = field(init=False, repr=False, compare=False)
+    #: Between the means of two phases, at most.
+    apart_v: float | None = field(init=False, repr=False, compare=False)
+    #: The largest phase's mean current, of the rated current, percent: the load of its largest
+    #: second, scaled by mean to largest.
+    phase_load: float | None = field(init=False, repr=False, compare=False)
 
-def window(row: Mapping[str, Any]) -> Window:
-    """Of a row of the table summary, or of a message's fields with `start_at`."""
+    def __post_init__(self) -> None:
+        means, most = _known(self.means_v), max(self.largest_a)
+        load = self.load_max_percent
+        vars(self).update(
+            is_usable=self.complete_percent >= _HALF_SAMPLED,
+            lowest_v=min(_known(self.lows_v), default=None),
+            highest_v=max(_known(self.highs_v), default=None),
+            apart_v=max(means) - min(means) if len(means) == len(self.means_v) else None,
+            phase_load=None if load is None or most <= 0 else load * max(self.means_a) / most,
+        )
 
-    def three(form: str) -> Any:
-        return tuple(row[form.format(p)] for p in "abc")
 
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [v for v in values if v is not None]
+
+
+def _any_known(values: Sequence[float | None]) -> bool:
+    return any(v is not None for v in values)
+
+
+_pick = operator.itemgetter(
+    "complete_percent", "ia_mean_a", "ib_mean_a", "ic_mean_a", "ia_max_a", "ib_max_a", "ic_max_a",
+    "load_max_percent", "hotspot_c", "va_min_v", "vb_min_v", "vc_min_v", "va_mean_v", "vb_mean_v",
+    "vc_mean_v", "va_max_v", "vb_max_v", "vc_max_v", "homes", "homes_fresh",
+)  # fmt: skip
+
+
+def window(row: Mapping[str, Any], start_at: datetime) -> Window:
+    """Of a row of the table summary, or of a message's fields."""
+    (complete, a, b, c, most_a, most_b, most_c, load, hot, low_a, low_b, low_c,
+     va, vb, vc, high_a, high_b, high_c, homes, fresh) = _pick(row)  # fmt: skip
     return Window(
-        row["start_at"], row["complete_percent"], three("i{}_mean_a"), three("i{}_max_a"),
-        row["load_max_percent"], row["hotspot_c"], three("v{}_min_v"), three("v{}_mean_v"),
-        three("v{}_max_v"), row["homes"], row["homes_fresh"],
+        start_at, complete, (a, b, c), (most_a, most_b, most_c), load, hot, (low_a, low_b, low_c),
+        (va, vb, vc), (high_a, high_b, high_c), homes, fresh,
     )  # fmt: skip
 
 
@@ -62,10 +101,12 @@ def live_s(window_s: int) -> int:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong, and its severity."""
+    """What is wrong, and its severity. `is_known` is false where an open alarm stays open only
+    because what it is about is not known now."""
 
     severity: int
     words: str
+    is_known: bool = True
 
 
 Detector = Callable[[Sequence[Window], bool], Finding | None]
@@ -73,7 +114,7 @@ Detector = Callable[[Sequence[Window], bool], Finding | None]
 
 def _last(windows: Sequence[Window], many: int) -> Sequence[Window] | None:
     """The last windows that can be used; None: not enough of them."""
-    known = [w for w in windows if w.complete_percent >= _HALF_SAMPLED]
+    known = [w for w in windows if w.is_usable]
     return known[-many:] if len(known) >= many else None
 
 
@@ -96,42 +137,32 @@ def thermal_overload(windows: Sequence[Window], is_open: bool) -> Finding | None
     seen = _last(windows, 1)
     hot = None if seen is None else seen[-1].hotspot_c
     if hot is None:
-        return Finding(WARNING, "hot spot was above 120 °C; not known now") if is_open else None
+        words = "hot spot was above 120 °C; not known now"
+        return Finding(WARNING, words, is_known=False) if is_open else None
     if hot < (110.0 if is_open else 120.0):
         return None
     return Finding(ALARM if hot >= 140 else WARNING, f"hot spot estimated at {hot:.0f} °C")
 
 
-def phase_load(window: Window) -> float | None:
-    """The largest phase's mean current, of the rated current, percent: the load of its largest
-    second, scaled by mean to largest."""
-    most = max(window.largest_a)
-    if window.load_max_percent is None or most <= 0:
-        return None
-    return window.load_max_percent * max(window.means_a) / most
-
-
 def phase_overload(windows: Sequence[Window], is_open: bool) -> Finding | None:
     """A phase above its rated current."""
-    told = [phase_load(w) for w in windows if w.complete_percent >= _HALF_SAMPLED]
+    told = [w.phase_load for w in windows if w.is_usable]
     load = _lasting(told, over=100.0, back=95.0, long=6, short=3, is_open=is_open)
     if load is None:
         return None
-    return Finding(ALARM if load > 130 else WARNING, f"a phase at {load:.0f} % of rated current")
-
-
-def _known(values: Sequence[float | None]) -> list[float]:
-    return [v for v in values if v is not None]
+    words = f"a phase at {load:.0f} % of rated current"
+    return Finding(ALARM if load > 130 else WARNING, words, _any_known(told))
 
 
 def voltage(windows: Sequence[Window], is_open: bool) -> Finding | None:
     """A home outside of the band."""
     seen = _last(windows, 3)
     if seen is None:
-        return Finding(WARNING, "voltage was out of the band") if is_open else None
+        words = "voltage was out of the band"
+        return Finding(WARNING, words, is_known=False) if is_open else None
     low, high = (209.0, 251.0) if is_open else (207.0, 253.0)
-    lows = [min(_known(w.lows_v), default=None) for w in seen]
-    highs = [max(_known(w.highs_v), default=None) for w in seen]
+    lows = [w.lowest_v for w in seen]
+    highs = [w.highest_v for w in seen]
     wrong = [
         (a is not None and a < low) or (b is not None and b > high)
         for a, b in zip(lows, highs, strict=True)
@@ -145,15 +176,12 @@ def voltage(windows: Sequence[Window], is_open: bool) -> Finding | None:
 
 def neutral(windows: Sequence[Window], is_open: bool) -> Finding | None:
     """The phases' mean voltages apart, as when the neutral has parted."""
-    apart = [
-        max(w.means_v) - min(w.means_v)  # type: ignore[type-var,operator]
-        for w in windows
-        if w.complete_percent >= _HALF_SAMPLED and None not in w.means_v
-    ]
+    apart = [w.apart_v for w in windows if w.is_usable]
     found = _lasting(apart, over=20.0, back=12.0, long=2, short=2, is_open=is_open)
     if found is None:
         return None
-    return Finding(ALARM, f"phase voltages {found:.0f} V apart: look at the neutral")
+    words = f"phase voltages {found:.0f} V apart: look at the neutral"
+    return Finding(ALARM, words, _any_known(apart))
 
 
 def stale_homes(windows: Sequence[Window], is_open: bool) -> Finding | None:
@@ -162,9 +190,10 @@ def stale_homes(windows: Sequence[Window], is_open: bool) -> Finding | None:
     found = _lasting(stale, over=20.0, back=10.001, long=6, short=3, is_open=is_open)
     if found is None:
         return None
-    return Finding(WARNING, f"{found:.0f} % of homes without a fresh reading")
+    return Finding(WARNING, f"{found:.0f} % of homes without a fresh reading", _any_known(stale))
 
 
+# What raises an alarm also keeps one open, so where none would be kept open none is raised.
 DETECTORS: Mapping[str, Detector] = {
     "thermal overload": thermal_overload,
     "phase overload": phase_overload,

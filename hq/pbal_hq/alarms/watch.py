@@ -87,7 +87,7 @@ async def open_alarms(conn: Connection, kinds: list[str]) -> Open:
 
 def _findings(rows: list[dict[str, Any]], known: Open) -> Iterator[tuple[int, str, Finding | None]]:
     for transformer, group in groupby(rows, lambda row: row["transformer_id"]):
-        windows = [detect.window(row) for row in group]
+        windows = [detect.window(row, row["start_at"]) for row in group]
         for kind, detector in detect.DETECTORS.items():
             yield transformer, kind, detector(windows, kind in known[transformer])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from pbal_hq import __version__
-from pbal_hq.api import faults, grid, papers, people
+from pbal_hq.api import faults, grid, papers, people, trends
 from pbal_hq.api.bounds import Bounded
 from pbal_hq.api.declare import Routes, include, table
 from pbal_hq.api.desk import Desk
@@ -13,7 +13,7 @@ from pbal_hq.api.headers import guard
 from pbal_hq.auth import Permission
 from pbal_hq.metrics import TimedAsgi
 
-API: list[Routes] = [people.routes, grid.routes, papers.routes]
+API: list[Routes] = [people.routes, grid.routes, papers.routes, trends.routes]
 
 
 def make_app(

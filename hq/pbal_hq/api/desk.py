@@ -6,13 +6,18 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pbal_hq.auth import Keyring, Tries
 from pbal_hq.auth.provider import Provider
 from pbal_hq.commands import Signer
 from pbal_hq.config import AlarmsConfig, PortalConfig
 from pbal_hq.database import Connection, Database, autocommit
-from pbal_hq.reports import Source
+from pbal_hq.reports import CourseSource, Source
+
+
+class Answering(Source, CourseSource, Protocol):
+    """Who answers reports and trends in the place of the store."""
 
 
 @dataclass
@@ -33,8 +38,8 @@ class Desk:
     # Calls of the API by one user: 600 at once, then ten a second.
     calls: Tries = field(default_factory=lambda: Tries(600, 0.1))
     provider: Provider | None = None
-    # Who answers reports before the store.
-    reported_by: Source | None = None
+    # Who answers reports and trends before the store.
+    reported_by: Answering | None = None
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

@@ -10,6 +10,7 @@ from pbal_hq.auth import passwords, people, services, sessions, tokens, totp
 from pbal_hq.auth.errors import AuthError, NotAllowed, NotKnown, TooMany, WeakPassword
 from pbal_hq.auth.keyring import Keyring, make_master, read_masters
 from pbal_hq.auth.roles import (
+    FEEDER_IN_SCOPE,
     IN_SCOPE,
     MEANINGS,
     NEED_TOTP,
@@ -24,6 +25,7 @@ from pbal_hq.auth.tries import Tries
 from pbal_hq.auth.who import Who
 
 __all__ = [
+    "FEEDER_IN_SCOPE",
     "IN_SCOPE",
     "MEANINGS",
     "NEED_TOTP",

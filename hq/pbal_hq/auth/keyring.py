@@ -9,16 +9,22 @@ one is in use.
 from __future__ import annotations
 
 import base64
+import contextlib
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from cryptography.exceptions import InvalidTag
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 SIZE = 32
 DAY_S = 86_400
+# Before what is sealed by AES-256-GCM, base64. Without it: Fernet's (AES-128), of older versions.
+_SEALED = b"v2."
+_NONCE = 12
 
 
 def make_master() -> str:
@@ -45,7 +51,8 @@ class Keyring:
         if not masters:
             raise ValueError("no master secret")
         self._masters = list(masters)
-        self._sealer = MultiFernet(
+        self._seals = [AESGCM(_derive(m, "sealed")) for m in self._masters]
+        self._older = MultiFernet(
             [Fernet(base64.urlsafe_b64encode(_derive(m, "totp"))) for m in self._masters]
         )
 
@@ -69,12 +76,27 @@ class Keyring:
         return [_derive(master, "form") for master in self._masters]
 
     def seal(self, secret: str) -> bytes:
-        """A TOTP secret as it is stored."""
-        return self._sealer.encrypt(secret.encode())
+        """A TOTP secret as it is stored, in ASCII."""
+        nonce = secrets.token_bytes(_NONCE)
+        sealed = self._seals[0].encrypt(nonce, secret.encode(), _SEALED)
+        return _SEALED + base64.urlsafe_b64encode(nonce + sealed)
 
     def unseal(self, sealed: bytes) -> str:
         """The TOTP secret. Raises ValueError where no master fits."""
-        try:
-            return self._sealer.decrypt(bytes(sealed)).decode()
-        except InvalidToken:
-            raise ValueError("sealed under a master secret that is not here") from None
+        sealed = bytes(sealed)
+        if not sealed.startswith(_SEALED):
+            with contextlib.suppress(InvalidToken):
+                return self._older.decrypt(sealed).decode()
+        elif data := _unwrapped(sealed.removeprefix(_SEALED)):
+            for each in self._seals:
+                with contextlib.suppress(InvalidTag):
+                    return each.decrypt(data[:_NONCE], data[_NONCE:], _SEALED).decode()
+        raise ValueError("sealed under a master secret that is not here")
+
+
+def _unwrapped(text: bytes) -> bytes:
+    """Nonce and what is sealed; nothing where it is not that."""
+    with contextlib.suppress(ValueError):
+        data = base64.b64decode(text, altchars=b"-_", validate=True)
+        return data if len(data) > _NONCE else b""
+    return b""

@@ -126,11 +126,13 @@ class Scope:
         }
 
 
-# The condition that every query about transformers carries; `t` is the transformer.
-IN_SCOPE = (
-    "(%(whole)s OR t.id = ANY(%(transformers)s) OR t.feeder_id IN"
+# Where all transformers of the feeder of `t` may be seen.
+FEEDER_IN_SCOPE = (
+    "(%(whole)s OR t.feeder_id IN"
     " (SELECT area_id FROM area_within WHERE ancestor_id = ANY(%(areas)s)))"
 )
+# The condition that every query about transformers carries; `t` is the transformer.
+IN_SCOPE = f"(t.id = ANY(%(transformers)s) OR {FEEDER_IN_SCOPE})"
 
 
 def scope(grants: Iterable[Grant], permission: Permission) -> Scope:

@@ -24,7 +24,16 @@ from confluent_kafka.admin import AdminClient
 
 from pbal_hq.bus.base import Consumer, Done, New
 from pbal_hq.bus.behind import behind
-from pbal_hq.bus.cluster import ANSWER_S, PREFIX, QUIET, Trouble, asked, group_id, patiently
+from pbal_hq.bus.cluster import (
+    ANSWER_S,
+    PREFIX,
+    QUIET,
+    Trouble,
+    answered,
+    client,
+    group_id,
+    patiently,
+)
 from pbal_hq.bus.consumer import KafkaConsumer
 from pbal_hq.errors import BusError
 
@@ -36,7 +45,7 @@ T = TypeVar("T")
 
 
 class KafkaBus:
-    """One bus. An async context; opening raises BusError.
+    """One bus. An async context; opening raises BusError, BusAway where it may be tried again.
 
     Parameters
     ----------
@@ -53,7 +62,11 @@ class KafkaBus:
         self._trouble = Trouble()
 
     async def __aenter__(self) -> KafkaBus:
-        self._admin, self._trouble = await asyncio.to_thread(asked, self._settings)
+        if self._admin is None:
+            # Who opens it is told by the error.
+            self._admin, self._trouble = client(self._settings, quiet=True)
+        await answered(self._admin, self._trouble)
+        self._trouble.quiet = False
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pbal_host import counted
 from pbal_hq.ca import write_whole
 from pbal_hq.cli.base import ConfigOption, JsonOption, print_json, wait_for
 from pbal_hq.config import DEFAULT_CONFIG, Config, load
@@ -67,7 +68,9 @@ def init(
             return await migrate(db, timescale=settings.store.timescale)
 
     done = wait_for(work(settings))
-    lines.append(f"database: {len(done)} steps applied" if done else "database: up to date")
+    lines.append(
+        f"database: {counted(len(done), 'step')} applied" if done else "database: up to date"
+    )
     if json_:
         print_json(
             {"config": str(file), "data": str(settings.data), "steps": [s.number for s in done]}

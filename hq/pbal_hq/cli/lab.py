@@ -78,7 +78,7 @@ def down(engine: EngineNames = None, config: ConfigOption = None) -> None:
 def status(
     engine: EngineNames = None, config: ConfigOption = None, json_: JsonOption = False
 ) -> None:
-    """What runs, and what it weighs. Example: pbal-hq lab status"""
+    """What runs, and the memory it uses. Example: pbal-hq lab status"""
     found = engines.status(load(config).data / "lab")
     rows = [each for each in found if not engine or each.engine in engine]
     if json_:

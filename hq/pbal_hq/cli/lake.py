@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pbal_hq import roles
+from pbal_host import counted
+from pbal_hq import resources, roles
 from pbal_hq.ca import write_whole
 from pbal_hq.cli.base import ConfigOption, JsonOption, group, print_json, print_table, wait_for
 from pbal_hq.cli.days import DAY, FromOption, ToOption, read_day
@@ -173,7 +174,7 @@ def replay(
     async def work() -> int:
         from pbal_hq.lake import replay
 
-        async with roles.opened(settings) as hq:
+        async with resources.opened(settings) as hq:
             return await replay(lake, hq.bus, first, last + DAY, _progress(json_))
 
     total = wait_for(work())
@@ -293,6 +294,6 @@ def trends(
     elif csv_ is not None:
         with csv_.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([heads, *cells])
-        print(f"{len(cells)} rows in {csv_}")
+        print(f"{counted(len(cells), 'row')} in {csv_}")
     else:
         print_table(heads, cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pbal_host import counted
 from pbal_hq import logstore, network
 from pbal_hq.ca import write_private, write_whole
 from pbal_hq.cli.base import ConfigOption, JsonOption, print_json, print_table, wait_for
@@ -73,7 +75,10 @@ def show(
         for line in found:
             _print(line, json_)
         if follow:
-            _follow(place, wanted, {line.get("id") for line in found}, json_)
+            sys.stdout.flush()
+            with contextlib.suppress(KeyboardInterrupt):
+                _follow(place, wanted, {line.get("id") for line in found}, json_)
+            return
     if not found:
         raise NothingToDo(f"no line since {wanted.since:%Y-%m-%d %H:%M} UTC is like that")
 
@@ -146,7 +151,7 @@ def expire(config: ConfigOption = None, json_: JsonOption = False) -> None:
     if json_:
         print_json({"days": gone})
     else:
-        print(f"{len(gone)} days dropped" + "".join(f"\n{day}" for day in gone))
+        print(f"{counted(len(gone), 'day')} dropped" + "".join(f"\n{day}" for day in gone))
 
 
 @app.command()

@@ -20,6 +20,7 @@ from pbal_hq.cli import (
     bus,
     db,
     druid,
+    grafana,
     lab,
     lake,
     logs,
@@ -42,7 +43,7 @@ from pbal_hq.errors import HqError
 
 app = typer.Typer(
     name="pbal-hq",
-    help="HQ: what transformers report, for those who decide. Example: pbal-hq all",
+    help="HQ: takes in, keeps and shows what sites report. Example: pbal-hq all",
     no_args_is_help=True,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -56,6 +57,7 @@ app.command("size")(print_size)
 app.add_typer(bus.app, name="bus")
 app.add_typer(db.app, name="db")
 app.add_typer(druid.app, name="druid")
+app.add_typer(grafana.app, name="grafana")
 app.add_typer(lab.app, name="lab")
 app.add_typer(people.app, name="user")
 app.add_typer(people.log, name="audit")
@@ -96,7 +98,7 @@ def options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
     ] = False,
 ) -> None:
-    """HQ: what transformers report, for those who decide. Example: pbal-hq all"""
+    """HQ: takes in, keeps and shows what sites report. Example: pbal-hq all"""
 
 
 @app.command("check-config")

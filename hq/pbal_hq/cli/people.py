@@ -48,7 +48,7 @@ def add(
     config: ConfigOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Add a user who only looks; prints the first password. In the portal others get their roles.
+    """Add a user who may only read; prints the first password. The portal gives other roles.
 
     Example: pbal-hq user add anjali --whole
 

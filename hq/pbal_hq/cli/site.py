@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pbal_host import counted
 from pbal_hq.ca import Pki, fingerprint, write_whole
 from pbal_hq.cli.base import (
     ConfigOption,
@@ -155,7 +156,8 @@ def import_(
         print_json({"sites": len(made), "tokens": str(tokens)})
     else:
         hours = settings.enrol.token_hours
-        print(f"{len(made)} sites added; their tokens, good once and for {hours:g} h: {tokens}")
+        added = counted(len(made), "site")
+        print(f"{added} added; their tokens, good once and for {hours:g} h: {tokens}")
 
 
 def _write_tokens(path: Path, made: list[tuple[int, str]]) -> None:

@@ -31,6 +31,9 @@ def print_size(
     disk_price: Annotated[
         float, typer.Option(min=0, help="A terabyte and month; an assumption.")
     ] = _A.disk_price,
+    timescale: Annotated[
+        bool, typer.Option(help="The database has TimescaleDB, which compresses days.")
+    ] = _A.timescale,
     costs: Annotated[
         Path | None, typer.Option(help="Your own figures: JSON of bench.hq --profile large.")
     ] = None,
@@ -44,12 +47,18 @@ def print_size(
     assumed = dataclasses.replace(
         _A, headroom=headroom, core_speed=core_speed, machine_cores=machine_cores,
         machine_price=machine_price, disk_price=disk_price,
+        timescale=timescale,
     )  # fmt: skip
     measured = costs_of(costs) if costs else Costs()
     found = [size(n, window_s, measured, assumed) for n in transformers or _FLEETS]
     if json_:
         print_json([dataclasses.asdict(each) | {"fits_one": each.fits_one} for each in found])
         return
+    table(found, assumed)
+
+
+def table(found: list[Size], assumed: Assumed) -> None:
+    """Print what fleets need, side by side."""
     print_table(("", *(f"{each.transformers:,}" for each in found)), _rows(found, assumed))
 
 

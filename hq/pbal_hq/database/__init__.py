@@ -1,4 +1,5 @@
-"""PostgreSQL: the pool of connections, the schema's numbered steps, leases of roles."""
+"""PostgreSQL: the pool of connections, the schema's numbered steps, leases of roles; whether it is
+there yet."""
 
 from pbal_hq.database.lease import Lease
 from pbal_hq.database.migrate import Step, migrate, pending, steps
@@ -12,6 +13,7 @@ from pbal_hq.database.pool import (
     notified,
     pool,
 )
+from pbal_hq.database.reach import ready
 
 __all__ = [
     "Connection",
@@ -26,5 +28,6 @@ __all__ = [
     "notified",
     "pending",
     "pool",
+    "ready",
     "steps",
 ]

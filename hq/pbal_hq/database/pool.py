@@ -67,6 +67,9 @@ async def _prepare(db: Connection) -> None:
     # that the server else makes of a statement it has seen ten times took 18 s in place of 0.12 s
     # for the ranking of 10,000 transformers.
     await db.execute("SET plan_cache_mode = force_custom_plan")
+    # Estimates of large fleets are high and what is read is little: compiling a statement (LLVM)
+    # takes longer than running it.
+    await db.execute("SET jit = off")
     await db.commit()
 
 

@@ -14,6 +14,7 @@ async def examine(config: Config) -> list[Finding]:
     found += cluster.cluster(config)
     found += data.backups(config.backup)
     found += parts.broker(config)
+    found += parts.tunnel(config)
     found += [each async for each in parts.bus(config)]
     found += parts.lake(config)
     found += parts.logs(config)

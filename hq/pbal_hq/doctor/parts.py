@@ -1,4 +1,4 @@
-"""What lies around the database: broker, bus, lake, certificates, and the processes themselves."""
+"""What lies around the database: broker, tunnel, bus, lake, certificates, and the processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 
 from pbal_host import Finding, Level
-from pbal_hq import logstore, roles
+from pbal_hq import logstore, network, resources, roles
 from pbal_hq.bus import Measured
 from pbal_hq.ca import HQ, Pki, client_context
 from pbal_hq.config import Config
@@ -81,10 +81,26 @@ def broker(config: Config) -> Iterator[Finding]:
         yield Finding("broker", "ok", f"{where} answers")
 
 
+def tunnel(config: Config) -> Iterator[Finding]:
+    """Whether the hub of the sites' tunnels is up, where sites have tunnels."""
+    c = config.network
+    if not c.endpoint:
+        return
+    files = config.data / "network"
+    if not (files / "private.key").exists():
+        yield Finding("tunnel", "error", "HQ has no key of the tunnels", "pbal-hq network init")
+    elif not network.is_up(c):
+        words = f"the interface {c.interface} is down: no site comes in through it"
+        remedy = f"as root: wg-quick up {files / c.interface}.conf"
+        yield Finding("tunnel", "error", words, remedy)
+    else:
+        yield Finding("tunnel", "ok", f"the interface {c.interface} is up")
+
+
 async def bus(config: Config) -> AsyncIterator[Finding]:
     """Whether it can be read, and how far its consumers are behind."""
     try:
-        async with roles.bus_of(config) as opened:
+        async with resources.bus_of(config) as opened:
             lag = await opened.lag(roles.consumers(config)) if isinstance(opened, Measured) else {}
     except (BusError, ConfigError, CertificateError) as error:
         yield Finding("bus", "error", str(error), "pbal-hq check-config shows where it is")
@@ -154,7 +170,8 @@ def processes(config: Config) -> Iterator[Finding]:
             continue
         failing = re.findall(r'^pbal_hq_role_failing\{.*?role="([^"]+)".*?\} 1', text, re.M)
         if failing:
-            words = f"{name}: {', '.join(failing)} fails again and again"
-            yield Finding("processes", "error", words, "its log says why, once")
+            words = f"{name}: {', '.join(failing)} does not work"
+            remedy = f"curl http://{address}/healthz says why; its log did, once"
+            yield Finding("processes", "error", words, remedy)
         else:
             yield Finding("processes", "ok", f"{name} runs")

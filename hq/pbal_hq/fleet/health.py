@@ -8,8 +8,8 @@ from typing import Any
 
 from psycopg.rows import class_row, dict_row
 
-from pbal_hq.auth import IN_SCOPE, Permission, Who
-from pbal_hq.database import Connection
+from pbal_hq.auth import FEEDER_IN_SCOPE, IN_SCOPE, Permission, Who
+from pbal_hq.database import Connection, feeder_present
 from pbal_uplink import names
 
 MOST = 20
@@ -68,11 +68,39 @@ def version_words(number: int | None) -> str:
     return f"{number >> 16}.{number >> 8 & 255}.{number & 255}"
 
 
-_SITES = (
-    " FROM transformer t JOIN site s ON s.transformer_id = t.id AND s.removed_at IS NULL"
-    " LEFT JOIN site_live l ON l.site_id = s.id"
+_LATE = "date_trunc('hour', now(), 'UTC') - interval '4 hours'"
+_SITES = f" FROM present t WHERE t.site_id IS NOT NULL AND {IN_SCOPE}"
+
+
+def _noted(chosen: str, order: str) -> str:
+    """SQL: notes of the first of the `chosen` (id, site_id, value, at); names of those alone."""
+    return (
+        "SELECT c.id AS transformer_id, n.code, n.name, c.site_id, c.value, c.at FROM ("
+        f"{chosen} ORDER BY {order}, id LIMIT %(most)s) c JOIN transformer n ON n.id = c.id"
+        f" ORDER BY {order}, transformer_id"
+    )
+
+
+# The worst twenty sites are in the twenty feeders whose worst is worst. Feeders whose sites have
+# been silent for hours may be many.
+_FIRST = "IS NOT NULL ORDER BY worst, feeder_id LIMIT %(most)s"
+_WORST = {
+    "offline": ("min(silent_since)", _FIRST),
+    "backlogs": ("-max(backlog_most)", _FIRST),
+    "certificates": ("min(certificate_until)", _FIRST),
+    "silent": ("min(window_least)", f"< {_LATE} + interval '1 hour'"),
+}
+_KINDS = (
+    f"WITH {feeder_present.seen(FEEDER_IN_SCOPE)} SELECT version, mode, sum(sites)::int AS sites,"
+    " sum(online)::int AS online, sum(homes)::int AS homes, sum(homes_fresh)::int AS fresh,"
+    " sum(homes_quarantined)::int AS quarantined"
+    + "".join(
+        f", (SELECT array_agg(feeder_id) FROM (SELECT feeder_id FROM (SELECT feeder_id, {worst}"
+        f" AS worst FROM parts GROUP BY 1) f WHERE worst {which}) w) AS {name}"
+        for name, (worst, which) in _WORST.items()
+    )
+    + " FROM parts GROUP BY 1, 2 HAVING sum(sites) > 0"
 )
-_NOTE = "SELECT t.id AS transformer_id, t.code, t.name, s.id AS site_id,"
 
 
 async def health(conn: Connection, who: Who) -> Health:
@@ -82,61 +110,82 @@ async def health(conn: Connection, who: Who) -> Health:
         "most": MOST, "late": LATE_DAYS,
     }  # fmt: skip
 
-    async def rows(sql: str) -> list[dict[str, Any]]:
-        async with conn.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(sql, values)
-            return await cursor.fetchall()
-
-    async def notes(sql: str) -> list[SiteNote]:
+    async def notes(value: str, at: str, which: str, order: str) -> list[SiteNote]:
+        chosen = f"SELECT t.id, t.site_id, {value}::float8 AS value, {at} AS at{_SITES} AND {which}"
         async with conn.cursor(row_factory=class_row(SiteNote)) as cursor:
-            await cursor.execute(sql + " LIMIT %(most)s", values)
+            await cursor.execute(_noted(chosen, order), values)
             return await cursor.fetchall()
 
-    versions = await rows(
-        "SELECT (l.state->>'version')::int AS version, count(*)::int AS sites,"
-        f" (count(*) FILTER (WHERE l.online))::int AS online{_SITES} WHERE {IN_SCOPE}"
-        " GROUP BY 1 ORDER BY 1 DESC NULLS LAST"
-    )
-    modes = await rows(
-        f"SELECT (l.state->>'mode')::int AS mode, count(*)::int AS sites{_SITES}"
-        f" WHERE {IN_SCOPE} GROUP BY 1 ORDER BY 1 NULLS LAST"
-    )
-    [homes] = await rows(
-        "SELECT coalesce(sum(m.homes), 0)::int AS homes, coalesce(sum(m.homes_fresh), 0)::int"
-        f" AS fresh, coalesce(sum(m.homes_quarantined), 0)::int AS quarantined{_SITES}"
-        " JOIN summary m ON m.transformer_id = t.id AND m.start_at = l.summary_at"
-        f" WHERE {IN_SCOPE}"
-    )
+    # Of the few kinds of sites there are, how many; and in which feeders the worst ones are.
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_KINDS, values)
+        kinds = await cursor.fetchall()
+    none: list[int] = []
+    values |= {name: (kinds[0][name] if kinds else None) or none for name in _WORST}
     return Health(
-        sites=sum(r["sites"] for r in versions),
-        online=sum(r["online"] for r in versions),
-        versions=[(version_words(r["version"]), r["sites"], r["online"]) for r in versions],
-        modes=[(names.MODES.get(r["mode"], "not known"), r["sites"]) for r in modes],
+        sites=sum(r["sites"] for r in kinds),
+        online=sum(r["online"] for r in kinds),
+        versions=_versions(kinds),
+        modes=_modes(kinds),
         offline=await notes(
-            f"{_NOTE} NULL::float8 AS value, l.seen_at AS at{_SITES} WHERE {IN_SCOPE}"
-            " AND NOT coalesce(l.online, false) ORDER BY l.seen_at NULLS FIRST, t.id"
+            "NULL", "t.seen_at",
+            "t.feeder_id = ANY(%(offline)s) AND NOT coalesce(t.online, false)", "at NULLS FIRST",
         ),
-        links=await notes(
-            f"{_NOTE} least(h.rs485_min_percent, h.lora_min_percent, h.udp_min_percent)::float8"
-            f" AS value, h.start_at AS at{_SITES} JOIN summary_hourly h ON h.transformer_id = t.id"
-            " AND h.start_at = date_trunc('hour', l.summary_at, 'UTC') - interval '1 hour'"
-            f" WHERE {IN_SCOPE} AND least(h.rs485_min_percent, h.lora_min_percent,"
-            " h.udp_min_percent) < 95 ORDER BY value, t.id"
-        ),
+        links=await _links(conn, values),
         backlogs=await notes(
-            f"{_NOTE} (l.state->>'backlog')::float8 AS value, l.state_at AS at{_SITES}"
-            f" WHERE {IN_SCOPE} AND (l.state->>'backlog')::bigint > 12 ORDER BY value DESC, t.id"
+            "t.backlog", "(SELECT l.state_at FROM site_live l WHERE l.site_id = t.site_id)",
+            f"t.feeder_id = ANY(%(backlogs)s) AND {feeder_present.BACKLOG}", "value DESC",
         ),
         certificates=await notes(
-            f"{_NOTE} extract(epoch FROM x.until - now())::float8 / 86400 AS value,"
-            f" x.until AS at{_SITES} JOIN (SELECT site_id, max(not_after) AS until FROM certificate"
-            " WHERE revoked_at IS NULL GROUP BY site_id) x ON x.site_id = s.id"
-            f" WHERE {IN_SCOPE} AND x.until < now() + make_interval(days => %(late)s)"
-            " ORDER BY x.until, t.id"
+            "extract(epoch FROM t.certificate_until - now()) / 86400", "t.certificate_until",
+            "t.feeder_id = ANY(%(certificates)s)"
+            " AND t.certificate_until < now() + make_interval(days => %(late)s)", "at",
         ),
-        homes=homes["homes"], homes_fresh=homes["fresh"], homes_quarantined=homes["quarantined"],
+        homes=sum(r["homes"] for r in kinds), homes_fresh=sum(r["fresh"] for r in kinds),
+        homes_quarantined=sum(r["quarantined"] for r in kinds),
         rollouts=await _rollouts(conn, who) if Permission.COMMAND_READ in who.permissions else [],
     )  # fmt: skip
+
+
+def _versions(kinds: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
+    found: dict[int | None, tuple[int, int]] = {}
+    for each in kinds:
+        sites, online = found.get(each["version"], (0, 0))
+        found[each["version"]] = (sites + each["sites"], online + each["online"])
+    newest_first = sorted(found, key=lambda number: -1 if number is None else number, reverse=True)
+    return [(version_words(number), *found[number]) for number in newest_first]
+
+
+def _modes(kinds: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    found: dict[int | None, int] = {}
+    for each in kinds:
+        found[each["mode"]] = found.get(each["mode"], 0) + each["sites"]
+    last = max(names.MODES, default=0) + 1
+    in_order = sorted(found, key=lambda mode: last if mode is None else mode)
+    return [
+        ("not known" if mode is None else names.MODES.get(mode, "not known"), found[mode])
+        for mode in in_order
+    ]
+
+
+async def _links(conn: Connection, values: dict[str, Any]) -> list[SiteNote]:
+    """Bad in the last whole hour that a site reported. Of sites that report, these are among the
+    bad hours of late (an index has those alone); of silent ones each site's hour is looked up."""
+    worst = "least(h.rs485_min_percent, h.lora_min_percent, h.udp_min_percent)"
+    hour = "date_trunc('hour', t.window_at, 'UTC') - interval '1 hour'"
+    bad = (
+        f"SELECT t.id, t.site_id, {worst}::float8 AS value, h.start_at AS at FROM present t"
+        f" JOIN summary_hourly h ON h.transformer_id = t.id AND h.start_at = {hour}"
+        f" WHERE t.site_id IS NOT NULL AND {IN_SCOPE} AND {worst} < 95"
+    )
+    chosen = (
+        f"SELECT * FROM ({bad} AND h.start_at >= {_LATE} UNION ALL"
+        f" {bad} AND h.start_at < {_LATE} AND t.window_at < {_LATE} + interval '1 hour'"
+        " AND t.feeder_id = ANY(%(silent)s)) b"
+    )
+    async with conn.cursor(row_factory=class_row(SiteNote)) as cursor:
+        await cursor.execute(_noted(chosen, "value"), values)
+        return await cursor.fetchall()
 
 
 async def _rollouts(conn: Connection, who: Who) -> list[Rollout]:

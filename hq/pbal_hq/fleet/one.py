@@ -11,7 +11,7 @@ from psycopg.rows import class_row, dict_row
 from pbal_hq.auth import IN_SCOPE, Permission, Who
 from pbal_hq.database import Connection
 from pbal_hq.errors import NothingToDo
-from pbal_hq.fleet.ranking import FROM, SELECT, Row
+from pbal_hq.fleet.ranking import Row, shown
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ async def transformer(conn: Connection, who: Who, transformer_id: int) -> Transf
     """Raises NotAllowed, NothingToDo."""
     values = who.scope(Permission.TREE_READ).parameters() | {"id": transformer_id}
     async with conn.cursor(row_factory=class_row(Row)) as cursor:
-        await cursor.execute(f"{SELECT}{FROM} WHERE {IN_SCOPE} AND t.id = %(id)s", values)
+        await cursor.execute(shown(f"{IN_SCOPE} AND t.id = %(id)s"), values)
         row = await cursor.fetchone()
     if row is None:
         raise NothingToDo("There is no such transformer.")

@@ -2,7 +2,7 @@
 
 Saved: the sum of `losses_avoided_wh` of summaries (docs/uplink.md: energy that was not lost in
 transformer and main line, thanks to the homes' phases), over the transformers that know it; summed
-up beforehand (saved.py).
+up beforehand (saved.py). All of it is read by feeder (feeders.py).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
-from pbal_hq.auth import IN_SCOPE, Permission, Who
-from pbal_hq.database import Connection
+from pbal_hq.auth import FEEDER_IN_SCOPE, Permission, Who
+from pbal_hq.database import Connection, feeder_present
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,15 @@ class Counts:
 
 
 _COUNTS = f"""
-SELECT count(*)::int AS transformers, count(s.id)::int AS with_site,
-    (count(*) FILTER (WHERE l.online))::int AS online, count(x.n)::int AS in_alarm,
-    coalesce(sum(x.n), 0)::int AS alarms_open,
-    coalesce(sum(v.moves_today), 0)::int AS moves_today,
-    (sum(v.today_wh) / 1000)::float8 AS saved_today_kwh,
-    (sum(coalesce(v.today_wh, 0) + coalesce(v.before_wh, 0))
-     FILTER (WHERE coalesce(v.today_wh, v.before_wh) IS NOT NULL) / 1000)::float8
-     AS saved_year_kwh,
-    count(coalesce(v.today_wh, v.before_wh))::int AS saved_known
-FROM transformer t LEFT JOIN site s ON s.transformer_id = t.id AND s.removed_at IS NULL
-LEFT JOIN site_live l ON l.site_id = s.id
-LEFT JOIN saved v ON v.transformer_id = t.id AND v.day = (now() AT TIME ZONE 'UTC')::date
-LEFT JOIN (SELECT transformer_id, count(*) AS n FROM alarm WHERE closed_at IS NULL
-    AND (shelved_until IS NULL OR shelved_until <= now()) GROUP BY transformer_id) x
-    ON x.transformer_id = t.id
-WHERE t.in_service AND {IN_SCOPE}
+WITH {feeder_present.seen(FEEDER_IN_SCOPE)}
+SELECT coalesce(sum(transformers), 0)::int AS transformers,
+    coalesce(sum(sites), 0)::int AS with_site, coalesce(sum(online), 0)::int AS online,
+    coalesce(sum(in_alarm), 0)::int AS in_alarm, coalesce(sum(alarms_open), 0)::int AS alarms_open,
+    coalesce(sum(moves_today), 0)::int AS moves_today,
+    (sum(today_wh) / 1000)::float8 AS saved_today_kwh,
+    (sum(year_wh) / 1000)::float8 AS saved_year_kwh,
+    coalesce(sum(saved_known), 0)::int AS saved_known
+FROM parts WHERE in_service
 """
 
 
@@ -76,15 +69,10 @@ class Area:
 
 
 _AREAS = f"""
-WITH feeders AS (
-    SELECT t.feeder_id, count(*) AS transformers, count(*) FILTER (WHERE l.online) AS online,
-        count(x.transformer_id) AS in_alarm, max(m.in_mean_a) AS worst_neutral_a
-    FROM transformer t LEFT JOIN site s ON s.transformer_id = t.id AND s.removed_at IS NULL
-    LEFT JOIN site_live l ON l.site_id = s.id
-    LEFT JOIN summary m ON m.transformer_id = t.id AND m.start_at = l.summary_at
-    LEFT JOIN (SELECT DISTINCT transformer_id FROM alarm WHERE closed_at IS NULL
-        AND (shelved_until IS NULL OR shelved_until <= now())) x ON x.transformer_id = t.id
-    WHERE t.in_service AND {IN_SCOPE} GROUP BY t.feeder_id
+WITH {feeder_present.seen(FEEDER_IN_SCOPE)}, feeders AS (
+    SELECT feeder_id, sum(transformers) AS transformers, sum(online) AS online,
+        sum(in_alarm) AS in_alarm, max(worst_neutral_a) AS worst_neutral_a
+    FROM parts WHERE in_service GROUP BY feeder_id
 )
 SELECT a.id, a.parent_id, a.level, a.code, a.name, sum(f.transformers)::int AS transformers,
     sum(f.online)::int AS online, sum(f.in_alarm)::int AS in_alarm,

@@ -17,8 +17,9 @@ from datetime import datetime
 from psycopg.rows import class_row
 
 from pbal_hq.auth import IN_SCOPE, Permission, Who
-from pbal_hq.database import Connection
+from pbal_hq.database import Connection, feeder_present
 from pbal_hq.errors import BadInput
+from pbal_hq.registry import IN_AREA
 
 
 @dataclass(frozen=True)
@@ -48,35 +49,43 @@ class Row:
     worst: int | None
 
 
-IMBALANCE = (
-    "100 * greatest(abs(m.ia_mean_a - w.mean_a), abs(m.ib_mean_a - w.mean_a),"
-    " abs(m.ic_mean_a - w.mean_a)) / nullif(w.mean_a, 0)"
-)
 SORTS: Mapping[str, str] = {
     "alarms": "worst DESC NULLS LAST, alarms DESC, in_a DESC NULLS LAST",
     "neutral": "in_a DESC NULLS LAST",
     "imbalance": "imbalance_percent DESC NULLS LAST",
     "load": "load_percent DESC NULLS LAST",
-    "silence": "l.seen_at ASC NULLS FIRST",
-    "code": "t.code",
+    "silence": "seen_at ASC NULLS FIRST",
+    "code": "code",
 }
-SELECT = (
-    "SELECT t.id, t.code, t.name, f.name AS feeder, d.name AS division, t.latitude, t.longitude,"
-    " t.rated_kva, s.id AS site_id, l.online, l.seen_at, m.start_at AS window_at,"
-    " m.ia_mean_a AS ia_a, m.ib_mean_a AS ib_a, m.ic_mean_a AS ic_a, m.in_mean_a AS in_a,"
-    f" m.load_max_percent AS load_percent, {IMBALANCE} AS imbalance_percent,"
-    " m.mode, coalesce(x.alarms, 0) AS alarms, x.worst"
+# First which they are, from the narrow table alone; then what is shown of these.
+_NAMED = " JOIN (SELECT id, code, name FROM transformer) n USING (id)"
+_SHOWN = (
+    "SELECT c.id, n.code, n.name, f.name AS feeder, d.name AS division, n.latitude, n.longitude,"
+    " n.rated_kva, c.site_id, c.online, c.seen_at, c.window_at, c.ia_a, c.ib_a, c.ic_a, c.in_a,"
+    " c.load_percent, c.imbalance_percent, c.window_mode AS mode, c.alarms, c.worst"
+    " FROM chosen c JOIN transformer n ON n.id = c.id JOIN area f ON f.id = n.feeder_id"
+    " JOIN area d ON d.id = f.parent_id"
 )
-FROM = (
-    " FROM transformer t JOIN area f ON f.id = t.feeder_id JOIN area d ON d.id = f.parent_id"
-    " LEFT JOIN site s ON s.transformer_id = t.id AND s.removed_at IS NULL"
-    " LEFT JOIN site_live l ON l.site_id = s.id"
-    " LEFT JOIN summary m ON m.transformer_id = t.id AND m.start_at = l.summary_at"
-    " LEFT JOIN LATERAL (SELECT (m.ia_mean_a + m.ib_mean_a + m.ic_mean_a) / 3 AS mean_a) w ON true"
-    " LEFT JOIN (SELECT transformer_id, count(*) AS alarms, max(severity) AS worst FROM alarm"
-    " WHERE closed_at IS NULL AND (shelved_until IS NULL OR shelved_until <= now())"
-    " GROUP BY transformer_id) x ON x.transformer_id = t.id"
-)
+
+
+def shown(
+    which: str, *, order: str = "", named: bool = False, part: str = "", in_alarm: bool = False
+) -> str:
+    """SQL: the columns of Row of some transformers.
+
+    `which`: a condition on `present t`; `order`: columns of Row; `named`: whether they use code and
+    name; `part`: LIMIT and OFFSET; `in_alarm`: those alone that have an open alarm.
+    """
+    sorted_ = f" ORDER BY {order}" if order else ""
+    return (
+        "WITH chosen AS (SELECT t.*, coalesce(x.alarms, 0) AS alarms, x.worst"
+        f" FROM present t{_NAMED if named else ''}"
+        f" {'' if in_alarm else 'LEFT '}JOIN"
+        " (SELECT transformer_id, count(*) AS alarms, max(severity) AS worst FROM alarm a"
+        f" WHERE {feeder_present.OPEN}"
+        " GROUP BY transformer_id) x ON x.transformer_id = t.id"
+        f" WHERE {which}{sorted_}{part}) {_SHOWN}{sorted_}"
+    )
 
 
 async def transformers(
@@ -87,16 +96,21 @@ async def transformers(
     BadInput."""
     if sort not in SORTS:
         raise BadInput(f"Sort by one of {', '.join(SORTS)}.")
-    sql = (
-        f"{SELECT}{FROM} WHERE {IN_SCOPE} AND t.in_service"
-        " AND (%(area)s::int IS NULL OR t.feeder_id IN"
-        " (SELECT area_id FROM area_within WHERE ancestor_id = %(area)s))"
-        " AND (%(find)s = '' OR strpos(lower(t.code || ' ' || t.name), lower(%(find)s)) > 0)"
-        f" ORDER BY {SORTS[sort]}, t.id LIMIT %(limit)s OFFSET %(offset)s"
-    )
     values = who.scope(Permission.TREE_READ).parameters() | {
         "area": area_id, "find": find, "offset": offset, "limit": limit,
     }  # fmt: skip
-    async with conn.cursor(row_factory=class_row(Row)) as cursor:
-        await cursor.execute(sql, values)
-        return await cursor.fetchall()
+    # By alarms those in alarm come first: few of a large fleet, and often all that is shown.
+    found: list[Row] = []
+    for in_alarm in (True, False) if sort == "alarms" else (False,):
+        sql = shown(
+            f"{IN_SCOPE} AND t.in_service AND {IN_AREA}"
+            + (" AND strpos(lower(n.code || ' ' || n.name), lower(%(find)s)) > 0" if find else ""),
+            order=f"{SORTS[sort]}, id", named=bool(find) or sort == "code",
+            part=" LIMIT %(limit)s OFFSET %(offset)s", in_alarm=in_alarm,
+        )  # fmt: skip
+        async with conn.cursor(row_factory=class_row(Row)) as cursor:
+            await cursor.execute(sql, values)
+            found = await cursor.fetchall()
+        if len(found) == limit:
+            break
+    return found

@@ -1,5 +1,7 @@
 """Savings summed up for the overview: today's each minute, those of the days before each hour.
 
+Both from the days of transformers: that of today is kept with its hours.
+
 A day that comes late from a site's backlog is in the sum within the hour.
 """
 
@@ -11,11 +13,9 @@ from pbal_hq.database import Connection
 
 _TODAY = """
 INSERT INTO saved (transformer_id, day, today_wh, moves_today, before_wh)
-SELECT h.transformer_id, %(date)s, sum(h.losses_avoided_wh), coalesce(sum(h.confirmed), 0),
-    NULL
-FROM summary_hourly h JOIN transformer t ON t.id = h.transformer_id
-WHERE h.start_at >= %(day)s AND h.start_at < %(day)s + interval '1 day'
-GROUP BY h.transformer_id
+SELECT d.transformer_id, %(date)s, d.losses_avoided_wh, coalesce(d.confirmed, 0), NULL
+FROM summary_daily d JOIN transformer t ON t.id = d.transformer_id
+WHERE d.start_at = %(day)s
 ON CONFLICT (transformer_id) DO UPDATE SET day = excluded.day, today_wh = excluded.today_wh,
     moves_today = excluded.moves_today
 WHERE (saved.day, saved.today_wh, saved.moves_today)

@@ -10,7 +10,7 @@ from pbal_hq.bus import Bus, New
 from pbal_hq.ingest.wording import Message
 from pbal_hq.lake.columns import KINDS, Kind
 from pbal_hq.lake.files import Lake, Part
-from pbal_hq.lake.keeper import in_thread
+from pbal_hq.lake.writer import in_thread
 
 _AT_ONCE = 1000
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pbal_hq.database import Connection
 from pbal_hq.lake.columns import EVENT, SUMMARY, Kind
 from pbal_hq.lake.files import Lake
-from pbal_hq.lake.keeper import in_thread
 from pbal_hq.lake.scan import scan
+from pbal_hq.lake.writer import in_thread
 from pbal_uplink import Field
 
 _SITES = "(SELECT id, split_part(site_key(s), '/', 1) AS region FROM site s)"

@@ -59,6 +59,7 @@ class Facts:
 
     fleet: Fleet | None = None
     database_up: bool = False
+    bus_up: bool | None = None
     pool: Mapping[str, int] = field(default_factory=dict)
     lag: Mapping[tuple[str, str], int] | None = None  # group, topic
     bus_free_bytes: int | None = None
@@ -114,7 +115,11 @@ def certificates_left(pki: Pki, now: datetime) -> dict[str, float]:
     return left
 
 
-async def _ask_database(facts: Facts, database: Database, now: datetime, *, fleet: bool) -> None:
+async def _ask_database(
+    facts: Facts, database: Database | None, now: datetime, *, fleet: bool
+) -> None:
+    if database is None:
+        return
     try:
         async with asyncio.timeout(_PATIENCE_S), database.connection() as db:
             if fleet:
@@ -126,27 +131,31 @@ async def _ask_database(facts: Facts, database: Database, now: datetime, *, flee
 
 async def _ask_bus(facts: Facts, bus: object, groups: Mapping[str, Sequence[str]]) -> None:
     if isinstance(bus, Measured):
-        # Else its samples are missing, and the roles that need the bus say why.
+        facts.bus_up = False
+        # Else its samples are missing.
         with contextlib.suppress(BusError, TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 facts.lag = await bus.lag(groups)
+                facts.bus_up = True
 
 
 async def read(
     config: Config,
-    bus: object,
-    database: Database,
+    bus: object | None,
+    database: Database | None,
     groups: Mapping[str, Sequence[str]],
     *,
     fleet: bool,
 ) -> Facts:
     """Read them; never raises for what is away.
 
-    `groups`: the consumers of each topic. `fleet`: whether to read what is the same for every
-    process, and certificates.
+    `bus`, `database`: None where they are not open. `groups`: the consumers of each topic. `fleet`:
+    whether to read what is the same for every process, and certificates.
     """
     now = datetime.now(UTC)
-    facts = Facts(pool={name: int(value) for name, value in database.get_stats().items()})
+    facts = Facts()
+    if database is not None:
+        facts.pool = {name: int(value) for name, value in database.get_stats().items()}
     # Side by side: where both are away, Prometheus has its answer in time all the same.
     await asyncio.gather(
         _ask_database(facts, database, now, fleet=fleet), _ask_bus(facts, bus, groups)

@@ -51,7 +51,7 @@ def _process(process: Process) -> Iterator[Metric]:
     roles = process.roles
     yield _gauge("role_last_success_age_seconds", "Age of a role's last success.", ["role"],
                  [([role.name], role.success_age_s) for role in roles])  # fmt: skip
-    yield _gauge("role_failing", "1 while a role does not work.", ["role"],
+    yield _gauge("role_failing", "1 while a role does not work, or waits.", ["role"],
                  [([role.name], role.failing) for role in roles])  # fmt: skip
     yield _counter("role_restarts", "Restarts of a role.", ["role"],
                    [([role.name], role.restarts) for role in roles])  # fmt: skip
@@ -92,6 +92,8 @@ def _fleet(facts: Facts) -> Iterator[Metric]:
 
 
 def _host(facts: Facts) -> Iterator[Metric]:
+    if facts.bus_up is not None:
+        yield _gauge("bus_up", "1 while the bus answers this process.", [], [([], facts.bus_up)])
     if facts.lag is not None:
         yield _gauge("bus_lag_records", "Records that a group of consumers has before it.",
                      ["group", "topic"], [(key, n) for key, n in facts.lag.items()])  # fmt: skip

@@ -36,16 +36,20 @@ class Where:
     port: int
 
 
-def where(roles: Sequence[str], everything: Sequence[str], config: MetricsConfig) -> Where:
-    """Of a process with these roles out of `everything`.
+def where(
+    roles: Sequence[str], wanted: Sequence[str], order: Sequence[str], config: MetricsConfig
+) -> Where:
+    """Of a process with these roles. `wanted`: all that have something to do; `order`: all there
+    are.
 
-    The process with all roles has `metrics.port`; another one that plus 1, plus the place of its
-    first role: processes with different roles on one computer do not meet.
+    The process with all that are wanted has `metrics.port`; another one that plus 1, plus the place
+    of its first role in the order: processes with different roles on one computer do not meet, and
+    a role has the same port however HQ is configured.
     """
-    if set(roles) == set(everything):
+    if set(roles) == set(wanted):
         return Where("all", config.port)
-    name = "-".join(role for role in everything if role in roles)
-    first = min(everything.index(role) for role in roles)
+    name = "-".join(role for role in order if role in roles)
+    first = min(order.index(role) for role in roles)
     return Where(name, config.port + 1 + first if config.port else 0)
 
 
@@ -90,15 +94,25 @@ def write_targets(config: Config, process: str, port: int) -> None:
 
 @contextlib.asynccontextmanager
 async def serve(
-    config: Config, place: Where, text: Callable[[], Awaitable[bytes]]
+    config: Config,
+    place: Where,
+    text: Callable[[], Awaitable[bytes]],
+    wrong: Callable[[], list[str]] = list,
 ) -> AsyncIterator[int]:
-    """Serve `text` at /metrics within the context; gives the port. Raises ConfigError."""
+    """Serve `text` at /metrics, and /healthz: 200, or 503 with the lines of `wrong`.
+
+    Within the context; gives the port. Raises ConfigError.
+    """
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=await text(), headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
+    async def health(_: web.Request) -> web.Response:
+        lines = wrong()
+        return web.Response(status=503 if lines else 200, text="\n".join(lines or ["ok"]) + "\n")
+
     app = web.Application()
-    app.add_routes([web.get("/metrics", metrics)])
+    app.add_routes([web.get("/metrics", metrics), web.get("/healthz", health)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

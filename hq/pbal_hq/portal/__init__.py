@@ -2,6 +2,7 @@
 
 entry   login and account, provider: at an OpenID Connect provider;
          grid: transformers, alarms, orders;  office: users, audit, dead letters
+         papers: reports;  trends: areas over hours and days
 serve   the role;  visitor: user, cookies, forms;  render, charts: templates and pictures
 """
 
@@ -9,11 +10,12 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from pbal_hq.api import Desk, make_app
-from pbal_hq.portal import entry, grid, office, papers, provider
+from pbal_hq.portal import entry, grid, office, papers, provider, trends
 from pbal_hq.portal.render import HERE, show
 from pbal_hq.portal.serve import chores, desk, run, set_up
 
-PAGES = [entry.routes, provider.routes, grid.routes, papers.routes, office.routes]
+PAGES = [entry.routes, provider.routes, grid.routes, papers.routes, trends.routes,
+         office.routes]  # fmt: skip
 
 
 def make(desk: Desk) -> FastAPI:

@@ -46,6 +46,33 @@ def course(days: Sequence[Day], since: datetime, until: datetime) -> tuple[Marku
     return Markup("").join(parts), top
 
 
+def lines(
+    courses: Sequence[Sequence[tuple[datetime, float | None]]], since: datetime, until: datetime
+) -> tuple[Markup, float, float]:
+    """(a line for each course, of the classes l0, l1, ...; the value at the bottom; at the top).
+
+    What is not known is left open. The bottom is 0 where values come near it.
+    """
+    known = [value for each in courses for _, value in each if value is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    low = low if low < 0 or low > high / 2 else 0.0
+    room = 0.05 * (high - low) or max(1.0, 0.05 * abs(high))
+    bottom, top = low - (room if low else 0), high + room
+    span = (until - since).total_seconds()
+    parts: list[Markup] = []
+    for n, each in enumerate(courses):
+        line: list[str] = []
+        for at, value in (*each, (until, None)):
+            if value is None:
+                # A single point has no length: its round ends show.
+                parts += [_line(f"l{n}", line * 2 if len(line) == 1 else line)] if line else []
+                line = []
+                continue
+            x = WIDTH * (at - since).total_seconds() / span
+            line.append(f"{x:.1f},{HEIGHT * (top - value) / (top - bottom):.1f}")
+    return Markup("").join(parts), bottom, top
+
+
 def _line(name: str, points: Sequence[str]) -> Markup:
     return Markup('<polyline class="{}" points="{}"/>').format(name[:2], " ".join(points))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 from urllib.parse import urlencode
@@ -15,32 +14,16 @@ from pbal_hq.api import Conn, Routes, TheDesk
 from pbal_hq.auth import MEANINGS, Permission
 from pbal_hq.commands import rules
 from pbal_hq.errors import BadInput
-from pbal_hq.fleet import Area
 from pbal_hq.portal import charts
 from pbal_hq.portal.render import back, page
+from pbal_hq.portal.tree import branch, in_order
 from pbal_hq.portal.visitor import Form, Visitor, visitor
 from pbal_uplink import names
 
 routes = Routes("", "grid", who=visitor, include_in_schema=False)
 P = Permission
 LIMIT = 50
-_LEVELS = ("state", "district", "division", "feeder")
-
-
-def in_order(areas: Sequence[Area]) -> list[tuple[int, Area]]:
-    """(depth, area), each below the one that holds it."""
-    below: dict[int | None, list[Area]] = {}
-    for area in areas:
-        below.setdefault(area.parent_id, []).append(area)
-    out: list[tuple[int, Area]] = []
-
-    def walk(parent: int | None) -> None:
-        for area in below.get(parent, ()):
-            out.append((_LEVELS.index(area.level), area))
-            walk(area.id)
-
-    walk(None)
-    return out
+_AREAS = 20
 
 
 def number(text: str, what: str) -> int | None:
@@ -52,12 +35,17 @@ def number(text: str, what: str) -> int | None:
 
 
 @routes.get("/", may=P.TREE_READ)
-async def overview(request: Request, who: Visitor, conn: Conn) -> Response:
-    """How many, in trouble, saved; and the tree."""
+async def overview(
+    request: Request, who: Visitor, conn: Conn, area_id: str = "",
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> Response:  # fmt: skip
+    """How many, in trouble, saved; and the areas right below one."""
+    below = branch(await fleet.areas(conn, who), number(area_id, "area_id"))
     return page(
         request, "overview.html", c=await fleet.counts(conn, who),
-        worst=await fleet.transformers(conn, who, limit=10),
-        tree=in_order(await fleet.areas(conn, who)),
+        worst=await fleet.transformers(conn, who, limit=10), branch=below,
+        areas=below.areas[offset : offset + _AREAS], offset=offset, limit=_AREAS,
+        query=urlencode({"area_id": area_id}),
     )  # fmt: skip
 
 

@@ -11,8 +11,9 @@ from pbal_hq import audit, fleet
 from pbal_hq.api import Conn, Routes
 from pbal_hq.auth import MEANINGS, ROLES, Grant, Permission, Role, people, services
 from pbal_hq.errors import BadInput
-from pbal_hq.portal.grid import LIMIT, in_order, number
+from pbal_hq.portal.grid import LIMIT, number
 from pbal_hq.portal.render import back, page
+from pbal_hq.portal.tree import in_order
 from pbal_hq.portal.visitor import Form, Visitor, visitor
 
 routes = Routes("", "office", who=visitor, include_in_schema=False)

@@ -8,8 +8,8 @@ from starlette.responses import Response
 from pbal_hq import fleet, reports
 from pbal_hq.api import Conn, Routes, TheDesk, papers
 from pbal_hq.auth import Permission
-from pbal_hq.portal.grid import in_order
 from pbal_hq.portal.render import page
+from pbal_hq.portal.tree import in_order
 from pbal_hq.portal.visitor import Visitor, visitor
 
 routes = Routes("", "reports", who=visitor, include_in_schema=False)

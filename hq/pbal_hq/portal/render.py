@@ -30,6 +30,7 @@ MENU = (
     ("/alarms", "Alarms", Permission.ALARM_READ),
     ("/fleet", "Fleet", Permission.TREE_READ),
     ("/where-next", "Where next", Permission.TREE_READ),
+    ("/trends", "Trends", Permission.TREE_READ),
     ("/commands", "Commands", Permission.COMMAND_READ),
     ("/reports", "Reports", Permission.REPORT_READ),
     ("/dead-letters", "Dead letters", Permission.DEAD_READ),
@@ -42,8 +43,9 @@ MENU = (
 # Words that pages show and that stand in no template.
 WORDS = (
     "never", "now", "{0} d ago", "{0} h ago", "{0} min ago", "not known", "state", "district",
-    "division", "feeder", "open", "acknowledged", "shelved", "closed", "not closed", "all", "asked",
-    "approved", "sent", "started", "done", "refused", "failed", "expired", "withdrawn",
+    "division", "feeder", "transformer", "hours", "days", "the store", "the lake", "Druid",
+    "open", "acknowledged", "shelved", "closed", "not closed", "all", "asked", "approved",
+    "sent", "started", "done", "refused", "failed", "expired", "withdrawn",
 )  # fmt: skip
 
 

@@ -18,13 +18,13 @@ from psycopg_pool import PoolTimeout
 
 from pbal_hq import alarms, commands, fleet
 from pbal_hq.api import Desk
+from pbal_hq.api.desk import Answering
 from pbal_hq.auth import Keyring, make_master, passwords, read_masters, sessions
 from pbal_hq.auth.provider import Provider
 from pbal_hq.commands import Signer
 from pbal_hq.config import Config
 from pbal_hq.database import Database, listening, notified
 from pbal_hq.errors import ConfigError
-from pbal_hq.reports import Source
 
 log = logging.getLogger(__name__)
 EVERY_S = 5.0
@@ -79,15 +79,15 @@ def desk(settings: Config, database: Database) -> Desk:
                 reported_by=reported_by(settings))  # fmt: skip
 
 
-def reported_by(settings: Config) -> Source | None:
-    """Who answers reports in the place of the store: Druid, or the lake, where they are."""
+def reported_by(settings: Config) -> Answering | None:
+    """Who answers reports and trends in the place of the store: Druid, or the lake."""
     if not (settings.druid.broker or settings.lake.url):
         return None
     try:
         from pbal_hq import lake
         from pbal_hq.trends import Elsewhere
     except ImportError as error:
-        log.warning("the store answers reports: pip install pbal[hq,lake]",
+        log.warning("the store answers reports and trends: pip install pbal[hq,lake]",
                     extra={"missing": error.name})  # fmt: skip
         return None
     opened = (lambda: lake.lake_of(settings.lake)) if settings.lake.url else None
@@ -192,6 +192,7 @@ async def watch(mine: Desk, now: datetime, *, former_days: bool) -> None:
         if former_days:
             await alarms.watch_trends(conn, now, mine.alarms.plan_switchings_per_day)
         await fleet.sum_saved(conn, now, former_days=former_days)
+        await fleet.sum_present(conn)
         if former_days:
             await sessions.forget_old(conn)
 

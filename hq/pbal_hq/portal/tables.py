@@ -20,6 +20,6 @@ def table_messages() -> Iterator[str]:
         yield from table.values()
     yield from alarms.KINDS
     yield from SORTS
-    for column in reports.COLUMNS:
+    for column in reports.FIGURES:
         yield from (column.name, column.meaning)
     yield from WORDS

@@ -12,9 +12,18 @@ from pbal_hq.registry.listing import Listed, read_list, read_text
 from pbal_hq.registry.sitelist import ListedSite, read_sites
 from pbal_hq.registry.sites import NewSite, Site, add_site, bar, list_sites, remove_site, site_of
 from pbal_hq.registry.tokens import Token, new_token, use_token
-from pbal_hq.registry.tree import add_transformer, area_of, area_path, transformer_of
+from pbal_hq.registry.tree import (
+    IN_AREA,
+    LEVELS,
+    add_transformer,
+    area_of,
+    area_path,
+    transformer_of,
+)
 
 __all__ = [
+    "IN_AREA",
+    "LEVELS",
     "Difference",
     "Listed",
     "ListedSite",

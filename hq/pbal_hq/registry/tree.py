@@ -6,6 +6,11 @@ from pbal_hq.database import Connection
 from pbal_hq.errors import BadInput, NothingToDo
 
 LEVELS = ("state", "district", "division", "feeder")
+# The condition that `t`, a transformer, is in the area that is asked for, or that none is.
+IN_AREA = (
+    "(%(area)s::int IS NULL"
+    " OR t.feeder_id IN (SELECT area_id FROM area_within WHERE ancestor_id = %(area)s))"
+)
 
 
 async def area_path(db: Connection, path: str) -> int:

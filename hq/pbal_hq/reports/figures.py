@@ -31,6 +31,12 @@ class Column:
     total: str
     digits: int = 0
 
+    def totalled(self, value: str) -> str:
+        """SQL: an area's, of its transformers' `value`."""
+        return f"{_TOTALS[self.total]}({value})"
+
+
+_TOTALS = {"mean": "avg", "sum": "sum", "max": "max", "min": "min"}
 
 _MEAN = "sum({0} * d.sampled_s) / nullif(sum(d.sampled_s) FILTER (WHERE {0} IS NOT NULL), 0)"
 COLUMNS: tuple[Column, ...] = (
@@ -65,7 +71,7 @@ Values = Mapping[int, Sequence[float | None]]
 
 
 class Source(Protocol):
-    """Who may answer in the place of the store, with the same numbers."""
+    """Who may answer a report in the place of the store, with the same numbers."""
 
     async def __call__(
         self, db: Connection, wanted: Sequence[int], since: datetime, until: datetime, now: datetime

@@ -8,7 +8,7 @@ import io
 from pbal_hq.reports.figures import COLUMNS, Report
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """A text that no spreadsheet takes for a formula, whatever it is."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
@@ -17,7 +17,7 @@ def sheet(report: Report) -> str:
     """The text; numbers with a point, empty where not known."""
     out = io.StringIO()
     write = csv.writer(out).writerow
-    write(["area", _cell(report.area)])
+    write(["area", cell(report.area)])
     write(["period", report.period, "days in UTC"])
     write(["made", report.made_at.isoformat(timespec="seconds"), "by", report.made_by])
     write(["answered by", report.answered_by])
@@ -26,7 +26,7 @@ def sheet(report: Report) -> str:
     write(["transformer", "name",
            *(f"{c.name} ({c.unit})" if c.unit else c.name for c in COLUMNS)])  # fmt: skip
     for code, name, values in report.rows:
-        write([_cell(code), _cell(name), *_numbers(values)])
+        write([cell(code), cell(name), *_numbers(values)])
     write(["all", "", *_numbers(report.totals)])
     write([])
     for line in report.definitions:

@@ -96,12 +96,14 @@ async def insert(db: Connection, rows: Sequence[Row], *, copy: bool = True) -> N
     if not rows:
         return
     kept = once(rows)
-    await _make_partitions(db, {row.start.date() for row in kept})
+    await make_partitions(db, {row.start.date() for row in kept})
     await (_by_copy if copy else _by_arrays)(db, [_cells(row) for row in kept])
-    hours = {(row.transformer, row.start.replace(minute=0, second=0)) for row in kept}
+    # In order, so that no two writers wait for each other. One that is noted already is written
+    # once more: so it is locked, and nobody sums the hour up, and forgets it, without these rows.
+    hours = sorted({(row.transformer, row.start.replace(minute=0, second=0)) for row in kept})
     await db.execute(
         "INSERT INTO summary_due SELECT * FROM unnest(%s::int[], %s::timestamptz[]) "
-        "ON CONFLICT DO NOTHING",
+        "ON CONFLICT (transformer_id, start_at) DO UPDATE SET start_at = EXCLUDED.start_at",
         ([hour[0] for hour in hours], [hour[1] for hour in hours]),
     )
 
@@ -137,7 +139,8 @@ def _partition(day: datetime.date) -> str:
     return f"summary_p{day:%Y%m%d}"
 
 
-async def _make_partitions(db: Connection, days: set[datetime.date]) -> None:
+async def make_partitions(db: Connection, days: set[datetime.date]) -> None:
+    """Those of these days that are missing; nothing on TimescaleDB, which makes its own."""
     cursor = await db.execute(
         "SELECT name FROM unnest(%s::text[]) name WHERE to_regclass(name) IS NULL",
         ([_partition(day) for day in days],),

@@ -8,6 +8,7 @@ each judgement holds what counts where an alarm is open and where none is. It eq
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -18,19 +19,19 @@ from pbal_hq.store import forms
 from pbal_uplink import Summary
 
 _HOUR_S = 3600
+_Findings = dict[str, detect.Finding]
 
 
 @dataclass
 class _Kept:
-    """A window on its way through. `loud`: something was found when it was the latest."""
+    """A window on its way through. When it was the latest: `loud`, something was found; `keeps`,
+    the kinds whose alarms stay open."""
 
-    fields: dict[str, Any]
+    length_s: int
+    sampled: int
     window: detect.Window
     loud: bool = True
-
-    @property
-    def sampled(self) -> int:
-        return int(self.fields["length_s"] * self.fields["complete_percent"])
+    keeps: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -64,26 +65,34 @@ class Stream:
         counted = [
             site.windows[start]
             for start in sorted(site.windows)
-            if now_s - detect.LOOK * site.windows[start].fields["length_s"] < start <= now_s
+            if now_s - detect.LOOK * site.windows[start].length_s < start <= now_s
         ]
-        longest = max((each.fields["length_s"] for each in counted), default=0)
+        longest = max((each.length_s for each in counted), default=0)
         if newest <= now_s - detect.live_s(longest) or not counted:
             return None
-        said = _judged(fields["site"], newest, site.at_ms, [each.window for each in counted])
+        raises, keeps = _found([each.window for each in counted])
         before = max((start for start in site.windows if start < newest), default=None)
-        site.windows[newest].loud = loud = bool(said.raises or said.keeps)
+        latest = site.windows[newest]
+        # An alarm that stays open because nothing is known is no news again and again.
+        latest.loud = bool(raises) or any(each.is_known for each in keeps.values())
+        latest.keeps = frozenset(keeps)
         _forget(site, newest)
         # What is over is said once; again where records come again, for the first may be lost.
-        was_loud = before is None or before not in site.windows or site.windows[before].loud
+        last = None if before is None else site.windows.get(before)
+        changed = last is None or last.loud or last.keeps != latest.keeps
         new_hour = before is None or newest // _HOUR_S != before // _HOUR_S
-        return said if loud or was_loud or new_hour or late else None
+        if not (latest.loud or changed or new_hour or late):
+            return None
+        return Judged(fields["site"], newest, site.at_ms, _said(raises), _said(keeps))
 
 
 def _keep(site: _Site, fields: dict[str, Any]) -> None:
     """As the store does: of two summaries of a window the one with more samples, else the later."""
     start_s = fields["start_s"]
     start_at = datetime.fromtimestamp(start_s, UTC)
-    made = _Kept(fields, detect.window({**fields, "start_at": start_at}))
+    length_s = fields["length_s"]
+    sampled = int(length_s * fields["complete_percent"])
+    made = _Kept(length_s, sampled, detect.window(fields, start_at))
     there = site.windows.get(start_s)
     if there is None or made.sampled >= there.sampled:
         site.windows[start_s] = made
@@ -91,13 +100,20 @@ def _keep(site: _Site, fields: dict[str, Any]) -> None:
 
 def _forget(site: _Site, newest: int) -> None:
     for start in list(site.windows):
-        if start <= newest - detect.LOOK * site.windows[start].fields["length_s"]:
+        if start <= newest - detect.LOOK * site.windows[start].length_s:
             del site.windows[start]
 
 
-def _judged(site: int, start_s: int, at_ms: int, windows: list[detect.Window]) -> Judged:
-    def found(*, is_open: bool) -> dict[str, tuple[int, str]]:
-        all_ = ((kind, look(windows, is_open)) for kind, look in detect.DETECTORS.items())
-        return {kind: (each.severity, each.words) for kind, each in all_ if each is not None}
+def _found(windows: Sequence[detect.Window]) -> tuple[_Findings, _Findings]:
+    """By kind: where no such alarm is open, and where one is."""
 
-    return Judged(site, start_s, at_ms, found(is_open=False), found(is_open=True))
+    def ask(kinds: Iterable[str], *, is_open: bool) -> _Findings:
+        all_ = ((kind, detect.DETECTORS[kind](windows, is_open)) for kind in kinds)
+        return {kind: found for kind, found in all_ if found is not None}
+
+    keeps = ask(detect.DETECTORS, is_open=True)
+    return ask(keeps, is_open=False), keeps
+
+
+def _said(found: _Findings) -> dict[str, tuple[int, str]]:
+    return {kind: (each.severity, each.words) for kind, each in found.items()}

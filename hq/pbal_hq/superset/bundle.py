@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pbal_hq.superset.boards import BOARDS, Board, Chart
-from pbal_hq.superset.data import DATASETS, SCHEMA, TIME, Dataset
+from pbal_hq.superset.data import DATASETS, SCHEMA, TIME, USER, Dataset
 
 DATABASE = "pbal HQ"
 VERSION = "1.0.0"
 # Over PostgreSQL's own socket; a password is libpq's matter (PGPASSFILE), not Superset's.
-URI = "postgresql+psycopg2://pbal_superset@/pbal_hq?host=/run/postgresql"
+URI = f"postgresql+psycopg2://{USER}@/pbal_hq?host=/run/postgresql"
 _SPACE = uuid.UUID("7d0f3d1c-58f3-4f5e-9d0e-6a1f0c9b2a41")
 _ROWS = 1000
 _VIZ = {"number": "big_number_total", "line": "echarts_timeseries_line",
@@ -61,20 +61,37 @@ def _dataset(data: Dataset) -> dict[str, Any]:
 def _params(chart: Chart) -> dict[str, Any]:
     """What Superset's pages make the chart's query and look of."""
     told: dict[str, Any] = {"viz_type": _VIZ[chart.kind], "row_limit": _ROWS, "adhoc_filters": []}
-    if chart.since:
-        told["adhoc_filters"] = [
-            {"clause": "WHERE", "expressionType": "SIMPLE", "subject": TIME,
-             "operator": "TEMPORAL_RANGE", "comparator": chart.since}
-        ]  # fmt: skip
+    told["adhoc_filters"] = [
+        {"clause": "WHERE", "expressionType": "SIMPLE", "subject": each["col"],
+         "operator": each["op"], "comparator": each["val"]}
+        for each in _filters(chart)
+    ]  # fmt: skip
     if chart.kind == "number":
         (told["metric"],) = chart.metrics
         return told | {"y_axis_format": ",.2~f"}
     told |= {"metrics": list(chart.metrics), "groupby": list(chart.by)}
     if chart.kind == "table":
-        return told | {"query_mode": "aggregate", "order_desc": True, "table_timestamp_format":
-                       "smart_date", "server_page_length": 10}  # fmt: skip
+        # Bars in cells would set degrees beside per cent.
+        return told | {"query_mode": "aggregate", "order_desc": True, "show_cell_bars": False,
+                       "table_timestamp_format": "smart_date", "server_page_length": 10,
+                       "column_config": {name: {"d3NumberFormat": ",.2~f"}
+                                         for name in chart.metrics}}  # fmt: skip
+    # A lonely window is a line without length: markers show it.
     return told | {"x_axis": TIME, "time_grain_sqla": chart.grain, "show_legend": True,
-                   "rich_tooltip": True, "markerEnabled": True, "markerSize": 4}  # fmt: skip
+                   "rich_tooltip": True, "markerEnabled": True, "markerSize": 3,
+                   "truncateYAxis": not chart.from_zero, "y_axis_bounds": [None, None],
+                   "x_axis_time_format": chart.clock,
+                   "tooltipTimeFormat": "%Y-%m-%d %H:%M"}  # fmt: skip
+
+
+def _filters(chart: Chart) -> list[dict[str, Any]]:
+    """Which rows it is of, as a query says it."""
+    found: list[dict[str, Any]] = []
+    if chart.since:
+        found.append({"col": TIME, "op": "TEMPORAL_RANGE", "val": chart.since})
+    if chart.above:
+        found.append({"col": chart.above[0], "op": ">", "val": chart.above[1]})
+    return found
 
 
 def _query(chart: Chart) -> dict[str, Any]:
@@ -83,8 +100,7 @@ def _query(chart: Chart) -> dict[str, Any]:
     if chart.kind in ("line", "bar"):
         columns.insert(0, {"columnType": "BASE_AXIS", "expressionType": "SQL", "label": TIME,
                            "sqlExpression": TIME, "timeGrain": chart.grain})  # fmt: skip
-    filters = [{"col": TIME, "op": "TEMPORAL_RANGE", "val": chart.since}] if chart.since else []
-    query = {"columns": columns, "metrics": list(chart.metrics), "filters": filters,
+    query = {"columns": columns, "metrics": list(chart.metrics), "filters": _filters(chart),
              "orderby": [], "row_limit": _ROWS}  # fmt: skip
     return {
         "datasource": {"id": 0, "type": "table"}, "force": False, "queries": [query],

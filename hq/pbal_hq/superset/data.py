@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pbal_hq.readers import reader
+
+USER = "pbal_superset"
 SCHEMA = "figures"
 TIME = "at"  # every dataset's
 _PLACE = {
@@ -98,7 +101,8 @@ DATASETS: tuple[Dataset, ...] = (
             "sites": "COUNT(*)", "online": "COUNT(*) FILTER (WHERE online)",
             "not online": "COUNT(*) FILTER (WHERE NOT online)",
             "silent for an hour": "COUNT(*) FILTER (WHERE silent_h > 1)",
-            "silent h": "MAX(silent_h)",
+            # 1e6: never heard (views.sql).
+            "silent h": "NULLIF(MAX(silent_h), 1e6)",
         },
     ),
     Dataset(
@@ -131,4 +135,5 @@ DATASETS: tuple[Dataset, ...] = (
 
 def views() -> str:
     """The SQL that makes the views and the user that reads them."""
-    return (Path(__file__).parent / "views.sql").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "views.sql").read_text(encoding="utf-8")
+    return text.replace("-- @READER\n", reader(USER)).replace("@USER", USER)

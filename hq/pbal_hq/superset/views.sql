@@ -3,16 +3,7 @@
 -- of the database, and again after each upgrade of HQ:
 --   pbal-hq superset views | sudo -u postgres psql -d pbal_hq
 BEGIN;
-DO $$
-BEGIN
-    IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'pbal_superset') THEN
-        CREATE ROLE pbal_superset LOGIN;
-    END IF;
-END $$;
--- A mistake in a chart does not hold the database up.
-ALTER ROLE pbal_superset SET statement_timeout = '20s';
-ALTER ROLE pbal_superset SET default_transaction_read_only = on;
-ALTER ROLE pbal_superset SET timezone = 'UTC';  -- as Superset's own (superset_config.py)
+-- @READER
 
 DROP SCHEMA IF EXISTS figures CASCADE;
 CREATE SCHEMA figures;
@@ -85,6 +76,6 @@ LEFT JOIN (
 ) k ON k.key = d.source
 LEFT JOIN figures.place p USING (transformer_id);
 
-GRANT USAGE ON SCHEMA figures TO pbal_superset;
-GRANT SELECT ON ALL TABLES IN SCHEMA figures TO pbal_superset;
+GRANT USAGE ON SCHEMA figures TO @USER;
+GRANT SELECT ON ALL TABLES IN SCHEMA figures TO @USER;
 COMMIT;

@@ -159,18 +159,83 @@ _SUMS = f"{_PLAIN}, " + ", ".join(
 )
 
 
+def _hours(
+    source: str, since: datetime.date, until: datetime.date, sites: Sequence[int] | None = None
+) -> str:
+    """SQL of `hours`, the sites' hours; to follow a WITH."""
+    means = ", ".join(f"SUM({m}_sum) / NULLIF(SUM({m}_s), 0) AS {m}" for m in _MEANS)
+    only = "" if sites is None else f" AND site IN ({_listed(sites)})"
+    return (
+        f"hours AS (SELECT site, TIME_FLOOR(__time, 'PT1H') AS at_hour, {_PLAIN}, {means} "
+        f"{_within(source, since, until)}{only} GROUP BY 1, 2)"
+    )
+
+
 def by_month(source: str, since: datetime.date, until: datetime.date) -> str:
     """SQL: each site's months, summed up over hours and days as the store does it."""
-    means = ", ".join(f"SUM({m}_sum) / NULLIF(SUM({m}_s), 0) AS {m}" for m in _MEANS)
     return (
-        f"WITH hours AS (SELECT site, TIME_FLOOR(__time, 'PT1H') AS at_hour, {_PLAIN}, {means} "
-        f"FROM \"{source}\" WHERE __time >= TIMESTAMP '{since} 00:00:00' "
-        f"AND __time < TIMESTAMP '{until} 00:00:00' GROUP BY 1, 2), "
+        f"WITH {_hours(source, since, until)}, "
         f"days AS (SELECT site, TIME_FLOOR(at_hour, 'P1D') AS at_day, {_SUMS} "
         "FROM hours GROUP BY 1, 2) "
         "SELECT site, TIME_FORMAT(TIME_FLOOR(at_day, 'P1M'), 'yyyy-MM-dd') AS \"month\", "
         f"{_SUMS} FROM days GROUP BY 1, 2"
     )
+
+
+_SLOTS = {"hours": "PT1H", "days": "P1D"}
+
+
+def _within(source: str, since: datetime.date, until: datetime.date) -> str:
+    return (
+        f"FROM \"{source}\" WHERE __time >= TIMESTAMP '{since} 00:00:00' "
+        f"AND __time < TIMESTAMP '{until} 00:00:00'"
+    )
+
+
+def _slot(time: str) -> str:
+    return f"TIMESTAMP_TO_MILLIS({time}) / 1000 AS slot"
+
+
+def by_slot(
+    source: str,
+    since: datetime.date,
+    until: datetime.date,
+    step: str,
+    sites: Sequence[int] | None,
+) -> str:
+    """SQL: each site's hours or days (`step`), as the store sums them up; `slot`: their begin, s
+    since 1970. `sites`: only these; None for all."""
+    slot = _slot(f"TIME_FLOOR(at_hour, '{_SLOTS[step]}')")
+    return (
+        f"WITH {_hours(source, since, until, sites)} SELECT site, {slot}, {_SUMS} FROM hours"
+        " GROUP BY 1, 2"
+    )
+
+
+def quantiles(
+    source: str,
+    since: datetime.date,
+    until: datetime.date,
+    step: str,
+    lines: Sequence[Sequence[int]],
+    asked: Sequence[tuple[str, float]],
+) -> str:
+    """SQL: of each line (the sites of an area, by its place) and hour or day these quantiles, q0
+    and so on. `asked`: sketch and share."""
+    cases = " ".join(f"WHEN site IN ({_listed(each)}) THEN {n}" for n, each in enumerate(lines))
+    every = _listed([site for each in lines for site in each])
+    terms = ", ".join(
+        f"APPROX_QUANTILE_DS({sketch}, {share}) AS q{n}" for n, (sketch, share) in enumerate(asked)
+    )
+    slot = _slot(f"TIME_FLOOR(__time, '{_SLOTS[step]}')")
+    return (
+        f"SELECT CASE {cases} END AS line, {slot}, {terms} "
+        f"{_within(source, since, until)} AND site IN ({every}) GROUP BY 1, 2"
+    )
+
+
+def _listed(sites: Sequence[int]) -> str:
+    return ", ".join(map(str, sites))
 
 
 class Druid:

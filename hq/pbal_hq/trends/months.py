@@ -7,7 +7,6 @@ its report. The store keeps raw summaries for some months; the lake for as long 
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,28 +15,10 @@ import pyarrow as pa
 
 from pbal_hq.database import Connection
 from pbal_hq.lake import SUMMARY, Lake, scan
-from pbal_hq.reports import COLUMNS as REPORTED
-from pbal_hq.reports import Column
+from pbal_hq.reports import TREND_COLUMNS, Place
 from pbal_hq.store import WEIGHT, terms_of
 
-LEVELS = ("state", "district", "division", "feeder")
-
-# Reports give no total of the neutral's mean current; over months the mean of transformers tells.
-COLUMNS: tuple[Column, ...] = (
-    *(dataclasses.replace(c, total=c.total or "mean") for c in REPORTED),
-    Column("unbalance", "%", "phase voltage unbalance rate (IEEE 141), mean, weighted by sampled "
-           "seconds", "sum(d.pvur_mean_percent * d.sampled_s) / nullif(sum(d.sampled_s) "
-           "FILTER (WHERE d.pvur_mean_percent IS NOT NULL), 0)", "mean", 2),
-)  # fmt: skip
-_TOTALS = {"mean": "avg", "sum": "sum", "max": "max", "min": "min"}
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A transformer, and the area of a level that it is in."""
-
-    transformer: int
-    area: str
+COLUMNS = TREND_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -50,7 +31,7 @@ class Month:
     values: tuple[float | None, ...]
 
 
-async def placed(db: Connection, level: str) -> list[Placed]:
+async def placed(db: Connection, level: str) -> list[Place]:
     """All transformers, by the area of `level`, named by its path as in "KL/ERN"."""
     cursor = await db.execute(
         "SELECT t.id, string_agg(a.code, '/' ORDER BY area_level(a.level)) FROM transformer t "
@@ -58,7 +39,7 @@ async def placed(db: Connection, level: str) -> list[Placed]:
         "WHERE area_level(a.level) <= area_level(%s) GROUP BY t.id",
         (level,),
     )
-    return [Placed(*row) for row in await cursor.fetchall()]
+    return [Place(*row) for row in await cursor.fetchall()]
 
 
 def periods(since: datetime.date, until: datetime.date, now: datetime.datetime) -> pa.Table:
@@ -71,9 +52,9 @@ def periods(since: datetime.date, until: datetime.date, now: datetime.datetime) 
             datetime.datetime.combine(day, datetime.time(), datetime.UTC) for day in (month, after)
         )
         if start < now:
-            rows.append({"month": month, "seconds": (min(end, now) - start).total_seconds()})
+            rows.append({"slot": month, "seconds": (min(end, now) - start).total_seconds()})
         month = after
-    schema = pa.schema([("month", pa.date32()), ("seconds", pa.float64())])
+    schema = pa.schema([("slot", pa.date32()), ("seconds", pa.float64())])
     return pa.Table.from_pylist(rows, schema=schema)
 
 
@@ -85,8 +66,14 @@ def _select(source: str, start: str, weight: str, *, same: bool) -> str:
     )
 
 
-def days() -> str:
-    """SQL of `dated`, from the lake's rows; to follow a WITH."""
+MONTHS = "CAST(date_trunc('month', to_timestamp(start_at)) AS DATE)"
+
+
+def dated(slot: str = MONTHS, source: str = "days") -> str:
+    """SQL of `dated`, from the lake's rows of `placed`; to follow a WITH.
+
+    Hours or days (`source`) of transformers, each with the `slot` that it is a part of.
+    """
     # Small whole numbers of the files would overflow when they are multiplied.
     wide = ", ".join(
         f"CAST({field.name} AS {'DOUBLE' if field.is_float else 'BIGINT'}) AS {field.name}"
@@ -95,31 +82,34 @@ def days() -> str:
     hours = _select("wide", "r.start_s - r.start_s % 3600", WEIGHT, same=False)
     whole = _select("hours", "r.start_at - r.start_at % 86400", "r.sampled_s", same=True)
     return (
-        f"wide AS (SELECT transformer_id, {wide} FROM summary), hours AS ({hours}), "
-        f"days AS ({whole}), dated AS (SELECT *, "
-        "CAST(date_trunc('month', to_timestamp(start_at)) AS DATE) AS month FROM days)"
+        f"wide AS (SELECT transformer_id, {wide} FROM summary WHERE transformer_id IN "
+        f"(SELECT transformer FROM placed)), hours AS ({hours}), "
+        f"days AS ({whole}), dated AS (SELECT *, {slot} AS slot FROM {source})"
     )
 
 
-def figures() -> str:
-    """SQL of the figures, over `dated` (days of transformers with their month), `placed` and
-    `periods`; to follow a WITH."""
+def figures(then: str = "SELECT * FROM totals ORDER BY 1, 2") -> str:
+    """SQL of the figures, over `dated`, `placed` and `periods`; to follow a WITH.
+
+    `then`: what follows `totals`: area, slot, how many transformers, the columns.
+    """
     each = ", ".join(
         f"CAST({c.sql.replace('%(seconds)s', 'any_value(m.seconds)')} AS DOUBLE) AS c{n}"
         for n, c in enumerate(COLUMNS)
     )
-    totals = ", ".join(f"{_TOTALS[c.total]}(c{n})" for n, c in enumerate(COLUMNS))
+    totals = ", ".join(c.totalled(f"c{n}") for n, c in enumerate(COLUMNS))
     return (
-        f"each AS (SELECT p.transformer, any_value(p.area) AS area, m.month, {each} "
+        f"each AS (SELECT p.transformer, any_value(p.area) AS area, m.slot, {each} "
         "FROM placed p CROSS JOIN periods m LEFT JOIN dated d "
-        "ON d.transformer_id = p.transformer AND d.month = m.month GROUP BY p.transformer, m.month)"
-        f" SELECT area, month, count(*), {totals} FROM each GROUP BY area, month ORDER BY 1, 2"
+        "ON d.transformer_id = p.transformer AND d.slot = m.slot GROUP BY p.transformer, m.slot)"
+        f", totals AS (SELECT area, slot, count(*) AS n, {totals} FROM each GROUP BY area, slot) "
+        f"{then}"
     )
 
 
 def months(
     lake: Lake,
-    areas: Sequence[Placed],
+    areas: Sequence[Place],
     since: datetime.date,
     until: datetime.date,
     now: datetime.datetime,
@@ -127,13 +117,13 @@ def months(
     """Each area's months, those of `since` up to that before `until`. Raises LakeError."""
     first = since.replace(day=1)
     rows = scan(
-        lake, SUMMARY, first, until, f"WITH {days()}, {figures()}",
+        lake, SUMMARY, first, until, f"WITH {dated()}, {figures()}",
         placed=table_of(areas), periods=periods(first, until, now),
     )  # fmt: skip
     return [Month(row[0], row[1], row[2], row[3:]) for row in rows]
 
 
-def table_of(areas: Sequence[Placed]) -> pa.Table:
+def table_of(areas: Sequence[Place]) -> pa.Table:
     """`placed` for SQL."""
     return pa.table({
         "transformer": pa.array([each.transformer for each in areas], pa.int32()),

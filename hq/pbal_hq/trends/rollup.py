@@ -13,8 +13,9 @@ import duckdb
 import pyarrow as pa
 
 from pbal_hq.database import Connection
+from pbal_hq.reports import Place
 from pbal_hq.trends.druid import Druid, by_month
-from pbal_hq.trends.months import Month, Placed, figures, periods, table_of
+from pbal_hq.trends.months import Month, figures, periods, table_of
 
 # The columns of the store's sums that the figures use -> Druid's; of phases one has the sum.
 _COLUMNS = {
@@ -36,7 +37,7 @@ async def transformers(db: Connection) -> dict[int, int]:
 def months_by_druid(
     druid: Druid,
     source: str,
-    areas: Sequence[Placed],
+    areas: Sequence[Place],
     sites: Mapping[int, int],
     since: datetime.date,
     until: datetime.date,
@@ -45,25 +46,31 @@ def months_by_druid(
     """As `months` of the lake. Raises TrendsError."""
     first = since.replace(day=1)
     rows = [row for row in druid.sql(by_month(source, first, until)) if row["site"] in sites]
-    found = summed(rows, sites, placed=table_of(areas), periods=periods(first, until, now))
+    slots = pa.array([datetime.date.fromisoformat(row["month"]) for row in rows], pa.date32())
+    found = summed(rows, sites, slots, placed=table_of(areas), periods=periods(first, until, now))
     return [Month(row[0], row[1], row[2], row[3:]) for row in found]
 
 
 def summed(
-    rows: Sequence[Mapping[str, Any]], sites: Mapping[int, int], **tables: pa.Table
+    rows: Sequence[Mapping[str, Any]],
+    sites: Mapping[int, int],
+    slots: pa.Array,
+    **tables: pa.Table,
 ) -> list[tuple[Any, ...]]:
-    """The figures of Druid's rows. `tables`: `placed` and `periods`."""
+    """The figures of Druid's rows, each with its slot. `tables`: `placed` and `periods`."""
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
-        for name, table in (tables | {"dated": _dated(rows, sites)}).items():
+        for name, table in (tables | {"dated": _dated(rows, sites, slots)}).items():
             db.register(name, table)
         return db.execute(f"WITH {figures()}").fetchall()
 
 
-def _dated(rows: Sequence[Mapping[str, Any]], sites: Mapping[int, int]) -> pa.Table:
+def _dated(
+    rows: Sequence[Mapping[str, Any]], sites: Mapping[int, int], slots: pa.Array
+) -> pa.Table:
     columns: dict[str, Any] = {
         "transformer_id": pa.array([sites[row["site"]] for row in rows], pa.int32()),
-        "month": pa.array([datetime.date.fromisoformat(r["month"]) for r in rows], pa.date32()),
+        "slot": slots,
     }
     for name, own in _COLUMNS.items():
         columns[name] = pa.array([row[own] for row in rows], pa.float64())

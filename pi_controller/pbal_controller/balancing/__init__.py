@@ -1,7 +1,7 @@
 """Which homes to move, and why: the balancing engine. See docs/balancing.md."""
 
 try:
-    from . import _core, _outlook, _paths  # noqa: F401
+    from . import _core, _gains, _outlook, _paths  # noqa: F401
 except ImportError as error:
     raise ImportError(
         f"{error}: the compiled part of the balancing engine is missing or older than its source. "

@@ -52,14 +52,13 @@ def build_gram(currents, weights, double beta=1.0, resistance=None, out=None):
     amps = np.asarray(currents, np.complex128)
     if amps.ndim != 2:
         raise ValueError("currents: expected an array of shape (scenarios, homes)")
-    root = np.sqrt(np.asarray(weights, np.float64))
-    if root.shape != amps.shape[:1]:
-        raise ValueError(f"weights: expected {amps.shape[0]} values, got shape {root.shape}")
-    scaled = amps * root[:, None]
-    cdef double[:, ::1] re = np.ascontiguousarray(scaled.real)
-    cdef double[:, ::1] im = np.ascontiguousarray(scaled.imag)
-    cdef Py_ssize_t scenarios = re.shape[0]
-    cdef Py_ssize_t n = re.shape[1]
+    each = np.asarray(weights, np.float64)
+    if each.shape != amps.shape[:1]:
+        raise ValueError(f"weights: expected {amps.shape[0]} values, got shape {each.shape}")
+    cdef const double complex[:, :] drawn = amps
+    cdef const double[:] weight = each
+    cdef Py_ssize_t scenarios = drawn.shape[0]
+    cdef Py_ssize_t n = drawn.shape[1]
     cdef bint with_r = resistance is not None
     cdef const double[:, :, ::1] r
     if with_r:
@@ -75,27 +74,29 @@ def build_gram(currents, weights, double beta=1.0, resistance=None, out=None):
         return out
     cdef double[:, :, ::1] gram = out
     # Rows are made a band at a time, so that the mirrored halves are written in runs.
-    cdef double[::1] work = np.empty(2 * _BAND * n + 2 * scenarios + 2)
+    cdef double[::1] work = np.empty(2 * _BAND * n + 2 * scenarios * (n + 1) + 2)
     cdef double *a = &work[0]
     cdef double *b = a + _BAND * n
     cdef double *own_re = b + _BAND * n
     cdef double *own_im = own_re + scenarios
+    cdef double *re = own_im + scenarios     # [scenarios, n], times the root of the weight
+    cdef double *im = re + scenarios * n
     cdef Py_ssize_t h, g, s, k, first, rows
     cdef double c0, c1, c2, t
     with nogil:
+        for s in range(scenarios):
+            t = sqrt(weight[s])
+            for g in range(n):
+                re[s * n + g] = drawn[s, g].real * t
+                im[s * n + g] = drawn[s, g].imag * t
         first = 0
         while first < n:
             rows = n - first if n - first < _BAND else _BAND
             for k in range(rows):
                 for s in range(scenarios):
-                    own_re[s] = re[s, first + k]
-                    own_im[s] = im[s, first + k]
-                if scenarios > 0:
-                    pbal_gram_row(n, first, scenarios, &re[0, 0], &im[0, 0], own_re, own_im,
-                                  a + k * n, b + k * n)
-                else:
-                    for g in range(n):
-                        a[k * n + g] = b[k * n + g] = 0.0
+                    own_re[s] = re[s * n + first + k]
+                    own_im[s] = im[s * n + first + k]
+                pbal_gram_row(n, first, scenarios, re, im, own_re, own_im, a + k * n, b + k * n)
             for k in range(rows):
                 h = first + k
                 for g in range(first, n):
@@ -269,6 +270,7 @@ def solve(gram, phases, price, *, Py_ssize_t max_moves=-1, limit_currents=None, 
     cdef signed char[::1] x = phases_kept
     cdef double[::1] work = scratch
     cdef Py_ssize_t[::1] homes = moved
+    cdef double[::1] spreads
     cdef double *low = &work[0]
     cdef double *root = low + n
     best.x = &x[0]
@@ -283,7 +285,10 @@ def solve(gram, phases, price, *, Py_ssize_t max_moves=-1, limit_currents=None, 
         for h in range(n):
             root[h] = sqrt(abs(p.gram[3 * (h * n + h)]))
     else:
-        reaches(p, root)
+        apart = np.empty(n * n)
+        spreads = apart
+        p.spreads = &spreads[0]
+        reaches(p, p.spreads, root)
     with nogil:
         if budget_s >= 0.0:
             p.end_s = began_s + budget_s

@@ -10,10 +10,12 @@ are changed in place; callers see to shapes and types.
 
 import numpy as np
 
-from libc.math cimport INFINITY, expm1, fabs, hypot, isfinite, isnan
+from libc.math cimport INFINITY, NAN, expm1, fabs, hypot, isfinite, isnan, log1p, sqrt
 
 cdef enum:
     _SLOTS = 8                   # steps a home may have: persistence.SLOTS
+
+include "_minute.pxi"
 
 
 # ------------------------------------------------------------------ readings
@@ -73,8 +75,10 @@ cdef class Steps:
     """The steps of n homes as `persistence.Persistence` holds them, and the edges of classes.
 
     size, born_s: float64[n, 8]; level, lowest, seen_s: float64[n]; ends, watched: float32[n,
-    classes, ages]. sizes, ages: the classes' edges; bins: the age bin of every whole minute;
-    widths: of the age bins, minutes.
+    classes, ages]. learnt: the cumulative hazard at the age edges, float64[n, classes, ages + 1],
+    which of its rows are made, bool[n, classes], the counts that they are made of, float32 as
+    `ends` and `watched`, and the hazard of all homes, float64[classes, ages]. sizes, ages: the
+    classes' edges; bins: the age bin of every whole minute; widths: of the age bins, minutes.
     """
 
     cdef double[:, ::1] size
@@ -84,6 +88,11 @@ cdef class Steps:
     cdef double[::1] seen_s
     cdef float[:, :, ::1] ends
     cdef float[:, :, ::1] watched
+    cdef double[:, :, ::1] table
+    cdef unsigned char[:, ::1] made
+    cdef const float[:, :, ::1] then_ends
+    cdef const float[:, :, ::1] then_watched
+    cdef const double[:, ::1] street
     cdef const double[::1] sizes
     cdef const double[::1] ages
     cdef const Py_ssize_t[::1] bins
@@ -91,9 +100,11 @@ cdef class Steps:
     cdef Py_ssize_t n, classes, bins_n
     cdef double step_a
 
-    def __init__(self, steps, counts, edges, double step_a):
+    def __init__(self, steps, counts, learnt, edges, double step_a):
         self.size, self.born_s, self.level, self.lowest, self.seen_s = steps
         self.ends, self.watched = counts
+        self.table, made, self.then_ends, self.then_watched, self.street = learnt
+        self.made = made.view(np.uint8)
         self.sizes, self.ages, self.bins, self.widths = edges
         self.n = self.size.shape[0]
         self.classes, self.bins_n = self.ends.shape[1], self.ends.shape[2]
@@ -222,6 +233,29 @@ cdef class Steps:
 
     # -------------------------------------------------------------- forecasts
 
+    def hazards(self, double weight):
+        """Makes the rows of the table that steps which are on need. The hazard of all homes counts
+        as `weight` minutes for each minute of an age."""
+        cdef Py_ssize_t h, slot, b, c
+        cdef double w, own, total
+        with nogil:
+            for h in range(self.n):
+                for slot in range(_SLOTS):
+                    if not self.size[h, slot] > 0.0:
+                        continue
+                    c = class_of(self.size[h, slot], &self.sizes[0], self.classes - 1)
+                    if self.made[h, c]:
+                        continue
+                    self.made[h, c] = True
+                    total = self.table[h, c, 0] = 0.0
+                    for b in range(self.bins_n):
+                        w = weight * self.widths[b]
+                        own = self.then_ends[h, c, b] + w * self.street[c, b]
+                        own /= self.then_watched[h, c, b] + w
+                        own = own if own < 0.95 else 0.95
+                        total += -log1p(-own) * self.widths[b]
+                        self.table[h, c, b + 1] = total
+
     cdef inline double hazard(self, const double *table, double age_min) noexcept nogil:
         """Cumulative hazard up to an age: table float64[ages + 1] of a home's class."""
         cdef Py_ssize_t b = bin_of(age_min, &self.ages[0], &self.bins[0],
@@ -230,11 +264,26 @@ cdef class Steps:
         within = 9.0 if within > 9.0 else within
         return table[b] + (table[b + 1] - table[b]) * within
 
-    def gone(self, double time_s, const double[::1] ahead_min, const double[:, :, ::1] table):
+    cdef void ahead(self, Py_ssize_t h, Py_ssize_t slot, double time_s, Py_ssize_t m,
+                    const double *ahead_min, double *out) noexcept nogil:
+        """Of a step that is on: cumulative hazard from when it was last seen to ahead_min [m] from
+        time_s, into out [m]."""
+        cdef const double *row = &self.table[h, class_of(self.size[h, slot], &self.sizes[0],
+                                                         self.classes - 1), 0]
+        cdef double age = (time_s - self.born_s[h, slot]) / 60.0
+        cdef double seen = (self.seen_s[h] - self.born_s[h, slot]) / 60.0
+        cdef double before
+        cdef Py_ssize_t i
+        age = age if age > 0.0 else 0.0
+        seen = seen if seen > 0.0 else 0.0
+        before = self.hazard(row, seen if seen < age else age)
+        for i in range(m):
+            out[i] = self.hazard(row, age + ahead_min[i]) - before
+
+    def gone(self, double time_s, const double[::1] ahead_min):
         """Every step that is on: home [k], size [k], cumulative hazard from when it was last seen
-        to ahead_min from time_s [k, len(ahead_min)]. table: cumulative hazard at the age edges."""
-        cdef Py_ssize_t h, slot, i, c, k = 0, m = ahead_min.shape[0]
-        cdef double age, seen, before
+        to ahead_min from time_s [k, len(ahead_min)]."""
+        cdef Py_ssize_t h, slot, k = 0, m = ahead_min.shape[0]
         for h in range(self.n):
             for slot in range(_SLOTS):
                 k += self.size[h, slot] > 0.0
@@ -249,60 +298,106 @@ cdef class Steps:
                     continue
                 of[k] = h
                 size[k] = self.size[h, slot]
-                c = class_of(size[k], &self.sizes[0], self.classes - 1)
-                age = (time_s - self.born_s[h, slot]) / 60.0
-                age = age if age > 0.0 else 0.0
-                seen = (self.seen_s[h] - self.born_s[h, slot]) / 60.0
-                seen = seen if seen > 0.0 else 0.0
-                seen = seen if seen < age else age
-                before = self.hazard(&table[h, c, 0], seen)
-                for i in range(m):
-                    out[k, i] = self.hazard(&table[h, c, 0], age + ahead_min[i]) - before
+                if m:
+                    self.ahead(h, slot, time_s, m, &ahead_min[0], &out[k, 0])
                 k += 1
         return homes, sizes, hazards
 
-    def forecast(self, double time_s, const double[::1] ahead_min, const double[:, :, ::1] table):
+    def forecast(self, double time_s, const double[::1] ahead_min):
         """Expected current ahead_min from time_s: float64[len(ahead_min), n] A."""
-        homes, sizes, hazards = self.gone(time_s, ahead_min, table)
-        cdef const long long[::1] of = homes
-        cdef const double[::1] size = sizes
-        cdef const double[:, ::1] gone = hazards
-        cdef Py_ssize_t h, i, k, m = ahead_min.shape[0]
-        result = np.empty((m, self.n))
+        cdef Py_ssize_t h, i, slot, m = ahead_min.shape[0]
+        cdef double level
+        result, scratch = np.empty((m, self.n)), np.empty(m)
         cdef double[:, ::1] out = result
-        for i in range(m):
+        cdef double[::1] gone = scratch
+        if not m:
+            return result
+        with nogil:
             for h in range(self.n):
-                out[i, h] = 0.0 if isnan(self.level[h]) else self.level[h]
-        for k in range(of.shape[0]):
-            for i in range(m):
-                out[i, of[k]] += size[k] * expm1(-gone[k, i])
+                level = 0.0 if isnan(self.level[h]) else self.level[h]
+                for i in range(m):
+                    out[i, h] = level
+                for slot in range(_SLOTS):
+                    if not self.size[h, slot] > 0.0:
+                        continue
+                    self.ahead(h, slot, time_s, m, &ahead_min[0], &gone[0])
+                    for i in range(m):
+                        out[i, h] += self.size[h, slot] * expm1(-gone[i])
         return result
 
 
-def currents(const double[:, ::1] levels, const double[::1] level, const double complex[::1] now,
-             const double complex[::1] recent, known, const double[::1] share, double steps):
-    """Forecast levels float64[k, n] A as currents: complex[k, n].
+def drawn_levels(const double[::1] level, const long long[::1] of, const double[::1] size, stays,
+                 const double[:, :] then):
+    """Levels float64[ways, m, n] A once some steps have ended: of home [k] and size [k] each, still
+    on or not, bool[ways, k], and if it is, so much of it, [m, k]."""
+    cdef const unsigned char[:, ::1] on = stays.view(np.uint8)
+    cdef Py_ssize_t w, i, h, k, ways = on.shape[0], m = then.shape[0], n = level.shape[0]
+    result = np.empty((ways, m, n))
+    cdef double[:, :, ::1] out = result
+    with nogil:
+        for w in range(ways):
+            for i in range(m):
+                for h in range(n):
+                    out[w, i, h] = 0.0 if isnan(level[h]) else level[h]
+                for k in range(of.shape[0]):
+                    out[w, i, of[k]] += size[k] * ((then[i, k] if on[w, k] else 0.0) - 1.0)
+    return result
 
-    A change of level goes with the reactive part that the home has now, by `steps` of it; then
-    share [k] of the mean of the recent past is mixed in. Unknown homes stay at `now`.
-    """
-    cdef const unsigned char[::1] seen = known.view(np.uint8)
-    cdef Py_ssize_t i, h, m = levels.shape[0], n = levels.shape[1]
+
+cdef void expected(const double *levels, Py_ssize_t m, Py_ssize_t n, const double *level,
+                   const double complex *now, const double complex *recent,
+                   const unsigned char *seen, const double *share, double steps,
+                   double complex *out, Py_ssize_t apart) noexcept nogil:
+    """Forecast levels [m, n] A as currents: out [m, n], rows so far `apart`."""
+    cdef Py_ssize_t i, h
     cdef double re, im, lean, change
-    result = np.empty((m, n), np.complex128)
-    cdef double complex[:, ::1] out = result
     for h in range(n):
         if not seen[h]:
             for i in range(m):
-                out[i, h] = now[h]
+                out[i * apart + h] = now[h]
             continue
         lean = 0.0
         if now[h].real > 0.2 * hypot(now[h].real, now[h].imag):
             lean = now[h].imag / now[h].real
         for i in range(m):
-            change = (levels[i, h] - level[h]) * steps
+            change = (levels[i * n + h] - level[h]) * steps
             re = change + now[h].real
             im = change * lean + now[h].imag
-            out[i, h].real = re + (recent[h].real - re) * share[i]
-            out[i, h].imag = im + (recent[h].imag - im) * share[i]
+            out[i * apart + h].real = re + (recent[h].real - re) * share[i]
+            out[i * apart + h].imag = im + (recent[h].imag - im) * share[i]
+
+
+def currents(const double[:, ::1] levels, const double[::1] level, const double complex[::1] now,
+             const double complex[::1] recent, known, const double[::1] share, double steps,
+             double complex[:, ::1] out):
+    """Forecast levels float64[k, n] A as currents, into `out` complex[k, n].
+
+    A change of level goes with the reactive part that the home has now, by `steps` of it; then
+    share [k] of the mean of the recent past is mixed in. Unknown homes stay at `now`.
+    """
+    cdef const unsigned char[::1] seen = known.view(np.uint8)
+    cdef Py_ssize_t m = levels.shape[0], n = levels.shape[1]
+    if m and n:
+        expected(&levels[0, 0], m, n, &level[0], &now[0], &recent[0], &seen[0], &share[0], steps,
+                 &out[0, 0], n)
+
+
+def ways(const double[:, :, ::1] levels, const double[::1] level, const double complex[::1] now,
+         const double complex[::1] recent, known, const double[::1] share, double steps,
+         const double complex[:, ::1] scenarios):
+    """The same of several ways float64[ways, m, n] A: complex[ways, m + 1, k]. scenarios:
+    complex[m + 1, k], of which each way has the loads from n on, and all of the last."""
+    cdef const unsigned char[::1] seen = known.view(np.uint8)
+    cdef Py_ssize_t w, i, g, count = levels.shape[0], m = levels.shape[1], n = levels.shape[2]
+    cdef Py_ssize_t k = scenarios.shape[1]
+    result = np.empty((count, m + 1, k), np.complex128)
+    cdef double complex[:, :, ::1] out = result
+    for w in range(count if n else 0):
+        expected(&levels[w, 0, 0], m, n, &level[0], &now[0], &recent[0], &seen[0], &share[0],
+                 steps, &out[w, 0, 0], k)
+        for i in range(m):
+            for g in range(n, k):
+                out[w, i, g] = scenarios[i, g]
+        for g in range(k):
+            out[w, m, g] = scenarios[m, g]
     return result

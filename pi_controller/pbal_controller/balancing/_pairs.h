@@ -39,7 +39,7 @@ static inline void pbal_change(double *x, double *y, double *z, double price)
  *
  * all: the sum of all homes; hr, hi: the first home's current, hq, hj: the same turned as it is on
  * now; gr, gi, gq, gj: the second homes'. first [3], second [3][lanes]: cost of the phases before
- * step 0. For each pair the nine costs of a step are those of viterbi2 in _paths.pyx.
+ * step 0. For each pair the nine costs of a step are those of viterbi2 in _ways.pxi.
  */
 static void PBAL_CLONES pbal_pairs(ptrdiff_t steps, double beta, double price,
                                    const double *all_re, const double *all_im,

@@ -45,23 +45,31 @@ cdef double lowest_moves(const Problem *p, double *low) noexcept nogil:
 cdef inline double spread(const Problem *p, Py_ssize_t h, Py_ssize_t g) noexcept nogil:
     """The largest less the least of C[h, g, :]."""
     cdef const double *c = p.gram + 3 * (h * p.n + g)
-    cdef double low = c[0] if c[0] < c[1] else c[1]
-    cdef double high = c[0] if c[0] > c[1] else c[1]
-    low = c[2] if c[2] < low else low
-    high = c[2] if c[2] > high else high
+    cdef double one = c[0], two = c[1], three = c[2]
+    cdef double low = one if one < two else two
+    cdef double high = one if one > two else two
+    low = three if three < low else low
+    high = three if three > high else high
     return high - low
 
 
-cdef void reaches(const Problem *p, double *reach) noexcept nogil:
-    """The most that a move of each home and one of another can add to each other."""
+cdef void reaches(const Problem *p, double *spreads, double *reach) noexcept nogil:
+    """The spreads of all pairs, [n, n] of which only h < g is written, and the most that a move of
+    each home and one of another can add to each other, [n]."""
     cdef Py_ssize_t h, g
     cdef double most, one
     for h in range(p.n):
-        most = 0.0
-        for g in range(p.n):
-            one = spread(p, h, g)
-            most = one if g != h and one > most else most
-        reach[h] = 4.0 * most
+        reach[h] = 0.0
+    for h in range(p.n):
+        most = reach[h]
+        for g in range(h + 1, p.n):
+            # C[g, h, d] = C[h, g, -d]: the same three values.
+            one = spreads[h * p.n + g] = spread(p, h, g)
+            most = one if one > most else most
+            reach[g] = one if one > reach[g] else reach[g]
+        reach[h] = most
+    for h in range(p.n):
+        reach[h] *= 4.0
 
 
 cdef Py_ssize_t list_moved(const Problem *p, Py_ssize_t *moved) noexcept nogil:
@@ -91,6 +99,7 @@ cdef bint improve_pairs(Problem *p, double *low, double *root, Py_ssize_t *moved
     cdef int to[2]
     cdef bint any_gain = False
     cdef bint few
+    cdef const double *apart = NULL      # of home h with each, where C is not neutral-only
     cdef double least = lowest_moves(p, low)
     cdef double most = 0.0
     for h in range(p.n):
@@ -107,14 +116,20 @@ cdef bint improve_pairs(Problem *p, double *low, double *root, Py_ssize_t *moved
         if low[h] + least - (6.0 * root[h] * most if p.pure else root[h]) >= best:
             continue
         few = p.max_moves >= 0 and p.moved + 2 > p.max_moves and p.x[h] == p.x_now[h]
-        if p.pure and not few and low[h] + pbal_min_reach(p.n - h - 1, low + h + 1, root + h + 1,
-                                               6.0 * root[h]) >= best:
-            continue
+        if not p.pure:
+            apart = p.spreads + h * p.n
+        if not few:
+            if p.pure:
+                bound = pbal_min_reach(p.n - h - 1, low + h + 1, root + h + 1, 6.0 * root[h])
+            else:
+                bound = pbal_min_reach(p.n - h - 1, low + h + 1, apart + h + 1, 4.0)
+            if low[h] + bound >= best:
+                continue
         for k in range(count if few else p.n - h - 1):
             g = moved[k] if few else h + 1 + k
             if g <= h:
                 continue
-            bound = 6.0 * root[h] * root[g] if p.pure else 4.0 * spread(p, h, g)
+            bound = 6.0 * root[h] * root[g] if p.pure else 4.0 * apart[g]
             if low[h] + low[g] - bound >= best:
                 continue
             for q in range(3):

@@ -19,6 +19,7 @@ cdef struct Problem:
     Py_ssize_t max_moves
     double eps
     bint pure                    # C[h, g, :] sums to zero: the neutral alone is priced
+    double *spreads              # [n, n] largest less least of C[h, g, :], h < g; only where not pure
     double end_s                 # on the clock of now_s; infinity: take the time it takes
 
 

@@ -46,15 +46,17 @@ class Lasting:
         typical = self._course[int(hour) % 24]
         _outlook.lasting(fade, spent_h, typical, amps, known, self.sum, self.weight)
 
+    def mean_into(self, out: NDArray[np.complex128], known: NDArray[np.bool_]) -> None:
+        """Writes `mean` of loads that are alike into out, complex128[n] A; zero where not known."""
+        _outlook.lasting_mean(self.sum, self.weight, _PRIOR_H, known, out)
+
     def mean(self) -> NDArray[np.complex128]:
         """complex128[n] A, a typical day's mean; zero while no load is known."""
-        seen = float(self.weight.sum())
-        if seen <= 0:
-            return np.zeros(len(self.sum), np.complex128)
         if not self._pooled:
             return np.asarray(self.sum / np.maximum(self.weight, 1e-9))
-        average = self.sum.sum() / seen
-        return np.asarray((self.sum + _PRIOR_H * average) / (self.weight + _PRIOR_H))
+        out = np.empty_like(self.sum)
+        self.mean_into(out, np.ones(len(out), np.bool_))
+        return out
 
     def state(self) -> dict[str, Any]:
         """What has been learnt, for a journal."""

@@ -62,13 +62,20 @@ class Persistence:
         self.seen_s = np.full(n_homes, -np.inf)
         self.last_s = -np.inf
         self.every_min = 0.0  # how far apart readings usually are; 0 while unknown
+        # The learnt counts as they were when the table was begun, the street's chances by them, the
+        # table, and which of its rows are made: those of steps that were on since.
+        self._then = (self.ends.copy(), self.watched.copy())
+        self._street = np.array(HAZARD, np.float64)
+        self._cumulative = np.zeros((n_homes, len(SIZES) + 1, len(AGES) + 1))
+        self._made = np.zeros((n_homes, len(SIZES) + 1), np.bool_)
         self._steps = _outlook.Steps(
             (self.size, self.born_s, self.level, self.lowest, self.seen_s),
             (self.ends, self.watched),
+            (self._cumulative, self._made, *self._then, self._street),
             (SIZES, AGES, BINS, WIDTHS),
             step_a,
         )
-        self._cumulative: NDArray[np.float64] | None = None
+        self._stale = True
         self._since_table = 0
 
     # ------------------------------------------------------------------ learning
@@ -87,8 +94,7 @@ class Persistence:
             self.every_min = slow + 0.1 * (min(since, 4.0 * slow) - slow)
         self.last_s = time_s
         self._since_table += 1
-        if self._since_table >= 30:
-            self._cumulative = None
+        self._stale = self._stale or self._since_table >= 30
 
     def not_after(self, time_s: float) -> None:
         """Sets later times to this one: the clock was ahead when they were noted."""
@@ -98,19 +104,17 @@ class Persistence:
 
     # ------------------------------------------------------------------ forecasting
 
-    def _table(self) -> NDArray[np.float64]:
-        """Cumulative hazard at the age edges, float64[n, classes, ages + 1]."""
-        if self._cumulative is None:
-            self._since_table = 0
+    def _learn(self) -> None:
+        """Makes the table of the cumulative hazard as far as steps that are on need it."""
+        if self._stale:
+            self._stale, self._since_table = False, 0
             weight = self.prior_weight * WIDTHS
-            street = (self.ends.sum(axis=0) + weight * HAZARD) / (self.watched.sum(axis=0) + weight)
-            weight = self.home_weight * WIDTHS
-            own = (self.ends + weight * street) / (self.watched + weight)
-            hazard = -np.log1p(-np.minimum(own, 0.95))
-            self._cumulative = np.concatenate(
-                (np.zeros((*hazard.shape[:2], 1)), np.cumsum(hazard * WIDTHS, axis=2)), axis=2
-            )
-        return self._cumulative
+            ends, watched = (counts.sum(axis=0) for counts in (self.ends, self.watched))
+            self._street[:] = (ends + weight * HAZARD) / (watched + weight)
+            for kept, counts in zip(self._then, (self.ends, self.watched), strict=True):
+                kept[:] = counts
+            self._made[:] = False
+        self._steps.hazards(self.home_weight)
 
     def forecast(self, time_s: float, ahead_min: ArrayLike) -> NDArray[np.float64]:
         """Expected current this many minutes ahead: float64[len(ahead), n] A.
@@ -119,7 +123,8 @@ class Persistence:
         counts as time in which its steps may have ended.
         """
         ahead = np.ascontiguousarray(ahead_min, np.float64)
-        return np.asarray(self._steps.forecast(time_s, ahead, self._table()))
+        self._learn()
+        return np.asarray(self._steps.forecast(time_s, ahead))
 
     def sample(
         self, time_s: float, look_min: float, ahead_min: ArrayLike, rng: np.random.Generator
@@ -130,13 +135,7 @@ class Persistence:
         there on, at ahead_min from now, the current is its expected value.
         """
         h, size, stays, then = self.chances(time_s, look_min, ahead_min, rng)
-        out = np.empty((WAYS, len(then), self.n))
-        out[:] = np.where(np.isnan(self.level), 0.0, self.level)
-        if h.size:
-            change = size * (stays[:, None] * then - 1.0)
-            first = np.flatnonzero(np.diff(h, prepend=-1))  # h ascends
-            out[:, :, h[first]] += np.add.reduceat(change, first, axis=2)
-        return out
+        return np.asarray(_outlook.drawn_levels(self.level, h, size, stays, then))
 
     def chances(
         self, time_s: float, look_min: float, ahead_min: ArrayLike, rng: np.random.Generator
@@ -146,7 +145,8 @@ class Persistence:
         """
         ahead = np.asarray(ahead_min, np.float64)
         when = np.concatenate(([look_min], ahead))
-        h, size, gone = self._steps.gone(time_s, when, self._table())
+        self._learn()
+        h, size, gone = self._steps.gone(time_s, when)
         stays = rng.random((WAYS, len(h))) < np.exp(-gone[:, 0])
         return h, size, stays, np.exp(gone[:, :1] - gone[:, 1:]).T
 
@@ -168,4 +168,4 @@ class Persistence:
             if not (np.isfinite(value) & (value >= 0)).all():
                 raise ValueError(f"{name}: expected counts, zero or more")
         self.ends[:], self.watched[:] = counts["ends"], counts["watched"]
-        self._cumulative = None
+        self._stale = True

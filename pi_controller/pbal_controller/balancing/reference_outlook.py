@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 Mask = NDArray[np.bool_]
+Phases = NDArray[np.int8]
+Homes = NDArray[np.int64]
 
 
 def take(
@@ -58,13 +60,91 @@ def currents(
     known: Mask,
     share: Floats,
     steps: float,
-) -> Complex:
-    """Forecast levels float64[k, n] A as currents: complex[k, n]."""
+    out: Complex,
+) -> None:
+    """Forecast levels float64[k, n] A as currents, into out complex[k, n]."""
     leans = now.real > 0.2 * np.abs(now)
     lean = np.divide(now, now.real, out=np.ones(len(now), complex), where=leans)
     ahead = now + np.where(known, levels - level, 0.0) * lean * steps
     ahead += np.where(known, recent - ahead, 0.0) * share[:, None]
-    return np.asarray(ahead)
+    out[:] = ahead
+
+
+def ways(
+    levels: Floats,
+    level: Floats,
+    now: Complex,
+    recent: Complex,
+    known: Mask,
+    share: Floats,
+    steps: float,
+    scenarios: Complex,
+) -> Complex:
+    """The same of several ways float64[ways, m, n] A; of each, the loads from n on and all of the
+    last row are those of scenarios: complex[ways, m + 1, k]."""
+    out = np.tile(scenarios, (len(levels), 1, 1))
+    for way, of in zip(out, levels, strict=True):
+        currents(of, level, now, recent, known, share, steps, way[:-1, : len(now)])
+    return out
+
+
+def drawn(
+    since_s: float, phases: Phases, seen_s: Floats, last: Complex, loose: Mask, still: Homes
+) -> tuple[Mask, Mask, Complex, Phases, int, float]:
+    """What is known, what may be moved, currents and phases, how many are known, mean square."""
+    known = np.asarray((seen_s >= since_s) & (phases >= 0))
+    able = known & loose
+    able[still] = False
+    now = np.where(known, last, 0.0)
+    count = int(known.sum())
+    square = float((np.abs(now) ** 2).sum() / count) if count else np.nan
+    return known, able, now, np.maximum(phases, 0), count, square
+
+
+def most_carried(amps: Complex) -> float:
+    """Sum of magnitudes, A."""
+    return float(np.abs(amps).sum())
+
+
+def shared(today: Homes, price: float, fairness: float, cap: float) -> Floats:
+    """The price of homes that have switched so many times today."""
+    return np.asarray(price * (1.0 + fairness * (today / cap)))
+
+
+def priced(prices: Floats, able: Mask, free: Mask, start: Phases) -> Floats:
+    """Prices float64[n, 3] of each home's phases."""
+    out = np.repeat(np.where(able & free, prices, np.inf)[:, None], 3, axis=1)
+    out[np.arange(len(out)), start] = 0.0
+    return out
+
+
+def counted(
+    time_s: float, since_s: float, known: Mask, able: Mask, known_s: Floats, able_s: Floats
+) -> tuple[int, int, int]:
+    """How many were never able before, and how many were known and able after since_s."""
+    come = int((able & np.isneginf(able_s)).sum())
+    known_s[known] = time_s
+    able_s[able] = time_s
+    return come, int((known_s > since_s).sum()), int((able_s > since_s).sum())
+
+
+def lasting_mean(total: Complex, weight: Floats, prior_h: float, known: Mask, out: Complex) -> None:
+    """A typical day's mean currents; zero where not known."""
+    hours = weight.sum()
+    out[:] = 0.0
+    if hours > 0:
+        mean = (total + prior_h * total.sum() / hours) / (weight + prior_h)
+        out[known] = mean[known]
+
+
+def drawn_levels(level: Floats, of: Homes, size: Floats, stays: Mask, then: Floats) -> Floats:
+    """Levels float64[ways, m, n] once some steps have ended."""
+    out = np.empty((len(stays), len(then), len(level)))
+    out[:] = np.where(np.isnan(level), 0.0, level)
+    change = size * (stays[:, None] * then - 1.0)
+    for k, h in enumerate(of.tolist()):
+        out[:, :, h] += change[:, :, k]
+    return out
 
 
 class Steps:
@@ -74,11 +154,13 @@ class Steps:
         self,
         steps: tuple[Floats, Floats, Floats, Floats, Floats],
         counts: tuple[NDArray[np.float32], NDArray[np.float32]],
+        learnt: tuple[Floats, Mask, NDArray[np.float32], NDArray[np.float32], Floats],
         edges: tuple[Floats, Floats, NDArray[np.int64], Floats],
         step_a: float,
     ) -> None:
         self.size, self.born_s, self.level, self.lowest, self.seen_s = steps
         self.ends, self.watched = counts
+        self.table, self.made, self.then_ends, self.then_watched, self.street = learnt
         self.sizes, self.ages, self.bins, self.widths = edges
         self.step_a = step_a
 
@@ -148,9 +230,16 @@ class Steps:
             over -= cut
         size[size < 0.5 * self.step_a] = 0.0
 
-    def gone(
-        self, time_s: float, ahead_min: Floats, table: Floats
-    ) -> tuple[NDArray[np.int64], Floats, Floats]:
+    def hazards(self, weight: float) -> None:
+        """Makes all rows of the table."""
+        w = weight * self.widths
+        own = (self.then_ends + w * self.street) / (self.then_watched + w)
+        hazard = -np.log1p(-np.minimum(own, 0.95))
+        self.table[:, :, 0] = 0.0
+        self.table[:, :, 1:] = np.cumsum(hazard * self.widths, axis=2)
+        self.made[:] = True
+
+    def gone(self, time_s: float, ahead_min: Floats) -> tuple[NDArray[np.int64], Floats, Floats]:
         """Every step that is on: home [k], size [k], cumulative hazard from when it was last seen
         to ahead_min from time_s [k, len(ahead_min)]."""
         home, slot = np.nonzero(self.size > 0)
@@ -161,14 +250,14 @@ class Steps:
         b = self._bin(when)
         within = np.minimum((when - self.ages[b]) / self.widths[b], 9.0)
         of, kind = home[:, None], np.searchsorted(self.sizes, size)[:, None]
-        low = table[of, kind, b]
-        hazard = low + (table[of, kind, b + 1] - low) * within
+        low = self.table[of, kind, b]
+        hazard = low + (self.table[of, kind, b + 1] - low) * within
         return home, size, hazard[:, 1:] - hazard[:, :1]
 
-    def forecast(self, time_s: float, ahead_min: Floats, table: Floats) -> Floats:
+    def forecast(self, time_s: float, ahead_min: Floats) -> Floats:
         """Expected current ahead_min from time_s: float64[len(ahead_min), n] A."""
         level = np.where(np.isnan(self.level), 0.0, self.level)
         out = np.repeat(level[None], len(ahead_min), axis=0)
-        home, size, gone = self.gone(time_s, ahead_min, table)
+        home, size, gone = self.gone(time_s, ahead_min)
         np.add.at(out.T, home, size[:, None] * np.expm1(-gone))
         return out

@@ -12,48 +12,14 @@ have paid, and costs what is lost meanwhile. Hence: move now only if
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _gains
 from .persistence import Chances
 from .phasors import TURN
 
 Complex = NDArray[np.complex128]
-#: Homes [k], their phases and those they may go to: savings [..., k].
-Saved = Callable[[NDArray[np.int64], NDArray[np.int8], NDArray[np.int8]], NDArray[np.float64]]
-#: Currents complex[..., n] and the phases of all: what each move saves.
-Gains = Callable[[Complex, NDArray[np.int8]], Saved]
-
-
-def gains(beta: float, resistance: NDArray[np.float64] | None) -> Gains:
-    """How much each of some homes' moves saves on its own, by the definition of the objective."""
-
-    def of(amps: Complex, phases: NDArray[np.int8]) -> Saved:
-        turned = amps * TURN[phases]
-        total = turned.sum(axis=-1, keepdims=True)
-
-        def saved(
-            homes: NDArray[np.int64], was: NDArray[np.int8], to: NDArray[np.int8]
-        ) -> NDArray[np.float64]:
-            own = amps[..., homes]
-            if resistance is None:
-                met = beta * (total - turned[..., homes])
-                turns = np.conj(TURN[was]) - np.conj(TURN[to])
-                return np.asarray(2.0 * (np.conj(own) * turns * met).real)
-
-            def meets(phase: NDArray[np.int8]) -> NDArray[np.float64]:
-                apart = (phase[:, None] - phases) % 3
-                ohm = resistance[homes[:, None], np.arange(len(phases)), apart] + beta
-                ohm[np.arange(len(homes)), homes] = 0.0
-                return np.asarray((np.conj(own * TURN[phase]) * (turned @ ohm.T)).real)
-
-            return np.asarray(2.0 * (meets(was) - meets(to)))
-
-        return saved
-
-    return of
 
 
 def lumped(
@@ -95,25 +61,17 @@ def put_off(
     price: NDArray[np.float64],
     meanwhile: tuple[Complex, NDArray[np.float64]],
     later: tuple[Complex, NDArray[np.float64]],
-    gain: Gains,
+    beta: float,
+    resistance: NDArray[np.float64] | None,
 ) -> NDArray[np.int8]:
     """`best` without the moves that are better waited for.
 
     price: float[n, 3]. meanwhile: expected currents complex[k, n] until the move is considered
     again, and their weights; later: complex[ways, m, n] of what comes after, and weights [m].
+    beta, resistance: of the objective, as in `PlannerConfig`. Each move is judged on its own, the
+    others as in `best`; the worst are put off first, a quarter of those that are short at a time,
+    and what is left is judged anew without them.
     """
-    x = best.copy()
-    left = np.flatnonzero(best != start)
-    while left.size:
-        was, to = start[left], best[left]
-        lost = meanwhile[1] @ gain(meanwhile[0], x)(left, was, to)
-        worth = later[1] @ gain(later[0], x)(left, was, to)
-        short = np.maximum(price[left, to] - worth, 0.0).mean(axis=0) - lost
-        many = np.count_nonzero(short > 0)
-        if not many:
-            break
-        # The worst first, a quarter at a time: what is left is judged anew without them.
-        worst = np.argsort(-short)[: max(1, many // 4)]
-        x[left[worst]] = start[left[worst]]
-        left = np.delete(left, worst)
-    return x
+    args = map(np.ascontiguousarray, (start, best, price, *meanwhile, *later))
+    ohm = None if resistance is None else np.ascontiguousarray(resistance, np.float64)
+    return np.asarray(_gains.put_off(beta, ohm, *args))

@@ -15,11 +15,13 @@ savings at night and prevent those of large savings in the evening. Hence two fa
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _outlook
 from .config import PlannerConfig
 
 _DAY_S = 86400.0
@@ -41,9 +43,12 @@ _MOST_LAG_MIN = 15.0
 _ELASTICITY = 1.1
 _LAG_HALF_MIN = 20.0
 # Where nothing has been seen: a home's mean square, A^2, and the weight of that assumption in
-# typical hours.
+# typical hours. Many homes show their load at once: beyond so many it weighs less.
 _TYPICAL_LOAD = 25.0
 _TYPICAL_HOURS = 1.0
+_TYPICAL_HOMES = 3.0
+# The first reading counts for so long.
+_FIRST_S = 300.0
 _LOAD_DAYS = 4.0
 _DEMAND_DAYS = 2.5
 # The prior's weight, in days of the budget and in switchings of the street.
@@ -61,16 +66,18 @@ _TOO_MUCH = 1.1
 # The same below: what is left over lowers the price within the day, down to so much.
 _CATCH_UP = 3.0
 _LEAST_OF_DAY = 0.3
+# Beyond so many times the budget nothing is switched at any price.
+_MOST_DAY = 1e6
 # A day of the development homes, smoothed: mean square of the current, and switchings at
 # a fixed price, by the hour; each with mean 1.
-_LOAD = np.array(
+_LOAD_HOURS = np.array(
     [3, 2, 2, 2, 2, 3, 6, 10, 11, 11, 9, 8, 8, 8, 8, 9, 13, 20, 22, 21, 21, 19, 14, 8.0]
 )
-_SPENT = np.array(
+_SPENT_HOURS = np.array(
     [2, 1, 1, 1, 2, 3, 7, 12, 13, 12, 9, 8, 8, 8, 8, 10, 14, 20, 21, 19, 18, 17, 11, 6.0]
 )
-_LOAD /= _LOAD.mean()
-_SPENT /= _SPENT.mean()
+_LOAD: list[float] = (_LOAD_HOURS / _LOAD_HOURS.mean()).tolist()
+_SPENT: list[float] = (_SPENT_HOURS / _SPENT_HOURS.mean()).tolist()
 #: A typical home's mean current by the hour, with mean 1.
 COURSE = np.sqrt(_LOAD) / np.sqrt(_LOAD).mean()
 
@@ -89,7 +96,8 @@ class Wear:
         self._fixed = np.zeros(n_homes, bool)
         self._fixed[list(config.fixed)] = True
         self._known, self._able = n_homes, int((~self._fixed).sum())
-        self._load = np.array([_TYPICAL_LOAD * _TYPICAL_HOURS, _TYPICAL_HOURS])
+        weight = _TYPICAL_HOURS * min(_TYPICAL_HOMES / max(n_homes, 1), 1.0)
+        self._load = np.array([_TYPICAL_LOAD * weight, weight])
         # Switchings made, switchings expected; each home adds its share when it is first seen.
         self._demand = np.array([_PRIOR_SWITCHINGS, _PRIOR_SWITCHINGS])
         # Mean squares of what has no node (of its neutral current) and of a home, A^2 h.
@@ -110,9 +118,9 @@ class Wear:
             base = float(c.price)
         else:
             base = (_PRICE_AT_ONE if c.predict else _PRICE_AT_ONE_RULE) * self.load * self.unit
-            base *= -np.expm1(-self.homes / _FEW_HOMES)
+            base *= -math.expm1(-self.homes / _FEW_HOMES)
             if c.predict:
-                base *= np.exp(-self._lag_min / _LAG_MIN)
+                base *= math.exp(-self._lag_min / _LAG_MIN)
             # Where few homes can be moved, each has more to put right.
             share = self.homes / self._able if self._able else 1.0
             asked *= min(share, _MOST_SHARE) ** _SHARE_POWER / c.wear_budget_per_day
@@ -126,7 +134,8 @@ class Wear:
     @property
     def load(self) -> float:
         """Mean square of a home's current over a day, A^2, as far as it is known."""
-        return float(self._load[0] / self._load[1])
+        seen, typical = self._load.tolist()
+        return float(seen / typical)
 
     @property
     def movable(self) -> int:
@@ -142,12 +151,14 @@ class Wear:
     def homes(self) -> float:
         """Homes known in the last 24 hours, and as many more as what has no node is worth: so
         many independent homes would have its mean squared neutral current."""
-        return float(self._known + self._rest[0] / self._rest[1])
+        rest, home = self._rest.tolist()
+        return float(self._known + rest / home)
 
     @property
     def demand(self) -> float:
         """Switchings asked for at the price that should meet the budget, over the budget."""
-        return float(self._demand[0] / self._demand[1])
+        made, expected = self._demand.tolist()
+        return float(made / expected)
 
     def see(
         self,
@@ -183,9 +194,12 @@ class Wear:
             self.times_s[0, changed] = time_s
             self._phases = np.where(phases >= 0, phases, self._phases)
             spent = int(np.count_nonzero(changed))
-        if self._last_s is not None:
+        if self._last_s is None:
+            self._weigh(time_s, _FIRST_S, mean_square, rest_square)
+        else:
             spent_s = min(max(time_s - self._last_s, 0.0), _HOUR_S)
-            self._adapt(time_s, spent_s, mean_square, rest_square)
+            self._weigh(time_s, spent_s, mean_square, rest_square)
+            self._adapt(time_s, spent_s)
         self._demand[0] += spent
         self._last_s = time_s
 
@@ -195,13 +209,13 @@ class Wear:
         """Counts the homes. One that is seen for the first time adds its prior."""
         known = np.ones(self.n, bool) if known is None else known
         able = ~self._fixed if able is None else able
-        come = int(np.count_nonzero(able & np.isneginf(self._able_s)))
+        since_s = time_s - _DAY_S
+        come, self._known, self._able = _outlook.counted(
+            time_s, since_s, known, able, self._known_s, self._able_s
+        )
         if come:
             prior = _PRIOR_DAYS * ((self.config.wear_budget_per_day or 0.0) * come)
             self._demand = self._demand + prior * np.array((self.demand, 1.0))
-        self._known_s[known] = time_s
-        self._able_s[able] = time_s
-        self._known, self._able = self._within_a_day(time_s)
 
     def _within_a_day(self, time_s: float) -> tuple[int, int]:
         """How many homes were known, and could be moved, in the 24 hours up to time_s."""
@@ -209,47 +223,59 @@ class Wear:
         known, able = (np.count_nonzero(s > since_s) for s in (self._known_s, self._able_s))
         return int(known), int(able)
 
-    def _adapt(self, time_s: float, spent_s: float, mean_square: float, rest_square: float) -> None:
-        hour = int((time_s + self.config.utc_offset_s) % _DAY_S // _HOUR_S)
-        if np.isfinite(mean_square):
-            fade = np.exp(-spent_s / (_LOAD_DAYS * _DAY_S))
-            hours = spent_s / _HOUR_S
-            self._load = self._load * fade + hours * np.array([mean_square, _LOAD[hour]])
-            self._rest = self._rest * fade + hours * np.array([rest_square, mean_square])
+    def _hour(self, time_s: float) -> int:
+        return int((time_s + self.config.utc_offset_s) % _DAY_S // _HOUR_S)
+
+    def _weigh(self, time_s: float, spent_s: float, mean_square: float, rest_square: float) -> None:
+        if math.isfinite(mean_square):
+            fade = math.exp(-spent_s / (_LOAD_DAYS * _DAY_S))
+            hours, typical = spent_s / _HOUR_S, _LOAD[self._hour(time_s)]
+            for pair, new in (
+                (self._load, (mean_square, typical)),
+                (self._rest, (rest_square, mean_square)),
+            ):
+                first, second = pair.tolist()
+                pair[0], pair[1] = first * fade + hours * new[0], second * fade + hours * new[1]
+
+    def _adapt(self, time_s: float, spent_s: float) -> None:
+        hour = self._hour(time_s)
         self._begun = min(self._begun + _SPENT[hour] * spent_s / _DAY_S, 1.0)
         if self.per_day:
             now = min(max(self.demand, 1.0 / _MOST_DEMAND), _MOST_DEMAND)
-            self._demand *= np.exp(-spent_s / (_DEMAND_DAYS * _DAY_S))
+            fade = math.exp(-spent_s / (_DEMAND_DAYS * _DAY_S))
+            made, expected = self._demand.tolist()
             # Asked for at the present price; what was asked for at the first one is that, times
             # the demand that has raised it. That has bounds: at the floor, or while overloads
             # force switchings, nothing it does to the price changes what is spent, and it would
             # drift for weeks and need as long to return.
-            self._demand[0] = max(self._demand[0], _LITTLE)
-            self._demand[1] += self.per_day * _SPENT[hour] * spent_s / _DAY_S / now
+            self._demand[0] = max(made * fade, _LITTLE)
+            due = self.per_day * _SPENT[hour] * spent_s / _DAY_S / now
+            self._demand[1] = expected * fade + due
 
     def today(self, time_s: float) -> NDArray[np.int64]:
         """Switchings of each home in the last 24 hours, counted up to the daily cap."""
-        return np.asarray((time_s - self.times_s < _DAY_S).sum(axis=0))
+        return np.asarray(_outlook.within(self.times_s, time_s, _DAY_S)[0])
 
     def free(self, time_s: float) -> NDArray[np.bool_]:
         """Homes whose dwell and daily cap allow a switching now."""
-        rested = time_s - self.times_s[0] >= self.config.dwell_s
-        return np.asarray(rested & (time_s - self.times_s[-1] >= _DAY_S))
+        of = (self.times_s, time_s, self.config.dwell_s, _DAY_S)
+        return np.asarray(_outlook.rested(*of))
 
     def prices(self, time_s: float) -> NDArray[np.float64]:
         """Price of switching each home now, float64[n]."""
-        today = self.today(time_s)
-        price = self.price * (1.0 + self.config.fairness * (today / self.config.daily_cap))
-        if self.per_day:
+        today, spent = _outlook.within(self.times_s, time_s, _DAY_S)
+        price, per_day = self.price, self.per_day
+        if per_day:
             # The demand above is that of days; this holds a day's excess down within the day.
             # On the first one, what is still to come counts as spent as planned.
-            day = today.sum() / self.per_day + 1.0 - self._begun
+            day = min(spent / per_day + 1.0 - self._begun, _MOST_DAY)
             price *= min(max(day, 1.0), _TOO_MUCH) ** _BRAKE
             price *= max(day / _TOO_MUCH, 1.0) ** _BRAKE_HARD
             price *= min(max(day, _LEAST_OF_DAY), 1.0) ** _CATCH_UP
+        each = _outlook.shared(today, price, self.config.fairness, self.config.daily_cap)
         if self.config.home_prices is not None:
-            price = price * np.asarray(self.config.home_prices, np.float64)
-        return np.asarray(price)
+            each = each * np.asarray(self.config.home_prices, np.float64)
+        return np.asarray(each)
 
     def state(self) -> dict[str, Any]:
         """The switchings so far and what prices follow from: arrays and numbers."""

@@ -137,9 +137,12 @@ class Keeps(Protocol):
     """A bearer that keeps something for each node, e.g. its turn."""
 
     def drop(self, where: Where) -> None:
-        """This node is never asked again: what was kept for it becomes free. Nothing changes for
-        others. One that is not known is nothing.
+        """This node is never asked again: what was kept for it becomes free as soon as it cannot
+        use it. Nothing changes for others. One that is not known is nothing.
         """
+
+    def renewed(self) -> None:
+        """The group key has changed: nodes that were dropped before read no group frame now."""
 
 
 class Lease(Protocol):

@@ -163,6 +163,11 @@ class LossyBearer:
         if isinstance(self._inner, Keeps):
             self._inner.drop(where)
 
+    def renewed(self) -> None:
+        """To the one beneath."""
+        if isinstance(self._inner, Keeps):
+            self._inner.renewed()
+
     def wake(self) -> None:
         """Wake the one beneath."""
         self._inner.wake()

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import fields
 
+import numpy as np
+
+from pbal_controller.balancing import PlannerConfig
 from pbal_controller.config.whole import Config
+from pbal_host import counted
 
 
 def _homes_on(config: Config, bearer: str) -> int:
     return sum(any(way.bearer == bearer for way in home.ways) for home in config.home)
 
 
-def describe(config: Config, core: Any, keys: str) -> list[str]:
+def describe(config: Config, core: PlannerConfig, keys: str) -> list[str]:
     """The lines. `core`: the planner's settings; `keys`: what the key store holds, in words."""
     name = f" {config.site.name!r}" if config.site.name else ""
     out = [f"site {config.site.id}{name}"]
     for name, bus in config.bus.items():
         count = _homes_on(config, name)
         out.append(f"bus {name}: {bus.port}, {bus.baud} baud, 8{bus.parity}{bus.stop_bits}, "
-                   f"{count} home{'' if count == 1 else 's'}")  # fmt: skip
+                   f"{counted(count, 'home')}")  # fmt: skip
     for name, bearer in config.bearer.items():
         count = _homes_on(config, name)
-        out.append(f"bearer {name}: {bearer.kind}, {count} home{'' if count == 1 else 's'}")
+        out.append(f"bearer {name}: {bearer.kind}, {counted(count, 'home')}")
     for home in config.home:
         mark = ", fixed" if home.fixed else ""
         ways = "; then ".join(
@@ -36,7 +40,7 @@ def describe(config: Config, core: Any, keys: str) -> list[str]:
         out += [
             f"planner: every {p.every_s:g} s{limit}; at most {p.max_moving_share:.0%} of homes "
             f"moving; needs {p.min_fresh_share:.0%} fresher than {p.max_age_s:g} s",
-            f"  core: {core}",
+            *_choice(core),
         ]
     else:
         out.append("planner: off, nothing is ever moved")
@@ -61,6 +65,39 @@ def describe(config: Config, core: Any, keys: str) -> list[str]:
     if http.enabled and http.token_file is not None:
         out.append(f"  readers show the token in {http.token_file}")
     return out
+
+
+def _choice(core: PlannerConfig) -> list[str]:
+    """By what homes are chosen; then what else of the planner's settings is not as usual."""
+    usual = PlannerConfig()
+    budget = core.wear_budget_per_day
+    wear = (
+        f"a fixed price of {core.price or 0:g}"
+        if budget is None
+        else f"{budget:g} switching{'s' * (budget != 1)} a day for each home in the mean"
+    )
+    out = [
+        f"  wear: {wear}; of one home at most {core.daily_cap} in 24 h, "
+        f"{core.dwell_s / 60:g} min apart"
+    ]
+    if core.limits_a is not None:
+        limits = np.atleast_1d(np.asarray(core.limits_a, float))
+        out.append(f"  phase limit: {', '.join(f'{amps:g}' for amps in limits)} A")
+    said = (
+        "price",
+        "wear_budget_per_day",
+        "daily_cap",
+        "dwell_s",
+        "limits_a",
+        "resistance",
+        "fixed",
+    )
+    others = [
+        f"{each.name} = {getattr(core, each.name)}"
+        for each in fields(core)
+        if each.name not in said and getattr(core, each.name) != getattr(usual, each.name)
+    ]
+    return [*out, f"  other than usual: {', '.join(others)}"] if others else out
 
 
 def _uplink(config: Config) -> list[str]:

@@ -99,6 +99,11 @@ class Home:
         if record not in self.requests:
             self.requests.append(record)
 
+    def not_heard(self) -> None:
+        """Nothing came in its turn; lost, where it was heard since the controller's start."""
+        if not math.isinf(self.heard_at):
+            self.link.lost += 1
+
     def may_ask_hello(self, now: float) -> bool:
         """Whether to ask for a Hello; not again while the answer may still come."""
         if now - self.asked_hello_at < ASK_AGAIN_S:

@@ -80,6 +80,7 @@ class GroupKeys:
         config: SecurityConfig,
         expedite: Callable[[Home], None],
         revoked: Callable[[Home], None],
+        renewed: Callable[[], None],
         publish: Callable[[str, dict[str, Any]], None],
         wall: Callable[[], float] = time.time,
         standing: Standing | None = None,
@@ -92,6 +93,7 @@ class GroupKeys:
         self._config = config
         self._expedite = expedite
         self._revoked = revoked
+        self._renewed = renewed
         self._publish = publish
         self._wall = wall
         self._homes: dict[int, HomeGroup] = {}
@@ -284,6 +286,7 @@ class GroupKeys:
         if not await asyncio.to_thread(self._keys.activate, newest.number):
             return  # a newer one was drawn meanwhile
         self._group.use(newest.root)
+        self._renewed()
         self.switched_total += 1
         behind = _addresses(waiting)
         log.log(

@@ -23,6 +23,7 @@ from pbal_controller.homes.router import Router
 from pbal_controller.homes.session import GroupSession, time_sync
 from pbal_controller.journal import clock_is_set
 from pbal_controller.standing import POLLED_S, Standing
+from pbal_protocol import records as r
 from pbal_protocol.codec import Record
 
 log = logging.getLogger(__name__)
@@ -182,7 +183,7 @@ class Rounds:
             return  # revoked while it was being asked
         good = False
         if answer is None:
-            home.link.lost += 1
+            home.not_heard()
         else:
             good = talk.received(answer.frame, now)
         found = self._homes.get(address)
@@ -240,7 +241,12 @@ class Rounds:
         if home.address not in self._homes:
             home.link.answers += 1
             return True  # it rests: another path is the one in use
-        self._answered(talk, path, more)
+        # A slot has no room for events, and the window for urgent frames may lose one that is sent
+        # again rounds later: so it is asked.
+        reading = home.telemetry
+        seals = self._always_seals is not None and self._always_seals(where)
+        waits = seals and reading is not None and bool(reading.flags & r.FLAG_EVENTS_PENDING)
+        self._answered(talk, path, more or waits)
         return True
 
     def unheard(self, where: Where, now: float) -> None:
@@ -249,7 +255,7 @@ class Rounds:
         if address is None:
             return
         talk, path = self._homes[address]
-        talk.home.link.lost += 1
+        talk.home.not_heard()
         if path.alive:
             self.scheduler.silent(address, now)
             self._heard(talk.home, path, False)

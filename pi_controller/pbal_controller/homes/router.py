@@ -86,6 +86,12 @@ class Router:
             if isinstance(bearer, Keeps):
                 bearer.drop(path.where)
 
+    def renewed(self) -> None:
+        """The group key has changed: homes that were dropped before follow nothing any more."""
+        for bearer in self._bearers.values():
+            if isinstance(bearer, Keeps):
+                bearer.renewed()
+
     def why_unreached(self, path: Path) -> str:
         """As the path's bearer says; empty when the home can be reached."""
         return self._bearers[path.bearer].reaches(path.where)

@@ -1,8 +1,7 @@
 """What must not be lost: one SQLite file in WAL mode, flushed to the disk on every commit.
 
-`Journal` is plain and synchronous; the controller runs it on a thread (thread.py). The
-schema is the numbered files in `schema/`, applied in order; `PRAGMA user_version` says how far
-a file has come.
+`Journal` is plain and synchronous; the controller runs it on a thread (thread.py). Opening one
+brings it to this version's schema (migration.py).
 """
 
 from __future__ import annotations
@@ -17,13 +16,8 @@ from typing import Any
 
 from pbal_controller.errors import JournalError, JournalUnavailable, NumbersSpentError
 from pbal_controller.journal import chain, pages
-from pbal_controller.journal.file import (
-    is_damage,
-    made_private,
-    schema_files,
-    transaction,
-    trouble,
-)
+from pbal_controller.journal.file import is_damage, made_private, transaction, trouble
+from pbal_controller.journal.migration import migrate
 from pbal_controller.journal.numbers import LANE, Numbers, NumbersUsedUp
 from pbal_controller.journal.vault import CLEAR_BLOBS, Vault, place_of, rewrite, seal_all
 
@@ -84,7 +78,7 @@ class Journal:
             # FULL flushes the WAL on each commit: a journaled command survives a power cut.
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
-            self._migrate()
+            self.is_new = migrate(self._db, path)
             told = self.meta(_LANE)
             self._numbers.lane = None if told is None else int(told)
             self._read_everything_small()
@@ -125,37 +119,6 @@ class Journal:
         for name in ("quarantine", "counters", "meta", "stand_down"):
             self._db.execute(f"SELECT * FROM {name}").fetchall()
         self.open_commands()
-
-    def _migrate(self) -> None:
-        steps = schema_files()
-        version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
-        self.is_new = version == 0
-        if version > steps[-1][0] and not self._still_ours(version, steps[-1][0]):
-            raise JournalError(
-                f"{self.path}: written by a newer pbal (schema {version}, this one knows "
-                f"{steps[-1][0]}); install that version again"
-            )
-        for number, sql in steps:
-            if number <= version:
-                continue
-            # executescript commits first; the explicit transaction makes a step all or nothing.
-            try:
-                self._db.executescript(
-                    f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;"
-                )
-            except sqlite3.Error:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    def _still_ours(self, version: int, known: int) -> bool:
-        """Whether a newer version has said that it only added to the file (schema/0009): then one
-        that was taken back goes on with it.
-        """
-        has_meta = "SELECT 1 FROM sqlite_master WHERE name = 'meta'"
-        told = self.meta("readable") if self._db.execute(has_meta).fetchone() else None
-        of, _, oldest = (told or "").partition(" from ")
-        return of == str(version) and oldest.isdecimal() and int(oldest) <= known
 
     @property
     def db(self) -> sqlite3.Connection:

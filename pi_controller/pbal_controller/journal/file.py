@@ -1,4 +1,4 @@
-"""The journal as a file: its schema, its transactions, and what is wrong with one that fails."""
+"""The journal as a file: its transactions, and what is wrong with one that fails."""
 
 from __future__ import annotations
 
@@ -6,20 +6,9 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 
 from pbal_controller.secrecy import keep_private
-
-
-def schema_files() -> list[tuple[int, str]]:
-    """The numbered schema steps: (number, SQL), in order."""
-    folder = resources.files("pbal_controller.journal").joinpath("schema")
-    return sorted(
-        (int(entry.name.split("_")[0]), entry.read_text(encoding="utf-8"))
-        for entry in folder.iterdir()
-        if entry.name.endswith(".sql")
-    )
 
 
 def made_private(path: Path) -> None:

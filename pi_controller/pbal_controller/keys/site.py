@@ -6,13 +6,16 @@ import getpass
 import os
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pbal_controller.config import Config
 from pbal_controller.errors import KeyStoreError
 from pbal_controller.keys.file import find_passphrase
 from pbal_controller.keys.store import KeyStore
 from pbal_controller.secrecy import no_core_dump
+from pbal_host import counted
+
+if TYPE_CHECKING:  # it brings the planner and numpy, which a command that needs a key does without
+    from pbal_controller.config import Config
 
 
 def passphrase(
@@ -86,4 +89,4 @@ def check_keys(config: Config, passphrase_file: Path | None) -> str:
         )
     for site in config.link_sites:
         store.link(site)
-    return f"{len(known)} node{'' if len(known) == 1 else 's'}"
+    return counted(len(known), "node")

@@ -1,21 +1,16 @@
 """Root keys of the nodes, encrypted at rest.
 
-One JSON file: the scrypt parameters, a nonce, and everything else (content.py) as one AES-256-GCM
-ciphertext whose associated data is the file's plain header. The file is 0600, replaced atomically,
-and flushed to the disk before it replaces the old one.
+One sealed JSON file (sealing.py). It is 0600, replaced atomically, and flushed to the disk before
+it replaces the old one.
 Keys appear in no repr, no log line and no error text.
 
 The controller and the command line may both change it: every change holds a lock on the folder
 and begins with what the file says then. Group keys come in generations, at most two at a time:
 the one in use, and a newer one on its way to the nodes (group_keys.py).
-
-scrypt: RFC 7914; the default cost (N 2^15, r 8, p 1) takes about 0.1 s and 32 MiB on a
-computer and about 0.5 s on a Raspberry Pi 4.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import getpass
@@ -27,11 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from pbal_controller.documents import dump_json, load_json
 from pbal_controller.errors import KeyStoreError
@@ -43,8 +34,9 @@ from pbal_controller.keys.content import (
     NodeKey,
     new_node,
 )
-from pbal_controller.keys.file import FORMAT, atomic_write, read
+from pbal_controller.keys.file import atomic_write, read
 from pbal_controller.keys.network import Network
+from pbal_controller.keys.sealing import Seal
 
 
 def user() -> str:
@@ -55,23 +47,13 @@ def user() -> str:
         return ""
 
 
-def _b64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def _derive(passphrase: bytes, salt: bytes, log2_n: int) -> bytes:
-    return Scrypt(salt=salt, length=KEY_BYTES, n=1 << log2_n, r=8, p=1).derive(passphrase)
-
-
 class KeyStore:
     """The key store of one site, open in memory. Every change is written at once."""
 
-    def __init__(self, path: Path, key: bytes, salt: bytes, log2_n: int, site_id: int) -> None:
+    def __init__(self, path: Path, seal: Seal) -> None:
         self.path = path
-        self.site_id = site_id
-        self._key = key
-        self._salt = salt
-        self._log2_n = log2_n
+        self.site_id = seal.site_id
+        self._seal = seal
         self._content = Content((), 1)  # until it is opened or made
 
     def __repr__(self) -> str:
@@ -99,8 +81,7 @@ class KeyStore:
             raise KeyStoreError(f"{path}: exists already; move it away or open it")
         if not passphrase:
             raise KeyStoreError("the passphrase is empty; give one of at least one byte")
-        salt = secrets.token_bytes(16)
-        store = cls(path, _derive(passphrase, salt, log2_n), salt, log2_n, site_id)
+        store = cls(path, Seal.derived(passphrase, log2_n, site_id, secrets.token_bytes(16)))
         if group_key is not None and len(group_key) != KEY_BYTES:
             raise KeyStoreError(f"a group key has {KEY_BYTES} bytes, not {len(group_key)}")
         root = group_key or secrets.token_bytes(KEY_BYTES)
@@ -112,8 +93,8 @@ class KeyStore:
     def open(cls, path: Path | str, passphrase: bytes) -> KeyStore:
         """Open a store. Raises KeyStoreError when it is missing, damaged or locked."""
         path = Path(path)
-        (log2_n, site_id, salt), nonce, sealed = read(path)
-        store = cls(path, _derive(passphrase, salt, log2_n), salt, log2_n, site_id)
+        head, nonce, sealed = read(path)
+        store = cls(path, Seal.derived(passphrase, *head))
         try:
             store._open(nonce, sealed)
         except InvalidTag:
@@ -125,7 +106,7 @@ class KeyStore:
     def reload(self) -> None:
         """Read what another program wrote. Raises KeyStoreError; then nothing has changed."""
         head, nonce, sealed = read(self.path)
-        if head != (self._log2_n, self.site_id, self._salt):
+        if head != self._seal.head:
             raise KeyStoreError(
                 f"{self.path}: another key store lies here now; put this site's back, "
                 "or restart the controller if it was replaced on purpose"
@@ -141,9 +122,9 @@ class KeyStore:
         atomic_write(fresh, data)
         try:
             head, nonce, sealed = read(fresh)
-            if head != (self._log2_n, self.site_id, self._salt):
+            if head != self._seal.head:
                 raise KeyStoreError("it is another key store")
-            AESGCM(self._key).decrypt(nonce, sealed, self._header())
+            self._seal.open(nonce, sealed)
         except (InvalidTag, KeyStoreError, ValueError) as error:
             raise KeyStoreError(
                 f"the other controller's key store does not open here ({error or 'altered'})"
@@ -154,8 +135,7 @@ class KeyStore:
 
     def _open(self, nonce: bytes, sealed: bytes) -> None:
         try:
-            plain = AESGCM(self._key).decrypt(nonce, sealed, self._header())
-            self._content = Content.from_dict(load_json(plain))
+            self._content = Content.from_dict(load_json(self._seal.open(nonce, sealed)))
         except (ValueError, KeyError, TypeError):  # a nonce of another length; other content
             raise KeyStoreError(f"{self.path}: damaged; restore it from a backup") from None
 
@@ -179,22 +159,9 @@ class KeyStore:
         finally:
             os.close(lock)
 
-    def _header(self) -> bytes:
-        return f"{FORMAT}|{self.site_id}|{self._log2_n}|{_b64(self._salt)}".encode("ascii")
-
     def _write(self) -> None:
-        nonce = secrets.token_bytes(12)
         plain = dump_json(self._content.as_dict()).encode()
-        sealed = AESGCM(self._key).encrypt(nonce, plain, self._header())
-        document = {
-            "format": FORMAT,
-            "site": self.site_id,
-            "log2_n": self._log2_n,
-            "salt": _b64(self._salt),
-            "nonce": _b64(nonce),
-            "sealed": _b64(sealed),
-        }
-        atomic_write(self.path, (dump_json(document, indent=1) + "\n").encode())
+        atomic_write(self.path, self._seal.document(plain))
 
     # -- use -----------------------------------------------------------------------------
 
@@ -239,28 +206,21 @@ class KeyStore:
                 self._content = replace(self._content, active=number, generations=(self.newest,))
         return found
 
-    def _derived(self, what: bytes) -> bytes:
-        """A key (32 bytes) for one purpose: derived from this store's own, the same while that is.
-
-        The same in a copy of the file; another in a store that was made anew.
-        """
-        return HKDF(hashes.SHA256(), KEY_BYTES, None, what).derive(self._key)
-
     def audit_key(self) -> Ed25519PrivateKey:
         """Signs the audit log: derived from this store's own key."""
-        return Ed25519PrivateKey.from_private_bytes(self._derived(b"pbal audit key 1"))
+        return Ed25519PrivateKey.from_private_bytes(self._seal.key_for(b"pbal audit key 1"))
 
     def vault_key(self) -> bytes:
         """Seals values in the journal (AES-256): derived as above."""
-        return self._derived(b"pbal vault key 1")
+        return self._seal.key_for(b"pbal vault key 1")
 
     def tls_secret(self) -> bytes:
         """Seals the key of the uplink's certificate: derived as above, as hex digits."""
-        return self._derived(b"pbal uplink tls key 1").hex().encode()
+        return self._seal.key_for(b"pbal uplink tls key 1").hex().encode()
 
     def link_key(self) -> Ed25519PrivateKey:
         """Proves to a second controller that both have this store: derived as above."""
-        return Ed25519PrivateKey.from_private_bytes(self._derived(b"pbal standby link key 1"))
+        return Ed25519PrivateKey.from_private_bytes(self._seal.key_for(b"pbal standby link key 1"))
 
     @property
     def release_key(self) -> bytes:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
 
-from pbal_controller.documents import DocumentError, read_json
+from pbal_controller.documents import DocumentError, load_json
 from pbal_controller.errors import BearerError
 from pbal_controller.meters.reading import Three, TransformerReading, finite
 
@@ -32,12 +33,13 @@ class FileMeter:
     neutral_a, freq_hz, and time_s (unix time of the reading), rewritten by another program.
 
     A file that was not written for `max_age_s`, or whose time_s is that old, is no reading: the
-    program that writes it may have ended.
+    program that writes it may have ended. `taken_s`: the unix time of the last reading.
     """
 
     def __init__(self, path: Path, max_age_s: float = 60.0) -> None:
         self._path = path
         self._max_age_s = max_age_s
+        self.taken_s = 0.0
 
     async def read(self) -> TransformerReading:
         """Read the file as it is now."""
@@ -45,8 +47,9 @@ class FileMeter:
 
     def _read(self) -> TransformerReading:
         try:
-            written_s = self._path.stat().st_mtime
-            d = read_json(self._path, _MAX_FILE_BYTES)
+            with self._path.open("rb") as file:  # of this very file: it may be replaced meanwhile
+                written_s = os.fstat(file.fileno()).st_mtime
+                d = load_json(file.read(_MAX_FILE_BYTES + 1), _MAX_FILE_BYTES)
 
             def three(name: str, default: float | None = None) -> Three:
                 values = d[name] if default is None else d.get(name, [default] * 3)
@@ -72,6 +75,7 @@ class FileMeter:
                 f"{self._path}: written {_span(age_s)}; is the program that writes it running, and "
                 "the clock right? (transformer.meter.max_age_s)"
             )
+        self.taken_s = taken_s
         return finite(reading)
 
     def close(self) -> None:

@@ -1,8 +1,9 @@
 """When to decide, on which data, and how much may move: the planner's surroundings.
 
 Readings go to the planner every few seconds; a decision is made every `every_s`, and at once when a
-phase is overloaded. No decision is made while too few homes are fresh. What the planner proposes is
-checked again, home by home, before it is ordered.
+phase is overloaded. No decision is made while too few homes are fresh; one that was due meanwhile
+is made once, as soon as enough are. What the planner proposes is checked again, home by home,
+before it is ordered.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pbal_controller.meters import TransformerReading
 from pbal_controller.moves import memory as planner_memory
 from pbal_controller.moves.dispatcher import Dispatcher
 from pbal_controller.moves.dryrun import DryRun
+from pbal_controller.moves.held import Held, Hold
 from pbal_controller.plausibility import Watch, WordBound
 from pbal_controller.standing import Mode, Restraint
 
@@ -100,6 +102,7 @@ class PlannerLoop:
         self._worn: Wear | None = None  # what relays were really spent on, during a dry run
         self.decisions_total = 0
         self.skipped_total = 0
+        self._missed = False  # the last decision was skipped because homes were stale
         self.last_decision: dict[str, Any] = {}
         self.last_decide_s = 0.0
         self._planner_s = 0.0
@@ -172,7 +175,8 @@ class PlannerLoop:
             if self.planner is None:
                 beat()
                 continue
-            if now >= next_observe:
+            again = self._missed and not self.stale(now)
+            if now >= next_observe or again:
                 next_observe = now + self._config.observe_every_s
                 self.judge(now)
                 self.planner.observe(self.planner_time_s(), self.currents(now), self.rest(now))
@@ -185,12 +189,13 @@ class PlannerLoop:
                 and now >= settled
                 and now - last_overload >= self._config.overload_hold_s
             )
-            if now >= next_decide or urgent:
+            if now >= next_decide or urgent or again:
                 if urgent:
                     last_overload = now
                 next_decide = now + self._config.every_s
                 if self._config.enabled:
-                    await self.decide(now, overload or "it is time")
+                    on_time = "homes are fresh again" if again else "it is time"
+                    await self.decide(now, overload or on_time)
             beat()
 
     def judge(self, now: float) -> None:
@@ -253,17 +258,21 @@ class PlannerLoop:
                 return f"overload: phase {name} carries {total:.0f} A, limit {limit:.0f} A"
         return ""
 
-    def blocked(self, now: float) -> str:
-        """Why no plan may be made now; empty when one may."""
-        if self.restraint.why_not():
-            return self.restraint.why_not()
+    def blocked(self, now: float) -> Held | None:
+        """Why no plan may be made now; None when one may."""
+        if restrained := self.restraint.why_not():
+            return Held(Hold.RESTRAINED, restrained)
         if self.dry_run is None:
-            standing = self._dispatcher.standing.why_not(now)
-            if standing:
-                return f"standing down: {standing}"
-            trouble = self._dispatcher.why_not(now)
-            if trouble:
-                return trouble
+            if standing := self._dispatcher.standing.why_not(now):
+                return Held(Hold.STANDING_DOWN, f"standing down: {standing}")
+            if trouble := self._dispatcher.why_not(now):
+                return Held(Hold.NO_ORDERS, trouble)
+        if stale := self.stale(now):
+            return Held(Hold.STALE, stale)
+        return None
+
+    def stale(self, now: float) -> str:
+        """Why too few homes are fresh for a plan; empty when enough are."""
         reachable = [home for home in self._homes if home.session is not None]
         fresh = sum(home.age_s(now) <= self._config.max_age_s for home in reachable)
         need = self._config.min_fresh_share * len(reachable)
@@ -295,13 +304,14 @@ class PlannerLoop:
         """Make one decision and order its moves. Returns how many were ordered."""
         assert self.planner is not None
         dry = self._in_dry_run()
-        why = self.blocked(now)
+        held = self.blocked(now)
+        self._missed = held is not None and held.by is Hold.STALE
         room = self.room()
-        if not why and room == 0:
-            why = "as many homes are moving as may move at once"
-        if why:
+        if held is None and room == 0:
+            held = Held(Hold.FULL, "as many homes are moving as may move at once")
+        if held is not None:
             self.skipped_total += 1
-            self._note({"time_s": self._wall(), "cause": cause, "skipped": why, "moves": 0})
+            self._note({"time_s": self._wall(), "cause": cause, "skipped": held.why, "moves": 0})
             return 0
         phases = np.full(len(self._homes), -1, np.int64)
         immovable = []

@@ -101,7 +101,9 @@ class Signs:
             self._cleared = False
             return ""
         if before is not None and before.boots == hello.boots:
-            limit = max(sealed, before.down_floor)
+            # What was reserved before this start may still be on its way, in a bridge or a port: it
+            # counts before the first frame sealed since, which is above all of it.
+            limit = max(sealed, stored, before.down_floor)
         elif before is None and stored == 0:
             if fresh_journal and floor >= FOOTPRINT:
                 return "was commanded before by a controller of which this journal knows nothing"

@@ -137,11 +137,11 @@ function links(s) {
   box.replaceChildren();
   for (const b of s.buses) {
     const homes = s.homes.filter(h => h.bus === b.name), alive = homes.filter(h => h.alive).length;
-    const polls = homes.reduce((n, h) => n + h.polls, 0), lost = homes.reduce((n, h) => n + h.lost, 0);
+    const lost = homes.reduce((n, h) => n + h.lost, 0), due = lost + homes.reduce((n, h) => n + h.answers, 0);
     const made = element("div", "link");
     made.append(element("b", b.state === "open" ? "" : "bad", b.name),
       ` ${b.kind || ""} ${b.state}: ${alive} of ${count(homes.length, "home")} answer, ` +
-      `${polls ? (100 * lost / polls).toFixed(1) : "0"} % lost` +
+      (due ? `${(100 * lost / due).toFixed(1)} % lost` : "starting") +
       (b.cycle_s ? `, all once in ${b.cycle_s.toFixed(2)} s` : "") +
       (b.neighbours ? `, ${count(b.neighbours, "other site")} on the channel` : ""));
     made.append(bar(homes.length ? alive / homes.length : 0, alive === homes.length ? "good" : "bad"));

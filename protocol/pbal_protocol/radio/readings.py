@@ -5,6 +5,8 @@ What a compact reading leaves out comes with every n-th reading, which is then a
 a TelemetryGet asks.
 """
 
+import math
+
 from pbal_protocol.errors import RangeError
 from pbal_protocol.radio.compact import SAME
 from pbal_protocol.radio.records import CompactTelemetry
@@ -19,8 +21,10 @@ EVERY = 20  # readings from one Telemetry to the next
 def whole(short: CompactTelemetry, now_s: int, last: "Telemetry | None" = None) -> Telemetry:
     """Return the reading a compact one stands for, at site time `now_s`.
 
-    What was left out is that of `last`, the home's latest Telemetry, or zero. The whole second is
-    the one nearest to `now_s` that ends in the same 16 bits, so it is right within nine hours.
+    What was left out is that of `last`, the home's latest Telemetry, or zero; of its reactive power
+    no more than the current has room for beside the power, as the load may have become less. The
+    whole second is the one nearest to `now_s` that ends in the same 16 bits, so it is right within
+    nine hours.
     """
     out = Telemetry()
     for name in SAME:
@@ -33,6 +37,11 @@ def whole(short: CompactTelemetry, now_s: int, last: "Telemetry | None" = None) 
         off = ((short.time_low_s - now_s + 0x8000) & 0xFFFF) - 0x8000
         out.time_s = max(0, now_s + off)
     out.p_w = short.p_kw * 1000
+    apparent_va = out.vout_v * out.current_a
+    room_var = math.sqrt(max(0.0, apparent_va**2 - out.p_w**2))
+    # A little more is the same load, measured a moment apart and rounded.
+    if abs(out.q_var) > room_var + 0.05 * apparent_va + 10:
+        out.q_var = round(math.copysign(room_var, out.q_var))
     out.age_ms = round(short.age_s * 1000)
     out.dwell_left_s = short.dwell_left_min * 60
     return out

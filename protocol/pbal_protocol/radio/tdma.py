@@ -12,11 +12,17 @@ from pbal_protocol.radio.follower import CONTENTION, GUARD_US, SILENT, URGENT_BY
 from pbal_protocol.radio.records import Beacon, SlotAssign
 
 REPAIRS = 4  # passes at most
+SETTLING = 10  # rounds: a node has the time by then, and its reading room in its slot
 GIVE_UP = 3  # a home not heard for so many rounds is not asked to send again
 HOMES = 255  # a beacon's bitmap has room for no more
 UP_BYTES = 39  # a compact reading, sealed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 _SEAL = 15
+_KEPT = -2  # in the place of a home that was dropped and may still use its slot
 # Least signal to noise ratio of SF7, SF8, ..., quarters of a decibel (SX1276 data sheet, table 13).
 _LIMITS_Q4 = (-30, -40, -50, -60, -70, -80)
 
@@ -52,6 +58,7 @@ class Rounds:
         self._place: dict[int, tuple[int, int]] = {}  # the newest slot of each home
         self._heard: set[int] = set()
         self._missed: dict[int, int] = {}
+        self._settling: dict[int, int] = {}  # rounds that are left to a home
         self.round = 0
         self.passes = 0
 
@@ -82,21 +89,43 @@ class Rounds:
         return SlotAssign(map_version=self.version, slot=place[1], begin_us=0, sf=sf)
 
     def confirm(self, address: int, sf: int) -> None:
-        """The home was heard at this spreading factor: its other slots become free."""
+        """The home was heard in its slot at this spreading factor: its other slots become free."""
         if address in self._place and self._place[address][0] == sf:
+            self._settling.pop(address, None)
             self._free(address, sf)
 
-    def drop(self, address: int) -> None:
-        """Remove a home: its slots become free."""
+    def settles(self, address: int) -> None:
+        """The home may not know its slot yet, and its first readings may have no room there. Until
+        it is heard in it (`confirm`), for SETTLING rounds at most, no repair asks for it, which
+        would only make rounds longer, and a round without it does not count as missed.
+        """
+        if address in self._place:
+            self._settling[address] = SETTLING
+            self._missed[address] = 0
+
+    def settling(self) -> "Collection[int]":
+        """The homes that do."""
+        return self._settling.keys()
+
+    def drop(self, address: int, keep: bool = False) -> None:
+        """Remove a home: its slots become free. With `keep` nobody gets them before `release`, as
+        it may still use them.
+        """
         self._place.pop(address, None)
         self._missed.pop(address, None)
         self._heard.discard(address)
-        self._free(address, 0)
+        self._settling.pop(address, None)
+        self._free(address, 0, _KEPT if keep else SILENT)
 
-    def _free(self, address: int, but: int) -> None:
+    def release(self) -> None:
+        """Slots that were kept become free."""
+        while any(_KEPT in group for group in self._groups.values()):
+            self._free(_KEPT, 0)
+
+    def _free(self, address: int, but: int, leave: int = SILENT) -> None:
         for sf, group in self._groups.items():
             if sf != but and address in group:
-                group[group.index(address)] = SILENT
+                group[group.index(address)] = leave
                 while group and group[-1] == SILENT:
                     group.pop()
 
@@ -115,9 +144,15 @@ class Rounds:
         """Return the beacon of a new round. Its bitmap has the homes heard in the last one."""
         if self.round:
             for address in self._missed:
-                self._missed[address] = (
-                    0 if address in self._heard else min(self._missed[address] + 1, 0xFFFF)
-                )
+                left = self._settling.get(address, 0)
+                if left:
+                    self._settling[address] = left - 1
+                elif address in self._heard:
+                    self._missed[address] = 0
+                else:
+                    self._missed[address] = min(self._missed[address] + 1, 0xFFFF)
+            for address in [a for a, left in self._settling.items() if not left]:
+                del self._settling[address]
         self.round = self.round % 0xFFFF + 1
         self.passes = 0
         beacon = self._beacon(time_s, time_ms, self._heard)
@@ -159,6 +194,7 @@ class Rounds:
     def repair(self, time_s: int, time_ms: int) -> "Beacon | None":
         """Return the repair beacon, None when no home is left to ask or all passes are used."""
         asked = {a for a in self.missing() if self._missed[a] < GIVE_UP}
+        asked -= self._settling.keys()
         if self.passes >= REPAIRS or not asked:
             return None
         self.passes += 1

@@ -8,7 +8,7 @@ from pbal_sim.radio.clock import VirtualClock
 from pbal_sim.radio.ear import Ear
 from pbal_sim.radio.pi import Pi
 from pbal_sim.radio.piport import PiPort
-from pbal_sim.radio.propagation import FREE, OPEN_COUNTRY, PathLoss
+from pbal_sim.radio.propagation import FREE, OPEN_COUNTRY, PathLoss, needed_dbm
 from pbal_sim.radio.sx1276 import Sx1276
 from pbal_sim.radio.wire import RadioWire
 
@@ -26,4 +26,5 @@ __all__ = [
     "Transmission",
     "Tuning",
     "VirtualClock",
+    "needed_dbm",
 ]

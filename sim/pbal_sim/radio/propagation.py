@@ -78,6 +78,13 @@ def sensitivity_dbm(sf: int, bw_hz: int) -> float:
     return narrow + 10 * math.log10(bw_hz / 125000)
 
 
+def needed_dbm(sf: int, bw_hz: int) -> float:
+    """The weakest signal that is received where nobody else sends: by the chip's sensitivity, and
+    above the noise.
+    """
+    return max(sensitivity_dbm(sf, bw_hz), noise_dbm(bw_hz) + SNR_LIMIT_DB[sf])
+
+
 def rejection_db(wanted_sf: int, other_sf: int) -> float:
     """How much stronger a signal must be than one of another (or the same) spreading factor."""
     row = _REJECTION.get(wanted_sf)

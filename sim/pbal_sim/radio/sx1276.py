@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from pbal_sim.radio import registers as r
 from pbal_sim.radio.air import Air, Transmission, Tuning
+from pbal_sim.radio.bank import Bank
 from pbal_sim.radio.modem import Modem
 
 RESET_US = 5000  # data sheet, section 7.2.2
@@ -70,16 +71,9 @@ class Sx1276:
     # -- faults and pins --------------------------------------------------------------------------
 
     def _power_up(self) -> None:
-        self.shared = bytearray(0x80)
-        self.lora = bytearray(0x80)
-        self.fsk = bytearray(0x80)
-        for place, values in (
-            (self.shared, r.RESET),
-            (self.lora, r.RESET_LORA),
-            (self.fsk, r.RESET_FSK),
-        ):
-            for register, value in values.items():
-                place[register] = value
+        self._bank = Bank()
+        self.shared = self._bank.shared
+        self.lora = self._bank.lora
         self.fifo = bytearray(256)
         self._rx_at = 0
         self._since_us = 0
@@ -151,40 +145,34 @@ class Sx1276:
     @property
     def mode(self) -> int:
         """The low bits of RegOpMode."""
-        return self.shared[r.OP_MODE] & 7
+        return self._bank.mode
 
     @property
     def long_range(self) -> bool:
         """LoRa, not FSK."""
-        return bool(self.shared[r.OP_MODE] & r.LONG_RANGE)
+        return self._bank.long_range
 
     @property
     def modem(self) -> Modem:
         """What the registers say now."""
         return Modem(self.shared, self.lora)
 
-    def _page(self, address: int) -> bytearray:
-        if not 0x0D <= address <= 0x3F:
-            return self.shared
-        lora = self.long_range and not self.shared[r.OP_MODE] & r.ACCESS_SHARED
-        return self.lora if lora else self.fsk
-
     def _read(self, address: int) -> int:
         if address == r.FIFO:
             if not self.long_range or self.mode == r.SLEEP:
                 return 0
             return self.fifo[self.lora[r.FIFO_ADDR_PTR]]
-        if self._page(address) is self.lora:
+        if self._bank.page(address) is self.lora:
             if address == r.RSSI_VALUE:
                 modem = self.modem
-                return self._rssi(self.air.busy_dbm(self, modem.hz, modem.bw_hz))
+                return self._bank.rssi(self.air.busy_dbm(self, modem.hz, modem.bw_hz))
             if address == r.MODEM_STAT:
                 following = self._following
                 if following is None:
                     return self.lora[address] | 0x10
                 done = self.air.now_us >= following.start_us + following.header_us
                 return self.lora[address] & 0xE0 | (0x0F if done else 0x07)
-        return self._page(address)[address]
+        return self._bank.page(address)[address]
 
     def _put(self, address: int, value: int) -> None:
         if address == r.FIFO:
@@ -195,7 +183,7 @@ class Sx1276:
         if address == r.OP_MODE:
             self._set_mode(value)
             return
-        page = self._page(address)
+        page = self._bank.page(address)
         if address in r.READ_ONLY and (page is self.lora or address == r.VERSION):
             return
         if page is self.lora and address == r.IRQ_FLAGS:
@@ -355,7 +343,7 @@ class Sx1276:
             return
         self.lora[r.MODEM_STAT] = (sent.cr - 4) << 5
         self.lora[r.HOP_CHANNEL] = 0x40 if sent.crc else 0
-        self._count(r.RX_HEADER_CNT_VALUE_MSB)
+        self._bank.count(r.RX_HEADER_CNT_VALUE_MSB)
         self._raise(r.VALID_HEADER)
 
     def finished(self, sent: Transmission) -> None:
@@ -380,7 +368,7 @@ class Sx1276:
         if checked and not good:
             flags |= r.PAYLOAD_CRC_ERROR
         else:
-            self._count(r.RX_PACKET_CNT_VALUE_MSB)
+            self._bank.count(r.RX_PACKET_CNT_VALUE_MSB)
         self.lora[r.FIFO_RX_CURRENT_ADDR] = self._rx_at
         for byte in payload:
             self.fifo[self._rx_at] = byte
@@ -389,7 +377,7 @@ class Sx1276:
         self.lora[r.RX_NB_BYTES] = len(payload) & 0xFF
         quarters = max(-128, min(127, round(4 * min(heard.snr_db, 12.0))))
         self.lora[r.PKT_SNR_VALUE] = quarters & 0xFF
-        self.lora[r.PKT_RSSI_VALUE] = self._rssi(heard.rssi_dbm - min(0.0, quarters / 4))
+        self.lora[r.PKT_RSSI_VALUE] = self._bank.rssi(heard.rssi_dbm - min(0.0, quarters / 4))
         if self.mode == r.RX_SINGLE:
             self._standby()
         self._raise(flags)
@@ -398,12 +386,3 @@ class Sx1276:
         if self._following is None:
             self._standby()
             self._raise(r.RX_TIMEOUT)
-
-    def _rssi(self, dbm: float) -> int:
-        """As in RegRssiValue (data sheet, section 5.5.5)."""
-        offset = 164 if self.shared[r.OP_MODE] & r.LOW_FREQUENCY else 157
-        return max(0, min(255, round(dbm + offset)))
-
-    def _count(self, register: int) -> None:
-        value = (self.lora[register] << 8 | self.lora[register + 1]) + 1
-        self.lora[register : register + 2] = (value & 0xFFFF).to_bytes(2, "big")

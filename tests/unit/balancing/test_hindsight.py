@@ -7,6 +7,7 @@ import pytest
 
 from bench._homes import street
 from pbal_controller.balancing import neutral_current
+from pbal_controller.balancing._paths import Street as Paths
 from pbal_controller.balancing.hindsight import again, at_budget, hindsight
 
 
@@ -114,3 +115,41 @@ def test_more_homes_than_partners_still_have_pairs(monkeypatch):
     found = hindsight(currents, start, 500.0, sweeps=10)
     assert found.cost == pytest.approx(objective(currents, start, found.paths, 500.0))
     assert found.cost <= hindsight(currents, start, 500.0, sweeps=10, pairs=False).cost
+
+
+@pytest.mark.parametrize("steps", [5, 8, 203])
+def test_eight_pairs_at_once_find_what_four_do(steps):
+    """Wherever 512-bit registers are not, both are the same; the last block of eight is a part."""
+    rng = np.random.default_rng(steps)
+    n = 15
+    amps = rng.gamma(0.7, 8.0, (n, steps)) * np.exp(1j * rng.normal(0, 0.3, (n, steps)))
+    start = rng.integers(0, 3, n).astype(np.int8)
+    ways = []
+    for wide in (False, True):
+        paths = np.repeat(start[:, None], steps, axis=1)
+        street = Paths(amps.real.copy(), amps.imag.copy(), paths, start, 1.0, 1, wide=wide)
+        for h in range(n):
+            street.pairs(h, np.arange(h), 60.0, 1e-6)
+        ways.append((paths.copy(), street.total(60.0)))
+        assert (paths != start[:, None]).any()
+    assert (ways[0][0] == ways[1][0]).all()
+    assert ways[0][1] == ways[1][1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_homes_in_wide_registers_take_the_same_ways_in_a_tie(seed):
+    """Loads of whole amperes, with pauses, cost the same on many ways: the same one is to be
+    taken on every machine."""
+    rng = np.random.default_rng(seed)
+    n, steps = 6, 90
+    amps = np.repeat(rng.integers(0, 4, (n, steps // 3)), 3, axis=1) * 4.0
+    start = rng.integers(0, 3, n).astype(np.int8)
+    ways = []
+    for wide in (False, True):
+        paths = np.repeat(start[:, None], steps, axis=1)
+        street = Paths(amps, np.zeros((n, steps)), paths, start, 1.0, 1, wide=wide)
+        for h, g in itertools.permutations(range(n), 2):
+            street.two(h, g, 48.0)
+        ways.append(paths)
+    assert (ways[0] != start[:, None]).any()
+    assert (ways[0] == ways[1]).all()

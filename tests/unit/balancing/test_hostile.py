@@ -145,7 +145,7 @@ def test_a_past_may_be_played_to_it_before_the_first_decision():
     for _ in range(3):
         for t in range(0, 7200, 60):
             planner.observe(float(t), amps + 5.0 * (t % 1800 < 600))
-    assert planner.persistence.ends.sum() >= 9 * 9
+    assert planner.outlook.persistence.ends.sum() >= 9 * 9
     planner.observe(0.0, amps)
     assert planner.decide(0.0, phases)
     planner.observe(60.0, np.zeros(9, complex))

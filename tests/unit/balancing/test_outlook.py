@@ -29,11 +29,13 @@ def test_a_load_that_comes_and_goes_counts_by_its_mean():
         on = minute // 15 % 2 == 0
         planner.observe(60.0 * minute, np.array([10.0, 10.0 * on], complex))
     assert not on
-    later = planner._scenarios(149 * 60.0, planner._homes.last, np.ones(2, bool))[0][:-1, 1].real
+    later = planner.outlook.scenarios(149 * 60.0, planner.outlook.homes.last, np.ones(2, bool))[0][
+        :-1, 1
+    ].real
     assert later[0] == 0.0
     assert 0.5 < later[-1] < 2.5  # up to a quarter of some five amperes
     # Where readings are rare, more of it.
-    rare = [fed(15)._recent_share(), fed(1)._recent_share()]
+    rare = [fed(15).outlook.recent_share(), fed(1).outlook.recent_share()]
     assert rare[0] == pytest.approx(1.6 * rare[1])
 
 
@@ -42,8 +44,8 @@ def test_a_step_that_goes_takes_its_share_of_reactive_current_along():
     lag = np.exp(-0.6j)
     for minute, size in enumerate((0.5, 12.5)):
         planner.observe(60.0 * minute, np.array([size * lag, -3 + 2j]))
-    now = planner._homes.last
-    later = planner._scenarios(60.0, now, np.ones(2, bool))[0][:-1]  # the last is what lasts
+    now = planner.outlook.homes.last
+    later = planner.outlook.scenarios(60.0, now, np.ones(2, bool))[0][:-1]  # the last is what lasts
     assert abs(later[-1, 0]) < 0.5 * abs(now[0])
     assert np.angle(later[:, 0]) == pytest.approx(-0.6)
     assert later[:, 1] == pytest.approx(now[1])
@@ -53,7 +55,9 @@ def test_the_simple_rule_weighs_the_last_half_hour_against_now():
     planner = Planner(1, PlannerConfig(predict=False))
     for minute in range(300):
         planner.observe(60.0 * minute, [20.0 if minute < 240 else 10.0 * (minute % 2)])
-    amps, weights = planner._scenarios(299 * 60.0, planner._homes.last, np.ones(1, bool))
+    amps, weights = planner.outlook.scenarios(
+        299 * 60.0, planner.outlook.homes.last, np.ones(1, bool)
+    )
     assert amps[:, 0] == pytest.approx([10.0, 5.0], abs=0.2)
     assert weights == pytest.approx([0.7, 0.3])
 
@@ -63,5 +67,7 @@ def test_what_has_no_node_counts_by_its_mean_as_well():
     for minute in range(120):
         planner.observe(60.0 * minute, [1.0], rest=[20.0 * (minute % 2 == 0), 0, 0])
     known = np.ones(3, bool)
-    _, ahead = planner._with_rest(planner._rest.last, known, np.ones(1, complex), np.ones((9, 1)))
+    _, ahead = planner.outlook.with_rest(
+        planner.outlook.rest.last, known, np.ones(1, complex), np.ones((9, 1))
+    )
     assert ahead[:-1, 1].real == pytest.approx(np.linspace(3.0, 7.0, 8), abs=1.2)

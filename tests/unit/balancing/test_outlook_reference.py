@@ -29,6 +29,7 @@ def test_steps_are_followed_and_forecast_alike(seed):
     plain._steps = reference_outlook.Steps(
         (plain.size, plain.born_s, plain.level, plain.lowest, plain.seen_s),
         (plain.ends, plain.watched),
+        (plain._cumulative, plain._made, *plain._then, plain._street),
         (p.SIZES, p.AGES, p.BINS, p.WIDTHS),
         0.6,
     )
@@ -70,13 +71,52 @@ def test_readings_lasting_means_and_currents_are_alike():
             known = room.take(60.0 * k, amps, 1e4, 900.0, last, recent, seen_s)
             room.lasting(0.999, 1 / 60, 1.3, amps, known, total, weight)
             levels = last.real - np.linspace(0.0, 3.0, 4)[:, None]
-            ahead = room.currents(
-                levels, last.real.copy(), last, recent, known, np.linspace(0.0, 0.4, 4), 0.7
-            )
-            told.append((known, ahead))
+            of = (last.real.copy(), last, recent, known, np.linspace(0.0, 0.4, 4), 0.7)
+            ahead, beyond = np.empty((4, n), complex), np.arange(5.0 * (n + 3)) + 1j
+            room.currents(levels, *of, ahead)
+            ways = room.ways(np.stack((levels, levels - 1)), *of, beyond.reshape(5, n + 3))
+            told.append((known, ahead, ways))
         kept.append((last, recent, seen_s, total, weight, *map(np.array, zip(*told, strict=True))))
     for one, other in zip(*kept, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_a_decision_begins_with_is_alike(seed):
+    rng = np.random.default_rng(seed)
+    n = (1, 4, 9, 30, 0, 12)[seed]
+    phases = rng.integers(-1, 3, n).astype(np.int8)
+    seen_s = np.where(rng.random(n) < 0.2, -np.inf, rng.uniform(0.0, 400.0, n))
+    last = rng.normal(0, 9, n) + 1j * rng.normal(0, 3, n)
+    loose, free = rng.random(n) < 0.8, rng.random(n) < 0.7
+    still = np.flatnonzero(rng.random(n) < 0.2).astype(np.int64)
+    weight = np.where(rng.random(n) < 0.3, 0.0, rng.uniform(0.0, 40.0, n)) * (seed != 3)
+    of = np.sort(rng.integers(0, max(n, 1), 2 * n)).astype(np.int64)
+    size, stays = rng.uniform(0.5, 9.0, 2 * n), rng.random((5, 2 * n)) < 0.6
+    then = rng.random((2 * n, 3)).T
+    level = np.where(rng.random(n) < 0.2, np.nan, last.real)
+    today = rng.integers(0, 6, n).astype(np.int64)
+    kept = []
+    for room in (_outlook, reference_outlook):
+        told = []
+        for since_s in (np.inf, 150.0, -1e300):
+            known, able, *more = room.drawn(since_s, phases, seen_s, last, loose, still)
+            known_s, able_s = seen_s.copy(), np.where(loose, seen_s, -np.inf)
+            counts = room.counted(400.0, 180.0, known, able, known_s, able_s)
+            mean = np.empty(n, complex)
+            room.lasting_mean(last * weight, weight, 2.0, known, mean)
+            price = room.priced(room.shared(today, 70.0, 0.3, 6), able, free, more[1])
+            told += [known, able, *more, *counts, known_s, able_s, mean, price]
+        told += [room.most_carried(last), room.drawn_levels(level, of, size, stays, then)]
+        kept.append(told)
+    for one, other in zip(*kept, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_phases_are_told_from_what_is_none():
+    assert all(_outlook.on_phases(np.array(x, np.int8)) for x in ([], [0, 1, 2, -1]))
+    assert not any(_outlook.on_phases(np.array(x, np.int8)) for x in ([3], [0, -2], [127], [-128]))
+    assert _outlook.on_phases(np.array([0, 9, 2], np.int8)[::2])
 
 
 @pytest.mark.parametrize("beta", [1.0, 0.07])

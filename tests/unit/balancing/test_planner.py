@@ -147,8 +147,8 @@ def test_a_restart_forgets_neither_wear_nor_lessons():
     now = 86400.0
     assert (second.wear.free(now) == first.wear.free(now)).all()
     assert second.wear.price == first.wear.price
-    assert (second.persistence.ends == first.persistence.ends).all()
-    assert first.persistence.ends.sum() > 20
+    assert (second.outlook.persistence.ends == first.outlook.persistence.ends).all()
+    assert first.outlook.persistence.ends.sum() > 20
 
 
 @pytest.mark.parametrize("by", [pickle.dumps, lambda s: json.dumps(s, default=np.ndarray.tolist)])

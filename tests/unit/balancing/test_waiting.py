@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pbal_controller.balancing import Planner, PlannerConfig, neutral_current
+from pbal_controller.balancing import Planner, PlannerConfig, _gains, neutral_current
 from pbal_controller.balancing.persistence import WAYS, Persistence
-from pbal_controller.balancing.waiting import gains, lumped, put_off
+from pbal_controller.balancing.waiting import lumped, put_off
 
 RNG = np.random.default_rng(3)
 
@@ -29,17 +29,54 @@ def test_gain_is_the_difference_of_the_objective(with_lines):
                         total = total + 2 * r * (turned[..., h].conj() * turned[..., g]).real
         return total
 
-    of = gains(0.07, ohm)
+    def of(phases, homes, was, to):
+        flat = amps.reshape(-1, n)
+        return _gains.saved(0.07, ohm, flat, phases, homes, was, to).reshape(4, 3, -1)
+
     to = ((x + RNG.integers(1, 3, n)) % 3).astype(np.int8)
     homes = np.arange(n)
-    at_once = of(amps, x)(homes, x, to)
+    at_once = of(x, homes, x, to)
     for home in homes:
         moved = x.copy()
         moved[home] = to[home]
         assert at_once[..., home] == pytest.approx(cost(x) - cost(moved))
         # Where the home itself stands in `phases` does not matter.
         one = homes[[home]]
-        assert of(amps, moved)(one, x[one], to[one])[..., 0] == pytest.approx(at_once[..., home])
+        assert of(moved, one, x[one], to[one])[..., 0] == pytest.approx(at_once[..., home])
+
+
+@pytest.mark.parametrize("with_lines", [False, True])
+@pytest.mark.parametrize("n", [3, 40])
+def test_what_is_put_off_is_by_the_rule(n, with_lines):
+    """The compiled loop against the rule in NumPy, with many moves and few."""
+    rng = np.random.default_rng(n)
+    ways, m = 16, 5
+    amps = rng.gamma(0.6, 8.0, (ways, m, n)) * np.exp(-1j * rng.uniform(0, 0.6, (ways, m, n)))
+    soon, weights = amps.mean(axis=0)[:4], rng.uniform(0.05, 0.2, 9)
+    ohm = rng.uniform(0.0, 0.1, (n, n, 3)) if with_lines else None
+    start = rng.integers(0, 3, n).astype(np.int8)
+    best = ((start + rng.integers(0, 3, n)) % 3).astype(np.int8)
+    price = rng.uniform(0, 40, (n, 3))
+
+    def gain(amps, x, left):
+        flat = amps.reshape(-1, n)
+        out = _gains.saved(1.0, ohm, flat, x, left, start[left], best[left])
+        return out.reshape(*amps.shape[:-1], len(left))
+
+    x, left, turns = best.copy(), np.flatnonzero(best != start), 0
+    while left.size:
+        worth = weights[4:] @ gain(amps, x, left)
+        short = np.maximum(price[left, best[left]] - worth, 0.0).mean(axis=0)
+        short -= weights[:4] @ gain(soon, x, left)
+        many = np.count_nonzero(short > 0)
+        if not many:
+            break
+        worst = left[np.argsort(-short)[: max(1, many // 4)]]
+        x[worst] = start[worst]
+        left, turns = np.setdiff1d(left, worst), turns + 1
+    found = put_off(start, best, price, (soon, weights[:4]), (amps, weights[4:]), 1.0, ohm)
+    assert (found == x).all()
+    assert n == 3 or turns > 3
 
 
 def wait(later_amps, price, meanwhile=10.0):
@@ -49,7 +86,7 @@ def wait(later_amps, price, meanwhile=10.0):
     now = np.array([[meanwhile, 10]], complex)
     later = np.stack([np.array([[a, 10]], complex) for a in later_amps])
     return put_off(
-        start, best, prices, (now, np.array([0.3])), (later, np.array([0.7])), gains(1.0, None)
+        start, best, prices, (now, np.array([0.3])), (later, np.array([0.7])), 1.0, None
     )[0]
 
 
@@ -117,7 +154,7 @@ def test_what_is_left_is_judged_anew_without_the_worst():
     amps = np.full((1, 2), 10 + 0j)
     start, best = np.zeros(2, np.int8), np.ones(2, np.int8)
     weights = (np.array([0.3]), np.array([0.7]))
-    x = put_off(start, best, prices, (amps, weights[0]), (amps[None], weights[1]), gains(1.0, None))
+    x = put_off(start, best, prices, (amps, weights[0]), (amps[None], weights[1]), 1.0, None)
     assert sorted(x.tolist()) == [0, 1]
 
 

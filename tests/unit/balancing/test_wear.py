@@ -5,7 +5,7 @@ import pytest
 
 from bench._homes import street
 from pbal_controller.balancing import Planner, PlannerConfig
-from pbal_controller.balancing.wear import Wear
+from pbal_controller.balancing.wear import _LOAD, Wear
 
 
 def sparse_day(relays, budget, *, every, delay_min, rest, seed=41, homes=40):
@@ -38,6 +38,20 @@ def test_the_first_day_holds_its_budget_with_few_relays_and_old_data(
 ):
     used = sparse_day(13, budget, every=every, delay_min=delay_min, rest=rest)
     assert 0.5 < used <= 1.1 + 1 / (13 * budget)  # one switching is more than a tenth of one day
+
+
+def test_many_homes_show_in_their_first_readings_how_little_they_draw():
+    loads = {}
+    for n in (2, 160):
+        wear, x = Wear(n, PlannerConfig()), np.zeros(n, np.int8)
+        at_midnight = 6.0 * _LOAD[0]  # of homes whose day's mean square is 6 A^2
+        for minute in (5, 10, 15, 20):
+            wear.see(60.0 * minute, x, at_midnight)
+            loads.setdefault(n, []).append(wear.load)
+    assert min(loads[2]) > 20.0, "two homes may be asleep"
+    assert loads[160][0] < 15.0
+    assert 6.0 < loads[160][-1] < 9.0
+    assert np.all(np.diff(loads[160]) < 0)
 
 
 def test_a_rest_of_nothing_changes_no_price():
@@ -194,7 +208,9 @@ def test_few_that_can_be_moved_and_few_homes_as_documented():
     all_of_them, few = priced(50), priced(50, fixed=range(10, 50))
     assert few.price / all_of_them.price == pytest.approx(5.0 ** (0.4 / 1.1))
     ratio = -np.expm1(-4 / 18) / -np.expm1(-50 / 18)
-    assert priced(4).price / all_of_them.price == pytest.approx(ratio)
+    # In loads: many homes show what they draw sooner.
+    few, many = priced(4), all_of_them
+    assert few.price / few.load / (many.price / many.load) == pytest.approx(ratio)
 
 
 def test_old_days_fade_and_a_gap_is_no_long_day():

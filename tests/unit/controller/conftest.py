@@ -158,3 +158,10 @@ def full(disk: Path) -> Iterator[None]:
         yield
     finally:
         path.unlink()
+
+
+async def order(c: Controller, address: int) -> int | None:
+    """One move of a home, to the next phase."""
+    home = c.fleet.get(address)
+    await until(lambda: home.phase and not home.flags and not c.dispatcher.busy(address))
+    return await c.dispatcher.order(home, home.phase % 3 + 1, "test", 1.0)

@@ -74,6 +74,11 @@ def test_check_config(keyed: Path) -> None:
     assert "home 257: bus a, unit 1" in done.stdout
     assert "0 baud, 8E1, 1 home\n" in done.stdout
     assert "keys.json, 1 node" in done.stdout
+    usual = (
+        "wear: 3 switchings a day for each home in the mean; of one home at most 6 in 24 h, 30 min"
+    )
+    assert usual in done.stdout
+    assert "other than usual" not in done.stdout
     as_json = call("check-config", "-c", "pbal.toml", "--json", cwd=site)
     assert json.loads(as_json.stdout)["site"]["id"] == 7
 
@@ -89,6 +94,17 @@ def test_check_config_also_checks_the_core(site: Path, line: str, words: str) ->
     assert done.returncode == 2
     assert "conf.d/20-core.toml: planner.core.pri" in done.stderr
     assert words in done.stderr
+
+
+def test_check_config_tells_by_what_homes_are_chosen(keyed: Path) -> None:
+    (keyed / "conf.d").mkdir()
+    core = "wear_budget_per_day = 1\nlimits_a = [100, 100, 80]\nhorizon_min = 20\n"
+    (keyed / "conf.d" / "20-core.toml").write_text(f"[planner.core]\n{core}")
+    done = call("check-config", "-c", "pbal.toml", cwd=keyed)
+    assert done.returncode == 0, done.stderr
+    assert "  wear: 1 switching a day for each home" in done.stdout
+    assert "  phase limit: 100, 100, 80 A\n" in done.stdout
+    assert "  other than usual: horizon_min = 20.0\n" in done.stdout
 
 
 def test_check_config_tells_of_a_strict_bound(keyed: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -15,9 +13,8 @@ from typing import Any
 import pytest
 
 from pbal_controller.app import Controller
-from pbal_controller.errors import KeyStoreError
 from pbal_controller.homes import Conversation, group_keys, rounds
-from pbal_controller.keys import GroupGeneration, KeyStore
+from pbal_controller.keys import KeyStore
 from pbal_controller.keys import store as keystore
 from pbal_controller.standing import Reason
 from pbal_controller.view import metrics
@@ -142,14 +139,13 @@ async def test_a_dark_home_learns_it_when_it_is_back(make_site: MakeSite) -> Non
 async def test_firmware_that_does_not_follow_holds_nobody_up(make_site: MakeSite) -> None:
     nodes = [FakeNode(1), FakeNode(2, knows_groups=False)]
     site = make_site(*nodes)
-    fast(site, group_key_wait_s=2.0)
+    fast(site, group_key_wait_s=5.0)
     async with site.running() as controller:
         await until(lambda: behind(controller) == {2: "its firmware does not follow"})
         await until(lambda: nodes[1].refused_frames >= 3)
         assert nodes[1].refused_frames < 6, "more and more seldom"
         made = elsewhere(site).new_group_key("by hand", "")
-        await asyncio.sleep(1.3)
-        assert holds(nodes[0], made.root)
+        await until(lambda: holds(nodes[0], made.root))
         assert site.keys.active.number == 1, "it waits for the living"
         await until(lambda: site.keys.active.number == made.number)
         await until(lambda: controller.group_keys.as_dict()["alarm"] == [2])
@@ -320,40 +316,6 @@ def aged(site: Site, days: float) -> None:
     site.keys._write()
 
 
-async def test_by_the_calendar(make_site: MakeSite) -> None:
-    site = make_site(FakeNode(1))
-    fast(site, group_key_days=30)
-    aged(site, 29.9)
-    async with site.running() as controller:
-        await until(lambda: not behind(controller))
-        await asyncio.sleep(0.3)
-        assert site.keys.newest.number == 1
-        aged(site, 30.1)
-        await until(lambda: site.keys.active.number == 2)
-        assert site.keys.newest.why == "older than 30 days"
-
-
-async def test_a_key_drawn_under_a_clock_ahead_is_replaced(make_site: MakeSite) -> None:
-    """Else the calendar would wait until that time, perhaps for decades."""
-    site = make_site(FakeNode(1))
-    fast(site, group_key_days=30)
-    aged(site, -3650)
-    async with site.running():
-        await until(lambda: site.keys.active.number == 2)
-        assert abs(site.keys.newest.made_s - time.time()) < 60
-
-
-@pytest.mark.parametrize("days", [0, 30])
-async def test_the_calendar_waits_for_firmware_that_follows(make_site: MakeSite, days: int) -> None:
-    site = make_site(FakeNode(1), FakeNode(2, knows_groups=days == 0))
-    fast(site, group_key_days=days)
-    aged(site, 4000)
-    async with site.running() as controller:
-        await until(lambda: 1 not in behind(controller))
-        await asyncio.sleep(0.5)
-        assert site.keys.newest.number == 1
-
-
 class Killed(BaseException):
     """The process ended here."""
 
@@ -408,84 +370,3 @@ def opens(root: bytes, frame: bytes) -> bool:
     except RemoteError:
         return False
     return True
-
-
-# -- the store itself ------------------------------------------------------------------------
-
-
-def test_two_writers_lose_nothing(make_store: Callable[[], KeyStore]) -> None:
-    one = make_store()
-    two = KeyStore.open(one.path, b"pass")
-    one.add(1, "00" * 8)
-    two.add(2, "00" * 8)
-    made = one.new_group_key("x", "")
-    two.add(3, "00" * 8)
-    assert two.newest == made
-    assert KeyStore.open(one.path, b"pass").addresses() == [1, 2, 3]
-    assert not two.activate(made.number - 1)
-    assert two.activate(made.number)
-    one.reload()
-    assert one.active == made
-    assert one.addresses() == [1, 2, 3]
-
-
-def test_a_store_without_generations_has_one_of_unknown_age(
-    make_store: Callable[[], KeyStore], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = make_store()
-    dumps = json.dumps
-
-    def as_before(content: Any, **how: Any) -> str:
-        if "generations" in content:
-            content = {k: v for k, v in content.items() if k not in ("generations", "active")}
-        return dumps(content, **how)
-
-    monkeypatch.setattr(json, "dumps", as_before)
-    store._write()
-    monkeypatch.undo()
-    old = KeyStore.open(store.path, b"pass")
-    assert old.newest == old.active == GroupGeneration(1, store.group_key)
-
-
-def test_another_store_in_its_place_is_not_taken(make_store: Callable[[], KeyStore]) -> None:
-    store = make_store()
-    before = store.newest
-    store.path.unlink()
-    KeyStore.create(store.path, b"pass", 7, log2_n=10)
-    with pytest.raises(KeyStoreError, match="another key store"):
-        store.new_group_key("x", "")
-    assert store.newest == before
-    assert before.root.hex() not in repr(before)
-    assert repr(before.root) not in repr(before)
-
-
-def test_a_change_that_cannot_be_written_is_not_made(
-    make_store: Callable[[], KeyStore], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = make_store()
-    store.add(1, "00" * 8)
-
-    def full(*args: Any) -> None:
-        raise KeyStoreError("no space")
-
-    monkeypatch.setattr(keystore, "atomic_write", full)
-    with pytest.raises(KeyStoreError, match="no space"):
-        store.revoke(1)
-    assert store.newest.number == 1
-    assert not store.node(1).revoked
-
-
-@pytest.fixture
-def make_store(tmp_path: Any) -> Callable[[], KeyStore]:
-    return lambda: KeyStore.create(tmp_path / "keys.json", b"pass", 7, log2_n=10)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_change_by_root_leaves_the_file_with_its_owner(
-    make_store: Callable[[], KeyStore],
-) -> None:
-    store = make_store()
-    os.chown(store.path, 12345, 23456)
-    store.new_group_key("x", "")
-    found = store.path.stat()
-    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (12345, 23456, 0o600)

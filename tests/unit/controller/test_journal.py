@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from pbal_controller.errors import JournalError
-from pbal_controller.journal import EPOCH_S, AsyncJournal, Journal, prune
-from pbal_controller.journal import database as journal_module
-from pbal_controller.journal.database import schema_files
+from pbal_controller.journal import EPOCH_S, AsyncJournal, Journal, migration, prune
+from pbal_controller.journal.migration import schema_files
 from pbal_controller.journal.numbers import JUMP, LAST, PER_S
 
 DAY_S = 86400
@@ -234,7 +233,7 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(
     steps = schema_files()
     bad = (len(steps) + 1, "CREATE TABLE half (a INTEGER); INSERT INTO nowhere VALUES (1);")
     with monkeypatch.context() as m:
-        m.setattr(journal_module, "schema_files", lambda: [*steps, bad])
+        m.setattr(migration, "schema_files", lambda: [*steps, bad])
         with pytest.raises(JournalError, match="nowhere"):
             Journal(path)
     journal = Journal(path)

@@ -17,6 +17,7 @@ from pbal_controller.bearers import EVERYBODY, Answer, Request
 from pbal_controller.bearers.rs485.bearer import PortState, Rs485Bearer
 from pbal_controller.config import BusConfig
 from pbal_controller.errors import BearerError
+from pbal_host import check_cancelled
 from pbal_protocol.modbus import crc16
 
 from .conftest import until
@@ -94,7 +95,7 @@ async def line(
     """A bearer at work on a raw bus."""
     with RawBus(reply) as bus:
         bearer = Rs485Bearer("a", BusConfig(port=bus.path, answer_timeout_ms=500), script)
-        task = asyncio.create_task(bearer.run(lambda: None))
+        task = asyncio.create_task(bearer.run(check_cancelled))
         try:
             yield bearer, bus
         finally:
@@ -316,7 +317,7 @@ async def test_a_serial_server_on_the_network(scheme: str) -> None:
         update={"answer_timeout_ms": 30_000.0}
     )
     bearer = Rs485Bearer("a", config, script)
-    task = asyncio.create_task(bearer.run(lambda: None))
+    task = asyncio.create_task(bearer.run(check_cancelled))
     try:
         await until(lambda: script.got)
         assert script.got == [(5, Answer(b"tcp"))]
@@ -338,7 +339,7 @@ async def test_a_serial_server_on_the_network(scheme: str) -> None:
 
 async def test_a_url_that_pyserial_does_not_know() -> None:
     bearer = Rs485Bearer("a", BusConfig(port="nonsense://x"), Script())
-    task = asyncio.create_task(bearer.run(lambda: None))
+    task = asyncio.create_task(bearer.run(check_cancelled))
     try:
         await until(lambda: "nonsense" in bearer.last_error)
         assert bearer.state is PortState.WAITING

@@ -18,11 +18,9 @@ import pytest
 from pbal_controller.app import Controller
 from pbal_controller.bearers import register
 from pbal_controller.bearers.base import Request
-from pbal_controller.bearers.lora import RadioConfig, RadioThread, bearer, load_hat, probe
+from pbal_controller.bearers.lora import RadioConfig, RadioThread, bearer
 from pbal_controller.bearers.lora.driver import Received
-from pbal_controller.config import HomeConfig, load
-from pbal_controller.errors import BearerError, ConfigError
-from pbal_controller.homes import Fleet, Home, rounds
+from pbal_controller.homes import rounds
 from pbal_controller.homes.session import BEACONS, GroupSession
 from pbal_controller.view.status import home_dict
 from pbal_protocol import records as r
@@ -37,8 +35,9 @@ from pbal_protocol.radio.records import Beacon, SlotAssign
 from . import toy_bearer
 from .conftest import until
 from .fake import GROUP_ROOT, SITE, FakeNode, next_up
-from .test_bearers import home, running, wireless, write
+from .test_bearers import home, running, wireless
 
+STILL = "a revoked home is on the air, or somebody in its name: nothing of it is taken"
 RADIO = '[radio.air]\nregion = "US915"\nsf = 7\nguard_ms = 20.0\nround_s = 0.5\n'
 BW = 500_000
 
@@ -288,6 +287,25 @@ async def test_a_home_whose_radio_is_silent_is_asked_by_wire_within_two_rounds(
             await until(lambda: radio.alive and other.resting)
 
 
+async def test_a_home_whose_reading_says_that_events_wait_is_asked_in_the_next_round(
+    aerial: type[Aerial], tmp_path: Path
+) -> None:
+    """Whatever becomes of its frames in the window for urgent ones: here it sends none there."""
+    nodes = aerial.nodes = [RadioNode(a) for a in (1, 2)]
+    homes = "".join(home(node.address, '{ bearer = "air" }') for node in nodes)
+    async with running(tmp_path, RADIO, homes, 1, 2) as c:
+        await until(lambda: all(node.synced and node.turns > 3 for node in nodes))
+        traffic, node = c.rounds["air"], nodes[1]
+        await until(lambda: not traffic.scheduler.wanted(2))
+        assert traffic.unasked(2, node.slot_frame(), c.now())
+        assert not traffic.scheduler.wanted(2)
+        node.event()
+        node.flags |= r.FLAG_EVENTS_PENDING
+        assert traffic.unasked(2, node.slot_frame(), c.now())
+        assert traffic.scheduler.wanted(2)
+        await until(lambda: not node.events)  # it was acknowledged
+
+
 async def test_a_home_without_the_time_is_asked_in_the_next_round(
     aerial: type[Aerial], tmp_path: Path
 ) -> None:
@@ -307,17 +325,17 @@ async def test_a_home_without_the_time_is_asked_in_the_next_round(
         await until(lambda: nodes[1].synced)
 
 
-async def test_a_home_whose_key_is_revoked_gives_its_slot_to_whoever_joins_next(
-    aerial: type[Aerial], tmp_path: Path
+async def test_the_slot_of_a_home_whose_key_is_revoked_is_nobodys_until_the_group_key_changes(
+    aerial: type[Aerial], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At once, and no other slot moves. Until the group key has changed it may still speak: no word
-    of it counts, and no slot comes back to it.
+    """Until then it may still speak there: no word of it counts, nobody else is disturbed, and it
+    is said. After that the slot goes to whoever joins next. No other slot moves.
     """
     nodes = aerial.nodes = [RadioNode(a) for a in (1, 2, 3, 4)]
     gone, late = nodes[1], nodes[3]
     late.off = True
-    homes = "".join(home(node.address, '{ bearer = "air" }') for node in nodes)
-    async with running(tmp_path, RADIO, homes, 1, 2, 3, 4) as c:
+    homes = "".join(home(a, '{ bearer = "air" }') for a in (1, 2, 3, 4, 5))
+    async with running(tmp_path, RADIO, homes, 1, 2, 3, 4, 5) as c:
         air = c.bearers["air"]
         await until(lambda: all(node.turns > 3 for node in nodes[:3]))
         slots = {node.address: node.follower.slot for node in nodes[:3]}
@@ -328,20 +346,27 @@ async def test_a_home_whose_key_is_revoked_gives_its_slot_to_whoever_joins_next(
         assert air.as_dict()["slots"] == 2
         assert air.reaches(2)
         readings, foreign = one.readings, air.counts()["foreign"]
-        await until(lambda: air.counts()["foreign"] > foreign)  # it spoke
+        await until(lambda: air.counts()["revoked"] > 1)  # it spoke
+        assert air.counts()["foreign"] == foreign
+        assert air.as_dict()["revoked_homes"][0]["address"] == 2
+        assert air.as_dict()["strangers"] == []
+        assert [r.message for r in caplog.records].count(STILL) == 1
         turns = [node.turns for node in nodes]
         await until(lambda: nodes[0].turns > turns[0] + 1 and nodes[2].turns > turns[2] + 1)
         assert (one.readings, one.alive) == (readings, False)
         assert {a: nodes[a - 1].follower.slot for a in (1, 3)} == {a: slots[a] for a in (1, 3)}
         assert air.counts()["joins"] == joins
-        # The beacons' key has changed: it hears none any more.
-        gone.off, late.off = True, False
+        late.off = False
         await until(lambda: late.turns > 3)
-        assert late.follower.slot == slots[2]
-        assert air.as_dict()["slots"] == 3
-
-
-# -- settings -----------------------------------------------------------------------------
+        assert late.follower.slot not in slots.values()
+        # The beacons' key changes: it hears none any more.
+        gone.off = True
+        c.router.renewed()
+        last = RadioNode(5)
+        nodes.append(last)
+        await until(lambda: last.turns > 3)
+        assert last.follower.slot == slots[2]
+        assert air.as_dict()["slots"] == 4
 
 
 async def test_a_turn_asks_for_no_frame_that_it_does_not_send(
@@ -367,97 +392,3 @@ async def test_a_turn_asks_for_no_frame_that_it_does_not_send(
     await made._exchanges._turn(None, Request(7, b"first"))  # type: ignore[arg-type]
     assert sent == [b"first", b"following"]
     assert asked == [7]
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        ('region = "EU433"', "no radio plan 'EU433'"),
-        ('region = "IN865"\nchannel = 3', "IN865 has 0 to 2"),
-        ('region = "AS923"\npower_dbm = 17', "16.00 dBm EIRP"),
-        ('region = "AS923"\npower_dbm = 13\nsf = 10', "use a lower sf"),
-        ('region = "IN865"\nhat = "nobody"', "there is no hat 'nobody'; known: adafruit"),
-        ('region = "IN865"\nsf = 12', "must be at most 11"),
-    ],
-)
-def test_what_no_radio_can_do_is_refused(tmp_path: Path, table: str, words: str) -> None:
-    path = write(tmp_path, f"[radio.air]\n{table}", home(1, '{ bearer = "air" }'))
-    with pytest.raises(ConfigError, match=words):
-        load(path, {})
-
-
-def test_two_radios_need_two_hats(tmp_path: Path) -> None:
-    tables = "".join(f'[radio.{name}]\nregion = "IN865"\n' for name in ("a", "b"))
-    with pytest.raises(ConfigError, match="radio a and radio b are on one chip select"):
-        load(write(tmp_path, tables, home(1, '{ bearer = "a" }')), {})
-
-
-def radios(folder: Path, *channels: int) -> str:
-    """So many radios, each on a hat of its own."""
-    hats = ("adafruit-rfm95w-bonnet", "dragino-lora-gps", "plain-rfm95")
-    tables = ""
-    for number, channel in enumerate(channels):
-        hat = hats[number]
-        if number >= 2:
-            hat = str(folder / f"hat{number}.toml")
-        tables += f'[radio.r{number}]\nregion = "AS923"\npower_dbm = 13\nsf = 7\n'
-        tables += f'channel = {channel}\nhat = "{hat}"\n'
-    return tables
-
-
-@pytest.mark.parametrize(
-    ("channels", "words"),
-    [
-        ((0, 0), "radio r0 and radio r1 are both on channel 0 of AS923.*free are 1"),
-        ((0, 1, 1), "radio r1 and radio r2 are both on channel 1 .*AS923 has no other left"),
-    ],
-)
-def test_two_radios_on_one_channel_are_refused(
-    tmp_path: Path, channels: tuple[int, ...], words: str
-) -> None:
-    (tmp_path / "hat2.toml").write_text(
-        'name = "mine"\ntitle = "mine"\nsource = "mine"\ncs = 8\nreset = 24\n'
-    )
-    path = write(tmp_path, radios(tmp_path, *channels), home(1, '{ bearer = "r0" }'))
-    with pytest.raises(ConfigError, match=words):
-        load(path, {})
-
-
-def test_a_module_for_another_band_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
-    hat = tmp_path / "hat.toml"
-    hat.write_text(
-        'name = "low"\ntitle = "a 433 MHz module"\nsource = "mine"\ncs = 8\nreset = 24\n'
-        "band_mhz = [410.0, 525.0]\n"
-    )
-    table = f'[radio.air]\nregion = "IN865"\nhat = "{hat}"\n'
-    words = "865.062 MHz: the radio of low is made for 410 to 525; choose another region or hat"
-    with pytest.raises(ConfigError, match=words):
-        load(write(tmp_path, table, home(1, '{ bearer = "air" }')), {})
-    for driver in ("rfm9x", "pylora"):
-        with pytest.raises(BearerError, match=words):
-            probe(RadioConfig(region="IN865", hat=str(hat), driver=driver))
-
-
-def test_one_address_for_two_homes_on_a_radio_is_refused(tmp_path: Path) -> None:
-    both = home(1, '{ bearer = "air" }') * 2
-    with pytest.raises(ConfigError, match="address 1"):
-        load(write(tmp_path, RADIO, both), {})
-
-
-def test_every_hat_can_be_loaded_and_a_radio_that_is_not_there_is_one_line() -> None:
-    for name in ("adafruit-rfm95w-bonnet", "dragino-lora-gps", "plain-rfm95"):
-        assert load_hat(name).name == name
-        with pytest.raises(BearerError) as failure:
-            probe(RadioConfig(region="IN865", hat=name))
-        assert "\n" not in str(failure.value)
-
-
-def test_a_home_that_was_heard_and_not_read_has_no_age() -> None:
-    """It made the 95 % of all ages infinite, which JSON cannot say: shown as "?"."""
-    read, heard = (
-        Home(HomeConfig(address=a, paths=[{"bearer": "air"}]), None, alive=True) for a in (1, 2)
-    )
-    read.sampled_at = 100.0
-    fleet = Fleet([read, heard])
-    fleet.sample_ages(102.0)
-    assert fleet.age_p95_s() == (2.0, 2.0)

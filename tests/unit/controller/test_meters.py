@@ -23,6 +23,7 @@ from pbal_controller.meters import (
     make_meter,
     names,
 )
+from pbal_host import check_cancelled
 
 from .conftest import until
 
@@ -135,7 +136,7 @@ async def test_on_a_bus_shared_with_homes(name: str) -> None:
     kind = {"kind": "sdm630"} if name == "sdm630" else {"kind": "modbus", "profile": name}
     with ModbusLine(served(profile, len(profile.example) - 1) | filled(profile, -1)) as line:
         bearer = KIND.make("a", BusConfig(port=line.path), Idle())
-        task = asyncio.create_task(bearer.run(lambda: None))
+        task = asyncio.create_task(bearer.run(check_cancelled))
         try:
             await until(lambda: bearer.up)
             reading = await make_meter(MeterConfig(**kind, bus="a"), bearer).read()

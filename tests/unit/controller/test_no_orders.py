@@ -60,7 +60,7 @@ async def test_a_full_disk_is_said_and_ends_by_itself(make_site: MakeSite) -> No
         await c.journal.call(Journal.get_blob, "x")  # reading goes on, and changes nothing
         told = await looked_at(c)
         assert_says(told, "the journal failed")
-        assert "the journal failed" in c.planner.blocked(c.now())
+        assert "the journal failed" in c.planner.blocked(c.now()).why
         async with browser.opened(f"http://127.0.0.1:{c.server.port}/") as page:
             await page.wait_for_selector("#problem:not([hidden])")
             assert "nothing is ordered" in await page.inner_text("#problem")
@@ -77,4 +77,4 @@ async def test_a_clock_that_is_not_set_is_said(
         assert (await looked_at(c))[0] == 200
         monkeypatch.setattr(c.dispatcher, "_wall", lambda: 86400.0 * 3)
         assert_says(await looked_at(c), "clock is not set, it says 1970-01-04")
-        assert "clock" in c.planner.blocked(c.now())
+        assert "clock" in c.planner.blocked(c.now()).why

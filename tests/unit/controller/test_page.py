@@ -42,7 +42,7 @@ def homes(n: int = 40) -> list[dict[str, Any]]:
             "quarantined": "three readings said otherwise than its word" if k == 7 else "",
             "doubted": "its voltage drops less than its current can" if k == 9 else "",
             "immovable": {3: "fixed by the configuration", 6: "dwell", 8: "dwell"}.get(k, ""),
-            "polls": 1000, "lost": k % 4, "p_w": 120.0 * k, "vout_v": 231.5 - k / 10,
+            "answers": 1000 - k % 4, "lost": k % 4, "p_w": 120.0 * k, "vout_v": 231.5 - k / 10,
             "path": "village" if k % 2 else None, "radio": None if k < 30 else {
                 "rssi_dbm": -118.4, "snr_db": -6.5, "sf": 9 if k % 2 else 0,
                 "airtime_share": 0.0041,
@@ -125,8 +125,24 @@ async def test_the_page_tells_what_a_controller_does(make_site: MakeSite) -> Non
             assert "street" in await page.inner_text("#links")
 
 
+async def test_what_is_lost_is_a_share_of_what_was_due(make_site: MakeSite) -> None:
+    site = make_site(FakeNode(1))
+    async with site.running() as c:
+        await until(lambda: c.server.port and c.fleet.get(1).readings)
+        async with aiohttp.ClientSession() as http:
+            real = await (await http.get(url(c) + "api/status")).json()
+        (one,) = real["homes"]
+        for answers, lost, told in ((0, 0, "starting"), (90, 10, "10.0 % lost")):
+            # By radio a home is heard in its slot without being polled.
+            home = one | {"polls": 1000, "answers": answers, "lost": lost}
+            shown = real | {"homes": [home]}
+            async with browser.opened(url(c), status=shown) as page:
+                await page.wait_for_selector("#homes tr")
+                assert told in await page.inner_text("#links")
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [NARROWEST, 820, 1280])
+@pytest.mark.parametrize("width", [NARROWEST, pytest.param(820, marks=pytest.mark.long), 1280])
 async def test_everything_fits(make_site: MakeSite, width: int, dark: bool, tmp_path: Path) -> None:
     site = make_site(FakeNode(1))
     async with site.running() as c:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from pbal_controller.config import MeterConfig, PlannerConfig
+from pbal_controller.documents import load_json
 from pbal_controller.errors import BearerError, ConfigError, JournalError
 from pbal_controller.homes import Inbox, Sent
 from pbal_controller.homes.fleet import percentile
@@ -100,8 +101,7 @@ async def test_a_full_disk_is_late_but_no_reason_to_restart() -> None:
     task = asyncio.create_task(made.run())
     clock = asyncio.get_running_loop().time
     await until(lambda: made.loops["hangs"].restarts == 2)
-    await asyncio.sleep(0.1)
-    assert made.late(clock()) == ["full", "hangs", "defect"]
+    await until(lambda: made.late(clock()) == ["full", "hangs", "defect"])
     assert made.stuck(clock()) == ["defect"]
     # Not tried any more since long ago: what it waits for is not the disk.
     assert "hangs" in made.stuck(clock() + 31)
@@ -253,7 +253,31 @@ async def test_a_meter_file_whose_writer_has_died(tmp_path: Path) -> None:
     with pytest.raises(BearerError, match="10 minutes ago"):
         await FileMeter(path).read()
     path.write_text(json.dumps({**data, "time_s": now - 6}))
-    assert (await FileMeter(path).read()).v[2] == 232.0
+    meter = FileMeter(path)
+    assert (await meter.read()).v[2] == 232.0
+    assert meter.taken_s == pytest.approx(now - 6)
+
+
+async def test_a_meter_file_that_is_replaced_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, fresh = tmp_path / "meter.json", tmp_path / "meter.new"
+    now = time.time()
+    for each, amps, age_s in ((path, 80, 9.0), (fresh, 20, 1.0)):
+        each.write_text(json.dumps({"v": [230] * 3, "i_a": [amps] * 3, "p_w": [1] * 3}))
+        os.utime(each, (now - age_s,) * 2)
+
+    def load(data: bytes, most: int) -> object:
+        if fresh.exists():
+            fresh.replace(path)
+        return load_json(data, most)
+
+    monkeypatch.setattr("pbal_controller.meters.file.load_json", load)
+    meter = FileMeter(path)
+    assert (await meter.read()).i[0] == 80.0
+    assert meter.taken_s == pytest.approx(now - 9.0)
+    assert (await meter.read()).i[0] == 20.0
+    assert meter.taken_s == pytest.approx(now - 1.0)
 
 
 @pytest.mark.parametrize("bad", ["NaN", "Infinity", "1e400", '"inf"', '"nan"', "true", "[]"])

@@ -10,7 +10,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from bench._radio_scenarios import Kind, Site
+from bench._radio_scenarios import Kind, Site, rekeyed
 from bench._virtual_time import VirtualLoop, play
 
 
@@ -34,3 +34,10 @@ def test_a_village_that_starts_at_once_gets_the_time() -> None:
 
 def test_a_building_behind_a_bridge_gets_the_time() -> None:
     assert synced_after(Kind("campus", "", buildings=1, building=12), 150.0) == (12, [])
+
+
+def test_a_village_takes_a_new_group_key() -> None:
+    """Each home in a turn of its own, while all are read on."""
+    in_use_s, oldest_s = rekeyed(Kind("village", "", radio=6, radius_m=400.0), 0.1, 1)
+    assert in_use_s < 60.0
+    assert oldest_s < 15.0

@@ -25,6 +25,24 @@ def network(tmp_path):
     made.broker.kill()
 
 
+@pytest.fixture
+async def conn(database_url):  # noqa: F811
+    """The store, by a connection that is closed after the test."""
+    from rigs import people
+
+    async with people.connected(database_url) as made:
+        yield made
+
+
+@pytest.fixture
+async def peopled(conn):
+    """`conn` to a store with the fleet of rigs.people and its people; `.fleet`: their rows."""
+    from rigs import people
+
+    conn.fleet = await people.make(conn)
+    return conn
+
+
 def pytest_report_header() -> str:
     if not collect_ignore_glob:
         return ""

@@ -3,7 +3,6 @@
 import asyncio
 from datetime import UTC, datetime
 
-import pytest
 from rigs import needs, people
 
 from pbal_hq.portal import serve
@@ -11,12 +10,6 @@ from pbal_hq.store.events import Happened, insert_events
 from pbal_uplink import Event, names
 
 HOME = 258
-
-
-@pytest.fixture
-async def conn(database_url):
-    async with people.connected(database_url) as made:
-        yield made
 
 
 async def test_without_a_round_of_chores(conn, database_url, tmp_path, monkeypatch):

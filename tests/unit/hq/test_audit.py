@@ -10,11 +10,11 @@ from pbal_hq import audit
 
 
 @pytest.fixture
-async def conn(database_url):
-    async with people.connected(database_url) as made:
-        for n in range(5):
-            await audit.append(made, "ana", "alarm.comment", f"alarm {n}", {"words": f"né {n}"})
-        yield made
+async def conn(conn):
+    """With five records."""
+    for n in range(5):
+        await audit.append(conn, "ana", "alarm.comment", f"alarm {n}", {"words": f"né {n}"})
+    return conn
 
 
 @pytest.mark.parametrize(

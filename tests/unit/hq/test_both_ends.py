@@ -10,6 +10,7 @@ from rigs.hq import execute
 from rigs.uplink import NoOrders, config, no_reading, opened
 
 from pbal_controller.uplink import KeyFile, Uplink, certificate, enrolment, outbox
+from pbal_host import check_cancelled
 from pbal_hq import alarms, roles
 from pbal_hq.config import IngestConfig
 from pbal_hq.database import connected
@@ -95,7 +96,7 @@ async def test_a_site_enrols_reports_renews_and_is_revoked(hq, tmp_path, caplog)
             how = config(hq.pki, given.port, (pem, key.path), host=given.host, group=given.group,
                          node=given.node, primary_host=given.host_id, ca=ca)  # fmt: skip
             uplink = Uplink(journal, how, SITE, state, NoOrders(), no_reading, time.time)
-            async with going(uplink.run(lambda: None)):
+            async with going(uplink.run(check_cancelled)):
                 for n in range(10):
                     made = Summary(site=SITE, start_s=START_S + 300 * n, length_s=300,
                                    complete_percent=100, ia_mean_a=n)  # fmt: skip

@@ -6,6 +6,7 @@ import contextlib
 import aiomqtt
 import pytest
 
+from pbal_host import check_cancelled
 from pbal_hq.bus import FileBus, New, topics
 from pbal_hq.config import IngestConfig
 from pbal_hq.errors import BusError
@@ -29,7 +30,7 @@ class BrokenBus(FileBus):
 async def running(hq, bus, **ingest):
     settings = hq.config.model_copy(update={"ingest": IngestConfig(**ingest)})
     bridge = Bridge(bus, settings)
-    task = asyncio.create_task(bridge.run(lambda: None))
+    task = asyncio.create_task(bridge.run(check_cancelled))
     try:
         async with asyncio.timeout(60):
             while not bridge.online:

@@ -20,6 +20,7 @@ from rigs.waiting import going
 from pbal_controller.config import PlannerConfig, UplinkConfig
 from pbal_controller.standing import Mode, Restraint
 from pbal_controller.uplink import Commands, Uplink
+from pbal_host import check_cancelled
 from pbal_hq import commands, roles
 from pbal_hq.commands.dispatch import CHANNEL
 from pbal_sim.hq import free_port
@@ -78,7 +79,7 @@ async def site(tmp_path, database_url):
             uplink = Uplink(journal, settings, 7, a_state, taken, no_reading, time.time)
             async with (
                 going(roles.run(hq.config, roles.wanted(hq.config))),
-                going(uplink.run(lambda: None)),
+                going(uplink.run(check_cancelled)),
             ):
                 await until_online(conn)
                 signer = commands.Signer.read(hq.config.data / "command.key")

@@ -25,12 +25,6 @@ SIGNER = people.signer(KEY)
 
 
 @pytest.fixture
-async def conn(database_url):
-    async with people.connected(database_url) as made:
-        yield made
-
-
-@pytest.fixture
 async def fleet(conn):
     made = await people.make(conn)
     await conn.execute("INSERT INTO site_live (site_id, online) SELECT id, true FROM site")

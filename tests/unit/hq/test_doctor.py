@@ -61,6 +61,23 @@ def test_without_a_broker(plain, hq, examined):
     assert "refused" in words
 
 
+def test_with_tunnels_that_are_down(plain, hq, examined, tmp_path, run):
+    assert "tunnel" not in examined(plain, 0)
+    # The loopback stands for an interface that is up.
+    for interface, expected in (("pbal-none", "error"), ("lo", "ok")):
+        table = f'[network]\nendpoint = "hq.example.org"\ninterface = "{interface}"\n'
+        file = hq.written(tmp_path / f"{interface}.toml", table)
+        if expected == "error":
+            ((level, words, remedy),) = examined(file, 16)["tunnel"]
+            assert (level, remedy) == ("error", "pbal-hq network init")
+            run("network", "init", "-c", file)
+        found = examined(file, 0 if expected == "ok" else 16)
+        ((level, words, remedy),) = found["tunnel"]
+        assert level == expected, words
+        assert interface in words
+        assert level == "ok" or f"network/{interface}.conf" in remedy
+
+
 def test_with_a_certificate_that_the_broker_does_not_know(plain, hq, examined, tmp_path):
     now = datetime.datetime.now(datetime.UTC)
     other = Pki(tmp_path / "other").make("another", now)
@@ -143,7 +160,7 @@ def test_processes_that_fail_or_are_gone(plain, hq, examined):
         Told.text = b'pbal_hq_role_failing{role="store"} 0.0\n'
         assert levels(examined(plain, 0), "processes") == {"ok"}
         Told.text = b'pbal_hq_role_failing{role="store"} 1.0\n'
-        assert "store fails" in examined(plain, 16)["processes"][0][1]
+        assert "store does not work" in examined(plain, 16)["processes"][0][1]
     finally:
         server.shutdown()
         thread.join()

@@ -22,6 +22,7 @@ from rigs.waiting import until
 from pbal_controller.config import LorawanConfig, PlannerConfig, UplinkConfig
 from pbal_controller.standing import Restraint
 from pbal_controller.uplink import Commands, LorawanUplink
+from pbal_host import check_cancelled
 from pbal_hq.bus import New, topics
 from pbal_hq.ingest import Out
 from pbal_hq.ingest.downlinks import DOWN_PORT, Downlinks
@@ -184,7 +185,7 @@ async def site_at_work(modem, tmp_path, monkeypatch):
     restraint = Restraint()
     orders = Commands(journal, config, PlannerConfig(), SITE, restraint, time.time)
     uplink = LorawanUplink(journal, config, a_state, orders, no_reading)
-    task = asyncio.create_task(uplink.run(lambda: None))
+    task = asyncio.create_task(uplink.run(check_cancelled))
     try:
         yield restraint, orders, uplink
         assert not task.done()
@@ -243,6 +244,7 @@ async def test_the_next_part_is_asked_for(tmp_path, monkeypatch):
         site_at_work(modem, tmp_path, monkeypatch) as (restraint, _, _),
     ):
         await until(lambda: restraint.mode.value == "hold", WITHIN_S, "it asks")
-        await asyncio.sleep(0.5)
         # The State at the start, one for each part but the last, the answer.
+        await until(lambda: len(air.uplinks) == len(parts) + 1, WITHIN_S, "the answer")
+        await asyncio.sleep(0.5)
         assert len(air.uplinks) == len(parts) + 1

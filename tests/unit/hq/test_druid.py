@@ -11,12 +11,14 @@ import re
 import threading
 
 import pytest
+from rigs.courses import SUMS, course, same_course
 from rigs.lakeroad import DAY, TODAY, road_at, summaries
 from rigs.months import report, same, same_report
 
 from pbal_hq.config import Config, DruidConfig
 from pbal_hq.database import connected
 from pbal_hq.errors import TrendsError
+from pbal_hq.lake import Part
 from pbal_hq.trends import Elsewhere, ask, months, placed
 from pbal_hq.trends.correct import correct
 from pbal_hq.trends.druid import FIELDS, MEASURES, Druid, correction, schema
@@ -54,8 +56,8 @@ def rolled(groups, sampled):
         yield made
 
 
-def answer(given):
-    """What Druid says of these summaries, computed plainly."""
+def sums(given):
+    """What Druid says of these summaries, computed plainly: months, hours, days."""
     rows = []
     for s in given:
         volts = [getattr(s, f"v{p}_{end}_v") for end in ("min", "max") for p in "abc"]
@@ -85,12 +87,25 @@ def answer(given):
     by_day = grouped(hours, lambda row: (row["key"][0], row["key"][1] // 86400 * 86400))
     days = list(rolled(by_day, lambda row: row["sampled_s"]))
     found = rolled(grouped(days, month), lambda row: row["sampled_s"])
-    return [row | {"site": row["key"][0], "month": row["key"][1]} for row in found]
+    return [row | {"site": row["key"][0], "month": row["key"][1]} for row in found], hours, days
+
+
+def answer(given):
+    """Each site's months."""
+    return sums(given)[0]
+
+
+def slots(given, step):
+    """Each site's hours or days."""
+    _, hours, days = sums(given)
+    found = hours if step == "hours" else days
+    return [row | {"site": row["key"][0], "slot": row["key"][1]} for row in found]
 
 
 @pytest.fixture
 def server():
-    """Answers like Druid; `said` is what it was asked, `answers` by path what it says."""
+    """Answers like Druid; `said` is what it was asked, `answers` by path what it says, or one
+    after the other."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
@@ -99,7 +114,8 @@ def server():
             self.do_GET()
 
         def do_GET(self):
-            code, text = answers.get(self.path, (404, "no such thing"))
+            found = answers.get(self.path, (404, "no such thing"))
+            code, text = found.pop(0) if isinstance(found, list) else found
             self.send_response(code)
             self.end_headers()
             self.wfile.write(json.dumps(text).encode())
@@ -148,6 +164,40 @@ async def test_the_figures_are_those_of_the_lake(tmp_path, database_url, server)
         shared = tmp_path / "shared"
         shared.mkdir()
         _corrected(road.lake, Druid(server.url, server.url), server, shared)
+
+
+async def test_hours_and_days_are_the_stores(tmp_path, database_url, server):
+    given = [each for day in DAYS for each in summaries(day, seed=day.day)]
+    (tmp_path / "lake").mkdir()
+    now = datetime.datetime.now(datetime.UTC)
+    source = Elsewhere(DruidConfig(broker=server.url, coordinator=server.url), None)
+    async with road_at(tmp_path, database_url, str(tmp_path / "lake")) as road:
+        await road.say(*given)
+        await road.stored()
+        async with connected(road.config.database) as db:
+            for level, step in (("transformer", "hours"), ("state", "days")):
+                # Quantiles are a query of their own; a sketch with nothing in it is NaN.
+                begin = Part(DAYS[0], "").start_s
+                server.answers["/druid/v2/sql"] = [
+                    (200, [*slots(given, step), *({**slots(given[:1], step)[0], "site": 99},)]),
+                    (200, [{"line": 0, "slot": begin,
+                            **{f"q{n}": 1.5 * n for n in range(5)}, "q5": "NaN"}]),
+                ]  # fmt: skip
+                stored = await course(db, level, step, *DAYS, now)
+                found = await course(db, level, step, *DAYS, now, source)
+                assert (found.answered_by, found.quantiles) == ("Druid", True)
+                same_course(found, stored)
+                assert found.points[0].values[SUMS:] == (0.0, 1.5, 3.0, 4.5, 6.0, None)
+                assert found.points[1].values[SUMS:] == (None,) * 6
+                rows, spread = (body["query"] for _, body in server.said[-2:])
+                assert "site IN (7, 8)" in rows
+                sites = ("(7)", "(8)") if level == "transformer" else ("(7, 8)",)
+                for n, each in enumerate(sites):
+                    assert f"WHEN site IN {each} THEN {n}" in spread
+            server.answers["/druid/v2/sql"] = (500, {"error": "away"})
+            assert (
+                await course(db, "state", "days", *DAYS, now, source)
+            ).answered_by == "the store"
 
 
 async def reports_are_the_same(db, config, road, server, given, now):

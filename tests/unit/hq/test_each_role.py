@@ -25,6 +25,7 @@ from rigs.waiting import until
 from pbal_controller.config import PlannerConfig, UplinkConfig
 from pbal_controller.standing import Mode, Restraint
 from pbal_controller.uplink import Commands, Uplink, outbox
+from pbal_host import check_cancelled
 from pbal_hq import commands, roles
 from pbal_sim.hq import free_port
 from pbal_uplink import Event, Summary, names
@@ -90,7 +91,7 @@ async def controller(folder, hq):
     restraint = Restraint()
     taken = Commands(journal, settings, PlannerConfig(), SITE, restraint, time.time)
     uplink = Uplink(journal, settings, SITE, its_state, taken, no_reading, time.time)
-    task = asyncio.create_task(uplink.run(lambda: None))
+    task = asyncio.create_task(uplink.run(check_cancelled))
     try:
         yield journal, restraint
     finally:
@@ -201,14 +202,12 @@ import asyncio, sys
 from pbal_hq import roles
 from pbal_hq.config import Config
 
-async def check(*_): pass
-
-def opened(_):
+def begin():
     print(sys.argv[1] in sys.modules)
     raise SystemExit
 
 print(sys.argv[1] in sys.modules)
-roles.check, roles.opened = check, opened
+roles.Supervisor = begin
 asyncio.run(roles.run(Config.model_validate_json(sys.argv[2]), ["portal"]))
 """
 DRUID = '{"druid": {"broker": "http://127.0.0.1:1", "coordinator": "http://127.0.0.1:1"}}'

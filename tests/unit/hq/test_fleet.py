@@ -21,10 +21,8 @@ STUDY = """rank,station,status,reason,homes,neutral_cut,net_present_value,violat
 
 
 @pytest.fixture
-async def conn(database_url):
-    async with people.connected(database_url) as made:
-        made.fleet = await people.make(made)
-        yield made
+async def conn(peopled):
+    return peopled
 
 
 async def test_where_next(conn):

@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy
 import pytest
+from rigs.courses import course, page, quantile, same_course, same_files
 from rigs.hq import execute
 from rigs.lake import found, tree
 from rigs.lakeroad import DAY, NOW, TODAY, road_at, said, start_s, summaries
@@ -18,12 +20,12 @@ from rigs.lakeroad import DAY, NOW, TODAY, road_at, said, start_s, summaries
 from pbal_hq import lake, reports, roles
 from pbal_hq.auth import Grant, Role, Who
 from pbal_hq.bus import topics
-from pbal_hq.config import Config, LakeConfig
+from pbal_hq.config import Config, DruidConfig, LakeConfig
 from pbal_hq.database import connected
 from pbal_hq.errors import ConfigError, LakeError
 from pbal_hq.lake import EVENT, SUMMARY
 from pbal_hq.store import GROUP
-from pbal_hq.trends import COLUMNS, months, placed
+from pbal_hq.trends import COLUMNS, Elsewhere, months, placed
 from pbal_sim.childprocess import die_with_parent
 from pbal_uplink import Event, Summary
 
@@ -86,9 +88,9 @@ async def test_what_comes_again_changes_nothing(road):
     folder = Path(road.config.lake.url)
     before = tree(folder)
     await road.say(*messages)
-    keeper = await road.kept()
-    assert keeper.rows_total == 96
-    assert keeper.files_total == 0
+    writer = await road.kept()
+    assert writer.rows_total == 96
+    assert writer.files_total == 0
     assert {n: d for n, d in tree(folder).items() if "day" in n} == before
     # A day that is over becomes one file, by the role itself.
     assert all("h" in name or "day.parquet" in name for name in before)
@@ -101,8 +103,8 @@ async def test_what_is_not_written_yet_comes_again_after_a_kill(road):
     )
     road.config, quick = slow, road.config
     await road.say(*summaries(day))
-    keeper = await road.kept()
-    assert keeper.rows_held == 96
+    writer = await road.kept()
+    assert writer.rows_held == 96
     assert await road.bus.committed("lake", topics.SUMMARY) == -1
     # And the bus keeps it as long: the lake is one of its readers.
     await road.stored()
@@ -203,6 +205,50 @@ async def test_months_have_the_numbers_of_reports(road):
             "start_at >= %s AND start_at < %s", transformer, since, until,
         )  # fmt: skip
         assert one.values[-1] == pytest.approx(pvur, rel=1e-5)
+
+
+async def test_hours_and_days_are_the_stores_over_gaps_too(road):
+    days = [TODAY - n * DAY for n in (4, 3, 2)]
+    given = [each for day in days for each in summaries(day, seed=day.toordinal())]
+    # Site 8 was away for some hours of each day, and on one day altogether; site 7 for an hour.
+    given = [
+        each for each in given
+        if not (each.site == 8 and (each.start_s // 3600 % 24 in range(5, 9)
+                                    or each.start_s >= start_s(days[2])))
+        and not (each.site == 7 and each.start_s // 3600 == start_s(days[1]) // 3600 + 12)
+    ]  # fmt: skip
+    await road.say(*given)
+    await road.stored()
+    await road.kept(rounds=6)
+    lake_only = Elsewhere(DruidConfig(), lambda: road.lake)
+    async with connected(road.config.database) as db:
+        for level, step in (("state", "days"), ("transformer", "hours"), ("district", "hours"),
+                            ("transformer", "days")):  # fmt: skip
+            stored = await course(db, level, step, days[0], days[2], NOW)
+            found = await course(db, level, step, days[0], days[2], NOW, lake_only)
+            assert (stored.answered_by, found.answered_by) == ("the store", "the lake")
+            assert (stored.quantiles, found.quantiles) == (False, True)
+            same_course(found, stored)
+        whole = await course(db, "state", "days", days[0], days[2], NOW, lake_only)
+        loads = [
+            [each.load_max_percent for each in given
+             if start_s(day) <= each.start_s < start_s(day) + 86_400]
+            for day in days
+        ]  # fmt: skip
+        for name, share in (("load max median", 0.5), ("load max 95 %", 0.95)):
+            assert quantile(whole.points, name) == pytest.approx(
+                [numpy.quantile(each, share) for each in loads], rel=1e-3
+            )
+        # The lake is some hours behind: yesterday is the store's.
+        late = await course(db, "state", "days", TODAY - DAY, TODAY - DAY, NOW, lake_only)
+        assert late.answered_by == "the store"
+    query = f"by=transformer&step=hours&since={days[0]}&last={days[2]}"
+    async with page(road.hq.url) as asked:
+        shown, file = await asked(query, lake_only)
+        assert "Answered by the lake." in shown
+        median, _ = await asked(f"{query}&figure=load+max+median", lake_only)
+        assert "<polyline" in median
+        same_files(file, (await asked(query))[1], ("the lake", "the store"))
 
 
 # -- commands -------------------------------------------------------------------------------------

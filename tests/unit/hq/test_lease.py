@@ -7,10 +7,11 @@ import psycopg
 import pytest
 from rigs.waiting import until
 
+from pbal_host import check_cancelled
 from pbal_hq.config import DatabaseConfig
 from pbal_hq.database import Lease, pool
 
-S = 2.0
+S = 6.0  # a computer that stands still for as long makes the next one follow
 
 
 @contextlib.asynccontextmanager
@@ -26,7 +27,7 @@ async def process(url, ran, name):
 
     async with pool(DatabaseConfig(url=url)) as database:
         lease = Lease(database, "bridge", S)
-        task = asyncio.create_task(lease.run(work, lambda: None))
+        task = asyncio.create_task(lease.run(work, check_cancelled))
         yield lease, task
         task.cancel()
         await asyncio.wait([task])

@@ -1,6 +1,5 @@
 """`pbal-hq logs` without OpenSearch: what is asked, what goes wrong, rsyslog's files, privacy."""
 
-import ast
 import asyncio
 import datetime
 import http.server
@@ -11,21 +10,20 @@ import os
 import re
 import subprocess
 import threading
-import time
-import uuid
-from pathlib import Path
 
 import pytest
 from rigs.hq import execute
-from rigs.needs import ROOT, missing, require_file
+from rigs.journal import Journal, require_journal_writer
+from rigs.needs import missing, require_file
 
 from pbal_engines import Service
 from pbal_engines.opensearch import READER, WRITER
 from pbal_host.logs import JsonFormatter
 from pbal_hq import logs, logstore
+from pbal_hq.cli import logs as cli
 from pbal_hq.config import Config, LogsConfig
-from pbal_hq.errors import ConfigError, LogsError
-from pbal_hq.logstore import rsyslog, search
+from pbal_hq.errors import ConfigError
+from pbal_hq.logstore import search
 from pbal_hq.supervisor import Supervisor
 
 NOW = datetime.datetime(2026, 11, 29, 8, tzinfo=datetime.UTC)
@@ -229,6 +227,39 @@ JOURNAL = [
 ]  # fmt: skip
 
 
+def test_new_lines_are_shown_once_until_ctrl_c(run, tmp_path, monkeypatch):
+    """It looks back over what it has shown, as lines overtake each other."""
+    a, b, late = ({"id": name, "message": name, "level": "info"} for name in ("a", "b", "late"))
+    answers = iter([[a], [a, b], [a, late, b]])
+    asked = []
+
+    class Place:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def lines(self, wanted, most):
+            return next(answers)
+
+        def came(self, wanted):
+            asked.append(wanted)
+            found = next(answers, None)
+            if found is None:
+                raise KeyboardInterrupt
+            return found
+
+    monkeypatch.setattr(logstore, "opened", lambda config: Place())
+    monkeypatch.setattr(cli, "_FOLLOW_S", 0.0)
+    file = tmp_path / "hq.toml"
+    file.write_text(f'data = "{tmp_path}"\n[logs]\nurl = "http://localhost:9200"\n')
+    said = run("logs", "7", "--level", "warning", "--follow", "--json", "-c", file)
+    assert [json.loads(line)["id"] for line in said.stdout.splitlines()] == ["a", "b", "late"]
+    assert said.stderr == ""
+    assert {(wanted.site, wanted.level) for wanted in asked} == {("7", "warning")}
+
+
 @pytest.mark.parametrize(
     ("whose", "expected"),
     [("site", ["home silent", "a line that is no JSON: see the site's journal"]),
@@ -238,7 +269,7 @@ def test_the_units_lines_come_out_of_the_journal(tmp_path, whose, expected):
     """A real journal, read by the shipped configuration; what it would send goes into a file."""
     rsyslogd = require_file("/usr/sbin/rsyslogd", "rsyslog-elasticsearch")
     require_file("/usr/share/doc/rsyslog-relp", "rsyslog-relp")
-    remote = require_file("/lib/systemd/systemd-journal-remote", "systemd-journal-remote")
+    require_journal_writer()
     if os.geteuid():
         missing("root", "A mount namespace has the journal at its place.")
     spool, shipped = tmp_path / "spool", tmp_path / "shipped"
@@ -258,21 +289,12 @@ def test_the_units_lines_come_out_of_the_journal(tmp_path, whose, expected):
     (tmp_path / "main.conf").write_text(
         f'global(workDirectory="{spool}")\ninclude(file="{tmp_path}/pbal.conf")\n'
     )
-    machine = Path("/etc/machine-id").read_text().strip()
-    for folder in (spool, tmp_path / "journal" / machine):
-        folder.mkdir(parents=True)
-    (tmp_path / "export").write_text("".join(
-        f"__REALTIME_TIMESTAMP={time.time_ns() // 1000}\n"
-        f"__MONOTONIC_TIMESTAMP={n}\n_BOOT_ID={uuid.uuid4().hex}\n_MACHINE_ID={machine}\n"
-        f"_HOSTNAME=here\n_SYSTEMD_UNIT={unit}\nPRIORITY=6\nMESSAGE={message}\n\n"
-        for n, (unit, message) in enumerate(JOURNAL)
-    ))  # fmt: skip
-    script = f"""set -e
-        {remote} -o {tmp_path}/journal/{machine}/system.journal - < {tmp_path}/export
-        mkdir -p /var/log/journal
-        mount --bind {tmp_path}/journal /var/log/journal
-        exec {rsyslogd} -n -f {tmp_path}/main.conf -i {spool}/pid"""
-    words = ["unshare", "--mount", "--propagation", "private", "bash", "-c", script]
+    spool.mkdir()
+    journal = Journal(tmp_path)
+    for unit, message in JOURNAL:
+        journal.say(message, unit)
+    journal.close()
+    words = journal.read_by(rsyslogd, "-n", "-f", tmp_path / "main.conf", "-i", spool / "pid")
 
     def there():
         found = shipped.read_text() if shipped.exists() else ""
@@ -321,101 +343,3 @@ async def test_each_line_of_json_says_which_role_it_is_of():
 
 def test_the_labs_users_are_those_of_the_configuration():
     assert (LogsConfig().user, LogsConfig().ship_user) == (READER, WRITER)
-
-
-# --- what must not be in a log ----------------------------------------------------------------
-
-# Values that are a person's, or a secret. `name` of a home says who lives there.
-MEASURED = ("_w", "_va", "_v", "_ma", "_wh", "_kwh")
-SECRET = ("password", "passphrase", "secret", "token", "private_key", "root_key", "group_key")
-
-
-def calls():
-    """(place, call, what its module calls by names) of every log call of controller and HQ."""
-    methods = {"debug", "info", "warning", "error", "critical", "exception"}
-    for package in ("pi_controller/pbal_controller", "hq/pbal_hq", "tools/pbal_host"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            tree = ast.parse(path.read_text())
-            given = {}
-            for node in ast.walk(tree):
-                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                    given.setdefault(node.targets[0].id, []).append(node.value)
-            for node in ast.walk(tree):
-                if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
-                    continue
-                who = ast.unparse(node.func.value)
-                if node.func.attr in methods and who in ("log", "self._log", "logger"):
-                    yield f"{path.relative_to(ROOT)}:{node.lineno}", node, given
-
-
-def extras(call, given=None):
-    """The fields of a call: (name, expression). `given`: what its module calls by a name."""
-    for keyword in call.keywords:
-        if keyword.arg != "extra":
-            continue
-        value = keyword.value
-        tables = (given or {}).get(value.id, []) if isinstance(value, ast.Name) else [value]
-        for table in tables:
-            if isinstance(table, ast.Dict):
-                for key, each in zip(table.keys, table.values, strict=True):
-                    if isinstance(key, ast.Constant):
-                        yield key.value, each
-
-
-def offence(name, value):
-    """Why a field may not be logged; "" if it may."""
-    words = {node.attr for node in ast.walk(value) if isinstance(node, ast.Attribute)}
-    words |= {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
-    if any(word in SECRET for word in (name, *words)):
-        return "a secret"
-    if "home.name" in ast.unparse(value):
-        return "the name of a home"
-    if name.endswith(MEASURED) or any(word.endswith(MEASURED) for word in words):
-        return "a measured value"
-    return ""
-
-
-def test_no_log_line_has_a_secret_a_name_or_what_somebody_draws():
-    found = []
-    for place, call, given in calls():
-        for name, value in extras(call, given):
-            # An event's id, by which HQ says that it has it, is a hash of the event.
-            if (name, ast.unparse(value)) != ("trace", "token.hex()"):
-                found += [(place, name, why)] if (why := offence(name, value)) else []
-    assert found == []
-    assert sum(1 for _ in calls()) > 100
-
-
-@pytest.mark.parametrize(
-    "text", ['"home": home.name', '"p": reading.power_w', '"x": config.password', '"token": t']
-)
-def test_the_rule_finds_what_it_is_for(text):
-    ((name, value),) = extras(ast.parse(f"log.info('a', extra={{{text}}})").body[0].value)
-    assert offence(name, value)
-
-
-def test_a_message_is_a_fixed_sentence():
-    """Values go into fields, where rsyslog can leave them out."""
-    strange = []
-    for place, call, _ in calls():
-        first = call.args[0]
-        if isinstance(first, (ast.JoinedStr, ast.BinOp)) or len(call.args) > 1:
-            strange.append(place)
-    assert strange == []
-
-
-def test_only_known_fields_leave_a_site():
-    conf = logstore.site_conf(Config())
-    for name in ("name", "reason", "place", "host", "addresses", "url", "password", "traceback"):
-        assert f"$!line!{name} " not in conf
-    logged = {name for _, call, given in calls() for name, _ in extras(call, given)}
-    assert set(rsyslog.SITE_FIELDS) - logged == {"not_shown"}
-
-
-def test_a_field_with_the_name_of_a_secret_is_blank():
-    record = logging.makeLogRecord({"msg": "x", "pass_key": "word", "home": 5})
-    assert json.loads(JsonFormatter().format(record))["pass_key"] == "***"
-
-
-def test_errors_of_the_place_are_ours():
-    assert LogsError.exit_code == 19

@@ -8,7 +8,9 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import yaml
 from rigs.hq import execute
+from rigs.needs import ROOT
 from rigs.prometheus import FOLDER, promtool
 
 from pbal_hq import roles
@@ -47,7 +49,9 @@ class Running:
 
     async def __aenter__(self):
         self._task = asyncio.create_task(roles.run(self._config, list(self._names)))
-        process = where(self._names, roles.wanted(self._config), self._config.metrics).process
+        process = where(
+            self._names, roles.wanted(self._config), list(roles.ROLES), self._config.metrics
+        ).process
         file = self._config.data / "metrics" / f"hq-{process}.json"
         for _ in range(1200):
             if file.exists() or self._task.done():
@@ -266,10 +270,19 @@ def test_processes_of_one_computer_do_not_meet():
     every = list(roles.ROLES)
     config = MetricsConfig()
     of = (every, ["bridge"], ["store", "decode"], ["portal", "enrol"])
-    places = [where(names, every, config) for names in of]
+    places = [where(names, every, every, config) for names in of]
     assert [each.process for each in places] == ["all", "bridge", "decode-store", "enrol-portal"]
     assert len({each.port for each in places}) == 4
-    assert where(["bridge"], every, MetricsConfig(port=0)).port == 0
+    assert where(["bridge"], every, every, MetricsConfig(port=0)).port == 0
+    # Who looks for a role from another machine does not know what is configured here.
+    some = [name for name in every if name not in ("chirpstack", "lake")]
+    assert where(["portal"], some, every, config) == where(["portal"], every, every, config)
+    assert where(some, some, every, config) == places[0]
+
+
+def test_machines_elsewhere_are_asked_at_the_ports_that_roles_have():
+    vars_ = ROOT / "hq" / "deploy" / "roles" / "monitoring" / "vars" / "main.yml"
+    assert yaml.safe_load(vars_.read_text())["monitoring_roles"] == list(roles.ROLES)
 
 
 async def test_a_bus_knows_how_far_each_group_is_behind(tmp_path):

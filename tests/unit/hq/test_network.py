@@ -9,6 +9,7 @@ import time
 import pytest
 from rigs.needs import require_tool
 from rigs.netns import Network, require_namespaces
+from rigs.tunnel import Pi, require_tunnels
 
 from pbal_hq.config import Config, NetworkConfig
 from pbal_hq.errors import BadInput
@@ -145,25 +146,6 @@ def test_the_command_line(run, with_network, tmp_path):
     assert json.loads(run("network", "show", "--json", *c).stdout)["sites"] == []
 
 
-class Pi:
-    """A site's computer: makes its key, takes the files that HQ wrote."""
-
-    def __init__(self, network, tmp_path, number):
-        self.number, self.name = number, f"p{os.getpid() % 100_000}x{number}"
-        self.etc = tmp_path / f"pi{number}"
-        self.etc.mkdir()
-        self.computer = network.computer(f"pi{number}", f"192.0.2.{number}", self.etc)
-        make = "umask 077; wg genkey > /etc/wireguard/pbal.key; wg pubkey < /etc/wireguard/pbal.key"
-        self.public = self.computer.run("sh", "-c", make).stdout.strip()
-        assert (self.etc / "pbal.key").stat().st_mode & 0o077 == 0
-
-    def up(self):
-        self.computer.run("wg-quick", "up", self.name)
-
-    def down(self):
-        self.computer.run("wg-quick", "down", self.name, check=False)
-
-
 # Says "ok" each 0.2 s as long as what it sends comes back.
 _TALK = """
 import socket, sys, time
@@ -192,10 +174,7 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), 10) as s:
 def test_sites_reach_the_broker_through_the_tunnel_and_nothing_else(run, with_network, tmp_path):
     import subprocess
 
-    require_namespaces()
-    for tool, package in (("wg-quick", "wireguard-tools"), ("nft", "nftables"),
-                          ("wireguard-go", "wireguard-go")):  # fmt: skip
-        require_tool(tool, package)
+    require_tunnels()
     config = with_network(site_ports=[8480])
     sites(run, config, 7, 8)
     run("network", "init", "-c", config)

@@ -15,7 +15,7 @@ from email import message_from_bytes, policy
 import pytest
 from aiohttp import web
 from rigs import people
-from rigs.needs import PATIENCE_S, require_module
+from rigs.needs import PATIENCE_S, long_tests, require_module
 
 from pbal_hq import alarms, notify
 from pbal_hq.config import Config, NotifyConfig
@@ -70,10 +70,8 @@ async def box():
 
 
 @pytest.fixture
-async def conn(database_url):
-    async with people.connected(database_url) as made:
-        made.fleet = await people.make(made)
-        yield made
+async def conn(peopled):
+    return peopled
 
 
 def config(box, *routes, url="", quiet_s=0, **alarm_tables):
@@ -288,7 +286,7 @@ async def test_kills_lose_nothing(conn, box, database_url):
                                 preexec_fn=die_with_parent)  # fmt: skip
 
     raising = asyncio.create_task(storm())
-    for n in range(6):
+    for n in range(6 if long_tests() else 2):
         process, seen, end_s = start(), len(box.posts), time.monotonic() + PATIENCE_S
         while len(box.posts) == seen:
             assert process.poll() is None, "the role ended by itself"

@@ -90,9 +90,10 @@ async def broken_rules(page):
     ]
 
 
+TRENDS = "/trends?by=transformer&step=hours"
 PAGES = {
     "engineer-whole": ("/", "/transformers?sort=load", "/map", "/transformers/{T1}",
-                       "/transformers/{T1}?days=7", "/fleet", "/where-next", "/alarms",
+                       "/transformers/{T1}?days=7", "/fleet", "/where-next", TRENDS, "/alarms",
                        "/alarms/1", "/commands", "/reports", "/import", "/dead-letters",
                        "/account"),
     "administrator-whole": ("/users", "/audit", "/dead-letters"),
@@ -105,7 +106,12 @@ MONTH = {"en": r"\d [A-Z][a-z]{2} \d", "hi": "[\u0900-\u097f]", "ml": "[\u0d00-\
 
 @pytest.mark.parametrize(
     ("width", "dark", "language"),
-    [(390, False, "en"), (1280, False, "en"), (1280, True, "hi"), (390, True, "ml")],
+    [
+        (390, False, "en"),
+        pytest.param(1280, False, "en", marks=pytest.mark.long),
+        pytest.param(1280, True, "hi", marks=pytest.mark.long),
+        pytest.param(390, True, "ml", marks=pytest.mark.long),
+    ],
 )
 async def test_every_page(database_url, fleet, tmp_path, width, dark, language):
     async with people.served(database_url, tmp_path) as address:
@@ -220,6 +226,9 @@ async def test_a_forged_form_changes_nothing(database_url, fleet):
         assert api.status_code == 401
 
 
+OF_AN_AREA = ("/reports/file", "/trends/file")  # which is in the query
+
+
 async def test_pages_refuse_as_the_api_does(database_url, fleet):
     from pbal_hq.api import table
     from pbal_hq.auth import Permission
@@ -235,12 +244,12 @@ async def test_pages_refuse_as_the_api_does(database_url, fleet):
             got = await client.request(route.method, path)
             assert got.status_code in (303, 401), path
             client.cookies.set("__Host-pbal", access)
-            if path == "/reports/file":
+            if path in OF_AN_AREA:
                 path += f"?area_id={fleet.areas['D2']}&period=2026-01"
             got = await client.request(route.method, path)
             may = route.may in (Permission.TREE_READ, Permission.ALARM_READ, Permission.REPORT_READ)
             one = "{transformer_id}" in route.path or "{alarm_id}" in route.path
-            one = one or route.path == "/reports/file"
+            one = one or route.path in OF_AN_AREA
             assert got.status_code == ((404 if one else 200) if may else 403), path
             assert "secret-T2" not in got.text
         csp = got.headers["content-security-policy"]

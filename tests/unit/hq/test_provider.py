@@ -21,10 +21,8 @@ async def idp():
 
 
 @pytest.fixture
-async def conn(database_url):
-    async with people.connected(database_url) as made:
-        made.fleet = await people.make(made)
-        yield made
+async def conn(peopled):
+    return peopled
 
 
 def settings(idp, folder, portal="https://hq.test"):

@@ -31,12 +31,6 @@ async def day(conn, fleet, where, at, **values):
 
 
 @pytest.fixture
-async def conn(database_url):
-    async with people.connected(database_url) as made:
-        yield made
-
-
-@pytest.fixture
 async def fleet(conn):
     made = await people.make(conn)
     for number in (1, 2):

@@ -1,8 +1,13 @@
 """Logging in, staying in, and out."""
 
+import base64
 import time
 
 import pytest
+from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from rigs import people
 from rigs.people import MASTER, PASSWORD, SECRET
 
@@ -19,10 +24,8 @@ async def log_in(conn, name="operator-whole", password=PASSWORD, code=None, now_
 
 
 @pytest.fixture
-async def conn(database_url):
-    async with people.connected(database_url) as made:
-        await people.make(made)
-        yield made
+async def conn(peopled):
+    return peopled
 
 
 async def actions(conn):
@@ -172,3 +175,28 @@ async def test_an_administrator_is_always_left(conn):
     with pytest.raises(BadInput, match="Nobody would be left"):
         await users.set_grants(conn, admin, admin.id, [])
     assert (await sessions.grants_of(conn, admin.id))[0].role == "administrator"
+
+
+def test_a_secret_is_stored_under_aes_256_and_those_of_older_versions_still_open():
+    sealed = KEYS.seal("JBSWY3DPEHPK3PXP")
+    assert sealed.startswith(b"v2.")
+    assert sealed.isascii()
+    assert b"JBSWY3DP" not in base64.urlsafe_b64decode(sealed[3:])
+    assert sealed != KEYS.seal("JBSWY3DPEHPK3PXP")
+    assert Keyring([bytes(32), MASTER]).unseal(sealed) == "JBSWY3DPEHPK3PXP"
+    key = HKDF(SHA256(), 32, None, b"pbal hq sealed").derive(MASTER)
+    data = base64.urlsafe_b64decode(sealed[3:])
+    assert AESGCM(key).decrypt(data[:12], data[12:], b"v2.") == b"JBSWY3DPEHPK3PXP"
+    # As the version before sealed it.
+    key = HKDF(SHA256(), 32, None, b"pbal hq totp").derive(MASTER)
+    older = Fernet(base64.urlsafe_b64encode(key)).encrypt(b"JBSWY3DPEHPK3PXP")
+    assert KEYS.unseal(older) == "JBSWY3DPEHPK3PXP"
+    changed = bytearray(sealed)
+    changed[10] ^= 1
+    cut = (sealed[:-4], sealed[3:], older[:-1], b"v2.", b"v2.AAAA", b"v2.\xff", b"")
+    for bad in (bytes(changed), *cut):
+        with pytest.raises(ValueError, match="not here"):
+            KEYS.unseal(bad)
+    for other in (sealed, older):
+        with pytest.raises(ValueError, match="not here"):
+            Keyring([bytes(32)]).unseal(other)

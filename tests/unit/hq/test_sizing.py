@@ -12,7 +12,8 @@ from pbal_hq.sizing import Assumed, Costs, size
 PARTS = ("bridge", "mosquitto", "decode", "store", "sums", "detect", "lake", "kafka", "postgres")
 EVEN = Costs(
     **{f"{name}_us": 100.0 for name in PARTS}, raw_bytes=400, summary_bytes=600, row_bytes=250,
-    hour_bytes=200, day_bytes=200, lake_bytes=100, page_ms=20,
+    compressed_bytes=50, hour_bytes=200, day_bytes=200, lake_bytes=100, page_ms=20,
+    page_transformer_us=0,
 )  # fmt: skip
 
 
@@ -44,10 +45,24 @@ def test_it_is_linear_but_for_people():
     assert ten.cores["portal"] == one.cores["portal"]
     for name, terabytes in one.terabytes.items():
         assert ten.terabytes[name] == pytest.approx(10 * terabytes)
+    grows = dataclasses.replace(EVEN, page_transformer_us=0.5)
+    # Five pages a second of 20 ms, and of 50 ms more with 100,000 transformers.
+    assert size(100_000, 300, grows).cores["portal"] == pytest.approx(5 * 0.070)
     fast = size(100_000, 300, EVEN, Assumed(core_speed=2.0))
     assert fast.cores_for_headroom == pytest.approx(one.cores_for_headroom / 2)
     less = size(100_000, 300, EVEN, store=StoreConfig(raw_days=30))
     assert less.terabytes["database"] < one.terabytes["database"]
+
+
+def test_timescale_compresses_days_that_are_over():
+    found = size(300_000, 300, EVEN, Assumed(timescale=True))
+    plain = size(300_000, 300, EVEN)
+    # 86 of 90 days have 50 bytes for 250, in two copies.
+    assert plain.terabytes["database"] - found.terabytes["database"] == pytest.approx(
+        2 * 86.4e6 * 86 * 200 / 1e12
+    )
+    short = size(300_000, 300, EVEN, Assumed(timescale=True), StoreConfig(raw_days=2))
+    assert short.terabytes == size(300_000, 300, EVEN, store=StoreConfig(raw_days=2)).terabytes
 
 
 def test_the_aim_of_a_state_holds_by_the_figures_in_use():
@@ -63,8 +78,7 @@ def measured():
     roles = {name: {"one": dict(one), "two": dict(one)} for name in
              ("bridge", "decode", "store", "sums", "detect", "lake")}  # fmt: skip
     roles["bridge"]["one"]["mosquitto_us"] = 7.0
-    fleet = {"summary_daily_bytes": 3,
-             "page_ms": 9}  # fmt: skip
+    fleet = {"summary_daily_bytes": 3, "page_ms": 9, "transformers": 500}
     return {"roles": roles, "fleets": [fleet], "raw_bytes": 8, "summary_bytes": 9, "lake_bytes": 10,
             "row_bytes": 1, "row_hourly_bytes": 2}  # fmt: skip
 
@@ -74,6 +88,12 @@ def test_figures_of_the_bench_take_the_place_of_those_here(run, tmp_path):
     assert (costs.bridge_us, costs.mosquitto_us, costs.kafka_us, costs.postgres_us) == (
         100, 7, 60, 30)  # fmt: skip
     assert (costs.row_bytes, costs.hour_bytes, costs.day_bytes, costs.page_ms) == (1, 2, 3, 9)
+    assert costs.page_transformer_us == 0
+    two = measured()
+    two["fleets"].append({"summary_daily_bytes": 3, "page_ms": 29, "transformers": 10_500})
+    # 20 ms more with 10,000 more: 2 us each, and 8 ms without any.
+    assert Costs.of(two).page_transformer_us == pytest.approx(2)
+    assert Costs.of(two).page_ms == pytest.approx(8)
     file = tmp_path / "bench.json"
     file.write_text(json.dumps(measured()))
     (said,) = json.loads(

@@ -1,134 +1,26 @@
 """From the bus to rows on a real database: each once, history apart, dead letters.
 
-Every test runs on plain PostgreSQL and on TimescaleDB (tests/rigs/timescale.py).
+Every test runs on plain PostgreSQL and, where long tests run, on TimescaleDB (rigs/timescale.py).
 """
 
 import asyncio
-import contextlib
 import datetime
-import itertools
-import time
 
 import pytest
-from rigs.hq import Headquarters, execute
+from rigs.hq import execute
 from rigs.poison import poison
-from rigs.timescale import Place
+from rigs.storeroad import HOUR_S, NODE, dead, hq, one, place, road, summary, token
 
 from pbal_hq.alarms import take_events
-from pbal_hq.bus import FileBus, New, topics
+from pbal_hq.bus import topics
 from pbal_hq.config import IngestConfig
-from pbal_hq.database import connected, pool
+from pbal_hq.database import connected
 from pbal_hq.enrol import revoke
-from pbal_hq.errors import BadInput, NothingToDo
-from pbal_hq.ingest import Decoder, Out, Raw
-from pbal_hq.store import Writer, prune, sum_due
-from pbal_uplink import Event, State, Summary, metrics, names, sparkplug
-from pbal_uplink.sparkplug import Metric, Payload
+from pbal_hq.ingest import Out
+from pbal_hq.store import prune, sum_due
+from pbal_uplink import Event, State, Summary, names
 
-NODE = "pbal/7"
-HOUR_S = int(time.time()) // 3600 * 3600 - 7200
-
-
-@pytest.fixture(params=["postgresql", "timescaledb"])
-def place(request, tmp_path):
-    """A migrated database on either."""
-    if request.param == "postgresql":
-        yield Place(request.getfixturevalue("database_url"))
-        return
-    with request.getfixturevalue("timescale")(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def hq(tmp_path, place):
-    made = Headquarters(tmp_path, place.url, **place.tables)
-    await made.add_site(7)
-    await made.certificate(7)
-    return made
-
-
-class Road:
-    """Decoder and store on one bus, one step at a time."""
-
-    def __init__(self, hq, bus, database, store=None):
-        self.hq, self.bus = hq, bus
-        self.decoder = Decoder(bus, IngestConfig(reorder_s=0.001))
-        self.writer = Writer(bus, database, store or hq.config.store)
-        self.database = database
-        self._seq = 0
-
-    async def birth(self, state=None, bdseq=1):
-        self._seq = 0
-        state = state or State(site=7, at_s=HOUR_S, words=1, config_hash=bytes(8), window_s=300)
-        bd = Metric(sparkplug.BDSEQ, bdseq, sparkplug.INT64, timestamp=1)
-        await self.raw("NBIRTH", Payload((bd, *metrics.packed(state, 1)), 1, 0))
-
-    async def death(self, bdseq=1):
-        await self.raw("NDEATH", Payload((Metric(sparkplug.BDSEQ, bdseq, sparkplug.INT64),), 1))
-
-    async def say(self, *messages, historical=False, node=NODE):
-        for message in messages:
-            self._seq = (self._seq + 1) % 256
-            made = metrics.packed(message, 1, historical)
-            await self.raw("NDATA", Payload(made, 1, self._seq), node)
-
-    async def device(self, kind, device, *messages):
-        """A message of a site behind this one's gateway."""
-        self._seq = (self._seq + 1) % 256
-        made = tuple(metric for message in messages for metric in metrics.packed(message, 1))
-        await self.raw(kind, Payload(made, 1, self._seq), device=device)
-
-    async def raw(self, kind, payload, node=NODE, device=""):
-        data = payload if isinstance(payload, bytes) else sparkplug.encode(payload)
-        await self.bus.append([New(topics.RAW, node, Raw(kind, 0, data, device).encode())])
-
-    async def settle(self):
-        """Decode and store until nothing waits; both loops as they are."""
-        for loop in (self.decoder.run, self.writer.run):
-            rounds = itertools.count(1)
-
-            def beat(rounds=rounds):
-                if next(rounds) >= 3:
-                    raise Enough
-
-            with contextlib.suppress(Enough):
-                await loop(beat)
-
-    async def told(self):
-        """Tokens that sites are told to be stored."""
-        found = [Out.decode(r.value) for r in await self.bus.read(topics.OUT, -1, 1000)]
-        return [token for out in found for token in out.stored]
-
-
-class Enough(Exception):
-    """The loop has done what there was."""
-
-
-@contextlib.asynccontextmanager
-async def road(hq, **how):
-    async with (
-        FileBus(hq.config.data / "bus" / "b.db") as bus,
-        pool(hq.config.database) as database,
-    ):
-        yield Road(hq, bus, database, **how)
-
-
-def summary(n=0, **more):
-    given = {"site": 7, "start_s": HOUR_S + 300 * n, "length_s": 300, "complete_percent": 100}
-    return Summary(**(given | more))
-
-
-def token(message):
-    return f"{metrics.token(message):016x}"
-
-
-def one(hq, sql, *values):
-    (row,) = execute(hq.url, sql, *values)
-    return row
-
-
-def dead(hq):
-    return [reason for (reason,) in execute(hq.url, "SELECT reason FROM dead_letter ORDER BY id")]
+__all__ = ["hq", "place"]
 
 
 async def test_every_field_arrives_as_it_was_sent(hq):
@@ -413,102 +305,3 @@ async def test_a_restarted_decoder_knows_its_nodes(hq):
         await r.settle()
         assert not any(Out.decode(x.value).rebirth for x in await r.bus.read(topics.OUT, -1, 100))
         assert len(await r.told()) == 2
-
-
-# -- sites behind a gateway ------------------------------------------------------------------
-
-
-async def test_a_site_behind_a_gateway_is_a_site(hq):
-    await hq.add_site(8, gateway=7)
-    state8 = State(site=8, at_s=HOUR_S, words=1, config_hash=bytes(8), window_s=300, name="hill")
-    theirs, own = summary(site=8), summary()
-    live = "SELECT online, state->>'name' FROM site_live WHERE site_id = 8"
-    async with road(hq) as r:
-        await r.birth()
-        await r.device("DBIRTH", "8", state8)
-        await r.device("DDATA", "8", theirs, Event(site=8, event_id=5, at_s=HOUR_S, kind=2))
-        await r.say(own)
-        await r.settle()
-        assert sorted(execute(hq.url, "SELECT site_id FROM summary")) == [(7,), (8,)]
-        assert one(hq, "SELECT site_id FROM event") == (8,)
-        assert one(hq, live) == (True, "hill")
-        outs = await r.bus.read(topics.OUT, -1, 100)
-        assert {record.key for record in outs} == {NODE, f"{NODE}/8"}
-        assert token(theirs) in await r.told()
-        # The gateway goes, and with it all that it brings.
-        await r.death()
-        await r.settle()
-        assert one(hq, live) == (False, "hill")
-        await r.birth()
-        await r.device("DBIRTH", "8", state8)
-        await r.device("DDEATH", "8")
-        await r.settle()
-        assert one(hq, live) == (False, "hill")
-        assert one(hq, "SELECT online FROM site_live WHERE site_id = 7") == (True,)
-        assert dead(hq) == []
-
-
-async def test_a_gateway_speaks_for_no_site_that_is_not_behind_it(hq):
-    """Neither for a site with a link of its own, nor for one behind another gateway."""
-    for number in (8, 9):
-        await hq.add_site(number)
-        await hq.certificate(number)
-    await hq.add_site(10, gateway=9)
-    async with road(hq) as r:
-        await r.birth()
-        for number in (8, 10):
-            await r.device("DDATA", str(number), summary(site=number))
-        await r.say(summary(site=10), node="pbal/10")
-        await r.settle()
-        assert execute(hq.url, "SELECT site_id FROM summary") == []
-        assert dead(hq) == ["no site of this group and node is registered"] * 3
-        assert await r.told() == []
-
-
-async def test_a_revoked_site_or_gateway_brings_nothing(hq):
-    await hq.add_site(8, gateway=7)
-    async with connected(hq.config.database) as db:
-        done = await revoke(db, hq.config, 8, "stolen")
-    assert (done.behind, done.trouble) == (True, "")
-    async with road(hq) as r:
-        await r.birth()
-        await r.device("DBIRTH", "8")
-        await r.device("DDATA", "8", summary(site=8))
-        await r.settle()
-        assert set(dead(hq)) == {"the site is revoked or removed"}
-        execute(hq.url, "UPDATE site SET revoked_at = NULL")
-        await r.device("DDATA", "8", summary(1, site=8))
-        await r.settle()
-        assert execute(hq.url, "SELECT site_id FROM summary") == [(8,)]
-        execute(hq.url, "UPDATE certificate SET revoked_at = now()")
-        await r.device("DDATA", "8", summary(2, site=8))
-        await r.settle()
-        assert execute(hq.url, "SELECT count(*) FROM summary") == [(1,)]
-
-
-async def test_a_gap_among_devices_asks_the_gateway(hq):
-    await hq.add_site(8, gateway=7)
-    async with road(hq) as r:
-        await r.birth()
-        await r.device("DBIRTH", "8")
-        r._seq += 1  # one is lost
-        await r.device("DDATA", "8", summary(site=8))
-        await r.settle()
-        await asyncio.sleep(0.01)
-        await r.settle()
-        asked = [(x.key, Out.decode(x.value)) for x in await r.bus.read(topics.OUT, -1, 100)]
-        assert (NODE, Out(rebirth=True)) in asked
-
-
-@pytest.mark.parametrize("gateway", [99, 8])
-async def test_a_gateway_is_a_site_with_a_link_of_its_own(hq, gateway):
-    await hq.add_site(8, gateway=7)
-    with pytest.raises((BadInput, NothingToDo)):
-        await hq.add_site(9, gateway=gateway)
-
-
-async def test_a_gateway_takes_twenty(hq):
-    for number in range(20):
-        await hq.add_site(100 + number, gateway=7)
-    with pytest.raises(BadInput, match="takes 20"):
-        await hq.add_site(200, gateway=7)

@@ -1,5 +1,6 @@
 """The detectors over the bus: as those over the database, also after a loss of memory."""
 
+import dataclasses
 import io
 import itertools
 import json
@@ -8,7 +9,6 @@ from datetime import UTC, datetime
 
 import pytest
 import yaml
-from rigs import people
 from rigs.hq import Headquarters
 from rigs.windows import hours, records
 
@@ -40,14 +40,13 @@ def on_bus(said):
 
 
 @pytest.fixture
-async def conn(database_url, tmp_path):
+async def conn(conn, database_url, tmp_path):
     """A database with sites 7 and 8 that are trusted."""
     hq = Headquarters(tmp_path, database_url)
     for site, group in ((7, "kerala"), (8, "goa")):
         await hq.add_site(site, group=group)
         await hq.certificate(site)
-    async with people.connected(database_url) as made:
-        yield made
+    return conn
 
 
 async def table(conn):
@@ -146,6 +145,27 @@ def test_who_is_well_is_spoken_of_once_an_hour():
     quiet = [each.start_s for each in found[3:]]  # till then too few windows are known
     assert quiet == [START_S + 2 * 3600]
     assert found[-1].raises == found[-1].keeps == {}
+
+
+def test_what_is_not_known_is_spoken_of_once_an_hour_and_when_it_changes():
+    """A site without a model of its transformer would else say so with each window."""
+
+    def without(new, *names):
+        said = json.loads(new.value)
+        said["fields"].update(dict.fromkeys(names))
+        return dataclasses.replace(new, value=json.dumps(said).encode())
+
+    well = records(START_S, windows=48, sites=(7,))[20:]
+    unknown = [without(new, "hotspot_c", "load_max_percent") for new in well]
+    found = [Judged.decode(value) for _, value in judged(unknown)]
+    assert [each.start_s for each in found[3:]] == [START_S + n * 3600 for n in (2, 3)]
+    assert {frozenset(each.keeps) for each in found[3:]} == {
+        frozenset({"thermal overload", "phase overload"})
+    }
+    # Known again, an alarm that is open is over at once, and not in the next hour.
+    found = [Judged.decode(value) for _, value in judged([*unknown[:8], *well[8:10]])]
+    (first,) = [each for each in found if each.start_s == START_S + 300 * 28]
+    assert "thermal overload" not in first.keeps
 
 
 def test_a_backlog_is_no_alarm_and_what_does_not_fit_is_said():

@@ -68,8 +68,8 @@ async def test_pages_speak_it(database_url, language):
         one = fleet.transformers["T1"]
         for name, paths in (
             ("engineer-whole", ("/", "/transformers", "/map", f"/transformers/{one}", "/alarms",
-                                "/fleet", "/where-next", "/alarms/1", "/commands", "/reports",
-                                "/import", "/dead-letters", "/account")),
+                                "/fleet", "/where-next", "/trends", "/alarms/1", "/commands",
+                                "/reports", "/import", "/dead-letters", "/account")),
             ("administrator-whole", ("/users", "/audit")),
         ):  # fmt: skip
             _, access = await people.who(conn, name)

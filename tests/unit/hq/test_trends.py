@@ -114,12 +114,6 @@ def test_the_figures():
     assert homes_share(replace(WELL_DAY, means_v=(None, 230.0, 230.0))) is None
 
 
-@pytest.fixture
-async def conn(database_url):
-    async with people.connected(database_url) as made:
-        yield made
-
-
 async def windows(conn, fleet, where, *given, length_s=300):
     """Windows back to back up to now: (lowest, phase A's mean, highest), or None for none sampled.
     The other phases' means are 230 V."""

@@ -17,10 +17,8 @@ LIST = HEAD + (
 
 
 @pytest.fixture
-async def conn(database_url):
-    async with people.connected(database_url) as made:
-        await people.make(made)
-        yield made
+async def conn(peopled):
+    return peopled
 
 
 async def rows(conn, sql):

@@ -69,7 +69,7 @@ class Board:
         self.chip.brown_out()
 
     def poke(self, register: int, value: int) -> None:
-        self.chip._page(register)[register] = value
+        self.chip._bank.page(register)[register] = value
 
     def clear(self, flags: int) -> None:
         self.chip.lora[r.IRQ_FLAGS] &= ~flags
@@ -78,7 +78,7 @@ class Board:
         return list(self.chip.writes)
 
     def registers(self, which: list[int]) -> list[int]:
-        return [self.chip._page(register)[register] for register in which]
+        return [self.chip._bank.page(register)[register] for register in which]
 
     def power(self) -> int:
         return round(self.chip.modem.power_dbm(self.chip.wired))

@@ -85,7 +85,14 @@ def check(found: dict[str, Any]) -> None:
 
 
 # The first has no limit on airtime, the second a duty cycle, the third a longest frame as well.
-@pytest.mark.parametrize("region", ["IN865", "EU868", "AS923"])
+@pytest.mark.parametrize(
+    "region",
+    [
+        pytest.param("IN865", marks=pytest.mark.long),
+        pytest.param("EU868", marks=pytest.mark.long),
+        "AS923",
+    ],
+)
 @pytest.mark.parametrize("board", RADIO)
 def test_a_node_on_lora_fits_the_heap(
     measured: Callable[..., dict[str, Any]], board: str, region: str
@@ -97,7 +104,13 @@ def test_a_node_on_lora_fits_the_heap(
     check(found)
 
 
-@pytest.mark.parametrize("board", board_names())
+@pytest.mark.parametrize(
+    "board",
+    [
+        board if board == "esp32-devkitc" else pytest.param(board, marks=pytest.mark.long)
+        for board in board_names()
+    ],
+)
 def test_a_node_on_a_network_fits_the_heap(
     measured: Callable[..., dict[str, Any]], board: str
 ) -> None:

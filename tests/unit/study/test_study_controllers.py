@@ -8,7 +8,6 @@ import pytest
 from pbal_study.feeder.model import LoadPoint, ideal_feeder
 from pbal_study.run.controllers import (
     Loop,
-    Street,
     _Run,
     as_built,
     best_static,
@@ -16,6 +15,7 @@ from pbal_study.run.controllers import (
     pbal,
 )
 from pbal_study.run.metrics import judge
+from pbal_study.run.street import Street
 from pbal_tools.study.demo import home_watts
 
 HOMES = 12

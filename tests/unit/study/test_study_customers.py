@@ -72,8 +72,7 @@ def test_they_draw_and_move_as_the_engine_has_them(
 
 
 def test_a_day_of_the_file_s_own_shapes_is_the_engine_s(write: Write) -> None:
-    # The vars of models 6 and 7 follow no shape in the engine; a study's go with the watts.
-    path = write(STREET.replace("model=6", "model=3").replace("model=7", "model=5"))
+    path = write(STREET)
     feeder, profiles = load_feeder(path), feeder_profiles(path)
     watts, notes = assign_columns(feeder, [Listed(h.name) for h in feeder.homes], profiles, False)
     assert notes == []

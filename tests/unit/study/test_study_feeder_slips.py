@@ -10,8 +10,9 @@ from pbal_study.errors import InputError
 from pbal_study.feeder.opendss import compile_feeder, load_feeder
 from pbal_study.feeder.powerflow import PowerFlow, load_power
 from pbal_study.input.shapes import feeder_profiles
-from pbal_study.run.controllers import Street, as_built
+from pbal_study.run.controllers import as_built
 from pbal_study.run.enginecheck import check_minutes
+from pbal_study.run.street import Street
 
 HEAD = "Clear\nSet DefaultBaseFrequency=50\n"
 NETWORK = """New Circuit.lane basekv=20 pu=1.0 mvasc3=250 mvasc1=200

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rigs import needs
 
-STATIONS = 12
+STATIONS = 8
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,7 @@ def command(folder: Path, out: str, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_cluster_and_processes_come_to_the_same_also_when_a_worker_dies(
     cluster: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path

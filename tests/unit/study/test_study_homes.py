@@ -26,8 +26,9 @@ from pbal_study.input.homes import (
     read_homes,
 )
 from pbal_study.input.profiles import Profiles
-from pbal_study.run.controllers import Loop, Street
+from pbal_study.run.controllers import Loop
 from pbal_study.run.ranking import RUNS, measured_benefit, rank_homes
+from pbal_study.run.street import Street
 from pbal_tools.study.demo import home_watts
 
 START = np.datetime64("2026-06-21T00:00", "s")

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from pbal_study.errors import InputError
 from pbal_study.feeder.model import LoadPoint, ideal_feeder
-from pbal_study.run.controllers import Street, as_built
+from pbal_study.run.controllers import as_built
 from pbal_study.run.hosting import hosted, passed_limit
+from pbal_study.run.street import Street
 from pbal_tools.study.cli import app
 
 

@@ -67,6 +67,11 @@ def test_losses_that_rise_are_no_saving(saved_kwh: float, words: str) -> None:
     assert words in verdict(options, 7.0, money)
 
 
+def test_the_price_of_carbon_is_named_where_it_is_in_the_figure() -> None:
+    money = balance(PRICES, 10, 10.0, figures(1000.0, 100, 90.0), AS_BUILT)
+    assert "it saves 340 EUR a year in losses and their carbon" in verdict(PRICES, 10.0, money)
+
+
 def test_capacity_that_is_worth_something_can_pay() -> None:
     options = MoneyOptions(capacity_value=1000.0)
     money = balance(options, 37, 7.0, figures(96.0, 0, 90.0), AS_BUILT)

@@ -14,7 +14,8 @@ from pbal_study.errors import InputError, MissingError
 from pbal_study.feeder.model import LoadPoint, ideal_feeder
 from pbal_study.run import secondprocess
 from pbal_study.run.comparison import run_controllers
-from pbal_study.run.controllers import Loop, Street, known_future, pbal
+from pbal_study.run.controllers import Loop, known_future, pbal
+from pbal_study.run.street import Street
 from pbal_tools.study.demo import home_watts, write_demo
 
 ALL = np.ones(6, dtype=bool)

@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rigs.waiting import until
 from typer.testing import CliRunner
 
 from pbal_controller.keys import KeyStore
 from pbal_controller.loops import Supervisor
+from pbal_host import counted
 from pbal_tools import cli, sim, streetoptions
 from pbal_tools.board import model
 from pbal_tools.errors import InputError
 from pbal_tools.flash import choose
 from pbal_tools.flash import image as images
-from pbal_tools.output import counted
 from pbal_tools.picture import Picture
 from pbal_tools.streetoptions import RunOptions
 from pbal_tools.view import render
@@ -63,7 +64,7 @@ async def test_what_lies_outside_is_logged_without_a_traceback(
     supervisor.add("defect", broken)
     with caplog.at_level(logging.ERROR):
         task = asyncio.create_task(supervisor.run())
-        await asyncio.sleep(0.05)
+        await until(lambda: {r.__dict__["loop"] for r in caplog.records} == {"http", "defect"})
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     found = {record.loop: record for record in caplog.records}  # type: ignore[attr-defined]
@@ -95,12 +96,11 @@ async def test_a_fault_is_announced_without_a_live_picture() -> None:
     stop = asyncio.Event()
     task = asyncio.create_task(stop.wait())
     telling = asyncio.create_task(sim.tell(picture, task, said.append))  # type: ignore[arg-type]
-    await asyncio.sleep(0.15)
+    await until(lambda: said)
     picture.fault = "a contact of the first home welds"
-    await asyncio.sleep(0.25)
+    await until(lambda: any("fault: a contact of the first home welds" in line for line in said))
     stop.set()
     await telling
-    assert [line for line in said if "fault: a contact of the first home welds" in line]
 
 
 def test_one_home_is_one_home() -> None:

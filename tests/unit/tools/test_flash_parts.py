@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pbal_build import CHIPS
-from pbal_sim.romloader import Flash, RomLoader, stand_in_image
+from pbal_sim.norflash import Flash
+from pbal_sim.romloader import RomLoader, stand_in_image
 from pbal_tools.errors import (
     CliError,
     PortBusy,

@@ -72,7 +72,7 @@ class Rig:
     def tour(self, job: Any, address: int) -> dict[str, Any]:
         self.moved.append(address)
         self.state.home(address)["transfer"] = {"ok": True}
-        return {"ok": True}
+        return {"ok": True, "load": None}
 
     def report(self, job: Any, secret: bytes) -> tuple[dict[str, Any], Path]:
         return {"ok": False, "open": ["3: swapped"]}, Path("report-1")

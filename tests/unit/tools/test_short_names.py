@@ -11,7 +11,7 @@ import pytest
 from rigs import needs
 from typer.testing import CliRunner
 
-from pbal_build import BuildError, compile_file, names, parameters, readable, strings
+from pbal_build import BuildError, compile_file, leaves, names, parameters, readable, strings
 from pbal_build.image import _shortened, _sources, module_name
 from pbal_tools.node.command import app
 
@@ -139,6 +139,52 @@ def test_a_parameter_that_a_call_may_name_is_kept() -> None:
     told: dict[str, Callable[..., Callable[[int], int]]] = {}
     exec(short, told)
     assert told["run"](1, 10, 0, 100)(1000) == 1114
+
+
+def test_errors_that_a_node_does_not_tell_apart_are_one_class() -> None:
+    text = (_package_root() / leaves.MODULE).read_text()
+    short = leaves.merged(text)
+    assert len(short.splitlines()) == len(text.splitlines()), "a traceback's lines are the source's"
+    before: dict[str, type] = {}
+    after: dict[str, type] = {}
+    exec(text, before)
+    exec(short, after)
+    classes = {name for name, it in before.items() if isinstance(it, type)}
+    assert classes <= set(after)
+    assert after["Truncated"] is after["BadValue"] is after["RemoteError"]
+    assert after["RangeError"] is after["LocalError"]
+    for name in classes:
+        # Whoever catches it, or asks for its counter, finds what it found before.
+        assert {b.__name__ for b in after[name].__mro__} <= {
+            b.__name__ for b in before[name].__mro__
+        }
+        assert getattr(after[name], "COUNTER", "") == getattr(before[name], "COUNTER", "")
+        assert issubclass(after[name], after["RemoteError"]) == issubclass(
+            before[name], before["RemoteError"]
+        )
+    assert len({after[name] for name in classes}) <= len(classes) - 14
+
+
+def test_no_code_of_a_node_catches_an_error_that_is_another_name_of_its_base() -> None:
+    text = (_package_root() / leaves.MODULE).read_text()
+    tree = ast.parse(leaves.merged(text))
+    merged = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    assert merged
+    for inside, path, _ in _sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ExceptHandler) and node.type is not None:
+                caught = {n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)}
+                assert not caught & merged, (inside, node.lineno)
+
+
+def _package_root() -> Path:
+    return ROOT / "protocol"
 
 
 def test_strings_of_constant_tuples_take_no_room_of_their_own(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 from rigs import needs
 
 from pbal_tools.commission import survey as surveys
+from pbal_tools.commission import surveycommand
+from pbal_tools.errors import CheckFailed
 
 MARGIN_DB = 6.0
 
@@ -80,6 +82,21 @@ def test_strangers_are_told() -> None:
     survey.note(status(({"address": 77, "rssi_dbm": -99.0, "snr_db": 3.0},), h3=None))
     assert any("77" in line and "-99 dBm" in line for line in surveys.lines(survey))
     assert survey.as_dict()["strangers"][0]["address"] == 77
+
+
+def test_a_silent_home_may_need_a_greater_spreading_factor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def once(survey: surveys.Survey, *_: object) -> None:
+        survey.note(status(h4=None))
+
+    monkeypatch.setattr(surveys, "watch", once)
+    with pytest.raises(CheckFailed, match="without a good link: 4") as failed:
+        surveycommand.survey([4], json_output=False)
+    assert "silent" in capsys.readouterr().out
+    assert "greater sf" in failed.value.remedy
+    text = (needs.ROOT / "docs" / "radio.md").read_text()
+    assert "## A home that is never heard" in text, "where the remedy points to"
 
 
 def test_the_picture(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pbal_controller.errors import ConfigError
 from pbal_controller.standing import Restraint
 from pbal_controller.uplink import Commands, LorawanUplink, load_modem, outbox, read_app_key
 from pbal_controller.uplink.modem import folder
+from pbal_host import check_cancelled
 from pbal_sim.lorawan import MurataAbz, Network, Rak3172
 from pbal_uplink import Command, Event, Summary, brief, link, metrics, names, signing
 
@@ -68,7 +69,7 @@ def an_uplink(journal, modem, tmp_path, **more):
 
 @contextlib.asynccontextmanager
 async def going(uplink):
-    task = asyncio.create_task(uplink.run(lambda: None))
+    task = asyncio.create_task(uplink.run(check_cancelled))
     try:
         yield
         assert not task.done()

@@ -61,6 +61,8 @@ class LoadPoint:
     """Below this, per unit, the load is a constant impedance."""
     kw: float = 0.0
     """Rated power, drawn all the time by a fixed load that has no profile."""
+    base_kw: float = 0.0
+    """The same as the file writes it, before its factors for all loads."""
     parts: int = 1
     """Ports that share the load's power evenly: 1, or 3 for a three-phase load."""
     place: int = 0
@@ -71,6 +73,17 @@ class LoadPoint:
     parts_of_it: "tuple[LoadPoint, ...]" = ()
     """Further loads of the same customer, at the same place: they and this one draw equal shares of
     the power, each by its own model."""
+
+    @property
+    def tan(self) -> float:
+        """Vars per watt by the power factor, negative for a leading one."""
+        size = float(np.sqrt(1 - self.power_factor**2) / self.power_factor)
+        return -size if self.leading else size
+
+    @property
+    def held_var(self) -> float | None:
+        """The vars of models 6 and 7: those of the file, whatever the load draws; else None."""
+        return self.base_kw * 1000 * self.tan if self.model in (6, 7) else None
 
     @property
     def written(self) -> "tuple[LoadPoint, ...]":
@@ -116,8 +129,12 @@ class Feeder:
     src_i0: Complex
     src_i: Complex
     transformer: Transformer
-    service_ohm: Complex = field(default_factory=lambda: np.zeros(0, dtype=complex))
-    """Impedance of each home's own single-phase cable, part of `z`, [H]; or empty for none."""
+    service_ohm: Complex = field(default_factory=lambda: np.zeros((0, 0), dtype=complex))
+    """Impedance of the single-phase cables between homes and joints, part of `z`, [H, H]: on the
+    diagonal a home's own way, beside it what two homes have in common. Empty for none."""
+    joints: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """The joint that each home hangs on, [H], numbered in the order of their first homes: homes of
+    one shared cable are moved together, by one relay. Empty where each home has its own."""
     exact: bool = True
     """False where there is no network model: then voltages and losses mean nothing."""
     notes: tuple[str, ...] = field(default=())
@@ -126,6 +143,23 @@ class Feeder:
     def n_homes(self) -> int:
         """Number of homes that could be moved."""
         return len(self.homes)
+
+    @property
+    def joint_of(self) -> Ints:
+        """The joint that each home hangs on, [H]."""
+        return self.joints if len(self.joints) else np.arange(self.n_homes)
+
+    @property
+    def first_at(self) -> Ints:
+        """The first home of each joint, [J]: a relay moves it and all others of its joint."""
+        if not len(self.joints):
+            return np.arange(self.n_homes)
+        return np.unique(self.joints, return_index=True)[1].astype(np.int64)
+
+    @property
+    def n_joints(self) -> int:
+        """Number of relays that would move every home."""
+        return len(self.first_at)
 
     @property
     def n_fixed_ports(self) -> int:

@@ -4,7 +4,7 @@ The engine's system admittance matrix is factorised once; every port is then one
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,13 @@ from .model import Complex, LoadPoint, Real
 @dataclass
 class Service:
     """A single-phase service cable: where it joins the three-phase main, as [phase, return] node,
-    how the engine is told to join it to another phase, and its own impedance."""
+    how the engine is told to join it to another phase, and the impedance of it that its loads have
+    alone and in common, [loads, loads]."""
 
     bus: str
     nodes: list[int]
     move: str
-    ohm: complex = 0j
+    ohm: Complex = field(default_factory=lambda: np.zeros((0, 0), dtype=complex))
 
 
 @dataclass
@@ -39,6 +40,8 @@ class RawLoad:
     """Its Yearly and its Daily shape, in small letters, and its status."""
     service: Service | None = None
     """The cable that the load is moved with; None where the load itself is moved."""
+    row: int = 0
+    """Its row in the cable's impedances."""
 
     @property
     def at(self) -> tuple[str, int, int]:

@@ -214,6 +214,7 @@ def _read_loads(circuit: Any, scale: LoadScale, notes: list[str]) -> list[RawLoa
                 v_low=float(element.Properties("VLowpu").Val),
                 parts=phases,
                 place=len(found),
+                base_kw=float(loads.kW),
                 kw=float(loads.kW) * scale.of(int(loads.Status), shape=str(loads.Growth)),
             )
             nodes = [int(n) for n in element.NodeOrder]
@@ -224,6 +225,12 @@ def _read_loads(circuit: Any, scale: LoadScale, notes: list[str]) -> list[RawLoa
         raise InputError(
             "The feeder has no loads.",
             "Add one 'New Load.NAME Phases=1 Bus1=BUS.PHASE ...' per home.",
+        )
+    held = sum(raw.point.held_var not in (None, 0.0) for raw in found)
+    if held:
+        notes.append(
+            f"{held} load{'s are' if held > 1 else ' is'} of model 6 or 7: their vars are those of "
+            "the file all the time, as in OpenDSS, and do not follow the profile."
         )
     if odd_models:
         notes.append(

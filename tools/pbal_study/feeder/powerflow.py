@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from . import _loads
 from .loadmodel import LoadModel
 from .model import Complex, Feeder, LoadPoint, Real
 
@@ -102,19 +103,25 @@ class PowerFlow:
             drawn[:, port] = current
         else:
             np.put_along_axis(drawn, port, current, axis=1)
-        v_all = (
-            np.broadcast_to(feeder.v0, drawn.shape) if self._stiff else feeder.v0 - drawn @ self._zt
-        )
-        v_load = v_all[:, port] if port.ndim == 1 else np.take_along_axis(v_all, port, axis=1)
-        seen = self._probe0 + drawn @ self._probe
+        v_all = np.broadcast_to(feeder.v0, drawn.shape)
+        if port.ndim == 1:  # nothing flows at the ports that are not in use
+            v_all = v_all if self._stiff else feeder.v0 - current @ self._zt[port]
+            v_load = v_all[:, port]
+            seen = self._probe0 + current @ self._probe[port]
+        else:
+            v_all = v_all if self._stiff else feeder.v0 - drawn @ self._zt
+            v_load = np.take_along_axis(v_all, port, axis=1)
+            seen = self._probe0 + drawn @ self._probe
         load_w = np.einsum("tl,tl->t", v_load, current.conj()).real
         source_w = np.einsum("tk,tk->t", seen[:, 6:9], seen[:, 9:12].conj()).real
         homes = feeder.n_homes
         bus = v_all[:, : 3 * homes].reshape(-1, homes, 3)
         if feeder.service_ohm.any():
-            # A home's port is behind its own cable, its bus of three phases before it.
+            # A home's port is behind its cable, its bus of three phases before it.
             own = drawn[:, : 3 * homes].reshape(-1, homes, 3)
-            bus = bus + feeder.service_ohm[:, None] * own
+            alone = np.diag(feeder.service_ohm)
+            shared = len(feeder.joints) > 0
+            bus = bus + (feeder.service_ohm @ own if shared else alone[:, None] * own)
         return Flow(
             lv_current=seen[:, 0:3],
             lv_voltage=seen[:, 3:6],
@@ -184,12 +191,9 @@ class PowerFlow:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for rounds in range(1, MAX_ROUNDS + 1):
                 fresh = volts(current, rows)
-                step = fresh - v
-                change = (step.real**2 + step.imag**2).max(axis=1)
+                still = ~_loads.settled(fresh, np.ascontiguousarray(v), TOLERANCE_V**2)
                 v = fresh
                 current = self.model.current(power[rows], v)
-                # Written so that NaN, which compares false, counts as not settled.
-                still = ~(change < TOLERANCE_V**2)
                 if not still.any():
                     out[rows] = current
                     return out, rounds
@@ -250,43 +254,40 @@ class MinuteFlow:
         """Moves the homes; `phases` [H] in 0..2."""
         flow = self._flow
         port = flow.ports(phases[None])[0]
-        self._v0 = flow.feeder.v0[port]
-        self._zt = None if flow._stiff else np.ascontiguousarray(flow._zt[np.ix_(port, port)])
-        self._v = self._v0
+        v0 = flow.feeder.v0[port]
+        z = None if flow._stiff else flow._zt[np.ix_(port, port)]
         # A home's current is reported against its own phase, as its meter sees it.
-        self._turn = np.exp(-1j * np.angle(self._v0[: len(phases)]))
+        turn = np.exp(-1j * np.angle(v0[: len(phases)]))
+        self._minute = _loads.Minute(flow.model.loads, v0, z, turn)
         self._to_lv = flow.feeder.lv_i[:, port]
-        self._drawn = np.zeros(len(port), dtype=complex)
 
     def currents(self, power_va: Complex) -> Complex:
         """Home currents in amperes, each referred to its own phase voltage; power [port loads]."""
-        model = self._flow.model
-        current = model.current(power_va, self._v)
-        if self._zt is not None:
-            self._v = self._v0 - current @ self._zt
-            current = model.current(power_va, self._v)
-        homes = len(self._turn)
-        self._drawn = current
-        return np.asarray(current[:homes] * self._turn)
+        return np.asarray(self._minute.currents(power_va))
 
     def transformer(self) -> Complex:
         """Phase currents at the transformer in the minute last read, [3], each referred to its
         own phase voltage: what a meter there shows, loads that stay where they are included."""
         feeder = self._flow.feeder
         turn = np.exp(-1j * np.angle(feeder.lv_v0))
-        return np.asarray((feeder.lv_i0 + self._to_lv @ self._drawn) * turn)
+        return np.asarray((feeder.lv_i0 + self._to_lv @ self._minute.drawn) * turn)
 
 
-def load_power(watts: NDArray[np.floating], points: list[LoadPoint]) -> Complex:
+def load_power(
+    watts: NDArray[np.floating], points: list[LoadPoint], load_model: str = "feeder"
+) -> Complex:
     """Complex power in VA from net watts [T, loads] and each load's power factor.
 
     Only consumption carries reactive power; export (negative watts) is taken at unity, as
-    solar inverters feed in.
+    solar inverters feed in. Loads of models 6 and 7 draw the vars of the feeder file.
     """
-    tan = np.array(
-        [np.sqrt(1 - p.power_factor**2) / p.power_factor * (-1 if p.leading else 1) for p in points]
-    )
+    free, held = np.empty(len(points)), np.zeros(len(points))
+    for k, point in enumerate(points):
+        vars_of = [part.held_var for part in point.written] if load_model == "feeder" else [None]
+        fixed = [q for q in vars_of if q is not None]
+        free[k] = point.tan * (1 - len(fixed) / len(vars_of))
+        held[k] = sum(fixed)
     out = np.empty(watts.shape, dtype=complex)
     out.real = watts
-    out.imag = np.maximum(watts, 0) * tan
+    out.imag = np.maximum(watts, 0) * free + held
     return out

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from ..errors import InputError
 from .doubts import feeder_doubts
-from .model import Complex, Feeder
+from .model import Complex, Feeder, Ints
 from .network import Network, RawLoad, ports_of
 from .services import find_services, say_services, single_phase, three_phase
 from .units import LOW_VOLTAGE, Unit, check_rotation, choose_unit, find_units, names_of
@@ -47,8 +47,10 @@ def reduce_feeder(
     _say_fixed(notes, fixed, elsewhere, len(loads), unit)
     feeder_doubts(circuit, net, unit, homes, notes)
     ends = ports_of(homes, fixed)
-    service_ohm = np.array([raw.service.ohm if raw.service else 0j for raw in homes])
-    in_series = np.pad(np.repeat(service_ohm, 3), (0, len(ends) - 3 * len(homes)))
+    service_ohm = _along_cables(homes)
+    in_series = np.zeros((len(ends), len(ends)), dtype=complex)
+    # Homes of one cable are on one phase; the terms between its phases are never used.
+    in_series[: 3 * len(homes), : 3 * len(homes)] = np.kron(service_ohm, np.eye(3))
     take, spread = net.take(ends), net.spread(ends)
     v0, src = net.v0, net.src_nodes
     back_v0 = v0[unit.back] if unit.back >= 0 else 0j
@@ -68,7 +70,7 @@ def reduce_feeder(
         ),
         fixed=tuple(raw.point for raw in fixed),
         v0=take.T @ v0,
-        z=np.ascontiguousarray(take.T @ spread + np.diag(in_series)),
+        z=np.ascontiguousarray(take.T @ spread + in_series),
         lv_i0=src_i0 if at_source else unit.given - unit.rows @ v0[unit.nodes],
         lv_i=src_i if at_source else unit.rows @ spread[unit.nodes],
         lv_v0=v0[unit.lv] - back_v0,
@@ -79,15 +81,46 @@ def reduce_feeder(
         src_i=src_i,
         transformer=unit.transformer,
         service_ohm=service_ohm,
+        joints=_joints(homes),
         notes=tuple(notes),
     )
     check_rotation(feeder.lv_v0)
     return feeder
 
 
+def _along_cables(homes: list[RawLoad]) -> Complex:
+    """Impedances of the single-phase cables between homes and joints, [H, H]."""
+    out = np.zeros((len(homes), len(homes)), dtype=complex)
+    for row in _by_cable(homes):
+        service = homes[row[0]].service
+        if service is not None:
+            within = [homes[k].row for k in row]
+            out[np.ix_(row, row)] = service.ohm[np.ix_(within, within)]
+    return out
+
+
+def _joints(homes: list[RawLoad]) -> Ints:
+    """The joint of each home, [H]; empty where each has its own."""
+    groups = _by_cable(homes)
+    if len(groups) == len(homes):
+        return np.zeros(0, dtype=np.int64)
+    out = np.empty(len(homes), dtype=np.int64)
+    for joint, group in enumerate(groups):
+        out[group] = joint
+    return out
+
+
+def _by_cable(homes: list[RawLoad]) -> list[list[int]]:
+    """Places of the homes that are moved together, by their first one."""
+    groups: dict[int, list[int]] = {}
+    for k, raw in enumerate(homes):
+        groups.setdefault(id(raw.service) if raw.service is not None else id(raw), []).append(k)
+    return list(groups.values())
+
+
 def _movable(raw: RawLoad, index: dict[str, int]) -> bool:
     """True for a single-phase low-voltage load between a phase and the neutral at a bus that has
-    all three phases, or at the end of a service cable of its own."""
+    all three phases, or on a service cable of one phase."""
     return raw.service is not None or (single_phase(raw) and three_phase(raw.point.bus, index))
 
 
@@ -116,7 +149,8 @@ def _nothing_to_move(circuit: Any, loads: list[RawLoad]) -> InputError:
     return InputError(
         f"No load of this feeder can be moved to another phase: it {why}.",
         "A home is a single-phase load (Phases=1 Bus1=BUS.2) at a bus that has nodes 1, 2 and 3, "
-        "or alone at the end of a single-phase line from such a bus.",
+        "or on a single-phase line that joins such a bus in one place, without loops, and feeds "
+        "nothing but homes.",
     )
 
 
@@ -156,5 +190,6 @@ def _say_fixed(
     if len(fixed) > elsewhere:
         notes.append(
             f"{len(fixed) - elsewhere} of {total} loads stay where they are: three-phase, between "
-            "two phases, on medium voltage, or with others on a line without all three phases."
+            "two phases, on medium voltage, or on a line without all three phases that joins the "
+            "main twice or feeds more than homes."
         )

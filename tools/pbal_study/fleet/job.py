@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, StudyError
-from ..input.homes import Listed, read_homes
+from ..input.homes import Listed, n_relays, read_homes
 from ..input.profiles import Profiles, read_profiles
 from ..run import Options, Study, read_feeder, study_of
 from .drawing import Pool, draw, generator, kinds_of, with_phases
@@ -137,7 +137,7 @@ def _figures(station: Station, study: Study) -> Row:
     row |= {
         "status": "done",
         "homes": study.feeder.n_homes,
-        "relays": int(study.relays.sum()),
+        "relays": n_relays(study.feeder, study.relays),
         "days": study.days,
         "rated_kva": study.feeder.transformer.rated_kva or None,
         "neutral_a_built": built["neutral_a"]["mean"],

@@ -124,15 +124,13 @@ def _gains(fleet: Fleet) -> str:
     rows = _done(fleet)
     if len(rows) < 2:
         return ""
-    with figure(8.4, 2.8, 2) as (_, axes, out):
+    with figure(8.4, 2.8, 2, alike=False) as (_, axes, out):
         for ax, column, label in (
             (axes[0], "capacity_released_kw", "capacity released, kW"),
             (axes[1], "violations_gone", "violations gone"),
         ):
             ax.plot(range(len(rows) + 1), _sums(rows, column), color="#0a6ebd")
             ax.set(xlabel="stations", ylabel=label)
-            ax.tick_params(labelleft=True)
-        axes[1].set_ylim(auto=True)
     return out[0]
 
 

@@ -1,8 +1,8 @@
 """Which transformers there are: a table, a folder of feeders, or a list of customers.
 
 A *station* is one transformer with its low-voltage feeders, under the name that it has in the
-utility's register. What is wrong with one row of a table is kept with its station (`fault`); what
-is wrong with a whole file ends the fleet.
+utility's register. What is wrong with one row of a table or of the customers is kept with its
+station (`fault`); what is wrong with a whole file ends the fleet.
 """
 
 import math
@@ -60,7 +60,7 @@ class Station:
 def read_stations(table: Path | None, folder: Path | None, customers: Path | None) -> list[Station]:
     """All stations of a table, else of a folder of feeders, else of a list of customers; the
     customers of the list join those of the same name. Raises InputError."""
-    theirs = {} if customers is None else _read_customers(customers)
+    theirs, faults = ({}, {}) if customers is None else _read_customers(customers)
     if table is not None:
         found = list(_read_table(table))
     elif folder is not None:
@@ -80,7 +80,14 @@ def read_stations(table: Path | None, folder: Path | None, customers: Path | Non
             + (f", nor {len(lost) - 1} others of the list." if len(lost) > 1 else "."),
             "Name stations as the table or the folder does.",
         )
-    return [replace(s, customers=theirs.get(s.name, s.customers)) for s in found]
+    return [
+        replace(
+            s,
+            customers=theirs.get(s.name, s.customers),
+            fault=s.fault or faults.get(s.name, ""),
+        )
+        for s in found
+    ]
 
 
 def _rows(path: Path, known: tuple[str, ...], option: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -186,35 +193,37 @@ def _mix(text: str) -> tuple[tuple[str, float], ...]:
     return tuple(parts)
 
 
-def _read_customers(path: Path) -> dict[str, tuple[Customer, ...]]:
-    """Customers by station, in the order of the file."""
+def _read_customers(path: Path) -> tuple[dict[str, tuple[Customer, ...]], dict[str, str]]:
+    """Customers by station, in the order of the file; and what is wrong with a station's, the first
+    of it. Raises InputError where a row is of no station."""
     found: dict[str, list[Customer]] = {}
+    names: dict[str, set[str]] = {}
+    faults: dict[str, str] = {}
     for number, cell in _rows(path, CUSTOMERS, "--customers"):
-        where = f"{path} row {number}"
-        if not cell["station"]:
-            raise InputError(f"{where}: no station is named.", "Fill in the column 'station'.")
-        if "" in cell:
-            raise InputError(f"{where}: {cell['']}.", "Correct that row.")
-        phase = cell["phase"].lower()
-        if phase and phase not in PHASES:
+        station = cell["station"]
+        if not station:
             raise InputError(
-                f"{where}: phase is {cell['phase']!r}.",
-                "Use A, B or C, and leave it empty where it is not known.",
+                f"{path} row {number}: no station is named.", "Fill in the column 'station'."
             )
-        own = found.setdefault(cell["station"], [])
-        name = cell["home"] or f"home {len(own) + 1}"
+        own = found.setdefault(station, [])
+        name, phase = cell["home"] or f"home {len(own) + 1}", cell["phase"].lower()
+        fault = ""
+        if "" in cell:
+            fault = cell[""]
+        elif phase and phase not in PHASES:
+            fault = (
+                f"phase is {cell['phase']!r}; write A, B or C, and leave it empty where it is not "
+                "known"
+            )
+        elif name.lower() in names.setdefault(station, set()):
+            fault = f"station {station!r} has two homes called {name!r}"
+        if fault:
+            faults.setdefault(station, f"{path.name} row {number}: {fault}")
+        names.setdefault(station, set()).add(name.lower())
         own.append(Customer(name, PHASES.get(phase), cell["class"]))
     if not found:
         raise InputError(f"{path} lists no customers.", "Add one row per customer.")
-    for station, own in found.items():
-        names = [c.home.lower() for c in own]
-        if len(set(names)) < len(names):
-            twice = next(n for n in names if names.count(n) > 1)
-            raise InputError(
-                f"{path}: station {station!r} has two homes called {twice!r}.",
-                "Keep one row per customer.",
-            )
-    return {station: tuple(own) for station, own in found.items()}
+    return {station: tuple(own) for station, own in found.items()}, faults
 
 
 def _feeders_below(folder: Path) -> list[Station]:

@@ -1,6 +1,7 @@
 """The time stamps of a profile file, in whatever way they are written, as seconds."""
 
 import re
+import warnings
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -51,8 +52,11 @@ class Clock:
         # NumPy would accept blank cells as its own "no time", and it drops offsets.
         if self._offset is None and not any(map(_has_offset, stamps)):
             try:
-                out = np.array(stamps, dtype="datetime64[s]")
-            except ValueError:
+                with warnings.catch_warnings():
+                    # NumPy only warns of a zone that it drops, as in 18:05 CET.
+                    warnings.simplefilter("error")
+                    out = np.array(stamps, dtype="datetime64[s]")
+            except (ValueError, UserWarning, DeprecationWarning):
                 pass
             else:
                 if not np.isnat(out).any():

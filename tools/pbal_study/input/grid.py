@@ -10,17 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..feeder.model import LARGEST_HOME_KW
+from .doubts import doubt_values
 from .quantity import Quantity
 
 Watts = NDArray[np.float32]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-_KILOWATTS = 50.0
-"""A home whose highest value is below this is in kilowatts, or draws nothing."""
-_LITTLE_W, _SOME_HOMES = 2000.0, 5
-"""In a day of five homes one draws more than this for half an hour: of 60 homes on 15 days, five
-drawn at random have a highest half-hour of 4.5 kW in the median, and above 2.4 kW always."""
 
 
 def regular(
@@ -48,7 +43,10 @@ def regular(
             raise InputError(
                 f"{path}: {count} values are missing, first {names[column]} at "
                 f"{_iso(times[0] + row * step)}.",
-                "Repair the profiles, or use --fill-gaps (same clock time of the nearest day).",
+                "Repair the profiles, or use --fill-gaps (same clock time of the nearest day)."
+                + _of_the_clock(
+                    int(times[0] + row * step), np.asarray(missing[row:].all(axis=1)), step
+                ),
             )
         _fill(path, full, missing, names, max(1, round(_DAY / step)))
         notes.append(f"{count} missing values ({missing.mean():.2%}) were filled in.")
@@ -69,15 +67,18 @@ def regular(
         )
     if len(full) < 2:
         raise InputError(f"{path}: less than two time steps.", "Give at least an hour of profiles.")
-    _doubt_units(path, names, full, step, notes, bool(quantity.unit))
+    doubt_values(path, names, full, step, notes, quantity.unit)
     return step, np.ascontiguousarray(full), tuple(notes)
 
 
-def _interval(step: int) -> str:
-    """A step in words: minute, 15 minutes, hour."""
-    if step in (_MINUTE, _HOUR):
-        return "minute" if step == _MINUTE else "hour"
-    return f"{step / 60:g} minutes"
+def _of_the_clock(first: int, gone: NDArray[np.bool_], step: int) -> str:
+    """The remedy for an hour of a Sunday's night that is missing, as when summer time begins; ""
+    for other gaps. gone: from time `first` on, whether a row is missing."""
+    rows = len(gone) if gone.all() else int(np.argmin(gone))
+    sunday = (first // _DAY + 4) % 7 == 0
+    if rows * step == _HOUR and sunday and first % _DAY <= 3 * _HOUR:
+        return " If the clocks change there: write times with their offset from UTC, or in UTC."
+    return ""
 
 
 def check_order(path: Path, times: NDArray[np.int64]) -> None:
@@ -125,50 +126,6 @@ def _on_grid(
     full = np.full((rows, watts.shape[1]), np.nan, dtype=watts.dtype)
     full[index] = watts
     return full
-
-
-def _doubt_units(
-    path: Path, names: tuple[str, ...], full: Watts, step: int, notes: list[str], said: bool
-) -> None:
-    """Refuses kilowatts unless the unit was said; mentions columns that look like them, and homes
-    that draw too much."""
-    highest = np.maximum(full.max(axis=0), -full.min(axis=0))
-    peak = float(highest.max())
-    if peak == 0:
-        raise InputError(
-            f"{path}: every value is zero.", "Check the export, and --days and --skip-days."
-        )
-    if peak < _KILOWATTS and not said:
-        raise InputError(
-            f"{path}: no value exceeds {peak:.3g}; the profiles look like kilowatts, or like "
-            f"kilowatt-hours per {_interval(step)}.",
-            f"Give watts: multiply kilowatts by 1000, kilowatt-hours per {_interval(step)} by "
-            f"{3_600_000 // step if 3_600_000 % step == 0 else 3_600_000 / step:g}; or say "
-            "--unit kW, or --unit kWh.",
-        )
-    days = len(full) * step / _DAY
-    if not said and step < _HOUR and peak < _LITTLE_W and days >= 1 and len(names) >= _SOME_HOMES:
-        notes.append(
-            f"Beware: no home ever exceeds {peak:.0f} W. Are these watts, or watt-hours per "
-            f"{_interval(step)} (--unit Wh)?"
-        )
-    small = [n for n, w in zip(names, highest, strict=True) if 0 < w < _KILOWATTS]
-    if small:
-        notes.append(
-            f"Beware: {_some(small)} never exceed{'s' if len(small) == 1 else ''} "
-            f"{_KILOWATTS:g} W; kilowatts among columns of watts?"
-        )
-    large = [n for n, w in zip(names, highest, strict=True) if w > 1000 * LARGEST_HOME_KW]
-    if large:
-        notes.append(
-            f"Beware: {_some(large)} reach{'es' if len(large) == 1 else ''} "
-            f"{peak / 1000:.0f} kW, more than a home can draw from one phase; are these watts, and "
-            "not a meter's count?"
-        )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
 def _iso(seconds: int | np.int64) -> str:

@@ -156,11 +156,12 @@ def apply_list(
         factor = row.power_factor or power_factor or home.power_factor
         phase = home.phase if row.phase is None else row.phase
         homes.append(replace(home, phase=phase, power_factor=factor))
+    _one_phase_a_cable(feeder, homes)
     for load, row in zip(feeder.fixed, rows[len(homes) :], strict=True):
         if row.phase is not None or row.relay or row.ev or row.pv:
             raise InputError(
                 f"{row.name!r} of the homes list cannot be moved: it is three-phase, between two "
-                "phases, fed by another transformer, or at a bus without all three phases.",
+                "phases, fed by another transformer, or not on a line that can be moved.",
                 "Leave its columns phase, relay, ev and pv empty.",
             )
         fixed.append(replace(load, power_factor=row.power_factor or load.power_factor))
@@ -173,6 +174,18 @@ def apply_list(
                 "what only draws vars is a Capacitor or a Reactor.",
             )
     return replace(feeder, homes=tuple(homes), fixed=tuple(fixed)), rows
+
+
+def _one_phase_a_cable(feeder: Feeder, homes: list[LoadPoint]) -> None:
+    """Homes of one single-phase cable are on one phase: InputError where a list says otherwise."""
+    for home, joint in zip(homes, feeder.joint_of, strict=True):
+        first = homes[int(feeder.first_at[joint])]
+        if home.phase != first.phase:
+            raise InputError(
+                f"The homes list puts {first.name!r} and {home.name!r} on two phases, but they "
+                "share a single-phase cable.",
+                "Give all homes of that cable the same phase.",
+            )
 
 
 def assign_columns(
@@ -305,6 +318,38 @@ def _shifted(watts: NDArray[np.float32], columns: list[int], per_day: int) -> ND
         out[:, k] = np.roll(watts[:, k], times * per_day)
         seen[column] = times + 1
     return out
+
+
+def n_relays(feeder: Feeder, relays: NDArray[np.bool_]) -> int:
+    """The number of relays that move these homes, bool [H]: one for all of a shared cable."""
+    return int(relays[feeder.first_at].sum())
+
+
+def relays_by_joint(
+    feeder: Feeder,
+    rows: list[Listed],
+    mean_w: NDArray[np.floating],
+    participation: float,
+    how: str,
+    seed: int,
+) -> NDArray[np.bool_]:
+    """`choose_relays` where homes may share a cable, and so a relay: bool [H].
+
+    Raises InputError where the list gives a relay to some of them and not to others.
+    """
+    merged: list[Listed] = []
+    for joint in range(feeder.n_joints):
+        own = [rows[int(k)] for k in np.flatnonzero(feeder.joint_of == joint)]
+        said = [row for row in own if row.relay is not None]
+        if len({row.relay for row in said}) > 1:
+            raise InputError(
+                f"The homes list gives {_some([row.name for row in own])} relays of their own, but "
+                "they share a single-phase cable and are moved together.",
+                "Write the same in their column relay, or leave it empty.",
+            )
+        merged.append(said[0] if said else own[0])
+    drawn = np.bincount(feeder.joint_of, mean_w).astype(float)
+    return choose_relays(merged, drawn, participation, how, seed)[feeder.joint_of]
 
 
 def choose_relays(

@@ -34,11 +34,11 @@ _FILE_RISES = 8
 @dataclass(frozen=True)
 class Quantity:
     """unit: one of UNITS, empty for what the column names say, else watts; energy is that of the
-    interval, or with `cumulative` a count that grows. start, step_s: the times of rows whose first
-    column is a number of its own."""
+    interval, or with `cumulative` a count that grows (None: not said). start, step_s: the times of
+    rows whose first column is a number of its own."""
 
     unit: str = ""
-    cumulative: bool = False
+    cumulative: bool | None = None
     start: np.datetime64 | None = None
     step_s: int | None = None
 
@@ -110,6 +110,8 @@ class Quantity:
                 )
             notes.append(f"The values are a count of {unit}; its rises were taken.")
         elif self.unit:
+            if unit.endswith("h") and self.cumulative is None:
+                _ask_about_counts(path, names, values, unit)
             notes.append(
                 f"The values are {unit}" + (" per interval." if unit.endswith("h") else ".")
             )
@@ -121,10 +123,20 @@ class Quantity:
         return (values if factor == 1 else values * factor), notes
 
 
-def _ask_about_counts(path: Path, names: tuple[str, ...], values: NDArray[np.floating]) -> None:
-    """Raises InputError where a column grows nearly all the time: no home's power does."""
+def _ask_about_counts(
+    path: Path, names: tuple[str, ...], values: NDArray[np.floating], unit: str = ""
+) -> None:
+    """Raises InputError where a column grows, or falls, nearly all the time: no home's power does.
+    unit: of the energy that was said."""
     change = np.nan_to_num(np.diff(values, axis=0))
     rises, falls = (change > 0).sum(axis=0), (change < 0).sum(axis=0)
+    down = (falls >= _COUNT_RISES) & (_RISES_A_FALL * rises <= falls)
+    if len(values) >= _COUNT_ROWS and down.any():
+        raise InputError(
+            f"{path}: the column {names[int(np.argmax(down))]} only falls, as a credit does, or "
+            "the count of a meter with its rows turned round.",
+            "Give power, energy per interval, or a count that grows.",
+        )
     each = (rises >= _COUNT_RISES) & (_RISES_A_FALL * falls <= rises)
     if len(values) < _COUNT_ROWS:
         each[:] = False
@@ -136,5 +148,7 @@ def _ask_about_counts(path: Path, names: tuple[str, ...], values: NDArray[np.flo
         raise InputError(
             f"{path}: {which} only grows, as a meter's count does"
             + (", but for a fall or two." if falls[count].any() else "."),
-            "Say so: --cumulative --unit kWh (or Wh). If these are watts after all: --unit W.",
+            f"Say so: --cumulative. If it is {unit} per interval after all: --per-interval."
+            if unit
+            else "Say so: --cumulative --unit kWh (or Wh). If these are watts after all: --unit W.",
         )

@@ -22,7 +22,8 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 def feeder_profiles(path: Path, *, days: float | None = None, skip_days: float = 0.0) -> Profiles:
     """Watts of every load after the shapes of an OpenDSS file, columns named after the loads."""
-    circuit = compile_feeder(path).ActiveCircuit
+    engine = compile_feeder(path)
+    circuit = engine.ActiveCircuit
     notes = ["The profiles are the load shapes of the feeder file; reactive power by power factor."]
     factors = read_scale(circuit, [])  # load_feeder has noted it
     loads = circuit.Loads
@@ -74,6 +75,10 @@ def feeder_profiles(path: Path, *, days: float | None = None, skip_days: float =
             "Check the mult= of the shapes, and --days and --skip-days; or use --profiles.",
         )
     notes += _cut_short(shapes)
+    busiest = first + int(np.argmax(watts.sum(axis=1)))
+    longest = max(seconds for _, seconds, _ in shapes.values())
+    # The engine takes a point of a shape for the time about the end of its interval.
+    notes += _other_vars(engine, (busiest * step // longest + 1) * longest - 1)
     bare = sum(not name for _, _, name in found)
     if bare:
         notes.append(f"{bare} loads have no load shape: their kW all the time.")
@@ -93,6 +98,40 @@ def _cut_short(shapes: dict[str, tuple[NDArray[np.float64], int, bool]]) -> list
         f"Beware: load shape {name} is zero in its last {short[name]} of {len(shapes[name][0])} "
         "points; has it fewer values than npts= says?"
         for name in found[:1]
+    ]
+
+
+def _other_vars(engine: Any, second: int) -> list[str]:
+    """A note where the engine's own run draws other vars than by the loads' power factors: shapes
+    with vars of their own (qmult), or in kilowatts for loads whose kvar is given. Only loads of
+    constant power are looked at, at the second after `second`."""
+    text, circuit = engine.Text, engine.ActiveCircuit
+    text.Command = "set mode=yearly number=1 stepsize=1s controlmode=off"
+    text.Command = f"set hour={second // _HOUR} sec={second % _HOUR}"
+    try:
+        text.Command = "solve"
+    except Exception as exc:  # the engine gives up: nothing is known then
+        if type(exc).__name__ != "DSSException":
+            raise
+        return []
+    odd: list[str] = []
+    loads = circuit.Loads
+    k = loads.First
+    while k:
+        element = circuit.ActiveCktElement
+        if element.Enabled and int(loads.Model) == 1:
+            power = np.asarray(element.Powers, dtype=float).view(complex).sum()
+            factor = float(loads.PF)
+            by_factor = abs(power.real) * np.sqrt(1 - factor**2) / factor
+            if abs(power.imag - by_factor) > max(0.01 * abs(power), 1e-3) and power.real > 0:
+                odd.append(str(loads.Name))
+        k = loads.Next
+    if not odd:
+        return []
+    return [
+        f"Beware: in OpenDSS {len(odd)} load{'s' if odd[1:] else ''} (first {odd[0]}) would draw "
+        "other vars than by their power factor: shapes with qmult, or in kilowatts for loads with "
+        "kvar. Here vars follow the power factor."
     ]
 
 

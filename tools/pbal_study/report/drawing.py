@@ -50,12 +50,15 @@ _STYLE: Any = {
 
 
 @contextmanager
-def figure(width: float, height: float, columns: int = 1) -> Iterator[tuple[Any, Any, list[str]]]:
-    """A figure whose SVG ends up in the list when the block ends."""
+def figure(
+    width: float, height: float, columns: int = 1, *, alike: bool = True
+) -> Iterator[tuple[Any, Any, list[str]]]:
+    """A figure whose SVG ends up in the list when the block ends. alike: its columns show the same
+    quantity, on one scale."""
     out: list[str] = []
     with plt.rc_context(_STYLE):
         canvas, axes = plt.subplots(
-            1, columns, figsize=(width, height), layout="constrained", sharey=columns > 1
+            1, columns, figsize=(width, height), layout="constrained", sharey=alike and columns > 1
         )
         try:
             yield canvas, axes, out

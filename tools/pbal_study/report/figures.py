@@ -126,9 +126,11 @@ def switchings(study: Study) -> str | None:
     shown = [n for n in ("pbal", "hindsight") if n in study.outcomes]
     if not shown or not study.relays.any():
         return None
+    first = study.feeder.first_at
+    relays = first[study.relays[first]]
     with figure(8.4, 2.7) as (_, ax, out):
         for name in shown:
-            count = np.sort(study.outcomes[name].trajectory.switchings()[study.relays])[::-1]
+            count = np.sort(study.outcomes[name].trajectory.switchings()[relays])[::-1]
             x, y = np.arange(len(count)), count / study.days
             if name == "pbal":
                 ax.bar(x, y, color=COLOURS[name], width=0.75, label="pbal")
@@ -142,7 +144,7 @@ def switchings(study: Study) -> str | None:
                     linestyle="--",
                 )
         ax.set(xlabel="homes with a relay, busiest first", ylabel="switchings per day")
-        ax.set_xlim(-0.6, int(study.relays.sum()) - 0.4)
+        ax.set_xlim(-0.6, len(relays) - 0.4)
         ax.set_xticks([])
         ax.grid(axis="x", visible=False)
         ax.legend(loc="upper right")

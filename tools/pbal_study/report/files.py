@@ -172,7 +172,7 @@ def _homes(study: Study, folder: Path) -> None:
             _yes(bool(study.relays[k])),
             _yes(k in study.cars),
             _yes(k in study.roofs),
-            rank.get(k, ""),
+            rank.get(int(study.feeder.first_at[study.feeder.joint_of[k]]), ""),
         ]
         row += [f"{counts[n][k] / study.days:.3f}" for n in names]
         for outcome in study.outcomes.values():

@@ -17,6 +17,7 @@ from .sentences import (
     money_text,
     num,
     relay_text,
+    relays_text,
     room_text,
 )
 from .table import money_table, objectives_table, side_by_side
@@ -123,7 +124,7 @@ def render(study: Study) -> str:
     sub = (
         f"{circuit}{feeder.n_homes} homes "
         f"({', '.join(f'{(feeder.phases == p).sum()} on {q}' for p, q in enumerate('ABC'))}), "
-        f"{int(study.relays.sum())} with a relay. "
+        f"{relays_text(study)}. "
         f"{num(study.days, 0 if study.days >= 2 else 1)} days, {period}, "
         f"one value every {study.profiles.step_s} s."
     )

@@ -3,6 +3,9 @@
 from html import escape
 from itertools import pairwise
 
+import numpy as np
+
+from ..input.homes import n_relays
 from ..run.money import as_a_year, verdict
 from ..run.study import Study
 from .files import share_of_hindsight
@@ -103,20 +106,23 @@ def hosting_text(study: Study) -> str:
 def first_homes_text(study: Study) -> str:
     """What a third of the relays brings, by what is known of the other homes; empty where it was
     not measured."""
-    homes = study.feeder.n_homes
+    homes = study.feeder.n_joints
     cut = {b.relays: b.cut for b in study.benefits if b.choice == study.relay_choice}
     third = max(1, round(homes / 3))
     if third not in cut or homes not in cut or third == homes:
         return ""
-    first = [study.feeder.homes[k].name for k in study.relay_order[: min(third, 3)]]
+    first = relay_names(study)[: min(third, 3)]
     known = {b.others: b.cut for b in study.less_known}
+    alone = homes == study.feeder.n_homes
+    every = "in every home" if alone else "at every place"
+    where = f"in {third} of {homes} homes" if alone else f"at {third} of {homes} places"
     days = num(min(study.days, study.options.rank_days))
     return (
-        f"Which homes first: relays in {third} of {homes} homes ({', '.join(first)}"
+        f"Which homes first: relays {where} ({', '.join(first)}"
         f"{' ...' if third > len(first) else ''}) change the mean neutral current by "
         f"{_signed(cut[third])} where the other homes are metered, by "
         f"{_signed(known['remainder'])} where a transformer meter alone sees them, by "
-        f"{_signed(known['unseen'])} where nothing does; a relay in every home by "
+        f"{_signed(known['unseen'])} where nothing does; a relay {every} by "
         f"{_signed(cut[homes])} (the first {days} days)."
     )
 
@@ -126,6 +132,24 @@ def _signed(cut: float) -> str:
     return f"{round(-cut * 100) + 0:+d} %" if round(cut * 100) else "0 %"
 
 
+def relay_names(study: Study) -> list[str]:
+    """Where relays go, in the recommended order: homes, and shared cables by their first home."""
+    on_each = np.bincount(study.feeder.joint_of)
+    names = []
+    for k in study.relay_order:
+        more = int(on_each[study.feeder.joint_of[k]]) - 1
+        names.append(study.feeder.homes[k].name + (f" and {more} on its cable" if more else ""))
+    return names
+
+
+def relays_text(study: Study) -> str:
+    """How many homes have a relay, and how many relays that takes."""
+    homes, relays = int(study.relays.sum()), n_relays(study.feeder, study.relays)
+    if relays == homes:
+        return f"{homes} with a relay"
+    return f"{homes} with a relay ({relays} relays, as some share one)"
+
+
 def doubts(study: Study) -> list[str]:
     """The notes that question the input or the result: to be read before any figure."""
     return [note for note in study.notes if note.startswith(DOUBT)]
@@ -133,7 +157,7 @@ def doubts(study: Study) -> list[str]:
 
 def relay_text(study: Study) -> str:
     """Which homes should get a relay first, and how well that is known."""
-    names = [study.feeder.homes[k].name for k in study.relay_order]
+    names = relay_names(study)
     third = max(1, round(len(names) / 3))
     text = f"First third, in this order: <b>{escape(', '.join(names[:third]))}</b>."
     share = {b.choice: b.share_of_all for b in study.benefits if b.relays == third}
@@ -141,7 +165,7 @@ def relay_text(study: Study) -> str:
         days = num(min(study.days, study.options.rank_days), 0)
         other = next((s for c, s in share.items() if c != study.relay_choice), None)
         text += (
-            f" With relays on these {third} homes alone, pbal reaches "
+            f" With relays on these {third} alone, pbal reaches "
             f"{pct(share[study.relay_choice])} of the cut it reaches with a relay on every home"
         )
         how = {"ranked": "by marginal benefit", "heaviest": "heaviest first"}
@@ -251,7 +275,11 @@ def _price(price: float | None, budget: float | None, watts: bool) -> str:
 def _relay_assumption(study: Study) -> str:
     have, homes = int(study.relays.sum()), study.feeder.n_homes
     if have == homes:
-        return "Every home has a relay."
+        return (
+            "Every home has a relay."
+            if study.feeder.n_joints == homes
+            else f"Every home has a relay, its own or its cable's: {study.feeder.n_joints} relays."
+        )
     others = {
         "unseen": "homes without a relay have no node, and pbal does not see them",
         "metered": "homes without a relay have a node that only measures",
@@ -259,7 +287,9 @@ def _relay_assumption(study: Study) -> str:
     }[study.options.loop.others]
     how = "at random" if study.options.relay_choice == "random" else "heaviest first"
     listed = "from the list of homes, the rest " if study.options.homes else ""
-    return f"{have} of {homes} homes have a relay, {listed}chosen {how}; {others}."
+    count = n_relays(study.feeder, study.relays)
+    shared = "" if count == have else f" ({count} relays, as some share one)"
+    return f"{have} of {homes} homes have a relay{shared}, {listed}chosen {how}; {others}."
 
 
 def limits(study: Study) -> list[str]:

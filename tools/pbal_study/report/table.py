@@ -94,9 +94,10 @@ def money_table(study: Study) -> str:
     if not names:
         return ""
     unit, of = escape(study.options.money.currency), as_a_year(study.days)
+    losses = "losses and carbon" if study.options.money.carbon_price > 0 else "losses"
     lines = (
         (f"cost of relays and controller, {unit}", "invested", 0),
-        (f"losses saved a year, {unit} ({of})", "saved_per_year", 0),
+        (f"{losses} saved a year, {unit} ({of})", "saved_per_year", 0),
         (f"wear of relays a year, {unit} ({of})", "wear_per_year", 1),
         (f"carbon saved a year, kg ({of})", "carbon_kg_per_year", 0),
         ("pay-back, years", "pay_back_years", 1),

@@ -3,7 +3,8 @@
 from ..input.quantity import Quantity
 from .controllers import Loop
 from .money import MoneyOptions
-from .study import Options, Study, read_feeder, run_study, study_of
+from .options import Options
+from .study import Study, read_feeder, run_study, study_of
 
 __all__ = [
     "Loop",

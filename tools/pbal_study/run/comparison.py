@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from . import controllers as c
 from . import secondprocess
 from .metrics import Outcome, judge
+from .street import Street
 
 Stage = Callable[[str, int | None], Callable[[int], None]]
 """Starts a stage of known or unknown length; returns what to call with each amount done."""
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 def run_controllers(
     names: Sequence[str],
-    street: c.Street,
+    street: Street,
     relays: NDArray[np.bool_],
     loop: c.Loop,
     ambient_c: float,

@@ -15,13 +15,11 @@ from numpy.typing import NDArray
 from pbal_controller.balancing import Planner, PlannerConfig, _core
 from pbal_controller.balancing.hindsight import again, at_budget, hindsight
 
-from ..feeder.model import Complex, Feeder, Real
-from ..feeder.powerflow import MinuteFlow, PowerFlow, load_power
+from ..feeder.model import Complex
+from ..feeder.powerflow import MinuteFlow
+from .street import CHUNK, Street
 
 Progress = Callable[[int], None]
-Watts = NDArray[np.float32]
-
-CHUNK = 1440
 _SHIPPED = PlannerConfig()
 
 #: The hindsight optimum is the cheapest of so many searches, ...
@@ -78,63 +76,6 @@ class Trajectory:
         return count
 
 
-class Street:
-    """A feeder with its loads over time: what every controller is given.
-
-    `watts` float32 [T, H + fixed loads], net (negative feeds in).
-    """
-
-    def __init__(self, feeder: Feeder, watts: Watts, step_s: int, load_model: str) -> None:
-        self.feeder = feeder
-        self.watts = watts
-        self.step_s = step_s
-        self.flow = PowerFlow(feeder, load_model)
-        self.points = [*feeder.homes, *feeder.fixed]
-        self.start = feeder.phases.astype(np.int8)
-
-    def __len__(self) -> int:
-        return len(self.watts)
-
-    @property
-    def days(self) -> float:
-        """Length of the study in days."""
-        return len(self) * self.step_s / 86400
-
-    def power(self, a: int, b: int) -> Complex:
-        """Complex power of all loads in steps a..b, VA, [b - a, loads]."""
-        return load_power(self.watts[a:b], self.points)
-
-    def currents(self, a: int, b: int) -> Complex:
-        """Currents of homes and fixed ports at no-load voltage, [b - a, H + fixed ports].
-
-        A home's is referred to its own phase voltage. A fixed port's is turned so that it counts
-        as a home on phase A, which is how the optimisers see what they cannot move.
-        """
-        power = self.flow.expand(self.power(a, b))
-        homes = self.feeder.n_homes
-        size = np.abs(self.feeder.v0)
-        out = np.empty(power.shape, dtype=complex)
-        out[:, :homes] = np.conj(power[:, :homes]) / size[: 3 * homes : 3]
-        if power.shape[1] > homes:
-            fixed = np.conj(power[:, homes:] / self.feeder.v0[3 * homes :])
-            # What of it returns by the neutral: all of a load to the neutral, nothing of one
-            # between two phases or behind another transformer.
-            share = self.feeder.lv_i[:, 3 * homes :].sum(axis=0)
-            out[:, homes:] = fixed * share * np.exp(-1j * np.angle(self.feeder.lv_v0[0]))
-        return out
-
-    def all_start(self) -> NDArray[np.int8]:
-        """Phases of homes and fixed ports as the optimisers see them."""
-        return np.concatenate([self.start, np.zeros(self.feeder.n_fixed_ports, np.int8)])
-
-    def resistance(self) -> Real:
-        """The planner's resistance array, padded with zeros for fixed ports."""
-        homes, total = self.feeder.n_homes, self.feeder.n_homes + self.feeder.n_fixed_ports
-        out = np.zeros((total, total, 3))
-        out[:homes, :homes] = self.feeder.resistance()
-        return out
-
-
 def as_built(street: Street) -> Trajectory:
     """Every home stays where the feeder file puts it."""
     phases = np.broadcast_to(street.start, (len(street), len(street.start)))
@@ -143,7 +84,8 @@ def as_built(street: Street) -> Trajectory:
 
 def best_static(street: Street, loop: Loop, progress: Progress | None = None) -> Trajectory:
     """One re-phasing of all homes on the first day, chosen with the whole period known."""
-    total = street.feeder.n_homes + street.feeder.n_fixed_ports
+    joints = street.feeder.n_joints
+    total = joints + street.feeder.n_fixed_ports
     resistance = street.resistance() if loop.use_feeder else None
     gram = np.zeros((total, total, 3))
     for a in range(0, len(street), CHUNK):
@@ -154,11 +96,11 @@ def best_static(street: Street, loop: Loop, progress: Progress | None = None) ->
             progress(len(currents))
     price = np.zeros((total, 3))
     start = street.all_start()
-    homes = street.feeder.n_homes
-    price[homes:] = np.inf
-    price[np.arange(homes, total), start[homes:]] = 0.0
+    price[joints:] = np.inf
+    price[np.arange(joints, total), start[joints:]] = 0.0
     best, *_ = _core.solve(gram, start, price, restarts=400, seed=loop.seed)
-    phases = np.broadcast_to(np.asarray(best[:homes], np.int8), (len(street), homes))
+    chosen = np.asarray(best[:joints], np.int8)[street.feeder.joint_of]
+    phases = np.broadcast_to(chosen, (len(street), len(chosen)))
     return Trajectory("best_static", "Best static, in hindsight", phases, street.start)
 
 
@@ -179,11 +121,12 @@ def known_future(
     another price, at most twice. Without a peer, one switching per relay and day is the measure.
     `ready` waits until so many steps of `peer` are there.
     """
-    homes = street.feeder.n_homes
-    total = homes + street.feeder.n_fixed_ports
+    first_at, joint_of = street.feeder.first_at, street.feeder.joint_of
+    with_relay = int(relays[first_at].sum())
+    total = len(first_at) + street.feeder.n_fixed_ports
     movable = np.zeros(total, bool)
-    movable[:homes] = relays
-    paths = np.empty((len(street), homes), np.int8)
+    movable[: len(first_at)] = relays[first_at]
+    paths = np.empty((len(street), len(joint_of)), np.int8)
     if not relays.any():
         paths[:] = street.start
         return Trajectory("hindsight", "Hindsight optimum", paths, street.start)
@@ -193,10 +136,10 @@ def known_future(
     middle = max(0, (first - 2 * per_day) // 2)
     end = min(first, middle + 2 * per_day)
     sample = street.currents(middle, end)
-    wanted = float(relays.sum()) * (end - middle) / per_day
+    wanted = float(with_relay) * (end - middle) / per_day
     if peer is not None:
         ready(end)
-        part = peer.phases[middle:end]
+        part = peer.phases[middle:end, first_at]
         wanted = max(1.0, float((part[1:] != part[:-1]).sum()))
     # at_budget counts per step and column, movable or not.
     found = at_budget(
@@ -208,7 +151,7 @@ def known_future(
         seed=loop.seed,
     )
     if end - middle == len(street):
-        paths[:] = found.paths[:, :homes]
+        paths[:] = found.paths[:, joint_of]
         if progress is not None:
             progress(len(street))
         return _hindsight(street, paths, [found.price], _TRIES, [found.spread])
@@ -218,10 +161,10 @@ def known_future(
     for a in range(0, len(street), week):
         b = min(len(street), a + week)
         if peer is None:
-            wanted = float(relays.sum()) * (b - a) / per_day
+            wanted = float(with_relay) * (b - a) / per_day
         else:
             ready(b)
-            wanted = max(1.0, float((np.diff(peer.phases[a:b], axis=0) != 0).sum()))
+            wanted = max(1.0, float((np.diff(peer.phases[a:b, first_at], axis=0) != 0).sum()))
         currents = street.currents(a, b)
         for trial in range(3):
             best = hindsight(
@@ -251,7 +194,7 @@ def known_future(
             movable=movable,
         )
         spreads.append(best.spread)
-        paths[a:b] = best.paths[:, :homes]
+        paths[a:b] = best.paths[:, joint_of]
         start = np.ascontiguousarray(best.paths[-1])
         if progress is not None:
             progress(b - a)
@@ -299,17 +242,22 @@ class _Run:
         self, street: Street, relays: NDArray[np.bool_], loop: Loop, phases: NDArray[np.int8]
     ) -> None:
         self.street, self.loop, self.phases = street, loop, phases
-        self.nodes = np.arange(len(relays)) if loop.others == "metered" else np.flatnonzero(relays)
+        self.joint_of = street.feeder.joint_of
+        first = street.feeder.first_at
+        able = relays[first]
+        # Joints that have a node.
+        self.nodes = np.arange(len(able)) if loop.others == "metered" else np.flatnonzero(able)
         self.delay, part = divmod(loop.delay_s, street.step_s)
         self.older = part / street.step_s  # of a reading that lies across two steps
         self.rng = np.random.default_rng([loop.seed, 5])
         # Where every load of the street has a node, the meter shows no further load.
-        unknown = len(self.nodes) < len(relays) or street.feeder.n_fixed_ports > 0
+        unknown = len(self.nodes) < len(able) or street.feeder.n_fixed_ports > 0
         self.metered_rest = loop.others == "remainder" and unknown
-        still = [k for k, home in enumerate(self.nodes) if not relays[home]]
+        still = [k for k, joint in enumerate(self.nodes) if not able[joint]]
         resistance = None
         if loop.use_feeder:
-            resistance = street.feeder.resistance()[np.ix_(self.nodes, self.nodes)]
+            seen = first[self.nodes]
+            resistance = street.feeder.resistance()[np.ix_(seen, seen)]
         self.planner = Planner(
             len(self.nodes),
             PlannerConfig(
@@ -328,8 +276,8 @@ class _Run:
 
     def run(self, progress: Progress | None) -> Trajectory:
         street, phases = self.street, self.phases
-        steps, now = len(phases), street.start.copy()
-        meter = MinuteFlow(street.flow, now)
+        steps, now = len(phases), street.start[street.feeder.first_at]
+        meter = MinuteFlow(street.flow, street.start)
         waiting: list[tuple[Complex, Complex | None]] = []
         keep = self.delay + (self.older > 0)
         asked = failed = decisions = 0
@@ -351,8 +299,8 @@ class _Run:
                 for move in done:
                     now[self.nodes[move.home]] = move.to_phase
                 if done:
-                    meter.set_phases(now)
-            phases[k] = now
+                    meter.set_phases(now[self.joint_of])
+            phases[k] = now[self.joint_of]
             waiting.append(self._reading(meter, power[k % CHUNK], now))
             if len(waiting) > keep:
                 own, rest = self._across(waiting)
@@ -398,7 +346,7 @@ class _Run:
         self, meter: MinuteFlow, power: Complex, now: NDArray[np.int8]
     ) -> tuple[Complex, Complex | None]:
         """What the nodes measure, and the rest of the transformer's current, by its meter."""
-        own = meter.currents(power)[self.nodes]
+        own = self.street.at_joints(meter.currents(power))[self.nodes]
         if not self.metered_rest:
             return own, None
         phase = now[self.nodes]

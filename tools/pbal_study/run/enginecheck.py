@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from ..feeder.loadmodel import part_shares
 from ..feeder.model import Complex, Feeder
 from ..feeder.opendss import compile_feeder
-from .controllers import Street, Trajectory
+from .controllers import Trajectory
+from .street import Street
 
 
 class Judge:
@@ -43,11 +45,9 @@ class Judge:
                 text.Command = f"edit {load.service.format(load.nodes[phases[k]])}"
             elif k < feeder.n_homes:
                 move = f"bus1={load.bus}.{load.nodes[phases[k]]}{self._back[load.name]}"
-            s /= len(load.written)
-            for part in load.written:
-                text.Command = (
-                    f'edit "load.{part.name}" {move} kw={s.real / 1000} kvar={s.imag / 1000}'
-                )
+            for part, (p, q, held) in zip(load.written, part_shares(load.written), strict=True):
+                kw, kvar = s.real * p / 1000, (s.imag * q + held) / 1000
+                text.Command = f'edit "load.{part.name}" {move} kw={kw} kvar={kvar}'
         text.Command = "solve"
         if not circuit.Solution.Converged:
             raise ArithmeticError("OpenDSS finds no solution")

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .controllers import Street, Trajectory
+from .controllers import Trajectory
 from .metrics import Outcome, judge, summarise
+from .street import Street
 
 TENTHS = 10
 

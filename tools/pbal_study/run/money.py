@@ -125,8 +125,9 @@ def verdict(options: MoneyOptions, days: float, money: dict[str, Any]) -> str:
             "What the losses are worth is not known without a feeder."
         )
     how = as_a_year(days)
+    saves = _saves(money["saved_per_year"], unit, options.carbon_price > 0)
     text = (
-        f"it {_saves(money['saved_per_year'], unit)} ({how}), wears relays "
+        f"it {saves} ({how}), wears relays "
         f"for {money['wear_per_year']:,.0f} {unit} a year and costs {money['invested']:,.0f} "
         f"{unit}."
     )
@@ -152,11 +153,12 @@ def verdict(options: MoneyOptions, days: float, money: dict[str, Any]) -> str:
     return text
 
 
-def _saves(per_year: float, unit: str) -> str:
-    """What the losses give in a year, with a verb that fits the sign of the rounded figure."""
+def _saves(per_year: float, unit: str, carbon: bool) -> str:
+    """What the losses give in a year, with a verb that fits the sign of the rounded figure.
+    carbon: whether the price of their carbon is in it."""
     rounded = round(per_year)
     if rounded > 0:
-        return f"saves {rounded:,} {unit} a year in losses"
+        return f"saves {rounded:,} {unit} a year in losses{' and their carbon' if carbon else ''}"
     if rounded < 0:
         return f"loses {-rounded:,} {unit} a year more in the network"
     return "changes the losses by nothing worth a figure"

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .controllers import Loop, Street, Trajectory, as_built, pbal
+from .controllers import Loop, Trajectory, as_built, pbal
 from .metrics import judge, summarise
+from .street import Street
 
 LOSSES_BETA = 0.07
 """What the neutral current weighs beside the losses, ohm (docs/balancing.md)."""

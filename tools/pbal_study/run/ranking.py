@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..feeder.model import A, Complex
-from .controllers import Loop, Street, pbal
+from .controllers import Loop, pbal
+from .street import Street
 
 _TURN = A ** -np.arange(3.0)
 
 
 def half_hour_means(street: Street, moments: int, seed: int) -> Complex:
-    """Mean home currents over up to `moments` half hours, [S, H + fixed ports]."""
+    """Mean currents of joints over up to `moments` half hours, [S, J + fixed ports]."""
     n = max(1, round(1800 / street.step_s))
     starts = np.arange(0, max(1, len(street) - n + 1), n)
     if len(starts) > moments:
@@ -31,13 +32,13 @@ def half_hour_means(street: Street, moments: int, seed: int) -> Complex:
 def rank_homes(
     street: Street, *, moments: int = 400, seed: int = 1, order: list[int] | None = None
 ) -> tuple[list[int], list[float]]:
-    """Homes in the order in which they should get a relay, and the mean squared neutral current
-    left after each, as a share of what it is as built (so it falls from below 1).
+    """Joints (`Feeder.joint_of`) in the order in which they should get a relay, and the mean
+    squared neutral current left after each, as a share of as built (so it falls from below 1).
 
     With `order` given, that order is only evaluated.
     """
     currents = half_hour_means(street, moments, seed)
-    homes = street.feeder.n_homes
+    homes = street.feeder.n_joints
     phases = np.tile(street.all_start().astype(np.int64), (len(currents), 1))
     neutral = (currents * _TURN[phases]).sum(axis=1)
     built = max(float((np.abs(neutral) ** 2).mean()), 1e-12)
@@ -113,18 +114,19 @@ def measured_benefit(
     """
     steps = min(len(street), max(2, round(days * 86400 / street.step_s)))
     currents = street.currents(0, steps)
-    homes = street.feeder.n_homes
+    homes, first_at = street.feeder.n_joints, street.feeder.first_at
     everyone = np.tile(street.all_start().astype(np.int64), (steps, 1))
     built = float(np.abs((currents * _TURN[everyone]).sum(axis=1)).mean())
 
     def run(choice: str, count: int, others: str = "metered") -> tuple[str, int, float, float]:
         relays = np.zeros(homes, bool)
         relays[orders[choice][:count]] = True
+        relays = relays[street.feeder.joint_of]
         its = replace(loop, others=others)
         trajectory = pbal(street, relays, its, progress, steps)
-        everyone[:, :homes] = trajectory.phases
+        everyone[:, :homes] = trajectory.phases[:, first_at]
         after = float(np.abs((currents * _TURN[everyone]).sum(axis=1)).mean())
-        per_day = float(trajectory.switchings().sum() / (steps * street.step_s / 86400))
+        per_day = float(trajectory.switchings()[first_at].sum() / (steps * street.step_s / 86400))
         return choice, count, 1 - after / built if built > 0 else 0.0, per_day
 
     third = max(1, round(homes / 3))

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MissingError, StudyError
-from .controllers import Loop, Street, Trajectory, pbal
+from .controllers import Loop, Trajectory, pbal
+from .street import Street
 
 WORTH_STEPS = 10_000
 """A shorter run is over before a second process has loaded its libraries and paid for them."""

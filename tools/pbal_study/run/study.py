@@ -1,9 +1,8 @@
 """One study from beginning to end: read, simulate, judge, summarise."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,77 +11,30 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..feeder.model import Feeder, ideal_feeder
 from ..feeder.opendss import load_feeder
-from ..input.additions import EvOptions, PvOptions, add_cars, add_roofs, pick
-from ..input.homes import Listed, apply_list, assign_columns, choose_relays, points_of, read_homes
+from ..input.additions import add_cars, add_roofs, pick
+from ..input.homes import (
+    Listed,
+    apply_list,
+    assign_columns,
+    n_relays,
+    points_of,
+    read_homes,
+    relays_by_joint,
+)
 from ..input.profiles import Profiles, read_profiles
-from ..input.quantity import Quantity
 from ..input.shapes import feeder_profiles
 from . import controllers as c
 from .comparison import Stage, run_controllers
 from .hosting import Hosted, hosted
 from .metrics import Outcome, summarise
-from .money import MoneyOptions, balance
+from .money import balance
 from .objectives import LOSSES_BETA, Weighed, both_objectives
+from .options import CONTROLLERS, Options
 from .ranking import RUNS, Benefit, measured_benefit, rank_homes
+from .street import Street, Watts, shared_cable_doubts
 
-CONTROLLERS = ("as_built", "best_static", "pbal", "hindsight")
-
-_COMMON = ("master", "main", "run", "feeder", "circuit", "model", "homes")
 ENGINE_TOLERANCE_A = 0.01
 """Our power flow and the engine agree to this, or the report says so."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """Everything a study depends on; written into its JSON, so that it can be repeated."""
-
-    profiles: Path | None = None
-    """None: the load shapes of the feeder file."""
-    feeder: Path | None = None
-    homes: Path | None = None
-    transformer: str = ""
-    kva: float = 0.0
-    main_ohm: float = 0.0
-    neutral_ohm: float | None = None
-    days: float | None = None
-    skip_days: float = 0.0
-    fill_gaps: bool = False
-    repeat_profiles: bool = False
-    quantity: Quantity = field(default_factory=Quantity)
-    """What the values of the profile file are."""
-    power_factor: float | None = None
-    load_model: str = "feeder"
-    participation: float = 1.0
-    relay_choice: str = "random"
-    controllers: Sequence[str] = CONTROLLERS
-    loop: c.Loop = field(default_factory=c.Loop)
-    ev: EvOptions = field(default_factory=EvOptions)
-    pv: PvOptions = field(default_factory=PvOptions)
-    ambient_c: float = 20.0
-    money: MoneyOptions = field(default_factory=MoneyOptions)
-    phase_limit_a: float | None = None
-    """What a phase may carry at the transformer; None: the transformer's rated current."""
-    rank_days: float = 3.0
-    hosting: Sequence[str] = ()
-    """What to sweep for hosting capacity: `ev`, `pv`."""
-    seed: int = 1
-    brief: bool = False
-    """One of many: in this process alone, without the order of the homes, what either objective
-    would do, and the OpenDSS engine's second opinion."""
-
-    @property
-    def title(self) -> str:
-        """The name of the study: the feeder's file, or the list of homes. A file with a generic
-        name is named with its folder."""
-        path = self.feeder or self.homes
-        if path is None:
-            return "a street"
-        folder = path.resolve().parent.name
-        return f"{folder}/{path.name}" if path.stem.lower() in _COMMON else path.name
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the JSON: plain types only."""
-        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -99,6 +51,7 @@ class Study:
     summary: dict[str, dict[str, Any]]
     relay_choice: str
     relay_order: list[int]
+    """The homes in that order, the first one of each joint (`Feeder.joint_of`)."""
     relay_curve: list[float]
     benefits: list[Benefit]
     less_known: list[Benefit]
@@ -143,9 +96,12 @@ def study_of(
     watts, cars, roofs = _add(options, profiles, rows, watts)
     # Only the homes' own columns are kept: a year's are a hundred megabytes.
     profiles = replace(profiles, watts=watts)
-    street = c.Street(feeder, watts, profiles.step_s, options.load_model)
+    street = Street(feeder, watts, profiles.step_s, options.load_model)
     mean_w = watts[:, : feeder.n_homes].mean(axis=0, dtype=np.float64)
-    relays = choose_relays(rows, mean_w, options.participation, options.relay_choice, options.seed)
+    relays = relays_by_joint(
+        feeder, rows, mean_w, options.participation, options.relay_choice, options.seed
+    )
+    notes += shared_cable_doubts(street)
     loop = _loop(options, profiles, feeder, notes)
     options = replace(options, loop=loop)  # with what the feeder decides
     outcomes, first = run_controllers(
@@ -183,7 +139,7 @@ def study_of(
     }
     limit_a = loop.phase_limit_a or 0.0
     for name, own in summary.items():
-        with_relay = int(relays.sum()) if name in ("pbal", "hindsight") else 0
+        with_relay = n_relays(feeder, relays) if name in ("pbal", "hindsight") else 0
         own["money"] = balance(
             options.money,
             with_relay,
@@ -227,7 +183,7 @@ def _peaks(summary: dict[str, dict[str, Any]]) -> list[str]:
 
 def _second_opinion(
     options: Options,
-    street: c.Street,
+    street: Street,
     outcomes: dict[str, Outcome],
     stage: Stage,
     notes: list[str],
@@ -251,7 +207,7 @@ def _second_opinion(
 
 def _relays_first(
     options: Options,
-    street: c.Street,
+    street: Street,
     mean_w: NDArray[np.float64],
     relays: NDArray[np.bool_],
     loop: c.Loop,
@@ -263,9 +219,15 @@ def _relays_first(
         return "ranked", [], [], [], [], []
     stage("Ranking the homes", None)
     order, curve = rank_homes(street, seed=options.seed)
+    feeder = street.feeder
+
+    def homes_of(joints: list[int]) -> list[int]:
+        return [int(feeder.first_at[joint]) for joint in joints]
+
     if options.rank_days == 0 or "pbal" not in options.controllers:
-        return "ranked", order, curve, [], [], []
-    orders = {"ranked": order, "heaviest": np.argsort(-mean_w, kind="stable").tolist()}
+        return "ranked", homes_of(order), curve, [], [], []
+    drawn = np.bincount(feeder.joint_of, mean_w)
+    orders = {"ranked": order, "heaviest": np.argsort(-drawn, kind="stable").tolist()}
     steps = min(len(street), round(options.rank_days * 86400 / street.step_s))
     done = stage("Which homes first", RUNS * steps)
     best, benefits, known = measured_benefit(
@@ -275,7 +237,7 @@ def _relays_first(
         order, curve = rank_homes(street, seed=options.seed, order=orders[best])
     done = stage("Both objectives", 2 * steps if street.feeder.exact else 0)
     weighed = both_objectives(street, relays, loop, days=options.rank_days, progress=done)
-    return best, order, curve, benefits, known, weighed
+    return best, homes_of(order), curve, benefits, known, weighed
 
 
 def _hosting(
@@ -294,12 +256,12 @@ def _hosting(
     part = replace(bare, start=begin, watts=bare.watts[first : first + steps])
     loop = options.loop
 
-    def street_at(what: str, share: float) -> c.Street:
+    def street_at(what: str, share: float) -> Street:
         asked = {what: replace(getattr(options, what), share=share)}
         watts, _, _ = _add(replace(options, **asked), part, rows, part.watts.copy())
-        return c.Street(feeder, watts, part.step_s, options.load_model)
+        return Street(feeder, watts, part.step_s, options.load_model)
 
-    follow: dict[str, Callable[[c.Street], c.Trajectory]] = {"as_built": c.as_built}
+    follow: dict[str, Callable[[Street], c.Trajectory]] = {"as_built": c.as_built}
     if "pbal" in options.controllers:
         follow["pbal"] = lambda street: c.pbal(street, relays, loop)
     found = []
@@ -360,8 +322,8 @@ def read_feeder(options: Options, listed: list[Listed]) -> tuple[Feeder, list[Li
 
 
 def _add(
-    options: Options, profiles: Profiles, rows: list[Listed], watts: c.Watts
-) -> tuple[c.Watts, list[int], list[int]]:
+    options: Options, profiles: Profiles, rows: list[Listed], watts: Watts
+) -> tuple[Watts, list[int], list[int]]:
     """Cars and roofs added to the profiles; the homes list may fix which homes have them."""
     rng = np.random.default_rng([options.seed, 8])
     chosen = []

@@ -20,9 +20,10 @@ from pbal_controller.journal import (
     signature_faults,
     signatures,
 )
+from pbal_host import counted
 
 from ..errors import CheckFailed, InputError
-from ..output import JsonFlag, counted, emit
+from ..output import JsonFlag, emit
 
 app = typer.Typer(no_args_is_help=True, help="The log of what was ordered and decided.")
 

@@ -11,10 +11,11 @@ import typer
 from pbal_controller import __version__
 from pbal_controller.config import load
 from pbal_controller.errors import ConfigError
+from pbal_host import counted
 
 from ..errors import InputError
 from ..keystore import passphrase
-from ..output import JsonFlag, check_writable, counted, emit
+from ..output import JsonFlag, check_writable, emit
 from . import content, restore
 from .sealing import Header, Opener, Sealer
 

@@ -276,7 +276,7 @@ class Air:
         else:
             self._loop.call_soon_threadsafe(self._router.add_home, talk)
 
-    def ask(self, talk: Conversation) -> bool | None:
+    def ask(self, talk: Conversation, meanwhile: Callable[[], None]) -> bool | None:
         home = talk.home
         rounds, address = self._rounds, home.address
         refused = home.link.auth_failed
@@ -291,6 +291,7 @@ class Air:
             lost = rounds.unanswered[address] > unanswered and asks and not home.requests
             if lost or time.monotonic() > end:
                 return False if home.link.auth_failed > refused else None
+            meanwhile()
             time.sleep(_LOOK_S)
         return True
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..sitefile import Site
 from .evidence import PHASES
+from .loadmoves import CONTRADICTED, UNDECIDED
 
 TITLES = {
     "scan": "Nodes that are heard", "survey": "How well each home is heard",
@@ -66,6 +67,8 @@ def _home(home: Any, notes: dict[str, Any]) -> dict[str, Any]:
                 left.append(f"transfer test: {transfer['refused']}")
         elif not transfer:
             left.append("no transfer test")
+        elif transfer.get("load", {}).get("verdict") == CONTRADICTED:
+            left.append(f"transfer test: {transfer['load']['words']}: check the supply's wires")
         elif not transfer.get("ok"):
             left.append("the transfer test failed")
     return {
@@ -77,7 +80,8 @@ def _home(home: Any, notes: dict[str, Any]) -> dict[str, Any]:
         "direction": phases.get("direction", "unknown"),
         "witnesses": phases.get("verdicts", []),
         "calibration": None if calibrate.get("skipped") else calibrate or None,
-        "moves": transfer.get("moves", []), "start": transfer.get("start", 0),
+        "moves": transfer.get("moves", []), "load": transfer.get("load"),
+        "start": transfer.get("start", 0),
         "refused": transfer.get("refused", ""), "dwell_s": transfer.get("dwell_s"),
         "dwell_after_s": transfer.get("dwell_after_s"),
         "ok": not left, "open": left,
@@ -141,10 +145,30 @@ def move_rows(home: dict[str, Any]) -> list[list[str]]:
         [m["from"], m["to"], m["outcome"] + (f" ({m['reason']})" if m["reason"] != "none" else "")
          + (f", attempt {m['attempt']}" if "attempt" in m else ""),
          str(m["transfer_ms"]), f"{m['vout_v']:.1f}", f"{m['off_v']:.1f}", f"{m['load_w']:.0f}",
-         m["load_moved"]]
+         _at_transformer(m)]
         for m in home["moves"]
     ]  # fmt: skip
     return rows
+
+
+def _at_transformer(move: dict[str, Any]) -> str:
+    """By how much its phases changed with a transfer."""
+    phases_w = move.get("phases_w")
+    if phases_w:
+        return ", ".join(f"{p} {w:+d} W" for p, w in zip(PHASES, phases_w, strict=True))
+    return str(move.get("load_moved", "-"))  # as records of before have it
+
+
+def load_words(load: dict[str, Any] | None) -> str:
+    """What the transformer's meter says of a home's transfers, "" where nothing was looked for."""
+    if not load:
+        return ""
+    words = f"at the transformer: {load['verdict']}"
+    if load["words"]:
+        words += f" ({load['words']})"
+    if load["verdict"] == UNDECIDED:
+        words += "; measure again with a large load on: --again transfer"
+    return words
 
 
 def witness_words(witness: dict[str, Any]) -> str:

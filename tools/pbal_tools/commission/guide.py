@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pbal_controller.documents import dump_json
+from pbal_host import counted
 
 from ..errors import Ambiguous, CheckFailed, CliError, RefusedError
-from ..output import counted
 from . import content
 from . import survey as surveys
 from .air import Air
@@ -315,7 +315,10 @@ class Guide:
                 continue
             rows = content.move_rows(told)
             verdict = "passed" if told["ok"] else "FAILED"
-            self._show([f"  home {address}: {verdict}", *_columns(rows, 12)])
+            self._show([
+                f"  home {address}: {verdict}", *_columns(rows, 12),
+                f"    {content.load_words(told['load'])}",
+            ])  # fmt: skip
             if not told["ok"]:
                 failed.append(address)
         untested = [a for a in self.job.reached() if a not in sound]

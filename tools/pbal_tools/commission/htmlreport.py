@@ -88,6 +88,7 @@ def page(report: dict[str, Any], data: dict[str, Any], public: str) -> str:
                 f"<p>Dwell {home['dwell_s']} s before the test, {home['dwell_after_s']} s read "
                 "back after it.</p>\n"
             )
+            out.append(f"<p>{e(content.load_words(home['load']))}</p>\n" if home["load"] else "")
         elif home["refused"]:
             out.append(f"<p>No transfer test: {e(home['refused'])}</p>\n")
         out.append(_picture(transfer_picture(data, home["address"]), "the transfer test"))

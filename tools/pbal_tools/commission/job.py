@@ -66,8 +66,9 @@ class Meter:
             if self._config.kind == "file":
                 path = self._config.path
                 assert path is not None
-                told = asyncio.run(FileMeter(path, self._config.max_age_s).read())
-                self.at_s = path.stat().st_mtime  # as old as the file is
+                file = FileMeter(path, self._config.max_age_s)
+                told = asyncio.run(file.read())
+                self.at_s = file.taken_s
                 return told
             begun = time.time()
             read = self._asked()

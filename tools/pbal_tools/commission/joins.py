@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from pbal_controller.naming import version_text
+from pbal_host import counted
 
-from ..output import counted
 from .air import Air
 from .job import Job
 

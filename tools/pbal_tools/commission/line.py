@@ -191,7 +191,7 @@ class Line:
     def join(self, talk: Conversation, reserve: Reserve) -> None:
         self._reserves[talk.home.address] = reserve
 
-    def ask(self, talk: Conversation) -> bool | None:
+    def ask(self, talk: Conversation, meanwhile: Callable[[], None]) -> bool | None:
         home, session = talk.home, talk.session
         counters = session.counters
         if home.hello is not None and not counters.left:
@@ -206,7 +206,7 @@ class Line:
     def next_reading(self, talk: Conversation, meanwhile: Callable[[], None]) -> bool:
         before = talk.home.readings
         for _ in range(self.most_tries):
-            if self.ask(talk) and talk.home.readings != before:
+            if self.ask(talk, meanwhile) and talk.home.readings != before:
                 return True
             time.sleep(_GAP_S)
         return False

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pbal_controller.keys import KeyStore
+from pbal_controller.keys import KeyStore, Seal
 from pbal_protocol.modbus import UNPROVISIONED
 
 from ..errors import CheckFailed, InputError, UnreachableError
@@ -94,7 +94,7 @@ def scan(
 
 
 def _no_store() -> KeyStore:
-    return KeyStore(Path(), b"", b"", 0, 0)
+    return KeyStore(Path(), Seal(b"", 0, 0, b""))
 
 
 def blink(

@@ -42,8 +42,9 @@ class Medium(Protocol):
     def join(self, talk: Conversation, reserve: Reserve) -> None:
         """A home to be talked to from now on; `reserve` gives counters for frames to it."""
 
-    def ask(self, talk: Conversation) -> bool | None:
+    def ask(self, talk: Conversation, meanwhile: Callable[[], None]) -> bool | None:
         """One exchange: what waits for the home goes out, and what it says is taken in.
+        `meanwhile` is called now and then where this takes a while.
 
         True when something authentic came, False when nothing of what came was, None for silence.
         """

@@ -86,6 +86,7 @@ def _home(home: dict[str, Any], data: dict[str, Any]) -> list[Any]:
                     f"Dwell {home['dwell_s']} s before the test, {home['dwell_after_s']} s read "
                     "back after it.", _CELL,
                 ),
+                *([_text(content.load_words(home["load"]), _CELL)] if home["load"] else []),
                 *_picture(transfer_picture(data, home["address"])),
             ])
         )  # fmt: skip

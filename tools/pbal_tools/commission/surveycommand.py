@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from pbal_host import counted
+
 from ..errors import CheckFailed
-from ..output import JsonFlag, check_picture, counted, emit
+from ..output import JsonFlag, check_picture, emit
 from ..statusclient import bearer
 from . import survey as surveys
 
@@ -69,5 +71,6 @@ def survey(
             f"{counted(len(bad), 'home')} without a good link: "
             f"{', '.join(str(one) for one in bad[:10])}.",
             "Turn or raise the antenna, look at its plug, and run this again; a home that is "
-            "silent may have another region, channel or key.",
+            "silent may have another region, channel or key, or need a greater sf than its radio "
+            "has in pbal.toml (docs/radio.md, A home that is never heard).",
         )

@@ -28,6 +28,10 @@ PATIENCE_S = 12.0
 _PAUSE_S = 0.05
 
 
+def nothing() -> None:
+    """Nothing is done meanwhile."""
+
+
 class _Told(Host):
     """Keeps what one node reports."""
 
@@ -60,6 +64,7 @@ class Talk:
         self.home = Home(HomeConfig(address=key.address, bus="line", name=name), self.session)
         self.refused = 0  # answers that were not authentic
         self._told = _Told()
+        self.meanwhile: Callable[[], None] = nothing  # called now and then in each exchange
         self._conversation = Conversation(self.home, self._told, floor_skip=_GAP)
         medium.join(self._conversation, reserve)
 
@@ -108,7 +113,7 @@ class Talk:
         if self._has_time():
             self.home.time_nonce = None
         self._told.got = []
-        if self.medium.ask(self._conversation) is False:
+        if self.medium.ask(self._conversation, self.meanwhile) is False:
             self.refused += 1
         return self._told.got
 
@@ -200,7 +205,11 @@ class Talk:
             )
         reading = self.telemetry
         assert reading is not None
-        return reading, time.time() - (time.monotonic() - self.home.sampled_at)
+        return reading, self.sampled_s()
+
+    def sampled_s(self) -> float:
+        """The unix time, s, at which the latest reading was measured."""
+        return time.time() - (time.monotonic() - self.home.sampled_at)
 
     def settings(self) -> dict[str, int]:
         """Every setting of the node by name."""

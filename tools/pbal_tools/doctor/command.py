@@ -9,10 +9,10 @@ import typer
 from pbal_controller.config import Config, load
 from pbal_controller.errors import ConfigError
 from pbal_controller.keys import tls_secret
-from pbal_host import Finding, findings
+from pbal_host import Finding, counted, findings
 
 from ..errors import CheckFailed
-from ..output import JsonFlag, counted, emit
+from ..output import JsonFlag, emit
 from . import machine as computer
 from . import site, uplink
 from .system import Machine

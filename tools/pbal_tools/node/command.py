@@ -11,11 +11,12 @@ from rich.console import Console as Screen
 
 from pbal_build import readable
 from pbal_controller.documents import dump_json
+from pbal_host import counted
 from pbal_protocol import events as kinds
 
 from ..consolelock import Keys, PassFile, SecretFile, opener
 from ..errors import InputError
-from ..output import JsonFlag, counted, emit
+from ..output import JsonFlag, emit
 from . import configcommand, remote, wave
 from .options import Address, Controller, Dark, PortOption, on_console, wants_controller
 

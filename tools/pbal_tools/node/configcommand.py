@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from pbal_controller.documents import read_json
+from pbal_host import counted
 from pbal_protocol import config as settings
 
 from ..consolelock import Keys, PassFile, SecretFile, opener
 from ..errors import CheckFailed, InputError
-from ..output import JsonFlag, check_writable, counted, emit, write_json
+from ..output import JsonFlag, check_writable, emit, write_json
 from . import remote
 from .console import check_settings
 from .options import Controller, Dark, PortOption, on_console, wants_controller

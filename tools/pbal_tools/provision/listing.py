@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+from pbal_host import counted
+
 from .. import keystore as stores
 from .. import label as labels
 from ..consolelock import KEYS, PassFile
-from ..output import JsonFlag, counted, emit
+from ..output import JsonFlag, emit
 from .options import Keys
 from .work import read_csv
 
@@ -91,5 +93,5 @@ def label(
     emit(
         {"labels": len(wanted), "files": [str(file) for file in files]},
         json_output,
-        lambda data: print(f"{data['labels']} labels: {', '.join(data['files'])}"),
+        lambda data: print(f"{counted(data['labels'], 'label')}: {', '.join(data['files'])}"),
     )

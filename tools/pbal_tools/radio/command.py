@@ -7,20 +7,21 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pbal_host import counted
 from pbal_protocol.radio.plans import NAMES
 
 from .. import homestable
 from ..errors import CheckFailed, InputError
-from ..output import JsonFlag, check_picture, counted, emit
+from ..output import JsonFlag, check_picture, emit
 from . import places as where
 from .plan import AREAS, Assumed, Planned, plan
 
-app = typer.Typer(no_args_is_help=True, help="LoRa sites: what to expect before anybody leaves.")
+app = typer.Typer(no_args_is_help=True, help="Plan the radio links of a LoRa site.")
 
 
 @app.callback()
 def radio() -> None:
-    """LoRa sites: what to expect before anybody leaves.
+    """Plan the radio links of a LoRa site.
 
     Example: pbal radio plan --homes homes.csv
     """
@@ -47,7 +48,7 @@ def plan_command(
         ),
     ] = None,
     region: Annotated[
-        str, typer.Option(help=f"The law that holds: {', '.join(NAMES)} (docs/radio-plans.md).")
+        str, typer.Option(help=f"The regional plan: {', '.join(NAMES)} (docs/radio-plans.md).")
     ] = "IN865",
     channel: Annotated[int, typer.Option(help="Number of the channel in that plan.")] = 0,
     power: Annotated[float, typer.Option(min=-10, max=30, help="Of the transmitters, dBm.")] = 14.0,

@@ -13,8 +13,7 @@ from pbal_controller.bearers.lora import ANSWER_BYTES, SLOWEST, RadioConfig
 from pbal_protocol.radio.airtime import SF_MIN, time_on_air_us
 from pbal_protocol.radio.plans import Plan
 from pbal_protocol.radio.tdma import HOMES, UP_BYTES, Rounds
-from pbal_sim.radio import OPEN_COUNTRY, PathLoss
-from pbal_sim.radio.propagation import SNR_LIMIT_DB, noise_dbm, sensitivity_dbm
+from pbal_sim.radio import OPEN_COUNTRY, PathLoss, needed_dbm
 
 from ..errors import InputError
 from .places import Place
@@ -98,18 +97,13 @@ def _allowed(dwell_us: int, bw_hz: int) -> list[int]:
     ]
 
 
-def _needed_dbm(sf: int, bw_hz: int) -> float:
-    """The weakest signal that can be received: by the chip's sensitivity, and above the noise."""
-    return max(sensitivity_dbm(sf, bw_hz), noise_dbm(bw_hz) + SNR_LIMIT_DB[sf])
-
-
 def _link(place: Place, a: Assumed, bw_hz: int, factors: list[int]) -> HomeLink:
     loss = AREAS[a.area]
     rssi = a.eirp_dbm - loss.mean_db(place.distance_m) + a.antenna_dbi
-    enough = [sf for sf in factors if rssi - _needed_dbm(sf, bw_hz) >= a.margin_db]
+    enough = [sf for sf in factors if rssi - needed_dbm(sf, bw_hz) >= a.margin_db]
     sf = enough[0] if enough else 0
     # Out of reach: by how much, at the slowest factor that is allowed.
-    margin = rssi - _needed_dbm(sf or factors[-1], bw_hz)
+    margin = rssi - needed_dbm(sf or factors[-1], bw_hz)
     return HomeLink(
         place.address, place.name, round(place.x_m, 1), round(place.y_m, 1),
         round(place.distance_m, 1), round(rssi, 1), sf, round(margin, 1),

@@ -10,6 +10,7 @@ import typer
 from pbal_controller.errors import ReleaseError
 from pbal_controller.naming import version_text
 from pbal_controller.updates import SUFFIX, Release, load
+from pbal_host import counted
 from pbal_protocol import ota
 
 from ..errors import CheckFailed, InputError
@@ -72,7 +73,7 @@ def facts(path: Path, release: Release) -> dict[str, Any]:
 def tell(data: dict[str, Any]) -> None:
     """The same for a person."""
     print(f"{data['file']}: version {data['version']} for board ids {data['boards']}")
-    print(f"  {data['files']} files, {data['size']} bytes; digest {data['digest']}")
+    print(f"  {counted(data['files'], 'file')}, {data['size']} bytes; digest {data['digest']}")
     print("  signed" if data["signed"] else "  not signed: pbal release sign FILE --key KEY")
     if data["downgrade"]:
         print("  may replace a newer version")

@@ -10,10 +10,12 @@ from typing import Annotated, Any
 import aiohttp
 import typer
 
+from pbal_host import counted
+
 from .. import statusclient
 from ..errors import CheckFailed, InputError
 from ..keystore import open_store
-from ..output import JsonFlag, check_writable, counted, emit
+from ..output import JsonFlag, check_writable, emit
 from ..sitefile import SITE, Site, controller_toml, dump, load
 from . import bus as buses
 from .diff import PHASES, Difference, Heard, against_bus, against_controller, against_keys

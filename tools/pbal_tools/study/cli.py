@@ -37,7 +37,7 @@ _FLEET_EPILOG = (
 @app.callback(invoke_without_command=True, epilog=_EPILOG)
 @from_options(StudyOptions)
 def study(ctx: typer.Context, options: StudyOptions) -> None:
-    """What would pbal do for my feeder?
+    """What pbal would do for a feeder.
 
     Simulates as built, best static, pbal and the hindsight optimum side by side with an exact
     unbalanced power flow, and writes a report (HTML), all figures (JSON) and tables (CSV).

@@ -72,6 +72,10 @@ class CommonOptions:
     cumulative: Annotated[
         bool, files("--cumulative", help="The values are a meter's count, in --unit Wh or kWh.")
     ] = False
+    per_interval: Annotated[
+        bool,
+        files("--per-interval", help="Values that only grow are energy per interval all the same."),
+    ] = False
     start: Annotated[
         str,
         files("--start", help="Time of the first row, where the first column is a number."),
@@ -209,7 +213,13 @@ class CommonOptions:
     ] = None
     ambient: Annotated[
         float,
-        report("--ambient", callback=number, min=-50, max=60, help="Air at the transformer, °C."),
+        report(
+            "--ambient",
+            callback=number,
+            min=-50,
+            max=60,
+            help="Air temperature at the transformer, °C.",
+        ),
     ] = 20.0
     tariff: Annotated[
         float,
@@ -254,7 +264,7 @@ class CommonOptions:
     ] = 0.0
     seed: Annotated[
         int,
-        report("--seed", min=0, max=2**31 - 1, help="For all chance."),
+        report("--seed", min=0, max=2**31 - 1, help="Of all random numbers."),
     ] = 1
 
     def check(self) -> None:
@@ -280,7 +290,12 @@ class CommonOptions:
             raise InputError(
                 f"--start is {self.start!r}, not a time.", "Write it as 2026-01-31T18:05."
             ) from None
-        return Quantity(self.unit, self.cumulative, start, self.step)
+        if self.cumulative and self.per_interval:
+            raise InputError(
+                "--cumulative and --per-interval exclude each other.", "Say what the values are."
+            )
+        count = True if self.cumulative else False if self.per_interval else None
+        return Quantity(self.unit, count, start, self.step)
 
     def loop(self) -> "Loop":
         """How pbal runs. What is not chosen stays as the planner ships it."""

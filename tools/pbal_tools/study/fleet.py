@@ -31,7 +31,7 @@ _FAILED_SHOWN = 5
 
 
 def fleet(ctx: typer.Context, options: FleetCommandOptions) -> None:
-    """Which of many transformers first?
+    """Which of many transformers to equip first.
 
     Studies each station (a transformer with its low-voltage feeders) as built and with pbal, and
     ranks them by money, capacity or violations. A run that was interrupted goes on where it was

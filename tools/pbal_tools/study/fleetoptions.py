@@ -57,7 +57,7 @@ class FleetFiles:
     ] = ""
     limit: Annotated[
         float,
-        _work("--limit", callback=number, min=1, help="Longest that a station may take, s."),
+        _work("--limit", callback=number, min=1, help="Time limit for one station, s."),
     ] = 3600.0
     retry_failed: Annotated[
         bool, _work("--retry-failed", help="Study those anew that failed before.")

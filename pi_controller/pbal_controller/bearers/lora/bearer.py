@@ -75,7 +75,8 @@ class LoraBearer:
         self._budget = Budget(config.plan, (config.down,))
         self._radio: RadioThread | None = None
         self._sleeper = Sleeper()
-        self._counts = dict.fromkeys(("rounds", "repairs", "joins", "foreign"), 0)
+        self._counts = dict.fromkeys(("rounds", "repairs", "joins", "foreign", "revoked"), 0)
+        self._gone: dict[int, int] = {}  # frames since, in the names of homes that were dropped
         self._airtime_us = 0
         self._began = time.monotonic()
         self._why = "the radio is not open yet"
@@ -110,13 +111,20 @@ class LoraBearer:
         return max(round_s, self._least_s())
 
     def drop(self, where: Where) -> None:
-        """Its slot is free from the next beacon on, for whoever joins."""
+        """Nothing of it is taken any more. While it can read beacons it may speak in its slot,
+        which nobody else gets before `renewed`.
+        """
         if isinstance(where, int):
-            self._rounds.drop(where)
+            self._rounds.drop(where, keep=True)
+            self._gone[where] = 0
             self._rates.pop(where, None)
             self.quality.pop(where, None)
             self._exchanges.joining.discard(where)
         self._bridges.drop(where)
+
+    def renewed(self) -> None:
+        """The group key is a new one: homes that were dropped read no beacon any more."""
+        self._rounds.release()
 
     def wake(self) -> None:
         """Something new may be due."""
@@ -155,6 +163,9 @@ class LoraBearer:
             "strangers": [
                 {"address": address, "rssi_dbm": each.rssi_dbm, "snr_db": each.snr_db}
                 for address, each in self._strangers.items()
+            ],
+            "revoked_homes": [
+                {"address": address, "frames": frames} for address, frames in self._gone.items()
             ],
             **self._around.as_dict(),
             **self.counts(),
@@ -292,6 +303,8 @@ class LoraBearer:
         missing = set(rounds.missing())
         for address in rounds.homes():
             rate = self._rates[address]
+            if address in missing and address in rounds.settling():
+                continue
             if address in missing:
                 if rounds.missed(address) >= 1:  # in the round before, too
                     self._traffic.unheard(address, asyncio.get_running_loop().time())
@@ -322,11 +335,15 @@ class LoraBearer:
             self._around.overhear(received, now)
             return
         if not self._traffic.unasked(address, received.frame, now):
+            if address in self._gone:
+                self._revoked(address)
+                return
             self._counts["foreign"] += 1
             if address not in self.quality and len(self._strangers) < _STRANGERS:
                 self._strangers[address] = received
             return
         self._strangers.pop(address, None)
+        self._gone.pop(address, None)  # provisioned anew
         self._note(address, received)
         if len(received.frame) == tdma.UP_BYTES:
             self._rounds.heard(address)
@@ -335,6 +352,16 @@ class LoraBearer:
         if len(received.frame) == tdma.UP_BYTES + NONCE_LEN:
             self._rounds.heard(address)  # a reading that had no room in its slot
         self._urgent(address)
+
+    def _revoked(self, address: int) -> None:
+        """A frame in the name of a home whose key is revoked: it is not opened."""
+        self._counts["revoked"] += 1
+        self._gone[address] += 1
+        if self._gone[address] == 1:
+            log.warning(
+                "a revoked home is on the air, or somebody in its name: nothing of it is taken",
+                extra={"bearer": self.name, "home": address},
+            )
 
     def _urgent(self, address: int) -> None:
         """Assigns a slot to a home without one, or whose slot was missed; others used their
@@ -349,6 +376,7 @@ class LoraBearer:
             self._rates[address] = tdma.Rate(sf, 7, self.config.sf)
         self._exchanges.joining.add(address)
         self._assign(address, sf)
+        self._rounds.settles(address)
 
     # -- for bridges and exchanges ---------------------------------------------------------------
 

@@ -18,6 +18,8 @@ from pbal_controller.errors import BearerError, RadioError
 from pbal_protocol.radio.airtime import low_data_rate, time_on_air_us
 
 _HEADER = 4
+# rfm9x counts 3 dB too much below 21: its tx_power of 20 are 17 dBm (data sheet, section 5.4.2).
+_TX_POWER_ABOVE_DB = 3
 _XMIT_SLACK_S = 0.5
 # Values of RegOpMode and of DIO0's bits in RegDioMapping1.
 _CAD, _CAD_DONE = 0b111, 0b10
@@ -100,7 +102,7 @@ class Rfm9x:
             ) from None
         self._radio.signal_bandwidth = bw_hz
         self._radio.coding_rate = 5
-        self._radio.tx_power = config.power_dbm
+        self._radio.tx_power = config.power_dbm + _TX_POWER_ABOVE_DB
         self._bw_hz = bw_hz
         self._sf = 0
         self._hz = hz

@@ -14,7 +14,7 @@ from pbal_controller.bearers.lora.settings import ANSWER_BYTES, TURN_S, Behind, 
 from pbal_protocol.radio import tdma
 from pbal_protocol.radio.airtime import time_on_air_us
 
-# More exchanges in a round while homes wait for their first slot.
+# More exchanges in a round while homes wait for their first slot, and while they settle in it.
 _JOINING = 4
 # More exchanges in a round while something waits for homes: a command, an acknowledgement.
 _WANTED = 2
@@ -85,7 +85,7 @@ class Exchanges:
         """
         homes = self._rounds.homes()
         first = self._rounds.round % len(homes) if homes else 0
-        more = left - 1 + _WANTED
+        more = left - 1 + _WANTED + min(len(self._rounds.settling()), _JOINING)
         for address in homes[first:] + homes[:first]:
             if more <= 0:
                 break

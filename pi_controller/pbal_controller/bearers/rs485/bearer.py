@@ -2,21 +2,17 @@
 
 The segment has one owner, the task inside `Rs485Bearer.run`. It asks the `Traffic` object
 it was given for the next thing to send and hands back what came of it; others may put plain
-Modbus requests (a meter on the same wires) in between through `execute`, by priority.
+Modbus requests (a meter on the same wires) in between through `execute`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
-import heapq
-import itertools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
 from pymodbus.pdu.register_message import (
     ReadHoldingRegistersRequest,
@@ -33,6 +29,7 @@ from pbal_controller.bearers.rs485.line import (
     LineStats,
     SealedPDU,
 )
+from pbal_controller.bearers.rs485.plain import PlainRequests
 from pbal_controller.bearers.rs485.registers import registers_of
 from pbal_controller.bearers.rs485.settings import BusConfig
 from pbal_controller.errors import BearerError
@@ -63,21 +60,6 @@ class PortState(enum.Enum):
     WAITING = "waiting"  # failed; waiting before the next attempt
 
 
-class Priority(enum.IntEnum):
-    """Of a plain request put between the polls."""
-
-    URGENT = 0
-    NORMAL = 1
-
-
-@dataclass(order=True)
-class _Job:
-    priority: int
-    order: int
-    pdu: ModbusPDU = field(compare=False)
-    result: asyncio.Future[ModbusPDU] = field(compare=False)
-
-
 class Rs485Bearer:
     """The owner of one segment."""
 
@@ -100,11 +82,10 @@ class Rs485Bearer:
         self._lost = False
         self._woken = False
         self._sleeper: asyncio.Future[None] | None = None
-        self._jobs: list[_Job] = []
-        self._order = itertools.count()
+        self._plain = PlainRequests(name)
         self._quiet_until = 0.0
         self._heard_until = 0.0
-        self._job_turn = False
+        self._plain_turn = False
         self.lease: Lease | None = None  # where a second controller stands by on these wires
 
     # -- what others may ask -------------------------------------------------------------
@@ -120,9 +101,7 @@ class Rs485Bearer:
         if self._sleeper is not None:
             _set(self._sleeper)
 
-    async def execute(
-        self, pdu: ModbusPDU, priority: Priority = Priority.NORMAL, timeout_s: float = 5.0
-    ) -> ModbusPDU:
+    async def execute(self, pdu: ModbusPDU, timeout_s: float = 5.0) -> ModbusPDU:
         """Run one plain Modbus request between the polls.
 
         Raises BearerError when the port is closed, the unit is silent or answers with an
@@ -130,19 +109,7 @@ class Rs485Bearer:
         """
         if self.state is not PortState.OPEN:
             raise BearerError(f"bus {self.name}: the port is {self.state.value}")
-        job = _Job(priority, next(self._order), pdu, asyncio.get_running_loop().create_future())
-        heapq.heappush(self._jobs, job)
-        self.wake()
-        try:
-            async with asyncio.timeout(timeout_s):
-                answer = await job.result
-        except TimeoutError:
-            raise BearerError(f"bus {self.name}: unit {pdu.dev_id} does not answer") from None
-        if answer.isError():
-            raise BearerError(
-                f"bus {self.name}: unit {pdu.dev_id} answered exception {answer.exception_code}"
-            )
-        return answer
+        return await self._plain.ask(pdu, self.wake, timeout_s)
 
     # -- the owner -----------------------------------------------------------------------
 
@@ -225,10 +192,7 @@ class Rs485Bearer:
             self.lease.closed(self.name)
         if client is not None:
             client.close()
-        for job in self._jobs:
-            if not job.result.done():
-                job.result.set_exception(BearerError(f"bus {self.name}: the port was lost"))
-        self._jobs.clear()
+        self._plain.lost()
 
     async def _serve(self, beat: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -242,16 +206,16 @@ class Rs485Bearer:
                 beat()
                 continue
             # Between two polls at most one plain request, so that neither starves the other.
-            if self._jobs and (self._job_turn or self._jobs[0].priority == Priority.URGENT):
-                self._job_turn = False
-                await self._run_job(client, heapq.heappop(self._jobs))
+            if self._plain.waiting and self._plain_turn:
+                self._plain_turn = False
+                await self._send_plain(client)
                 beat()
                 continue
-            self._job_turn = True
+            self._plain_turn = True
             self._woken = False
             todo = self.traffic.next_request(now)
             if not isinstance(todo, Request):
-                if self._jobs or self._woken:
+                if self._plain.waiting or self._woken:
                     continue
                 beat()
                 idle_s = 1.0 if self.lease is None else _LEASE_TURN_S
@@ -316,21 +280,15 @@ class Rs485Bearer:
             todo.sent()
         return len(packet)
 
-    async def _run_job(self, client: LineClient, job: _Job) -> None:
-        if job.result.done():
+    async def _send_plain(self, client: LineClient) -> None:
+        job = self._plain.next()
+        if job is None:
             return
         loop = asyncio.get_running_loop()
         if loop.time() < self._quiet_until:
             await self._sleep(self._quiet_until)
-        client.line.comm_params.timeout_connect = 0.5
         try:
-            answer = await client.execute(False, job.pdu)
-        except (ModbusException, OSError) as error:
-            if not job.result.done():
-                job.result.set_exception(BearerError(f"bus {self.name}: {error}"))
-        else:
-            if not job.result.done():
-                job.result.set_result(answer)
+            await self._plain.send(client, job)
         finally:
             self._quiet_until = loop.time() + self.silence_s
         check_cancelled()

@@ -56,6 +56,8 @@ def found(root="/lib"):
     assert pbal_node.__path__ == root + "/pbal_node"
     importer.begin()
     try:
+        # By the first the application knows its slot.
+        assert sys.path[0] == (root if root.startswith("/app") else ".frozen"), sys.path
         quick = load_all()
         import pbal_node.deep.x
         import pbal_protocol
@@ -109,6 +111,54 @@ def an_error_while_loading_leaves_all_as_it_was():
     importer.end()
     assert AT[1:] not in os.listdir("/") and pbal_node.__path__ == "/lib/pbal_node"
     assert load_all()
+
+
+def what_is_loaded_in_two_steps_is_found_as_quickly():
+    """start.py loads the application so, and the application its parts."""
+    counts = []
+    for quick in (False, True):
+        install()
+        for n in range(10):
+            support.write_file("/lib/pbal_protocol/p%d.py" % n, "N = %d" % n)
+        importer = importing.Importer()
+        import pbal_node  # noqa: F401
+
+        if quick:
+            for _ in range(2):
+                importer.end()
+                importer.begin()
+        import pbal_protocol
+
+        READS[0] = 0
+        for n in range(10):
+            assert getattr(__import__("pbal_protocol.p%d" % n), "p%d" % n).N == n
+        counts.append(READS[0])
+        importer.end()
+        assert pbal_protocol.__path__ == "/lib/pbal_protocol"
+    assert counts[1] < 0.7 * counts[0], counts
+
+
+def what_the_chip_compiles_by_itself_is_source():
+    install()
+    importer = importing.Importer()
+    import pbal_node
+
+    importer.begin()
+    for name in ("_fast", "plain"):
+        support.write_file("/lib/pbal_node/%s.py" % name, "WHICH = 'py'")
+        support.write_file("/lib/pbal_node/%s.mpy" % name, "no bytecode")
+    try:
+        import pbal_node._fast
+
+        assert pbal_node._fast.WHICH == "py"
+        try:
+            import pbal_node.plain
+
+            raise AssertionError(pbal_node.plain)
+        except ValueError:  # incompatible .mpy file
+            pass
+    finally:
+        importer.end()
 
 
 def frozen_modules_are_left_alone():
@@ -169,6 +219,8 @@ support.run(
         with_fewer_reads_of_flash,
         in_a_slot_of_an_update,
         an_error_while_loading_leaves_all_as_it_was,
+        what_is_loaded_in_two_steps_is_found_as_quickly,
+        what_the_chip_compiles_by_itself_is_source,
         frozen_modules_are_left_alone,
         where_it_cannot_work_the_start_is_slow,
         compiled_files_count_first,

@@ -8,7 +8,7 @@ import math
 import struct
 import time
 
-from pbal_protocol.modbus import crc16
+from pbal_protocol.loops import crc16
 
 PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 

@@ -40,8 +40,10 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        with contextlib.suppress(Exception):
-            await task
+        while not task.done():  # whoever is told again to end waits on
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        task.exception()
         raise
 
 
@@ -53,7 +55,7 @@ async def locked(db: Connection) -> AsyncIterator[Callable[[], Any]]:
         yield lambda: db.execute("SELECT 1")
 
 
-class Keeper:
+class LakeWriter:
     """One consumer of summaries and events."""
 
     def __init__(
