@@ -44,6 +44,6 @@ def load_board(name: str) -> dict[str, Any]:
     if not path.is_file():
         raise BuildError(f"unknown board {name!r}; known boards: {', '.join(board_names())}")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as e:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as e:  # no TOML, or no UTF-8 text
         raise BuildError(f"boards/{name}.toml is not valid TOML: {e}") from e

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pbal_host.tables import plain_text
+
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32
 # Whole numbers are those of TOML: 64 bits with a sign, and what fits without one.
@@ -47,9 +49,9 @@ def _text(data: str | bytes) -> str:
     if isinstance(data, str):
         return data
     try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DocumentError(f"it is no UTF-8 text: {error}") from None
+        return plain_text(data)
+    except ValueError as error:
+        raise DocumentError(str(error)) from None
 
 
 def load_json(data: str | bytes, max_bytes: int = MAX_BYTES) -> Any:

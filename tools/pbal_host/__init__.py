@@ -4,6 +4,7 @@ logs        how a long-running one logs
 stopping    that it stops when it is told to
 cancelling  that a cancellation which got lost is brought back
 findings    what one says that looks over the computer
+tables      the base of tables that people write, and what is wrong with one
 words       what they print alike
 """
 

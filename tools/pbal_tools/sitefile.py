@@ -18,6 +18,7 @@ from pbal_controller.config import (
 )
 from pbal_controller.documents import DocumentError, read_toml, toml_value
 from pbal_controller.naming import Name
+from pbal_host.tables import dotted, remedy
 
 from .errors import InputError
 
@@ -156,12 +157,8 @@ def validate(data: dict[str, Any], where: str) -> Site:
     except ValidationError as exc:
         lines = []
         for item in exc.errors():
-            key = ".".join(str(part) for part in item["loc"])
-            text = str(item["msg"]).removeprefix("Value error, ")
-            if item["type"] == "extra_forbidden":
-                text = "is not a known key"
-            elif item["type"] == "missing":
-                text = "is missing"
+            key = dotted(item["loc"])
+            text = remedy(item, Site)
             lines.append(f"{where}: {key}: {text}" if key else f"{where}: {text}")
         raise InputError("\n      ".join(lines), "Correct the keys named above.") from None
 

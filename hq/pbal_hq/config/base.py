@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pbal_host.tables import Table
 
 TopicId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -22,7 +24,4 @@ def is_private(url: str) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and here)
 
 
-class Table(BaseModel):
-    """Base of all tables: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+__all__ = ["MailAddress", "Port", "PortalUrl", "Seconds", "Table", "TopicId", "is_private"]

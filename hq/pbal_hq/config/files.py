@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pbal_host.tables import dotted, plain_text, remedy
 from pbal_hq.config.tables import Config
 from pbal_hq.errors import ConfigError
 
@@ -43,9 +44,9 @@ def load(path: Path | str | None = None, environ: Mapping[str, str] | None = Non
     except ValidationError as error:
         lines = []
         for item in error.errors():
-            where = ".".join(str(part) for part in item["loc"])
+            where = dotted(item["loc"])
             origin = "environment (PBAL_HQ_*)" if _has(variables, item["loc"]) else str(file)
-            lines.append(f"{origin}: {where}: {_remedy(item)}")
+            lines.append(f"{origin}: {where}: {remedy(item, Config)}")
         raise ConfigError("\n".join(lines)) from None
     return _absolute(config, file.parent)
 
@@ -65,7 +66,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > _MAX_BYTES:
             raise ConfigError(f"{file}: has more than {_MAX_BYTES} bytes")
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(plain_text(file.read_bytes()))
     except FileNotFoundError:
         raise ConfigError(
             f"{file}: no such file. `pbal-hq init` writes one; or name another with --config FILE."
@@ -112,16 +113,6 @@ def _has(tables: Mapping[str, Any], where: tuple[Any, ...]) -> bool:
             return False
         here = here[part]
     return True
-
-
-def _remedy(item: Mapping[str, Any]) -> str:
-    if item["type"] == "extra_forbidden":
-        return "is not a known key; correct its spelling or remove it"
-    if item["type"] == "missing":
-        return "is missing; add it"
-    message = str(item["msg"]).removeprefix("Value error, ")
-    shown = item.get("input")
-    return f"{message} (it is {shown!r})" if isinstance(shown, int | float | str) else message
 
 
 def _absolute(config: Config, base: Path) -> Config:

@@ -16,17 +16,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from pbal_controller.bearers.base import Answer, Bearer, Keeps, Request, Traffic, Where
 from pbal_controller.bearers.kinds import Kind, find
+from pbal_host.tables import Table
 from pbal_protocol.codec import Record
 
 
-class LossyConfig(BaseModel):
+class LossyConfig(Table):
     """Shares of frames that are lost, and the bearer that carries the others."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     over: dict[str, Any]  # `kind`, and the keys of that kind
     lose_down: float = Field(default=0.0, ge=0, le=1)
     lose_up: float = Field(default=0.0, ge=0, le=1)

@@ -9,19 +9,19 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from pbal_controller.bearers.base import Request, Traffic, Where
 from pbal_controller.bearers.kinds import Kind
 from pbal_controller.bearers.sleeper import Sleeper
+from pbal_host.tables import Table
 
 ROOM = 240
 
 
-class NullConfig(BaseModel):
+class NullConfig(Table):
     """`answer_timeout_ms`: how long each silence takes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     answer_timeout_ms: float = Field(default=60.0, ge=1, le=60_000)
 
 

@@ -18,12 +18,12 @@ from pbal_controller.config.tables import (
     SecurityConfig,
     SiteConfig,
     StandbyConfig,
-    Table,
     TransformerConfig,
     UpdateConfig,
 )
 from pbal_controller.config.uplink import GatewayConfig, GatewaySite, LorawanConfig, UplinkConfig
 from pbal_controller.config.whole import Config
+from pbal_host.tables import Table
 
 __all__ = [
     "DEFAULT_FUSE_A",

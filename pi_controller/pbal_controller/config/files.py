@@ -105,7 +105,7 @@ def load(path: Path | str | None = None, environ: Mapping[str, str] | None = Non
     try:
         config = Config.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(complaints(error, sources, merged)) from None
+        raise ConfigError(complaints(error, sources, merged, Config)) from None
     return _absolute(config, main.parent)
 
 

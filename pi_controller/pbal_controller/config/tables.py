@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     field_validator,
@@ -19,17 +18,12 @@ from pydantic import (
 )
 
 from pbal_controller.naming import Name
+from pbal_host.tables import Table
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 DEFAULT_FUSE_A = 63.0
-
-
-class Table(BaseModel):
-    """A table that refuses keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SiteConfig(Table):
@@ -99,7 +93,7 @@ class HttpConfig(Table):
         return self
 
 
-class BearerConfig(BaseModel):
+class BearerConfig(Table):
     """One bearer of any kind; its other keys are those of that kind (docs/bearers.md)."""
 
     model_config = ConfigDict(extra="allow", frozen=True)

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pbal_controller.config.tables import Seconds, Table
+from pbal_controller.config.tables import Seconds
 from pbal_controller.naming import Name
+from pbal_host.tables import Table
 
 # An id within a Sparkplug topic: no level separator, no wildcard.
 TopicId = Annotated[str, Field(pattern=r"^[^/+#\x00-\x1f]{1,64}$")]

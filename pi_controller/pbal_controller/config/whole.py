@@ -25,13 +25,13 @@ from pbal_controller.config.tables import (
     SecurityConfig,
     SiteConfig,
     StandbyConfig,
-    Table,
     TransformerConfig,
     UpdateConfig,
 )
 from pbal_controller.config.uplink import GatewayConfig, UplinkConfig
 from pbal_controller.documents import dump_json
 from pbal_controller.naming import Name
+from pbal_host.tables import Table, dotted, remedy
 
 
 class Config(Table):
@@ -176,9 +176,11 @@ def _bearers(config: Config) -> None:
             kind = find(bearer.kind)
             kind.settings.model_validate(bearer.model_extra or {})
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"bearer.{name}.{key}: {first['msg']}") from None
+            found = (
+                f"{dotted(('bearer', name, *item['loc']))}: {remedy(item, kind.settings)}"
+                for item in error.errors(include_url=False)
+            )
+            raise ValueError("; ".join(found)) from None
         except ValueError as error:
             raise ValueError(f"bearer.{name}: {error}") from None
 

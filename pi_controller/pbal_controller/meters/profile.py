@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pbal_controller.errors import BearerError
 from pbal_controller.meters.reading import Three, TransformerReading, finite
+from pbal_host.tables import Table
 
 Register = Annotated[int, Field(ge=0, le=0xFFFF)]
 Phases = Literal["ABC", "ACB", "BAC", "BCA", "CAB", "CBA"]
@@ -32,11 +33,7 @@ class Ask:
     count: int
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Head(_Part):
+class Head(Table):
     """What the meter is. `devices`: one for all phases, or three, one for each."""
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9-]*$", max_length=32)
@@ -47,7 +44,7 @@ class Head(_Part):
     phases: Phases = "ABC"  # where the meter's L1, L2, L3 are
 
 
-class Line(_Part):
+class Line(Table):
     """How the meter's serial port is set when it comes from its maker."""
 
     baud: int = Field(ge=1200, le=1_000_000)
@@ -55,7 +52,7 @@ class Line(_Part):
     stop_bits: Literal[1, 2] = 1
 
 
-class Registers(_Part):
+class Registers(Table):
     """How registers are read: one request for at most `most`, over gaps of at most `gap`."""
 
     function: Literal[3, 4]
@@ -64,7 +61,7 @@ class Registers(_Part):
     gap: int = Field(default=0, ge=0, le=100)
 
 
-class Value(_Part):
+class Value(Table):
     """One quantity: a register for each phase, or one; the number in it times `scale`."""
 
     at: tuple[Register, ...] = Field(min_length=1, max_length=3)
@@ -78,7 +75,7 @@ class Value(_Part):
         return 1 if self.type.endswith("16") else 2
 
 
-class Values(_Part):
+class Values(Table):
     """The quantities. Without `q_var` it follows from V, I and P, as positive."""
 
     v: Value
@@ -89,7 +86,7 @@ class Values(_Part):
     neutral_a: Value | None = None
 
 
-class Example(_Part):
+class Example(Table):
     """Registers and what they mean, from the maker's document or made from it; tests use them."""
 
     source: str = Field(min_length=1)
@@ -97,7 +94,7 @@ class Example(_Part):
     reads: dict[str, float]
 
 
-class Profile(_Part):
+class Profile(Table):
     """One kind of meter."""
 
     meter: Head

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pbal_controller.documents import DocumentError, read_toml
 from pbal_controller.errors import ConfigError
 from pbal_controller.meters.profile import Profile
+from pbal_host.tables import dotted, remedy
 
 _KEY = ("transformer", "meter", "profile")
 _CHECKOUT = Path(__file__).resolve().parents[3]
@@ -60,8 +61,7 @@ def load_profile(name: str) -> Profile:
         profile = Profile.model_validate(tables)
     except ValidationError as error:
         lines = [
-            f"{path}: {'.'.join(map(str, item['loc'])) or 'profile'}: "
-            f"{item['msg'].removeprefix('Value error, ')}"
+            f"{path}: {dotted(item['loc']) or 'profile'}: {remedy(item, Profile)}"
             for item in error.errors()
         ]
         raise ConfigError("\n".join(lines), _KEY) from None

@@ -25,6 +25,7 @@ from pbal_controller.balancing import PlannerConfig as CoreConfig
 from pbal_controller.balancing.phasors import TURN
 from pbal_controller.balancing.wear import Wear
 from pbal_controller.config import PlannerConfig, PlausibilityConfig
+from pbal_controller.documents import toml_value
 from pbal_controller.errors import ConfigError
 from pbal_controller.homes import ROTATION, Fleet
 from pbal_controller.meters import TransformerReading
@@ -34,6 +35,7 @@ from pbal_controller.moves.dryrun import DryRun
 from pbal_controller.moves.held import Held, Hold
 from pbal_controller.plausibility import Watch, WordBound
 from pbal_controller.standing import Mode, Restraint
+from pbal_host.tables import meant
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +50,17 @@ def core_config(config: PlannerConfig) -> CoreConfig:
     wrong = sorted(set(values) - set(known))
     if wrong:
         raise ConfigError(
-            f"planner.core.{wrong[0]}: is not a known key; "
+            f"planner.core.{wrong[0]}: is not a known key{meant(wrong[0], known)}; "
             f"the planner knows {', '.join(sorted(known))}",
             ("planner", "core", wrong[0]),
         )
     for name, value in values.items():
-        if isinstance(value, str) and "str" not in str(known[name].type):
+        kind = str(known[name].type)
+        if (isinstance(value, str) and "str" not in kind) or (
+            isinstance(value, bool) and "bool" not in kind
+        ):
             raise ConfigError(
-                f"planner.core.{name}: must be a number (it is {value!r})",
+                f"planner.core.{name}: must be a number (it is {toml_value(value)})",
                 ("planner", "core", name),
             )
         # TOML writes 300 for 300.0; the core's arrays take their type from the value.

@@ -73,8 +73,11 @@ def test_check_config_says_every_way_to_a_home(tmp_path: Path) -> None:
         (BUS + '[bearer.a]\nkind = "null"\n', ["bus a and bearer a", "rename"]),
         (BASE, ["no bearer", "[bus.NAME]"]),
         (BASE + '[bearer.a]\nkind = "smoke"\n', ["bearer.a", '"smoke"', "null, rs485"]),
-        (BASE + '[bearer.a]\nkind = "rs485"\n', ["bearer.a.port", "required"]),
-        (BASE + '[bearer.a]\nkind = "null"\ncolour = 1\n', ["bearer.a.colour", "not permitted"]),
+        (BASE + '[bearer.a]\nkind = "rs485"\n', ["bearer.a.port", "is missing"]),
+        (
+            BASE + '[bearer.a]\nkind = "null"\ncolour = 1\n',
+            ["bearer.a.colour", "not a known key"],
+        ),
         (
             BASE + '[bearer.a]\nkind = "lossy"\nover = { kind = "smoke" }\n',
             ["bearer.a.over", '"smoke"'],

@@ -85,7 +85,12 @@ def test_check_config(keyed: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [("prise = 3", "planner.core.prise: is not a known key"), ("price = 'x'", "must be a number")],
+    [
+        ("prise = 3", "planner.core.prise: is not a known key"),
+        ("prise = 3", 'did you mean "price"?'),
+        ("price = 'x'", 'must be a number (it is "x")'),
+        ("price = true", "must be a number (it is true)"),
+    ],
 )
 def test_check_config_also_checks_the_core(site: Path, line: str, words: str) -> None:
     (site / "conf.d").mkdir()

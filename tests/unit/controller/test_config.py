@@ -70,7 +70,10 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     ("text", "parts"),
     [
         ("[bus.a]\nport='x'\n", ["pbal.toml", "site", "missing"]),
-        (GOOD + "[planner]\nevry_s = 3\n", ["pbal.toml", "planner.evry_s", "spelling"]),
+        (
+            GOOD + "[planner]\nevry_s = 3\n",
+            ["planner.evry_s", 'did you mean "every_s"?'],
+        ),
         (GOOD.replace('bus = "a"', 'bus = "b"'), ["257", '"b"', "[bus.b]"]),
         (GOOD + "[[home]]\naddress = 257\nbus = 'a'\n", ["two homes", "257"]),
         (GOOD + "[[home]]\naddress = 513\nbus = 'a'\n", ["unit 1"]),
@@ -89,6 +92,20 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
             "site = 3\nbus = 4\nhome = 5\n",
             ["site: must be a table", "each with a name", "[[home]]"],
         ),
+        (GOOD.replace("address", "adress"), ["home[0].adress", 'did you mean "address"?']),
+        (GOOD.replace("[[home]]", "[[homes]]"), ["homes: is not", 'did you mean "home"?']),
+        (GOOD + "[zebra]\n", ["zebra: is not a known key; correct its spelling or remove it"]),
+        (GOOD.replace("id = 7", "id = true"), ["site.id: must be a number, not true or false"]),
+        (GOOD + "[journal]\nkeep_days = true\n", ["journal.keep_days", "(it is true)"]),
+        (GOOD + "fuse_a = false\n", ["home[0].fuse_a (address 257)", "(it is false)"]),
+        (
+            GOOD + "[bearer.x]\nkind = 'lora'\nregion = 'IN866'\n[bearer.y]\nkind = 'null'\n",
+            ["bearer.x: no radio plan 'IN866'"],
+        ),
+        (
+            GOOD + "[bearer.x]\nkind = 'udp'\nprot = 5\nhost = 4\n",
+            ['bearer.x.prot: is not a known key; did you mean "port"?', "bearer.x.host: "],
+        ),
     ],
 )
 def test_complaints_name_file_key_and_remedy(tmp_path: Path, text: str, parts: list[str]) -> None:
@@ -103,6 +120,29 @@ def test_the_complaint_names_the_file_that_said_it(tmp_path: Path) -> None:
     write(tmp_path, "[http]\nport = 'x'\n", "conf.d/10-web.toml")
     with pytest.raises(ConfigError, match=r"10-web\.toml: http\.port"):
         load(main, {})
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", ""])
+def test_an_editor_may_begin_the_file_with_a_mark(tmp_path: Path, mark: str) -> None:
+    path = write(tmp_path, "")
+    path.write_bytes((mark + GOOD).replace("\n", "\r\n").encode())
+    assert load(path, {}).site.id == 7
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (GOOD.encode("utf-16"), "it is UTF-16 text; save it as UTF-8"),
+        (b"a = 1\n# M\xfchlweg\n", r"it is no UTF-8 text \(line 2\); save it as UTF-8"),
+    ],
+)
+def test_a_file_in_another_encoding_says_how_to_save_it(
+    tmp_path: Path, data: bytes, words: str
+) -> None:
+    path = write(tmp_path, "")
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match=words):
+        load(path, {})
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -36,8 +36,14 @@ def test_paths_are_relative_to_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "environ", "why"),
     [
-        ("[store]\nraw_day = 3\n", {}, r"hq.toml: store.raw_day: is not a known key"),
-        ("[store]\nraw_days = 0\n", {}, r"hq.toml: store.raw_days: .*greater.* \(it is 0\)"),
+        (
+            "[store]\nraw_day = 3\n",
+            {},
+            r"store.raw_day: is not a known key; did you mean .raw_days.\?",
+        ),
+        ("[store]\nraw_days = true\n", {}, r"hq.toml: store.raw_days: must be a number, not true"),
+        ("\ufeff[store]\nraw_days = 0\n", {}, r"hq.toml: store.raw_days: must be at least 2"),
+        ("[store]\nraw_days = 0\n", {}, r"hq.toml: store.raw_days: must be at least 2 \(it is 0\)"),
         ("[store\n", {}, "not valid TOML"),
         ("", {"PBAL_HQ_STORE__RAW_DAYS": "many"}, "environment .*store.raw_days"),
         ("", {"PBAL_HQ_STORE": "1", "PBAL_HQ_STORE__RAW_DAYS": "1"}, "as a value already"),

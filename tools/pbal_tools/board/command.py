@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pbal_build import CHIPS, Finding, check, uses
+from pbal_host import counted
 
 from ..errors import CheckFailed, InputError
 from ..output import JsonFlag, check_writable, emit
@@ -38,7 +39,8 @@ def list_boards(json_output: JsonFlag = False) -> None:
 
     def render(data: list[dict[str, Any]]) -> None:
         for row in data:
-            flaw = f"  ({row['errors']} errors: pbal board check)" if row["errors"] else ""
+            found = counted(row["errors"], "error")
+            flaw = f"  ({found}: pbal board check)" if row["errors"] else ""
             print(f"{row['name']:<22} {row['chip']:<8} {row['description']}{flaw}")
 
     emit(rows, json_output, render)
@@ -118,7 +120,7 @@ def check_boards(
     def render(rows: list[dict[str, Any]]) -> None:
         for row in rows:
             errors = sum(1 for item in row["findings"] if item["level"] == "error")
-            print(f"{row['board']}: " + ("ok" if row["ok"] else f"{errors} errors"))
+            print(f"{row['board']}: " + ("ok" if row["ok"] else counted(errors, "error")))
             for item in row["findings"]:
                 print(f"  {item['level']}: {item['where']}: {item['text']}")
 

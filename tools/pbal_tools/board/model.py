@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from pbal_build import Board, BuildError, data_folder
 from pbal_controller.documents import DocumentError, dump_json, read_toml
+from pbal_host.tables import dotted, remedy
 
 from ..errors import InputError
 
@@ -74,5 +75,5 @@ def load(name: str) -> Board:
 
 def _complaints(path: Path, exc: ValidationError) -> Iterator[str]:
     for item in exc.errors():
-        where = ".".join(str(part) for part in item["loc"])
-        yield f"{path}: {where}: {item['msg']}"
+        where = dotted(item["loc"])
+        yield f"{path}: {where}: {remedy(item, Board)}" if where else f"{path}: {remedy(item)}"

@@ -5,17 +5,16 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from pbal_controller.documents import DocumentError, read_toml
+from pbal_host.tables import Table, dotted, remedy
 
 _CHECKOUT = Path(__file__).resolve().parents[4]
 
 
-class Hat(BaseModel):
+class Hat(Table):
     """How a radio is wired. Pins are BCM numbers of the Pi's header."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     title: str
@@ -67,5 +66,5 @@ def load_hat(name: str) -> Hat:
         raise ValueError(f"{path}: not a hat: {error}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"])) or "hat"
-        raise ValueError(f"{path}: {key}: {first['msg']}") from None
+        key = dotted(first["loc"]) or "hat"
+        raise ValueError(f"{path}: {key}: {remedy(first, Hat)}") from None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pbal_controller.bearers.base import Where
+from pbal_host.tables import Table
 from pbal_protocol.errors import FieldError, ForbiddenError, RangeError
 from pbal_protocol.radio.airtime import time_on_air_us
 from pbal_protocol.radio.budget import Budget
@@ -22,10 +23,8 @@ _ANTENNA_DB = 2.15
 SLOWEST = 11
 
 
-class RadioConfig(BaseModel):
+class RadioConfig(Table):
     """One radio and its channel. `region` is a plan of docs/radio-plans.md."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     region: str
     # Number of the channel in the region's plan; neighbouring sites take different ones.

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pbal_controller.bearers.base import Where
+from pbal_host.tables import Table
 
 MAX_UNIT = 247
 
 
-class BusConfig(BaseModel):
+class BusConfig(Table):
     """One RS-485 segment; `port` is any pyserial URL."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     port: str
     baud: int = Field(default=115200, ge=1200, le=4_000_000)

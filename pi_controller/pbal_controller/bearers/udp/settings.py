@@ -6,18 +6,17 @@ import importlib.util
 import ipaddress
 import re
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from pbal_controller.bearers.base import Where
+from pbal_host.tables import Table
 from pbal_protocol.datagram import PORT
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
-class UdpConfig(BaseModel):
+class UdpConfig(Table):
     """One UDP port that homes speak to, over Wi-Fi, Ethernet or PPP."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     # The address of this computer that it listens at; 0.0.0.0 or ::, all of them.
     host: str = "0.0.0.0"
