@@ -84,8 +84,8 @@ def health(
 ) -> None:
     """How well the running controller does. Example: pbal-controller health
 
-    Exit code 0: all loops work and moves may be ordered; 5: none answers; 6: it runs, and says what
-    is not well.
+    Exit code 0: all loops and ports work and moves may be ordered; 5: none answers; 6: it runs, and
+    says what is not well.
     """
     settings = load(config)
     data: dict[str, Any]
@@ -106,14 +106,19 @@ def health(
             "answers": True, "version": status["version"], "late": status["late_loops"],
             "nothing_ordered": why_not, "homes": status["homes_configured"],
             "homes_alive": status["homes_alive"], "follows": follows,
+            "bearers_down": {
+                bus["name"]: bus["last_error"] for bus in status["buses"]
+                if bus.get("state") != "open" and bus.get("last_error")
+            },
         }  # fmt: skip
     else:
         # Without the status server only systemd knows readiness and watchdog; no more is known
         # here.
         data = {"answers": True, "version": "", "late": [], "nothing_ordered": "", "homes": 0,
-                "homes_alive": 0, "follows": False}  # fmt: skip
+                "homes_alive": 0, "follows": False, "bearers_down": {}}  # fmt: skip
     wrong = [f"late: {', '.join(data['late'])}"] if data["late"] else []
     wrong += [f"nothing is ordered: {data['nothing_ordered']}"] if data["nothing_ordered"] else []
+    wrong += [f"{name} cannot be used: {why}" for name, why in data["bearers_down"].items()]
     if json_:
         print(dump_json(data))
     else:

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from pbal_tools import view
 from pbal_tools.picture import HomeCell, Link, MoveLine, Picture, RadioLine, sentence
+from pbal_tools.statusclient import Feed
 
 
 def a_picture(**changes: object) -> Picture:
@@ -45,6 +46,27 @@ def test_the_sentence_follows_the_story() -> None:
     assert "rose from 40 A to 50 A (+25 %)" in sentence(picture)
 
 
+def test_homes_that_were_not_heard_are_not_said_to_see_anything() -> None:
+    silent = [HomeCell("home_01"), HomeCell("home_02")]
+    picture = a_picture(homes=silent)
+    assert sentence(picture) == "Reading the homes for the first time."
+    picture.homes = [HomeCell("home_01", 0, 0.0, 0.4), silent[1]]
+    assert "The nodes see the mains return" in sentence(picture)
+
+
+def test_a_port_that_cannot_be_used_is_said() -> None:
+    picture = a_picture(homes=[HomeCell("home_01")])
+    bus = {"name": "north", "state": "waiting", "last_error": "/dev/ttyUSB0: no such file"}
+    Feed(picture).apply(
+        {
+            "time_s": 1.0, "homes": [], "homes_fresh": 0, "homes_configured": 1,
+            "phase_currents_a": [0, 0, 0], "phase_voltages_v": [None, None, None],
+            "neutral_current_a": 0.0, "neutral_history": [], "buses": [bus, {"name": "none"}],
+        }
+    )  # fmt: skip
+    assert sentence(picture) == "north cannot be used: /dev/ttyUSB0: no such file"
+
+
 def test_a_node_that_waits_does_not_hold_up_the_story() -> None:
     waits = MoveLine(8, 0.0, "home_07", 1, 2, "why", "waits", waiting=True)
     done = MoveLine(7, 0.0, "home_04", 2, 1, "why", "confirmed", done=True)
@@ -53,7 +75,7 @@ def test_a_node_that_waits_does_not_hold_up_the_story() -> None:
 
 
 def test_homes_without_supply_are_not_called_balanced() -> None:
-    picture = a_picture(homes=[HomeCell("home_01"), HomeCell("home_02")])
+    picture = a_picture(homes=[HomeCell(f"home_0{i}", 0, 0.0, 0.4) for i in (1, 2)])
     assert "waits for 5 s of good voltage" in sentence(picture)
 
 

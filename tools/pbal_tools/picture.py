@@ -99,6 +99,7 @@ class Picture:
     footer: str = ""
     fault: str = ""  # what was broken last, on purpose
     alarm: str = ""  # why the controller orders nothing
+    down: Sequence[str] = ()  # buses and radios that cannot be used, and why
     url: str = ""
     told: list[str] = field(default_factory=list)  # what HQ received, a line each
 
@@ -133,11 +134,15 @@ def sentence(picture: Picture) -> str:
         return picture.note or "Waiting for the controller."
     if picture.alarm:
         return f"Nothing is ordered: {picture.alarm}"
+    if picture.down:
+        return "; ".join(picture.down)
     moving = [move for move in picture.moves if not move.done and not move.waiting]
     if moving:
         return _moving_sentence(moving)
-    unsupplied = sum(home.phase == 0 for home in picture.homes)
-    if picture.homes and unsupplied == len(picture.homes):
+    heard = [home for home in picture.homes if home.age_s is not None]
+    if picture.homes and not heard:
+        return "Reading the homes for the first time."
+    if heard and not any(home.phase for home in heard):
         return "The nodes see the mains return; each waits for 5 s of good voltage, then closes."
     confirmed = sum(move.done and not move.failed for move in picture.moves)
     cut = picture.cut

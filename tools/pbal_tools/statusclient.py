@@ -221,6 +221,11 @@ class Feed:
         picture = self.picture
         picture.stage = "running"
         picture.alarm = shown(str(status.get("why_no_commands") or ""))
+        picture.down = [
+            f"{shown(str(bus['name']))} cannot be used: {shown(str(bus['last_error']))}"
+            for bus in status.get("buses", [])
+            if bus.get("state") != "open" and bus.get("last_error")
+        ]
         now_s = float(status["time_s"])
         names = {
             home["address"]: home.get("name") or str(home["address"]) for home in status["homes"]

@@ -89,7 +89,7 @@ def test_setup_never_replaces_another_key_store(folder: Path) -> None:
 
 
 STATUS: dict[str, Any] = {
-    "version": "9.9", "late_loops": [], "why_no_commands": "", "homes_configured": 3,
+    "version": "9.9", "late_loops": [], "why_no_commands": "", "buses": [], "homes_configured": 3,
     "homes_alive": 2,
 }  # fmt: skip
 
@@ -139,8 +139,19 @@ def test_health(controller: tuple[Path, dict[str, Any]]) -> None:
     assert code == 6
     assert json.loads(said) == {
         "answers": True, "version": "9.9", "late": ["planner"], "homes": 3, "homes_alive": 2,
-        "nothing_ordered": "the clock is not set", "follows": False,
+        "nothing_ordered": "the clock is not set", "follows": False, "bearers_down": {},
     }  # fmt: skip
+    status["why_no_commands"], status["late_loops"] = "", []
+    why = "/dev/ttyUSB0: no such file; check the cable"
+    status["buses"] = [
+        {"name": "south", "state": "open", "last_error": ""},
+        {"name": "north", "state": "waiting", "last_error": why},
+        {"name": "none", "kind": "null"},
+    ]
+    code, said = call("health", "--config", config)
+    assert code == 6
+    assert said == f"north cannot be used: {why}\n2 of 3 homes answer\n"
+    status["buses"] = []
     # One that follows another orders nothing, and is well as long as it could take over.
     status["late_loops"] = []
     status["standby"] = {"serving": False, "why_not_ready": ""}

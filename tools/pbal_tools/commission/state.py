@@ -70,8 +70,18 @@ class State:
             raise InputError(
                 f"There is no commissioning in {folder}.", "Begin one:  pbal commission run"
             ) from None
-        except (OSError, ValueError) as exc:
-            raise InputError(f"{path} cannot be read: {exc}.", "Restore it.") from None
+        except NotADirectoryError:
+            raise InputError(
+                f"{folder} is a file; a commissioning is kept in a folder.",
+                "Name that folder, e.g. commission-7-north (site 7, bus north).",
+            ) from None
+        except OSError as exc:
+            raise InputError(f"{path} cannot be read: {exc.strerror}.", "Check it.") from None
+        except ValueError as exc:
+            raise InputError(
+                f"{path} is damaged: {exc}.",
+                "Put a copy of it back, or begin anew in another folder with --folder.",
+            ) from None
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise InputError(f"{path} is no record of a commissioning.", "Name another folder.")
         return cls(folder, data)
