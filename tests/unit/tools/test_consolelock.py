@@ -31,7 +31,7 @@ def test_each_node_has_its_own_secret_that_only_its_root_key_tells() -> None:
 
 
 def test_the_digest_is_the_one_that_the_node_computes() -> None:
-    # tests/unit/node/mp/mp_console.py opens a console with it.
+    # tests/unit/node/mp/scenarios_locked.py opens a console with it.
     assert consolelock.digest("5a" * 32, "00ff") == (
         "621dcea76dcaed5ff3f24239b9909e1f38dfb5e63ad70f24ca0f96a8acb66db5"
     )

@@ -2,110 +2,16 @@
 
 import asyncio
 import gc
-import json
-import os
 import random
-import select
 import sys
-import time
 
 import machine
 import support
+from keyboard import ASKS, BOOT, COILS, NOISE, boot, house, turns, typed
 
-BOOT = [p for p in sys.path if p.endswith("/firmware")][0] + "/boot.py"
-support.ram_disk()
-BOOT = "/host" + BOOT
-support.install_board("esp32-devkitc", return_spread_ms=0)
-support.install_identity(7, 0x0105, bytes(32), b"\x11" * 32, phase=2)
-
-from pbal_node import app as app_module  # noqa: E402
-from pbal_node import console, lock, shutdown  # noqa: E402
-
-house = machine.house
-COILS = (18, 19, 23)
-
-# What tools send, and what noise sends. A text read of the last ones would wait for more.
-ASKS = (b"\r\x03", b"\x03\x03", b"\r\x03\x03", b"\r\x03\r\x01", b"\x03\x03\x03\x03")
-NOISE = (
-    b"",
-    b"\x03",
-    b"\r",
-    b"a",
-    b"\x03a\x03",
-    b"\xc3",
-    b"\xff" * 40,
-    b"\xe2\x82",
-    b"\x01",
-    b"\x04",
-    # More than two bytes that happen to be right: dense noise has them every eight minutes.
-    b"\xc3\r\x03",
-    b"x\r\r\x03",
-    b"\x03\x03\xff",
-    b"\x80\x03\x03" * 20,
-    b"\r\r\r\r",
-)
-
-
-async def nothing():
-    pass
-
-
-# The interpreter stamps the first task by its own clock: let virtual time take that step now.
-asyncio.run(nothing())
-
-
-class Keys:
-    """A console on which `data` was typed; also the poll object and sys.stdin."""
-
-    POLLIN = 1
-
-    def __init__(self, data):
-        self.data = data
-        self.buffer = self.stdin = self
-
-    def __getattr__(self, name):
-        return getattr(sys, name)
-
-    def poll(self, ms=None):
-        if self.data is None or ms is None:
-            return self  # select.poll(); or the end of a file, which is always there
-        if not self.data:
-            time.sleep_ms(ms)
-        return [self] if self.data else []
-
-    def register(self, what, how):
-        pass
-
-    def read(self, n):
-        assert n == 1, "a read of more waits"
-        if self.data is None:
-            return b""
-        key = self.data[:1]
-        self.data = self.data[1:]
-        return key
-
-
-def boot(data):
-    """boot.py with `data` typed; True when it keeps main.py from starting."""
-    with open(BOOT) as f:
-        code = compile(f.read(), "boot.py", "exec")
-    keys = Keys(data)
-    names = {"__name__": "__main__"}
-    house.timer = None
-    for pin in COILS:
-        house.level[pin] = 1
-    sys.modules["select"] = sys.modules["sys"] = keys
-    try:
-        exec(code, names)
-        asked = False
-    except KeyboardInterrupt:
-        asked = True
-    finally:
-        sys.modules["select"], sys.modules["sys"] = select, sys
-    assert [house.level[pin] for pin in COILS] == [0, 0, 0]
-    assert house.timer, "nothing watches"
-    assert list(names) == ["__name__"], "left behind: %r" % names
-    return asked
+import scenarios_locked as locked
+from pbal_node import app as app_module
+from pbal_node import shutdown
 
 
 def the_window_takes_a_request_and_no_noise():
@@ -142,203 +48,6 @@ class Levels(dict):
 
     def __getitem__(self, pin):
         return 0
-
-
-# As pbal_tools.consolelock makes it (tests/unit/tools/test_consolelock.py has the same digest).
-SECRET = b"5a" * 32
-LOCK = {
-    "salt": "00ff",
-    "rounds": 1000,
-    "digests": ["621dcea76dcaed5ff3f24239b9909e1f38dfb5e63ad70f24ca0f96a8acb66db5"],
-}
-NO_DIGEST = '{"salt": "x", "rounds": 1, "digests": 3}'
-ENDLESS = json.dumps(dict(LOCK, rounds=1000000000))
-
-
-def locked(text=None):
-    """From here on the node has a lock."""
-    support.write_file("/main.py", "")  # without it boot.py waits for the secret for ever
-    support.write_file("/cfg/console.json", text or json.dumps(LOCK))
-
-
-def the_window_of_a_locked_node_takes_the_secret_and_the_button():
-    house.level[0] = 1
-    locked()
-    try:
-        for data in ASKS + NOISE:
-            assert not boot(data), data
-        for before in (b"", b"\r\x03", b"\r\x03\x03\r", b"x\r"):
-            assert boot(before + SECRET + b"\r"), before
-        for wrong in (b"0" * 64, SECRET[:-1], SECRET + b"5", SECRET[:9] + b"\x03" + SECRET[9:]):
-            assert not boot(wrong + b"\r"), wrong
-        assert not boot(SECRET), "without Enter"
-        twice = b"0" * 64 + b"\r" + SECRET + b"\r"
-        for before in (b"", b"\r\x03\x03"):
-            assert not boot(before + twice), "one try for each start"
-        os.remove("/main.py")
-        assert boot(twice), "without a program it waits for the secret"
-        locked()
-        house.level[0] = 0
-        assert boot(b"")
-        house.level[0] = 1
-        for damaged in ("{", "[]", "{}", "7", NO_DIGEST, ENDLESS):
-            locked(damaged)
-            assert not boot(b"\r\x03" + SECRET + b"\r"), damaged
-            assert not boot(b"\r\x03\x03"), damaged
-        os.remove("/cfg/console.json")
-        os.mkdir("/cfg/console.json")  # a file that cannot be read
-        assert not boot(b"\r\x03\x03")
-    finally:
-        os.remove("/cfg/console.json")
-
-
-def turns(asked, most=400):
-    """How many turns until it gives the prompt; None if never."""
-    for n in range(most):
-        if asked():
-            return n
-    return None
-
-
-class Broken:
-    """In place of pbal_node.start."""
-
-    @staticmethod
-    def application():
-        raise ValueError("broken")
-
-
-def main_restarts():
-    """main.py with a program that is broken; whether the chip restarts instead of the prompt."""
-    with open(BOOT.replace("boot.py", "main.py")) as f:
-        code = compile(f.read(), "main.py", "exec")
-    kept = sys.modules.get("pbal_node.start")
-    sys.modules["pbal_node.start"] = Broken
-    try:
-        exec(code, {"__name__": "__main__"})
-    except machine.ResetError:
-        return True
-    finally:
-        gc.threshold(-1)
-        sys.modules.pop("pbal_node.start")
-        if kept:
-            sys.modules["pbal_node.start"] = kept
-    return False
-
-
-def a_broken_program_of_a_locked_node_does_not_end_at_the_prompt():
-    resets = machine.house.resets
-    assert not main_restarts()
-    locked()
-    try:
-        assert main_restarts()
-    finally:
-        os.remove("/cfg/console.json")
-    machine.house.resets = resets
-
-
-class Worn:
-    """A flash that does not read: whether there is a lock nobody knows."""
-
-    @staticmethod
-    def stat(path):
-        raise OSError(5)
-
-
-def a_lock_that_cannot_be_read_locks():
-    console.os = Worn
-    try:
-        for data in ASKS:
-            asked, _keys = typed(data)
-            assert turns(asked, 20) is None, data
-    finally:
-        console.os = os
-
-
-def a_locked_node_that_runs_takes_the_secret_only():
-    locked()
-    try:
-        for data in ASKS + NOISE:
-            asked, _keys = typed(data)
-            assert turns(asked, 20) is None, data
-        for before in (b"", b"\r\x03", b"\xff" * 500 + b"\r", b"x\x03"):
-            asked, keys = requested(before + SECRET + b"\r\x01")
-            assert turns(asked) is not None, before
-            assert keys.data == b"\x01", "what follows is the prompt's"
-        for wrong in (SECRET[:-1], SECRET + b"5", SECRET[:9] + b"\x03" + SECRET[9:]):
-            asked, _keys = requested(wrong + b"\r")
-            assert turns(asked, 20) is None, wrong
-        asked, _keys = typed(SECRET + b"\r")
-        assert turns(asked, 20) is None, "before anybody asked for the prompt"
-        # Where there is no room for the lock's code, nothing happens; later there may be.
-        asked, keys = typed(b"\r\x03\x03")
-        sys.modules["pbal_node.lock"] = NoRoom()
-        assert not asked()
-        sys.modules["pbal_node.lock"] = lock
-        keys.data = b"\r\x03\x03"
-        assert not asked()
-        keys.data = SECRET + b"\r"
-        assert turns(asked) is not None
-        # Wrong ones cost a pause that doubles, in which the right one counts for nothing either;
-        # the first, the tenth ... are events.
-        told = []
-        asked, keys = requested(b"", lambda *what: told.append(what))
-        checks = []
-        for n in range(600):
-            if not keys.data:
-                keys.data = b"0" * 64 + b"\r"
-            was = house_said(asked)
-            if was:
-                checks.append(n)
-        pauses = [b - a for a, b in zip(checks, checks[1:])]  # noqa: B905
-        assert all([b > a for a, b in zip(pauses[:5], pauses[1:6])]), pauses  # noqa: B905
-        assert max(pauses) <= 128 + 8, pauses
-        assert [a for a in told if a[0] != 9 or a[3] != 1] == [], told
-        assert [a[2] for a in told] == [1, 10], told
-        keys.data = b"\r" + SECRET + b"\r"
-        assert turns(asked, 3) is None
-        while keys.data:
-            assert not asked()
-        for _ in range(140):
-            assert not asked()
-        keys.data = b"\r" + SECRET + b"\r"
-        assert turns(asked) is not None
-        locked(ENDLESS)
-        asked, keys = requested(SECRET + b"\r")
-        assert turns(asked, 20) is None
-        keys.data = b"x"
-        assert not asked() and not keys.data, "a try that does not end"
-        locked("{")
-        asked, _keys = requested(SECRET + b"\r")
-        assert turns(asked, 20) is None, "a damaged lock opens for nobody"
-    finally:
-        os.remove("/cfg/console.json")
-
-
-def requested(data, emit=None):
-    """As typed(), on a locked node that was asked for the prompt before."""
-    asked, keys = typed(b"\r\x03\x03", emit)
-    assert not asked()
-    keys.data = data
-    return asked, keys
-
-
-class NoRoom:
-    """A module that finds no room."""
-
-    def __getattr__(self, name):
-        raise MemoryError
-
-
-def house_said(asked):
-    """True when the node told of a wrong secret in this turn."""
-    said = []
-    lock.print = lambda *words: said.append(words[0])
-    try:
-        assert not asked()
-    finally:
-        del lock.print
-    return [words for words in said if "wrong secret" in words]
 
 
 def tick(used):
@@ -439,27 +148,6 @@ def the_running_application_takes_a_request_and_no_noise():
     assert not asked(), "it looks at a console that is not there"
 
 
-def typed(data, emit=None):
-    """(what the application asks, the keys) with `data` typed."""
-    keys = console.select = console.sys = Keys(data)
-    asked = console.console(emit)
-    console.select, console.sys = select, sys
-    return with_keys(asked, keys), keys
-
-
-def with_keys(asked, keys):
-    """It reads sys.stdin of its module each time."""
-
-    def ask():
-        console.sys = keys
-        try:
-            return asked()
-        finally:
-            console.sys = sys
-
-    return ask
-
-
 def ask(app):
     app.console, _keys = typed(b"\r\x03\x03\r\x03\x03")
 
@@ -541,14 +229,14 @@ def the_contacts_open_before_anything_is_loaded():
 support.run(
     (
         the_window_takes_a_request_and_no_noise,
-        the_window_of_a_locked_node_takes_the_secret_and_the_button,
+        locked.the_window_of_a_locked_node_takes_the_secret_and_the_button,
         a_damaged_board_file_leaves_a_way_in,
         a_prompt_left_alone_restarts_the_node,
         a_person_who_works_is_not_cut_short_but_noise_is,
         the_running_application_takes_a_request_and_no_noise,
-        a_broken_program_of_a_locked_node_does_not_end_at_the_prompt,
-        a_lock_that_cannot_be_read_locks,
-        a_locked_node_that_runs_takes_the_secret_only,
+        locked.a_broken_program_of_a_locked_node_does_not_end_at_the_prompt,
+        locked.a_lock_that_cannot_be_read_locks,
+        locked.a_locked_node_that_runs_takes_the_secret_only,
         a_person_stops_a_node_at_any_moment,
         the_contacts_open_before_anything_is_loaded,
     )
