@@ -237,7 +237,8 @@ def on_the_board(*wanted: str) -> str:
 
 TESTS = [
     line.split("def ")[1].split("(")[0]
-    for line in (MP / "radio_app.py").read_text(encoding="utf-8").splitlines()
+    for name in ("radio_settings.py", "radio_app.py", "radio_health.py")
+    for line in (MP / name).read_text(encoding="utf-8").splitlines()
     if line.startswith("def test_")
 ]
 

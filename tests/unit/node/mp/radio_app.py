@@ -1,4 +1,7 @@
-"""The SX127x driver on MicroPython against the emulated chip, in virtual time."""
+"""The SX127x driver on MicroPython against the emulated chip, in virtual time.
+
+Here: frames out and in, and what wakes the driver.
+"""
 
 import sys
 import time
@@ -9,148 +12,11 @@ from radio_wire import tell
 import asyncio
 
 import clockwork  # noqa: F401
-from pbal_protocol.errors import RangeError
+import radio_health
+import radio_settings
+from radio_chip import HZ, begun, fill, make, until
 from pbal_protocol.radio import airtime
 from pbal_node.radio import activity, sx127x, waiting
-
-HZ = 868100000
-
-
-def make(kind=sx127x.SX127x, **more):
-    return kind(radio_wire.SPI(), radio_wire.Line("C"), radio_wire.Line("R"), **more)
-
-
-def begun(**more):
-    tell("fresh")
-    one = make()
-    one.begin(HZ, **more)
-    return one
-
-
-def radio_error(call, *arguments):
-    try:
-        call(*arguments)
-    except sx127x.RadioError as e:
-        return str(e)
-    raise AssertionError("no error")
-
-
-def until(one, wanted, ms=5000):
-    """Polls each millisecond, as a program without an interrupt does."""
-    for _ in range(ms):
-        found = one.poll()
-        if found == wanted:
-            return
-        assert not found, found
-        time.sleep_ms(1)
-    raise AssertionError("never")
-
-
-def fill(one, data):
-    one.buf[: len(data)] = data
-    return len(data)
-
-
-def test_the_silicon_is_looked_at_before_anything_is_written():
-    for fault, version in (("dead", 0), ("absent", 255)):
-        tell("fresh")
-        tell(fault)
-        one = make()
-        assert "version 0x%02x" % version in radio_error(one.begin, HZ)
-        assert tell("writes") == []
-
-
-def test_every_register_is_what_the_data_sheet_wants():
-    begun(sf=7, power_dbm=17)
-    regs = {r: v for r, v in tell("writes")}
-    # 868.1 MHz / (32 MHz / 2**19) = 14222950.4
-    assert (regs[0x06] << 16 | regs[0x07] << 8 | regs[0x08]) == 14222950
-    assert regs[0x09] == 0x8F, hex(regs[0x09])  # PaConfig: PA_BOOST, OutputPower 15
-    assert regs[0x4D] == 0x84
-    assert regs[0x0B] == 0x2B
-    assert regs[0x0C] == 0x23
-    assert regs[0x0E] == regs[0x0F] == 0
-    assert regs[0x1D] == 0x72  # 125 kHz, 4/5, explicit header
-    assert regs[0x1E] == 0x74  # SF7, CRC
-    assert regs[0x26] == 0x04
-    assert (regs[0x20], regs[0x21]) == (0, 8)
-    assert (regs[0x31], regs[0x37]) == (0x43, 0x0A)
-    assert (regs[0x36], regs[0x2F], regs[0x30]) == (0x03, 0x40, 0x00)  # errata 2.1, 2.3
-    assert (regs[0x33], regs[0x3B]) == (0x27, 0x1D)
-    assert regs[0x39] == 0x12
-    assert [v for r, v in tell("writes") if r == 0x01] == [0x00, 0x80, 0x81]
-
-
-def test_power_by_the_table():
-    tell("fresh")
-    one = make()
-    for dbm, config, dac, ocp in (
-        (2, 0x80, 0x84, 0x2B),
-        (14, 0x8C, 0x84, 0x2B),
-        (17, 0x8F, 0x84, 0x2B),
-        (18, 0x8D, 0x87, 0x31),
-        (20, 0x8F, 0x87, 0x31),
-    ):
-        one.begin(HZ, power_dbm=dbm)
-        assert tell("registers", [0x09, 0x4D, 0x0B]) == [config, dac, ocp]
-        assert tell("power") == dbm
-    tell("fresh", "rfo")
-    one = make(boost=False)
-    for dbm in (0, 7, 14):
-        one.begin(HZ, power_dbm=dbm)
-        assert tell("registers", [0x09]) == [0x70 | dbm]
-        assert tell("power") == dbm
-
-
-def test_what_a_module_can_not_do_is_refused_before_anything_is_written():
-    tell("fresh")
-    one = make()
-    for wrong in (
-        {"hz": 433175000},
-        {"power_dbm": 21},
-        {"power_dbm": 1},
-        {"sf": 6},
-        {"sf": 13},
-        {"bw_hz": 200000},
-        {"cr": 4},
-        {"preamble": 5},
-    ):
-        arguments = {"hz": HZ}
-        arguments.update(wrong)
-        try:
-            one.begin(**arguments)
-        except RangeError:
-            pass
-        else:
-            raise AssertionError(wrong)
-    assert tell("writes") == []
-    one.begin(HZ)
-    for size in (0, 256):
-        try:
-            one.send(size)
-        except RangeError:
-            pass
-        else:
-            raise AssertionError(size)
-
-
-def test_errata_and_low_data_rate_follow_the_settings():
-    for bw, sf, slow, errata in (
-        (125000, 10, 0, [0x03, 0x43, 0x40]),
-        (125000, 11, 8, [0x03, 0x43, 0x40]),
-        (125000, 12, 8, [0x03, 0x43, 0x40]),
-        (250000, 12, 8, [0x03, 0x43, 0x40]),
-        (41700, 7, 0, [0x03, 0x43, 0x44]),
-        (7800, 7, 8, [0x03, 0x43, 0x48]),
-        (500000, 12, 0, [0x02, 0xC3, None]),
-    ):
-        begun(bw_hz=bw, sf=sf)
-        assert tell("registers", [0x26])[0] & 8 == slow, (bw, sf)
-        found = tell("registers", [0x36, 0x31, 0x2F])
-        assert found[:2] == errata[:2]
-        assert errata[2] is None or found[2] == errata[2]
-        assert tell("errata") == [True, True], (bw, sf)
-    assert tell("registers", [0x3A]) == [0x64]
 
 
 def test_frames_go_out_and_take_their_time_on_air():
@@ -292,77 +158,6 @@ def test_the_interrupt_only_stamps_and_flags():
     assert 0 < time.ticks_diff(one.stamp_us, tell("rx_done_us") % (1 << 30)) < 2000
 
 
-def test_a_transmission_that_hangs_is_noticed_and_the_chip_brought_up_again():
-    one = begun()
-    one.send(fill(one, b"x" * 30))
-    tell("hang")
-    until(one, sx127x.FAILED)
-    assert one.restarts == 1
-    tell("peer_listen", 7)
-    one.send(fill(one, b"again"))
-    until(one, sx127x.SENT)
-    assert tell("peer_heard") == [list(b"again")]
-
-
-def test_a_chip_that_browned_out_is_noticed_by_its_registers():
-    one = begun(sf=9, power_dbm=10)
-    one.listen()
-    assert one.check()
-    tell("brown_out")
-    tell("peer_send", [1])
-    time.sleep_ms(400)
-    assert one.poll() == sx127x.NOTHING
-    assert not one.check()
-    assert one.restarts == 1
-    one.listen()
-    assert one.check()
-    tell("peer_send", [1, 2])
-    until(one, sx127x.HEARD)
-
-
-def test_one_register_that_changed_is_enough():
-    one = begun()
-    one.listen()
-    for register in (0x09, 0x1E, 0x39, 0x07, 0x11, 0x0E):
-        tell("poke", register, 0x55)
-        assert not one.check(), register
-        one.listen()
-        assert one.check()
-
-
-def test_a_dead_chip_is_said():
-    one = begun()
-    one.listen()
-    tell("absent")
-    assert "0xff" in radio_error(one.check)
-
-
-def test_another_spreading_factor_and_channel():
-    one = begun(power_dbm=20)
-    one.change(11, HZ + 200000)
-    assert tell("registers", [0x1E, 0x26, 0x09]) == [0xB4, 0x0C, 0x8F]
-    frf = tell("registers", [0x06, 0x07, 0x08])
-    # 868.3 MHz / (32 MHz / 2**19) = 14226227.2
-    assert (frf[0] << 16 | frf[1] << 8 | frf[2]) == 14226227
-    one.change(11, HZ)
-    tell("peer_listen", 11)
-    one.send(fill(one, b"slow"))
-    until(one, sx127x.SENT)
-    assert tell("peer_heard") == [list(b"slow")]
-    assert one.check()
-    tell("brown_out")
-    assert not one.check()
-    assert tell("registers", [0x1E, 0x09, 0x4D, 0x1D, 0x33]) == [0xB4, 0x8F, 0x87, 0x72, 0x27]
-    for sf, hz in ((13, HZ), (6, HZ), (9, 433175000)):
-        try:
-            one.change(sf, hz)
-        except RangeError:
-            pass
-        else:
-            raise AssertionError((sf, hz))
-    assert one.check()
-
-
 def test_three_drivers_understand_each_other():
     """The node's, rfm9x and pyLoRa: each speaks, the two others hear it."""
     tell("crosstalk")
@@ -410,28 +205,13 @@ def test_a_line_that_is_not_connected_costs_time_and_no_frame():
     assert 2500 < max(late) < 25000, late
 
 
-async def _check():
-    one = begun()
-    waiter = waiting.Waiter(one, radio_wire.dio0)
-    ticker = asyncio.create_task(waiter.tick())
-    one.listen()
-    tell("brown_out")
-    start = time.mono_us()
-    assert await waiter.event() == sx127x.FAILED
-    ticker.cancel()
-    return time.mono_us() - start
-
-
-def test_asyncio_looks_after_the_chip():
-    assert asyncio.run(_check()) < 10100000
-
-
 def main():
     wanted = sys.argv[3:]
-    for name, test in list(globals().items()):
-        if name.startswith("test_") and (not wanted or name in wanted):
-            print(name)
-            test()
+    for where in (radio_settings.__dict__, globals(), radio_health.__dict__):
+        for name, test in list(where.items()):
+            if name.startswith("test_") and (not wanted or name in wanted):
+                print(name)
+                test()
     print("ok")
 
 
