@@ -27,6 +27,8 @@ from grafana_foundation_sdk.cog.runtime import UnknownDataquery
 from grafana_foundation_sdk.models.common import BigValueGraphMode
 from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
+from pbal_hq.database.feeder_present import OPEN
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "hq" / "monitoring" / "grafana" / "dashboards"
 # As provisioning/datasources names them.
@@ -109,7 +111,7 @@ FLEET = [
     Show("Transformers", "stat", "short", (
         "SELECT count(*) FROM transformer WHERE in_service",), 6),
     Show("Open alarms", "stat", "short", (
-        "SELECT count(*) FROM alarm WHERE closed_at IS NULL",), 6),
+        f"SELECT count(*) FROM alarm a WHERE {OPEN}",), 6),
     Show("Neutral current of the fleet", "line", "amp", (
         'SELECT start_at AS "time", avg(in_mean_a) AS "mean", max(in_max_a) AS "highest"'
         " FROM summary_hourly WHERE $__timeFilter(start_at) GROUP BY 1 ORDER BY 1",),
@@ -132,7 +134,7 @@ FLEET = [
         " JOIN area_within w ON w.ancestor_id = d.id JOIN transformer t ON t.feeder_id = w.area_id"
         " LEFT JOIN site s ON s.transformer_id = t.id AND s.removed_at IS NULL"
         " LEFT JOIN site_live l ON l.site_id = s.id"
-        " LEFT JOIN alarm a ON a.transformer_id = t.id AND a.closed_at IS NULL"
+        f" LEFT JOIN alarm a ON a.transformer_id = t.id AND {OPEN}"
         " WHERE d.level = 'district' GROUP BY d.id, d.name ORDER BY 5 DESC, 1 LIMIT 50",)),
 ]  # fmt: skip
 

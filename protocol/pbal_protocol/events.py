@@ -168,11 +168,17 @@ KINDS = (
 SEVERITIES = {names.INFO: "info", names.WARNING: "warning", names.ALARM: "alarm"}
 
 _WORDS = {kind.code: kind.word for kind in KINDS}
+_SAYS = {kind.code: kind.says for kind in KINDS}
 
 
 def word(code: int) -> str:
     """The word of an event; its number in digits for one of a later version."""
     return _WORDS.get(code) or str(code)
+
+
+def says(code: int) -> str:
+    """What happened, in a few words; "" for an event of a later version."""
+    return _SAYS.get(code, "")
 
 
 def severity(number: int) -> str:

@@ -41,6 +41,35 @@ KINDS = {
     KIND_AUDIT: "audit",
 }
 
+# Event.code of a node's event, as on the wire (docs/wire.md); a test holds it to the wire's table.
+NODE_EVENTS = {
+    1: "boot",
+    2: "welded",
+    3: "autonomous transfer",
+    4: "power return",
+    5: "transfer interrupted",
+    6: "meter fault",
+    7: "meter ok",
+    8: "lockout cleared",
+    9: "auth failures",
+    10: "config changed",
+    11: "phase lost",
+    12: "safe mode",
+    13: "crash",
+    14: "watchdog",
+    15: "sense fault",
+    16: "flash error",
+    17: "update started",
+    18: "update done",
+    19: "update failed",
+    20: "inrush",
+    21: "defect",
+    22: "clock moved",
+    23: "counters spent",
+    24: "contact fault",
+    25: "writes refused",
+}
+
 # Event.severity, as on the wire to the nodes
 INFO, WARNING, ALARM = 0, 1, 2
 SEVERITIES = {INFO: "info", WARNING: "warning", ALARM: "alarm"}

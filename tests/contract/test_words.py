@@ -7,6 +7,7 @@ import pytest
 from rigs.needs import ROOT
 
 from pbal_protocol import events, names, states
+from pbal_uplink.names import NODE_EVENTS, SEVERITIES
 
 STATES = {name: value for name, value in vars(names).items() if name.startswith("STATE_")}
 EVENTS = {name: value for name, value in vars(names).items() if name.startswith("EVENT_")}
@@ -39,7 +40,15 @@ def test_an_event_says_what_it_must(kind: events.Kind) -> None:
     assert events.word(kind.code) == kind.word
 
 
+def test_hq_has_the_same_words_for_them() -> None:
+    """HQ knows of the wire only what the words to it say."""
+    assert {kind.code: kind.word.replace("-", " ") for kind in events.KINDS} == NODE_EVENTS
+    assert {number: events.severity(number) for number in SEVERITIES} == SEVERITIES
+
+
 def test_what_a_later_version_may_send() -> None:
+    assert events.says(names.EVENT_METER_FAULT) == "the meter gives no reading"
+    assert events.says(200) == ""
     assert states.word(200) == "200"
     assert events.word(200) == "200"
     assert events.severity(names.ALARM) == "alarm"

@@ -85,7 +85,7 @@ async def take_events(conn: Connection) -> int:
         for site, event, transformer, kind, address, severity, detail, at, code, trace in rows:
             word = names.KINDS.get(kind, str(kind))
             if kind == names.KIND_NODE:
-                word = f"node {code}"
+                word = names.NODE_EVENTS.get(code, f"node {code}")
             alarm = await raise_alarm(conn, transformer, word, address, severity, detail, at)
             await conn.execute(
                 "INSERT INTO alarm_event (site_id, event_id, alarm_id) VALUES (%s, %s, %s)",

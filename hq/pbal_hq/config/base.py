@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlsplit
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field
 
 from pbal_host.tables import Table
@@ -17,6 +19,15 @@ MailAddress = Annotated[str, Field(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")]
 PortalUrl = Annotated[str, Field(pattern=r"^(https?://[^\s/]+)?$")]
 
 
+def is_conninfo(text: str) -> bool:
+    """Whether it is a connection string or URL as libpq reads it."""
+    try:
+        conninfo_to_dict(text)
+    except ProgrammingError:
+        return False
+    return True
+
+
 def is_private(url: str) -> bool:
     """Whether what is sent there can be read by nobody on the way: HTTPS, or on this computer."""
     parts = urlsplit(url)
@@ -24,4 +35,13 @@ def is_private(url: str) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and here)
 
 
-__all__ = ["MailAddress", "Port", "PortalUrl", "Seconds", "Table", "TopicId", "is_private"]
+__all__ = [
+    "MailAddress",
+    "Port",
+    "PortalUrl",
+    "Seconds",
+    "Table",
+    "TopicId",
+    "is_conninfo",
+    "is_private",
+]

@@ -44,7 +44,10 @@ def load(path: Path | str | None = None, environ: Mapping[str, str] | None = Non
     except ValidationError as error:
         lines = []
         for item in error.errors():
-            where = dotted(item["loc"])
+            if item["type"] == "literal_error" and item.get("ctx", {}).get("expected") == "0":
+                continue  # "a port, or 0" is one thing to people: its other half complains, too
+            # What pydantic calls the half of such a value is no key.
+            where = dotted(part for part in item["loc"] if part != "constrained-int")
             origin = "environment (PBAL_HQ_*)" if _has(variables, item["loc"]) else str(file)
             lines.append(f"{origin}: {where}: {remedy(item, Config)}")
         raise ConfigError("\n".join(lines)) from None

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from pbal_hq.config.base import Port, PortalUrl, Seconds, Table, TopicId, is_private
+from pbal_hq.config.base import Port, PortalUrl, Seconds, Table, TopicId, is_conninfo, is_private
 from pbal_hq.config.notices import NotifyConfig
 
 
@@ -61,6 +61,12 @@ class DatabaseConfig(Table):
     # Prepared statements; false behind a pooler that keeps none (PgBouncer before 1.21 in
     # transaction mode).
     prepared: bool = True
+
+    @model_validator(mode="after")
+    def _readable(self) -> DatabaseConfig:
+        if not is_conninfo(self.url):  # its words are not said: they may hold a password
+            raise ValueError("`url` is no connection string, such as postgresql:///pbal_hq")
+        return self
 
 
 class BrokerConfig(Table):

@@ -16,7 +16,7 @@ from cryptography import x509
 from pbal_hq.bus import Measured
 from pbal_hq.ca import BROKER, HQ, Pki
 from pbal_hq.config import Config
-from pbal_hq.database import Connection, Database
+from pbal_hq.database import Connection, Database, feeder_present
 from pbal_hq.errors import BusError, CertificateError
 from pbal_uplink import names
 
@@ -80,8 +80,8 @@ async def _read_fleet(db: Connection, now: datetime) -> Fleet:
 
     online, offline, never, age_s = (await rows(_SITES))[0]
     alarms = await rows(
-        "SELECT severity, acknowledged_at IS NOT NULL, count(*) FROM alarm "
-        "WHERE closed_at IS NULL GROUP BY 1, 2"
+        "SELECT severity, acknowledged_at IS NOT NULL, count(*) FROM alarm a "
+        f"WHERE {feeder_present.OPEN} GROUP BY 1, 2"
     )
     orders = await rows("SELECT status, count(*) FROM command GROUP BY 1")
     severities = names.SEVERITIES.values()

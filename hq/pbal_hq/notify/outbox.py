@@ -15,7 +15,7 @@ from datetime import datetime
 from psycopg.rows import class_row
 
 from pbal_hq.config import RouteConfig
-from pbal_hq.database import Connection
+from pbal_hq.database import Connection, feeder_present
 from pbal_hq.notify.words import Change, Message
 
 _AT_ONCE = 500
@@ -29,9 +29,8 @@ async def escalate(conn: Connection, after_min: Sequence[float]) -> int:
     done = 0
     for level, minutes in enumerate(after_min, start=1):
         found = await conn.execute(
-            "UPDATE alarm SET escalated = %(level)s WHERE closed_at IS NULL"
+            f"UPDATE alarm a SET escalated = %(level)s WHERE {feeder_present.OPEN}"
             " AND acknowledged_at IS NULL AND severity = 2 AND escalated < %(level)s"
-            " AND (shelved_until IS NULL OR shelved_until <= now())"
             " AND greatest(raised_at, worse_at) < now() - make_interval(secs => %(s)s)",
             {"level": level, "s": minutes * 60},
         )

@@ -98,7 +98,8 @@ async def transformer(
     return page(
         request, "transformer.html", t=found, windows=windows, course=course, top=top, amps=amps,
         band=(await alarms.bands(conn, [found.row.id], until)).get(found.row.id),
-        days=int(days), arrows=arrows, heat=charts.heat(hours, until) if hours else None,
+        days=int(days), since=since, until=until, arrows=arrows,
+        heat=charts.heat(hours, until) if hours else None,
         homes=await fleet.homes(conn, who, transformer_id), limit=limit,
         bars=charts.bars([(p, *both) for p, both in amps.items()], limit),
         version=fleet.version_words(state.get("version")),

@@ -16,7 +16,8 @@ def table_messages() -> Iterator[str]:
     yield from (words for _, words, _ in MENU)
     yield from MEANINGS.values()
     yield from map(str, Role)
-    for table in (names.MODES, names.OUTCOMES, names.SEVERITIES, names.KINDS):
+    for table in (names.MODES, names.OUTCOMES, names.SEVERITIES, names.KINDS,
+                  names.NODE_EVENTS):  # fmt: skip
         yield from table.values()
     yield from alarms.KINDS
     yield from SORTS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from urllib.parse import urlencode
@@ -84,7 +85,8 @@ async def show(
     figure: str = "neutral",
 ) -> Response:  # fmt: skip
     """A figure's course, by area."""
-    since, last = _period(since, last, datetime.fromtimestamp(desk.wall(), UTC).date())
+    today = datetime.fromtimestamp(desk.wall(), UTC).date()
+    since, last = _period(since, last, today)
     area, shown, too_much, found = number(area_id, "area_id"), figure_of(figure), "", None
     try:
         found = await trends.ask(conn, who, desk, area, by, step, since, last)
@@ -93,6 +95,14 @@ async def show(
             raise
         too_much = str(error)  # nobody asked for it: the form comes with the reason
     every = lines(found, shown) if found else []
+    if found and not request.query_params and not any(line.known for line in every):
+        # Of a fleet that began today no day is over, but hours are.
+        with contextlib.suppress(BadInput):
+            hours = await trends.ask(conn, who, desk, area, by, "hours", str(today), str(today))
+            of_today = lines(hours, shown)
+            if any(line.known for line in of_today):
+                found, every = hours, of_today
+                step, since, last = "hours", str(today), str(today)
     known = [line for line in every if line.known]
     drawn = known[:DRAWN]
     picture = None

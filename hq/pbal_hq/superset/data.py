@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pbal_hq.database import feeder_present
 from pbal_hq.readers import reader
 
 USER = "pbal_superset"
@@ -136,4 +137,5 @@ DATASETS: tuple[Dataset, ...] = (
 def views() -> str:
     """The SQL that makes the views and the user that reads them."""
     text = (Path(__file__).parent / "views.sql").read_text(encoding="utf-8")
-    return text.replace("-- @READER\n", reader(USER)).replace("@USER", USER)
+    text = text.replace("-- @READER\n", reader(USER)).replace("@USER", USER)
+    return text.replace("@OPEN", feeder_present.OPEN)

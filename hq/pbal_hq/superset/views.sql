@@ -56,7 +56,7 @@ FROM site s JOIN figures.place p USING (transformer_id) LEFT JOIN site_live l ON
 WHERE s.removed_at IS NULL;
 
 CREATE VIEW figures.alarms AS
-SELECT p.*, a.raised_at AS at, a.kind, a.severity, a.closed_at IS NULL AS open,
+SELECT p.*, a.raised_at AS at, a.kind, a.severity, (@OPEN) AS open,
     a.acknowledged_at IS NOT NULL AS acknowledged, a.times, a.closed_at
 FROM alarm a JOIN figures.place p USING (transformer_id);
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from pbal_protocol import events
 from pbal_uplink import Command, Event, names
 
 # An event's time by the node's clock is used if it is within this of when the event came.
@@ -51,7 +52,7 @@ def event_of(site: int, at_s: float, fact: dict[str, Any]) -> Event:
             event_id=event_id(what, address, fact["boots"], fact["seq"], fact["code"], said),
             at_s=said if 0 <= at_s - said <= _BELIEVED_S else _second(at_s),
             kind=names.KIND_NODE, severity=fact["severity"], address=address, code=fact["code"],
-            arg0=fact["arg0"], arg1=fact["arg1"],
+            arg0=fact["arg0"], arg1=fact["arg1"], detail=shortened(events.says(fact["code"])),
         )  # fmt: skip
     if what == "switching":
         state = fact["state"]

@@ -19,6 +19,23 @@ def test_init_again_keeps_what_is_there(run, config, tmp_path):
     assert config.stat().st_mode & 0o077 == 0
 
 
+def test_init_says_what_it_would_not_take(run, config, tmp_path, empty_url):
+    """What is given for a new configuration changes nothing in one that is there, nor hides it."""
+    before = config.read_bytes()
+    again = ("init", "-c", config, "--data", tmp_path / "data", "--database", empty_url)
+    run(*again)
+    wrong = run("init", "-c", config, "--database", "postgresql://u:Secret@h/x", code=2).stderr
+    assert "--database is not its database.url" in wrong
+    assert "correct it there" in wrong
+    assert "Secret" not in wrong
+    assert "--data is not its data" in run("init", "-c", config, "--data", "/x", code=2).stderr
+    assert config.read_bytes() == before
+    other = tmp_path / "other.toml"
+    wrong = run("init", "-c", other, "--database", "mysql://u:Secret@h/x", code=2).stderr
+    assert "no connection string" in wrong
+    assert not other.exists()
+
+
 def test_a_site_from_nothing_to_gone(run, config):
     where = ("-c", config)
     run("site", "add", 7, "--transformer", "TR-1", *where, code=6)

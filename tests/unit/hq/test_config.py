@@ -46,12 +46,20 @@ def test_paths_are_relative_to_the_file(tmp_path):
         ("[store]\nraw_days = 0\n", {}, r"hq.toml: store.raw_days: must be at least 2 \(it is 0\)"),
         ("[store\n", {}, "not valid TOML"),
         ("", {"PBAL_HQ_STORE__RAW_DAYS": "many"}, "environment .*store.raw_days"),
+        (
+            '[database]\nurl = "mysql://u:Secret@h"\n',
+            {},
+            "hq.toml: database: `url` is no connection string",
+        ),
+        ("[portal]\nport = 99999\n", {}, r"hq.toml: portal.port: .*65535 \(it is 99999\)$"),
         ("", {"PBAL_HQ_STORE": "1", "PBAL_HQ_STORE__RAW_DAYS": "1"}, "as a value already"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, text, environ, why):
-    with pytest.raises(ConfigError, match=why):
+    with pytest.raises(ConfigError, match=why) as refused:
         load(written(tmp_path, text), environ)
+    assert "Secret" not in str(refused.value)
+    assert "\n" not in str(refused.value), "one mistake is one line"
 
 
 def run(*words, **how):

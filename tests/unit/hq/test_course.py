@@ -196,6 +196,20 @@ async def test_the_page(conn, fleet, database_url):
         assert (await client.get(f"/trends?area_id=99&{days}")).status_code == 404
 
 
+async def test_the_page_of_a_fleet_that_began_today(conn, fleet, database_url):
+    await sums(conn, fleet, "T1", "summary_hourly", TODAY)
+    async with people.portal(database_url) as client:
+        _, access = await people.who(conn, "official-whole")
+        client.cookies.set("__Host-pbal", access)
+        got = await client.get("/trends")
+        assert 'value="hours" selected' in got.text
+        assert "<polyline" in got.text
+        # What was asked for is what is shown.
+        asked_for = await client.get("/trends?step=days")
+        assert 'value="days" selected' in asked_for.text
+        assert "Nothing came in this time." in asked_for.text
+
+
 async def test_the_page_where_nothing_was_asked_for_and_too_much_is_there(
     conn, fleet, database_url, monkeypatch
 ):

@@ -237,3 +237,22 @@ async def test_a_statement_is_planned_for_its_values_however_often_it_was_seen(d
             " WHERE statement LIKE '%LIMIT $1'"
         )
         assert await found.fetchone() == (0, 20)
+
+
+async def test_alarms_of_nodes_get_their_word(empty_url):
+    upto = next(n for n, step in enumerate(steps()) if step.number == 64)
+    async with connected(DatabaseConfig(url=empty_url)) as db:
+        for n, step in enumerate(steps()[:upto], 1):
+            await migrate(db, known=steps()[:n])
+            if step.number in ROWS:
+                await db.execute(ROWS[step.number])
+                await db.commit()
+        await db.execute(
+            "INSERT INTO alarm (transformer_id, kind, address, severity, raised_at, last_at)"
+            " SELECT min(id), kind, 4, 1, now(), now() FROM transformer,"
+            " unnest(array['node 6', 'node 25', 'node 200']) kind GROUP BY kind"
+        )
+        await db.commit()
+        await migrate(db)
+        found = await db.execute("SELECT kind FROM alarm WHERE address = 4 ORDER BY kind")
+        assert await found.fetchall() == [("meter fault",), ("node 200",), ("writes refused",)]

@@ -140,6 +140,16 @@ async def test_alarms_from_windows_and_silence(conn):
     assert await alarms.watch(conn, now) == 0
 
 
+async def test_a_nodes_trouble_has_a_word(conn):
+    fleet = await people.make(conn)
+    for code in (6, 15, 200):
+        await people.event(conn, fleet, "T1", kind=1, code=code, severity=1, address=code)
+    await alarms.take_events(conn)
+    assert sorted(kind for _, kind, _, _ in await listed(conn)) == [
+        "meter fault", "node 200", "sense fault",
+    ]  # fmt: skip
+
+
 async def test_alarms_from_events(conn):
     fleet = await people.make(conn)
     for _ in range(3):

@@ -104,6 +104,13 @@ async def test_a_whole_hq_is_seen_and_its_rules_use_what_there_is(hq):
         "INSERT INTO alarm (transformer_id, kind, severity, raised_at, last_at) "
         "SELECT transformer_id, 'overload', 2, now(), now() FROM site WHERE id = 7",
     )
+    # Set aside: nobody is to look after it now.
+    execute(
+        hq.url,
+        "INSERT INTO alarm (transformer_id, kind, severity, raised_at, last_at, shelved_until) "
+        "SELECT transformer_id, 'voltage', 2, now(), now(), now() + interval '1 h' FROM site "
+        "WHERE id = 7",
+    )
     execute(hq.url, "INSERT INTO command (id, site_id, kind, fields, status, asked_by, expires_at) "
                     "VALUES (1, 7, 1, '{}', 'refused', 'a', now() + interval '1 h')")  # fmt: skip
     execute(hq.url, "INSERT INTO certificate (serial, name, site_id, not_before, not_after) "

@@ -133,6 +133,40 @@ async def test_every_page(database_url, fleet, tmp_path, width, dark, language):
             # A code counts once: the next login is another person's.
 
 
+async def test_long_names_without_a_gap_fit(database_url, fleet, tmp_path):
+    async with people.connected(database_url) as conn:
+        await conn.execute("UPDATE transformer SET code = repeat('X', 64), name = repeat('W', 200)"
+                           " WHERE code = 'T1'")  # fmt: skip
+        await conn.execute("UPDATE area SET name = repeat('Straße', 30), code = repeat('Ü', 60)"
+                           " || id WHERE level = 'division'")  # fmt: skip
+        await conn.execute("UPDATE alarm SET detail = repeat('Klemmleiste', 18)")
+    one = fleet.transformers["T1"]
+    paths = ("/", "/transformers", f"/transformers/{one}", "/alarms", "/alarms/1", "/fleet",
+             TRENDS, "/reports", "/commands")  # fmt: skip
+    async with (
+        people.served(database_url, tmp_path) as address,
+        people.logged_in(address, "engineer-whole", width=390) as page,
+    ):
+        for width in (390, 1280):
+            await page.set_viewport_size({"width": width, "height": 900})
+            for path in paths:
+                await page.goto(address + path)
+                await fits(page)
+        # Beside that no word of ours is cut: a label on a phone, a unit in a table.
+        await page.set_viewport_size({"width": 390, "height": 900})
+        await page.goto(f"{address}/reports")
+        heights = await page.evaluate(
+            "[...document.querySelectorAll('td.unit')].map(e => e.getClientRects().length"
+            " && getComputedStyle(e).whiteSpace)"
+        )
+        assert set(heights) == {"nowrap"}
+        narrow = await page.evaluate(
+            "[...document.querySelectorAll('tbody th')].filter(e => e.scrollWidth > e.clientWidth"
+            " || e.clientWidth < 40).map(e => e.textContent)"
+        )
+        assert narrow == []
+
+
 async def test_an_alarm_is_handled(database_url, fleet, tmp_path):
     async with (
         people.served(database_url, tmp_path) as address,

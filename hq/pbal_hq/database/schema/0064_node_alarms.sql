@@ -1,0 +1,28 @@
+-- Alarms of nodes were named by the number of their event; now they have its word, as new ones do.
+UPDATE alarm a SET kind = w.word FROM (VALUES
+    ('node 1', 'boot'),
+    ('node 2', 'welded'),
+    ('node 3', 'autonomous transfer'),
+    ('node 4', 'power return'),
+    ('node 5', 'transfer interrupted'),
+    ('node 6', 'meter fault'),
+    ('node 7', 'meter ok'),
+    ('node 8', 'lockout cleared'),
+    ('node 9', 'auth failures'),
+    ('node 10', 'config changed'),
+    ('node 11', 'phase lost'),
+    ('node 12', 'safe mode'),
+    ('node 13', 'crash'),
+    ('node 14', 'watchdog'),
+    ('node 15', 'sense fault'),
+    ('node 16', 'flash error'),
+    ('node 17', 'update started'),
+    ('node 18', 'update done'),
+    ('node 19', 'update failed'),
+    ('node 20', 'inrush'),
+    ('node 21', 'defect'),
+    ('node 22', 'clock moved'),
+    ('node 23', 'counters spent'),
+    ('node 24', 'contact fault'),
+    ('node 25', 'writes refused')
+) w (was, word) WHERE a.kind = w.was;
