@@ -16,7 +16,7 @@ import typer
 from pbal_controller import __version__, keycommands, onsite
 from pbal_controller.config import describe, load, source_of
 from pbal_controller.documents import dump_json
-from pbal_controller.errors import ConfigError, ControllerError, JournalError
+from pbal_controller.errors import BearerError, ConfigError, ControllerError, JournalError
 from pbal_controller.keys import check_keys, open_keys, tls_secret
 from pbal_controller.minutes import minutes
 from pbal_controller.onsite import ConfigOption, JsonOption
@@ -84,7 +84,7 @@ def check_config(
     ] = None,
     hardware: Annotated[
         bool,
-        typer.Option("--hardware", help="Also open each radio and say what answers there."),
+        typer.Option("--hardware", help="Also open each port and radio, and say what answers."),
     ] = False,
     json_: JsonOption = False,
 ) -> None:
@@ -92,7 +92,8 @@ def check_config(
 
     Example: pbal-controller check-config --config pbal.toml
     """
-    from pbal_controller.bearers.lora import probe
+    from pbal_controller.bearers.lora import probe as probe_radio
+    from pbal_controller.bearers.rs485 import BusConfig, probe
     from pbal_controller.meters import profile_of
     from pbal_controller.moves import core_config
     from pbal_controller.uplink import load_modem, read_app_key, tls
@@ -122,8 +123,14 @@ def check_config(
         return
     print("\n".join([*describe(settings, core, keys), *uplink]))
     if hardware:
+        for name, (_, bus) in settings.bearers().items():
+            if isinstance(bus, BusConfig):
+                try:
+                    print(f"bus {name}: {probe(bus)}")
+                except BearerError as error:
+                    raise BearerError(f"bus {name}: {error}") from None
         for name, radio in settings.radio.items():
-            print(f"radio {name}: {probe(radio)}")
+            print(f"radio {name}: {probe_radio(radio)}")
 
 
 @app.callback()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +101,23 @@ def test_check_config_also_checks_the_core(site: Path, line: str, words: str) ->
     assert done.returncode == 2
     assert "conf.d/20-core.toml: planner.core.pri" in done.stderr
     assert words in done.stderr
+
+
+def test_check_config_opens_the_ports_where_it_is_asked_to(keyed: Path) -> None:
+    done = call("check-config", "-c", "pbal.toml", "--hardware", cwd=keyed)
+    assert done.returncode == 5
+    assert "bus a: /nowhere cannot be opened" in done.stderr
+    assert "check the cable, the path" in done.stderr
+    ours, theirs = pty.openpty()
+    try:
+        main_file = keyed / "pbal.toml"
+        main_file.write_text(main_file.read_text().replace("/nowhere", os.ttyname(theirs)))
+        done = call("check-config", "-c", "pbal.toml", "--hardware", cwd=keyed)
+        assert done.returncode == 0, done.stderr
+        assert f"bus a: {os.ttyname(theirs)} opens\n" in done.stdout
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_check_config_tells_by_what_homes_are_chosen(keyed: Path) -> None:

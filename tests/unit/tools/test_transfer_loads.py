@@ -203,6 +203,34 @@ def played(
     return found
 
 
+class Stopped(Street):
+    """Somebody presses Ctrl-C after the first move."""
+
+    def __init__(self, *how: Any) -> None:
+        super().__init__(*how)
+        self.notes: list[str] = []
+
+    def note(self, words: str) -> None:
+        self.notes.append(words)
+        if len(self.notes) == 2:
+            raise KeyboardInterrupt
+
+
+def test_a_test_that_is_stopped_says_that_the_home_stays_where_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    street = Stopped(1, RIGHT, 0.0)
+    before = dict(street.values)
+    began = street.moves[-1][1]
+    with pytest.raises(KeyboardInterrupt):
+        toured(monkeypatch, street)
+    assert street.notes[-1] == (
+        f"home 1 stays on the phase it is on; before the test it was on {'?ABC'[began]}"
+    )
+    assert street.moves[-1][1] != began
+    assert street.values == before, "settings are put back"
+
+
 # (turn_s, homes on each phase, how much slower they switch): a line, a near village, a far one, a
 # street in which somebody switches every few seconds.
 PLACES = {

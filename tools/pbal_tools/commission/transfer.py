@@ -135,6 +135,11 @@ def tour(job: Job, address: int) -> dict[str, Any]:
         if present != start and talk.reading().phase == present:
             # It must end where it began: the transfer back is part of the test.
             done.append(_move(test, present, start))
+    except KeyboardInterrupt:
+        # No further transfer: it would darken the home once more, against a person's wish to stop.
+        job.note(f"home {address} stays on the phase it is on; before the test it was on "
+                 f"{PHASES[start - 1]}")  # fmt: skip
+        raise
     finally:
         talk.meanwhile = nothing
         put_back(job, address)

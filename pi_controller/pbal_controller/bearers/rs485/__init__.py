@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pbal_controller.bearers.base import Bearer, Registers, Traffic
 from pbal_controller.bearers.kinds import Kind
 from pbal_controller.bearers.rs485.settings import BusConfig, locate
+from pbal_controller.errors import BearerError
 
 
 def make(name: str, config: BusConfig, traffic: Traffic) -> Bearer:
@@ -38,6 +39,18 @@ def open_port(config: BusConfig, *, timeout_s: float, write_timeout_s: float) ->
     )  # fmt: skip
 
 
+def probe(config: BusConfig) -> str:
+    """Open a segment's port, send nothing, and say that it opens. Raises BearerError."""
+    try:
+        open_port(config, timeout_s=0.0, write_timeout_s=0.0).close()
+    except OSError as error:
+        raise BearerError(
+            f"{config.port} cannot be opened ({error}); check the cable, the path (ls "
+            "/dev/serial/by-id) and its permissions; while the controller runs, the port is its own"
+        ) from None
+    return f"{config.port} opens"
+
+
 KIND = Kind("rs485", BusConfig, locate, make)
 
-__all__ = ["KIND", "BusConfig", "open_port", "serial_registers"]
+__all__ = ["KIND", "BusConfig", "open_port", "probe", "serial_registers"]
