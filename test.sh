@@ -28,6 +28,10 @@ fi
 names=()
 results=()
 failed=0
+# tests/conftest.py writes there which tests got a second try.
+PBAL_SECOND_TRIES=$(mktemp)
+export PBAL_SECOND_TRIES
+trap 'rm -f "$PBAL_SECOND_TRIES"' EXIT
 
 # step NAME COMMAND...: runs a check, remembers how it ended and how long it took.
 step() {
@@ -53,8 +57,8 @@ types_and_rooms() {
     step "types (mypy)" "$bin/mypy"
     step "rooms (import-linter)" "$bin/lint-imports"
 }
-# A test that another program kept from running in time gets a second try. The summary names it and
-# says why the first try failed. What fails twice has failed.
+# A test that another program kept from running in time gets a second try. pytest says why the first
+# try failed, and the last lines of all name the test. What fails twice has failed.
 once_more=(--reruns 1 --rerun-show-tracebacks)
 # A file's tests stay together: they share what they start. Most wait for a port or another process, so
 # there are more workers than processors.
@@ -94,7 +98,7 @@ else
             --durations-min 5 "${gaps[@]}"
     ) >"$said" 2>&1 </dev/null &
     beside=$!
-    trap 'kill "$beside" 2>/dev/null; rm -f "$said"' EXIT
+    trap 'kill "$beside" 2>/dev/null; rm -f "$said" "$PBAL_SECOND_TRIES"' EXIT
     the_others() {
         wait "$beside"
         local status=$?
@@ -126,4 +130,5 @@ fi
 for i in "${!names[@]}"; do
     printf '  %-24s %s\n' "${names[$i]}" "${results[$i]}"
 done
+sort -u "$PBAL_SECOND_TRIES" | sed 's/^/  second try: /'
 exit $failed

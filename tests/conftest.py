@@ -33,6 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "keeps_processes: uses a fixture whose processes outlive the single test"
     )
     config.pluginmanager.register(_shared)
+    told = os.environ.get("PBAL_SECOND_TRIES")
+    # A worker's reports are told where it was started, too.
+    if told and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SecondTries(Path(told)))
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # A shell that starts us in the background has us ignore Ctrl-C, and all our children with us.
@@ -119,6 +123,18 @@ class Shared:
 
 
 _shared = Shared()
+
+
+class SecondTries:
+    """Writes the name of each test that gets a second try into a file: test.sh ends with them."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.outcome == "rerun":  # of pytest-rerunfailures
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(report.nodeid + "\n")
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,7 @@ WORDS = {
 
 
 def run_inner(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, source: str
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, source: str, *words: str
 ) -> pytest.RunResult:
     conftest = (needs.ROOT / "tests" / "conftest.py").read_text()
     folder = pytester.mkdir("tests")  # not the root: pytest's hooks of a conftest.py differ there
@@ -55,7 +55,7 @@ def run_inner(
     # Not as the option `pythonpath`, which pytest splits at spaces.
     monkeypatch.setenv("PYTHONPATH", str(Path(needs.__file__).parents[1]))
     (folder / "test_it.py").write_text(textwrap.dedent(source))
-    return pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *words)
 
 
 @pytest.mark.parametrize("kind", LEAKS)
@@ -106,6 +106,32 @@ def test_a_shared_process_outlives_the_test_that_asked_first(
         """,
     )
     result.assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_who_needed_a_second_try_is_told_once(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, workers: int
+) -> None:
+    told = tmp_path / "told"
+    monkeypatch.setenv("PBAL_SECOND_TRIES", str(told))
+    result = run_inner(
+        pytester,
+        monkeypatch,
+        """
+        tries = []
+        def test_at_once():
+            pass
+        def test_later():
+            tries.append(1)
+            assert len(tries) == 2
+        def test_never():
+            assert False
+        """,
+        *("-n", str(workers), "--reruns", "1"),
+    )
+    result.assert_outcomes(passed=2, failed=1)
+    names = ["tests/test_it.py::test_later", "tests/test_it.py::test_never"]
+    assert sorted(told.read_text().split()) == names
 
 
 def test_missing_tool_skips_here_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
