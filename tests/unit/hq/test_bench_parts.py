@@ -1,8 +1,11 @@
 """The parts of the large bench: kept as they end, not measured again, and printed as tables."""
 
+import contextlib
 import json
+from types import SimpleNamespace
 
 import pytest
+from rigs.needs import require_module
 
 from bench._hq_parts import Parts
 from pbal_hq.sizing import Costs
@@ -85,3 +88,39 @@ def test_its_tables_have_every_part_and_size_a_fleet(tmp_path, capsys):
     assert "| detect | 900 | 900 | 1.50 | 2.00 | 100, 100 | 1.10 | 1.20 | 50 % | 1.80 |" in said
     # 10 ms more with 1000 more: 10 us each.
     assert Costs.of(parts.figures).page_transformer_us == pytest.approx(10)
+
+
+def test_what_others_took_is_held_against_the_time_in_which_they_took_it(monkeypatch):
+    """Two processors are busy all the time, and Kafka is slow to answer before the first record."""
+    require_module("confluent_kafka", "kafka")
+    from bench import _hq_growth as growth
+
+    now_s = 100.0
+
+    def slow(answer):
+        nonlocal now_s
+        now_s += 1.5
+        return answer
+
+    done = [0, 0, 40]  # before, once while it drains, at its end
+
+    @contextlib.contextmanager
+    def held(records):
+        yield lambda: slow(None)
+
+    place = SimpleNamespace(
+        at_end=lambda *_: None, drained=lambda *_: None, held=held,
+        position=lambda *_: slow(done.pop(0)),
+        cpu_s=lambda: {"kafka": 0.3 * now_s, "postgres": 0.1 * now_s},
+    )  # fmt: skip
+    role = SimpleNamespace(
+        name="decode", group="decode", start=lambda: None, stop=lambda: None,
+        each_cpu_s=lambda: [0.2 * now_s],
+    )  # fmt: skip
+    monkeypatch.setattr(growth, "time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr(growth, "busy_s", lambda: 2 * now_s)
+    monkeypatch.setattr(growth, "until", lambda is_so, *_: [None for _ in iter(is_so, True)])
+    one = growth._joined([growth._drained(place, role, 1, "summary", [None] * 40)], 40)
+    assert one["busy"] == pytest.approx(0.6)
+    assert one["busy"] + one["others"] == pytest.approx(2)
+    assert one["took_s"] == pytest.approx(3), "from the commit to the last record done"
