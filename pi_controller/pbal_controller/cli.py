@@ -1,7 +1,8 @@
 """The `pbal-controller` command.
 
 Exit codes: 0 done, 1 unexpected, 2 configuration (or wrong use), 3 key store, 4 journal damaged,
-5 bearer, 6 nothing to do, 7 a release that cannot be used, 9 journal cannot be opened now.
+5 bearer, 6 nothing to do, 7 a release that cannot be used, 9 journal cannot be opened now,
+10 radio, 11 the system refused: a full disk, say.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pbal_controller.keys import check_keys, open_keys, tls_secret
 from pbal_controller.minutes import minutes
 from pbal_controller.onsite import ConfigOption, JsonOption
 from pbal_controller.secrecy import private_umask
+from pbal_host import silence_stdout
 
 if TYPE_CHECKING:
     from pbal_controller.journal import Journal
@@ -45,10 +47,24 @@ def main() -> NoReturn:
     """Entry point: errors a person can act on become one message and an exit code."""
     private_umask()
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:  # it may be closed
+                sys.stdout.flush()  # a full disk behind it is told here, not after the end
     except ControllerError as error:
         print(f"pbal-controller: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # who read has seen enough
+        silence_stdout()
+        sys.exit(1)
+    except OSError as error:
+        if sys.argv[1:2] == ["run"]:
+            raise  # in a service's log a traceback says where
+        silence_stdout()
+        print(f"pbal-controller: the system refused: {error}; see free space and permissions",
+              file=sys.stderr)  # fmt: skip
+        sys.exit(11)
     sys.exit(0)
 
 

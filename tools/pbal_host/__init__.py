@@ -13,7 +13,7 @@ from pbal_host.cancelling import check_cancelled
 from pbal_host.findings import Finding, Level
 from pbal_host.logs import JsonFormatter, Ration, TextFormatter, set_up
 from pbal_host.stopping import until_stopped
-from pbal_host.words import counted
+from pbal_host.words import counted, silence_stdout
 
 __all__ = [
     "Finding",
@@ -25,5 +25,6 @@ __all__ = [
     "counted",
     "findings",
     "set_up",
+    "silence_stdout",
     "until_stopped",
 ]

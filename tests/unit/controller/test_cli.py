@@ -103,6 +103,18 @@ def test_check_config_also_checks_the_core(site: Path, line: str, words: str) ->
     assert words in done.stderr
 
 
+@pytest.mark.parametrize("words", [("version",), ("check-config", "-c", "pbal.toml")])
+def test_a_full_disk_behind_the_output_is_one_line(keyed: Path, words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", CODE, *words], stdout=full, stderr=subprocess.PIPE, text=True,
+            timeout=60, check=False, cwd=keyed,
+        )  # fmt: skip
+    assert done.returncode == 11
+    assert done.stderr.startswith("pbal-controller: the system refused: [Errno 28]")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_check_config_opens_the_ports_where_it_is_asked_to(keyed: Path) -> None:
     done = call("check-config", "-c", "pbal.toml", "--hardware", cwd=keyed)
     assert done.returncode == 5
