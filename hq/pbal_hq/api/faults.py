@@ -28,8 +28,14 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (PoolTimeout, 503),
     (DatabaseError, 503),
     (psycopg.OperationalError, 503),
+    # A number that is larger than its column, a text with NUL or half of a surrogate pair.
+    (psycopg.DataError, 422),
+    (UnicodeEncodeError, 422),
     (HqError, 500),
 )
+
+# Refused by psycopg itself; a number, a time, characters (PostgreSQL's class 22).
+_OF_VALUES = (None, "22003", "22008", "22021", "22P05")
 
 
 def _read(error: Exception) -> tuple[int, str]:
@@ -40,6 +46,11 @@ def _read(error: Exception) -> tuple[int, str]:
         where = ".".join(str(part) for part in first["loc"][1:])
         return 422, f"{where}: {first['msg']}"
     status = next(number for kind, number in _STATUS if isinstance(error, kind))
+    if isinstance(error, psycopg.DataError) and error.sqlstate not in _OF_VALUES:
+        raise error  # a statement of ours that is wrong
+    if isinstance(error, psycopg.DataError | UnicodeEncodeError):
+        log.info("a value cannot be kept", extra={"why": str(error)})
+        return status, "This cannot be kept: a number is too large, or a text is no text."
     if status == 503:
         log.error("the database does not answer", extra={"why": str(error)})
         return status, "The database does not answer. Try again in a minute."
