@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from rigs.pair import OnPort, Pair, moved
 from rigs.twin import OPTIONS
 
 from bench.site import Site
+from pbal_sim.hq import free_port
 from pbal_sim.street import Street
 
 pytestmark = [pytest.mark.twin, pytest.mark.long, pytest.mark.timeout(240)]
@@ -66,12 +66,6 @@ class Wire:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 class Two:

@@ -14,6 +14,7 @@ from pathlib import Path
 from pbal_sim.childprocess import die_with_parent
 from pbal_sim.errors import BrokerError
 from pbal_sim.hq.pki import Pki
+from pbal_sim.hq.ports import free_port
 
 PROGRAM = "/usr/sbin/mosquitto"  # not on every user's PATH
 _START_S = 20.0
@@ -22,13 +23,6 @@ _START_S = 20.0
 def program() -> str | None:
     """Where Mosquitto is; None where it is not installed."""
     return PROGRAM if Path(PROGRAM).exists() else shutil.which("mosquitto")
-
-
-def free_port() -> int:
-    """A port of loopback that was free just now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 class Broker:

@@ -1,7 +1,6 @@
 """Two controllers of a site: what each hears of the other over their link."""
 
 import asyncio
-import socket
 import ssl
 from typing import Any
 
@@ -13,15 +12,9 @@ from pbal_controller.config import StandbyConfig
 from pbal_controller.standby import Role
 from pbal_controller.standby import copy as copying
 from pbal_controller.standby import link as linking
+from pbal_sim.hq import free_port
 
 from .peers import EMPTY, state
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 def link(config: StandbyConfig, key: Ed25519PrivateKey, said: linking.State) -> linking.Link:
