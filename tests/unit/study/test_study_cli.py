@@ -44,6 +44,12 @@ def test_the_demo_leaves_every_file(demo: Path) -> None:
     }
 
 
+def test_a_part_of_a_day_is_not_told_as_none(demo: Path) -> None:
+    text = (demo / "report.html").read_text()
+    assert "measured on the first 0.1 days, every home metered" in text
+    assert "(the first 0.1 days)" in text
+
+
 def test_json_and_csv_agree(demo: Path) -> None:
     data = json.loads((demo / "study.json").read_text())
     assert list(data["controllers"]) == ["as_built", "best_static", "pbal", "hindsight"]

@@ -274,3 +274,33 @@ def test_slips_that_stop_nothing_are_asked_about(tmp_path: Path) -> None:
         1,
     )
     assert "t2 feeds the same homes in parallel with t1" in notes_of(tmp_path, second, "t1")
+
+
+def test_what_gives_energy_or_shorts_the_street_is_asked_about(tmp_path: Path) -> None:
+    assert not [n for n in load_feeder(written(tmp_path, lane=STREET)).notes if "Beware" in n]
+    lane = STREET.replace("length=0.1", "length=-0.1").replace(
+        END, "New Fault.f bus1=a.1 phases=1 r=9\nNew Fault.g bus1=a.2 enabled=no\n" + END
+    )
+    told = " ".join(load_feeder(written(tmp_path, lane=lane)).notes)
+    assert "1 line has a length below zero (first a)" in told
+    assert "in every figure: 1 (first Fault.f)" in told
+
+
+def test_a_network_without_a_solution_is_not_said_to_be_unreadable(tmp_path: Path) -> None:
+    lane = STREET.replace("kvas=[160 160]", "kvas=[0 0]")
+    with pytest.raises(InputError, match="equations have no solution") as caught:
+        load_feeder(written(tmp_path, lane=lane))
+    assert "rated 0 kVA" in caught.value.remedy
+
+
+def test_losses_below_zero_are_no_figure(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from pbal_tools.study.cli import app
+
+    for length, asked in (("0.1", False), ("-0.1", True)):
+        lane = STREET.replace("length=0.1", f"length={length}").replace("interval=6", "interval=1")
+        path = written(tmp_path, lane=lane)
+        done = CliRunner().invoke(app, ["--feeder", str(path), "--controllers", "as_built"])
+        assert done.exit_code == 0, done.output
+        assert ("Beware: losses are below zero (As built)" in done.output) is asked

@@ -128,3 +128,16 @@ def test_no_scheduler_is_told_with_its_own_exit_code(tmp_path: Path) -> None:
     assert done.returncode == 5
     assert b"no Dask scheduler at tcp://127.0.0.1:9" in done.stderr
     assert json.loads(done.stdout)["exit_code"] == 5
+
+
+@pytest.mark.parametrize("address", ["nonsense", "foo://x:1"])
+def test_what_is_no_address_is_a_wrong_input(address: str) -> None:
+    needs.require_module("distributed", "fleet")
+    from rigs.fleet import SHARED
+
+    from pbal_study import InputError
+    from pbal_study.fleet.cluster import on_cluster
+
+    with pytest.raises(InputError, match="not the address of a Dask scheduler") as caught:
+        next(on_cluster([], SHARED, None, scheduler=address))
+    assert "tcp://10.0.0.1:8786" in caught.value.remedy

@@ -163,6 +163,18 @@ def test_classes_are_read_and_held_against_the_profiles(tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------ one station
 
+LANE = """Clear
+New Circuit.lane basekv=20 pu=1.0 mvasc3=250 mvasc1=200
+New Transformer.t1 phases=3 windings=2 buses=[sourcebus lv.1.2.3.0] conns=[delta wye]
+~ kvs=[20 0.4] kvas=[160 160] xhl=4
+New Line.a bus1=lv bus2=a r1=0.1 x1=0.05 r0=0.3 x0=0.1 length=0.1 units=km
+New Load.one bus1=a.1 phases=1 kv=0.23 kw=1.5
+New Load.two bus1=a.2 phases=1 kv=0.23 kw=2
+Set voltagebases=[20 0.4]
+Calcvoltagebases
+Solve
+"""
+
 
 def test_a_row_has_every_column_and_says_what_was_guessed() -> None:
     station = Station("Mill", customers=tuple(Customer(f"home {k}") for k in range(9)), kva=100.0)
@@ -200,3 +212,29 @@ def test_what_is_wrong_with_a_station_is_its_reason(station: Station, words: str
     row = study_station(SHARED, station, pool())
     assert (row["status"], row["station"]) == ("failed", "Mill")
     assert words in row["reason"]
+
+
+def test_what_the_table_says_and_nobody_uses_is_noted(tmp_path: Path, engine: None) -> None:
+    feeder = tmp_path / "lane.dss"
+    feeder.write_text(LANE)
+
+    def notes(row: str, customers: str = "") -> str:
+        text = "station,feeder,homes,homes_a,homes_b,homes_c,kva\n" + row + "\n"
+        listed = None
+        if customers:
+            listed = tmp_path / "customers.csv"
+            listed.write_text("station,home,phase,class\n" + customers)
+        station = read_stations(write_table(tmp_path, text), None, listed)[0]
+        done = study_station(replace(SHARED, main_ohm=0.0), station, pool())
+        assert done["status"] == "done", done["reason"]
+        return str(done["notes"])
+
+    assert "Beware" not in notes("Mill,lane.dss,2,,,,")
+    assert "the table says 12 homes; the 2 of its feeder were studied" in notes(
+        "Mill,lane.dss,12,,,,"
+    )
+    assert "phase and class of 2 homes are not used" in notes("Mill,lane.dss,,1,1,0,")
+    assert "phase and class of 1 homes" in notes("Mill,lane.dss,,,,,", "Mill,,B,\nMill,one,A,\n")
+    assert "says 3 homes; the 2 of the list of customers" in notes(
+        "Mill,,3,,,,100", "Mill,x,A,\nMill,y,B,\n"
+    )

@@ -36,6 +36,8 @@ def feeder_doubts(
             "is that kW or W?"
         )
     _parallel(circuit, net, unit, notes)
+    _negative_lines(circuit, notes)
+    _short_circuits(circuit, notes)
     at = {raw.order.index(raw.at[1]) for raw in homes}
     if len(at) == 1 and len(homes) >= _FEW:
         notes.append(
@@ -66,6 +68,38 @@ def _parallel(circuit: Any, net: Network, unit: Unit, notes: list[str]) -> None:
             f"Beware: transformer{'s' if shared[1:] else ''} {', '.join(shared)} feed"
             f"{'' if shared[1:] else 's'} the same homes in parallel with {unit.transformer.name}: "
             "what is shown is the share of one of them."
+        )
+
+
+def _negative_lines(circuit: Any, notes: list[str]) -> None:
+    """Lines that give energy instead of losing it: the engine takes a length below zero."""
+    lines = circuit.Lines
+    found = []
+    more = lines.First
+    while more:
+        if lines.Length < 0:
+            found.append(str(lines.Name))
+        more = lines.Next
+    if found:
+        notes.append(
+            f"Beware: {len(found)} line{'s have' if found[1:] else ' has'} a length below zero "
+            f"(first {found[0]}), so that energy comes of losses; losses and voltages are wrong."
+        )
+
+
+def _short_circuits(circuit: Any, notes: list[str]) -> None:
+    """Faults left in the file by a study of short circuits."""
+    found = []
+    for name in circuit.AllElementNames:
+        kind, _, own = name.partition(".")
+        if kind.lower() == "fault":
+            circuit.SetActiveElement(name)
+            if circuit.ActiveCktElement.Enabled:
+                found.append(own)
+    if found:
+        notes.append(
+            "Beware: short circuits in the file are on all the time and in every figure: "
+            f"{len(found)} (first Fault.{found[0]}). Take out what is not meant."
         )
 
 

@@ -110,8 +110,13 @@ def _in_words(path: Path, scratch: Path | None = None) -> Iterator[None]:
             f"{path} holds names with letters that are not UTF-8.", "Save the file as UTF-8."
         ) from exc
     except Exception as exc:
-        # SciPy raises a RuntimeError for a singular matrix: a part of the network is not connected.
-        if type(exc).__name__ != "DSSException" and not isinstance(exc, RuntimeError):
+        if isinstance(exc, RuntimeError):  # SciPy's, for a singular matrix
+            raise InputError(
+                f"{path}: the network's equations have no solution ({_one_line(exc)}).",
+                "Look for a transformer rated 0 kVA, and for a part that nothing connects to the "
+                "source.",
+            ) from exc
+        if type(exc).__name__ != "DSSException":
             raise
         raise InputError(
             f"OpenDSS cannot read {path}: "

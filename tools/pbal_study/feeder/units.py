@@ -178,7 +178,8 @@ def check_rotation(v: Complex) -> None:
     if not -150 < angle < -90:
         raise InputError(
             f"Phase B is at {angle:.0f} degrees of phase A at the transformer; -120 was expected.",
-            "Number the phases 1, 2, 3 in the order in which they peak, or check the transformer.",
+            "Number the phases 1, 2, 3 in the order in which they peak, or check the transformer; "
+            "a Fault in the file that shorts a phase turns them, too.",
         )
 
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..errors import MissingError
+from ..errors import InputError, MissingError
 from ..run import Options
 from .drawing import Pool
 from .job import Row, failed, study_station
@@ -44,8 +44,9 @@ def on_cluster(
     """Rows as they come. scheduler: its address, such as tcp://10.0.0.1:8786. ahead: stations that
     wait at each thread of a worker.
 
-    Raises ConnectionError where the scheduler cannot be reached or is lost, MissingError where it
-    has no workers within `wait_s`, or a worker has no pbal or lacks a feeder's file.
+    Raises InputError for what is no address, ConnectionError where the scheduler cannot be reached
+    or is lost, MissingError where it has no workers within `wait_s`, or a worker has no pbal or
+    lacks a feeder's file.
     """
     # Its functions have no type annotations.
     import distributed
@@ -55,7 +56,12 @@ def on_cluster(
 
     try:
         client = dask.Client(scheduler, timeout=wait_s)
-    except (OSError, TimeoutError, ValueError) as exc:
+    except ValueError as exc:
+        raise InputError(
+            f"{scheduler!r} is not the address of a Dask scheduler: {exc}.",
+            "Write it as the scheduler prints it, such as tcp://10.0.0.1:8786.",
+        ) from exc
+    except (OSError, TimeoutError) as exc:
         raise ConnectionError(f"there is no Dask scheduler at {scheduler} ({exc})") from exc
     try:
         threads = _ready(client, wait_s)

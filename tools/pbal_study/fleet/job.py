@@ -98,7 +98,7 @@ def _listed(options: Options, station: Station) -> list[Listed]:
             )
         rng = generator(options.seed, station.name, "phases")
         return [Listed(c.home, phase=c.phase) for c in with_phases(station.customers, rng)]
-    named = [c for c in station.customers if not c.home.startswith("home ")]
+    named = [c for c in station.customers if not _nameless(c)]
     return [Listed(c.home, phase=c.phase) for c in named]
 
 
@@ -129,6 +129,36 @@ def _guessed(station: Station) -> list[str]:
     return [f"{drawn} of {len(station.customers)} phases are drawn at random."]
 
 
+def _unused(station: Station, studied: int) -> list[str]:
+    """What the table or the list of customers says of the station and the study does not use."""
+    notes = []
+    where = (
+        "its homes list" if station.homes_list is not None
+        else "its feeder" if station.feeder is not None
+        else "the list of customers"
+    )  # fmt: skip
+    if station.counted is not None and station.counted != studied:
+        notes.append(
+            f"Beware: the table says {station.counted} homes; the {studied} of {where} were "
+            "studied."
+        )
+    if station.feeder is not None and station.homes_list is None:
+        lost = sum(
+            _nameless(c) and (c.phase is not None or c.kind != "") for c in station.customers
+        )
+        if lost:
+            notes.append(
+                f"Beware: the phase and class of {lost} homes are not used: they do not say "
+                "which load of the feeder they are."
+            )
+    return notes
+
+
+def _nameless(customer: Customer) -> bool:
+    """Whether it has only the name that it was given when it was counted."""
+    return customer.home.startswith("home ")
+
+
 def _figures(station: Station, study: Study) -> Row:
     built, own = study.summary["as_built"], study.summary["pbal"]
     money = own["money"]
@@ -151,7 +181,13 @@ def _figures(station: Station, study: Study) -> Row:
         "phase_limit_a": limit_a,
         "capacity_released_kw": money["capacity_released_kw"],
         "room_kw_pbal": money.get("room_kw"),
-        "notes": " ".join([*_guessed(station), *(n for n in study.notes if "Beware" in n)]),
+        "notes": " ".join(
+            [
+                *_guessed(station),
+                *_unused(station, study.feeder.n_homes),
+                *(n for n in study.notes if "Beware" in n),
+            ]
+        ),
     }
     for name in ("saved_per_year", "net_per_year", "pay_back_years", "net_present_value"):
         row[name] = money[name]

@@ -36,6 +36,7 @@ class Customer:
 class Station:
     """A row of the table. None, "" or () where the table is empty.
 
+    counted: how many homes the table says, also where they are listed elsewhere.
     kva, main_ohm, phase_limit_a and participation stand for the options of the same name.
     mix: classes of the station's homes and their weights, for those without a class of their own.
     """
@@ -45,6 +46,7 @@ class Station:
     transformer: str = ""
     homes_list: Path | None = None
     customers: tuple[Customer, ...] = ()
+    counted: int | None = None
     mix: tuple[tuple[str, float], ...] = ()
     profiles: Path | None = None
     kva: float | None = None
@@ -144,14 +146,15 @@ def _station(path: Path, name: str, cell: dict[str, str]) -> Station:
         return (path.parent / cell[column]).resolve() if cell[column] else None
 
     mix = _mix(cell["class"])
+    numbers = [number(f"homes{phase}", 0, _MOST_HOMES) for phase in ("", "_a", "_b", "_c")]
+    counted = _counted(numbers)
     return Station(
         name=name,
         feeder=beside("feeder"),
         transformer=cell["transformer"],
         homes_list=beside("homes_list"),
-        customers=_counted(
-            [number(f"homes{phase}", 0, _MOST_HOMES) for phase in ("", "_a", "_b", "_c")]
-        ),
+        customers=counted,
+        counted=None if numbers == [None] * 4 else len(counted),
         mix=mix,
         profiles=beside("profiles"),
         kva=number("kva", 0, 1e6),

@@ -82,10 +82,13 @@ def room_text(study: Study) -> str:
         return ""
     limit = study.options.loop.phase_limit_a or 0.0
     what = "the phase limit" if study.options.phase_limit_a else "the transformer's rating"
+    cars = f"{own['room_cars']} or {built['room_cars']}"
+    if own["room_cars"] == built["room_cars"]:
+        cars = f"in either case {own['room_cars']}"
     return (
         f"Until {what} of {num(limit, 0)} A per phase is reached in the worst 10 minutes, "
         f"{num(own['room_kw'])} kW more fit with pbal, spread over the phases, where "
-        f"{num(built['room_kw'])} kW fit as built: {own['room_cars']} or {built['room_cars']} "
+        f"{num(built['room_kw'])} kW fit as built: {cars} "
         f"chargers of {study.options.ev.charger_kw:g} kW that all charge then."
     )
 
@@ -116,7 +119,7 @@ def first_homes_text(study: Study) -> str:
     alone = homes == study.feeder.n_homes
     every = "in every home" if alone else "at every place"
     where = f"in {third} of {homes} homes" if alone else f"at {third} of {homes} places"
-    days = num(min(study.days, study.options.rank_days))
+    days = f"{min(study.days, study.options.rank_days):.3g}"
     return (
         f"Which homes first: relays {where} ({', '.join(first)}"
         f"{' ...' if third > len(first) else ''}) change the mean neutral current by "
@@ -162,7 +165,7 @@ def relay_text(study: Study) -> str:
     text = f"First third, in this order: <b>{escape(', '.join(names[:third]))}</b>."
     share = {b.choice: b.share_of_all for b in study.benefits if b.relays == third}
     if share:
-        days = num(min(study.days, study.options.rank_days), 0)
+        days = f"{min(study.days, study.options.rank_days):.3g}"
         other = next((s for c, s in share.items() if c != study.relay_choice), None)
         text += (
             f" With relays on these {third} alone, pbal reaches "

@@ -137,6 +137,12 @@ def study_of(
         name: summarise(outcome, base, street, relays, options.money.energy_price)
         for name, outcome in outcomes.items()
     }
+    gained = [o.trajectory.title for o in outcomes.values() if np.mean(o.losses_w) < 0]
+    if gained:
+        notes.append(
+            f"Beware: losses are below zero ({', '.join(gained)}): an element of the feeder has a "
+            "negative resistance or length, and figures of losses and money mean nothing."
+        )
     limit_a = loop.phase_limit_a or 0.0
     for name, own in summary.items():
         with_relay = n_relays(feeder, relays) if name in ("pbal", "hindsight") else 0
