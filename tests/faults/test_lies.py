@@ -174,7 +174,7 @@ class Watched:
 
     async def quiet(self) -> float:
         """Turns some loads, then waits until the planner has balanced them and all is quiet; the
-        neutral current then. A look at any time may fall on a home between two phases, 28 A: too
+        neutral current then. A look at any time may fall on a home between two phases: too
         much for a lie to be seen beside it, and room for one that the bound should have held.
         """
         turning = asyncio.create_task(self.loads.turn())
