@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pbal_host.tables import plain_text
+from pbal_host.texts import plain_text
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32

@@ -86,20 +86,6 @@ def _at(model: type[BaseModel], where: tuple[Any, ...]) -> set[type[BaseModel]]:
     return here
 
 
-def plain_text(data: bytes) -> str:
-    """The text of a file that a person wrote: UTF-8, with or without a byte order mark.
-
-    Raises ValueError that says in which line it is none, and what to do.
-    """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError("it is UTF-16 text; save it as UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"it is no UTF-8 text (line {line}); save it as UTF-8") from None
-
-
 def meant(word: str, known: Iterable[str]) -> str:
     """`; did you mean "address"?` for a word close to a known one; else the empty text."""
     close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)

@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pbal_host.tables import dotted, plain_text, remedy
+from pbal_host.tables import dotted, remedy
+from pbal_host.texts import plain_text
 from pbal_hq.config.tables import Config
 from pbal_hq.errors import ConfigError
 
