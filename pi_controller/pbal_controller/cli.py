@@ -108,17 +108,16 @@ def check_config(
 
     Example: pbal-controller check-config --config pbal.toml
     """
-    from pbal_controller.bearers.lora import probe as probe_radio
-    from pbal_controller.bearers.rs485 import BusConfig, probe
     from pbal_controller.meters import profile_of
     from pbal_controller.moves import core_config
-    from pbal_controller.uplink import load_modem, read_app_key, tls
-    from pbal_controller.view import read_token
 
     settings = load(config)
     try:
         core = core_config(settings.planner)
-        read_token(settings.http.token_file)
+        if settings.http.token_file is not None:
+            from pbal_controller.view import read_token
+
+            read_token(settings.http.token_file)
         if settings.transformer.meter is not None:
             profile_of(settings.transformer.meter)
     except ConfigError as error:
@@ -127,6 +126,9 @@ def check_config(
     keys = check_keys(settings, passphrase_file)
     try:
         uplink = []
+        # It takes much of a command's start.
+        if settings.uplink.kind != "null":
+            from pbal_controller.uplink import load_modem, read_app_key, tls
         if settings.uplink.kind == "sparkplug":
             uplink = tls.check(settings.uplink, secret=tls_secret(settings, passphrase_file))
         if settings.uplink.lorawan is not None and settings.uplink.kind == "lorawan":
@@ -139,6 +141,9 @@ def check_config(
         return
     print("\n".join([*describe(settings, core, keys), *uplink]))
     if hardware:
+        from pbal_controller.bearers.lora import probe as probe_radio
+        from pbal_controller.bearers.rs485 import BusConfig, probe
+
         for name, (_, bus) in settings.bearers().items():
             if isinstance(bus, BusConfig):
                 try:

@@ -31,8 +31,6 @@ from pbal_controller.keys import (
     passphrase,
     tls_secret,
 )
-from pbal_controller.uplink import KeyFile, certificate, enrolment
-from pbal_controller.view import read_token
 from pbal_host import counted
 
 if TYPE_CHECKING:
@@ -60,8 +58,10 @@ def _ask(settings: Config) -> dict[str, Any]:
     host = "127.0.0.1" if http.host in ("0.0.0.0", "::", "") else http.host
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/api/status"
     request = urllib.request.Request(url)
-    token = read_token(http.token_file)
-    if token:
+    if http.token_file is not None:
+        from pbal_controller.view import read_token  # it takes much of a command's start
+
+        token = read_token(http.token_file)
         request.add_header("Authorization", f"Bearer {token}")
     # This computer's own server: whatever proxy the environment names is not asked.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -299,6 +299,8 @@ def enrol(
     store, and the uplink's settings into conf.d/60-uplink.toml. The controller renews the
     certificate by itself from then on.
     """
+    from pbal_controller.uplink import KeyFile, certificate, enrolment
+
     main = config or DEFAULT_CONFIG
     settings = load(main)
     folder = settings.keys.file.parent / "uplink"

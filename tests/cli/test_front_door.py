@@ -41,6 +41,20 @@ def test_help_names_every_noun_and_loads_none() -> None:
         assert row.help.split(":")[0][:20] in done.stdout
 
 
+def test_commands_start_without_the_link_to_hq_and_the_planner() -> None:
+    """They take half a second and more, and only some words of these commands need them."""
+    code = (
+        "import sys\n"
+        "import pbal_controller.cli, pbal_tools.doctor, pbal_tools.node, pbal_tools.site\n"
+        "heavy = {'numpy', 'aiohttp', 'aiomqtt', 'google.protobuf'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("noun", cli.NOUNS)
 def test_every_noun_loads_and_has_help(noun: str) -> None:
     result = CliRunner().invoke(cli.app, [noun, "--help"])

@@ -11,7 +11,6 @@ import typer
 from pbal_host import until_stopped
 
 from .errors import InputError
-from .fleetload import Fleet, Plan, read_tokens
 from .output import check_writable, write_json
 
 
@@ -54,6 +53,8 @@ def fleet(
     pbal-hq site import sites.csv --tokens tokens.csv
     pbal sim fleet tokens.csv --hq https://localhost:8884 --sites 500 --rate 10
     """
+    from .fleetload import Fleet, Plan, read_tokens  # the whole uplink, which no street needs
+
     if json_file is not None:
         check_writable(json_file)
     listed = read_tokens(tokens)

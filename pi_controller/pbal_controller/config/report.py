@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from pbal_controller.balancing import PlannerConfig
 from pbal_controller.config.whole import Config
 from pbal_host import counted
+
+if TYPE_CHECKING:
+    from pbal_controller.balancing import PlannerConfig
 
 
 def _homes_on(config: Config, bearer: str) -> int:
@@ -69,7 +70,7 @@ def describe(config: Config, core: PlannerConfig, keys: str) -> list[str]:
 
 def _choice(core: PlannerConfig) -> list[str]:
     """By what homes are chosen; then what else of the planner's settings is not as usual."""
-    usual = PlannerConfig()
+    usual = type(core)()
     budget = core.wear_budget_per_day
     wear = (
         f"a fixed price of {core.price or 0:g}"
@@ -81,6 +82,8 @@ def _choice(core: PlannerConfig) -> list[str]:
         f"{core.dwell_s / 60:g} min apart"
     ]
     if core.limits_a is not None:
+        import numpy as np
+
         limits = np.atleast_1d(np.asarray(core.limits_a, float))
         out.append(f"  phase limit: {', '.join(f'{amps:g}' for amps in limits)} A")
     said = (

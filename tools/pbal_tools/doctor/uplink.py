@@ -14,7 +14,6 @@ from pbal_controller.bearers.lora import load_hat
 from pbal_controller.config import Config
 from pbal_controller.documents import load_json
 from pbal_controller.errors import ConfigError
-from pbal_controller.uplink import KeyFile, load_modem, read_app_key
 from pbal_host import Finding
 
 from .system import Machine
@@ -33,6 +32,8 @@ def certificates(machine: Machine, config: Config, secret: bytes = b"") -> Itera
         yield Finding("uplink", "note", "none is configured")
     if c.kind != "sparkplug":
         return
+    from pbal_controller.uplink import KeyFile
+
     now = datetime.datetime.fromtimestamp(machine.wall(), datetime.UTC)
     found: dict[str, x509.Certificate] = {}
     for name, path in (("uplink.ca", c.ca), ("uplink.certificate", c.certificate)):
@@ -95,6 +96,8 @@ def broker(config: Config, secret: bytes = b"") -> Iterator[Finding]:
     c = config.uplink
     if c.kind != "sparkplug":
         return
+    from pbal_controller.uplink import KeyFile
+
     assert c.key is not None  # the configuration was checked
     where = f"{c.host}:{c.port}"
     kept = KeyFile(c.key, secret)
@@ -162,6 +165,8 @@ def lorawan(config: Config) -> Iterator[Finding]:
     c = config.uplink.lorawan
     if config.uplink.kind != "lorawan" or c is None:
         return
+    from pbal_controller.uplink import load_modem, read_app_key
+
     try:
         modem = load_modem(c.modem, c.region)
         read_app_key(c.app_key_file)

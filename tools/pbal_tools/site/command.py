@@ -7,17 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-import aiohttp
 import typer
 
 from pbal_host import counted
 
-from .. import statusclient
 from ..errors import CheckFailed, InputError
 from ..keystore import open_store
 from ..output import JsonFlag, check_writable, emit
 from ..sitefile import SITE, Site, controller_toml, dump, load
-from . import bus as buses
 from .diff import PHASES, Difference, Heard, against_bus, against_controller, against_keys
 from .importer import import_csv
 
@@ -103,6 +100,8 @@ def check(
         differences += against_controller(found, asyncio.run(_status(controller, found)))
     heard: dict[str, dict[int, Heard | None]] = {}
     if scan:
+        from . import bus as buses
+
         progress = _progress(json_output)
         for name, bus in found.bus.items():
             compared.append(f"bus {name}")
@@ -143,6 +142,10 @@ def _progress(quiet: bool) -> Any:
 
 async def _status(url: str, site: Site) -> dict[str, Any]:
     """The controller's status, with each labelled home's hello, which carries its EUI."""
+    import aiohttp
+
+    from .. import statusclient
+
     named = {home.address for home in site.home if home.eui}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
         status = await statusclient.fetch(session, url)
