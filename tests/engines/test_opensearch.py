@@ -20,22 +20,22 @@ import httpx
 import pytest
 from rigs import people
 from rigs.hq import database_url, execute, hq, postgres, run  # noqa: F401
-from rigs.journal import Journal, require_journal_writer
+from rigs.journal import require_journal_writer
 from rigs.needs import missing, require_file
 from rigs.netns import Network
+from rigs.shipping import Shipping, logging_to
 from rigs.tunnel import HQ_ADDRESS, Road, require_tunnels
 from rigs.uplink import NoOrders, no_reading, opened
 from rigs.uplink import config as uplink_config
 from rigs.waiting import going, until
 
 from pbal_controller.uplink import Uplink, outbox
-from pbal_engines import Missing, OpenSearch, Service, Tls, fetched, find_java
+from pbal_engines import Missing, OpenSearch, Tls, fetched, find_java
 from pbal_engines.opensearch import READER, USERS, WRITER
 from pbal_host import check_cancelled
-from pbal_host.logs import JsonFormatter
-from pbal_hq import logs, logstore, roles
+from pbal_hq import logstore, roles
 from pbal_hq.auth import Grant, Role
-from pbal_hq.ca import Pki, write_private
+from pbal_hq.ca import write_private
 from pbal_hq.config import IngestConfig, load
 from pbal_hq.doctor import parts
 from pbal_sim.hq import free_port
@@ -91,83 +91,6 @@ def configured(hq, engine, tmp_path):  # noqa: F811
         f"more_ports = [{port}]\n"
     )
     return file
-
-
-class _ToJournal(logging.Handler):
-    def __init__(self, journal):
-        super().__init__()
-        self._journal = journal
-
-    def emit(self, record):
-        self._journal.say(self.format(record))
-
-
-class Shipping:
-    """Two rsyslogs as `pbal-hq logs rsyslog` has them: the Pi's reads a journal, HQ's a file."""
-
-    def __init__(self, config, folder, road):
-        self.file = folder / "hq.log"
-        self.file.touch()
-        self.journal = Journal(folder)
-        pki = folder / "etc"
-        pki.mkdir()
-        (pki / "hq-ca.crt").write_bytes(Pki(config.data / "pki").ca.read_bytes())
-        own = Pki(folder / "own").make("a site", datetime.datetime.now(datetime.UTC))
-        issued = own.client_with_key("site", 10, datetime.datetime.now(datetime.UTC))
-        (pki / "logs.crt").write_bytes(issued.pem)
-        write_private(pki / "logs.key", issued.key)
-        self.services = {}
-        for name in ("hq", "site"):
-            spool = folder / f"{name}-spool"
-            spool.mkdir()
-            how = {"spool": spool, "retry_s": 1}
-            text = (
-                logstore.hq_conf(config, file=self.file, **how) if name == "hq"
-                else logstore.site_conf(config, pki=pki, **how)
-            )  # fmt: skip
-            own = folder / f"{name}.conf"
-            own.write_text(text)
-            whole = folder / f"{name}-rsyslog.conf"
-            whole.write_text(f'global(workDirectory="{spool}")\ninclude(file="{own}")\n')
-            words = ["/usr/sbin/rsyslogd", "-n", "-f", whole, "-i", spool / "pid"]
-            words = (
-                road.hq.words(*words) if name == "hq"
-                else road.pi.computer.words(*self.journal.read_by(*words))
-            )  # fmt: skip
-            self.services[name] = Service(f"rsyslog-{name}", words, folder / f"{name}-rsyslog")
-
-    def __enter__(self):
-        for service in self.services.values():
-            service.start()
-        return self
-
-    def __exit__(self, *error):
-        for service in self.services.values():
-            print(service.name, service.weigh(), service.tail(400))
-            service.stop()
-        self.journal.close()
-
-
-@contextlib.contextmanager
-def logging_to(shipping):
-    """What the controller and HQ's roles log here goes where their processes would."""
-    kept = []
-    try:
-        for name, handler, context in (
-            ("pbal_controller", _ToJournal(shipping.journal), dict),
-            ("pbal_hq", logging.FileHandler(shipping.file), logs._context),
-        ):
-            handler.setFormatter(JsonFormatter(context))
-            logger = logging.getLogger(name)
-            kept.append((logger, handler, logger.level))
-            logger.addHandler(handler)
-            logger.setLevel("INFO")
-        yield
-    finally:
-        for logger, handler, level in kept:
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-            handler.close()
 
 
 async def test_a_line_comes_from_the_site_to_the_command(
