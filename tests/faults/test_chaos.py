@@ -39,5 +39,5 @@ async def test_chaos(capsys: pytest.CaptureFixture[str]) -> None:
         finally:
             await run.close()
         with capsys.disabled():
-            print(f"\nchaos, seed {seed}, {SECONDS:.0f} s: {json.dumps(run.report())}")
+            print(f"\nchaos, seed {seed}, {SECONDS:.0f} s: {json.dumps(run.books.report())}")
     assert run.counts["controller-killed"] > 0
