@@ -1,6 +1,7 @@
 """`pbal commission` over LoRa: real firmware, emulated radios, the controller's driver over SPI.
 
-One village for all, in the order of a crew's day: heard, surveyed, watched, tested, reported.
+One village for all, in the order of a crew's day: heard, surveyed, watched, tested, reported. What
+a test needs of the ones before it is made by a fixture where it is not there.
 """
 
 from __future__ import annotations
@@ -36,6 +37,20 @@ async def rig() -> AsyncIterator[Village]:
     async with village() as made:
         yield made
         assert made.street.witness.report()["incidents"].get("short-circuit", 0) == 0
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def measured(rig: Village) -> Village:
+    """The homes that can be heard are in the site file, and their phases on record."""
+    record = rig.folder / "record" / "commission.json"
+    steps = json.loads(record.read_text())["steps"] if record.exists() else {}
+    if not steps.get("phases", {}).get("ok"):
+        rig.write_site(homes=GOOD)
+        done = await rig.run(
+            "--again", "scan", "--until", "phases", "--watch", "120", "--every", "0.4"
+        )
+        assert done.code == 0, done.err + done.out
+    return rig
 
 
 def told_by(rig: Village, home: int) -> str:
@@ -96,7 +111,10 @@ async def test_the_survey_and_the_phases_are_measured_over_the_radio(rig: Villag
     assert (rig.folder / "record" / "survey.png").read_bytes().startswith(b"\x89PNG")
 
 
-async def test_ctrl_c_in_the_middle_of_a_transfer_leaves_nothing_half_done(rig: Village) -> None:
+async def test_ctrl_c_in_the_middle_of_a_transfer_leaves_nothing_half_done(
+    measured: Village,
+) -> None:
+    rig = measured
     (rig.folder / "answers.json").write_text(json.dumps(AGREED))
     assert rig.street.hub is not None
     before = len(rig.street.witness.transfers)
@@ -118,7 +136,8 @@ async def test_ctrl_c_in_the_middle_of_a_transfer_leaves_nothing_half_done(rig: 
     assert left["restore"] == {}, said
 
 
-async def test_transfers_and_a_signed_report_with_the_site_as_measured(rig: Village) -> None:
+async def test_transfers_and_a_signed_report_with_the_site_as_measured(measured: Village) -> None:
+    rig = measured
     done = await rig.run("--json", answers=AGREED)
     assert done.code == 0, done.err + told_by(rig, 0) + done.out
     for home in done.json["homes"].values():
