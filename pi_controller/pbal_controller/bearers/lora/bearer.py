@@ -23,6 +23,7 @@ from pbal_controller.bearers.lora.driver import Driver, Received
 from pbal_controller.bearers.lora.drivers import opened
 from pbal_controller.bearers.lora.exchanges import Exchanges
 from pbal_controller.bearers.lora.hats import load_hat
+from pbal_controller.bearers.lora.outsiders import Outsiders
 from pbal_controller.bearers.lora.quality import Quality
 from pbal_controller.bearers.lora.radio import RadioThread
 from pbal_controller.bearers.lora.settings import ANSWER_BYTES, TURN_S, Behind, RadioConfig
@@ -45,8 +46,6 @@ _WAIT_S = 0.25
 _BACKOFF_S = (1.0, 60.0)
 # A home's slot may use this share of the airtime that the plan allows; its other frames the rest.
 _SLOT_SHARE = 0.5
-# Addresses that are no home of the site, or whose key is another: for crews.
-_STRANGERS = 32
 
 
 class LoraBearer:
@@ -68,15 +67,14 @@ class LoraBearer:
         self._rounds = tdma.Rounds(version, config.sf, self._bw_hz, guard_us)
         self._guard_s = self._rounds.guard_us / 1e6
         self._rates: dict[int, tdma.Rate] = {}
-        self._strangers: dict[int, Received] = {}
+        self._outsiders = Outsiders(name)
         self._around = Surroundings(name, config, traffic, self._guard_s)
         self._bridges = Bridges(name, config, traffic, self)
         self._exchanges = Exchanges(config, traffic, self._rounds, self._bridges, self)
         self._budget = Budget(config.plan, (config.down,))
         self._radio: RadioThread | None = None
         self._sleeper = Sleeper()
-        self._counts = dict.fromkeys(("rounds", "repairs", "joins", "foreign", "revoked"), 0)
-        self._gone: dict[int, int] = {}  # frames since, in the names of homes that were dropped
+        self._counts = dict.fromkeys(("rounds", "repairs", "joins"), 0)
         self._airtime_us = 0
         self._began = time.monotonic()
         self._why = "the radio is not open yet"
@@ -116,7 +114,7 @@ class LoraBearer:
         """
         if isinstance(where, int):
             self._rounds.drop(where, keep=True)
-            self._gone[where] = 0
+            self._outsiders.dropped(where)
             self._rates.pop(where, None)
             self.quality.pop(where, None)
             self._exchanges.joining.discard(where)
@@ -135,6 +133,7 @@ class LoraBearer:
         radio = self._radio
         return (
             self._counts
+            | self._outsiders.counts
             | self._exchanges.counts
             | self._bridges.counts()
             | self._around.counts()
@@ -160,13 +159,7 @@ class LoraBearer:
             "slots": len(self._rounds.homes()),
             "airtime_share": round(self._airtime_us / 1e6 / self._alive_s(), 4),
             "bridges": self._bridges.as_list(),
-            "strangers": [
-                {"address": address, "rssi_dbm": each.rssi_dbm, "snr_db": each.snr_db}
-                for address, each in self._strangers.items()
-            ],
-            "revoked_homes": [
-                {"address": address, "frames": frames} for address, frames in self._gone.items()
-            ],
+            **self._outsiders.as_dict(),
             **self._around.as_dict(),
             **self.counts(),
         }
@@ -331,19 +324,13 @@ class LoraBearer:
         if address is None and self._bridges.late(received):
             return
         if address is None:
-            self._counts["foreign"] += 1
+            self._outsiders.unknown()
             self._around.overhear(received, now)
             return
         if not self._traffic.unasked(address, received.frame, now):
-            if address in self._gone:
-                self._revoked(address)
-                return
-            self._counts["foreign"] += 1
-            if address not in self.quality and len(self._strangers) < _STRANGERS:
-                self._strangers[address] = received
+            self._outsiders.refused(address, received, address in self.quality)
             return
-        self._strangers.pop(address, None)
-        self._gone.pop(address, None)  # provisioned anew
+        self._outsiders.accepted(address)
         self._note(address, received)
         if len(received.frame) == tdma.UP_BYTES:
             self._rounds.heard(address)
@@ -352,16 +339,6 @@ class LoraBearer:
         if len(received.frame) == tdma.UP_BYTES + NONCE_LEN:
             self._rounds.heard(address)  # a reading that had no room in its slot
         self._urgent(address)
-
-    def _revoked(self, address: int) -> None:
-        """A frame in the name of a home whose key is revoked: it is not opened."""
-        self._counts["revoked"] += 1
-        self._gone[address] += 1
-        if self._gone[address] == 1:
-            log.warning(
-                "a revoked home is on the air, or somebody in its name: nothing of it is taken",
-                extra={"bearer": self.name, "home": address},
-            )
 
     def _urgent(self, address: int) -> None:
         """Assigns a slot to a home without one, or whose slot was missed; others used their
