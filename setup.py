@@ -24,6 +24,7 @@ PARTS = (
     "_search.pxi",
     "_exact.pxi",
     "_minute.pxi",
+    "_currents.pxi",
     "_ways.pxi",
 )
 
