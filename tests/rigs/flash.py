@@ -87,7 +87,7 @@ def mpremote(port: str, *words: str) -> str:
         [needs.require_tool("mpremote"), "connect", port, "resume", *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
         env={**os.environ, "XDG_CONFIG_HOME": "/nonexistent"},
     )

@@ -29,7 +29,8 @@ from .fake import SITE, FakeNode, root_key
 TURN_S = 0.02  # of one poll and its answer on the line
 RESERVE_S = 0.2
 HOMES = 2  # the fewest of which one can confirm the other's word
-SEEDS = int(os.environ.get("PBAL_RIVAL_RUNS", "10"))
+WITHIN_S = 30.0
+SEEDS = int(os.environ.get("PBAL_RIVAL_RUNS", "40"))
 
 
 class Node(FakeNode):
@@ -143,25 +144,30 @@ def noticed_s(
     return float("inf")
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("apart_s", [0.0, 3.0])
-def test_both_notice_within_a_minute(apart_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def runs(apart_s: float, loss: float, monkeypatch: pytest.MonkeyPatch, silent: bool) -> list[float]:
+    """How long each took, s, the shortest first."""
     took = []
     for seed in range(SEEDS):
         rng = random.Random(f"{seed} {apart_s}")
         monkeypatch.setattr(secrets, "randbelow", rng.randrange)
-        took.append(noticed_s(rng, HOMES, apart_s, 0.2))
-    print(f" both noticed after {sorted(took)[SEEDS // 2]:.0f} s, {max(took):.0f} s at most")
-    assert max(took) < 60, took
+        took.append(noticed_s(rng, HOMES, apart_s, loss, silent))
+    took.sort()
+    within = sum(s <= WITHIN_S for s in took)
+    print(
+        f" noticed after {took[SEEDS // 2]:.0f} s; {within} of {SEEDS} within {WITHIN_S:.0f} s, "
+        f"{took[-1]:.0f} s at most"
+    )
+    return took
 
 
 @pytest.mark.timeout(300)
-def test_one_that_stands_down_already_is_noticed_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing but the frame that is sealed now and then shows it."""
-    took = []
-    for seed in range(SEEDS):
-        rng = random.Random(seed)
-        monkeypatch.setattr(secrets, "randbelow", rng.randrange)
-        took.append(noticed_s(rng, HOMES, 30.0, 0.2, silent=True))
-    print(f" noticed after {sorted(took)[SEEDS // 2]:.0f} s, {max(took):.0f} s at most")
-    assert max(took) < 30, took
+@pytest.mark.parametrize(
+    ("apart_s", "silent"),
+    [(0.0, False), (3.0, False), (30.0, True)],
+    ids=["at once", "one later", "one that stands down already"],
+)
+def test_they_notice(apart_s: float, silent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one that stands down already nothing shows but the frame that it seals now and then."""
+    assert runs(apart_s, 0.0, monkeypatch, silent)[-1] < WITHIN_S
+    # What is lost costs a turn of 15 s: some need a third, so that no bound holds for all.
+    assert runs(apart_s, 0.2, monkeypatch, silent)[SEEDS * 9 // 10 - 1] < WITHIN_S

@@ -172,8 +172,8 @@ def test_a_share_is_spent_by_who_spends_it_and_comes_back() -> None:
     ("table", "home", "words"),
     [
         ('host = "example.org"', "", "is no address"),
-        ("port = 70000", "", "less than or equal to 65535"),
-        ("per_s = 0", "", "greater than or equal to 1"),
+        ("port = 70000", "", "must be at most 65535"),
+        ("per_s = 0", "", "must be at least 1"),
         ('mdns = "Site Seven"', "", "is no name for mdns"),
         ("", 'at = "192.168.1.5"', "says by itself where it is"),
         ("prot = 7225", "", "prot"),

@@ -152,5 +152,5 @@ def test_the_record_is_resumed_and_not_mixed_up(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="bus north"):
         State.open(tmp_path / "r", 7, "south")
     (tmp_path / "r" / "commission.json").write_text("{")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is damaged"):
         State.open(tmp_path / "r", 7, "north")
