@@ -107,6 +107,7 @@ def test_without_the_secret_it_is_refused_in_words_and_goes_on(rig: Locked) -> N
     assert rig.node.resets == resets
 
 
+@pytest.mark.long
 def test_with_the_key_store_all_works_and_ends_locked(rig: Locked) -> None:
     done = rig.pbal("flash", "-p", rig.node.url, "--app-only", *rig.store_args, "--json")
     assert done.code == 0, done.err

@@ -81,6 +81,7 @@ def test_changed_missing_and_stale_files_are_put_right(rig: Rig, flashed: Path) 
     assert "mine" in mpremote(board.url, "exec", "print(open('/cfg/keep').read())")
 
 
+@pytest.mark.long
 def test_stub_socket_and_text_output(rig: Rig) -> None:
     board = rig.board(port="tcp", stub="runs", noise=b"\xff\x00\xfegarbage\r\n")
     done = rig.pbal("flash", "--port", board.url, "--image", "image.bin")
@@ -194,6 +195,7 @@ def test_a_looping_main_is_interrupted(rig: Rig, flashed: Path) -> None:
     assert done.json["boards"][0]["files"]["copied"][-1] == "/main.py"
 
 
+@pytest.mark.long
 def test_a_main_that_swallows_interrupts_is_caught_while_it_starts(rig: Rig, flashed: Path) -> None:
     board = rig.board(port="rfc2217", like=flashed, download=False)
     (rig.folder / "loop.py").write_text(LOOPS["catches"])
@@ -296,6 +298,7 @@ def _words(path: Path) -> str:
         return ""
 
 
+@pytest.mark.long
 def test_a_board_of_ones_own_is_checked_and_put_on_the_node(rig: Rig, flashed: Path) -> None:
     street = (Path(__file__).parents[2] / "boards" / f"{BOARD}.toml").read_text()
     own = rig.folder / "own.toml"

@@ -92,6 +92,7 @@ def test_the_pinned_image_is_downloaded_checked_and_kept(rig: Rig) -> None:
     assert "--image FILE" in offline.err
 
 
+@pytest.mark.long
 def test_an_image_pinned_on_this_computer_is_taken_from_then_on(rig: Rig, flashed: Path) -> None:
     board = rig.board(like=flashed, download=False)  # no boot loader: each call ends there
     port = ("flash", "--port", board.url, "--json")

@@ -154,6 +154,7 @@ def test_a_node_gets_the_radio_channel_and_its_neighbours(site: Site, flashed: P
 WIFI_KEY = "a long key, with \\ and ümlaut"
 
 
+@pytest.mark.long
 def test_a_node_gets_the_wifi_and_nobody_sees_its_key(site: Site, flashed: Path) -> None:
     board = site.board(like=flashed, download=False)
     add = ("provision", "add", "--address", "3", "--port", board.url, *site.store_args)
@@ -226,6 +227,7 @@ def test_taken_addresses_rotation_and_revocation(site: Site, flashed: Path) -> N
     assert "group." not in mpremote(board.url, "exec", "import os;print(os.listdir('/cfg'))")
 
 
+@pytest.mark.long
 def test_a_new_key_leaves_all_else_as_it_is(site: Site, flashed: Path) -> None:
     # S10: a home that must not be moved must not become one that may because its key changed.
     board = site.board(like=flashed, download=False)

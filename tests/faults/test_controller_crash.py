@@ -16,7 +16,12 @@ pytestmark = [pytest.mark.twin, pytest.mark.timeout(180)]
 
 
 @pytest.mark.parametrize(
-    "point", ["journaled", "sent", pytest.param("acked", marks=pytest.mark.long)]
+    "point",
+    [
+        pytest.param("journaled", marks=pytest.mark.long),
+        "sent",
+        pytest.param("acked", marks=pytest.mark.long),
+    ],
 )
 async def test_killed_and_restarted(make_street: Callable[..., Street], point: str) -> None:
     async with make_street() as street:

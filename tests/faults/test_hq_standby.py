@@ -121,6 +121,7 @@ class Upgrade:
         print("", *self.told, sep="\n")
 
 
+@pytest.mark.long
 async def test_a_kill_an_upgrade_and_the_way_back_lose_nothing(tmp_path, database_url):  # noqa: F811
     all_ = Upgrade(tmp_path, database_url)
     hq, (one, two) = all_.hq, all_.processes

@@ -59,6 +59,7 @@ async def test_noise_and_lost_answers(make_street: Callable[..., Street]) -> Non
         assert await site.stop() == 0
 
 
+@pytest.mark.long
 async def test_the_commands_answer_is_lost(make_street: Callable[..., Street]) -> None:
     """The node obeys, its answers vanish: the command is sent again and not carried out twice."""
     async with make_street() as street:
@@ -90,7 +91,7 @@ async def test_the_commands_answer_is_lost(make_street: Callable[..., Street]) -
     [
         pytest.param(hwmap.CUT_PIN, 1, id="before-opening", marks=pytest.mark.long),
         pytest.param(hwmap.CUT_PIN_DONE, 1, id="open"),
-        pytest.param(hwmap.CUT_PIN, 2, id="before-closing"),
+        pytest.param(hwmap.CUT_PIN, 2, id="before-closing", marks=pytest.mark.long),
         pytest.param(hwmap.CUT_PIN_DONE, 2, id="closed", marks=pytest.mark.long),
     ],
 )

@@ -87,6 +87,7 @@ async def test_a_port_in_use_and_a_line_in_use_are_refused(rig: Rig) -> None:
     assert "Somebody talks" in done.err
 
 
+@pytest.mark.long
 async def test_nodes_that_share_a_unit_are_found_placed_and_seen(rig: Rig) -> None:
     done = await rig.pbal("commission", "scan", "site.toml", "--units", "1-6", "--json")
     assert done.code == 0, done.err
@@ -127,6 +128,7 @@ async def test_nodes_that_share_a_unit_are_found_placed_and_seen(rig: Rig) -> No
     assert {n["eui"] for n in again.json["steps"]["scan"]["waiting"]} == euis(rig)
 
 
+@pytest.mark.long
 async def test_a_street_that_stands_still_is_not_guessed_at(keyed: Rig) -> None:
     rig = keyed
     rig.restless = False
@@ -159,6 +161,7 @@ async def test_phases_are_measured_and_swapped_wires_are_named(keyed: Rig) -> No
     assert told[1]["direction"] == "no sign"
 
 
+@pytest.mark.long
 async def test_calibration_is_written_read_back_and_proven(measured: Rig) -> None:
     rig = measured
     m = rig.street.mains

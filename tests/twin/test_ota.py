@@ -79,6 +79,7 @@ async def test_a_good_update_proves_itself_and_stays(poller: Poller) -> None:
     assert (await rig.running(poller, 0)).running == V2
 
 
+@pytest.mark.long
 async def test_what_is_not_signed_for_this_node_is_refused(poller: Poller) -> None:
     await poller.ready(1)
     starts = poller.street.homes[1].chip.starts
@@ -176,7 +177,7 @@ async def test_power_cuts_while_receiving_cost_little_and_break_nothing(poller: 
     assert sender.sent <= len(release.manifest) + 5120 + 500 + len(CUTS) * 1100
 
 
-@pytest.mark.parametrize("n", [1, 4])
+@pytest.mark.parametrize("n", [1, pytest.param(4, marks=pytest.mark.long)])
 async def test_power_cuts_while_slots_are_switched_leave_one_that_runs(
     poller: Poller, n: int
 ) -> None:

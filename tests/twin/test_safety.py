@@ -108,6 +108,7 @@ async def test_s5_dwell_is_the_nodes_own(street: Street, poller: Poller) -> None
     assert (await poller.ask_health(0)).lifetime_switches >= lifetime > 0
 
 
+@pytest.mark.long
 async def test_s5_the_daily_cap_is_the_nodes_own_and_survives_a_reset(
     street: Street, poller: Poller
 ) -> None:
@@ -279,6 +280,7 @@ async def test_s9_returns_to_the_last_phase_after_a_delay(street: Street, poller
     assert await poller.ready(5) == phase
 
 
+@pytest.mark.long
 async def test_s11_a_stuck_loop_starves_the_watchdog(street: Street, poller: Poller) -> None:
     """A firmware that stops making progress is reset, and comes back with the right cause."""
     home = street.homes[5]
@@ -319,6 +321,7 @@ async def cut_in_its_transfer(street: Street, poller: Poller, i: int, kind: int,
     return order
 
 
+@pytest.mark.long
 async def test_s12_supply_fails_during_a_transfer(street: Street, poller: Poller) -> None:
     """All open, then one phase; the order has an end, and nothing was unsafe."""
     orders = [

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -188,6 +189,7 @@ def in_turn(sites: list[Site]) -> bool:
     return together(sites, 120.0) < 0.03
 
 
+@pytest.mark.long
 def test_pairs_and_triples_find_their_turns():
     """From any beginning, with clocks that drift. Not all do: a short round may go on within a long
     one (docs/radio.md).

@@ -314,6 +314,7 @@ while True:
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_kill_loses_nothing_that_was_written_and_leaves_no_half_file(tmp_path):
     seed = int(os.environ.get("PBAL_LAKE_SEED", str(time.time_ns() % 100_000)))

@@ -236,6 +236,7 @@ def asked(target, path):
         return error.code, error.read().decode()
 
 
+@pytest.mark.long
 @pytest.mark.keeps_processes  # the database is started anew
 async def test_hq_is_there_before_its_database(tmp_path, postgres, database_url):
     hq = Headquarters(tmp_path, database_url)
