@@ -106,6 +106,11 @@ def hosting_text(study: Study) -> str:
     return text[:1].upper() + text[1:] + "." if parts else ""
 
 
+def _ranked_days(study: Study) -> str:
+    """On how many days it was measured which homes come first; a part of a day is not none."""
+    return f"{min(study.days, study.options.rank_days):.3g}"
+
+
 def first_homes_text(study: Study) -> str:
     """What a third of the relays brings, by what is known of the other homes; empty where it was
     not measured."""
@@ -119,7 +124,7 @@ def first_homes_text(study: Study) -> str:
     alone = homes == study.feeder.n_homes
     every = "in every home" if alone else "at every place"
     where = f"in {third} of {homes} homes" if alone else f"at {third} of {homes} places"
-    days = f"{min(study.days, study.options.rank_days):.3g}"
+    days = _ranked_days(study)
     return (
         f"Which homes first: relays {where} ({', '.join(first)}"
         f"{' ...' if third > len(first) else ''}) change the mean neutral current by "
@@ -165,7 +170,7 @@ def relay_text(study: Study) -> str:
     text = f"First third, in this order: <b>{escape(', '.join(names[:third]))}</b>."
     share = {b.choice: b.share_of_all for b in study.benefits if b.relays == third}
     if share:
-        days = f"{min(study.days, study.options.rank_days):.3g}"
+        days = _ranked_days(study)
         other = next((s for c, s in share.items() if c != study.relay_choice), None)
         text += (
             f" With relays on these {third} alone, pbal reaches "
