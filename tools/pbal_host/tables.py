@@ -117,6 +117,17 @@ def remedy(item: Mapping[str, Any], model: type[BaseModel] | None = None) -> str
     return f"{text} (it is {shown_text})" if shown_text and where else text
 
 
+def complaint(
+    item: Mapping[str, Any], model: type[BaseModel] | None = None, whole: str = ""
+) -> str:
+    """`key: what is wrong`, from one of a ValidationError's errors. `whole` names the table itself,
+    where the error is of no key; without, the key is left out there.
+    """
+    key = dotted(item["loc"]) or whole
+    text = remedy(item, model)
+    return f"{key}: {text}" if key else text
+
+
 def dotted(where: Iterable[Any]) -> str:
     """The key as a person names it: home[0].fuse_a."""
     text = ""

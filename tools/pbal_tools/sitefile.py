@@ -18,7 +18,7 @@ from pbal_controller.config import (
 )
 from pbal_controller.documents import DocumentError, read_toml, toml_value
 from pbal_controller.naming import Name
-from pbal_host.tables import dotted, remedy
+from pbal_host.tables import complaint
 
 from .errors import InputError
 
@@ -155,11 +155,7 @@ def validate(data: dict[str, Any], where: str) -> Site:
     try:
         return Site.model_validate(data)
     except ValidationError as exc:
-        lines = []
-        for item in exc.errors():
-            key = dotted(item["loc"])
-            text = remedy(item, Site)
-            lines.append(f"{where}: {key}: {text}" if key else f"{where}: {text}")
+        lines = [f"{where}: {complaint(item, Site)}" for item in exc.errors()]
         raise InputError("\n      ".join(lines), "Correct the keys named above.") from None
 
 

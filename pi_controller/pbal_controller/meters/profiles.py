@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pbal_controller.documents import DocumentError, read_toml
 from pbal_controller.errors import ConfigError
 from pbal_controller.meters.profile import Profile
-from pbal_host.tables import dotted, remedy
+from pbal_host.tables import complaint
 
 _KEY = ("transformer", "meter", "profile")
 _CHECKOUT = Path(__file__).resolve().parents[3]
@@ -60,10 +60,7 @@ def load_profile(name: str) -> Profile:
     try:
         profile = Profile.model_validate(tables)
     except ValidationError as error:
-        lines = [
-            f"{path}: {dotted(item['loc']) or 'profile'}: {remedy(item, Profile)}"
-            for item in error.errors()
-        ]
+        lines = [f"{path}: {complaint(item, Profile, 'profile')}" for item in error.errors()]
         raise ConfigError("\n".join(lines), _KEY) from None
     if not name.endswith(".toml") and profile.meter.name != name:
         raise ConfigError(f"{path}: meter.name is {profile.meter.name!r}, not {name!r}", _KEY)

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pbal_controller.config import Table
 from pbal_controller.documents import DocumentError, read_toml
 from pbal_controller.errors import ConfigError
-from pbal_host.tables import dotted, remedy
+from pbal_host.tables import complaint
 
 _KEY = ("uplink", "lorawan", "modem")
 _CHECKOUT = Path(__file__).resolve().parents[3]
@@ -129,8 +129,7 @@ def load_modem(name: str, region: str) -> Modem:
         raise ConfigError(f"{path}: not a modem: {error}", _KEY) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = dotted(first["loc"]) or "modem"
-        raise ConfigError(f"{path}: {key}: {remedy(first, Modem)}", _KEY) from None
+        raise ConfigError(f"{path}: {complaint(first, Modem, 'modem')}", _KEY) from None
     if region not in made.regions:
         raise ConfigError(
             f"{made.modem.title} knows no region {region!r}; known: {', '.join(made.regions)}",

@@ -1,14 +1,13 @@
 """A board file (`boards/NAME.toml`) and where the board files are."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from pbal_build import Board, BuildError, data_folder
 from pbal_controller.documents import DocumentError, dump_json, read_toml
-from pbal_host.tables import dotted, remedy
+from pbal_host.tables import complaint
 
 from ..errors import InputError
 
@@ -70,10 +69,5 @@ def load(name: str) -> Board:
     try:
         return Board.model_validate(data)
     except ValidationError as exc:
-        raise InputError("; ".join(_complaints(path, exc)), "Correct the board file.") from None
-
-
-def _complaints(path: Path, exc: ValidationError) -> Iterator[str]:
-    for item in exc.errors():
-        where = dotted(item["loc"])
-        yield f"{path}: {where}: {remedy(item, Board)}" if where else f"{path}: {remedy(item)}"
+        wrong = "; ".join(f"{path}: {complaint(item, Board)}" for item in exc.errors())
+        raise InputError(wrong, "Correct the board file.") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from pbal_controller.documents import DocumentError, read_toml
-from pbal_host.tables import Table, dotted, remedy
+from pbal_host.tables import Table, complaint
 
 _CHECKOUT = Path(__file__).resolve().parents[4]
 
@@ -66,5 +66,4 @@ def load_hat(name: str) -> Hat:
         raise ValueError(f"{path}: not a hat: {error}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = dotted(first["loc"]) or "hat"
-        raise ValueError(f"{path}: {key}: {remedy(first, Hat)}") from None
+        raise ValueError(f"{path}: {complaint(first, Hat, 'hat')}") from None
