@@ -98,7 +98,16 @@ else
             --durations-min 5 "${gaps[@]}"
     ) >"$said" 2>&1 </dev/null &
     beside=$!
-    trap 'kill "$beside" 2>/dev/null; rm -f "$said" "$PBAL_SECOND_TRIES"' EXIT
+    # What engines are made of is fetched meanwhile. Where that fails, the tests say why.
+    fetching=
+    if [ "$engines" = true ]; then
+        (
+            step_behind
+            exec "$bin/python" -m pbal_engines.fetch
+        ) >/dev/null 2>&1 </dev/null &
+        fetching=$!
+    fi
+    trap 'kill $beside $fetching 2>/dev/null; rm -f "$said" "$PBAL_SECOND_TRIES"' EXIT
     the_others() {
         wait "$beside"
         local status=$?

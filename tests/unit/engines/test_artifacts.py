@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from pbal_engines import BadArtifact, Missing, artifacts, find_java
+from pbal_engines import BadArtifact, Missing, artifacts, fetch, find_java
 from pbal_engines.artifacts import Jar
 
 # In Maven's place: writes each jar that the project asks for, with the content `name`.
@@ -109,3 +109,30 @@ def test_a_java_of_another_version_is_told_apart(tmp_path, monkeypatch):
     monkeypatch.setattr("pbal_engines.java._candidates", lambda: [other])
     with pytest.raises(Missing, match=r"Java 17.*is 11"):
         find_java()
+
+
+def test_all_that_is_listed_is_fetched_before_it_is_needed(lists, monkeypatch, capsys):
+    write, maven = lists
+    write(a=hashed("a"))
+    write("f", b=hashed("another"))
+    write("g", c=hashed("c"))
+    monkeypatch.setattr("sys.argv", ["fetch"])
+    assert fetch.main() == 1, "one is not what was tested"
+    said = capsys.readouterr()
+    assert re.search(r"^e: .*/e-\w+\ng: .*/g-\w+$", said.out.strip()), "the others all the same"
+    assert said.err.startswith("f: ")
+    assert "do not use it" in said.err
+    maven(code=1)  # not asked again
+    monkeypatch.setattr("sys.argv", ["fetch", "e", "g"])
+    assert fetch.main() == 0
+    monkeypatch.setattr("sys.argv", ["fetch", "h"])
+    assert fetch.main() == 1
+    assert "no list of artifacts h" in capsys.readouterr().err
+
+
+def test_so_is_an_environment_of_python(lists, monkeypatch, capsys):
+    (artifacts.FOLDER / "p.txt").write_text("a==1 --hash=sha256:aa\n")
+    monkeypatch.setattr(fetch, "environment", lambda name: f"made of {name}")
+    monkeypatch.setattr("sys.argv", ["fetch"])
+    assert fetch.main() == 0
+    assert capsys.readouterr().out == "p: made of p\n"
