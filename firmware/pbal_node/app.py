@@ -307,7 +307,7 @@ class App:
 
     def _keep_release(self) -> None:
         """Keep the contact's measured release time over a reset; written when it moved by 1 ms."""
-        now_ms = self.selector.release_ms
+        now_ms = self.selector.contacts.release_ms
         if abs(now_ms - self.release_kept_ms) >= 1 and not self.selector.busy:
             if self.release_slot.save(struct.pack("<H", int(now_ms * 10))):
                 self.release_kept_ms = now_ms

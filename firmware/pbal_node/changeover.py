@@ -88,7 +88,7 @@ class Changeover:
         self.fresh = False  # closed, and the current was not yet looked at
         self.wants_supply = False  # asks for a new reading of the supplies
         self.stayed_open = False  # the last contact that was driven did not follow
-        self.contacts = Contacts()
+        self.contacts = Contacts(timing.release_ms)
         self.autonomous = False  # the present phase was chosen by a local rule
         self.doubt = False  # a contact was moving when the node stopped, or did not follow
         self._goal = 0  # phase to close next, 0 = stay open
@@ -115,7 +115,6 @@ class Changeover:
         self.at_zero: object = None
         self.aux: object = None  # closed() of the auxiliary contacts, where the board has them
         self.meter: object = None  # the meter at the output: metering/base.py
-        self.release_ms = timing.release_ms  # as measured on this contact, at first the board's
 
     # moving -----------------------------------------------------------------------------------
 
@@ -161,7 +160,7 @@ class Changeover:
         self.stayed_open = False
         self._lost_ms = -1
         if self.at_zero is not None and self.phase:
-            now_ms = self.at_zero(self.release_ms)  # type: ignore[operator]
+            now_ms = self.at_zero(self.contacts.release_ms)  # type: ignore[operator]
         self._open(now_ms, to_phase)
         return True
 
@@ -191,7 +190,7 @@ class Changeover:
 
     def _poll_opening(self, now_ms: int) -> None:
         opened = self._opened_ms
-        self._was_hidden = self._was_hidden or self._hidden()
+        self._look_for_hidden()
         if self._drive.busy:
             return
         if not self._fresh(opened + self._timing.release_ms):
@@ -210,7 +209,7 @@ class Changeover:
                 self._dead_ms = sense.out_at_ms
                 if self._lost_ms < 0:
                     self._lost_ms = sense.last_live_ms if sense.last_live_ms >= opened else opened
-                    self._learn_release(self._lost_ms - opened)
+                    self.contacts.released(self._lost_ms - opened)
             if self._proofs >= _PROOFS:
                 if self._goal:
                     self.state = _STATE_DEAD_TIME
@@ -227,14 +226,9 @@ class Changeover:
                 else:
                     self._cannot_prove(now_ms)
 
-    def _learn_release(self, took_ms: int) -> None:
-        """Follow the contact's own release time, so that S6 can aim at a current zero."""
-        if 0 < took_ms <= 2 * self._timing.release_ms:
-            self.release_ms += (took_ms - self.release_ms) / 4
-
     def _poll_dead_time(self, now_ms: int) -> None:
         sense = self._sense
-        self._was_hidden = self._was_hidden or self._hidden()
+        self._look_for_hidden()
         live = self._fresh(self._dead_ms) and not (
             rules.output_dead(sense.out_v, self.limits.nominal_v)
             and rules.sensor_proves(sense.fault[0])
@@ -275,25 +269,15 @@ class Changeover:
         self._proofs = 0
         self.state = _STATE_CLOSING
 
-    def _hidden(self) -> bool:
+    def _look_for_hidden(self) -> None:
         """A contact may still be closed on a phase that has no voltage to show it."""
-        v = self._supply.v
-        nominal = self.limits.nominal_v
-        for p in (1, 2, 3):
-            if self._held in (0, p) and rules.may_hide(v[p], nominal):
-                return True
-        return False
+        if self._supply.hides(self._held, self.limits.nominal_v):
+            self._was_hidden = True
 
     def _target_reason(self, phase: int, now_ms: int) -> int:
         """S3 for this phase now."""
-        sup = self._supply
-        return rules.target_reason(
-            sup.v[phase],
-            sup.good_ms(phase, now_ms),
-            sup.low_v,
-            sup.high_v,
-            rules.need_ms(self.limits.good_time_ms, self._again),
-        )
+        need_ms = rules.need_ms(self.limits.good_time_ms, self._again)
+        return self._supply.target_reason(phase, now_ms, need_ms)
 
     def _poll_closing(self, now_ms: int) -> None:
         goal = self._goal
@@ -338,12 +322,8 @@ class Changeover:
         transfer = max(0, first - self._lost_ms) if self._from and self._lost_ms >= 0 else 0
         failed = self._reason
         if self._local and not failed:
-            self._emit(
-                self._local,
-                _WARNING if self._local == _EV_AUTONOMOUS_TRANSFER else _INFO,
-                self._from,
-                self._goal,
-            )
+            severity = _WARNING if self._local == _EV_AUTONOMOUS_TRANSFER else _INFO
+            self._emit(self._local, severity, self._from, self._goal)
         if self._command is not None or self._local == _EV_AUTONOMOUS_TRANSFER:
             self.autonomous = self._command is None
         self._conclude(_FAILED if failed else _DONE, failed, transfer)
@@ -373,21 +353,12 @@ class Changeover:
         if aux > 0:
             phase = 1 if aux & 1 else 2 if aux & 2 else 3
         else:
-            phase = self._from or self._live_phase()
+            phase = self._from or self._supply.nearest(self._sense.out_v)
         self.phase = phase
         self._st.lockout = phase
         self.state = _STATE_LOCKOUT
         self._emit(_EV_WELDED, _ALARM, phase, self._goal)
         self._conclude(_FAILED, _REASON_NOT_DEAD, 0)
-
-    def _live_phase(self) -> int:
-        """The phase whose voltage is nearest to the output's."""
-        best = 1
-        v = self._supply.v
-        for p in (2, 3):
-            if abs(v[p] - self._sense.out_v) < abs(v[best] - self._sense.out_v):
-                best = p
-        return best
 
     def _conclude(self, outcome: int, reason: int, transfer_ms: int) -> None:
         """Store the outcome before it is reported."""

@@ -1,4 +1,5 @@
-"""What is known of the three contacts: which of them failed, and whether the closed one fell open.
+"""What is known of the three contacts: how long they take to open, which of them failed, whether
+the closed one fell open.
 
 A contact that fell open leaves the output dead while its phase is good. An output sensor with a
 broken wire looks the same, and a home must not lose its power for a sensor: so a second source
@@ -22,16 +23,28 @@ _ONCE_MS = const(86400000)  # a contact that fell open is closed again once in t
 
 class Contacts:
     """`fails[phase]`: how often in a row the contact did not follow its command; a proven
-    closing clears it.
+    closing clears it. `release_ms`: what the board file says, then as measured on these contacts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, release_ms: float) -> None:
+        self.release_ms = release_ms
+        self._release_most_ms = 2 * release_ms
         self.fails = [0, 0, 0, 0]
         self._fell_ms = [-_ONCE_MS] * 4
         self._seen_ms = -1
         self._dead_ms = -1  # since when the output is dead though its phase is good
         self._still_ms = -1  # since when no current contradicts that
         self._loaded = False  # the home drew a load when the output was last alive
+
+    def keep_release(self, kept_ms: float) -> None:
+        """The release time that was measured before a reset."""
+        if 0 < kept_ms <= self._release_most_ms:
+            self.release_ms = kept_ms
+
+    def released(self, took_ms: int) -> None:
+        """A contact opened after this time: S6 aims at a current zero by it."""
+        if 0 < took_ms <= self._release_most_ms:
+            self.release_ms += (took_ms - self.release_ms) / 4
 
     def failed(self, phase: int) -> bool:
         """It did not close. True while that is to be reported: a series may be long."""

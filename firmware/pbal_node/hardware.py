@@ -129,10 +129,8 @@ def _selector(app, board: dict, identity: dict) -> None:
     app.release_slot = Slot("/cfg/release", app.stats)
     raw = app.release_slot.load()
     if raw is not None and len(raw) == 2:
-        kept_ms = struct.unpack("<H", raw)[0] / 10
-        if 0 < kept_ms <= 2 * app.timing.release_ms:
-            app.selector.release_ms = kept_ms
-    app.release_kept_ms = app.selector.release_ms
+        app.selector.contacts.keep_release(struct.unpack("<H", raw)[0] / 10)
+    app.release_kept_ms = app.selector.contacts.release_ms
     app.autonomy = Autonomy(
         app.selector,
         app.supply,

@@ -29,12 +29,9 @@ _NARROW = const(71)  # room of less has no place for a nonce beside Telemetry
 _NARROWEST = const(51)  # ... beside what a bearer begins with
 _ROOM = const(96)  # up counters kept reserved
 _ANSWERS = const(48)  # encoded records that wait for room in an answer
-_JOBS = const(16)  # settings that wait to be written
 
 _EV_AUTH_FAILURES = const(9)
-_EV_CONFIG_CHANGED = const(10)
 _EV_COUNTERS_SPENT = const(23)
-_INFO = const(0)
 _WARNING = const(1)
 _ALARM = const(2)
 
@@ -56,7 +53,6 @@ _URGENT = const(2)
 _EXPIRED = const(5)  # SwitchResult.outcome
 
 _RESULT_OK = const(0)
-_RESULT_UNKNOWN_KEY = const(1)
 _RESULT_REFUSED = const(3)
 
 
@@ -86,7 +82,6 @@ class Link:
         self._health = False
         self._answers: list = []  # encoded Ack and ConfigValue records
         self._results: list = []  # first answers to Switch commands, sent once
-        self._jobs: list = []  # settings that wait for slow_work
         self._event_ack = 0  # the highest acknowledged event, waits for it
         self._spent = 0  # of the counters, as reported
         self.hints = 0
@@ -180,9 +175,8 @@ class Link:
                 if result.command_id == r.command_id:
                     box.remove(result)
         elif kind == records.Config.ID:
-            if len(self._jobs) >= _JOBS:
+            if not self._settings.order(r.key, r.value):
                 return _RESULT_REFUSED
-            self._jobs.append((r.key, r.value))
         elif kind == records.ConfigGet.ID:
             self._tell_config(r.key)
         elif kind == records.StatusGet.ID:
@@ -225,14 +219,10 @@ class Link:
         return _RESULT_OK
 
     def _tell_config(self, key: int) -> None:
-        config = self._settings.config
-        for k in config.keys() if key == _ALL_KEYS else [key]:
+        for k, value, result in self._settings.values(key):
             if len(self._answers) >= _ANSWERS:
                 return  # a frame may ask for all of them a hundred times
-            if config.has(k):
-                self._answer_config(k, config.get(k), _RESULT_OK)
-            else:
-                self._answer_config(k, 0, _RESULT_UNKNOWN_KEY)
+            self._answer_config(k, value, result)
 
     def _answer_config(self, key: int, value: int, result: int) -> None:
         if len(self._answers) >= _ANSWERS:
@@ -405,22 +395,5 @@ class Link:
         except Exception as e:
             self._faults.note(_SLOW_WORK, e)
         # Not between two phases: a longer good time would keep the home open for that long.
-        while self._jobs and not self._selector.busy:
-            key, value = self._jobs.pop(0)
-            self._set(key, value)
-            if not self._jobs:
-                self._settings.forget()
-
-    def _set(self, key: int, value: int) -> None:
-        """One setting: refused, or in flash and in use."""
-        try:
-            result = self._settings.take(key, value)
-        except Exception as e:
-            self._faults.note(records.Config.ID, e)
-            result = _RESULT_REFUSED
-        config = self._settings.config
-        if result == _RESULT_OK:
-            self._log.emit(_EV_CONFIG_CHANGED, _INFO, key, value)
-        elif config.has(key):
-            value = config.get(key)
-        self._answer_config(key, value, result)
+        while self._settings.ordered and not self._selector.busy:
+            self._answer_config(*self._settings.take_next(self._log.emit, self._faults))

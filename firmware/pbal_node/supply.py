@@ -1,4 +1,6 @@
-"""How long each supply phase has been inside or outside the voltage band (S3, S8, S9)."""
+"""The three phases of the supply: how long each has been inside or outside the voltage band (S3,
+S8, S9), and what its voltage says of a contact (S1, S2).
+"""
 
 from pbal_node import rules
 
@@ -50,3 +52,28 @@ class Supply:
         """Time outside the band until now; 0 when inside."""
         since = self._bad_since[phase]
         return now_ms - since if since >= 0 else 0
+
+    def target_reason(self, phase: int, now_ms: int, need_ms: int) -> int:
+        """S3: 0 when a contact may close onto this phase now, else why not, as on the wire.
+        `need_ms`: how long it must have been inside the band.
+        """
+        return rules.target_reason(
+            self.v[phase], self.good_ms(phase, now_ms), self.low_v, self.high_v, need_ms
+        )
+
+    def hides(self, phase: int, nominal_v: float) -> bool:
+        """S1: whether this phase (0: any) has too little voltage to show a contact that is still
+        closed on it.
+        """
+        for p in (1, 2, 3):
+            if phase in (0, p) and rules.may_hide(self.v[p], nominal_v):
+                return True
+        return False
+
+    def nearest(self, volts: float) -> int:
+        """S2: the phase whose voltage is nearest to this one of the output."""
+        best = 1
+        for p in (2, 3):
+            if abs(self.v[p] - volts) < abs(self.v[best] - volts):
+                best = p
+        return best

@@ -43,7 +43,7 @@ class Contacts:
         self.phase = phase
         self.moved_ms = -1
         self.today = 0
-        self.contacts = contacts.Contacts()
+        self.contacts = contacts.Contacts(10)
 
     def dwell_left_ms(self, now_ms):
         since = -1 if self.moved_ms < 0 else now_ms - self.moved_ms

@@ -232,7 +232,7 @@ async def used(p):
         await asyncio.sleep_ms(600)
         await p.ask(records.EventAck(seq=p.seq), records.ResultAck(command_id=1))
         p.app.selector.outbox.clear()
-        if not p.app.link.hints and not p.app.link._jobs:
+        if not p.app.link.hints and not p.app.settings.ordered:
             break
     gc.collect()
     return gc.mem_alloc()

@@ -103,17 +103,21 @@ def no_calibration_makes_the_closed_phase_unfit():
     app.selector.state = wire.STATE_CLOSED
     app.selector.phase = 2
     app.sense.v[:] = [230.0, 231.0, 230.0, 229.0]
-    link = app.link
+
+    def order(key, value):
+        assert app.settings.order(key, value)
+        app.settings.take_next(app.log.emit, app.faults)
+
     tried = ((keys.TRIM_OUT_PPM, -90000), (keys.TRIM_B_PPM, 80000), (keys.TRIM_A_PPM, 80000))
     for key, value in tried:  # in one go, before anything is measured again
-        link._set(key, value)
+        order(key, value)
     get = app.settings.config.get
     assert get(keys.TRIM_OUT_PPM) == -90000 and get(keys.TRIM_B_PPM) == 0
     assert get(keys.TRIM_A_PPM) == 0  # nor could the home move there
     # What brings them nearer is taken, from however far.
     app.sense.v[:] = [190.0, 231.0, 240.0, 229.0]
-    link._set(keys.TRIM_B_PPM, -50000)
-    link._set(keys.TRIM_OUT_PPM, 0)
+    order(keys.TRIM_B_PPM, -50000)
+    order(keys.TRIM_OUT_PPM, 0)
     assert get(keys.TRIM_B_PPM) == -50000 and get(keys.TRIM_OUT_PPM) == 0
     for key, _value in tried:
         assert app.settings.config.set(key, 0)
