@@ -241,10 +241,14 @@ async def run(config: Config, names: list[str]) -> None:
     for name in names:
         if name in _LARGE:
             importlib.import_module(_LARGE[name])
+    if "portal" in names and config.oidc.issuer:
+        importlib.import_module("pbal_hq.auth.oidc")
     if "portal" in names and (config.druid.broker or config.lake.url):
         # For its reports; where it is not installed the portal says that the store answers them.
         with contextlib.suppress(ImportError):
             importlib.import_module("pbal_hq.trends")
+            if config.lake.url:
+                importlib.import_module("pyarrow.dataset")  # see pbal_hq.lake.scan
     async with contextlib.AsyncExitStack() as stack:
         hq = Hq(config)
         database = Awaited("the database", lambda: open_database(hq, stack))

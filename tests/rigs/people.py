@@ -7,6 +7,7 @@ site 7 in F1, T2 with site 8 in F2. Users NAME-whole, NAME-d1, NAME-t2 of each r
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import AsyncIterator
@@ -86,7 +87,9 @@ async def make(conn: Connection) -> Fleet:
     return fleet
 
 
-_HASH = passwords._hasher.hash(PASSWORD)
+@functools.cache
+def _hash() -> str:
+    return passwords._hasher.hash(PASSWORD)
 
 
 async def person(conn: Connection, fleet: Fleet, name: str, *grants: Grant) -> int:
@@ -95,7 +98,7 @@ async def person(conn: Connection, fleet: Fleet, name: str, *grants: Grant) -> i
     person_id = await one(
         conn, "INSERT INTO person (name, full_name, password_hash, password_is_initial,"
         " totp_sealed, totp_confirmed) VALUES (%s, %s, %s, false, %s, true) RETURNING id",
-        name, name.title(), _HASH, sealed,
+        name, name.title(), _hash(), sealed,
     )  # fmt: skip
     for g in grants:
         await conn.execute(

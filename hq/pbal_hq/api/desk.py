@@ -6,14 +6,16 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pbal_hq.auth import Keyring, Tries
-from pbal_hq.auth.provider import Provider
 from pbal_hq.commands import Signer
 from pbal_hq.config import AlarmsConfig, PortalConfig
 from pbal_hq.database import Connection, Database, autocommit
 from pbal_hq.reports import CourseSource, Source
+
+if TYPE_CHECKING:
+    from pbal_hq.auth.oidc import Provider
 
 
 class Answering(Source, CourseSource, Protocol):

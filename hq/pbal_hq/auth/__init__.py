@@ -2,7 +2,8 @@
 
 roles     roles and permissions as data, grants in the tree, the scope of a query
 people    users;  sessions: logging in, staying in, out
-provider  logging in at an OpenID Connect provider;  services: tokens of machines
+oidc      logging in at an OpenID Connect provider;  provider: what is kept of such a login
+services  tokens of machines
 keyring   keys made from the portal's master secret
 """
 

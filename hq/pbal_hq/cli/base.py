@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from pbal_hq import audit
 from pbal_hq.config import Config
@@ -66,6 +64,10 @@ def print_json(data: Any) -> None:
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Rows for a person."""
+    # Loaded here: HQ itself prints no table.
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(*heads, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))

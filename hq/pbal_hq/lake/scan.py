@@ -9,7 +9,6 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from pbal_hq.errors import LakeError
 from pbal_hq.lake.columns import Kind
@@ -20,6 +19,8 @@ _TRIES = 3
 
 
 def _dataset(lake: Lake, kind: Kind, since: datetime.date, until: datetime.date) -> Any:
+    import pyarrow.dataset as ds  # loads pandas where it is installed, which takes seconds
+
     schema = pa.schema([*kind.schema, *_PATH])
     paths = [
         lake.place.full(path)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from fastapi import Request
 from starlette.responses import Response
 
 from pbal_hq.api import Conn, Desk, Open, Routes, TheDesk, address_of
 from pbal_hq.auth import NotKnown, provider, sessions
-from pbal_hq.auth.provider import Provider
 from pbal_hq.errors import NothingToDo
 from pbal_hq.portal.entry import login_form
 from pbal_hq.portal.render import back, page
@@ -22,6 +22,9 @@ from pbal_hq.portal.visitor import (
     under_way,
     visitor,
 )
+
+if TYPE_CHECKING:
+    from pbal_hq.auth.oidc import Provider
 
 routes = Routes("", "provider", who=visitor, include_in_schema=False)
 

@@ -20,7 +20,6 @@ from pbal_hq import alarms, commands, fleet
 from pbal_hq.api import Desk
 from pbal_hq.api.desk import Answering
 from pbal_hq.auth import Keyring, make_master, passwords, read_masters, sessions
-from pbal_hq.auth.provider import Provider
 from pbal_hq.commands import Signer
 from pbal_hq.config import Config
 from pbal_hq.database import Database, listening, notified
@@ -73,7 +72,11 @@ def desk(settings: Config, database: Database) -> Desk:
         raise ConfigError(f"{secret}: {error.strerror}; pbal-hq portal init makes it") from None
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    provider = Provider(settings.oidc) if settings.oidc.issuer else None
+    provider = None
+    if settings.oidc.issuer:
+        from pbal_hq.auth.oidc import Provider
+
+        provider = Provider(settings.oidc)
     return Desk(database, Keyring(masters), Signer.read(command_key(settings)), settings.portal,
                 alarms=settings.alarms, provider=provider,
                 reported_by=reported_by(settings))  # fmt: skip

@@ -1,6 +1,6 @@
 """Reports of an area over a day or a month, and the course of its figures over hours or days.
 
-figures  the numbers, each with its definition;  sheet: as CSV;  paper: as PDF
+figures  the numbers, each with its definition;  sheet: as CSV;  pdf: on paper
 course   the numbers of areas over hours or days, and as CSV;  areas: days of them, of feeders'
 """
 
@@ -20,7 +20,6 @@ from pbal_hq.reports.course import (
     table,
 )
 from pbal_hq.reports.figures import COLUMNS, Column, Report, Source, Values, make, period
-from pbal_hq.reports.paper import paper
 from pbal_hq.reports.sheet import sheet
 
 __all__ = [
@@ -47,3 +46,10 @@ __all__ = [
     "sheet",
     "table",
 ]
+
+
+def paper(report: Report) -> bytes:
+    """A report as PDF."""
+    from pbal_hq.reports import pdf  # reportlab: the portal starts without it
+
+    return pdf.paper(report)

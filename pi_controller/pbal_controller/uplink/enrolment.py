@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -74,6 +73,8 @@ async def _exchange(
     url: str, body: dict[str, str] | None, context: ssl.SSLContext
 ) -> tuple[int, str]:
     """POST of a JSON body, or GET without one. Raises BearerError: no answer."""
+    import aiohttp  # a site asks once in months
+
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     method, data = ("GET", None) if body is None else ("POST", dump_json(body))
     headers = {} if body is None else {"Content-Type": "application/json"}

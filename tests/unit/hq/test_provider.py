@@ -7,6 +7,7 @@ import httpx
 import pytest
 from rigs import browser, oidc, people
 
+from pbal_hq.auth import oidc as openid
 from pbal_hq.auth import provider
 from pbal_hq.config import OidcConfig
 
@@ -35,7 +36,7 @@ def settings(idp, folder, portal="https://hq.test"):
 @pytest.fixture
 async def client(conn, database_url, idp, tmp_path):
     async with people.portal(database_url) as made:
-        made.desk.provider = provider.Provider(settings(idp, tmp_path))
+        made.desk.provider = openid.Provider(settings(idp, tmp_path))
         yield made
 
 

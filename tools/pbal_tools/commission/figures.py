@@ -1,14 +1,14 @@
 """The report's pictures, drawn from the record: what was watched, and each transfer."""
 
+from __future__ import annotations
+
 import io
-from typing import Any
-
-import matplotlib
-
-matplotlib.use("agg")
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from .survey import Heard, drawn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = ("#b3541e", "#2b6cb0", "#5a7d2a")  # phases A, B, C: distinguishable without colour, too
 STYLES = ("-", "--", ":")
@@ -23,6 +23,12 @@ def png(figure: Figure) -> bytes:
 
 
 def _axes(title: str, rows: int = 1) -> tuple[Figure, Any]:
+    # Takes a second to load, and most records have no picture.
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(_SIZE[0], _SIZE[1] * rows), layout="constrained")
     axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
     axes[0].set_title(title, fontsize=9, loc="left")
