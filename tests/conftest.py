@@ -11,6 +11,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 
+# As `pbal study` does, before NumPy is loaded: on small matrices a second BLAS thread only spins.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 import pytest_asyncio
 from hypothesis import settings

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pbal_study.errors import InputError
+from pbal_study.feeder.dssmirror import mirror
 from pbal_study.feeder.opendss import compile_feeder, load_feeder
 from pbal_study.feeder.powerflow import PowerFlow, load_power
 from pbal_study.input.shapes import feeder_profiles
@@ -90,6 +91,29 @@ def test_files_are_found_from_wherever_the_feeder_names_them(tmp_path: Path) -> 
         f'Redirect "{loads}"\n{END}',
     )
     assert feeder_profiles(master).watts[6].tolist() == [1500.0, 2000.0, 3000.0]
+
+
+def test_files_between_two_that_are_included_are_found(tmp_path: Path) -> None:
+    written(tmp_path / "deep" / "net", loads=LOADS.format("daily=day"))
+    shape = SHAPE.replace("mult=[0.5 1 2 0.25]", "csvfile=deep/day.csv")
+    (tmp_path / "deep" / "day.csv").write_text("0.5\n1\n2\n0.25\n")
+    lane = f"{HEAD}{NETWORK}{shape}Redirect deep/net/loads.dss\n{END}"
+    assert feeder_profiles(written(tmp_path, lane=lane)).watts[6].tolist() == [1500, 2000, 3000]
+
+
+@pytest.mark.parametrize(("above", "linked"), [("", False), ("../", False), ("../../", True)])
+def test_folders_above_are_looked_into_only_where_names_lead_there(
+    tmp_path: Path, above: str, linked: bool
+) -> None:
+    """Such a folder, as one of downloads, may hold many thousand files."""
+    shape = f"New Loadshape.day npts=4 interval=6 csvfile={above}day.csv\n"
+    path = written(tmp_path / "town" / "lane", lane=STREET.replace(SHAPE, shape))
+    (path.parent / above / "day.csv").write_text("0.5\n1\n2\n0.25\n")
+    (tmp_path / "besides.csv").write_text("")
+    root = tmp_path / "town" / "scratch"
+    assert mirror(path, root, []).is_file()
+    assert (root / str(tmp_path / "besides.csv")[1:]).is_symlink() is linked
+    assert feeder_profiles(path).watts[6].tolist() == [1500, 2000, 3000]
 
 
 @pytest.mark.parametrize("command", ["BusCoords", "buscoords", "LatLongCoords"])

@@ -3,10 +3,12 @@
 Feeder files often end in Show, Export, Plot or Save. After a `Compile` the engine writes those into
 the feeder's own folder and over what is there; `Help` prints to standard output; coordinates, which
 a study does not use, end the whole run where their file is missing. So the text files are copied
-without such lines, into folders that look like the originals: everything else in them is a link.
+without such lines, into folders that look like the originals: everything else in them, and in those
+above as far as the files' names lead up, is a link.
 """
 
 import contextlib
+import os
 import re
 from pathlib import Path
 
@@ -50,9 +52,21 @@ def mirror(path: Path, root: Path, notes: list[str]) -> Path:
     copied: dict[Path, Path] = {}
     _copy(path.resolve(), root, copied, notes)
     folders = {file.parent for file in copied}
-    for folder in {a for f in folders for a in (f, *f.parents)} - {Path(path.anchor)}:
+    above = {a for f in folders for a in (f, *f.parents)}
+    # No name in the files leads higher than this, and folders above may hold very much.
+    tops = {_above(folder, max(map(_steps_up, copied))) for folder in folders}
+    for folder in {f for f in above if tops & {f, *f.parents}} - {Path(path.anchor)}:
         _link_the_rest(folder, _place(root, folder))
     return copied[path.resolve()]
+
+
+def _steps_up(file: Path) -> int:
+    """How many folders a name in this file leads up, at most."""
+    return max((line.count("..") for _, line in lines_of(file)), default=0)
+
+
+def _above(folder: Path, steps: int) -> Path:
+    return (folder, *folder.parents)[min(steps, len(folder.parents))]
 
 
 def _place(root: Path, original: Path) -> Path:
@@ -124,7 +138,6 @@ def _note_coordinates(file: Path, number: int, line: str, notes: list[str]) -> N
 def _link_the_rest(folder: Path, place: Path) -> None:
     """Links to everything in a folder that was not copied: what the feeder may read."""
     with contextlib.suppress(OSError):  # we may not be allowed to list a folder above
-        for entry in folder.iterdir():
-            link = place / entry.name
-            if not link.exists() and not link.is_symlink():
-                link.symlink_to(entry)
+        for name in os.listdir(folder):
+            with contextlib.suppress(FileExistsError):
+                os.symlink(folder / name, place / name)
