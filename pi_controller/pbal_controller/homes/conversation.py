@@ -37,6 +37,9 @@ _CLOCK_OFF_S = 2.0
 # After another controller was seen to poll a home: how often its floor is asked for. The other may
 # stand down first, and then polls too seldom to be seen again.
 _LOOK_AGAIN_S = 5.0
+# What a node is in. A medium may change the order of frames: of each the latest counts, not the last
+# that came.
+_STATES = (r.Telemetry, r.Hello, r.Health, r.UpdateStatus)
 
 
 class Host:
@@ -241,7 +244,10 @@ class Conversation:
             # A Hello first: the reading may otherwise ask for the nonce that it brings.
             records.sort(key=_is_reading)
         for record in records:
-            self._take(record, now)
+            if isinstance(record, _STATES) and self.session.overtaken(record, counter):
+                home.link.delayed += isinstance(record, r.Telemetry)
+            else:
+                self._take(record, now)
         return True
 
     def _held_s(self, records: list[Record]) -> float | None:

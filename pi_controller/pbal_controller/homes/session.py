@@ -99,6 +99,7 @@ class Session:
         self.stored = 0  # what the journal had reserved before this start; 0: nothing
         self._sealer = Sealer(down, DOWN, site_id, address)
         self._opener = Opener(up, UP, site_id, address)
+        self._newest: dict[int, int] = {}  # record id -> the counter it came with last
 
     @property
     def sealed(self) -> int:
@@ -127,6 +128,15 @@ class Session:
     def open(self, frame: bytes) -> list[Record]:
         """The records of an authentic, unseen frame. Raises pbal_protocol RemoteErrors."""
         return decode_all(self._opener.open(frame), "up")
+
+    def overtaken(self, record: Record, counter: int) -> bool:
+        """Whether one of the same kind came before in a later frame of the node. `counter`: of the
+        frame that brings this one, which is remembered otherwise.
+        """
+        if counter < self._newest.get(record.ID, 0):
+            return True
+        self._newest[record.ID] = counter
+        return False
 
     def seal(self, records: Iterable[Record]) -> bytes:
         """One frame with these records. Raises IndexError when no counter is left."""

@@ -250,6 +250,32 @@ def test_a_reading_held_back_on_the_way_is_not_used() -> None:
     assert not any(isinstance(record, r.Telemetry) for record in host.records)
 
 
+def test_what_a_later_frame_said_is_not_taken_back_by_one_that_comes_after_it() -> None:
+    """A network changes the order of frames: the home was moved, and its earlier reading comes."""
+    node = FakeNode(1)
+    talk, host = greeted(node)
+    home = talk.home
+    node.pending += [r.Health(heap_used_max=1), r.Ack(counter=9, result=0)]
+    earlier = node.answer(b"")
+    node.phase = node.true_phase = 2
+    node.boots += 1
+    node.pending.append(r.Health(heap_used_max=2))
+    node.hello()
+    later = node.answer(b"")
+    assert earlier is not None
+    assert later is not None
+    assert talk.received(later[1], 5.0, anybody=True)
+    host.records.clear()
+    readings = home.readings
+    assert talk.received(earlier[1], 5.1, anybody=True), "it is authentic and new"
+    assert (home.phase, home.readings, home.link.delayed) == (2, readings, 1)
+    assert home.health is not None
+    assert home.health.heap_used_max == 2
+    assert [type(record) for record in host.records] == [r.Ack], "what is said once counts"
+    assert exchange(talk, node, 6.0)
+    assert home.readings == readings + 1
+
+
 @pytest.mark.parametrize("anybody", [True, False])
 def test_a_frame_that_was_held_on_the_way_is_as_old_as_it_is(anybody: bool) -> None:
     """On a medium that holds frames, a bridge's; on wires a node whose clock is behind is not."""

@@ -147,6 +147,7 @@ async def test_loss_reorder_and_repetition_are_harmless(tmp_path: Path) -> None:
                     assert await c.dispatcher.order(moved, phase, "a test", 1.0)
                     await until(lambda d=done: sum(c.dispatcher.finished_total.values()) > d)
             assert list(one.executed.values()) == [1, 1, 1]
+            assert c.dispatcher.finished_total["refused"] == 0, "an old reading was believed"
             await until(lambda: network.lost > 20 and network.repeated > 20)
             # A repeated frame is the network's doing: it says nothing against home or site.
             assert moved.link.replayed > 5
