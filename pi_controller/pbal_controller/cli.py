@@ -182,14 +182,17 @@ def lift(
 
     if not 1 <= address <= 0xFFFF:
         raise ConfigError(f"address {address} is outside 1..65535")
-    journal = _journal(config)
+    settings = load(config)
+    journal = onsite.site_journal(settings)
     try:
         found = journal.lift_quarantine(address)
         found = lift_doubt(journal, address) or found
     finally:
         journal.close()
     if not found:
-        print(f"home {address} is not in quarantine and not in doubt", file=sys.stderr)
+        known = any(home.address == address for home in settings.home)
+        why = "is not in quarantine and not in doubt" if known else "is not in the configuration"
+        print(f"home {address} {why}", file=sys.stderr)
         raise typer.Exit(6)
     print(f"home {address}: lifted")
 

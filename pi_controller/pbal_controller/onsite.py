@@ -17,12 +17,7 @@ import typer
 
 from pbal_controller.config import Config, load, source_of
 from pbal_controller.documents import dump_json, load_json, toml_value
-from pbal_controller.errors import (
-    BearerError,
-    ConfigError,
-    JournalUnavailable,
-    KeyStoreError,
-)
+from pbal_controller.errors import BearerError, ConfigError, JournalUnavailable, KeyStoreError
 from pbal_controller.keys import (
     KEY_BYTES,
     atomic_write,

@@ -38,7 +38,8 @@ async def guard(request: Request, call_next: Callable[[Request], Awaitable[Any]]
     path = request.url.path
     for name, value in _ALWAYS.items():
         answer.headers[name] = value
-    kept = "max-age=3600" if path.startswith("/static/") else "no-store"
+    # A style sheet is asked for with its ETag each time: after an upgrade the new one is used.
+    kept = "no-cache" if path.startswith("/static/") else "no-store"
     answer.headers.setdefault("cache-control", kept)
     if request.url.scheme == "https":
         answer.headers["strict-transport-security"] = "max-age=31536000"

@@ -336,7 +336,13 @@ def test_a_command_makes_no_journal(site: Path) -> None:
 
 def test_nothing_to_do(site: Path) -> None:
     Journal(site / "j.db").close()
-    assert call("lift", "5", "-c", "pbal.toml", cwd=site).returncode == 6
+    for address, why in (
+        ("257", "not in quarantine and not in doubt"),
+        ("99", "not in the config"),
+    ):
+        done = call("lift", address, "-c", "pbal.toml", cwd=site)
+        assert done.returncode == 6
+        assert f"home {address} is {why}" in done.stderr
     done = call("rollout", "--json", "-c", "pbal.toml", cwd=site)
     assert (done.returncode, json.loads(done.stdout)) == (6, [])
 

@@ -314,6 +314,11 @@ async def test_an_answer_has_a_tag(street, database_url):
         again = headers | {"if-none-match": first.headers["etag"]}
         second = await client.get("/api/v1/areas", headers=again)
         assert (second.status_code, second.content) == (304, b"")
+        # The portal's own files as well: after an upgrade no page has the sheet of before.
+        sheet = await client.get("/static/portal.css")
+        assert sheet.headers["cache-control"] == "no-cache"
+        asked = {"if-none-match": sheet.headers["etag"]}
+        assert (await client.get("/static/portal.css", headers=asked)).status_code == 304
         schema = (await client.get("/api/v1/openapi.json")).json()
         assert "/api/v1/transformers" in schema["paths"]
         assert "default-src 'none'" in first.headers["content-security-policy"]
