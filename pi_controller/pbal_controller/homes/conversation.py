@@ -37,8 +37,8 @@ _CLOCK_OFF_S = 2.0
 # After another controller was seen to poll a home: how often its floor is asked for. The other may
 # stand down first, and then polls too seldom to be seen again.
 _LOOK_AGAIN_S = 5.0
-# What a node is in. A medium may change the order of frames: of each the latest counts, not the last
-# that came.
+# What a node is in. A medium may change the order of frames: of each what was sealed last counts,
+# not what came last.
 _STATES = (r.Telemetry, r.Hello, r.Health, r.UpdateStatus)
 
 
