@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from importlib import resources
-from typing import Any, Self
-
-import httpx
+from typing import TYPE_CHECKING, Any, Self
 
 from pbal_hq.ca import Pki
 from pbal_hq.config import Config, LogsConfig, secret
 from pbal_hq.errors import ConfigError, LogsError
 from pbal_hq.logstore.search import Wanted
+
+if TYPE_CHECKING:
+    import httpx
 
 _ANSWER_S = 30.0
 _DAY = re.compile(r"\d{4}\.\d{2}\.\d{2}")
@@ -39,6 +40,8 @@ def opened(config: Config) -> Place:
     logs = config.logs
     if not logs.url:
         raise ConfigError("no OpenSearch is configured: set logs.url (docs/hq-logs.md)")
+    import httpx  # most HQs have no OpenSearch, and start without it
+
     verify: ssl.SSLContext | bool = True
     if logs.url.startswith("https"):
         ca = logs.ca or Pki(config.data / "pki").ca
@@ -137,6 +140,8 @@ class Place:
 
     @contextlib.contextmanager
     def _as_logs_errors(self) -> Iterator[None]:
+        import httpx
+
         where = f"OpenSearch at {self._logs.url}"
         try:
             yield

@@ -62,32 +62,27 @@ def test_what_is_wrong_is_said(tmp_path, text, environ, why):
     assert "\n" not in str(refused.value), "one mistake is one line"
 
 
-def run(*words, **how):
-    return subprocess.run(
-        [sys.executable, "-c", "from pbal_hq.cli import main; main()", *words],
-        capture_output=True, text=True, timeout=120, **how,
-    )  # fmt: skip
-
-
 def test_a_wrong_file_is_exit_code_2(tmp_path):
-    done = run("check-config", "--config", str(written(tmp_path, "x = 1\n")))
+    words = ["check-config", "--config", str(written(tmp_path, "x = 1\n"))]
+    done = subprocess.run(
+        [sys.executable, "-c", "from pbal_hq.cli import main; main()", *words],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert "x: is not a known key" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_no_password_is_shown(tmp_path):
+def test_no_password_is_shown(tmp_path, run):
     path = written(tmp_path, '[database]\nurl = "postgresql://me:hush@h/d"\n')
     for more in ([], ["--json"]):
-        done = run("check-config", "-c", str(path), *more)
-        assert done.returncode == 0
-        assert "hush" not in done.stdout
+        done = run("check-config", "-c", path, *more)
+        assert "hush" not in done.stdout + done.stderr
     assert json.loads(done.stdout)["database"]["url"] == "user=me password=*** dbname=d host=h"
 
 
-def test_no_database_is_exit_code_4(tmp_path):
+def test_no_database_is_exit_code_4(tmp_path, run):
     path = written(tmp_path, f'[database]\nurl = "host={tmp_path} dbname=x"\n')
-    done = run("db", "migrate", "-c", str(path))
-    assert done.returncode == 4
+    done = run("db", "migrate", "-c", path, code=4)
     assert "cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -36,9 +37,9 @@ class Outbox:
         """As ThinEnd.refresh reads it."""
         for above, up_to, most in box.wanted():
             assert most > 0
-            found = [r for n, r in sorted(self.rows.items())
-                     if above < n and (up_to is None or n <= up_to)]  # fmt: skip
-            box.offer(found[:most], up_to)
+            numbers = range(above + 1, (self.last if up_to is None else min(up_to, self.last)) + 1)
+            found = (self.rows[n] for n in numbers if n in self.rows)
+            box.offer(list(itertools.islice(found, most)), up_to)
 
     def stored(self, box: Briefbox, number: int) -> None:
         """HQ has it: what arrived is acknowledged, and matched with its row."""
