@@ -143,4 +143,5 @@ def include(app: FastAPI, routers: list[Routes]) -> None:
             endpoint = getattr(route, "endpoint", None)
             if getattr(endpoint, "pbal_may", None) is None:
                 raise LookupError(f"{route}: does not say who may call it")
-        app.include_router(routes.router)
+        # They were built as they were declared; include_router would build each once more.
+        app.router.routes.extend(routes.router.routes)

@@ -11,13 +11,12 @@ import cmath
 import logging
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pbal_controller.config import TransformerConfig, UplinkConfig
 from pbal_controller.documents import dump_json, load_json
 from pbal_controller.homes import ROTATION, Fleet, Home
 from pbal_controller.journal import AsyncJournal, Journal, clock_is_set
-from pbal_controller.meters import TransformerReading
 from pbal_controller.uplink import outbox
 from pbal_controller.uplink.alarms import AlarmBook, SiteAlarm
 from pbal_controller.uplink.thermal import Heat
@@ -30,6 +29,9 @@ from pbal_controller.uplink.window import (
     resistance,
 )
 from pbal_uplink import Event, Summary
+
+if TYPE_CHECKING:
+    from pbal_controller.meters import TransformerReading
 
 log = logging.getLogger(__name__)
 
