@@ -13,10 +13,9 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 
 from ..run.metrics import Outcome, duration_curve
 from ..run.study import Study
@@ -56,16 +55,13 @@ def figure(
     """A figure whose SVG ends up in the list when the block ends. alike: its columns show the same
     quantity, on one scale."""
     out: list[str] = []
-    with plt.rc_context(_STYLE):
-        canvas, axes = plt.subplots(
-            1, columns, figsize=(width, height), layout="constrained", sharey=alike and columns > 1
-        )
-        try:
-            yield canvas, axes, out
-            buffer = io.StringIO()
-            canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        finally:
-            plt.close(canvas)
+    with matplotlib.rc_context(_STYLE):
+        # Without pyplot: no window, and nothing to close.
+        canvas = Figure(figsize=(width, height), layout="constrained")
+        yield canvas, canvas.subplots(1, columns, sharey=alike and columns > 1), out
+        buffer = io.StringIO()
+        # savefig draws all twice, the first time for the layout alone.
+        FigureCanvasSVG(canvas).print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     out.append(text[text.index("<svg") :])
 
