@@ -1,15 +1,20 @@
 """`pbal frame decode` on real frames, and its answers to mistakes."""
 
+import contextlib
+import io
 import json
 import os
 import struct
 import subprocess
+import sys
+from unittest import mock
 
 import pytest
 from rigs.needs import ROOT, require_tool
 
 from pbal_protocol import frames, kdf, modbus_client, records
 from pbal_tools import wirebytes
+from pbal_tools.cli import main
 from pbal_tools.errors import InputError
 
 ROOT_KEY, GROUP_KEY, SITE, ADDRESS = bytes(range(32)), bytes(range(32, 64)), 7, 0x0105
@@ -28,13 +33,33 @@ def key_files(tmp_path, monkeypatch):
     monkeypatch.setenv("KEY_FILES", str(tmp_path))
 
 
-def pbal(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+def command(arguments: tuple[str, ...]) -> list[str]:
     folder = os.environ["KEY_FILES"]
-    arguments = tuple(
-        f"{folder}/{a}" if a in ("KEY", "ZEROS", "SHORT", "OTHER") else a for a in arguments
+    files = ("KEY", "ZEROS", "SHORT", "OTHER")
+    return ["pbal", "frame", "decode", *(f"{folder}/{a}" if a in files else a for a in arguments)]
+
+
+def pbal(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    """The command as it is started, within this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", command(arguments)),
+        mock.patch.object(sys, "stdin", io.StringIO(stdin)),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        contextlib.chdir(ROOT),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    return subprocess.CompletedProcess(
+        sys.argv, int(ended.value.code or 0), out.getvalue(), err.getvalue()
     )
+
+
+def process(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    """The command in a process of its own."""
     return subprocess.run(
-        [require_tool("pbal"), "frame", "decode", *arguments],
+        [require_tool("pbal"), *command(arguments)[1:]],
         input=stdin,
         capture_output=True,
         text=True,
@@ -61,7 +86,7 @@ def test_with_keys_the_records_are_shown():
     frame = decoded(FRAME.hex(), *KEYS)["frame"]
     assert frame["authentic"] is True
     assert frame["records"] == [{"record": "Switch", **SWITCH.as_dict()}]
-    text = pbal(FRAME.hex(), *KEYS).stdout
+    text = process(FRAME.hex(), *KEYS).stdout
     assert "Switch" in text
     assert "expires_s" in text
 
@@ -162,6 +187,16 @@ def test_mistakes_get_their_own_exit_code(arguments, code, words):
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert "ab" * 32 not in done.stderr
+
+
+def test_a_process_ends_with_it_as_well():
+    found = process("-", *KEYS, "--json", stdin=FRAME.hex())
+    assert json.loads(found.stdout)["frame"]["authentic"] is True
+    done = process(FLIPPED.hex(), *KEYS, "--json")
+    assert done.returncode == 6
+    assert json.loads(done.stdout)["exit_code"] == 6
+    assert "AuthError" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_key_comes_from_a_file_a_pipe_or_stdin(tmp_path):
