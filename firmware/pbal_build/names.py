@@ -11,20 +11,30 @@ Modules with a class and its base are one unit: an instance has the names of bot
 from __future__ import annotations
 
 import ast
-import io
 import itertools
 import re
 import string
-import tokenize
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
-from .errors import BuildError
+from .trees import Nodes
 
 # Module (`pbal_node.link`) -> name in the source -> name in the compiled code.
 Plan = dict[str, dict[str, str]]
 
 _WORD = re.compile(r"\b_[A-Za-z0-9]\w*")
+# A comment, a string with its prefix, a number or a word: only the last is ever a name. Python's
+# own tokenizer says more, and takes ten times as long.
+_TOKEN = re.compile(
+    r"#[^\n]*"
+    r'|[bBfFrRuU]{0,2}(?:"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"""'
+    r"|'''[^'\\]*(?:(?:\\.|'(?!''))[^'\\]*)*'''"
+    r'|"[^"\\\n]*(?:\\.[^"\\\n]*)*"'
+    r"|'[^'\\\n]*(?:\\.[^'\\\n]*)*')"
+    r"|\d[\w.]*|\w+",
+    re.DOTALL,
+)
 _FRAME = re.compile(r'^(\s*File "([\w.]+)", line \d+, in )(\S+)')
 
 
@@ -32,10 +42,10 @@ def _private(name: str) -> bool:
     return len(name) > 1 and name[0] == "_" and not name.startswith("__")
 
 
-class _Uses(ast.NodeVisitor):
+class Uses:
     """Where one module's private names are defined and used."""
 
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, nodes: Nodes) -> None:
         self.bound: set[str] = set()  # defined here, as a name of the module or on `self`
         self.used: set[str] = set()
         self.others: set[str] = set()  # looked up on something other than `self`
@@ -43,15 +53,18 @@ class _Uses(ast.NodeVisitor):
         self.bases: list[str] = []  # dotted names of base classes
         self.imports: dict[str, str] = {}  # name here -> dotted name
         self.consts: set[str] = set()
-        for node in tree.body:
+        for node, depth in nodes:
+            seen = _SEEN.get(type(node))
+            if seen is not None:
+                seen(self, node)
             if (
-                isinstance(node, ast.Assign)
+                depth == 1
+                and isinstance(node, ast.Assign)
                 and isinstance(node.value, ast.Call)
                 and isinstance(node.value.func, ast.Name)
                 and node.value.func.id == "const"
             ):
                 self.consts.update(t.id for t in node.targets if isinstance(t, ast.Name))
-        self.visit(tree)
         self.fixed |= self.consts
 
     def _see(self, name: str, *, bound: bool) -> None:
@@ -60,13 +73,13 @@ class _Uses(ast.NodeVisitor):
             if bound:
                 self.bound.add(name)
 
-    def visit_Import(self, node: ast.Import) -> None:
+    def _import(self, node: ast.Import) -> None:
         for alias in node.names:
             self.fixed.update(_WORD.findall(alias.name))
             self.imports[alias.asname or alias.name.split(".")[0]] = alias.name
             self._see(alias.asname or "", bound=True)
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+    def _import_from(self, node: ast.ImportFrom) -> None:
         self.fixed.update(_WORD.findall(node.module or ""))
         for alias in node.names:
             if _private(alias.name):
@@ -74,66 +87,64 @@ class _Uses(ast.NodeVisitor):
             self.imports[alias.asname or alias.name] = f"{node.module}.{alias.name}"
             self._see(alias.asname or "", bound=True)
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+    def _class(self, node: ast.ClassDef) -> None:
         self._see(node.name, bound=True)
         self.bases += [ast.unparse(base) for base in node.bases]
-        self.generic_visit(node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self._see(node.name, bound=True)
-        self.generic_visit(node)
 
-    visit_AsyncFunctionDef = visit_FunctionDef
-
-    def visit_arg(self, node: ast.arg) -> None:
+    def _arg(self, node: ast.arg) -> None:
         self._see(node.arg, bound=True)
-        self.generic_visit(node)
 
-    def visit_keyword(self, node: ast.keyword) -> None:
+    def _keyword(self, node: ast.keyword) -> None:
         self._see(node.arg or "", bound=False)
         self.others.add(node.arg or "")
-        self.generic_visit(node)
 
-    def visit_Name(self, node: ast.Name) -> None:
+    def _name(self, node: ast.Name) -> None:
         self._see(node.id, bound=isinstance(node.ctx, ast.Store))
 
-    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
+    def _handler(self, node: ast.ExceptHandler) -> None:
         self._see(node.name or "", bound=True)
-        self.generic_visit(node)
 
-    def visit_Attribute(self, node: ast.Attribute) -> None:
+    def _attribute(self, node: ast.Attribute) -> None:
         own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
         self._see(node.attr, bound=own and isinstance(node.ctx, ast.Store))
         if not own:
             self.others.add(node.attr)
-        self.generic_visit(node)
 
-    def visit_Constant(self, node: ast.Constant) -> None:
+    def _constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str):
             self.fixed.update(_WORD.findall(node.value))
         elif isinstance(node.value, bytes):
             self.fixed.update(_WORD.findall(node.value.decode("latin-1")))
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
+    def _formatted(self, node: ast.JoinedStr) -> None:
         # Which tokens a formatted string has depends on Python's version.
         for part in ast.walk(node):
             if isinstance(part, ast.Name):
                 self.fixed.add(part.id)
             elif isinstance(part, ast.Attribute):
                 self.fixed.add(part.attr)
-        self.generic_visit(node)
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body[0] = ast.Pass()
-    return tree
+_SEEN: dict[type[ast.AST], Callable[[Uses, Any], None]] = {
+    ast.Import: Uses._import,
+    ast.ImportFrom: Uses._import_from,
+    ast.ClassDef: Uses._class,
+    ast.FunctionDef: Uses._function,
+    ast.AsyncFunctionDef: Uses._function,
+    ast.arg: Uses._arg,
+    ast.keyword: Uses._keyword,
+    ast.Name: Uses._name,
+    ast.ExceptHandler: Uses._handler,
+    ast.Attribute: Uses._attribute,
+    ast.Constant: Uses._constant,
+    ast.JoinedStr: Uses._formatted,
+}
 
 
-def _units(uses: Mapping[str, _Uses]) -> list[list[str]]:
+def _units(uses: Mapping[str, Uses]) -> list[list[str]]:
     """Modules that share instances, each with those of its classes' bases."""
     leader = {module: module for module in uses}
 
@@ -163,18 +174,12 @@ def short_names() -> Iterator[str]:
             yield "_" + "".join(chars)
 
 
-def plan(sources: Mapping[str, str], as_it_is: Iterable[str] = ()) -> Plan:
+def plan(uses: Mapping[str, Uses], as_it_is: Iterable[str] = ()) -> Plan:
     """What each module's private names become: the same for the same sources, whatever their order.
 
-    `sources`: text by dotted name of the module. `as_it_is`: modules that are not renamed.
-    Raises BuildError for source that does not parse.
+    `uses`: by dotted name of the module. `as_it_is`: modules that are not renamed.
     """
-    uses: dict[str, _Uses] = {}
-    for module in sorted(sources):
-        try:
-            uses[module] = _Uses(_without_docstrings(ast.parse(sources[module])))
-        except SyntaxError as e:
-            raise BuildError(f"{module} does not compile: {e}") from e
+    uses = {module: uses[module] for module in sorted(uses)}
     units = _units(uses)
     kept: set[str] = set()
     bound = [set[str]().union(*(uses[m].bound for m in unit)) for unit in units]
@@ -201,17 +206,7 @@ def plan(sources: Mapping[str, str], as_it_is: Iterable[str] = ()) -> Plan:
 
 def shorten(text: str, table: Mapping[str, str]) -> str:
     """A module's source with its names replaced; line numbers stay."""
-    lines = text.splitlines(keepends=True)
-    found = [
-        token
-        for token in tokenize.generate_tokens(io.StringIO(text).readline)
-        if token.type == tokenize.NAME and token.string in table
-    ]
-    for token in reversed(found):
-        row, start = token.start
-        line = lines[row - 1]
-        lines[row - 1] = line[:start] + table[token.string] + line[token.end[1] :]
-    return "".join(lines)
+    return _TOKEN.sub(lambda token: table.get(token[0], token[0]), text)
 
 
 def readable(report: str, names: Mapping[str, Mapping[str, str]]) -> str:

@@ -8,83 +8,96 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from .names import Plan, short_names
+from .trees import Nodes, children
 
 
-class _Names(ast.NodeVisitor):
+class Words:
     """What one module's words are used for."""
 
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, nodes: Nodes) -> None:
         self.parameters: set[str] = set()
         self.variables: set[str] = set()  # of functions and of the module
         self.others: set[str] = set()  # attributes, keywords, imports, definitions, globals
-        self.visit(tree)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef):
-                for statement in node.body:
-                    self._bound_outside_functions(statement)
+        for node, _ in nodes:
+            seen = _SEEN.get(type(node))
+            if seen is not None:
+                seen(self, node)
 
-    def _bound_outside_functions(self, node: ast.AST) -> None:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            return
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            self.others.add(node.id)
-        for child in ast.iter_child_nodes(node):
-            self._bound_outside_functions(child)
+    def _bound_outside_functions(self, body: list[ast.stmt]) -> None:
+        waiting: list[ast.AST] = [*body]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, _OWN_NAMES):
+                continue
+            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+                self.others.add(node.id)
+            waiting += children(node)
 
-    def visit_arg(self, node: ast.arg) -> None:
+    def _module(self, node: ast.Module) -> None:
+        self._bound_outside_functions(node.body)
+
+    def _arg(self, node: ast.arg) -> None:
         self.parameters.add(node.arg)
-        self.generic_visit(node)
 
-    def visit_Name(self, node: ast.Name) -> None:
+    def _name(self, node: ast.Name) -> None:
         self.variables.add(node.id)
 
-    def visit_Attribute(self, node: ast.Attribute) -> None:
+    def _attribute(self, node: ast.Attribute) -> None:
         self.others.add(node.attr)
-        self.generic_visit(node)
 
-    def visit_keyword(self, node: ast.keyword) -> None:
+    def _keyword(self, node: ast.keyword) -> None:
         self.others.add(node.arg or "")
-        self.generic_visit(node)
 
-    def visit_alias(self, node: ast.alias) -> None:
+    def _alias(self, node: ast.alias) -> None:
         self.others.update(node.name.split("."))
         self.others.add(node.asname or "")
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+    def _import_from(self, node: ast.ImportFrom) -> None:
         self.others.update((node.module or "").split("."))
-        self.generic_visit(node)
 
-    def visit_Global(self, node: ast.Global | ast.Nonlocal) -> None:
+    def _global(self, node: ast.Global | ast.Nonlocal) -> None:
         self.others.update(node.names)
 
-    visit_Nonlocal = visit_Global
-
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self.others.add(node.name)
-        self.generic_visit(node)
 
-    visit_AsyncFunctionDef = visit_FunctionDef
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+    def _class(self, node: ast.ClassDef) -> None:
         self.others.add(node.name)
-        self.generic_visit(node)
+        self._bound_outside_functions(node.body)
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
+    def _formatted(self, node: ast.JoinedStr) -> None:
         # Which tokens a formatted string has depends on Python's version.
         self.others.update(part.id for part in ast.walk(node) if isinstance(part, ast.Name))
-        self.generic_visit(node)
 
 
-def plan(sources: Mapping[str, str], private: Plan, as_it_is: Iterable[str] = ()) -> Plan:
+_OWN_NAMES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+_SEEN: dict[type[ast.AST], Callable[[Words, Any], None]] = {
+    ast.Module: Words._module,
+    ast.arg: Words._arg,
+    ast.Name: Words._name,
+    ast.Attribute: Words._attribute,
+    ast.keyword: Words._keyword,
+    ast.alias: Words._alias,
+    ast.ImportFrom: Words._import_from,
+    ast.Global: Words._global,
+    ast.Nonlocal: Words._global,
+    ast.FunctionDef: Words._function,
+    ast.AsyncFunctionDef: Words._function,
+    ast.ClassDef: Words._class,
+    ast.JoinedStr: Words._formatted,
+}
+
+
+def plan(found: Mapping[str, Words], private: Plan, as_it_is: Iterable[str] = ()) -> Plan:
     """What the parameters of each module become, beside its private names.
 
-    `sources`: text by dotted name of the module. `private`: what `names.plan` found for them.
+    `found`: by dotted name of the module. `private`: what `names.plan` found for them.
     `as_it_is`: modules that are not renamed.
     """
-    found = {module: _Names(ast.parse(text)) for module, text in sources.items()}
     kept = set(dir(builtins)).union(*(names.others for names in found.values()))
     for module in as_it_is:
         kept |= found[module].parameters

@@ -10,29 +10,30 @@ from __future__ import annotations
 
 import ast
 import re
-from functools import lru_cache
+from collections.abc import Iterable
 from keyword import iskeyword
+
+from .trees import Nodes
 
 _WORD = re.compile(r"[A-Za-z0-9_%*]{1,24}")
 _LONG = 10  # the compiler makes a name of a string up to this length, and of any keyword
 _PER_LINE = 8
 
 
-def _in_tuples(tree: ast.Module) -> list[str]:
-    """Short strings in tuples of constants, in order, each once."""
+def in_tuples(nodes: Nodes) -> list[str]:
+    """Short strings in a module's tuples of constants, each once; those of outer tuples first."""
     found: dict[str, None] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Load):
+    tuples = [(node, depth) for node, depth in nodes if isinstance(node, ast.Tuple)]
+    for node, _ in sorted(tuples, key=lambda at: at[1]):
+        if isinstance(node.ctx, ast.Load):
             for part in node.elts:
                 if isinstance(part, ast.Constant) and isinstance(part.value, str):
                     found[part.value] = None
     return [text for text in found if _WORD.fullmatch(text)]
 
 
-@lru_cache(maxsize=1024)
-def mentioned(text: str) -> str:
+def mentioned(text: str, strings: Iterable[str]) -> str:
     """A module's source with statements at its end that mention those strings; lines stay."""
-    strings = _in_tuples(ast.parse(text))
     short = [s for s in strings if len(s) <= _LONG]
     long = [s for s in strings if len(s) > _LONG and s.isidentifier() and not iskeyword(s)]
     lines = [repr(short[i : i + _PER_LINE]) for i in range(0, len(short), _PER_LINE)]

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from pbal_build import BuildError, compile_file, leaves, names, parameters, readable, strings
 from pbal_build.image import _shortened, _sources, module_name
+from pbal_build.trees import nodes
 from pbal_tools.node.command import app
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -33,19 +34,23 @@ class _Back(ast.NodeTransformer):
         return super().generic_visit(node)
 
 
+def uses(sources: dict[str, str]) -> dict[str, names.Uses]:
+    return {module: names.Uses(nodes(module, text)) for module, text in sources.items()}
+
+
 def outline(tree: ast.AST) -> list[tuple[str, int]]:
     """Every node's kind and line."""
     return [(type(n).__name__, getattr(n, "lineno", 0)) for n in ast.walk(tree)]
 
 
 def test_only_names_differ_and_no_line_moves() -> None:
-    plan, short, _ = _shortened(_sources())
+    app = _shortened(_sources())
     checked = 0
     for inside, path, _ in _sources():
-        if inside not in short:
+        if inside not in app.texts:
             continue
-        table = plan[module_name(inside)]
-        before, after = ast.parse(path.read_text()), ast.parse(short[inside])
+        table = app.plan[module_name(inside)]
+        before, after = ast.parse(path.read_text()), ast.parse(app.texts[inside])
         assert outline(before) == outline(after), inside
         back = {v: k for k, v in table.items()}
         assert len(back) == len(table), inside
@@ -55,7 +60,7 @@ def test_only_names_differ_and_no_line_moves() -> None:
 
 
 def test_no_short_name_meets_another_name() -> None:
-    plan, _, _ = _shortened(_sources())
+    plan = _shortened(_sources()).plan
     made = {name for table in plan.values() for name in table.values()}
     words = {
         word
@@ -86,7 +91,7 @@ def test_what_others_see_keeps_its_name() -> None:
         ),
         "pkg.b": "from pkg.a import A\ndef _run(a):\n    return a._seen\n",
     }
-    plan = names.plan(sources)
+    plan = names.plan(uses(sources))
     assert set(plan["pkg.a"]) == {"_own", "_helper"}
     assert set(plan["pkg.b"]) == {"_run"}
     assert plan["pkg.b"]["_run"] in plan["pkg.a"].values(), "modules share short names"
@@ -101,7 +106,7 @@ def test_a_class_and_its_base_share_no_short_name() -> None:
             "    def two(self):\n        self._two = self._one\n"
         ),
     }
-    plan = names.plan(sources)
+    plan = names.plan(uses(sources))
     assert plan["pkg.base"] == plan["pkg.more"]
     assert len(set(plan["pkg.more"].values())) == 2
 
@@ -114,7 +119,7 @@ def test_a_name_that_two_classes_may_mean_is_kept() -> None:
             "    def both(self, a):\n        return self._n + a._n\n"
         ),
     }
-    plan = names.plan(sources)
+    plan = names.plan(uses(sources))
     assert plan == {"pkg.a": {}, "pkg.b": {}}
 
 
@@ -131,14 +136,28 @@ def test_a_parameter_that_a_call_may_name_is_kept() -> None:
         ),
         "pkg.b": "from pkg.a import run\ndef go(x):\n    return run(x, 2, 3, width=1).size\n",
     }
-    private = names.plan(sources)
-    plan = parameters.plan(sources, private)
+    private = names.plan(uses(sources))
+    words = {module: parameters.Words(nodes(module, t)) for module, t in sources.items()}
+    plan = parameters.plan(words, private)
     assert set(plan["pkg.a"]) == {"delay_ms", "turn"}
     assert set(plan["pkg.b"]) == {"x"}
     short = names.shorten(sources["pkg.a"], plan["pkg.a"])
     told: dict[str, Callable[..., Callable[[int], int]]] = {}
     exec(short, told)
     assert told["run"](1, 10, 0, 100)(1000) == 1114
+
+
+def test_comments_strings_and_numbers_stay() -> None:
+    table = dict.fromkeys(("_own", "b", "e5", "x1f"), "_Z")
+    same = (
+        '"""_own \\""" _own" _own"""  # _own\'s "_own\n'
+        "'''_own' _own'' \\''' _own'''\n"
+        "y = [0x1f, 1.e5, 1e5, not_own, _own_, f'_own', rb\"'_own'\", '', '\\'_own']\n"
+    )
+    assert names.shorten(same, table) == same
+    assert names.shorten("x = _own+b'_own' '' + b-x._own # b", table) == (
+        "x = _Z+b'_own' '' + _Z-x._Z # b"
+    )
 
 
 def test_errors_that_a_node_does_not_tell_apart_are_one_class() -> None:
@@ -195,7 +214,8 @@ def test_strings_of_constant_tuples_take_no_room_of_their_own(tmp_path: Path) ->
     )
     text = f"ROWS = (\n{rows})\n"
     told = {}
-    for name, source in (("plain", text), ("short", strings.mentioned(text))):
+    wanted = strings.in_tuples(nodes("m", text))
+    for name, source in (("plain", text), ("short", strings.mentioned(text, wanted))):
         assert source.startswith(text), "lines stay"
         (tmp_path / "m.py").write_text(source)
         (tmp_path / f"{name}.mpy").write_bytes(compile_file(tmp_path / "m.py", name))
@@ -220,10 +240,10 @@ def test_strings_of_constant_tuples_take_no_room_of_their_own(tmp_path: Path) ->
 def test_the_order_of_sources_and_of_sets_does_not_matter() -> None:
     sources = {module_name(i): p.read_text() for i, p, _ in _sources()}
     turned = dict(reversed(list(sources.items())))
-    assert names.plan(sources) == names.plan(turned)
+    assert names.plan(uses(sources)) == names.plan(uses(turned))
     script = (
         "import hashlib; from pbal_build.image import _shortened, _sources\n"
-        "print(hashlib.sha256(repr(sorted(_shortened(_sources())[1].items())).encode()).hexdigest())"
+        "print(hashlib.sha256(repr(sorted(_shortened(_sources()).texts.items())).encode()).hexdigest())"
     )
     told = {
         subprocess.run(
@@ -240,7 +260,7 @@ def test_the_order_of_sources_and_of_sets_does_not_matter() -> None:
 
 def test_source_that_does_not_parse_is_named() -> None:
     with pytest.raises(BuildError, match=r"pkg\.a does not compile"):
-        names.plan({"pkg.a": "def f(:\n"})
+        nodes("pkg.a", "def f(:\n")
 
 
 def test_a_crash_report_reads_as_the_source(tmp_path: Path) -> None:
@@ -253,7 +273,7 @@ def test_a_crash_report_reads_as_the_source(tmp_path: Path) -> None:
         "    def _deep(self):\n        return self._missing\n"
         "A()._deep()\n"
     )
-    table = names.plan({"pbal_node.link": text})["pbal_node.link"]
+    table = names.plan(uses({"pbal_node.link": text}))["pbal_node.link"]
     (tmp_path / "m.py").write_text(names.shorten(text, table))
     (tmp_path / "m.mpy").write_bytes(compile_file(tmp_path / "m.py", "pbal_node.link"))
     (tmp_path / "m.py").unlink()
@@ -273,7 +293,7 @@ def test_a_crash_report_reads_as_the_source(tmp_path: Path) -> None:
 
 
 def test_the_word_for_it(tmp_path: Path) -> None:
-    table = _shortened(_sources())[0]["pbal_node.selector"]
+    table = _shortened(_sources()).plan["pbal_node.selector"]
     short = table["_begin"]
     report = f'Traceback:\n  File "pbal_node.selector", line 9, in {short}\nValueError: {short}\n'
     want = 'Traceback:\n  File "pbal_node.selector", line 9, in _begin\nValueError: _begin\n'
