@@ -37,9 +37,11 @@ class Board(Mpremote):
                 "id": "24a160000001", "free": 1, "total": 2, "identity": False,
                 "main": "/main.py" in self.files,
             })  # fmt: skip
-        if code == device.LIST:
+        if code in (device.LIST, device.LIST_MAIN):
             lines = [
-                f"@F {len(c)} {hashlib.sha256(c).hexdigest()} {p}" for p, c in self.files.items()
+                f"@F {len(c)} {hashlib.sha256(c).hexdigest()} {p}"
+                for p, c in self.files.items()
+                if code == device.LIST or p == "/main.py"
             ]
             return "\n".join([*lines, "@D /lib", "@E"])
         if "os.remove" in code and "for p in" in code:

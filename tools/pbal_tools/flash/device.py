@@ -28,7 +28,7 @@ print('@I' + json.dumps({
     'identity': has('/cfg/identity.json'), 'main': has('/main.py')}))
 """
 
-LIST = """
+_HASHES = """
 import os, gc, hashlib
 from binascii import hexlify
 buf = memoryview(bytearray(1024))
@@ -52,9 +52,10 @@ def walk(d):
             one(p, os.stat(p)[6])
         gc.collect()
 SKIP = ('/cfg', '/log')
-walk('')
-print('@E')
 """
+LIST = _HASHES + "walk('')\nprint('@E')\n"
+# The same of what is written last.
+LIST_MAIN = _HASHES + "one('/main.py', os.stat('/main.py')[6])\nprint('@E')\n"
 
 REMOVE = """
 import os

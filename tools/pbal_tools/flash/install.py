@@ -105,12 +105,14 @@ def contact(
     raise AssertionError("unreachable")
 
 
-def listing(mp: Mpremote) -> tuple[dict[str, tuple[int, str]], list[str]]:
+def listing(
+    mp: Mpremote, script: str = device.LIST
+) -> tuple[dict[str, tuple[int, str]], list[str]]:
     """Files on the board (path -> size, SHA-256) and folders, without what it keeps itself.
 
     Raises Lost if the answer is cut short.
     """
-    text = mp.script(device.LIST, total_s=300)
+    text = mp.script(script, total_s=300)
     if not device.marked(text, "@E") and "@E" not in text:
         raise Lost(f"{mp.port}: the list of files was cut short.", "Run the command again.")
     files = {}
@@ -151,9 +153,10 @@ def install(
     note: Callable[[str], None],
     prompt_s: float = PROMPT_S,
     unlock: Unlock = nobody,
+    info: NodeInfo | None = None,
 ) -> Installed:
     """Brings a board's files to `want`, verifies each hash on the board, runs the self-test and
-    starts the node.
+    starts the node. `info` is what a board has said that is at its prompt.
 
     Repeats by itself after a break of the connection, or files that a poor line damaged, until
     three tries in a row found no fewer files to copy than before. Raises SelfTestFailed,
@@ -167,8 +170,11 @@ def install(
         try:
             step("prompt" if attempt == 1 else f"prompt, try {attempt}", 0.0)
             again = partial(repl.reach_prompt, port, prompt_s, note, unlock=unlock)
-            again()
-            _bring(Mpremote(port), board, version, want, result, step, again)
+            mp = Mpremote(port)
+            if info is None or attempt > 1:
+                again()
+                info = probe(mp)
+            _bring(mp, info, board, version, want, result, step, again)
             return result
         except (Lost, Damaged) as exc:
             if result.missing < fewest:
@@ -180,6 +186,7 @@ def install(
 
 def _bring(
     mp: Mpremote,
+    info: NodeInfo,
     board: str,
     version: str,
     want: dict[str, bytes],
@@ -187,7 +194,6 @@ def _bring(
     step: Step,
     reach_prompt: Callable[[], object],
 ) -> None:
-    info = probe(mp)
     _check_micropython(mp.port, info, want)
     step("comparing", 0.0)
     have, folders = listing(mp)
@@ -207,15 +213,17 @@ def _bring(
         result.removed += stale
     _make_folders(mp, want, folders)
     _copy(mp, want, early, result, step)
-    _verify(mp, {path: want[path] for path in want if path != "/main.py"})
+    if early or stale:
+        # Without a change the list from above has said it.
+        _verify(mp, {path: want[path] for path in want if path != "/main.py"})
     step("self-test", 0.0)
     result.tests = self_test(mp, board, version)
     failed = {name: text for name, ok, text in result.tests if not ok}
     if failed.keys() & MUST_PASS:
         raise _failed(mp.port, failed, "The node is not started: correct the board file or the ")
-    if "/main.py" in want:
-        _copy(mp, want, [path for path in copy if path == "/main.py"], result, step)
-        _verify(mp, {"/main.py": want["/main.py"]})
+    if "/main.py" in copy:
+        _copy(mp, want, ["/main.py"], result, step)
+        _verify(mp, {"/main.py": want["/main.py"]}, device.LIST_MAIN)
     step("starting", 1.0)
     mp.reset()
     _watch_start(mp.port)
@@ -291,8 +299,8 @@ def _copy(
         send()
 
 
-def _verify(mp: Mpremote, want: dict[str, bytes]) -> None:
-    have, _ = listing(mp)
+def _verify(mp: Mpremote, want: dict[str, bytes], script: str = device.LIST) -> None:
+    have, _ = listing(mp, script)
     wrong = [
         path
         for path, content in want.items()

@@ -138,7 +138,7 @@ def _flash(port: str, order: Order, show: Show, report: Report) -> None:
         note("without the stub only the image's area was erased; the files are replaced one by one")
     report.installed = install(
         port, order.board, order.version, order.files, step, note, order.repl_timeout_s,
-        order.unlock,
+        order.unlock, info,
     )  # fmt: skip
     report.application = order.version
     step("done", 1.0)
