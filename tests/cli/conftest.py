@@ -11,9 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rigs import quick
 from rigs.flash import Rig
 
 from pbal_sim.romloader import stand_in_image
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_pbal() -> Iterator[quick.Quick]:
+    """The rigs' `pbal` of this folder."""
+    quick.shared = made = quick.Quick()
+    try:
+        yield made
+    finally:
+        quick.shared = None
+        made.close()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from rigs import needs
+from rigs import needs, quick
 from typer.testing import CliRunner
 
 from pbal_tools import cli, describe, errors, output
@@ -82,15 +82,21 @@ def test_unknown_noun_is_a_usage_error_with_a_suggestion() -> None:
 def test_json_is_json_also_when_it_fails(
     words: tuple[str, ...], code: errors.ExitCode, told: str
 ) -> None:
-    done = pbal(*words)
-    assert done.returncode == code
-    data = json.loads(done.stdout)
+    assert quick.shared is not None
+    returned, out, err = quick.shared.run(words, quick.BARE, Path("/"), 60)
+    assert returned == code
+    data = json.loads(out)
     assert (data["ok"], data["exit_code"]) == (False, code)
     assert told in data["error"]
     assert data["remedy"]
-    assert done.stderr
-    # A name behind -- is a name; nothing is printed for scripts that did not ask.
-    assert pbal("site", "show", "--", "--json").stdout == ""
+    assert err
+
+
+def test_what_only_looks_like_json_is_a_name() -> None:
+    """Nothing is printed for scripts that did not ask."""
+    done = pbal("site", "show", "--", "--json")
+    assert done.returncode == errors.ExitCode.INPUT
+    assert done.stdout == ""
 
 
 def test_version() -> None:

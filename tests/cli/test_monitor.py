@@ -1,8 +1,6 @@
 """`pbal monitor`: what it makes of a controller's status, and of everything else that answers."""
 
 import json
-import os
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from rigs import needs
+from rigs import quick
 
 from pbal_tools import statusclient
 from pbal_tools.errors import InputError, PeerError, UnreachableError
@@ -195,18 +193,11 @@ async def test_the_view_outlives_a_restart_of_the_controller(
 
 
 def test_command_line_errors_have_their_codes() -> None:
-    pbal = needs.require_tool("pbal")
-    for url, code in (("http://127.0.0.1:9", 5), ("nonsense", 3)):
-        done = subprocess.run(
-            [pbal, "monitor", "--url", url],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env={**os.environ, "TERM": "dumb"},
-        )
-        assert done.returncode == code
-        assert "Traceback" not in done.stderr
+    assert quick.shared is not None
+    for url, wanted in (("http://127.0.0.1:9", 5), ("nonsense", 3)):
+        code, _, err = quick.shared.run(["monitor", "--url", url], quick.BARE, Path("/"), 60)
+        assert code == wanted
+        assert "Traceback" not in err
 
 
 def test_homes_on_a_radio_come_with_what_they_have_to_spare() -> None:

@@ -1,38 +1,31 @@
 """`pbal release` as a person uses it: keys, releases, and every way to get it wrong."""
 
-import json
-import os
 import stat
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from rigs import quick
+from rigs.flash import Ran
 
 PASS = "a long enough passphrase"
 
 
-def pbal(*words: object, cwd: Path, passphrase: str | None = PASS) -> subprocess.CompletedProcess:
-    env = {k: v for k, v in os.environ.items() if k != "PBAL_RELEASE_PASSPHRASE"}
-    if passphrase is not None:
-        env["PBAL_RELEASE_PASSPHRASE"] = passphrase
-    return subprocess.run(
-        [sys.executable, "-c", "from pbal_tools.cli import main; main()", "release",
-         *map(str, words)],
-        cwd=cwd, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=100,
-    )  # fmt: skip
+def pbal(*words: object, cwd: Path, passphrase: str | None = PASS) -> Ran:
+    assert quick.shared is not None
+    env = quick.BARE | ({} if passphrase is None else {"PBAL_RELEASE_PASSPHRASE": passphrase})
+    return Ran(*quick.shared.run(["release", *map(str, words)], env, cwd, 100))
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a key and a signed release."""
     folder = tmp_path_factory.mktemp("release")
-    assert pbal("keygen", "k.pem", cwd=folder).returncode == 0
+    assert pbal("keygen", "k.pem", cwd=folder).code == 0
     done = pbal("build", "--version", "0.2.0", "--json", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["boards"] == [1]
-    assert pbal("sign", "pbal-0.2.0.pbal", "--key", "k.pem", cwd=folder).returncode == 0
+    assert done.code == 0, done.err
+    assert done.json["boards"] == [1]
+    assert pbal("sign", "pbal-0.2.0.pbal", "--key", "k.pem", cwd=folder).code == 0
     return folder
 
 
@@ -42,8 +35,8 @@ def test_the_key_is_private_and_encrypted(made: Path) -> None:
     assert "ENCRYPTED" in key.read_text()
     assert len(bytes.fromhex((made / "k.pem.pub").read_text())) == 32
     again = pbal("keygen", "k.pem", cwd=made)
-    assert again.returncode == 3 or again.returncode == 2
-    assert "exists" in again.stderr
+    assert again.code == 3 or again.code == 2
+    assert "exists" in again.err
 
 
 def test_a_release_holds_what_flash_installs_and_is_the_same_twice(made: Path) -> None:
@@ -69,16 +62,16 @@ def test_a_release_holds_what_flash_installs_and_is_the_same_twice(made: Path) -
 
 def test_verify_and_publish(made: Path, tmp_path: Path) -> None:
     good = pbal("verify", "pbal-0.2.0.pbal", "-k", "k.pem.pub", "--json", cwd=made)
-    assert good.returncode == 0
-    assert json.loads(good.stdout)["verified"] is True
+    assert good.code == 0
+    assert good.json["verified"] is True
     other = pbal("verify", "pbal-0.2.0.pbal", "-k", "00" * 31 + "01", cwd=made)
-    assert other.returncode != 0
-    assert "not signed with this key" in other.stderr
+    assert other.code != 0
+    assert "not signed with this key" in other.err
     done = pbal("publish", "pbal-0.2.0.pbal", "--to", tmp_path, cwd=made)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     assert len(list(tmp_path.glob("pbal-0.2.0-*.pbal"))) == 1
     shown = pbal("show", "pbal-0.2.0.pbal", cwd=made)
-    assert "pbal_node/app.mpy" in shown.stdout
+    assert "pbal_node/app.mpy" in shown.out
 
 
 @pytest.mark.parametrize(
@@ -94,16 +87,16 @@ def test_verify_and_publish(made: Path, tmp_path: Path) -> None:
 )
 def test_mistakes_are_one_clear_line(made: Path, words: tuple[str, ...], says: str) -> None:
     done = pbal(*words, cwd=made)
-    assert done.returncode not in (0, 1), done.stdout + done.stderr
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code not in (0, 1), done.out + done.err
+    assert says in done.err
+    assert "Traceback" not in done.err
 
 
 def test_a_wrong_passphrase_and_nobody_to_ask(made: Path) -> None:
     wrong = pbal("sign", "pbal-0.2.0.pbal", "-k", "k.pem", cwd=made, passphrase="something else")
-    assert "passphrase is wrong" in wrong.stderr
+    assert "passphrase is wrong" in wrong.err
     nobody = pbal("sign", "pbal-0.2.0.pbal", "-k", "k.pem", cwd=made, passphrase=None)
-    assert "nobody to ask" in nobody.stderr
+    assert "nobody to ask" in nobody.err
 
 
 def test_a_damaged_or_unsigned_release_is_refused(made: Path, tmp_path: Path) -> None:
@@ -117,10 +110,10 @@ def test_a_damaged_or_unsigned_release_is_refused(made: Path, tmp_path: Path) ->
         refused += not done
     assert refused >= 23  # a bit of a date or an attribute changes nothing that counts
     (tmp_path / "cut.pbal").write_bytes(data[: len(data) // 2])
-    assert "not a release" in pbal("show", tmp_path / "cut.pbal", cwd=made).stderr
+    assert "not a release" in pbal("show", tmp_path / "cut.pbal", cwd=made).err
     pbal("build", "--version", "0.3.0", "-o", tmp_path / "raw.pbal", cwd=made)
     done = pbal("publish", tmp_path / "raw.pbal", "--to", tmp_path, cwd=made)
-    assert "is not signed" in done.stderr
+    assert "is not signed" in done.err
 
 
 def pbal_verify(path: Path, key: Path) -> bool:

@@ -3,11 +3,18 @@
 from pathlib import Path
 
 import pytest
-from rigs.simrun import start
+from rigs import quick
 
 from pbal_tools import streetoptions, streetresult
 from pbal_tools.errors import InputError, MissingError
 from pbal_tools.sim import interpreter_name, neutral_lines
+
+
+def sim_run(*args: str) -> tuple[int, str]:
+    """The exit code, and all that is said."""
+    assert quick.shared is not None
+    code, out, err = quick.shared.run(["sim", "run", *args], quick.BARE, Path("/"), 60)
+    return code, out + err
 
 
 def test_without_a_broker_the_uplink_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,9 +34,8 @@ def test_without_a_broker_the_uplink_is_refused(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_a_mistake_is_told_before_anything_starts(args: list[str], code: int, words: str) -> None:
-    run = start("--headless", *args)
-    out, _ = run.communicate(timeout=60)
-    assert run.returncode == code
+    returned, out = sim_run("--headless", *args)
+    assert returned == code
     assert words in out
     assert "Traceback" not in out
     assert "Starting" not in out
@@ -38,9 +44,8 @@ def test_a_mistake_is_told_before_anything_starts(args: list[str], code: int, wo
 def test_a_broken_profile_names_the_line(tmp_path: Path) -> None:
     csv = tmp_path / "loads.csv"
     csv.write_text("time,home_01\n0,100\n60,many\n")
-    run = start("--headless", "--homes", "1", "--profiles", str(csv))
-    out, _ = run.communicate(timeout=60)
-    assert run.returncode == 3
+    returned, out = sim_run("--headless", "--homes", "1", "--profiles", str(csv))
+    assert returned == 3
     assert "3" in out
     assert "loads.csv" in out
     assert "Traceback" not in out

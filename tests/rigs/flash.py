@@ -12,7 +12,7 @@ from typing import Any
 
 from pbal_sim.chipstate import DEAF
 from pbal_sim.replboard import ReplBoard
-from rigs import needs
+from rigs import needs, quick
 
 
 @dataclass
@@ -50,27 +50,31 @@ class Rig:
             board.close()
 
     def start(self, *args: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        surroundings = {
-            "PATH": "/usr/bin:/bin",
-            "COLUMNS": "120",
-            "TERM": "dumb",
-            "HOME": str(self.folder),
-            "PBAL_BOARD": "esp32-devkitc",
-            "XDG_STATE_HOME": str(self.folder / "state"),
-            "XDG_CACHE_HOME": str(self.folder / "cache"),
-            **(env or {}),
-        }
+        """`pbal` as a person starts it."""
         return subprocess.Popen(
             [needs.require_tool("pbal"), *args],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
-            env=surroundings,
+            env=self._surroundings(env),
             cwd=self.folder,
         )
 
+    def _surroundings(self, env: dict[str, str] | None) -> dict[str, str]:
+        return {
+            **quick.BARE,
+            "HOME": str(self.folder),
+            "PBAL_BOARD": "esp32-devkitc",
+            "XDG_STATE_HOME": str(self.folder / "state"),
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            **(env or {}),
+        }
+
     def pbal(self, *args: str, env: dict[str, str] | None = None, timeout: float = 110) -> Ran:
+        """What it says and how it ends, without its start where there is a `quick.shared`."""
+        if quick.shared is not None:
+            return Ran(*quick.shared.run(args, self._surroundings(env), self.folder, timeout))
         process = self.start(*args, env=env)
         try:
             out, err = process.communicate(timeout=timeout)

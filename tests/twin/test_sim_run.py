@@ -38,13 +38,13 @@ def alive(pid: int) -> bool:
 def test_a_headless_run_moves_homes_and_reports(tmp_path: Path) -> None:
     target, keep = tmp_path / "result.json", tmp_path / "kept"
     run = start(
-        *("--headless", "--seconds", "45", "--homes", "12"),
+        *("--headless", "--seconds", "45", "--homes", "6"),
         *("--json", str(target), "--keep", str(keep)),
     )
     out, _ = run.communicate(timeout=200)
     assert run.returncode == 0, out
     result = json.loads(target.read_text())
-    assert result["homes"] == 12
+    assert result["homes"] == 6
     assert "micropython" in result["interpreter"]
     assert result["switches_ordered"] >= 1
     assert result["switches_confirmed"] >= 1

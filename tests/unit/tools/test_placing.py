@@ -44,7 +44,7 @@ class Everybody:
 
 
 @pytest.mark.parametrize("name", RADIO)
-@pytest.mark.parametrize("homes", [1, 3, 12, 13, 48, 96])
+@pytest.mark.parametrize("homes", [1, 3, 12, 13, 48, pytest.param(96, marks=pytest.mark.long)])
 def test_each_home_hears_its_controller_and_is_heard(name: str, homes: int) -> None:
     """On the air itself, for the street that `pbal sim run` starts."""
     for seed in (1, 2, 3, 4, 42):

@@ -241,10 +241,14 @@ PLACES = {
     "at SF10, a lively street": (30.0, 20, 0.8),
     "at SF10, a restless street": (30.0, 30, 0.5),
 }
+BETWEEN = ("at SF7", "at SF10, a lively street")  # what the others enclose
 TRIALS = 30
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place",
+    [pytest.param(place, marks=[pytest.mark.long] if place in BETWEEN else []) for place in PLACES],
+)
 def test_other_homes_neither_raise_an_alarm_nor_hide_a_wrong_wiring(
     monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
