@@ -17,6 +17,7 @@ from rigs import needs
 from rigs.flash import Rig, mpremote
 
 from pbal_build import build_files
+from pbal_sim.replboard import ReplBoard
 from pbal_sim.romloader import stand_in_image
 from pbal_tools.errors import ExitCode
 from pbal_tools.flash.repl import reach_prompt
@@ -25,6 +26,15 @@ from .conftest import FirstFlash
 
 pytestmark = pytest.mark.timeout(240)
 BOARD = "esp32-devkitc"
+
+
+def at_prompt(rig: Rig, flashed: Path, port: str = "pty") -> ReplBoard:
+    """A flashed board that shows its prompt: one that is just starting may lose mpremote's first
+    Ctrl-C, and mpremote waits for ever.
+    """
+    board = rig.board(like=flashed, download=False, port=port)
+    reach_prompt(board.url, 60)
+    return board
 
 
 def test_a_new_board_has_every_file_and_its_image(rig: Rig, first_flash: FirstFlash) -> None:
@@ -61,7 +71,7 @@ def test_a_flashed_board_is_left_alone_and_says_so(rig: Rig, flashed: Path) -> N
 
 
 def test_changed_missing_and_stale_files_are_put_right(rig: Rig, flashed: Path) -> None:
-    board = rig.board(like=flashed, download=False)
+    board = at_prompt(rig, flashed)
     spoil = (
         "import os\n"
         "with open('/lib/pbal_node/version.mpy','wb') as f: f.write(b'old')\n"
@@ -186,7 +196,7 @@ LOOPS = {
 
 
 def test_a_looping_main_is_interrupted(rig: Rig, flashed: Path) -> None:
-    board = rig.board(like=flashed, download=False)
+    board = at_prompt(rig, flashed)
     (rig.folder / "loop.py").write_text(LOOPS["sleeps"])
     mpremote(board.url, "fs", "cp", str(rig.folder / "loop.py"), ":/main.py")
     board.press_reset()
@@ -197,7 +207,7 @@ def test_a_looping_main_is_interrupted(rig: Rig, flashed: Path) -> None:
 
 @pytest.mark.long
 def test_a_main_that_swallows_interrupts_is_caught_while_it_starts(rig: Rig, flashed: Path) -> None:
-    board = rig.board(port="rfc2217", like=flashed, download=False)
+    board = at_prompt(rig, flashed, port="rfc2217")
     (rig.folder / "loop.py").write_text(LOOPS["catches"])
     mpremote(board.url, "fs", "cp", str(rig.folder / "loop.py"), ":/main.py")
     board.press_reset()
@@ -208,7 +218,7 @@ def test_a_main_that_swallows_interrupts_is_caught_while_it_starts(rig: Rig, fla
 
 
 def test_no_prompt_is_an_error_that_says_what_to_do(rig: Rig, flashed: Path) -> None:
-    board = rig.board(like=flashed, download=False)
+    board = at_prompt(rig, flashed)
     (rig.folder / "loop.py").write_text(LOOPS["catches"])
     mpremote(board.url, "fs", "cp", str(rig.folder / "loop.py"), ":/main.py")
     board.press_reset()

@@ -139,6 +139,7 @@ with open('/board.json', 'w') as f:
 
 def test_a_node_gets_the_radio_channel_and_its_neighbours(site: Site, flashed: Path) -> None:
     board = site.board(like=flashed, download=False)
+    reach_prompt(board.url, 60)
     mpremote(board.url, "exec", FITTED)
     told = {"region": "IN865", "channel": 1, "sf": 8, "power_dbm": 14}
     radio = ("provision", "radio", *site.store_args)
