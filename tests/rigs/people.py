@@ -176,6 +176,7 @@ async def summaries(
     if row == ("p",):
         await conn.execute("CREATE TABLE IF NOT EXISTS summary_any PARTITION OF summary DEFAULT")
     site, last = SITES[where], int((end_s or time.time()) // 300 * 300) - 300
+    rows = []
     for n in range(windows):
         start = last - 300 * (windows - 1 - n)
         a = 60 + 10 * math.sin(n / 6)
@@ -195,10 +196,12 @@ async def summaries(
             "start_at": datetime.fromtimestamp(start, UTC),
             "received_at": datetime.fromtimestamp(start + 301, UTC),
         }  # fmt: skip
-        await conn.execute(
-            f"INSERT INTO summary ({', '.join(values)}) VALUES"
-            f" ({', '.join(f'%({name})s' for name in values)})",
-            values,
+        rows.append(values)
+    async with conn.transaction(), conn.cursor() as cursor:
+        await cursor.executemany(
+            f"INSERT INTO summary ({', '.join(rows[0])}) VALUES"
+            f" ({', '.join(f'%({name})s' for name in rows[0])})",
+            rows,
         )
     await conn.execute(
         "INSERT INTO site_live (site_id, online, online_at, seen_at, summary_at, state_at, state)"
