@@ -68,12 +68,16 @@ class Street:
             clash2 = clash2 | (home[None] >= 0)
         least = np.inf
         for a in firsts:
-            square = np.abs((neutral + step[:, a])[:, None, None] + two) ** 2
-            total = np.tensordot(self.weights, square, 1) + cost2 + price[a]
-            bad = clash2 | ((home == home[a]) & (home >= 0))[None]
-            bad = bad | ((home == home[a]) & (home >= 0))[:, None]
+            # The first of a triple is the one with the lowest number.
+            rest = slice(a if k == 3 else 0, None)
+            square = np.abs((neutral + step[:, a])[:, None, None] + two[:, rest, rest]) ** 2
+            total = np.tensordot(self.weights, square, 1) + cost2[rest, rest] + price[a]
+            own = ((home == home[a]) & (home >= 0))[rest]
+            bad = clash2[rest, rest] | own[None] | own[:, None]
             if self.limits is not None:
-                after = (sums + part[:, a])[:, None, None] + part[:, :, None] + part[:, None]
+                after = (sums + part[:, a])[:, None, None] + (
+                    part[:, rest, None] + part[:, None, rest]
+                )
                 over = np.abs(after) ** 2 - np.square(self.limits)[:, None, None]
                 excess = np.maximum(over, 0.0).sum(axis=0)
                 bad = bad | (excess > self.excess(self.phases) * (1 + 1e-12))

@@ -1,6 +1,7 @@
 """Feeder files as people leave them: run files that export, lost coordinates, slips in figures."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -162,28 +163,41 @@ def test_an_open_quote_that_swallows_properties_is_still_refused(tmp_path: Path)
 SCALES = ("", "Set LoadMult=0.5", "Set Year=3 %growth=10")
 
 
-def engine_kw(path: Path, mode: str) -> list[float]:
-    """The engine's own quarters of a day of the first load, kW."""
+def engine_day(path: Path, mode: str, loads: Sequence[str]) -> dict[str, list[float]]:
+    """The engine's own quarters of a day of each load, kW."""
     engine = compile_feeder(path)
     engine.Text.Command = f"set mode={mode} stepsize=6h number=1 hour=0"
-    found = []
+    found: dict[str, list[float]] = {name: [] for name in loads}
     for _ in range(4):
         engine.Text.Command = "solve"
-        engine.ActiveCircuit.SetActiveElement("Load.one")
-        found.append(float(engine.ActiveCircuit.ActiveCktElement.Powers[0]))
+        for name, kw in found.items():
+            engine.ActiveCircuit.SetActiveElement(f"Load.{name}")
+            kw.append(float(engine.ActiveCircuit.ActiveCktElement.Powers[0]))
     return found
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("status", ["variable", "fixed", "exempt"])
-def test_factors_of_all_loads_are_the_engines(tmp_path: Path, scale: str, status: str) -> None:
-    for mode, actual in itertools.product(("daily", "yearly"), ("no", "yes")):
-        shape = SHAPE.replace("interval=6", f"interval=6 useactual={actual}")
-        loads = LOADS.format(f"{mode}=day").replace("kw=1.5", f"kw=1.5 status={status}")
-        path = written(tmp_path, lane=f"{HEAD}{NETWORK}{shape}{loads}{END}{scale}\n")
-        ours = feeder_profiles(path).watts[::6, 0] / 1000
+@pytest.mark.parametrize("mode", ["daily", "yearly"])
+def test_factors_of_all_loads_are_the_engines(tmp_path: Path, scale: str, mode: str) -> None:
+    """Loads of every status that follow a shape of shares, or of kilowatts."""
+    shapes = "".join(
+        SHAPE.replace("day", f"day{actual}").replace("interval=6", f"interval=6 useactual={actual}")
+        for actual in ("no", "yes")
+    )
+    kinds = list(itertools.product(("variable", "fixed", "exempt"), ("no", "yes")))
+    loads = "".join(
+        f"New Load.{status}_{actual} bus1=a.{1 + k % 3} phases=1 kv=0.23 kw=1.5 "
+        f"status={status} {mode}=day{actual}\n"
+        for k, (status, actual) in enumerate(kinds)
+    )
+    path = written(tmp_path, lane=f"{HEAD}{NETWORK}{shapes}{loads}{END}{scale}\n")
+    profiles = feeder_profiles(path)
+    ours = dict(zip(profiles.names, (profiles.watts[::6] / 1000).T.tolist(), strict=True))
+    said = engine_day(path, mode, list(ours))
+    assert len(said) == len(kinds)
+    for name, kw in said.items():
         # A constant-power load within its band: the engine's tolerance is all that is left.
-        assert ours.tolist() == pytest.approx(engine_kw(path, mode), rel=1e-3)
+        assert ours[name] == pytest.approx(kw, rel=1e-3), name
 
 
 def test_factors_are_said(tmp_path: Path) -> None:
@@ -214,9 +228,10 @@ def test_growth_shapes_are_the_engines(tmp_path: Path, years: str, after: int, m
     lane = f"{HEAD}{NETWORK}{SHAPE}{growth}{loads}{END}Set Year={year} %growth=0\n"
     path = written(tmp_path, lane=lane)
     ours = feeder_profiles(path).watts[::6, 0] / 1000
-    assert ours.tolist() == pytest.approx(engine_kw(path, mode), rel=1e-3)
-    assert load_feeder(path).homes[0].kw == pytest.approx(ours[1], rel=1e-6)
-    assert any("town" in n for n in load_feeder(path).notes) == (year > 0)
+    assert ours.tolist() == pytest.approx(engine_day(path, mode, ["one"])["one"], rel=1e-3)
+    feeder = load_feeder(path)
+    assert feeder.homes[0].kw == pytest.approx(ours[1], rel=1e-6)
+    assert any("town" in n for n in feeder.notes) == (year > 0)
 
 
 @pytest.mark.parametrize(
