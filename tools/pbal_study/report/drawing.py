@@ -61,7 +61,8 @@ def figure(
         yield canvas, canvas.subplots(1, columns, sharey=alike and columns > 1), out
         buffer = io.StringIO()
         # savefig draws all twice, the first time for the layout alone.
-        FigureCanvasSVG(canvas).print_svg(buffer, metadata={"Date": None, "Creator": None})
+        printed: Any = FigureCanvasSVG(canvas)
+        printed.print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     out.append(text[text.index("<svg") :])
 
