@@ -107,13 +107,13 @@ class Played:
 
     def _harm(self, first: int, end: int | None, own_stays: bool) -> float:
         worst = -np.inf
+        others = [self.others(x) for x in self.past]
+        owns = [self.true[self.liar] * TURN[x[self.liar]] for x in self.past]
         for late in range(self.honest, len(self.past)):
-            own = self.true[self.liar] * TURN[self.past[late][self.liar]]
-            after = abs(self.others(self.past[late]) + own)
+            own = owns[late]
+            after = abs(others[late] + own)
             for early in range(first, late if end is None else min(late, end)):
-                if not own_stays:
-                    own = self.true[self.liar] * TURN[self.past[early][self.liar]]
-                before = abs(self.others(self.past[early]) + own)
+                before = abs(others[early] + (own if own_stays else owns[early]))
                 worst = max(worst, (after - before) / self.fuses[self.liar])
         return worst
 
