@@ -62,7 +62,7 @@ types_and_rooms() {
 once_more=(--reruns 1 --rerun-show-tracebacks)
 # A file's tests stay together: they share what they start. Most wait for a port or another process, so
 # there are more workers than processors.
-pytest_side_by_side=("$bin/python" -m pytest -n "${PBAL_WORKERS:-4}" --dist loadfile)
+pytest_side_by_side=("$bin/python" -m pytest -n "${PBAL_WORKERS:-5}" --dist loadfile)
 
 # Nodes and streets run the firmware in real time, one after the other.
 in_real_time() { "$bin/python" -m pytest "${once_more[@]}" --durations 30 --durations-min 5 "$@"; }

@@ -55,6 +55,42 @@ def test_the_load_tells_phase_and_direction(phase: int, sign_: int) -> None:
     assert not evidence.by_load(home, rng.normal(5000, 60, (60, 3)), signed=True).phase
 
 
+def test_another_home_s_large_step_does_not_speak_for_all() -> None:
+    """The home's steps come too late to be found; at one of them another home switches, too."""
+    home = np.full(60, 300.0)
+    total = np.full((60, 3), 5000.0)
+    home[20:] += 400.0
+    home[40:] += 2500.0
+    total[16:, 0] += 400.0
+    total[36:, 0] += 2500.0
+    total[40:, 2] += 2300.0
+    told = evidence.by_load(home, total, signed=False)
+    assert told.figures["shares"][2] > evidence.OWN[0], "in the sum it looks like phase C"
+    assert told.phase == ""
+    assert "1 of its 2 steps" in told.reason
+    assert "phase C" in told.reason
+    # By chance no more often than once in a hundred: a street as the test's, read late.
+    rng = np.random.default_rng(11)
+    wrong = sum(_street_read_late(rng) == "wrong" for _ in range(400))
+    assert wrong <= 4, wrong
+
+
+def _street_read_late(rng: np.random.Generator, late: int = 2) -> str:
+    """What is said of one of twelve homes that switch loads all the time, read rounds too late."""
+    levels = np.array([150.0, 700.0, 1500.0, 2300.0, 3000.0])
+    phase = rng.integers(0, 3, 12)
+    watts = rng.choice(levels, 12)
+    rows = []
+    for _ in range(60):
+        if rng.random() < 0.25:
+            watts[rng.integers(12)] = rng.choice(levels)
+        rows.append(watts.copy())
+    table = np.array(rows)
+    total = np.stack([table[:, phase == k].sum(axis=1) for k in range(3)], axis=1)
+    told = evidence.by_load(table[:-late, 0], total[late:], signed=False)
+    return "" if not told.phase else "right" if told.phase == "ABC"[phase[0]] else "wrong"
+
+
 def test_the_load_needs_a_kettle() -> None:
     told = evidence.by_load(np.full(60, 300.0), np.full((60, 3), 5000.0), signed=True)
     assert not told.phase

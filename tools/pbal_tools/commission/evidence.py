@@ -171,19 +171,34 @@ def by_load(home_w: Floats, transformer_w: Floats, signed: bool) -> Verdict:
         )  # fmt: skip
     x = step[at]
     # The two sides are not read at the same instant: a step may show one round later there.
-    shares = np.zeros(3)
-    for k in range(3):
-        y = np.array([_near(total[:, k], int(i), float(d)) for i, d in zip(at, x, strict=True)])
-        shares[k] = float((x * y).sum() / (x * x).sum())
+    y = np.array(
+        [
+            [_near(total[:, k], int(i), float(d)) for k in range(3)]
+            for i, d in zip(at, x, strict=True)
+        ]
+    )
+    shares = (x[:, None] * y).sum(axis=0) / (x * x).sum()
     order = np.argsort(-np.abs(shares))
     own, other = float(shares[order[0]]), float(shares[order[1]])
-    figures = {"steps": len(at), "shares": [round(float(s), 3) for s in shares]}
+    # A large step of another home at the same time must not speak for all: each step that counts
+    # is found by itself.
+    ratio = y[:, order[0]] / x
+    found = int(((np.abs(ratio) >= OWN[0]) & (np.abs(ratio) <= OWN[1]) & (ratio * own > 0)).sum())
+    figures = {
+        "steps": len(at), "found": found, "shares": [round(float(s), 3) for s in shares],
+    }  # fmt: skip
     if not OWN[0] <= abs(own) <= OWN[1] or abs(other) > OTHER:
         return Verdict(
             "load", figures=figures,
             reason="its steps are not found on one phase alone (shares "
             + ", ".join(f"{PHASES[k]} {shares[k]:.2f}" for k in range(3))
             + "); repeat at a quieter time or with a larger load",
+        )  # fmt: skip
+    if found < MIN_STEPS or 2 * found < len(at):
+        return Verdict(
+            "load", figures=figures,
+            reason=f"{found} of its {len(at)} steps are found on phase {PHASES[int(order[0])]}; "
+            "repeat at a quieter time or with a larger load",
         )  # fmt: skip
     return Verdict(
         "load", phase=PHASES[int(order[0])], figures=figures,
