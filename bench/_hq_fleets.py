@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 
 from bench import portal
+from bench._hq_sites import varied_summary
 from bench._processors import tree_cpu_s
 from pbal_hq.config import DatabaseConfig
 from pbal_hq.database import connected, pool
@@ -62,11 +63,9 @@ def measured(
 async def rows_more(url: str, transformers: int, pid: int) -> dict[str, float]:
     """What a row more costs beside what is there: the next window of transformers here and there,
     as the store writes them, then their hours and days. us of a row, HQ's and PostgreSQL's."""
-    from bench import _hq_large
-
     at = datetime.datetime.fromtimestamp(time.time() // 300 * 300, datetime.UTC)
     chosen = random.Random(1).sample(range(1, transformers + 1), min(_MORE, transformers))
-    said = {site: _hq_large.summary(site, 0).as_dict() for site in chosen}
+    said = {site: varied_summary(site, 0).as_dict() for site in chosen}
     async with connected(DatabaseConfig(url=url)) as db:
         rows = [series.Row(site, at, site, False, at, said[site]) for site in chosen]
         own, theirs = time.process_time(), tree_cpu_s(pid)

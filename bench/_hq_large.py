@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import random
 import sys
 import tempfile
 import time
@@ -29,7 +28,7 @@ from bench._hq_parts import Parts
 from bench._hq_roles import Role, roles, until
 from pbal_hq.bus import New, topics
 from pbal_hq.ingest.wording import Message, Raw
-from pbal_uplink import Summary, metrics
+from pbal_uplink import metrics
 
 _PARTITIONS = 8
 
@@ -51,31 +50,6 @@ def measured(
 # -- loads ----------------------------------------------------------------------------------------
 
 
-def summary(site: int, n: int) -> Summary:
-    """A window as no other is: what is packed or compressed takes as much as in the field."""
-    rng = random.Random(f"{site} {n}")
-
-    def amperes(low: float = 0.0, high: float = 120.0) -> float:
-        return round(rng.uniform(low, high), 2)
-
-    def volts() -> float:
-        return round(rng.gauss(228, 4), 2)
-
-    def kwh() -> float:
-        return round(rng.uniform(0.2, 4.0), 3)
-
-    return Summary(
-        site=site, start_s=load.FIRST_S + 300 * n, length_s=300, complete_percent=99,
-        ia_mean_a=amperes(), ib_mean_a=amperes(), ic_mean_a=amperes(), in_mean_a=amperes(0, 50),
-        ia_max_a=amperes(60, 200), ib_max_a=amperes(60, 200), ic_max_a=amperes(60, 200),
-        in_max_a=amperes(20, 90), va_min_v=volts(), vb_min_v=volts(), vc_min_v=volts(),
-        va_mean_v=volts(), vb_mean_v=volts(), vc_mean_v=volts(), va_max_v=volts(),
-        vb_max_v=volts(), vc_max_v=volts(), ea_import_kwh=kwh(), eb_import_kwh=kwh(),
-        ec_import_kwh=kwh(), losses_avoided_wh=rng.randint(0, 60), homes=60,
-        homes_alive=60, homes_fresh=rng.randint(55, 60), confirmed=rng.randint(0, 2),
-    )  # fmt: skip
-
-
 class Loads:
     """Windows of the sites that were not sent yet."""
 
@@ -93,7 +67,7 @@ class Loads:
         """As the bridge puts them on the bus."""
         first = self.next()
         made = {
-            site: load.payloads(site, self.each, first, summary)
+            site: load.payloads(site, self.each, first, load.varied_summary)
             for site in range(1, self.sites + 1)
         }
         return [
@@ -107,7 +81,7 @@ class Loads:
         first, out = self.next(), []
         for n in range(first, first + self.each):
             for site in range(1, self.sites + 1):
-                said = summary(site, n)
+                said = load.varied_summary(site, n)
                 came_ms = 1000 * (said.start_s + said.length_s) + 2000
                 token = f"{metrics.token(said):016x}"
                 value = Message(token, came_ms, False, said.as_dict()).encode()
@@ -122,7 +96,7 @@ def bridge(place: Place, loads: Loads, contexts: dict[int, Any]) -> dict[str, An
     """MQTT with TLS, real connections of the sites, to what is durable on the bus."""
     role = Role(place, "bridge", "")
     first = loads.next()
-    sent = {site: load.payloads(site, loads.each, first, summary) for site in contexts}
+    sent = {site: load.payloads(site, loads.each, first, load.varied_summary) for site in contexts}
     before = place.cpu_s()
     with roles(role):
         role.start("broker is there")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import random
 import ssl
 import time
 from collections.abc import Callable
@@ -52,6 +53,31 @@ def summary(site: int, n: int) -> Summary:
         ia_max_a=80, ib_max_a=70, ic_max_a=90, in_max_a=40, va_min_v=221.5, vb_min_v=223.1,
         vc_min_v=219.4, va_mean_v=228.3, vb_mean_v=229.2, vc_mean_v=226.8, homes=30,
         homes_alive=30, homes_fresh=30, ea_import_kwh=2.1, eb_import_kwh=1.7, ec_import_kwh=2.6,
+    )  # fmt: skip
+
+
+def varied_summary(site: int, n: int) -> Summary:
+    """A window as no other is: what is packed or compressed takes as much as in the field."""
+    rng = random.Random(f"{site} {n}")
+
+    def amperes(low: float = 0.0, high: float = 120.0) -> float:
+        return round(rng.uniform(low, high), 2)
+
+    def volts() -> float:
+        return round(rng.gauss(228, 4), 2)
+
+    def kwh() -> float:
+        return round(rng.uniform(0.2, 4.0), 3)
+
+    return Summary(
+        site=site, start_s=FIRST_S + 300 * n, length_s=300, complete_percent=99,
+        ia_mean_a=amperes(), ib_mean_a=amperes(), ic_mean_a=amperes(), in_mean_a=amperes(0, 50),
+        ia_max_a=amperes(60, 200), ib_max_a=amperes(60, 200), ic_max_a=amperes(60, 200),
+        in_max_a=amperes(20, 90), va_min_v=volts(), vb_min_v=volts(), vc_min_v=volts(),
+        va_mean_v=volts(), vb_mean_v=volts(), vc_mean_v=volts(), va_max_v=volts(),
+        vb_max_v=volts(), vc_max_v=volts(), ea_import_kwh=kwh(), eb_import_kwh=kwh(),
+        ec_import_kwh=kwh(), losses_avoided_wh=rng.randint(0, 60), homes=60,
+        homes_alive=60, homes_fresh=rng.randint(55, 60), confirmed=rng.randint(0, 2),
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from rigs.timescale import Place, in_one_go
 
-from bench import _hq_large
+from bench._hq_sites import varied_summary
 from bench.false_alarms import _TURN, Street
 from pbal_hq.config import DatabaseConfig
 from pbal_hq.database import connected
@@ -72,7 +72,7 @@ def of_a_street(site: int, days: int) -> Iterator[Summary]:
 def of_noise(site: int, days: int) -> Iterator[Summary]:
     """No window as another."""
     for n in range(days * _WINDOWS):
-        said = _hq_large.summary(site, n)
+        said = varied_summary(site, n)
         start = int((_FIRST + n * _BETWEEN).timestamp())
         yield Summary(**said.as_dict() | {"site": site, "start_s": start})
 
