@@ -271,8 +271,7 @@ class Changeover:
 
     def _look_for_hidden(self) -> None:
         """A contact may still be closed on a phase that has no voltage to show it."""
-        if self._supply.hides(self._held, self.limits.nominal_v):
-            self._was_hidden = True
+        self._was_hidden = self._was_hidden or self._supply.hides(self._held, self.limits.nominal_v)
 
     def _target_reason(self, phase: int, now_ms: int) -> int:
         """S3 for this phase now."""
