@@ -51,6 +51,8 @@ async def main(path: str, port: str, ca: str, cert: str, key: str, count: str, f
     uplink = Uplink(journal, config, SITE, state, NoOrders(), nothing, time.time)
 
     async def produce() -> None:
+        # What was noted before a kill is taken up first, as a controller does.
+        await journal.call(outbox.take_facts, SITE)
         for n in range(int(first), int(first) + int(count)):
             start_s = 1_700_000_100 + 300 * n
             made = Summary(site=SITE, start_s=start_s, length_s=300)

@@ -8,10 +8,18 @@ from pathlib import Path
 
 from pbal_controller.journal import Journal
 from pbal_controller.uplink import outbox
+from rigs.needs import PATIENCE_S
 from rigs.waiting import until
 
 FIRST_S = 1_700_000_100  # of uplink_site.py
 _PROGRAM = str(Path(__file__).resolve().parents[1] / "faults" / "uplink_site.py")
+
+
+def waiting(journal: Journal) -> int:
+    """How much waits for HQ: messages in the outbox, and facts that no message was made of yet."""
+    # Facts first: what becomes a message between the two counts is counted twice, and never missed.
+    facts = journal.db.execute("SELECT COUNT(*) FROM facts").fetchone()[0]
+    return outbox.backlog(journal) + int(facts)
 
 
 class Site:
@@ -42,13 +50,13 @@ class Site:
             if len(words) == 2:
                 (self.summaries if words[0] == "S" else self.commands).append(int(words[1]))
 
-    async def drained(self) -> None:
+    async def drained(self, seconds: float = PATIENCE_S) -> None:
         """Nothing new from now on; waits until HQ has all that is written down."""
         await self.kill()
         await self.start(0)
         journal = Journal(Path(self._how[0]))
         try:
-            await until(lambda: outbox.backlog(journal) == 0)
+            await until(lambda: waiting(journal) == 0, seconds)
         finally:
             journal.close()
 
