@@ -28,10 +28,9 @@ class Role:
         """One process more; returns when it is in the group."""
         path = self._place.folder / f"{self.name}-{len(self._processes)}.log"
         with path.open("wb") as log:
-            self._processes.append(
-                subprocess.Popen([sys.executable, *self._words], stdout=log, stderr=log)
-            )
-        load.wait_for_words(path, ready, WAIT_S)
+            process = subprocess.Popen([sys.executable, *self._words], stdout=log, stderr=log)
+        self._processes.append(process)
+        load.wait_for_words(path, ready, lambda: process.poll() is not None, WAIT_S)
         if self.group:
             until(lambda: self._place.members(self.group) == len(self._processes), self.name)
 

@@ -133,9 +133,10 @@ def send(port: int, contexts: dict, loads: dict[int, list[bytes]]) -> None:
         client.close()
 
 
-def wait_for_words(file: Path, words: str, seconds: float = 120) -> None:
+def wait_for_words(file: Path, words: str, ended: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait until HQ's log has these words; SystemExit with the log where HQ ended without them."""
     until = time.monotonic() + seconds
     while words not in file.read_text():
-        if time.monotonic() > until:
+        if ended() or time.monotonic() > until:
             raise SystemExit(f"HQ does not start: {file.read_text()}")
         time.sleep(0.1)

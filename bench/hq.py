@@ -89,7 +89,9 @@ async def running(file: Path) -> AsyncIterator[int]:
             stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        await asyncio.to_thread(wait_for_words, log_file, "broker is there")
+        await asyncio.to_thread(
+            wait_for_words, log_file, "broker is there", lambda: process.returncode is not None
+        )
         yield process.pid
     finally:
         process.terminate()
