@@ -145,7 +145,7 @@ class Link:
         result = _RESULT_OK
         for record in items:
             try:
-                result = self._act(record) or result
+                result = self._act(record, counter) or result
             except Exception as e:
                 self._faults.note(record.ID, e)
                 result = _RESULT_REFUSED
@@ -156,7 +156,7 @@ class Link:
         if len(self._answers) < _ANSWERS:
             self._answers.append(raw)
 
-    def _act(self, r) -> int:
+    def _act(self, r, counter: int) -> int:
         kind = r.ID
         if kind == records.Switch.ID:
             return self._switch(r)
@@ -175,7 +175,7 @@ class Link:
                 if result.command_id == r.command_id:
                     box.remove(result)
         elif kind == records.Config.ID:
-            if not self._settings.order(r.key, r.value):
+            if not self._settings.order(r.key, r.value, counter):
                 return _RESULT_REFUSED
         elif kind == records.ConfigGet.ID:
             self._tell_config(r.key)

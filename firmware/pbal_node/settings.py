@@ -47,6 +47,7 @@ class Settings:
 
     def __init__(self) -> None:
         self.ordered: list = []  # (key, value) that wait for their turn
+        self._newest = 0  # the counter of the last frame with an order
 
     def apply(self) -> None:
         """Copy the settings to where they are used."""
@@ -54,10 +55,13 @@ class Settings:
 
         applying.apply(self)
 
-    def order(self, key: int, value: int) -> bool:
-        """A setting that was received waits for `take_next`; False when there are too many."""
-        if len(self.ordered) >= _ORDERS:
+    def order(self, key: int, value: int, counter: int) -> bool:
+        """A setting that came in the frame of this counter waits for `take_next`; False when there
+        are too many, or a later frame brought one: held back on the way, it would undo that.
+        """
+        if counter < self._newest or len(self.ordered) >= _ORDERS:
             return False
+        self._newest = counter
         self.ordered.append((key, value))
         return True
 

@@ -178,6 +178,16 @@ async def scenario(app):
     await asyncio.sleep_ms(700)
     await c.poll()
     assert app.settings.config.get(1) == 60
+    # Held back on the way, a setting would undo the one that was sent after it.
+    held = frames.Sealer(c.sealer_key, frames.DOWN, SITE, ADDRESS)
+    held = held.seal(c.counter + 1, records.Config(key=1, value=75).encode())
+    c.counter += 1
+    await c.poll(records.Config(key=1, value=90))
+    await asyncio.sleep_ms(700)
+    await c.raw(modbus_client.adu(ADDRESS & 0xFF, modbus_client.request_pdu(0, held)))
+    await asyncio.sleep_ms(700)
+    await c.poll()
+    assert app.settings.config.get(1) == 90
     # Events until acknowledged.
     assert c.events
     last = max(e.seq for e in c.events)

@@ -105,7 +105,7 @@ def no_calibration_makes_the_closed_phase_unfit():
     app.sense.v[:] = [230.0, 231.0, 230.0, 229.0]
 
     def order(key, value):
-        assert app.settings.order(key, value)
+        assert app.settings.order(key, value, 1)
         app.settings.take_next(app.log.emit, app.faults)
 
     tried = ((keys.TRIM_OUT_PPM, -90000), (keys.TRIM_B_PPM, 80000), (keys.TRIM_A_PPM, 80000))
