@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
 
 KEY = "planner"
+# What a damaged archive makes NumPy and the standard library raise. NotImplementedError is one too.
+_DAMAGED = (
+    EOFError, KeyError, MemoryError, OSError, RuntimeError, TypeError, ValueError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 # The order of homes is part of the meaning: a memory of another list is of no use.
 _HOMES = "homes"
 
@@ -39,8 +45,10 @@ def unpack(blob: bytes, addresses: list[int]) -> dict[str, Any]:
     try:
         with np.load(io.BytesIO(blob), allow_pickle=False) as file:
             flat = {name: file[name] for name in file.files}
-    except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"damaged: {error}") from None
+    except _DAMAGED as error:
+        # Of what is no archive NumPy says that one might load it all the same.
+        why = "no archive of arrays" if isinstance(error, ValueError) else str(error)
+        raise ValueError(f"damaged: {why}") from error
     if flat.pop(_HOMES, np.empty(0)).tolist() != addresses:
         raise ValueError("about another list of homes")
     state: dict[str, Any] = {}
