@@ -315,8 +315,8 @@ def vars_of(heat: Heat) -> list[float]:
 def _warm(blob: bytes | None, wall: float) -> Heat | None:
     """The heat that was kept before a restart, if it is not too old."""
     try:
-        at_s, *rises = load_json(blob or b"")
-        heat = Heat(*map(float, rises))
+        at_s, *rises = map(float, load_json(blob or b""))
+        heat = Heat(*rises)
     except (ValueError, TypeError):
         return None
     return heat if 0 <= wall - at_s <= _HEAT_KEPT_S else None
