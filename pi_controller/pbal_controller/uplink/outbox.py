@@ -104,16 +104,23 @@ def thinned_total(journal: Journal) -> int:
 
 
 def take_facts(journal: Journal, site: int, limit: int = 500) -> int:
-    """Make events of the facts that the journal noted. Returns how many facts there were."""
+    """Make events of the facts that the journal noted. Returns how many facts there were.
+
+    One that is damaged is logged and left out: it must not hold up those behind it.
+    """
     found = journal.db.execute(
         "SELECT id, at_s, fact FROM facts ORDER BY id LIMIT ?", (limit,)
     ).fetchall()
     if found:
         with journal.transaction():
             homes = set()
-            for _, at_s, fact in found:
-                event = event_of(site, at_s, load_json(fact))
-                insert(journal, event)
+            for number, at_s, fact in found:
+                try:
+                    event = event_of(site, at_s, load_json(fact))
+                    insert(journal, event)
+                except (ValueError, KeyError, TypeError) as error:
+                    log.error("not told to HQ", extra={"fact": number, "why": repr(error)})
+                    continue
                 if event.kind == names.KIND_NODE:
                     homes.add(event.address)
             for address in homes:

@@ -133,6 +133,15 @@ def test_every_alarm_and_every_switching_becomes_one_event(journal):
     assert events(journal) == told, "facts are taken once"
 
 
+def test_a_damaged_fact_holds_up_no_other(journal, caplog):
+    journal.quarantine(257, "welded")
+    for fact in ("{", "[]", "{}", '{"what": "stand-down"}', '{"what": "thunder", "since": 1}'):
+        journal.db.execute("INSERT INTO facts (at_s, fact) VALUES (?, ?)", (1000, fact))
+    journal.quarantine(258, "welded")
+    assert [each.address for each in events(journal)] == [257, 258]
+    assert caplog.text.count("not told to HQ") == 5
+
+
 def test_one_home_that_floods_crowds_out_only_itself(journal, monkeypatch):
     monkeypatch.setattr(outbox, "EVENTS_KEPT", 20)
     now = int(time.time())
