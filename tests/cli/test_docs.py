@@ -1,22 +1,22 @@
-"""The documents: commands in them run, links lead somewhere, the command page is up to date."""
+"""The documents: commands in them run, links lead somewhere, the command page is up to date.
 
-import os
+Those that start a street: tests/twin/test_documents.py.
+"""
+
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from rigs import needs
+from rigs import documents, needs
+from rigs.documents import DOCS
 
 from pbal_controller.cli import app as controller
 from pbal_tools import cli, clidoc
 
-DOCS = [needs.ROOT / "README.md", needs.ROOT / "CONTRIBUTING.md", *needs.ROOT.glob("docs/**/*.md")]
-TESTED = re.compile(r"<!-- tested -->\n```sh\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
@@ -26,31 +26,10 @@ BEFORE_A_CALL = {"sudo", "&&", "||", "|", ";", "then", "do", "!"}
 NO_CALLS = {"pbal uplink command 1", "pbal viewer", "pbal KL", "pbal KL/EKM"}
 
 
-def marked_blocks() -> list[tuple[str, str]]:
-    return [
-        (f"{path.relative_to(needs.ROOT)}:{index}", block)
-        for path in DOCS
-        for index, block in enumerate(TESTED.findall(path.read_text()))
-    ]
-
-
-BLOCKS = marked_blocks()
-
-
-@pytest.mark.twin
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("block", [b for _, b in BLOCKS], ids=[name for name, _ in BLOCKS])
+@documents.blocks(street=False)
 def test_commands_in_the_documents_run(block: str) -> None:
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block],
-        cwd=needs.ROOT,
-        capture_output=True,
-        text=True,
-        timeout=880,
-        check=False,
-        env={**os.environ, "TERM": "dumb"},
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    documents.run(block)
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(needs.ROOT)))

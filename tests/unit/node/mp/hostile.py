@@ -236,7 +236,7 @@ class Author:
     def broadcast(self):
         self.group_counter += 1
         if random.getrandbits(9) == 0:
-            self.group_counter += random.getrandbits(16)
+            self.group_counter = min(self.group_counter + random.getrandbits(16), LAST)
         payload = self.payload()
         kind = random.getrandbits(3)
         if kind < 4:
