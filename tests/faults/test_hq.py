@@ -22,11 +22,10 @@ from rigs import needs
 from rigs.hq import Headquarters, database_url, execute, postgres  # noqa: F401
 from rigs.hq_process import ANY_PORTS, QUICK, Process
 from rigs.needs import PATIENCE_S
-from rigs.sitefault import Site
+from rigs.sitefault import Site, waiting
 from rigs.uplink import Line
 
 from pbal_controller.journal import Journal
-from pbal_controller.uplink import outbox
 
 FAULTS = int(os.environ.get("PBAL_ROAD_FAULTS", "10" if needs.long_tests() else "6"))
 SEED = int(os.environ.get("PBAL_ROAD_SEED", str(time.time_ns() % 100_000)))
@@ -67,15 +66,15 @@ class Disk:
 
 
 async def left(path):
-    """How many messages wait at the site when for PATIENCE_S none of them left."""
+    """How much waits at the site when for PATIENCE_S none of it left."""
     journal = Journal(path)
     try:
-        least, since = outbox.backlog(journal), time.monotonic()
+        least, since = waiting(journal), time.monotonic()
         while least and time.monotonic() - since < PATIENCE_S:
             await asyncio.sleep(0.2)
-            if (now := outbox.backlog(journal)) < least:
+            if (now := waiting(journal)) < least:
                 least, since = now, time.monotonic()
-        return outbox.backlog(journal)
+        return waiting(journal)
     finally:
         journal.close()
 
