@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from rigs import needs
 
 import pbal_host
 import pbal_host.logs as host_logs
@@ -47,13 +48,13 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     root.setLevel(level)
 
 
-async def throw(port: int, data: bytes) -> bytes:
+async def throw(port: int, data: bytes, within_s: float = 2.0) -> bytes:
     """Sends junk; what came back."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answer = b""
     with contextlib.suppress(ConnectionError, TimeoutError):
         writer.write(data)
-        answer = await asyncio.wait_for(reader.read(65536), 2)
+        answer = await asyncio.wait_for(reader.read(65536), within_s)
     writer.close()
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()
@@ -67,14 +68,19 @@ async def test_junk_on_http_writes_a_few_lines_only(
     async with site.running() as c:
         await until(lambda: c.server.port)
         before = len(written.getvalue())
-        for _ in range(TURNS):
+        refused = turns = 0
+        # On a busy computer a turn may end before its answers come.
+        while turns < TURNS or (refused < 5 and turns < 2 * TURNS):
             answers = await asyncio.gather(*(throw(c.server.port, data) for data in JUNK))
+            refused = sum(b" 400 " in answer.partition(b"\r\n")[0] for answer in answers)
+            turns += 1
         said = written.getvalue()[before:]
-        assert sum(b" 400 " in answer.partition(b"\r\n")[0] for answer in answers) >= 5
+        assert refused >= 5
         assert "aiohttp.server" in said, "nothing was said at all"
         assert "Traceback" not in said
         assert len(said) < 4000, said[-2000:]
-        good = await throw(c.server.port, b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        good = b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n"
+        good = await throw(c.server.port, good, needs.PATIENCE_S)
         assert good.startswith(b"HTTP/1.0 200 OK")
 
 

@@ -26,13 +26,14 @@ MakeSite = Callable[..., Site]
 
 async def test_every_home_is_read_and_its_clock_set(make_site: MakeSite) -> None:
     site = make_site(*(FakeNode(k, phase=k % 3 + 1) for k in range(1, 7)))
+    began_s = time.time()
     async with site.running() as c:
         await until(lambda: all(node.synced for node in site.nodes.values()))
         await until(lambda: all(home.readings > 3 for home in c.fleet))
         assert all(home.alive for home in c.fleet)
-        assert max(home.age_s(c.now()) for home in c.fleet) < 1.0
+        await until(lambda: max(home.age_s(c.now()) for home in c.fleet) < 1.0)
         await until(lambda: site.bus.broadcasts >= 1)
-        assert abs(site.nodes[3].group_times[0] - time.time()) < 3
+        assert began_s - 3 < site.nodes[3].group_times[0] < time.time() + 3
 
 
 async def test_a_move_is_journaled_done_and_confirmed(make_site: MakeSite) -> None:
