@@ -24,6 +24,9 @@ from pbal_controller.journal.vault import CLEAR_BLOBS, Vault, place_of, rewrite,
 COUNTER_BLOCK = LANE  # the most that fits one block of a lane
 _LANE = "lane"
 _REWRITTEN = "vault_rewritten"
+_READ_AT_START = ("quarantine", "counters", "meta", "stand_down", "commands", "blobs",
+                  "first_phases", "hq_commands", "rollouts", "rollout_homes")  # fmt: skip
+_NUMBERS = ("command_id", "generation")  # of meta
 OPEN_STATES = ("journaled", "sent", "accepted", "done")
 
 
@@ -81,15 +84,15 @@ class Journal:
             self.is_new = migrate(self._db, path)
             told = self.meta(_LANE)
             self._numbers.lane = None if told is None else int(told)
-            self._read_everything_small()
+            self._find_damage()
             # A file that can only be read is found out here, not at the first order.
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("UPDATE meta SET value = value WHERE key = 'command_id'")
             self._db.execute("ROLLBACK")
             if vault is not None:
                 self._seal_what_is_clear(vault)
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            # SQLite's own message may hold damaged text, which Python cannot decode.
+        except (sqlite3.Error, ValueError) as error:
+            # A number that is none; SQLite's own message, where it holds damaged text.
             kind = JournalError if is_damage(error) else JournalUnavailable
             raise kind(trouble(path, error)) from None
 
@@ -108,17 +111,22 @@ class Journal:
         return self._vault.seal(place_of(table, key), value)
 
     def opened(self, table: str, key: object, value: bytes) -> bytes:
-        """The value of what is kept at its place."""
+        """The value of what is kept at its place; of what is no bytes, for damage, none."""
+        if not isinstance(value, bytes):
+            return b""
         return value if self._vault is None else self._vault.open(place_of(table, key), value)
 
-    def _read_everything_small(self) -> None:
-        """Find damage now: a row of every table, and all of those that must not be forgotten."""
+    def _find_damage(self) -> None:
+        """Find damage now: in a row of every table, and in all that is read at a start."""
         tables = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         for (name,) in tables.fetchall():
             self._db.execute(f'SELECT * FROM "{name}" LIMIT 1').fetchall()
-        for name in ("quarantine", "counters", "meta", "stand_down"):
-            self._db.execute(f"SELECT * FROM {name}").fetchall()
-        self.open_commands()
+        for name in _READ_AT_START:
+            (said,) = self._db.execute(f"PRAGMA integrity_check({name})").fetchone()
+            if said != "ok":
+                raise sqlite3.DatabaseError(f"{name} is malformed: {said}")
+        for name in _NUMBERS:
+            int(self.meta(name) or 0)
 
     @property
     def db(self) -> sqlite3.Connection:

@@ -62,9 +62,10 @@ class Whereabouts:
 
 def is_damage(error: Exception) -> bool:
     """Whether an error says that the file's content is damaged."""
-    if isinstance(error, UnicodeDecodeError):
+    if isinstance(error, ValueError):
         return True
-    return "malformed" in str(error) or "not a database" in str(error)
+    words = ("malformed", "not a database", "decode to UTF-8")
+    return any(each in str(error) for each in words)
 
 
 def trouble(path: Path | str, error: Exception) -> str:

@@ -75,7 +75,9 @@ def of_home(journal: Journal, address: int, since_s: int) -> list[Row]:
     """The minutes of one home since a time, oldest first."""
     out: list[Row] = list(
         journal.db.execute(
-            "SELECT * FROM telemetry_minute WHERE address = ? AND minute_s >= ?", (address, since_s)
+            "SELECT * FROM telemetry_minute WHERE address = ? AND minute_s >= ? "
+            "AND typeof(minute_s) = 'integer'",  # anything else is damage
+            (address, since_s),
         )
     )
     pages = journal.db.execute(
@@ -84,7 +86,7 @@ def of_home(journal: Journal, address: int, since_s: int) -> list[Row]:
     for minute_s, body in pages:
         rows = _rows(minute_s, journal.opened(TABLE, minute_s, body))
         out += [row for row in rows if row[0] == address]
-    return sorted(out, key=lambda row: int(row[1]))
+    return sorted(out, key=lambda row: row[1])
 
 
 def take_over(journal: Journal, most: int = STEP) -> int:

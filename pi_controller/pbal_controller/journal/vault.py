@@ -79,20 +79,29 @@ def place_of(table: str, key: object) -> str:
 
 
 def seal_all(db: sqlite3.Connection, vault: Vault) -> int:
-    """Seal every value that is in the clear. Returns how many were; all of them or none."""
+    """Seal every value that is in the clear. Returns how many were; all of them or none.
+
+    Raises sqlite3.DatabaseError where a value cannot be found again by its key: the file is
+    damaged.
+    """
     count = 0
     with transaction(db):
         for table, key, value in PLACES:
-            found = (
-                f"SELECT {key}, {value} FROM {table} "
-                f"WHERE substr({value}, 1, {len(MARK)}) <> ?{_left_out(table)} LIMIT {_ROWS}"
-            )
-            while rows := db.execute(found, (MARK,)).fetchall():
-                db.executemany(
+            clear = f"FROM {table} WHERE substr({value}, 1, {len(MARK)}) <> ?{_left_out(table)}"
+            (left,) = db.execute(f"SELECT COUNT(*) {clear}", (MARK,)).fetchone()
+            count += left
+            some = f"SELECT {key}, {value} {clear} LIMIT {_ROWS}"
+            while rows := db.execute(some, (MARK,)).fetchall():
+                if not all(isinstance(v, bytes) for _, v in rows):
+                    raise sqlite3.DatabaseError(f"{table} is malformed: a value is no bytes")
+                changed = db.executemany(
                     f"UPDATE {table} SET {value} = ? WHERE {key} = ?",
-                    [(vault.seal(place_of(table, k), bytes(v)), k) for k, v in rows],
-                )
-                count += len(rows)
+                    [(vault.seal(place_of(table, k), v), k) for k, v in rows],
+                ).rowcount
+                left -= len(rows)
+                # What is read here, and not found there, would be read again and again.
+                if changed != len(rows) or left < 0:
+                    raise sqlite3.DatabaseError(f"{table} is malformed: its keys find other rows")
     return count
 
 

@@ -116,7 +116,7 @@ def take_facts(journal: Journal, site: int, limit: int = 500) -> int:
             homes = set()
             for number, at_s, fact in found:
                 try:
-                    event = event_of(site, at_s, load_json(fact))
+                    event = event_of(site, at_s, load_json(str(fact)))
                     insert(journal, event)
                 except (ValueError, KeyError, TypeError) as error:
                     log.error("not told to HQ", extra={"fact": number, "why": repr(error)})

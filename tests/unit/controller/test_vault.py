@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pbal_controller.errors import JournalError
 from pbal_controller.journal import Journal, Vault, pages
 from pbal_controller.journal import vault as vaults
 from pbal_controller.keys import KeyStore
@@ -182,6 +183,24 @@ def test_acknowledged_messages_go_by_their_token(tmp_path: Path) -> None:
     row = outbox.rows(journal, 0, None, 1)[0]
     assert outbox.stored(journal, [metrics.token_of(row.body)]) == [row.id]
     assert outbox.backlog(journal) == 20
+
+
+def test_an_index_of_other_rows_is_damage_and_no_endless_work(tmp_path: Path) -> None:
+    """A value that was read, and that its own key does not find, could be sealed for ever."""
+    path = tmp_path / "j.db"
+    journal = filled(path, None)
+    (token,) = journal.db.execute("SELECT token FROM outbox LIMIT 1").fetchone()
+    journal.close()
+    data = path.read_bytes()
+    places = [at for at in range(len(data)) if data.startswith(token, at)]
+    assert len(places) == 2, "the row, and the index"
+    for at in places:
+        damaged = bytearray(data)
+        damaged[at + 7] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(JournalError, match="damaged"):
+            Journal(path, vault=Vault(KEY))
+        assert path.read_bytes() == damaged, "it is left as it is"
 
 
 def test_a_journal_from_before_is_sealed_whole(tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ def run_codec(calls: list[dict]) -> list[dict]:
         [node, str(Path(__file__).with_name("codec.js")), str(CODEC)], input=lines, text=True,
         capture_output=True, timeout=120, check=True,
     )  # fmt: skip
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    # Not splitlines(): JSON may hold characters that it takes for the end of a line.
+    return [json.loads(line) for line in done.stdout.rstrip("\n").split("\n")]
 
 
 def _as_javascript(message: Message) -> dict:

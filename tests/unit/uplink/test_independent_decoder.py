@@ -26,7 +26,8 @@ def decode():
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        # Not splitlines(): JSON may hold characters that it takes for the end of a line.
+        return [json.loads(line) for line in done.stdout.rstrip("\n").split("\n")]
 
     return run
 
