@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from pbal_host import check_cancelled
 from pbal_hq.database.pool import Database
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Lease:
                 if not await self._take():
                     return
             except (psycopg.Error, PoolTimeout):
+                check_cancelled()
                 continue  # the database is away for everybody; the roles that need it say so
 
     async def _give(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 from cryptography import x509
 
+from pbal_host import check_cancelled
 from pbal_hq.bus import Measured
 from pbal_hq.ca import BROKER, HQ, Pki
 from pbal_hq.config import Config
@@ -126,7 +127,7 @@ async def _ask_database(
                 facts.fleet = await _read_fleet(db, now)
             facts.database_up = True
     except (psycopg.Error, TimeoutError):
-        pass  # that is what `database_up` says
+        check_cancelled()  # else: that is what `database_up` says
 
 
 async def _ask_bus(facts: Facts, bus: object, groups: Mapping[str, Sequence[str]]) -> None:

@@ -16,6 +16,7 @@ import psycopg
 import uvicorn
 from psycopg_pool import PoolTimeout
 
+from pbal_host import check_cancelled
 from pbal_hq import alarms, commands, fleet
 from pbal_hq.api import Desk
 from pbal_hq.api.desk import Answering
@@ -235,12 +236,15 @@ async def _persist(once: Callable[[], Awaitable[None]]) -> None:
     """Again and again, also when the database was away."""
     failing = False
     while True:
+        check_cancelled()
         try:
             await once()
             if failing:
                 log.info("the database answers again")
             failing = False
         except (psycopg.Error, PoolTimeout) as error:
+            # What fails while a cancellation ends a transaction takes its place.
+            check_cancelled()
             if not failing:
                 log.error("the database does not answer", extra={"why": str(error).strip()})
             failing = True
