@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from pbal_host import check_cancelled
 from pbal_hq import logs
 from pbal_hq.awaited import Awaited
 from pbal_hq.database import explain
@@ -116,6 +117,7 @@ class Supervisor:
             await need.wait()
 
         def beat() -> None:
+            check_cancelled()  # one that a foreign wait has swallowed
             loop.success = now = clock()
             if loop.failing and now - loop.started >= _PROBATION_S:
                 log.info("role works again", extra={"role": loop.name})

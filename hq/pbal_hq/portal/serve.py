@@ -229,6 +229,7 @@ class _Watching:
         former = wall_s // 3600 != self._hour
         await watch(self._mine, datetime.fromtimestamp(wall_s, UTC), former_days=former)
         self._hour = wall_s // 3600
+        check_cancelled()  # the pool's wait for a connection may have swallowed one
         await asyncio.sleep(WATCH_EVERY_S)
 
 

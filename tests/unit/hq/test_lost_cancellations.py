@@ -1,8 +1,9 @@
-"""An error of the database that takes the place of a cancellation does not keep a loop going."""
+"""A cancellation that is swallowed, or whose place an error takes, does not keep a loop going."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ from rigs.needs import PATIENCE_S
 from pbal_hq.database import Lease
 from pbal_hq.metrics import facts
 from pbal_hq.portal import serve
+from pbal_hq.supervisor import Beat, Supervisor
 
 
 class Breaking:
@@ -68,3 +70,46 @@ async def test_a_question_of_prometheus_ends(monkeypatch: pytest.MonkeyPatch) ->
     asks = facts._ask_database(found, database, None, fleet=True)  # type: ignore[arg-type]
     await ends(asyncio.create_task(asks), database)
     assert not found.database_up
+
+
+async def test_a_role_ends_at_its_next_success() -> None:
+    """Before Python 3.12 wait_for, with which the pool waits, may swallow a cancellation."""
+    supervisor = Supervisor()
+    works = asyncio.Event()
+
+    async def body(beat: Beat) -> None:
+        while True:
+            works.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+            beat()
+
+    supervisor.add("a role", body)
+    task = asyncio.create_task(supervisor.run())
+    async with asyncio.timeout(PATIENCE_S):
+        await works.wait()
+        task.cancel()
+        await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_the_detectors_end_before_they_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = asyncio.Event()
+
+    async def watch(*_: object, **__: object) -> None:
+        began.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+
+    class Mine:
+        def wall(self) -> float:
+            return 1.0
+
+    monkeypatch.setattr(serve, "watch", watch)
+    monkeypatch.setattr(serve, "WATCH_EVERY_S", 10 * PATIENCE_S)
+    task = asyncio.create_task(serve._persist(serve._Watching(Mine()).once))  # type: ignore[arg-type]
+    async with asyncio.timeout(PATIENCE_S):
+        await began.wait()
+        task.cancel()
+        await asyncio.wait([task])
+    assert task.cancelled()
