@@ -125,6 +125,7 @@ class Journal:
             (said,) = self._db.execute(f"PRAGMA integrity_check({name})").fetchone()
             if said != "ok":
                 raise sqlite3.DatabaseError(f"{name} is malformed: {said}")
+            self._db.execute(f"SELECT * FROM {name}").fetchall()  # also what is no text
         for name in _NUMBERS:
             int(self.meta(name) or 0)
 

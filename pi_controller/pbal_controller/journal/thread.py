@@ -143,6 +143,10 @@ class AsyncJournal:
             self.trouble = ""
         return result
 
+    def damaged(self, error: Exception) -> JournalError:
+        """What the reader of a value raises that is not as it was written."""
+        return JournalError(trouble(self._path, ValueError(str(error))))
+
     async def close(self) -> None:
         """Finish what was asked and close the file."""
         if self._journal is not None:

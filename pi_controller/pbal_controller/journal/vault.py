@@ -89,6 +89,8 @@ def seal_all(db: sqlite3.Connection, vault: Vault) -> int:
         for table, key, value in PLACES:
             clear = f"FROM {table} WHERE substr({value}, 1, {len(MARK)}) <> ?{_left_out(table)}"
             (left,) = db.execute(f"SELECT COUNT(*) {clear}", (MARK,)).fetchone()
+            if not left:
+                continue
             count += left
             some = f"SELECT {key}, {value} {clear} LIMIT {_ROWS}"
             while rows := db.execute(some, (MARK,)).fetchall():

@@ -7,18 +7,15 @@ foreign one raises an error and runs no code.
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from typing import Any
 
 import numpy as np
 
+from pbal_controller.archives import ARCHIVE_DAMAGE
+
 KEY = "planner"
-# What a damaged archive makes NumPy and the standard library raise. NotImplementedError is one too.
-_DAMAGED = (
-    EOFError, KeyError, MemoryError, OSError, RuntimeError, TypeError, ValueError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
+# What NumPy raises beyond that for an archive that is damaged.
+_DAMAGED = (*ARCHIVE_DAMAGE, MemoryError, OSError, TypeError)
 # The order of homes is part of the meaning: a memory of another list is of no use.
 _HOMES = "homes"
 

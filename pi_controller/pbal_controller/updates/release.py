@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from pbal_controller.archives import ARCHIVE_DAMAGE
 from pbal_controller.errors import ReleaseError
 from pbal_controller.naming import version_text
 from pbal_protocol import ota
@@ -30,12 +29,6 @@ SIZE_MAX = 2 * 1024 * 1024
 # A date for the archive's entries: the same release is the same bytes whenever it is built.
 _DATE = (2025, 1, 1, 0, 0, 0)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# What zipfile raises for files that are no archive, or a damaged one. NotImplementedError is a
-# RuntimeError: a version or a patch of the format that it does not know.
-_DAMAGE = (
-    zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, ValueError, EOFError, LookupError,
-    OverflowError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,7 +152,7 @@ def load(path: Path) -> Release:
     except OSError as error:
         why = error.strerror or error
         raise ReleaseError(f"{path}: cannot be read ({why})") from None
-    except _DAMAGE as error:
+    except ARCHIVE_DAMAGE as error:
         raise ReleaseError(f"{path}: not a release, or damaged ({error})") from None
     if "manifest" not in entries:
         raise ReleaseError(f"{path}: not a release (no manifest inside)")

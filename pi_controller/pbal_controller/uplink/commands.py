@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from pbal_controller.config import PlannerConfig, UplinkConfig
 from pbal_controller.documents import dump_json, load_json
-from pbal_controller.errors import JournalError
 from pbal_controller.journal import AsyncJournal, Journal, clock_is_set
 from pbal_controller.standing import Mode, Restraint
 from pbal_controller.uplink import outbox
@@ -83,10 +82,7 @@ class Commands:
             if text is not None:
                 self._set(load_json(text))
         except (ValueError, KeyError, TypeError) as error:
-            raise JournalError(
-                f"the journal is damaged: what HQ ordered last cannot be read ({error!r}). Restore "
-                "a backup (docs/operations.md, Backup)"
-            ) from error
+            raise self._journal.damaged(error) from error
 
     def _set(self, kept: dict[str, object]) -> None:
         self._restraint.mode = Mode(str(kept["mode"]))
