@@ -149,8 +149,10 @@ async def run(
     serving = asyncio.create_task(_serve(server, c.listen, c.port), name="portal")
     loops = [
         asyncio.create_task(_persist(lambda: _hear(mine)), name="portal's events"),
-        asyncio.create_task(_persist(lambda: _tidy(mine, beat)), name="portal's chores"),
-        asyncio.create_task(_persist(_Watching(mine).once), name="portal's detectors"),
+        asyncio.create_task(_persist(lambda: _tidy(mine, beat), EVERY_S), name="portal's chores"),
+        asyncio.create_task(
+            _persist(_Watching(mine).once, WATCH_EVERY_S), name="portal's detectors"
+        ),
     ]
     told = asyncio.create_task(_tell(server, ready), name="portal's start")
     try:
@@ -214,11 +216,10 @@ async def _hear(mine: Desk) -> None:
 async def _tidy(mine: Desk, beat: Callable[[], None]) -> None:
     await chores(mine)
     beat()
-    await asyncio.sleep(EVERY_S)
 
 
 class _Watching:
-    """The detectors' pass each minute, with what is for former days once an hour."""
+    """The detectors' pass, with what is for former days once an hour."""
 
     def __init__(self, mine: Desk) -> None:
         self._mine = mine
@@ -229,24 +230,23 @@ class _Watching:
         former = wall_s // 3600 != self._hour
         await watch(self._mine, datetime.fromtimestamp(wall_s, UTC), former_days=former)
         self._hour = wall_s // 3600
-        check_cancelled()  # the pool's wait for a connection may have swallowed one
-        await asyncio.sleep(WATCH_EVERY_S)
 
 
-async def _persist(once: Callable[[], Awaitable[None]]) -> None:
-    """Again and again, also when the database was away."""
+async def _persist(once: Callable[[], Awaitable[None]], rest_s: float = 0.0) -> None:
+    """Again and again, with a rest between; also when the database was away."""
     failing = False
     while True:
-        check_cancelled()
+        error: Exception | None = None
         try:
             await once()
-            if failing:
-                log.info("the database answers again")
-            failing = False
-        except (psycopg.Error, PoolTimeout) as error:
-            # What fails while a cancellation ends a transaction takes its place.
-            check_cancelled()
-            if not failing:
-                log.error("the database does not answer", extra={"why": str(error).strip()})
-            failing = True
-            await asyncio.sleep(EVERY_S)
+        except (psycopg.Error, PoolTimeout) as found:
+            error = found
+        # The pool's wait may swallow a cancellation; what fails while one ends a transaction takes
+        # its place.
+        check_cancelled()
+        if error is not None and not failing:
+            log.error("the database does not answer", extra={"why": str(error).strip()})
+        elif error is None and failing:
+            log.info("the database answers again")
+        failing = error is not None
+        await asyncio.sleep(EVERY_S if failing else rest_s)

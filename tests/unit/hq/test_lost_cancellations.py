@@ -106,8 +106,8 @@ async def test_the_detectors_end_before_they_rest(monkeypatch: pytest.MonkeyPatc
             return 1.0
 
     monkeypatch.setattr(serve, "watch", watch)
-    monkeypatch.setattr(serve, "WATCH_EVERY_S", 10 * PATIENCE_S)
-    task = asyncio.create_task(serve._persist(serve._Watching(Mine()).once))  # type: ignore[arg-type]
+    watching = serve._Watching(Mine())  # type: ignore[arg-type]
+    task = asyncio.create_task(serve._persist(watching.once, 10 * PATIENCE_S))
     async with asyncio.timeout(PATIENCE_S):
         await began.wait()
         task.cancel()
