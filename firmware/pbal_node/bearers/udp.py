@@ -66,6 +66,7 @@ class Udp:
         self._reader: "asyncio.Task | None" = None
         self._opened_ms = 0
         self._asked_ms = 0  # by any poll
+        self._own_ms = 0  # by a poll for this node, not for a bridge's neighbours
         self._told_ms = 0
         self._quiet_ms = _QUIET_MS
         self._rest_ms = _AGAIN_MS
@@ -190,10 +191,12 @@ class Udp:
             return
         if self._carry.heard_ms() > self._opened_ms:
             self._rest_ms = _AGAIN_MS
-        since = now - max(self._asked_ms, self._told_ms)
+        # Polls for a bridge's neighbours do not count: where their frames come from, the controller
+        # knows; where this node is, only from this node's own.
+        since = now - max(self._own_ms, self._told_ms)
         if since >= self._quiet_ms:
             self._tell(now)
-            if now - self._asked_ms < _QUIET_MS:
+            if now - self._own_ms < _QUIET_MS:
                 self._quiet_ms = _QUIET_MS
             else:
                 self._quiet_ms = min(2 * self._quiet_ms, _QUIET_MAX_MS)
@@ -247,8 +250,10 @@ class Udp:
                 self._carry.group(rx, start, end)
             else:
                 self._asked_ms = self._now_ms()
-                self._quiet_ms = _QUIET_MS
                 address = rx[at] | rx[at + 1] << 8
+                if address == self._carry.address:
+                    self._own_ms = self._asked_ms
+                    self._quiet_ms = _QUIET_MS
                 size = self._carry.poll(address, rx, start, end, self.tx, _HEAD, _ROOM)
                 if size:
                     self.answered += self.send(address, self._carry.hints(), size)

@@ -95,6 +95,28 @@ def neighbours_are_told_of_before_anybody_asks():
     run(scenario)
 
 
+def polls_for_neighbours_do_not_keep_it_silent():
+    # Its first frame was lost, those of its neighbours were not: only they are polled.
+    async def scenario(app, bridge, line, sock):
+        await support.until(lambda: said(sock, ADDRESS))
+        count = len(said(sock, ADDRESS))
+        for _ in range(120):
+            sock.inbox.append(datagram.datagram(datagram.POLL, NEAR, 0, b""))
+            await asyncio.sleep_ms(250)
+        # After 3 s, then twice as long each time, shortened by up to a quarter.
+        assert 3 <= len(said(sock, ADDRESS)) - count <= 5
+        sock.inbox.append(datagram.datagram(datagram.POLL, ADDRESS, 0, b""))
+        await asyncio.sleep_ms(200)
+        count = len(said(sock, ADDRESS))
+        for _ in range(8):
+            sock.inbox.append(datagram.datagram(datagram.POLL, NEAR, 0, b""))
+            sock.inbox.append(datagram.datagram(datagram.POLL, ADDRESS, 0, b""))
+            await asyncio.sleep_ms(1000)
+        assert bridge.network.told and len(said(sock, ADDRESS)) == count + 8
+
+    run(scenario)
+
+
 def commands_go_before_questions_and_answers_come_back():
     async def scenario(app, bridge, line, sock):
         await support.until(lambda: said(sock, FAR))
@@ -167,6 +189,7 @@ def a_command_that_waited_too_long_is_dropped():
 support.run(
     [
         neighbours_are_told_of_before_anybody_asks,
+        polls_for_neighbours_do_not_keep_it_silent,
         commands_go_before_questions_and_answers_come_back,
         a_group_frame_is_for_the_line_too,
         silence_and_damage_are_counted_and_carry_nothing,
